@@ -1,0 +1,54 @@
+"""Bring a decoded image of any colour mode to 8-bit RGB; knows nothing of files or sizes."""
+
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from diptych.errors import UnsupportedImage
+
+Alpha = Literal["white", "drop"]
+
+_BITS_PER_SAMPLE = 258  # TIFF tag
+# Conversions that Pillow defines; 32-bit samples (I, F) have no known white, LAB and HSV no sRGB conversion.
+_CONVERTIBLE = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
+
+
+def to_rgb(image: Image.Image, alpha: Alpha) -> Image.Image:
+    """A new RGB image without metadata. Raises UnsupportedImage for a mode without a defined brightness.
+
+    `white` lays transparent pixels over white; `drop` keeps the colours that lie under the transparency.
+    """
+    if image.mode.startswith("I;16"):
+        return _rgb_of_gray16(image, alpha)
+    if image.mode not in _CONVERTIBLE:
+        raise UnsupportedImage(f"samples of mode {image.mode} have no defined conversion to RGB")
+    if not image.has_transparency_data:
+        rgb = image.convert("RGB")
+    else:
+        rgb = _without_alpha(image.convert("RGBA"), alpha)
+    rgb.info = {}  # else colour profiles and comments travel into whatever is saved from it
+    return rgb
+
+
+def _without_alpha(rgba: Image.Image, alpha: Alpha) -> Image.Image:
+    if alpha == "drop":
+        return rgba.convert("RGB")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _rgb_of_gray16(image: Image.Image, alpha: Alpha) -> Image.Image:
+    """16-bit gray by its high byte, as the decoder does for 16-bit RGB: both give the same pixels."""
+    samples = np.asarray(image).astype(np.uint16)  # (H, W), native byte order
+    gray = (samples >> (_bits_per_sample(image) - 8)).astype(np.uint8)
+    key = image.info.get("transparency")
+    if alpha == "white" and isinstance(key, int):
+        gray[samples == key] = 255
+    return Image.fromarray(gray).convert("RGB")
+
+
+def _bits_per_sample(image: Image.Image) -> int:
+    """16, but for packed 12-bit TIFF, which the decoder hands on unscaled."""
+    tags = getattr(image, "tag_v2", {})
+    return int(tags.get(_BITS_PER_SAMPLE, (16,))[0])

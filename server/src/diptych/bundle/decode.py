@@ -1,0 +1,126 @@
+"""Open image bytes within limits and hand back their upright first picture; knows nothing of models.
+
+The one boundary around Pillow: whatever a decoder raises leaves here as an InputError.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from PIL import ExifTags, Image, UnidentifiedImageError, features
+
+from diptych.bundle.formats import MEDIA_TYPES, ImageFormat, sniff
+from diptych.errors import ConfigError, InputError, TooLarge, UndecodableImage, UnsupportedImage
+
+_OPTIONAL_DECODERS: dict[ImageFormat, str] = {"WEBP": "webp", "AVIF": "avif"}
+
+_UPRIGHT: dict[int, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+SizeCheck = Callable[[int, int], None]  # raises for a (width, height) that must not be decoded
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What one image may cost. `max_px` bounds the decoded image and its resized intermediate, each."""
+
+    max_bytes: int = 20_000_000
+    max_px: int = 50_000_000
+
+    def __post_init__(self) -> None:
+        ceiling = (
+            Image.MAX_IMAGE_PIXELS
+        )  # past it the decoder warns, then refuses: its word would mix with ours
+        if ceiling is not None and self.max_px > ceiling:
+            raise ConfigError(f"max_px is {self.max_px}, the image decoder goes up to {ceiling}")
+
+    def check_px(self, width: int, height: int, what: str) -> None:
+        """Raises TooLarge, naming `what` has that size."""
+        if width * height > self.max_px:
+            raise TooLarge(f"{what} has {width} x {height} = {width * height} pixels, limit is {self.max_px}")
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What the header says: sizes in pixels, as stored (before EXIF turns the picture upright)."""
+
+    format: ImageFormat
+    media_type: str
+    width: int
+    height: int
+
+
+def probe(payload: bytes, limits: ImageLimits) -> ImageInfo:
+    """Read the header only. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+    image_format = _format(payload, limits)
+    with _opened(payload, image_format, limits) as image:
+        return ImageInfo(image_format, MEDIA_TYPES[image_format], *image.size)
+
+
+def decode(
+    payload: bytes,
+    limits: ImageLimits,
+    convert: Callable[[Image.Image], Image.Image],
+    check_size: SizeCheck | None = None,
+) -> Image.Image:
+    """Decode the first picture fully, `convert` its colours and turn it upright.
+
+    Limits and `check_size` see the header's width and height before any pixel is decoded.
+    Raises UnsupportedImage, UndecodableImage (truncated files too), TooLarge.
+    """
+    image_format = _format(payload, limits)
+    with _opened(payload, image_format, limits) as image:
+        if check_size is not None:
+            check_size(*image.size)
+        image.load()
+        transpose = _UPRIGHT.get(_orientation(image))
+        converted = convert(image)
+        return converted if transpose is None else converted.transpose(transpose)
+
+
+def _format(payload: bytes, limits: ImageLimits) -> ImageFormat:
+    if len(payload) > limits.max_bytes:
+        raise TooLarge(f"image has {len(payload)} bytes, limit is {limits.max_bytes}")
+    if not payload:
+        raise UnsupportedImage("image is empty (0 bytes)")
+    image_format = sniff(payload)
+    if image_format is None:
+        raise UnsupportedImage(f"not an image in one of: {', '.join(MEDIA_TYPES)}")
+    feature = _OPTIONAL_DECODERS.get(image_format)
+    if feature is not None and not features.check(feature):
+        raise UnsupportedImage(f"this installation has no decoder for {image_format}")
+    return image_format
+
+
+@contextmanager
+def _opened(payload: bytes, image_format: ImageFormat, limits: ImageLimits) -> Iterator[Image.Image]:
+    try:
+        with Image.open(io.BytesIO(payload), formats=[image_format]) as image:
+            limits.check_px(*image.size, "image")
+            yield image
+    except InputError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLarge(f"{image_format} image: over the limit of {limits.max_px} pixels: {error}") from error
+    except UnidentifiedImageError as error:  # its own message shows a memory address
+        raise UndecodableImage(f"{image_format} image: header is damaged") from error
+    except (
+        Exception
+    ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, MemoryError, ...
+        raise UndecodableImage(f"{image_format} image: {str(error) or type(error).__name__:.200}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8. Unreadable EXIF means upright: the picture itself is sound."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return 1

@@ -1,0 +1,30 @@
+"""Put bytes on the disk so that they outlast power loss; knows nothing of what they are."""
+
+import os
+from pathlib import Path
+
+
+def write_durably(path: Path, payload: bytes) -> None:
+    """Write a file and wait for the disk. Its name lasts only after `fsync_folder` of its folder."""
+    with path.open("wb") as file:
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def fsync_file(path: Path) -> None:
+    """Wait until the bytes of a file that somebody else wrote are on the disk."""
+    _fsync(path, os.O_RDONLY)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Wait until the names in a folder (creations, renames) are on the disk."""
+    _fsync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

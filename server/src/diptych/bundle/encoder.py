@@ -1,0 +1,30 @@
+"""What every encoder can do, whatever runs it; knows nothing of files, ONNX or torch."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]  # (B, S, S, 3) RGB
+InputIds = NDArray[np.int32]  # (B, L)
+Embeddings = NDArray[np.float32]  # (B, D), unit norm
+
+
+class ImageEncoder(Protocol):
+    """Turns prepared pixels into embeddings."""
+
+    def encode_image(self, pixels: Pixels) -> Embeddings:
+        """(B, S, S, 3) uint8 RGB -> (B, D) float32 of unit norm. Raises EncoderFailed."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Turns token ids into embeddings."""
+
+    def encode_text(self, input_ids: InputIds) -> Embeddings:
+        """(B, L) int32, padded with pad_id -> (B, D) float32 of unit norm. Raises EncoderFailed."""
+        ...
+
+
+class Encoder(ImageEncoder, TextEncoder, Protocol):
+    """Both towers of one model: their embeddings share one space."""

@@ -1,0 +1,50 @@
+"""Which image format some bytes claim to be, by their first bytes; knows nothing of decoding.
+
+Naming the format first means that one decoder sees the bytes, and that a broken file of a known format is
+told apart from a file that is no image.
+"""
+
+from typing import Literal
+
+ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
+
+MEDIA_TYPES: dict[ImageFormat, str] = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+    "AVIF": "image/avif",
+}
+
+_PREFIXES: tuple[tuple[bytes, ImageFormat], ...] = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"BM", "BMP"),
+)
+
+
+def sniff(payload: bytes) -> ImageFormat | None:
+    """The format of the allow-list that these bytes begin like, or None."""
+    for prefix, image_format in _PREFIXES:
+        if payload.startswith(prefix):
+            return image_format
+    if payload[:4] == b"RIFF" and payload[8:12] == b"WEBP":
+        return "WEBP"
+    return "AVIF" if _is_avif(payload) else None
+
+
+def _is_avif(payload: bytes) -> bool:
+    """An ISO media file that names AVIF among its brands (HEIC shares the container, not the codec)."""
+    if payload[4:8] != b"ftyp":
+        return False
+    n_bytes = min(int.from_bytes(payload[:4], "big"), 256)
+    brands = {payload[8:12], *(payload[start : start + 4] for start in range(16, n_bytes, 4))}
+    return not brands.isdisjoint({b"avif", b"avis"})

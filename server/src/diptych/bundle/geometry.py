@@ -1,0 +1,55 @@
+"""Where the pixels of a prepared image come from: sizes and offsets only, no pixels.
+
+Follows torchvision's `Resize` and `CenterCrop`, transformers' `CLIPImageProcessorPil` and open_clip's
+letterbox to the pixel, Python's rounding of halves to even included.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from diptych.bundle.manifest import ImageSpec
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Resize to `width` x `height`, then put that at (`left`, `top`) of a size x size canvas.
+
+    Offsets are negative where the resized image is cropped, positive where it is padded.
+    """
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+
+def place(width: int, height: int, spec: ImageSpec) -> Placement:
+    """Placement of an upright image of `width` x `height` pixels."""
+    resized_width, resized_height = resized_size(width, height, spec)
+    left = _offset(resized_width, spec)
+    top = _offset(resized_height, spec)
+    return Placement(resized_width, resized_height, left, top)
+
+
+def resized_size(width: int, height: int, spec: ImageSpec) -> tuple[int, int]:
+    """(width, height) of the intermediate that is cropped or padded afterwards; at least 1 x 1."""
+    match spec.resize_mode:
+        case "shortest":
+            long = int(spec.size * max(width, height) / min(width, height))
+            return (spec.size, long) if width <= height else (long, spec.size)
+        case "longest":
+            ratio = max(width / spec.size, height / spec.size)
+            # The reference asks for 0 pixels, and fails, on a strip thinner than half a pixel.
+            return max(1, round(width / ratio)), max(1, round(height / ratio))
+        case "squash":
+            return spec.size, spec.size
+        case _:
+            assert_never(spec.resize_mode)
+
+
+def _offset(length: int, spec: ImageSpec) -> int:
+    """Start of an edge of `length` pixels on the canvas."""
+    if length <= spec.size:
+        return (spec.size - length) // 2
+    margin = length - spec.size
+    return -(margin // 2 if spec.crop == "floor" else round(margin / 2))

@@ -1,0 +1,91 @@
+"""Turn the bytes of an image file into the pixels a bundle's image encoder takes; knows nothing of models.
+
+What becomes of each kind of file:
+
+- JPEG (progressive, CMYK, Adobe-inverted CMYK too), PNG, WebP, GIF, BMP, TIFF; AVIF where Pillow has it.
+  Anything else, empty files and text included: UnsupportedImage.
+- Truncated files of these formats: UndecodableImage, never a half-gray picture. Damage inside is an error
+  where the decoder notices it; JPEG has no checksums, so changed bytes there may just be other pixels.
+- Animations and multi-page files: their first picture.
+- EXIF orientation: turned upright, all eight; unreadable EXIF is ignored.
+- Palette, gray, bilevel: their RGB colours. 16-bit samples: the high byte. 32-bit, float and LAB samples:
+  UnsupportedImage, since nothing says which value is white.
+- Transparency: laid over white or dropped, as the bundle says.
+- Colour profiles (ICC): ignored, as in the reference libraries: models were trained on the plain samples.
+- Over the limit in bytes or pixels: TooLarge, from the header, before pixels are decoded. The resized
+  intermediate counts: 1 x 30000 pixels become 224 x 6720000 when the shortest edge is brought to 224.
+"""
+
+import io
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diptych.bundle.colour import to_rgb
+from diptych.bundle.decode import ImageInfo, ImageLimits, decode, probe
+from diptych.bundle.geometry import place, resized_size
+from diptych.bundle.manifest import ImageSpec
+from diptych.errors import InvalidValue
+
+__all__ = [
+    "THUMBNAIL_MEDIA_TYPE",
+    "ImageInfo",
+    "ImageLimits",
+    "load_pixels",
+    "open_rgb",
+    "preprocess",
+    "probe",
+    "thumbnail",
+]
+
+THUMBNAIL_MEDIA_TYPE = "image/webp"
+THUMBNAIL_QUALITY = 80
+
+
+def load_pixels(payload: bytes, spec: ImageSpec, limits: ImageLimits) -> NDArray[np.uint8]:
+    """Image file -> (S, S, 3) uint8 RGB. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+    image = open_rgb(payload, spec, limits)
+    return preprocess(image, spec, limits)
+
+
+def open_rgb(payload: bytes, spec: ImageSpec, limits: ImageLimits) -> Image.Image:
+    """Image file -> upright 8-bit RGB image, fully decoded, without metadata.
+
+    Raises UnsupportedImage, UndecodableImage, TooLarge.
+    """
+    return decode(payload, limits, partial(to_rgb, alpha=spec.alpha), partial(_check_resized, spec, limits))
+
+
+def preprocess(image: Image.Image, spec: ImageSpec, limits: ImageLimits) -> NDArray[np.uint8]:
+    """Upright RGB image -> (S, S, 3) uint8: resize, then crop or letterbox. Raises TooLarge.
+
+    Pixel-equal to torchvision on PIL images (`crop: round`) and to CLIPImageProcessorPil (`crop: floor`).
+    """
+    if image.mode != "RGB":
+        raise InvalidValue(f"preprocess takes RGB images, not {image.mode}")
+    _check_resized(spec, limits, *image.size)
+    placement = place(*image.size, spec)
+    resized = image.resize((placement.width, placement.height), Image.Resampling[spec.interpolation.upper()])
+    canvas = Image.new("RGB", (spec.size, spec.size), spec.fill_color)
+    canvas.paste(resized, (placement.left, placement.top))
+    return np.array(canvas)
+
+
+def thumbnail(payload: bytes, limits: ImageLimits, size_px: int) -> bytes:
+    """Image file -> WebP without metadata, longest edge at most `size_px`, transparency over white.
+
+    Never enlarged. Raises UnsupportedImage, UndecodableImage, TooLarge.
+    """
+    if not 1 <= size_px <= 4096:
+        raise InvalidValue(f"thumbnail size is {size_px} pixels, must be between 1 and 4096")
+    image = decode(payload, limits, partial(to_rgb, alpha="white"))
+    image.thumbnail((size_px, size_px), Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    image.save(encoded, "WEBP", quality=THUMBNAIL_QUALITY)
+    return encoded.getvalue()
+
+
+def _check_resized(spec: ImageSpec, limits: ImageLimits, width: int, height: int) -> None:
+    limits.check_px(*resized_size(width, height, spec), f"a {width} x {height} image, once resized,")

@@ -1,0 +1,117 @@
+"""Read and complete a bundle's `manifest.json`, strictly; knows nothing of where bundles live."""
+
+import hashlib
+import json
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from diptych.bundle.schema import (
+    COSINE_BOUNDS,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    NAME_PATTERN,
+    SCHEMA_VERSION,
+    TOKENIZER_FILE,
+    FileEntry,
+    ImageSpec,
+    Manifest,
+    ManifestDraft,
+    Parity,
+    Precision,
+    TextSpec,
+)
+from diptych.errors import InvalidManifest
+
+__all__ = [
+    "COSINE_BOUNDS",
+    "GOLDEN_FILE",
+    "MANIFEST_FILE",
+    "NAME_PATTERN",
+    "SCHEMA_VERSION",
+    "TOKENIZER_FILE",
+    "FileEntry",
+    "ImageSpec",
+    "Manifest",
+    "ManifestDraft",
+    "Parity",
+    "Precision",
+    "TextSpec",
+    "complete",
+    "identity",
+    "read_manifest",
+]
+
+MAX_ERRORS_SHOWN = 5
+
+
+def complete(
+    draft: ManifestDraft, name: str, version: int, created_at: datetime, files: dict[str, FileEntry]
+) -> Manifest:
+    """The manifest of a draft that is about to be published. Raises InvalidManifest."""
+    stated = draft.model_dump()
+    try:
+        return Manifest(
+            **stated,
+            schema_version=SCHEMA_VERSION,
+            name=name,
+            version=version,
+            created_at=created_at,
+            files=files,
+        )
+    except ValidationError as error:
+        raise InvalidManifest(f"{name}/{version}/{MANIFEST_FILE}: {_summary(error)}") from error
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `folder/manifest.json`. Raises InvalidManifest naming the file, the key and the value."""
+    label = f"{folder.parent.name}/{folder.name}/{MANIFEST_FILE}"
+    try:
+        raw = (folder / MANIFEST_FILE).read_bytes()
+    except OSError as error:
+        raise InvalidManifest(f"{label}: cannot be read: {error.strerror}") from error
+    _check_schema(label, raw)
+    try:
+        return Manifest.model_validate_json(raw, strict=True)
+    except ValidationError as error:
+        raise InvalidManifest(f"{label}: {_summary(error)}") from error
+
+
+def identity(folder: Path, precision: str, decode: str) -> str:
+    """Key of all that derives from these vectors: sha256 hex over manifest, precision and decode mode."""
+    digest = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
+    return hashlib.sha256(f"{digest}\n{precision}\n{decode}".encode()).hexdigest()
+
+
+def _check_schema(label: str, raw: bytes) -> None:
+    """A newer schema is named as such before its unknown keys are complained of."""
+    try:
+        stated = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise InvalidManifest(f"{label}: not JSON: {error}") from error
+    if not isinstance(stated, dict):
+        raise InvalidManifest(f"{label}: must be a JSON object, not {type(stated).__name__}")
+    version = stated.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InvalidManifest(
+            f"{label}: schema_version {version} is newer than {SCHEMA_VERSION}, the newest this diptych reads"
+        )
+
+
+def _summary(error: ValidationError) -> str:
+    """The first few problems as `key: what (got value)`."""
+    problems = error.errors(include_url=False, include_context=False)
+    shown = [_problem(problem) for problem in problems[:MAX_ERRORS_SHOWN]]
+    hidden = len(problems) - len(shown)
+    return "; ".join(shown) + (f"; and {hidden} more" if hidden else "")
+
+
+def _problem(problem: ErrorDetails) -> str:
+    key, message = ".".join(str(part) for part in problem["loc"]), problem["msg"]
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    value = problem["input"]
+    given = "" if isinstance(value, dict | BaseModel) else f" (got {value!r:.80})"
+    return f"{key}: {message}{given}" if key else message

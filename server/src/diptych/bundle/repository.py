@@ -1,0 +1,170 @@
+"""Find, verify and publish bundles in `<root>/<name>/<version>/`; knows nothing of what their files mean."""
+
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from diptych.bundle.durable import fsync_folder, write_durably
+from diptych.bundle.files import check_files, describe_files
+from diptych.bundle.manifest import (
+    MANIFEST_FILE,
+    NAME_PATTERN,
+    Manifest,
+    ManifestDraft,
+    complete,
+    read_manifest,
+)
+from diptych.errors import InvalidManifest, InvalidValue, NotFound, PublishFailed
+
+STAGING_PREFIX = ".tmp-"
+STALE_AFTER_S = 24 * 3600.0
+
+
+class ModelRepository:
+    """Immutable versions 1, 2, 3, ... under each model's name.
+
+    A version appears by one rename, so that a reader sees all of it or nothing; several processes may publish
+    and read at the same time.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def names(self) -> list[str]:
+        """Names that have at least one version, sorted."""
+        if not self._root.is_dir():
+            return []
+        return sorted(entry.name for entry in self._root.iterdir() if _is_name(entry) and _versions(entry))
+
+    def versions(self, name: str) -> list[int]:
+        """Complete versions, ascending. Raises NotFound if there is no such name."""
+        folder = self._root / name
+        if not re.fullmatch(NAME_PATTERN, name) or not _is_folder(folder):
+            raise NotFound(f"no model named {name!r}; there is: {', '.join(self.names()) or 'none'}")
+        return _versions(folder)
+
+    def latest(self, name: str) -> int:
+        """The highest version. Raises NotFound."""
+        versions = self.versions(name)
+        if not versions:
+            raise NotFound(f"model {name!r} has no version")
+        return versions[-1]
+
+    def folder(self, name: str, version: int) -> Path:
+        """The folder of a complete version. Raises NotFound."""
+        versions = self.versions(name)
+        if version not in versions:
+            there = ", ".join(map(str, versions)) or "none"
+            raise NotFound(f"model {name!r} has no version {version}; there is: {there}")
+        return self._root / name / str(version)
+
+    def manifest(self, name: str, version: int) -> Manifest:
+        """The manifest of a version. Raises NotFound, InvalidManifest (also if it names another version)."""
+        manifest = read_manifest(self.folder(name, version))
+        if (manifest.name, manifest.version) != (name, version):
+            raise InvalidManifest(
+                f"{name}/{version}/{MANIFEST_FILE}: says it is {manifest.name}/{manifest.version}"
+            )
+        return manifest
+
+    def verify(self, name: str, version: int) -> Manifest:
+        """The manifest, after every byte of the bundle was read. Raises CorruptBundle naming the file."""
+        manifest = self.manifest(name, version)
+        check_files(self.folder(name, version), manifest.files)
+        return manifest
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        """A fresh folder on the repository's file system to fill and `publish`; removed on exit otherwise.
+
+        Raises InvalidValue for a bad name, PublishFailed if the repository cannot be written.
+        """
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise InvalidValue(f"model name {name!r} must match {NAME_PATTERN}")
+        staged = self._root / name / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
+        try:
+            staged.mkdir(parents=True)  # not mkdtemp: others than the maker must be able to read a bundle
+            fsync_folder(self._root)
+            _remove_stale(staged.parent)
+        except OSError as error:
+            raise PublishFailed(f"cannot write to the model repository: {error.strerror}") from error
+        try:
+            yield staged
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def publish(self, name: str, staged: Path, draft: ManifestDraft) -> int:
+        """Make the staged files the next version of `name`, durably, and return its number.
+
+        Raises PublishFailed, or InvalidManifest if the draft and the files contradict each other; the staged
+        folder is then left to its `staging`.
+        """
+        if staged.parent != self._root / name or not staged.name.startswith(STAGING_PREFIX):
+            raise PublishFailed(f"{staged.name!r} is not a staging folder of {name!r}")
+        try:
+            files = describe_files(staged)
+            version = _next_version(staged.parent)
+            while not self._try_publish(staged, complete(draft, name, version, datetime.now(UTC), files)):
+                version += 1
+        except OSError as error:
+            raise PublishFailed(f"cannot publish {name!r}: {error.strerror or error}") from error
+        return version
+
+    def _try_publish(self, staged: Path, manifest: Manifest) -> bool:
+        """False if somebody else took the version in between."""
+        write_durably(staged / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
+        fsync_folder(staged)
+        try:
+            staged.rename(staged.parent / str(manifest.version))
+        except OSError:
+            if (staged.parent / str(manifest.version)).exists():
+                return False  # a folder with files in it, or a file, is never replaced by this rename
+            raise
+        fsync_folder(staged.parent)
+        return True
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _is_name(path: Path) -> bool:
+    return re.fullmatch(NAME_PATTERN, path.name) is not None and _is_folder(path)
+
+
+def _numbers(folder: Path) -> list[int]:
+    names = (entry.name for entry in folder.iterdir())
+    return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,8}", name))
+
+
+def _versions(folder: Path) -> list[int]:
+    return [
+        number
+        for number in _numbers(folder)
+        if _is_folder(folder / str(number)) and _is_file(folder / str(number) / MANIFEST_FILE)
+    ]
+
+
+def _next_version(folder: Path) -> int:
+    """One past everything that looks like a version, complete or not: numbers are never used twice."""
+    return max(_numbers(folder), default=0) + 1
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed publishers left behind, once nothing in it was touched for a day."""
+    for entry in folder.glob(f"{STAGING_PREFIX}*"):
+        try:
+            touched = max(path.lstat().st_mtime for path in (entry, *entry.iterdir()))
+        except OSError:
+            continue  # another publisher is removing it, or it is no folder
+        if time.time() - touched > STALE_AFTER_S and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)

@@ -1,0 +1,170 @@
+"""The types of `manifest.json` and what each value may be; knows nothing of files or folders."""
+
+import json
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+TOKENIZER_FILE = "tokenizer.json"
+GOLDEN_FILE = "golden.npz"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+# Least cosine against the float32 torch model that a machine must reproduce on the golden items.
+COSINE_BOUNDS: dict[str, float] = {"fp32": 0.99999, "fp16": 0.999, "int8": 0.98}
+
+
+def _plain_file_name(value: str) -> str:
+    """Only a bare name can point at a file: no folder, no way out of the bundle, no hidden file."""
+    if not FILE_NAME.fullmatch(value):
+        raise ValueError("must be a plain file name of letters, digits, '.', '_' and '-'")
+    if value == MANIFEST_FILE:
+        raise ValueError(f"{MANIFEST_FILE} cannot list itself")
+    return value
+
+
+def _known_precision(value: str) -> str:
+    if value not in COSINE_BOUNDS:
+        raise ValueError(f"precision must be one of {', '.join(COSINE_BOUNDS)}")
+    return value
+
+
+def _template(value: str) -> str:
+    if value.count("{}") != 1:
+        raise ValueError("a template has exactly one {}")
+    return value
+
+
+def _finite_json(value: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: written as null, a number would silently become something else."""
+    json.dumps(value, allow_nan=False)
+    return value
+
+
+FileName = Annotated[str, AfterValidator(_plain_file_name)]
+PrecisionName = Annotated[str, AfterValidator(_known_precision)]
+Template = Annotated[str, AfterValidator(_template)]
+Channel = Annotated[int, Field(ge=0, le=255)]
+Positive = Annotated[float, Field(gt=0)]
+Cosine = Annotated[float, Field(ge=-1.00001, le=1.00001)]  # rounding may pass 1 by an ulp
+Json = Annotated[dict[str, JsonValue], AfterValidator(_finite_json)]
+
+
+class _Part(BaseModel):
+    """Unknown keys are refused and values are fixed: a reader that guesses serves wrong vectors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ImageSpec(_Part):
+    """How a decoded image becomes the (size, size, 3) uint8 pixels that the image encoder takes."""
+
+    size: int = Field(ge=1, le=4096)
+    mode: Literal["RGB"] = "RGB"
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+    resize_mode: Literal["shortest", "longest", "squash"]
+    fill_color: tuple[Channel, Channel, Channel] = (0, 0, 0)
+    crop: Literal["round", "floor"]
+    alpha: Literal["white", "drop"]
+    exif: Literal["upright"] = "upright"
+
+
+class TextSpec(_Part):
+    """How a text becomes input_ids, beside what `tokenizer.json` does."""
+
+    context_length: int = Field(ge=1, le=8192)
+    clean: Literal["none", "clip", "canonical"]
+    pad_to: Literal["longest", "context_length"]
+    pad_id: int = Field(ge=0)
+    prompts: dict[str, Annotated[list[Template], Field(min_length=1)]]  # named sets of templates
+
+    @model_validator(mode="after")
+    def _has_default_prompts(self) -> Self:
+        if "default" not in self.prompts:
+            raise ValueError("prompts must have a set named 'default'")
+        return self
+
+
+class Parity(_Part):
+    """How far one precision is from the float32 torch model, measured at export on real items."""
+
+    cosine_min: Cosine
+    cosine_mean: Cosine
+    top1_agreement: float = Field(ge=0, le=1)
+    n_near_ties: int = Field(ge=0)  # items whose reference margin is within the error: counted apart
+    recall_delta: float = Field(ge=-1, le=1)
+    batch_cosine_min: Cosine  # one item alone against the same item in a full batch
+    n_images: int = Field(ge=0)
+    n_texts: int = Field(ge=0)
+
+
+class Precision(_Part):
+    """The two graphs of one precision, and the proof that they agree with the trained model."""
+
+    image_file: FileName
+    text_file: FileName
+    parity: Parity | None
+
+
+class FileEntry(_Part):
+    """What a file of the bundle must be, to the byte."""
+
+    sha256: str = Field(pattern=SHA256_PATTERN)
+    bytes: int = Field(ge=0)
+
+
+class ManifestDraft(_Part):
+    """What the maker of a bundle states; publishing adds name, version, time and files."""
+
+    family: Literal["clip", "siglip"]
+    embed_dim: int = Field(ge=1, le=65536)
+    logit_scale: Positive  # the multiplier, such as 100.0, not its logarithm
+    logit_bias: float = 0.0
+    image: ImageSpec
+    text: TextSpec
+    precisions: Annotated[dict[PrecisionName, Precision], Field(min_length=1)]
+    source: Json
+    metrics: Json
+    data_card: str
+    licence: str
+    ungated: bool = False
+    extra: Json = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _gated_precisions_have_parity(self) -> Self:
+        unproven = [name for name, precision in self.precisions.items() if precision.parity is None]
+        if unproven and not self.ungated:
+            raise ValueError(f"precisions without parity need ungated: {', '.join(unproven)}")
+        return self
+
+
+class Manifest(ManifestDraft):
+    """A published bundle's whole manifest."""
+
+    schema_version: int = Field(ge=1, le=SCHEMA_VERSION)
+    name: str = Field(pattern=NAME_PATTERN)
+    version: int = Field(ge=1)
+    created_at: AwareDatetime
+    files: dict[FileName, FileEntry]
+
+    @model_validator(mode="after")
+    def _lists_the_files_it_needs(self) -> Self:
+        graphs = [file for part in self.precisions.values() for file in (part.image_file, part.text_file)]
+        missing = [file for file in (TOKENIZER_FILE, GOLDEN_FILE, *graphs) if file not in self.files]
+        if missing:
+            raise ValueError(f"files does not list {', '.join(dict.fromkeys(missing))}")
+        return self

@@ -1,0 +1,124 @@
+"""Every error diptych raises on purpose; knows nothing of HTTP, ONNX, FAISS or SQLite.
+
+    DiptychError
+    ├── InputError               the caller sent something that cannot be used; `item` names it
+    │   ├── Malformed            not parseable as its content type
+    │   ├── UnsupportedImage     no decoder for these bytes
+    │   ├── UndecodableImage     a decoder was found and failed
+    │   ├── InvalidValue         a value outside its limit, or of the wrong kind
+    │   └── TooLarge             over a limit in bytes, pixels or items
+    ├── NotFound                 no such model, version, collection or image
+    ├── Conflict                 the name or id is taken by something else
+    ├── Overloaded               a queue is full; `retry_after_s` says when to come back
+    ├── NotReady                 starting, stopping, or the encoder hangs
+    ├── EncoderFailed            the model raised, or gave rows that are no embeddings
+    ├── BundleError              a bundle that must not be served
+    │   ├── InvalidManifest      missing, malformed, unknown key, or a newer schema
+    │   ├── CorruptBundle        a file is missing or its sha256 differs
+    │   ├── GoldenMismatch       this machine does not reproduce the bundle's reference outputs
+    │   └── PublishFailed        a bundle could not be written
+    ├── StoreError               the data folder
+    │   ├── DataDirLocked        another process owns it
+    │   └── CorruptStore         what is on disk contradicts itself
+    └── ConfigError              settings that contradict each other or this machine
+"""
+
+
+class DiptychError(Exception):
+    """Base of all errors that diptych raises on purpose; the message is safe to show to the caller."""
+
+
+class InputError(DiptychError):
+    """Something the caller sent cannot be used. `item` names which, such as ``input[3]``."""
+
+    def __init__(self, message: str, item: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.item = item
+
+    def named(self, item: str) -> "InputError":
+        """The same error, naming the item it belongs to."""
+        return type(self)(self.message, item)
+
+    def __str__(self) -> str:
+        return f"{self.item}: {self.message}" if self.item else self.message
+
+
+class Malformed(InputError):
+    """Not parseable as its content type."""
+
+
+class UnsupportedImage(InputError):
+    """No decoder of the allow-list reads these bytes."""
+
+
+class UndecodableImage(InputError):
+    """The format is known, but its decoder failed."""
+
+
+class InvalidValue(InputError):
+    """A value outside its limit, or of the wrong kind."""
+
+
+class TooLarge(InputError):
+    """Over a limit in bytes, pixels or items."""
+
+
+class NotFound(DiptychError):
+    """No such model, version, collection or image."""
+
+
+class Conflict(DiptychError):
+    """The name or id is taken by something else."""
+
+
+class Overloaded(DiptychError):
+    """A queue is full. `retry_after_s` is the number of seconds after which trying again makes sense."""
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NotReady(DiptychError):
+    """The server is starting, stopping, or its encoder does not answer."""
+
+
+class EncoderFailed(DiptychError):
+    """The model raised, or gave rows that are no embeddings (wrong shape, not finite)."""
+
+
+class BundleError(DiptychError):
+    """A bundle that must not be served."""
+
+
+class InvalidManifest(BundleError):
+    """The manifest is missing or malformed, has an unknown key, or is of a newer schema."""
+
+
+class CorruptBundle(BundleError):
+    """A file of the bundle is missing, or its sha256 is not the manifest's."""
+
+
+class GoldenMismatch(BundleError):
+    """This machine does not reproduce the bundle's reference outputs."""
+
+
+class PublishFailed(BundleError):
+    """A bundle could not be written to the repository."""
+
+
+class StoreError(DiptychError):
+    """The data folder cannot be used."""
+
+
+class DataDirLocked(StoreError):
+    """Another process owns the data folder."""
+
+
+class CorruptStore(StoreError):
+    """What is on disk contradicts itself."""
+
+
+class ConfigError(DiptychError):
+    """Settings that contradict each other or this machine."""

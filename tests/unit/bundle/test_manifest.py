@@ -1,0 +1,206 @@
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from unit.bundle.bundle_examples import draft, image_spec, text_spec
+
+from diptych.bundle.manifest import (
+    FileEntry,
+    ImageSpec,
+    Manifest,
+    Parity,
+    Precision,
+    TextSpec,
+    complete,
+    identity,
+    read_manifest,
+)
+from diptych.errors import InvalidManifest
+
+ENTRY = FileEntry(sha256="0" * 64, bytes=1)
+FILES = dict.fromkeys(["image_encoder.onnx", "text_encoder.onnx", "tokenizer.json", "golden.npz"], ENTRY)
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+
+
+def example() -> Manifest:
+    return complete(draft(), "pictograms", 3, NOW, FILES)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "pictograms" / "3"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def write(folder, stated):
+    (folder / "manifest.json").write_text(stated if isinstance(stated, str) else json.dumps(stated))
+
+
+def changed(*path, value):
+    """The example as JSON data, with one value replaced."""
+    stated = json.loads(example().model_dump_json())
+    target = stated
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = value
+    return stated
+
+
+def test_what_is_written_is_read_back(folder):
+    write(folder, example().model_dump_json())
+    assert read_manifest(folder) == example()
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+unit = st.floats(0, 1)
+
+
+@given(
+    extra=st.dictionaries(st.text(max_size=5), json_values, max_size=3),
+    size=st.integers(1, 4096),
+    mean=st.tuples(unit, unit, unit),
+    fill=st.tuples(*[st.integers(0, 255)] * 3),
+    resize_mode=st.sampled_from(["shortest", "longest", "squash"]),
+    crop=st.sampled_from(["round", "floor"]),
+    scale=st.floats(0.001, 1e6),
+    bias=st.floats(-100, 100),
+    when=st.datetimes(timezones=st.just(UTC)),
+)
+def test_every_manifest_survives_the_round_trip(
+    extra, size, mean, fill, resize_mode, crop, scale, bias, when
+):
+    image = image_spec(size=size, mean=mean, fill_color=fill, resize_mode=resize_mode, crop=crop)
+    stated = draft(image=image, extra=extra, logit_scale=scale, logit_bias=bias)
+    manifest = complete(stated, "a", 1, when, FILES)
+    assert Manifest.model_validate_json(manifest.model_dump_json(indent=2), strict=True) == manifest
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "complaint"),
+    [
+        (("colour",), 1, "colour: unknown key"),
+        (("image", "colour"), 1, "image.colour: unknown key"),
+        (("precisions", "fp32", "parity", "speed"), 1, "precisions.fp32.parity.speed: unknown key"),
+        (("embed_dim",), "512", "embed_dim: .*integer.*got '512'"),
+        (("embed_dim",), 1.5, "embed_dim: .*got 1.5"),
+        (("image", "crop"), "ceil", "image.crop: .*'round' or 'floor'.*got 'ceil'"),
+        (("image", "std"), [0.2, 0, 0.2], "image.std.1: .*greater than 0.*got 0"),
+        (("image", "fill_color"), [0, 0, 256], "image.fill_color.2: .*got 256"),
+        (("text", "prompts"), {"short": ["{}"]}, "text: .*named 'default'"),
+        (("text", "prompts", "default"), ["a {} and {}"], "text.prompts.default.0: .*exactly one"),
+        (("text", "prompts", "default"), [], "text.prompts.default: "),
+        (("precisions", "fp8"), {}, "precisions.fp8.*one of fp32, fp16, int8"),
+        (("precisions", "fp32", "parity"), None, "precisions without parity need ungated: fp32"),
+        (("files", "golden.npz", "sha256"), "abc", "files.golden.npz.sha256: .*got 'abc'"),
+        (("files",), {}, "files does not list tokenizer.json, golden.npz, image_encoder.onnx"),
+        (("schema_version",), "1", "schema_version: .*got '1'"),
+        (("schema_version",), 0, "schema_version: .*got 0"),
+        (("created_at",), "2026-01-02T03:04:05", "created_at: .*timezone"),
+    ],
+)
+def test_refusal_names_the_key_and_the_value(folder, path, value, complaint):
+    write(folder, changed(*path, value=value))
+    with pytest.raises(InvalidManifest, match=f"^pictograms/3/manifest.json: .*{complaint}"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["../weights", "/etc/passwd", "a/b", "..", ".hidden", "", "a\\b", "manifest.json", "a\0"]
+)
+def test_only_plain_file_names_can_be_listed(folder, name):
+    write(folder, changed("files", name, value={"sha256": "0" * 64, "bytes": 1}))
+    with pytest.raises(InvalidManifest, match="files"):
+        read_manifest(folder)
+    with pytest.raises(ValidationError, match="image_file"):
+        Precision(image_file=name, text_file="text_encoder.onnx", parity=None)
+
+
+def test_newer_schema_is_named_before_its_unknown_keys(folder):
+    write(folder, {**changed("colour", value=1), "schema_version": 2})
+    with pytest.raises(InvalidManifest, match="schema_version 2 is newer than 1"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "not JSON"),
+        ("", "not JSON"),
+        ("[]", "must be a JSON object, not list"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(folder, text, complaint):
+    write(folder, text)
+    with pytest.raises(InvalidManifest, match=complaint):
+        read_manifest(folder)
+
+
+def test_bytes_that_are_no_text_are_refused(folder):
+    (folder / "manifest.json").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(InvalidManifest, match="not JSON"):
+        read_manifest(folder)
+
+
+def test_missing_manifest_is_named_without_its_absolute_path(folder):
+    with pytest.raises(InvalidManifest, match=r"^pictograms/3/manifest.json: cannot be read") as refusal:
+        read_manifest(folder)
+    assert str(folder.parent.parent) not in str(refusal.value)
+
+
+def test_extra_is_free(folder):
+    write(folder, changed("extra", value={"anything": [1, {"deep": None}]}))
+    assert read_manifest(folder).extra == {"anything": [1, {"deep": None}]}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_json_cannot_hold_are_refused(value):
+    with pytest.raises(ValidationError):
+        draft(metrics={"top1": value})
+    with pytest.raises(ValidationError):
+        draft(logit_scale=value)
+
+
+def test_unproven_precision_needs_the_ungated_mark():
+    graphs = {"fp32": Precision(image_file="i.onnx", text_file="t.onnx", parity=None)}
+    with pytest.raises(ValidationError, match="need ungated: fp32"):
+        draft(precisions=graphs)
+    assert draft(precisions=graphs, ungated=True).ungated
+
+
+def test_the_format_page_names_every_key():
+    page = (Path(__file__).parents[3] / "model_repo" / "README.md").read_text()
+    keys = {
+        key
+        for part in (Manifest, ImageSpec, TextSpec, Parity, Precision, FileEntry)
+        for key in part.model_fields
+    }
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
+
+
+def test_values_are_fixed():
+    with pytest.raises(ValidationError, match="frozen"):
+        text_spec().pad_id = 3
+
+
+def test_identity_changes_with_manifest_precision_and_decode_mode(folder):
+    write(folder, example().model_dump_json())
+    first = identity(folder, "fp32", "exact")
+    assert first == identity(folder, "fp32", "exact")
+    assert len(first) == 64
+    others = {first, identity(folder, "int8", "exact"), identity(folder, "fp32", "fast")}
+    write(folder, example().model_dump_json() + "\n")
+    assert len(others | {identity(folder, "fp32", "exact")}) == 4

@@ -1,0 +1,235 @@
+import os
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from unit.bundle.bundle_examples import draft, fill_bundle
+
+from diptych.bundle.repository import ModelRepository
+from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue, NotFound, PublishFailed
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return ModelRepository(tmp_path / "model_repo")
+
+
+def publish(repository, name="mine"):
+    with repository.staging(name) as staged:
+        fill_bundle(staged)
+        return repository.publish(name, staged, draft())
+
+
+def root(repository, name="mine"):
+    return repository.folder(name, repository.latest(name)).parent
+
+
+def test_versions_count_up_from_one(repository):
+    assert [publish(repository) for _ in range(3)] == [1, 2, 3]
+    assert repository.versions("mine") == [1, 2, 3]
+    assert repository.latest("mine") == 3
+    assert repository.names() == ["mine"]
+
+
+def test_published_bundle_verifies_and_knows_its_name_and_files(repository):
+    manifest = repository.verify("mine", publish(repository))
+    assert (manifest.name, manifest.version, manifest.schema_version) == ("mine", 1, 1)
+    assert sorted(manifest.files) == [
+        "golden.npz",
+        "image_encoder.onnx",
+        "text_encoder.onnx",
+        "tokenizer.json",
+    ]
+    assert manifest.created_at.utcoffset().total_seconds() == 0
+
+
+def test_versions_sort_as_numbers(repository):
+    for _ in range(11):
+        publish(repository)
+    assert repository.versions("mine")[-2:] == [10, 11]
+
+
+def test_nothing_of_an_abandoned_staging_remains(repository):
+    publish(repository)
+    with pytest.raises(ZeroDivisionError), repository.staging("mine") as staged:
+        fill_bundle(staged)
+        raise ZeroDivisionError
+    assert [path.name for path in root(repository).iterdir()] == ["1"]
+
+
+def test_staged_and_incomplete_folders_are_no_versions(repository):
+    publish(repository)
+    (root(repository) / "2").mkdir()
+    (root(repository) / "latest").symlink_to("1")
+    (root(repository) / "3").symlink_to("1")
+    (root(repository) / "04").mkdir()
+    with repository.staging("mine"):
+        assert repository.versions("mine") == [1]
+
+
+def test_a_number_is_never_used_twice_even_if_incomplete(repository):
+    publish(repository)
+    (root(repository) / "7").mkdir()
+    assert publish(repository) == 8
+
+
+def test_a_version_taken_in_between_moves_the_publisher_to_the_next(repository, monkeypatch):
+    publish(repository)
+    monkeypatch.setattr("diptych.bundle.repository._next_version", lambda folder: 1)
+    assert publish(repository) == 2
+    assert repository.verify("mine", 2).version == 2
+    assert repository.verify("mine", 1).version == 1
+
+
+def test_concurrent_publishers_each_get_their_own_version(repository):
+    with ThreadPoolExecutor(8) as pool:
+        versions = list(pool.map(lambda _: publish(repository), range(16)))
+    assert sorted(versions) == list(range(1, 17))
+    for version in versions:
+        repository.verify("mine", version)
+
+
+def test_killed_publisher_leaves_nothing_that_readers_see(repository, tmp_path):
+    script = (
+        "import os, sys; from pathlib import Path; from diptych.bundle.repository import ModelRepository\n"
+        "with ModelRepository(Path(sys.argv[1])).staging('mine') as staged:\n"
+        "    (staged / 'weights.safetensors').write_bytes(b'half'); os._exit(9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "model_repo")], check=False)
+    assert killed.returncode == 9
+    assert repository.versions("mine") == []
+    assert repository.names() == []
+    assert publish(repository) == 1
+
+
+def test_staging_removes_leftovers_older_than_a_day_only(repository):
+    publish(repository)
+    folder = root(repository)
+    ages_s = {".tmp-old": 100_000, ".tmp-fresh": 10, ".tmp-writing": 100_000}
+    for name, age_s in ages_s.items():
+        (folder / name).mkdir()
+        (folder / name / "weights").touch()
+        for path in (folder / name / "weights", folder / name):
+            os.utime(path, (time.time() - age_s,) * 2)
+    (folder / ".tmp-writing" / "weights").touch()  # a long write does not touch its folder
+    with repository.staging("mine"):
+        left = {path.name for path in folder.iterdir()}
+    assert ".tmp-old" not in left
+    assert {".tmp-fresh", ".tmp-writing"} <= left
+
+
+def test_published_bundle_is_readable_by_others(repository):
+    umask = os.umask(0o022)
+    try:
+        publish(repository)
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(root(repository).joinpath("1").stat().st_mode) == 0o755
+    assert stat.S_IMODE(root(repository).joinpath("1/manifest.json").stat().st_mode) == 0o644
+
+
+def spoil_content(folder):
+    path = folder / "golden.npz"
+    path.write_bytes(b"X" * path.stat().st_size)
+
+
+def spoil_size(folder):
+    (folder / "golden.npz").write_bytes(b"")
+
+
+def spoil_missing(folder):
+    (folder / "golden.npz").unlink()
+
+
+def spoil_link(folder):
+    (folder / "golden.npz").rename(folder.parent / "elsewhere")
+    (folder / "golden.npz").symlink_to(folder.parent / "elsewhere")
+
+
+def spoil_folder(folder):
+    (folder / "golden.npz").unlink()
+    (folder / "golden.npz").mkdir()
+
+
+@pytest.mark.parametrize("spoil", [spoil_content, spoil_size, spoil_missing, spoil_link, spoil_folder])
+def test_verify_names_the_file_that_is_not_the_published_one(repository, spoil):
+    publish(repository)
+    spoil(repository.folder("mine", 1))
+    with pytest.raises(CorruptBundle, match=r"mine/1/golden.npz: "):
+        repository.verify("mine", 1)
+
+
+def test_verify_refuses_a_file_that_the_manifest_does_not_list(repository):
+    publish(repository)
+    (repository.folder("mine", 1) / "weights.pt").touch()
+    with pytest.raises(CorruptBundle, match=r"mine/1/weights.pt: not listed"):
+        repository.verify("mine", 1)
+
+
+def test_bundle_moved_to_another_number_is_refused(repository):
+    publish(repository)
+    repository.folder("mine", 1).rename(root(repository) / "5")
+    with pytest.raises(InvalidManifest, match=r"mine/5/manifest.json: says it is mine/1"):
+        repository.manifest("mine", 5)
+
+
+def test_absent_names_and_versions_are_not_found(repository):
+    with pytest.raises(NotFound, match="no model named 'mine'; there is: none"):
+        repository.versions("mine")
+    publish(repository)
+    with pytest.raises(NotFound, match="no version 2; there is: 1"):
+        repository.folder("mine", 2)
+    with pytest.raises(NotFound, match="no model named 'yours'; there is: mine"):
+        repository.latest("yours")
+
+
+@pytest.mark.parametrize("name", ["../mine", "..", ".", "", "Mine", "a/b", "-a", "a" * 65, "a\n", "a b"])
+def test_names_cannot_lead_out_of_the_repository(repository, name):
+    publish(repository)
+    with pytest.raises(NotFound):
+        repository.versions(name)
+    with pytest.raises(InvalidValue, match="model name"), repository.staging(name):
+        pass
+
+
+@pytest.mark.parametrize("intruder", ["folder", "link", "manifest.json", ".hidden"])
+def test_only_plain_files_are_published(repository, intruder):
+    with repository.staging("mine") as staged:
+        fill_bundle(staged)
+        target = staged / intruder
+        if intruder == "folder":
+            target.mkdir()
+        elif intruder == "link":
+            target.symlink_to("/etc/passwd")
+        else:
+            target.touch()
+        with pytest.raises(PublishFailed, match=intruder):
+            repository.publish("mine", staged, draft())
+    assert repository.versions("mine") == []
+
+
+def test_draft_that_names_a_file_which_is_not_there_is_refused(repository):
+    with repository.staging("mine") as staged:
+        fill_bundle(staged)
+        (staged / "text_encoder.onnx").unlink()
+        with pytest.raises(InvalidManifest, match=r"files does not list text_encoder.onnx"):
+            repository.publish("mine", staged, draft())
+
+
+def test_only_a_staging_folder_of_that_name_can_be_published(repository, tmp_path):
+    with repository.staging("mine") as staged, pytest.raises(PublishFailed, match="not a staging folder"):
+        repository.publish("yours", staged, draft())
+    with pytest.raises(PublishFailed, match="not a staging folder"):
+        repository.publish("mine", tmp_path, draft())
+
+
+def test_unwritable_repository_says_so(tmp_path):
+    (tmp_path / "model_repo").write_text("a file, not a folder")
+    with (
+        pytest.raises(PublishFailed, match="cannot write"),
+        ModelRepository(tmp_path / "model_repo").staging("mine"),
+    ):
+        pass

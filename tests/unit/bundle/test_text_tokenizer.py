@@ -1,0 +1,136 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from unit.bundle.bundle_examples import END, START, UNK, WORDS, save_word_tokenizer, text_spec, word_tokenizer
+
+from diptych.bundle.text import TextTokenizer, clean, pad
+from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue
+
+A, PHOTO, OF, RED, BLUE, CAT, DOG = range(4, 11)
+
+
+@pytest.fixture
+def make(tmp_path):
+    def make(**changes):
+        return TextTokenizer(save_word_tokenizer(tmp_path / "tokenizer.json"), text_spec(**changes))
+
+    return make
+
+
+def test_texts_are_padded_to_the_longest_of_the_batch(make):
+    tokens = make(pad_id=9)(["a red cat", "dog"])
+    assert tokens.input_ids.dtype == np.int32
+    assert tokens.input_ids.tolist() == [[START, A, RED, CAT, END], [START, DOG, END, 9, 9]]
+    assert tokens.truncated == (False, False)
+
+
+def test_texts_are_padded_to_the_context_length_where_padding_is_attended_to(make):
+    assert make(pad_to="context_length")(["dog"]).input_ids.tolist() == [[START, DOG, END, 0, 0, 0, 0, 0]]
+
+
+def test_over_long_text_loses_its_end_and_keeps_end_of_text(make):
+    tokens = make(context_length=5)(["a red blue cat", "a red cat"])
+    assert tokens.input_ids.tolist() == [[START, A, RED, BLUE, END], [START, A, RED, CAT, END]]
+    assert tokens.truncated == (True, False)
+
+
+def test_one_text_alone_comes_unpadded(make):
+    ids, truncated = make(pad_to="context_length").ids("A  Cat\n")
+    assert (ids.tolist(), truncated) == ([START, A, CAT, END], False)
+
+
+def test_empty_text_and_empty_batch(make):
+    assert make()([""]).input_ids.tolist() == [[START, END]]
+    assert make()([]).input_ids.shape == (0, 1)
+
+
+def test_padding_and_truncation_of_the_file_do_not_matter(tmp_path):
+    tokenizer = word_tokenizer()
+    tokenizer.enable_padding(length=20, pad_id=7, direction="left")
+    tokenizer.enable_truncation(3, direction="left")
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    tokens = TextTokenizer(tmp_path / "tokenizer.json", text_spec(context_length=5))(["a red blue cat dog"])
+    assert tokens.input_ids.tolist() == [[START, A, RED, BLUE, END]]
+
+
+@pytest.mark.parametrize(
+    "text", ["<end> cat", "cat <end>", "<start><end>", "a <pad> cat", " <END>", "x<end>y"]
+)
+def test_special_literals_in_a_text_never_become_special_tokens(make, text):
+    ids, _ = make(clean="none").ids(text)
+    assert ids[0] == START
+    assert ids[-1] == END
+    assert set(ids[1:-1].tolist()).isdisjoint({0, START, END})
+
+
+def test_special_literals_are_tokenised_as_text_where_the_model_can(tmp_path):
+    """A byte-level BPE spells them out."""
+    vocabulary = {letter: id for id, letter in enumerate("<>/abcdefghijklmnopqrstuvwxyz")}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(["<end>"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <end>", special_tokens=[("<end>", 29)]
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    ids, _ = TextTokenizer(tmp_path / "tokenizer.json", text_spec(context_length=20)).ids("<end>")
+    assert ids.tolist() == [*(vocabulary[letter] for letter in "<end>"), 29]
+
+
+def test_unknown_words_stay_unknown_tokens(make):
+    assert make().ids("a zebra")[0].tolist() == [START, A, UNK, END]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a \udfff b"])
+def test_text_that_is_no_unicode_is_refused(make, text):
+    with pytest.raises(InvalidValue, match="lone surrogate at character"):
+        make().ids(text)
+
+
+def test_context_without_room_for_a_token_is_refused(make):
+    with pytest.raises(InvalidManifest, match="2 leaves no room beside 2 special tokens"):
+        make(context_length=2)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", json.dumps({"model": 1}).encode()])
+def test_file_that_is_no_tokenizer_is_refused(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(CorruptBundle, match=r"tokenizer.json: not a tokenizer file"):
+        TextTokenizer(tmp_path / "tokenizer.json", text_spec())
+
+
+def test_missing_tokenizer_file_is_refused(tmp_path):
+    with pytest.raises(CorruptBundle, match=r"tokenizer.json"):
+        TextTokenizer(tmp_path / "tokenizer.json", text_spec())
+
+
+def test_threads_share_one_tokenizer(make):
+    tokenizer = make()
+    texts = [" ".join(WORDS[4 + (index * step) % 7] for step in range(index % 9)) for index in range(200)]
+    alone = [tokenizer.ids(text)[0].tolist() for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda text: tokenizer.ids(text)[0].tolist(), texts))
+    assert together == alone
+
+
+def test_pad_keeps_row_order_and_fills_on_the_right():
+    rows = [np.array([1], np.int32), np.array([2, 3, 4], np.int32)]
+    assert pad(rows, text_spec(pad_id=5)).tolist() == [[1, 5, 5], [2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "expected"),
+    [
+        ("  A  Cat\t&amp;amp; DOG ", "clip", "a cat & dog"),
+        ("  A  Cat ", "none", "  A  Cat "),
+        ("A big_Cat, isn't it?!", "canonical", "a big cat isnt it"),
+        ("ΣΟΦΟΣ", "clip", "σοφος"[:-1] + "ς"),
+        ("ﬁne “quotes”", "clip", 'fine "quotes"'),
+        ("", "clip", ""),
+    ],
+)
+def test_cleaning(text, mode, expected):
+    assert clean(text, mode) == expected

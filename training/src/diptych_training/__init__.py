@@ -1,0 +1,3 @@
+"""CLIP training, evaluation and proven export for diptych."""
+
+__version__ = "0.1.0"
