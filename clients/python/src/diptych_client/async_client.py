@@ -1,0 +1,103 @@
+"""The client for asyncio: carries out the steps of each call without blocking the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+
+from diptych_client import operations as calls
+from diptych_client.binding import bound_like
+from diptych_client.steps import Effect, ReadFile, Request, Sleep, Steps
+from diptych_client.transport import (
+    DEFAULT_TIMEOUT_S,
+    DEFAULT_URL,
+    answer_of,
+    client_options,
+    foreign_errors_translated,
+    httpx_arguments,
+    read_file,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _awaited(call: Callable[P, Steps[T]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+    """The call as a coroutine method of `AsyncClient`, with its arguments, its result and its docstring."""
+
+    async def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.run(call(*args, **kwargs))
+
+    return bound_like(call, method)
+
+
+class AsyncClient:
+    """The calls of `Client`, to be awaited; close it with `aclose`, or use it in an `async with` block."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        api_key: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = url
+        self._http = httpx.AsyncClient(**client_options(url, api_key, timeout_s), transport=transport)
+
+    embed = _awaited(calls.embed)
+    classify = _awaited(calls.classify)
+    search = _awaited(calls.search)
+    add = _awaited(calls.add)
+
+    collections = _awaited(calls.collections)
+    create_collection = _awaited(calls.create_collection)
+    collection = _awaited(calls.collection)
+    drop_collection = _awaited(calls.drop_collection)
+    list_images = _awaited(calls.list_images)
+    get_image = _awaited(calls.get_image)
+    original = _awaited(calls.original)
+    thumbnail = _awaited(calls.thumbnail)
+    patch_image = _awaited(calls.patch_image)
+    delete_image = _awaited(calls.delete_image)
+
+    models = _awaited(calls.models)
+    model_version = _awaited(calls.model_version)
+    version = _awaited(calls.version)
+    ready = _awaited(calls.ready)
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Carry out the steps of one call and return its result."""
+        try:
+            effect = next(steps)
+            while True:
+                effect = steps.send(await self._carry_out(effect))
+        except StopIteration as finished:
+            result: T = finished.value
+            return result
+
+    async def _carry_out(self, effect: Effect) -> Any:
+        match effect:
+            case Request():
+                with foreign_errors_translated(self.url):
+                    arguments = httpx_arguments(effect)
+                    return answer_of(await self._http.request(effect.method, effect.path, **arguments))
+            case ReadFile():
+                return await asyncio.to_thread(read_file, effect.path)
+            case Sleep():
+                return await asyncio.sleep(effect.seconds)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

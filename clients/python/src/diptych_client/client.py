@@ -1,0 +1,107 @@
+"""The client that waits: carries out the steps of each call with blocking input and output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+
+from diptych_client import operations as calls
+from diptych_client.binding import bound_like
+from diptych_client.steps import Effect, ReadFile, Request, Sleep, Steps
+from diptych_client.transport import (
+    DEFAULT_TIMEOUT_S,
+    DEFAULT_URL,
+    answer_of,
+    client_options,
+    foreign_errors_translated,
+    httpx_arguments,
+    read_file,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _blocking(call: Callable[P, Steps[T]]) -> Callable[Concatenate[Client, P], T]:
+    """The call as a method of `Client`, with its arguments, its result and its docstring."""
+
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.run(call(*args, **kwargs))
+
+    return bound_like(call, method)
+
+
+class Client:
+    """A diptych server at `url`. Safe to share between threads; close it, or use it in a `with` block.
+
+    `timeout_s` bounds each wait for the network, not a whole call. `transport` is for tests: an
+    `httpx.MockTransport` answers without a server.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        api_key: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = url
+        self._http = httpx.Client(**client_options(url, api_key, timeout_s), transport=transport)
+
+    embed = _blocking(calls.embed)
+    classify = _blocking(calls.classify)
+    search = _blocking(calls.search)
+    add = _blocking(calls.add)
+
+    collections = _blocking(calls.collections)
+    create_collection = _blocking(calls.create_collection)
+    collection = _blocking(calls.collection)
+    drop_collection = _blocking(calls.drop_collection)
+    list_images = _blocking(calls.list_images)
+    get_image = _blocking(calls.get_image)
+    original = _blocking(calls.original)
+    thumbnail = _blocking(calls.thumbnail)
+    patch_image = _blocking(calls.patch_image)
+    delete_image = _blocking(calls.delete_image)
+
+    models = _blocking(calls.models)
+    model_version = _blocking(calls.model_version)
+    version = _blocking(calls.version)
+    ready = _blocking(calls.ready)
+
+    def run(self, steps: Steps[T]) -> T:
+        """Carry out the steps of one call and return its result."""
+        try:
+            effect = next(steps)
+            while True:
+                effect = steps.send(self._carry_out(effect))
+        except StopIteration as finished:
+            result: T = finished.value
+            return result
+
+    def _carry_out(self, effect: Effect) -> Any:
+        match effect:
+            case Request():
+                with foreign_errors_translated(self.url):
+                    arguments = httpx_arguments(effect)
+                    return answer_of(self._http.request(effect.method, effect.path, **arguments))
+            case ReadFile():
+                return read_file(effect.path)
+            case Sleep():
+                return time.sleep(effect.seconds)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,98 @@
+"""Images as callers give them, read and cut into batches; knows nothing of formats or of HTTP."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from diptych_client.errors import UnreadableFile
+from diptych_client.steps import ReadFile, Steps
+
+T = TypeVar("T")
+
+ImageInput: TypeAlias = str | os.PathLike[str] | bytes
+"""An image: the path of a file, or the bytes of one, in any format that the server decodes."""
+
+MAX_BATCH_IMAGES = 64
+MAX_BATCH_BYTES = 32_000_000
+"""A third of the server's default limit on a body; one image larger than this travels alone."""
+
+
+def listed(name: str, values: Sequence[T]) -> Sequence[T]:
+    """`values`, unless it is a single text or image, whose letters or bytes would be taken for a list."""
+    if isinstance(values, str | bytes | os.PathLike):
+        raise TypeError(f"{name} must be a list, not one {type(values).__name__}")
+    return values
+
+
+def load(image: ImageInput) -> Steps[bytes]:
+    """The bytes of one image. Raises UnreadableFile."""
+    if isinstance(image, bytes):
+        return image
+    content: bytes | UnreadableFile = yield ReadFile(Path(image))
+    if isinstance(content, UnreadableFile):
+        raise content
+    return content
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The `index`-th image of a call: its bytes, or why there are none."""
+
+    index: int
+    payload: bytes | UnreadableFile
+
+    def bytes_or_raise(self) -> bytes:
+        """The bytes. Raises the UnreadableFile in their place."""
+        if isinstance(self.payload, UnreadableFile):
+            raise self.payload
+        return self.payload
+
+
+class ImageBatches:
+    """Reads images in order and hands them out in batches bounded in number and in bytes.
+
+    At most one batch and the image that did not fit into it are in memory.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[ImageInput],
+        max_images: int = MAX_BATCH_IMAGES,
+        max_bytes: int = MAX_BATCH_BYTES,
+    ) -> None:
+        self._waiting = enumerate(listed("images", images))
+        self._left_over: Loaded | None = None
+        self._max_images = max_images
+        self._max_bytes = max_bytes
+
+    def take(self) -> Steps[list[Loaded]]:
+        """The next batch; empty when all images have been handed out. Unreadable files are entries of it."""
+        batch: list[Loaded] = []
+        n_bytes = 0
+        while len(batch) < self._max_images:
+            loaded = yield from self._next()
+            if loaded is None:
+                break
+            size = 0 if isinstance(loaded.payload, UnreadableFile) else len(loaded.payload)
+            if batch and n_bytes + size > self._max_bytes:
+                self._left_over = loaded
+                break
+            batch.append(loaded)
+            n_bytes += size
+        return batch
+
+    def _next(self) -> Steps[Loaded | None]:
+        if self._left_over is not None:
+            loaded, self._left_over = self._left_over, None
+            return loaded
+        index, image = next(self._waiting, (0, None))
+        if image is None:
+            return None
+        try:
+            return Loaded(index, (yield from load(image)))
+        except UnreadableFile as error:
+            return Loaded(index, error)

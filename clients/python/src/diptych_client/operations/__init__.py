@@ -1,0 +1,39 @@
+"""Every call of the API, written once, as steps that both clients carry out."""
+
+from diptych_client.operations.adding import add
+from diptych_client.operations.describing import model_version, models, ready, version
+from diptych_client.operations.encoding import classify, embed
+from diptych_client.operations.managing import (
+    collection,
+    collections,
+    create_collection,
+    delete_image,
+    drop_collection,
+    get_image,
+    list_images,
+    original,
+    patch_image,
+    thumbnail,
+)
+from diptych_client.operations.searching import search
+
+__all__ = [
+    "add",
+    "classify",
+    "collection",
+    "collections",
+    "create_collection",
+    "delete_image",
+    "drop_collection",
+    "embed",
+    "get_image",
+    "list_images",
+    "model_version",
+    "models",
+    "original",
+    "patch_image",
+    "ready",
+    "search",
+    "thumbnail",
+    "version",
+]

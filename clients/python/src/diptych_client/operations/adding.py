@@ -1,0 +1,118 @@
+"""`add`: any number of images into a collection, past the ones that fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from diptych_client import parsing
+from diptych_client.errors import ApiError, InvalidCall, TooLarge, UnexpectedAnswer, UnreadableFile
+from diptych_client.images import ImageBatches, ImageInput, Loaded
+from diptych_client.operations.describing import version
+from diptych_client.results import AddOutcome
+from diptych_client.steps import Part, Request, Steps, exchange, path_of
+
+T = TypeVar("T")
+
+
+def add(
+    images: Sequence[ImageInput],
+    *,
+    ids: Sequence[str | None] | None = None,
+    metadata: Sequence[Mapping[str, Any] | None] | None = None,
+    collection: str | None = None,
+    replace: bool = False,
+    on_outcome: Callable[[AddOutcome], None] | None = None,
+) -> Steps[list[AddOutcome]]:
+    """Add images to a collection (the server's default, unless named); what became of each, in order.
+
+    An image that is there already is "unchanged", so an interrupted call is resumed by repeating it. Without
+    an id, the server makes one from the bytes. An item that fails is an outcome with its error; the rest goes
+    on. What concerns every item is raised (no connection, a wrong key, a stopped server); `on_outcome` has
+    seen by then what was done before.
+    """
+    each_id, each_metadata = _each("ids", ids, images), _each("metadata", metadata, images)
+    if collection is None:
+        collection = (yield from version()).default_collection
+    adding = _Adding(collection, replace, each_id, each_metadata)
+    outcomes: list[AddOutcome] = []
+    batches = ImageBatches(images)
+    while batch := (yield from batches.take()):
+        for outcome in (yield from adding.batch(batch)):
+            outcomes.append(outcome)
+            if on_outcome is not None:
+                on_outcome(outcome)
+    return outcomes
+
+
+def _each(name: str, values: Sequence[T | None] | None, images: Sequence[object]) -> Sequence[T | None]:
+    if values is None:
+        return [None] * len(images)
+    if len(values) != len(images):
+        raise InvalidCall(f"{name} has {len(values)} entries for {len(images)} images")
+    return values
+
+
+class _Adding:
+    """One call of `add`: the parts that are the same for all of its requests."""
+
+    def __init__(
+        self,
+        collection: str,
+        replace: bool,
+        ids: Sequence[str | None],
+        metadata: Sequence[Mapping[str, Any] | None],
+    ) -> None:
+        self._path = path_of("collections", collection, "images")
+        self._params = {"replace": "true"} if replace else {}
+        self._ids = ids
+        self._metadata = metadata
+
+    def batch(self, batch: Sequence[Loaded]) -> Steps[list[AddOutcome]]:
+        """Outcomes of one batch, in its order: the readable ones are sent, the others have failed already."""
+        outcomes: list[AddOutcome] = []
+        readable: list[Loaded] = []
+        for loaded in batch:
+            if isinstance(loaded.payload, UnreadableFile):
+                outcomes.append(AddOutcome(loaded.index, None, "failed", loaded.payload))
+            else:
+                readable.append(loaded)
+        if readable:
+            outcomes += yield from self._send(readable)
+        return sorted(outcomes, key=lambda outcome: outcome.index)
+
+    def _send(self, batch: Sequence[Loaded]) -> Steps[list[AddOutcome]]:
+        """One request; when it is refused as a whole, one for each half, until only the bad item fails."""
+        try:
+            return (yield from self._request(batch))
+        except ApiError as error:
+            if not _one_item_is_at_fault(error):
+                raise
+            if len(batch) == 1:
+                return [AddOutcome(batch[0].index, None, "failed", error)]
+        half = len(batch) // 2
+        first = yield from self._send(batch[:half])
+        return first + (yield from self._send(batch[half:]))
+
+    def _request(self, batch: Sequence[Loaded]) -> Steps[list[AddOutcome]]:
+        items = [self._item(loaded.index) for loaded in batch]
+        parts = [Part("image", loaded.bytes_or_raise(), is_file=True) for loaded in batch]
+        if any(items):
+            parts.append(Part("items", json.dumps(items).encode()))
+        answer = yield from exchange(Request("POST", self._path, self._params, parts=parts))
+        body = answer.json()
+        with parsing.reading("an add"):
+            rows = body["outcomes"]
+            if len(rows) != len(batch):
+                raise UnexpectedAnswer(f"{len(rows)} outcomes for {len(batch)} images")
+            return [parsing.add_outcome(row, loaded.index) for row, loaded in zip(rows, batch, strict=True)]
+
+    def _item(self, index: int) -> dict[str, object]:
+        item = {"id": self._ids[index], "metadata": self._metadata[index]}
+        return {key: value for key, value in item.items() if value is not None}
+
+
+def _one_item_is_at_fault(error: ApiError) -> bool:
+    """A refusal names its item, but for a body that is too large: each item alone may still fit."""
+    return error.item is not None or isinstance(error, TooLarge)

@@ -1,0 +1,81 @@
+"""Collections and the images in them, one request each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diptych_client import parsing
+from diptych_client.results import CollectionInfo, ImagePage, ImageRecord
+from diptych_client.steps import Request, Steps, exchange, path_of
+
+
+def collections() -> Steps[list[CollectionInfo]]:
+    """All collections."""
+    body = (yield from exchange(Request("GET", "/collections"))).json()
+    with parsing.reading("/collections"):
+        return [parsing.collection_info(row) for row in body["collections"]]
+
+
+def create_collection(name: str) -> Steps[CollectionInfo]:
+    """A new, empty collection for the model that serves. Raises Conflict when the name is taken."""
+    request = Request("POST", "/collections", json={"name": name}, repeatable=False)
+    body = (yield from exchange(request)).json()
+    with parsing.reading("/collections"):
+        return parsing.collection_info(body)
+
+
+def collection(name: str) -> Steps[CollectionInfo]:
+    """One collection. Raises NotFound."""
+    body = (yield from exchange(Request("GET", path_of("collections", name)))).json()
+    with parsing.reading("a collection"):
+        return parsing.collection_info(body)
+
+
+def drop_collection(name: str) -> Steps[None]:
+    """Remove a collection with all its images. Raises NotFound."""
+    yield from exchange(Request("DELETE", path_of("collections", name)))
+
+
+def list_images(collection: str, *, after: str | None = None, limit: int = 100) -> Steps[ImagePage]:
+    """At most `limit` images in the order of their ids, from the one behind `after` on."""
+    params = {"limit": str(limit)} | ({} if after is None else {"after": after})
+    body = (yield from exchange(Request("GET", path_of("collections", collection, "images"), params))).json()
+    with parsing.reading("a listing of images"):
+        return parsing.image_page(body)
+
+
+def get_image(collection: str, id: str) -> Steps[ImageRecord]:
+    """What is known of one image. Raises NotFound."""
+    body = (yield from exchange(Request("GET", path_of("collections", collection, "images", id)))).json()
+    with parsing.reading("an image"):
+        return parsing.image_record(body)
+
+
+def original(collection: str, id: str) -> Steps[bytes]:
+    """The bytes that were added. Raises NotFound."""
+    path = path_of("collections", collection, "images", id, "original")
+    return (yield from exchange(Request("GET", path))).content
+
+
+def thumbnail(collection: str, id: str, *, size_px: int = 256) -> Steps[bytes]:
+    """A small picture without metadata, its longer side at most `size_px`. Raises NotFound."""
+    path = path_of("collections", collection, "images", id, "thumbnail")
+    return (yield from exchange(Request("GET", path, {"size": str(size_px)}))).content
+
+
+def patch_image(
+    collection: str,
+    id: str,
+    metadata: Mapping[str, Any],
+) -> Steps[ImageRecord]:
+    """Merge into the metadata (RFC 7396): given keys are set, keys given as None are removed."""
+    request = Request("PATCH", path_of("collections", collection, "images", id), json={"metadata": metadata})
+    body = (yield from exchange(request)).json()
+    with parsing.reading("an image"):
+        return parsing.image_record(body)
+
+
+def delete_image(collection: str, id: str) -> Steps[None]:
+    """Remove one image. Raises NotFound."""
+    yield from exchange(Request("DELETE", path_of("collections", collection, "images", id)))

@@ -1,0 +1,76 @@
+"""`search`: images of a collection by words, by an image, by the id of one of them, or by a mix."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diptych_client import parsing
+from diptych_client.errors import InvalidCall
+from diptych_client.images import ImageInput, load
+from diptych_client.results import Json, SearchResult
+from diptych_client.steps import Request, Steps, exchange
+
+
+@dataclass(frozen=True)
+class Query:
+    """One of several queries that are mixed by weight: exactly one of `text`, `image` and `id` is given."""
+
+    text: str | None = None
+    image: ImageInput | None = None
+    id: str | None = None
+    weight: float = 1.0
+
+
+def search(
+    text: str | None = None,
+    *,
+    image: ImageInput | None = None,
+    id: str | None = None,
+    queries: Sequence[Query] | None = None,
+    k: int = 10,
+    offset: int = 0,
+    filter: Json | None = None,
+    collection: str | None = None,
+    exact: bool = False,
+    min_relevance: float | None = None,
+) -> Steps[SearchResult]:
+    """The `k` images that fit best, best first, from the server's default collection unless one is named.
+
+    Exactly one of `text`, `image`, `id` and `queries` is given. `filter` is a condition on metadata.
+    Raises InvalidCall for anything but one query, ApiError for what the server refuses.
+    """
+    given = (text is not None) + (image is not None) + (id is not None) + (queries is not None)
+    if given != 1:
+        raise InvalidCall(f"search takes exactly one of text, image, id and queries, not {given}")
+    if queries is None:
+        query: object = yield from _query_json(Query(text, image, id))
+    else:
+        mixed = []
+        for part in queries:
+            mixed.append({**(yield from _query_json(part)), "weight": part.weight})
+        query = mixed
+    body: Json = {"query": query, "k": k}
+    optional = {
+        "offset": offset or None,
+        "filter": filter,
+        "collection": collection,
+        "exact": exact or None,
+        "min_relevance": min_relevance,
+    }
+    body |= {name: value for name, value in optional.items() if value is not None}
+    answer = yield from exchange(Request("POST", "/search", json=body))
+    found = answer.json()
+    with parsing.reading("/search"):
+        return parsing.search_result(found)
+
+
+def _query_json(query: Query) -> Steps[Json]:
+    """The query as the API writes it; an image becomes a data URI of its bytes."""
+    if (query.text is not None) + (query.image is not None) + (query.id is not None) != 1:
+        raise InvalidCall("a query takes exactly one of text, image and id")
+    if query.image is not None:
+        payload = yield from load(query.image)
+        return {"image": "data:application/octet-stream;base64," + b64encode(payload).decode("ascii")}
+    return {"text": query.text} if query.text is not None else {"id": query.id}

@@ -1,0 +1,163 @@
+"""From the server's JSON to results; knows the names and shapes of answers and nothing of requests.
+
+Keys that this version does not know are ignored, so that a newer server can say more.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from diptych_client.errors import Problem, UnexpectedAnswer, api_error
+from diptych_client.results import (
+    AddOutcome,
+    ClassifiedImage,
+    CollectionInfo,
+    EmbeddedItem,
+    Embedding,
+    Hit,
+    ImagePage,
+    ImageRecord,
+    Json,
+    ModelRef,
+    ModelSummary,
+    ModelVersion,
+    Prediction,
+    SearchResult,
+    ServerVersion,
+)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn a missing key or a value of the wrong kind into UnexpectedAnswer."""
+    try:
+        yield
+    except KeyError as error:
+        raise UnexpectedAnswer(f"the answer to {what} has no {error}") from error
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UnexpectedAnswer(f"the answer to {what} has another shape than expected: {error}") from error
+
+
+def embedding(text: str) -> Embedding:
+    """Base64 of little-endian float32 numbers -> `array('f')` of embed_dim numbers."""
+    values: Embedding = array("f")
+    values.frombytes(b64decode(text, validate=True))
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def model_ref(model: Json) -> ModelRef:
+    """The `model` of an answer."""
+    return ModelRef(str(model["name"]), int(model["version"]), str(model["precision"]))
+
+
+def embedded_item(row: Json) -> EmbeddedItem:
+    """One entry of `data` of `/embed`."""
+    return EmbeddedItem(embedding(row["embedding"]), bool(row.get("truncated", False)))
+
+
+def classified_image(row: Json) -> ClassifiedImage:
+    """One entry of `data` of `/classify`, in the server's order."""
+    return ClassifiedImage(
+        tuple(Prediction(str(p["label"]), float(p["score"]), float(p["cosine"])) for p in row["predictions"])
+    )
+
+
+def search_result(body: Json) -> SearchResult:
+    """The answer of `/search`."""
+    return SearchResult(
+        model=model_ref(body["model"]),
+        collection=str(body["collection"]),
+        hits=tuple(hit(row) for row in body["hits"]),
+        truncated=bool(body.get("truncated", False)),
+    )
+
+
+def hit(row: Json) -> Hit:
+    """One entry of `hits` of `/search`."""
+    relevance = row.get("relevance")
+    return Hit(
+        id=str(row["id"]),
+        cosine=float(row["cosine"]),
+        relevance=None if relevance is None else float(relevance),
+        metadata=dict(row.get("metadata") or {}),
+        links=dict(row.get("links") or {}),
+    )
+
+
+def add_outcome(row: Json, index: int) -> AddOutcome:
+    """One outcome of an add; `index` counts over the whole call, not over its request."""
+    problem = row.get("error")
+    error = api_error(Problem.from_json(problem, int(problem["status"]))) if problem else None
+    return AddOutcome(index, row.get("id"), row["status"], error)
+
+
+def image_record(row: Json) -> ImageRecord:
+    """One image of a collection."""
+    return ImageRecord(
+        id=str(row["id"]),
+        collection=str(row["collection"]),
+        sha256=str(row["sha256"]),
+        n_bytes=int(row["n_bytes"]),
+        media_type=str(row["media_type"]),
+        width=int(row["width"]),
+        height=int(row["height"]),
+        metadata=dict(row.get("metadata") or {}),
+        created_at=str(row["created_at"]),
+    )
+
+
+def image_page(body: Json) -> ImagePage:
+    """One page of a listing."""
+    return ImagePage(tuple(image_record(row) for row in body["images"]), body.get("next"))
+
+
+def collection_info(row: Json) -> CollectionInfo:
+    """One collection."""
+    return CollectionInfo(
+        name=str(row["name"]),
+        model=str(row["model"]),
+        n_images=int(row["n_images"]),
+        created_at=str(row["created_at"]),
+        state=str(row.get("state", "ready")),
+        n_embedded=int(row.get("n_embedded", 0)),
+    )
+
+
+def model_summary(row: Json) -> ModelSummary:
+    """One entry of `/models`."""
+    active: Any = row.get("active")
+    return ModelSummary(
+        name=str(row["name"]),
+        versions=tuple(int(version) for version in row["versions"]),
+        active=None if active is None else int(active),
+    )
+
+
+def model_version(body: Json) -> ModelVersion:
+    """One entry of the versions of a model."""
+    return ModelVersion(
+        name=str(body["name"]),
+        version=int(body["version"]),
+        active=bool(body["active"]),
+        manifest=body.get("manifest"),
+        error=body.get("error"),
+    )
+
+
+def server_version(body: Json) -> ServerVersion:
+    """The answer of `/version`."""
+    model = body.get("model")
+    return ServerVersion(
+        version=str(body["version"]),
+        model=model_ref(model) if model else None,
+        provider=body.get("provider"),
+        embed_dim=body.get("embed_dim"),
+        default_collection=str(body["default_collection"]),
+    )

@@ -1,0 +1,179 @@
+"""What calls return: frozen values with the server's own names. Knows nothing of HTTP."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from diptych_client.errors import ClientError
+
+Json: TypeAlias = dict[str, Any]
+Embedding: TypeAlias = "array[float]"
+"""`array('f')` of embed_dim float32 numbers, unit norm; `numpy.asarray(embedding)` shares its memory."""
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """The model version that made an answer."""
+
+    name: str
+    version: int
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version} ({self.precision})"
+
+
+@dataclass(frozen=True)
+class EmbeddedItem:
+    """One text or image; `truncated` says that the text was longer than the model reads."""
+
+    embedding: Embedding
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The embeddings of one call, in the order of its arguments."""
+
+    model: ModelRef
+    texts: tuple[EmbeddedItem, ...]
+    images: tuple[EmbeddedItem, ...]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One label for one image: `score` in [0, 1] and the cosine it was made from."""
+
+    label: str
+    score: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class ClassifiedImage:
+    """The labels of one image, best first."""
+
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class Classification:
+    """`data[i]` belongs to the i-th image."""
+
+    model: ModelRef
+    data: tuple[ClassifiedImage, ...]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One image found. `relevance` is None until the model's cosines are calibrated."""
+
+    id: str
+    cosine: float
+    relevance: float | None
+    metadata: Json
+    links: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Hits, best first. `truncated` says that a text of the query was longer than the model reads."""
+
+    model: ModelRef
+    collection: str
+    hits: tuple[Hit, ...]
+    truncated: bool
+
+
+AddStatus: TypeAlias = Literal["created", "unchanged", "replaced", "failed"]
+
+
+@dataclass(frozen=True)
+class AddOutcome:
+    """What became of the `index`-th image of an `add`; `error` is set when it failed."""
+
+    index: int
+    id: str | None
+    status: AddStatus
+    error: ClientError | None = None
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a collection. `created_at` is ISO 8601 in UTC."""
+
+    id: str
+    collection: str
+    sha256: str
+    n_bytes: int
+    media_type: str
+    width: int
+    height: int
+    metadata: Json
+    created_at: str
+
+
+@dataclass(frozen=True)
+class ImagePage:
+    """Some images by id; `next` is the `after` of the following page, None on the last."""
+
+    images: tuple[ImageRecord, ...]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """A collection, the model name it belongs to and its size.
+
+    `state` is "ready" when it can be searched; "embedding" while its images are embedded again, `n_embedded`
+    so far; "other_model" when its model is not served.
+    """
+
+    name: str
+    model: str
+    n_images: int
+    created_at: str
+    state: str
+    n_embedded: int
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A model of the repository: its versions, and which of them serves (None: it does not)."""
+
+    name: str
+    versions: tuple[int, ...]
+    active: int | None
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version: its manifest with parity and metrics, or the error that keeps it from being read."""
+
+    name: str
+    version: int
+    active: bool
+    manifest: Json | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class ServerVersion:
+    """What runs at the URL. `model`, `provider` and `embed_dim` are None while the model is being loaded."""
+
+    version: str
+    model: ModelRef | None
+    provider: str | None
+    embed_dim: int | None
+    default_collection: str
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether the server takes requests, and why not."""
+
+    ready: bool
+    reason: str

@@ -1,0 +1,128 @@
+"""What a call needs from the world, as values; knows neither sockets nor files nor clocks.
+
+A call is a generator. It yields a `Request`, a `ReadFile` or a `Sleep`, and is sent an `Answer`, the bytes,
+or None. `Client` and `AsyncClient` only carry these out, so that every call is written once for both.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote
+
+from diptych_client.errors import InvalidCall, Problem, UnexpectedAnswer, api_error
+
+T = TypeVar("T")
+
+MAX_ATTEMPTS = 5
+MAX_RETRY_AFTER_S = 60.0
+"""A server that asks for a longer wait is reported to the caller, who can decide better."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a multipart body: a text field, or a file when `is_file`."""
+
+    name: str
+    content: bytes
+    is_file: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request with a `json` or a multipart body; `repeatable`: sending it twice does no harm."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    json: object = None
+    parts: Sequence[Part] = ()
+    repeatable: bool = True
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """The bytes of a file are needed."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Nothing is to be done for a while."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete HTTP answer; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """The body as JSON. Raises UnexpectedAnswer."""
+        try:
+            return json.loads(self.content)
+        except ValueError as error:
+            kind = self.headers.get("content-type", "no content type")
+            raise UnexpectedAnswer(
+                f"HTTP {self.status} with {kind}, which is not JSON: is this a diptych server?"
+            ) from error
+
+
+Effect: TypeAlias = Request | ReadFile | Sleep
+Steps: TypeAlias = Generator[Effect, Any, T]
+
+
+def path_of(*segments: str) -> str:
+    """`/a/b/c` with each segment quoted. Raises InvalidCall for one that would name another resource.
+
+    URL normalisation drops ``.`` and resolves ``..``: deleting the image ``..`` would delete its collection.
+    """
+    for segment in segments:
+        if segment in {"", ".", ".."}:
+            raise InvalidCall(f"{segment!r} cannot be a name or an id")
+    return "/" + "/".join(quote(segment, safe="") for segment in segments)
+
+
+def exchange(request: Request) -> Steps[Answer]:
+    """Send, wait and send again while the server says when to come back; raise ApiError for a refusal."""
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        answer: Answer = yield request
+        wait_s = _retry_after_s(answer) if request.repeatable and attempt < MAX_ATTEMPTS else None
+        if wait_s is None:
+            break
+        yield Sleep(wait_s)
+    if answer.status >= 400:
+        raise api_error(_problem(answer))
+    if answer.status >= 300:
+        raise UnexpectedAnswer(f"HTTP {answer.status} redirects elsewhere: is the URL right?")
+    return answer
+
+
+def _retry_after_s(answer: Answer) -> float | None:
+    if answer.status not in {429, 503}:
+        return None
+    try:
+        wait_s = float(answer.headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return wait_s if math.isfinite(wait_s) and 0 <= wait_s <= MAX_RETRY_AFTER_S else None
+
+
+def _problem(answer: Answer) -> Problem:
+    """The problem that an answer carries; from the bare status when something else than diptych answered."""
+    try:
+        body = json.loads(answer.content)
+    except ValueError:
+        body = None
+    fields = body if isinstance(body, dict) else {}
+    request_id = fields.get("request_id") or answer.headers.get("x-request-id")
+    return Problem.from_json(fields, answer.status, request_id)

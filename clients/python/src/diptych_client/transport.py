@@ -1,0 +1,95 @@
+"""Between our `Request`, `Answer` and errors and those of httpx; used alike by both clients."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from diptych_client.errors import (
+    ClientError,
+    InvalidCall,
+    TimedOut,
+    UnexpectedAnswer,
+    Unreachable,
+    UnreadableFile,
+)
+from diptych_client.steps import Answer, Request
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_TIMEOUT_S = 60.0
+
+
+def client_options(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:
+    """What httpx's two clients are made with. Raises InvalidCall for a URL without scheme or host."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InvalidCall(f"url {url!r} is not a URL: {error}") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise InvalidCall(f"url {url!r} must look like {DEFAULT_URL}")
+    return {
+        "base_url": parsed,
+        "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
+        "timeout": httpx.Timeout(timeout_s),
+        "trust_env": not _is_loopback(parsed.host),  # a proxy of the environment cannot reach our own machine
+    }
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def httpx_arguments(request: Request) -> dict[str, Any]:
+    """The keyword arguments of `httpx.Client.request`, but for method and path."""
+    arguments: dict[str, Any] = {"params": dict(request.params)}
+    if request.json is not None:
+        arguments["json"] = request.json
+    if request.parts:
+        arguments["files"] = [
+            (part.name, ("image", part.content, "application/octet-stream"))
+            if part.is_file
+            else (part.name, (None, part.content))
+            for part in request.parts
+        ]
+    return arguments
+
+
+def answer_of(response: httpx.Response) -> Answer:
+    """A response that has been read."""
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, response.content)
+
+
+@contextmanager
+def foreign_errors_translated(url: str) -> Iterator[None]:
+    """Turn what httpx raises into errors of ours that name the server."""
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise TimedOut(f"{url} did not answer in time ({_said(error)})") from error
+    except (httpx.DecodingError, httpx.TooManyRedirects) as error:
+        raise UnexpectedAnswer(f"{url} gave an answer that cannot be read: {_said(error)}") from error
+    except httpx.TransportError as error:
+        raise Unreachable(f"cannot reach {url}: {_said(error)}. Is `diptych serve` running?") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ClientError(f"request to {url} failed: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def read_file(path: Path) -> bytes | UnreadableFile:
+    """The bytes of a file, or why there are none: a batch goes on past a file that cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return UnreadableFile(f"{path}: {error.strerror or error}")

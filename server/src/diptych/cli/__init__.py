@@ -1,0 +1,36 @@
+"""The command line: one module per command, each with add_parser and run. Knows nothing of what they do."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from diptych import __version__
+from diptych.cli import add, check, classify, collections, embed, models, search, serve
+from diptych.errors import DiptychError
+from diptych_client import ClientError
+
+_COMMANDS = (serve, check, add, search, classify, embed, models, collections)
+INTERRUPTED = 130  # what shells report for Ctrl-C
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="diptych", description="Image-text embeddings, labels and search.")
+    parser.add_argument("--version", action="version", version=f"diptych {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0 done, 1 failed with one line on stderr, 2 wrong usage."""
+    args = build_parser().parse_args(arguments)
+    try:
+        status: int = args.run(args)
+    except (DiptychError, ClientError) as error:
+        sys.stderr.write(f"diptych: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status

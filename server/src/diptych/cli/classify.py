@@ -1,0 +1,83 @@
+"""`diptych classify`: which of the given labels goes with each image."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diptych.cli.console import bar, columns, out, out_json, printable
+from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych.errors import InvalidValue
+from diptych_client import Classification, Client, Prediction
+
+
+def add_parser(subparsers: Any) -> None:
+    """The arguments of the command."""
+    parser = subparsers.add_parser("classify", help="judge images against labels of your own")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
+    parser.add_argument(
+        "--label", action="append", default=[], dest="labels", metavar="L", help="a label; repeat it"
+    )
+    parser.add_argument("--labels-file", type=Path, metavar="FILE", help="more labels, one a line")
+    templates = parser.add_mutually_exclusive_group()
+    templates.add_argument("--template", metavar="T", help="a sentence with one {} for the label")
+    templates.add_argument("--templates", metavar="NAME", help="a set of sentences that the model brings")
+    parser.add_argument("--multi-label", action="store_true", help="judge each label by itself")
+    parser.add_argument("--top-k", type=int, metavar="N", help="show the best N labels only")
+    add_server_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    return run_with_client(args, _classify)
+
+
+def _classify(args: argparse.Namespace, client: Client) -> int:
+    labels = args.labels + (_read_labels(args.labels_file) if args.labels_file else [])
+    if not labels:
+        raise InvalidValue("no labels: give --label or --labels-file")
+    result = client.classify(
+        args.images,
+        labels,
+        template=args.template,
+        templates=args.templates,
+        multi_label=args.multi_label,
+        top_k=args.top_k,
+    )
+    if args.json:
+        out_json(_as_json(args.images, result))
+    else:
+        _show(args.images, result)
+    return 0
+
+
+def _read_labels(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"cannot be read: {error}", str(file)) from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _as_json(files: Sequence[Path], result: Classification) -> dict[str, object]:
+    data = [
+        {"file": str(file), "predictions": [vars(prediction) for prediction in image.predictions]}
+        for file, image in zip(files, result.data, strict=True)
+    ]
+    return {"model": vars(result.model), "data": data}
+
+
+def _show(files: Sequence[Path], result: Classification) -> None:
+    for number, (file, image) in enumerate(zip(files, result.data, strict=True)):
+        if number:
+            out()
+        out(str(file))
+        _show_bars(image.predictions)
+
+
+def _show_bars(predictions: Sequence[Prediction]) -> None:
+    width = max(columns(printable(prediction.label)) for prediction in predictions)
+    for prediction in predictions:
+        space = " " * (width - columns(printable(prediction.label)))
+        out(f"  {prediction.label}{space}  {bar(prediction.score)} {prediction.score:6.1%}")

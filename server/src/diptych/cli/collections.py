@@ -1,0 +1,65 @@
+"""`diptych collections`: list, create and drop them."""
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from diptych.cli.console import out, out_json, out_table
+from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych_client import Client, CollectionInfo
+
+
+def add_parser(subparsers: Any) -> None:
+    """The arguments of the command and of its three verbs."""
+    parser = subparsers.add_parser("collections", help="list, create and drop collections")
+    verbs = parser.add_subparsers(required=True, metavar="list|create|drop")
+    listing = verbs.add_parser("list", help="all collections, with their sizes")
+    creating = verbs.add_parser("create", help="a new, empty collection")
+    dropping = verbs.add_parser("drop", help="remove a collection with all its images")
+    for verb, action in ((listing, _list), (creating, _create), (dropping, _drop)):
+        if verb is not listing:
+            verb.add_argument("name", metavar="NAME")
+        add_server_arguments(verb)
+        verb.set_defaults(run=run, action=action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    return run_with_client(args, args.action)
+
+
+def _list(args: argparse.Namespace, client: Client) -> int:
+    found = client.collections()
+    if args.json:
+        out_json([asdict(collection) for collection in found])
+    else:
+        header = ["name", "images", "model", "state", "created"]
+        out_table(
+            header, [_row(collection) for collection in found], ["left", "right", "left", "left", "left"]
+        )
+    return 0
+
+
+def _row(collection: CollectionInfo) -> list[str]:
+    state = collection.state
+    if state == "embedding":
+        state = f"embedding {collection.n_embedded} of {collection.n_images}"
+    return [collection.name, str(collection.n_images), collection.model, state, collection.created_at]
+
+
+def _create(args: argparse.Namespace, client: Client) -> int:
+    created = client.create_collection(args.name)
+    if args.json:
+        out_json(asdict(created))
+    else:
+        out(f"created {created.name} for model {created.model}")
+    return 0
+
+
+def _drop(args: argparse.Namespace, client: Client) -> int:
+    client.drop_collection(args.name)
+    if args.json:
+        out_json({"dropped": args.name})
+    else:
+        out(f"dropped {args.name}")
+    return 0

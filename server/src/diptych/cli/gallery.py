@@ -1,0 +1,90 @@
+"""Load a folder of pictures into the collection `gallery`, once the server is ready. Knows nothing of HTTP.
+
+The folder has an `items.jsonl` beside its pictures, one line each: {"file", "id", "metadata"}.
+"""
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from diptych.core.collections import Collections
+from diptych.core.services import Services
+from diptych.core.types import AddOutcome, NewImage
+from diptych.errors import ConfigError, Overloaded
+
+LOG = logging.getLogger("diptych.gallery")
+COLLECTION = "gallery"
+ITEMS_FILE = "items.jsonl"
+BATCH = 16  # small, so that requests find room in the queue beside it
+LOG_EVERY = 8 * BATCH
+
+
+class GalleryItem(BaseModel):
+    """One line of items.jsonl."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    id: str
+    metadata: dict[str, Any] = {}
+
+
+class Gallery:
+    """The pictures of one folder. Reading it fails at once, so that a wrong folder stops the start."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ConfigError naming the file and line."""
+        self._folder = folder
+        self._items = _read_items(folder / ITEMS_FILE)
+
+    async def fill(self, services: Services) -> None:
+        """Add what is new and replace what changed; what is there already costs a look only."""
+        await services.collections.ensure(COLLECTION)
+        counts: Counter[str] = Counter()
+        for start in range(0, len(self._items), BATCH):
+            outcomes = await self._add(services.collections, self._items[start : start + BATCH])
+            counts.update(outcome.status for outcome in outcomes)
+            done = counts.total()
+            if done % LOG_EVERY == 0 and done < len(self._items) and counts["unchanged"] < done:
+                LOG.info("loading the gallery: %d of %d images", done, len(self._items))
+        LOG.info("the gallery is loaded", extra={"fields": {"images": counts.total(), **counts}})
+
+    async def _add(self, collections: Collections, items: Sequence[GalleryItem]) -> list[AddOutcome]:
+        images = await asyncio.to_thread(self._read, items)
+        while True:
+            try:
+                outcomes = await collections.add_many(COLLECTION, images, replace=True)
+            except Overloaded as error:
+                await asyncio.sleep(error.retry_after_s)
+                continue
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    LOG.warning("gallery image %s: %s", items[outcome.index].file, outcome.error)
+            return outcomes
+
+    def _read(self, items: Sequence[GalleryItem]) -> list[NewImage]:
+        return [NewImage((self._folder / item.file).read_bytes(), item.id, item.metadata) for item in items]
+
+
+def _read_items(file: Path) -> list[GalleryItem]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"the gallery has no readable {file}: {error.strerror}") from error
+    return [_read_item(file, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _read_item(file: Path, number: int, line: str) -> GalleryItem:
+    try:
+        item = GalleryItem.model_validate(json.loads(line))
+    except (ValueError, ValidationError) as error:
+        raise ConfigError(f"{file}, line {number}: {error}") from error
+    if not (file.parent / item.file).is_file() or Path(item.file).name != item.file:
+        raise ConfigError(f"{file}, line {number}: there is no file {item.file!r} beside it")
+    return item

@@ -1,0 +1,50 @@
+"""How log lines look: text on a terminal, else one JSON object a line. Knows nothing of what is logged."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Literal
+
+LogFormat = Literal["auto", "text", "json"]
+
+
+class JsonLines(logging.Formatter):
+    """One object per record; `fields` given as extra stand beside the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See the class."""
+        line = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class TextLines(logging.Formatter):
+    """`time level message key=value ...`, tracebacks below."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See the class."""
+        fields = getattr(record, "fields", {})
+        words = [_time(record)[11:23], record.levelname.lower(), record.getMessage()]
+        line = " ".join([*words, *(f"{key}={value}" for key, value in fields.items())])
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure_logging(log_format: LogFormat) -> None:
+    """Send everything to stderr in one format; uvicorn's own chatter is left out."""
+    text = sys.stderr.isatty() if log_format == "auto" else log_format == "text"
+    handler = logging.StreamHandler()
+    handler.setFormatter(TextLines() if text else JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

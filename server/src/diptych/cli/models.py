@@ -1,0 +1,35 @@
+"""`diptych models`: what the server's repository has, and which version serves."""
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from diptych.cli.console import out_json, out_table
+from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych_client import Client, ModelSummary
+
+
+def add_parser(subparsers: Any) -> None:
+    """The arguments of the command."""
+    parser = subparsers.add_parser("models", help="list the models and the version that serves")
+    add_server_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    return run_with_client(args, _models)
+
+
+def _models(args: argparse.Namespace, client: Client) -> int:
+    models = client.models()
+    if args.json:
+        out_json([asdict(model) for model in models])
+    else:
+        out_table(["name", "versions", "serving"], [_row(model) for model in models], ["left"] * 3)
+    return 0
+
+
+def _row(model: ModelSummary) -> list[str]:
+    versions = ", ".join(str(version) for version in model.versions)
+    return [model.name, versions, "" if model.active is None else str(model.active)]

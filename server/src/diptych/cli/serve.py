@@ -1,0 +1,44 @@
+"""`diptych serve`: the flags of the server. Knows nothing of how it runs."""
+
+import argparse
+from typing import Any
+
+from diptych.settings import PREFIX, Settings, read_settings
+
+SubParsers = Any  # argparse keeps the class of add_subparsers() private
+
+
+def add_parser(subparsers: SubParsers) -> None:
+    """One flag per setting; each is also an environment variable."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="run the server",
+        description="Run the server. Every flag is also a variable: --model-repo is DIPTYCH_MODEL_REPO.",
+    )
+    for name, field in Settings.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        about = f"{field.description} ({PREFIX}{name.upper()}{_default(field.default)})".replace("%", "%%")
+        if field.annotation is bool:
+            parser.add_argument(flag, help=about, action=argparse.BooleanOptionalAction)
+        else:
+            parser.add_argument(flag, help=about, metavar=name.rpartition("_")[2].upper())
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    # Only this command needs the model's runtime: the others must start without waiting for it.
+    from diptych.cli.server import serve  # noqa: PLC0415
+
+    given = {name: value for name in Settings.model_fields if (value := getattr(args, name)) is not None}
+    return serve(read_settings(given))
+
+
+def _default(value: object) -> str:
+    shown = (
+        value is not None
+        and not isinstance(value, bool)
+        and value != ()
+        and repr(value) != "PydanticUndefined"
+    )
+    return f", default {value}" if shown else ""

@@ -1,0 +1,98 @@
+/** Speaks HTTP to the server that this page came from; knows nothing of the page. */
+
+const KEY = "diptych.api_key";
+
+/** What went wrong, in the server's own words (problem+json) where it gave some. `status` 0: no answer. */
+export class Problem extends Error {
+  constructor(status, title, detail, requestId = null) {
+    super(detail);
+    this.status = status;
+    this.title = title;
+    this.requestId = requestId;
+  }
+}
+
+async function problemOf(response) {
+  const body = await response.json().catch(() => ({}));
+  const requestId = body.request_id ?? response.headers.get("x-request-id");
+  const title = body.title ?? `The server answered ${response.status}`;
+  return new Problem(response.status, title, body.detail ?? "It gave no reason.", requestId);
+}
+
+/** Calls of the API. `askForKey` resolves to the key a person typed, or to null; it is asked once at a time. */
+export function createApi(askForKey) {
+  let asking = null;
+
+  async function send(path, options) {
+    const key = sessionStorage.getItem(KEY);
+    const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
+    try {
+      return await fetch(new URL(path, document.baseURI), { ...options, headers });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Problem(0, "No answer from the server", "It may be stopped, or the connection is down.");
+    }
+  }
+
+  async function renewKey() {
+    asking ??= askForKey().finally(() => { asking = null; });
+    const key = await asking;
+    if (key) sessionStorage.setItem(KEY, key);
+    return key;
+  }
+
+  async function request(path, options = {}) {
+    let response = await send(path, options);
+    while (response.status === 401 && (await renewKey())) response = await send(path, options);
+    if (!response.ok) throw await problemOf(response);
+    return response;
+  }
+
+  const get = async (path, options) => (await request(path, options)).json();
+
+  return {
+    /** True once the model is loaded and its last canary passed. */
+    ready: async () => (await send("readyz", {})).ok,
+    models: () => get("models"),
+    version: () => get("version"),
+    collections: () => get("collections"),
+    images: (collection, after, limit) => {
+      const page = new URLSearchParams({ limit, ...(after && { after }) });
+      return get(`collections/${encodeURIComponent(collection)}/images?${page}`);
+    },
+
+    /** Hits for one query, `{text}` or `{id}`, best first. */
+    search: (query, k, offset, signal) =>
+      get("search", {
+        method: "POST", signal,
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ query, k, offset }),
+      }),
+
+    /** Hits for a picture that is not in the collection. */
+    searchByImage: (file, k, offset, signal) => {
+      const body = new FormData();
+      body.append("image", file);
+      body.append("k", k);
+      body.append("offset", offset);
+      return get("search", { method: "POST", signal, body });
+    },
+
+    /** Predictions for one picture, best first. Labels travel as one JSON array, so a label may hold a comma. */
+    classify: (file, labels, topK, signal) => {
+      const body = new FormData();
+      body.append("image", file);
+      body.append("labels", JSON.stringify(labels));
+      body.append("top_k", topK);
+      return get("classify", { method: "POST", signal, body });
+    },
+
+    blob: async (path) => (await request(path)).blob(),
+
+    /** An address for an <img>: the path itself, or, when a key is needed, a copy held by the page. */
+    picture: async (path) => {
+      if (!sessionStorage.getItem(KEY)) return path;
+      return URL.createObjectURL(await (await request(path)).blob());
+    },
+  };
+}

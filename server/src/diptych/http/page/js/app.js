@@ -1,0 +1,41 @@
+/** Puts the page together: waits for the model, then opens both panels. */
+
+import { createApi } from "./api.js";
+import { byId, showProblem } from "./dom.js";
+import { FindPanel } from "./find.js";
+import { Gallery } from "./gallery.js";
+import { askForKey, prepareKeyDialog } from "./key.js";
+import { NamePanel } from "./name.js";
+import { placeholders } from "./tiles.js";
+import { drawCredit, drawModel, drawWaiting } from "./about.js";
+
+const READY_POLL_MS = 1500;
+
+async function untilReady(api) {
+  for (;;) {
+    const state = await api.ready().then((ready) => (ready ? "ready" : "loading"), () => "away");
+    if (state === "ready") return;
+    drawWaiting(state);
+    await new Promise((resolve) => { setTimeout(resolve, READY_POLL_MS); });
+  }
+}
+
+async function open() {
+  prepareKeyDialog();
+  const api = createApi(askForKey);
+  byId("hits").replaceChildren(...placeholders(18));
+  await untilReady(api);
+  const version = await api.version();
+  drawModel(version, await api.models());
+  const gallery = new Gallery(api, version.default_collection);
+  const name = new NamePanel(api, gallery, (file) => find.findAlike(file));
+  const find = new FindPanel(api, gallery, (item) => name.showItem(item), drawCredit);
+  document.querySelector("main").inert = false;  // nothing can be asked before the panels listen
+  await find.show();
+}
+
+open().catch((error) => {
+  document.querySelector("main").inert = false;
+  byId("hits").replaceChildren();
+  showProblem(byId("find-problem"), error, () => location.reload());
+});

@@ -1,0 +1,146 @@
+/** The left panel: from words, or from a picture, to pictures. */
+
+import { goTo, queryOfAddress } from "./address.js";
+import { byId, element, plural, showProblem } from "./dom.js";
+import { drawQueryPicture } from "./query_picture.js";
+import { placeholders, tile } from "./tiles.js";
+
+/** Few on a narrow window, where the other panel stands below them. */
+const N_TILES = matchMedia("(max-width: 899px)").matches ? 18 : 48;
+const EMPTY_POLL_MS = 3000;
+
+export class FindPanel {
+  #api;
+  #gallery;
+  #onName;
+  #onPictures;
+  #known = new Map();  // id -> picture seen so far, so that a query by id can show its name
+  #upload = null;      // the picture of a query that has no id
+  #query = { kind: "browse" };
+  #offset = 0;
+  #after = null;
+  #controller = new AbortController();
+  #emptyTimer = 0;
+  #hits = byId("hits");
+  #more = byId("more");
+
+  /** `onName` receives a picture of the gallery that the other panel shall name, `onPictures` all that are drawn. */
+  constructor(api, gallery, onName, onPictures) {
+    this.#api = api;
+    this.#gallery = gallery;
+    this.#onName = onName;
+    this.#onPictures = onPictures;
+    byId("search").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const q = byId("query").value.trim();
+      goTo(q ? { q } : {});
+    });
+    byId("query").addEventListener("input", ({ target }) => {
+      if (!target.value && this.#query.kind === "text") goTo({});
+    });
+    byId("examples").addEventListener("click", ({ target }) => {
+      if (target.tagName === "BUTTON") goTo({ q: target.textContent });
+    });
+    this.#more.addEventListener("click", () => this.#load(true));
+    window.addEventListener("hashchange", () => this.show());
+  }
+
+  /** Show what the address asks for. */
+  show() {
+    const asked = queryOfAddress();
+    this.#query = asked.kind === "upload" && !this.#upload ? { kind: "browse" } : asked;
+    this.#offset = 0;
+    this.#after = null;
+    byId("query").value = this.#query.text ?? "";
+    const { id } = this.#query;
+    const item = this.#known.get(id) ?? { id, links: this.#gallery.links(id) };
+    drawQueryPicture(this.#api, this.#query, item, this.#upload, () => this.#onName(item));
+    return this.#load(false);
+  }
+
+  /** Look for pictures like one that is not in the gallery. */
+  findAlike(file) {
+    this.#upload = file;
+    goTo({ upload: Date.now() });
+  }
+
+  async #load(append) {
+    const signal = this.#begin();
+    try {
+      const total = await this.#gallery.count();
+      const started = performance.now();
+      const { list, last } = total ? await this.#fetch(signal) : { list: [], last: true };
+      const elapsed_ms = performance.now() - started;
+      if (signal.aborted) return;
+      this.#draw(list, append, last);
+      this.#report(total, elapsed_ms);
+    } catch (error) {
+      if (!signal.aborted) this.#fail(error, append);
+    }
+    if (!signal.aborted) this.#hits.removeAttribute("aria-busy");
+  }
+
+  #begin() {
+    this.#controller.abort();
+    this.#controller = new AbortController();
+    clearTimeout(this.#emptyTimer);
+    byId("find-problem").replaceChildren();
+    this.#hits.setAttribute("aria-busy", "true");
+    this.#more.hidden = true;
+    if (!this.#hits.children.length) this.#hits.replaceChildren(...placeholders(18));
+    return this.#controller.signal;
+  }
+
+  async #fetch(signal) {
+    if (this.#query.kind === "browse") {
+      const page = await this.#gallery.page(this.#after, N_TILES);
+      signal.throwIfAborted();
+      this.#after = page.next;
+      return { list: page.images, last: page.next === null };
+    }
+    const { hits: list } = await this.#search(signal);
+    signal.throwIfAborted();
+    this.#offset += list.length;
+    return { list, last: list.length < N_TILES };
+  }
+
+  #search(signal) {
+    const { kind, text, id } = this.#query;
+    if (kind === "upload") return this.#api.searchByImage(this.#upload, N_TILES, this.#offset, signal);
+    return this.#api.search(kind === "text" ? { text } : { id }, N_TILES, this.#offset, signal);
+  }
+
+  #draw(list, append, last) {
+    for (const item of list) this.#known.set(item.id, item);
+    const others = list.filter(({ id }) => id !== this.#query.id);
+    const tiles = others.map((item) => tile(this.#api, item, ({ id }) => goTo({ id })));
+    if (append) this.#hits.append(...tiles);
+    else this.#hits.replaceChildren(...tiles);
+    if (!append) this.#hits.parentElement.scrollTop = 0;
+    this.#more.hidden = last;
+    if (list.length) this.#onPictures(list);
+  }
+
+  #report(total, elapsed_ms) {
+    const nShown = this.#hits.children.length;
+    if (total === 0) return this.#showEmpty();
+    const ms = `${Math.max(1, Math.round(elapsed_ms))} ms`;
+    const found = nShown ? `Best ${nShown} of ${plural(total, "picture")}` : "Nothing found";
+    byId("find-status").textContent = this.#query.kind === "browse" ? plural(total, "picture") : `${found}, ${ms}`;
+  }
+
+  #showEmpty() {
+    byId("find-status").textContent = "";
+    this.#hits.replaceChildren(element("li", { class: "empty" },
+      element("strong", {}, "No pictures here yet"),
+      element("p", {}, "Add a folder of them, and they appear here:"),
+      element("code", {}, `diptych add --collection ${this.#gallery.name} FOLDER`)));
+    this.#emptyTimer = setTimeout(() => this.#load(false), EMPTY_POLL_MS);
+  }
+
+  #fail(error, append) {
+    if (!append) this.#hits.replaceChildren();
+    byId("find-status").textContent = "";
+    showProblem(byId("find-problem"), error, () => this.#load(append));
+  }
+}

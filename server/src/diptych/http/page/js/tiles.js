@@ -1,0 +1,48 @@
+/** Draws pictures of a collection as tiles; knows nothing of searching. */
+
+import { element } from "./dom.js";
+
+export const DRAG_TYPE = "application/x-diptych-path";
+
+export const nameOf = (item) => item.metadata?.name ?? item.id;
+
+/** "grapes, fxemoji by Mozilla, Apache-2.0", from what the metadata tell. */
+export function creditOf(item) {
+  const { style, author, licence } = item.metadata ?? {};
+  const maker = [style, author && `by ${author}`].filter(Boolean).join(" ");
+  return [maker, licence].filter(Boolean).join(", ");
+}
+
+/** An <img> that fills itself; when it cannot be had, its alternative text stands in. */
+export function thumbnail(api, item) {
+  const image = element("img", { alt: "", width: 96, height: 96, loading: "lazy", draggable: "false" });
+  api.picture(item.links.thumbnail).then((address) => { image.src = address; }, () => image.remove());
+  return image;
+}
+
+/** One tile: a button that chooses its picture, and that can be dragged onto the other panel. */
+export function tile(api, item, choose) {
+  const name = nameOf(item);
+  const cosine = item.cosine === undefined ? null : item.cosine.toFixed(2);
+  const button = element(
+    "button",
+    {
+      type: "button", class: "tile", draggable: "true",
+      title: [name, creditOf(item)].filter(Boolean).join("\n"),
+      "aria-label": cosine === null ? `${name}: find alike` : `${name}, cosine ${cosine}: find alike`,
+      onclick: () => choose(item),
+      ondragstart: (event) => {
+        event.dataTransfer.setData(DRAG_TYPE, JSON.stringify(item));
+        event.dataTransfer.effectAllowed = "copy";
+      },
+    },
+    element("span", { class: "mount" }, thumbnail(api, item)),
+    element("span", { class: "caption" }, name),
+  );
+  if (cosine !== null) button.append(element("span", { class: "cosine" }, cosine));
+  return element("li", {}, button);
+}
+
+/** Empty mounts that hold the place of pictures to come. */
+export const placeholders = (n) =>
+  Array.from({ length: n }, () => element("li", { class: "placeholder", "aria-hidden": "true" }));

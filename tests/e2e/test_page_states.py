@@ -1,0 +1,121 @@
+"""What the page at / says when things are missing, slow or wrong."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Route, expect
+from support.browser import Watched
+from support.pictures import picture
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY
+
+pytestmark = pytest.mark.browser
+
+NewPage = Callable[..., Watched]
+KEY = "a-key-of-the-tests"
+
+
+@pytest.fixture(scope="module")
+def locked_empty_server(tiny_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server with an API key and no pictures."""
+    with serve(tiny_repo, TINY, tmp_path_factory.mktemp("locked"), "--api-key", KEY) as running:
+        yield running
+
+
+def test_empty_collection_says_how_to_fill_it_once_the_key_is_given(
+    new_page: NewPage, locked_empty_server: RunningServer
+) -> None:
+    page = new_page().page
+    page.goto(locked_empty_server.url)
+    page.get_by_label("API key").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("API key")).to_have_value("")
+    page.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.locator(".empty")).to_contain_text("No pictures here yet")
+    expect(page.locator(".empty code")).to_have_text("diptych add --collection default FOLDER")
+    page.reload()
+    expect(page.locator(".empty")).to_be_visible()
+    expect(page.locator("#key-dialog")).to_be_hidden()
+
+
+def test_dismissed_key_dialog_leaves_an_error_that_can_be_retried(
+    new_page: NewPage, locked_empty_server: RunningServer
+) -> None:
+    page = new_page().page
+    page.goto(locked_empty_server.url)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("alert").first).to_contain_text("Unauthorized")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#key-dialog")).to_be_visible()
+
+
+def test_file_that_is_no_image_shows_the_servers_own_words(
+    new_page: NewPage, gallery_server: RunningServer
+) -> None:
+    page = new_page().page
+    page.goto(gallery_server.url)
+    expect(page.locator("#model")).to_contain_text("tiny")
+    page.set_input_files("#file", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"only words"})
+    expect(page.locator("#name-problem")).to_contain_text("Unsupported image")
+    expect(page.locator("#name-problem")).to_contain_text(re.compile("Request [0-9a-zA-Z-]+"))
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": picture("red")})
+    expect(page.locator("#bars li").first).to_be_visible()
+    expect(page.locator("#name-problem")).to_be_empty()
+
+
+def test_failed_search_can_be_tried_again(new_page: NewPage, gallery_server: RunningServer) -> None:
+    page = new_page().page
+    page.goto(gallery_server.url)
+    expect(page.locator(".tile").first).to_be_visible()
+    page.route("**/search", lambda route: route.abort())
+    page.fill("#query", "red")
+    page.press("#query", "Enter")
+    expect(page.locator("#find-problem")).to_contain_text("No answer from the server")
+    expect(page.locator(".tile")).to_have_count(0)
+    page.unroute("**/search")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".tile .caption").first).to_have_text("red")
+
+
+def test_page_waits_for_a_model_that_is_still_loading(
+    new_page: NewPage, gallery_server: RunningServer
+) -> None:
+    page = new_page().page
+    page.route("**/readyz", lambda route: route.fulfill(status=503, json={"status": 503}))
+    page.goto(gallery_server.url)
+    expect(page.locator("#model")).to_have_text("loading the model")
+    expect(page.locator(".placeholder").first).to_be_visible()
+    page.unroute("**/readyz")
+    expect(page.locator(".tile").first).to_be_visible()
+    expect(page.locator("#model")).to_contain_text("tiny")
+
+
+def test_model_of_drawings_says_that_photographs_want_another(
+    new_page: NewPage, gallery_server: RunningServer
+) -> None:
+    def as_drawings(route: Route) -> None:
+        models = route.fetch().json()
+        models["models"][0]["source"] = {"kind": "trained", "dataset": "pictograms"}
+        route.fulfill(json=models)
+
+    page = new_page().page
+    page.route("**/models", as_drawings)
+    page.goto(gallery_server.url)
+    expect(page.locator("#drawings-only")).to_be_visible()
+    expect(page.locator("#drawings-only")).to_contain_text("Photographs want a model")
+
+
+def test_markup_in_a_label_is_shown_as_text(new_page: NewPage, gallery_server: RunningServer) -> None:
+    watched = new_page()
+    page = watched.page
+    page.goto(gallery_server.url)
+    expect(page.locator(".tile").first).to_be_visible()
+    page.fill("#new-label", "<img src=x onerror=alert(1)>")
+    page.press("#new-label", "Enter")
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": picture("red")})
+    expect(page.locator("#bars li").first).to_be_visible()
+    assert page.locator("#bars img").count() == 0
+    assert watched.complaints == []

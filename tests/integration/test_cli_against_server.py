@@ -1,0 +1,102 @@
+"""The commands as a user runs them: real processes against a real server with the tiny model."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.pictures import picture
+from support.server import RunningServer, serve
+from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("cli")
+    write_tiny_bundle(folder / "model_repo")
+    with serve(folder / "model_repo", TINY, folder / "data", "--default-collection", "shelf") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures, one in a folder of its own, and one broken file."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "more").mkdir()
+    (folder / "red.png").write_bytes(picture("red"))
+    (folder / "more" / "blue.jpg").write_bytes(picture("blue", form="JPEG"))
+    (folder / "broken.png").write_bytes(picture("green")[:60])
+    return folder
+
+
+def diptych(server: RunningServer, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "diptych", *map(str, arguments)]
+    environment = os.environ | {"DIPTYCH_URL": server.url}
+    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_folder_is_added_past_a_broken_file_and_again_without_change(
+    server: RunningServer, photos: Path
+) -> None:
+    first = diptych(server, "add", photos, "--collection", "twice")
+    assert first.stdout == "twice: 2 created, 0 replaced, 0 unchanged, 1 failed\n"
+    assert first.returncode == 1
+    assert f"failed: {photos / 'broken.png'}" in first.stderr
+    again = diptych(server, "add", photos / "red.png", photos / "more", "--collection", "twice")
+    assert again.stdout == "twice: 0 created, 0 replaced, 2 unchanged, 0 failed\n"
+    assert again.returncode == 0
+
+
+def test_added_images_are_searched_by_words_in_the_default_collection(
+    server: RunningServer, photos: Path
+) -> None:
+    diptych(server, "add", photos / "red.png", photos / "more", "--id-from", "name")
+    by_words = diptych(server, "search", "blue", "-k", "1")
+    assert by_words.returncode == 0
+    assert by_words.stdout.splitlines()[1].split()[2:] == ["blue.jpg", "file=blue.jpg"]
+    by_image = json.loads(diptych(server, "search", "--image", photos / "red.png", "--json").stdout)
+    assert by_image["hits"][0]["id"] == "red.png"
+
+
+def test_image_is_classified_with_bars(server: RunningServer, photos: Path) -> None:
+    done = diptych(server, "classify", photos / "red.png", "--label", "red", "--label", "blue")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert lines[1].startswith("  red   █")
+    assert lines[1].endswith("%")
+
+
+def test_embeddings_are_written_for_numpy(server: RunningServer, photos: Path, tmp_path: Path) -> None:
+    diptych(server, "embed", photos / "red.png", "--text", "red", "--out", tmp_path / "rows.npy")
+    assert np.load(tmp_path / "rows.npy", allow_pickle=False).shape == (2, EMBED_DIM)
+
+
+def test_collections_and_models_are_listed(server: RunningServer) -> None:
+    assert diptych(server, "collections", "create", "brief").returncode == 0
+    assert "brief" in diptych(server, "collections", "list").stdout
+    assert diptych(server, "collections", "drop", "brief").stdout == "dropped brief\n"
+    assert "tiny" in diptych(server, "models").stdout
+
+
+def test_broken_image_is_named_in_one_line(server: RunningServer, photos: Path) -> None:
+    done = diptych(server, "classify", photos / "broken.png", "--label", "red", "--label", "blue")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"diptych: {photos / 'broken.png'}: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_absent_server_is_one_line_with_a_hint(photos: Path) -> None:
+    command = [sys.executable, "-m", "diptych", "models", "--url", "http://127.0.0.1:9"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith("diptych: cannot reach http://127.0.0.1:9")
+    assert "diptych serve" in done.stderr
+
+
+def test_wrong_usage_is_exit_code_two(server: RunningServer) -> None:
+    assert diptych(server, "search").returncode == 2
+    assert diptych(server, "classify").returncode == 2

@@ -1,0 +1,49 @@
+"""The whole application on the tiny bundle, inside the test's own process; no socket is opened."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from diptych.http.app import create_app
+from diptych.http.options import HttpOptions
+from diptych.settings import Settings
+from diptych.wiring import limits_of, load
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+READY_WITHIN_S = 60
+
+
+@contextmanager
+def running_app(folder: Path, *, body_timeout_s: float = 60.0, **given: Any) -> Iterator[TestClient]:
+    """A client of a ready app whose model repository and data lie in `folder`; `given` are settings."""
+    if not (folder / "model_repo").exists():
+        write_tiny_bundle(folder / "model_repo")
+    settings = Settings(
+        model_repo=folder / "model_repo", model=TINY, data_dir=folder / "data", n_threads=1, **given
+    )
+    options = HttpOptions(
+        allowed_hosts=settings.allowed_hosts,
+        api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
+        default_collection=settings.default_collection,
+        body_timeout_s=body_timeout_s,
+        limits=limits_of(settings),
+    )
+    failures: list[BaseException] = []
+    app = create_app(lambda: load(settings), options, on_failure=failures.append)
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        wait_until_ready(client, failures)
+        yield client
+
+
+def wait_until_ready(client: TestClient, failures: list[BaseException]) -> None:
+    """Poll /readyz; what kept the app from loading is raised."""
+    deadline = time.monotonic() + READY_WITHIN_S
+    while client.get("/readyz").status_code != 200:
+        if failures:
+            raise failures[0]
+        assert time.monotonic() < deadline, "the app is not ready"
+        time.sleep(0.02)

@@ -1,0 +1,105 @@
+"""An API server without a server: answers the client's requests in memory and keeps them to look at."""
+
+import json
+import struct
+from base64 import b64encode
+from collections.abc import Callable
+from email import message_from_bytes
+from email.message import Message
+from typing import Any, cast
+
+import httpx
+
+MODEL = {"name": "tiny", "version": 3, "precision": "fp32"}
+Reply = httpx.Response | Callable[[httpx.Request], httpx.Response]
+
+
+def base64_row(*numbers: float) -> str:
+    """Numbers as the API writes embeddings: base64 of little-endian float32."""
+    return b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode("ascii")
+
+
+def problem(status: int, detail: str, item: str | None = None, **headers: str) -> httpx.Response:
+    """A refusal as the server writes it."""
+    body = {"type": "urn:x", "title": "Refused", "status": status, "detail": detail, "request_id": "r-1"}
+    if item:
+        body |= {"item": item, "detail": f"{item}: {detail}"}
+    return httpx.Response(status, json=body, headers={"content-type": "application/problem+json"} | headers)
+
+
+def parts(request: httpx.Request) -> list[tuple[str, bytes]]:
+    """Name and content of the parts of a multipart request, in body order."""
+    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+    form = cast(list[Message], message_from_bytes(head + request.content).get_payload())
+    return [
+        (
+            str(part.get_param("name", header="content-disposition")),
+            cast(bytes, part.get_payload(decode=True)),
+        )
+        for part in form
+    ]
+
+
+def body(request: httpx.Request) -> Any:
+    """The JSON of a request."""
+    return json.loads(request.content)
+
+
+class FakeApi:
+    """Scripted replies by "METHOD /path"; the last reply of a path is repeated. `requests` are those made."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+        self._replies: dict[str, list[Reply]] = {}
+
+    def on(self, call: str, *replies: Reply) -> "FakeApi":
+        """What to answer to a call, one reply after the other."""
+        self._replies[call] = list(replies)
+        return self
+
+    def calls(self) -> list[str]:
+        """The calls made so far."""
+        return [f"{request.method} {request.url.path}" for request in self.requests]
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.requests.append(request)
+        replies = self._replies.get(f"{request.method} {request.url.path}")
+        if replies is None:
+            return problem(404, f"{request.url.path} is not scripted")
+        reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        return reply(request) if callable(reply) else reply
+
+    def transport(self) -> httpx.MockTransport:
+        """For `Client(transport=...)` and `AsyncClient(transport=...)`."""
+        return httpx.MockTransport(self)
+
+
+def embed_reply(request: httpx.Request) -> httpx.Response:
+    """One row for every item of an `/embed`: (index, number of bytes or letters of the item)."""
+    if request.headers["content-type"].startswith("multipart/"):
+        sizes = [len(content) for name, content in parts(request) if name == "image"]
+    else:
+        sizes = [len(item["text"]) for item in body(request)["input"]]
+    data = [
+        {"index": i, "embedding": base64_row(i, size), "truncated": False} for i, size in enumerate(sizes)
+    ]
+    return httpx.Response(200, json={"model": MODEL, "data": data})
+
+
+def add_reply(request: httpx.Request) -> httpx.Response:
+    """Every image is created under its own text as id; one that begins with "bad" fails with a 415."""
+    outcomes = []
+    images = [content.decode() for name, content in parts(request) if name == "image"]
+    for index, image in enumerate(images):
+        error = {"title": "Unsupported image", "status": 415, "detail": "no decoder"}
+        bad = image.startswith("bad")
+        outcomes.append(
+            {
+                "index": index,
+                "id": None if bad else image,
+                "status": "failed" if bad else "created",
+                "error": error if bad else None,
+            }
+        )
+    return httpx.Response(200, json={"model": MODEL, "collection": "pets", "outcomes": outcomes})

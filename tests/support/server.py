@@ -1,0 +1,93 @@
+"""`diptych serve` as a process of its own on a free port, ready for requests."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WITHIN_S = 60
+GALLERY_WITHIN_S = 180
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server process; its log is one JSON object a line."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log_file: Path
+
+    def log(self) -> list[dict[str, Any]]:
+        """All lines so far that are JSON."""
+        return log_lines(self.log_file)
+
+    def wait_until_gallery_is_filled(self, n_images: int | None = None) -> None:
+        """Until the log says so; then `n_images` of it are there, when given."""
+        deadline = time.monotonic() + GALLERY_WITHIN_S
+        while not (lines := [line for line in self.log() if line["message"] == "the gallery is loaded"]):
+            assert time.monotonic() < deadline, f"the gallery is not loaded: {self.log_file.read_text()}"
+            time.sleep(0.05)
+        assert n_images in {None, lines[0]["images"]}, lines[0]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal and wait: the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=WITHIN_S)
+
+
+@contextmanager
+def serve(
+    model_repo: Path, model: str, data_dir: Path, *flags: str, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningServer]:
+    """Start a server, wait until it is ready, stop it at the end."""
+    process, log_file = start(model_repo, model, data_dir, *flags, environment=environment)
+    try:
+        yield RunningServer(_url_when_ready(process, log_file), process, log_file)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(timeout=WITHIN_S)
+
+
+def start(
+    model_repo: Path, model: str, data_dir: Path, *flags: str, environment: Mapping[str, str] | None = None
+) -> "tuple[subprocess.Popen[bytes], Path]":
+    """Start a server without waiting: the process and its log. The caller waits for its end."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log_file = data_dir / "server.log"
+    arguments = ["--port", "0", "--model-repo", str(model_repo), "--model", model]
+    arguments += ["--data-dir", str(data_dir), "--n-threads", "1", *flags]
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "diptych", "serve", *arguments],
+            stderr=log,
+            stdout=log,
+            env={**ours, **(environment or {})},
+        )
+    return process, log_file
+
+
+def log_lines(log_file: Path) -> list[dict[str, Any]]:
+    """The JSON lines of a log; a line that is still being written is left out."""
+    lines = log_file.read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+
+def _url_when_ready(process: "subprocess.Popen[bytes]", log_file: Path) -> str:
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline:
+        for line in log_lines(log_file):
+            if line["message"] == "ready":
+                return str(line["url"])
+        assert process.poll() is None, f"the server ended: {log_file.read_text()}"
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(f"the server is not ready: {log_file.read_text()}")

@@ -1,0 +1,113 @@
+"""A real, servable bundle of a few kilobytes, made in milliseconds: tests need neither torch nor weights.
+
+    version = write_tiny_bundle(tmp_path / "model_repo")          # model `tiny`, version 1, precision fp32
+    write_tiny_bundle(tmp_path / "model_repo", seed=1)            # version 2: vectors of another space
+
+Its colour words (`support.tiny_graphs.COLOURS`) lie where pictures of that colour lie.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from diptych.bundle.golden import Golden, write_golden
+from diptych.bundle.image import ImageLimits, load_pixels
+from diptych.bundle.manifest import ImageSpec, ManifestDraft, Parity, Precision, TextSpec
+from diptych.bundle.repository import ModelRepository
+from diptych.bundle.text import TextTokenizer
+from support.pictures import noise, picture
+from support.tiny_graphs import (
+    TinyWeights,
+    image_graph,
+    image_reference,
+    make_weights,
+    text_graph,
+    text_reference,
+)
+from support.tiny_tokenizer import PAD, write_tiny_tokenizer
+
+TINY = "tiny"
+EMBED_DIM = 16
+IMAGE_SIZE = 32
+CONTEXT_LENGTH = 24
+_GOLDEN_TEXTS = ["red", "a picture of something blue.", ""]
+
+
+def write_tiny_bundle(model_repo: Path, name: str = TINY, *, seed: int = 0, ungated: bool = False) -> int:
+    """Build and publish the tiny model; the version it got is returned."""
+    repository = ModelRepository(model_repo)
+    with repository.staging(name) as folder:
+        vocabulary = write_tiny_tokenizer(folder / "tokenizer.json")
+        weights = make_weights(
+            vocabulary, vocabulary[PAD], image_size=IMAGE_SIZE, embed_dim=EMBED_DIM, seed=seed
+        )
+        onnx.save(image_graph(weights), folder / "image_encoder.onnx")
+        onnx.save(text_graph(weights), folder / "text_encoder.onnx")
+        draft = _draft(weights, ungated)
+        write_golden(folder / "golden.npz", _golden(folder, weights, draft))
+        return repository.publish(name, folder, draft)
+
+
+def _draft(weights: TinyWeights, ungated: bool) -> ManifestDraft:
+    parity = Parity(
+        cosine_min=1.0,
+        cosine_mean=1.0,
+        top1_agreement=1.0,
+        n_near_ties=0,
+        recall_delta=0.0,
+        batch_cosine_min=1.0,
+        n_images=1000,
+        n_texts=100,
+    )
+    precision = Precision(
+        image_file="image_encoder.onnx", text_file="text_encoder.onnx", parity=None if ungated else parity
+    )
+    return ManifestDraft(
+        family="clip",
+        embed_dim=EMBED_DIM,
+        logit_scale=20.0,
+        image=_image_spec(),
+        text=TextSpec(
+            context_length=CONTEXT_LENGTH,
+            clean="clip",
+            pad_to="longest",
+            pad_id=weights.pad_id,
+            prompts={"default": ["a picture of {}."], "plain": ["{}"]},
+        ),
+        precisions={"fp32": precision},
+        source={"kind": "test"},
+        metrics={"top1": 1.0},
+        data_card="made of numbers",
+        licence="Apache-2.0",
+        ungated=ungated,
+    )
+
+
+def _image_spec() -> ImageSpec:
+    return ImageSpec(
+        size=IMAGE_SIZE,
+        mode="RGB",
+        mean=(0.5, 0.5, 0.5),
+        std=(1.0, 1.0, 1.0),
+        interpolation="bicubic",
+        resize_mode="shortest",
+        fill_color=(0, 0, 0),
+        crop="round",
+        alpha="white",
+        exif="upright",
+    )
+
+
+def _golden(folder: Path, weights: TinyWeights, draft: ManifestDraft) -> Golden:
+    images = [picture("red"), picture("blue", (33, 90), "JPEG"), noise(0)]
+    pixels = np.stack([load_pixels(image, draft.image, ImageLimits()) for image in images])
+    tokens = TextTokenizer(folder / "tokenizer.json", draft.text)(_GOLDEN_TEXTS)
+    return Golden(
+        image_files=images,
+        pixels=pixels,
+        image_embedding=image_reference(weights, pixels),
+        texts=_GOLDEN_TEXTS,
+        input_ids=tokens.input_ids,
+        text_embedding=text_reference(weights, tokens.input_ids),
+    )

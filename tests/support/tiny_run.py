@@ -1,0 +1,118 @@
+"""A tiny packed data set and a tiny run folder with random weights; knows nothing of real art or of training.
+
+dataset = write_tiny_dataset(tmp_path / "data")      # three sources a kind, images of 32 x 32 pixels
+run_dir = write_tiny_run(tmp_path / "runs" / "tiny", image=TINY_RESNET)
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych_training.checkpoint import Checkpoint, write_checkpoint
+from diptych_training.config import RunConfig, TrainConfig, dump_config
+from diptych_training.data.packed import (
+    Kind,
+    PackedDataset,
+    PackedItem,
+    SourceEntry,
+    Split,
+    read_dataset,
+    write_index,
+    write_source,
+)
+from diptych_training.data.pictograms.classes import emoji_classes
+from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
+from diptych_training.run_folder import RunFolder
+from diptych_training.tokenizer import train_tokenizer, write_tokenizer
+
+IMAGE_SIZE, EMBED_DIM, CONTEXT_LENGTH, VOCAB_SIZE = 32, 16, 12, 600
+TINY_RESNET = ResNetConfig(block="basic", layers=(1, 1), width=16, heads=2, stem_pool=False)
+TINY_VIT = ViTConfig(patch_size=8, width=32, layers=2, heads=2)
+
+
+def write_tiny_dataset(path: Path, n_icons: int = 530) -> PackedDataset:
+    """Random drawings with names: `train-set`, `choice-style`, `choice-set`, `new-style` and `new-set`."""
+    rng = np.random.default_rng(0)
+    entries = {
+        name: _write_source(path, rng, name, split, kind, n)
+        for name, split, kind, n in (
+            ("train-set", "train", "icons", 20),
+            ("choice-style", "validation", "emoji", 10),
+            ("choice-set", "validation", "icons", n_icons),
+            ("new-style", "eval", "emoji", 10),
+            ("new-set", "eval", "icons", n_icons),
+        )
+    }
+    write_index(PackedDataset(path, "tiny-drawings", IMAGE_SIZE, entries))
+    (path / "CARD.md").write_text("# tiny drawings\n\nMade of numbers.\n")
+    return read_dataset(path)
+
+
+def tiny_image_spec() -> ImageSpec:
+    """Letterboxed on white, with three different means so that exchanged channels show."""
+    return ImageSpec(
+        size=IMAGE_SIZE,
+        mean=(0.3, 0.5, 0.8),
+        std=(0.2, 0.3, 0.4),
+        interpolation="bicubic",
+        resize_mode="longest",
+        fill_color=(255, 255, 255),
+        crop="round",
+        alpha="white",
+    )
+
+
+def tiny_text_spec() -> TextSpec:
+    """Cleaned as CLIP does, padded to the longest."""
+    prompts = {"default": ["{}"], "drawing": ["a drawing of {}", "{} icon"]}
+    return TextSpec(context_length=CONTEXT_LENGTH, clean="clip", pad_to="longest", pad_id=0, prompts=prompts)
+
+
+def write_tiny_run(path: Path, image: ResNetConfig | ViTConfig = TINY_RESNET, seed: int = 0) -> Path:
+    """A run folder as the trainer leaves it, with a best checkpoint of random weights."""
+    folder = RunFolder(path)
+    path.mkdir(parents=True)
+    text = TextConfig(vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, width=32, layers=2, heads=2)
+    config = TrainConfig(
+        name=path.name,
+        model=ModelConfig(embed_dim=EMBED_DIM, image_size=IMAGE_SIZE, image=image, text=text),
+        preprocess=tiny_image_spec(),
+        text=tiny_text_spec(),
+        run=RunConfig(steps=1),
+    )
+    write_tokenizer(train_tokenizer(emoji_classes()[:50], VOCAB_SIZE), folder.tokenizer_file)
+    folder.model_file.write_text(config.model.model_dump_json())
+    folder.image_spec_file.write_text(config.preprocess.model_dump_json())
+    folder.text_spec_file.write_text(config.text.model_dump_json())
+    folder.config_file.write_text(dump_config(config))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build_model(config.model)
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    write_checkpoint(folder.best, Checkpoint(tensors, {"step": 7, "metrics": {"icons_top1": 0.25}}))
+    return path
+
+
+def _write_source(
+    path: Path, rng: np.random.Generator, name: str, split: Split, kind: Kind, n_items: int
+) -> SourceEntry:
+    blocks = rng.integers(0, 256, (n_items, 4, 4, 3), dtype=np.uint8)
+    images = np.kron(blocks, np.ones((1, IMAGE_SIZE // 4, IMAGE_SIZE // 4, 1), np.uint8))
+    labels = emoji_classes()[:n_items] if kind == "emoji" else [f"thing {index}" for index in range(n_items)]
+    items = [
+        PackedItem(id=f"{index}", label=label, near_train=index % 5 == 0)
+        for index, label in enumerate(labels)
+    ]
+    write_source(path, split, name, images, items)
+    floor = 0.1 if split == "eval" else None
+    return SourceEntry(
+        split=split,
+        kind=kind,
+        n=n_items,
+        licence="MIT",
+        author="nobody",
+        recipe="0" * 64,
+        pixel_1nn_top1=floor,
+    )

@@ -1,0 +1,176 @@
+"""`diptych add`: what it sends, what it says, and how it fails."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from support.command_line import RunCommand, command_runner
+from support.fake_api import FakeApi, add_reply, parts, problem
+
+from diptych.cli import add
+
+IMAGES = "POST /collections/pets/images"
+PETS = {"name": "pets", "model": "tiny", "n_images": 0, "created_at": "2026-01-01T00:00:00Z"}
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    known = httpx.Response(200, json=PETS)
+    return FakeApi().on("GET /collections/pets", known).on("POST /collections", known).on(IMAGES, add_reply)
+
+
+@pytest.fixture
+def run(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> RunCommand:
+    monkeypatch.setenv("DIPTYCH_DEFAULT_COLLECTION", "pets")
+    return command_runner(add, api, monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """cat.png, dog.JPG, deep/fox.webp; and notes, a hidden file, a hidden folder."""
+    root = tmp_path / "photos"
+    for name in ["cat.png", "dog.JPG", "deep/fox.webp", "notes.txt", "._cat.png", ".trash/old.png"]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+def sent_images(api: FakeApi) -> list[str]:
+    requests = [request for request in api.requests if request.url.path.endswith("/images")]
+    return [content.decode() for r in requests for name, content in parts(r) if name == "image"]
+
+
+def sent_items(api: FakeApi) -> list[dict[str, object]]:
+    items: list[dict[str, object]] = json.loads(dict(parts(api.requests[-1]))["items"])
+    return items
+
+
+def test_image_files_of_a_folder_are_added_and_counted(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder) == 0
+    assert sorted(sent_images(api)) == ["cat.png", "deep/fox.webp", "dog.JPG"]
+    assert capsys.readouterr().out == "pets: 3 created, 0 replaced, 0 unchanged, 0 failed\n"
+
+
+def test_hits_can_be_recognised_by_the_file_in_their_metadata(
+    run: RunCommand, api: FakeApi, folder: Path
+) -> None:
+    run(folder)
+    assert [item["metadata"] for item in sent_items(api)] == [
+        {"file": "cat.png"},
+        {"file": "dog.JPG"},
+        {"file": "deep/fox.webp"},
+    ]
+
+
+def test_folders_inside_stay_out_without_recursion(run: RunCommand, api: FakeApi, folder: Path) -> None:
+    run(folder, "--no-recursive")
+    assert sorted(sent_images(api)) == ["cat.png", "dog.JPG"]
+
+
+def test_named_file_is_sent_whatever_its_suffix_and_each_file_once(
+    run: RunCommand, api: FakeApi, folder: Path
+) -> None:
+    run(folder / "notes.txt", folder, folder / "cat.png")
+    assert sorted(sent_images(api)) == ["cat.png", "deep/fox.webp", "dog.JPG", "notes.txt"]
+
+
+def test_ids_come_from_names_when_asked(run: RunCommand, api: FakeApi, folder: Path) -> None:
+    (folder / "deep" / "ä b.png").write_text("x")
+    run(folder, "--id-from", "name")
+    assert [item["id"] for item in sent_items(api)] == ["cat.png", "dog.JPG", "deep~fox.webp", "deep~--b.png"]
+
+
+def test_two_files_with_one_id_are_refused_before_anything_is_sent(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "a b.png").write_text("x")
+    (folder / "a+b.png").write_text("y")
+    assert run(folder, "--id-from", "name") == 1
+    assert "a+b.png: gets the id 'a-b.png' that a b.png has too" in capsys.readouterr().err
+    assert api.requests == []
+
+
+def test_metadata_file_gives_ids_and_metadata(run: RunCommand, api: FakeApi, folder: Path) -> None:
+    lines = [{"file": "cat.png", "id": "tom", "metadata": {"age": 3}}, {"file": "deep/fox.webp"}]
+    items = folder / "items.jsonl"
+    items.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    run(folder, "--metadata", items)
+    assert sent_items(api)[0] == {"id": "tom", "metadata": {"file": "cat.png", "age": 3}}
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("{", "items.jsonl:2: is not JSON"),
+        ("[]", 'items.jsonl:2: is no object with a "file"'),
+        ('{"file": "a", "tags": 1}', "items.jsonl:2: has unknown keys ['tags']"),
+        ('{"file": "a", "id": 7}', 'items.jsonl:2: "id" must be a string'),
+    ],
+)
+def test_bad_line_of_the_metadata_file_is_named(
+    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str], line: str, complaint: str
+) -> None:
+    items = folder / "items.jsonl"
+    items.write_text('{"file": "cat.png"}\n' + line)
+    assert run(folder, "--metadata", items) == 1
+    assert complaint in capsys.readouterr().err
+
+
+def test_failures_are_listed_with_their_reason_and_the_rest_is_added(
+    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "cat.png").write_text("bad bytes")
+    assert run(folder) == 1
+    printed = capsys.readouterr()
+    assert f"failed: {folder / 'cat.png'}: no decoder (HTTP 415)" in printed.err
+    assert printed.out == "pets: 2 created, 0 replaced, 0 unchanged, 1 failed\n"
+
+
+def test_broken_connection_still_sums_up(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on(IMAGES, problem(500, "disk is full"))
+    assert run(folder) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "pets: 0 created, 0 replaced, 0 unchanged, 0 failed, 3 not tried\n"
+    assert printed.err.endswith("diptych: disk is full (HTTP 500)\n")
+
+
+def test_json_sums_up_for_machines(run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "cat.png").write_text("bad bytes")
+    assert run(folder, "--json") == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["created"], printed["failed"], printed["not_tried"]) == (2, 1, 0)
+    assert printed["failures"] == [{"file": str(folder / "cat.png"), "error": "no decoder (HTTP 415)"}]
+
+
+def test_missing_collection_is_made(run: RunCommand, api: FakeApi, folder: Path) -> None:
+    api.on("GET /collections/pets", problem(404, "no such collection"))
+    assert run(folder) == 0
+    assert api.calls() == ["GET /collections/pets", "POST /collections", IMAGES]
+
+
+def test_server_names_the_collection_when_nobody_else_does(
+    run: RunCommand, api: FakeApi, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DIPTYCH_DEFAULT_COLLECTION")
+    api.on("GET /version", httpx.Response(200, json={"version": "0.1.0", "default_collection": "pets"}))
+    assert command_runner(add, api, monkeypatch)(folder) == 0
+    assert api.calls()[0] == "GET /version"
+
+
+def test_path_that_does_not_exist_is_named(
+    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder / "absent") == 1
+    assert capsys.readouterr().err == f"diptych: {folder / 'absent'}: no such file or folder\n"
+
+
+def test_folder_without_images_is_an_error(
+    run: RunCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path) == 1
+    assert "no image files found" in capsys.readouterr().err

@@ -1,0 +1,211 @@
+"""`search`, `classify`, `embed`, `models` and `collections`: what they print."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from support.command_line import command_runner
+from support.fake_api import MODEL, FakeApi, body, embed_reply, parts, problem
+
+from diptych.cli import classify, collections, embed, models, search
+
+Capture = pytest.CaptureFixture[str]
+PETS = {
+    "name": "pets",
+    "model": "tiny",
+    "n_images": 12,
+    "created_at": "2026-01-01T00:00:00Z",
+    "state": "ready",
+}
+
+
+def ok(value: object) -> httpx.Response:
+    return httpx.Response(200, json=value)
+
+
+def found(*hits: dict[str, Any]) -> httpx.Response:
+    return ok({"model": MODEL, "collection": "pets", "hits": list(hits), "truncated": False})
+
+
+def judged(*labels: tuple[str, float]) -> httpx.Response:
+    predictions = [{"label": label, "score": score, "cosine": 0.2} for label, score in labels]
+    return ok({"model": MODEL, "data": [{"index": 0, "predictions": predictions}]})
+
+
+@pytest.fixture
+def picture_file(tmp_path: Path) -> Path:
+    (tmp_path / "cat.png").write_bytes(b"pixels")
+    return tmp_path / "cat.png"
+
+
+def test_search_prints_a_table_of_hits(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    hits = [
+        {"id": "tom", "cosine": 0.34567, "relevance": None, "metadata": {"name": "cat", "n": 1}},
+        {"id": "a", "cosine": -0.1, "relevance": None, "metadata": {}},
+    ]
+    api = FakeApi().on("POST /search", found(*hits))
+    assert command_runner(search, api, monkeypatch)("a cat", "-k", 2) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "   cosine  id   metadata",
+        "1   0.346  tom  name=cat  n=1",
+        "2  -0.100  a",
+    ]
+    assert body(api.requests[0]) == {"query": {"text": "a cat"}, "k": 2}
+
+
+def test_search_shows_relevance_once_the_model_is_calibrated(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    api = FakeApi().on("POST /search", found({"id": "a", "cosine": 0.3, "relevance": 0.75}))
+    command_runner(search, api, monkeypatch)("--id", "b")
+    assert capsys.readouterr().out.splitlines() == [
+        "   cosine  relevance  id  metadata",
+        "1   0.300       0.75  a",
+    ]
+
+
+def test_search_without_hits_says_so(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    api = FakeApi().on("POST /search", found())
+    command_runner(search, api, monkeypatch)("unicorn", "--collection", "pets", "--filter", '{"n": 1}')
+    assert capsys.readouterr().out == "nothing found\n"
+    assert body(api.requests[0])["filter"] == {"n": 1}
+
+
+def test_search_takes_one_query(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    run = command_runner(search, FakeApi(), monkeypatch)
+    for arguments in [[], ["cat", "--id", "a"], ["cat", "--filter", "[]"]]:
+        with pytest.raises(SystemExit) as caught:
+            run(*arguments)
+        assert caught.value.code == 2
+
+
+def test_hit_cannot_command_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    api = FakeApi().on("POST /search", found({"id": "a", "cosine": 0, "metadata": {"x": "\x1b[2J\n"}}))
+    command_runner(search, api, monkeypatch)("cat")
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_classify_prints_a_bar_for_each_label(
+    picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    api = FakeApi().on("POST /classify", judged(("a dog", 0.75), ("猫", 0.25)))
+    run = command_runner(classify, api, monkeypatch)
+    assert run(picture_file, "--label", "a dog", "--label", "猫") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        str(picture_file),
+        "  a dog  " + "█" * 18 + "·" * 6 + "  75.0%",
+        "  猫     " + "█" * 6 + "·" * 18 + "  25.0%",
+    ]
+
+
+def test_labels_come_from_a_file_too(
+    picture_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "labels.txt").write_text("a dog\n\n a cat, asleep \n")
+    api = FakeApi().on("POST /classify", judged(("x", 1)))
+    run = command_runner(classify, api, monkeypatch)
+    run(picture_file, "--label", "first", "--labels-file", tmp_path / "labels.txt", "--template", "a {}.")
+    sent = dict(parts(api.requests[0]))
+    assert json.loads(sent["labels"]) == ["first", "a dog", "a cat, asleep"]
+    assert sent["template"] == b"a {}."
+
+
+def test_bad_image_is_named_by_its_file(
+    picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    api = FakeApi().on("POST /classify", problem(422, "the decoder failed", "image[1]"))
+    run = command_runner(classify, api, monkeypatch)
+    other = picture_file.with_name("broken.png")
+    other.write_bytes(b"x")
+    assert run(picture_file, other, "--label", "a") == 1
+    assert capsys.readouterr().err == f"diptych: {other}: the decoder failed (HTTP 422)\n"
+
+
+def test_classify_without_labels_says_what_to_give(
+    picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert command_runner(classify, FakeApi(), monkeypatch)(picture_file) == 1
+    assert "give --label or --labels-file" in capsys.readouterr().err
+
+
+def test_classify_gives_machines_json(
+    picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    api = FakeApi().on("POST /classify", judged(("a", 1.0)))
+    command_runner(classify, api, monkeypatch)(picture_file, "--label", "a", "--json")
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["model"] == MODEL
+    assert printed["data"][0]["predictions"] == [{"label": "a", "score": 1.0, "cosine": 0.2}]
+
+
+def test_embed_writes_a_matrix_with_images_first(
+    picture_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = command_runner(embed, FakeApi().on("POST /embed", embed_reply), monkeypatch)
+    assert run(picture_file, "--text", "a", "--text", "bb", "--out", tmp_path / "rows.npy") == 0
+    rows = np.load(tmp_path / "rows.npy", allow_pickle=False)
+    assert rows.dtype == np.float32
+    assert rows.tolist() == [[0, 6], [0, 1], [1, 2]]
+
+
+def test_embed_prints_json_without_a_file(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    command_runner(embed, FakeApi().on("POST /embed", embed_reply), monkeypatch)("--text", "abc")
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == {"model": MODEL, "data": [{"text": "abc", "embedding": [0.0, 3.0]}]}
+
+
+def test_embed_needs_something_to_embed(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    assert command_runner(embed, FakeApi(), monkeypatch)() == 1
+    assert "give image files or --text" in capsys.readouterr().err
+
+
+def test_models_show_what_serves(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    rows = [
+        {"name": "pictograms", "versions": [1, 2], "active": 2, "source": None},
+        {"name": "mine", "versions": [1], "active": None, "source": None},
+    ]
+    command_runner(models, FakeApi().on("GET /models", ok({"models": rows})), monkeypatch)()
+    assert capsys.readouterr().out.splitlines() == [
+        "name        versions  serving",
+        "pictograms  1, 2      2",
+        "mine        1",
+    ]
+
+
+def test_collections_are_listed_made_and_dropped(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    api = FakeApi().on("GET /collections", ok({"collections": [PETS]})).on("POST /collections", ok(PETS))
+    run = command_runner(collections, api.on("DELETE /collections/pets", httpx.Response(204)), monkeypatch)
+    assert [run("list"), run("create", "pets"), run("drop", "pets")] == [0, 0, 0]
+    assert capsys.readouterr().out.splitlines() == [
+        "name  images  model  state  created",
+        "pets      12  tiny   ready  2026-01-01T00:00:00Z",
+        "created pets for model tiny",
+        "dropped pets",
+    ]
+
+
+def test_error_is_one_line_and_exit_code_one(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    api = FakeApi().on("GET /models", problem(401, "an API key is needed"))
+    assert command_runner(models, api, monkeypatch)() == 1
+    assert capsys.readouterr().err == "diptych: an API key is needed (HTTP 401)\n"
+
+
+def test_url_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPTYCH_URL", "http://elsewhere:9000")
+    monkeypatch.setenv("DIPTYCH_API_KEY", "sesame")
+    api = FakeApi().on("GET /models", ok({"models": []}))
+    command_runner(models, api, monkeypatch)()
+    assert api.requests[0].url.host == "elsewhere"
+    assert api.requests[0].headers["authorization"] == "Bearer sesame"
+
+
+def test_interrupt_ends_with_the_code_of_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def interrupt(_: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    assert command_runner(models, FakeApi().on("GET /models", interrupt), monkeypatch)() == 130

@@ -1,0 +1,150 @@
+"""`add`: every image gets its outcome, whatever happens to the others."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from support.fake_api import FakeApi, add_reply, parts, problem
+
+from diptych_client import (
+    AddOutcome,
+    Client,
+    InvalidCall,
+    InvalidValue,
+    TooLarge,
+    Unreachable,
+    UnreadableFile,
+    UnsupportedImage,
+)
+from diptych_client.images import ImageBatches, Loaded
+from diptych_client.steps import ReadFile
+
+PATH = "POST /collections/pets/images"
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi().on(PATH, add_reply)
+
+
+@pytest.fixture
+def client(api: FakeApi) -> Client:
+    return Client(transport=api.transport())
+
+
+def n_images(request: httpx.Request) -> int:
+    return sum(name == "image" for name, _ in parts(request))
+
+
+def test_failed_item_is_an_outcome_and_the_rest_goes_on(client: Client, tmp_path: Path) -> None:
+    outcomes = client.add([b"a", b"bad", tmp_path / "absent.png", b"c"], collection="pets")
+    assert [outcome.status for outcome in outcomes] == ["created", "failed", "failed", "created"]
+    assert [outcome.id for outcome in outcomes] == ["a", None, None, "c"]
+    assert isinstance(outcomes[1].error, UnsupportedImage)
+    assert isinstance(outcomes[2].error, UnreadableFile)
+
+
+def test_outcomes_count_over_the_whole_call(client: Client, api: FakeApi) -> None:
+    images = [f"image-{i}".encode() for i in range(150)]
+    outcomes = client.add(images, collection="pets")
+    assert [n_images(request) for request in api.requests] == [64, 64, 22]
+    assert [(outcome.index, outcome.id) for outcome in outcomes] == [(i, f"image-{i}") for i in range(150)]
+
+
+def test_ids_and_metadata_travel_with_their_images(client: Client, api: FakeApi, tmp_path: Path) -> None:
+    client.add(
+        [b"a", tmp_path / "absent.png", b"c"],
+        ids=["one", "two", None],
+        metadata=[None, None, {"name": "ç"}],
+        collection="pets",
+        replace=True,
+    )
+    sent = dict(parts(api.requests[0]))
+    assert json.loads(sent["items"]) == [{"id": "one"}, {"metadata": {"name": "ç"}}]
+    assert api.requests[0].url.params["replace"] == "true"
+
+
+def test_lists_of_other_lengths_are_refused_before_anything_is_sent(client: Client, api: FakeApi) -> None:
+    with pytest.raises(InvalidCall, match="ids has 1 entries for 2 images"):
+        client.add([b"a", b"b"], ids=["one"], collection="pets")
+    assert api.requests == []
+
+
+def test_request_refused_for_one_item_fails_that_item_only(client: Client, api: FakeApi) -> None:
+    def refuse_wolf(request: httpx.Request) -> httpx.Response:
+        images = [content for name, content in parts(request) if name == "image"]
+        if b"wolf" in images:
+            return problem(422, "metadata is too large", f"items[{images.index(b'wolf')}]")
+        return add_reply(request)
+
+    api.on(PATH, refuse_wolf)
+    outcomes = client.add([b"a", b"b", b"wolf", b"d", b"e"], collection="pets")
+    assert [outcome.status for outcome in outcomes] == ["created", "created", "failed", "created", "created"]
+    assert isinstance(outcomes[2].error, InvalidValue)
+
+
+def test_body_that_is_too_large_is_sent_in_smaller_ones(client: Client, api: FakeApi) -> None:
+    def at_most_two(request: httpx.Request) -> httpx.Response:
+        return add_reply(request) if n_images(request) <= 2 else problem(413, "body is over the limit")
+
+    api.on(PATH, at_most_two)
+    outcomes = client.add([b"a", b"b", b"c", b"d"], collection="pets")
+    assert [outcome.status for outcome in outcomes] == ["created"] * 4
+    assert [n_images(request) for request in api.requests] == [4, 2, 2]
+
+
+def test_image_that_is_too_large_alone_fails_alone(client: Client, api: FakeApi) -> None:
+    api.on(PATH, problem(413, "body is over the limit"))
+    (outcome,) = client.add([b"a"], collection="pets")
+    assert isinstance(outcome.error, TooLarge)
+
+
+def test_refusal_that_concerns_all_items_is_raised_once(client: Client, api: FakeApi) -> None:
+    api.on(PATH, problem(422, "the collection's name has a space"))
+    with pytest.raises(InvalidValue):
+        client.add([b"a", b"b"], collection="pets")
+    assert len(api.requests) == 1
+
+
+def test_what_was_done_before_the_connection_broke_has_been_reported(client: Client, api: FakeApi) -> None:
+    def break_off(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("connection reset", request=request)
+
+    api.on(PATH, add_reply, break_off)
+    seen: list[AddOutcome] = []
+    with pytest.raises(Unreachable, match="connection reset"):
+        client.add([b"x"] * 100, collection="pets", on_outcome=seen.append)
+    assert len(seen) == 64
+
+
+def test_without_a_collection_the_server_names_its_default(client: Client, api: FakeApi) -> None:
+    version = {"version": "0.1.0", "model": None, "default_collection": "pets"}
+    api.on("GET /version", httpx.Response(200, json=version))
+    client.add([b"a"])
+    assert api.calls() == ["GET /version", PATH]
+
+
+def test_batches_are_bounded_in_bytes_and_a_large_image_travels_alone() -> None:
+    images = [b"x" * 4, b"x" * 6, b"x" * 1, b"x" * 30, b"x" * 2]
+    assert batch_sizes(ImageBatches(images, max_images=64, max_bytes=10)) == [[4, 6], [1], [30], [2]]
+
+
+def test_files_are_read_only_when_their_batch_is_taken() -> None:
+    steps = ImageBatches(["a.png", "b.png", "c.png"], max_images=2).take()
+    assert next(steps) == ReadFile(Path("a.png"))
+    assert steps.send(b"a") == ReadFile(Path("b.png"))
+    with pytest.raises(StopIteration) as finished:
+        steps.send(b"b")
+    assert finished.value.value == [Loaded(0, b"a"), Loaded(1, b"b")]
+
+
+def batch_sizes(batches: ImageBatches) -> list[list[int]]:
+    sizes: list[list[int]] = []
+    while True:
+        with pytest.raises(StopIteration) as finished:
+            next(batches.take())
+        batch: list[Loaded] = finished.value.value
+        if not batch:
+            return sizes
+        sizes.append([len(loaded.bytes_or_raise()) for loaded in batch])

@@ -1,0 +1,163 @@
+"""`embed`, `classify` and `search`: what is sent, and what becomes of the answer."""
+
+import json
+from base64 import b64decode
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from support.fake_api import MODEL, FakeApi, base64_row, body, embed_reply, parts, problem
+
+from diptych_client import (
+    Client,
+    InvalidCall,
+    InvalidValue,
+    Query,
+    UnexpectedAnswer,
+    UnreadableFile,
+    VersionChanged,
+)
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi().on("POST /embed", embed_reply)
+
+
+@pytest.fixture
+def client(api: FakeApi) -> Client:
+    return Client(transport=api.transport())
+
+
+def test_texts_and_images_come_back_in_the_order_given(client: Client) -> None:
+    result = client.embed(texts=["a", "bb"], images=[b"ccc", b"dddd"])
+    assert [list(item.embedding) for item in result.texts] == [[0, 1], [1, 2]]
+    assert [list(item.embedding) for item in result.images] == [[0, 3], [1, 4]]
+    assert str(result.model) == "tiny/3 (fp32)"
+
+
+def test_embedding_becomes_a_numpy_array_without_a_copy(client: Client) -> None:
+    embedding = client.embed(texts=["a"]).texts[0].embedding
+    row = np.asarray(embedding)
+    row[0] = 7
+    assert row.dtype == np.float32
+    assert embedding[0] == 7
+
+
+def test_image_file_is_read_and_its_name_is_not_sent(client: Client, api: FakeApi, tmp_path: Path) -> None:
+    (tmp_path / "secret-name.png").write_bytes(b"pixels")
+    client.embed(images=[tmp_path / "secret-name.png"])
+    assert parts(api.requests[0]) == [("image", b"pixels"), ("encoding_format", b"base64")]
+    assert b"secret" not in api.requests[0].content
+
+
+def test_many_texts_travel_in_requests_of_at_most_256(client: Client, api: FakeApi) -> None:
+    result = client.embed(texts=[str(i) for i in range(300)])
+    assert [len(body(request)["input"]) for request in api.requests] == [256, 44]
+    assert len(result.texts) == 300
+
+
+def test_many_images_travel_in_requests_of_at_most_64(client: Client, api: FakeApi) -> None:
+    result = client.embed(images=[b"x"] * 130)
+    assert [len(parts(request)) - 1 for request in api.requests] == [64, 64, 2]
+    assert len(result.images) == 130
+
+
+def test_bad_item_of_a_later_request_is_named_by_its_place_in_the_call(client: Client, api: FakeApi) -> None:
+    api.on("POST /embed", embed_reply, problem(422, "cannot be decoded", "input[3]"))
+    with pytest.raises(InvalidValue) as caught:
+        client.embed(images=[b"x"] * 130)
+    assert caught.value.item == "images[67]"
+    assert str(caught.value) == "images[67]: cannot be decoded (HTTP 422)"
+
+
+def test_vectors_of_two_versions_are_never_mixed(client: Client, api: FakeApi) -> None:
+    row = {"index": 0, "embedding": base64_row(1)}
+    newer = httpx.Response(200, json={"model": MODEL | {"version": 4}, "data": [row]})
+    api.on("POST /embed", embed_reply, newer)
+    with pytest.raises(VersionChanged, match=r"tiny/3 \(fp32\) to tiny/4 \(fp32\)"):
+        client.embed(texts=["a"], images=[b"x"])
+
+
+def test_unreadable_file_is_named_and_nothing_is_sent(client: Client, api: FakeApi, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match=r"absent\.png: No such file"):
+        client.embed(images=[b"x", tmp_path / "absent.png"])
+    assert api.requests == []
+
+
+def test_a_single_text_or_image_is_not_taken_for_a_list(client: Client) -> None:
+    with pytest.raises(TypeError, match="texts must be a list, not one str"):
+        client.embed(texts="a cat")
+    with pytest.raises(TypeError, match="images must be a list, not one bytes"):
+        client.classify(b"pixels", ["cat"])  # type: ignore[arg-type]
+
+
+def test_nothing_to_embed_is_refused_before_it_is_sent(client: Client) -> None:
+    with pytest.raises(InvalidCall, match="texts or images"):
+        client.embed()
+
+
+def test_answer_without_rows_is_no_answer(client: Client, api: FakeApi) -> None:
+    api.on("POST /embed", httpx.Response(200, json={"model": MODEL}))
+    with pytest.raises(UnexpectedAnswer, match="the answer to /embed has no 'data'"):
+        client.embed(texts=["a"])
+
+
+def test_labels_with_commas_and_options_travel_as_given(client: Client, api: FakeApi) -> None:
+    prediction = {"label": "red, green", "score": 0.75, "cosine": 0.3}
+    data = [{"index": 0, "predictions": [prediction]}]
+    api.on("POST /classify", httpx.Response(200, json={"model": MODEL, "data": data}))
+    result = client.classify(
+        [b"pixels"], ["red, green", "ü"], templates=["a {}.", "the {}."], multi_label=True, top_k=1
+    )
+    sent = dict(parts(api.requests[0]))
+    assert sent["image"] == b"pixels"
+    assert json.loads(sent["labels"]) == ["red, green", "ü"]
+    assert json.loads(sent["templates"]) == ["a {}.", "the {}."]
+    assert (sent["multi_label"], sent["top_k"]) == (b"true", b"1")
+    assert result.data[0].predictions[0].label == "red, green"
+    assert result.data[0].predictions[0].score == 0.75
+
+
+def test_named_template_set_is_sent_as_its_name(client: Client, api: FakeApi) -> None:
+    api.on("POST /classify", httpx.Response(200, json={"model": MODEL, "data": []}))
+    client.classify([b"pixels"], ["a"], templates="plain")
+    assert dict(parts(api.requests[0]))["templates"] == b"plain"
+
+
+def test_search_by_words_sends_only_what_was_asked(client: Client, api: FakeApi) -> None:
+    api.on("POST /search", _found())
+    hit = client.search("a red square", k=3).hits[0]
+    assert body(api.requests[0]) == {"query": {"text": "a red square"}, "k": 3}
+    assert (hit.id, hit.cosine, hit.relevance, hit.metadata) == ("a", 0.5, None, {"n": 1})
+
+
+def test_search_by_image_sends_a_data_uri_of_its_bytes(client: Client, api: FakeApi) -> None:
+    api.on("POST /search", _found())
+    client.search(image=b"\x00pixels", collection="pets", filter={"n": 1}, offset=5, exact=True)
+    sent = body(api.requests[0])
+    head, encoded = sent.pop("query")["image"].split(",")
+    assert head == "data:application/octet-stream;base64"
+    assert b64decode(encoded) == b"\x00pixels"
+    assert sent == {"k": 10, "collection": "pets", "filter": {"n": 1}, "offset": 5, "exact": True}
+
+
+def test_mixed_queries_carry_their_weights(client: Client, api: FakeApi) -> None:
+    api.on("POST /search", _found())
+    client.search(queries=[Query(text="red"), Query(id="a", weight=-0.5)])
+    assert body(api.requests[0])["query"] == [{"text": "red", "weight": 1.0}, {"id": "a", "weight": -0.5}]
+
+
+def test_search_takes_exactly_one_query(client: Client) -> None:
+    with pytest.raises(InvalidCall, match="exactly one"):
+        client.search("red", id="a")
+    with pytest.raises(InvalidCall, match="exactly one"):
+        client.search()
+    with pytest.raises(ValueError, match="exactly one"):
+        client.search(queries=[Query()])
+
+
+def _found() -> httpx.Response:
+    hit = {"id": "a", "cosine": 0.5, "relevance": None, "metadata": {"n": 1}, "links": {"self": "/x"}}
+    return httpx.Response(200, json={"model": MODEL, "collection": "pets", "hits": [hit], "truncated": False})

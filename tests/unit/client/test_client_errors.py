@@ -1,0 +1,159 @@
+"""Refusals, retries and broken connections."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from support.fake_api import FakeApi, problem
+
+import diptych_client
+from diptych_client import (
+    ApiError,
+    AsyncClient,
+    Client,
+    ClientError,
+    Conflict,
+    InvalidCall,
+    NotFound,
+    NotReady,
+    Overloaded,
+    ServerError,
+    TimedOut,
+    UnexpectedAnswer,
+    Unreachable,
+)
+from diptych_client.errors import BY_STATUS
+from diptych_client.operations import collections as list_collections
+from diptych_client.operations import create_collection
+from diptych_client.steps import Answer, Sleep, Steps
+from diptych_client.transport import foreign_errors_translated
+
+
+def client_answering(*replies: Any) -> Client:
+    return Client(transport=FakeApi().on("GET /collections", *replies).transport())
+
+
+def waits(steps: Steps[Any], *answers: Answer) -> list[float]:
+    """The pauses that a call asks for while it is given `answers`."""
+    pauses: list[float] = []
+    effect = next(steps)
+    for answer in answers:
+        effect = steps.send(answer)
+        if isinstance(effect, Sleep):
+            pauses.append(effect.seconds)
+            effect = steps.send(None)
+    return pauses
+
+
+def busy(status: int = 429, **headers: str) -> Answer:
+    return Answer(status, {key.replace("_", "-"): value for key, value in headers.items()}, b"{}")
+
+
+@pytest.mark.parametrize(("status", "kind"), [*BY_STATUS.items(), (418, ApiError), (500, ServerError)])
+def test_every_status_has_its_error(status: int, kind: type[ApiError]) -> None:
+    with pytest.raises(ApiError) as caught:
+        client_answering(problem(status, "no")).collections()
+    assert type(caught.value) is kind
+    assert (caught.value.status, caught.value.request_id) == (status, "r-1")
+
+
+def test_every_error_is_exported_with_the_package() -> None:
+    def below(kind: type[Exception]) -> Iterator[type[Exception]]:
+        yield kind
+        for sub in kind.__subclasses__():
+            yield from below(sub)
+
+    assert {kind.__name__ for kind in below(ClientError)} <= set(diptych_client.__all__)
+
+
+def test_error_says_item_detail_and_status() -> None:
+    with pytest.raises(NotFound) as caught:
+        client_answering(problem(404, "no such image", "query[1]")).collections()
+    assert str(caught.value) == "query[1]: no such image (HTTP 404)"
+    assert caught.value.detail == "no such image"
+
+
+def test_error_page_of_another_server_is_still_an_api_error() -> None:
+    with pytest.raises(ServerError, match=r"HTTP 502"):
+        client_answering(httpx.Response(502, text="<html>bad gateway</html>")).collections()
+
+
+def test_success_that_is_not_json_is_unexpected() -> None:
+    with pytest.raises(UnexpectedAnswer, match="is this a diptych server"):
+        client_answering(httpx.Response(200, text="<html>hello</html>")).collections()
+
+
+def test_redirect_is_not_followed() -> None:
+    with pytest.raises(UnexpectedAnswer, match="redirects"):
+        client_answering(httpx.Response(302, headers={"location": "https://elsewhere"})).collections()
+
+
+def test_busy_server_is_asked_again_after_the_time_it_names() -> None:
+    assert waits(list_collections(), busy(retry_after="2"), busy(503, retry_after="1")) == [2.0, 1.0]
+
+
+def test_client_gives_up_after_five_attempts() -> None:
+    with pytest.raises(Overloaded):
+        waits(list_collections(), *[busy(retry_after="0")] * 5)
+
+
+@pytest.mark.parametrize("retry_after", ["", "soon", "3600", "-1", "nan", "inf"])
+def test_client_does_not_guess_how_long_to_wait(retry_after: str) -> None:
+    with pytest.raises(NotReady):
+        waits(list_collections(), busy(503, retry_after=retry_after))
+
+
+def test_call_that_must_not_be_repeated_is_not() -> None:
+    with pytest.raises(Overloaded):
+        waits(create_collection("pets"), busy(retry_after="0"))
+
+
+def test_other_refusals_are_not_retried() -> None:
+    with pytest.raises(Conflict):
+        waits(list_collections(), busy(409, retry_after="0"))
+
+
+def test_both_clients_wait_and_go_on() -> None:
+    def api() -> FakeApi:
+        retry = problem(429, "full", None, **{"retry-after": "0"})
+        return FakeApi().on("GET /collections", retry, httpx.Response(200, json={"collections": []}))
+
+    async def asked() -> list[Any]:
+        async with AsyncClient(transport=api().transport()) as client:
+            return await client.collections()
+
+    with Client(transport=api().transport()) as client:
+        assert client.collections() == asyncio.run(asked()) == []
+
+
+def test_every_error_of_httpx_has_a_translation() -> None:
+    kinds = [kind for kind in vars(httpx).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    programming = {httpx.HTTPStatusError, httpx.CookieConflict, httpx.HTTPError}
+    for kind in kinds:
+        if kind in programming or issubclass(kind, httpx.StreamError):
+            continue  # ours to misuse, not the network's to raise
+        with pytest.raises(ClientError, match="http://there"), foreign_errors_translated("http://there"):
+            raise kind("broken")
+
+
+def test_dead_server_and_slow_server_differ() -> None:
+    with pytest.raises(TimedOut), foreign_errors_translated("u"):
+        raise httpx.ReadTimeout("")
+    with pytest.raises(Unreachable, match="diptych serve"), foreign_errors_translated("u"):
+        raise httpx.ConnectError("refused")
+
+
+def test_nobody_listening_is_unreachable() -> None:
+    with (
+        Client("http://127.0.0.1:9", timeout_s=5) as client,
+        pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"),
+    ):
+        client.models()
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://host", "http://", "http://host:port"])
+def test_url_without_scheme_or_host_is_refused(url: str) -> None:
+    with pytest.raises(InvalidCall, match="url"):
+        Client(url)
