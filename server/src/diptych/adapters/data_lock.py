@@ -1,0 +1,31 @@
+"""Let one process at a time own a data folder; knows nothing of what is in it."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from diptych.errors import DataDirLocked, StoreError
+
+
+class DataLock:
+    """An advisory lock on `<data_dir>/lock`, held until `release` or the end of the process."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Raises DataDirLocked naming the holder's process id, StoreError when the folder cannot be used."""
+        try:
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StoreError(f"data folder {data_dir} cannot be used: {error.strerror}") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._descriptor)
+            raise DataDirLocked(f"data folder {data_dir} is in use by process {holder}") from error
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another process have it. The file stays: removing it would let two processes lock two files."""
+        os.close(self._descriptor)

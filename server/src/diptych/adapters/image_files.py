@@ -1,0 +1,134 @@
+"""Keep image files under the sha256 of their content; knows nothing of collections or of images."""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from diptych.bundle.durable import fsync_folder, write_durably
+from diptych.errors import CorruptStore, StoreError
+
+N_WRITERS = 8  # fsyncs of several files overlap on the disk
+TMP_PREFIX = ".tmp-"
+
+
+class ImageFiles:
+    """`<data_dir>/images/ab/<sha256>` and `<data_dir>/thumbnails/ab/<sha256>-<size>`.
+
+    Satisfies `diptych.core.ports.ImageStore`. A file appears by one rename after its bytes are on the disk,
+    so that whatever has its final name is whole.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._images = data_dir / "images"
+        self._thumbnails = data_dir / "thumbnails"
+        self._pool = ThreadPoolExecutor(max_workers=N_WRITERS, thread_name_prefix="image-files")
+        with _translated():
+            for folder in (self._images, self._thumbnails):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            fsync_folder(data_dir)
+
+    async def put(self, payloads: dict[str, bytes]) -> None:
+        """sha256 -> bytes; all of them durable when this returns. A file that is already there is kept."""
+        if not payloads:
+            return
+        loop = asyncio.get_running_loop()
+        writes = [loop.run_in_executor(self._pool, self._put, *item) for item in payloads.items()]
+        await asyncio.wait(writes)  # all of them, even after a failure: what fails is then cleaned up whole
+        for write in writes:
+            write.result()
+
+    async def get(self, sha256: str) -> bytes:
+        """The bytes, checked against their name. Raises CorruptStore when missing or damaged."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._get, sha256)
+
+    async def get_thumbnail(self, sha256: str, size_px: int) -> bytes | None:
+        """The kept thumbnail, or None."""
+        path = self._thumbnail(sha256, size_px)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _read, path)
+
+    async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
+        """Keep a thumbnail; it is derived, and may be lost."""
+        path = self._thumbnail(sha256, size_px)
+        await asyncio.get_running_loop().run_in_executor(self._pool, _write, path, thumbnail)
+
+    async def stored(self) -> list[str]:
+        """The sha256 of all files and thumbnails there are; leftovers of broken writes are removed."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._stored)
+
+    async def remove(self, sha256s: Sequence[str]) -> None:
+        """Delete the files and all their thumbnails; missing ones are fine."""
+        if sha256s:
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._remove, sha256s)
+
+    def _put(self, sha256: str, payload: bytes) -> None:
+        path = _place(self._images, sha256)
+        if not path.exists():
+            _write(path, payload)
+
+    def _get(self, sha256: str) -> bytes:
+        payload = _read(_place(self._images, sha256))
+        if payload is None:
+            raise CorruptStore(f"the file of image {sha256} is missing")
+        if hashlib.sha256(payload).hexdigest() != sha256:
+            raise CorruptStore(f"the file of image {sha256} is damaged")
+        return payload
+
+    def _stored(self) -> list[str]:
+        with _translated():
+            found: set[str] = set()
+            for path in [*self._images.glob("*/*"), *self._thumbnails.glob("*/*")]:
+                if path.name.startswith(TMP_PREFIX):
+                    path.unlink(missing_ok=True)
+                else:
+                    found.add(path.name.partition("-")[0])
+            return sorted(found)
+
+    def _remove(self, sha256s: Sequence[str]) -> None:
+        with _translated():
+            for sha256 in sha256s:
+                _place(self._images, sha256).unlink(missing_ok=True)
+                for path in _place(self._thumbnails, sha256).parent.glob(f"{sha256}-*"):
+                    path.unlink(missing_ok=True)
+
+    def _thumbnail(self, sha256: str, size_px: int) -> Path:
+        return _place(self._thumbnails, sha256).with_name(f"{sha256}-{size_px}")
+
+
+def _place(root: Path, sha256: str) -> Path:
+    return root / sha256[:2] / sha256
+
+
+def _read(path: Path) -> bytes | None:
+    with _translated():
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+def _write(path: Path, payload: bytes) -> None:
+    """Bytes first, then the name, then the folder's entry; an interrupted write leaves only a .tmp file."""
+    temporary = path.with_name(f"{TMP_PREFIX}{uuid.uuid4().hex}")
+    with _translated():
+        try:
+            if not path.parent.is_dir():
+                path.parent.mkdir(mode=0o700, exist_ok=True)  # exist_ok: another thread may be as far
+                fsync_folder(path.parent.parent)
+            write_durably(temporary, payload)
+            temporary.replace(path)
+            fsync_folder(path.parent)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"the image files failed: {error.strerror or type(error).__name__}") from error

@@ -1,0 +1,106 @@
+"""Count and time for Prometheus, in a registry of its own; knows nothing of what is counted."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from diptych.core.ports import EncoderName, Stage
+from diptych.core.types import ModelInfo
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class PrometheusMetrics:
+    """Satisfies `diptych.core.ports.Metrics`. Labels are route templates and fixed words, never user text."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "diptych_requests", "Answered requests", ["route", "code"], registry=registry
+        )
+        self._request_seconds = Histogram(
+            "diptych_request_seconds",
+            "Time to answer a request",
+            ["route"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._stage_seconds = Histogram(
+            "diptych_stage_seconds", "Time in one stage", ["stage"], buckets=SECONDS, registry=registry
+        )
+        self._batch_size = Histogram(
+            "diptych_batch_size", "Items in an encoder's batch", ["encoder"], buckets=SIZES, registry=registry
+        )
+        self._queue_items = Gauge(
+            "diptych_queue_items", "Items that wait for an encoder", ["encoder"], registry=registry
+        )
+        self._rejected = Counter(
+            "diptych_rejected", "Requests refused at the door", ["reason"], registry=registry
+        )
+        self._label_cache = Counter(
+            "diptych_label_cache", "Labels looked up in the cache", ["result"], registry=registry
+        )
+        self._collection_images = Gauge(
+            "diptych_collection_images", "Images in a collection", ["collection"], registry=registry
+        )
+        self._index_recall = Gauge(
+            "diptych_index_recall",
+            "Share of the exact nearest neighbours that the index finds; 1 by construction when it is exact",
+            ["collection"],
+            registry=registry,
+        )
+        self._model_info = Gauge(
+            "diptych_model_info",
+            "Always 1; the labels say what is served",
+            ["name", "version", "precision", "provider"],
+            registry=registry,
+        )
+        self._rollout_state = Gauge(
+            "diptych_rollout_state", "1 while a version of this model is active", ["name"], registry=registry
+        )
+
+    def count_request(self, route: str, code: int, seconds: float) -> None:
+        """One answered request; `route` is the template, never the path."""
+        self._requests.labels(route, str(code)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def observe_stage(self, stage: Stage, seconds: float) -> None:
+        """Time one item or request spent in one stage."""
+        self._stage_seconds.labels(stage).observe(seconds)
+
+    def observe_batch(self, encoder: EncoderName, n_items: int) -> None:
+        """One batch went through an encoder."""
+        self._batch_size.labels(encoder).observe(n_items)
+
+    def set_queue_items(self, encoder: EncoderName, n_items: int) -> None:
+        """Items that wait for an encoder now."""
+        self._queue_items.labels(encoder).set(n_items)
+
+    def count_rejected(self, reason: str) -> None:
+        """One request refused at the door; `reason` is a fixed word, such as "queue_full"."""
+        self._rejected.labels(reason).inc()
+
+    def count_label_cache(self, n_hits: int, n_misses: int) -> None:
+        """Labels looked up in the label cache."""
+        self._label_cache.labels("hit").inc(n_hits)
+        self._label_cache.labels("miss").inc(n_misses)
+
+    def set_collection(self, collection: str, n_images: int | None) -> None:
+        """The size of one collection, whose index is exact; None when it is dropped."""
+        if n_images is None:
+            self._collection_images.remove(collection)
+            self._index_recall.remove(collection)
+            return
+        self._collection_images.labels(collection).set(n_images)
+        self._index_recall.labels(collection).set(1.0)
+
+    def set_model(self, model: ModelInfo) -> None:
+        """What is served now; instead of what was before."""
+        self._model_info.clear()
+        self._model_info.labels(model.name, str(model.version), model.precision, model.provider).set(1)
+        self._rollout_state.clear()
+        self._rollout_state.labels(model.name).set(1)
+
+    def render(self) -> tuple[bytes, str]:
+        """The text for the scraper, and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST

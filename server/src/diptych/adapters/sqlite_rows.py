@@ -1,0 +1,182 @@
+"""The statements behind the store, as functions of a connection; knows nothing of threads or files."""
+
+# ruff: noqa: S608 - only the constants of this module are spliced into statements
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from diptych.core.metadata import to_json
+from diptych.core.types import (
+    NO_ROWS,
+    Embedding,
+    Embeddings,
+    ImageRecord,
+    Keys,
+    Metadata,
+    NewRow,
+    PutResult,
+    Removed,
+)
+from diptych.errors import NotFound
+
+RECORD = "id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at"
+FLOAT = np.dtype("<f4")
+# Any number of values as one parameter.
+ONE_OF = "IN (SELECT value FROM json_each(?))"
+
+
+def now() -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def identity_number(db: sqlite3.Connection, identity: str) -> int | None:
+    """The short form that rows use; None when nothing was ever embedded with it."""
+    row = db.execute("SELECT number FROM identities WHERE identity = ?", (identity,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def add_identity(db: sqlite3.Connection, identity: str) -> int:
+    """The short form, made up if need be."""
+    db.execute("INSERT OR IGNORE INTO identities (identity) VALUES (?)", (identity,))
+    number = identity_number(db, identity)
+    assert number is not None
+    return number
+
+
+def require_collection(db: sqlite3.Connection, name: str) -> None:
+    """Raises NotFound."""
+    if db.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone() is None:
+        raise NotFound(f"no collection named {name!r}")
+
+
+def find_key(db: sqlite3.Connection, collection: str, id: str) -> int:
+    """The key of an id. Raises NotFound."""
+    row = db.execute("SELECT key FROM images WHERE collection = ? AND id = ?", (collection, id)).fetchone()
+    if row is None:
+        raise NotFound(f"no image {id[:140]!r} in collection {collection!r}")
+    return int(row[0])
+
+
+def put_row(
+    db: sqlite3.Connection, collection: str, row: NewRow, identity: int, *, replace: bool
+) -> PutResult:
+    """One row of an add: what is there under its id decides."""
+    found = db.execute(
+        "SELECT key, sha256, metadata FROM images WHERE collection = ? AND id = ?", (collection, row.id)
+    ).fetchone()
+    if found is None:
+        return PutResult("created", _insert(db, collection, row, row.metadata or {}, identity))
+    key, sha256, metadata = int(found[0]), found[1], json.loads(found[2])
+    if sha256 == row.sha256:
+        return _put_same(db, key, row, metadata, replace=replace)
+    if not replace:
+        return PutResult("conflict", key)
+    db.execute("DELETE FROM images WHERE key = ?", (key,))
+    kept = metadata if row.metadata is None else row.metadata
+    new_key = _insert(db, collection, row, kept, identity)
+    return PutResult("replaced", new_key, removed_key=key, released=next(iter(unused(db, [sha256])), None))
+
+
+def put_embeddings(db: sqlite3.Connection, keys: Sequence[int], rows: Embeddings, identity: int) -> list[int]:
+    """Add those whose image still exists; their keys."""
+    there = {
+        key for (key,) in db.execute(f"SELECT key FROM images WHERE key {ONE_OF}", (json.dumps(list(keys)),))
+    }
+    for key, row in zip(keys, rows, strict=True):
+        if key in there:
+            _put_embedding(db, key, row, identity)
+    return [key for key in keys if key in there]
+
+
+def delete_images(db: sqlite3.Connection, keys: Sequence[int]) -> Removed:
+    """Delete the rows with their embeddings; what they alone used is released."""
+    chosen = (json.dumps(list(keys)),)
+    sha256s = {sha256 for (sha256,) in db.execute(f"SELECT sha256 FROM images WHERE key {ONE_OF}", chosen)}
+    db.execute(f"DELETE FROM images WHERE key {ONE_OF}", chosen)
+    return Removed(tuple(keys), tuple(sorted(unused(db, sha256s))))
+
+
+def used(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
+    """Those that some row uses."""
+    chosen = (json.dumps(list(sha256s)),)
+    return {sha256 for (sha256,) in db.execute(f"SELECT sha256 FROM images WHERE sha256 {ONE_OF}", chosen)}
+
+
+def unused(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
+    """Those that no row uses."""
+    asked = set(sha256s)
+    return asked - used(db, asked)
+
+
+def record(row: sqlite3.Row | tuple[str, ...]) -> ImageRecord:
+    """The columns of RECORD, in their order."""
+    id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at = row
+    return ImageRecord(
+        id=id,
+        collection=collection,
+        sha256=sha256,
+        n_bytes=int(n_bytes),
+        media_type=media_type,
+        width=int(width),
+        height=int(height),
+        metadata=json.loads(metadata),
+        created_at=created_at,
+    )
+
+
+def matching_keys(db: sqlite3.Connection, collection: str, matches: Callable[[Metadata], bool]) -> Keys:
+    """Reads every row's metadata: the filter's meaning is defined in one place, and that is not SQL."""
+    rows = db.execute("SELECT key, metadata FROM images WHERE collection = ?", (collection,))
+    return np.array([key for key, metadata in rows if matches(json.loads(metadata))], dtype=np.int64)
+
+
+def read_embeddings(
+    db: sqlite3.Connection, collection: str, identity: int, after_key: int, limit: int
+) -> tuple[list[int], Embeddings]:
+    """At most `limit` embeddings with keys above `after_key`, ascending: keys and (N, D)."""
+    found = db.execute(
+        "SELECT i.key, e.embedding FROM images i JOIN embeddings e ON e.key = i.key AND e.identity = ?"
+        " WHERE i.collection = ? AND i.key > ? ORDER BY i.key LIMIT ?",
+        (identity, collection, after_key, limit),
+    ).fetchall()
+    if not found:
+        return [], NO_ROWS
+    rows = np.frombuffer(b"".join(blob for _, blob in found), dtype=FLOAT)
+    return [int(key) for key, _ in found], rows.reshape(len(found), -1)
+
+
+def read_embedding(db: sqlite3.Connection, key: int, identity: int) -> Embedding | None:
+    """(D,), or None."""
+    row = db.execute(
+        "SELECT embedding FROM embeddings WHERE key = ? AND identity = ?", (key, identity)
+    ).fetchone()
+    return None if row is None else np.frombuffer(row[0], dtype=FLOAT)
+
+
+def _put_same(
+    db: sqlite3.Connection, key: int, row: NewRow, metadata: Metadata, *, replace: bool
+) -> PutResult:
+    """The same bytes again: at most the metadata is replaced."""
+    if not replace or row.metadata is None or row.metadata == metadata:
+        return PutResult("unchanged", key)
+    db.execute("UPDATE images SET metadata = ? WHERE key = ?", (to_json(row.metadata), key))
+    return PutResult("replaced", key)
+
+
+def _insert(db: sqlite3.Connection, collection: str, row: NewRow, metadata: Metadata, identity: int) -> int:
+    values = (row.id, collection, row.sha256, row.n_bytes, row.media_type, row.width, row.height)
+    statement = f"INSERT INTO images ({RECORD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    key = db.execute(statement, (*values, to_json(metadata), now())).lastrowid
+    assert key is not None
+    _put_embedding(db, key, row.embedding, identity)
+    return key
+
+
+def _put_embedding(db: sqlite3.Connection, key: int, embedding: Embedding, identity: int) -> None:
+    blob = np.asarray(embedding, dtype=FLOAT).tobytes()
+    db.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", (key, identity, blob))

@@ -1,0 +1,76 @@
+"""Open the database file and bring its schema up to date; knows nothing of what the rows mean."""
+
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+from diptych.errors import StoreError
+
+# One entry is one step, never edited after it was released; the version is the number of steps applied.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE collections (
+            name       TEXT PRIMARY KEY,
+            model      TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        ) STRICT""",
+        # AUTOINCREMENT: a key is never used twice, so an index entry can never come to mean another image.
+        """CREATE TABLE images (
+            key        INTEGER PRIMARY KEY AUTOINCREMENT,
+            collection TEXT NOT NULL REFERENCES collections (name),
+            id         TEXT NOT NULL,
+            sha256     TEXT NOT NULL,
+            n_bytes    INTEGER NOT NULL,
+            media_type TEXT NOT NULL,
+            width      INTEGER NOT NULL,
+            height     INTEGER NOT NULL,
+            metadata   TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            UNIQUE (collection, id)
+        ) STRICT""",
+        "CREATE INDEX images_by_collection ON images (collection)",
+        "CREATE INDEX images_by_sha256 ON images (sha256)",
+        "CREATE TABLE identities (number INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE) STRICT",
+        """CREATE TABLE embeddings (
+            key       INTEGER NOT NULL REFERENCES images (key) ON DELETE CASCADE,
+            identity  INTEGER NOT NULL REFERENCES identities (number),
+            embedding BLOB NOT NULL,
+            PRIMARY KEY (key, identity)
+        ) STRICT""",
+    ),
+)
+
+
+def connect(file: Path, *, writes: bool) -> sqlite3.Connection:
+    """A connection in autocommit mode; one that only reads cannot write by mistake."""
+    # check_same_thread: each connection is used by one thread, but closed by another once that has ended.
+    db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30.0)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")  # a commit returns after the disk has it
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not merely unlinked
+    if not writes:
+        db.execute("PRAGMA query_only = ON")
+    return db
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Apply the steps that are missing, each in a transaction. Raises StoreError for a newer schema."""
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
+    )
+    version = schema_version(db)
+    if version > len(MIGRATIONS):
+        raise StoreError(f"the data folder has schema {version}, this version knows up to {len(MIGRATIONS)}")
+    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+        db.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            db.execute(statement)
+        db.execute("INSERT INTO schema_version VALUES (?, ?)", (number, datetime.now(UTC).isoformat()))
+        db.execute("COMMIT")
+
+
+def schema_version(db: sqlite3.Connection) -> int:
+    """The number of steps applied so far."""
+    (version,) = db.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
+    return int(version)

@@ -1,0 +1,186 @@
+"""The truth about collections, images and embeddings in one SQLite file; knows nothing of image files."""
+
+# ruff: noqa: S608 - only the constants of sqlite_rows are spliced into statements
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+from diptych.adapters import sqlite_rows as sql
+from diptych.adapters.data_lock import DataLock
+from diptych.adapters.sqlite_threads import SqliteThreads
+from diptych.core.metadata import to_json
+from diptych.core.types import (
+    CollectionInfo,
+    Embedding,
+    Embeddings,
+    ImageRecord,
+    Keys,
+    Metadata,
+    NewRow,
+    PutResult,
+    Removed,
+)
+from diptych.errors import Conflict
+
+DATABASE = "diptych.sqlite3"
+CHUNK = 4_096  # embeddings read at a time
+
+
+class SqliteStore:
+    """Satisfies `diptych.core.ports.RecordStore`; owns the lock of the data folder while it is open."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Blocking. Raises DataDirLocked naming the holder, StoreError, CorruptStore."""
+        self._lock = DataLock(data_dir)
+        try:
+            self._threads = SqliteThreads(data_dir / DATABASE)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    async def close(self) -> None:
+        """Finish what runs and let go of the data folder."""
+        await asyncio.to_thread(self._threads.close)
+        self._lock.release()
+
+    async def collections(self) -> list[CollectionInfo]:
+        """All collections by name, with their numbers of images."""
+        return await self._threads.read(_collections)
+
+    async def create_collection(self, name: str, model: str) -> CollectionInfo:
+        """Raises Conflict when the name is taken."""
+
+        def work(db: sqlite3.Connection) -> CollectionInfo:
+            created_at = sql.now()
+            added = db.execute(
+                "INSERT OR IGNORE INTO collections VALUES (?, ?, ?)", (name, model, created_at)
+            )
+            if added.rowcount == 0:
+                raise Conflict(f"there is a collection named {name!r} already")
+            return CollectionInfo(name, model, 0, created_at)
+
+        return await self._threads.write(work)
+
+    async def drop_collection(self, name: str) -> Removed:
+        """Remove it with all its images. Raises NotFound."""
+
+        def work(db: sqlite3.Connection) -> Removed:
+            sql.require_collection(db, name)
+            keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (name,))]
+            removed = sql.delete_images(db, keys)
+            db.execute("DELETE FROM collections WHERE name = ?", (name,))
+            return removed
+
+        return await self._threads.write(work)
+
+    async def put(
+        self, collection: str, rows: Sequence[NewRow], *, identity: str, replace: bool
+    ) -> list[PutResult]:
+        """Add the rows in order, in one transaction. Raises NotFound for the collection."""
+
+        def work(db: sqlite3.Connection) -> list[PutResult]:
+            sql.require_collection(db, collection)
+            number = sql.add_identity(db, identity)
+            return [sql.put_row(db, collection, row, number, replace=replace) for row in rows]
+
+        return await self._threads.write(work)
+
+    async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
+        """Add embeddings of rows that exist; returns the keys that still did."""
+        return await self._threads.write(
+            lambda db: sql.put_embeddings(db, keys, rows, sql.add_identity(db, identity))
+        )
+
+    async def find(self, collection: str, ids: Sequence[str]) -> dict[str, ImageRecord]:
+        """The records of those ids that exist."""
+        query = f"SELECT {sql.RECORD} FROM images WHERE collection = ? AND id {sql.ONE_OF}"
+        records = await self._records(query, (collection, json.dumps(list(ids))))
+        return {record.id: record for record in records}
+
+    async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
+        """The records of those keys that exist."""
+
+        def work(db: sqlite3.Connection) -> dict[int, ImageRecord]:
+            query = f"SELECT key, {sql.RECORD} FROM images WHERE key {sql.ONE_OF}"
+            return {row[0]: sql.record(row[1:]) for row in db.execute(query, (json.dumps(list(keys)),))}
+
+        return await self._threads.read(work)
+
+    async def page(self, collection: str, after: str | None, limit: int) -> list[ImageRecord]:
+        """At most `limit` records with ids above `after`, ascending by id (code point order)."""
+        query = f"SELECT {sql.RECORD} FROM images WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
+        return await self._records(query, (collection, after or "", limit))
+
+    async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
+        """Replace the metadata by `change(metadata)`. Raises NotFound, and what `change` raises."""
+
+        def work(db: sqlite3.Connection) -> ImageRecord:
+            key = sql.find_key(db, collection, id)
+            query = f"SELECT {sql.RECORD} FROM images WHERE key = ?"
+            changed = change(sql.record(db.execute(query, (key,)).fetchone()).metadata)
+            db.execute("UPDATE images SET metadata = ? WHERE key = ?", (to_json(changed), key))
+            return sql.record(db.execute(query, (key,)).fetchone())
+
+        return await self._threads.write(work)
+
+    async def delete(self, collection: str, id: str) -> Removed:
+        """Raises NotFound."""
+        return await self._threads.write(lambda db: sql.delete_images(db, [sql.find_key(db, collection, id)]))
+
+    async def matching_keys(self, collection: str, matches: Callable[[Metadata], bool]) -> Keys:
+        """Keys of the rows whose metadata passes."""
+        return await self._threads.read(lambda db: sql.matching_keys(db, collection, matches))
+
+    async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
+        """Its embedding of this identity; None when it has none. Raises NotFound."""
+
+        def work(db: sqlite3.Connection) -> Embedding | None:
+            key = sql.find_key(db, collection, id)
+            number = sql.identity_number(db, identity)
+            return None if number is None else sql.read_embedding(db, key, number)
+
+        return await self._threads.read(work)
+
+    async def embeddings(self, collection: str, identity: str) -> AsyncIterator[tuple[list[int], Embeddings]]:
+        """All embeddings of this identity in chunks of (keys, (N, D))."""
+        number = await self._threads.read(lambda db: sql.identity_number(db, identity))
+        after_key = 0
+        while number is not None:
+            keys, rows = await self._chunk(collection, number, after_key)
+            if not keys:
+                return
+            yield keys, rows
+            after_key = keys[-1]
+
+    async def missing(self, collection: str, identity: str) -> list[int]:
+        """Keys of the rows without an embedding of this identity."""
+        query = (
+            "SELECT key FROM images i WHERE collection = ? AND NOT EXISTS (SELECT 1 FROM embeddings e"
+            " JOIN identities n ON n.number = e.identity WHERE e.key = i.key AND n.identity = ?)"
+        )
+        return await self._threads.read(
+            lambda db: [key for (key,) in db.execute(query, (collection, identity))]
+        )
+
+    async def used(self, sha256s: Sequence[str]) -> set[str]:
+        """Those of the sha256 that some row uses."""
+        return await self._threads.read(lambda db: sql.used(db, sha256s))
+
+    async def _chunk(self, collection: str, number: int, after_key: int) -> tuple[list[int], Embeddings]:
+        return await self._threads.read(
+            lambda db: sql.read_embeddings(db, collection, number, after_key, CHUNK)
+        )
+
+    async def _records(self, query: str, values: tuple[str | int, ...]) -> list[ImageRecord]:
+        return await self._threads.read(lambda db: [sql.record(row) for row in db.execute(query, values)])
+
+
+def _collections(db: sqlite3.Connection) -> list[CollectionInfo]:
+    rows = db.execute(
+        "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at"
+        " FROM collections ORDER BY name"
+    )
+    return [CollectionInfo(*row) for row in rows]

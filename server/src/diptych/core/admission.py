@@ -1,0 +1,58 @@
+"""Let work in while there is room and refuse it at the door when there is none; knows nothing of the work."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from diptych.errors import Overloaded, TooLarge
+
+MIN_RETRY_S, MAX_RETRY_S = 1.0, 60.0
+SMOOTHING = 0.2  # weight of the newest measurement
+
+
+class Admission:
+    """Bounds what is inside at any time, in items and in bytes. Used from one event loop.
+
+    Whole requests are let in or refused, so that none fails half-way. What is let in holds its room until
+    its block ends, whichever way: a cancelled request gives its room back at once.
+    """
+
+    def __init__(self, *, max_items: int, max_bytes: int) -> None:
+        self.max_items = max_items
+        self.max_bytes = max_bytes
+        self.n_items = 0
+        self.n_bytes = 0
+        self._seconds_per_item = 0.1  # a guess, until the first measurement
+
+    @contextmanager
+    def hold(self, n_items: int, n_bytes: int) -> Iterator[None]:
+        """Room for `n_items` of `n_bytes` in all. Raises Overloaded; TooLarge when it could never fit."""
+        self._check(n_items, n_bytes)
+        self.n_items += n_items
+        self.n_bytes += n_bytes
+        try:
+            yield
+        finally:
+            self.n_items -= n_items
+            self.n_bytes -= n_bytes
+
+    def measured(self, n_items: int, seconds: float) -> None:
+        """Learn from finished work how long one item takes; `retry_after_s` comes from it."""
+        newest = seconds / max(n_items, 1)
+        self._seconds_per_item += SMOOTHING * (newest - self._seconds_per_item)
+
+    def retry_after_s(self) -> float:
+        """Whole seconds until what is inside now should be done."""
+        return float(min(max(math.ceil(self.n_items * self._seconds_per_item), MIN_RETRY_S), MAX_RETRY_S))
+
+    def _check(self, n_items: int, n_bytes: int) -> None:
+        if n_items > self.max_items:
+            raise TooLarge(f"{n_items} items at once, the queue holds {self.max_items}")
+        if n_bytes > self.max_bytes:
+            raise TooLarge(f"{n_bytes} bytes at once, the queue holds {self.max_bytes}")
+        if self.n_items + n_items > self.max_items or self.n_bytes + n_bytes > self.max_bytes:
+            raise Overloaded(
+                f"the queue is full: {self.n_items} of {self.max_items} items, "
+                f"{self.n_bytes} of {self.max_bytes} bytes",
+                self.retry_after_s(),
+            )

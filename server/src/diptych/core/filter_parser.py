@@ -1,0 +1,102 @@
+"""Read a filter from its JSON form; knows nothing of how it is applied.
+
+{"colour": "red"}                       the value equals "red"
+{"year": {"gte": 2000, "lt": 2010}}     operators: eq ne in lt lte gt gte exists; all must hold
+{"place.city": {"in": ["Rome", "Oslo"]}}  dots walk into nested objects
+{"and": [...]}, {"or": [...]}, {"not": {...}}
+several keys in one object              all must hold
+"""
+
+from typing import Any, get_args
+
+from diptych.core.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not, Order, Path
+from diptych.core.metadata import json_kind
+from diptych.errors import InvalidValue
+
+OPERATORS = ("eq", "ne", "in", *get_args(Order), "exists")
+MAX_DEPTH = 16
+MAX_IN_VALUES = 1_000
+
+
+def parse_filter(clause: object, where: str = "filter") -> Filter:
+    """JSON -> Filter. Raises InvalidValue naming the clause, such as ``filter.or[1].year.gte``."""
+    return _clause(clause, where, MAX_DEPTH)
+
+
+def _clause(clause: object, where: str, depth: int) -> Filter:
+    if not isinstance(clause, dict):
+        raise _error(where, f"expected an object, found {json_kind(clause)}")
+    if not clause:
+        raise _error(where, "an empty object says nothing")
+    if depth == 0:
+        raise _error(where, f"nested deeper than {MAX_DEPTH} clauses")
+    return _all(tuple(_entry(key, value, f"{where}.{key[:40]}", depth) for key, value in clause.items()))
+
+
+def _entry(key: str, value: object, where: str, depth: int) -> Filter:
+    match key:
+        case "and":
+            return All(_clauses(value, where, depth))
+        case "or":
+            return AnyOf(_clauses(value, where, depth))
+        case "not":
+            return Not(_clause(value, where, depth - 1))
+    path = tuple(key.split("."))
+    if not all(path):
+        raise _error(where, "a key must not be empty, begin or end with a dot, or have two together")
+    if not isinstance(value, dict):
+        return Eq(path, value)
+    if not value:
+        raise _error(where, f"expected a value or an operator: {', '.join(OPERATORS)}")
+    return _all(
+        tuple(_condition(path, name, operand, f"{where}.{name[:40]}") for name, operand in value.items())
+    )
+
+
+def _clauses(value: object, where: str, depth: int) -> tuple[Filter, ...]:
+    if not isinstance(value, list) or not value:
+        raise _error(where, "expected a list of at least one clause")
+    return tuple(_clause(part, f"{where}[{index}]", depth - 1) for index, part in enumerate(value))
+
+
+def _condition(path: Path, name: str, operand: Any, where: str) -> Filter:
+    match name:
+        case "eq":
+            return Eq(path, operand)
+        case "ne":
+            return Not(Eq(path, operand))
+        case "in":
+            return In(path, _values(operand, where))
+        case "exists":
+            return Exists(path, _boolean(operand, where))
+        case "lt" | "lte" | "gt" | "gte":
+            return Compare(path, name, _ordered(operand, where))
+    raise _error(where, f"unknown operator {name[:40]!r}, there is: {', '.join(OPERATORS)}")
+
+
+def _values(operand: object, where: str) -> tuple[Any, ...]:
+    if not isinstance(operand, list):
+        raise _error(where, f"expected a list of values, found {json_kind(operand)}")
+    if len(operand) > MAX_IN_VALUES:
+        raise _error(where, f"{len(operand)} values, the limit is {MAX_IN_VALUES}")
+    return tuple(operand)
+
+
+def _boolean(operand: object, where: str) -> bool:
+    if not isinstance(operand, bool):
+        raise _error(where, f"expected true or false, found {json_kind(operand)}")
+    return operand
+
+
+def _ordered(operand: object, where: str) -> float | str:
+    if isinstance(operand, bool) or not isinstance(operand, (int, float, str)):
+        raise _error(where, f"expected a number or a string, found {json_kind(operand)}")
+    return operand
+
+
+def _all(parts: tuple[Filter, ...]) -> Filter:
+    return parts[0] if len(parts) == 1 else All(parts)
+
+
+def _error(where: str, message: str) -> InvalidValue:
+    return InvalidValue(message, where)

@@ -1,0 +1,47 @@
+"""Find the nearest images on one shelf; knows nothing of texts, queries' origins or how the index works."""
+
+from diptych.core.filters import Filter
+from diptych.core.ports import RecordStore
+from diptych.core.shelf import Shelf
+from diptych.core.types import Embedding, Hit
+from diptych.errors import InvalidValue
+
+ATTEMPTS = 3
+
+
+class Finder:
+    """Exact cosine search, filtered on metadata."""
+
+    def __init__(self, records: RecordStore) -> None:
+        self._records = records
+
+    async def nearest(
+        self, shelf: Shelf, query: Embedding, *, k: int, offset: int, filter: Filter | None
+    ) -> list[Hit]:
+        """(D,) -> at most k hits after the first `offset`, best first; equal cosines in order of adding.
+
+        An image that is deleted or replaced while the search runs is in the index but no longer in the store,
+        or the other way round; the search is then made again.
+        """
+        hits: list[Hit] = []
+        for _ in range(ATTEMPTS):
+            allowed = (
+                None if filter is None else await self._records.matching_keys(shelf.name, filter.matches)
+            )
+            keys, cosines = await shelf.index.search(query, offset + k, allowed)
+            page = [int(key) for key in keys[offset:]]
+            records = await self._records.by_key(page)
+            hits = [
+                Hit(records[key].id, float(cosine), None, records[key].metadata)
+                for key, cosine in zip(page, cosines[offset:], strict=True)
+                if key in records
+            ]
+            if len(hits) == len(page):
+                break
+        return hits
+
+
+def require_no_min_relevance(min_relevance: float | None) -> None:
+    """Raises InvalidValue: relevance is not calibrated, and a bound on nothing would be ignored silently."""
+    if min_relevance is not None:
+        raise InvalidValue("relevance is not calibrated for this model", "min_relevance")

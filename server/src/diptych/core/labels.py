@@ -1,0 +1,174 @@
+"""Classify image embeddings against any list of labels; knows nothing of image files or HTTP."""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+
+from diptych.core import ranking
+from diptych.core.embedder import Embedder
+from diptych.core.label_cache import Key, LabelCache
+from diptych.core.ports import Metrics
+from diptych.core.types import Embedding, Embeddings, ModelInfo, Prediction, TextOutcome
+from diptych.errors import DiptychError, InputError, InvalidValue, TooLarge
+
+PLACE = "{}"  # where a template takes the label
+
+
+class LabelClassifier:
+    """Zero-shot classification: the text encoder turns labels into the rows of a linear classifier.
+
+    A label's embedding is the mean over its templates, scaled back to unit norm (Radford et al. 2021, 3.1.4).
+    It is cached, so that a repeated list of labels costs no text encoding.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: ModelInfo,
+        embedder: Embedder,
+        metrics: Metrics,
+        max_labels: int = 10_000,
+        max_cached_labels: int = 50_000,
+    ) -> None:
+        self._model = model
+        self._embedder = embedder
+        self._metrics = metrics
+        self._max_labels = max_labels
+        self._cache = LabelCache(max_cached_labels)
+
+    async def classify(
+        self,
+        images: Embeddings,
+        labels: Sequence[str],
+        templates: Sequence[str],
+        *,
+        multi_label: bool = False,
+        top_k: int | None = None,
+    ) -> list[list[Prediction]]:
+        """(N, D) unit rows and C labels -> for each image its predictions, best first, at most `top_k`.
+
+        Scores are a softmax over the given labels; with `multi_label` each label stands alone.
+        Raises InvalidValue naming the label or template, TooLarge, Overloaded, NotReady, EncoderFailed.
+        """
+        self._check(labels, templates, top_k)
+        classifier = await self.label_embeddings(labels, templates)  # (C, D)
+        empty = await self._empty_embedding(templates) if multi_label else None  # (D,)
+        return await asyncio.to_thread(
+            self._predict,
+            images,
+            classifier,
+            empty=empty,
+            labels=labels,
+            multi_label=multi_label,
+            top_k=top_k,
+        )
+
+    async def label_embeddings(self, labels: Sequence[str], templates: Sequence[str]) -> Embeddings:
+        """C labels -> (C, D) unit rows, from the cache as far as it goes."""
+        identity, used = self._model.identity, tuple(templates)
+        keys: list[Key] = [(identity, used, label) for label in labels]
+        known = self._cache.get_many(keys)
+        missing = [index for index, key in enumerate(keys) if key not in known]
+        self._metrics.count_label_cache(len(keys) - len(missing), len(missing))
+        if missing:
+            rows = await self._embed_labels([labels[index] for index in missing], templates, missing)
+            fresh = {keys[index]: row for index, row in zip(missing, rows, strict=True)}
+            self._cache.put_many(fresh)
+            known |= fresh
+        return np.stack([known[key] for key in keys])
+
+    async def _embed_labels(
+        self, labels: Sequence[str], templates: Sequence[str], positions: Sequence[int]
+    ) -> list[Embedding]:
+        """Encode every label in every template, in pieces that the text queue can hold."""
+        texts = [template.replace(PLACE, label) for label in labels for template in templates]
+        step = max(self._embedder.max_texts // 2, 1)  # half the queue: a long list must not shut others out
+        outcomes: list[TextOutcome] = []
+        for start in range(0, len(texts), step):
+            outcomes += await self._embedder.embed_texts(texts[start : start + step])
+        rows = [
+            _embedding(outcome, positions[index // len(templates)]) for index, outcome in enumerate(outcomes)
+        ]
+        by_label = np.stack(rows).reshape(len(labels), len(templates), -1)  # (C, T, D)
+        return list(ranking.normalised(by_label.mean(axis=1)))  # C of (D,)
+
+    async def _empty_embedding(self, templates: Sequence[str]) -> Embedding | None:
+        """What CLIP's multi-label scores compare with; SigLIP's need nothing."""
+        if self._model.family == "siglip":
+            return None
+        empty: Embedding = (await self.label_embeddings([""], templates))[0]
+        return empty
+
+    def _predict(
+        self,
+        images: Embeddings,
+        classifier: Embeddings,
+        *,
+        empty: Embedding | None,
+        labels: Sequence[str],
+        multi_label: bool,
+        top_k: int | None,
+    ) -> list[list[Prediction]]:
+        cosines = images @ classifier.T  # (N, D) @ (D, C) -> (N, C)
+        scores = self._scores(images, classifier, empty, multi_label)  # (N, C)
+        return [
+            [
+                Prediction(labels[column], float(scores[row, column]), float(cosines[row, column]))
+                for column in ranking.top_k(cosines[row], top_k)  # scores saturate, and would then tie
+            ]
+            for row in range(len(images))
+        ]
+
+    def _scores(
+        self, images: Embeddings, classifier: Embeddings, empty: Embedding | None, multi_label: bool
+    ) -> ranking.Scores:
+        """(N, C) probabilities, of all labels together or, with `multi_label`, of each label alone."""
+        logits = ranking.zero_shot_logits(images, classifier, self._model.logit_scale)
+        if not multi_label:
+            return ranking.softmax(logits)
+        if empty is None:  # SigLIP was trained with a sigmoid and knows its own zero (Zhai et al. 2023)
+            return ranking.sigmoid(logits + np.float32(self._model.logit_bias))
+        empty_logits = ranking.zero_shot_logits(images, empty[np.newaxis], self._model.logit_scale)  # (N, 1)
+        return ranking.against_empty(logits, empty_logits)
+
+    def _check(self, labels: Sequence[str], templates: Sequence[str], top_k: int | None) -> None:
+        if len(labels) > self._max_labels:
+            raise TooLarge(f"{len(labels)} labels, the limit is {self._max_labels}", "labels")
+        if top_k is not None and top_k < 1:
+            raise InvalidValue(f"top_k is {top_k}, it must be at least 1", "top_k")
+        check_labels(labels)
+        check_templates(templates)
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raises InvalidValue unless there is at least one label, none empty and none twice."""
+    if not labels:
+        raise InvalidValue("at least one label is needed", "labels")
+    seen: dict[str, int] = {}
+    for index, label in enumerate(labels):
+        if not label.strip():
+            raise InvalidValue("a label must not be empty", f"labels[{index}]")
+        if label in seen:
+            raise InvalidValue(f"{label[:100]!r} is labels[{seen[label]}] too", f"labels[{index}]")
+        seen[label] = index
+
+
+def check_templates(templates: Sequence[str]) -> None:
+    """Raises InvalidValue unless there is at least one template and each has exactly one place."""
+    if not templates:
+        raise InvalidValue("at least one template is needed", "templates")
+    for index, template in enumerate(templates):
+        if template.count(PLACE) != 1:
+            raise InvalidValue(
+                f"{template[:100]!r} must have exactly one {PLACE} for the label",
+                f"templates[{index}]",
+            )
+
+
+def _embedding(outcome: TextOutcome, position: int) -> Embedding:
+    if isinstance(outcome, InputError):
+        raise outcome.named(f"labels[{position}]")
+    if isinstance(outcome, DiptychError):
+        raise outcome
+    return outcome.embedding

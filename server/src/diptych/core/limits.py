@@ -1,0 +1,22 @@
+"""How large one thing may be; knows nothing of where the numbers are set or enforced."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Upper bounds on what a caller may send. Going over one is TooLarge or InvalidValue, never a crash."""
+
+    max_image_bytes: int = 20_000_000
+    max_image_px: int = 50_000_000  # of the file and of the resized intermediate
+    max_items: int = 256  # in one /embed or /classify
+    max_add_items: int = 64  # images in one synchronous add
+    max_labels: int = 10_000
+    max_templates: int = 100
+    max_body_bytes: int = 100_000_000
+    max_k: int = 1_000
+    max_offset: int = 10_000
+    max_page_items: int = 1_000  # images in one page of a listing
+    max_text_chars: int = 100_000
+    max_metadata_bytes: int = 16_384  # as compact JSON
+    max_thumbnail_px: int = 1_024

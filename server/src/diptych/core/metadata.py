@@ -1,0 +1,72 @@
+"""What metadata may be and how a patch changes it; knows nothing of images or stores."""
+
+import json
+from typing import Any
+
+from diptych.core.types import Metadata
+from diptych.errors import InvalidValue, TooLarge
+
+MAX_DEPTH = 32
+
+
+def check_metadata(metadata: object, max_bytes: int) -> Metadata:
+    """Raises InvalidValue unless it is a JSON object of bounded depth, TooLarge over `max_bytes` of JSON."""
+    if not isinstance(metadata, dict):
+        raise InvalidValue(f"metadata must be a JSON object, not {json_kind(metadata)}")
+    _check_depth(metadata)
+    try:
+        n_bytes = len(to_json(metadata))
+    except (TypeError, ValueError) as error:  # NaN, infinity, or no JSON value at all
+        raise InvalidValue(f"metadata is not JSON: {error}") from error
+    if n_bytes > max_bytes:
+        raise TooLarge(f"metadata has {n_bytes} bytes as JSON, the limit is {max_bytes}")
+    return metadata
+
+
+def to_json(metadata: Metadata) -> str:
+    """Compact JSON in ASCII; half surrogate pairs, which JSON can spell, stay escaped."""
+    return json.dumps(metadata, separators=(",", ":"), allow_nan=False)
+
+
+def merge_patch(target: Metadata, patch: Metadata) -> Metadata:
+    """`target` changed by a JSON merge patch, RFC 7396: null removes, objects merge, all else replaces."""
+    merged = dict(target)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            old = merged.get(key)
+            merged[key] = merge_patch(old if isinstance(old, dict) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def json_kind(value: object) -> str:
+    """What JSON calls this value, for messages."""
+    kinds: dict[type, str] = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    return kinds.get(type(value), type(value).__name__)
+
+
+def _check_depth(metadata: Metadata) -> None:
+    """Walk level by level: recursion would itself fail on what is too deep."""
+    level: list[Any] = [metadata]
+    for _ in range(MAX_DEPTH):
+        level = [child for value in level for child in _children(value)]
+        if not level:
+            return
+    raise InvalidValue(f"metadata is nested deeper than {MAX_DEPTH} levels")
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

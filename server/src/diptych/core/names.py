@@ -1,0 +1,36 @@
+"""What collections and images may be called; knows nothing of where they are kept."""
+
+import hashlib
+import re
+
+from diptych.errors import InvalidValue
+
+_IMAGE_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+_COLLECTION = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+CONTENT_ID_DIGITS = 32
+
+
+def check_id(id: str) -> str:
+    """Raises InvalidValue unless it is 1 to 128 of A-Z a-z 0-9 . _ ~ - (safe in a path of a URL)."""
+    if id in {".", ".."} or not _IMAGE_ID.fullmatch(id):
+        raise InvalidValue(f"id {id[:140]!r} must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -")
+    return id
+
+
+def check_collection_name(name: str) -> str:
+    """Raises InvalidValue unless it is spelled as a model name: lower case, digits, . _ -, at most 64."""
+    if not _COLLECTION.fullmatch(name):
+        raise InvalidValue(
+            f"collection name {name[:80]!r} must be 1 to 64 of a-z 0-9 . _ - and begin with a letter or digit"
+        )
+    return name
+
+
+def sha256_of(payload: bytes) -> str:
+    """The 64 hex digits of the content's sha256."""
+    return hashlib.sha256(payload).hexdigest()
+
+
+def content_id(sha256: str) -> str:
+    """The id of an image that was given none: the first 32 hex digits of its sha256."""
+    return sha256[:CONTENT_ID_DIGITS]

@@ -1,0 +1,20 @@
+"""Turn per-item outcomes into a whole answer or one error; knows nothing of what the items are."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from diptych.errors import DiptychError, InputError
+
+Row = TypeVar("Row")
+
+
+def raise_first(outcomes: Sequence[Row | DiptychError], prefix: str) -> list[Row]:
+    """The rows when all went well; else raises the first error, an InputError named such as ``input[3]``."""
+    rows: list[Row] = []
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, InputError):
+            raise outcome.named(f"{prefix}[{index}]")
+        if isinstance(outcome, DiptychError):
+            raise outcome
+        rows.append(outcome)
+    return rows

@@ -1,0 +1,42 @@
+"""Hand out originals and thumbnails of stored images; knows nothing of collections, HTTP or decoding."""
+
+from diptych.core.ports import ImageStore, RecordStore, Thumbnailer
+from diptych.core.writes import Writes
+from diptych.errors import InvalidValue
+
+# A closed set: each size that was asked for once is kept on the disk.
+THUMBNAIL_SIZES_PX = (64, 128, 256, 512, 1024)
+
+
+class Pictures:
+    """Thumbnails are made when first asked for, then kept as long as the image."""
+
+    def __init__(
+        self, *, images: ImageStore, records: RecordStore, thumbnailer: Thumbnailer, writes: Writes
+    ) -> None:
+        self._images = images
+        self._records = records
+        self._thumbnailer = thumbnailer
+        self._writes = writes
+
+    async def original(self, sha256: str) -> bytes:
+        """The bytes that were added. Raises CorruptStore."""
+        return await self._images.get(sha256)
+
+    async def thumbnail(self, sha256: str, size_px: int) -> bytes:
+        """The longer side at most `size_px`. Raises InvalidValue for a size that is not offered."""
+        if size_px not in THUMBNAIL_SIZES_PX:
+            raise InvalidValue(
+                f"size {size_px} is not one of {', '.join(map(str, THUMBNAIL_SIZES_PX))}", "size"
+            )
+        kept = await self._images.get_thumbnail(sha256, size_px)
+        if kept is not None:
+            return kept
+        made = await self._thumbnailer.thumbnail(await self.original(sha256), size_px)
+        await self._writes.run(self._keep(sha256, size_px, made))
+        return made
+
+    async def _keep(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
+        """Unless the image was deleted meanwhile: nothing of it may stay behind."""
+        if await self._records.used([sha256]):
+            await self._images.put_thumbnail(sha256, size_px, thumbnail)

@@ -1,0 +1,200 @@
+"""What the domain needs from the outside, by role; knows nothing of who plays the role."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Literal, Protocol
+
+from diptych.bundle.image import ImageInfo
+from diptych.core.types import (
+    CollectionInfo,
+    Embedding,
+    Embeddings,
+    ImageRecord,
+    InputIds,
+    Keys,
+    Metadata,
+    NewRow,
+    Pixels,
+    PutResult,
+    Removed,
+)
+
+EncoderName = Literal["image", "text"]
+Stage = Literal["parse", "decode", "queue", "encode", "search", "serialise"]
+
+
+class Decoder(Protocol):
+    """Turns the bytes of an image file into what the encoder sees, off the event loop."""
+
+    async def decode(self, payload: bytes) -> Pixels:
+        """-> (S, S, 3) uint8. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+        ...
+
+    async def probe(self, payload: bytes) -> ImageInfo:
+        """Read the header only. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+        ...
+
+
+class Thumbnailer(Protocol):
+    """Makes small pictures without metadata, off the event loop."""
+
+    async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
+        """The longer side becomes at most `size_px`. Raises as Decoder.decode."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Turns one text into token ids."""
+
+    def ids(self, text: str) -> tuple[InputIds, bool]:
+        """-> (L,) int32 unpadded, and whether it was truncated. Raises InvalidValue. Called off the loop."""
+        ...
+
+
+class VectorIndex(Protocol):
+    """Nearest neighbours in one collection. Calls may overlap; each sees whole changes."""
+
+    async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
+        """Take `removed` out and put `rows` (N, D) in under `keys`; no search sees half of it."""
+        ...
+
+    async def search(self, query: Embedding, k: int, allowed: Keys | None) -> tuple[Keys, Embedding]:
+        """At most k (keys, cosines), best first; among `allowed` keys only, when given."""
+        ...
+
+    async def close(self) -> None:
+        """Wait for running calls and let go."""
+        ...
+
+
+class ImageStore(Protocol):
+    """Image files by the sha256 of their content. Raises StoreError when the disk refuses."""
+
+    async def put(self, payloads: dict[str, bytes]) -> None:
+        """sha256 -> bytes; all of them durable when this returns. A file that is already there is kept."""
+        ...
+
+    async def get(self, sha256: str) -> bytes:
+        """Raises CorruptStore when the file is missing."""
+        ...
+
+    async def get_thumbnail(self, sha256: str, size_px: int) -> bytes | None:
+        """The kept thumbnail, or None."""
+        ...
+
+    async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
+        """Keep a thumbnail; it is derived, and may be lost."""
+        ...
+
+    async def stored(self) -> list[str]:
+        """The sha256 of all files and thumbnails there are; leftovers of broken writes are removed."""
+        ...
+
+    async def remove(self, sha256s: Sequence[str]) -> None:
+        """Delete the files and all their thumbnails; missing ones are fine."""
+        ...
+
+
+class RecordStore(Protocol):
+    """The truth about collections, images and embeddings. Writes are durable when they return."""
+
+    async def collections(self) -> list[CollectionInfo]:
+        """All collections by name, with their numbers of images."""
+        ...
+
+    async def create_collection(self, name: str, model: str) -> CollectionInfo:
+        """Raises Conflict when the name is taken."""
+        ...
+
+    async def drop_collection(self, name: str) -> Removed:
+        """Remove it with all its images. Raises NotFound."""
+        ...
+
+    async def put(
+        self, collection: str, rows: Sequence[NewRow], *, identity: str, replace: bool
+    ) -> list[PutResult]:
+        """Add the rows in order, in one transaction. Raises NotFound for the collection."""
+        ...
+
+    async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
+        """Add embeddings of rows that exist; returns the keys that still did."""
+        ...
+
+    async def find(self, collection: str, ids: Sequence[str]) -> dict[str, ImageRecord]:
+        """The records of those ids that exist."""
+        ...
+
+    async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
+        """The records of those keys that exist."""
+        ...
+
+    async def page(self, collection: str, after: str | None, limit: int) -> list[ImageRecord]:
+        """At most `limit` records with ids above `after`, ascending by id (code point order)."""
+        ...
+
+    async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
+        """Replace the metadata by `change(metadata)`. Raises NotFound, and what `change` raises."""
+        ...
+
+    async def delete(self, collection: str, id: str) -> Removed:
+        """Raises NotFound."""
+        ...
+
+    async def matching_keys(self, collection: str, matches: Callable[[Metadata], bool]) -> Keys:
+        """Keys of the rows whose metadata passes."""
+        ...
+
+    async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
+        """Its embedding of this identity; None when it has none. Raises NotFound."""
+        ...
+
+    def embeddings(self, collection: str, identity: str) -> AsyncIterator[tuple[list[int], Embeddings]]:
+        """All embeddings of this identity in chunks of (keys, (N, D))."""
+        ...
+
+    async def missing(self, collection: str, identity: str) -> list[int]:
+        """Keys of the rows without an embedding of this identity."""
+        ...
+
+    async def used(self, sha256s: Sequence[str]) -> set[str]:
+        """Those of the sha256 that some row uses."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what runs and let go of the data folder."""
+        ...
+
+
+class Metrics(Protocol):
+    """Counts and times for the operator. Calls are cheap and never fail."""
+
+    def count_request(self, route: str, code: int, seconds: float) -> None:
+        """One answered request; `route` is the template, never the path."""
+        ...
+
+    def observe_stage(self, stage: Stage, seconds: float) -> None:
+        """Time one item or request spent in one stage."""
+        ...
+
+    def observe_batch(self, encoder: EncoderName, n_items: int) -> None:
+        """One batch went through an encoder."""
+        ...
+
+    def set_queue_items(self, encoder: EncoderName, n_items: int) -> None:
+        """Items that wait for an encoder now."""
+        ...
+
+    def count_rejected(self, reason: str) -> None:
+        """One request refused at the door; `reason` is a fixed word, such as "queue_full"."""
+        ...
+
+    def count_label_cache(self, n_hits: int, n_misses: int) -> None:
+        """Labels looked up in the label cache."""
+        ...
+
+    def set_collection(self, collection: str, n_images: int | None) -> None:
+        """The size of one collection; None when it is dropped."""
+        ...
+
+    def render(self) -> tuple[bytes, str]:
+        """The text for the scraper, and its content type."""
+        ...

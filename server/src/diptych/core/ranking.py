@@ -1,0 +1,49 @@
+"""From cosines to scores; pure numpy, knows nothing of models, images or words."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.core.types import Embeddings
+
+Scores = NDArray[np.float32]  # (N, C)
+
+
+def zero_shot_logits(images: Embeddings, classifier: Embeddings, logit_scale: float) -> Scores:
+    """Scaled cosines of N images and C classes: (N, D), (C, D) -> (N, C). Radford et al. 2021, 3.1.2."""
+    logits: Scores = logit_scale * (images @ classifier.T)
+    return logits
+
+
+def softmax(logits: Scores) -> Scores:
+    """Over the last axis; the largest is subtracted first, so that no exponential overflows."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: Scores = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def sigmoid(logits: Scores) -> Scores:
+    """1 / (1 + exp(-x)), through tanh, which does not overflow."""
+    probabilities: Scores = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
+    return probabilities
+
+
+def against_empty(logits: Scores, empty_logits: Scores) -> Scores:
+    """Each class alone against the empty label: (N, C), (N, 1) -> (N, C).
+
+    The two-way softmax of (class, empty) is the sigmoid of their difference. CLIP's logits have no zero of
+    their own, so a plain sigmoid of them would always be near 1.
+    """
+    return sigmoid(logits - empty_logits)
+
+
+def top_k(scores: NDArray[np.float32], k: int | None) -> NDArray[np.int64]:
+    """Positions of the k largest of (C,), best first, equal ones in their given order; all when k is None."""
+    order: NDArray[np.int64] = np.argsort(-scores, kind="stable")[:k]
+    return order
+
+
+def normalised(rows: Embeddings) -> Embeddings:
+    """Rows scaled to unit norm over the last axis; a row of zeros stays zero."""
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    unit: Embeddings = (rows / np.maximum(norms, 1e-12)).astype(np.float32)
+    return unit

@@ -1,0 +1,87 @@
+"""Embed kept images again for the served identity, in the background; knows nothing of HTTP, SQL or files."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from diptych.core.embedder import Embedder
+from diptych.core.ports import ImageStore, RecordStore
+from diptych.core.shelf import Shelf
+from diptych.core.types import Embedding, Outcome
+from diptych.core.writes import Writes
+from diptych.errors import CorruptStore, DiptychError, NotReady, Overloaded
+
+log = logging.getLogger(__name__)
+
+PAGE = 8  # images at a time: few enough that requests find room in the queue beside them
+LOG_EVERY = 256
+
+
+class Reembedder:
+    """Brings a collection whose rows were embedded by another identity to the served one.
+
+    Killed at any point, it goes on at the next start. An image that cannot be embedded (its file is lost, or
+    a limit was lowered) is reported in the log and left out of the index.
+    """
+
+    def __init__(
+        self, *, embedder: Embedder, images: ImageStore, records: RecordStore, writes: Writes, identity: str
+    ) -> None:
+        self._embedder = embedder
+        self._images = images
+        self._records = records
+        self._writes = writes
+        self._identity = identity
+
+    async def run(self, shelf: Shelf) -> None:
+        """Work until every image was tried, then make the shelf ready. Raises NotReady at the stop."""
+        todo = sorted(shelf.pending)
+        log.info("collection %s: %d of %d images to embed", shelf.name, len(todo), shelf.n_images)
+        for start in range(0, len(todo), PAGE):
+            await self._page(shelf, todo[start : start + PAGE])
+            if start % LOG_EVERY == 0:
+                log.info("collection %s: %d images to go", shelf.name, len(todo) - start)
+        shelf.state = "ready"
+        log.info("collection %s: ready, %d images could not be embedded", shelf.name, len(shelf.pending))
+
+    async def _page(self, shelf: Shelf, keys: Sequence[int]) -> None:
+        records = await self._records.by_key(keys)  # without those that were deleted meanwhile
+        outcomes = await self._embed([record.sha256 for record in records.values()])
+        rows: dict[int, Embedding] = {}
+        for (key, record), outcome in zip(records.items(), outcomes, strict=True):
+            if isinstance(outcome, NotReady):
+                raise outcome
+            if isinstance(outcome, DiptychError):
+                log.warning("collection %s: image %s cannot be embedded: %s", shelf.name, record.id, outcome)
+            else:
+                rows[key] = outcome
+        if rows:
+            await self._writes.run(self._write(shelf, rows))
+
+    async def _embed(self, sha256s: Sequence[str]) -> list[Outcome]:
+        originals = [await self._original(sha256) for sha256 in sha256s]
+        payloads = [original for original in originals if isinstance(original, bytes)]
+        rows = iter(await self._embed_patiently(payloads))
+        return [next(rows) if isinstance(original, bytes) else original for original in originals]
+
+    async def _original(self, sha256: str) -> bytes | CorruptStore:
+        try:
+            return await self._images.get(sha256)
+        except CorruptStore as error:
+            return error
+
+    async def _embed_patiently(self, payloads: Sequence[bytes]) -> list[Outcome]:
+        """Requests come first: while the queue is full, wait."""
+        while True:
+            try:
+                return await self._embedder.embed_images(payloads)
+            except Overloaded as error:
+                await asyncio.sleep(error.retry_after_s)
+
+    async def _write(self, shelf: Shelf, rows: dict[int, Embedding]) -> None:
+        """Images that were deleted while they were encoded are left out."""
+        kept = await self._records.put_embeddings(list(rows), np.stack(list(rows.values())), self._identity)
+        if kept:
+            await shelf.fill(kept, np.stack([rows[key] for key in kept]))

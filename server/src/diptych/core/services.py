@@ -1,0 +1,39 @@
+"""The parts of a running server, as the HTTP room receives them; knows nothing of how they are built."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from diptych.core.catalogue import Catalogue
+from diptych.core.collections import Collections
+from diptych.core.embedder import Embedder
+from diptych.core.health import Health
+from diptych.core.labels import LabelClassifier
+from diptych.core.limits import Limits
+from diptych.core.ports import Metrics
+from diptych.core.types import ModelInfo
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything the routes call. Built once by wiring, started on the event loop, closed on the way out."""
+
+    model: ModelInfo
+    embedder: Embedder
+    classifier: LabelClassifier
+    collections: Collections
+    catalogue: Catalogue
+    health: Health
+    metrics: Metrics
+    limits: Limits
+    started_at: datetime  # UTC
+
+    async def start(self) -> None:
+        """Read the collections into their indexes, then start the canary and what must be embedded again."""
+        await self.collections.open()
+        await self.health.start()
+
+    async def close(self) -> None:
+        """Stop background work, finish writes that have begun, fail whatever still waits with NotReady."""
+        await self.health.close()
+        await self.embedder.close()
+        await self.collections.close()

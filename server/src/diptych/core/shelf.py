@@ -1,0 +1,73 @@
+"""One collection in memory: its index and its counts; knows nothing of stores or files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from diptych.core.ports import Metrics, VectorIndex
+from diptych.core.types import CollectionInfo, CollectionState, Embeddings
+from diptych.errors import Conflict, NotFound, NotReady
+
+
+@dataclass(eq=False)
+class Shelf:
+    """The index holds embeddings of the served identity only. Changed by one write at a time (see Writes)."""
+
+    name: str
+    model: str
+    created_at: str
+    index: VectorIndex
+    metrics: Metrics
+    state: CollectionState
+    n_images: int
+    pending: set[int] = field(default_factory=set)  # keys without an embedding of the served identity
+    dropped: bool = False
+
+    def info(self) -> CollectionInfo:
+        """What callers may know."""
+        n_embedded = 0 if self.state == "other_model" else self.n_images - len(self.pending)
+        return CollectionInfo(self.name, self.model, self.n_images, self.created_at, self.state, n_embedded)
+
+    def require_served(self) -> None:
+        """Raises Conflict when the collection belongs to a model that this server does not serve."""
+        if self.state == "other_model":
+            raise Conflict(
+                f"collection {self.name!r} belongs to model {self.model!r}, which is not served here"
+            )
+
+    def require_searchable(self) -> None:
+        """Raises Conflict as above, NotReady while images are embedded again: answers would lack some."""
+        self.require_served()
+        if self.state == "embedding":
+            info = self.info()
+            raise NotReady(
+                f"collection {self.name!r} is being embedded for this model version: "
+                f"{info.n_embedded} of {info.n_images} images done"
+            )
+
+    def require_kept(self) -> None:
+        """Raises NotFound when the collection was dropped since this shelf was looked up."""
+        if self.dropped:
+            raise NotFound(f"collection {self.name!r} was dropped")
+
+    async def fill(self, keys: Sequence[int], rows: Embeddings) -> None:
+        """Put embeddings (N, D) of images that are counted already into the index."""
+        await self.index.apply((), keys, rows)
+        self.pending.difference_update(keys)
+
+    async def change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
+        """Images `removed` are gone and `keys` with their embeddings (N, D) are new, as one change."""
+        if self.state != "other_model":
+            await self.index.apply(removed, keys, rows)
+        self.pending.difference_update(removed)
+        self.n_images += len(keys) - len(removed)
+        self.measure()
+
+    async def drop(self) -> None:
+        """Let go of the index; nothing is written to this shelf any more."""
+        self.dropped = True
+        self.measure()
+        await self.index.close()
+
+    def measure(self) -> None:
+        """Report the size."""
+        self.metrics.set_collection(self.name, None if self.dropped else self.n_images)

@@ -1,0 +1,157 @@
+"""The values that pass between the parts of the server; knows nothing of how they are made or sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.errors import DiptychError
+
+Embedding = NDArray[np.float32]  # (D,), unit norm
+Embeddings = NDArray[np.float32]  # (N, D), rows of unit norm
+Pixels = NDArray[np.uint8]  # (S, S, 3) RGB, one prepared image
+InputIds = NDArray[np.int32]  # (L,), one text, unpadded
+Keys = NDArray[np.int64]  # (N,), row keys of the store and of the index
+Metadata = dict[str, Any]  # a JSON object
+NO_ROWS: Embeddings = np.empty((0, 0), np.float32)  # of any width
+
+Outcome = Embedding | DiptychError  # what became of one submitted item
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The one model version that is served. `identity` keys everything that depends on its vectors."""
+
+    name: str
+    version: int
+    precision: str
+    identity: str
+    provider: str
+    family: Literal["clip", "siglip"]
+    embed_dim: int
+    context_length: int
+    logit_scale: float  # the multiplier, such as 100.0
+    logit_bias: float
+    image_size: int  # px, the side of the square the encoder sees
+    prompts: Mapping[str, tuple[str, ...]]  # named template sets; "default" is always there
+
+
+@dataclass(frozen=True)
+class TextEmbedding:
+    """One text's embedding, and whether the text was cut to the context length."""
+
+    embedding: Embedding
+    truncated: bool
+    n_tokens: int = 0  # start and end tokens included
+
+
+TextOutcome = TextEmbedding | DiptychError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One label of one image. `score` is a probability, `cosine` the plain similarity."""
+
+    label: str
+    score: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One image found by a search. `relevance` is None until the model is calibrated."""
+
+    id: str
+    cosine: float
+    relevance: float | None
+    metadata: Metadata
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What is stored of one image, but for its bytes and its embedding."""
+
+    id: str
+    collection: str
+    sha256: str
+    n_bytes: int
+    media_type: str
+    width: int  # px, as the file stores it: before EXIF turns the picture upright
+    height: int  # px
+    metadata: Metadata
+    created_at: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True)
+class NewImage:
+    """One image to add. Without an id, the first 32 hex digits of the sha256 of its bytes are taken."""
+
+    payload: bytes
+    id: str | None = None
+    metadata: Metadata | None = None
+
+
+AddStatus = Literal["created", "unchanged", "replaced", "failed"]
+
+
+@dataclass(frozen=True)
+class AddOutcome:
+    """What became of item `index` of an add. `error` is set exactly when the status is "failed"."""
+
+    index: int
+    id: str | None
+    status: AddStatus
+    error: DiptychError | None = None
+
+
+CollectionState = Literal["ready", "embedding", "other_model"]
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """One collection. Only a "ready" one can be searched.
+
+    "embedding": images are being embedded again for the served identity, `n_embedded` so far.
+    "other_model": it belongs to a model that this server does not serve; it can be read and deleted from.
+    """
+
+    name: str
+    model: str
+    n_images: int
+    created_at: str  # ISO 8601, UTC
+    state: CollectionState = "ready"
+    n_embedded: int = 0
+
+
+@dataclass(frozen=True)
+class NewRow:
+    """One image as it goes into the store: described, embedded, its file already durable."""
+
+    id: str
+    sha256: str
+    n_bytes: int
+    media_type: str
+    width: int
+    height: int
+    metadata: Metadata | None  # None: no metadata was given, so an existing row keeps its own
+    embedding: Embedding
+
+
+@dataclass(frozen=True)
+class PutResult:
+    """What the store did with one row. `released` is a sha256 that no row uses any more."""
+
+    status: Literal["created", "unchanged", "replaced", "conflict"]
+    key: int
+    removed_key: int | None = None
+    released: str | None = None
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Rows that left the store: their keys, and the sha256 that no row uses any more."""
+
+    keys: tuple[int, ...] = ()
+    released: tuple[str, ...] = ()

@@ -1,0 +1,47 @@
+"""Run one write at a time, to its end, even if whoever asked goes away; knows nothing of what is written."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from diptych.errors import NotReady
+
+Result = TypeVar("Result")
+
+
+class Writes:
+    """One queue of writes for the whole data folder.
+
+    A write touches files, rows and an index in turn. Cut short by a client that hangs up, it would leave them
+    apart until the next start; and no file may be removed as unused while another write is about to use it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    async def run(self, write: Coroutine[Any, Any, Result]) -> Result:
+        """What `write` returns or raises; cancelling the caller does not cancel it. Raises NotReady."""
+        if self._closed:
+            write.close()
+            raise NotReady("the server is stopping")
+        task = asyncio.create_task(self._locked(write))
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Let in no more, and wait until all that were let in have ended."""
+        self._closed = True
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _locked(self, write: Coroutine[Any, Any, Result]) -> Result:
+        async with self._lock:
+            return await write
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that an error nobody waits for is no warning of the event loop

@@ -1,0 +1,103 @@
+"""Collections over the real adapters and the tiny model; knows nothing of HTTP."""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from support.tiny_bundle import EMBED_DIM, TINY
+from unit.core.core_fakes import FakeMetrics, model_info
+
+from diptych.adapters.faiss_index import FaissFlatIndex
+from diptych.adapters.image_files import ImageFiles
+from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.pillow_decoder import PillowDecoder
+from diptych.adapters.sqlite_store import SqliteStore
+from diptych.bundle.image import ImageLimits
+from diptych.bundle.repository import ModelRepository
+from diptych.bundle.text import TextTokenizer, pad
+from diptych.core.admission import Admission
+from diptych.core.batcher import Batcher
+from diptych.core.collections import Collections
+from diptych.core.embedder import Embedder, image_batch, text_batch
+
+
+class Opened:
+    """One opened data folder with the parts a test looks at."""
+
+    def __init__(self, model_repo: Path, data_dir: Path, version: int, model: str = TINY) -> None:
+        repository = ModelRepository(model_repo)
+        folder, manifest = repository.folder(model, version), repository.manifest(model, version)
+        encoder = OnnxEncoder(folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1)
+        self.encode_image: Callable[[Any], Any] = image_batch(encoder)
+        self.decoder = PillowDecoder(manifest.image, ImageLimits(), n_threads=2)
+        self.metrics = FakeMetrics()
+        batcher = partial(Batcher, n_bytes=len, max_batch_size=8, metrics=self.metrics)
+        self.embedder = Embedder(
+            decoder=self.decoder,
+            tokenizer=TextTokenizer(folder / "tokenizer.json", manifest.text),
+            images=batcher("image", self._encode, admission=_admission()),
+            texts=batcher(
+                "text", text_batch(encoder, partial(pad, spec=manifest.text)), admission=_admission()
+            ),
+            admission=_admission(),
+            metrics=self.metrics,
+        )
+        self.records = SqliteStore(data_dir)
+        self.images = ImageFiles(data_dir)
+        self.collections = Collections(
+            model=model_info(name=model, version=version, identity=f"{model}/{version}"),
+            embedder=self.embedder,
+            decoder=self.decoder,
+            thumbnailer=self.decoder,
+            images=self.images,
+            records=self.records,
+            new_index=partial(FaissFlatIndex, EMBED_DIM),
+            metrics=self.metrics,
+        )
+        self.data_dir = data_dir
+
+    async def __aenter__(self) -> "Opened":
+        await self.collections.open()
+        await self.collections.ensure("default")
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.embedder.close()
+        await self.collections.close()
+
+    def files(self) -> list[str]:
+        """Names of all image files and thumbnails."""
+        roots = (self.data_dir / "images", self.data_dir / "thumbnails")
+        return sorted(path.name for root in roots for path in root.glob("*/*"))
+
+    async def ids(self, query: Any, k: int = 10, **options: Any) -> list[str]:
+        """Ids found in the default collection, best first."""
+        return [hit.id for hit in await self.collections.search("default", query, k=k, **options)]
+
+    def _encode(self, items: Any) -> Any:
+        return self.encode_image(items)
+
+
+def _admission() -> Admission:
+    return Admission(max_items=256, max_bytes=10**9)
+
+
+def tiny_png(seed: int) -> bytes:
+    """A picture of its own for every seed, made without a decoder so that a subprocess starts quickly."""
+    digest = hashlib.sha256(str(seed).encode()).digest()
+    rows = b"".join(b"\0" + digest[y * 3 : y * 3 + 12] for y in range(4))
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )

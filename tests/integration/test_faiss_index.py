@@ -1,0 +1,99 @@
+import asyncio
+
+import numpy as np
+import pytest
+
+from diptych.adapters.faiss_index import FaissFlatIndex
+
+DIM = 16
+
+
+def unit_rows(n: int, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def exact(keys: np.ndarray, rows: np.ndarray, query: np.ndarray, k: int) -> list[int]:
+    cosines = rows @ query
+    return keys[np.lexsort((keys, -cosines))][:k].tolist()
+
+
+def test_search_is_the_exact_ranking_with_and_without_a_selection() -> None:
+    async def run() -> None:
+        index, rows = FaissFlatIndex(DIM), unit_rows(500)
+        keys = np.arange(1000, 1500)
+        await index.apply((), keys.tolist(), rows)
+        chosen = keys[::7]
+        for query in unit_rows(20, seed=1):
+            for k in (1, 10, 120, 499, 500, 1000):
+                found, cosines = await index.search(query, k, None)
+                assert found.tolist() == exact(keys, rows, query, k)
+                assert cosines == pytest.approx(np.sort(rows @ query)[::-1][:k], abs=1e-5)
+                found, _ = await index.search(query, k, chosen)
+                assert found.tolist() == exact(chosen, rows[::7], query, k)
+        await index.close()
+
+    asyncio.run(run())
+
+
+def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is() -> None:
+    async def run() -> None:
+        index = FaissFlatIndex(DIM)
+        twins = np.repeat(unit_rows(10), 30, axis=0)  # ten vectors, thirty images each
+        await index.apply((), list(range(300)), twins)
+        query = unit_rows(1, seed=2)[0]
+        whole = (await index.search(query, 300, None))[0].tolist()
+        for k in (1, 29, 30, 31, 99, 100, 150, 299):
+            assert (await index.search(query, k, None))[0].tolist() == whole[:k]
+            odd = np.arange(1, 300, 2)
+            assert (await index.search(query, k, odd))[0].tolist() == [key for key in whole if key % 2][:k]
+        await index.close()
+
+    asyncio.run(run())
+
+
+def test_removed_keys_are_never_found_and_a_change_is_seen_whole() -> None:
+    async def run() -> None:
+        index, rows = FaissFlatIndex(DIM), unit_rows(3)
+        await index.apply((), [1, 2], rows[:2])
+        await index.apply([1], [3], rows[2:])
+        found, _ = await index.search(rows[0], 10, None)
+        assert sorted(found.tolist()) == [2, 3]
+        assert (await index.search(rows[0], 10, np.array([1], np.int64)))[0].tolist() == []
+        await index.close()
+
+    asyncio.run(run())
+
+
+def test_empty_index_finds_nothing() -> None:
+    async def run() -> None:
+        index = FaissFlatIndex(DIM)
+        assert (await index.search(unit_rows(1)[0], 5, None))[0].tolist() == []
+        await index.apply((), [1], unit_rows(1))
+        assert (await index.search(unit_rows(1)[0], 5, np.empty(0, np.int64)))[0].tolist() == []
+        await index.close()
+
+    asyncio.run(run())
+
+
+def test_searches_during_adds_see_only_whole_changes() -> None:
+    async def run() -> None:
+        index, rows = FaissFlatIndex(DIM), unit_rows(2000)
+        await index.apply((), [0], rows[:1])
+
+        async def add() -> None:
+            for start in range(1, 2000, 40):
+                block = slice(start, min(start + 40, 2000))
+                await index.apply((), list(range(2000))[block], rows[block])
+
+        async def search() -> None:
+            for _ in range(200):
+                found, cosines = await index.search(rows[0], 3, None)
+                assert found[0] == 0
+                assert cosines[0] == pytest.approx(1, abs=1e-5)
+                assert len(found) in (1, 3)
+
+        await asyncio.gather(add(), search(), search())
+        await index.close()
+
+    asyncio.run(run())

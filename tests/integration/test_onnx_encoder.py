@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from support.tiny_graphs import image_graph, image_reference, make_weights, text_graph, text_reference
+
+from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.errors import BundleError, ConfigError, EncoderFailed
+
+WEIGHTS = make_weights(
+    {word: n for n, word in enumerate(["pad", "red", "green", "blue", "yellow", "black", "white"])},
+    0,
+    image_size=8,
+    embed_dim=16,
+    seed=0,
+)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    image, text = tmp_path / "image_encoder.onnx", tmp_path / "text_encoder.onnx"
+    onnx.save(image_graph(WEIGHTS), image)
+    onnx.save(text_graph(WEIGHTS), text)
+    return image, text
+
+
+def test_both_towers_give_the_reference_for_any_batch(files: tuple[Path, Path]) -> None:
+    encoder = OnnxEncoder(*files, n_threads=1)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    input_ids = np.array([[1, 2, 0], [3, 0, 0]], np.int32)
+    assert encoder.encode_image(pixels) == pytest.approx(image_reference(WEIGHTS, pixels), abs=1e-5)
+    assert encoder.encode_image(pixels[:1]) == pytest.approx(image_reference(WEIGHTS, pixels[:1]), abs=1e-5)
+    assert encoder.encode_text(input_ids) == pytest.approx(text_reference(WEIGHTS, input_ids), abs=1e-5)
+    assert encoder.provider == "CPUExecutionProvider"
+
+
+def test_what_the_runtime_raises_is_encoder_failed_without_its_text(files: tuple[Path, Path]) -> None:
+    encoder = OnnxEncoder(*files, n_threads=1)
+    with pytest.raises(EncoderFailed, match=r"^the encoder raised \w+ on a batch of 2$"):
+        encoder.encode_image(np.zeros((2, 9, 9, 3), np.uint8))
+
+
+def test_rows_that_are_no_embeddings_are_encoder_failed(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    """A graph that hands its ids on as floats: no unit norm, and NaN for none."""
+    node = helper.make_node("Cast", ["input_ids"], ["text_embedding"], to=TensorProto.FLOAT)
+    graph = helper.make_graph(
+        [node],
+        "raw",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["B", "L"])],
+        [helper.make_tensor_value_info("text_embedding", TensorProto.FLOAT, ["B", "L"])],
+    )
+    raw = tmp_path / "raw.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), raw)
+    encoder = OnnxEncoder(files[0], raw, n_threads=1)
+    assert encoder.encode_text(np.array([[1, 0]], np.int32)).tolist() == [[1.0, 0.0]]
+    with pytest.raises(
+        EncoderFailed, match="text_embedding has rows that are not finite or not of unit norm"
+    ):
+        encoder.encode_text(np.array([[1, 0], [2, 0]], np.int32))
+
+
+def test_graph_with_another_signature_is_refused(files: tuple[Path, Path]) -> None:
+    image, text = files
+    with pytest.raises(
+        BundleError, match=r"text_encoder.onnx: the input must be .*pixels.*, found .*input_ids"
+    ):
+        OnnxEncoder(text, image)
+
+
+def test_file_that_is_no_graph_is_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not onnx")
+    with pytest.raises(BundleError, match=r"broken.onnx does not load"):
+        OnnxEncoder(broken, files[1])
+
+
+def test_provider_that_is_not_here_is_refused(files: tuple[Path, Path]) -> None:
+    with pytest.raises(ConfigError, match="NoSuchProvider"):
+        OnnxEncoder(*files, providers=["NoSuchProvider"])

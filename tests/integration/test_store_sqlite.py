@@ -1,0 +1,164 @@
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diptych.adapters.sqlite_schema import MIGRATIONS
+from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.core.types import NewRow
+from diptych.errors import Conflict, CorruptStore, DataDirLocked, NotFound, StoreError
+
+HOLD = """
+import sys, pathlib
+from diptych.adapters.data_lock import DataLock
+DataLock(pathlib.Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def row(id: str, content: str = "", metadata: Any = None) -> NewRow:
+    embedding = np.random.default_rng(len(id)).standard_normal(4).astype(np.float32)
+    return NewRow(id, (content or id).ljust(64, "0"), 3, "image/png", 4, 5, metadata, embedding)
+
+
+def run(store: SqliteStore, *stories: Any) -> Any:
+    async def whole() -> Any:
+        try:
+            return [await story for story in stories][-1]
+        finally:
+            await store.close()
+
+    return asyncio.run(whole())
+
+
+def test_folder_in_use_is_refused_and_its_holder_named(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(DataDirLocked, match=f"in use by process {holder.pid}$"):
+            SqliteStore(tmp_path)
+        holder.kill()
+    run(SqliteStore(tmp_path), asyncio.sleep(0))  # a killed holder holds nothing
+
+
+def test_second_store_of_the_same_process_is_refused_until_the_first_is_closed(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    with pytest.raises(DataDirLocked, match=f"process {os.getpid()}$"):
+        SqliteStore(tmp_path)
+    run(store, asyncio.sleep(0))
+    run(SqliteStore(tmp_path), asyncio.sleep(0))
+
+
+def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+
+    def pragmas(db: sqlite3.Connection) -> list[Any]:
+        return [
+            db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "secure_delete")
+        ]
+
+    assert run(store, store._threads.write(pragmas)) == ["wal", 2, 1]  # 2 is FULL
+
+
+def test_folder_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    run(SqliteStore(tmp_path), asyncio.sleep(0))
+    newer = len(MIGRATIONS) + 1
+    db = sqlite3.connect(tmp_path / DATABASE)
+    with db:
+        db.execute("INSERT INTO schema_version VALUES (?, 'then')", (newer,))
+    db.close()
+    with pytest.raises(StoreError, match=f"has schema {newer}, this version knows up to {len(MIGRATIONS)}"):
+        SqliteStore(tmp_path)
+    with pytest.raises(StoreError, match="has schema"):  # and the failed try let go of the lock
+        SqliteStore(tmp_path)
+
+
+def test_file_that_is_no_database_is_corrupt(tmp_path: Path) -> None:
+    (tmp_path / DATABASE).write_bytes(b"no database" * 1000)
+    with pytest.raises(CorruptStore):
+        SqliteStore(tmp_path)
+
+
+def test_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+
+    async def story() -> None:
+        await store.create_collection("c", "m")
+        bad = row("b")
+        object.__setattr__(bad, "n_bytes", "not a number")
+        with pytest.raises(StoreError):
+            await store.put("c", [row("a"), bad], identity="i", replace=False)
+        assert await store.page("c", None, 10) == []
+        with pytest.raises(Conflict):
+            await store.create_collection("c", "m")
+        (result,) = await store.put("c", [row("a")], identity="i", replace=False)
+        assert result.status == "created"
+        with pytest.raises(NotFound):
+            await store.put("d", [row("a")], identity="i", replace=False)
+
+    run(store, story())
+
+
+def test_keys_are_never_used_twice(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+
+    async def story() -> None:
+        await store.create_collection("c", "m")
+        (first,) = await store.put("c", [row("a")], identity="i", replace=False)
+        await store.delete("c", "a")
+        (second,) = await store.put("c", [row("a")], identity="i", replace=False)
+        assert second.key > first.key
+
+    run(store, story())
+
+
+def test_embeddings_are_kept_apart_by_identity(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+
+    async def story() -> None:
+        await store.create_collection("c", "m")
+        results = await store.put("c", [row("a"), row("bb")], identity="one", replace=False)
+        keys = [result.key for result in results]
+        assert await store.missing("c", "one") == []
+        assert await store.missing("c", "two") == keys
+        other = np.eye(2, 6, dtype=np.float32)
+        assert await store.put_embeddings([keys[0], 999], other, "two") == [keys[0]]
+        assert await store.missing("c", "two") == keys[1:]
+        chunks = [chunk async for chunk in store.embeddings("c", "two")]
+        assert [(list(keys), rows.tolist()) for keys, rows in chunks] == [([keys[0]], [other[0].tolist()])]
+        assert await store.embedding("c", "a", "one") == pytest.approx(row("a").embedding)
+        assert await store.embedding("c", "bb", "two") is None
+        assert await store.embedding("c", "bb", "never") is None
+        assert [chunk async for chunk in store.embeddings("c", "never")] == []
+
+    run(store, story())
+
+
+def test_content_is_released_with_its_last_row(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+
+    async def story() -> None:
+        for name in ("c", "d"):
+            await store.create_collection(name, "m")
+        shared = row("a", "f00")
+        await store.put("c", [shared, row("b", "f00"), row("x", "f11")], identity="i", replace=False)
+        await store.put("d", [shared], identity="i", replace=False)
+        (replaced,) = await store.put("c", [row("x", "f22")], identity="i", replace=True)
+        assert replaced.released == "f11".ljust(64, "0")
+        assert (await store.delete("c", "a")).released == ()
+        assert (await store.drop_collection("c")).released == ("f22".ljust(64, "0"),)
+        assert await store.used([shared.sha256, "0" * 64]) == {shared.sha256}
+        assert (await store.delete("d", "a")).released == (shared.sha256,)
+
+    run(store, story())

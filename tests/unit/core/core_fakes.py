@@ -1,0 +1,192 @@
+"""Small stand-ins for the ports of the domain, written by hand; nothing here runs a model."""
+
+import asyncio
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from diptych.core.admission import Admission
+from diptych.core.batcher import Batcher
+from diptych.core.embedder import Embedder
+from diptych.core.types import ModelInfo
+from diptych.errors import EncoderFailed, InvalidValue, UndecodableImage
+
+DIM = 8
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let others run until it holds; the test's own timeout is the bound."""
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0.001)
+
+
+class FakeMetrics:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.rejected: Counter[str] = Counter()
+        self.label_cache: Counter[str] = Counter()
+        self.stages: Counter[str] = Counter()
+        self.queue_items: dict[str, int] = {}
+        self.collections: dict[str, int | None] = {}
+
+    def count_request(self, route: str, code: int, seconds: float) -> None:
+        raise AssertionError("the domain does not know requests")
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.stages[stage] += 1
+
+    def observe_batch(self, encoder: str, n_items: int) -> None:
+        self.batches.append(n_items)
+
+    def set_queue_items(self, encoder: str, n_items: int) -> None:
+        self.queue_items[encoder] = n_items
+
+    def count_rejected(self, reason: str) -> None:
+        self.rejected[reason] += 1
+
+    def count_label_cache(self, n_hits: int, n_misses: int) -> None:
+        self.label_cache.update(hit=n_hits, miss=n_misses)
+
+    def set_collection(self, collection: str, n_images: int | None) -> None:
+        self.collections[collection] = n_images
+
+    def render(self) -> tuple[bytes, str]:
+        return b"", "text/plain"
+
+
+class NumberEncoder:
+    """Encodes an integer n to (n, ..., n). `bad` numbers raise, `nan` numbers give NaN; `gate` blocks it."""
+
+    def __init__(self, bad: Sequence[int] = (), nan: Sequence[int] = ()) -> None:
+        self.bad, self.nan = set(bad), set(nan)
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+
+    def __call__(self, items: Sequence[int]) -> Any:
+        self.batches.append(list(items))
+        self.entered.set()
+        assert self.gate.wait(10)
+        if self.bad.intersection(items):
+            raise RuntimeError("secret text of the runtime")
+        rows = np.repeat(np.array(items, np.float32)[:, np.newaxis], DIM, axis=1)
+        rows[[item in self.nan for item in items]] = np.nan
+        return rows
+
+
+def number_batcher(
+    encode: Any, *, max_items: int = 64, max_bytes: int = 10**9, max_batch_size: int = 4, metrics: Any = None
+) -> Batcher[int]:
+    return Batcher(
+        "image",
+        encode,
+        n_bytes=lambda item: 10,
+        admission=Admission(max_items=max_items, max_bytes=max_bytes),
+        max_batch_size=max_batch_size,
+        metrics=metrics or FakeMetrics(),
+    )
+
+
+def unit_vector(seed: str | bytes) -> Any:
+    """A (DIM,) unit vector that depends on nothing but the seed."""
+    digest = hashlib.sha256(seed.encode() if isinstance(seed, str) else seed).digest()
+    row = np.random.default_rng(int.from_bytes(digest[:8], "little")).standard_normal(DIM).astype(np.float32)
+    return row / np.linalg.norm(row)
+
+
+class FakeDecoder:
+    """`bad...` payloads cannot be decoded; of the others the first byte becomes the only pixel."""
+
+    def __init__(self) -> None:
+        self.n_decoded = 0
+
+    async def decode(self, payload: bytes) -> Any:
+        await asyncio.sleep(0)
+        self.n_decoded += 1
+        if payload.startswith(b"bad"):
+            raise UndecodableImage("cannot be decoded")
+        return np.full((1, 1, 3), payload[0], np.uint8)
+
+
+class FakeTokenizer:
+    """One id a character; `!` is refused, more than 10 characters are truncated."""
+
+    def ids(self, text: str) -> tuple[Any, bool]:
+        if "!" in text:
+            raise InvalidValue("no exclamation marks")
+        return np.array([ord(c) for c in text[:10]], np.int32), len(text) > 10
+
+
+class FakeEncoder:
+    """Text: a vector of the text's own. Image: the vector of the text chr(first pixel)."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def encode_image(self, pixels: Any) -> Any:
+        return np.stack([unit_vector(chr(int(image[0, 0, 0]))) for image in pixels])
+
+    def encode_texts(self, items: Sequence[Any]) -> Any:
+        texts = ["".join(map(chr, ids)) for ids in items]
+        self.texts += texts
+        if any("?" in text for text in texts):
+            raise EncoderFailed("no question marks")
+        return np.stack([unit_vector(text) for text in texts])
+
+
+def fake_embedder(
+    encoder: FakeEncoder, *, decoder: Any = None, max_items: int = 64, metrics: Any = None
+) -> Embedder:
+    metrics = metrics or FakeMetrics()
+
+    def admission() -> Admission:
+        return Admission(max_items=max_items, max_bytes=10**9)
+
+    return Embedder(
+        decoder=decoder or FakeDecoder(),
+        tokenizer=FakeTokenizer(),
+        images=Batcher(
+            "image",
+            lambda items: encoder.encode_image(np.stack(items)),
+            n_bytes=lambda item: item.nbytes,
+            admission=admission(),
+            max_batch_size=4,
+            metrics=metrics,
+        ),
+        texts=Batcher(
+            "text",
+            encoder.encode_texts,
+            n_bytes=lambda item: item.nbytes,
+            admission=admission(),
+            max_batch_size=4,
+            metrics=metrics,
+        ),
+        admission=admission(),
+        metrics=metrics,
+    )
+
+
+def model_info(**changes: Any) -> ModelInfo:
+    values: dict[str, Any] = {
+        "name": "fake",
+        "version": 1,
+        "precision": "fp32",
+        "identity": "a" * 64,
+        "provider": "none",
+        "family": "clip",
+        "embed_dim": DIM,
+        "context_length": 10,
+        "logit_scale": 20.0,
+        "logit_bias": 0.0,
+        "image_size": 1,
+        "prompts": {"default": ("{}",)},
+    }
+    return ModelInfo(**(values | changes))

@@ -1,0 +1,76 @@
+import asyncio
+import threading
+import time
+
+from unit.core.core_fakes import until
+
+from diptych.core.health import Health
+
+
+class Canary:
+    def __init__(self) -> None:
+        self.n_asked = 0
+        self.broken = False
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self) -> None:
+        self.n_asked += 1
+        assert self.gate.wait(10)
+        if self.broken:
+            raise RuntimeError("secret")
+
+
+def test_ready_only_after_the_first_answer_and_not_after_closing() -> None:
+    async def run() -> None:
+        health = Health(Canary(), last_success_at=lambda: None)
+        assert (health.ready, health.reason) == (False, "the encoder has not been asked yet")
+        await health.start()
+        assert (health.ready, health.reason) == (True, "")
+        await health.close()
+        assert (health.ready, health.reason) == (False, "the server is stopping")
+
+    asyncio.run(run())
+
+
+def test_failing_canary_makes_unready_until_it_answers_again() -> None:
+    async def run() -> None:
+        canary = Canary()
+        health = Health(canary, last_success_at=lambda: None, period_s=0.001)
+        await health.start()
+        canary.broken = True
+        await until(lambda: not health.ready)
+        assert health.reason == "the canary failed: RuntimeError"
+        canary.broken = False
+        await until(lambda: health.ready)
+        await health.close()
+
+    asyncio.run(run())
+
+
+def test_canary_is_skipped_while_batches_succeed() -> None:
+    async def run() -> None:
+        canary = Canary()
+        health = Health(canary, last_success_at=time.monotonic, period_s=0.01)
+        await health.start()
+        await asyncio.sleep(0.1)
+        assert canary.n_asked == 1
+        assert health.ready
+        await health.close()
+
+    asyncio.run(run())
+
+
+def test_hanging_canary_makes_unready_after_the_deadline() -> None:
+    async def run() -> None:
+        canary = Canary()
+        health = Health(canary, last_success_at=lambda: None, period_s=0.001, deadline_s=0.02)
+        await health.start()
+        canary.gate.clear()
+        await until(lambda: not health.ready)
+        assert "has not answered" in health.reason
+        canary.gate.set()
+        await until(lambda: health.ready)
+        await health.close()
+
+    asyncio.run(run())

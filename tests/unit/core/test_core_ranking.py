@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from diptych.core import ranking
+from diptych.core.search import mix
+from diptych.errors import InvalidValue
+
+finite = st.floats(-1e4, 1e4, width=32)
+
+
+@given(arrays(np.float32, (3, 5), elements=finite))
+def test_softmax_of_any_logits_is_a_distribution_in_their_order(logits: np.ndarray) -> None:
+    scores = ranking.softmax(logits)
+    assert np.isfinite(scores).all()
+    assert scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    best = scores[np.arange(3), logits.argmax(axis=1)]
+    assert (best == scores.max(axis=1)).all()
+
+
+def test_score_against_the_empty_label_is_the_two_way_softmax() -> None:
+    logits = np.array([[3.0, -1.0, 30.0]], np.float32)
+    empty = np.array([[1.0]], np.float32)
+    expected = [ranking.softmax(np.array([logit, 1.0]))[0] for logit in logits[0]]
+    assert ranking.against_empty(logits, empty)[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_sigmoid_does_not_overflow() -> None:
+    scores = ranking.sigmoid(np.array([-1e4, 0.0, 1e4], np.float32))
+    assert scores.tolist() == [0.0, 0.5, 1.0]
+
+
+def test_equal_scores_keep_the_given_order() -> None:
+    scores = np.array([0.1, 0.4, 0.4, 0.1], np.float32)
+    assert ranking.top_k(scores, None).tolist() == [1, 2, 0, 3]
+    assert ranking.top_k(scores, 3).tolist() == [1, 2, 0]
+
+
+def test_mixed_query_is_the_unit_weighted_sum() -> None:
+    x, y = np.eye(2, dtype=np.float32)
+    assert mix([x], [0.001]) == pytest.approx(x)
+    assert mix([x, y], [3.0, 4.0]) == pytest.approx([0.6, 0.8])
+    assert mix([x, y], [3e300, 4e300]) == pytest.approx([0.6, 0.8])
+    assert mix([x, y], [1.0, -1.0]) == pytest.approx([0.5**0.5, -(0.5**0.5)])
+
+
+@pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0]])
+def test_query_without_a_direction_is_refused(weights: list[float]) -> None:
+    x = np.array([1, 0], np.float32)
+    with pytest.raises(InvalidValue):
+        mix([x, x], weights)

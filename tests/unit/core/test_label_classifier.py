@@ -1,0 +1,150 @@
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+from unit.core.core_fakes import FakeEncoder, FakeMetrics, fake_embedder, model_info, unit_vector
+
+from diptych.core.label_cache import LabelCache
+from diptych.core.labels import LabelClassifier
+from diptych.errors import EncoderFailed, InvalidValue, TooLarge
+
+IMAGES = np.stack([unit_vector("b"), unit_vector("c")])
+
+
+def classifier(encoder: FakeEncoder | None = None, metrics: Any = None, **changes: Any) -> LabelClassifier:
+    limits = {name: changes.pop(name) for name in ("max_labels", "max_cached_labels") if name in changes}
+    return LabelClassifier(
+        model=model_info(**changes),
+        embedder=fake_embedder(encoder or FakeEncoder(), max_items=8),
+        metrics=metrics or FakeMetrics(),
+        **limits,
+    )
+
+
+def classify(
+    part: LabelClassifier, labels: list[str], templates: tuple[str, ...] = ("{}",), **options: Any
+) -> Any:
+    return asyncio.run(part.classify(IMAGES, labels, templates, **options))
+
+
+def test_scores_are_the_softmax_of_scaled_cosines_best_first() -> None:
+    labels = ["a", "b", "c"]
+    predictions = classify(classifier(), labels)
+    assert [image[0].label for image in predictions] == ["b", "c"]
+    cosines = np.array([unit_vector("b") @ unit_vector(label) for label in labels])
+    expected = np.exp(20 * cosines) / np.exp(20 * cosines).sum()
+    for prediction in predictions[0]:
+        index = labels.index(prediction.label)
+        assert prediction.score == pytest.approx(expected[index], rel=1e-4)
+        assert prediction.cosine == pytest.approx(cosines[index], abs=1e-6)
+    assert sum(prediction.score for prediction in predictions[0]) == pytest.approx(1)
+
+
+def test_label_embedding_is_the_unit_mean_over_templates() -> None:
+    part = classifier()
+    (row,) = asyncio.run(part.label_embeddings(["x"], ["a {}", "the {}"]))
+    mean = unit_vector("a x") + unit_vector("the x")
+    assert row == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+
+
+def test_repeated_label_costs_no_encoding() -> None:
+    encoder, metrics = FakeEncoder(), FakeMetrics()
+    part = classifier(encoder, metrics)
+
+    async def run() -> None:
+        await part.label_embeddings(["a", "b"], ["{}"])
+        first = await part.label_embeddings(["b", "c"], ["{}"])
+        again = await part.label_embeddings(["b", "c"], ["{}"])
+        assert np.array_equal(first, again)
+        await part.label_embeddings(["b"], ["the {}"])
+
+    asyncio.run(run())
+    assert encoder.texts == ["a", "b", "c", "the b"]
+    assert metrics.label_cache == {"hit": 3, "miss": 4}
+
+
+def test_more_labels_than_the_queue_and_the_cache_hold_are_encoded_in_pieces() -> None:
+    part = classifier(max_cached_labels=5)
+    labels = [f"l{n}" for n in range(50)]
+    rows = asyncio.run(part.label_embeddings(labels, ["{}", "a {}"]))
+    assert rows.shape == (50, 8)
+    assert len(part._cache) == 5
+
+
+def test_multi_label_of_clip_compares_each_label_with_the_empty_one() -> None:
+    alone = classify(classifier(), ["b"], ("{}",), multi_label=True)
+    beside = classify(classifier(), ["b", "z"], ("{}",), multi_label=True)
+    logits = 20 * np.array([IMAGES[0] @ unit_vector("b"), IMAGES[0] @ unit_vector("")])
+    expected = np.exp(logits[0]) / np.exp(logits).sum()
+    assert alone[0][0].score == pytest.approx(expected, rel=1e-4)
+    assert next(p for p in beside[0] if p.label == "b").score == pytest.approx(expected, rel=1e-4)
+
+
+def test_multi_label_of_siglip_is_its_own_sigmoid() -> None:
+    part = classifier(family="siglip", logit_scale=10.0, logit_bias=-5.0)
+    (best,) = classify(part, ["b"], multi_label=True)[0]
+    assert best.score == pytest.approx(1 / (1 + np.exp(-(10 * best.cosine - 5))), rel=1e-4)
+
+
+def test_top_k_cuts_the_list_but_not_the_softmax() -> None:
+    full, cut = classify(classifier(), ["a", "b", "c"]), classify(classifier(), ["a", "b", "c"], top_k=1)
+    assert cut[0] == full[0][:1]
+    assert len(classify(classifier(), ["a"], top_k=9)[0]) == 1
+
+
+def test_saturated_scores_keep_the_order_of_the_cosines() -> None:
+    predictions = classify(classifier(logit_scale=1e6), list("abcdefg"))
+    cosines = [prediction.cosine for prediction in predictions[0]]
+    assert cosines == sorted(cosines, reverse=True)
+
+
+def test_braces_in_a_label_are_text() -> None:
+    encoder = FakeEncoder()
+    classify(classifier(encoder), ["{0}"], ("a {}",))
+    assert encoder.texts == ["a {0}"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "templates", "item"),
+    [
+        ([], ["{}"], "labels"),
+        (["a", " "], ["{}"], r"labels\[1\]"),
+        (["a", "b", "a"], ["{}"], r"labels\[2\]: 'a' is labels\[0\] too"),
+        (["a", "no!"], ["{}"], r"labels\[1\]"),
+        (["a"], [], "templates"),
+        (["a"], ["{}", "{} {}"], r"templates\[1\]"),
+        (["a"], ["none"], r"templates\[0\]"),
+    ],
+)
+def test_bad_labels_and_templates_are_named(labels: list[str], templates: list[str], item: str) -> None:
+    with pytest.raises(InvalidValue, match=item):
+        classify(classifier(), labels, tuple(templates))
+
+
+def test_bad_label_after_cached_ones_is_named_by_its_place_in_the_request() -> None:
+    part = classifier()
+    classify_twice = [["a", "b"], ["a", "b", "c", "no!"]]
+
+    async def run() -> None:
+        await part.label_embeddings(classify_twice[0], ["{}", "a {}"])
+        with pytest.raises(InvalidValue, match=r"labels\[3\]"):
+            await part.label_embeddings(classify_twice[1], ["{}", "a {}"])
+        with pytest.raises(EncoderFailed):
+            await part.label_embeddings(["why?"], ["{}"])
+
+    asyncio.run(run())
+
+
+def test_too_many_labels_are_refused() -> None:
+    with pytest.raises(TooLarge, match="3 labels, the limit is 2"):
+        classify(classifier(max_labels=2), ["a", "b", "c"])
+
+
+def test_cache_forgets_what_was_used_longest_ago() -> None:
+    cache = LabelCache(2)
+    keys: list[Any] = [("id", ("{}",), label) for label in "abc"]
+    cache.put_many({key: unit_vector(key[2]) for key in keys[:2]})
+    cache.get_many(keys[:1])
+    cache.put_many({keys[2]: unit_vector("c")})
+    assert set(cache.get_many(keys)) == {keys[0], keys[2]}

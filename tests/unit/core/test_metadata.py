@@ -1,0 +1,65 @@
+from typing import Any
+
+import pytest
+
+from diptych.core.metadata import check_metadata, merge_patch
+from diptych.core.names import check_collection_name, check_id, content_id, sha256_of
+from diptych.errors import InvalidValue, TooLarge
+
+# The examples of RFC 7396, appendix A, whose patch and target are objects.
+RFC_7396: list[tuple[Any, Any, Any]] = [
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+]
+
+
+@pytest.mark.parametrize(("target", "patch", "result"), RFC_7396)
+def test_merge_patch_follows_the_rfc(target: Any, patch: Any, result: Any) -> None:
+    before = repr(target)
+    assert merge_patch(target, patch) == result
+    assert repr(target) == before
+
+
+@pytest.mark.parametrize("metadata", [[], "text", None, {"a": float("nan")}, {"a": {1, 2}}])
+def test_metadata_that_is_no_json_object_is_refused(metadata: Any) -> None:
+    with pytest.raises(InvalidValue):
+        check_metadata(metadata, 1000)
+
+
+def test_metadata_is_bounded_in_size_and_depth() -> None:
+    with pytest.raises(TooLarge, match="metadata has 108 bytes as JSON, the limit is 100"):
+        check_metadata({"a": "x" * 100}, 100)
+    deep: Any = 1
+    for _ in range(50_000):
+        deep = [deep]
+    with pytest.raises(InvalidValue, match="deeper than 32"):
+        check_metadata({"a": deep}, 10**9)
+
+
+@pytest.mark.parametrize("id", ["a", "A-z_0.9~", "x" * 128])
+def test_ids_safe_in_a_path_are_taken(id: str) -> None:
+    assert check_id(id) == id
+
+
+@pytest.mark.parametrize("id", ["", "x" * 129, "a/b", "ä", "a b", "a\n", ".", ".."])
+def test_other_ids_are_refused(id: str) -> None:
+    with pytest.raises(InvalidValue):
+        check_id(id)
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "-a", "a/b", "x" * 65, "a\n"])
+def test_collection_names_are_those_of_models(name: str) -> None:
+    with pytest.raises(InvalidValue):
+        check_collection_name(name)
+
+
+def test_default_id_is_half_of_the_sha256() -> None:
+    assert content_id(sha256_of(b"abc")) == "ba7816bf8f01cfea414140de5dae2223"
