@@ -1,0 +1,125 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diptych_training.data.pictograms.emoji import EmojiFiles, emoji_drawings
+from diptych_training.data.pictograms.emoji_names import EmojiName, code_points_key, read_emoji_names
+from diptych_training.data.pictograms.render import is_blank, is_same_drawing, render
+
+
+def emoji(label: str, hexcode: str, group: int = 1, **more: object) -> dict[str, object]:
+    return {"label": label, "hexcode": hexcode, "group": group, "subgroup": 16, **more}
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> dict[str, EmojiName]:
+    tones = [("light", "1F44B-1F3FB"), ("dark", "1F44B-1F3FF")]
+    skins = [emoji(f"waving hand: {tone} skin tone", hexcode) for tone, hexcode in tones]
+    data = [
+        {"label": "regional indicator A", "hexcode": "1F1E6"},
+        emoji("light skin tone", "1F3FB", 2),
+        emoji("waving hand", "1F44B", tags=["bye", "waving hand"], skins=skins),
+        emoji("flag: Chile", "1F1E8-1F1F1"),
+        emoji("gear", "2699-FE0F"),
+    ]
+    groups = {"groups": {"1": "people"}, "subgroups": {"16": "hands-open"}}
+    said = [{"key": "people", "message": "people & body"}], [{"key": "hands-open", "message": "fingers open"}]
+    files = {
+        "en/data.json": data,
+        "en/messages.json": {"groups": said[0], "subgroups": said[1]},
+        "meta/groups.json": groups,
+        "en/shortcodes/github.json": {"1F44B": "wave", "2699-FE0F": ["gear", "u2699"]},
+        "en/shortcodes/joypixels.json": {"1F44B": ["wave", "waving_hand_sign"]},
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(content))
+    return read_emoji_names(tmp_path)
+
+
+def write_files(folder: Path, *code_points: str) -> None:
+    folder.mkdir(parents=True)
+    for name in code_points:
+        (folder / f"{name}.svg").write_text(name)
+
+
+def test_file_names_of_all_packages_have_one_key() -> None:
+    assert code_points_key("2699-fe0f") == code_points_key("2699") == "2699"
+    assert code_points_key("1F3F4-E0067_E0062") == "1F3F4-E0067-E0062"
+
+
+def test_emoji_have_label_keywords_group_and_spoken_shortcodes(names: dict[str, EmojiName]) -> None:
+    assert list(names) == ["1F44B", "1F44B-1F3FB", "1F44B-1F3FF", "1F1E8-1F1F1", "2699"]
+    wave = names["1F44B"]
+    assert (wave.label, wave.keywords) == ("waving hand", ("bye",))
+    assert wave.captions == ("people & body: fingers open", "wave", "waving hand sign")
+    assert names["2699"].captions == ("people & body: fingers open",)
+
+
+def test_skin_tone_is_said_in_every_caption(names: dict[str, EmojiName]) -> None:
+    assert names["1F44B-1F3FF"].captions[1] == "wave: dark skin tone"
+    assert names["1F44B-1F3FF"].base == "1F44B"
+
+
+def test_tones_of_an_emoji_share_half_its_weight(tmp_path: Path, names: dict[str, EmojiName]) -> None:
+    write_files(tmp_path / "svg", "1f44b", "1f44b-1f3fb", "1f44b-1f3ff", "2699-fe0f", "unknown")
+    items = [drawing.item for drawing in emoji_drawings(tmp_path, EmojiFiles("svg", ".svg"), names)]
+    assert [(item.id, item.weight) for item in items] == [
+        ("1f44b", 1.0),
+        ("1f44b-1f3fb", 0.25),
+        ("1f44b-1f3ff", 0.25),
+        ("2699", 1.0),
+    ]
+
+
+def test_style_can_leave_out_flags_and_tones_and_name_its_twin(
+    tmp_path: Path, names: dict[str, EmojiName]
+) -> None:
+    write_files(tmp_path / "black", "1F44B", "1F44B-1F3FB", "1F1E8-1F1F1", "2699")
+    write_files(tmp_path / "color", "1F44B")
+    where = EmojiFiles("black", ".svg", unlike="color", tones=False, flags=False)
+    drawings = emoji_drawings(tmp_path, where, names)
+    assert [(drawing.item.id, drawing.unlike) for drawing in drawings] == [
+        ("1f44b", b"1F44B"),
+        ("2699", None),
+    ]
+
+
+def svg(body: str, view_box: str = "0 0 8 8") -> bytes:
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view_box}">{body}</svg>'.encode()
+
+
+@pytest.mark.parametrize("view_box", ["0 0 16 8", "0 0 8 16"])
+def test_drawing_that_is_not_square_is_letterboxed_in_white(view_box: str) -> None:
+    pixels = render(svg('<path d="M0 0h16v16H0z"/>', view_box), 8)
+    black = (pixels == 0).all(axis=2)
+    assert pixels.shape == (8, 8, 3)
+    assert black.sum() == 32
+    assert black[2:6].all() if view_box.endswith(" 8") else black[:, 2:6].all()
+
+
+def test_transparent_png_is_laid_on_white_whatever_its_hidden_colour() -> None:
+    image = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (0, 0, 8, 16))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    pixels = render(file.getvalue(), 16)
+    assert tuple(pixels[0, 0]) == (0, 0, 255)
+    assert tuple(pixels[0, 15]) == (255, 255, 255)
+
+
+def test_white_on_white_is_blank() -> None:
+    assert is_blank(render(svg('<path fill="#fff" d="M0 0h4v4H0z"/>'), 8))
+    assert not is_blank(render(svg('<path d="M0 0h1v1H0z"/>'), 8))
+
+
+def test_same_drawing_is_told_from_another() -> None:
+    square, shade, other = (
+        render(svg(f'<path fill="{colour}" d="M{x} 0h4v4H{x}z"/>'), 64)
+        for colour, x in [("#000", 0), ("#020202", 0), ("#000", 4)]
+    )
+    assert is_same_drawing(square, shade)
+    assert not is_same_drawing(square, other)

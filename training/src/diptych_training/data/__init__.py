@@ -1,0 +1,1 @@
+"""Image-text pairs: how they are stored, built, sampled and augmented."""

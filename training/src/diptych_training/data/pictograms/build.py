@@ -1,0 +1,146 @@
+"""Build the data set source by source, each written when it is complete, so that a killed build goes on."""
+
+import fcntl
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from diptych_training.data.packed import (
+    INDEX_FILE,
+    PackedDataset,
+    PackedItem,
+    SourceEntry,
+    read_dataset,
+    write_index,
+    write_source,
+)
+from diptych_training.data.pictograms.drawing import Drawing
+from diptych_training.data.pictograms.lists import NAMES_PACKAGE, SourceSpec, eval_items, package_versions
+from diptych_training.data.pictograms.pool import RenderPool
+from diptych_training.errors import DataError
+
+NAME = "pictograms"
+IMAGE_SIZE = 64
+RECIPE_VERSION = 1  # raise it when the same packages give other images or captions
+
+
+class DrawingSource(Protocol):
+    """Gives the drawings of a source, with words."""
+
+    def drawings(self, spec: SourceSpec) -> list[Drawing]:
+        """All of them, in a fixed order."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Builds into `out` from the drawings that `sources` opens."""
+
+    out: Path
+    sources: DrawingSource
+    n_jobs: int
+
+    def build(self, wanted: Sequence[SourceSpec]) -> PackedDataset:
+        """Build what is missing or was made by another recipe; returns all that is in `out`.
+
+        Raises DataError when another build is at work, a listed item is lost, or `out` holds other data.
+        """
+        with _sole_builder(self.out):
+            dataset = self._begun()
+            specs = [spec for spec in wanted if not _is_current(dataset, spec)]
+            with RenderPool(IMAGE_SIZE, self.n_jobs) as pool:
+                for number, spec in enumerate(specs, 1):
+                    label = f"[{number}/{len(specs)}] {spec.split} {spec.name}"
+                    entry = self._build_source(spec, pool, label)
+                    dataset = replace(dataset, entries={**dataset.entries, spec.name: entry})
+                    write_index(dataset)
+        return dataset
+
+    def _begun(self) -> PackedDataset:
+        """What an earlier build has completed."""
+        if not (self.out / INDEX_FILE).exists():
+            return PackedDataset(self.out, NAME, IMAGE_SIZE, {})
+        dataset = read_dataset(self.out)
+        if (dataset.name, dataset.image_size) != (NAME, IMAGE_SIZE):
+            raise DataError(
+                f"{self.out} holds {dataset.name!r} at {dataset.image_size} px, not {NAME!r} at {IMAGE_SIZE}"
+            )
+        return dataset
+
+    def _build_source(self, spec: SourceSpec, pool: RenderPool, label: str) -> SourceEntry:
+        drawings = self.sources.drawings(spec)
+        with tqdm(total=len(drawings), desc=label, unit="image", mininterval=1.0) as bar:
+            outcomes = pool.render(drawings, bar.update)
+        kept: list[tuple[PackedItem, np.ndarray]] = []
+        drops: Counter[str] = Counter()
+        for drawing, outcome in zip(drawings, outcomes, strict=True):
+            if isinstance(outcome, str):
+                drops[outcome] += 1
+            else:
+                kept.append((drawing.item, outcome))
+        _refuse_lost(spec, drops, kept)
+        images = np.stack([pixels for _, pixels in kept])  # (N, S, S, 3)
+        write_source(self.out, spec.split, spec.name, images, [item for item, _ in kept])
+        return _entry(spec, len(kept), dict(drops))
+
+
+def recipe_of(spec: SourceSpec) -> str:
+    """sha256 over all that decides on a source's files."""
+    versions = package_versions()
+    made_from = {
+        "recipe_version": RECIPE_VERSION,
+        "image_size": IMAGE_SIZE,
+        "spec": asdict(spec),
+        "packages": {package: versions[package] for package in sorted({spec.package, NAMES_PACKAGE})},
+        "items": [asdict(item) for item in eval_items(spec.name)],
+    }
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def _entry(spec: SourceSpec, n: int, drops: dict[str, int]) -> SourceEntry:
+    return SourceEntry(
+        split=spec.split,
+        kind=spec.kind,
+        n=n,
+        licence=spec.licence,
+        author=spec.author,
+        recipe=recipe_of(spec),
+        drops=drops,
+        pixel_1nn_top1=spec.pixel_1nn_top1,
+    )
+
+
+def _is_current(dataset: PackedDataset, spec: SourceSpec) -> bool:
+    entry = dataset.entries.get(spec.name)
+    files = (dataset.path / spec.split / f"{spec.name}{suffix}" for suffix in (".npy", ".jsonl"))
+    return entry is not None and entry.recipe == recipe_of(spec) and all(file.exists() for file in files)
+
+
+def _refuse_lost(spec: SourceSpec, drops: Counter[str], kept: list[tuple[PackedItem, np.ndarray]]) -> None:
+    """A held-out source is whole; any other keeps something."""
+    if not kept:
+        raise DataError(f"source {spec.name!r}: nothing could be drawn ({dict(drops)})")
+    if spec.split == "eval" and drops:
+        lost = {item.name for item in eval_items(spec.name)} - {item.id for item, _ in kept}
+        raise DataError(
+            f"source {spec.name!r}: {len(lost)} listed icons cannot be drawn: {sorted(lost)[:20]}"
+        )
+
+
+@contextmanager
+def _sole_builder(out: Path) -> Iterator[None]:
+    """Two builds into one folder would take each other's entries out of the index."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataError(f"another build is writing to {out}") from None
+        yield

@@ -1,0 +1,98 @@
+"""Choose the icons of a set and give them words: one drawing a label in each set.
+Knows nothing of rendering.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+from diptych_training.data.packed import PackedItem
+from diptych_training.data.pictograms.classes import class_text
+from diptych_training.data.pictograms.drawing import Drawing
+from diptych_training.data.pictograms.icon_names import Conventions, IconName, conventions_of, is_description
+from diptych_training.data.pictograms.icon_set import IconSet
+from diptych_training.data.pictograms.joined_words import JoinedWords, writes_words_together
+from diptych_training.data.pictograms.lists import EvalItem, SourceSpec
+from diptych_training.errors import DataError
+
+MAX_ALIASES = 6  # some icons carry dozens of old names
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def icon_drawings(icons: IconSet, words: JoinedWords) -> list[Drawing]:
+    """One drawing for each label: which style, size or variant stands for it is drawn by lot (a hash)."""
+    reader = _Reader(icons, words)
+    variants: dict[str, list[tuple[str, IconName]]] = {}
+    for name in icons.names():
+        read = reader.read(name)
+        if is_description(read.label):
+            variants.setdefault(read.label, []).append((name, read))
+    aliases = reader.aliases_by_label()
+    drawings = []
+    for label, candidates in variants.items():
+        name, read = min(candidates, key=lambda candidate: _lot(icons.prefix, candidate[0]))
+        captions = dict.fromkeys(_captions(read, icons.categories.get(name, []), aliases.get(label, [])))
+        captions.pop(class_text(label), None)
+        item = PackedItem(name, class_text(label), captions=tuple(captions))
+        drawings.append(Drawing(item, icons.svg(name).encode()))
+    return drawings
+
+
+def listed_drawings(icons: IconSet, spec: SourceSpec, listed: list[EvalItem]) -> list[Drawing]:
+    """The drawings of a held-out source, exactly those of the list.
+
+    DataError names those that are missing.
+    """
+    if len(listed) != spec.n_images:
+        raise DataError(
+            f"source {spec.name!r}: {len(listed)} items are listed, {spec.n_images} are announced"
+        )
+    missing = [item.name for item in listed if item.name not in icons.icons]
+    if missing:
+        raise DataError(f"source {spec.name!r} lacks {len(missing)} listed icons: {', '.join(missing[:20])}")
+    return [
+        Drawing(PackedItem(item.name, item.label, near_train=item.near_train), icons.svg(item.name).encode())
+        for item in listed
+    ]
+
+
+def hyphenated_words(icons: IconSet) -> Iterator[str]:
+    """The words of a set's names, once for each name; none of a set that writes them together."""
+    names = list(icons.names())
+    if not writes_words_together(names):
+        for name in names:
+            yield from (word for word in set(name.split("-")) if word.isalpha())
+
+
+class _Reader:
+    """Reads the names of one set by its conventions."""
+
+    def __init__(self, icons: IconSet, words: JoinedWords) -> None:
+        names = list(icons.names())
+        self._icons = icons
+        self._conventions: Conventions = conventions_of(names, icons.suffixes, icons.prefixes)
+        self._joined = words if writes_words_together(names) else None
+
+    def read(self, name: str) -> IconName:
+        return self._conventions.read(name, self._joined)
+
+    def aliases_by_label(self) -> dict[str, list[str]]:
+        """Label -> other names that the set gives to any drawing of it."""
+        found: dict[str, list[str]] = {}
+        for alias, parent in self._icons.aliases.items():
+            said, of = self.read(alias).label, self.read(parent).label
+            if said != of and is_description(said) and said not in found.setdefault(of, []):
+                found[of].append(said)
+        return found
+
+
+def _captions(read: IconName, categories: list[str], aliases: list[str]) -> Iterator[str]:
+    if read.style:
+        yield f"{read.label} {read.style}"
+    for category in categories:
+        yield f"{_CAMEL.sub(' ', category).replace('-', ' ').lower()}: {read.label}"
+    yield from aliases[:MAX_ALIASES]
+
+
+def _lot(prefix: str, name: str) -> bytes:
+    return hashlib.sha256(f"{prefix}:{name}".encode()).digest()

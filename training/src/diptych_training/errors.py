@@ -1,0 +1,41 @@
+"""Errors of the training package; each says what was wrong, the value and the limit.
+
+DiptychError
+├── TrainingConfigError   a configuration that cannot be used; names the key
+├── DataError             a data set that is missing, incomplete or contradicts itself
+├── CheckpointError       a run folder or checkpoint that cannot be read
+├── TrainingFailed        training went wrong and must not go on
+├── EvaluationError       nothing to measure, or a stored evaluation that cannot be read
+├── ExportError           a run that cannot be made into a bundle
+└── ParityFailed          an exported precision does not follow the trained model: not published
+"""
+
+from diptych.errors import DiptychError
+
+
+class TrainingConfigError(DiptychError):
+    """A configuration that cannot be used; names the key."""
+
+
+class DataError(DiptychError):
+    """A data set that is missing, incomplete or contradicts itself."""
+
+
+class CheckpointError(DiptychError):
+    """A run folder or checkpoint that cannot be read."""
+
+
+class TrainingFailed(DiptychError):
+    """Training went wrong and must not go on."""
+
+
+class EvaluationError(DiptychError):
+    """Nothing to measure, or a stored evaluation that cannot be read."""
+
+
+class ExportError(DiptychError):
+    """A run that cannot be made into a bundle."""
+
+
+class ParityFailed(DiptychError):
+    """An exported precision does not follow the trained model: it is not published."""
