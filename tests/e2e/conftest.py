@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
+
 from support.browser import Watched, chromium, watch
 from support.pictures import noise, picture
 from support.server import RunningServer, serve

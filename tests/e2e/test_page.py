@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
+
 from support.browser import Watched
 from support.pictures import picture
 from support.server import RunningServer

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Route, expect
+
 from support.browser import Watched
 from support.pictures import picture
 from support.server import RunningServer, serve

@@ -8,9 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from support.tiny_bundle import EMBED_DIM, TINY
-from unit.core.core_fakes import FakeMetrics, model_info
-
 from diptych.adapters.faiss_index import FaissFlatIndex
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.onnx_encoder import OnnxEncoder
@@ -23,6 +20,8 @@ from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
 from diptych.core.collections import Collections
 from diptych.core.embedder import Embedder, image_batch, text_batch
+from support.tiny_bundle import EMBED_DIM, TINY
+from unit.core.core_fakes import FakeMetrics, model_info
 
 
 class Opened:

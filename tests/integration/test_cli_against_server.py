@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from support.pictures import picture
 from support.server import RunningServer, serve
 from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.pictures import noise, picture
-from support.server import RunningServer, serve
-from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
 
 from diptych_client import (
     AsyncClient,
@@ -22,6 +19,9 @@ from diptych_client import (
     Unauthorized,
     UnsupportedImage,
 )
+from support.pictures import noise, picture
+from support.server import RunningServer, serve
+from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
 
 API_KEY = "sesame-open"
 

@@ -4,10 +4,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from support.tiny_graphs import image_graph, image_reference, make_weights, text_graph, text_reference
 
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.errors import BundleError, ConfigError, EncoderFailed
+from support.tiny_graphs import image_graph, image_reference, make_weights, text_graph, text_reference
 
 WEIGHTS = make_weights(
     {word: n for n, word in enumerate(["pad", "red", "green", "blue", "yellow", "black", "white"])},

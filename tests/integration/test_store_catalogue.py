@@ -2,12 +2,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.tiny_bundle import write_tiny_bundle
-from unit.core.core_fakes import model_info
 
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
 from diptych.errors import NotFound
+from support.tiny_bundle import write_tiny_bundle
+from unit.core.core_fakes import model_info
 
 
 def test_catalogue_lists_all_versions_and_marks_the_served_one(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from integration.store_parts import Opened, tiny_png
-from support.pictures import noise, picture
-from support.tiny_bundle import write_tiny_bundle
-from unit.core.core_fakes import until
 
 from diptych.core.filter_parser import parse_filter
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, NotReady, StoreError, TooLarge, UndecodableImage
+from integration.store_parts import Opened, tiny_png
+from support.pictures import noise, picture
+from support.tiny_bundle import write_tiny_bundle
+from unit.core.core_fakes import until
 
 Run = Callable[[Callable[[Opened], Coroutine[Any, Any, None]]], None]
 COLOURS = ("red", "green", "blue", "yellow")

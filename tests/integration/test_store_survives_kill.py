@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from integration.store_parts import Opened, tiny_png
 from support.tiny_bundle import write_tiny_bundle
 

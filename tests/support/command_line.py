@@ -4,10 +4,10 @@ from collections.abc import Callable
 from types import ModuleType
 
 import pytest
-from support.fake_api import FakeApi
 
 from diptych.cli import main, remote
 from diptych_client import Client
+from support.fake_api import FakeApi
 
 RunCommand = Callable[..., int]
 

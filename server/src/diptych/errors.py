@@ -1,26 +1,26 @@
 """Every error diptych raises on purpose; knows nothing of HTTP, ONNX, FAISS or SQLite.
 
-    DiptychError
-    ├── InputError               the caller sent something that cannot be used; `item` names it
-    │   ├── Malformed            not parseable as its content type
-    │   ├── UnsupportedImage     no decoder for these bytes
-    │   ├── UndecodableImage     a decoder was found and failed
-    │   ├── InvalidValue         a value outside its limit, or of the wrong kind
-    │   └── TooLarge             over a limit in bytes, pixels or items
-    ├── NotFound                 no such model, version, collection or image
-    ├── Conflict                 the name or id is taken by something else
-    ├── Overloaded               a queue is full; `retry_after_s` says when to come back
-    ├── NotReady                 starting, stopping, or the encoder hangs
-    ├── EncoderFailed            the model raised, or gave rows that are no embeddings
-    ├── BundleError              a bundle that must not be served
-    │   ├── InvalidManifest      missing, malformed, unknown key, or a newer schema
-    │   ├── CorruptBundle        a file is missing or its sha256 differs
-    │   ├── GoldenMismatch       this machine does not reproduce the bundle's reference outputs
-    │   └── PublishFailed        a bundle could not be written
-    ├── StoreError               the data folder
-    │   ├── DataDirLocked        another process owns it
-    │   └── CorruptStore         what is on disk contradicts itself
-    └── ConfigError              settings that contradict each other or this machine
+DiptychError
+├── InputError               the caller sent something that cannot be used; `item` names it
+│   ├── Malformed            not parseable as its content type
+│   ├── UnsupportedImage     no decoder for these bytes
+│   ├── UndecodableImage     a decoder was found and failed
+│   ├── InvalidValue         a value outside its limit, or of the wrong kind
+│   └── TooLarge             over a limit in bytes, pixels or items
+├── NotFound                 no such model, version, collection or image
+├── Conflict                 the name or id is taken by something else
+├── Overloaded               a queue is full; `retry_after_s` says when to come back
+├── NotReady                 starting, stopping, or the encoder hangs
+├── EncoderFailed            the model raised, or gave rows that are no embeddings
+├── BundleError              a bundle that must not be served
+│   ├── InvalidManifest      missing, malformed, unknown key, or a newer schema
+│   ├── CorruptBundle        a file is missing or its sha256 differs
+│   ├── GoldenMismatch       this machine does not reproduce the bundle's reference outputs
+│   └── PublishFailed        a bundle could not be written
+├── StoreError               the data folder
+│   ├── DataDirLocked        another process owns it
+│   └── CorruptStore         what is on disk contradicts itself
+└── ConfigError              settings that contradict each other or this machine
 """
 
 

@@ -1,6 +1,5 @@
-from unit.core.core_fakes import model_info
-
 from diptych.adapters.prometheus_metrics import PrometheusMetrics
+from unit.core.core_fakes import model_info
 
 
 def test_scraper_sees_the_published_names() -> None:

@@ -3,13 +3,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from unit.bundle.bundle_examples import draft, encoded, noise, save_word_tokenizer, text_spec
 
 from diptych.bundle.golden import Golden, check_golden, read_golden, write_golden
 from diptych.bundle.image import ImageLimits, load_pixels
 from diptych.bundle.manifest import FileEntry, complete
 from diptych.bundle.text import TextTokenizer
 from diptych.errors import CorruptBundle, GoldenMismatch
+from unit.bundle.bundle_examples import draft, encoded, noise, save_word_tokenizer, text_spec
 
 FILES = ["image_encoder.onnx", "text_encoder.onnx", "tokenizer.json", "golden.npz"]
 MANIFEST = complete(

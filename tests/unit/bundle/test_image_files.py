@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
-from unit.bundle.bundle_examples import encoded, image_spec, noise
 
 from diptych.bundle.image import ImageInfo, ImageLimits, load_pixels, open_rgb, preprocess, probe, thumbnail
 from diptych.errors import ConfigError, InputError, InvalidValue, TooLarge, UndecodableImage, UnsupportedImage
+from unit.bundle.bundle_examples import encoded, image_spec, noise
 
 LIMITS = ImageLimits()
 SPEC = image_spec()

@@ -6,10 +6,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from unit.bundle.bundle_examples import draft, fill_bundle
 
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue, NotFound, PublishFailed
+from unit.bundle.bundle_examples import draft, fill_bundle
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from unit.bundle.bundle_examples import END, START, UNK, WORDS, save_word_tokenizer, text_spec, word_tokenizer
 
 from diptych.bundle.text import TextTokenizer, clean, pad
 from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue
+from unit.bundle.bundle_examples import END, START, UNK, WORDS, save_word_tokenizer, text_spec, word_tokenizer
 
 A, PHOTO, OF, RED, BLUE, CAT, DOG = range(4, 11)
 

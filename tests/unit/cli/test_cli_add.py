@@ -5,10 +5,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.command_line import RunCommand, command_runner
-from support.fake_api import FakeApi, add_reply, parts, problem
 
 from diptych.cli import add
+from support.command_line import RunCommand, command_runner
+from support.fake_api import FakeApi, add_reply, parts, problem
 
 IMAGES = "POST /collections/pets/images"
 PETS = {"name": "pets", "model": "tiny", "n_images": 0, "created_at": "2026-01-01T00:00:00Z"}

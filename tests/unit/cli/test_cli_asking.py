@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from support.command_line import command_runner
-from support.fake_api import MODEL, FakeApi, body, embed_reply, parts, problem
 
 from diptych.cli import classify, collections, embed, models, search
+from support.command_line import command_runner
+from support.fake_api import MODEL, FakeApi, body, embed_reply, parts, problem
 
 Capture = pytest.CaptureFixture[str]
 PETS = {

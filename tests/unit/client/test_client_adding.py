@@ -5,7 +5,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.fake_api import FakeApi, add_reply, parts, problem
 
 from diptych_client import (
     AddOutcome,
@@ -19,6 +18,7 @@ from diptych_client import (
 )
 from diptych_client.images import ImageBatches, Loaded
 from diptych_client.steps import ReadFile
+from support.fake_api import FakeApi, add_reply, parts, problem
 
 PATH = "POST /collections/pets/images"
 

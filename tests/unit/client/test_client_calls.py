@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
-from support.fake_api import MODEL, FakeApi, body, embed_reply, problem
 
 from diptych_client import AsyncClient, Client, InvalidCall, operations
+from support.fake_api import MODEL, FakeApi, body, embed_reply, problem
 
 RECORD = {
     "id": "a", "collection": "pets", "sha256": "0" * 64, "n_bytes": 3, "media_type": "image/png", "width": 2,

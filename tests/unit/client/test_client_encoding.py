@@ -7,7 +7,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from support.fake_api import MODEL, FakeApi, base64_row, body, embed_reply, parts, problem
 
 from diptych_client import (
     Client,
@@ -18,6 +17,7 @@ from diptych_client import (
     UnreadableFile,
     VersionChanged,
 )
+from support.fake_api import MODEL, FakeApi, base64_row, body, embed_reply, parts, problem
 
 
 @pytest.fixture

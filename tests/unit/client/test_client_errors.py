@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-from support.fake_api import FakeApi, problem
 
 import diptych_client
 from diptych_client import (
@@ -29,6 +28,7 @@ from diptych_client.operations import collections as list_collections
 from diptych_client.operations import create_collection
 from diptych_client.steps import Answer, Sleep, Steps
 from diptych_client.transport import foreign_errors_translated
+from support.fake_api import FakeApi, problem
 
 
 def client_answering(*replies: Any) -> Client:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.core.core_fakes import FakeMetrics, NumberEncoder, number_batcher, until
 
 from diptych.core.batcher import Batcher
 from diptych.errors import DiptychError, EncoderFailed, NotReady, Overloaded, TooLarge
+from unit.core.core_fakes import FakeMetrics, NumberEncoder, number_batcher, until
 
 
 def values(outcomes: list[Any]) -> list[Any]:

@@ -2,9 +2,8 @@ import asyncio
 import threading
 import time
 
-from unit.core.core_fakes import until
-
 from diptych.core.health import Health
+from unit.core.core_fakes import until
 
 
 class Canary:

@@ -2,10 +2,10 @@ import asyncio
 
 import numpy as np
 import pytest
-from unit.core.core_fakes import FakeDecoder, FakeEncoder, FakeMetrics, fake_embedder, unit_vector
 
 from diptych.core.outcomes import raise_first
 from diptych.errors import EncoderFailed, InvalidValue, Overloaded, TooLarge, UndecodableImage
+from unit.core.core_fakes import FakeDecoder, FakeEncoder, FakeMetrics, fake_embedder, unit_vector
 
 
 def test_bad_image_is_its_own_outcome_and_the_others_keep_their_order() -> None:

@@ -3,11 +3,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unit.core.core_fakes import FakeEncoder, FakeMetrics, fake_embedder, model_info, unit_vector
 
 from diptych.core.label_cache import LabelCache
 from diptych.core.labels import LabelClassifier
 from diptych.errors import EncoderFailed, InvalidValue, TooLarge
+from unit.core.core_fakes import FakeEncoder, FakeMetrics, fake_embedder, model_info, unit_vector
 
 IMAGES = np.stack([unit_vector("b"), unit_vector("c")])
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.fragile_renderer import KILLS, RAISES, render_or_die
 
 from diptych_training.data.packed import PackedItem, read_dataset
 from diptych_training.data.pictograms import build as build_module
@@ -17,6 +16,7 @@ from diptych_training.data.pictograms.drawing import Drawing
 from diptych_training.data.pictograms.lists import SourceSpec
 from diptych_training.data.pictograms.pool import RenderPool
 from diptych_training.errors import DataError
+from support.fragile_renderer import KILLS, RAISES, render_or_die
 
 
 def spec(name: str, **more: object) -> SourceSpec:

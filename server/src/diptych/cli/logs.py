@@ -38,12 +38,13 @@ class TextLines(logging.Formatter):
 
 
 def configure_logging(log_format: LogFormat) -> None:
-    """Send everything to stderr in one format; uvicorn's own chatter is left out."""
+    """Send everything to stderr in one format; the chatter of libraries is left out."""
     text = sys.stderr.isatty() if log_format == "auto" else log_format == "text"
     handler = logging.StreamHandler()
     handler.setFormatter(TextLines() if text else JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the caller is told, as a 400
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -1,0 +1,72 @@
+# The one menu. Every target sets up what it needs; nothing has to be prepared.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+MODEL  ?= pictograms
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-long check format train data evaluate export constraints openapi clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# Three floors of installation, so that serving never waits for torch.
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("diptych needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-server: $(VENV)/bin/python constraints.txt server/pyproject.toml clients/python/pyproject.toml
+	$(PIP) install -q -c constraints.txt -e clients/python -e 'server[cpu]'
+	@touch $@
+
+$(VENV)/.installed-training: $(VENV)/.installed-server training/pyproject.toml
+	$(PIP) install -q -c constraints.txt -e clients/python -e server -e training
+	@touch $@
+
+$(VENV)/.installed-tests: $(VENV)/.installed-training tests/requirements.txt
+	$(PIP) install -q -c constraints.txt -r tests/requirements.txt
+	@touch $@
+
+serve: $(VENV)/.installed-server ## install, then serve the default model with its gallery on http://127.0.0.1:8000
+	$(BIN)/diptych serve --model $(MODEL) --gallery server/gallery --default-collection gallery
+
+test: $(VENV)/.installed-tests chromium ## all tests but the long ones
+	$(BIN)/python -m pytest -m 'not long'
+
+test-long: $(VENV)/.installed-tests chromium ## every test, the long ones too
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-tests ## static: format, lint, types, architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-tests ## format and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+data: $(VENV)/.installed-training ## build the pictograms data set (280 MB of packages, a few minutes)
+	$(BIN)/diptych-train data pictograms
+
+train: data ## train the default model's recipe (about half an hour on two cores)
+	$(BIN)/diptych-train train pictograms
+
+constraints: ## refresh constraints.txt from the newest releases that the ranges admit
+	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
+	$(VENV)-constraints/bin/python -m pip install -q -e clients/python -e 'server[cpu]' -e training -r tests/requirements.txt
+	$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | tests/support/constraints.sh > constraints.txt
+	rm -rf $(VENV)-constraints
+
+openapi: $(VENV)/.installed-server ## refresh server/openapi.json from the app
+	$(BIN)/python -m diptych.http.openapi server/openapi.json
+
+chromium:
+	@[ -n "$$DIPTYCH_NO_BROWSER" ] || command -v chromium >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || { \
+	  echo 'the browser tests need chromium: install it, or set DIPTYCH_NO_BROWSER=1 to leave them out' >&2; exit 1; }
+.PHONY: chromium
+
+clean: ## remove the virtual environment and caches of the tools
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

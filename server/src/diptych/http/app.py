@@ -1,0 +1,150 @@
+"""The HTTP application: routes, middlewares, and loading behind an open door. Knows no adapter."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from diptych import __version__
+from diptych.core.services import Services
+from diptych.http import requests
+from diptych.http.door import Door
+from diptych.http.guard import HostGuard, KeyGuard
+from diptych.http.handlers import add_handlers
+from diptych.http.methods import HeadAsGet
+from diptych.http.openapi import describe
+from diptych.http.options import HttpOptions
+from diptych.http.problems import Problem
+from diptych.http.routes import (
+    classify,
+    collections,
+    embed,
+    images,
+    models,
+    openai,
+    operate,
+    page,
+    pictures,
+    search,
+)
+from diptych.http.state import ServerState
+
+LOG = logging.getLogger("diptych.http")
+
+Load = Callable[[], Awaitable[Services]]
+Background = Callable[[Services], Awaitable[None]]
+
+_ROUTERS = (
+    *(embed.router, classify.router, search.router, collections.router, images.router, pictures.router),
+    *(models.router, openai.router, operate.router, page.router),
+)
+_REQUEST_MODELS = (
+    requests.EmbedRequest,
+    requests.ClassifyRequest,
+    requests.SearchRequest,
+    requests.CollectionRequest,
+    requests.PatchRequest,
+    requests.OpenAIEmbeddingRequest,
+)
+_PROBLEM = {"description": "An error", "content": {"application/problem+json": {}}, "model": Problem}
+
+
+def create_app(
+    load: Load,
+    options: HttpOptions | None = None,
+    *,
+    on_failure: Callable[[BaseException], None] | None = None,
+    background: Sequence[Background] = (),
+) -> FastAPI:
+    """The whole server. It answers /healthz at once and 503 elsewhere until `load` is done.
+
+    `load` builds and starts the services; they are closed when the app stops. `on_failure` hears why it
+    failed. `background` runs once the services are there, and is stopped with them.
+    """
+    options = options or HttpOptions()
+    state = ServerState(options)
+    app = FastAPI(
+        title="diptych",
+        version=__version__,
+        description="Image-text embeddings, zero-shot labels and search.",
+        lifespan=_lifespan(state, load, on_failure or _log_failure, background),
+        openapi_url=None,  # served by the routes of the page, as a route with a name
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses={"default": _PROBLEM},
+    )
+    app.state.diptych = state
+    for router in _ROUTERS:
+        app.include_router(router)
+    add_handlers(app)
+    _add_middlewares(app, state)
+    app.openapi = _described_once(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_middlewares(app: FastAPI, state: ServerState) -> None:
+    """Innermost first: the last one added sees a request first."""
+    options = state.options
+    if options.api_key is not None:
+        app.add_middleware(KeyGuard, api_key=options.api_key)
+    app.add_middleware(HostGuard, host=options.host, allowed_hosts=options.allowed_hosts)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(Door, state=state)
+
+
+def _described_once(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = describe(app, _REQUEST_MODELS)
+        return app.openapi_schema
+
+    return openapi
+
+
+def _lifespan(
+    state: ServerState,
+    load: Load,
+    on_failure: Callable[[BaseException], None],
+    background: Sequence[Background],
+) -> Callable[[FastAPI], Any]:
+    async def run() -> None:
+        try:
+            services = state.services = await load()
+        except Exception as error:
+            on_failure(error)
+            return
+        await asyncio.gather(*(_logged(work(services)) for work in background))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        running = asyncio.create_task(run())
+        try:
+            yield
+        finally:
+            await _stop(running, state)
+
+    return lifespan
+
+
+async def _logged(work: Awaitable[None]) -> None:
+    """Background work that fails is no reason to stop serving."""
+    try:
+        await work
+    except Exception:
+        LOG.exception("background work failed")
+
+
+async def _stop(running: "asyncio.Task[None]", state: ServerState) -> None:
+    running.cancel()
+    await asyncio.wait([running])
+    services, state.services = state.services, None
+    if services is not None:
+        await services.close()
+
+
+def _log_failure(error: BaseException) -> None:
+    LOG.error("the server cannot start", exc_info=error)

@@ -1,0 +1,40 @@
+"""Limits that every call shares. Knows no call."""
+
+from collections.abc import Sequence, Sized
+
+from diptych.core.limits import Limits
+from diptych.errors import InvalidValue, TooLarge
+
+
+def check_count(items: Sized, name: str, limit: int) -> None:
+    """TooLarge when there are more than `limit`; InvalidValue when there is none."""
+    if len(items) == 0:
+        raise InvalidValue("at least one is needed", name)
+    if len(items) > limit:
+        raise TooLarge(f"{len(items)} items, limit is {limit}", name)
+
+
+def check_text(text: str, item: str, limits: Limits) -> str:
+    """The text itself; TooLarge when nobody could mean it."""
+    if len(text) > limits.max_text_chars:
+        raise TooLarge(f"text has {len(text)} characters, limit is {limits.max_text_chars}", item)
+    return text
+
+
+def check_query_text(text: str, item: str, limits: Limits) -> str:
+    """As check_text; InvalidValue for a text that says nothing."""
+    if not text.strip():
+        raise InvalidValue("text is empty", item)
+    return check_text(text, item, limits)
+
+
+def check_at_most(value: int, name: str, limit: int) -> None:
+    """InvalidValue over the limit."""
+    if value > limit:
+        raise InvalidValue(f"is {value}, limit is {limit}", name)
+
+
+def check_texts(texts: Sequence[str], name: str, limits: Limits) -> None:
+    """check_text for each."""
+    for i, text in enumerate(texts):
+        check_text(text, f"{name}[{i}]", limits)

@@ -1,0 +1,97 @@
+"""Read the bodies that `/classify` takes. Knows nothing of classifying."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from diptych.core.limits import Limits
+from diptych.errors import InvalidValue
+from diptych.http.body import read_body
+from diptych.http.checks import check_count, check_texts
+from diptych.http.content import JSON, MULTIPART, media_type, unsupported
+from diptych.http.form import Form
+from diptych.http.images import check_image_bytes, decode_data_uri
+from diptych.http.json_body import parse_json
+from diptych.http.multipart import read_parts
+from diptych.http.options import HttpOptions
+from diptych.http.requests import ClassifyOptions, ClassifyRequest
+from diptych.http.validation import validated
+
+ACCEPTED = (MULTIPART, JSON)
+DEFAULT_TEMPLATES = "default"
+_FIELDS = ("image", "labels", "template", "templates", "multi_label", "top_k")
+
+
+@dataclass(frozen=True)
+class AskedClassify:
+    """N image files and how to classify them; errors name `images[i]` and `labels[i]`."""
+
+    images: Sequence[bytes]
+    options: ClassifyOptions
+
+
+async def read_classify(request: Request, options: HttpOptions) -> AskedClassify:
+    """Either of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
+    kind, limits = media_type(request), options.limits
+    if kind == JSON:
+        return _from_json(await read_body(request, options.body), limits)
+    if kind == MULTIPART:
+        max_parts = limits.max_items + limits.max_labels + limits.max_templates + len(_FIELDS)
+        bound = f"at most {limits.max_items} images and {limits.max_labels} labels"
+        parts = await read_parts(request, options.body, max_parts, bound)
+        return _from_form(Form(parts, _FIELDS), limits)
+    raise unsupported(request, ACCEPTED)
+
+
+def templates_of(options: ClassifyOptions, prompts: Mapping[str, tuple[str, ...]]) -> Sequence[str]:
+    """The templates that are meant: one, several, a named set of the model, or its default set."""
+    if options.template is not None:
+        return [options.template]
+    asked = options.templates if options.templates is not None else DEFAULT_TEMPLATES
+    if not isinstance(asked, str):
+        return asked
+    if asked not in prompts:
+        raise InvalidValue(
+            f"the model has no template set {asked[:100]!r}, only {', '.join(prompts)}", "templates"
+        )
+    return prompts[asked]
+
+
+def _from_json(body: bytes, limits: Limits) -> AskedClassify:
+    asked = validated(ClassifyRequest, parse_json(body))
+    check_count(asked.images, "images", limits.max_items)
+    _check_options(asked, limits)
+    images = [
+        decode_data_uri(uri, f"images[{i}]", limits.max_image_bytes) for i, uri in enumerate(asked.images)
+    ]
+    return AskedClassify(images, asked)
+
+
+def _from_form(form: Form, limits: Limits) -> AskedClassify:
+    parts = list(form.parts("image"))
+    check_count(parts, "images", limits.max_items)
+    images = [
+        check_image_bytes(bytes(part.data), f"images[{i}]", limits.max_image_bytes)
+        for i, part in enumerate(parts)
+    ]
+    given = form.given("template", "multi_label", "top_k")
+    lists = {"labels": form.strings("labels"), "templates": _templates(form)}
+    given |= {name: value for name, value in lists.items() if value is not None}
+    asked = validated(ClassifyOptions, given, strict=False)
+    _check_options(asked, limits)
+    return AskedClassify(images, asked)
+
+
+def _templates(form: Form) -> list[str] | str | None:
+    """Several templates; a single one without a place for the label is the name of a set."""
+    values = form.strings("templates")
+    return values[0] if values is not None and len(values) == 1 and "{}" not in values[0] else values
+
+
+def _check_options(options: ClassifyOptions, limits: Limits) -> None:
+    check_count(options.labels, "labels", limits.max_labels)
+    check_texts(options.labels, "labels", limits)
+    if isinstance(options.templates, list):
+        check_count(options.templates, "templates", limits.max_templates)
+        check_texts(options.templates, "templates", limits)

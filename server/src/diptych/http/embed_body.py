@@ -1,0 +1,85 @@
+"""Read the bodies that `/embed` takes. Knows nothing of embedding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from diptych.core.limits import Limits
+from diptych.errors import Malformed
+from diptych.http.body import BodyLimits, read_body
+from diptych.http.checks import check_count, check_text
+from diptych.http.content import ANY_IMAGE, JSON, MULTIPART, TEXT, media_type, unsupported
+from diptych.http.form import Form
+from diptych.http.images import check_image_bytes, decode_data_uri
+from diptych.http.json_body import parse_json
+from diptych.http.multipart import Part, read_parts
+from diptych.http.options import HttpOptions
+from diptych.http.requests import EmbedItem, EmbedOptions, EmbedRequest, EncodingFormat
+from diptych.http.validation import validated
+
+ACCEPTED = (JSON, MULTIPART, ANY_IMAGE, TEXT)
+N_OPTIONS = 1  # form fields beside the items
+
+Item = str | bytes  # a text, or the bytes of an image file
+
+
+@dataclass(frozen=True)
+class AskedEmbed:
+    """What to embed, in the order of the request; errors name `input[i]`."""
+
+    items: Sequence[Item]
+    encoding_format: EncodingFormat = "float"
+
+
+async def read_embed(request: Request, options: HttpOptions) -> AskedEmbed:
+    """Any of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
+    kind, limits = media_type(request), options.limits
+    if kind == JSON:
+        return _from_json(await read_body(request, options.body), limits)
+    if kind == MULTIPART:
+        parts = await read_parts(
+            request, options.body, limits.max_items + N_OPTIONS, f"at most {limits.max_items} items"
+        )
+        return _from_form(Form(parts, ("image", "text", "encoding_format")), limits)
+    if kind.startswith("image/"):
+        payload = await read_body(request, BodyLimits(limits.max_image_bytes, options.body_timeout_s))
+        return AskedEmbed([check_image_bytes(payload, "input[0]", limits.max_image_bytes)])
+    if kind == TEXT:
+        return AskedEmbed([_from_text(await read_body(request, options.body), limits)])
+    raise unsupported(request, ACCEPTED)
+
+
+def _from_json(body: bytes, limits: Limits) -> AskedEmbed:
+    asked = validated(EmbedRequest, parse_json(body))
+    check_count(asked.input, "input", limits.max_items)
+    items = [_from_item(item, f"input[{i}]", limits) for i, item in enumerate(asked.input)]
+    return AskedEmbed(items, asked.encoding_format)
+
+
+def _from_item(item: EmbedItem, name: str, limits: Limits) -> Item:
+    if item.image is not None:
+        return decode_data_uri(item.image, name, limits.max_image_bytes)
+    assert item.text is not None, "validated"
+    return check_text(item.text, name, limits)
+
+
+def _from_form(form: Form, limits: Limits) -> AskedEmbed:
+    parts = list(form.parts("image", "text"))
+    check_count(parts, "input", limits.max_items)
+    items = [_from_part(part, f"input[{i}]", limits) for i, part in enumerate(parts)]
+    options = validated(EmbedOptions, form.given("encoding_format"), strict=False)
+    return AskedEmbed(items, options.encoding_format)
+
+
+def _from_part(part: Part, name: str, limits: Limits) -> Item:
+    if part.name == "image":
+        return check_image_bytes(bytes(part.data), name, limits.max_image_bytes)
+    return check_text(part.text(name), name, limits)
+
+
+def _from_text(body: bytes, limits: Limits) -> str:
+    try:
+        return check_text(body.decode(), "input[0]", limits)
+    except UnicodeDecodeError as error:
+        raise Malformed(f"text must be UTF-8, byte {error.start} is not", "input[0]") from None

@@ -1,0 +1,117 @@
+"""Middlewares that refuse: foreign hosts and origins, callers without the key. Knows the open paths only.
+
+A page on the web can make a browser send requests to a server on this machine. The Host check stops a
+name that was rebound to our address, the Origin check stops plain cross-site posts.
+"""
+
+import hmac
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from diptych.http.problems import respond_http
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+PROBES = frozenset({"/healthz", "/readyz"})
+STATIC_PAGES = frozenset({"/", "/docs", "/openapi.json"})  # the same for everybody; the page asks for the key
+STATIC_FOLDER = "/assets/"
+_DEFAULT_PORT = {"http": 80, "https": 443}
+
+
+class HostGuard:
+    """403 for requests that were not meant for this server, judged by Host and Origin."""
+
+    def __init__(self, app: ASGIApp, host: str, allowed_hosts: tuple[str, ...]) -> None:
+        self._app = app
+        self._names = {host.lower(), "localhost", *(name.lower() for name in allowed_hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if scope["type"] == "http" and scope["path"] not in PROBES:
+            refusal = self._refusal(scope["method"], Headers(scope=scope))
+            if refusal:
+                await respond_http(Request(scope), 403, refusal)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, method: str, headers: Headers) -> str | None:
+        host = headers.get("host", "")
+        if not self._is_ours(host):
+            return (
+                f"Host {host[:100]!r} is not a name of this server: if it is, add it to DIPTYCH_ALLOWED_HOSTS"
+            )
+        origin = headers.get("origin")
+        if method not in SAFE_METHODS and origin is not None and not same_origin(origin, host):
+            return f"Origin {origin[:100]!r} is not this server"
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        name = _host_name(host)
+        # An address cannot be rebound, so whoever was told one meant this machine.
+        return name is not None and (name in self._names or "*" in self._names or _is_address(name))
+
+
+class KeyGuard:
+    """401 for requests without the API key, in `Authorization: Bearer` or `X-API-Key`."""
+
+    def __init__(self, app: ASGIApp, api_key: str) -> None:
+        self._app = app
+        self._api_key = api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if (
+            scope["type"] == "http"
+            and not _is_open(scope["path"])
+            and not self._has_key(Headers(scope=scope))
+        ):
+            answer = respond_http(
+                Request(scope),
+                401,
+                "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+                {"WWW-Authenticate": "Bearer"},
+            )
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _has_key(self, headers: Headers) -> bool:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        offered = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        return hmac.compare_digest(offered.encode(), self._api_key)
+
+
+def same_origin(origin: str, host: str) -> bool:
+    """Whether an Origin has the host and port of the Host header. Schemes may differ behind a TLS proxy."""
+    try:
+        ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)
+        default = _DEFAULT_PORT.get(theirs.scheme)
+        return (
+            default is not None
+            and theirs.hostname == ours.hostname
+            and (theirs.port or default) == (ours.port or default)
+        )
+    except ValueError:
+        return False
+
+
+def _host_name(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_open(path: str) -> bool:
+    return path in PROBES or path in STATIC_PAGES or path.startswith(STATIC_FOLDER)

@@ -1,0 +1,55 @@
+"""Turn every error that leaves a route into an answer. Knows no route."""
+
+import logging
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from diptych.errors import DiptychError
+from diptych.http.context import context_of
+from diptych.http.methods import allowed_methods
+from diptych.http.problems import respond_error, respond_http, status_of
+from diptych.http.validation import first_invalid
+
+LOG = logging.getLogger("diptych.http")
+_PLACES = frozenset({"query", "path", "header", "body"})
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Ours, pydantic's and Starlette's; what is none of these is a bare 500 made at the door."""
+    app.add_exception_handler(DiptychError, _ours)
+    app.add_exception_handler(RequestValidationError, _parameters)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DiptychError), "registered for this class"
+    if status_of(error) == 500:
+        fields = {"request_id": context_of(request).request_id}
+        LOG.error("request failed", exc_info=error, extra={"fields": fields})
+    return respond_error(request, error)
+
+
+async def _parameters(request: Request, error: Exception) -> Response:
+    """Parameters of query string and path, which FastAPI validates."""
+    assert isinstance(error, RequestValidationError), "registered for this class"
+    findings = [
+        {**one, "loc": [step for step in one["loc"] if step not in _PLACES]} for one in error.errors()
+    ]
+    names = {step: None for one in findings for step in one["loc"]}
+    return respond_error(request, first_invalid(findings, names))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for this class"
+    headers = dict(error.headers or {})
+    detail = error.detail
+    if error.status_code == 404:
+        detail = f"there is no {request.url.path[:200]}"
+    if error.status_code == 405:
+        headers["Allow"] = allowed_methods(request.app.routes, request.scope)
+        detail = f"{request.method} is not one of {headers['Allow']}"
+    return respond_http(request, error.status_code, detail, headers)

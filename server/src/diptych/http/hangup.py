@@ -1,0 +1,33 @@
+"""Stop work whose caller went away. Knows nothing of the work."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+Result = TypeVar("Result")
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`; when the caller hangs up first it is cancelled and ClientDisconnect raised.
+
+    The body must have been read, since this listens to what comes after it. Not for writes: a write that
+    has begun is finished.
+    """
+    task = asyncio.create_task(work)
+    hangup = asyncio.create_task(_hangup(request))
+    try:
+        await asyncio.wait({task, hangup}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        hangup.cancel()
+        await asyncio.gather(task, hangup, return_exceptions=True)
+
+
+async def _hangup(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,36 @@
+"""Read images that are written inside JSON. Knows nothing of what an image file contains."""
+
+import base64
+import binascii
+import re
+
+from diptych.errors import InvalidValue, TooLarge
+
+_DATA_URI = re.compile(r"data:[A-Za-z0-9.+/-]*(;[A-Za-z0-9.+=/-]+)*;base64,", re.IGNORECASE)
+_URL = re.compile(r"https?://", re.IGNORECASE)
+
+
+def decode_data_uri(uri: str, item: str, max_bytes: int) -> bytes:
+    """The bytes of `data:image/...;base64,...`. InvalidValue or TooLarge names `item`."""
+    if _URL.match(uri):
+        raise InvalidValue("image URLs are off on this server: send the bytes as a data URI", item)
+    head = _DATA_URI.match(uri)
+    if head is None:
+        raise InvalidValue(f"not a data URI of the form data:image/png;base64,...: {uri[:24]!r}", item)
+    n_bytes = (len(uri) - head.end()) * 3 // 4
+    if n_bytes > max_bytes + 2:  # up to two characters are padding
+        raise TooLarge(f"image has {n_bytes} bytes, limit is {max_bytes}", item)
+    try:
+        payload = base64.b64decode(uri[head.end() :], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidValue(f"base64 of the data URI is broken: {error}", item) from None
+    return check_image_bytes(payload, item, max_bytes)
+
+
+def check_image_bytes(payload: bytes, item: str, max_bytes: int) -> bytes:
+    """The payload itself, when it is there and within the limit."""
+    if not payload:
+        raise InvalidValue("image is empty", item)
+    if len(payload) > max_bytes:
+        raise TooLarge(f"image has {len(payload)} bytes, limit is {max_bytes}", item)
+    return payload

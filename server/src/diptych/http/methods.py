@@ -1,0 +1,44 @@
+"""HEAD as GET without a body, and the Allow header of a 405. Knows no route by name."""
+
+from collections.abc import Iterable
+
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_METHODS = ("GET", "POST", "PATCH", "DELETE", "PUT")
+
+
+class HeadAsGet:
+    """FastAPI's routes answer HEAD with 405; RFC 9110 wants it wherever GET is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        inner = {**scope, "method": "GET"}  # a copy: the HTTP server itself must go on seeing HEAD
+        try:
+            await self._app(inner, receive, without_body)
+        finally:
+            if "route" in inner:
+                scope["route"] = inner["route"]  # the middlewares outside name it
+
+
+def allowed_methods(routes: Iterable[BaseRoute], scope: Scope) -> str:
+    """The value of Allow: every method that some route has for this path."""
+    routes = list(routes)
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] == Match.FULL for route in routes)
+    ]
+    return ", ".join(["HEAD", *found] if "GET" in found else found)

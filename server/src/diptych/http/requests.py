@@ -1,0 +1,155 @@
+"""What callers may send as JSON, as types; unknown keys are refused. Knows no limit that is a setting."""
+
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+EncodingFormat = Literal["float", "base64"]
+Item = TypeVar("Item", bound=BaseModel)
+MAX_QUERIES = 32
+_IMAGE = Field(None, description="data URI, such as data:image/png;base64,...")
+
+
+class Asked(BaseModel):
+    """Base of all requests: a key that is not known is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class EmbedItem(Asked):
+    """One text or one image."""
+
+    text: str | None = None
+    image: str | None = _IMAGE
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        return _exactly_one(self, "text", "image")
+
+
+class EmbedOptions(Asked):
+    """The part of an embedding that is the same in JSON and in a form."""
+
+    encoding_format: EncodingFormat = "float"
+
+
+class EmbedRequest(EmbedOptions):
+    """`POST /embed` as JSON."""
+
+    input: list[EmbedItem] = Field(min_length=1)
+
+
+class ClassifyOptions(Asked):
+    """The part of a classification that is the same in JSON and in a form."""
+
+    labels: list[str] = Field(min_length=1)
+    template: str | None = Field(None, description="one text with one {} where the label goes")
+    templates: list[str] | str | None = Field(
+        None, description="several, or the name of one of the model's sets"
+    )
+    multi_label: bool = False
+    top_k: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _not_both(self) -> Self:
+        if self.template is not None and self.templates is not None:
+            raise ValueError("give template or templates, not both")
+        return self
+
+
+class ClassifyRequest(ClassifyOptions):
+    """`POST /classify` as JSON; images are data URIs."""
+
+    images: list[str] = Field(min_length=1)
+
+
+class QueryItem(Asked):
+    """One text, one image or the id of an image of the collection; a negative weight leads away from it."""
+
+    text: str | None = None
+    image: str | None = _IMAGE
+    id: str | None = None
+    weight: float = 1.0
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        return _exactly_one(self, "text", "image", "id")
+
+
+class SearchOptions(Asked):
+    """The part of a search that is the same in JSON, in a form and in a query string."""
+
+    k: int = Field(10, ge=1)
+    offset: int = Field(0, ge=0)
+    collection: str | None = None
+    exact: bool = False
+    min_relevance: float | None = Field(None, ge=0, le=1)
+
+
+def _as_list(query: object) -> object:
+    return [query] if isinstance(query, dict) else query
+
+
+class SearchRequest(SearchOptions):
+    """`POST /search` as JSON."""
+
+    query: Annotated[
+        list[QueryItem], BeforeValidator(_as_list, json_schema_input_type=QueryItem | list[QueryItem])
+    ]
+    filter: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if not 1 <= len(self.query) <= MAX_QUERIES:
+            raise ValueError(f"query has {len(self.query)} parts, it takes 1 to {MAX_QUERIES}")
+        return self
+
+
+class SearchQuery(SearchOptions):
+    """`GET /search`."""
+
+    q: str = Field(description="the text to look for")
+    filter: str | None = Field(None, description="the filter as JSON")
+
+
+class CollectionRequest(Asked):
+    """`POST /collections`."""
+
+    name: str
+
+
+class AddItem(Asked):
+    """One entry of the `items` field of an add."""
+
+    id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class AddItems(Asked):
+    """The `items` field of an add, in the order of its `image` parts."""
+
+    items: list[AddItem]
+
+
+class PatchRequest(Asked):
+    """`PATCH` of an image: a merge patch (RFC 7396) of its metadata, null removes a key."""
+
+    metadata: dict[str, Any]
+
+
+class OpenAIEmbeddingRequest(Asked):
+    """`POST /v1/embeddings`."""
+
+    input: str | list[str]
+    model: str
+    encoding_format: EncodingFormat = "float"
+    dimensions: int | None = Field(None, ge=1)
+    user: str | None = None
+
+
+def _exactly_one(item: Item, *names: str) -> Item:
+    given = [name for name in names if getattr(item, name) is not None]
+    if len(given) != 1:
+        found = f"got {' and '.join(given)}" if given else "got none"
+        raise ValueError(f"needs exactly one of {', '.join(names)}, {found}")
+    return item

@@ -1,0 +1,41 @@
+"""Turn answers into responses, timing it. Knows no answer by name."""
+
+import base64
+
+import numpy as np
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from diptych.core.types import Embedding, Embeddings
+from diptych.http.answers import ModelRef
+from diptych.http.content import JSON, OCTETS
+from diptych.http.context import context_of
+from diptych.http.requests import EncodingFormat
+
+
+def json_response(request: Request, answer: BaseModel, status: int = 200) -> Response:
+    """The answer as JSON."""
+    with context_of(request).stage("serialise"):
+        return Response(answer.model_dump_json(), status, media_type=JSON)
+
+
+def octets_response(rows: Embeddings, model: ModelRef, truncated: list[int]) -> Response:
+    """(N, D) as raw little-endian float32 rows; what JSON says beside them is in headers."""
+    headers = {
+        "X-Diptych-Model": model.name,
+        "X-Diptych-Version": str(model.version),
+        "X-Diptych-Precision": model.precision,
+        "X-Diptych-Shape": ",".join(map(str, rows.shape)),
+    }
+    if truncated:
+        headers["X-Diptych-Truncated"] = ",".join(map(str, truncated))
+    return Response(rows.astype("<f4").tobytes(), 200, headers, OCTETS)
+
+
+def encode_embedding(embedding: Embedding, encoding_format: EncodingFormat) -> list[float] | str:
+    """(D,) as a list of numbers, or as base64 of little-endian float32."""
+    if encoding_format == "base64":
+        return base64.b64encode(embedding.astype("<f4").tobytes()).decode()
+    numbers: list[float] = np.asarray(embedding).tolist()
+    return numbers

@@ -1,0 +1,60 @@
+"""`/classify`: images against any labels."""
+
+import numpy as np
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from diptych.core.services import Services
+from diptych.core.types import Prediction
+from diptych.http.answers import ClassifiedImage, ClassifyAnswer, ModelRef, PredictionAnswer
+from diptych.http.classify_body import AskedClassify, read_classify, templates_of
+from diptych.http.context import context_of
+from diptych.http.embedding import embed_items
+from diptych.http.hangup import while_connected
+from diptych.http.openapi import FILES, STRINGS, body_of
+from diptych.http.requests import ClassifyRequest
+from diptych.http.respond import json_response
+from diptych.http.state import Options, ReadyServices
+
+router = APIRouter(tags=["encode"])
+
+_FORM = {
+    "image": FILES,
+    "labels": {**STRINGS, "description": "repeated, or one JSON array of strings; commas never split"},
+    "template": {"type": "string", "description": "one text with one {} where the label goes"},
+    "templates": {**STRINGS, "description": "several, or the name of one of the model's sets"},
+    "multi_label": {"type": "boolean"},
+    "top_k": {"type": "integer"},
+}
+
+
+@router.post("/classify", response_model=ClassifyAnswer, openapi_extra=body_of(ClassifyRequest, _FORM))
+async def classify(request: Request, services: ReadyServices, options: Options) -> Response:
+    """Zero-shot predictions: which of the labels goes with each image, best first.
+
+    Scores are a softmax over the given labels, or with `multi_label` a probability of each label alone.
+    """
+    context = context_of(request)
+    with context.stage("parse"):
+        asked = await read_classify(request, options)
+    with context.stage("work"):
+        predictions = await while_connected(request, _classify(services, asked))
+    with context.stage("serialise"):
+        data = [
+            ClassifiedImage(index=i, predictions=[PredictionAnswer(**vars(one)) for one in of_image])
+            for i, of_image in enumerate(predictions)
+        ]
+    return json_response(request, ClassifyAnswer(model=ModelRef.of(services.model), data=data))
+
+
+async def _classify(services: Services, asked: AskedClassify) -> list[list[Prediction]]:
+    options = asked.options
+    templates = templates_of(options, services.model.prompts)
+    rows = await embed_items(services.embedder, asked.images, "images")  # N of (D,)
+    return await services.classifier.classify(
+        np.stack([row.embedding for row in rows]),
+        options.labels,
+        templates,
+        multi_label=options.multi_label,
+        top_k=options.top_k,
+    )

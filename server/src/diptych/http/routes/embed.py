@@ -1,0 +1,52 @@
+"""`/embed`: texts and images to embeddings."""
+
+import numpy as np
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from diptych.http.answers import EmbedAnswer, EmbeddedItem, ModelRef
+from diptych.http.content import ANY_IMAGE, OCTETS, TEXT, wants_octets
+from diptych.http.context import context_of
+from diptych.http.embed_body import read_embed
+from diptych.http.embedding import embed_items
+from diptych.http.hangup import while_connected
+from diptych.http.openapi import BINARY, FILES, STRINGS, body_of
+from diptych.http.requests import EmbedRequest
+from diptych.http.respond import encode_embedding, json_response, octets_response
+from diptych.http.state import Options, ReadyServices
+
+router = APIRouter(tags=["encode"])
+
+_FORM = {"image": FILES, "text": STRINGS, "encoding_format": {"enum": ["float", "base64"]}}
+
+
+@router.post(
+    "/embed",
+    response_model=EmbedAnswer,
+    responses={200: {"content": {OCTETS: BINARY}}},
+    openapi_extra=body_of(EmbedRequest, _FORM, (ANY_IMAGE, TEXT)),
+)
+async def embed(request: Request, services: ReadyServices, options: Options) -> Response:
+    """Embed texts and images into one space; embeddings have unit norm.
+
+    A form is answered in the order of its parts. `Accept: application/octet-stream` gets the rows as raw
+    little-endian float32, their shape in X-Diptych-Shape. One bad item fails the request and is named.
+    """
+    context, model = context_of(request), ModelRef.of(services.model)
+    with context.stage("parse"):
+        asked = await read_embed(request, options)
+    with context.stage("work"):
+        rows = await while_connected(request, embed_items(services.embedder, asked.items, "input"))
+    if wants_octets(request):
+        truncated = [i for i, row in enumerate(rows) if row.truncated]
+        return octets_response(np.stack([row.embedding for row in rows]), model, truncated)
+    with context.stage("serialise"):
+        data = [
+            EmbeddedItem(
+                index=i,
+                embedding=encode_embedding(row.embedding, asked.encoding_format),
+                truncated=row.truncated,
+            )
+            for i, row in enumerate(rows)
+        ]
+    return json_response(request, EmbedAnswer(model=model, data=data))

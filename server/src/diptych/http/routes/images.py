@@ -1,0 +1,110 @@
+"""`/collections/{collection}/images`: add, list, get, change and delete the images of a collection."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from diptych.core.types import AddOutcome
+from diptych.http.add_body import read_add
+from diptych.http.answers import ModelRef
+from diptych.http.answers_collections import AddAnswer, AddOutcomeAnswer, ImageAnswer, ImagePage
+from diptych.http.body import read_body
+from diptych.http.checks import check_at_most
+from diptych.http.content import JSON, media_type, unsupported
+from diptych.http.context import context_of
+from diptych.http.json_body import parse_json
+from diptych.http.openapi import FILES, body_of
+from diptych.http.problems import headers_of, problem_of, respond
+from diptych.http.requests import PatchRequest
+from diptych.http.respond import json_response
+from diptych.http.state import Options, ReadyServices
+from diptych.http.validation import validated
+
+router = APIRouter(tags=["collections"])
+
+MERGE_PATCH = "application/merge-patch+json"
+_IMAGES = "/collections/{collection}/images"
+_IMAGE = f"{_IMAGES}/{{id}}"
+_FORM = {
+    "image": FILES,
+    "items": {"type": "string", "description": "JSON array of {id, metadata} in the order of the images"},
+}
+
+
+@router.post(_IMAGES, response_model=AddAnswer, openapi_extra=body_of(form=_FORM))
+async def add_images(
+    request: Request, services: ReadyServices, options: Options, collection: str, replace: bool = False
+) -> Response:
+    """Add images; each is durable and searchable when its outcome says created, unchanged or replaced.
+
+    An image without an id gets the first 32 hex digits of its sha256. An id that is taken by other bytes
+    is a conflict unless `replace=true`. The failure of an only image is the answer itself, such as a 409.
+    """
+    context = context_of(request)
+    with context.stage("parse"):
+        images = await read_add(request, options)
+    with context.stage("work"):
+        outcomes = await services.collections.add_many(collection, images, replace=replace)
+    if len(outcomes) == 1 and outcomes[0].error is not None:
+        return _refuse_only(request, outcomes[0])
+    return json_response(
+        request,
+        AddAnswer(
+            model=ModelRef.of(services.model),
+            collection=collection,
+            outcomes=[_outcome(outcome, context.request_id) for outcome in outcomes],
+        ),
+    )
+
+
+@router.get(_IMAGES, response_model=ImagePage)
+async def list_images(
+    request: Request,
+    services: ReadyServices,
+    options: Options,
+    *,
+    collection: str,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1)] = 100,
+) -> Response:
+    """Images in the order of their ids; `next` of the answer is the `after` of the following page."""
+    check_at_most(limit, "limit", options.limits.max_page_items)
+    records, following = await services.collections.list_images(collection, after, limit)
+    return json_response(request, ImagePage(images=list(map(ImageAnswer.of, records)), next=following))
+
+
+@router.get(_IMAGE, response_model=ImageAnswer)
+async def get_image(request: Request, services: ReadyServices, collection: str, id: str) -> Response:
+    """What is known of one image."""
+    return json_response(request, ImageAnswer.of(await services.collections.get_image(collection, id)))
+
+
+@router.patch(_IMAGE, response_model=ImageAnswer, openapi_extra=body_of(PatchRequest))
+async def patch_image(
+    request: Request, services: ReadyServices, options: Options, collection: str, id: str
+) -> Response:
+    """Merge into the metadata (RFC 7396): null removes a key."""
+    if media_type(request) not in {JSON, MERGE_PATCH}:
+        raise unsupported(request, (JSON, MERGE_PATCH))
+    asked = validated(PatchRequest, parse_json(await read_body(request, options.body)))
+    record = await services.collections.patch(collection, id, asked.metadata)
+    return json_response(request, ImageAnswer.of(record))
+
+
+@router.delete(_IMAGE, status_code=204)
+async def delete_image(services: ReadyServices, collection: str, id: str) -> Response:
+    """Remove one image: its row, its embedding, and its file unless another image has the same bytes."""
+    await services.collections.delete(collection, id)
+    return Response(status_code=204)
+
+
+def _outcome(outcome: AddOutcome, request_id: str) -> AddOutcomeAnswer:
+    problem = None if outcome.error is None else problem_of(outcome.error, request_id)
+    return AddOutcomeAnswer(index=outcome.index, id=outcome.id, status=outcome.status, error=problem)
+
+
+def _refuse_only(request: Request, outcome: AddOutcome) -> Response:
+    assert outcome.error is not None, "a failed outcome has its error"
+    problem = problem_of(outcome.error, context_of(request).request_id)
+    return respond(request, problem.model_copy(update={"item": "images[0]"}), headers_of(outcome.error))

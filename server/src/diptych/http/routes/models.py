@@ -1,0 +1,63 @@
+"""`/models`: what the repository holds, and which version answers."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from diptych.core.catalogue import Catalogue, VersionEntry
+from diptych.errors import NotFound
+from diptych.http.answers_operate import ModelAnswer, ModelList, ModelVersions, VersionEntryAnswer
+from diptych.http.respond import json_response
+from diptych.http.state import ReadyServices
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/models", response_model=ModelList)
+async def list_models(request: Request, services: ReadyServices) -> Response:
+    """All models of the repository; one of them has an active version."""
+    catalogue = services.catalogue
+    models = [
+        ModelAnswer(
+            name=entry.name,
+            versions=list(entry.versions),
+            active=entry.serving,
+            source=await _source(catalogue, entry.name, entry.serving or entry.versions[-1]),
+        )
+        for entry in await catalogue.models()
+    ]
+    return json_response(request, ModelList(models=models))
+
+
+@router.get("/models/{name}", response_model=ModelVersions)
+async def get_model(request: Request, services: ReadyServices, name: str) -> Response:
+    """All versions of one model, each with its manifest: parity and metrics included."""
+    entries = await services.catalogue.versions(name)
+    return json_response(request, ModelVersions(name=name, versions=[_entry(name, one) for one in entries]))
+
+
+@router.get("/models/{name}/versions/{version}", response_model=VersionEntryAnswer)
+async def get_version(request: Request, services: ReadyServices, name: str, version: int) -> Response:
+    """One version: its manifest with parity and metrics."""
+    for entry in await services.catalogue.versions(name):
+        if entry.version == version:
+            return json_response(request, _entry(name, entry))
+    raise NotFound(f"model {name!r} has no version {version}")
+
+
+async def _source(catalogue: Catalogue, name: str, version: int) -> dict[str, Any] | None:
+    """Where the model came from; None when its manifest cannot be read."""
+    entries = await catalogue.versions(name)
+    manifest = next((entry.manifest for entry in entries if entry.version == version), None)
+    return None if manifest is None else dict(manifest.source)
+
+
+def _entry(name: str, entry: VersionEntry) -> VersionEntryAnswer:
+    return VersionEntryAnswer(
+        name=name,
+        version=entry.version,
+        active=entry.active,
+        manifest=None if entry.manifest is None else entry.manifest.model_dump(mode="json"),
+        error=entry.error,
+    )

@@ -1,0 +1,78 @@
+"""`/v1`: text embeddings in OpenAI's shape, for programs that speak it already."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from diptych.core.services import Services
+from diptych.core.types import TextEmbedding
+from diptych.errors import InvalidValue, NotFound
+from diptych.http.answers_openai import (
+    OpenAIEmbedding,
+    OpenAIEmbeddings,
+    OpenAIModel,
+    OpenAIModels,
+    OpenAIUsage,
+)
+from diptych.http.body import read_body
+from diptych.http.checks import check_count, check_texts
+from diptych.http.content import JSON, media_type, unsupported
+from diptych.http.context import context_of
+from diptych.http.embedding import embed_items
+from diptych.http.hangup import while_connected
+from diptych.http.json_body import parse_json
+from diptych.http.openapi import body_of
+from diptych.http.options import HttpOptions
+from diptych.http.requests import OpenAIEmbeddingRequest
+from diptych.http.respond import encode_embedding, json_response
+from diptych.http.state import Options, ReadyServices
+from diptych.http.validation import validated
+
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
+
+
+@router.post("/embeddings", response_model=OpenAIEmbeddings, openapi_extra=body_of(OpenAIEmbeddingRequest))
+async def embeddings(request: Request, services: ReadyServices, options: Options) -> Response:
+    """Embed one text or a list of texts. `model` must be the served one, as its name or `name/version`."""
+    context = context_of(request)
+    with context.stage("parse"):
+        asked = await _read(request, services, options)
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        check_count(texts, "input", options.limits.max_items)
+        check_texts(texts, "input", options.limits)
+    with context.stage("work"):
+        rows = await while_connected(request, embed_items(services.embedder, texts, "input"))
+    with context.stage("serialise"):
+        answer = _answer(asked, rows)
+    return json_response(request, answer)
+
+
+@router.get("/models", response_model=OpenAIModels)
+async def models(request: Request, services: ReadyServices) -> Response:
+    """The served model."""
+    created = int(services.started_at.timestamp())
+    return json_response(request, OpenAIModels(data=[OpenAIModel(id=services.model.name, created=created)]))
+
+
+async def _read(request: Request, services: Services, options: HttpOptions) -> OpenAIEmbeddingRequest:
+    if media_type(request) != JSON:
+        raise unsupported(request, (JSON,))
+    asked = validated(OpenAIEmbeddingRequest, parse_json(await read_body(request, options.body)))
+    model = services.model
+    if asked.model not in {model.name, f"{model.name}/{model.version}"}:
+        raise NotFound(f"model {asked.model[:100]!r} is not served here, {model.name!r} is")
+    if asked.dimensions not in {None, model.embed_dim}:
+        message = f"is {asked.dimensions}, the model's embeddings have {model.embed_dim} dimensions"
+        raise InvalidValue(message, "dimensions")
+    return asked
+
+
+def _answer(asked: OpenAIEmbeddingRequest, rows: list[TextEmbedding]) -> OpenAIEmbeddings:
+    n_tokens = sum(row.n_tokens for row in rows)
+    return OpenAIEmbeddings(
+        data=[
+            OpenAIEmbedding(index=i, embedding=encode_embedding(row.embedding, asked.encoding_format))
+            for i, row in enumerate(rows)
+        ],
+        model=asked.model,
+        usage=OpenAIUsage(prompt_tokens=n_tokens, total_tokens=n_tokens),
+    )

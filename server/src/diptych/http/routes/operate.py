@@ -1,0 +1,54 @@
+"""What an operator and a supervisor ask: alive, ready, metrics, version."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from diptych import __version__
+from diptych.errors import NotReady
+from diptych.http.answers import ModelRef
+from diptych.http.answers_operate import Alive, Ready, ServerVersion
+from diptych.http.respond import json_response
+from diptych.http.state import ReadyServices, State
+
+router = APIRouter(tags=["operate"])
+
+
+@router.get("/healthz", response_model=Alive)
+async def healthz(request: Request) -> Response:
+    """The process answers; says nothing of the model."""
+    return json_response(request, Alive())
+
+
+@router.get("/readyz", response_model=Ready)
+async def readyz(request: Request, services: ReadyServices) -> Response:
+    """200 when requests should come here; 503 with the reason while loading or while the canary fails."""
+    report = services.health.report()
+    if not report.ready:
+        raise NotReady(report.reason)
+    return json_response(request, Ready(canary_age_s=report.canary_age_s))
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(services: ReadyServices) -> Response:
+    """Counts and times for Prometheus."""
+    payload, content_type = services.metrics.render()
+    return Response(payload, media_type=content_type)
+
+
+@router.get("/version", response_model=ServerVersion)
+async def version(request: Request, state: State) -> Response:
+    """What runs here, while it loads too."""
+    services, options = state.services, state.options
+    model = None if services is None else services.model
+    return json_response(
+        request,
+        ServerVersion(
+            version=__version__,
+            model=None if model is None else ModelRef.of(model),
+            provider=None if model is None else model.provider,
+            embed_dim=None if model is None else model.embed_dim,
+            default_collection=options.default_collection,
+            max_items=options.limits.max_items,
+            max_add_items=options.limits.max_add_items,
+        ),
+    )

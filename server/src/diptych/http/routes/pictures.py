@@ -1,0 +1,52 @@
+"""The bytes of stored images: originals and thumbnails."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from diptych.bundle.image import THUMBNAIL_MEDIA_TYPE
+from diptych.http.openapi import BINARY
+from diptych.http.state import ReadyServices
+
+router = APIRouter(tags=["collections"])
+
+_IMAGE = "/collections/{collection}/images/{id}"
+# A stored file is whatever somebody sent: a browser may show it, and must not run it.
+_INERT = "default-src 'none'; sandbox"
+
+
+@router.get(f"{_IMAGE}/original", response_class=Response, responses={200: {"content": {"image/*": BINARY}}})
+async def original(request: Request, services: ReadyServices, collection: str, id: str) -> Response:
+    """The bytes as they were added."""
+    record = await services.collections.get_image(collection, id)
+    tag = f'"{record.sha256}"'
+    if _has(request, tag):
+        return _unchanged(tag)
+    payload, media_type = await services.collections.original(collection, id)
+    return Response(payload, headers=_headers(tag), media_type=media_type)
+
+
+@router.get(f"{_IMAGE}/thumbnail", response_class=Response, responses={200: {"content": {"image/*": BINARY}}})
+async def thumbnail(
+    request: Request, services: ReadyServices, collection: str, id: str, size: int = 256
+) -> Response:
+    """A small picture without metadata, its longer side at most `size` pixels."""
+    record = await services.collections.get_image(collection, id)
+    tag = f'"{record.sha256}-{size}"'
+    if _has(request, tag):
+        return _unchanged(tag)
+    payload = await services.collections.thumbnail(collection, id, size)
+    return Response(payload, headers=_headers(tag), media_type=THUMBNAIL_MEDIA_TYPE)
+
+
+def _has(request: Request, tag: str) -> bool:
+    offered = request.headers.get("if-none-match", "")
+    return tag in {part.strip().removeprefix("W/") for part in offered.split(",")}
+
+
+def _unchanged(tag: str) -> Response:
+    return Response(status_code=304, headers=_headers(tag))
+
+
+def _headers(tag: str) -> dict[str, str]:
+    # An id can be given other bytes by a replace, so browsers ask each time and mostly get a 304.
+    return {"ETag": tag, "Cache-Control": "private, no-cache", "Content-Security-Policy": _INERT}

@@ -1,0 +1,112 @@
+"""`/search`: images of a collection by words, by an image, by one of its own, or by a mix."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, assert_never
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from diptych.core.search import mix
+from diptych.core.services import Services
+from diptych.core.types import Hit, TextEmbedding
+from diptych.errors import InputError
+from diptych.http import search_body
+from diptych.http.answers import HitAnswer, Links, ModelRef, SearchAnswer
+from diptych.http.context import context_of
+from diptych.http.hangup import while_connected
+from diptych.http.openapi import FILES, STRINGS, body_of
+from diptych.http.requests import SearchQuery, SearchRequest
+from diptych.http.respond import json_response
+from diptych.http.search_body import AskedSearch, StoredImage, read_search, search_of_query_string
+from diptych.http.state import Options, ReadyServices
+
+router = APIRouter(tags=["search"])
+
+_FORM = {
+    "image": FILES,
+    "text": STRINGS,
+    "k": {"type": "integer"},
+    "offset": {"type": "integer"},
+    "filter": {"type": "string", "description": "JSON"},
+    "collection": {"type": "string"},
+    "exact": {"type": "boolean"},
+    "min_relevance": {"type": "number"},
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hits, best first, and whether a text of the query was cut to the context."""
+
+    hits: list[Hit]
+    truncated: bool
+
+
+@router.get("/search", response_model=SearchAnswer)
+async def search_by_words(
+    request: Request, services: ReadyServices, options: Options, asked: Annotated[SearchQuery, Query()]
+) -> Response:
+    """The `k` images that fit the words best, best first."""
+    with context_of(request).stage("parse"):
+        query = search_of_query_string(asked, options.limits)
+    return await _answer(request, services, query, "q", options.default_collection)
+
+
+@router.post("/search", response_model=SearchAnswer, openapi_extra=body_of(SearchRequest, _FORM))
+async def search(request: Request, services: ReadyServices, options: Options) -> Response:
+    """The `k` images that fit the query best, best first; several queries are mixed by weight.
+
+    Indexes are exact in this version, so `exact` changes nothing.
+    """
+    with context_of(request).stage("parse"):
+        asked = await read_search(request, options)
+    return await _answer(request, services, asked, "query", options.default_collection)
+
+
+async def _answer(
+    request: Request, services: Services, asked: AskedSearch, name: str, default: str
+) -> Response:
+    collection = asked.options.collection or default
+    with context_of(request).stage("work"):
+        found = await while_connected(request, _search(services, asked, name, collection))
+    with context_of(request).stage("serialise"):
+        hits = [HitAnswer(**vars(hit), links=Links.of(collection, hit.id)) for hit in found.hits]
+    model = ModelRef.of(services.model)
+    answer = SearchAnswer(model=model, collection=collection, hits=hits, truncated=found.truncated)
+    return json_response(request, answer)
+
+
+async def _search(services: Services, asked: AskedSearch, name: str, collection: str) -> Found:
+    await services.collections.get(collection)  # an unknown collection is a 404 before any encoding
+    rows = await asyncio.gather(
+        *(
+            _embed(services, collection, query, name if name == "q" else f"{name}[{i}]")
+            for i, query in enumerate(asked.queries)
+        )
+    )
+    hits = await services.collections.search(
+        collection,
+        mix([row.embedding for row in rows], asked.weights),
+        k=asked.options.k,
+        offset=asked.options.offset,
+        filter=asked.filter,
+        min_relevance=asked.options.min_relevance,
+    )
+    return Found(hits, any(row.truncated for row in rows))
+
+
+async def _embed(services: Services, collection: str, query: search_body.Query, item: str) -> TextEmbedding:
+    """One query -> (D,). Raises InputError naming `item`, NotFound for an id."""
+    try:
+        match query:
+            case str():
+                return await services.embedder.embed_text(query)
+            case bytes():
+                return TextEmbedding(await services.embedder.embed_image(query), truncated=False)
+            case StoredImage():
+                row = await services.collections.embedding_of(collection, query.id)
+                return TextEmbedding(row, truncated=False)
+    except InputError as error:
+        raise error.named(item) from None
+    assert_never(query)

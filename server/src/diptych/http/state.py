@@ -1,0 +1,43 @@
+"""Whether the server is still loading, ready, or never will be. Knows no route and no part by name."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from diptych.core.services import Services
+from diptych.errors import NotReady
+from diptych.http.options import HttpOptions
+
+
+@dataclass
+class ServerState:
+    """Filled once, when loading is done. The only mutable thing that requests share in this room."""
+
+    options: HttpOptions
+    services: Services | None = None
+
+    def ready(self) -> Services:
+        """The services; NotReady while they load."""
+        if self.services is None:
+            raise NotReady("the model is being loaded")
+        return self.services
+
+
+def state_of(request: Request) -> ServerState:
+    """The state of the app that this request came to."""
+    state: ServerState = request.app.state.diptych
+    return state
+
+
+def _ready_services(request: Request) -> Services:
+    return state_of(request).ready()
+
+
+def _options(request: Request) -> HttpOptions:
+    return state_of(request).options
+
+
+ReadyServices = Annotated[Services, Depends(_ready_services)]
+Options = Annotated[HttpOptions, Depends(_options)]
+State = Annotated[ServerState, Depends(state_of)]

@@ -1,0 +1,110 @@
+"""Every setting of the server, validated once; wiring and the command line hand on plain values."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from diptych.errors import ConfigError
+
+PREFIX = "DIPTYCH_"
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def default_data_dir() -> Path:
+    """Where a user's programs keep state: $XDG_STATE_HOME/diptych, else ~/.local/state/diptych."""
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "diptych"
+
+
+class Settings(BaseSettings):
+    """One immutable value per setting; each is also the environment variable DIPTYCH_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    # where it listens
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    api_key: SecretStr | None = Field(None, min_length=8, description="key that every request must bring")
+    insecure: bool = Field(False, description="allow another host than loopback without an API key")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="further host names this server is called by, separated by commas"
+    )
+
+    # what it serves
+    model_repo: Path = Field(Path("model_repo"), description="folder of bundles, <name>/<version>/")
+    model: str = Field("pictograms", description="name of the model to serve")
+    version: int | None = Field(None, ge=1, description="version to serve; the latest when unset")
+    precision: str = Field("fp32", description="precision to serve, as the bundle names it")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the encoders run")
+    allow_ungated: bool = Field(False, description="serve bundles whose parity was never measured")
+
+    # what it keeps
+    data_dir: Path = Field(default_factory=default_data_dir, description="folder of collections")
+    default_collection: str = Field("default", description="collection of requests that name none")
+    gallery: Path | None = Field(None, description="folder of images to load into collection `gallery`")
+
+    # how it runs
+    n_threads: int = Field(0, ge=0, description="threads of each encoder; 0 for one per core")
+    n_decode_threads: int = Field(0, ge=0, description="threads that decode images; 0 for one per core")
+    max_batch_size: int = Field(16, ge=1, le=1024, description="items in one call of an encoder")
+    max_queue_items: int = Field(1024, ge=1, description="items that may wait for one encoder")
+    max_queue_bytes: int = Field(500_000_000, ge=1, description="bytes that may wait for one encoder")
+    label_cache_items: int = Field(50_000, ge=0, description="label embeddings kept in memory")
+    body_timeout_s: float = Field(60.0, gt=0, description="seconds in which a body must arrive")
+    grace_s: int = Field(30, ge=0, description="seconds that running requests get when the server stops")
+    log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: json unless on a terminal")
+
+    # how large one request may be
+    max_image_bytes: int = Field(20_000_000, ge=1, description="bytes of one image file")
+    max_image_px: int = Field(50_000_000, ge=1, description="pixels of one image")
+    max_items: int = Field(256, ge=1, description="items in one /embed, /classify or /v1/embeddings")
+    max_add_items: int = Field(64, ge=1, description="images in one add")
+    max_labels: int = Field(10_000, ge=1, description="labels in one /classify")
+    max_body_bytes: int = Field(100_000_000, ge=1, description="bytes of one body")
+    max_k: int = Field(1000, ge=1, description="hits of one /search")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_hosts(cls, values: dict[str, object]) -> dict[str, object]:
+        hosts = values.get("allowed_hosts")
+        if isinstance(hosts, str):
+            values["allowed_hosts"] = tuple(host.strip() for host in hosts.split(",") if host.strip())
+        return values
+
+    @model_validator(mode="after")
+    def _refuse_open_doors(self) -> Self:
+        if self.host not in LOOPBACK and self.api_key is None and not self.insecure:
+            raise ValueError(
+                f"host {self.host} can be reached from other machines and no API key is set: "
+                "set DIPTYCH_API_KEY, or pass --insecure if that is meant"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fit_requests_into_queues(self) -> Self:
+        if self.max_queue_items < max(self.max_items, self.max_add_items):
+            raise ValueError(f"max_queue_items is {self.max_queue_items}, too few for one request's items")
+        if self.max_queue_bytes < self.max_body_bytes:
+            raise ValueError(f"max_queue_bytes is {self.max_queue_bytes}, too few for one body")
+        return self
+
+
+def read_settings(given: Mapping[str, object]) -> Settings:
+    """The environment, with what the command line gave on top. Raises ConfigError naming the setting."""
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigError("; ".join(_spell(finding) for finding in error.errors(include_url=False))) from None
+
+
+def _spell(finding: ErrorDetails) -> str:
+    message = finding["msg"].removeprefix("Value error, ")
+    if not finding["loc"]:
+        return message
+    # The value is left out: it may be the key.
+    return f"{PREFIX}{str(finding['loc'][0]).upper()}: {message}"

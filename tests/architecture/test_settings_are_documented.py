@@ -1,0 +1,26 @@
+"""Every setting stands in the server's README, with its default, and is a flag of `diptych serve`."""
+
+from pathlib import Path
+
+import pytest
+
+from diptych.cli import build_parser
+from diptych.settings import PREFIX, Settings
+
+README = (Path(__file__).parents[2] / "server" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_setting_is_in_the_readme_and_a_flag(name: str) -> None:
+    field = Settings.model_fields[name]
+    flag = f"--{name.replace('_', '-')}"
+    start = f"| `{PREFIX}{name.upper()}` |"
+    row = next((line for line in README.splitlines() if line.startswith(start)), None)
+    assert row is not None, f"{name} is not in server/README.md"
+    assert f"`{flag}`" in row
+    assert field.description is not None
+    assert field.description in row
+    if field.default is not None and field.default != () and not field.default_factory:
+        assert f"`{field.default}`" in row
+    value = [] if field.annotation is bool else ["1"]
+    assert build_parser().parse_args(["serve", flag, *value])

@@ -1,0 +1,104 @@
+"""`/classify` as callers see it, on the tiny bundle."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from support.app import running_app
+from support.pictures import picture
+
+LABELS = ["red", "green", "blue"]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with running_app(tmp_path_factory.mktemp("classify"), max_items=3, max_labels=5) as client:
+        yield client
+
+
+def form(*labels: str, colours: tuple[str, ...] = ("red",), **fields: str) -> list[tuple[str, Any]]:
+    images = [("image", (f"{colour}.png", picture(colour))) for colour in colours]
+    plain = [("labels", (None, label)) for label in labels]
+    return [*images, *plain, *((name, (None, value)) for name, value in fields.items())]
+
+
+def predictions(client: TestClient, parts: list[tuple[str, Any]]) -> list[list[dict[str, Any]]]:
+    answer = client.post("/classify", files=parts)
+    assert answer.status_code == 200, answer.text
+    return [row["predictions"] for row in answer.json()["data"]]
+
+
+def test_each_image_gets_its_own_label_best_first(client: TestClient) -> None:
+    rows = predictions(client, form(*LABELS, colours=("blue", "red")))
+    assert [row[0]["label"] for row in rows] == ["blue", "red"]
+    for row in rows:
+        assert sum(one["score"] for one in row) == pytest.approx(1)
+        assert [one["score"] for one in row] == sorted((one["score"] for one in row), reverse=True)
+
+
+def test_json_form_and_json_array_of_labels_agree(client: TestClient) -> None:
+    uri = f"data:image/png;base64,{base64.b64encode(picture('red')).decode()}"
+    by_json = client.post("/classify", json={"images": [uri], "labels": LABELS}).json()
+    repeated = client.post("/classify", files=form(*LABELS)).json()
+    one_array = client.post("/classify", files=form(json.dumps(LABELS))).json()
+    assert by_json == repeated == one_array
+    assert by_json["model"]["name"] == "tiny"
+
+
+def test_comma_does_not_split_a_label(client: TestClient) -> None:
+    (row,) = predictions(client, form("red, or green", "blue"))
+    assert {one["label"] for one in row} == {"red, or green", "blue"}
+
+
+def test_top_k_and_multi_label_are_read_from_a_form(client: TestClient) -> None:
+    (row,) = predictions(client, form(*LABELS, top_k="1", multi_label="true", template="{}"))
+    assert len(row) == 1
+    assert row[0]["label"] == "red"
+    assert 0.5 < row[0]["score"] <= 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"template": "a drawing of {}."}, {"templates": "plain"}, {"templates": '["{}", "a {} thing"]'}],
+)
+def test_templates_are_one_several_or_a_named_set(client: TestClient, fields: dict[str, str]) -> None:
+    default = predictions(client, form(*LABELS))
+    assert predictions(client, form(*LABELS, **fields)) != default
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "item"),
+    [
+        (form("red", "blue", "red"), 422, "labels[2]"),
+        (form("red", " "), 422, "labels[1]"),
+        (form(), 422, "labels"),
+        (form("[1]"), 422, "labels[0]"),
+        (form('["red"'), 400, "labels"),
+        (form("a", "b", "c", "d", "e", "f"), 413, "labels"),
+        (form("red", colours=()), 422, "images"),
+        (form("red", colours=("red",) * 4), 413, "images"),
+        ([*form("red"), ("image", ("x", b"no image"))], 415, "images[1]"),
+        (form("red", template="no place"), 422, "templates[0]"),
+        (form("red", template="{} {}"), 422, "templates[0]"),
+        (form("red", templates="unheard of"), 422, "templates"),
+        (form("red", template="{}", templates="plain"), 422, "body"),
+        (form("red", top_k="0"), 422, "top_k"),
+        (form("red", top_k="many"), 422, "top_k"),
+        (form("red", lables="blue"), 422, "lables"),
+    ],
+)
+def test_what_cannot_be_classified_is_named(
+    client: TestClient, parts: list[tuple[str, Any]], status: int, item: str
+) -> None:
+    answer = client.post("/classify", files=parts)
+    assert (answer.status_code, answer.json().get("item")) == (status, item), answer.text
+
+
+def test_raw_image_has_no_labels_and_is_a_415(client: TestClient) -> None:
+    answer = client.post("/classify", content=picture("red"), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 415
+    assert "multipart/form-data" in answer.json()["detail"]

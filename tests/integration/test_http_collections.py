@@ -1,0 +1,139 @@
+"""Collections and their images as callers see them, on the tiny bundle."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from support.app import running_app
+from support.pictures import noise, picture
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with running_app(tmp_path_factory.mktemp("collections"), max_add_items=4) as client:
+        yield client
+
+
+@pytest.fixture
+def shelf(client: TestClient) -> Iterator[str]:
+    assert client.post("/collections", json={"name": "shelf"}).status_code == 201
+    yield "/collections/shelf/images"
+    client.delete("/collections/shelf")
+
+
+def add(client: TestClient, path: str, *payloads: bytes, items: Any = None, **params: Any) -> Any:
+    files: list[tuple[str, Any]] = [("image", ("x", payload)) for payload in payloads]
+    if items is not None:
+        files.append(("items", (None, json.dumps(items))))
+    return client.post(path, files=files, params=params)
+
+
+def test_default_collection_is_there_from_the_start(client: TestClient) -> None:
+    names = [row["name"] for row in client.get("/collections").json()["collections"]]
+    assert names == ["default"]
+
+
+def test_collection_is_made_listed_and_dropped(client: TestClient) -> None:
+    made = client.post("/collections", json={"name": "brief"})
+    assert (made.status_code, made.json()["n_images"], made.json()["model"]) == (201, 0, "tiny")
+    assert client.post("/collections", json={"name": "brief"}).status_code == 409
+    assert client.get("/collections/brief").json() == made.json()
+    assert client.delete("/collections/brief").status_code == 204
+    assert client.get("/collections/brief").status_code == 404
+    assert client.delete("/collections/brief").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "a/b", "../x", "x" * 65])
+def test_bad_names_are_refused(client: TestClient, name: str) -> None:
+    assert client.post("/collections", json={"name": name}).status_code == 422
+
+
+def test_image_without_an_id_is_named_by_its_content(client: TestClient, shelf: str) -> None:
+    payload = picture("red")
+    first, again = add(client, shelf, payload).json(), add(client, shelf, payload).json()
+    expected = hashlib.sha256(payload).hexdigest()[:32]
+    assert [(o["id"], o["status"]) for o in first["outcomes"]] == [(expected, "created")]
+    assert [(o["id"], o["status"]) for o in again["outcomes"]] == [(expected, "unchanged")]
+
+
+def test_taken_id_is_a_409_unless_replaced(client: TestClient, shelf: str) -> None:
+    assert add(client, shelf, picture("red"), items=[{"id": "one"}]).status_code == 200
+    conflict = add(client, shelf, picture("blue"), items=[{"id": "one"}])
+    assert (conflict.status_code, conflict.json()["item"]) == (409, "images[0]")
+    replaced = add(client, shelf, picture("blue"), items=[{"id": "one"}], replace="true")
+    assert replaced.json()["outcomes"][0]["status"] == "replaced"
+
+
+def test_bad_image_fails_alone_among_many_and_is_the_answer_when_alone(
+    client: TestClient, shelf: str
+) -> None:
+    outcomes = add(client, shelf, picture("red"), b"nothing", picture("blue")).json()["outcomes"]
+    assert [outcome["status"] for outcome in outcomes] == ["created", "failed", "created"]
+    assert outcomes[1]["error"]["status"] == 415
+    assert add(client, shelf, b"nothing").status_code == 415
+
+
+def test_more_images_than_the_limit_is_a_413_that_names_it(client: TestClient, shelf: str) -> None:
+    for n_images in (5, 40):
+        answer = add(client, shelf, *(noise(seed) for seed in range(n_images)))
+        assert answer.status_code == 413
+        assert "4" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("items", "item"),
+    [
+        ([], "items"),
+        ([{}, {}], "items"),
+        ({"id": "a"}, "items"),
+        ([{"name": "a"}], "items[0]"),
+        ([{"id": 1}], "items[0]"),
+        ([{"metadata": []}], "items[0]"),
+        ([{"id": "a/b"}], "images[0]"),
+        ([{"metadata": {"x": "y" * 20_000}}], "images[0]"),
+    ],
+)
+def test_items_must_fit_the_images(client: TestClient, shelf: str, items: Any, item: str) -> None:
+    answer = add(client, shelf, picture("red"), items=items)
+    assert answer.status_code in {413, 422}
+    assert answer.json()["item"] == item, answer.text
+
+
+def test_listing_pages_by_id(client: TestClient, shelf: str) -> None:
+    add(client, shelf, *(noise(seed) for seed in range(3)), items=[{"id": name} for name in "cab"])
+    first = client.get(shelf, params={"limit": 2}).json()
+    rest = client.get(shelf, params={"limit": 2, "after": first["next"]}).json()
+    assert [image["id"] for image in first["images"] + rest["images"]] == ["a", "b", "c"]
+    assert rest["next"] is None
+    assert client.get(shelf, params={"limit": 0}).status_code == 422
+    assert client.get(shelf, params={"limit": 100_000}).status_code == 422
+
+
+def test_original_and_thumbnail_are_handed_out_with_a_tag(client: TestClient, shelf: str) -> None:
+    payload = noise(7, (300, 200), "JPEG")
+    add(client, shelf, payload, items=[{"id": "one"}])
+    original = client.get(f"{shelf}/one/original")
+    assert (original.content, original.headers["content-type"]) == (payload, "image/jpeg")
+    thumbnail = client.get(f"{shelf}/one/thumbnail", params={"size": 64})
+    assert thumbnail.headers["content-type"] == "image/webp"
+    assert len(thumbnail.content) < len(payload)
+    unchanged = client.get(f"{shelf}/one/thumbnail", headers={"If-None-Match": client.get(
+        f"{shelf}/one/thumbnail").headers["etag"]})  # fmt: skip
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert client.get(f"{shelf}/one/thumbnail", params={"size": 65}).status_code == 422
+    assert client.get(f"{shelf}/two/thumbnail").status_code == 404
+
+
+def test_patch_merges_metadata_and_delete_removes(client: TestClient, shelf: str) -> None:
+    add(client, shelf, picture("red"), items=[{"id": "one", "metadata": {"a": 1, "b": {"c": 2}}}])
+    patched = client.patch(f"{shelf}/one", json={"metadata": {"a": None, "b": {"d": 3}}})
+    assert patched.json()["metadata"] == {"b": {"c": 2, "d": 3}}
+    assert client.patch(f"{shelf}/one", json={"metadata": 1}).status_code == 422
+    assert client.patch(f"{shelf}/one", content=b"x").status_code == 415
+    assert client.delete(f"{shelf}/one").status_code == 204
+    assert client.get(f"{shelf}/one").status_code == 404
+    assert client.get("/collections/shelf").json()["n_images"] == 0

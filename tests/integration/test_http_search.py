@@ -1,0 +1,103 @@
+"""`/search` and collections as callers see them, on the tiny bundle."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from support.app import running_app
+from support.pictures import picture
+
+COLOURS = ["red", "green", "blue", "yellow"]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with running_app(tmp_path_factory.mktemp("search"), max_k=50) as client:
+        items = [{"id": colour, "metadata": {"warm": colour in {"red", "yellow"}}} for colour in COLOURS]
+        images = [("image", (colour, picture(colour))) for colour in COLOURS]
+        files = [*images, ("items", (None, json.dumps(items)))]
+        assert client.post("/collections/default/images", files=files).status_code == 200
+        yield client
+
+
+def ids(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [hit["id"] for hit in answer.json()["hits"]]
+
+
+def uri(colour: str) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture(colour)).decode()}"
+
+
+def test_words_find_the_picture(client: TestClient) -> None:
+    answer = client.get("/search", params={"q": "blue", "k": 2})
+    assert ids(answer)[0] == "blue"
+    hit = answer.json()["hits"][0]
+    assert hit["cosine"] > 0.9
+    assert hit["relevance"] is None
+    assert hit["links"]["thumbnail"] == "/collections/default/images/blue/thumbnail"
+    assert client.get(hit["links"]["self"]).json()["metadata"] == {"warm": False}
+
+
+@pytest.mark.parametrize(
+    "query", [{"text": "red"}, {"image": uri("red")}, {"id": "red"}, [{"text": "red", "weight": 2.0}]]
+)
+def test_text_image_id_and_list_ask_the_same(client: TestClient, query: Any) -> None:
+    assert ids(client.post("/search", json={"query": query, "k": 1})) == ["red"]
+
+
+def test_form_takes_an_image_and_fields(client: TestClient) -> None:
+    fields = [("k", (None, "3")), ("filter", (None, '{"warm": true}')), ("exact", (None, "true"))]
+    answer = client.post("/search", files=[("image", ("x", picture("yellow"))), *fields])
+    assert ids(answer) == ["yellow", "red"]
+
+
+def test_negative_weight_leads_away(client: TestClient) -> None:
+    query = [{"text": "red"}, {"text": "blue", "weight": -3.0}]
+    assert ids(client.post("/search", json={"query": query}))[-1] == "blue"
+
+
+def test_offset_goes_on_where_the_first_page_ended(client: TestClient) -> None:
+    whole = ids(client.get("/search", params={"q": "red"}))
+    assert ids(client.get("/search", params={"q": "red", "k": 2, "offset": 2})) == whole[2:4]
+
+
+def test_long_query_is_truncated_and_says_so(client: TestClient) -> None:
+    answer = client.get("/search", params={"q": "green " * 50})
+    assert answer.json()["truncated"] is True
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "item"),
+    [
+        ({"query": {"text": " "}}, 422, "query[0]"),
+        ({"query": {"text": "a", "id": "b"}}, 422, "query[0]"),
+        ({"query": []}, 422, "body"),
+        ({"query": {"id": "nobody"}}, 404, None),
+        ({"query": {"text": "a"}, "collection": "nowhere"}, 404, None),
+        ({"query": {"text": "a"}, "k": 51}, 422, "k"),
+        ({"query": {"text": "a"}, "offset": 1_000_000}, 422, "offset"),
+        ({"query": {"text": "a"}, "filter": {"warm": {"is": 1}}}, 422, "filter.warm.is"),
+        ({"query": {"text": "a"}, "min_relevance": 0.5}, 422, "min_relevance"),
+        ({"query": [{"text": "a"}, {"text": "a", "weight": -1.0}]}, 422, "query"),
+        ({"query": [{"text": "a"}, {"image": "data:;base64,eA=="}]}, 415, "query[1]"),
+    ],
+)
+def test_what_cannot_be_searched_is_named(
+    client: TestClient, body: dict[str, Any], status: int, item: str | None
+) -> None:
+    answer = client.post("/search", json=body)
+    assert (answer.status_code, answer.json().get("item")) == (status, item), answer.text
+
+
+@pytest.mark.parametrize(
+    ("params", "item"),
+    [({}, "q"), ({"q": ""}, "q"), ({"q": "a", "k": "x"}, "k"), ({"q": "a", "page": 2}, "page")],
+)
+def test_query_string_is_as_strict(client: TestClient, params: dict[str, Any], item: str) -> None:
+    answer = client.get("/search", params=params)
+    assert (answer.status_code, answer.json()["item"]) == (422, item)

@@ -1,0 +1,64 @@
+"""The official OpenAI client against a real server."""
+
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import openai
+import pytest
+
+from support.server import RunningServer, serve
+from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
+
+KEY = "a key that is long enough"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("openai")
+    write_tiny_bundle(folder / "model_repo")
+    environment = {"DIPTYCH_API_KEY": KEY}
+    with serve(folder / "model_repo", TINY, folder / "data", environment=environment) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+def test_default_base64_and_float_are_the_same_embeddings(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    texts = ["red", "a green field"]
+    packed = client.embeddings.create(model=TINY, input=texts)
+    floats = client.embeddings.create(model=f"{TINY}/1", input=texts, encoding_format="float")
+    ours = httpx.post(
+        f"{server.url}/embed", json={"input": [{"text": t} for t in texts]}, headers={"X-API-Key": KEY}
+    )
+    expected = [row["embedding"] for row in ours.json()["data"]]
+    for answer in (packed, floats):
+        np.testing.assert_allclose([row.embedding for row in answer.data], expected, atol=1e-6)
+    assert packed.usage.prompt_tokens == packed.usage.total_tokens > 4
+
+
+def test_one_text_is_a_list_of_one(client: openai.OpenAI) -> None:
+    answer = client.embeddings.create(model=TINY, input="red", dimensions=EMBED_DIM, user="someone")
+    assert (len(answer.data), len(answer.data[0].embedding)) == (1, EMBED_DIM)
+
+
+def test_models_lists_the_served_one(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == [TINY]
+
+
+def test_errors_arrive_as_the_clients_own(client: openai.OpenAI, server: RunningServer) -> None:
+    with pytest.raises(openai.NotFoundError, match="is not served here") as missing:
+        client.embeddings.create(model="text-embedding-3-small", input="red")
+    assert missing.value.code == "not_found"
+    with pytest.raises(openai.UnprocessableEntityError, match="dimensions") as invalid:
+        client.embeddings.create(model=TINY, input="red", dimensions=3)
+    assert invalid.value.param == "dimensions"
+    stranger = openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0)
+    with stranger, pytest.raises(openai.AuthenticationError):
+        stranger.models.list()

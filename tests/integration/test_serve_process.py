@@ -1,0 +1,174 @@
+"""`diptych serve` as a process: starting, refusing to start, and stopping."""
+
+import http.client
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from support.pictures import picture
+from support.server import RunningServer, log_lines, serve, start
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repo") / "model_repo"
+    write_tiny_bundle(folder)
+    return folder
+
+
+def refusal(model_repo: Path, model: str, data_dir: Path, *flags: str) -> str:
+    """The log of a server that must not start."""
+    process, log_file = start(model_repo, model, data_dir, *flags)
+    assert process.wait(timeout=60) == 1
+    return log_file.read_text()
+
+
+@contextmanager
+def half_sent(server: RunningServer, length: int, begin: bytes) -> Iterator[http.client.HTTPConnection]:
+    """A POST to /embed whose body has begun and goes no further by itself."""
+    with closing(http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)) as connection:
+        connection.putrequest("POST", "/embed")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(length))
+        connection.endheaders(begin)
+        yield connection
+
+
+def test_log_says_what_is_served_from_where(model_repo: Path, tmp_path: Path) -> None:
+    with serve(model_repo, TINY, tmp_path) as server:
+        httpx.get(f"{server.url}/search", params={"q": "private words"})
+        assert server.stop() == 0
+    ready = next(line for line in server.log() if line["message"] == "ready")
+    assert {"model": TINY, "version": 1, "precision": "fp32", "url": server.url}.items() <= ready.items()
+    assert ready["provider"] == "CPUExecutionProvider"
+    assert ready["data_dir"] == str(tmp_path)
+    access = [line for line in server.log() if line["logger"] == "diptych.access"]
+    assert [(line["route"], line["status"]) for line in access] == [("/search", 200)]
+    assert "private" not in server.log_file.read_text()
+
+
+def test_request_in_flight_is_finished_after_sigterm(model_repo: Path, tmp_path: Path) -> None:
+    with serve(model_repo, TINY, tmp_path) as server:
+        body = json.dumps({"input": [{"text": "red"}]}).encode()
+        with half_sent(server, len(body), body[:5]) as slow:
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            slow.send(body[5:])
+            answer = slow.getresponse()
+            assert (answer.status, len(json.loads(answer.read())["data"])) == (200, 1)
+        assert server.process.wait(timeout=30) == 0
+
+
+def test_request_that_never_ends_is_cut_off_after_the_grace(model_repo: Path, tmp_path: Path) -> None:
+    with serve(model_repo, TINY, tmp_path, "--grace-s", "1") as server, half_sent(server, 100, b"{"):
+        time.sleep(0.3)
+        assert server.stop(signal.SIGINT) == 0
+
+
+def test_body_that_stops_coming_is_a_408_and_one_too_large_a_413(model_repo: Path, tmp_path: Path) -> None:
+    flags = ["--body-timeout-s", "0.3", "--max-body-bytes", "1000"]
+    with serve(model_repo, TINY, tmp_path, *flags) as server:
+        with half_sent(server, 100, b"{") as slow:
+            assert slow.getresponse().status == 408
+        assert httpx.post(f"{server.url}/embed", json={"input": "x" * 2000}).status_code == 413
+        chunks = (b"x" * 100 for _ in range(100))  # no Content-Length: counted while it comes
+        counted = httpx.post(
+            f"{server.url}/embed", content=chunks, headers={"Content-Type": "application/json"}
+        )
+        assert counted.status_code == 413
+
+
+def test_caller_that_hangs_up_leaves_the_server_well(model_repo: Path, tmp_path: Path) -> None:
+    with serve(model_repo, TINY, tmp_path) as server:
+        address = urlsplit(server.url)
+        for _ in range(5):
+            with socket.create_connection((address.hostname, address.port)) as gone:
+                gone.sendall(b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50\r\n\r\n{")
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        assert server.stop() == 0
+    assert [line for line in server.log() if line["level"] == "error"] == []
+
+
+def test_many_callers_at_once_all_get_their_own_answer(model_repo: Path, tmp_path: Path) -> None:
+    wrong: list[str] = []
+
+    def ask(url: str, colour: str) -> None:
+        with httpx.Client() as client:
+            for _ in range(10):
+                parts = [("image", ("x", picture(colour))), ("labels", (None, '["red", "green", "blue"]'))]
+                answer = client.post(f"{url}/classify", files=parts).json()
+                if answer["data"][0]["predictions"][0]["label"] != colour:
+                    wrong.append(colour)
+
+    with serve(model_repo, TINY, tmp_path) as server:
+        threads = [
+            threading.Thread(target=ask, args=(server.url, colour)) for colour in ["red", "green", "blue"] * 3
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+def test_gallery_is_loaded_once_and_follows_its_folder(model_repo: Path, tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    for colour in ("red", "blue"):
+        (gallery / f"{colour}.png").write_bytes(picture(colour))
+    lines = [{"file": f"{c}.png", "id": c, "metadata": {"name": c}} for c in ("red", "blue")]
+    (gallery / "items.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    flags = ["--gallery", str(gallery), "--default-collection", "gallery"]
+    counts = []
+    for change in (None, None, picture("green")):
+        if change is not None:
+            (gallery / "red.png").write_bytes(change)
+        with serve(model_repo, TINY, tmp_path / "data", *flags) as server:
+            server.wait_until_gallery_is_filled(2)
+            hits = httpx.get(f"{server.url}/search", params={"q": "blue"}).json()["hits"]
+            assert hits[0]["metadata"] == {"name": "blue"}
+            server.stop()
+        done = next(line for line in server.log() if line["message"] == "the gallery is loaded")
+        counts.append({name: done[name] for name in ("created", "unchanged", "replaced") if name in done})
+    assert counts == [{"created": 2}, {"unchanged": 2}, {"replaced": 1, "unchanged": 1}]
+
+
+def test_refusal_to_start_is_one_clear_line_and_status_1(model_repo: Path, tmp_path: Path) -> None:
+    log = refusal(model_repo, "unheard-of", tmp_path)
+    assert "it holds tiny: choose with --model" in log
+    assert "Traceback" not in log
+
+
+def test_model_that_does_not_load_ends_the_process(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "repo")
+    with (tmp_path / "repo" / TINY / "1" / "text_encoder.onnx").open("ab") as file:
+        file.write(b"x")
+    log = refusal(tmp_path / "repo", TINY, tmp_path / "data")
+    assert "cannot serve" in log
+    assert "text_encoder.onnx" in log
+    assert "Traceback" not in log
+
+
+def test_second_server_on_one_data_folder_names_the_first(model_repo: Path, tmp_path: Path) -> None:
+    with serve(model_repo, TINY, tmp_path) as first:
+        other = tmp_path / "second"
+        log = refusal(model_repo, TINY, other, "--data-dir", str(tmp_path))
+    assert f"in use by process {first.process.pid}" in log
+
+
+def test_taken_port_is_known_before_the_model_is_loaded(model_repo: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        log = refusal(model_repo, TINY, tmp_path, "--port", str(taken.getsockname()[1]))
+    assert "cannot listen" in log
+    assert "loading" not in str(log_lines(tmp_path / "server.log"))

@@ -1,0 +1,86 @@
+"""What wiring refuses to build, and what `diptych check` finds, without a process of its own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diptych.cli import main
+from diptych.cli.gallery import Gallery
+from diptych.errors import ConfigError, CorruptBundle
+from diptych.settings import Settings
+from diptych.wiring import build, chosen_version
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wiring") / "model_repo"
+    write_tiny_bundle(folder)
+    write_tiny_bundle(folder, seed=1)
+    write_tiny_bundle(folder, "ungated", ungated=True)
+    return folder
+
+
+def settings(repo: Path, data_dir: Path, **given: Any) -> Settings:
+    return Settings(**{"model_repo": repo, "model": TINY, "data_dir": data_dir, "n_threads": 1, **given})
+
+
+def test_latest_version_is_chosen_unless_one_is_named(model_repo: Path, tmp_path: Path) -> None:
+    assert chosen_version(settings(model_repo, tmp_path)) == (TINY, 2)
+    assert chosen_version(settings(model_repo, tmp_path, version=1)) == (TINY, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"model": "unheard-of"}, "it holds tiny, ungated: choose with --model"),
+        ({"model_repo": Path("/nowhere")}, "diptych-train export"),
+        ({"version": 7}, "no version 7, only 1, 2"),
+        ({"precision": "int4"}, "no precision 'int4', only fp32"),
+        ({"model": "ungated"}, "--allow-ungated"),
+        ({"device": "cuda"}, "CUDAExecutionProvider"),
+    ],
+)
+def test_refusal_says_what_there_is_and_what_to_do(
+    model_repo: Path, tmp_path: Path, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build(settings(model_repo, tmp_path / "data", **given))
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "line 1"),
+        ('{"file": "a.png"}', "line 1"),
+        ('{"file": "a.png", "id": "a"}', "no file 'a.png'"),
+        ('{"file": "../items.jsonl", "id": "a"}', "no file"),
+    ],
+)
+def test_gallery_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path, line: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=r"items\.jsonl"):
+        Gallery(tmp_path)
+    (tmp_path / "items.jsonl").write_text(line)
+    with pytest.raises(ConfigError, match=words):
+        Gallery(tmp_path)
+
+
+def test_check_proves_sound_bundles_and_finds_a_damaged_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_bundle(tmp_path)
+    assert main(["check", "--model-repo", str(tmp_path), "tiny/1"]) == 0
+    assert capsys.readouterr().out == "tiny/1  sound   fp32\n"
+    (tmp_path / "tiny" / "1" / "golden.npz").write_bytes(b"")
+    assert main(["check", "--model-repo", str(tmp_path)]) == 1
+    assert "golden.npz" in capsys.readouterr().out
+    assert main(["check", "--model-repo", str(tmp_path), "absent"]) == 1
+
+
+def test_damaged_bundle_is_never_loaded(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "repo")
+    (tmp_path / "repo" / TINY / "1" / "tokenizer.json").unlink()
+    with pytest.raises(CorruptBundle, match=r"tokenizer\.json"):
+        build(settings(tmp_path / "repo", tmp_path / "data"))

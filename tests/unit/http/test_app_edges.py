@@ -1,0 +1,207 @@
+"""What holds for every route: loading, ids, errors, methods, keys and hosts. No model is loaded."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from diptych import errors
+from diptych.core.services import Services
+from diptych.http.app import create_app
+from diptych.http.options import HttpOptions
+
+KEY = "correct horse"
+
+
+async def load_for_ever() -> Services:
+    await asyncio.sleep(3600)
+    raise AssertionError("nobody waits that long")
+
+
+def with_routes(app: FastAPI) -> FastAPI:
+    async def fail(kind: str) -> None:
+        raise getattr(errors, kind)("the message")
+
+    async def crash() -> None:
+        raise RuntimeError("secret detail")
+
+    app.add_api_route("/fail/{kind}", fail)
+    app.add_api_route("/crash", crash)
+    app.add_api_route("/v1/fail/{kind}", fail)
+    return app
+
+
+@contextmanager
+def client_of(options: HttpOptions | None = None) -> Iterator[TestClient]:
+    app = with_routes(create_app(load_for_ever, options))
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with client_of() as client:
+        yield client
+
+
+def test_alive_at_once_and_503_with_retry_while_loading(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/version").json()["model"] is None
+    for path in ("/readyz", "/search?q=a", "/models", "/metrics"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json()["detail"] == "the model is being loaded"
+
+
+def test_failed_load_is_reported_once_and_nothing_is_ready() -> None:
+    failures: list[BaseException] = []
+
+    async def load() -> Services:
+        raise errors.CorruptBundle("weights differ")
+
+    with TestClient(create_app(load, on_failure=failures.append), base_url="http://localhost") as client:
+        assert client.get("/readyz").status_code == 503
+    assert [str(failure) for failure in failures] == ["weights differ"]
+
+
+def test_well_formed_request_id_is_kept_and_others_are_replaced(client: TestClient) -> None:
+    assert (
+        client.get("/healthz", headers={"X-Request-Id": "abc-1.2_3"}).headers["x-request-id"] == "abc-1.2_3"
+    )
+    for offered in ("a b", "x" * 65, "", "<script>"):
+        made = client.get("/healthz", headers={"X-Request-Id": offered}).headers["x-request-id"]
+        assert made != offered
+        assert len(made) == 32
+
+
+def test_server_timing_is_stated(client: TestClient) -> None:
+    assert "total;dur=" in client.get("/healthz").headers["server-timing"]
+
+
+def test_unexpected_error_is_a_bare_500_and_the_log_has_the_rest(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "diptych.http"):
+        answer = client.get("/crash", headers={"X-Request-Id": "find-me"})
+    assert answer.status_code == 500
+    assert answer.json()["request_id"] == "find-me"
+    assert "secret" not in answer.text
+    (record,) = [record for record in caplog.records if record.name == "diptych.http"]
+    assert record.exc_info is not None
+    assert record.__dict__["fields"] == {"request_id": "find-me"}
+    assert "secret detail" in str(record.exc_info[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "title"),
+    [
+        ("Malformed", 400, "Malformed"),
+        ("UnsupportedImage", 415, "Unsupported image"),
+        ("NotFound", 404, "Not found"),
+        ("Conflict", 409, "Conflict"),
+        ("Overloaded", 429, "Overloaded"),
+        ("EncoderFailed", 500, "Encoder failed"),
+        ("DataDirLocked", 503, "Data dir locked"),
+    ],
+)
+def test_our_errors_become_problems(client: TestClient, kind: str, status: int, title: str) -> None:
+    answer = client.get(f"/fail/{kind}")
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, problem["status"], problem["title"]) == (status, status, title)
+    assert problem["detail"] == "the message"
+    assert ("retry-after" in answer.headers) == (kind == "Overloaded")
+
+
+def test_under_v1_errors_have_the_shape_that_openai_clients_read(client: TestClient) -> None:
+    answer = client.get("/v1/fail/NotFound")
+    assert answer.json() == {
+        "error": {
+            "message": "the message",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "not_found",
+        }
+    }
+    assert client.get("/v1/nowhere").json()["error"]["code"] == "not_found"
+
+
+def test_unknown_path_is_a_404_and_trailing_slash_is_not_redirected(client: TestClient) -> None:
+    for path in ("/nowhere", "/collections/", "/assets/../app.py", "/assets/%2e%2e/app.py", "/assets/js"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_wrong_method_is_a_405_that_lists_all_methods_of_the_path(client: TestClient) -> None:
+    answer = client.put("/collections")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "HEAD, GET, POST")
+    assert client.get("/embed").headers["allow"] == "POST"
+    one = client.post("/collections/a/images/b")
+    assert one.headers["allow"] == "HEAD, GET, PATCH, DELETE"
+
+
+def test_head_is_get_without_a_body(client: TestClient) -> None:
+    head, get = client.head("/healthz"), client.get("/healthz")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_access_log_has_the_template_and_nothing_of_the_request(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "diptych.access"):
+        client.get("/search", params={"q": "private words"})
+        client.get("/collections/private/images/name")
+        client.get("/private")
+    lines = [record.__dict__["fields"] for record in caplog.records if record.name == "diptych.access"]
+    assert [line["route"] for line in lines] == [
+        "/search",
+        "/collections/{collection}/images/{id}",
+        "unmatched",
+    ]
+    assert all({"method", "status", "total_ms", "request_id"} <= line.keys() for line in lines)
+    assert "private" not in str(lines)
+
+
+def test_key_opens_in_either_header_and_probes_and_page_need_none() -> None:
+    with client_of(HttpOptions(api_key=KEY)) as client:
+        refused = client.get("/version")
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        for wrong in ({"X-API-Key": "wrong"}, {"Authorization": f"Basic {KEY}"}, {"X-API-Key": "é"}):
+            raw = {name: value.encode() for name, value in wrong.items()}
+            assert client.get("/version", headers=raw).status_code == 401
+        for right in ({"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}):
+            assert client.get("/version", headers=right).status_code == 200
+        for path in ("/healthz", "/", "/docs", "/openapi.json", "/assets/icon.svg"):
+            assert client.get(path).status_code == 200, path
+        assert client.get("/v1/models").json()["error"]["type"] == "authentication_error"
+
+
+def test_foreign_host_and_origin_are_refused(client: TestClient) -> None:
+    assert client.get("/version", headers={"Host": "evil.example"}).status_code == 403
+    assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 200
+    foreign = {"Origin": "http://evil.example"}
+    assert client.post("/collections", json={"name": "a"}, headers=foreign).status_code == 403
+    assert client.get("/version", headers=foreign).status_code == 200
+    own = {"Origin": "http://127.0.0.1"}
+    assert client.post("/collections", json={"name": "a"}, headers=own).status_code == 503
+
+
+def test_docs_load_nothing_from_elsewhere(client: TestClient) -> None:
+    for path in ("/", "/docs"):
+        html = client.get(path).text
+        assert "http://" not in html.replace("http://www.w3.org", "")
+        assert "https://" not in html
+    assert client.get("/openapi.json").json()["info"]["title"] == "diptych"
+
+
+def test_description_covers_the_bodies_that_routes_read_themselves(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    content = described["paths"]["/embed"]["post"]["requestBody"]["content"]
+    assert set(content) == {"application/json", "multipart/form-data", "image/*", "text/plain"}
+    assert "EmbedItem" in described["components"]["schemas"]
+    assert "/assets/{path}" not in described["paths"]

@@ -1,0 +1,50 @@
+"""Work is stopped when its caller goes away."""
+
+import asyncio
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+
+from diptych.http.hangup import while_connected
+
+
+def request_that_hears(*kinds: str) -> Request:
+    waiting = list(kinds)
+
+    async def receive() -> dict[str, object]:
+        if not waiting:
+            await asyncio.sleep(3600)
+        return {"type": waiting.pop(0)}
+
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
+
+
+def test_result_comes_through() -> None:
+    async def work() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    assert asyncio.run(while_connected(request_that_hears(), work())) == 7
+
+
+def test_error_comes_through() -> None:
+    async def work() -> None:
+        raise KeyError("its own")
+
+    with pytest.raises(KeyError):
+        asyncio.run(while_connected(request_that_hears(), work()))
+
+
+def test_hangup_cancels_the_work() -> None:
+    cancelled: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(while_connected(request_that_hears("http.request", "http.disconnect"), work()))
+    assert cancelled == [True]

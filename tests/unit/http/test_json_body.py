@@ -1,0 +1,61 @@
+"""What counts as JSON, and what JSON cannot mean."""
+
+import pytest
+
+from diptych.errors import InvalidValue, Malformed
+from diptych.http.json_body import parse_json
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"{'a': 1}", b"[1,]", b"nul", b'{"a": 1} x', b"1" * 5000])
+def test_what_is_not_json_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed, match="not JSON"):
+        parse_json(body)
+
+
+def test_deep_nesting_is_malformed_not_a_crash() -> None:
+    with pytest.raises(Malformed, match="too deeply"):
+        parse_json(b"[" * 200_000 + b"]" * 200_000)
+
+
+def test_nesting_that_only_the_parser_survives_is_malformed_too() -> None:
+    for depth in range(800, 1_000, 3):
+        try:
+            parse_json('{"a":' * depth + r'"\ud83d\ude00"' + "}" * depth)
+        except Malformed as error:
+            assert "too deeply" in str(error)
+
+
+def test_other_encodings_are_malformed_and_the_byte_is_named() -> None:
+    with pytest.raises(Malformed, match="byte 1 is not"):
+        parse_json(b'"\xff"')
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_json_does_not_have_are_invalid(number: str) -> None:
+    with pytest.raises(InvalidValue):
+        parse_json(f'{{"k": {number}}}')
+
+
+@pytest.mark.parametrize(
+    ("text", "item"),
+    [
+        (r'{"input": [{"text": "\ud800"}]}', "input[0].text"),
+        (r'{"a": {"b": "x\udc00y"}}', "a.b"),
+        (r'{"\ud800": 1}', None),
+        (r'"\uDFFF"', None),
+    ],
+)
+def test_lone_surrogate_is_refused_where_it_stands(text: str, item: str | None) -> None:
+    with pytest.raises(InvalidValue, match="lone surrogate") as caught:
+        parse_json(text)
+    assert caught.value.item == item
+
+
+def test_surrogate_pair_is_one_character() -> None:
+    assert parse_json(r'"\ud83d\ude00"') == "\U0001f600"
+
+
+def test_field_is_named_when_the_json_is_a_part_of_the_body() -> None:
+    with pytest.raises(Malformed) as caught:
+        parse_json("[", "labels")
+    assert caught.value.item == "labels"

@@ -1,0 +1,53 @@
+"""How a value that does not fit is named."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from diptych.errors import InvalidValue
+from diptych.http.requests import ClassifyRequest, EmbedRequest, SearchRequest
+from diptych.http.validation import validated
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "item", "words"),
+    [
+        (EmbedRequest, {}, "input", "required"),
+        (EmbedRequest, [], "body", "dict"),
+        (EmbedRequest, {"input": []}, "input", "at least 1"),
+        (EmbedRequest, {"input": [{"text": "a"}, {}]}, "input[1]", "exactly one of text, image, got none"),
+        (EmbedRequest, {"input": [{"text": "a", "image": "b"}]}, "input[0]", "got text and image"),
+        (EmbedRequest, {"input": [{"text": 1}]}, "input[0]", "input[0].text: Input should be a valid string"),
+        (EmbedRequest, {"input": [{"txt": "a"}]}, "input[0]", "input[0].txt: no such key"),
+        (EmbedRequest, {"input": [{"text": "a"}], "modle": "x"}, "modle", "no such key"),
+        (EmbedRequest, {"input": [{"text": "a"}], "encoding_format": "hex"}, "encoding_format", "float"),
+        (SearchRequest, {"query": {"text": "a"}, "k": "3"}, "k", "valid integer"),
+        (SearchRequest, {"query": {"text": "a"}, "k": 0}, "k", "greater than or equal to 1"),
+        (SearchRequest, {"query": [{"id": "a", "weight": "2"}]}, "query[0]", "query[0].weight"),
+        (SearchRequest, {"query": "red"}, "query", "valid list"),
+        (SearchRequest, {"query": {"text": "a"}, "filter": []}, "filter", "dict"),
+        (ClassifyRequest, {"images": ["a"], "labels": ["a", 1]}, "labels[1]", "valid string"),
+        (ClassifyRequest, {"images": ["a"], "labels": ["a"], "templates": [1]}, "templates", "string"),
+        (ClassifyRequest, {"images": ["a"], "labels": ["a"], "top_k": True}, "top_k", "integer"),
+    ],
+)
+def test_first_thing_wrong_is_named(model: type[BaseModel], data: Any, item: str, words: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        validated(model, data)
+    error = caught.value
+    assert (error.item or "").startswith(item)
+    assert words in str(error)
+
+
+def test_long_values_are_not_repeated_in_full() -> None:
+    with pytest.raises(InvalidValue) as caught:
+        validated(EmbedRequest, {"input": ["x" * 1_000_000]})
+    assert len(str(caught.value)) < 300
+
+
+def test_form_fields_are_read_leniently_and_json_is_not() -> None:
+    data = {"query": {"text": "a"}, "k": "3"}
+    assert validated(SearchRequest, data, strict=False).k == 3
+    with pytest.raises(InvalidValue):
+        validated(SearchRequest, data)

@@ -1,0 +1,69 @@
+"""Where settings come from and which are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from diptych.errors import ConfigError
+from diptych.settings import Settings, default_data_dir, read_settings
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"DIPTYCH_{name.upper()}", raising=False)
+
+
+def test_flag_wins_over_variable_and_variable_over_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPTYCH_PORT", "9000")
+    monkeypatch.setenv("DIPTYCH_MODEL", "mine")
+    settings = read_settings({"port": "9001"})
+    assert (settings.port, settings.model, settings.host) == (9001, "mine", "127.0.0.1")
+
+
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPTYCH_API_KEY", "")
+    assert read_settings({}).api_key is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_loopback_needs_no_key(host: str) -> None:
+    assert read_settings({"host": host}).host == host
+
+
+def test_other_hosts_need_a_key_or_insecure() -> None:
+    with pytest.raises(ConfigError, match=r"DIPTYCH_API_KEY.*--insecure"):
+        read_settings({"host": "0.0.0.0"})
+    assert read_settings({"host": "0.0.0.0", "insecure": True}).insecure
+    assert read_settings({"host": "0.0.0.0", "api_key": "long enough"}).host == "0.0.0.0"
+
+
+def test_bad_value_names_the_variable_and_never_shows_a_key() -> None:
+    with pytest.raises(ConfigError, match="DIPTYCH_PORT: "):
+        read_settings({"port": "99999"})
+    with pytest.raises(ConfigError, match="DIPTYCH_API_KEY: ") as caught:
+        read_settings({"api_key": "s3cret"})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_hosts_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPTYCH_ALLOWED_HOSTS", "a.example, b.example,")
+    assert read_settings({}).allowed_hosts == ("a.example", "b.example")
+
+
+@pytest.mark.parametrize("given", [{"max_queue_items": 10}, {"max_queue_bytes": 10}])
+def test_queues_that_one_request_would_overflow_are_refused(given: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(given))):
+        read_settings(given)
+
+
+def test_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert default_data_dir() == Path("/state/diptych")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    assert default_data_dir() == Path.home() / ".local/state/diptych"
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        read_settings({}).port = 1  # type: ignore[misc]
