@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from support.app import running_app
 from support.pictures import picture
+from support.tiny_bundle import CONTEXT_LENGTH
 
 LABELS = ["red", "green", "blue"]
 
@@ -102,3 +103,8 @@ def test_raw_image_has_no_labels_and_is_a_415(client: TestClient) -> None:
     answer = client.post("/classify", content=picture("red"), headers={"Content-Type": "image/png"})
     assert answer.status_code == 415
     assert "multipart/form-data" in answer.json()["detail"]
+
+
+def test_label_over_the_context_is_truncated_and_says_so(client: TestClient) -> None:
+    (row,) = predictions(client, form("red", "x" * 10 * CONTEXT_LENGTH))
+    assert {one["label"][:3]: one["truncated"] for one in row} == {"red": False, "xxx": True}

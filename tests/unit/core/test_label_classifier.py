@@ -6,6 +6,7 @@ import pytest
 
 from diptych.core.label_cache import LabelCache
 from diptych.core.labels import LabelClassifier
+from diptych.core.types import TextEmbedding
 from diptych.errors import EncoderFailed, InvalidValue, TooLarge
 from unit.core.core_fakes import FakeEncoder, FakeMetrics, fake_embedder, model_info, unit_vector
 
@@ -136,6 +137,18 @@ def test_bad_label_after_cached_ones_is_named_by_its_place_in_the_request() -> N
     asyncio.run(run())
 
 
+def test_label_that_was_cut_says_so_from_the_cache_too() -> None:
+    part = classifier()
+    for _ in range(2):
+        of_image = classify(part, ["b", "far too long"], ("{}",))[0]
+        assert {one.label: one.truncated for one in of_image} == {"b": False, "far too long": True}
+
+
+def test_label_counts_as_cut_if_one_of_its_templates_is() -> None:
+    of_image = classify(classifier(), ["b"], ("{}", "a drawing of {}"))[0]
+    assert of_image[0].truncated
+
+
 def test_too_many_labels_are_refused() -> None:
     with pytest.raises(TooLarge, match="3 labels, the limit is 2"):
         classify(classifier(max_labels=2), ["a", "b", "c"])
@@ -144,7 +157,7 @@ def test_too_many_labels_are_refused() -> None:
 def test_cache_forgets_what_was_used_longest_ago() -> None:
     cache = LabelCache(2)
     keys: list[Any] = [("id", ("{}",), label) for label in "abc"]
-    cache.put_many({key: unit_vector(key[2]) for key in keys[:2]})
+    cache.put_many({key: TextEmbedding(unit_vector(key[2]), False) for key in keys[:2]})
     cache.get_many(keys[:1])
-    cache.put_many({keys[2]: unit_vector("c")})
+    cache.put_many({keys[2]: TextEmbedding(unit_vector("c"), False)})
     assert set(cache.get_many(keys)) == {keys[0], keys[2]}

@@ -65,7 +65,12 @@ def embedded_item(row: Json) -> EmbeddedItem:
 def classified_image(row: Json) -> ClassifiedImage:
     """One entry of `data` of `/classify`, in the server's order."""
     return ClassifiedImage(
-        tuple(Prediction(str(p["label"]), float(p["score"]), float(p["cosine"])) for p in row["predictions"])
+        tuple(
+            Prediction(
+                str(p["label"]), float(p["score"]), float(p["cosine"]), bool(p.get("truncated", False))
+            )
+            for p in row["predictions"]
+        )
     )
 
 

@@ -45,11 +45,15 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One label for one image: `score` in [0, 1] and the cosine it was made from."""
+    """One label for one image: `score` in [0, 1] and the cosine it was made from.
+
+    `truncated`: the label was longer than the model reads.
+    """
 
     label: str
     score: float
     cosine: float
+    truncated: bool = False
 
 
 @dataclass(frozen=True)

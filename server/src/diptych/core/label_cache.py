@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from diptych.core.types import Embedding
+from diptych.core.types import TextEmbedding
 
 Key = tuple[str, tuple[str, ...], str]  # (identity of the model, templates, label)
 
@@ -13,19 +13,19 @@ class LabelCache:
 
     def __init__(self, max_entries: int) -> None:
         self._max_entries = max_entries
-        self._entries: OrderedDict[Key, Embedding] = OrderedDict()
+        self._entries: OrderedDict[Key, TextEmbedding] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get_many(self, keys: Sequence[Key]) -> dict[Key, Embedding]:
+    def get_many(self, keys: Sequence[Key]) -> dict[Key, TextEmbedding]:
         """Those of the keys that are here; they now count as used."""
         found = {key: self._entries[key] for key in keys if key in self._entries}
         for key in found:
             self._entries.move_to_end(key)
         return found
 
-    def put_many(self, entries: dict[Key, Embedding]) -> None:
+    def put_many(self, entries: dict[Key, TextEmbedding]) -> None:
         """Remember these, and forget the oldest beyond the bound."""
         self._entries.update(entries)
         while len(self._entries) > self._max_entries:

@@ -9,7 +9,7 @@ from diptych.core import ranking
 from diptych.core.embedder import Embedder
 from diptych.core.label_cache import Key, LabelCache
 from diptych.core.ports import Metrics
-from diptych.core.types import Embedding, Embeddings, ModelInfo, Prediction, TextOutcome
+from diptych.core.types import Embedding, Embeddings, ModelInfo, Prediction, TextEmbedding, TextOutcome
 from diptych.errors import DiptychError, InputError, InvalidValue, TooLarge
 
 PLACE = "{}"  # where a template takes the label
@@ -52,12 +52,12 @@ class LabelClassifier:
         Raises InvalidValue naming the label or template, TooLarge, Overloaded, NotReady, EncoderFailed.
         """
         self._check(labels, templates, top_k)
-        classifier = await self.label_embeddings(labels, templates)  # (C, D)
+        entries = await self._entries(labels, templates)  # C of (D,)
         empty = await self._empty_embedding(templates) if multi_label else None  # (D,)
         return await asyncio.to_thread(
             self._predict,
             images,
-            classifier,
+            entries,
             empty=empty,
             labels=labels,
             multi_label=multi_label,
@@ -66,6 +66,10 @@ class LabelClassifier:
 
     async def label_embeddings(self, labels: Sequence[str], templates: Sequence[str]) -> Embeddings:
         """C labels -> (C, D) unit rows, from the cache as far as it goes."""
+        return np.stack([entry.embedding for entry in await self._entries(labels, templates)])
+
+    async def _entries(self, labels: Sequence[str], templates: Sequence[str]) -> list[TextEmbedding]:
+        """C labels -> C of (D,), each saying whether the label was cut in any template."""
         identity, used = self._model.identity, tuple(templates)
         keys: list[Key] = [(identity, used, label) for label in labels]
         known = self._cache.get_many(keys)
@@ -76,22 +80,23 @@ class LabelClassifier:
             fresh = {keys[index]: row for index, row in zip(missing, rows, strict=True)}
             self._cache.put_many(fresh)
             known |= fresh
-        return np.stack([known[key] for key in keys])
+        return [known[key] for key in keys]
 
     async def _embed_labels(
         self, labels: Sequence[str], templates: Sequence[str], positions: Sequence[int]
-    ) -> list[Embedding]:
+    ) -> list[TextEmbedding]:
         """Encode every label in every template, in pieces that the text queue can hold."""
         texts = [template.replace(PLACE, label) for label in labels for template in templates]
         step = max(self._embedder.max_texts // 2, 1)  # half the queue: a long list must not shut others out
         outcomes: list[TextOutcome] = []
         for start in range(0, len(texts), step):
             outcomes += await self._embedder.embed_texts(texts[start : start + step])
-        rows = [
-            _embedding(outcome, positions[index // len(templates)]) for index, outcome in enumerate(outcomes)
-        ]
-        by_label = np.stack(rows).reshape(len(labels), len(templates), -1)  # (C, T, D)
-        return list(ranking.normalised(by_label.mean(axis=1)))  # C of (D,)
+        made = [_made(outcome, positions[index // len(templates)]) for index, outcome in enumerate(outcomes)]
+        shape = (len(labels), len(templates), -1)
+        rows = np.stack([one.embedding for one in made]).reshape(shape)  # (C, T, D)
+        truncated = np.array([one.truncated for one in made]).reshape(shape[:2]).any(axis=1)  # (C,)
+        means = ranking.normalised(rows.mean(axis=1))  # (C, D)
+        return [TextEmbedding(row, bool(cut)) for row, cut in zip(means, truncated, strict=True)]
 
     async def _empty_embedding(self, templates: Sequence[str]) -> Embedding | None:
         """What CLIP's multi-label scores compare with; SigLIP's need nothing."""
@@ -103,18 +108,24 @@ class LabelClassifier:
     def _predict(
         self,
         images: Embeddings,
-        classifier: Embeddings,
+        entries: Sequence[TextEmbedding],
         *,
         empty: Embedding | None,
         labels: Sequence[str],
         multi_label: bool,
         top_k: int | None,
     ) -> list[list[Prediction]]:
+        classifier = np.stack([entry.embedding for entry in entries])  # (C, D)
         cosines = images @ classifier.T  # (N, D) @ (D, C) -> (N, C)
         scores = self._scores(images, classifier, empty, multi_label)  # (N, C)
         return [
             [
-                Prediction(labels[column], float(scores[row, column]), float(cosines[row, column]))
+                Prediction(
+                    labels[column],
+                    float(scores[row, column]),
+                    float(cosines[row, column]),
+                    entries[column].truncated,
+                )
                 for column in ranking.top_k(cosines[row], top_k)  # scores saturate, and would then tie
             ]
             for row in range(len(images))
@@ -166,9 +177,9 @@ def check_templates(templates: Sequence[str]) -> None:
             )
 
 
-def _embedding(outcome: TextOutcome, position: int) -> Embedding:
+def _made(outcome: TextOutcome, position: int) -> TextEmbedding:
     if isinstance(outcome, InputError):
         raise outcome.named(f"labels[{position}]")
     if isinstance(outcome, DiptychError):
         raise outcome
-    return outcome.embedding
+    return outcome

@@ -52,11 +52,15 @@ TextOutcome = TextEmbedding | DiptychError
 
 @dataclass(frozen=True)
 class Prediction:
-    """One label of one image. `score` is a probability, `cosine` the plain similarity."""
+    """One label of one image. `score` is a probability, `cosine` the plain similarity.
+
+    `truncated`: the label, in one of its templates at least, was longer than the model reads.
+    """
 
     label: str
     score: float
     cosine: float
+    truncated: bool = False
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,12 @@ class EmbedAnswer(BaseModel):
 
 
 class PredictionAnswer(BaseModel):
-    """`score` is a probability, `cosine` what it was made from."""
+    """`score` is a probability, `cosine` what it was made from. `truncated`: the label was cut."""
 
     label: str
     score: float
     cosine: float
+    truncated: bool = False
 
 
 class ClassifiedImage(BaseModel):
