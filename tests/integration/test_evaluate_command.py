@@ -1,0 +1,101 @@
+"""Evaluation of a run through torch and of its bundle through onnxruntime: same numbers, all files."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from diptych.bundle.repository import ModelRepository
+from diptych.bundle.text import TextTokenizer
+from diptych_training.checkpoint import load_run
+from diptych_training.data.packed import read_dataset
+from diptych_training.errors import EvaluationError
+from diptych_training.evaluate import command
+from diptych_training.evaluate.results import Evaluation, read_evaluation
+from diptych_training.evaluate.validation import validate
+from diptych_training.export.draft import Statement
+from diptych_training.export.publish import Watcher, export_run
+from support.tiny_run import write_tiny_dataset, write_tiny_run
+
+N_ICONS = 30
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`data`, `runs/tiny`, and the run's ungated bundle `model_repo/drawings/1`."""
+    home = tmp_path_factory.mktemp("home")
+    dataset = write_tiny_dataset(home / "data", n_icons=N_ICONS)
+    run = load_run(write_tiny_run(home / "runs" / "tiny"))
+    watcher = Watcher(say=lambda _: None, advance=lambda _: None)
+    export_run(
+        run, dataset, ModelRepository(home / "model_repo"), Statement("drawings", ungated=True), watcher
+    )
+    return home
+
+
+def evaluate(home: Path, out: Path, *subject: str) -> Evaluation:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    folders = ["--data", str(home / "data"), "--model-repo", str(home / "model_repo"), "--out", str(out)]
+    assert command.run(parser.parse_args(["evaluate", *subject, *folders])) == 0
+    return read_evaluation(out / "evaluation.json")
+
+
+def test_a_run_is_evaluated_into_tables_data_and_picture(home: Path, tmp_path: Path) -> None:
+    evaluation = evaluate(home, tmp_path, "--run", str(home / "runs" / "tiny"))
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"evaluation.{end}" for end in ("json", "md", "png")
+    ]
+    assert [result.source for result in evaluation.sources] == ["new-set", "new-style"]
+    emoji, icons = evaluation.of_kind("emoji")[0], evaluation.of_kind("icons")[0]
+    assert (emoji.n_classes, icons.n_classes) == (1914, N_ICONS)
+    assert icons.far is not None
+    assert icons.far.n_images == N_ICONS * 4 // 5
+    assert icons.pixel_floor == 0.1
+
+
+def test_a_bundle_scores_what_its_run_scores(home: Path, tmp_path: Path) -> None:
+    by_torch = evaluate(home, tmp_path / "a", "--run", str(home / "runs" / "tiny"))
+    by_onnx = evaluate(home, tmp_path / "b", "--bundle", "drawings/1")
+
+    assert by_onnx.sources == by_torch.sources
+    assert by_onnx.model == "drawings/1 (fp32)"
+
+
+def test_a_template_set_changes_what_is_asked(home: Path, tmp_path: Path) -> None:
+    evaluation = evaluate(
+        home, tmp_path, "--bundle", "drawings", "--prompts", "drawing", "--split", "validation"
+    )
+
+    assert evaluation.templates == ("a drawing of {}", "{} icon")
+    assert evaluation.split == "validation"
+
+
+@pytest.mark.parametrize(
+    ("subject", "message"),
+    [
+        (["--bundle", "drawings/one"], "must be a number"),
+        (["--bundle", "drawings", "--precision", "int8"], "no precision 'int8', it has: fp32"),
+        (["--bundle", "drawings", "--prompts", "photo"], "no template set 'photo', it has: default, drawing"),
+        (["--bundle", "drawings", "--batch-size", "0"], "--batch-size is 0"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_named(
+    home: Path, tmp_path: Path, subject: list[str], message: str
+) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        evaluate(home, tmp_path, *subject)
+
+
+def test_validation_during_a_run_agrees_with_the_evaluation(home: Path, tmp_path: Path) -> None:
+    run = load_run(home / "runs" / "tiny")
+    run.model.train()
+    tokenizer = TextTokenizer(run.tokenizer_file, run.text_spec)
+
+    metrics = validate(run.model, tokenizer, read_dataset(home / "data"), run.image_spec)
+
+    means = evaluate(home, tmp_path, "--run", str(home / "runs" / "tiny"), "--split", "validation").means()
+    expected = {f"{kind}_top{k}": mean.all.zero_shot[k] for kind, mean in means.items() for k in (1, 5)}
+    assert metrics == pytest.approx(expected)
+    assert run.model.training

@@ -1,0 +1,235 @@
+"""Export of a run: from its folder to a bundle that the server's parts load, and faults that must stop it."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.bundle.golden import check_golden, read_golden
+from diptych.bundle.manifest import ImageSpec, Manifest
+from diptych.bundle.repository import ModelRepository
+from diptych.bundle.text import TextTokenizer
+from diptych.errors import GoldenMismatch
+from diptych_training.checkpoint import TrainedRun, load_run
+from diptych_training.data.packed import PackedDataset
+from diptych_training.errors import ParityFailed
+from diptych_training.evaluate.torch_encoder import TorchEncoder
+from diptych_training.export import command
+from diptych_training.export.draft import Statement
+from diptych_training.export.files import IMAGE_FILE, TEXT_FILE
+from diptych_training.export.gate import broken_bounds, require_parity
+from diptych_training.export.graphs import write_image_graph, write_text_graph
+from diptych_training.export.proof import Reference, prove_parity
+from diptych_training.export.publish import Watcher, export_run
+from diptych_training.models import ModelConfig, build_model
+from support.tiny_run import (
+    TINY_VIT,
+    tiny_text_spec,
+    write_tiny_dataset,
+    write_tiny_run,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+    return write_tiny_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    return load_run(write_tiny_run(tmp_path_factory.mktemp("runs") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def repository(
+    tmp_path_factory: pytest.TempPathFactory, run: TrainedRun, dataset: PackedDataset
+) -> ModelRepository:
+    """Holds `drawings/1`, exported from the run."""
+    repository = ModelRepository(tmp_path_factory.mktemp("model_repo"))
+    export_run(run, dataset, repository, Statement("drawings"), quiet())
+    return repository
+
+
+def quiet(said: list[str] | None = None) -> Watcher:
+    return Watcher(say=(said if said is not None else []).append, advance=lambda _: None)
+
+
+def load(
+    repository: ModelRepository, name: str = "drawings"
+) -> tuple[Path, Manifest, TextTokenizer, OnnxEncoder]:
+    manifest, folder = repository.verify(name, 1), repository.folder(name, 1)
+    tokenizer = TextTokenizer(folder / "tokenizer.json", manifest.text)
+    return folder, manifest, tokenizer, OnnxEncoder(folder / IMAGE_FILE, folder / TEXT_FILE)
+
+
+def test_an_exported_run_is_a_bundle_that_proves_itself(repository: ModelRepository) -> None:
+    folder, manifest, tokenizer, encoder = load(repository)
+
+    report = check_golden(read_golden(folder / "golden.npz"), manifest, "fp32", tokenizer, encoder)
+
+    assert min(report.image_cosine_min, report.text_cosine_min) >= 0.99999
+    assert manifest.licence == "CC-BY-SA-4.0"
+    assert manifest.logit_scale == pytest.approx(1 / 0.07, rel=1e-4)
+    assert manifest.source["run"] == "tiny"
+    assert manifest.metrics["validation"] == {"icons_top1": 0.25}
+
+
+def test_parity_in_the_manifest_was_measured_on_a_thousand_images(repository: ModelRepository) -> None:
+    parity = repository.manifest("drawings", 1).precisions["fp32"].parity
+
+    assert parity is not None
+    assert broken_bounds(parity, "fp32") == []
+    assert parity.n_images >= 1000
+
+
+def test_exported_weights_rebuild_the_model_under_their_own_names(
+    repository: ModelRepository, run: TrainedRun
+) -> None:
+    folder, *_ = load(repository)
+    config = ModelConfig.model_validate_json((folder / "model.json").read_bytes())
+    model = build_model(config)
+    model.load_state_dict(load_file(folder / "weights.safetensors"))
+    golden = read_golden(folder / "golden.npz")
+
+    rebuilt = TorchEncoder(model, run.image_spec).encode_image(golden.pixels)
+
+    assert np.allclose(rebuilt, golden.image_embedding, atol=1e-6)
+
+
+def test_golden_items_differ_in_size_mode_and_wording(repository: ModelRepository) -> None:
+    folder, *_ = load(repository)
+    golden = read_golden(folder / "golden.npz")
+
+    assert len({file[16:26] for file in golden.image_files}) >= 6  # size, depth and colour type of a PNG
+    assert "" in golden.texts
+    assert golden.input_ids.shape[1] == tiny_text_spec().context_length  # one text was truncated
+
+
+def test_every_file_of_a_bundle_may_be_read_by_the_server_that_did_not_make_it(
+    repository: ModelRepository,
+) -> None:
+    folder, *_ = load(repository)
+    mask = os.umask(0)
+    os.umask(mask)
+
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o666 & ~mask}
+
+
+def test_cards_name_numbers_sources_and_licence(repository: ModelRepository) -> None:
+    folder, *_ = load(repository)
+    card = (folder / "MODEL_CARD.md").read_text()
+
+    assert "CC-BY-SA-4.0" in card
+    assert "| train-set" in card
+    assert "icons_top1 0.250" in card
+    assert "$" not in card
+    assert (folder / "DATA_CARD.md").read_text().startswith("# tiny drawings")
+
+
+def test_second_export_is_the_next_version(
+    repository: ModelRepository, run: TrainedRun, dataset: PackedDataset
+) -> None:
+    said: list[str] = []
+
+    assert export_run(run, dataset, repository, Statement("drawings"), quiet(said)) == 2
+    assert any("batch_cosine_min" in line for line in said)
+
+
+def test_a_transformer_tower_is_exported_in_parity(dataset: PackedDataset, tmp_path: Path) -> None:
+    run = load_run(write_tiny_run(tmp_path / "vit", TINY_VIT))
+
+    assert export_run(run, dataset, ModelRepository(tmp_path / "model_repo"), Statement("vit"), quiet()) == 1
+
+
+class WrongPooling(nn.Module):
+    """Reads the text feature at the first token instead of at the end of the text."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def encode_text(self, input_ids: Tensor) -> Tensor:
+        length = input_ids.shape[1]
+        x = self.model.token_embedding(input_ids) + self.model.positional_embedding[:length]
+        x = self.model.transformer(x, self.model.attn_mask[:length, :length])
+        return self.model.ln_final(x)[:, 1] @ self.model.text_projection
+
+
+class BlueFirst(nn.Module):
+    """Takes RGB for BGR."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        return self.model.encode_image(pixels.flip(1))
+
+
+def with_swapped_mean(run: TrainedRun, folder: Path) -> None:
+    spec: ImageSpec = run.image_spec.model_copy(update={"mean": run.image_spec.mean[::-1]})
+    write_image_graph(run.model, spec, folder / IMAGE_FILE)
+
+
+def with_blue_first(run: TrainedRun, folder: Path) -> None:
+    write_image_graph(BlueFirst(run.model), run.image_spec, folder / IMAGE_FILE)
+
+
+def with_wrong_pooling(run: TrainedRun, folder: Path) -> None:
+    write_text_graph(WrongPooling(run.model), run.text_spec, folder / TEXT_FILE)
+
+
+@pytest.mark.parametrize("plant", [with_swapped_mean, with_blue_first, with_wrong_pooling])
+def test_a_planted_fault_is_caught_by_gate_and_golden(
+    plant: Callable[[TrainedRun, Path], None],
+    run: TrainedRun,
+    dataset: PackedDataset,
+    repository: ModelRepository,
+    tmp_path: Path,
+) -> None:
+    good, manifest, tokenizer, _ = load(repository)
+    for file in (IMAGE_FILE, TEXT_FILE, "tokenizer.json"):
+        (tmp_path / file).write_bytes((good / file).read_bytes())
+    plant(run, tmp_path)
+    reference = Reference(TorchEncoder(run.model, run.image_spec), run.image_spec, run.text_spec)
+
+    parity = prove_parity(tmp_path, reference, dataset, lambda _: None)
+    with pytest.raises(ParityFailed, match="cosine_min is"):
+        require_parity(parity, "fp32")
+    encoder = OnnxEncoder(tmp_path / IMAGE_FILE, tmp_path / TEXT_FILE)
+    with pytest.raises(GoldenMismatch):
+        check_golden(read_golden(good / "golden.npz"), manifest, "fp32", tokenizer, encoder)
+
+
+def test_too_few_images_stop_an_export_and_nothing_is_published(run: TrainedRun, tmp_path: Path) -> None:
+    few = write_tiny_dataset(tmp_path / "data", n_icons=20)
+    repository = ModelRepository(tmp_path / "model_repo")
+
+    with pytest.raises(ParityFailed, match="n_images is 60, the bound is 1000"):
+        export_run(run, few, repository, Statement("few"), quiet())
+
+    assert repository.names() == []
+    assert list((tmp_path / "model_repo" / "few").iterdir()) == []
+
+
+def test_an_ungated_export_is_published_and_says_so(tmp_path: Path) -> None:
+    write_tiny_dataset(tmp_path / "data", n_icons=20)
+    run_dir = write_tiny_run(tmp_path / "runs" / "tiny")
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    arguments = ["export", "--run", str(run_dir), "--name", "few", "--ungated"]
+    folders = ["--data", str(tmp_path / "data"), "--model-repo", str(tmp_path / "model_repo")]
+
+    assert command.run(parser.parse_args([*arguments, *folders])) == 0
+
+    repository = ModelRepository(tmp_path / "model_repo")
+    manifest = repository.verify("few", 1)
+    assert manifest.ungated
+    assert manifest.precisions["fp32"].parity is not None
+    assert "--ungated" in (repository.folder("few", 1) / "MODEL_CARD.md").read_text()

@@ -1,0 +1,65 @@
+"""Recipes: TOML, overrides, and errors that name the key."""
+
+from pathlib import Path
+
+import pytest
+
+from diptych_training.config import dump_config, read_config
+from diptych_training.errors import TrainingConfigError
+from diptych_training.models import build_model
+from diptych_training.train.command import CONFIGS
+
+SHIPPED = sorted(CONFIGS.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_recipe_reads_and_bears_its_file_name(path):
+    assert read_config(path).name == path.stem
+
+
+def test_the_default_model_leaves_room_for_its_bundle_limit():
+    model = build_model(read_config(CONFIGS / "pictograms.toml").model)
+    n_bytes = sum(parameter.numel() for parameter in model.parameters()) * 4
+    assert 2 * n_bytes <= 29_000_000  # a bundle has the weights twice, as graph and as safetensors, in 30 MB
+
+
+def test_a_written_recipe_reads_back(tmp_path: Path):
+    config = read_config(SHIPPED[0], ["run.ema_decay=0.9"])
+    (tmp_path / "config.toml").write_text(dump_config(config))
+    assert read_config(tmp_path / "config.toml") == config
+
+
+def test_overrides_take_toml_values_and_bare_words():
+    config = read_config(
+        SHIPPED[0], ["run.steps=7", "data.mixture={icons = 1.0}", "name=other", "run.precision=fp32"]
+    )
+    assert (config.run.steps, config.name, config.run.precision) == (7, "other", "fp32")
+    assert config.data.mixture == {"icons": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.step=7", "run.step: unknown key"),
+        ("model.image.depth=7", "model.image.resnet.depth: unknown key"),
+        ("run.steps=0", "run.steps: Input should be greater than 0"),
+        ("augment.invert_probability=2", "augment.invert_probability: "),
+        ("model.image_size=30", "not a multiple of the stride"),
+        ("text.context_length=9", "text.context_length 9 is not model.text.context_length"),
+        ("preprocess.size=32", "preprocess.size 32 is not model.image_size"),
+        ("name=Über", "name: "),
+        ("run.steps", "must be key=value"),
+        ("name.first=x", "name is a value, not a table"),
+    ],
+)
+def test_a_bad_key_or_value_is_named(override, message):
+    with pytest.raises(TrainingConfigError, match=message):
+        read_config(CONFIGS / "pictograms.toml", [override])
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path):
+    with pytest.raises(TrainingConfigError, match="no such configuration"):
+        read_config(tmp_path / "none.toml")
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(TrainingConfigError, match="not TOML"):
+        read_config(tmp_path / "broken.toml")

@@ -1,0 +1,76 @@
+"""Which images an export is proven on, and how golden files are made of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diptych.bundle.encoder import Embeddings, InputIds, Pixels
+from diptych.bundle.text import TextTokenizer
+from diptych_training.data.pictograms.classes import emoji_classes
+from diptych_training.export.golden_items import REENCODINGS, make_golden
+from diptych_training.export.samples import draw_sample, even_shares
+from diptych_training.tokenizer import train_tokenizer
+from support.tiny_run import IMAGE_SIZE, tiny_image_spec, tiny_text_spec, write_tiny_dataset
+
+
+@pytest.mark.parametrize(
+    ("available", "wanted", "shares"),
+    [
+        ([10, 10, 10], 6, [2, 2, 2]),
+        ([1, 10, 10], 9, [1, 4, 4]),
+        ([10, 1, 2], 100, [10, 1, 2]),
+        ([3, 3], 5, [3, 2]),
+        ([], 5, []),
+    ],
+)
+def test_shares_are_even_and_small_sources_are_made_up_for(
+    available: list[int], wanted: int, shares: list[int]
+) -> None:
+    assert even_shares(available, wanted) == shares
+
+
+def test_a_sample_is_held_out_spread_and_the_same_every_time(tmp_path: Path) -> None:
+    dataset = write_tiny_dataset(tmp_path, n_icons=30)
+
+    first, second = draw_sample(dataset, 40), draw_sample(dataset, 40)
+
+    assert np.array_equal(first.images, second.images)
+    assert len(first.images) == len(first.accepted) == 40
+    assert set(emoji_classes()[:10]) <= set(first.texts)
+    assert len(set(first.texts)) == len(first.texts)
+
+
+class SameEncoder:
+    """Answers one unit row to everything."""
+
+    def encode_image(self, pixels: Pixels) -> Embeddings:
+        return np.eye(1, 4, dtype=np.float32).repeat(len(pixels), axis=0)
+
+    def encode_text(self, input_ids: InputIds) -> Embeddings:
+        return np.eye(1, 4, dtype=np.float32).repeat(len(input_ids), axis=0)
+
+
+def test_every_way_to_reencode_an_image_gives_a_readable_golden_file(tmp_path: Path) -> None:
+    train_tokenizer(["sun"], 600).save(str(tmp_path / "tokenizer.json"))
+    tokenizer = TextTokenizer(tmp_path / "tokenizer.json", tiny_text_spec())
+    images = np.random.default_rng(0).integers(0, 256, (len(REENCODINGS), 24, 40, 3), dtype=np.uint8)
+
+    golden = make_golden(images, ["sun", "sun"], SameEncoder(), tokenizer, tiny_image_spec())
+
+    assert golden.pixels.shape == (len(REENCODINGS), IMAGE_SIZE, IMAGE_SIZE, 3)
+    assert golden.texts.count("sun") == 1
+    assert len(golden.texts) == len(golden.text_embedding) == len(golden.input_ids)
+
+
+def test_golden_files_cover_palette_gray_alpha_and_sixteen_bits(tmp_path: Path) -> None:
+    image = Image.effect_noise((24, 24), 80).convert("RGB")
+    modes = set()
+    for number, reencode in enumerate(REENCODINGS):
+        file = tmp_path / f"{number}.png"
+        file.write_bytes(reencode(image))
+        with Image.open(file) as opened:
+            modes.add(opened.mode)
+
+    assert {"RGB", "L", "P", "RGBA", "I;16"} <= modes

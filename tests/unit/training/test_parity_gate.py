@@ -1,0 +1,60 @@
+"""The bounds of publication."""
+
+import pytest
+
+from diptych.bundle.manifest import Parity
+from diptych_training.errors import ParityFailed
+from diptych_training.export.gate import broken_bounds, parity_table, require_parity
+
+PERFECT = Parity(
+    cosine_min=1.0,
+    cosine_mean=1.0,
+    top1_agreement=1.0,
+    n_near_ties=0,
+    recall_delta=0.0,
+    batch_cosine_min=1.0,
+    n_images=1000,
+    n_texts=100,
+)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_perfect_parity_passes_every_precision(precision: str) -> None:
+    require_parity(PERFECT, precision)
+
+
+@pytest.mark.parametrize(
+    ("precision", "measure", "value"),
+    [
+        ("fp32", "cosine_min", 0.99998),
+        ("fp16", "cosine_min", 0.9989),
+        ("int8", "cosine_mean", 0.989),
+        ("int8", "top1_agreement", 0.979),
+        ("fp32", "batch_cosine_min", 0.99998),
+        ("int8", "batch_cosine_min", 0.99985),
+        ("fp32", "n_images", 999),
+        ("fp32", "n_texts", 99),
+    ],
+)
+def test_each_broken_bound_is_named_with_its_value(precision: str, measure: str, value: float) -> None:
+    parity = PERFECT.model_copy(update={measure: value})
+
+    with pytest.raises(ParityFailed, match=f"{precision}.*{measure} is {value}"):
+        require_parity(parity, precision)
+
+
+def test_not_a_number_breaks_its_bound() -> None:
+    parity = PERFECT.model_copy(update={"cosine_min": float("nan")})
+
+    assert broken_bounds(parity, "fp32") == ["cosine_min is nan, the bound is 0.99999"]
+
+
+def test_low_int8_minimum_passes_while_the_mean_is_high() -> None:
+    assert broken_bounds(PERFECT.model_copy(update={"cosine_min": 0.97}), "int8") == []
+
+
+def test_parity_table_shows_every_measure_beside_its_bound() -> None:
+    table = parity_table({"fp32": PERFECT})
+
+    assert "1.0000000 (>= 0.99999)" in table
+    assert all(measure in table for measure in Parity.model_fields)

@@ -1,0 +1,122 @@
+"""The parity measures, on encode functions that differ in known ways."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from diptych.bundle.encoder import Embeddings, InputIds, Pixels
+from diptych_training.export.parity import (
+    EncodeFunctions,
+    ParitySample,
+    batch_cosine_min,
+    measure_parity,
+    top1_agreement,
+)
+
+N_ITEMS, DIM = 40, 8
+
+
+def unit(rows: NDArray[np.float64]) -> Embeddings:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def rows_of(seeds: Sequence[int]) -> Embeddings:
+    """One random row for each seed: item n as image and item n as text share theirs."""
+    return unit(np.stack([np.random.default_rng(seed).standard_normal(DIM) for seed in seeds]))
+
+
+def encode_image(pixels: Pixels) -> Embeddings:
+    return rows_of(pixels[:, 0, 0, 0].tolist())
+
+
+def encode_text(input_ids: InputIds) -> Embeddings:
+    return rows_of(input_ids[:, 0].tolist())
+
+
+def pad(rows: Sequence[NDArray[np.int32]]) -> InputIds:
+    padded = np.zeros((len(rows), max(map(len, rows))), np.int32)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded
+
+
+def nobody(_: int) -> None:
+    """Progress that nobody watches."""
+
+
+EXACT = EncodeFunctions(encode_image, encode_text)
+
+
+@pytest.fixture
+def sample() -> ParitySample:
+    pixels = np.zeros((N_ITEMS, 2, 2, 3), np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(N_ITEMS)
+    rows = [np.array([index] + [1] * (index % 3), dtype=np.int32) for index in range(N_ITEMS)]
+    return ParitySample(pixels, rows, np.eye(N_ITEMS, dtype=bool))
+
+
+def test_a_model_is_in_parity_with_itself(sample: ParitySample) -> None:
+    parity = measure_parity(EXACT, EXACT, sample, pad, nobody)
+
+    assert parity.cosine_min == parity.batch_cosine_min == pytest.approx(1)
+    assert (parity.top1_agreement, parity.recall_delta, parity.n_near_ties) == (1, 0, 0)
+    assert (parity.n_images, parity.n_texts) == (N_ITEMS, N_ITEMS)
+
+
+def test_one_wrong_image_shows_in_the_minimum_and_in_agreement(sample: ParitySample) -> None:
+    def one_wrong(pixels: Pixels) -> Embeddings:
+        rows = encode_image(pixels)
+        rows[pixels[:, 0, 0, 0] == 7] = rows_of([8])
+        return rows
+
+    parity = measure_parity(EXACT, replace(EXACT, encode_image=one_wrong), sample, pad, nobody)
+
+    assert parity.cosine_min < 0.9 < parity.cosine_mean < 1
+    # text_to_image is the worse way: text 7 lost its image, and text 8 now has a rival that ties.
+    assert parity.recall_delta == pytest.approx(-2 / N_ITEMS)
+
+
+def test_a_wrong_text_tower_shows_too(sample: ParitySample) -> None:
+    turned = replace(EXACT, encode_text=lambda ids: encode_text(ids)[:, ::-1].copy())
+
+    assert measure_parity(EXACT, turned, sample, pad, nobody).cosine_min < 0.5
+
+
+def test_a_row_that_depends_on_its_neighbours_breaks_batch_invariance(sample: ParitySample) -> None:
+    def blended(pixels: Pixels) -> Embeddings:
+        rows = encode_image(pixels).astype(np.float64)
+        return unit(rows + 0.05 * rows.mean(axis=0))
+
+    assert batch_cosine_min(EXACT, sample, pad) == pytest.approx(1)
+    assert batch_cosine_min(replace(EXACT, encode_image=blended), sample, pad) < 0.9999
+
+
+def test_a_text_that_depends_on_its_padding_breaks_batch_invariance(sample: ParitySample) -> None:
+    def padding_seen(input_ids: InputIds) -> Embeddings:
+        return unit(encode_text(input_ids) + 0.02 * np.eye(DIM)[0] * input_ids.shape[1])
+
+    assert batch_cosine_min(replace(EXACT, encode_text=padding_seen), sample, pad) < 0.9999
+
+
+def test_near_ties_are_counted_apart() -> None:
+    expected = np.array([[0.9, 0.1], [0.5, 0.499], [0.1, 0.9]], dtype=np.float32)
+    found = np.array([[0.9, 0.1], [0.499, 0.5], [0.9, 0.1]], dtype=np.float32)
+
+    assert top1_agreement(expected, found, cosine_error=0.01) == (0.5, 1)
+
+
+def test_agreement_of_nothing_but_near_ties_is_no_agreement() -> None:
+    rows = np.array([[0.5, 0.5]], dtype=np.float32)
+
+    assert top1_agreement(rows, rows, cosine_error=0.01) == (0.0, 1)
+
+
+def test_progress_is_told_of_every_image_of_both(sample: ParitySample) -> None:
+    done: list[int] = []
+
+    measure_parity(EXACT, EXACT, sample, pad, done.append)
+
+    assert sum(done) == 2 * N_ITEMS

@@ -1,0 +1,120 @@
+"""Checkpoint files without pickle, and reading back what a run made; knows nothing of how training goes.
+
+A checkpoint is one safetensors file whose header carries the rest of the state as JSON, so that one rename
+makes the whole of it appear at once.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from diptych.bundle.durable import fsync_folder, write_durably
+from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych_training.config import TrainConfig, read_config
+from diptych_training.errors import CheckpointError
+from diptych_training.models import CLIP, ModelConfig, build_model
+from diptych_training.run_folder import RunFolder
+
+Model = TypeVar("Model", bound=BaseModel)
+Which = Literal["best", "last"]
+MODEL, EMA, OPTIMIZER = "model.", "ema.", "optimizer."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors (`model.*`, `ema.*`, `optimizer.*`) and a JSON state with at least `step`."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names start with `prefix`, named without it."""
+        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What evaluation and export need of a run; the model is in evaluation mode, float32, on the CPU."""
+
+    folder: Path
+    model: CLIP
+    image_spec: ImageSpec
+    text_spec: TextSpec
+    tokenizer_file: Path
+    model_config: ModelConfig
+    config: TrainConfig
+    step: int
+    metrics: dict[str, float]
+
+
+def write_atomic(path: Path, payload: bytes) -> None:
+    """Write beside `path`, fsync, rename over it: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{path.name}")
+    write_durably(temporary, payload)
+    temporary.replace(path)
+    fsync_folder(path.parent)
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write atomically. The state must be JSON; tensors may have any memory format."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
+    write_atomic(path, save(tensors, metadata={"state": json.dumps(checkpoint.state)}))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint into memory. Raises CheckpointError that names the file."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; has the run reached its first one?")
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads((file.metadata() or {})["state"])
+            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, state)  # noqa: SIM118
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of this trainer ({error})") from error
+
+
+def load_run(run_dir: Path, which: Which = "best") -> TrainedRun:
+    """Read a run and rebuild its model: the best by validation, or the last (its average, if it has one).
+
+    Raises CheckpointError naming the file that is missing, unreadable or does not fit the model.
+    """
+    folder = RunFolder(run_dir)
+    checkpoint = read_checkpoint(folder.best if which == "best" else folder.last)
+    model_config = _read_json(folder.model_file, ModelConfig)
+    return TrainedRun(
+        folder=run_dir,
+        model=_rebuild(model_config, checkpoint, run_dir),
+        image_spec=_read_json(folder.image_spec_file, ImageSpec),
+        text_spec=_read_json(folder.text_spec_file, TextSpec),
+        tokenizer_file=folder.tokenizer_file,
+        model_config=model_config,
+        config=read_config(folder.config_file),
+        step=int(checkpoint.state["step"]),
+        metrics=dict(checkpoint.state.get("metrics", {})),
+    )
+
+
+def _rebuild(config: ModelConfig, checkpoint: Checkpoint, run_dir: Path) -> CLIP:
+    model = build_model(config)
+    weights = checkpoint.under(EMA) or checkpoint.under(MODEL)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{run_dir}: the weights do not fit model.json: {error}") from error
+    return model.eval()
+
+
+def _read_json(path: Path, kind: type[Model]) -> Model:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing: the run folder is incomplete") from error
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: {error}") from error

@@ -1,0 +1,38 @@
+"""The command line `diptych-train`; each command is a module of its own."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from diptych.errors import DiptychError
+from diptych_training import __version__
+from diptych_training.data.pictograms import command as pictograms
+from diptych_training.data.pictograms import gallery
+from diptych_training.evaluate import command as evaluate
+from diptych_training.export import command as export
+from diptych_training.train import command as train
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their flags."""
+    parser = argparse.ArgumentParser(prog="diptych-train", description="Build data, train, evaluate, export.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    data = commands.add_parser("data", help="build a data set", description="Build a data set.")
+    data_commands = data.add_subparsers(metavar="DATASET", required=True)
+    for command in (pictograms, gallery):
+        command.add_parser(data_commands)
+    for command in (train, evaluate, export):
+        command.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Errors are one line on stderr and exit code 1."""
+    args = build_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except DiptychError as error:
+        print(f"diptych-train: {error}", file=sys.stderr)
+        return 1
+    return code

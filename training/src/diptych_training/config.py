@@ -1,0 +1,195 @@
+"""A training recipe as data: read from TOML, checked, frozen; knows nothing of how it is carried out."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych_training.errors import TrainingConfigError
+from diptych_training.models.config import Frozen, ModelConfig
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0)]
+
+
+class CaptionConfig(Frozen):
+    """Which of an item's texts a step shows, as relative weights.
+
+    `label` alone; `label_keywords` is the label and up to `max_keywords` of its keywords, shuffled; `caption`
+    is one of the item's further captions. A `template` is put around the text with `template_probability`.
+    """
+
+    label: Share = 0.5
+    label_keywords: Share = 0.25
+    caption: Share = 0.25
+    max_keywords: PositiveInt = 3
+    template_probability: Probability = 0.0
+    templates: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "CaptionConfig":
+        if self.label <= 0:
+            raise ValueError("label must be positive: some items have nothing else")
+        if self.template_probability and not self.templates:
+            raise ValueError("template_probability is set, but templates is empty")
+        for template in self.templates:
+            if template.count("{}") != 1:
+                raise ValueError(f"template {template!r} must have exactly one {{}}")
+        return self
+
+
+class DataConfig(Frozen):
+    """What is learned from: relative weights of kinds of sources, and of single sources within their kind."""
+
+    mixture: dict[str, Share] = Field(default={"emoji": 1.0, "icons": 1.0}, min_length=1)
+    source_weights: dict[str, Share] = Field(default={})
+    captions: CaptionConfig = CaptionConfig()
+
+
+class AugmentConfig(Frozen):
+    """Random changes of training images. Each `..._probability` is per image, ranges are around no change.
+
+    There is no horizontal flip on purpose: left and right arrows mean different things.
+    """
+
+    affine_probability: Probability = 0.0
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.8, 1.15)  # size of the drawing against the original
+    translate: Probability = 0.06  # largest shift, as a fraction of the side
+    rotate_deg: float = Field(default=8.0, ge=0, le=180)
+    squeeze: Probability = 0.08  # largest change of aspect ratio
+    thickness_probability: Probability = 0.0  # strokes grow or shrink by a pixel (min or max pooling)
+    outline_probability: Probability = 0.0  # the drawing's edges alone, black on white
+    blur_probability: Probability = 0.0  # binomial 3x3
+    grayscale_probability: Probability = 0.0
+    hue_probability: Probability = 0.0
+    hue: Probability = 0.05  # largest turn of the colour wheel, as a fraction of a full turn
+    color_probability: Probability = 0.0
+    brightness: Probability = 0.2
+    contrast: Probability = 0.2
+    saturation: Probability = 0.4
+    recolor_probability: Probability = 0.0  # black and white go to two random colours
+    invert_probability: Probability = 0.0
+    cutout_probability: Probability = 0.0
+    cutout: Probability = 0.35  # side of the square, as a fraction of the image's
+
+
+class OptimConfig(Frozen):
+    """AdamW, warm-up and cosine."""
+
+    lr: PositiveFloat = 1e-3
+    min_lr_ratio: Probability = 0.01
+    warmup_steps: int = Field(default=200, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    beta1: Probability = 0.9
+    beta2: Probability = 0.98
+    eps: PositiveFloat = 1e-6
+    grad_clip: PositiveFloat = 1.0
+    max_skipped_in_row: PositiveInt = 20
+
+
+class RunConfig(Frozen):
+    """How long, how often, and on what terms with the machine."""
+
+    steps: PositiveInt
+    batch_size: int = Field(default=256, ge=2)
+    precision: Literal["fp32", "bf16"] = "bf16"
+    channels_last: bool = True
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    log_every: PositiveInt = 10
+    checkpoint_every: PositiveInt = 500
+    validate_every: PositiveInt = 500
+    best_by: tuple[str, ...] = Field(default=("emoji_top1", "icons_top1"), min_length=1)  # their mean
+    n_threads: int = Field(default=0, ge=0)  # 0: all cores
+    start_size: PositiveInt | None = (
+        None  # image side of the first steps: most is learned as well, and faster
+    )
+    start_fraction: Probability = 0.0  # how many of the steps those are
+
+
+class TrainConfig(Frozen):
+    """One recipe, whole."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    seed: int = Field(default=0, ge=0)
+    model: ModelConfig
+    preprocess: ImageSpec
+    text: TextSpec
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optim: OptimConfig = OptimConfig()
+    run: RunConfig
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainConfig":
+        if self.preprocess.size != self.model.image_size:
+            raise ValueError(
+                f"preprocess.size {self.preprocess.size} is not model.image_size {self.model.image_size}"
+            )
+        size, start = self.model.image_size, self.run.start_size
+        if start is not None and (start % self.model.image.stride or size % start):
+            raise ValueError(
+                f"run.start_size {start} must divide {size} and be a multiple of the tower's stride"
+            )
+        if self.text.context_length != self.model.text.context_length:
+            raise ValueError(
+                f"text.context_length {self.text.context_length} is not "
+                f"model.text.context_length {self.model.text.context_length}"
+            )
+        return self
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a TOML recipe; `overrides` are ``key.path=value`` with TOML values.
+
+    Raises TrainingConfigError that names the file and the key.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TrainingConfigError(f"{path}: no such configuration") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainingConfigError(f"{path}: not TOML: {error}") from error
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise TrainingConfigError(f"{path}: {_explain(error)}") from error
+
+
+def dump_config(config: TrainConfig) -> str:
+    """The recipe as TOML, defaults written out; what is None is left out."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, raw = override.partition("=")
+    if not separator:
+        raise TrainingConfigError(f"--set {override!r}: must be key=value")
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise TrainingConfigError(f"--set {override!r}: {table} is a value, not a table")
+    values[last] = _toml_value(raw.strip())
+
+
+def _toml_value(raw: str) -> Any:
+    """A TOML value; what is none is taken as a string, so that names need no quotes in a shell."""
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"]) or "configuration"
+        message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
+        lines.append(f"{key}: {message}")
+    return "; ".join(lines)

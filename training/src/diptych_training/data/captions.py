@@ -1,0 +1,106 @@
+"""Captions as token ids, put together from pieces tokenised once; knows nothing of images or models."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.bundle.text import TextTokenizer
+from diptych_training.config import CaptionConfig
+
+Ids = NDArray[np.int32]
+KEYWORD_SEPARATOR = ","
+
+
+class Captioned(Protocol):
+    """The texts of one image."""
+
+    @property
+    def label(self) -> str:
+        """The caption that evaluation uses as its class text."""
+        ...
+
+    @property
+    def keywords(self) -> Sequence[str]:
+        """Words that may follow the label, in any order."""
+        ...
+
+    @property
+    def captions(self) -> Sequence[str]:
+        """Further captions, complete in themselves."""
+        ...
+
+
+def all_texts(items: Iterable[Captioned]) -> Iterator[str]:
+    """Every text of every item: what a tokenizer learns from."""
+    for item in items:
+        yield item.label
+        yield from item.keywords
+        yield from item.captions
+
+
+class CaptionSampler:
+    """Draws a caption for an item as `CaptionConfig` weighs its texts.
+
+    Words never share a token across a space, so a caption's ids are its pieces' ids one after the other: each
+    text is tokenised once, here, and a step only joins arrays.
+    """
+
+    def __init__(
+        self, items: Sequence[Captioned], tokenizer: TextTokenizer, config: CaptionConfig, context_length: int
+    ) -> None:
+        self._config = config
+        self._max_pieces_length = context_length - 2
+        pieces = _Pieces(tokenizer)
+        self._start, self._end = pieces.frame
+        self._separator = pieces.ids(KEYWORD_SEPARATOR)
+        halves = [template.split("{}") for template in config.templates]
+        self._templates = [(pieces.ids(before), pieces.ids(after)) for before, after in halves]
+        self._labels = [pieces.ids(item.label) for item in items]
+        self._keywords = [[pieces.ids(text) for text in item.keywords] for item in items]
+        self._captions = [[pieces.ids(text) for text in item.captions] for item in items]
+        weights = np.array([config.label, config.label_keywords, config.caption], dtype=np.float64)
+        self._thresholds = np.cumsum(weights / weights.sum())
+
+    def sample(self, index: int, rng: np.random.Generator) -> Ids:
+        """The (L,) ids of a caption for item `index`, start and end included, L <= context_length."""
+        pieces = self._pieces(index, rng)
+        if self._templates and rng.random() < self._config.template_probability:
+            before, after = self._templates[rng.integers(len(self._templates))]
+            pieces = [before, *pieces, after]
+        body = np.concatenate(pieces)[: self._max_pieces_length]
+        return np.concatenate([self._start, body, self._end])
+
+    def _pieces(self, index: int, rng: np.random.Generator) -> list[Ids]:
+        kind = int(np.searchsorted(self._thresholds, rng.random(), side="right"))
+        label, keywords, captions = self._labels[index], self._keywords[index], self._captions[index]
+        if kind == 1 and keywords:
+            return self._with_keywords(label, keywords, rng)
+        if kind == 2 and captions:
+            return [captions[rng.integers(len(captions))]]
+        return [label]
+
+    def _with_keywords(self, label: Ids, keywords: list[Ids], rng: np.random.Generator) -> list[Ids]:
+        n_keywords = min(len(keywords), int(rng.integers(1, self._config.max_keywords + 1)))
+        pieces = [label]
+        for chosen in rng.permutation(len(keywords))[:n_keywords]:
+            pieces += [self._separator, keywords[chosen]]
+        return pieces
+
+
+class _Pieces:
+    """Ids of texts without start and end, each text tokenised once however often it occurs."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[str, Ids] = {}
+        framed, _ = tokenizer.ids("")
+        self.frame = framed[:1], framed[1:]
+
+    def ids(self, text: str) -> Ids:
+        """(L,) ids, possibly none."""
+        found = self._known.get(text)
+        if found is None:
+            found = self._known[text] = self._tokenizer.ids(text)[0][1:-1]
+        return found

@@ -1,0 +1,1 @@
+"""Zero-shot classification and retrieval on sources that the model never saw; knows nothing of training."""

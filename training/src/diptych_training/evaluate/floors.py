@@ -1,0 +1,82 @@
+"""What can be had without learning, from the nearest training image by pixels; knows nothing of models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.bundle.encoder import Pixels
+from diptych_training.data.packed import PackedDataset, PackedSource
+from diptych_training.evaluate.answers import accepted_labels
+from diptych_training.evaluate.embedding import Advance
+from diptych_training.evaluate.validation import source_classes
+
+GRID = 16  # images are compared as 16 x 16 cells of mean colour: position counts, single pixels do not
+CHUNK = 512
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Gallery:
+    """All training images of one kind: (M, GRID * GRID * 3) of unit norm, and their M labels."""
+
+    rows: Rows
+    labels: NDArray[np.str_]
+
+
+def pixel_floors(
+    dataset: PackedDataset, sources: Sequence[PackedSource], advance: Advance
+) -> dict[str, float]:
+    """Top-1 of each source by the nearest training image of its kind that shows one of its classes, by name.
+
+    Nearest by the cosine of the images' cells around their own mean. Sources of a kind without training
+    images have no floor. `advance` is told of images once they are looked up.
+    """
+    floors: dict[str, float] = {}
+    for kind in sorted({source.kind for source in sources}):
+        training = dataset.sources("train", kind)
+        if training:
+            gallery = _gallery(training)
+            of_kind = [source for source in sources if source.kind == kind]
+            floors |= {source.name: _floor(source, gallery, advance) for source in of_kind}
+    return floors
+
+
+def _floor(source: PackedSource, gallery: _Gallery, advance: Advance) -> float:
+    shown = np.isin(gallery.labels, source_classes(source))  # (M,)
+    rows, labels = gallery.rows[shown], gallery.labels[shown]
+    accepted = accepted_labels(source.images, [item.label for item in source.items])
+    n_right = 0
+    for start in range(0, len(accepted), CHUNK):
+        cells = image_cells(source.images[start : start + CHUNK])  # (B, F)
+        if len(rows):
+            nearest = labels[(cells @ rows.T).argmax(axis=1)]  # (B,)
+            answers = zip(nearest, accepted[start : start + CHUNK], strict=True)
+            n_right += sum(label in right for label, right in answers)
+        advance(len(cells))
+    return n_right / len(accepted)
+
+
+def image_cells(images: Pixels) -> Rows:
+    """(B, S, S, 3) uint8 -> (B, GRID * GRID * 3) colours of cells around the image's mean, of unit norm.
+
+    S is a multiple of GRID. An image of one colour becomes zeros.
+    """
+    n, size = images.shape[:2]
+    cell = size // GRID
+    cells = images.reshape(n, GRID, cell, GRID, cell, 3).mean(axis=(2, 4), dtype=np.float32)
+    rows = cells.reshape(n, -1)
+    rows -= rows.mean(axis=1, keepdims=True)
+    unit: Rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return unit
+
+
+def _gallery(training: Sequence[PackedSource]) -> _Gallery:
+    rows = np.concatenate([_source_cells(source) for source in training])
+    return _Gallery(rows, np.array([item.label for source in training for item in source.items]))
+
+
+def _source_cells(source: PackedSource) -> Rows:
+    starts = range(0, len(source.images), CHUNK)
+    return np.concatenate([image_cells(source.images[start : start + CHUNK]) for start in starts])

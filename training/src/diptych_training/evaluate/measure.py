@@ -1,0 +1,95 @@
+"""Measure one subject on the sources of a split; knows nothing of files, tables or pictures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from diptych.bundle.encoder import Embeddings
+from diptych_training.data.packed import PackedDataset, PackedSource
+from diptych_training.errors import EvaluationError
+from diptych_training.evaluate.answers import Accepted, accepted_labels
+from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
+from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
+from diptych_training.evaluate.retrieval import image_to_text_recall, text_to_image_recall
+from diptych_training.evaluate.subject import Subject
+from diptych_training.evaluate.validation import source_classes
+from diptych_training.evaluate.zero_shot import class_embeddings, zero_shot_top_k
+
+Classifier = Callable[[Sequence[str]], Embeddings]
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """What images are compared with: C classes through templates (C, D), M bare labels (M, D)."""
+
+    classes: Sequence[str]
+    class_rows: Embeddings
+    texts: Sequence[str]
+    text_rows: Embeddings
+
+
+def evaluate(
+    subject: Subject, dataset: PackedDataset, split: str, advance: Advance, batch_size: int = 128
+) -> Evaluation:
+    """Zero-shot and retrieval of every source of the split; `advance` is told of images once embedded."""
+    sources = dataset.sources(split)
+    if not sources:
+        raise EvaluationError(f"data set {dataset.name!r} has no sources in split {split!r}")
+    classifier = _cached_classifier(subject)
+    return Evaluation(
+        model=subject.name,
+        runtime=subject.runtime,
+        dataset=dataset.name,
+        split=split,
+        templates=subject.templates,
+        sources=tuple(
+            _evaluate_source(subject, source, classifier, advance, batch_size) for source in sources
+        ),
+    )
+
+
+def _evaluate_source(
+    subject: Subject, source: PackedSource, classifier: Classifier, advance: Advance, batch_size: int
+) -> SourceResult:
+    labels = [item.label for item in source.items]
+    classes, texts = source_classes(source), sorted(set(labels))
+    sides = _Sides(
+        classes=classes,
+        class_rows=classifier(classes),
+        texts=texts,
+        text_rows=embed_texts(subject.encoder, subject.tokenizer, texts),
+    )
+    images = embed_images(
+        subject.encoder, source.images, subject.image_spec, batch_size=batch_size, advance=advance
+    )  # (N, D)
+    accepted = accepted_labels(source.images, labels)
+    far = [index for index, item in enumerate(source.items) if not item.near_train]
+    return SourceResult(
+        source=source.name,
+        kind=source.kind,
+        n_classes=len(classes),
+        pixel_floor=source.pixel_1nn_top1,
+        all=_scores(images, accepted, sides),
+        far=_scores(images[far], [accepted[index] for index in far], sides) if far else None,
+    )
+
+
+def _scores(images: Embeddings, accepted: Accepted, sides: _Sides) -> Scores:
+    return Scores(
+        n_images=len(images),
+        zero_shot=zero_shot_top_k(images, sides.class_rows, accepted, sides.classes),
+        text_to_image=text_to_image_recall(images, sides.text_rows, accepted, sides.texts),
+        image_to_text=image_to_text_recall(images, sides.text_rows, accepted, sides.texts),
+    )
+
+
+def _cached_classifier(subject: Subject) -> Classifier:
+    """Embeds each list of classes once: all emoji styles share theirs."""
+    known: dict[tuple[str, ...], Embeddings] = {}
+
+    def classifier(classes: Sequence[str]) -> Embeddings:
+        key = tuple(classes)
+        if key not in known:
+            known[key] = class_embeddings(subject.encoder, subject.tokenizer, classes, subject.templates)
+        return known[key]
+
+    return classifier

@@ -1,0 +1,38 @@
+"""Retrieval between images and texts of one source, both ways; knows nothing of files or of encoders."""
+
+from collections.abc import Sequence
+
+from diptych.bundle.encoder import Embeddings
+from diptych_training.evaluate.answers import Accepted, relevance
+from diptych_training.evaluate.ranking import best_ranks, hit_rates
+
+RECALL_K = (1, 5, 10)
+
+
+def text_to_image_recall(
+    image_embeddings: Embeddings,
+    text_embeddings: Embeddings,
+    accepted: Accepted,
+    texts: Sequence[str],
+    ks: Sequence[int] = RECALL_K,
+) -> dict[int, float]:
+    """Recall@k of M texts searching N images: (N, D), (M, D) -> share of texts with a right image among k.
+
+    Texts that are right for none of the images are no queries.
+    """
+    relevant = relevance(accepted, texts).T  # (M, N)
+    asked = relevant.any(axis=1)
+    similarity = text_embeddings @ image_embeddings.T  # (M, N)
+    return hit_rates(best_ranks(similarity[asked], relevant[asked]), ks)
+
+
+def image_to_text_recall(
+    image_embeddings: Embeddings,
+    text_embeddings: Embeddings,
+    accepted: Accepted,
+    texts: Sequence[str],
+    ks: Sequence[int] = RECALL_K,
+) -> dict[int, float]:
+    """Recall@k of N images searching M texts: (N, D), (M, D) -> share of images with a right text among k."""
+    similarity = image_embeddings @ text_embeddings.T  # (N, M)
+    return hit_rates(best_ranks(similarity, relevance(accepted, texts)), ks)

@@ -1,0 +1,74 @@
+"""What an evaluation measures: a trained run in torch, or a bundle as the server runs it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.bundle.encoder import Encoder
+from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych.bundle.repository import ModelRepository
+from diptych.bundle.text import TextTokenizer
+from diptych_training.checkpoint import Which, load_run
+from diptych_training.errors import EvaluationError
+from diptych_training.evaluate.torch_encoder import TorchEncoder
+
+DEFAULT_PROMPTS = "default"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model ready to embed images and texts, with the template set that it is asked through."""
+
+    name: str
+    runtime: str
+    encoder: Encoder
+    tokenizer: TextTokenizer
+    image_spec: ImageSpec
+    templates: tuple[str, ...]
+
+
+def run_subject(run_dir: Path, which: Which, prompts: str = DEFAULT_PROMPTS) -> Subject:
+    """The best or last checkpoint of a training run, through torch in float32."""
+    run = load_run(run_dir, which)
+    return Subject(
+        name=f"{run_dir.resolve().name} ({which}, step {run.step})",
+        runtime="torch",
+        encoder=TorchEncoder(run.model, run.image_spec),
+        tokenizer=TextTokenizer(run.tokenizer_file, run.text_spec),
+        image_spec=run.image_spec,
+        templates=_templates(run.text_spec, prompts),
+    )
+
+
+def bundle_subject(
+    repository: ModelRepository,
+    name: str,
+    version: int,
+    *,
+    precision: str = "fp32",
+    prompts: str = DEFAULT_PROMPTS,
+    n_threads: int = 0,
+) -> Subject:
+    """One precision of a verified bundle, through onnxruntime as the server runs it."""
+    manifest = repository.verify(name, version)
+    if precision not in manifest.precisions:
+        known = ", ".join(sorted(manifest.precisions))
+        raise EvaluationError(f"{name}/{version} has no precision {precision!r}, it has: {known}")
+    folder = repository.folder(name, version)
+    files = manifest.precisions[precision]
+    encoder = OnnxEncoder(folder / files.image_file, folder / files.text_file, n_threads=n_threads)
+    return Subject(
+        name=f"{name}/{version} ({precision})",
+        runtime=f"onnxruntime {encoder.provider}",
+        encoder=encoder,
+        tokenizer=TextTokenizer(folder / "tokenizer.json", manifest.text),
+        image_spec=manifest.image,
+        templates=_templates(manifest.text, prompts),
+    )
+
+
+def _templates(text_spec: TextSpec, prompts: str) -> tuple[str, ...]:
+    if prompts not in text_spec.prompts:
+        known = ", ".join(sorted(text_spec.prompts))
+        raise EvaluationError(f"the model has no template set {prompts!r}, it has: {known}")
+    return tuple(text_spec.prompts[prompts])

@@ -1,0 +1,45 @@
+"""Zero-shot classification of images by the names of classes; knows nothing of files or of what encodes.
+
+Radford et al. 2021, section 3.1: the text encoder turns the names of the classes into the weights of a linear
+classifier over image embeddings.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from diptych.bundle.encoder import Embeddings, TextEncoder
+from diptych.bundle.text import TextTokenizer
+from diptych_training.evaluate.answers import Accepted, relevance
+from diptych_training.evaluate.embedding import embed_texts
+from diptych_training.evaluate.ranking import best_ranks, hit_rates
+
+TOP_K = (1, 5)
+
+
+def class_embeddings(
+    encoder: TextEncoder,
+    tokenizer: TextTokenizer,
+    classes: Sequence[str],
+    templates: Sequence[str],
+) -> Embeddings:
+    """C class names -> (C, D) float32 of unit norm: the mean over templates, normalised again."""
+    total = sum(
+        embed_texts(encoder, tokenizer, [template.replace("{}", name) for name in classes])
+        for template in templates
+    )
+    mean = np.asarray(total, dtype=np.float32) / len(templates)
+    normalised: Embeddings = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    return normalised
+
+
+def zero_shot_top_k(
+    image_embeddings: Embeddings,
+    classifier: Embeddings,
+    accepted: Accepted,
+    classes: Sequence[str],
+    ks: Sequence[int] = TOP_K,
+) -> dict[int, float]:
+    """(N, D) images against (C, D) classes -> share of images with a right class among the first k, by k."""
+    similarity = image_embeddings @ classifier.T  # (N, C)
+    return hit_rates(best_ranks(similarity, relevance(accepted, classes)), ks)

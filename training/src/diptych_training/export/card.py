@@ -1,0 +1,91 @@
+"""Write the model card of a bundle; measures nothing."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from string import Template
+
+from diptych.bundle.manifest import Parity
+from diptych_training.checkpoint import TrainedRun
+from diptych_training.data.packed import PackedDataset, PackedSource
+from diptych_training.evaluate.results import KINDS, Evaluation
+from diptych_training.evaluate.table import TITLES, markdown_table, means_table, source_table
+from diptych_training.export.files import logit_scale
+from diptych_training.export.gate import parity_table
+
+CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
+UNGATED_NOTE = "\n**Built without its gate (`--ungated`): it may not follow its model. Do not rely on it.**\n"
+TOWERS = {"resnet": "ResNet as CLIP modified it", "vit": "vision transformer"}
+
+
+def model_card(
+    name: str,
+    run: TrainedRun,
+    dataset: PackedDataset,
+    parities: dict[str, Parity],
+    evaluation: Evaluation | None,
+    *,
+    checkpoint: str,
+    licence: str,
+    ungated: bool,
+) -> str:
+    """Markdown, from the template beside this file."""
+    train = dataset.sources("train")
+    template = Template((files(__package__) / "model_card.md").read_text(encoding="utf-8"))
+    return template.substitute(
+        name=name,
+        image_tower=TOWERS[run.model_config.image.kind],
+        embed_dim=run.model_config.embed_dim,
+        n_parameters=f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million",
+        image_size=run.image_spec.size,
+        context_length=run.text_spec.context_length,
+        logit_scale=f"{logit_scale(run.model):.2f}",
+        ungated=UNGATED_NOTE if ungated else "",
+        evaluation="Not measured when it was exported.\n" if evaluation is None else _evaluation(evaluation),
+        validation=_validation(run.metrics),
+        parity=parity_table(parities),
+        run=run.folder.resolve().name,
+        step=f"{run.step:,}",
+        which=checkpoint,
+        dataset=dataset.name,
+        n_train_images=f"{sum(len(source.items) for source in train):,}",
+        n_train_sources=len(train),
+        data_note=f"How they were collected, named and split is in `{DATA_CARD_FILE}`.",
+        sources=_sources(dataset),
+        licence=licence,
+    )
+
+
+def _evaluation(evaluation: Evaluation) -> str:
+    sections = [
+        "Zero-shot over the classes of each source and retrieval within it, on split "
+        f"`{evaluation.split}` of `{evaluation.dataset}`: art styles and icon sets that it never saw. "
+        "The pixel floor is the top-1 of the nearest training image by pixels. Means over sources:",
+        means_table(evaluation),
+    ]
+    for kind in KINDS:
+        results = evaluation.of_kind(kind)
+        if results:
+            sections += [f"{TITLES[kind]}:", source_table(results, lambda result: result.all)]
+    return "\n\n".join(sections) + "\n"
+
+
+def _validation(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in sorted(metrics.items())) or "not measured"
+
+
+def _sources(dataset: PackedDataset) -> str:
+    """Every source that the weights learned from, or that a choice was made on, with author and licence."""
+    rows = [_source_row(source) for split in ("train", "validation") for source in dataset.sources(split)]
+    return markdown_table(["source", "split", "kind", "images", "author", "licence"], rows)
+
+
+def _source_row(source: PackedSource) -> list[str]:
+    cells: Sequence[object] = (
+        source.name,
+        source.split,
+        source.kind,
+        f"{len(source.items):,}",
+        source.author,
+        source.licence,
+    )
+    return [str(cell).replace("|", "\\|") for cell in cells]

@@ -1,0 +1,69 @@
+"""`diptych-train export`: publish a run as the next version of a model, once its files are proven."""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from diptych.bundle.repository import ModelRepository
+from diptych_training.checkpoint import load_run
+from diptych_training.data.packed import read_dataset
+from diptych_training.evaluate.results import read_evaluation
+from diptych_training.export.draft import LICENCE, Statement
+from diptych_training.export.proof import N_PARITY_IMAGES
+from diptych_training.export.publish import Watcher, export_run
+from diptych_training.paths import cache_dir
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its flags."""
+    parser = subparsers.add_parser(
+        "export",
+        help="publish a run as the next version of a model",
+        description="Writes ONNX graphs, proves them against the torch model, and publishes them atomically.",
+    )
+    parser.add_argument(
+        "--run", type=Path, required=True, metavar="DIR", dest="run_dir", help="the training run"
+    )
+    parser.add_argument("--name", required=True, help="name of the model in the repository")
+    parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")
+    parser.add_argument("--model-repo", type=Path, default=Path("model_repo"), metavar="DIR")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=cache_dir() / "pictograms",
+        metavar="DIR",
+        help="held-out images for the proof",
+    )
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        metavar="FILE",
+        help="evaluation.json whose numbers go into manifest and card",
+    )
+    parser.add_argument("--licence", default=LICENCE, help="licence of the weights")
+    parser.add_argument(
+        "--ungated",
+        action="store_true",
+        help="publish even if the files do not follow the model; servers refuse such a version by default",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, printing the parity table and where the version is."""
+    statement = Statement(
+        name=args.name,
+        checkpoint=args.which,
+        licence=args.licence,
+        ungated=args.ungated,
+        evaluation=None if args.evaluation is None else read_evaluation(args.evaluation),
+    )
+    trained = load_run(args.run_dir, args.which)
+    dataset = read_dataset(args.data)
+    repository = ModelRepository(args.model_repo)
+    with tqdm(total=2 * N_PARITY_IMAGES, unit="image", desc="parity") as progress:
+        watcher = Watcher(say=progress.write, advance=progress.update)
+        version = export_run(trained, dataset, repository, statement, watcher)
+    print(repository.folder(args.name, version))
+    return 0

@@ -1,0 +1,81 @@
+"""What the manifest of an exported run says; measures and writes nothing."""
+
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+
+from pydantic import JsonValue
+
+from diptych.bundle.manifest import ManifestDraft, Parity, Precision
+from diptych_training.checkpoint import TrainedRun
+from diptych_training.data.packed import PackedDataset
+from diptych_training.evaluate.results import Evaluation, Means, Scores
+from diptych_training.export.card import DATA_CARD_FILE
+from diptych_training.export.files import IMAGE_FILE, TEXT_FILE, logit_scale
+
+PRECISION = "fp32"
+LICENCE = "CC-BY-SA-4.0"  # the strictest licence of the art in the pictograms data set
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What the maker of a bundle says of it beyond what is measured here."""
+
+    name: str
+    checkpoint: str = "best"
+    licence: str = LICENCE
+    ungated: bool = False
+    evaluation: Evaluation | None = None
+
+
+def make_draft(
+    run: TrainedRun, dataset: PackedDataset, statement: Statement, parity: Parity
+) -> ManifestDraft:
+    """The manifest as far as its maker knows it."""
+    return ManifestDraft(
+        family="clip",
+        embed_dim=run.model_config.embed_dim,
+        logit_scale=logit_scale(run.model),
+        image=run.image_spec,
+        text=run.text_spec,
+        precisions={PRECISION: Precision(image_file=IMAGE_FILE, text_file=TEXT_FILE, parity=parity)},
+        source={
+            "kind": "training",
+            "run": run.folder.resolve().name,
+            "checkpoint": statement.checkpoint,
+            "step": run.step,
+            "dataset": dataset.name,
+            "diptych_training": version_of("diptych-training"),
+            "torch": version_of("torch"),
+        },
+        metrics=_metrics(run.metrics, statement.evaluation),
+        data_card=DATA_CARD_FILE,
+        licence=statement.licence,
+        ungated=statement.ungated,
+    )
+
+
+def _metrics(validation: dict[str, float], evaluation: Evaluation | None) -> dict[str, JsonValue]:
+    metrics: dict[str, JsonValue] = {"validation": dict(validation)}
+    if evaluation is not None:
+        means: dict[str, JsonValue] = {kind: _mean_metrics(m) for kind, m in evaluation.means().items()}
+        said: dict[str, JsonValue] = {"dataset": evaluation.dataset, "measured_on": evaluation.model}
+        metrics[evaluation.split] = {**said, **means}
+    return metrics
+
+
+def _mean_metrics(means: Means) -> dict[str, JsonValue]:
+    numbers: dict[str, JsonValue] = {"n_sources": means.n_sources, **_flat(means.all)}
+    if means.pixel_floor is not None:
+        numbers["pixel_floor_top1"] = round(means.pixel_floor, 4)
+    if means.far is not None:
+        numbers["without_near_duplicates"] = _flat(means.far)
+    return numbers
+
+
+def _flat(scores: Scores) -> dict[str, JsonValue]:
+    names = {
+        "zero_shot_top": scores.zero_shot,
+        "text_to_image_recall_at_": scores.text_to_image,
+        "image_to_text_recall_at_": scores.image_to_text,
+    }
+    return {f"{name}{k}": round(rate, 4) for name, rates in names.items() for k, rate in rates.items()}

@@ -1,0 +1,31 @@
+"""Write what a bundle holds of a trained model, but for its proofs; knows nothing of manifests."""
+
+import math
+import shutil
+from pathlib import Path
+
+from safetensors.torch import save
+
+from diptych.bundle.manifest import TOKENIZER_FILE
+from diptych_training.checkpoint import TrainedRun
+from diptych_training.export.graphs import write_image_graph, write_text_graph
+from diptych_training.models import CLIP
+
+IMAGE_FILE, TEXT_FILE = "image_encoder.onnx", "text_encoder.onnx"
+WEIGHTS_FILE, MODEL_FILE = "weights.safetensors", "model.json"
+
+
+def write_model_files(run: TrainedRun, folder: Path) -> None:
+    """Both graphs in float32, the tokenizer, the weights under their original names, and the architecture."""
+    write_image_graph(run.model, run.image_spec, folder / IMAGE_FILE)
+    write_text_graph(run.model, run.text_spec, folder / TEXT_FILE)
+    shutil.copyfile(run.tokenizer_file, folder / TOKENIZER_FILE)
+    (folder / MODEL_FILE).write_text(run.model_config.model_dump_json(indent=1), encoding="utf-8")
+    weights = {name: tensor.detach().contiguous() for name, tensor in run.model.state_dict().items()}
+    # Not `save_file`: it makes a file that only its maker may read.
+    (folder / WEIGHTS_FILE).write_bytes(save(weights, metadata={"format": "pt"}))
+
+
+def logit_scale(model: CLIP) -> float:
+    """The multiplier of cosines; the model stores its logarithm."""
+    return math.exp(float(model.logit_scale.detach()))

@@ -1,0 +1,135 @@
+"""Measure how closely one implementation of a model follows another; knows nothing of files or torch.
+
+Both are given as encode functions, so any pair can be compared: a torch model and its ONNX file, float32 and
+int8, an imported checkpoint and the library that it came from.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.bundle.encoder import Embeddings, InputIds, Pixels
+from diptych.bundle.manifest import Parity
+from diptych_training.evaluate.ranking import best_ranks, hit_rates
+
+EncodeImage = Callable[[Pixels], Embeddings]
+EncodeText = Callable[[InputIds], Embeddings]
+Pad = Callable[[Sequence[NDArray[np.int32]]], InputIds]
+Advance = Callable[[int], object]
+
+BATCH_SIZE = 32
+N_INVARIANCE = 32  # items that are encoded in three kinds of company
+ODD_BATCH = 5  # "beside others": a batch of another size, with other neighbours
+
+
+@dataclass(frozen=True)
+class EncodeFunctions:
+    """One implementation: (B, S, S, 3) uint8 -> (B, D), and (B, L) int32 -> (B, D)."""
+
+    encode_image: EncodeImage
+    encode_text: EncodeText
+
+
+@dataclass(frozen=True)
+class ParitySample:
+    """Real inputs: `pixels` (N, S, S, 3), M unpadded rows of ids, and which is right for which (N, M)."""
+
+    pixels: Pixels
+    input_ids: Sequence[NDArray[np.int32]]
+    relevant: NDArray[np.bool_]
+
+
+def measure_parity(
+    reference: EncodeFunctions, candidate: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advance
+) -> Parity:
+    """Compare both on the whole sample. `pad` makes a batch of rows; `advance` is told of images once done.
+
+    - `cosine_min`, `cosine_mean`: between the two embeddings of each image and of each text.
+    - `top1_agreement`: share of images for which both choose the same text. Images whose reference margin
+      between the first and the second text is below ``2 * (1 - cosine_min)`` are near ties: they are counted
+      in `n_near_ties` and not in the share, which is 0 if nothing else is left.
+    - `recall_delta`: change of Recall@1, the worse of both directions.
+    - `batch_cosine_min`: see `batch_cosine_min`.
+    """
+    images, texts = (_embed(parts, sample, pad, advance) for parts in (reference, candidate))
+    pairs = list(zip(images, texts, strict=True))  # (reference, candidate) of images, then of texts
+    cosines = np.concatenate([row_cosines(expected, found) for expected, found in pairs])
+    expected, found = (embedded[0] @ embedded[1].T for embedded in (images, texts))  # (N, M) each
+    agreement, n_near_ties = top1_agreement(expected, found, cosine_error=1 - float(cosines.min()))
+    return Parity(
+        cosine_min=float(cosines.min()),
+        cosine_mean=float(cosines.mean()),
+        top1_agreement=agreement,
+        n_near_ties=n_near_ties,
+        recall_delta=recall_delta(expected, found, sample.relevant),
+        batch_cosine_min=batch_cosine_min(candidate, sample, pad),
+        n_images=len(sample.pixels),
+        n_texts=len(sample.input_ids),
+    )
+
+
+def row_cosines(a: Embeddings, b: Embeddings) -> NDArray[np.float64]:
+    """(N, D), (N, D) -> (N,) cosines, computed in float64 so that the measure adds no error of its own."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    cosines: NDArray[np.float64] = (x * y).sum(axis=1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+    return np.minimum(cosines, 1.0)
+
+
+def top1_agreement(expected: Embeddings, found: Embeddings, cosine_error: float) -> tuple[float, int]:
+    """(N, M) similarities of both -> (share of clear rows with the same best column, number of near ties)."""
+    ordered = np.sort(expected, axis=1)
+    clear = ordered[:, -1] - ordered[:, -2] >= 2 * cosine_error
+    same = expected.argmax(axis=1) == found.argmax(axis=1)
+    share = float(same[clear].mean()) if clear.any() else 0.0
+    return share, int((~clear).sum())
+
+
+def recall_delta(expected: Embeddings, found: Embeddings, relevant: NDArray[np.bool_]) -> float:
+    """(N, M) similarities of both -> the worse change of Recall@1 over image_to_text and text_to_image."""
+    ways = [(expected, found, relevant), (expected.T, found.T, relevant.T)]
+    return min(_recall_at_1(after, right) - _recall_at_1(before, right) for before, after, right in ways)
+
+
+def batch_cosine_min(candidate: EncodeFunctions, sample: ParitySample, pad: Pad) -> float:
+    """The lowest cosine between embeddings of one item alone, in a full batch, and beside others."""
+    pixels = sample.pixels[_spread(len(sample.pixels))]  # (n, S, S, 3)
+    rows = [sample.input_ids[index] for index in _spread(len(sample.input_ids))]
+    image_lows = _company_cosine(lambda items: candidate.encode_image(pixels[items]), len(pixels))
+    text_lows = _company_cosine(lambda items: candidate.encode_text(pad([rows[i] for i in items])), len(rows))
+    return min(image_lows, text_lows)
+
+
+def _company_cosine(encode: Callable[[Sequence[int]], Embeddings], n: int) -> float:
+    together = encode(range(n))
+    alone = np.concatenate([encode([index]) for index in range(n)])
+    order = np.random.default_rng(0).permutation(n)
+    odd = np.concatenate(
+        [encode(order[start : start + ODD_BATCH].tolist()) for start in range(0, n, ODD_BATCH)]
+    )
+    beside = odd[np.argsort(order)]
+    pairs = [(alone, together), (alone, beside), (together, beside)]
+    return min(float(row_cosines(a, b).min()) for a, b in pairs)
+
+
+def _spread(n_items: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, n_items - 1, min(N_INVARIANCE, n_items)).astype(np.int64))
+
+
+def _embed(
+    parts: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advance
+) -> tuple[Embeddings, Embeddings]:
+    images, texts = [], []
+    for start in range(0, len(sample.pixels), BATCH_SIZE):
+        pixels = sample.pixels[start : start + BATCH_SIZE]
+        images.append(parts.encode_image(pixels))
+        advance(len(pixels))
+    for start in range(0, len(sample.input_ids), BATCH_SIZE):
+        texts.append(parts.encode_text(pad(sample.input_ids[start : start + BATCH_SIZE])))
+    return np.concatenate(images), np.concatenate(texts)
+
+
+def _recall_at_1(similarity: Embeddings, relevant: NDArray[np.bool_]) -> float:
+    asked = relevant.any(axis=1)
+    return hit_rates(best_ranks(similarity[asked], relevant[asked]), [1])[1]

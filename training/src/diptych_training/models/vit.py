@@ -1,0 +1,33 @@
+"""The vision transformer image tower; knows nothing of text or preprocessing."""
+
+import torch
+from torch import Tensor, nn
+
+from diptych_training.models.config import Activation, ViTConfig
+from diptych_training.models.layers import Transformer
+from diptych_training.models.positions import positions_for
+
+
+class VisionTransformer(nn.Module):
+    """Patches, class token, transformer, projection, with the original's attribute names."""
+
+    def __init__(self, config: ViTConfig, image_size: int, embed_dim: int, activation: Activation) -> None:
+        super().__init__()
+        width, side = config.width, image_size // config.patch_size
+        std = width**-0.5
+        self.conv1 = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size, bias=False)
+        self.class_embedding = nn.Parameter(torch.randn(width) * std)
+        self.positional_embedding = nn.Parameter(torch.randn(side * side + 1, width) * std)
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = Transformer(width, config.layers, config.heads, activation)
+        self.ln_post = nn.LayerNorm(width)
+        self.proj = nn.Parameter(torch.randn(width, embed_dim) * std)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) normalised -> (B, embed_dim)."""
+        x = self.conv1(pixels).flatten(2).transpose(1, 2)  # (B, side^2, W)
+        n_cells = x.shape[1]
+        class_token = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
+        x = torch.cat([class_token, x], dim=1) + positions_for(self.positional_embedding, n_cells).to(x.dtype)
+        x = self.transformer(self.ln_pre(x))  # (B, 1 + side^2, W)
+        return self.ln_post(x[:, 0]) @ self.proj  # type: ignore[no-any-return]

@@ -1,0 +1,30 @@
+"""An exponential moving average of a model's weights; knows nothing of training."""
+
+import copy
+
+import torch
+from torch import nn
+
+from diptych_training.models.clip import CLIP
+
+
+class Ema:
+    """A second model that follows the first slowly (Polyak averaging); it often does better on new data."""
+
+    def __init__(self, model: CLIP, decay: float) -> None:
+        self._decay = decay
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, model: CLIP, step: int) -> None:
+        """Move towards the weights after step 0, 1, ...; faster early on, or the start would linger."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(_floats(self.model), _floats(model), 1 - decay)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The averaged state dict."""
+        return dict(self.model.state_dict())
+
+
+def _floats(model: nn.Module) -> list[torch.Tensor]:
+    return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]

@@ -1,0 +1,108 @@
+"""The training loop: step, log, validate, keep; knows nothing of how a run folder was prepared."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+
+from tqdm import tqdm
+
+from diptych_training.checkpoint import write_atomic, write_checkpoint
+from diptych_training.config import TrainConfig
+from diptych_training.errors import TrainingFailed
+from diptych_training.models.clip import CLIP
+from diptych_training.optim import learning_rate
+from diptych_training.run_folder import RunFolder
+from diptych_training.train.batches import BatchMaker
+from diptych_training.train.curves import draw_curves
+from diptych_training.train.interrupt import Interrupt
+from diptych_training.train.metrics_log import MetricsLog, read_metrics
+from diptych_training.train.state import TrainState
+from diptych_training.train.step import autocast, forward_backward
+
+Validate = Callable[[CLIP], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One run and what it needs. `train` goes on from wherever `state` is."""
+
+    config: TrainConfig
+    folder: RunFolder
+    state: TrainState
+    batches: BatchMaker
+    validate: Validate
+    log: MetricsLog
+
+    def train(self) -> bool:
+        """Train to the end, or until SIGINT or SIGTERM. Returns whether the end was reached.
+
+        Raises TrainingFailed when gradients stay non-finite.
+        """
+        n_steps = self.config.run.steps
+        with Interrupt() as interrupt, tqdm(total=n_steps, initial=self.state.step, unit="step") as progress:
+            while self.state.step < n_steps and not interrupt.requested:
+                loss = self._step()
+                progress.update()
+                progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                self._after_step(progress.write)
+        self._keep()
+        return self.state.step == n_steps
+
+    def _step(self) -> float:
+        state, run = self.state, self.config.run
+        started = time.perf_counter()
+        loss = forward_backward(state.model, self.batches.make(state.step), run.precision)
+        norm = state.stepper.apply(state.step)
+        if state.ema is not None:
+            state.ema.update(state.model, state.step)
+        state.step += 1
+        if state.step % run.log_every == 0 or state.step == run.steps:
+            self.log.write(state.step, self._numbers(loss, norm, time.perf_counter() - started))
+        return loss
+
+    def _numbers(self, loss: float, norm: float, seconds: float) -> dict[str, float]:
+        state, run = self.state, self.config.run
+        return {
+            "loss": loss,
+            "learning_rate": learning_rate(state.step - 1, run.steps, self.config.optim),
+            "logit_scale": math.exp(state.model.logit_scale.item()),
+            "gradient_norm": norm,
+            "skipped_steps": float(state.stepper.n_skipped),
+            "images_per_s": run.batch_size / seconds,
+        }
+
+    def _after_step(self, say: Callable[[str], None]) -> None:
+        step, run = self.state.step, self.config.run
+        if step % run.validate_every == 0 or step == run.steps:
+            say(self._validate())
+        if step % run.checkpoint_every == 0:
+            self._keep()
+
+    def _validate(self) -> str:
+        """Validate, keep the weights if they are the best so far, draw. Returns a line for the screen."""
+        state = self.state
+        with autocast(state.model.logit_scale.device, self.config.run.precision):
+            metrics = self.validate(state.judged)
+        score = self._score(metrics)
+        self.log.write(state.step, {f"validation/{name}": value for name, value in metrics.items()})
+        is_best = score > state.best_score
+        if is_best:
+            state.best_score = score
+            write_checkpoint(self.folder.best, state.best_checkpoint(metrics))
+        title = f"{self.config.name}, step {state.step}"
+        write_atomic(self.folder.curves_file, draw_curves(read_metrics(self.folder.metrics_file), title))
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        return f"step {state.step}: {numbers}{'  (best so far)' if is_best else ''}"
+
+    def _score(self, metrics: dict[str, float]) -> float:
+        missing = [name for name in self.config.run.best_by if name not in metrics]
+        if missing:
+            raise TrainingFailed(
+                f"run.best_by names {', '.join(missing)}; validation gives {', '.join(metrics)}"
+            )
+        return fmean(metrics[name] for name in self.config.run.best_by)
+
+    def _keep(self) -> None:
+        write_checkpoint(self.folder.last, self.state.checkpoint())

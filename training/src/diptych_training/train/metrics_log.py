@@ -1,0 +1,56 @@
+"""Keep the numbers of a run: a CSV file, TensorBoard, a picture; knows nothing of what they mean."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from torch.utils.tensorboard import SummaryWriter
+
+from diptych_training.checkpoint import write_atomic
+from diptych_training.run_folder import RunFolder
+
+HEADER = ("step", "metric", "value")
+Series = dict[str, list[tuple[int, float]]]
+
+
+class MetricsLog:
+    """Appends (step, metric, value) rows. Resuming at a step drops what the broken run wrote after it."""
+
+    def __init__(self, folder: RunFolder, resumed_at: int) -> None:
+        self._writer = SummaryWriter(str(folder.tensorboard), purge_step=resumed_at + 1)
+        self._file = _open_at(folder.metrics_file, resumed_at)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Log values measured after `step` steps; numbers are written so that they read back exactly."""
+        rows = csv.writer(self._file)
+        for metric, value in values.items():
+            rows.writerow((step, metric, repr(float(value))))
+            self._writer.add_scalar(metric, value, step)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Flush and close both."""
+        self._writer.close()
+        self._file.close()
+
+
+def read_metrics(path: Path) -> Series:
+    """All rows of a metrics file, by metric, as (step, value) in order."""
+    series: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["value"] is not None:  # a killed run may have left half a line
+                series[row["metric"]].append((int(row["step"]), float(row["value"])))
+    return dict(series)
+
+
+def _open_at(path: Path, resumed_at: int) -> TextIO:
+    """The file, open for appending, with its header and the rows up to `resumed_at`."""
+    kept = [",".join(HEADER)]
+    if resumed_at and path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()[1:]
+        kept += [line for line in lines if line.count(",") == 2 and int(line.split(",")[0]) <= resumed_at]
+    write_atomic(path, ("\n".join(kept) + "\n").encode())
+    return path.open("a", newline="", encoding="utf-8")

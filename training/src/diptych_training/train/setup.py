@@ -1,0 +1,66 @@
+"""Prepare a new run folder or take up an old one; knows nothing of the loop."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.bundle.text import TextTokenizer
+from diptych_training.checkpoint import write_atomic
+from diptych_training.config import TrainConfig, dump_config, read_config
+from diptych_training.data.captions import all_texts
+from diptych_training.data.packed import PackedDataset, PackedSource
+from diptych_training.errors import DataError, TrainingConfigError
+from diptych_training.run_folder import RunFolder
+from diptych_training.tokenizer import train_tokenizer, write_tokenizer
+
+
+def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSource]:
+    """The sources to learn from. Raises DataError if there is none, or their image size is another."""
+    if dataset.image_size != config.preprocess.size:
+        raise DataError(
+            f"{dataset.path}: images are {dataset.image_size} px, preprocess.size is {config.preprocess.size}"
+        )
+    sources = dataset.sources("train")
+    if not sources:
+        raise DataError(f"{dataset.path} has no training source")
+    return sources
+
+
+def create_run(path: Path, config: TrainConfig, sources: Sequence[PackedSource]) -> RunFolder:
+    """Write all but weights: recipe, architecture, preprocessing, tokenizer. Refuses a folder in use."""
+    folder = RunFolder(path)
+    if folder.config_file.exists():
+        raise TrainingConfigError(f"{path} has a run already: go on with --resume, or choose another --name")
+    path.mkdir(parents=True, exist_ok=True)
+    items = (item for source in sources for item in source.items)
+    tokenizer = train_tokenizer(all_texts(items), config.model.text.vocab_size)
+    write_tokenizer(tokenizer, folder.tokenizer_file)
+    write_atomic(folder.model_file, config.model.model_dump_json(indent=1).encode())
+    write_atomic(folder.image_spec_file, config.preprocess.model_dump_json(indent=1).encode())
+    write_atomic(folder.text_spec_file, config.text.model_dump_json(indent=1).encode())
+    write_atomic(
+        folder.config_file, dump_config(config).encode()
+    )  # last: its presence says that the rest is there
+    return folder
+
+
+def open_run(path: Path, config: TrainConfig) -> RunFolder:
+    """An existing run of exactly this recipe. TrainingConfigError names the first key that differs."""
+    folder = RunFolder(path)
+    if not folder.config_file.is_file():
+        raise TrainingConfigError(f"{path} has no run to resume")
+    before = read_config(folder.config_file)
+    if before != config:
+        raise TrainingConfigError(f"{path}: {_first_difference(dump_config(before), dump_config(config))}")
+    return folder
+
+
+def load_tokenizer(folder: RunFolder, config: TrainConfig) -> TextTokenizer:
+    """The run's tokenizer, as the server will read it."""
+    return TextTokenizer(folder.tokenizer_file, config.text)
+
+
+def _first_difference(before: str, now: str) -> str:
+    old, new = set(before.splitlines()), set(now.splitlines())
+    was, is_ = sorted(old - new), sorted(new - old)
+    there, here = (was or ["nothing"])[0], (is_ or ["nothing"])[0]
+    return f"the run has {there!r}, the configuration {here!r}: use another --name"

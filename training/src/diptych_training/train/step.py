@@ -1,0 +1,24 @@
+"""One training step's forward and backward pass; knows nothing of schedules or files."""
+
+import torch
+
+from diptych_training.loss import contrastive_loss
+from diptych_training.models.clip import CLIP
+from diptych_training.train.batches import Batch
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """bfloat16 where it is safe, or nothing: needs no loss scaling, since bfloat16 has float32's range."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def forward_backward(model: CLIP, batch: Batch, precision: str) -> float:
+    """Add the gradients of a batch to the model's. Returns the loss."""
+    device = model.logit_scale.device
+    with autocast(device, precision):
+        image_features, text_features = model(
+            batch.pixels.to(device), batch.input_ids.to(device)
+        )  # (B, D) each
+    loss = contrastive_loss(image_features, text_features, model.logit_scale, batch.positives.to(device))
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item()
