@@ -12,7 +12,7 @@ async def main(model_repo: Path, data_dir: Path) -> None:
         n = (await opened.collections.get("default")).n_images
         while True:
             n += 1
-            outcome = await opened.collections.add("default", tiny_png(n), f"i{n}", {"n": n})
+            outcome = await opened.add("default", tiny_png(n), f"i{n}", {"n": n})
             print(outcome.id, flush=True)
 
 

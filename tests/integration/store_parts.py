@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diptych.adapters.faiss_index import FaissFlatIndex
+from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.adapters.pillow_decoder import PillowDecoder
@@ -20,6 +20,7 @@ from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
 from diptych.core.collections import Collections
 from diptych.core.embedder import Embedder, image_batch, text_batch
+from diptych.core.types import AddOutcome, Metadata, NewImage
 from support.tiny_bundle import EMBED_DIM, TINY
 from unit.core.core_fakes import FakeMetrics, model_info
 
@@ -27,7 +28,14 @@ from unit.core.core_fakes import FakeMetrics, model_info
 class Opened:
     """One opened data folder with the parts a test looks at."""
 
-    def __init__(self, model_repo: Path, data_dir: Path, version: int, model: str = TINY) -> None:
+    def __init__(
+        self,
+        model_repo: Path,
+        data_dir: Path,
+        version: int,
+        model: str = TINY,
+        admission: Admission | None = None,
+    ) -> None:
         repository = ModelRepository(model_repo)
         folder, manifest = repository.folder(model, version), repository.manifest(model, version)
         encoder = OnnxEncoder(folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1)
@@ -42,7 +50,7 @@ class Opened:
             texts=batcher(
                 "text", text_batch(encoder, partial(pad, spec=manifest.text)), admission=_admission()
             ),
-            admission=_admission(),
+            admission=admission or _admission(),
             metrics=self.metrics,
         )
         self.records = SqliteStore(data_dir)
@@ -54,7 +62,7 @@ class Opened:
             thumbnailer=self.decoder,
             images=self.images,
             records=self.records,
-            new_index=partial(FaissFlatIndex, EMBED_DIM),
+            new_index=partial(FaissFlatIndex, EMBED_DIM, index_thread()),
             metrics=self.metrics,
         )
         self.data_dir = data_dir
@@ -67,6 +75,20 @@ class Opened:
     async def __aexit__(self, *error: object) -> None:
         await self.embedder.close()
         await self.collections.close()
+
+    async def add(
+        self,
+        collection: str,
+        payload: bytes,
+        id: str | None = None,
+        metadata: Metadata | None = None,
+        *,
+        replace: bool = False,
+    ) -> AddOutcome:
+        """`add_many` of one."""
+        item = NewImage(payload, id, metadata)
+        (outcome,) = await self.collections.add_many(collection, [item], replace=replace)
+        return outcome
 
     def files(self) -> list[str]:
         """Names of all image files and thumbnails."""

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diptych.cli import INTERRUPTED, READER_LEFT
 from support.pictures import picture
 from support.server import RunningServer, serve
 from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
@@ -96,6 +99,29 @@ def test_absent_server_is_one_line_with_a_hint(photos: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("diptych: cannot reach http://127.0.0.1:9")
     assert "diptych serve" in done.stderr
+
+
+def test_reader_that_leaves_early_is_no_error(server: RunningServer) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "diptych", "models", "--url", server.url]
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(command, check=False, stdout=pipe, stderr=subprocess.PIPE, timeout=120)
+    assert done.returncode == READER_LEFT
+    assert done.stderr == b""
+
+
+def test_interrupt_ends_without_a_traceback(photos: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "diptych", "add", str(photos), "--collection", "pets", "--url", url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as adding:
+            connection, _ = silent.accept()
+            with connection:
+                adding.send_signal(signal.SIGINT)
+                printed = adding.communicate(timeout=120)
+    assert adding.returncode == INTERRUPTED
+    assert printed == (b"", b"")
 
 
 def test_wrong_usage_is_exit_code_two(server: RunningServer) -> None:

@@ -1,9 +1,10 @@
 import asyncio
+import threading
 
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss_index import FaissFlatIndex
+from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 
 DIM = 16
 
@@ -20,7 +21,7 @@ def exact(keys: np.ndarray, rows: np.ndarray, query: np.ndarray, k: int) -> list
 
 def test_search_is_the_exact_ranking_with_and_without_a_selection() -> None:
     async def run() -> None:
-        index, rows = FaissFlatIndex(DIM), unit_rows(500)
+        index, rows = FaissFlatIndex(DIM, index_thread()), unit_rows(500)
         keys = np.arange(1000, 1500)
         await index.apply((), keys.tolist(), rows)
         chosen = keys[::7]
@@ -38,7 +39,7 @@ def test_search_is_the_exact_ranking_with_and_without_a_selection() -> None:
 
 def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is() -> None:
     async def run() -> None:
-        index = FaissFlatIndex(DIM)
+        index = FaissFlatIndex(DIM, index_thread())
         twins = np.repeat(unit_rows(10), 30, axis=0)  # ten vectors, thirty images each
         await index.apply((), list(range(300)), twins)
         query = unit_rows(1, seed=2)[0]
@@ -54,7 +55,7 @@ def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is() -> None:
 
 def test_removed_keys_are_never_found_and_a_change_is_seen_whole() -> None:
     async def run() -> None:
-        index, rows = FaissFlatIndex(DIM), unit_rows(3)
+        index, rows = FaissFlatIndex(DIM, index_thread()), unit_rows(3)
         await index.apply((), [1, 2], rows[:2])
         await index.apply([1], [3], rows[2:])
         found, _ = await index.search(rows[0], 10, None)
@@ -67,7 +68,7 @@ def test_removed_keys_are_never_found_and_a_change_is_seen_whole() -> None:
 
 def test_empty_index_finds_nothing() -> None:
     async def run() -> None:
-        index = FaissFlatIndex(DIM)
+        index = FaissFlatIndex(DIM, index_thread())
         assert (await index.search(unit_rows(1)[0], 5, None))[0].tolist() == []
         await index.apply((), [1], unit_rows(1))
         assert (await index.search(unit_rows(1)[0], 5, np.empty(0, np.int64)))[0].tolist() == []
@@ -78,7 +79,7 @@ def test_empty_index_finds_nothing() -> None:
 
 def test_searches_during_adds_see_only_whole_changes() -> None:
     async def run() -> None:
-        index, rows = FaissFlatIndex(DIM), unit_rows(2000)
+        index, rows = FaissFlatIndex(DIM, index_thread()), unit_rows(2000)
         await index.apply((), [0], rows[:1])
 
         async def add() -> None:
@@ -95,5 +96,19 @@ def test_searches_during_adds_see_only_whole_changes() -> None:
 
         await asyncio.gather(add(), search(), search())
         await index.close()
+
+    asyncio.run(run())
+
+
+def test_many_indexes_share_one_thread_and_outlive_each_other() -> None:
+    async def run() -> None:
+        thread, rows = index_thread(), unit_rows(30)
+        indexes = [FaissFlatIndex(DIM, thread) for _ in range(30)]
+        n_before = threading.active_count()
+        for index in indexes:
+            await index.apply((), list(range(30)), rows)
+        assert threading.active_count() <= n_before + 1
+        await asyncio.gather(*(index.close() for index in indexes[1:]))
+        assert (await indexes[0].search(rows[7], 1, None))[0].tolist() == [7]
 
     asyncio.run(run())

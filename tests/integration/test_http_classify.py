@@ -17,7 +17,9 @@ LABELS = ["red", "green", "blue"]
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with running_app(tmp_path_factory.mktemp("classify"), max_items=3, max_labels=5) as client:
+    with running_app(
+        tmp_path_factory.mktemp("classify"), max_items=3, max_labels=5, max_predictions=8
+    ) as client:
         yield client
 
 
@@ -90,6 +92,10 @@ def test_templates_are_one_several_or_a_named_set(client: TestClient, fields: di
         (form("red", top_k="0"), 422, "top_k"),
         (form("red", top_k="many"), 422, "top_k"),
         (form("red", lables="blue"), 422, "lables"),
+        (form("red", "b" * 1001), 422, "labels[1]"),
+        (form("red", template="{}" + "b" * 999), 422, "templates[0]"),
+        (form("a", "b", "c", colours=("red", "blue", "green")), 422, "top_k"),
+        (form("a", "b", "c", colours=("red", "blue", "green"), top_k="3"), 422, "top_k"),
     ],
 )
 def test_what_cannot_be_classified_is_named(
@@ -97,6 +103,17 @@ def test_what_cannot_be_classified_is_named(
 ) -> None:
     answer = client.post("/classify", files=parts)
     assert (answer.status_code, answer.json().get("item")) == (status, item), answer.text
+
+
+def test_top_k_brings_many_images_under_the_limit_of_predictions(client: TestClient) -> None:
+    rows = predictions(client, form("a", "b", "c", colours=("red", "blue", "green"), top_k="2"))
+    assert [len(row) for row in rows] == [2, 2, 2]
+
+
+def test_labels_and_templates_are_counted_before_they_are_looked_at(client: TestClient) -> None:
+    for given in ({"labels": [1] * 6}, {"labels": ["a"], "templates": [1] * 101}, {"images": [1] * 4}):
+        answer = client.post("/classify", json={"images": ["a"], "labels": ["a"], **given})
+        assert (answer.status_code, answer.json()["item"]) == (413, list(given)[-1])
 
 
 def test_raw_image_has_no_labels_and_is_a_415(client: TestClient) -> None:

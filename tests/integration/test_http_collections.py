@@ -74,7 +74,10 @@ def test_bad_image_fails_alone_among_many_and_is_the_answer_when_alone(
     outcomes = add(client, shelf, picture("red"), b"nothing", picture("blue")).json()["outcomes"]
     assert [outcome["status"] for outcome in outcomes] == ["created", "failed", "created"]
     assert outcomes[1]["error"]["status"] == 415
-    assert add(client, shelf, b"nothing").status_code == 415
+    for payload in (b"nothing", b""):
+        alone = add(client, shelf, payload)
+        assert (alone.status_code, alone.json()["item"]) == (415, "images[0]")
+        assert alone.json()["detail"].startswith("images[0]: ")
 
 
 def test_more_images_than_the_limit_is_a_413_that_names_it(client: TestClient, shelf: str) -> None:
@@ -93,14 +96,16 @@ def test_more_images_than_the_limit_is_a_413_that_names_it(client: TestClient, s
         ([{"name": "a"}], "items[0]"),
         ([{"id": 1}], "items[0]"),
         ([{"metadata": []}], "items[0]"),
-        ([{"id": "a/b"}], "images[0]"),
-        ([{"metadata": {"x": "y" * 20_000}}], "images[0]"),
+        ([{"id": "a/b"}], "items[0].id"),
+        ([{}] * 5, "items"),
+        ([{"metadata": {"x": "y" * 20_000}}], "items[0].metadata"),
     ],
 )
 def test_items_must_fit_the_images(client: TestClient, shelf: str, items: Any, item: str) -> None:
     answer = add(client, shelf, picture("red"), items=items)
     assert answer.status_code in {413, 422}
     assert answer.json()["item"] == item, answer.text
+    assert answer.json()["detail"].startswith(item)
 
 
 def test_listing_pages_by_id(client: TestClient, shelf: str) -> None:

@@ -76,8 +76,10 @@ def test_long_query_is_truncated_and_says_so(client: TestClient) -> None:
     [
         ({"query": {"text": " "}}, 422, "query[0]"),
         ({"query": {"text": "a", "id": "b"}}, 422, "query[0]"),
-        ({"query": []}, 422, "body"),
-        ({"query": {"id": "nobody"}}, 404, None),
+        ({"query": []}, 422, "query"),
+        ({"query": [1] * 33}, 413, "query"),
+        ({"query": {"id": "nobody"}}, 404, "query[0]"),
+        ({"query": [{"text": "a"}, {"id": "nobody"}]}, 404, "query[1]"),
         ({"query": {"text": "a"}, "collection": "nowhere"}, 404, None),
         ({"query": {"text": "a"}, "k": 51}, 422, "k"),
         ({"query": {"text": "a"}, "offset": 1_000_000}, 422, "offset"),

@@ -44,6 +44,10 @@ def half_sent(server: RunningServer, length: int, begin: bytes) -> Iterator[http
         yield connection
 
 
+def ask_embed(server: RunningServer, body: str) -> httpx.Response:
+    return httpx.post(f"{server.url}/embed", content=body, headers={"Content-Type": "application/json"})
+
+
 def test_log_says_what_is_served_from_where(model_repo: Path, tmp_path: Path) -> None:
     with serve(model_repo, TINY, tmp_path) as server:
         httpx.get(f"{server.url}/search", params={"q": "private words"})
@@ -148,6 +152,38 @@ def test_refusal_to_start_is_one_clear_line_and_status_1(model_repo: Path, tmp_p
     log = refusal(model_repo, "unheard-of", tmp_path)
     assert "it holds tiny: choose with --model" in log
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--precision", "fp8"], "has no precision 'fp8', only fp32"),
+        (["--max-image-px", "100000000"], "DIPTYCH_MAX_IMAGE_PX"),
+        (["--api-key", "schlüssel-ü"], "DIPTYCH_API_KEY"),
+    ],
+)
+def test_setting_that_cannot_work_is_refused_before_it_listens(
+    model_repo: Path, tmp_path: Path, flags: list[str], words: str
+) -> None:
+    log = refusal(model_repo, TINY, tmp_path, *flags)
+    assert words in log
+    assert "listening" not in log
+    assert "Traceback" not in log
+
+
+def test_bodies_of_all_callers_share_one_budget(model_repo: Path, tmp_path: Path) -> None:
+    flags = ["--max-body-bytes", "1000", "--max-inflight-body-bytes", "1000"]
+    with (
+        serve(model_repo, TINY, tmp_path, *flags) as server,
+        half_sent(server, 900, b"{" + b" " * 800),
+    ):
+        body = json.dumps({"input": [{"text": "x" * 300}]})
+        deadline = time.monotonic() + 30
+        while (answer := ask_embed(server, body)).status_code == 200:  # until the half has arrived
+            assert time.monotonic() < deadline
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert httpx.post(f"{server.url}/embed", json={"input": [{"text": "x"}]}).status_code == 200
+        assert 'diptych_rejected_total{reason="bodies_full"}' in httpx.get(f"{server.url}/metrics").text
 
 
 def test_model_that_does_not_load_ends_the_process(tmp_path: Path) -> None:

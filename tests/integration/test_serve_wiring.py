@@ -1,5 +1,7 @@
 """What wiring refuses to build, and what `diptych check` finds, without a process of its own."""
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ from diptych.cli import main
 from diptych.cli.gallery import Gallery
 from diptych.errors import ConfigError, CorruptBundle
 from diptych.settings import Settings
-from diptych.wiring import build, chosen_version
+from diptych.wiring import build, load
+from diptych.wiring.bundles import chosen_version
+from support.pictures import noise
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 
@@ -65,6 +69,36 @@ def test_gallery_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path, li
     (tmp_path / "items.jsonl").write_text(line)
     with pytest.raises(ConfigError, match=words):
         Gallery(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "n_loaded"),
+    [
+        ({"max_items": 3, "max_add_items": 3, "max_queue_items": 3}, 10),
+        (
+            {"max_body_bytes": 4_000, "max_queue_bytes": 4_000},
+            9,
+        ),  # one image alone is more than the queue holds
+    ],
+    ids=["few items", "few bytes"],
+)
+def test_gallery_is_loaded_through_a_queue_smaller_than_its_batch(
+    model_repo: Path, tmp_path: Path, given: dict[str, Any], n_loaded: int
+) -> None:
+    pictures = [noise(n, (16, 16)) for n in range(9)] + [noise(9, (40, 40))]
+    for n, payload in enumerate(pictures):
+        (tmp_path / f"{n}.png").write_bytes(payload)
+    lines = [json.dumps({"file": f"{n}.png", "id": str(n)}) for n in range(len(pictures))]
+    (tmp_path / "items.jsonl").write_text("\n".join(lines))
+
+    async def run() -> int:
+        services = await load(settings(model_repo, tmp_path / "data", **given))
+        await Gallery(tmp_path).fill(services)
+        info = await services.collections.get("gallery")
+        await services.close()
+        return info.n_images
+
+    assert asyncio.run(run()) == n_loaded
 
 
 def test_check_proves_sound_bundles_and_finds_a_damaged_one(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from diptych.core.admission import Admission
 from diptych.core.filter_parser import parse_filter
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, NotReady, StoreError, TooLarge, UndecodableImage
@@ -93,9 +94,9 @@ def test_search_is_the_exact_ranking_with_offset_and_filter(run: Run) -> None:
 
 def test_adding_the_same_again_is_unchanged_and_costs_no_encoding(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        first = await opened.collections.add("default", picture("red"), metadata={"a": 1})
+        first = await opened.add("default", picture("red"), metadata={"a": 1})
         n_batches = len(opened.metrics.batches)
-        again = await opened.collections.add("default", picture("red"), metadata={"a": 2})
+        again = await opened.add("default", picture("red"), metadata={"a": 2})
         assert (first.status, again.status) == ("created", "unchanged")
         assert first.id == again.id
         assert first.id == (await opened.collections.get_image("default", first.id or "")).sha256[:32]
@@ -107,12 +108,12 @@ def test_adding_the_same_again_is_unchanged_and_costs_no_encoding(run: Run) -> N
 
 def test_taken_id_is_a_conflict_unless_replace_is_asked_for(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        await opened.collections.add("default", picture("red"), "x", {"a": 1})
-        refused = await opened.collections.add("default", picture("blue"), "x")
+        await opened.add("default", picture("red"), "x", {"a": 1})
+        refused = await opened.add("default", picture("blue"), "x")
         assert refused.status == "failed"
         assert isinstance(refused.error, Conflict)
         assert len(opened.files()) == 1
-        replaced = await opened.collections.add("default", picture("blue"), "x", replace=True)
+        replaced = await opened.add("default", picture("blue"), "x", replace=True)
         assert replaced.status == "replaced"
         record = await opened.collections.get_image("default", "x")
         assert record.metadata == {"a": 1}
@@ -120,7 +121,7 @@ def test_taken_id_is_a_conflict_unless_replace_is_asked_for(run: Run) -> None:
         assert await opened.collections.original("default", "x") == (picture("blue"), "image/png")
         (hit,) = await opened.collections.search("default", await look(opened, "blue"), k=5)
         assert (hit.id, hit.cosine) == ("x", pytest.approx(1, abs=1e-4))
-        same = await opened.collections.add("default", picture("blue"), "x", {"a": 2}, replace=True)
+        same = await opened.add("default", picture("blue"), "x", {"a": 2}, replace=True)
         assert same.status == "replaced"
         assert (await opened.collections.get_image("default", "x")).metadata == {"a": 2}
         assert (await opened.collections.get("default")).n_images == 1
@@ -169,7 +170,7 @@ def test_deleted_image_leaves_nothing_behind(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await add_colours(opened)
         await opened.collections.create("second")
-        await opened.collections.add("second", picture("red"), "also-red")
+        await opened.add("second", picture("red"), "also-red")
         await opened.collections.thumbnail("default", "red", 64)
         await opened.collections.thumbnail("default", "blue", 64)
         await opened.collections.delete("default", "blue")
@@ -204,7 +205,7 @@ def test_pages_are_stable_while_images_come_and_go(run: Run) -> None:
             seen += [record.id for record in page]
             if after is None:
                 break
-            await opened.collections.add("default", tiny_png(1), "01")
+            await opened.add("default", tiny_png(1), "01")
             await opened.collections.delete("default", page[-1].id)
         assert seen == [f"{n:02}" for n in range(0, 40, 2)]
 
@@ -213,7 +214,7 @@ def test_pages_are_stable_while_images_come_and_go(run: Run) -> None:
 
 def test_metadata_is_patched_by_merging(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        await opened.collections.add("default", picture("red"), "x", {"a": 1, "b": {"c": 2, "d": 3}})
+        await opened.add("default", picture("red"), "x", {"a": 1, "b": {"c": 2, "d": 3}})
         record = await opened.collections.patch("default", "x", {"a": None, "b": {"c": 4}})
         assert record.metadata == {"b": {"c": 4, "d": 3}}
         assert (await opened.collections.get_image("default", "x")).metadata == {"b": {"c": 4, "d": 3}}
@@ -228,7 +229,7 @@ def test_metadata_is_patched_by_merging(run: Run) -> None:
 
 def test_thumbnail_is_kept_and_its_sizes_are_a_closed_set(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        await opened.collections.add("default", noise(0, (300, 200)), "x")
+        await opened.add("default", noise(0, (300, 200)), "x")
         made = await opened.collections.thumbnail("default", "x", 64)
         assert await opened.collections.thumbnail("default", "x", 64) == made
         assert len(opened.files()) == 2
@@ -248,12 +249,12 @@ def test_write_finishes_when_the_client_goes_away(run: Run) -> None:
             return await put(*values, **named)
 
         opened.records.put = slow_put  # type: ignore[method-assign]
-        adding = asyncio.create_task(opened.collections.add("default", picture("red"), "x"))
+        adding = asyncio.create_task(opened.add("default", picture("red"), "x"))
         await written.wait()
         adding.cancel()
         await asyncio.wait([adding])
         assert adding.cancelled()
-        await opened.collections.add("default", picture("blue"), "y")
+        await opened.add("default", picture("blue"), "y")
         assert set(await opened.ids(await look(opened, "red"))) == {"x", "y"}
 
     run(story)
@@ -323,7 +324,7 @@ def test_collection_of_another_model_can_be_read_but_not_searched(run: Run) -> N
         with pytest.raises(Conflict, match="belongs to model 'tiny'"):
             await opened.ids(np.ones(16, np.float32))
         with pytest.raises(Conflict):
-            await opened.collections.add("default", picture("black"))
+            await opened.add("default", picture("black"))
         assert (await opened.collections.original("default", "red"))[0] == picture("red")
         await opened.collections.delete("default", "red")
         assert (await opened.collections.get("default")).n_images == 3
@@ -354,7 +355,7 @@ def test_names_are_taken_once_and_unknown_ones_named(run: Run) -> None:
         with pytest.raises(InvalidValue):
             await opened.collections.create("No Good")
         with pytest.raises(NotFound, match="no collection named 'nowhere'"):
-            await opened.collections.add("nowhere", picture("red"))
+            await opened.add("nowhere", picture("red"))
         await opened.collections.create("a")
         assert [info.name for info in await opened.collections.list()] == ["a", "default"]
         with pytest.raises(InvalidValue, match="min_relevance"):
@@ -367,7 +368,7 @@ def test_collection_dropped_while_images_are_encoded_takes_none(run: Run) -> Non
     async def story(opened: Opened) -> None:
         entered, gate, encode = threading.Event(), threading.Event(), opened.encode_image
         opened.encode_image = lambda items: (entered.set(), gate.wait(10), encode(items))[2]
-        adding = asyncio.create_task(opened.collections.add("default", picture("red"), "x"))
+        adding = asyncio.create_task(opened.add("default", picture("red"), "x"))
         await asyncio.to_thread(entered.wait)
         await opened.collections.drop("default")
         await opened.collections.create("default")
@@ -389,10 +390,10 @@ def test_add_that_the_database_refuses_leaves_no_file_and_acknowledges_nothing(r
 
         opened.records.put = refuse  # type: ignore[method-assign]
         with pytest.raises(StoreError):
-            await opened.collections.add("default", picture("red"), "x")
+            await opened.add("default", picture("red"), "x")
         assert opened.files() == []
         opened.records.put = put  # type: ignore[method-assign]
-        assert (await opened.collections.add("default", picture("red"), "x")).status == "created"
+        assert (await opened.add("default", picture("red"), "x")).status == "created"
 
     run(story)
 
@@ -400,7 +401,7 @@ def test_add_that_the_database_refuses_leaves_no_file_and_acknowledges_nothing(r
 def test_concurrent_adds_of_one_id_agree_on_one_image(run: Run) -> None:
     async def story(opened: Opened) -> None:
         payloads = [picture(colour) for colour in COLOURS] * 3
-        outcomes = await asyncio.gather(*(opened.collections.add("default", one, "x") for one in payloads))
+        outcomes = await asyncio.gather(*(opened.add("default", one, "x") for one in payloads))
         kept, _ = await opened.collections.original("default", "x")
         for payload, outcome in zip(payloads, outcomes, strict=True):
             assert (outcome.status == "failed") == (payload != kept)
@@ -422,3 +423,104 @@ def test_stopping_while_embedding_again_loses_nothing(run: Run) -> None:
     run(add_colours)
     run(stop_at_once, version=2)  # type: ignore[call-arg]
     run(finish, version=2)  # type: ignore[call-arg]
+
+
+def test_search_in_a_collection_that_is_dropped_meanwhile_finds_no_collection(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await add_colours(opened)
+        query, entered, gate = await look(opened, "red"), threading.Event(), threading.Event()
+
+        class Slow:
+            def matches(self, metadata: Any) -> bool:
+                entered.set()
+                return gate.wait(10)
+
+        searching = asyncio.create_task(opened.ids(query, filter=Slow()))
+        await asyncio.to_thread(entered.wait)
+        await opened.collections.drop("default")
+        gate.set()
+        with pytest.raises(NotFound, match="was dropped"):
+            await searching
+
+    run(story)
+
+
+def test_adding_an_image_again_heals_its_lost_or_damaged_file(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await opened.add("default", picture("red"), "x")
+        (file,) = (opened.data_dir / "images").glob("*/*")
+        file.unlink()
+        assert (await opened.add("default", picture("red"), "x")).status == "unchanged"
+        assert file.read_bytes() == picture("red")
+        file.write_bytes(b"junk")
+        assert (await opened.add("default", picture("red"), "y")).status == "created"
+        assert (await opened.collections.original("default", "y"))[0] == picture("red")
+
+    run(story)
+
+
+def test_image_left_out_as_its_file_was_lost_is_searchable_once_added_again(run: Run) -> None:
+    async def before(opened: Opened) -> None:
+        await add_colours(opened)
+        lost = (await opened.collections.get_image("default", "red")).sha256
+        next((opened.data_dir / "images").glob(f"*/{lost}")).unlink()
+
+    async def after(opened: Opened) -> None:
+        await until(lambda: opened.collections._shelves["default"].state == "ready")
+        assert (await opened.collections.get("default")).n_embedded == 3
+        n_batches = len(opened.metrics.batches)
+        assert (await opened.add("default", picture("blue"), "blue")).status == "unchanged"
+        assert len(opened.metrics.batches) == n_batches
+        assert (await opened.add("default", picture("red"), "red")).status == "unchanged"
+        assert (await opened.collections.get("default")).n_embedded == 4
+        assert await opened.ids(await look(opened, "red"), k=1) == ["red"]
+        assert len(await opened.ids(await look(opened, "red"))) == 4
+
+    run(before)
+    run(after, version=2)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(("max_items", "max_bytes"), [(3, 10**9), (256, 2_000)])
+def test_embedding_again_fits_into_a_small_queue(run: Run, max_items: int, max_bytes: int) -> None:
+    async def before(opened: Opened) -> None:
+        await opened.collections.add_many("default", [NewImage(noise(n, (16, 16))) for n in range(10)])
+
+    async def after(opened: Opened) -> None:
+        await until(lambda: opened.collections._shelves["default"].state != "embedding")
+        info = await opened.collections.get("default")
+        assert (info.state, info.n_embedded) == ("ready", 10)
+
+    run(before)
+    run(after, version=2, admission=Admission(max_items=max_items, max_bytes=max_bytes))  # type: ignore[call-arg]
+
+
+def test_embedding_again_that_ends_early_says_so_and_why(run: Run) -> None:
+    async def broken(opened: Opened) -> None:
+        async def refuse(*values: Any) -> Any:
+            raise StoreError("database or disk is full")
+
+        opened.records.put_embeddings = refuse  # type: ignore[method-assign]
+        await until(lambda: opened.collections._shelves["default"].state == "failed")
+        assert (await opened.collections.get("default")).reason == "database or disk is full"
+        with pytest.raises(NotReady, match=r"could not be embedded .*: database or disk is full"):
+            await opened.ids(np.ones(16, np.float32))
+
+    async def mended(opened: Opened) -> None:
+        await until(lambda: opened.collections._shelves["default"].state == "ready")
+        info = await opened.collections.get("default")
+        assert (info.n_embedded, info.reason) == (4, "")
+
+    run(add_colours)
+    run(broken, version=2)  # type: ignore[call-arg]
+    run(mended, version=2)  # type: ignore[call-arg]
+
+
+def test_files_of_a_lost_database_are_kept(run: Run, tmp_path: Path) -> None:
+    async def after(opened: Opened) -> None:
+        assert (await opened.collections.get("default")).n_images == 0
+        assert len(opened.files()) == 4
+
+    run(add_colours)
+    for file in (tmp_path / "data").glob("diptych.sqlite3*"):
+        file.unlink()
+    run(after)

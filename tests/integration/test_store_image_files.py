@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from diptych.adapters import image_files
 from diptych.adapters.image_files import ImageFiles
 from diptych.errors import CorruptStore, StoreError
 
@@ -60,5 +61,31 @@ def test_refusing_disk_is_a_store_error_and_leaves_no_half_file(tmp_path: Path) 
         with pytest.raises(StoreError, match="image files failed"):
             await files.put({one: b"one"})
         assert names(tmp_path) == []
+
+    asyncio.run(run())
+
+
+def test_damaged_file_is_written_anew_by_the_next_put(tmp_path: Path) -> None:
+    async def run() -> None:
+        files, one = ImageFiles(tmp_path), {sha(b"one"): b"one"}
+        for damage in (b"0ne", b"", b"one more"):
+            await files.put(one)
+            only_file(tmp_path).write_bytes(damage)
+            await files.put(one)
+            assert await files.get(sha(b"one")) == b"one"
+
+    asyncio.run(run())
+
+
+def test_thumbnails_do_not_wait_for_the_disk_and_an_empty_one_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        files, one = ImageFiles(tmp_path), sha(b"one")
+        monkeypatch.setattr(image_files, "write_durably", None)
+        await files.put_thumbnail(one, 64, b"small")
+        assert await files.get_thumbnail(one, 64) == b"small"
+        await files.put_thumbnail(one, 64, b"")
+        assert await files.get_thumbnail(one, 64) is None
 
     asyncio.run(run())

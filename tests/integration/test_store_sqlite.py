@@ -3,12 +3,14 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from diptych.adapters import data_lock
 from diptych.adapters.sqlite_schema import MIGRATIONS
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
 from diptych.core.types import NewRow
@@ -162,3 +164,47 @@ def test_content_is_released_with_its_last_row(tmp_path: Path) -> None:
         assert (await store.delete("d", "a")).released == (shared.sha256,)
 
     run(store, story())
+
+
+def test_abandoned_scan_of_the_metadata_ends_early(tmp_path: Path) -> None:
+    store, entered, gate = SqliteStore(tmp_path), threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def matches(metadata: dict[str, Any]) -> bool:
+        seen.append(metadata["n"])
+        entered.set()
+        return gate.wait(10)
+
+    async def story() -> None:
+        await store.create_collection("c", "m")
+        rows = [row(f"i{n}", metadata={"n": n}) for n in range(50)]
+        await store.put("c", rows, identity="i", replace=False)
+        scan = asyncio.create_task(store.matching_keys("c", matches))
+        await asyncio.to_thread(entered.wait)
+        scan.cancel()
+        await asyncio.wait([scan])
+        gate.set()
+
+    run(store, story())
+    assert len(seen) == 1
+
+
+def test_error_of_the_database_module_itself_is_a_store_error(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+
+    def misuse(db: sqlite3.Connection) -> None:
+        db.execute("SELECT ?", ())
+
+    async def story() -> None:
+        with pytest.raises(StoreError, match="the database failed"):
+            await store._threads.read(misuse)
+
+    run(store, story())
+
+
+def test_names_of_new_data_folders_reach_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(data_lock, "fsync_folder", synced.append)
+    for _ in range(2):
+        data_lock.DataLock(tmp_path / "new" / "data").release()
+    assert sorted(synced) == [tmp_path, tmp_path / "new"]

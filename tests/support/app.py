@@ -30,6 +30,7 @@ def running_app(folder: Path, *, body_timeout_s: float = 60.0, **given: Any) -> 
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         default_collection=settings.default_collection,
         body_timeout_s=body_timeout_s,
+        max_inflight_body_bytes=settings.max_inflight_body_bytes,
         limits=limits_of(settings),
     )
     failures: list[BaseException] = []

@@ -1,7 +1,7 @@
 """Every error diptych raises on purpose; knows nothing of HTTP, ONNX, FAISS or SQLite.
 
 DiptychError
-├── InputError               the caller sent something that cannot be used; `item` names it
+├── InputError               the caller sent something that cannot be used
 │   ├── Malformed            not parseable as its content type
 │   ├── UnsupportedImage     no decoder for these bytes
 │   ├── UndecodableImage     a decoder was found and failed
@@ -23,25 +23,33 @@ DiptychError
 └── ConfigError              settings that contradict each other or this machine
 """
 
+from copy import copy
+from typing import Self
+
 
 class DiptychError(Exception):
-    """Base of all errors that diptych raises on purpose; the message is safe to show to the caller."""
+    """Base of all errors that diptych raises on purpose; the message is safe to show to the caller.
 
-
-class InputError(DiptychError):
-    """Something the caller sent cannot be used. `item` names which, such as ``input[3]``."""
+    `item` names the part of the request that is at fault, such as ``input[3]``, where there is one.
+    """
 
     def __init__(self, message: str, item: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.item = item
 
-    def named(self, item: str) -> "InputError":
+    def named(self, item: str) -> Self:
         """The same error, naming the item it belongs to."""
-        return type(self)(self.message, item)
+        error = copy(self)
+        error.item = item
+        return error
 
     def __str__(self) -> str:
         return f"{self.item}: {self.message}" if self.item else self.message
+
+
+class InputError(DiptychError):
+    """Something the caller sent cannot be used."""
 
 
 class Malformed(InputError):

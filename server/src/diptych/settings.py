@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(16, ge=1, le=1024, description="items in one call of an encoder")
     max_queue_items: int = Field(1024, ge=1, description="items that may wait for one encoder")
     max_queue_bytes: int = Field(500_000_000, ge=1, description="bytes that may wait for one encoder")
+    max_inflight_body_bytes: int = Field(
+        500_000_000, ge=1, description="bytes of all bodies that are held at once"
+    )
     label_cache_items: int = Field(50_000, ge=0, description="label embeddings kept in memory")
     body_timeout_s: float = Field(60.0, gt=0, description="seconds in which a body must arrive")
     grace_s: int = Field(30, ge=0, description="seconds that running requests get when the server stops")
@@ -61,10 +64,15 @@ class Settings(BaseSettings):
 
     # how large one request may be
     max_image_bytes: int = Field(20_000_000, ge=1, description="bytes of one image file")
-    max_image_px: int = Field(50_000_000, ge=1, description="pixels of one image")
+    # The image decoder itself refuses more: Pillow's MAX_IMAGE_PIXELS.
+    max_image_px: int = Field(50_000_000, ge=1, le=89_478_485, description="pixels of one image")
     max_items: int = Field(256, ge=1, description="items in one /embed, /classify or /v1/embeddings")
     max_add_items: int = Field(64, ge=1, description="images in one add")
     max_labels: int = Field(10_000, ge=1, description="labels in one /classify")
+    max_text_chars: int = Field(10_000, ge=1, description="characters of one text")
+    max_predictions: int = Field(
+        250_000, ge=1, description="images times labels (at most top_k) in the answer of one /classify"
+    )
     max_body_bytes: int = Field(100_000_000, ge=1, description="bytes of one body")
     max_k: int = Field(1000, ge=1, description="hits of one /search")
 
@@ -75,6 +83,14 @@ class Settings(BaseSettings):
         if isinstance(hosts, str):
             values["allowed_hosts"] = tuple(host.strip() for host in hosts.split(",") if host.strip())
         return values
+
+    @field_validator("api_key")
+    @classmethod
+    def _require_sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        text = "" if key is None else key.get_secret_value()
+        if not text.isascii() or not text.isprintable() or text != text.strip():
+            raise ValueError("must be printable ASCII without a space at either end: it travels in a header")
+        return key
 
     @model_validator(mode="after")
     def _refuse_open_doors(self) -> Self:
@@ -91,6 +107,10 @@ class Settings(BaseSettings):
             raise ValueError(f"max_queue_items is {self.max_queue_items}, too few for one request's items")
         if self.max_queue_bytes < self.max_body_bytes:
             raise ValueError(f"max_queue_bytes is {self.max_queue_bytes}, too few for one body")
+        if self.max_inflight_body_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_inflight_body_bytes is {self.max_inflight_body_bytes}, too few for one body"
+            )
         return self
 
 

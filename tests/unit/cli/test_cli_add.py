@@ -1,12 +1,13 @@
 """`diptych add`: what it sends, what it says, and how it fails."""
 
 import json
+import os
 from pathlib import Path
 
 import httpx
 import pytest
 
-from diptych.cli import add
+from diptych.cli import INTERRUPTED, add
 from support.command_line import RunCommand, command_runner
 from support.fake_api import FakeApi, add_reply, parts, problem
 
@@ -139,6 +140,17 @@ def test_broken_connection_still_sums_up(
     assert printed.err.endswith("diptych: disk is full (HTTP 500)\n")
 
 
+def test_interrupt_still_sums_up(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    api.on(IMAGES, interrupt)
+    assert run(folder) == INTERRUPTED
+    assert capsys.readouterr().out.endswith(", 3 not tried\n")
+
+
 def test_json_sums_up_for_machines(run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "cat.png").write_text("bad bytes")
     assert run(folder, "--json") == 1
@@ -173,4 +185,10 @@ def test_folder_without_images_is_an_error(
     run: RunCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path) == 1
-    assert "no image files found" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"diptych: no image files in {tmp_path}\n"
+
+
+def test_file_whose_name_is_not_unicode_is_added(run: RunCommand, api: FakeApi, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_text("cat")
+    assert run(tmp_path) == 0
+    assert sent_items(api) == [{"metadata": {"file": "caf\ufffd.png"}}]

@@ -84,6 +84,18 @@ def test_request_refused_for_one_item_fails_that_item_only(client: Client, api: 
     assert isinstance(outcomes[2].error, InvalidValue)
 
 
+@pytest.mark.parametrize(
+    ("item", "of_the_image"), [("images[0]", None), ("items[0].metadata.file", "metadata.file")]
+)
+def test_error_of_an_image_names_what_of_it_is_at_fault(
+    client: Client, api: FakeApi, item: str, of_the_image: str | None
+) -> None:
+    api.on(PATH, problem(422, "no good", item))
+    (outcome,) = client.add([b"a"], collection="pets")
+    assert isinstance(outcome.error, InvalidValue)
+    assert outcome.error.item == of_the_image
+
+
 def test_body_that_is_too_large_is_sent_in_smaller_ones(client: Client, api: FakeApi) -> None:
     def at_most_two(request: httpx.Request) -> httpx.Response:
         return add_reply(request) if n_images(request) <= 2 else problem(413, "body is over the limit")

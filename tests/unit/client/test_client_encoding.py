@@ -72,6 +72,27 @@ def test_bad_item_of_a_later_request_is_named_by_its_place_in_the_call(client: C
     assert str(caught.value) == "images[67]: cannot be decoded (HTTP 422)"
 
 
+def test_bad_label_keeps_its_own_place(client: Client, api: FakeApi) -> None:
+    api.on("POST /classify", problem(422, "a label must not be empty", "labels[1]"))
+    with pytest.raises(InvalidValue) as caught:
+        client.classify([b"x"], ["a", ""])
+    assert caught.value.item == "labels[1]"
+
+
+def test_numbers_and_texts_that_cannot_be_sent_are_refused(client: Client, api: FakeApi) -> None:
+    with pytest.raises(InvalidCall, match="JSON"):
+        client.search("red", filter={"n": float("nan")})
+    with pytest.raises(InvalidCall, match="JSON"):
+        client.classify([b"x"], [b"cat"])  # type: ignore[list-item]
+    with pytest.raises(InvalidCall, match="lone surrogate"):
+        client.classify([b"x"], ["a"], template="\udcff {}")
+    with pytest.raises(InvalidCall, match="lone surrogate"):
+        client.collection("\udcff")
+    with pytest.raises(InvalidCall, match="lone surrogate"):
+        client.list_images("pets", after="\udcff")
+    assert api.requests == []
+
+
 def test_vectors_of_two_versions_are_never_mixed(client: Client, api: FakeApi) -> None:
     row = {"index": 0, "embedding": base64_row(1)}
     newer = httpx.Response(200, json={"model": MODEL | {"version": 4}, "data": [row]})

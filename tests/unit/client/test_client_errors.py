@@ -153,6 +153,19 @@ def test_nobody_listening_is_unreachable() -> None:
         client.models()
 
 
+@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf")])
+def test_timeout_that_no_socket_takes_is_refused(timeout_s: float) -> None:
+    with pytest.raises(InvalidCall, match="timeout_s"):
+        Client(timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("api_key", ["schlüssel", "two\nlines"])
+def test_key_that_no_header_can_carry_is_refused_and_not_repeated(api_key: str) -> None:
+    with pytest.raises(InvalidCall, match="api_key") as caught:
+        Client(api_key=api_key)
+    assert api_key not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://host", "http://", "http://host:port"])
 def test_url_without_scheme_or_host_is_refused(url: str) -> None:
     with pytest.raises(InvalidCall, match="url"):

@@ -197,3 +197,20 @@ def test_every_item_gets_exactly_one_outcome(
             assert values(task.result()) == [EncoderFailed if item in bad else item for item in items]
 
     asyncio.run(run())
+
+
+def test_batch_whose_items_all_went_away_is_not_encoded() -> None:
+    async def run() -> None:
+        encoder, metrics = NumberEncoder(), FakeMetrics()
+        batcher = number_batcher(encoder, metrics=metrics)
+        first = await queued_behind_busy(batcher, encoder)
+        gone = asyncio.create_task(batcher.submit(1))
+        await until(lambda: metrics.queue_items["image"] == 1)
+        batcher._admission.measured = lambda *values: gone.cancel()  # type: ignore[assignment,method-assign]
+        encoder.gate.set()
+        await asyncio.wait([first, gone])
+        assert values([await first, await batcher.submit(2)]) == [0, 2]
+        assert encoder.batches == [[0], [2]]
+        await batcher.close()
+
+    asyncio.run(run())

@@ -20,14 +20,19 @@ class Canary:
             raise RuntimeError("secret")
 
 
+def state(health: Health) -> tuple[bool, str]:
+    report = health.report()
+    return report.ready, report.reason
+
+
 def test_ready_only_after_the_first_answer_and_not_after_closing() -> None:
     async def run() -> None:
         health = Health(Canary(), last_success_at=lambda: None)
-        assert (health.ready, health.reason) == (False, "the encoder has not been asked yet")
+        assert state(health) == (False, "the encoder has not been asked yet")
         await health.start()
-        assert (health.ready, health.reason) == (True, "")
+        assert state(health) == (True, "")
         await health.close()
-        assert (health.ready, health.reason) == (False, "the server is stopping")
+        assert state(health) == (False, "the server is stopping")
 
     asyncio.run(run())
 
@@ -38,10 +43,10 @@ def test_failing_canary_makes_unready_until_it_answers_again() -> None:
         health = Health(canary, last_success_at=lambda: None, period_s=0.001)
         await health.start()
         canary.broken = True
-        await until(lambda: not health.ready)
-        assert health.reason == "the canary failed: RuntimeError"
+        await until(lambda: not health.report().ready)
+        assert health.report().reason == "the canary failed: RuntimeError"
         canary.broken = False
-        await until(lambda: health.ready)
+        await until(lambda: health.report().ready)
         await health.close()
 
     asyncio.run(run())
@@ -54,7 +59,7 @@ def test_canary_is_skipped_while_batches_succeed() -> None:
         await health.start()
         await asyncio.sleep(0.1)
         assert canary.n_asked == 1
-        assert health.ready
+        assert health.report().ready
         await health.close()
 
     asyncio.run(run())
@@ -66,10 +71,10 @@ def test_hanging_canary_makes_unready_after_the_deadline() -> None:
         health = Health(canary, last_success_at=lambda: None, period_s=0.001, deadline_s=0.02)
         await health.start()
         canary.gate.clear()
-        await until(lambda: not health.ready)
-        assert "has not answered" in health.reason
+        await until(lambda: not health.report().ready)
+        assert "has not answered" in health.report().reason
         canary.gate.set()
-        await until(lambda: health.ready)
+        await until(lambda: health.report().ready)
         await health.close()
 
     asyncio.run(run())

@@ -72,7 +72,7 @@ WRONG: list[tuple[Any, str]] = [
     ),
     ({"a": {"lt": True}}, "filter.a.lt: expected a number or a string, found a boolean"),
     ({"a": {"in": "x"}}, "filter.a.in: expected a list of values, found a string"),
-    ({"a": {"in": list(range(1001))}}, "filter.a.in: 1001 values, the limit is 1000"),
+    ({"a": {"in": list(range(1001))}}, "filter.a.in: 1001 values in all, the limit is 1000"),
     ({"a": {"exists": "yes"}}, "filter.a.exists: expected true or false, found a string"),
     ({"and": []}, "filter.and: expected a list of at least one clause"),
     ({"not": [{"a": 1}]}, "filter.not: expected an object, found an array"),
@@ -103,3 +103,24 @@ def test_endless_nesting_is_refused() -> None:
         clause = {"not": clause}
     with pytest.raises(InvalidValue, match="nested deeper than 16"):
         parse_filter(clause)
+
+
+@pytest.mark.parametrize(
+    ("clause", "where"),
+    [
+        ({"or": [{"a": n} for n in range(100_000)]}, r"filter.or\[255\].a"),
+        ({f"k{n}": n for n in range(257)}, "filter.k256"),
+        ({"or": [{"not": {"or": [{"a": n} for n in range(20)]}} for _ in range(20)]}, r"filter.or\[11\]"),
+    ],
+    ids=["one list", "one object", "nested"],
+)
+def test_more_clauses_than_a_collection_can_be_asked_are_refused(clause: Any, where: str) -> None:
+    with pytest.raises(InvalidValue, match=f"^{where}.*more than 256 clauses in all"):
+        parse_filter(clause)
+
+
+def test_operators_of_one_key_and_values_of_all_lists_count_together() -> None:
+    parse_filter({f"k{n}": {"gt": 1, "lt": 5} for n in range(256)})
+    halves = {"or": [{"a": {"in": list(range(600))}}, {"b": {"in": list(range(600))}}]}
+    with pytest.raises(InvalidValue, match=r"filter.or\[1\].b.in: 1200 values in all, the limit is 1000"):
+        parse_filter(halves)

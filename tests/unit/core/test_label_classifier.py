@@ -1,10 +1,11 @@
 import asyncio
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 
-from diptych.core.label_cache import LabelCache
+from diptych.core.label_cache import LabelCache, keys_of
 from diptych.core.labels import LabelClassifier
 from diptych.core.types import TextEmbedding
 from diptych.errors import EncoderFailed, InvalidValue, TooLarge
@@ -14,7 +15,11 @@ IMAGES = np.stack([unit_vector("b"), unit_vector("c")])
 
 
 def classifier(encoder: FakeEncoder | None = None, metrics: Any = None, **changes: Any) -> LabelClassifier:
-    limits = {name: changes.pop(name) for name in ("max_labels", "max_cached_labels") if name in changes}
+    limits = {
+        name: changes.pop(name)
+        for name in ("max_labels", "max_label_texts", "max_cached_labels")
+        if name in changes
+    }
     return LabelClassifier(
         model=model_info(**changes),
         embedder=fake_embedder(encoder or FakeEncoder(), max_items=8),
@@ -116,6 +121,8 @@ def test_braces_in_a_label_are_text() -> None:
         (["a"], [], "templates"),
         (["a"], ["{}", "{} {}"], r"templates\[1\]"),
         (["a"], ["none"], r"templates\[0\]"),
+        (["a", "b" * 1001], ["{}"], r"labels\[1\]: a label of 1001 characters, the limit is 1000"),
+        (["a"], ["{}" + "b" * 999], r"templates\[0\]: a template of 1001 characters, the limit is 1000"),
     ],
 )
 def test_bad_labels_and_templates_are_named(labels: list[str], templates: list[str], item: str) -> None:
@@ -156,8 +163,33 @@ def test_too_many_labels_are_refused() -> None:
 
 def test_cache_forgets_what_was_used_longest_ago() -> None:
     cache = LabelCache(2)
-    keys: list[Any] = [("id", ("{}",), label) for label in "abc"]
-    cache.put_many({key: TextEmbedding(unit_vector(key[2]), False) for key in keys[:2]})
+    keys = keys_of("id", ["{}"], "abc")
+    cache.put_many({key: TextEmbedding(unit_vector(key[1]), False) for key in keys[:2]})
     cache.get_many(keys[:1])
     cache.put_many({keys[2]: TextEmbedding(unit_vector("c"), False)})
     assert set(cache.get_many(keys)) == {keys[0], keys[2]}
+
+
+def test_labels_times_templates_are_bounded() -> None:
+    with pytest.raises(TooLarge, match="templates: 3 labels in 2 templates are 6 texts, the limit is 5"):
+        classify(classifier(max_label_texts=5), ["a", "b", "c"], ("{}", "a {}"))
+
+
+def test_texts_of_many_labels_in_many_templates_are_never_all_in_memory() -> None:
+    templates = [f"{n}" + "x" * 900 + "{}" for n in range(10)]
+    labels = ["y" * 900 + str(n) for n in range(100)]
+    part = classifier()
+    tracemalloc.start()
+    rows = asyncio.run(part.label_embeddings(labels, templates))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows.shape == (100, 8)
+    assert peak < 1_000_000  # all the texts at once are 1.8 MB
+
+
+def test_cached_label_holds_neither_the_templates_nor_the_list_it_came_with() -> None:
+    part = classifier()
+    asyncio.run(part.label_embeddings(["a", "b"], ["{}" + "x" * 900]))
+    for key, entry in part._cache._entries.items():
+        assert sum(map(len, key)) < 100
+        assert entry.embedding.base is None

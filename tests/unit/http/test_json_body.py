@@ -2,8 +2,8 @@
 
 import pytest
 
-from diptych.errors import InvalidValue, Malformed
-from diptych.http.json_body import parse_json
+from diptych.errors import InvalidValue, Malformed, TooLarge
+from diptych.http.json_body import MAX_VALUES, parse_json
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"{'a': 1}", b"[1,]", b"nul", b'{"a": 1} x', b"1" * 5000])
@@ -23,6 +23,12 @@ def test_nesting_that_only_the_parser_survives_is_malformed_too() -> None:
             parse_json('{"a":' * depth + r'"\ud83d\ude00"' + "}" * depth)
         except Malformed as error:
             assert "too deeply" in str(error)
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"1"])
+def test_more_values_than_any_request_has_are_refused_unparsed(value: bytes) -> None:
+    with pytest.raises(TooLarge, match=f"over {MAX_VALUES} values"):
+        parse_json(b"[" + (value + b",") * MAX_VALUES + value + b"]")
 
 
 def test_other_encodings_are_malformed_and_the_byte_is_named() -> None:

@@ -1,12 +1,20 @@
 """How a value that does not fit is named."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from diptych.errors import InvalidValue
-from diptych.http.requests import ClassifyRequest, EmbedRequest, SearchRequest
+from diptych.errors import InvalidValue, TooLarge
+from diptych.http.checks import check_lengths
+from diptych.http.requests import (
+    AddItems,
+    ClassifyRequest,
+    EmbedRequest,
+    OpenAIEmbeddingRequest,
+    SearchRequest,
+)
 from diptych.http.validation import validated
 
 
@@ -51,3 +59,39 @@ def test_form_fields_are_read_leniently_and_json_is_not() -> None:
     assert validated(SearchRequest, data, strict=False).k == 3
     with pytest.raises(InvalidValue):
         validated(SearchRequest, data)
+
+
+N_BAD = 20_000
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        (EmbedRequest, {"input": [1] * N_BAD}),
+        (EmbedRequest, {"input": [{"text": "a", **{f"key {i}": 1 for i in range(N_BAD)}}]}),
+        (EmbedRequest, {"input": [{"text": "a"}], **{f"key {i}": 1 for i in range(N_BAD)}}),
+        (ClassifyRequest, {"images": ["a"], "labels": [1] * N_BAD}),
+        (ClassifyRequest, {"images": [1] * N_BAD, "labels": ["a"]}),
+        (ClassifyRequest, {"images": ["a"], "labels": ["a"], "templates": [1] * N_BAD}),
+        (SearchRequest, {"query": [1] * N_BAD}),
+        (AddItems, {"items": [1] * N_BAD}),
+        (OpenAIEmbeddingRequest, {"model": "a", "input": [1] * N_BAD}),
+    ],
+)
+def test_only_the_first_of_many_wrong_things_costs_memory(model: type[BaseModel], data: Any) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidValue):
+            validated(model, data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * N_BAD  # a finding of its own for each takes hundreds of bytes
+
+
+def test_list_over_its_limit_is_named_with_its_length() -> None:
+    data = {"input": [1, 2, 3], "labels": ["a"]}
+    assert check_lengths(data, {"input": 3, "labels": 1, "images": 1}) is data
+    assert check_lengths("no object", {"input": 3}) == "no object"
+    with pytest.raises(TooLarge, match="input: 3 items, limit is 2"):
+        check_lengths(data, {"input": 2})

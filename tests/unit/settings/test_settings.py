@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from diptych.errors import ConfigError
 from diptych.settings import Settings, default_data_dir, read_settings
@@ -46,13 +47,29 @@ def test_bad_value_names_the_variable_and_never_shows_a_key() -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["schlüssel-ü", "with\nnewline", " padded key", "padded key "])
+def test_key_that_no_header_can_carry_is_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match="DIPTYCH_API_KEY: must be printable ASCII") as caught:
+        read_settings({"api_key": key})
+    assert key not in str(caught.value)
+
+
+def test_image_pixels_end_where_the_decoder_ends() -> None:
+    assert Image.MAX_IMAGE_PIXELS is not None
+    assert read_settings({"max_image_px": Image.MAX_IMAGE_PIXELS})
+    with pytest.raises(ConfigError, match="DIPTYCH_MAX_IMAGE_PX: "):
+        read_settings({"max_image_px": Image.MAX_IMAGE_PIXELS + 1})
+
+
 def test_hosts_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIPTYCH_ALLOWED_HOSTS", "a.example, b.example,")
     assert read_settings({}).allowed_hosts == ("a.example", "b.example")
 
 
-@pytest.mark.parametrize("given", [{"max_queue_items": 10}, {"max_queue_bytes": 10}])
-def test_queues_that_one_request_would_overflow_are_refused(given: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "given", [{"max_queue_items": 10}, {"max_queue_bytes": 10}, {"max_inflight_body_bytes": 10}]
+)
+def test_rooms_that_one_request_would_overflow_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(given))):
         read_settings(given)
 

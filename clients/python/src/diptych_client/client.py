@@ -39,7 +39,7 @@ class Client:
     """A diptych server at `url`. Safe to share between threads; close it, or use it in a `with` block.
 
     `timeout_s` bounds each wait for the network, not a whole call. `transport` is for tests: an
-    `httpx.MockTransport` answers without a server.
+    `httpx.MockTransport` answers without a server. Raises InvalidCall for arguments that cannot work.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Every error this client raises on purpose; knows nothing of how requests are sent.
 
 ClientError
-├── InvalidCall          the arguments contradict each other; nothing was sent (also a ValueError)
+├── InvalidCall          the arguments contradict each other or cannot be sent (also a ValueError)
 ├── Unreachable          no connection, or it broke off before the answer was complete
 ├── TimedOut             no answer within `timeout_s`
 ├── UnexpectedAnswer     something answered, but not in the shape a diptych server answers in
@@ -33,7 +33,7 @@ class ClientError(Exception):
 
 
 class InvalidCall(ClientError, ValueError):
-    """The arguments of a call contradict each other; nothing was sent."""
+    """The arguments of a call contradict each other or cannot be sent; nothing was."""
 
 
 class Unreachable(ClientError):

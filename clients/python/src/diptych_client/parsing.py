@@ -132,6 +132,7 @@ def collection_info(row: Json) -> CollectionInfo:
         created_at=str(row["created_at"]),
         state=str(row.get("state", "ready")),
         n_embedded=int(row.get("n_embedded", 0)),
+        reason=str(row.get("reason", "")),
     )
 
 

@@ -133,7 +133,7 @@ class CollectionInfo:
     """A collection, the model name it belongs to and its size.
 
     `state` is "ready" when it can be searched; "embedding" while its images are embedded again, `n_embedded`
-    so far; "other_model" when its model is not served.
+    so far; "failed" when that ended early, `reason` says why; "other_model" when its model is not served.
     """
 
     name: str
@@ -142,6 +142,7 @@ class CollectionInfo:
     created_at: str
     state: str
     n_embedded: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,23 @@ def path_of(*segments: str) -> str:
     for segment in segments:
         if segment in {"", ".", ".."}:
             raise InvalidCall(f"{segment!r} cannot be a name or an id")
-    return "/" + "/".join(quote(segment, safe="") for segment in segments)
+    return "/" + "/".join(quote(utf8(segment), safe="") for segment in segments)
+
+
+def utf8(text: str) -> bytes:
+    """`text` in UTF-8. Raises InvalidCall for a lone surrogate, as bytes that are not UTF-8 leave behind."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidCall(f"{text[:100]!r} has a lone surrogate, which is not a character") from error
+
+
+def json_bytes(name: str, value: object) -> bytes:
+    """`value` as JSON in ASCII. Raises InvalidCall for what JSON does not have: NaN, infinities, objects."""
+    try:
+        return json.dumps(value, allow_nan=False).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidCall(f"{name} cannot be written as JSON: {error}") from error
 
 
 def exchange(request: Request) -> Steps[Answer]:

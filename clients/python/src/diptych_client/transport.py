@@ -18,20 +18,26 @@ from diptych_client.errors import (
     Unreachable,
     UnreadableFile,
 )
-from diptych_client.steps import Answer, Request
+from diptych_client.steps import Answer, Request, json_bytes
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S = 60.0
+MAX_TIMEOUT_S = 86_400.0
+"""A day: operating systems refuse waits of more than a few weeks."""
 
 
 def client_options(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:
-    """What httpx's two clients are made with. Raises InvalidCall for a URL without scheme or host."""
+    """What httpx's two clients are made with. Raises InvalidCall for one that cannot work."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise InvalidCall(f"url {url!r} is not a URL: {error}") from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise InvalidCall(f"url {url!r} must look like {DEFAULT_URL}")
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise InvalidCall(f"timeout_s is {timeout_s:g}, must be more than 0 and at most {MAX_TIMEOUT_S:g}")
+    if api_key and not (api_key.isascii() and api_key.isprintable()):
+        raise InvalidCall("api_key has characters other than printable ASCII, which no header can carry")
     return {
         "base_url": parsed,
         "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -48,10 +54,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def httpx_arguments(request: Request) -> dict[str, Any]:
-    """The keyword arguments of `httpx.Client.request`, but for method and path."""
+    """The keyword arguments of `httpx.Client.request`, but for method and path. Raises InvalidCall."""
     arguments: dict[str, Any] = {"params": dict(request.params)}
     if request.json is not None:
-        arguments["json"] = request.json
+        arguments["content"] = json_bytes("the request", request.json)
+        arguments["headers"] = {"Content-Type": "application/json"}
     if request.parts:
         arguments["files"] = [
             (part.name, ("image", part.content, "application/octet-stream"))
@@ -79,6 +86,8 @@ def foreign_errors_translated(url: str) -> Iterator[None]:
         raise UnexpectedAnswer(f"{url} gave an answer that cannot be read: {_said(error)}") from error
     except httpx.TransportError as error:
         raise Unreachable(f"cannot reach {url}: {_said(error)}. Is `diptych serve` running?") from error
+    except UnicodeEncodeError as error:  # of a query string
+        raise InvalidCall(f"{error.object[:100]!r} has a lone surrogate, which is not a character") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ClientError(f"request to {url} failed: {_said(error)}") from error
 

@@ -4,6 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from diptych.bundle.durable import fsync_folder
 from diptych.errors import DataDirLocked, StoreError
 
 
@@ -13,7 +14,7 @@ class DataLock:
     def __init__(self, data_dir: Path) -> None:
         """Raises DataDirLocked naming the holder's process id, StoreError when the folder cannot be used."""
         try:
-            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_durably(data_dir)
             self._descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreError(f"data folder {data_dir} cannot be used: {error.strerror}") from error
@@ -29,3 +30,11 @@ class DataLock:
     def release(self) -> None:
         """Let another process have it. The file stays: removing it would let two processes lock two files."""
         os.close(self._descriptor)
+
+
+def _make_durably(folder: Path) -> None:
+    """Make it with the parents that lack; their names outlast power loss as what is written inside does."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for made in missing:
+        fsync_folder(made.parent)

@@ -10,19 +10,26 @@ import numpy as np
 from diptych.core.types import Embedding, Embeddings, Keys
 
 
+def index_thread() -> ThreadPoolExecutor:
+    """One thread for all indexes of a server; it ends with the last index that uses it.
+
+    It uses one OpenMP thread: with two beside a busy core a search takes many times longer.
+    """
+    return ThreadPoolExecutor(
+        max_workers=1, thread_name_prefix="index", initializer=faiss.omp_set_num_threads, initargs=(1,)
+    )
+
+
 class FaissFlatIndex:
     """Satisfies `diptych.core.ports.VectorIndex`.
 
-    All calls go through one thread, in their order: FAISS crashes when an index is changed while it is
-    searched, and this queue is fair to both where a lock would starve one. That thread uses one OpenMP
-    thread: with two beside a busy core a search takes many times longer.
+    All calls go through `thread`, in their order: FAISS crashes when an index is changed while it is
+    searched, and this queue is fair to both where a lock would starve one.
     """
 
-    def __init__(self, embed_dim: int) -> None:
+    def __init__(self, embed_dim: int, thread: ThreadPoolExecutor) -> None:
         self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(embed_dim))
-        self._thread = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="index", initializer=faiss.omp_set_num_threads, initargs=(1,)
-        )
+        self._thread = thread
 
     async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Take `removed` out and put `rows` (N, D) in under `keys`; no search sees half of it."""
@@ -36,8 +43,8 @@ class FaissFlatIndex:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._search, query, k, allowed)
 
     async def close(self) -> None:
-        """Wait for running calls and let go."""
-        await asyncio.to_thread(self._thread.shutdown)
+        """Wait for the calls made so far and give the memory back. The thread goes on serving others."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._index.reset)
 
     def _apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         if removed:

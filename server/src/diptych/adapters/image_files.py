@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from diptych.bundle.durable import fsync_folder, write_durably
@@ -32,7 +33,10 @@ class ImageFiles:
             fsync_folder(data_dir)
 
     async def put(self, payloads: dict[str, bytes]) -> None:
-        """sha256 -> bytes; all of them durable when this returns. A file that is already there is kept."""
+        """sha256 -> bytes; all of them durable and whole when this returns.
+
+        A file that is already there is read: what was damaged since is written anew.
+        """
         if not payloads:
             return
         loop = asyncio.get_running_loop()
@@ -48,12 +52,13 @@ class ImageFiles:
     async def get_thumbnail(self, sha256: str, size_px: int) -> bytes | None:
         """The kept thumbnail, or None."""
         path = self._thumbnail(sha256, size_px)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _read, path)
+        kept = await asyncio.get_running_loop().run_in_executor(self._pool, _read, path)
+        return kept or None  # power loss may leave an empty file, as nothing waited for the disk
 
     async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
-        """Keep a thumbnail; it is derived, and may be lost."""
-        path = self._thumbnail(sha256, size_px)
-        await asyncio.get_running_loop().run_in_executor(self._pool, _write, path, thumbnail)
+        """Keep a thumbnail; it is derived, and may be lost, so nothing waits for the disk."""
+        work = partial(_write, self._thumbnail(sha256, size_px), thumbnail, durably=False)
+        await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def stored(self) -> list[str]:
         """The sha256 of all files and thumbnails there are; leftovers of broken writes are removed."""
@@ -66,7 +71,7 @@ class ImageFiles:
 
     def _put(self, sha256: str, payload: bytes) -> None:
         path = _place(self._images, sha256)
-        if not path.exists():
+        if not _is_whole(path, sha256, len(payload)):
             _write(path, payload)
 
     def _get(self, sha256: str) -> bytes:
@@ -110,17 +115,33 @@ def _read(path: Path) -> bytes | None:
             return None
 
 
-def _write(path: Path, payload: bytes) -> None:
-    """Bytes first, then the name, then the folder's entry; an interrupted write leaves only a .tmp file."""
+def _is_whole(path: Path, sha256: str, n_bytes: int) -> bool:
+    """Whether the file has the content its name promises."""
+    with _translated():
+        if not path.is_file() or path.stat().st_size != n_bytes:
+            return False
+    payload = _read(path)
+    return payload is not None and hashlib.sha256(payload).hexdigest() == sha256
+
+
+def _write(path: Path, payload: bytes, *, durably: bool = True) -> None:
+    """Bytes first, then the name, then the folder's entry; an interrupted write leaves only a .tmp file.
+
+    Unless `durably`, the file may be lost with the power, or be left empty.
+    """
     temporary = path.with_name(f"{TMP_PREFIX}{uuid.uuid4().hex}")
     with _translated():
         try:
             if not path.parent.is_dir():
                 path.parent.mkdir(mode=0o700, exist_ok=True)  # exist_ok: another thread may be as far
                 fsync_folder(path.parent.parent)
-            write_durably(temporary, payload)
+            if durably:
+                write_durably(temporary, payload)
+            else:
+                temporary.write_bytes(payload)
             temporary.replace(path)
-            fsync_folder(path.parent)
+            if durably:
+                fsync_folder(path.parent)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise

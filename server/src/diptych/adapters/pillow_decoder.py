@@ -1,33 +1,53 @@
 """Decode image files in a pool of threads; knows nothing of models beyond the bundle's image settings."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from typing import TypeVar
 
+from diptych.adapters.pixel_budget import PixelBudget
 from diptych.bundle import image
+from diptych.bundle.geometry import resized_size
 from diptych.bundle.manifest import ImageSpec
 from diptych.core.types import Pixels
 
+Result = TypeVar("Result")
+
 
 class PillowDecoder:
-    """Satisfies `Decoder` and `Thumbnailer` of `diptych.core.ports`; Pillow decodes without the GIL."""
+    """Satisfies `Decoder` and `Thumbnailer` of `diptych.core.ports`; Pillow decodes without the GIL.
+
+    The images that all threads hold decoded at once have at most `limits.max_px` pixels together.
+    """
 
     def __init__(self, spec: ImageSpec, limits: image.ImageLimits, *, n_threads: int) -> None:
         self._spec = spec
         self._limits = limits
+        self._budget = PixelBudget(limits.max_px)
         self._pool = ThreadPoolExecutor(max_workers=n_threads, thread_name_prefix="decode")
 
     async def decode(self, payload: bytes) -> Pixels:
         """-> (S, S, 3) uint8. Raises UnsupportedImage, UndecodableImage, TooLarge."""
-        work = partial(image.load_pixels, payload, self._spec, self._limits)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        return await self._run(lambda: self._decode(payload))
 
     async def probe(self, payload: bytes) -> image.ImageInfo:
         """Read the header only. Raises UnsupportedImage, UndecodableImage, TooLarge."""
-        work = partial(image.probe, payload, self._limits)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        return await self._run(lambda: image.probe(payload, self._limits))
 
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
         """WebP, the longer side at most `size_px`. Raises as decode."""
-        work = partial(image.thumbnail, payload, self._limits, size_px)
+        return await self._run(lambda: self._thumbnail(payload, size_px))
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def _decode(self, payload: bytes) -> Pixels:
+        info = image.probe(payload, self._limits)
+        width, height = resized_size(info.width, info.height, self._spec)  # the intermediate counts too
+        with self._budget.hold(info.width * info.height + width * height):
+            return image.load_pixels(payload, self._spec, self._limits)
+
+    def _thumbnail(self, payload: bytes, size_px: int) -> bytes:
+        info = image.probe(payload, self._limits)
+        with self._budget.hold(info.width * info.height):
+            return image.thumbnail(payload, self._limits, size_px)

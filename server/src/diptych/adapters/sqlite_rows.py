@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - only the constants of this module are spliced into statements
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -129,10 +130,19 @@ def record(row: sqlite3.Row | tuple[str, ...]) -> ImageRecord:
     )
 
 
-def matching_keys(db: sqlite3.Connection, collection: str, matches: Callable[[Metadata], bool]) -> Keys:
-    """Reads every row's metadata: the filter's meaning is defined in one place, and that is not SQL."""
+def matching_keys(
+    db: sqlite3.Connection,
+    collection: str,
+    matches: Callable[[Metadata], bool],
+    stopped: Callable[[], bool],
+) -> Keys:
+    """Reads every row's metadata: the filter's meaning is defined in one place, and that is not SQL.
+
+    Once `stopped` says so, the rest is left unread: nobody wants the answer.
+    """
     rows = db.execute("SELECT key, metadata FROM images WHERE collection = ?", (collection,))
-    return np.array([key for key, metadata in rows if matches(json.loads(metadata))], dtype=np.int64)
+    wanted = itertools.takewhile(lambda row: not stopped(), rows)
+    return np.array([key for key, metadata in wanted if matches(json.loads(metadata))], dtype=np.int64)
 
 
 def read_embeddings(

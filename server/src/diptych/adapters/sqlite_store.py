@@ -5,6 +5,7 @@
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -131,8 +132,14 @@ class SqliteStore:
         return await self._threads.write(lambda db: sql.delete_images(db, [sql.find_key(db, collection, id)]))
 
     async def matching_keys(self, collection: str, matches: Callable[[Metadata], bool]) -> Keys:
-        """Keys of the rows whose metadata passes."""
-        return await self._threads.read(lambda db: sql.matching_keys(db, collection, matches))
+        """Keys of the rows whose metadata passes. Cancelling the call ends the scan."""
+        stop = threading.Event()
+        try:
+            return await self._threads.read(
+                lambda db: sql.matching_keys(db, collection, matches, stop.is_set)
+            )
+        finally:
+            stop.set()
 
     async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
         """Its embedding of this identity; None when it has none. Raises NotFound."""

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from diptych import __version__
 from diptych.cli import add, check, classify, collections, embed, models, search, serve
+from diptych.cli.console import discard, encode_anything, err
 from diptych.errors import DiptychError
 from diptych_client import ClientError
 
 _COMMANDS = (serve, check, add, search, classify, embed, models, collections)
 INTERRUPTED = 130  # what shells report for Ctrl-C
+READER_LEFT = 141  # and for a program whose output nobody reads any more, as in `| head`
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,10 +28,21 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 done, 1 failed with one line on stderr, 2 wrong usage."""
     args = build_parser().parse_args(arguments)
+    encode_anything()
+    try:
+        status = _run(args)
+        sys.stdout.flush()  # a reader that has left is noticed here, not when Python closes the stream
+    except BrokenPipeError:
+        discard()
+        return READER_LEFT
+    return status
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         status: int = args.run(args)
     except (DiptychError, ClientError) as error:
-        sys.stderr.write(f"diptych: {error}\n")
+        err(f"diptych: {error}")
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED

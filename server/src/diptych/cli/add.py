@@ -25,7 +25,9 @@ def add_parser(subparsers: Any) -> None:
         description="Add images to a collection, which is made if there is none. What is there already stays "
         "as it is, so an interrupted run is resumed by repeating it. Exit code 1 when an image failed.",
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="FOLDER|FILE", help="what to add")
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="FOLDER|FILE", help="folders of images, and files"
+    )
     add_collection_argument(parser)
     parser.add_argument(
         "--recursive",
@@ -63,7 +65,7 @@ def _add(args: argparse.Namespace, client: Client) -> int:
     if missing:
         err(f"{args.metadata} describes {len(missing)} files that are not being added, such as {missing[0]}")
     if not sources:
-        raise InvalidValue("no image files found")
+        raise InvalidValue(f"no image files in {', '.join(map(str, args.paths))}")
     collection = args.collection or client.version().default_collection
     _ensure_collection(client, collection)
     outcomes: list[AddOutcome] = []

@@ -5,15 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diptych.cli.console import bar, columns, out, out_json, printable
-from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych.cli.console import bar, cell, columns, err, out, out_json, pad
+from diptych.cli.remote import add_server_arguments, names_of_images, run_with_client
 from diptych.errors import InvalidValue
 from diptych_client import Classification, Client, Prediction
 
 
 def add_parser(subparsers: Any) -> None:
     """The arguments of the command."""
-    parser = subparsers.add_parser("classify", help="judge images against labels of your own")
+    parser = subparsers.add_parser(
+        "classify",
+        help="judge images against labels of your own",
+        description="Show which of your labels goes with each image, best first. Scores sum to 1 over the "
+        "labels unless each is judged by itself.",
+    )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
     parser.add_argument(
         "--label", action="append", default=[], dest="labels", metavar="L", help="a label; repeat it"
@@ -30,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    return run_with_client(args, _classify)
+    return run_with_client(args, _classify, names_of_images(args.images))
 
 
 def _classify(args: argparse.Namespace, client: Client) -> int:
@@ -49,6 +54,7 @@ def _classify(args: argparse.Namespace, client: Client) -> int:
         out_json(_as_json(args.images, result))
     else:
         _show(args.images, result)
+        _note_cut_labels(result)
     return 0
 
 
@@ -77,7 +83,18 @@ def _show(files: Sequence[Path], result: Classification) -> None:
 
 
 def _show_bars(predictions: Sequence[Prediction]) -> None:
-    width = max(columns(printable(prediction.label)) for prediction in predictions)
-    for prediction in predictions:
-        space = " " * (width - columns(printable(prediction.label)))
-        out(f"  {prediction.label}{space}  {bar(prediction.score)} {prediction.score:6.1%}")
+    labels = [cell(prediction.label) for prediction in predictions]
+    width = max(map(columns, labels), default=0)
+    for label, prediction in zip(labels, predictions, strict=True):
+        out(f"  {pad(label, width, 'left')}  {bar(prediction.score)} {prediction.score:6.1%}")
+
+
+def _note_cut_labels(result: Classification) -> None:
+    """Say which of the labels shown were longer than the model reads."""
+    cut = list(dict.fromkeys(p.label for image in result.data for p in image.predictions if p.truncated))
+    if cut:
+        err(f"note: cut, since the model reads no more: {cell(cut[0])}{_and_more(len(cut) - 1)}")
+
+
+def _and_more(n_labels: int) -> str:
+    return f" (and {n_labels} more)" if n_labels else ""

@@ -11,14 +11,20 @@ from diptych_client import Client, CollectionInfo
 
 def add_parser(subparsers: Any) -> None:
     """The arguments of the command and of its three verbs."""
-    parser = subparsers.add_parser("collections", help="list, create and drop collections")
+    parser = subparsers.add_parser(
+        "collections",
+        help="list, create and drop collections",
+        description="List, create and drop collections, which hold the images that are searched.",
+    )
     verbs = parser.add_subparsers(required=True, metavar="list|create|drop")
-    listing = verbs.add_parser("list", help="all collections, with their sizes")
-    creating = verbs.add_parser("create", help="a new, empty collection")
-    dropping = verbs.add_parser("drop", help="remove a collection with all its images")
-    for verb, action in ((listing, _list), (creating, _create), (dropping, _drop)):
-        if verb is not listing:
-            verb.add_argument("name", metavar="NAME")
+    for name, action, about in (
+        ("list", _list, "list all collections, with their sizes"),
+        ("create", _create, "make a new, empty collection"),
+        ("drop", _drop, "remove a collection with all its images"),
+    ):
+        verb = verbs.add_parser(name, help=about, description=f"{about.capitalize()}.")
+        if action is not _list:
+            verb.add_argument("name", metavar="NAME", help="the collection")
         add_server_arguments(verb)
         verb.set_defaults(run=run, action=action)
 
@@ -44,6 +50,8 @@ def _row(collection: CollectionInfo) -> list[str]:
     state = collection.state
     if state == "embedding":
         state = f"embedding {collection.n_embedded} of {collection.n_images}"
+    if collection.reason:
+        state = f"{state}: {collection.reason}"
     return [collection.name, str(collection.n_images), collection.model, state, collection.created_at]
 
 

@@ -4,7 +4,9 @@ What is shown came from files and servers: control characters are replaced, so t
 cannot command the terminal.
 """
 
+import io
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -28,13 +30,20 @@ def err(line: str) -> None:
 
 
 def out_json(value: object) -> None:
-    """A result for machines: one JSON document on one line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """A result for machines: one JSON document on one line, unprintable characters as escapes."""
+    text = json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() != "utf-8")
+    sys.stdout.write("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n")
 
 
 def printable(text: str) -> str:
     """`text` with every control character, line breaks too, as U+FFFD."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def cell(text: str) -> str:
+    """`text` printable and cut to MAX_CELL_CHARS."""
+    line = printable(text)
+    return line if len(line) <= MAX_CELL_CHARS else line[: MAX_CELL_CHARS - 1] + "…"
 
 
 def bar(share: float) -> str:
@@ -45,10 +54,10 @@ def bar(share: float) -> str:
 
 def out_table(header: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[Align]) -> None:
     """A table whose columns are as wide as their widest cell."""
-    cells = [[_cut(printable(cell)) for cell in row] for row in [header, *rows]]
+    cells = [[cell(text) for text in row] for row in [header, *rows]]
     widths = [max(columns(row[i]) for row in cells) for i in range(len(header))]
     for row in cells:
-        padded = [_pad(cell, width, side) for cell, width, side in zip(row, widths, align, strict=True)]
+        padded = [pad(text, width, side) for text, width, side in zip(row, widths, align, strict=True)]
         out("  ".join(padded).rstrip())
 
 
@@ -58,10 +67,20 @@ def columns(text: str) -> int:
     return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)
 
 
-def _cut(cell: str) -> str:
-    return cell if len(cell) <= MAX_CELL_CHARS else cell[: MAX_CELL_CHARS - 1] + "…"
+def pad(text: str, width: int, align: Align) -> str:
+    """`text` with spaces, up to `width` columns."""
+    space = " " * (width - columns(text))
+    return space + text if align == "right" else text + space
 
 
-def _pad(cell: str, width: int, align: Align) -> str:
-    space = " " * (width - columns(cell))
-    return space + cell if align == "right" else cell + space
+def encode_anything() -> None:
+    """Print what the terminal's encoding lacks, such as bars, as question marks instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def discard() -> None:
+    """Send the rest to nowhere: the reader of our output has left, and Python flushes once more at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())

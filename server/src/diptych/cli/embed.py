@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from diptych.cli.console import out, out_json
-from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych.cli.console import cell, err, out, out_json
+from diptych.cli.remote import add_server_arguments, names_of_images, run_with_client
 from diptych.errors import InvalidValue
 from diptych_client import Client, EmbeddedItem, Embeddings
 
@@ -43,7 +43,7 @@ def _npy_file(text: str) -> Path:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    return run_with_client(args, _embed)
+    return run_with_client(args, _embed, names_of_images(args.images))
 
 
 def _embed(args: argparse.Namespace, client: Client) -> int:
@@ -59,6 +59,9 @@ def _embed(args: argparse.Namespace, client: Client) -> int:
         out_json({"model": vars(result.model), "file": str(args.out), "shape": rows.shape})
     else:
         out(f"{args.out}: {rows.shape[0]} x {rows.shape[1]} float32 by {result.model}")
+    for text, item in zip(args.texts, result.texts, strict=True):
+        if item.truncated:
+            err(f"note: cut, since the model reads no more: {cell(text)}")
     return 0
 
 
@@ -76,4 +79,4 @@ def _as_json(files: Sequence[Path], texts: Sequence[str], result: Embeddings) ->
 
 
 def _row(item: EmbeddedItem) -> dict[str, Any]:
-    return {"embedding": list(item.embedding)} | ({"truncated": True} if item.truncated else {})
+    return {"embedding": list(item.embedding), "truncated": item.truncated}

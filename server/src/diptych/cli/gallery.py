@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from diptych.core.collections import Collections
 from diptych.core.services import Services
 from diptych.core.types import AddOutcome, NewImage
-from diptych.errors import ConfigError, Overloaded
+from diptych.errors import ConfigError, Overloaded, TooLarge
 
 LOG = logging.getLogger("diptych.gallery")
 COLLECTION = "gallery"
@@ -47,11 +47,12 @@ class Gallery:
         """Add what is new and replace what changed; what is there already costs a look only."""
         await services.collections.ensure(COLLECTION)
         counts: Counter[str] = Counter()
-        for start in range(0, len(self._items), BATCH):
-            outcomes = await self._add(services.collections, self._items[start : start + BATCH])
+        batch = min(BATCH, services.embedder.max_images)
+        for start in range(0, len(self._items), batch):
+            outcomes = await self._add(services.collections, self._items[start : start + batch])
             counts.update(outcome.status for outcome in outcomes)
             done = counts.total()
-            if done % LOG_EVERY == 0 and done < len(self._items) and counts["unchanged"] < done:
+            if done % LOG_EVERY < batch and done < len(self._items) and counts["unchanged"] < done:
                 LOG.info("loading the gallery: %d of %d images", done, len(self._items))
         LOG.info("the gallery is loaded", extra={"fields": {"images": counts.total(), **counts}})
 
@@ -63,6 +64,10 @@ class Gallery:
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_s)
                 continue
+            except TooLarge as error:  # than the queue, all together
+                if len(items) > 1:
+                    return [outcome for item in items for outcome in await self._add(collections, [item])]
+                outcomes = [AddOutcome(0, items[0].id, "failed", error)]
             for outcome in outcomes:
                 if outcome.error is not None:
                     LOG.warning("gallery image %s: %s", items[outcome.index].file, outcome.error)

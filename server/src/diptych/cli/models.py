@@ -11,7 +11,11 @@ from diptych_client import Client, ModelSummary
 
 def add_parser(subparsers: Any) -> None:
     """The arguments of the command."""
-    parser = subparsers.add_parser("models", help="list the models and the version that serves")
+    parser = subparsers.add_parser(
+        "models",
+        help="list the models and the version that serves",
+        description="List the models of the server's repository, their versions, and the one that serves.",
+    )
     add_server_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -26,7 +30,7 @@ def _models(args: argparse.Namespace, client: Client) -> int:
     if args.json:
         out_json([asdict(model) for model in models])
     else:
-        out_table(["name", "versions", "serving"], [_row(model) for model in models], ["left"] * 3)
+        out_table(["name", "versions", "active"], [_row(model) for model in models], ["left"] * 3)
     return 0
 
 

@@ -2,8 +2,7 @@
 
 import argparse
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,8 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     """--url, --api-key, --timeout-s and --json."""
     group = parser.add_argument_group("server")
     url = os.environ.get("DIPTYCH_URL") or DEFAULT_URL
-    group.add_argument("--url", default=url, help=f"where the server is (DIPTYCH_URL; now {url})")
+    shown_url = url.replace("%", "%%")  # argparse formats its help texts
+    group.add_argument("--url", default=url, help=f"where the server is (DIPTYCH_URL; now {shown_url})")
     group.add_argument(
         "--api-key",
         default=os.environ.get("DIPTYCH_API_KEY") or None,
@@ -43,18 +43,25 @@ def add_collection_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_with_client(args: argparse.Namespace, action: Callable[[argparse.Namespace, Client], int]) -> int:
-    """The exit status of `action`, given a client of the server. A refused image is named by its file."""
+def run_with_client(
+    args: argparse.Namespace,
+    action: Callable[[argparse.Namespace, Client], int],
+    names: Mapping[str, str] | None = None,
+) -> int:
+    """The exit status of `action`, given a client of the server.
+
+    `names` says what to call the items that a refusal may name: ``images[3]: ...`` -> ``cats/tom.png: ...``.
+    """
     with Client(args.url, args.api_key, args.timeout_s) as client:
         try:
             return action(args, client)
         except ApiError as error:
-            raise _naming_the_file(error, getattr(args, "images", [])) from None
+            name = (names or {}).get(error.item or "")
+            if name is None:
+                raise
+            raise api_error(replace(error.problem, item=name)) from None
 
 
-def _naming_the_file(error: ApiError, images: Sequence[Path]) -> ApiError:
-    """The error with the file in place of its number: ``images[3]: ...`` -> ``cats/tom.png: ...``."""
-    numbered = re.match(r"images\[(\d+)\]", error.item or "")
-    if numbered is None:
-        return error
-    return api_error(replace(error.problem, item=str(images[int(numbered[1])])))
+def names_of_images(images: Sequence[Path]) -> dict[str, str]:
+    """Each image of a call is called by its file."""
+    return {f"images[{index}]": str(file) for index, file in enumerate(images)}

@@ -6,22 +6,34 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from diptych.cli.console import Align, out, out_json, out_table
+from diptych.cli.console import Align, err, out, out_json, out_table
 from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
 from diptych_client import Client, Hit, SearchResult
 
 
 def add_parser(subparsers: Any) -> None:
     """The arguments of the command."""
-    parser = subparsers.add_parser("search", help="find images by words or by an image")
+    parser = subparsers.add_parser(
+        "search",
+        help="find images by words or by an image",
+        description="Find images of a collection, best first: by words, by an image file, or by the id of an "
+        "image that is in the collection.",
+    )
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("words", nargs="?", metavar="WORDS", help="what to look for, in quotes")
     query.add_argument("--image", type=Path, metavar="FILE", help="find images like this one")
     query.add_argument("--id", metavar="ID", help="find images like the one with this id")
     parser.add_argument("-k", type=int, default=10, metavar="N", help="how many (default 10)")
-    parser.add_argument("--offset", type=int, default=0, metavar="N", help="skip the best N")
-    parser.add_argument("--filter", type=_json_object, metavar="JSON", help="a condition on metadata")
-    parser.add_argument("--min-relevance", type=float, metavar="P", help="leave out less relevant hits")
+    parser.add_argument("--offset", type=int, default=0, metavar="N", help="skip the N best")
+    parser.add_argument(
+        "--filter",
+        type=_json_object,
+        metavar="JSON",
+        help='a condition on metadata, such as \'{"album": "pets"}\'',
+    )
+    parser.add_argument(
+        "--min-relevance", type=float, metavar="P", help="leave out hits of less relevance, 0 to 1"
+    )
     parser.add_argument("--exact", action="store_true", help="compare with every image, not by an index")
     add_collection_argument(parser)
     add_server_arguments(parser)
@@ -29,15 +41,18 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"{text[:100]!r} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ValueError("not an object")
+        raise argparse.ArgumentTypeError(f'{text[:100]!r} must be an object, such as {{"album": "pets"}}')
     return value
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    return run_with_client(args, _search)
+    return run_with_client(args, _search, {"query[0]": str(args.image or "the query")})
 
 
 def _search(args: argparse.Namespace, client: Client) -> int:
@@ -56,6 +71,8 @@ def _search(args: argparse.Namespace, client: Client) -> int:
         out_json(asdict(result))
     else:
         _show(result, args.offset)
+        if result.truncated:
+            err("note: the words were longer than the model reads, and were cut")
     return 0
 
 

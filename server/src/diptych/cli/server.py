@@ -14,7 +14,7 @@ from diptych.errors import ConfigError, DiptychError
 from diptych.http.app import Background, create_app
 from diptych.http.options import HttpOptions
 from diptych.settings import Settings
-from diptych.wiring import chosen_version, limits_of, load
+from diptych.wiring import check_choice, limits_of, load
 
 LOG = logging.getLogger("diptych")
 KEEP_ALIVE_S = 30
@@ -23,10 +23,10 @@ KEEP_ALIVE_S = 30
 def serve(settings: Settings) -> int:
     """The exit status: 0 when it was told to stop, 1 when the model could not be loaded.
 
-    Raises ConfigError for what is known to be wrong before anything is loaded.
+    Raises ConfigError and BundleError for what is known to be wrong before anything is loaded.
     """
     configure_logging(settings.log_format)
-    chosen_version(settings)
+    check_choice(settings)
     background: list[Background] = [] if settings.gallery is None else [Gallery(settings.gallery).fill]
     with _listen(settings.host, settings.port) as listener:
         return _Server(settings, listener, background).run()
@@ -108,5 +108,6 @@ def _http_options(settings: Settings) -> HttpOptions:
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         default_collection=settings.default_collection,
         body_timeout_s=settings.body_timeout_s,
+        max_inflight_body_bytes=settings.max_inflight_body_bytes,
         limits=limits_of(settings),
     )

@@ -70,7 +70,8 @@ def describe(
 def _described(source: Source, id_from: IdFrom, item: dict[str, Any]) -> Source:
     own_id = item.get("id")
     made_id = id_of_name(source.name) if id_from == "name" else None
-    return replace(source, id=own_id or made_id, metadata={"file": source.name} | item.get("metadata", {}))
+    file_name = os.fsencode(source.name).decode(errors="replace")  # not every file name is Unicode
+    return replace(source, id=own_id or made_id, metadata={"file": file_name} | item.get("metadata", {}))
 
 
 def id_of_name(name: str) -> str:

@@ -108,8 +108,8 @@ class Batcher(Generic[Item]):
             self._metrics.set_queue_items(self._name, len(self._queue))
 
     def _start_batch(self) -> None:
-        if self._batch is None and self._queue:
-            self._batch = asyncio.get_running_loop().create_task(self._run_batch(self._take()))
+        if self._batch is None and (batch := self._take()):  # all that waited may have gone away
+            self._batch = asyncio.get_running_loop().create_task(self._run_batch(batch))
         self._metrics.set_queue_items(self._name, len(self._queue))
 
     def _take(self) -> list[_Waiting[Item]]:

@@ -11,11 +11,11 @@ from diptych.errors import DiptychError
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One name of the repository. `serving` is the version that answers now, None for the other names."""
+    """One name of the repository. `active` is the version that answers now, None for the other names."""
 
     name: str
     versions: tuple[int, ...]
-    serving: int | None
+    active: int | None
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,6 @@ class Catalogue:
         """All versions of one name, ascending. Raises NotFound."""
         return await asyncio.to_thread(self._versions, name)
 
-    async def manifest(self, name: str, version: int) -> Manifest:
-        """Raises NotFound, InvalidManifest."""
-        return await asyncio.to_thread(self._repository.manifest, name, version)
-
     def is_active(self, name: str, version: int) -> bool:
         """Whether this version answers requests now."""
         return (name, version) == (self._served.name, self._served.version)
@@ -56,7 +52,7 @@ class Catalogue:
             ModelEntry(
                 name=name,
                 versions=tuple(self._repository.versions(name)),
-                serving=self._served.version if name == self._served.name else None,
+                active=self._served.version if name == self._served.name else None,
             )
             for name in self._repository.names()
         ]

@@ -1,6 +1,7 @@
 """Named sets of images to search in; knows nothing of HTTP, SQL, files or what runs the model."""
 
 import builtins
+import logging
 from collections.abc import Callable, Sequence
 
 from diptych.core.background import Background
@@ -28,6 +29,8 @@ from diptych.core.types import (
 )
 from diptych.core.writes import Writes
 from diptych.errors import NotFound, NotReady
+
+log = logging.getLogger(__name__)
 
 
 class Collections:
@@ -78,8 +81,9 @@ class Collections:
 
     async def open(self) -> None:
         """Remove files that no row uses, fill the indexes, begin to embed what must be again."""
-        await self._ingest.remove_unused(await self._images.stored())
-        for info in await self._records.collections():
+        collections = await self._records.collections()
+        await self._remove_orphans(any(info.n_images for info in collections))
+        for info in collections:
             shelf = self._place(info)
             if shelf.state != "other_model":
                 await self._fill(shelf)
@@ -111,19 +115,6 @@ class Collections:
     async def drop(self, name: str) -> None:
         """Delete the collection, its images, and their files unless another collection uses them."""
         await self._writes.run(self._drop(name))
-
-    async def add(
-        self,
-        collection: str,
-        payload: bytes,
-        id: str | None = None,
-        metadata: Metadata | None = None,
-        *,
-        replace: bool = False,
-    ) -> AddOutcome:
-        """Add one image; as `add_many` of one."""
-        (outcome,) = await self.add_many(collection, [NewImage(payload, id, metadata)], replace=replace)
-        return outcome
 
     async def add_many(
         self, collection: str, items: Sequence[NewImage], *, replace: bool = False
@@ -226,6 +217,13 @@ class Collections:
         self._shelves[shelf.name] = shelf
         shelf.measure()
         return shelf
+
+    async def _remove_orphans(self, any_known: bool) -> None:
+        stored = await self._images.stored()
+        if stored and not any_known:  # a lost database looks like this, and its files are all that is left
+            log.warning("%d image files are kept although the database knows no image", len(stored))
+            return
+        await self._ingest.remove_unused(stored)
 
     async def _fill(self, shelf: Shelf) -> None:
         shelf.pending.update(await self._records.missing(shelf.name, self._model.identity))

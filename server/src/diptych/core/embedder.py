@@ -87,6 +87,11 @@ class Embedder:
         ]
 
     @property
+    def max_images(self) -> int:
+        """The most images that one `embed_images` may bring."""
+        return min(self._admission.max_items, self._images.max_items)
+
+    @property
     def max_texts(self) -> int:
         """The most texts that one `embed_texts` may bring."""
         return self._texts.max_items

@@ -21,13 +21,14 @@ class Finder:
         """(D,) -> at most k hits after the first `offset`, best first; equal cosines in order of adding.
 
         An image that is deleted or replaced while the search runs is in the index but no longer in the store,
-        or the other way round; the search is then made again.
+        or the other way round; the search is then made again. Raises NotFound once the collection is dropped.
         """
         hits: list[Hit] = []
         for _ in range(ATTEMPTS):
             allowed = (
                 None if filter is None else await self._records.matching_keys(shelf.name, filter.matches)
             )
+            shelf.require_kept()  # nothing is awaited between this and the search: a dropped index is closed
             keys, cosines = await shelf.index.search(query, offset + k, allowed)
             page = [int(key) for key in keys[offset:]]
             records = await self._records.by_key(page)

@@ -45,16 +45,6 @@ class Health:
         self._began_at: float | None = None  # of the canary that is running now
         self._failure = "the encoder has not been asked yet"
 
-    @property
-    def ready(self) -> bool:
-        """Whether requests should come here."""
-        return self.report().ready
-
-    @property
-    def reason(self) -> str:
-        """Why not; empty when ready."""
-        return self.report().reason
-
     def report(self) -> HealthReport:
         """The state now, without asking the encoder."""
         proof = self._last_proof()

@@ -1,11 +1,19 @@
 """Keep the embeddings of labels that were used lately; knows nothing of how they are made."""
 
+import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Sequence
 
 from diptych.core.types import TextEmbedding
 
-Key = tuple[str, tuple[str, ...], str]  # (identity of the model, templates, label)
+Key = tuple[str, str]  # (digest of the model and the templates, label)
+
+
+def keys_of(identity: str, templates: Sequence[str], labels: Sequence[str]) -> list[Key]:
+    """One key per label. Templates go in as a digest: fifty thousand entries must not hold their texts."""
+    digest = hashlib.sha256(json.dumps([identity, *templates]).encode()).hexdigest()
+    return [(digest, label) for label in labels]
 
 
 class LabelCache:

@@ -7,12 +7,11 @@ import numpy as np
 
 from diptych.core import ranking
 from diptych.core.embedder import Embedder
-from diptych.core.label_cache import Key, LabelCache
+from diptych.core.label_cache import LabelCache, keys_of
+from diptych.core.label_checks import PLACE, check_labels, check_templates
 from diptych.core.ports import Metrics
 from diptych.core.types import Embedding, Embeddings, ModelInfo, Prediction, TextEmbedding, TextOutcome
 from diptych.errors import DiptychError, InputError, InvalidValue, TooLarge
-
-PLACE = "{}"  # where a template takes the label
 
 
 class LabelClassifier:
@@ -29,12 +28,14 @@ class LabelClassifier:
         embedder: Embedder,
         metrics: Metrics,
         max_labels: int = 10_000,
+        max_label_texts: int = 200_000,
         max_cached_labels: int = 50_000,
     ) -> None:
         self._model = model
         self._embedder = embedder
         self._metrics = metrics
         self._max_labels = max_labels
+        self._max_label_texts = max_label_texts
         self._cache = LabelCache(max_cached_labels)
 
     async def classify(
@@ -70,8 +71,7 @@ class LabelClassifier:
 
     async def _entries(self, labels: Sequence[str], templates: Sequence[str]) -> list[TextEmbedding]:
         """C labels -> C of (D,), each saying whether the label was cut in any template."""
-        identity, used = self._model.identity, tuple(templates)
-        keys: list[Key] = [(identity, used, label) for label in labels]
+        keys = keys_of(self._model.identity, templates, labels)
         known = self._cache.get_many(keys)
         missing = [index for index, key in enumerate(keys) if key not in known]
         self._metrics.count_label_cache(len(keys) - len(missing), len(missing))
@@ -85,18 +85,26 @@ class LabelClassifier:
     async def _embed_labels(
         self, labels: Sequence[str], templates: Sequence[str], positions: Sequence[int]
     ) -> list[TextEmbedding]:
-        """Encode every label in every template, in pieces that the text queue can hold."""
-        texts = [template.replace(PLACE, label) for label in labels for template in templates]
+        """Encode every label in every template, in pieces that the text queue can hold.
+
+        Only sums are kept: all the texts of 10,000 labels in 20 templates at once would be gigabytes.
+        """
+        n_templates = len(templates)
+        sums = np.zeros((len(labels), self._model.embed_dim), np.float32)  # (C, D)
+        truncated = np.zeros(len(labels), np.bool_)  # (C,)
         step = max(self._embedder.max_texts // 2, 1)  # half the queue: a long list must not shut others out
-        outcomes: list[TextOutcome] = []
-        for start in range(0, len(texts), step):
-            outcomes += await self._embedder.embed_texts(texts[start : start + step])
-        made = [_made(outcome, positions[index // len(templates)]) for index, outcome in enumerate(outcomes)]
-        shape = (len(labels), len(templates), -1)
-        rows = np.stack([one.embedding for one in made]).reshape(shape)  # (C, T, D)
-        truncated = np.array([one.truncated for one in made]).reshape(shape[:2]).any(axis=1)  # (C,)
-        means = ranking.normalised(rows.mean(axis=1))  # (C, D)
-        return [TextEmbedding(row, bool(cut)) for row, cut in zip(means, truncated, strict=True)]
+        n_texts = len(labels) * n_templates
+        for start in range(0, n_texts, step):
+            pairs = [divmod(n, n_templates) for n in range(start, min(start + step, n_texts))]
+            texts = [templates[template].replace(PLACE, labels[label]) for label, template in pairs]
+            outcomes = await self._embedder.embed_texts(texts)
+            for (label, _), outcome in zip(pairs, outcomes, strict=True):
+                made = _made(outcome, positions[label])
+                sums[label] += made.embedding
+                truncated[label] |= made.truncated
+        means = ranking.normalised(sums)  # (C, D)
+        # A copy of each row: a view would keep the whole list's array alive as long as one label is cached.
+        return [TextEmbedding(row.copy(), bool(cut)) for row, cut in zip(means, truncated, strict=True)]
 
     async def _empty_embedding(self, templates: Sequence[str]) -> Embedding | None:
         """What CLIP's multi-label scores compare with; SigLIP's need nothing."""
@@ -146,35 +154,17 @@ class LabelClassifier:
     def _check(self, labels: Sequence[str], templates: Sequence[str], top_k: int | None) -> None:
         if len(labels) > self._max_labels:
             raise TooLarge(f"{len(labels)} labels, the limit is {self._max_labels}", "labels")
+        n_texts = len(labels) * len(templates)
+        if n_texts > self._max_label_texts:
+            raise TooLarge(
+                f"{len(labels)} labels in {len(templates)} templates are {n_texts} texts, "
+                f"the limit is {self._max_label_texts}",
+                "templates",
+            )
         if top_k is not None and top_k < 1:
             raise InvalidValue(f"top_k is {top_k}, it must be at least 1", "top_k")
         check_labels(labels)
         check_templates(templates)
-
-
-def check_labels(labels: Sequence[str]) -> None:
-    """Raises InvalidValue unless there is at least one label, none empty and none twice."""
-    if not labels:
-        raise InvalidValue("at least one label is needed", "labels")
-    seen: dict[str, int] = {}
-    for index, label in enumerate(labels):
-        if not label.strip():
-            raise InvalidValue("a label must not be empty", f"labels[{index}]")
-        if label in seen:
-            raise InvalidValue(f"{label[:100]!r} is labels[{seen[label]}] too", f"labels[{index}]")
-        seen[label] = index
-
-
-def check_templates(templates: Sequence[str]) -> None:
-    """Raises InvalidValue unless there is at least one template and each has exactly one place."""
-    if not templates:
-        raise InvalidValue("at least one template is needed", "templates")
-    for index, template in enumerate(templates):
-        if template.count(PLACE) != 1:
-            raise InvalidValue(
-                f"{template[:100]!r} must have exactly one {PLACE} for the label",
-                f"templates[{index}]",
-            )
 
 
 def _made(outcome: TextOutcome, position: int) -> TextEmbedding:

@@ -13,10 +13,11 @@ class Limits:
     max_add_items: int = 64  # images in one synchronous add
     max_labels: int = 10_000
     max_templates: int = 100
+    max_predictions: int = 250_000  # images x labels in the answer of one /classify
+    max_label_texts: int = 200_000  # labels x templates
     max_body_bytes: int = 100_000_000
     max_k: int = 1_000
     max_offset: int = 10_000
     max_page_items: int = 1_000  # images in one page of a listing
-    max_text_chars: int = 100_000
+    max_text_chars: int = 10_000
     max_metadata_bytes: int = 16_384  # as compact JSON
-    max_thumbnail_px: int = 1_024

@@ -70,7 +70,7 @@ class ImageStore(Protocol):
     """Image files by the sha256 of their content. Raises StoreError when the disk refuses."""
 
     async def put(self, payloads: dict[str, bytes]) -> None:
-        """sha256 -> bytes; all of them durable when this returns. A file that is already there is kept."""
+        """sha256 -> bytes; all durable and whole when this returns; a damaged file is written anew."""
         ...
 
     async def get(self, sha256: str) -> bytes:
@@ -140,7 +140,7 @@ class RecordStore(Protocol):
         ...
 
     async def matching_keys(self, collection: str, matches: Callable[[Metadata], bool]) -> Keys:
-        """Keys of the rows whose metadata passes."""
+        """Keys of the rows whose metadata passes. A cancelled call stops reading."""
         ...
 
     async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:

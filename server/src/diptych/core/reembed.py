@@ -11,7 +11,7 @@ from diptych.core.ports import ImageStore, RecordStore
 from diptych.core.shelf import Shelf
 from diptych.core.types import Embedding, Outcome
 from diptych.core.writes import Writes
-from diptych.errors import CorruptStore, DiptychError, NotReady, Overloaded
+from diptych.errors import CorruptStore, DiptychError, NotReady, Overloaded, TooLarge
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,25 @@ class Reembedder:
         self._identity = identity
 
     async def run(self, shelf: Shelf) -> None:
-        """Work until every image was tried, then make the shelf ready. Raises NotReady at the stop."""
+        """Work until every image was tried, then make the shelf ready. Raises NotReady at the stop.
+
+        Whatever else ends it is raised too, and the shelf says so: it must not seem at work for ever.
+        """
+        try:
+            await self._embed_all(shelf)
+        except NotReady:
+            raise
+        except Exception as error:
+            shelf.fail(str(error) if isinstance(error, DiptychError) else type(error).__name__)
+            raise
+
+    async def _embed_all(self, shelf: Shelf) -> None:
         todo = sorted(shelf.pending)
         log.info("collection %s: %d of %d images to embed", shelf.name, len(todo), shelf.n_images)
-        for start in range(0, len(todo), PAGE):
-            await self._page(shelf, todo[start : start + PAGE])
-            if start % LOG_EVERY == 0:
+        page = min(PAGE, self._embedder.max_images)
+        for start in range(0, len(todo), page):
+            await self._page(shelf, todo[start : start + page])
+            if start % LOG_EVERY < page:
                 log.info("collection %s: %d images to go", shelf.name, len(todo) - start)
         shelf.state = "ready"
         log.info("collection %s: ready, %d images could not be embedded", shelf.name, len(shelf.pending))
@@ -73,15 +86,22 @@ class Reembedder:
             return error
 
     async def _embed_patiently(self, payloads: Sequence[bytes]) -> list[Outcome]:
-        """Requests come first: while the queue is full, wait."""
+        """Requests come first: while the queue is full, wait. What can never fit at once goes one by one."""
         while True:
             try:
                 return await self._embedder.embed_images(payloads)
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_s)
+            except TooLarge as error:
+                if len(payloads) == 1:
+                    return [error]
+                return [(await self._embed_patiently([one]))[0] for one in payloads]
 
     async def _write(self, shelf: Shelf, rows: dict[int, Embedding]) -> None:
-        """Images that were deleted while they were encoded are left out."""
+        """Images that were deleted, or added again, while they were encoded are left out."""
+        rows = {key: row for key, row in rows.items() if key in shelf.pending}
+        if not rows:
+            return
         kept = await self._records.put_embeddings(list(rows), np.stack(list(rows.values())), self._identity)
         if kept:
             await shelf.fill(kept, np.stack([rows[key] for key in kept]))

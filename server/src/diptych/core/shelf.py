@@ -20,12 +20,15 @@ class Shelf:
     state: CollectionState
     n_images: int
     pending: set[int] = field(default_factory=set)  # keys without an embedding of the served identity
+    reason: str = ""  # why the state is "failed"
     dropped: bool = False
 
     def info(self) -> CollectionInfo:
         """What callers may know."""
         n_embedded = 0 if self.state == "other_model" else self.n_images - len(self.pending)
-        return CollectionInfo(self.name, self.model, self.n_images, self.created_at, self.state, n_embedded)
+        return CollectionInfo(
+            self.name, self.model, self.n_images, self.created_at, self.state, n_embedded, self.reason
+        )
 
     def require_served(self) -> None:
         """Raises Conflict when the collection belongs to a model that this server does not serve."""
@@ -35,13 +38,17 @@ class Shelf:
             )
 
     def require_searchable(self) -> None:
-        """Raises Conflict as above, NotReady while images are embedded again: answers would lack some."""
+        """Raises Conflict as above, NotReady unless all images are embedded: answers would lack some."""
         self.require_served()
         if self.state == "embedding":
             info = self.info()
             raise NotReady(
                 f"collection {self.name!r} is being embedded for this model version: "
                 f"{info.n_embedded} of {info.n_images} images done"
+            )
+        if self.state == "failed":
+            raise NotReady(
+                f"collection {self.name!r} could not be embedded for this model version: {self.reason}"
             )
 
     def require_kept(self) -> None:
@@ -61,6 +68,10 @@ class Shelf:
         self.pending.difference_update(removed)
         self.n_images += len(keys) - len(removed)
         self.measure()
+
+    def fail(self, reason: str) -> None:
+        """Embedding again ended early; `reason` is safe to show."""
+        self.state, self.reason = "failed", reason
 
     async def drop(self) -> None:
         """Let go of the index; nothing is written to this shelf any more."""

@@ -110,7 +110,7 @@ class AddOutcome:
     error: DiptychError | None = None
 
 
-CollectionState = Literal["ready", "embedding", "other_model"]
+CollectionState = Literal["ready", "embedding", "failed", "other_model"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,7 @@ class CollectionInfo:
     """One collection. Only a "ready" one can be searched.
 
     "embedding": images are being embedded again for the served identity, `n_embedded` so far.
+    "failed": that ended early, for `reason`; it is tried again at the next start.
     "other_model": it belongs to a model that this server does not serve; it can be read and deleted from.
     """
 
@@ -127,6 +128,7 @@ class CollectionInfo:
     created_at: str  # ISO 8601, UTC
     state: CollectionState = "ready"
     n_embedded: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from diptych.core.limits import Limits
 from diptych.core.types import NewImage
 from diptych.errors import InvalidValue
-from diptych.http.checks import check_count
+from diptych.http.checks import check_count, check_lengths
 from diptych.http.content import MULTIPART, media_type, unsupported
 from diptych.http.form import Form
 from diptych.http.multipart import read_parts
@@ -34,15 +34,15 @@ async def read_add(request: Request, options: HttpOptions) -> Sequence[NewImage]
 def _from_form(form: Form, limits: Limits) -> Sequence[NewImage]:
     payloads = [bytes(part.data) for part in form.parts("image")]
     check_count(payloads, "images", limits.max_add_items)
-    items = _items(form, len(payloads))
+    items = _items(form, len(payloads), limits)
     return [NewImage(payload, item.id, item.metadata) for payload, item in zip(payloads, items, strict=True)]
 
 
-def _items(form: Form, n_images: int) -> Sequence[AddItem]:
+def _items(form: Form, n_images: int, limits: Limits) -> Sequence[AddItem]:
     given = form.json("items")
     if given is None:
         return [AddItem()] * n_images
-    items = validated(AddItems, {"items": given}).items
+    items = validated(AddItems, check_lengths({"items": given}, {"items": limits.max_add_items})).items
     if len(items) != n_images:
         raise InvalidValue(f"has {len(items)} entries for {n_images} images", "items")
     return items

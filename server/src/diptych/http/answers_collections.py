@@ -10,7 +10,10 @@ from diptych.http.problems import Problem
 
 
 class CollectionAnswer(BaseModel):
-    """One collection; only a "ready" one can be searched, "embedding" counts up to n_images."""
+    """One collection; only a "ready" one can be searched, "embedding" counts up to n_images.
+
+    "failed": embedding ended early, `reason` says why; it is tried again when the server starts.
+    """
 
     name: str
     model: str
@@ -18,6 +21,7 @@ class CollectionAnswer(BaseModel):
     created_at: str = Field(description="ISO 8601, UTC")
     state: CollectionState
     n_embedded: int
+    reason: str = Field(description='why the state is "failed", else empty')
 
     @classmethod
     def of(cls, info: CollectionInfo) -> "CollectionAnswer":

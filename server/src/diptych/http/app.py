@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from diptych import __version__
 from diptych.core.services import Services
 from diptych.http import requests
+from diptych.http.budget import BodyBudget
 from diptych.http.door import Door
 from diptych.http.guard import HostGuard, KeyGuard
 from diptych.http.handlers import add_handlers
@@ -89,6 +90,7 @@ def create_app(
 def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     """Innermost first: the last one added sees a request first."""
     options = state.options
+    app.add_middleware(BodyBudget, state=state, max_bytes=options.max_inflight_body_bytes)
     if options.api_key is not None:
         app.add_middleware(KeyGuard, api_key=options.api_key)
     app.add_middleware(HostGuard, host=options.host, allowed_hosts=options.allowed_hosts)

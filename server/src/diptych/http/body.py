@@ -36,11 +36,11 @@ async def stream_body(request: Request, limits: BodyLimits, take: Callable[[byte
         raise HTTPException(408, detail, {"Connection": "close"}) from None
 
 
-async def read_body(request: Request, limits: BodyLimits) -> bytes:
-    """The whole body."""
+async def read_body(request: Request, limits: BodyLimits) -> bytearray:
+    """The whole body; not copied into `bytes`, which would hold it twice."""
     body = bytearray()
     await stream_body(request, limits, body.extend)
-    return bytes(body)
+    return body
 
 
 def _check_declared(request: Request, max_bytes: int) -> None:

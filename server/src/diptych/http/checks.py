@@ -1,6 +1,6 @@
 """Limits that every call shares. Knows no call."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 
 from diptych.core.limits import Limits
 from diptych.errors import InvalidValue, TooLarge
@@ -12,6 +12,19 @@ def check_count(items: Sized, name: str, limit: int) -> None:
         raise InvalidValue("at least one is needed", name)
     if len(items) > limit:
         raise TooLarge(f"{len(items)} items, limit is {limit}", name)
+
+
+def check_lengths(data: object, limits: Mapping[str, int]) -> object:
+    """Parsed JSON itself; TooLarge when the list under one of the names is longer than its limit.
+
+    To be called before anything walks the lists: a small body may hold millions of elements.
+    """
+    if isinstance(data, dict):
+        for name, limit in limits.items():
+            value = data.get(name)
+            if isinstance(value, list) and len(value) > limit:
+                raise TooLarge(f"{len(value)} items, limit is {limit}", name)
+    return data
 
 
 def check_text(text: str, item: str, limits: Limits) -> str:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from diptych.core.limits import Limits
 from diptych.errors import InvalidValue
 from diptych.http.body import read_body
-from diptych.http.checks import check_count, check_texts
+from diptych.http.checks import check_count, check_lengths, check_texts
 from diptych.http.content import JSON, MULTIPART, media_type, unsupported
 from diptych.http.form import Form
 from diptych.http.images import check_image_bytes, decode_data_uri
@@ -58,10 +58,10 @@ def templates_of(options: ClassifyOptions, prompts: Mapping[str, tuple[str, ...]
     return prompts[asked]
 
 
-def _from_json(body: bytes, limits: Limits) -> AskedClassify:
-    asked = validated(ClassifyRequest, parse_json(body))
-    check_count(asked.images, "images", limits.max_items)
-    _check_options(asked, limits)
+def _from_json(body: bytearray, limits: Limits) -> AskedClassify:
+    lengths = {"images": limits.max_items, **_list_limits(limits)}
+    asked = validated(ClassifyRequest, check_lengths(parse_json(body), lengths))
+    _check_options(asked, len(asked.images), limits)
     images = [
         decode_data_uri(uri, f"images[{i}]", limits.max_image_bytes) for i, uri in enumerate(asked.images)
     ]
@@ -78,8 +78,8 @@ def _from_form(form: Form, limits: Limits) -> AskedClassify:
     given = form.given("template", "multi_label", "top_k")
     lists = {"labels": form.strings("labels"), "templates": _templates(form)}
     given |= {name: value for name, value in lists.items() if value is not None}
-    asked = validated(ClassifyOptions, given, strict=False)
-    _check_options(asked, limits)
+    asked = validated(ClassifyOptions, check_lengths(given, _list_limits(limits)), strict=False)
+    _check_options(asked, len(images), limits)
     return AskedClassify(images, asked)
 
 
@@ -89,9 +89,20 @@ def _templates(form: Form) -> list[str] | str | None:
     return values[0] if values is not None and len(values) == 1 and "{}" not in values[0] else values
 
 
-def _check_options(options: ClassifyOptions, limits: Limits) -> None:
-    check_count(options.labels, "labels", limits.max_labels)
+def _list_limits(limits: Limits) -> dict[str, int]:
+    return {"labels": limits.max_labels, "templates": limits.max_templates}
+
+
+def _check_options(options: ClassifyOptions, n_images: int, limits: Limits) -> None:
     check_texts(options.labels, "labels", limits)
     if isinstance(options.templates, list):
         check_count(options.templates, "templates", limits.max_templates)
         check_texts(options.templates, "templates", limits)
+    n_labels = len(options.labels)
+    n_each = n_labels if options.top_k is None else min(options.top_k, n_labels)
+    if n_images * n_each > limits.max_predictions:
+        raise InvalidValue(
+            f"{n_images} images x {n_each} labels = {n_images * n_each} predictions, "
+            f"limit is {limits.max_predictions}: ask for fewer of the best",
+            "top_k",
+        )

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from diptych.core.limits import Limits
 from diptych.errors import Malformed
 from diptych.http.body import BodyLimits, read_body
-from diptych.http.checks import check_count, check_text
+from diptych.http.checks import check_count, check_lengths, check_text
 from diptych.http.content import ANY_IMAGE, JSON, MULTIPART, TEXT, media_type, unsupported
 from diptych.http.form import Form
 from diptych.http.images import check_image_bytes, decode_data_uri
@@ -44,15 +44,14 @@ async def read_embed(request: Request, options: HttpOptions) -> AskedEmbed:
         return _from_form(Form(parts, ("image", "text", "encoding_format")), limits)
     if kind.startswith("image/"):
         payload = await read_body(request, BodyLimits(limits.max_image_bytes, options.body_timeout_s))
-        return AskedEmbed([check_image_bytes(payload, "input[0]", limits.max_image_bytes)])
+        return AskedEmbed([check_image_bytes(bytes(payload), "input[0]", limits.max_image_bytes)])
     if kind == TEXT:
         return AskedEmbed([_from_text(await read_body(request, options.body), limits)])
     raise unsupported(request, ACCEPTED)
 
 
-def _from_json(body: bytes, limits: Limits) -> AskedEmbed:
-    asked = validated(EmbedRequest, parse_json(body))
-    check_count(asked.input, "input", limits.max_items)
+def _from_json(body: bytearray, limits: Limits) -> AskedEmbed:
+    asked = validated(EmbedRequest, check_lengths(parse_json(body), {"input": limits.max_items}))
     items = [_from_item(item, f"input[{i}]", limits) for i, item in enumerate(asked.input)]
     return AskedEmbed(items, asked.encoding_format)
 
@@ -78,7 +77,7 @@ def _from_part(part: Part, name: str, limits: Limits) -> Item:
     return check_text(part.text(name), name, limits)
 
 
-def _from_text(body: bytes, limits: Limits) -> str:
+def _from_text(body: bytearray, limits: Limits) -> str:
     try:
         return check_text(body.decode(), "input[0]", limits)
     except UnicodeDecodeError as error:

@@ -4,14 +4,14 @@ import base64
 import binascii
 import re
 
-from diptych.errors import InvalidValue, TooLarge
+from diptych.errors import InvalidValue, TooLarge, UnsupportedImage
 
 _DATA_URI = re.compile(r"data:[A-Za-z0-9.+/-]*(;[A-Za-z0-9.+=/-]+)*;base64,", re.IGNORECASE)
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 def decode_data_uri(uri: str, item: str, max_bytes: int) -> bytes:
-    """The bytes of `data:image/...;base64,...`. InvalidValue or TooLarge names `item`."""
+    """The bytes of `data:image/...;base64,...`. InvalidValue, UnsupportedImage or TooLarge names `item`."""
     if _URL.match(uri):
         raise InvalidValue("image URLs are off on this server: send the bytes as a data URI", item)
     head = _DATA_URI.match(uri)
@@ -28,9 +28,9 @@ def decode_data_uri(uri: str, item: str, max_bytes: int) -> bytes:
 
 
 def check_image_bytes(payload: bytes, item: str, max_bytes: int) -> bytes:
-    """The payload itself, when it is there and within the limit."""
+    """The payload itself. UnsupportedImage when it is empty, TooLarge over the limit."""
     if not payload:
-        raise InvalidValue("image is empty", item)
+        raise UnsupportedImage("image is empty (0 bytes)", item)
     if len(payload) > max_bytes:
         raise TooLarge(f"image has {len(payload)} bytes, limit is {max_bytes}", item)
     return payload

@@ -8,13 +8,17 @@ from diptych.http.body import BodyLimits
 
 @dataclass(frozen=True)
 class HttpOptions:
-    """`host` is the address the server is bound to; `allowed_hosts` are further names it is called by."""
+    """`host` is the address the server is bound to; `allowed_hosts` are further names it is called by.
+
+    `max_inflight_body_bytes` bounds the bodies of all requests together; one body alone must fit.
+    """
 
     host: str = "127.0.0.1"
     allowed_hosts: tuple[str, ...] = ()
     api_key: str | None = None
     default_collection: str = "default"
     body_timeout_s: float = 60.0
+    max_inflight_body_bytes: int = 500_000_000
     limits: Limits = field(default_factory=Limits)
 
     @property

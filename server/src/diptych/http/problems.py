@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from diptych import errors
-from diptych.errors import DiptychError, InputError, NotReady, Overloaded
+from diptych.errors import DiptychError, NotReady, Overloaded
 from diptych.http.context import context_of
 
 STATUS: dict[type[DiptychError], int] = {
@@ -88,7 +88,7 @@ def problem_of(error: DiptychError, request_id: str) -> Problem:
         status=status_of(error),
         detail=str(error),
         request_id=request_id,
-        item=error.item if isinstance(error, InputError) else None,
+        item=error.item,
     )
 
 

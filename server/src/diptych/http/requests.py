@@ -1,4 +1,7 @@
-"""What callers may send as JSON, as types; unknown keys are refused. Knows no limit that is a setting."""
+"""What callers may send as JSON, as types; unknown keys are refused. Knows no limit that is a setting.
+
+Lists fail fast: only the first thing wrong is told, and a body may hold a million of them.
+"""
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -6,6 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 EncodingFormat = Literal["float", "base64"]
 Item = TypeVar("Item", bound=BaseModel)
+Element = TypeVar("Element")
+Listed = Annotated[list[Element], Field(fail_fast=True)]
 MAX_QUERIES = 32
 _IMAGE = Field(None, description="data URI, such as data:image/png;base64,...")
 
@@ -14,6 +19,15 @@ class Asked(BaseModel):
     """Base of all requests: a key that is not known is an error, never ignored."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_unknown_key(cls, data: object) -> object:
+        """Only the first unknown key stays: each becomes a finding, and a body may hold a million of them."""
+        if not isinstance(data, dict) or len(data) <= len(cls.model_fields):
+            return data
+        unknown = next(key for key in data if key not in cls.model_fields)
+        return {key: value for key, value in data.items() if key in cls.model_fields or key == unknown}
 
 
 class EmbedItem(Asked):
@@ -36,15 +50,15 @@ class EmbedOptions(Asked):
 class EmbedRequest(EmbedOptions):
     """`POST /embed` as JSON."""
 
-    input: list[EmbedItem] = Field(min_length=1)
+    input: Listed[EmbedItem] = Field(min_length=1)
 
 
 class ClassifyOptions(Asked):
     """The part of a classification that is the same in JSON and in a form."""
 
-    labels: list[str] = Field(min_length=1)
+    labels: Listed[str] = Field(min_length=1)
     template: str | None = Field(None, description="one text with one {} where the label goes")
-    templates: list[str] | str | None = Field(
+    templates: Listed[str] | str | None = Field(
         None, description="several, or the name of one of the model's sets"
     )
     multi_label: bool = False
@@ -60,7 +74,7 @@ class ClassifyOptions(Asked):
 class ClassifyRequest(ClassifyOptions):
     """`POST /classify` as JSON; images are data URIs."""
 
-    images: list[str] = Field(min_length=1)
+    images: Listed[str] = Field(min_length=1)
 
 
 class QueryItem(Asked):
@@ -94,15 +108,9 @@ class SearchRequest(SearchOptions):
     """`POST /search` as JSON."""
 
     query: Annotated[
-        list[QueryItem], BeforeValidator(_as_list, json_schema_input_type=QueryItem | list[QueryItem])
+        Listed[QueryItem], BeforeValidator(_as_list, json_schema_input_type=QueryItem | list[QueryItem])
     ]
     filter: dict[str, Any] | None = None
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if not 1 <= len(self.query) <= MAX_QUERIES:
-            raise ValueError(f"query has {len(self.query)} parts, it takes 1 to {MAX_QUERIES}")
-        return self
 
 
 class SearchQuery(SearchOptions):
@@ -128,7 +136,7 @@ class AddItem(Asked):
 class AddItems(Asked):
     """The `items` field of an add, in the order of its `image` parts."""
 
-    items: list[AddItem]
+    items: Listed[AddItem]
 
 
 class PatchRequest(Asked):
@@ -140,7 +148,7 @@ class PatchRequest(Asked):
 class OpenAIEmbeddingRequest(Asked):
     """`POST /v1/embeddings`."""
 
-    input: str | list[str]
+    input: str | Listed[str]
     model: str
     encoding_format: EncodingFormat = "float"
     dimensions: int | None = Field(None, ge=1)

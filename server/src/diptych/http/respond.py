@@ -1,6 +1,8 @@
 """Turn answers into responses, timing it. Knows no answer by name."""
 
+import asyncio
 import base64
+from collections.abc import Callable
 
 import numpy as np
 from pydantic import BaseModel
@@ -18,6 +20,13 @@ def json_response(request: Request, answer: BaseModel, status: int = 200) -> Res
     """The answer as JSON."""
     with context_of(request).stage("serialise"):
         return Response(answer.model_dump_json(), status, media_type=JSON)
+
+
+async def large_json_response(request: Request, make: Callable[[], BaseModel]) -> Response:
+    """The answer that `make` builds as JSON; both in a thread, as other requests must not wait for it."""
+    with context_of(request).stage("serialise"):
+        body = await asyncio.to_thread(lambda: make().model_dump_json())
+    return Response(body, media_type=JSON)
 
 
 def octets_response(rows: Embeddings, model: ModelRef, truncated: list[int]) -> Response:

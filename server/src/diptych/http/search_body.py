@@ -9,7 +9,7 @@ from diptych.core.filter_parser import parse_filter
 from diptych.core.filters import Filter
 from diptych.core.limits import Limits
 from diptych.http.body import read_body
-from diptych.http.checks import check_at_most, check_count, check_query_text
+from diptych.http.checks import check_at_most, check_count, check_lengths, check_query_text
 from diptych.http.content import JSON, MULTIPART, media_type, unsupported
 from diptych.http.form import Form
 from diptych.http.images import check_image_bytes, decode_data_uri
@@ -64,8 +64,9 @@ def search_of_query_string(asked: SearchQuery, limits: Limits) -> AskedSearch:
     return AskedSearch([check_query_text(asked.q, "q", limits)], [1.0], filter, asked)
 
 
-def _from_json(body: bytes, limits: Limits) -> AskedSearch:
-    asked = validated(SearchRequest, parse_json(body))
+def _from_json(body: bytearray, limits: Limits) -> AskedSearch:
+    asked = validated(SearchRequest, check_lengths(parse_json(body), {"query": MAX_QUERIES}))
+    check_count(asked.query, "query", MAX_QUERIES)
     _check_options(asked, limits)
     queries = [_from_item(item, f"query[{i}]", limits) for i, item in enumerate(asked.query)]
     filter = None if asked.filter is None else parse_filter(asked.filter)

@@ -6,12 +6,11 @@ import numpy as np
 
 from diptych.bundle.repository import ModelRepository
 from diptych.core.services import Services
-from diptych.errors import ConfigError
 from diptych.settings import Settings
 from diptych.wiring.assemble import assemble, limits_of
-from diptych.wiring.bundles import LoadedBundle, chosen_version, load_bundle
+from diptych.wiring.bundles import LoadedBundle, check_choice, chosen_version, load_bundle
 
-__all__ = ["build", "chosen_version", "limits_of", "load", "load_bundle"]
+__all__ = ["build", "check_choice", "limits_of", "load", "load_bundle"]
 
 
 async def load(settings: Settings) -> Services:
@@ -28,6 +27,7 @@ async def load(settings: Settings) -> Services:
 
 def build(settings: Settings) -> Services:
     """Blocking: verify, load, prove and warm the model, then open the data folder; not started yet."""
+    check_choice(settings)
     name, version = chosen_version(settings)
     repository = ModelRepository(settings.model_repo)
     bundle = load_bundle(
@@ -38,8 +38,6 @@ def build(settings: Settings) -> Services:
         device=settings.device,
         n_threads=settings.n_threads,
     )
-    if bundle.manifest.ungated and not settings.allow_ungated:
-        raise ConfigError(f"{name}/{version} was built ungated, its parity is unknown: see --allow-ungated")
     _warm(bundle, settings.max_batch_size)
     return assemble(settings, repository, bundle)
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from diptych.adapters.faiss_index import FaissFlatIndex
+from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.pillow_decoder import PillowDecoder
 from diptych.adapters.prometheus_metrics import PrometheusMetrics
@@ -52,6 +52,7 @@ def assemble(settings: Settings, repository: ModelRepository, bundle: LoadedBund
         embedder=embedder,
         metrics=metrics,
         max_labels=limits.max_labels,
+        max_label_texts=limits.max_label_texts,
         max_cached_labels=settings.label_cache_items,
     )
     health = Health(_canary(bundle), last_success_at=partial(_older_success, images, texts))
@@ -63,7 +64,7 @@ def assemble(settings: Settings, repository: ModelRepository, bundle: LoadedBund
         thumbnailer=decoder,
         images=ImageFiles(settings.data_dir),
         records=records,
-        new_index=partial(FaissFlatIndex, info.embed_dim),
+        new_index=partial(FaissFlatIndex, info.embed_dim, index_thread()),
         metrics=metrics,
         max_metadata_bytes=limits.max_metadata_bytes,
     )
@@ -132,6 +133,8 @@ def limits_of(settings: Settings) -> Limits:
         max_items=settings.max_items,
         max_add_items=settings.max_add_items,
         max_labels=settings.max_labels,
+        max_predictions=settings.max_predictions,
+        max_text_chars=settings.max_text_chars,
         max_body_bytes=settings.max_body_bytes,
         max_k=settings.max_k,
     )

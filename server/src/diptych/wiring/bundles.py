@@ -69,19 +69,34 @@ def chosen_version(settings: Settings) -> tuple[str, int]:
     return name, version
 
 
+def check_choice(settings: Settings) -> None:
+    """Raises ConfigError or InvalidManifest for a choice of model that is known wrong without loading it."""
+    manifest = ModelRepository(settings.model_repo).manifest(*chosen_version(settings))
+    _require_precision(manifest, settings.precision)
+    if manifest.ungated and not settings.allow_ungated:
+        raise ConfigError(
+            f"{manifest.name}/{manifest.version} was built ungated, its parity is unknown: "
+            "see --allow-ungated"
+        )
+
+
 def load_bundle(
     repository: ModelRepository, name: str, version: int, *, precision: str, device: str, n_threads: int
 ) -> LoadedBundle:
     """Verify every file, load the graphs, reproduce the golden outputs. Raises BundleError, ConfigError."""
     manifest, folder = repository.verify(name, version), repository.folder(name, version)
-    if precision not in manifest.precisions:
-        known = ", ".join(manifest.precisions)
-        raise ConfigError(f"{name}/{version} has no precision {precision!r}, only {known}")
+    _require_precision(manifest, precision)
     files = manifest.precisions[precision]
     encoder = _encoder(folder / files.image_file, folder / files.text_file, device, n_threads)
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, manifest.text)
     check_golden(read_golden(folder / GOLDEN_FILE), manifest, precision, tokenizer, encoder)
     return LoadedBundle(folder, manifest, precision, tokenizer, encoder)
+
+
+def _require_precision(manifest: Manifest, precision: str) -> None:
+    if precision not in manifest.precisions:
+        known = ", ".join(manifest.precisions)
+        raise ConfigError(f"{manifest.name}/{manifest.version} has no precision {precision!r}, only {known}")
 
 
 def _encoder(image_file: Path, text_file: Path, device: str, n_threads: int) -> OnnxEncoder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -10,8 +9,9 @@ from diptych_client import parsing
 from diptych_client.errors import ApiError, InvalidCall, TooLarge, UnexpectedAnswer, UnreadableFile
 from diptych_client.images import ImageBatches, ImageInput, Loaded
 from diptych_client.operations.describing import version
+from diptych_client.operations.naming import of_the_only_item
 from diptych_client.results import AddOutcome
-from diptych_client.steps import Part, Request, Steps, exchange, path_of
+from diptych_client.steps import Part, Request, Steps, exchange, json_bytes, path_of
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class _Adding:
             if not _one_item_is_at_fault(error):
                 raise
             if len(batch) == 1:
-                return [AddOutcome(batch[0].index, None, "failed", error)]
+                return [AddOutcome(batch[0].index, None, "failed", of_the_only_item(error))]
         half = len(batch) // 2
         first = yield from self._send(batch[:half])
         return first + (yield from self._send(batch[half:]))
@@ -99,7 +99,7 @@ class _Adding:
         items = [self._item(loaded.index) for loaded in batch]
         parts = [Part("image", loaded.bytes_or_raise(), is_file=True) for loaded in batch]
         if any(items):
-            parts.append(Part("items", json.dumps(items).encode()))
+            parts.append(Part("items", json_bytes("metadata", items)))
         answer = yield from exchange(Request("POST", self._path, self._params, parts=parts))
         body = answer.json()
         with parsing.reading("an add"):

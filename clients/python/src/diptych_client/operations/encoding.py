@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from diptych_client import parsing
@@ -10,7 +9,7 @@ from diptych_client.errors import InvalidCall
 from diptych_client.images import ImageBatches, ImageInput, Loaded, listed
 from diptych_client.operations.naming import items_named, same_model
 from diptych_client.results import Classification, ClassifiedImage, EmbeddedItem, Embeddings, ModelRef
-from diptych_client.steps import Answer, Part, Request, Steps, exchange
+from diptych_client.steps import Answer, Part, Request, Steps, exchange, json_bytes, utf8
 
 MAX_TEXTS = 256
 
@@ -104,16 +103,18 @@ def _options(
     top_k: int | None,
 ) -> list[Part]:
     """The fields of a classification. Lists travel as one JSON value: form parsers limit their fields."""
-    fields = {"labels": json.dumps(list(labels))}
+    fields = {"labels": json_bytes("labels", list(labels))}
     if template is not None:
-        fields["template"] = template
+        fields["template"] = utf8(template)
     if templates is not None:
-        fields["templates"] = templates if isinstance(templates, str) else json.dumps(list(templates))
+        fields["templates"] = (
+            utf8(templates) if isinstance(templates, str) else json_bytes("templates", list(templates))
+        )
     if multi_label:
-        fields["multi_label"] = "true"
+        fields["multi_label"] = b"true"
     if top_k is not None:
-        fields["top_k"] = str(top_k)
-    return [Part(name, value.encode()) for name, value in fields.items()]
+        fields["top_k"] = str(top_k).encode()
+    return [Part(name, value) for name, value in fields.items()]
 
 
 def _image_parts(batch: Sequence[Loaded]) -> list[Part]:

@@ -13,7 +13,7 @@ from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import FILES, STRINGS, body_of
 from diptych.http.requests import ClassifyRequest
-from diptych.http.respond import json_response
+from diptych.http.respond import large_json_response
 from diptych.http.state import Options, ReadyServices
 
 router = APIRouter(tags=["encode"])
@@ -39,12 +39,15 @@ async def classify(request: Request, services: ReadyServices, options: Options) 
         asked = await read_classify(request, options)
     with context.stage("work"):
         predictions = await while_connected(request, _classify(services, asked))
-    with context.stage("serialise"):
-        data = [
-            ClassifiedImage(index=i, predictions=[PredictionAnswer(**vars(one)) for one in of_image])
-            for i, of_image in enumerate(predictions)
-        ]
-    return json_response(request, ClassifyAnswer(model=ModelRef.of(services.model), data=data))
+    return await large_json_response(request, lambda: _answer(services, predictions))
+
+
+def _answer(services: Services, predictions: list[list[Prediction]]) -> ClassifyAnswer:
+    data = [
+        ClassifiedImage(index=i, predictions=[PredictionAnswer(**vars(one)) for one in of_image])
+        for i, of_image in enumerate(predictions)
+    ]
+    return ClassifyAnswer(model=ModelRef.of(services.model), data=data)
 
 
 async def _classify(services: Services, asked: AskedClassify) -> list[list[Prediction]]:

@@ -1,9 +1,12 @@
 """`/embed`: texts and images to embeddings."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from diptych.core.types import TextEmbedding
 from diptych.http.answers import EmbedAnswer, EmbeddedItem, ModelRef
 from diptych.http.content import ANY_IMAGE, OCTETS, TEXT, wants_octets
 from diptych.http.context import context_of
@@ -11,8 +14,8 @@ from diptych.http.embed_body import read_embed
 from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import BINARY, FILES, STRINGS, body_of
-from diptych.http.requests import EmbedRequest
-from diptych.http.respond import encode_embedding, json_response, octets_response
+from diptych.http.requests import EmbedRequest, EncodingFormat
+from diptych.http.respond import encode_embedding, large_json_response, octets_response
 from diptych.http.state import Options, ReadyServices
 
 router = APIRouter(tags=["encode"])
@@ -40,13 +43,16 @@ async def embed(request: Request, services: ReadyServices, options: Options) -> 
     if wants_octets(request):
         truncated = [i for i, row in enumerate(rows) if row.truncated]
         return octets_response(np.stack([row.embedding for row in rows]), model, truncated)
-    with context.stage("serialise"):
-        data = [
-            EmbeddedItem(
-                index=i,
-                embedding=encode_embedding(row.embedding, asked.encoding_format),
-                truncated=row.truncated,
-            )
-            for i, row in enumerate(rows)
-        ]
-    return json_response(request, EmbedAnswer(model=model, data=data))
+    return await large_json_response(request, lambda: _answer(model, rows, asked.encoding_format))
+
+
+def _answer(model: ModelRef, rows: Sequence[TextEmbedding], encoding_format: EncodingFormat) -> EmbedAnswer:
+    data = [
+        EmbeddedItem(
+            index=i,
+            embedding=encode_embedding(row.embedding, encoding_format),
+            truncated=row.truncated,
+        )
+        for i, row in enumerate(rows)
+    ]
+    return EmbedAnswer(model=model, data=data)

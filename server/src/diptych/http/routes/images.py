@@ -15,7 +15,7 @@ from diptych.http.content import JSON, media_type, unsupported
 from diptych.http.context import context_of
 from diptych.http.json_body import parse_json
 from diptych.http.openapi import FILES, body_of
-from diptych.http.problems import headers_of, problem_of, respond
+from diptych.http.problems import problem_of, respond_error
 from diptych.http.requests import PatchRequest
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
@@ -106,5 +106,6 @@ def _outcome(outcome: AddOutcome, request_id: str) -> AddOutcomeAnswer:
 
 def _refuse_only(request: Request, outcome: AddOutcome) -> Response:
     assert outcome.error is not None, "a failed outcome has its error"
-    problem = problem_of(outcome.error, context_of(request).request_id)
-    return respond(request, problem.model_copy(update={"item": "images[0]"}), headers_of(outcome.error))
+    part = outcome.error.item
+    error = outcome.error.named(f"items[0].{part}" if part else "images[0]")
+    return respond_error(request, error)

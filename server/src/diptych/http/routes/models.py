@@ -22,8 +22,8 @@ async def list_models(request: Request, services: ReadyServices) -> Response:
         ModelAnswer(
             name=entry.name,
             versions=list(entry.versions),
-            active=entry.serving,
-            source=await _source(catalogue, entry.name, entry.serving or entry.versions[-1]),
+            active=entry.active,
+            source=await _source(catalogue, entry.name, entry.active or entry.versions[-1]),
         )
         for entry in await catalogue.models()
     ]

@@ -14,7 +14,7 @@ from diptych.http.answers_openai import (
     OpenAIUsage,
 )
 from diptych.http.body import read_body
-from diptych.http.checks import check_count, check_texts
+from diptych.http.checks import check_count, check_lengths, check_texts
 from diptych.http.content import JSON, media_type, unsupported
 from diptych.http.context import context_of
 from diptych.http.embedding import embed_items
@@ -23,7 +23,7 @@ from diptych.http.json_body import parse_json
 from diptych.http.openapi import body_of
 from diptych.http.options import HttpOptions
 from diptych.http.requests import OpenAIEmbeddingRequest
-from diptych.http.respond import encode_embedding, json_response
+from diptych.http.respond import encode_embedding, json_response, large_json_response
 from diptych.http.state import Options, ReadyServices
 from diptych.http.validation import validated
 
@@ -41,9 +41,7 @@ async def embeddings(request: Request, services: ReadyServices, options: Options
         check_texts(texts, "input", options.limits)
     with context.stage("work"):
         rows = await while_connected(request, embed_items(services.embedder, texts, "input"))
-    with context.stage("serialise"):
-        answer = _answer(asked, rows)
-    return json_response(request, answer)
+    return await large_json_response(request, lambda: _answer(asked, rows))
 
 
 @router.get("/models", response_model=OpenAIModels)
@@ -56,7 +54,8 @@ async def models(request: Request, services: ReadyServices) -> Response:
 async def _read(request: Request, services: Services, options: HttpOptions) -> OpenAIEmbeddingRequest:
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
-    asked = validated(OpenAIEmbeddingRequest, parse_json(await read_body(request, options.body)))
+    body = parse_json(await read_body(request, options.body))
+    asked = validated(OpenAIEmbeddingRequest, check_lengths(body, {"input": options.limits.max_items}))
     model = services.model
     if asked.model not in {model.name, f"{model.name}/{model.version}"}:
         raise NotFound(f"model {asked.model[:100]!r} is not served here, {model.name!r} is")

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from diptych.core.search import mix
 from diptych.core.services import Services
 from diptych.core.types import Hit, TextEmbedding
-from diptych.errors import InputError
+from diptych.errors import InputError, NotFound
 from diptych.http import search_body
 from diptych.http.answers import HitAnswer, Links, ModelRef, SearchAnswer
 from diptych.http.context import context_of
@@ -97,7 +97,7 @@ async def _search(services: Services, asked: AskedSearch, name: str, collection:
 
 
 async def _embed(services: Services, collection: str, query: search_body.Query, item: str) -> TextEmbedding:
-    """One query -> (D,). Raises InputError naming `item`, NotFound for an id."""
+    """One query -> (D,). Raises InputError or, for an id, NotFound naming `item`."""
     try:
         match query:
             case str():
@@ -107,6 +107,6 @@ async def _embed(services: Services, collection: str, query: search_body.Query, 
             case StoredImage():
                 row = await services.collections.embedding_of(collection, query.id)
                 return TextEmbedding(row, truncated=False)
-    except InputError as error:
+    except (InputError, NotFound) as error:
         raise error.named(item) from None
     assert_never(query)

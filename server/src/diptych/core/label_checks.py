@@ -1,0 +1,44 @@
+"""What labels and templates may be; knows nothing of how they are encoded."""
+
+from collections.abc import Sequence
+
+from diptych.errors import InvalidValue
+
+PLACE = "{}"  # where a template takes the label
+# No model reads as much; what is longer would only fill the memory, once in every template.
+MAX_LABEL_CHARS = 1_000
+MAX_TEMPLATE_CHARS = 1_000
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raises InvalidValue unless there is at least one label, none empty, over-long or twice."""
+    if not labels:
+        raise InvalidValue("at least one label is needed", "labels")
+    seen: dict[str, int] = {}
+    for index, label in enumerate(labels):
+        if not label.strip():
+            raise InvalidValue("a label must not be empty", f"labels[{index}]")
+        if len(label) > MAX_LABEL_CHARS:
+            raise InvalidValue(
+                f"a label of {len(label)} characters, the limit is {MAX_LABEL_CHARS}", f"labels[{index}]"
+            )
+        if label in seen:
+            raise InvalidValue(f"{label[:100]!r} is labels[{seen[label]}] too", f"labels[{index}]")
+        seen[label] = index
+
+
+def check_templates(templates: Sequence[str]) -> None:
+    """Raises InvalidValue unless there is at least one template, none over-long, each with one place."""
+    if not templates:
+        raise InvalidValue("at least one template is needed", "templates")
+    for index, template in enumerate(templates):
+        if len(template) > MAX_TEMPLATE_CHARS:
+            raise InvalidValue(
+                f"a template of {len(template)} characters, the limit is {MAX_TEMPLATE_CHARS}",
+                f"templates[{index}]",
+            )
+        if template.count(PLACE) != 1:
+            raise InvalidValue(
+                f"{template[:100]!r} must have exactly one {PLACE} for the label",
+                f"templates[{index}]",
+            )

@@ -1,0 +1,62 @@
+"""Middleware that bounds the bytes of all bodies held at once. Knows nothing of what is in them."""
+
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from diptych.errors import Overloaded
+from diptych.http.state import ServerState
+
+
+@dataclass
+class _Held:
+    """The bytes of one request's body so far."""
+
+    n_bytes: int = 0
+
+
+class BodyBudget:
+    """A body holds room from its first chunk until its answer begins, or its caller is gone.
+
+    The chunk that finds no room raises Overloaded where the body is read, and so becomes that request's
+    429. `max_bytes` must be enough for the largest body: then a request that is alone always fits.
+    """
+
+    def __init__(self, app: ASGIApp, state: ServerState, max_bytes: int) -> None:
+        self._app = app
+        self._state = state
+        self._max_bytes = max_bytes
+        self._n_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        held = _Held()
+
+        async def counted() -> Message:
+            message = await receive()
+            self._take(held, len(message.get("body", b"")))
+            return message
+
+        async def answering(message: Message) -> None:
+            self._give_back(held)  # the answer does not need the body, and its reader may be slow
+            await send(message)
+
+        try:
+            await self._app(scope, counted, answering)
+        finally:
+            self._give_back(held)
+
+    def _take(self, held: _Held, n_bytes: int) -> None:
+        if self._n_bytes + n_bytes > self._max_bytes:
+            if self._state.services is not None:
+                self._state.services.metrics.count_rejected("bodies_full")
+            raise Overloaded(f"bodies of {self._n_bytes} bytes are being read, limit is {self._max_bytes}")
+        self._n_bytes += n_bytes
+        held.n_bytes += n_bytes
+
+    def _give_back(self, held: _Held) -> None:
+        self._n_bytes -= held.n_bytes
+        held.n_bytes = 0

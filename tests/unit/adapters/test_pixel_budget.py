@@ -1,0 +1,89 @@
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from diptych.adapters.pillow_decoder import PillowDecoder
+from diptych.adapters.pixel_budget import PixelBudget
+from diptych.bundle import image
+from diptych.bundle.image import ImageLimits
+from support.pictures import noise
+from unit.bundle.bundle_examples import image_spec
+
+TIMEOUT_S = 10
+
+
+def test_what_is_held_never_exceeds_the_budget_but_alone() -> None:
+    budget, lock = PixelBudget(100), threading.Lock()
+    held: list[int] = []
+    seen: list[list[int]] = []
+
+    def work(n_px: int) -> None:
+        with budget.hold(n_px):
+            with lock:
+                held.append(n_px)
+                seen.append(list(held))
+            with lock:
+                held.remove(n_px)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [30, 60, 100, 1, 500, 40, 99, 2] * 50, timeout=TIMEOUT_S))
+    assert len(seen) == 400
+    assert all(sum(sizes) <= 100 or len(sizes) == 1 for sizes in seen)
+
+
+def test_large_image_is_not_overtaken_for_ever() -> None:
+    budget, order = PixelBudget(100), list[int]()
+
+    def work(n_px: int) -> None:
+        with budget.hold(n_px):
+            order.append(n_px)
+
+    with ThreadPoolExecutor(2) as pool, budget.hold(50):
+        large = pool.submit(work, 100)
+        while not budget._turn.locked():
+            assert not large.done()
+        small = pool.submit(work, 1)
+    large.result(TIMEOUT_S)
+    small.result(TIMEOUT_S)
+    assert order == [100, 1]
+
+
+def test_room_is_given_back_after_a_failure() -> None:
+    budget = PixelBudget(100)
+    with pytest.raises(RuntimeError), budget.hold(100):
+        raise RuntimeError
+    with budget.hold(100):
+        pass
+
+
+def test_decoder_decodes_large_images_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, counts, n_now = threading.Lock(), list[int](), 0
+    load_pixels, both = image.load_pixels, threading.Barrier(2)
+
+    def counted(*values: Any) -> Any:
+        nonlocal n_now
+        with lock:
+            n_now += 1
+            counts.append(n_now)
+        try:
+            both.wait(0.05)  # long enough for a second one to come in, if it may
+        except threading.BrokenBarrierError:
+            both.reset()
+        pixels = load_pixels(*values)
+        with lock:
+            n_now -= 1
+        return pixels
+
+    monkeypatch.setattr(image, "load_pixels", counted)
+
+    async def run(max_px: int) -> int:
+        counts.clear()
+        decoder = PillowDecoder(image_spec(size=8), ImageLimits(max_px=max_px), n_threads=2)
+        await asyncio.gather(*(decoder.decode(noise(n, (40, 40))) for n in range(4)))
+        return max(counts)
+
+    assert asyncio.run(run(3_000)) == 1
+    assert asyncio.run(run(10_000)) == 2
