@@ -1,6 +1,7 @@
 """Evaluation of a run through torch and of its bundle through onnxruntime: same numbers, all files."""
 
 import argparse
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def evaluate(home: Path, out: Path, *subject: str) -> Evaluation:
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())
     folders = ["--data", str(home / "data"), "--model-repo", str(home / "model_repo"), "--out", str(out)]
-    assert command.run(parser.parse_args(["evaluate", *subject, *folders])) == 0
+    assert command.run(parser.parse_args(["evaluate", *folders, *subject])) == 0
     return read_evaluation(out / "evaluation.json")
 
 
@@ -70,6 +71,19 @@ def test_a_template_set_changes_what_is_asked(home: Path, tmp_path: Path) -> Non
 
     assert evaluation.templates == ("a drawing of {}", "{} icon")
     assert evaluation.split == "validation"
+
+
+def test_a_split_that_flags_nothing_says_nothing_of_near_duplicates(home: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(home / "data", data)
+    for file in (data / "validation").glob("*.jsonl"):
+        file.write_text(file.read_text().replace('"near_train": true', '"near_train": false'))
+    run = ["--run", str(home / "runs" / "tiny"), "--data", str(data), "--split", "validation"]
+
+    evaluation = evaluate(home, tmp_path / "out", *run)
+
+    assert all(result.far is None for result in evaluation.sources)
+    assert "near duplicates" not in (tmp_path / "out" / "evaluation.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,13 @@ from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
 from diptych.errors import GoldenMismatch
 from diptych_training.checkpoint import TrainedRun, load_run
-from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import ParityFailed
+from diptych_training.data.packed import PackedDataset, Split
+from diptych_training.errors import ExportError, ParityFailed
+from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
+from diptych_training.evaluate.subject import run_title
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export import command
+from diptych_training.export.card import model_card
 from diptych_training.export.draft import Statement
 from diptych_training.export.files import IMAGE_FILE, TEXT_FILE
 from diptych_training.export.gate import broken_bounds, require_parity
@@ -130,6 +133,76 @@ def test_cards_name_numbers_sources_and_licence(repository: ModelRepository) -> 
     assert "icons_top1 0.250" in card
     assert "$" not in card
     assert (folder / "DATA_CARD.md").read_text().startswith("# tiny drawings")
+
+
+def test_only_the_default_licence_is_called_the_strictest(
+    repository: ModelRepository, run: TrainedRun, dataset: PackedDataset
+) -> None:
+    folder, *_ = load(repository)
+    parity = repository.manifest("drawings", 1).precisions["fp32"].parity
+    assert parity is not None
+    mit = model_card(
+        "mine", run, dataset, {"fp32": parity}, None, checkpoint="best", licence="MIT", ungated=False
+    )
+
+    assert "CC-BY-SA-4.0: the strictest licence of the art" in (folder / "MODEL_CARD.md").read_text()
+    assert "published under MIT. " in mit
+
+
+def evaluation_of(run: TrainedRun, split: Split = "eval", **changes: object) -> Evaluation:
+    recalls = {1: 0.5, 5: 0.5, 10: 0.5}
+    scores = Scores(n_images=4, zero_shot={1: 0.5, 5: 0.5}, text_to_image=recalls, image_to_text=recalls)
+    result = SourceResult(source="new-set", kind="icons", n_classes=2, pixel_floor=None, all=scores, far=None)
+    model = run_title(run.folder, "best", run.step)
+    evaluation = Evaluation(
+        model=model,
+        runtime="torch",
+        dataset="tiny-drawings",
+        split=split,
+        templates=("{}",),
+        sources=(result,),
+    )
+    return evaluation.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model": "tiny (best, step 8)"},
+            r"is of 'tiny \(best, step 8\)', the export is of 'tiny \(best, step 7\)'",
+        ),
+        ({"model": "tiny (last, step 7)"}, "is of 'tiny \\(last"),
+        ({"model": "other (best, step 7)"}, "is of 'other"),
+        ({"dataset": "photos"}, "is on data set 'photos'"),
+    ],
+)
+def test_an_evaluation_of_something_else_is_refused_before_anything_is_written(
+    run: TrainedRun, dataset: PackedDataset, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    statement = Statement("drawings", evaluation=evaluation_of(run, **changes))
+
+    with pytest.raises(ExportError, match=message):
+        export_run(run, dataset, ModelRepository(tmp_path / "model_repo"), statement, quiet())
+
+    assert not (tmp_path / "model_repo").exists()
+
+
+def test_an_evaluation_goes_into_manifest_and_card_with_what_its_split_was_used_for(
+    run: TrainedRun, tmp_path: Path
+) -> None:
+    few = write_tiny_dataset(tmp_path / "data", n_icons=20)
+    repository = ModelRepository(tmp_path / "model_repo")
+    statement = Statement("few", ungated=True, evaluation=evaluation_of(run, "validation"))
+
+    export_run(run, few, repository, statement, quiet())
+
+    card = (repository.folder("few", 1) / "MODEL_CARD.md").read_text()
+    assert "never saw, but was chosen on" in card
+    stated = repository.manifest("few", 1).metrics["validation"]
+    assert isinstance(stated, dict)
+    assert stated["icons_top1"] == 0.25  # what steered the run is still there
+    assert stated["measured_on"] == "tiny (best, step 7)"
 
 
 def test_second_export_is_the_next_version(

@@ -11,7 +11,7 @@ import torch
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.checkpoint import Checkpoint, write_checkpoint
-from diptych_training.config import RunConfig, TrainConfig, dump_config
+from diptych_training.config import OptimConfig, RunConfig, TrainConfig, dump_config
 from diptych_training.data.packed import (
     Kind,
     PackedDataset,
@@ -80,6 +80,7 @@ def write_tiny_run(path: Path, image: ResNetConfig | ViTConfig = TINY_RESNET, se
         model=ModelConfig(embed_dim=EMBED_DIM, image_size=IMAGE_SIZE, image=image, text=text),
         preprocess=tiny_image_spec(),
         text=tiny_text_spec(),
+        optim=OptimConfig(warmup_steps=1),
         run=RunConfig(steps=1),
     )
     write_tokenizer(train_tokenizer(emoji_classes()[:50], VOCAB_SIZE), folder.tokenizer_file)

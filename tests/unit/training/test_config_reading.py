@@ -31,7 +31,14 @@ def test_a_written_recipe_reads_back(tmp_path: Path):
 
 def test_overrides_take_toml_values_and_bare_words():
     config = read_config(
-        SHIPPED[0], ["run.steps=7", "data.mixture={icons = 1.0}", "name=other", "run.precision=fp32"]
+        SHIPPED[0],
+        [
+            "run.steps=7",
+            "optim.warmup_steps=2",
+            "data.mixture={icons = 1.0}",
+            "name=other",
+            "run.precision=fp32",
+        ],
     )
     assert (config.run.steps, config.name, config.run.precision) == (7, "other", "fp32")
     assert config.data.mixture == {"icons": 1.0}
@@ -48,6 +55,11 @@ def test_overrides_take_toml_values_and_bare_words():
         ("text.context_length=9", "text.context_length 9 is not model.text.context_length"),
         ("preprocess.size=32", "preprocess.size 32 is not model.image_size"),
         ("name=Über", "name: "),
+        ("optim.warmup_steps=9999", "optim.warmup_steps 9999 is more than run.steps 4300"),
+        ("optim.lr=inf", "optim.lr: Input should be a finite number"),
+        ("optim.beta2=1.0", "optim.beta2: Input should be less than 1"),
+        ("augment.scale=[1.2, 0.8]", "scale is 1.2 to 0.8"),
+        ("text.pad_id=4096", "text.pad_id is 4096, it must be below model.text.vocab_size 4096"),
         ("run.steps", "must be key=value"),
         ("name.first=x", "name is a value, not a table"),
     ],
@@ -55,6 +67,15 @@ def test_overrides_take_toml_values_and_bare_words():
 def test_a_bad_key_or_value_is_named(override, message):
     with pytest.raises(TrainingConfigError, match=message):
         read_config(CONFIGS / "pictograms.toml", [override])
+
+
+def test_a_name_is_taken_as_it_is_even_if_it_looks_like_a_number():
+    assert read_config(CONFIGS / "tiny.toml", name="7").name == "7"
+
+
+def test_a_share_of_steps_on_small_images_needs_their_size():
+    with pytest.raises(TrainingConfigError, match=r"start_fraction is 0\.5, but start_size is missing"):
+        read_config(CONFIGS / "tiny.toml", ["run.start_fraction=0.5"])
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path):

@@ -55,12 +55,19 @@ def test_a_non_finite_step_is_skipped_and_counted():
     stepper = Stepper(model, build_optimizer(model, CONFIG), CONFIG, n_steps=10)
     before = {name: p.clone() for name, p in model.named_parameters()}
     set_gradients(model, math.nan)
-    stepper.apply(0)
+    stepper.apply(0, loss=1.0)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     set_gradients(model, 0.1)
-    stepper.apply(1)
+    stepper.apply(1, loss=1.0)
     assert (stepper.n_skipped, stepper.n_skipped_in_row) == (1, 0)
     assert not torch.equal(model.text_projection, before["text_projection"])
+
+
+def test_a_step_of_non_finite_loss_is_skipped_without_gradients():
+    model = tiny_model()
+    stepper = Stepper(model, build_optimizer(model, CONFIG), CONFIG, n_steps=10)
+    assert not math.isfinite(stepper.apply(0, loss=math.inf))
+    assert stepper.n_skipped == 1
 
 
 def test_too_many_skipped_steps_in_a_row_end_the_run():
@@ -69,7 +76,7 @@ def test_too_many_skipped_steps_in_a_row_end_the_run():
     with pytest.raises(TrainingFailed, match="3 times in a row"):
         for step in range(3):
             set_gradients(model, math.inf)
-            stepper.apply(step)
+            stepper.apply(step, loss=1.0)
 
 
 def test_optimizer_state_survives_its_tensors_in_any_memory_format():

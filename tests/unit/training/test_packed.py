@@ -52,7 +52,9 @@ def test_sources_are_chosen_by_split_and_kind(written: Path) -> None:
 
 
 def test_missing_data_set_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"dataset.json is missing"):
+    with pytest.raises(
+        DataError, match=r"dataset.json is missing; `diptych-train data pictograms` builds one"
+    ):
         read_dataset(tmp_path / "nowhere")
 
 
@@ -76,6 +78,17 @@ def test_array_of_another_shape_is_refused(written: Path) -> None:
     np.save(written / "eval" / "style.npy", np.zeros((2, 8, 8, 3), np.uint8))
     with pytest.raises(DataError, match=r"style.npy holds uint8 \(2, 8, 8, 3\)"):
         read_dataset(written).sources("eval")
+
+
+def test_items_that_are_not_utf_8_are_refused(written: Path) -> None:
+    (written / "eval" / "style.jsonl").write_bytes(b'{"id": "\xff"}\n')
+    with pytest.raises(DataError, match=r"style.jsonl is not UTF-8"):
+        read_dataset(written).sources("eval")
+
+
+def test_a_source_is_listed_without_its_files(written: Path) -> None:
+    (written / "eval" / "style.npy").unlink()
+    assert read_dataset(written).listed("eval") == [("style", ENTRY)]
 
 
 def test_array_of_objects_is_never_unpickled(written: Path) -> None:

@@ -33,6 +33,12 @@ def test_end_of_text_has_the_largest_id_wherever_the_text_ends(tokenizer):
     assert tokens.truncated == (False, True, False, True)
 
 
+def test_it_learns_texts_as_the_recipe_cleans_them():
+    kept, lowered = (train_tokenizer(["SUN SUN SUN"], 560, mode) for mode in ("none", "clip"))
+    assert "SUN</w>" in kept.get_vocab()
+    assert "SUN</w>" not in lowered.get_vocab()
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 @settings(max_examples=50, deadline=None)
 def test_any_text_has_ids(tokenizer, text):

@@ -1,5 +1,6 @@
 """A batch is a pure function of seed and step."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ def test_items_that_share_a_label_are_positives_of_each_other(home, sources):
     expected = [[one == other for other in labels] for one in labels]
     assert batch.positives.tolist() == expected
     assert batch.positives.sum() > len(labels)
+
+
+def test_labels_that_are_one_text_to_the_model_are_positives_of_each_other(home, sources):
+    shouted = replace(sources[0], items=tuple(replace(item, label="SUN ") for item in sources[0].items[:10]))
+    said = replace(sources[0], items=tuple(replace(item, label="sun") for item in sources[0].items[:10]))
+    halves = [replace(half, images=half.images[:10]) for half in (shouted, said)]
+    captions = ["data.captions.template_probability=0.9", "data.captions.templates=['{} here', 'a {}', '{}']"]
+    assert maker(home, halves, *captions).make(0).positives.all()
 
 
 def test_pixels_are_normalised_by_the_mean_and_deviation_of_the_recipe(home, sources):

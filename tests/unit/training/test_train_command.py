@@ -1,11 +1,16 @@
 """`diptych-train train` from the command line to the run folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from diptych_training.cli import main
 from diptych_training.config import dump_config, read_config
+from diptych_training.data.files import sole_owner
+from diptych_training.data.packed import read_dataset, write_index
+from diptych_training.errors import DataError
+from diptych_training.train import command
 from diptych_training.train.command import CONFIGS
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
@@ -16,7 +21,14 @@ def arguments(tmp_path: Path) -> list[str]:
     write_tiny_dataset(tmp_path / "data", n_icons=12)
     small = read_config(
         write_tiny_run(tmp_path / "model") / "config.toml",
-        ["name=small", "run.steps=2", "run.batch_size=4", "run.precision=fp32", "data.mixture={icons = 1.0}"],
+        [
+            "name=small",
+            "run.steps=2",
+            "run.batch_size=4",
+            "optim.warmup_steps=1",
+            "run.precision=fp32",
+            "data.mixture={icons = 1.0}",
+        ],
     )
     (tmp_path / "small.toml").write_text(dump_config(small))
     folders = ["--data", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")]
@@ -38,6 +50,73 @@ def test_training_states_its_cost_first_and_leaves_a_whole_run_folder(arguments,
 def test_a_mistake_is_one_line_that_names_the_key(arguments, capsys):
     assert main([*arguments, "--set", "run.stepz=2"]) == 1
     assert "run.stepz: unknown key" in capsys.readouterr().err
+
+
+def test_a_refused_recipe_does_not_take_the_name(arguments):
+    assert main([*arguments, "--set", "data.source_weights={nowhere = 1.0}"]) == 1
+    assert main(arguments) == 0
+
+
+def test_a_run_that_has_a_checkpoint_is_in_the_way(arguments, capsys):
+    assert main(arguments) == 0
+    assert main(arguments) == 1
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(arguments, tmp_path, capsys):
+    with sole_owner(tmp_path / "runs" / ".small.lock", DataError("not free")):
+        assert main(arguments) == 1
+    assert f"another process is training in {tmp_path / 'runs' / 'small'}" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_is_one_line(arguments, capsys):
+    assert main([*arguments, "--device", "abacus"]) == 1
+    assert capsys.readouterr().err.startswith("diptych-train: --device abacus: ")
+
+
+def test_a_padding_above_the_end_of_text_is_refused(arguments, tmp_path, capsys):
+    assert main([*arguments, "--set", "text.pad_id=599"]) == 1
+    assert "text.pad_id is 599, it must be at most" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "small").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(arguments, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main([*arguments, "--runs-dir", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err == f"diptych-train: {tmp_path / 'file'}: File exists\n"
+
+
+def test_ctrl_c_is_no_traceback(arguments, monkeypatch, capsys):
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "read_dataset", interrupted)
+    assert main(arguments) == 130
+    assert capsys.readouterr().err == "diptych-train: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("best_by", "split", "message"),
+    [
+        ("['photos_top1']", "validation", "gives emoji_top1, emoji_top5, icons_top1, icons_top5"),
+        ("['icons_top1']", "eval", "gives nothing: it has no validation source"),
+    ],
+)
+def test_a_metric_that_validation_will_not_give_is_refused_before_the_run(
+    arguments, tmp_path, capsys, best_by, split, message
+):
+    dataset = read_dataset(tmp_path / "data")
+    without = {name: entry for name, entry in dataset.entries.items() if entry.split in ("train", split)}
+    write_index(replace(dataset, entries=without))
+    assert main([*arguments, "--set", f"run.best_by={best_by}"]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "small").exists()
+
+
+def test_a_build_that_was_stopped_is_not_trained_on(arguments, tmp_path, capsys):
+    write_index(replace(read_dataset(tmp_path / "data"), name="pictograms"))
+    assert main(arguments) == 1
+    assert "`diptych-train data pictograms` goes on with the build" in capsys.readouterr().err
 
 
 def test_data_that_is_not_there_is_one_line_too(arguments, tmp_path, capsys):

@@ -1,7 +1,10 @@
 """Whole small runs: an interrupted one goes on exactly as if nothing had happened."""
 
+import copy
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +13,14 @@ import pytest
 import torch
 
 from diptych_training.checkpoint import load_run, read_checkpoint
-from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig
+from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig, dump_config
 from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import TrainingConfigError, TrainingFailed
+from diptych_training.errors import TrainingConfigError
 from diptych_training.models import CLIP, ModelConfig, TextConfig
+from diptych_training.train.batches import Batch
 from diptych_training.train.command import prepare
-from diptych_training.train.loop import Loop
+from diptych_training.train.estimate import Estimate
+from diptych_training.train.loop import PACE_STEPS, Loop
 from diptych_training.train.metrics_log import Series, read_metrics
 from support.tiny_run import TINY_RESNET, tiny_image_spec, tiny_text_spec, write_tiny_dataset
 
@@ -87,27 +92,6 @@ def test_an_interrupted_run_gives_the_curve_of_an_unbroken_one(dataset, tmp_path
     assert all(torch.equal(tensor, last[1].tensors[name]) for name, tensor in last[0].tensors.items())
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint_and_repeats_the_rest(dataset, tmp_path):
-    config = recipe()
-    unbroken = finish(loop_for(config, dataset, tmp_path / "unbroken"))
-
-    class Killed(BaseException):
-        pass
-
-    def die(model: CLIP) -> dict[str, float]:
-        raise Killed
-
-    broken = loop_for(
-        config, dataset, tmp_path / "broken", validate=die
-    )  # step 4; the checkpoint is of step 3
-    with pytest.raises(Killed):
-        broken.train()
-    broken.log.close()
-    resumed = loop_for(config, dataset, tmp_path / "broken", resume=True)
-    assert resumed.state.step == 3
-    assert without_times(finish(resumed)) == without_times(unbroken)
-
-
 def test_the_best_weights_by_validation_are_kept(dataset, tmp_path):
     scores = iter([0.3, 0.1])
     config = recipe(best_by=["icons_top1"])
@@ -125,7 +109,7 @@ def test_the_real_validation_measures_both_kinds(dataset, tmp_path):
 
 
 def test_a_run_in_the_way_is_refused_and_so_is_another_recipe(dataset, tmp_path):
-    loop_for(recipe(), dataset, tmp_path / "run").log.close()
+    finish(loop_for(recipe(), dataset, tmp_path / "run"))
     with pytest.raises(TrainingConfigError, match="--resume"):
         loop_for(recipe(), dataset, tmp_path / "run")
     with pytest.raises(TrainingConfigError, match=r"steps = 8.*steps = 9"):
@@ -134,8 +118,60 @@ def test_a_run_in_the_way_is_refused_and_so_is_another_recipe(dataset, tmp_path)
         loop_for(recipe(), dataset, tmp_path / "none", resume=True)
 
 
-def test_a_metric_that_validation_does_not_give_ends_the_run(dataset, tmp_path):
-    loop = loop_for(recipe(best_by=["photos_top1"]), dataset, tmp_path / "run")
-    with pytest.raises(TrainingFailed, match="photos_top1"):
-        loop.train()
+def test_a_step_that_is_not_finite_changes_nothing_but_the_count(dataset, tmp_path):
+    loop = loop_for(recipe(ema_decay=0.9, precision="fp32"), dataset, tmp_path / "run")
+    state = loop.state
+    before = copy.deepcopy([state.model.state_dict(), state.ema.tensors()])
+
+    class InfinitePixel:
+        def make(self, step: int) -> Batch:
+            batch = loop.batches.make(step)
+            batch.pixels[0, 0, 0, 0] = torch.inf
+            return batch
+
+    replace(loop, batches=InfinitePixel())._step()
+
+    after = [state.model.state_dict(), state.ema.tensors()]
+    for old, new in zip(before, after, strict=True):
+        assert all(torch.equal(tensor, new[name]) for name, tensor in old.items())
+    assert (state.step, state.stepper.n_skipped) == (1, 1)
     loop.log.close()
+
+
+def test_the_time_left_is_told_again_at_the_pace_of_the_first_steps(dataset, tmp_path):
+    asked: list[tuple[int, float]] = []
+    loop = loop_for(recipe(steps=PACE_STEPS + 1, validate_every=100), dataset, tmp_path / "run")
+    loop.train(lambda n_done, took_s: asked.append((n_done, took_s)) or 60.0)
+    loop.log.close()
+    assert [n_done for n_done, _ in asked] == [PACE_STEPS]
+
+
+def test_an_estimate_corrects_itself_by_what_the_first_steps_took():
+    cost = Estimate(1, 1, n_small=60, n_full=40, small_s=1.0, full_s=3.0, batch_size=8, peak_bytes=0)
+    assert cost.seconds_left(50, took_s=100.0) == pytest.approx(2 * (10 * 1.0 + 40 * 3.0))
+
+
+def test_lines_that_do_not_parse_are_left_out_of_the_metrics(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(
+        b"step,metric,value\n1,loss,2.5\nx,loss,1\n2,loss\n\x00\xff\n3,loss,\n4,loss,nan?\n5,loss,1."
+    )
+    assert read_metrics(path) == {"loss": [(1, 2.5)]}
+
+
+def test_a_process_that_is_killed_goes_on_with_the_curve_of_an_unbroken_run(dataset, tmp_path):
+    config = recipe(start_size=16, start_fraction=0.75, precision="fp32", ema_decay=0.9)  # 6 small steps of 8
+    (tmp_path / "small.toml").write_text(dump_config(config))
+    unbroken = finish(loop_for(config, dataset, tmp_path / "unbroken"))
+    child = [sys.executable, "-m", "support.killed_run", str(tmp_path / "small.toml"), str(dataset.path)]
+    where = [str(tmp_path / "broken"), "5", str(torch.get_num_threads())]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+    done = subprocess.run([*child, *where], check=False, env=environment, capture_output=True, text=True)
+
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    resumed = loop_for(config, dataset, tmp_path / "broken", resume=True)
+    assert resumed.state.step == 3
+    curve = finish(resumed)
+    assert curve["loss"] == unbroken["loss"]
+    assert without_times(curve) == without_times(unbroken)

@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from diptych.bundle.durable import fsync_folder, write_durably
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config import TrainConfig, read_config
+from diptych_training.data.files import replacing
 from diptych_training.errors import CheckpointError
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
@@ -55,11 +55,8 @@ class TrainedRun:
 
 def write_atomic(path: Path, payload: bytes) -> None:
     """Write beside `path`, fsync, rename over it: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}")
-    write_durably(temporary, payload)
-    temporary.replace(path)
-    fsync_folder(path.parent)
+    with replacing(path) as file:
+        file.write(payload)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -12,6 +12,8 @@ from diptych_training.evaluate import command as evaluate
 from diptych_training.export import command as export
 from diptych_training.train import command as train
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
@@ -28,11 +30,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Errors are one line on stderr and exit code 1."""
+    """Run a command. Errors are one line on stderr and exit code 1; Ctrl-C is exit code 130."""
     args = build_parser().parse_args(argv)
     try:
         code: int = args.run(args)
     except DiptychError as error:
-        print(f"diptych-train: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("diptych-train: interrupted", file=sys.stderr)
+        return INTERRUPTED
     return code
+
+
+def _fail(message: str) -> int:
+    print(f"diptych-train: {message}", file=sys.stderr)
+    return 1

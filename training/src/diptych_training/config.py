@@ -76,6 +76,12 @@ class AugmentConfig(Frozen):
     cutout_probability: Probability = 0.0
     cutout: Probability = 0.35  # side of the square, as a fraction of the image's
 
+    @model_validator(mode="after")
+    def _check(self) -> "AugmentConfig":
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale is {self.scale[0]} to {self.scale[1]}: the smaller comes first")
+        return self
+
 
 class OptimConfig(Frozen):
     """AdamW, warm-up and cosine."""
@@ -84,8 +90,8 @@ class OptimConfig(Frozen):
     min_lr_ratio: Probability = 0.01
     warmup_steps: int = Field(default=200, ge=0)
     weight_decay: float = Field(default=0.1, ge=0)
-    beta1: Probability = 0.9
-    beta2: Probability = 0.98
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.98, ge=0, lt=1)
     eps: PositiveFloat = 1e-6
     grad_clip: PositiveFloat = 1.0
     max_skipped_in_row: PositiveInt = 20
@@ -108,6 +114,12 @@ class RunConfig(Frozen):
         None  # image side of the first steps: most is learned as well, and faster
     )
     start_fraction: Probability = 0.0  # how many of the steps those are
+
+    @model_validator(mode="after")
+    def _check(self) -> "RunConfig":
+        if self.start_fraction and self.start_size is None:
+            raise ValueError(f"start_fraction is {self.start_fraction}, but start_size is missing")
+        return self
 
 
 class TrainConfig(Frozen):
@@ -139,11 +151,20 @@ class TrainConfig(Frozen):
                 f"text.context_length {self.text.context_length} is not "
                 f"model.text.context_length {self.model.text.context_length}"
             )
+        if self.text.pad_id >= self.model.text.vocab_size:
+            raise ValueError(
+                f"text.pad_id is {self.text.pad_id}, it must be below "
+                f"model.text.vocab_size {self.model.text.vocab_size}"
+            )
+        if self.optim.warmup_steps > self.run.steps:
+            raise ValueError(
+                f"optim.warmup_steps {self.optim.warmup_steps} is more than run.steps {self.run.steps}"
+            )
         return self
 
 
-def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a TOML recipe; `overrides` are ``key.path=value`` with TOML values.
+def read_config(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> TrainConfig:
+    """Read a TOML recipe; `overrides` are ``key.path=value`` with TOML values, `name` is taken as it is.
 
     Raises TrainingConfigError that names the file and the key.
     """
@@ -155,6 +176,8 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         raise TrainingConfigError(f"{path}: not TOML: {error}") from error
     for override in overrides:
         _apply(values, override)
+    if name is not None:
+        values["name"] = name
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:

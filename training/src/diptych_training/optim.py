@@ -49,15 +49,18 @@ class Stepper:
         self.n_skipped = 0
         self.n_skipped_in_row = 0
 
-    def apply(self, step: int) -> float:
+    def apply(self, step: int, loss: float) -> float:
         """Use the gradients of this step and clear them. Returns their norm before clipping.
 
-        Raises TrainingFailed after too many non-finite steps in a row.
+        If it or the loss is not finite, the weights stay as they are and what is returned is not finite.
+        Raises TrainingFailed after too many such steps in a row.
         """
         rate = learning_rate(step, self._n_steps, self._config)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        norm = float(nn.utils.clip_grad_norm_(self._model.parameters(), self._config.grad_clip))
+        norm = math.nan
+        if math.isfinite(loss):
+            norm = float(nn.utils.clip_grad_norm_(self._model.parameters(), self._config.grad_clip))
         if math.isfinite(norm):
             self._optimizer.step()
             with torch.no_grad():
@@ -73,7 +76,7 @@ class Stepper:
         self.n_skipped_in_row += 1
         if self.n_skipped_in_row >= self._config.max_skipped_in_row:
             raise TrainingFailed(
-                f"step {step}: gradients were not finite {self.n_skipped_in_row} times in a row; "
+                f"step {step}: loss or gradients were not finite {self.n_skipped_in_row} times in a row; "
                 f'lower optim.lr (now {self._config.lr}) or use run.precision = "fp32"'
             )
 
@@ -91,14 +94,22 @@ def optimizer_tensors(optimizer: torch.optim.AdamW, names: Iterable[str]) -> dic
 def load_optimizer_tensors(
     optimizer: torch.optim.AdamW, names: Iterable[str], tensors: dict[str, Tensor]
 ) -> None:
-    """The inverse of `optimizer_tensors`; keeps each parameter's memory format: the fused kernel needs it."""
+    """The inverse of `optimizer_tensors`, on each parameter's device and in its memory format.
+
+    The fused kernel needs both, of the step count too.
+    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, parameter in zip(names, parameters, strict=True):
         state: dict[str, Tensor] = {}
         for key in ("step", "exp_avg", "exp_avg_sq"):
             stored = tensors.get(f"{name}.{key}")
             if stored is not None:
-                state[key] = torch.empty_like(parameter).copy_(stored) if stored.ndim else stored.clone()
+                like = (
+                    torch.empty_like(parameter)
+                    if stored.ndim
+                    else stored.new_empty((), device=parameter.device)
+                )
+                state[key] = like.copy_(stored)
         if state:
             optimizer.state[parameter].update(state)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from diptych.bundle.text import clean
+from diptych.bundle.text import Clean, clean
+from diptych_training.checkpoint import write_atomic
 from diptych_training.errors import TrainingConfigError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -16,8 +17,8 @@ WORD_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 N_BYTES = 256
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Learn at most `vocab_size` tokens from texts, cleaned as CLIP does.
+def train_tokenizer(texts: Iterable[str], vocab_size: int, mode: Clean = "clip") -> Tokenizer:
+    """Learn at most `vocab_size` tokens from texts, cleaned as `mode` says.
 
     Ids are in the original's order: 256 bytes, 256 bytes that end a word, merges, start, end. The end-of-text
     token has the largest id, so that the text tower finds it by argmax. Raises TrainingConfigError if
@@ -28,7 +29,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         raise TrainingConfigError(
             f"model.text.vocab_size is {vocab_size}, it must be at least {2 * N_BYTES + 2}"
         )
-    merges = _learn_merges((clean(text, "clip") for text in texts), n_merges)
+    merges = _learn_merges((clean(text, mode) for text in texts), n_merges)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*alphabet, *(letter + WORD_END for letter in alphabet)]
     tokens += [left + right for left, right in merges]
@@ -41,8 +42,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def write_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
-    """Save as a `tokenizers` JSON file."""
-    tokenizer.save(str(path), pretty=False)
+    """Save as a `tokenizers` JSON file, whole or not at all."""
+    write_atomic(path, tokenizer.to_str(pretty=False).encode())
 
 
 def _learn_merges(texts: Iterable[str], n_merges: int) -> list[tuple[str, str]]:

@@ -43,8 +43,9 @@ def all_texts(items: Iterable[Captioned]) -> Iterator[str]:
 class CaptionSampler:
     """Draws a caption for an item as `CaptionConfig` weighs its texts.
 
-    Words never share a token across a space, so a caption's ids are its pieces' ids one after the other: each
-    text is tokenised once, here, and a step only joins arrays.
+    Words never share a token across a space, so a caption's ids are its pieces' ids one after the other, and
+    each text is tokenised once, here: a step only joins arrays. Where punctuation meets punctuation without
+    a space ("help!" before the separator) the whole caption might have been cut otherwise.
     """
 
     def __init__(

@@ -1,10 +1,13 @@
-"""Files that are there whole or not at all. Knows nothing of what is in them."""
+"""Files that are there whole or not at all, or are one process's alone. Knows nothing of what is in them."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from diptych.errors import DiptychError
 
 
 @contextmanager
@@ -27,6 +30,21 @@ def write_text(path: Path, text: str) -> None:
     """Replace `path` by this UTF-8 text."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+@contextmanager
+def sole_owner(lock_file: Path, refusal: DiptychError) -> Iterator[None]:
+    """Hold an advisory lock for the block, or raise `refusal` if another process holds it.
+
+    The file stays: removing it would let two processes lock two files.
+    """
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise refusal from None
+        yield
 
 
 def _sync_folder(folder: Path) -> None:

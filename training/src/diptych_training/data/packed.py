@@ -106,17 +106,23 @@ class PackedDataset:
     image_size: int
     entries: Mapping[str, SourceEntry]
 
-    def sources(self, split: Split | str, kind: Kind | None = None) -> list[PackedSource]:
-        """The sources of a split (of one kind) by name. DataError when a file contradicts the index."""
+    def listed(self, split: Split | str, kind: Kind | None = None) -> list[tuple[str, SourceEntry]]:
+        """What the index says of the sources of a split (of one kind), by name; opens no file."""
         if split not in get_args(Split):
             raise DataError(f"split is {split!r}, not one of {', '.join(get_args(Split))}")
         return [
-            self._open(name, entry)
+            (name, entry)
             for name, entry in sorted(self.entries.items())
             if entry.split == split and kind in (None, entry.kind)
         ]
 
-    def _open(self, name: str, entry: SourceEntry) -> PackedSource:
+    def sources(self, split: Split | str, kind: Kind | None = None) -> list[PackedSource]:
+        """The sources of a split (of one kind) by name. DataError when a file contradicts the index."""
+        return [self.source(name) for name, _ in self.listed(split, kind)]
+
+    def source(self, name: str) -> PackedSource:
+        """One listed source, opened. DataError when a file contradicts the index."""
+        entry = self.entries[name]
         stem = self.path / entry.split / name
         images = _read_images(stem.with_name(f"{name}.npy"), (entry.n, *[self.image_size] * 2, 3))
         items = _read_items(stem.with_name(f"{name}.jsonl"))
@@ -131,7 +137,9 @@ def read_dataset(path: Path) -> PackedDataset:
     try:
         index = json.loads(index_file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"no data set in {path}: {INDEX_FILE} is missing") from None
+        raise DataError(
+            f"no data set in {path}: {INDEX_FILE} is missing; `diptych-train data pictograms` builds one"
+        ) from None
     except ValueError as error:
         raise DataError(f"{index_file} is not JSON: {error}") from None
     version = index.get("schema_version") if isinstance(index, dict) else None
@@ -181,6 +189,8 @@ def _read_items(file: Path) -> tuple[PackedItem, ...]:
         lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise DataError(f"{file} is missing: build the data set again") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8: {error}") from None
     items = []
     for number, line in enumerate(lines, 1):
         try:

@@ -1,13 +1,12 @@
 """`diptych-train evaluate`: measure a run or a bundle on held-out sources, and write what was measured."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from diptych.bundle.repository import ModelRepository
-from diptych_training.data.packed import PackedDataset, PackedSource, read_dataset
+from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.figure import draw_evaluation
 from diptych_training.evaluate.floors import pixel_floors
@@ -56,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         raise EvaluationError(f"--batch-size is {args.batch_size}, it must be at least 1")
     dataset = read_dataset(args.data)
     subject = _subject(args)
-    n_images = _n_images(dataset.sources(args.split))
+    n_images = sum(entry.n for _, entry in dataset.listed(args.split))
     with tqdm(total=n_images, unit="image", desc=subject.name) as progress:
         result = evaluate(subject, dataset, args.split, progress.update, args.batch_size)
     if not args.no_floors:
@@ -80,13 +79,10 @@ def write_evaluation(result: Evaluation, out: Path) -> list[Path]:
 
 def _missing_floors(dataset: PackedDataset, split: str) -> dict[str, float]:
     """Pixel floors of the sources for which the data set states none."""
-    unknown = [source for source in dataset.sources(split) if source.pixel_1nn_top1 is None]
-    with tqdm(total=_n_images(unknown), unit="image", desc="pixel floors") as progress:
-        return pixel_floors(dataset, unknown, progress.update)
-
-
-def _n_images(sources: Sequence[PackedSource]) -> int:
-    return sum(len(source.items) for source in sources)
+    unknown = [(name, entry) for name, entry in dataset.listed(split) if entry.pixel_1nn_top1 is None]
+    sources = [dataset.source(name) for name, _ in unknown]
+    with tqdm(total=sum(entry.n for _, entry in unknown), unit="image", desc="pixel floors") as progress:
+        return pixel_floors(dataset, sources, progress.update)
 
 
 def _subject(args: argparse.Namespace) -> Subject:

@@ -31,7 +31,7 @@ def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
         line[0].set_ylabel(TITLES[kind], fontsize=10, fontweight="bold", color=INK)
     figure.align_ylabels(axes[:, 0])
     figure.suptitle(f"{evaluation.model} on {evaluation.dataset}/{evaluation.split}", fontsize=12, color=INK)
-    _legend(figure, axes[0][0])
+    _legend(figure, axes[0][0], has_far=any(result.far is not None for result in evaluation.sources))
     figure.savefig(path)
 
 
@@ -89,10 +89,11 @@ def _panel_title(panel: str) -> str:
     return "zero-shot top-1, top-5" if panel == "zero-shot" else f"{panel} Recall@1, 5, 10"
 
 
-def _legend(figure: Figure, axis: Axes) -> None:
+def _legend(figure: Figure, axis: Axes, *, has_far: bool) -> None:
     handles: list[Artist | BarContainer] = [
         axis.barh([0], [0], color=SHADES[k], label=f"among the first {k}") for k in (1, 5, 10)
     ]
-    handles += axis.plot([], [], "o", ms=5, color=FAR, label="top-1 without near duplicates")
+    if has_far:
+        handles += axis.plot([], [], "o", ms=5, color=FAR, label="top-1 without near duplicates")
     handles += axis.plot([], [], "|", ms=9, mew=2, color=FLOOR, label="pixel floor (nearest training image)")
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=8)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from diptych.bundle.encoder import Embeddings
-from diptych_training.data.packed import PackedDataset, PackedSource
+from diptych_training.data.packed import PackedDataset, PackedSource, Split
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.answers import Accepted, accepted_labels
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
@@ -28,13 +28,14 @@ class _Sides:
 
 
 def evaluate(
-    subject: Subject, dataset: PackedDataset, split: str, advance: Advance, batch_size: int = 128
+    subject: Subject, dataset: PackedDataset, split: Split, advance: Advance, batch_size: int = 128
 ) -> Evaluation:
     """Zero-shot and retrieval of every source of the split; `advance` is told of images once embedded."""
     sources = dataset.sources(split)
     if not sources:
         raise EvaluationError(f"data set {dataset.name!r} has no sources in split {split!r}")
     classifier = _cached_classifier(subject)
+    is_flagged = any(item.near_train for source in sources for item in source.items)
     return Evaluation(
         model=subject.name,
         runtime=subject.runtime,
@@ -42,14 +43,22 @@ def evaluate(
         split=split,
         templates=subject.templates,
         sources=tuple(
-            _evaluate_source(subject, source, classifier, advance, batch_size) for source in sources
+            _evaluate_source(subject, source, classifier, advance, batch_size, is_flagged=is_flagged)
+            for source in sources
         ),
     )
 
 
 def _evaluate_source(
-    subject: Subject, source: PackedSource, classifier: Classifier, advance: Advance, batch_size: int
+    subject: Subject,
+    source: PackedSource,
+    classifier: Classifier,
+    advance: Advance,
+    batch_size: int,
+    *,
+    is_flagged: bool,
 ) -> SourceResult:
+    """`is_flagged`: the split says which items are near duplicates; else nothing is known without them."""
     labels = [item.label for item in source.items]
     classes, texts = source_classes(source), sorted(set(labels))
     sides = _Sides(
@@ -62,7 +71,7 @@ def _evaluate_source(
         subject.encoder, source.images, subject.image_spec, batch_size=batch_size, advance=advance
     )  # (N, D)
     accepted = accepted_labels(source.images, labels)
-    far = [index for index, item in enumerate(source.items) if not item.near_train]
+    far = [index for index, item in enumerate(source.items) if is_flagged and not item.near_train]
     return SourceResult(
         source=source.name,
         kind=source.kind,

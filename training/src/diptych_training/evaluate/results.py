@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from diptych_training.data.packed import Kind
+from diptych_training.data.packed import Kind, Split
 from diptych_training.errors import EvaluationError
 
 KINDS: tuple[Kind, ...] = ("emoji", "icons")
@@ -53,7 +53,7 @@ class Evaluation(_Data):
     model: str
     runtime: str
     dataset: str
-    split: str
+    split: Split
     templates: tuple[str, ...]
     sources: tuple[SourceResult, ...]
 

@@ -31,13 +31,18 @@ def run_subject(run_dir: Path, which: Which, prompts: str = DEFAULT_PROMPTS) -> 
     """The best or last checkpoint of a training run, through torch in float32."""
     run = load_run(run_dir, which)
     return Subject(
-        name=f"{run_dir.resolve().name} ({which}, step {run.step})",
+        name=run_title(run_dir, which, run.step),
         runtime="torch",
         encoder=TorchEncoder(run.model, run.image_spec),
         tokenizer=TextTokenizer(run.tokenizer_file, run.text_spec),
         image_spec=run.image_spec,
         templates=_templates(run.text_spec, prompts),
     )
+
+
+def run_title(run_dir: Path, which: Which, step: int) -> str:
+    """What an evaluation calls a run: by this an export knows its own."""
+    return f"{run_dir.resolve().name} ({which}, step {step})"
 
 
 def bundle_subject(

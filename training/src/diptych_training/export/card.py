@@ -1,19 +1,31 @@
 """Write the model card of a bundle; measures nothing."""
 
-from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
 
 from diptych.bundle.manifest import Parity
 from diptych_training.checkpoint import TrainedRun
-from diptych_training.data.packed import PackedDataset, PackedSource
+from diptych_training.data.packed import PackedDataset, SourceEntry, Split
 from diptych_training.evaluate.results import KINDS, Evaluation
-from diptych_training.evaluate.table import TITLES, markdown_table, means_table, source_table
+from diptych_training.evaluate.table import (
+    FLOORS_NOTE,
+    TITLES,
+    markdown_table,
+    means_table,
+    source_table,
+)
 from diptych_training.export.files import logit_scale
 from diptych_training.export.gate import parity_table
 
 CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
 UNGATED_NOTE = "\n**Built without its gate (`--ungated`): it may not follow its model. Do not rely on it.**\n"
+LICENCE = "CC-BY-SA-4.0"  # of the weights, unless their maker says otherwise
+LICENCE_REASON = ": the strictest licence of the art they learned from"  # true of LICENCE alone
+KNOWN: dict[Split, str] = {
+    "eval": "art styles and icon sets that it never saw",
+    "validation": "art styles and icon sets that it never saw, but was chosen on",
+    "train": "art styles and icon sets that it learned from",
+}
 TOWERS = {"resnet": "ResNet as CLIP modified it", "vit": "vision transformer"}
 
 
@@ -29,7 +41,7 @@ def model_card(
     ungated: bool,
 ) -> str:
     """Markdown, from the template beside this file."""
-    train = dataset.sources("train")
+    train = [entry.n for _, entry in dataset.listed("train")]
     template = Template((files(__package__) / "model_card.md").read_text(encoding="utf-8"))
     return template.substitute(
         name=name,
@@ -47,18 +59,19 @@ def model_card(
         step=f"{run.step:,}",
         which=checkpoint,
         dataset=dataset.name,
-        n_train_images=f"{sum(len(source.items) for source in train):,}",
+        n_train_images=f"{sum(train):,}",
         n_train_sources=len(train),
         data_note=f"How they were collected, named and split is in `{DATA_CARD_FILE}`.",
         sources=_sources(dataset),
         licence=licence,
+        licence_reason=LICENCE_REASON if licence == LICENCE else "",
     )
 
 
 def _evaluation(evaluation: Evaluation) -> str:
     sections = [
         "Zero-shot over the classes of each source and retrieval within it, on split "
-        f"`{evaluation.split}` of `{evaluation.dataset}`: art styles and icon sets that it never saw. "
+        f"`{evaluation.split}` of `{evaluation.dataset}`: {KNOWN[evaluation.split]}. "
         "The pixel floor is the top-1 of the nearest training image by pixels. Means over sources:",
         means_table(evaluation),
     ]
@@ -66,6 +79,7 @@ def _evaluation(evaluation: Evaluation) -> str:
         results = evaluation.of_kind(kind)
         if results:
             sections += [f"{TITLES[kind]}:", source_table(results, lambda result: result.all)]
+    sections.append(FLOORS_NOTE)
     return "\n\n".join(sections) + "\n"
 
 
@@ -75,17 +89,10 @@ def _validation(metrics: dict[str, float]) -> str:
 
 def _sources(dataset: PackedDataset) -> str:
     """Every source that the weights learned from, or that a choice was made on, with author and licence."""
-    rows = [_source_row(source) for split in ("train", "validation") for source in dataset.sources(split)]
+    rows = [_source_row(*listed) for split in ("train", "validation") for listed in dataset.listed(split)]
     return markdown_table(["source", "split", "kind", "images", "author", "licence"], rows)
 
 
-def _source_row(source: PackedSource) -> list[str]:
-    cells: Sequence[object] = (
-        source.name,
-        source.split,
-        source.kind,
-        f"{len(source.items):,}",
-        source.author,
-        source.licence,
-    )
-    return [str(cell).replace("|", "\\|") for cell in cells]
+def _source_row(name: str, entry: SourceEntry) -> list[str]:
+    cells = (name, entry.split, entry.kind, f"{entry.n:,}", entry.author, entry.licence)
+    return [cell.replace("|", "\\|") for cell in cells]

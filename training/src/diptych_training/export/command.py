@@ -9,7 +9,8 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import load_run
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.results import read_evaluation
-from diptych_training.export.draft import LICENCE, Statement
+from diptych_training.export.card import LICENCE
+from diptych_training.export.draft import Statement
 from diptych_training.export.proof import N_PARITY_IMAGES
 from diptych_training.export.publish import Watcher, export_run
 from diptych_training.paths import cache_dir
@@ -39,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--evaluation",
         type=Path,
         metavar="FILE",
-        help="evaluation.json whose numbers go into manifest and card",
+        help="evaluation.json of this run and checkpoint, whose numbers go into manifest and card",
     )
     parser.add_argument("--licence", default=LICENCE, help="licence of the weights")
     parser.add_argument(

@@ -6,14 +6,13 @@ from importlib.metadata import version as version_of
 from pydantic import JsonValue
 
 from diptych.bundle.manifest import ManifestDraft, Parity, Precision
-from diptych_training.checkpoint import TrainedRun
+from diptych_training.checkpoint import TrainedRun, Which
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.results import Evaluation, Means, Scores
-from diptych_training.export.card import DATA_CARD_FILE
+from diptych_training.export.card import DATA_CARD_FILE, LICENCE
 from diptych_training.export.files import IMAGE_FILE, TEXT_FILE, logit_scale
 
 PRECISION = "fp32"
-LICENCE = "CC-BY-SA-4.0"  # the strictest licence of the art in the pictograms data set
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Statement:
     """What the maker of a bundle says of it beyond what is measured here."""
 
     name: str
-    checkpoint: str = "best"
+    checkpoint: Which = "best"
     licence: str = LICENCE
     ungated: bool = False
     evaluation: Evaluation | None = None
@@ -57,9 +56,10 @@ def make_draft(
 def _metrics(validation: dict[str, float], evaluation: Evaluation | None) -> dict[str, JsonValue]:
     metrics: dict[str, JsonValue] = {"validation": dict(validation)}
     if evaluation is not None:
+        steered = validation if evaluation.split == "validation" else {}
         means: dict[str, JsonValue] = {kind: _mean_metrics(m) for kind, m in evaluation.means().items()}
         said: dict[str, JsonValue] = {"dataset": evaluation.dataset, "measured_on": evaluation.model}
-        metrics[evaluation.split] = {**said, **means}
+        metrics[evaluation.split] = {**steered, **said, **means}
     return metrics
 
 

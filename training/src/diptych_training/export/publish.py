@@ -16,6 +16,7 @@ from diptych_training.errors import ExportError
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.card import CARD_FILE, DATA_CARD_FILE, model_card
 from diptych_training.export.draft import PRECISION, Statement, make_draft
+from diptych_training.export.evaluated import require_evaluation_of
 from diptych_training.export.files import IMAGE_FILE, TEXT_FILE, write_model_files
 from diptych_training.export.gate import parity_table, require_parity
 from diptych_training.export.proof import Reference, golden_of, prove_parity
@@ -38,9 +39,12 @@ def export_run(
 ) -> int:
     """Publish the run as the next version of `statement.name` and return that version.
 
-    Raises ParityFailed if the exported files do not follow the model and the statement is not `ungated`,
+    Raises ExportError if the statement's evaluation is not of this run,
+    ParityFailed if the exported files do not follow the model and the statement is not `ungated`,
     GoldenMismatch if this machine does not reproduce its own reference; nothing is published then.
     """
+    if statement.evaluation is not None:
+        require_evaluation_of(run, statement.checkpoint, dataset, statement.evaluation)
     with repository.staging(statement.name) as folder:
         write_model_files(run, folder)
         watcher.say("graphs, weights and tokenizer are written")

@@ -8,9 +8,9 @@ Activation = Literal["quick_gelu", "gelu"]
 
 
 class Frozen(BaseModel):
-    """Immutable, and an unknown key is an error that names it."""
+    """Immutable; an unknown key is an error that names it, and so is a number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ResNetConfig(Frozen):

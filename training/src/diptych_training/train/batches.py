@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diptych.bundle.text import TextTokenizer, pad
+from diptych.bundle.text import TextTokenizer, clean, pad
 from diptych_training.config import TrainConfig
 from diptych_training.data.augment import Augment
 from diptych_training.data.captions import CaptionSampler
@@ -47,7 +47,8 @@ class BatchMaker:
         self._images = [source.images for source in sources]
         self._starts = np.cumsum([0, *(len(source.items) for source in sources)])
         labels: dict[str, int] = {}
-        self._label_of = np.array([labels.setdefault(item.label, len(labels)) for item in items])
+        cleaned = (clean(item.label, config.text.clean) for item in items)  # equal to the model, equal here
+        self._label_of = np.array([labels.setdefault(label, len(labels)) for label in cleaned])
         self._mean = torch.tensor(config.preprocess.mean).view(1, 3, 1, 1)
         self._std = torch.tensor(config.preprocess.std).view(1, 3, 1, 1)
 

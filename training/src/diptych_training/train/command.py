@@ -7,7 +7,9 @@ import torch
 
 from diptych_training.checkpoint import read_checkpoint
 from diptych_training.config import TrainConfig, read_config
+from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import PackedDataset, read_dataset
+from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.validation import validate
 from diptych_training.models.clip import CLIP
 from diptych_training.paths import cache_dir
@@ -17,7 +19,13 @@ from diptych_training.train.batches import BatchMaker
 from diptych_training.train.estimate import estimate
 from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import MetricsLog
-from diptych_training.train.setup import create_run, load_tokenizer, open_run, train_sources
+from diptych_training.train.setup import (
+    check_validation,
+    create_run,
+    load_tokenizer,
+    open_run,
+    train_sources,
+)
 from diptych_training.train.state import TrainState, new_state
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -51,17 +59,27 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     if config.run.n_threads:
         torch.set_num_threads(config.run.n_threads)
-    loop = prepare(config, dataset, args.runs_dir / config.name, resume=args.resume, device=args.device)
-    print(f"run folder: {loop.folder.path}")
-    print(estimate(loop.state.model, loop.batches, config, loop.state.step), flush=True)
-    try:
-        is_done = loop.train()
-    finally:
-        loop.log.close()
+    run_dir = args.runs_dir / config.name
+    in_use = TrainingConfigError(f"another process is training in {run_dir}")
+    with sole_owner(
+        args.runs_dir / f".{config.name}.lock", in_use
+    ):  # beside it: what is in it may be replaced
+        loop = prepare(config, dataset, run_dir, resume=args.resume, device=args.device)
+        is_done = _train(loop)
     print(
         f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; best {loop.state.best_score:.4f}"
     )
     return 0 if is_done else INTERRUPTED
+
+
+def _train(loop: Loop) -> bool:
+    print(f"run folder: {loop.folder.path}")
+    try:
+        cost = estimate(loop.state.model, loop.batches, loop.config, loop.state.step)
+        print(cost, flush=True)
+        return loop.train(cost.seconds_left)
+    finally:
+        loop.log.close()
 
 
 def prepare(
@@ -69,9 +87,11 @@ def prepare(
 ) -> Loop:
     """Everything that the loop needs, at step 0 or where the run's last checkpoint stands."""
     sources = train_sources(dataset, config)
+    check_validation(dataset, config)
+    on = _device(device)
     folder = open_run(run_dir, config) if resume else create_run(run_dir, config, sources)
     tokenizer = load_tokenizer(folder, config)
-    state = _state(config, folder, resume=resume, device=device)
+    state = _state(config, folder, resume=resume, device=on)
 
     def validate_model(model: CLIP) -> dict[str, float]:
         templates = config.text.prompts["default"]
@@ -87,14 +107,21 @@ def prepare(
     )
 
 
-def _state(config: TrainConfig, folder: RunFolder, *, resume: bool, device: str) -> TrainState:
-    state = new_state(config, torch.device(device))
+def _state(config: TrainConfig, folder: RunFolder, *, resume: bool, device: torch.device) -> TrainState:
+    state = new_state(config, device)
     if resume and folder.last.is_file():
         state.restore(read_checkpoint(folder.last))
     return state
 
 
+def _device(name: str) -> torch.device:
+    try:
+        torch.zeros(1, device=name).item()  # a device of a known name may still not be there
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingConfigError(f"--device {name}: {str(error).splitlines()[0]}") from error
+    return torch.device(name)
+
+
 def _config(args: argparse.Namespace) -> TrainConfig:
     shipped = CONFIGS / f"{args.config}.toml"
-    overrides = [*args.overrides, *([f"name={args.name}"] if args.name else [])]
-    return read_config(shipped if shipped.is_file() else Path(args.config), overrides)
+    return read_config(shipped if shipped.is_file() else Path(args.config), args.overrides, args.name)

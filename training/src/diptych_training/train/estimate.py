@@ -6,13 +6,14 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
+from statistics import median
 
 from diptych_training.config import TrainConfig
 from diptych_training.models.clip import CLIP
 from diptych_training.train.batches import BatchMaker
 from diptych_training.train.step import forward_backward
 
-N_TRIALS = 3
+N_TRIALS = 3  # after one to warm up
 MIB = 2**20
 
 
@@ -22,19 +23,31 @@ class Estimate:
 
     n_image_parameters: int
     n_text_parameters: int
-    seconds: float
-    images_per_s: float  # at the full image size
+    n_small: int  # steps on small images, which come first
+    n_full: int
+    small_s: float  # seconds a step
+    full_s: float
+    batch_size: int
     peak_bytes: int
-    n_steps: int
 
     def __str__(self) -> str:
         total = (self.n_image_parameters + self.n_text_parameters) / 1e6
         return (
             f"{total:.2f} M parameters ({self.n_image_parameters / 1e6:.2f} image, "
-            f"{self.n_text_parameters / 1e6:.2f} text); {self.images_per_s:.0f} images/s at full size; "
-            f"about {self.seconds / 60:.1f} min for {self.n_steps} steps, validation not counted; "
-            f"about {self.peak_bytes / MIB:.0f} MiB of memory"
+            f"{self.n_text_parameters / 1e6:.2f} text); "
+            f"{self.batch_size / self.full_s:.0f} images/s at full size; "
+            f"about {self._seconds(0) / 60:.1f} min for {self.n_small + self.n_full} steps, "
+            f"validation not counted; about {self.peak_bytes / MIB:.0f} MiB of memory"
         )
+
+    def seconds_left(self, n_done: int, took_s: float) -> float:
+        """What the steps after the first `n_done` take, now that those are known to have taken `took_s`."""
+        return self._seconds(n_done) * took_s / (self._seconds(0) - self._seconds(n_done))
+
+    def _seconds(self, n_done: int) -> float:
+        n_small = max(0, self.n_small - n_done)
+        n_full = self.n_full - max(0, n_done - self.n_small)
+        return n_small * self.small_s + n_full * self.full_s
 
 
 def estimate(model: CLIP, batches: BatchMaker, config: TrainConfig, first_step: int) -> Estimate:
@@ -50,22 +63,24 @@ def estimate(model: CLIP, batches: BatchMaker, config: TrainConfig, first_step: 
     return Estimate(
         n_image_parameters=n_image,
         n_text_parameters=n_all - n_image,
-        seconds=n_small * small_s + n_full * full_s,
-        images_per_s=run.batch_size / full_s,
+        n_small=n_small,
+        n_full=n_full,
+        small_s=small_s,
+        full_s=full_s,
+        batch_size=run.batch_size,
         peak_bytes=_peak_bytes() + 2 * 4 * n_all,  # the optimizer's two moments are not there yet
-        n_steps=n_small + n_full,
     )
 
 
 def _step_seconds(trial: CLIP, batches: BatchMaker, step: int, precision: str) -> float:
-    """The best of a few trials: the first ones warm up."""
-    best_s = math.inf
-    for _ in range(N_TRIALS):
+    """The median of a few trials, after one that warms up."""
+    seconds = []
+    for _ in range(1 + N_TRIALS):
         started = time.perf_counter()
         forward_backward(trial, batches.make(step), precision)
-        best_s = min(best_s, time.perf_counter() - started)
+        seconds.append(time.perf_counter() - started)
         trial.zero_grad()
-    return best_s
+    return median(seconds[1:])
 
 
 def _peak_bytes() -> int:

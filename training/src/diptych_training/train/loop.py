@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from diptych_training.checkpoint import write_atomic, write_checkpoint
 from diptych_training.config import TrainConfig
-from diptych_training.errors import TrainingFailed
 from diptych_training.models.clip import CLIP
 from diptych_training.optim import learning_rate
 from diptych_training.run_folder import RunFolder
@@ -19,9 +18,12 @@ from diptych_training.train.curves import draw_curves
 from diptych_training.train.interrupt import Interrupt
 from diptych_training.train.metrics_log import MetricsLog, read_metrics
 from diptych_training.train.state import TrainState
-from diptych_training.train.step import autocast, forward_backward
+from diptych_training.train.step import autocast, copied_buffers, forward_backward, restore_buffers
+
+PACE_STEPS = 50
 
 Validate = Callable[[CLIP], dict[str, float]]
+SecondsLeft = Callable[[int, float], float]  # steps done, seconds they took -> seconds that the others take
 
 
 @dataclass(frozen=True)
@@ -35,27 +37,34 @@ class Loop:
     validate: Validate
     log: MetricsLog
 
-    def train(self) -> bool:
+    def train(self, seconds_left: SecondsLeft | None = None) -> bool:
         """Train to the end, or until SIGINT or SIGTERM. Returns whether the end was reached.
 
-        Raises TrainingFailed when gradients stay non-finite.
+        `seconds_left` is asked once, after the first steps: the machine has its working pace by then.
+        Raises TrainingFailed when loss or gradients stay non-finite.
         """
-        n_steps = self.config.run.steps
+        n_steps, first, started = self.config.run.steps, self.state.step, time.perf_counter()
         with Interrupt() as interrupt, tqdm(total=n_steps, initial=self.state.step, unit="step") as progress:
             while self.state.step < n_steps and not interrupt.requested:
                 loss = self._step()
                 progress.update()
                 progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 self._after_step(progress.write)
+                if seconds_left is not None and self.state.step - first == PACE_STEPS:
+                    left_s = seconds_left(PACE_STEPS, time.perf_counter() - started)
+                    progress.write(f"about {left_s / 60:.1f} min left, by the pace of {PACE_STEPS} steps")
         self._keep()
         return self.state.step == n_steps
 
     def _step(self) -> float:
         state, run = self.state, self.config.run
         started = time.perf_counter()
+        buffers = copied_buffers(state.model)
         loss = forward_backward(state.model, self.batches.make(state.step), run.precision)
-        norm = state.stepper.apply(state.step)
-        if state.ema is not None:
+        norm = state.stepper.apply(state.step, loss)
+        if not math.isfinite(norm):
+            restore_buffers(state.model, buffers)
+        elif state.ema is not None:
             state.ema.update(state.model, state.step)
         state.step += 1
         if state.step % run.log_every == 0 or state.step == run.steps:
@@ -85,7 +94,7 @@ class Loop:
         state = self.state
         with autocast(state.model.logit_scale.device, self.config.run.precision):
             metrics = self.validate(state.judged)
-        score = self._score(metrics)
+        score = fmean(metrics[name] for name in self.config.run.best_by)
         self.log.write(state.step, {f"validation/{name}": value for name, value in metrics.items()})
         is_best = score > state.best_score
         if is_best:
@@ -95,14 +104,6 @@ class Loop:
         write_atomic(self.folder.curves_file, draw_curves(read_metrics(self.folder.metrics_file), title))
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         return f"step {state.step}: {numbers}{'  (best so far)' if is_best else ''}"
-
-    def _score(self, metrics: dict[str, float]) -> float:
-        missing = [name for name in self.config.run.best_by if name not in metrics]
-        if missing:
-            raise TrainingFailed(
-                f"run.best_by names {', '.join(missing)}; validation gives {', '.join(metrics)}"
-            )
-        return fmean(metrics[name] for name in self.config.run.best_by)
 
     def _keep(self) -> None:
         write_checkpoint(self.folder.last, self.state.checkpoint())

@@ -1,8 +1,8 @@
 """Keep the numbers of a run: a CSV file, TensorBoard, a picture; knows nothing of what they mean."""
 
-import csv
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -24,9 +24,8 @@ class MetricsLog:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Log values measured after `step` steps; numbers are written so that they read back exactly."""
-        rows = csv.writer(self._file)
         for metric, value in values.items():
-            rows.writerow((step, metric, repr(float(value))))
+            self._file.write(f"{step},{metric},{float(value)!r}\n")
             self._writer.add_scalar(metric, value, step)
         self._file.flush()
 
@@ -39,10 +38,8 @@ class MetricsLog:
 def read_metrics(path: Path) -> Series:
     """All rows of a metrics file, by metric, as (step, value) in order."""
     series: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["value"] is not None:  # a killed run may have left half a line
-                series[row["metric"]].append((int(row["step"]), float(row["value"])))
+    for step, metric, value in _rows(path):
+        series[metric].append((step, value))
     return dict(series)
 
 
@@ -50,7 +47,16 @@ def _open_at(path: Path, resumed_at: int) -> TextIO:
     """The file, open for appending, with its header and the rows up to `resumed_at`."""
     kept = [",".join(HEADER)]
     if resumed_at and path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()[1:]
-        kept += [line for line in lines if line.count(",") == 2 and int(line.split(",")[0]) <= resumed_at]
+        kept += [f"{step},{metric},{value!r}" for step, metric, value in _rows(path) if step <= resumed_at]
     write_atomic(path, ("\n".join(kept) + "\n").encode())
     return path.open("a", newline="", encoding="utf-8")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str, float]]:
+    """The rows that can be read: a run that was killed may have left half a line, or worse."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        step, _, rest = line.partition(",")
+        metric, _, value = rest.partition(",")
+        if line.endswith("\n"):
+            with suppress(ValueError):  # the header, too
+                yield int(step), metric, float(value)

@@ -3,36 +3,60 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from diptych.bundle.text import TextTokenizer
 from diptych_training.checkpoint import write_atomic
 from diptych_training.config import TrainConfig, dump_config, read_config
 from diptych_training.data.captions import all_texts
 from diptych_training.data.packed import PackedDataset, PackedSource
+from diptych_training.data.pictograms.build import refuse_incomplete
 from diptych_training.errors import DataError, TrainingConfigError
+from diptych_training.evaluate.zero_shot import TOP_K
 from diptych_training.run_folder import RunFolder
-from diptych_training.tokenizer import train_tokenizer, write_tokenizer
+from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
 
 
 def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSource]:
-    """The sources to learn from. Raises DataError if there is none, or their image size is another."""
+    """The sources to learn from. Raises DataError if there is none, if one is missing
+    that the data set should have, or if their image size is another."""
     if dataset.image_size != config.preprocess.size:
         raise DataError(
             f"{dataset.path}: images are {dataset.image_size} px, preprocess.size is {config.preprocess.size}"
         )
+    refuse_incomplete(dataset)
     sources = dataset.sources("train")
     if not sources:
         raise DataError(f"{dataset.path} has no training source")
     return sources
 
 
+def check_validation(dataset: PackedDataset, config: TrainConfig) -> None:
+    """Raises TrainingConfigError unless validation will give every metric that `run.best_by` names."""
+    kinds = {entry.kind for _, entry in dataset.listed("validation")}
+    given = [f"{kind}_top{k}" for kind in sorted(kinds) for k in TOP_K]
+    missing = [name for name in config.run.best_by if name not in given]
+    if missing:
+        raise TrainingConfigError(
+            f"run.best_by names {', '.join(missing)}; "
+            f"validation on {dataset.path} gives {', '.join(given) or 'nothing: it has no validation source'}"
+        )
+
+
 def create_run(path: Path, config: TrainConfig, sources: Sequence[PackedSource]) -> RunFolder:
-    """Write all but weights: recipe, architecture, preprocessing, tokenizer. Refuses a folder in use."""
+    """Write all but weights: recipe, architecture, preprocessing, tokenizer.
+
+    Raises TrainingConfigError if the folder holds a run that has come as far as a checkpoint; one that failed
+    before that is replaced. Nothing is written if the recipe has no use for its data.
+    """
     folder = RunFolder(path)
-    if folder.config_file.exists():
+    if folder.last.exists() or folder.best.exists():
         raise TrainingConfigError(f"{path} has a run already: go on with --resume, or choose another --name")
-    path.mkdir(parents=True, exist_ok=True)
     items = (item for source in sources for item in source.items)
-    tokenizer = train_tokenizer(all_texts(items), config.model.text.vocab_size)
+    tokenizer = train_tokenizer(all_texts(items), config.model.text.vocab_size, config.text.clean)
+    _check_padding(tokenizer, config)
+    path.mkdir(parents=True, exist_ok=True)
+    folder.config_file.unlink(missing_ok=True)
     write_tokenizer(tokenizer, folder.tokenizer_file)
     write_atomic(folder.model_file, config.model.model_dump_json(indent=1).encode())
     write_atomic(folder.image_spec_file, config.preprocess.model_dump_json(indent=1).encode())
@@ -41,6 +65,16 @@ def create_run(path: Path, config: TrainConfig, sources: Sequence[PackedSource])
         folder.config_file, dump_config(config).encode()
     )  # last: its presence says that the rest is there
     return folder
+
+
+def _check_padding(tokenizer: Tokenizer, config: TrainConfig) -> None:
+    end_id = tokenizer.token_to_id(END)
+    assert end_id is not None
+    if config.text.pad_id > end_id:
+        raise TrainingConfigError(
+            f"text.pad_id is {config.text.pad_id}, it must be at most {end_id}, the id of {END}: "
+            "a text is read at its largest id"
+        )
 
 
 def open_run(path: Path, config: TrainConfig) -> RunFolder:

@@ -1,6 +1,9 @@
 """One training step's forward and backward pass; knows nothing of schedules or files."""
 
+import math
+
 import torch
+from torch import Tensor, nn
 
 from diptych_training.loss import contrastive_loss
 from diptych_training.models.clip import CLIP
@@ -13,12 +16,25 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def forward_backward(model: CLIP, batch: Batch, precision: str) -> float:
-    """Add the gradients of a batch to the model's. Returns the loss."""
+    """Add the gradients of a batch to the model's; none, if the loss is not finite. Returns the loss."""
     device = model.logit_scale.device
     with autocast(device, precision):
         image_features, text_features = model(
             batch.pixels.to(device), batch.input_ids.to(device)
         )  # (B, D) each
     loss = contrastive_loss(image_features, text_features, model.logit_scale, batch.positives.to(device))
-    loss.backward()  # type: ignore[no-untyped-call]
-    return loss.item()
+    value = loss.item()
+    if math.isfinite(value):
+        loss.backward()  # type: ignore[no-untyped-call]
+    return value
+
+
+def copied_buffers(model: nn.Module) -> list[Tensor]:
+    """What a forward pass changes: the running statistics of batch normalisation."""
+    return [buffer.clone() for buffer in model.buffers()]
+
+
+def restore_buffers(model: nn.Module, copies: list[Tensor]) -> None:
+    """Take back what a forward pass changed since `copied_buffers`."""
+    for buffer, copy in zip(model.buffers(), copies, strict=True):
+        buffer.copy_(copy)

@@ -1,11 +1,9 @@
 """Build the data set source by source, each written when it is complete, so that a killed build goes on."""
 
-import fcntl
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
+from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import (
     INDEX_FILE,
     PackedDataset,
@@ -23,7 +22,13 @@ from diptych_training.data.packed import (
     write_source,
 )
 from diptych_training.data.pictograms.drawing import Drawing
-from diptych_training.data.pictograms.lists import NAMES_PACKAGE, SourceSpec, eval_items, package_versions
+from diptych_training.data.pictograms.lists import (
+    NAMES_PACKAGE,
+    SourceSpec,
+    eval_items,
+    package_versions,
+    source_specs,
+)
 from diptych_training.data.pictograms.pool import RenderPool
 from diptych_training.errors import DataError
 
@@ -52,7 +57,8 @@ class Builder:
 
         Raises DataError when another build is at work, a listed item is lost, or `out` holds other data.
         """
-        with _sole_builder(self.out):
+        # Two builds into one folder would take each other's entries out of the index.
+        with sole_owner(self.out / ".lock", DataError(f"another build is writing to {self.out}")):
             dataset = self._begun()
             specs = [spec for spec in wanted if not _is_current(dataset, spec)]
             with RenderPool(IMAGE_SIZE, self.n_jobs) as pool:
@@ -104,6 +110,19 @@ def recipe_of(spec: SourceSpec) -> str:
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 
+def refuse_incomplete(dataset: PackedDataset) -> None:
+    """Raises DataError if a build of this data set was stopped before all that training needs was there."""
+    if dataset.name != NAME:
+        return
+    needed = [spec.name for split in ("train", "validation") for spec in source_specs(split)]
+    missing = [name for name in needed if name not in dataset.entries]
+    if missing:
+        raise DataError(
+            f"{dataset.path} lacks {len(missing)} of {len(needed)} sources ({', '.join(missing[:5])}"
+            f"{', ...' if len(missing) > 5 else ''}): `diptych-train data pictograms` goes on with the build"
+        )
+
+
 def _entry(spec: SourceSpec, n: int, drops: dict[str, int]) -> SourceEntry:
     return SourceEntry(
         split=spec.split,
@@ -132,15 +151,3 @@ def _refuse_lost(spec: SourceSpec, drops: Counter[str], kept: list[tuple[PackedI
         raise DataError(
             f"source {spec.name!r}: {len(lost)} listed icons cannot be drawn: {sorted(lost)[:20]}"
         )
-
-
-@contextmanager
-def _sole_builder(out: Path) -> Iterator[None]:
-    """Two builds into one folder would take each other's entries out of the index."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(f"another build is writing to {out}") from None
-        yield
