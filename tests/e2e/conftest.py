@@ -66,9 +66,9 @@ def gallery_server(tiny_repo: Path, tmp_path_factory: pytest.TempPathFactory) ->
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests."""
+    """One Chromium for a module: longer, its running loop would forbid asyncio.run in all other tests."""
     expect.set_options(timeout=15_000)
     with chromium() as running:
         yield running
