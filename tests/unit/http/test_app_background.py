@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from diptych.core.services import Services
+from diptych.errors import Conflict
 from diptych.http.app import create_app
 
 
@@ -52,3 +53,18 @@ def test_failing_work_is_logged_and_other_work_goes_on_until_the_end(
     with caplog.at_level(logging.ERROR), TestClient(app, base_url="http://localhost"):
         wait_for(lambda: steps == ["begun"] and "background work failed" in caplog.text)
     assert (failures, steps, services.n_closed) == ([], ["begun", "stopped"], 1)
+
+
+def test_background_work_that_ends_with_an_error_of_ours_is_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def load() -> Services:
+        return cast(Services, FakeServices())
+
+    async def refuse(_: Services) -> None:
+        raise Conflict("the collection belongs to another model")
+
+    app = create_app(load, on_failure=print, background=[refuse])
+    with caplog.at_level(logging.ERROR), TestClient(app, base_url="http://localhost"):
+        wait_for(lambda: "another model" in caplog.text)
+    assert "Traceback" not in caplog.text

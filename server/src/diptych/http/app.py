@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from diptych import __version__
 from diptych.core.services import Services
+from diptych.errors import DiptychError
 from diptych.http import requests
 from diptych.http.budget import BodyBudget
 from diptych.http.door import Door
@@ -136,6 +137,8 @@ async def _logged(work: Awaitable[None]) -> None:
     """Background work that fails is no reason to stop serving."""
     try:
         await work
+    except DiptychError as error:
+        LOG.error("background work ended early: %s", error)
     except Exception:
         LOG.exception("background work failed")
 
