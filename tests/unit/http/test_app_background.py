@@ -55,7 +55,7 @@ def test_failing_work_is_logged_and_other_work_goes_on_until_the_end(
     assert (failures, steps, services.n_closed) == ([], ["begun", "stopped"], 1)
 
 
-def test_background_work_that_ends_with_an_error_of_ours_is_one_line(
+def test_background_work_that_is_refused_is_one_line_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def load() -> Services:
