@@ -14,7 +14,7 @@ from diptych_training.evaluate.measure import evaluate
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.subject import DEFAULT_PROMPTS, Subject, bundle_subject, run_subject
 from diptych_training.evaluate.table import evaluation_tables
-from diptych_training.paths import cache_dir
+from diptych_training.paths import cache_dir, run_dir
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,7 +26,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     subject = parser.add_mutually_exclusive_group(required=True)
     subject.add_argument(
-        "--run", type=Path, metavar="DIR", dest="run_dir", help="a training run, through torch"
+        "--run", type=run_dir, metavar="RUN", dest="run_dir", help="name or folder of a run, through torch"
     )
     subject.add_argument(
         "--bundle", metavar="NAME[/V]", help="a bundle, through onnxruntime; the latest version if not named"

@@ -13,7 +13,7 @@ from diptych_training.export.card import LICENCE
 from diptych_training.export.draft import Statement
 from diptych_training.export.proof import N_PARITY_IMAGES
 from diptych_training.export.publish import Watcher, export_run
-from diptych_training.paths import cache_dir
+from diptych_training.paths import cache_dir, run_dir
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,7 +24,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Writes ONNX graphs, proves them against the torch model, and publishes them atomically.",
     )
     parser.add_argument(
-        "--run", type=Path, required=True, metavar="DIR", dest="run_dir", help="the training run"
+        "--run", type=run_dir, required=True, metavar="RUN", dest="run_dir", help="name or folder of the run"
     )
     parser.add_argument("--name", required=True, help="name of the model in the repository")
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")

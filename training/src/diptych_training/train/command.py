@@ -12,7 +12,7 @@ from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.validation import validate
 from diptych_training.models.clip import CLIP
-from diptych_training.paths import cache_dir
+from diptych_training.paths import cache_dir, runs_dir
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.allocator import keep_freed_memory
 from diptych_training.train.batches import BatchMaker
@@ -40,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "config", metavar="CONFIG", help=f"a TOML file, or the name of a shipped recipe ({shipped})"
     )
     parser.add_argument("--name", help="name of the run; the recipe's own if left out")
-    parser.add_argument("--runs-dir", type=Path, default=cache_dir() / "runs", metavar="DIR")
+    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR")
     parser.add_argument(
         "--data", type=Path, default=cache_dir() / "pictograms", metavar="DIR", help="a packed data set"
     )
