@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,3 +161,13 @@ def test_text_over_the_limit_is_a_413_that_names_it(client: TestClient) -> None:
     answer = client.post("/embed", json={"input": [{"text": "a"}, {"text": "x" * 10_001}]})
     assert (answer.status_code, answer.json()["item"]) == (413, "input[1]")
     assert "10001 characters, limit is 10000" in answer.json()["detail"]
+
+
+def test_narrow_image_that_would_grow_beyond_the_pixel_limit_is_a_413(tmp_path: Path) -> None:
+    narrow = picture("red", size=(1, 30_000))  # few pixels, but 32 x 960,000 once its shorter side is 32
+    with running_app(tmp_path, max_image_px=20_000_000) as client:
+        answer = client.post("/embed", content=narrow, headers={"Content-Type": "image/png"})
+        assert answer.status_code == 413
+        assert "20000000" in answer.json()["detail"].replace(",", "")
+        ready = client.get("/readyz")
+    assert ready.status_code == 200
