@@ -12,11 +12,14 @@ export class Problem extends Error {
   }
 }
 
+/** The page sends one picture at a time: which one is meant needs no saying. */
+const reasonIn = ({ detail }) => detail?.replace(/^(images\[0\]|query\[0\]): /, "") ?? "It gave no reason.";
+
 async function problemOf(response) {
   const body = await response.json().catch(() => ({}));
   const requestId = body.request_id ?? response.headers.get("x-request-id");
   const title = body.title ?? `The server answered ${response.status}`;
-  return new Problem(response.status, title, body.detail ?? "It gave no reason.", requestId);
+  return new Problem(response.status, title, reasonIn(body), requestId);
 }
 
 /** Calls of the API. `askForKey` resolves to the key a person typed, or to null; it is asked once at a time. */

@@ -32,7 +32,7 @@ export class NamePanel {
     preview.onerror = () => { preview.hidden = true; };
     preview.src = URL.createObjectURL(file);
     byId("drop-text").replaceChildren("Drop, paste or ", element("u", {}, "choose"), " another");
-    byId("find-alike").hidden = false;
+    byId("find-alike").hidden = true;  // until the server could read it
     return this.#classify();
   }
 
@@ -59,6 +59,7 @@ export class NamePanel {
       const answer = await this.#api.classify(this.#file, labels, N_BARS, signal);
       if (signal.aborted) return;
       drawBars(answer.data[0].predictions);
+      byId("find-alike").hidden = false;
       report(labels.length, performance.now() - started);
     } catch (error) {
       if (!signal.aborted) this.#fail(error);
