@@ -50,7 +50,7 @@ format: $(VENV)/.installed-tests ## format and mend what ruff can
 data: $(VENV)/.installed-training ## build the pictograms data set (280 MB of packages, a few minutes)
 	$(BIN)/diptych-train data pictograms
 
-train: data ## train the default model's recipe (about half an hour on two cores)
+train: data ## train the default model's recipe (34 minutes on two busy cores)
 	$(BIN)/diptych-train train pictograms
 
 constraints: ## refresh constraints.txt from the newest releases that the ranges admit

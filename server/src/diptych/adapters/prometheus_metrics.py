@@ -45,7 +45,7 @@ class PrometheusMetrics:
         )
         self._index_recall = Gauge(
             "diptych_index_recall",
-            "Share of the exact nearest neighbours that the index finds; 1 by construction when it is exact",
+            "Share of the exact nearest neighbours the index finds; not measured, 1 as it is exact",
             ["collection"],
             registry=registry,
         )
