@@ -12,7 +12,7 @@ from diptych.cli.gallery import Gallery
 from diptych.errors import ConfigError, CorruptBundle
 from diptych.settings import Settings
 from diptych.wiring import build, load
-from diptych.wiring.bundles import chosen_version
+from diptych.wiring.versions import chosen_version
 from support.pictures import noise
 from support.tiny_bundle import TINY, write_tiny_bundle
 
@@ -42,6 +42,7 @@ def test_latest_version_is_chosen_unless_one_is_named(model_repo: Path, tmp_path
         ({"model_repo": Path("/nowhere")}, "diptych-train export"),
         ({"version": 7}, "no version 7, only 1, 2"),
         ({"precision": "int4"}, "no precision 'int4', only fp32"),
+        ({"collection_precision": "int8"}, "no precision 'int8', only fp32"),
         ({"model": "ungated"}, "--allow-ungated"),
         ({"device": "cuda"}, "CUDAExecutionProvider"),
     ],
@@ -106,7 +107,11 @@ def test_check_proves_sound_bundles_and_finds_a_damaged_one(
 ) -> None:
     write_tiny_bundle(tmp_path)
     assert main(["check", "--model-repo", str(tmp_path), "tiny/1"]) == 0
-    assert capsys.readouterr().out == "tiny/1  sound   fp32\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "tiny/1  sound   fp32",
+        "  auto is fp32: the only precision of this version",
+        "    fp32  passed",
+    ]
     (tmp_path / "tiny" / "1" / "golden.npz").write_bytes(b"")
     assert main(["check", "--model-repo", str(tmp_path)]) == 1
     assert "golden.npz" in capsys.readouterr().out

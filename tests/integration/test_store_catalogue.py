@@ -5,6 +5,7 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
+from diptych.core.precision import Choice, Serving
 from diptych.errors import NotFound
 from support.tiny_bundle import write_tiny_bundle
 from unit.core.core_fakes import model_info
@@ -14,18 +15,20 @@ def test_catalogue_lists_all_versions_and_marks_the_served_one(tmp_path: Path) -
     for name in ("tiny", "tiny", "other"):
         write_tiny_bundle(tmp_path, name)
     (tmp_path / "tiny" / "1" / "manifest.json").write_text("{}")
-    catalogue = Catalogue(ModelRepository(tmp_path), model_info(name="tiny", version=2))
+    serving = Serving(Choice("int8", "faster"), Choice("fp32", "exact"))
+    catalogue = Catalogue(ModelRepository(tmp_path), model_info(name="tiny", version=2), serving)
 
     async def run() -> None:
-        assert [(one.name, one.versions, one.active) for one in await catalogue.models()] == [
-            ("other", (1,), None),
-            ("tiny", (1, 2), 2),
+        assert [(one.name, one.versions, one.active, one.serving) for one in await catalogue.models()] == [
+            ("other", (1,), None, None),
+            ("tiny", (1, 2), 2, serving),
         ]
         broken, served = await catalogue.versions("tiny")
-        assert (broken.active, broken.manifest) == (False, None)
+        assert (broken.active, broken.manifest, broken.serving, broken.prompt_sets) == (False, None, None, ())
         assert broken.error is not None
         assert "manifest.json" in broken.error
-        assert (served.active, served.error) == (True, None)
+        assert (served.active, served.error, served.serving) == (True, None, serving)
+        assert served.prompt_sets == ("default", "plain", "label", "pictograms", "photos")
         with pytest.raises(NotFound):
             await catalogue.versions("absent")
 

@@ -80,6 +80,35 @@ def test_squash_equals_torchvision(width, height, size):
     np.testing.assert_array_equal(found, np.asarray(Resize((size, size), InterpolationMode.BICUBIC)(image)))
 
 
+@settings(deadline=None, max_examples=50)
+@given(width=edges, height=edges, size=st.integers(32, 128), margin=st.integers(0, 60))
+def test_crop_out_of_a_larger_resize_equals_torchvision(width, height, size, margin):
+    image = noise(width, height)
+    for resize_mode, edge in (("shortest", size + margin), ("squash", (size + margin, size + margin))):
+        reference = Compose([Resize(edge, InterpolationMode.BICUBIC), CenterCrop(size)])(image)
+        found = prepared(image, size=size, resize=size + margin, resize_mode=resize_mode)
+        np.testing.assert_array_equal(found, np.asarray(reference))
+
+
+@settings(deadline=None, max_examples=50)
+@given(width=edges, height=edges, size=st.integers(32, 128), margin=st.integers(0, 60))
+def test_crop_out_of_a_larger_resize_equals_the_hugging_face_processor(width, height, size, margin):
+    image, edge = noise(width, height), size + margin
+    for resize_mode, target in (
+        ("shortest", {"shortest_edge": edge}),
+        ("squash", {"height": edge, "width": edge}),
+    ):
+        processor = CLIPImageProcessorPil(
+            size=target,
+            crop_size={"height": size, "width": size},
+            do_rescale=False,
+            do_normalize=False,
+        )
+        reference = processor(np.asarray(image), input_data_format="channels_last")["pixel_values"][0]
+        found = prepared(image, size=size, resize=edge, resize_mode=resize_mode, crop="floor")
+        np.testing.assert_array_equal(found.transpose(2, 0, 1), np.asarray(reference))
+
+
 def test_strip_that_the_letterbox_reference_cannot_resize_keeps_one_pixel():
     placement = place(600, 1, image_spec(size=224, resize_mode="longest"))
     assert (placement.width, placement.height) == (224, 1)

@@ -2,11 +2,14 @@
 
     version = write_tiny_bundle(tmp_path / "model_repo")          # model `tiny`, version 1, precision fp32
     write_tiny_bundle(tmp_path / "model_repo", seed=1)            # version 2: vectors of another space
+    write_tiny_bundle(repo, precisions={"fp32": "slow", "int8": "equal"})
 
 Its colour words (`support.tiny_graphs.COLOURS`) lie where pictures of that colour lie.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, assert_never
 
 import numpy as np
 import onnx
@@ -22,6 +25,7 @@ from support.tiny_graphs import (
     image_graph,
     image_reference,
     make_weights,
+    slowed,
     text_graph,
     text_reference,
 )
@@ -34,22 +38,64 @@ CONTEXT_LENGTH = 24
 _GOLDEN_TEXTS = ["red", "a picture of something blue.", ""]
 
 
-def write_tiny_bundle(model_repo: Path, name: str = TINY, *, seed: int = 0, ungated: bool = False) -> int:
-    """Build and publish the tiny model; the version it got is returned."""
+Fault = Literal["equal", "slow", "broken"]  # "broken" reproduces other embeddings than the golden ones
+
+
+def write_tiny_bundle(
+    model_repo: Path,
+    name: str = TINY,
+    *,
+    seed: int = 0,
+    ungated: bool = False,
+    precisions: Mapping[str, Fault] | None = None,
+    external_data: bool = False,
+) -> int:
+    """Build and publish the tiny model; the version it got is returned.
+
+    `precisions` says what the graphs of each precision are like, all of them float32 graphs in truth.
+    `external_data` keeps the weights of each graph in a file of their own beside it.
+    """
+    chosen = precisions or {"fp32": "equal"}
     repository = ModelRepository(model_repo)
     with repository.staging(name) as folder:
         vocabulary = write_tiny_tokenizer(folder / "tokenizer.json")
-        weights = make_weights(
-            vocabulary, vocabulary[PAD], image_size=IMAGE_SIZE, embed_dim=EMBED_DIM, seed=seed
+        weights, others = (
+            make_weights(vocabulary, vocabulary[PAD], image_size=IMAGE_SIZE, embed_dim=EMBED_DIM, seed=number)
+            for number in (seed, seed + 1000)
         )
-        onnx.save(image_graph(weights), folder / "image_encoder.onnx")
-        onnx.save(text_graph(weights), folder / "text_encoder.onnx")
-        draft = _draft(weights, ungated)
+        for precision, fault in chosen.items():
+            image_file, text_file = _graph_files(precision)
+            used = others if fault == "broken" else weights
+            _save(_with(image_graph(used), fault), folder / image_file, external_data)
+            _save(_with(text_graph(used), fault), folder / text_file, external_data)
+        draft = _draft(weights, ungated, tuple(chosen))
         write_golden(folder / "golden.npz", _golden(folder, weights, draft))
         return repository.publish(name, folder, draft)
 
 
-def _draft(weights: TinyWeights, ungated: bool) -> ManifestDraft:
+def _graph_files(precision: str) -> tuple[str, str]:
+    suffix = "" if precision == "fp32" else f".{precision}"
+    return f"image_encoder{suffix}.onnx", f"text_encoder{suffix}.onnx"
+
+
+def _with(graph: onnx.ModelProto, fault: Fault) -> onnx.ModelProto:
+    match fault:
+        case "slow":
+            return slowed(graph)
+        case "equal" | "broken":
+            return graph
+        case _:
+            assert_never(fault)
+
+
+def _save(graph: onnx.ModelProto, file: Path, external_data: bool) -> None:
+    if external_data:
+        onnx.save(graph, file, save_as_external_data=True, location=f"{file.name}.data")
+    else:
+        onnx.save(graph, file)
+
+
+def _draft(weights: TinyWeights, ungated: bool, precisions: tuple[str, ...]) -> ManifestDraft:
     parity = Parity(
         cosine_min=1.0,
         cosine_mean=1.0,
@@ -60,9 +106,12 @@ def _draft(weights: TinyWeights, ungated: bool) -> ManifestDraft:
         n_images=1000,
         n_texts=100,
     )
-    precision = Precision(
-        image_file="image_encoder.onnx", text_file="text_encoder.onnx", parity=None if ungated else parity
-    )
+    graphs = {}
+    for precision in precisions:
+        image_file, text_file = _graph_files(precision)
+        graphs[precision] = Precision(
+            image_file=image_file, text_file=text_file, parity=None if ungated else parity
+        )
     return ManifestDraft(
         family="clip",
         embed_dim=EMBED_DIM,
@@ -75,7 +124,7 @@ def _draft(weights: TinyWeights, ungated: bool) -> ManifestDraft:
             pad_id=weights.pad_id,
             prompts={"default": ["a picture of {}."], "plain": ["{}"]},
         ),
-        precisions={"fp32": precision},
+        precisions=graphs,
         source={"kind": "test"},
         metrics={"top1": 1.0},
         data_card="made of numbers",

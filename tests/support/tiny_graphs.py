@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 20
 GRID = 4
+WASTE_WIDTH, WASTE_ROUNDS = 1024, 4
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (220, 20, 30),
     "green": (20, 170, 40),
@@ -100,6 +101,37 @@ def text_graph(weights: TinyWeights) -> onnx.ModelProto:
     constants = {"rows": weights.rows, "over_length": np.array([1], np.int64)}
     ids = helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["B", "L"])
     return _model(nodes, constants, ids, "text_embedding", weights.rows.shape[1])
+
+
+def slowed(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The same embeddings after hundreds of times the work: products with zeros, added at the end."""
+    slow = onnx.ModelProto()
+    slow.CopyFrom(graph)
+    output, fast = slow.graph.output[0].name, "fast"
+    slow.graph.node[-1].output[0] = fast
+    shape = [WASTE_WIDTH, WASTE_WIDTH]
+    slow.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([1, WASTE_WIDTH], np.int64), "repeats"),
+            numpy_helper.from_array(np.array(shape, np.int64), "waste_shape"),
+            numpy_helper.from_array(np.array([1], np.int64), "width_axis"),
+        ]
+    )
+    slow.graph.node.extend(
+        [
+            helper.make_node("ReduceSum", [fast, "width_axis"], ["sum"], keepdims=1),
+            helper.make_node("Tile", ["sum", "repeats"], ["wide_0"]),
+            helper.make_node("ConstantOfShape", ["waste_shape"], ["zeros"]),
+            *(
+                helper.make_node("MatMul", [f"wide_{n}", "zeros"], [f"wide_{n + 1}"])
+                for n in range(WASTE_ROUNDS)
+            ),
+            helper.make_node("ReduceSum", [f"wide_{WASTE_ROUNDS}", "width_axis"], ["nothing"], keepdims=1),
+            helper.make_node("Add", [fast, "nothing"], [output]),
+        ]
+    )
+    onnx.checker.check_model(slow)
+    return slow
 
 
 def _model(

@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from diptych.errors import ConfigError
 
 PREFIX = "DIPTYCH_"
+AUTO = "auto"  # as a precision: chosen at each start
+Device = Literal["auto", "cpu", "cuda"]
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -39,8 +41,11 @@ class Settings(BaseSettings):
     model_repo: Path = Field(Path("model_repo"), description="folder of bundles, <name>/<version>/")
     model: str = Field("pictograms", description="name of the model to serve")
     version: int | None = Field(None, ge=1, description="version to serve; the latest when unset")
-    precision: str = Field("fp32", description="precision to serve, as the bundle names it")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the encoders run")
+    precision: str = Field(AUTO, description="precision of requests; auto: the fastest that passes here")
+    collection_precision: str = Field(
+        AUTO, description="precision of collections; auto: fp32 on a CPU, fp16 on a GPU"
+    )
+    device: Device = Field("auto", description="where the encoders run")
     allow_ungated: bool = Field(False, description="serve bundles whose parity was never measured")
 
     # what it keeps

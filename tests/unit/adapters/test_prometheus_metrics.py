@@ -11,7 +11,7 @@ def test_scraper_sees_the_published_names() -> None:
     metrics.count_rejected("queue_full")
     metrics.count_label_cache(2, 1)
     metrics.set_collection("default", 7)
-    metrics.set_model(model_info())
+    metrics.set_models([model_info(), model_info(precision="int8")])
     body, content_type = metrics.render()
     lines = body.decode().splitlines()
     assert content_type.startswith("text/plain")
@@ -27,6 +27,7 @@ def test_scraper_sees_the_published_names() -> None:
         'diptych_collection_images{collection="default"} 7.0',
         'diptych_index_recall{collection="default"} 1.0',
         'diptych_model_info{name="fake",precision="fp32",provider="none",version="1"} 1.0',
+        'diptych_model_info{name="fake",precision="int8",provider="none",version="1"} 1.0',
         'diptych_rollout_state{name="fake"} 1.0',
     ):
         assert line in lines
@@ -36,8 +37,8 @@ def test_dropped_collection_and_former_model_disappear() -> None:
     metrics = PrometheusMetrics()
     metrics.set_collection("gone", 1)
     metrics.set_collection("gone", None)
-    metrics.set_model(model_info(version=1))
-    metrics.set_model(model_info(version=2))
+    metrics.set_models([model_info(version=1)])
+    metrics.set_models([model_info(version=2)])
     body = metrics.render()[0].decode()
     assert "gone" not in body
     assert 'version="1"' not in body

@@ -98,6 +98,7 @@ def test_every_manifest_survives_the_round_trip(
         (("embed_dim",), 1.5, "embed_dim: .*got 1.5"),
         (("image", "crop"), "ceil", "image.crop: .*'round' or 'floor'.*got 'ceil'"),
         (("image", "std"), [0.2, 0, 0.2], "image.std.1: .*greater than 0.*got 0"),
+        (("image", "resize"), 16, "image: .*resize 16 with size 32 .*at least size"),
         (("image", "fill_color"), [0, 0, 256], "image.fill_color.2: .*got 256"),
         (("text", "prompts"), {"short": ["{}"]}, "text: .*named 'default'"),
         (("text", "prompts", "default"), ["a {} and {}"], "text.prompts.default.0: .*exactly one"),

@@ -160,9 +160,29 @@ def test_embed_needs_something_to_embed(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "give image files or --text" in capsys.readouterr().err
 
 
+SERVING = {
+    "embed": {
+        "precision": "int8",
+        "reason": "2.00 times as fast as fp32",
+        "candidates": [
+            {"precision": "fp32", "image_ms": 8.25, "text_ms": 1.5, "passed": True, "error": None},
+            {
+                "precision": "fp16",
+                "image_ms": None,
+                "text_ms": None,
+                "passed": False,
+                "error": "fp16 is for a GPU",
+            },
+            {"precision": "int8", "image_ms": 4.1234, "text_ms": 0.75, "passed": True, "error": None},
+        ],
+    },
+    "collections": {"precision": "fp32", "reason": "exact"},
+}
+
+
 def test_models_show_what_serves(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     rows = [
-        {"name": "pictograms", "versions": [1, 2], "active": 2, "source": None},
+        {"name": "pictograms", "versions": [1, 2], "active": 2, "source": None, "serving": SERVING},
         {"name": "mine", "versions": [1], "active": None, "source": None},
     ]
     command_runner(models, FakeApi().on("GET /models", ok({"models": rows})), monkeypatch)()
@@ -170,6 +190,13 @@ def test_models_show_what_serves(monkeypatch: pytest.MonkeyPatch, capsys: Captur
         "name        versions  active",
         "pictograms  1, 2      2",
         "mine        1",
+        "",
+        "pictograms serves",
+        "  requests in int8: 2.00 times as fast as fp32",
+        "    fp32  8.25 ms an image, 1.5 ms a text",
+        "    fp16  fp16 is for a GPU",
+        "    int8  4.12 ms an image, 0.75 ms a text",
+        "  collections in fp32: exact",
     ]
 
 

@@ -113,8 +113,14 @@ def test_id_with_a_slash_stays_one_segment() -> None:
 
 
 def test_models_and_versions_are_read() -> None:
-    models = [{"name": "tiny", "versions": [1, 3], "active": 3, "source": None}]
+    tried = {"precision": "int8", "passed": False, "image_ms": None, "text_ms": None, "error": "too far off"}
+    serving = {
+        "embed": {"precision": "fp32", "reason": "exact", "candidates": [tried]},
+        "collections": {"precision": "fp32", "reason": "exact"},
+    }
+    models = [{"name": "tiny", "versions": [1, 3], "active": 3, "source": None, "serving": serving}]
     entry = {"name": "tiny", "version": 3, "active": True, "manifest": {"embed_dim": 16}, "error": None}
+    entry |= {"serving": None, "prompt_sets": ["default", "photos"]}
     version = {
         "version": "0.1.0",
         "model": MODEL,
@@ -124,8 +130,17 @@ def test_models_and_versions_are_read() -> None:
     }
     api = FakeApi().on("GET /models", ok({"models": models})).on("GET /models/tiny/versions/3", ok(entry))
     client = client_of(api.on("GET /version", ok(version)))
-    assert client.models()[0].versions == (1, 3)
-    assert client.model_version("tiny", 3).manifest == {"embed_dim": 16}
+    (summary,) = client.models()
+    assert summary.versions == (1, 3)
+    assert summary.serving is not None
+    assert (summary.serving.embed.precision, summary.serving.embed.candidates[0].error) == (
+        "fp32",
+        "too far off",
+    )
+    assert summary.serving.collections.candidates == ()
+    version_3 = client.model_version("tiny", 3)
+    assert version_3.manifest == {"embed_dim": 16}
+    assert (version_3.prompt_sets, version_3.serving) == (("default", "photos"), None)
     running = client.version()
     assert (str(running.model), running.default_collection) == ("tiny/3 (fp32)", "d")
 

@@ -41,10 +41,13 @@ from diptych_client.results import (
     ModelRef,
     ModelSummary,
     ModelVersion,
+    PrecisionCandidate,
+    PrecisionChoice,
     Prediction,
     Readiness,
     SearchResult,
     ServerVersion,
+    Serving,
 )
 
 __version__ = "0.1.0"
@@ -77,6 +80,8 @@ __all__ = [
     "NotFound",
     "NotReady",
     "Overloaded",
+    "PrecisionCandidate",
+    "PrecisionChoice",
     "Prediction",
     "Problem",
     "Query",
@@ -84,6 +89,7 @@ __all__ = [
     "SearchResult",
     "ServerError",
     "ServerVersion",
+    "Serving",
     "TimedOut",
     "TooLarge",
     "Unauthorized",

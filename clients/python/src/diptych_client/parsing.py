@@ -26,9 +26,12 @@ from diptych_client.results import (
     ModelRef,
     ModelSummary,
     ModelVersion,
+    PrecisionCandidate,
+    PrecisionChoice,
     Prediction,
     SearchResult,
     ServerVersion,
+    Serving,
 )
 
 
@@ -143,7 +146,31 @@ def model_summary(row: Json) -> ModelSummary:
         name=str(row["name"]),
         versions=tuple(int(version) for version in row["versions"]),
         active=None if active is None else int(active),
+        serving=serving(row),
     )
+
+
+def serving(row: Json) -> Serving | None:
+    """The precisions of a model or version that serves; None for the others."""
+    found: Any = row.get("serving")
+    if found is None:
+        return None
+    return Serving(precision_choice(found["embed"]), precision_choice(found["collections"]))
+
+
+def precision_choice(body: Json) -> PrecisionChoice:
+    """One precision with its reason, and what it was chosen from where the server says so."""
+    candidates = tuple(
+        PrecisionCandidate(
+            precision=str(row["precision"]),
+            passed=bool(row["passed"]),
+            image_ms=row.get("image_ms"),
+            text_ms=row.get("text_ms"),
+            error=row.get("error"),
+        )
+        for row in body.get("candidates", ())
+    )
+    return PrecisionChoice(str(body["precision"]), str(body["reason"]), candidates)
 
 
 def model_version(body: Json) -> ModelVersion:
@@ -154,6 +181,8 @@ def model_version(body: Json) -> ModelVersion:
         active=bool(body["active"]),
         manifest=body.get("manifest"),
         error=body.get("error"),
+        prompt_sets=tuple(map(str, body.get("prompt_sets", ()))),
+        serving=serving(body),
     )
 
 

@@ -146,23 +146,60 @@ class CollectionInfo:
 
 
 @dataclass(frozen=True)
+class PrecisionCandidate:
+    """A precision that the server tried at its start: milliseconds per item, None when it had no rival.
+
+    `error` says why it did not pass, or was not tried.
+    """
+
+    precision: str
+    passed: bool
+    image_ms: float | None
+    text_ms: float | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """A precision, why it was chosen, and from what."""
+
+    precision: str
+    reason: str
+    candidates: tuple[PrecisionCandidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The precisions of the version that serves: for `embed` and `classify`, and for collections."""
+
+    embed: PrecisionChoice
+    collections: PrecisionChoice
+
+
+@dataclass(frozen=True)
 class ModelSummary:
-    """A model of the repository: its versions, and which of them serves (None: it does not)."""
+    """A model of the repository: its versions, and which of them serves (None: it does not), and how."""
 
     name: str
     versions: tuple[int, ...]
     active: int | None
+    serving: Serving | None = None
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version: its manifest with parity and metrics, or the error that keeps it from being read."""
+    """One version: its manifest with parity and metrics, or the error that keeps it from being read.
+
+    `prompt_sets`: the names that `templates` of `classify` may give. `serving`: None unless it is active.
+    """
 
     name: str
     version: int
     active: bool
     manifest: Json | None
     error: str | None
+    prompt_sets: tuple[str, ...] = ()
+    serving: Serving | None = None
 
 
 @dataclass(frozen=True)

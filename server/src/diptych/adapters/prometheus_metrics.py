@@ -1,5 +1,7 @@
 """Count and time for Prometheus, in a registry of its own; knows nothing of what is counted."""
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -94,12 +96,13 @@ class PrometheusMetrics:
         self._collection_images.labels(collection).set(n_images)
         self._index_recall.labels(collection).set(1.0)
 
-    def set_model(self, model: ModelInfo) -> None:
-        """What is served now; instead of what was before."""
+    def set_models(self, models: Sequence[ModelInfo]) -> None:
+        """What is served now, in each of its precisions; instead of what was before."""
         self._model_info.clear()
-        self._model_info.labels(model.name, str(model.version), model.precision, model.provider).set(1)
         self._rollout_state.clear()
-        self._rollout_state.labels(model.name).set(1)
+        for model in models:
+            self._model_info.labels(model.name, str(model.version), model.precision, model.provider).set(1)
+            self._rollout_state.labels(model.name).set(1)
 
     def render(self) -> tuple[bytes, str]:
         """The text for the scraper, and its content type."""

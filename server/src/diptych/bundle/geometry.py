@@ -35,14 +35,15 @@ def resized_size(width: int, height: int, spec: ImageSpec) -> tuple[int, int]:
     """(width, height) of the intermediate that is cropped or padded afterwards; at least 1 x 1."""
     match spec.resize_mode:
         case "shortest":
-            long = int(spec.size * max(width, height) / min(width, height))
-            return (spec.size, long) if width <= height else (long, spec.size)
+            edge = spec.resize_edge
+            long = int(edge * max(width, height) / min(width, height))
+            return (edge, long) if width <= height else (long, edge)
         case "longest":
             ratio = max(width / spec.size, height / spec.size)
             # The reference asks for 0 pixels, and fails, on a strip thinner than half a pixel.
             return max(1, round(width / ratio)), max(1, round(height / ratio))
         case "squash":
-            return spec.size, spec.size
+            return spec.resize_edge, spec.resize_edge
         case _:
             assert_never(spec.resize_mode)
 

@@ -72,6 +72,9 @@ class ImageSpec(_Part):
     """How a decoded image becomes the (size, size, 3) uint8 pixels that the image encoder takes."""
 
     size: int = Field(ge=1, le=4096)
+    resize: int | None = Field(
+        None, ge=1, le=4096
+    )  # edge that the resize aims at, before the crop; else size
     mode: Literal["RGB"] = "RGB"
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
@@ -81,6 +84,20 @@ class ImageSpec(_Part):
     crop: Literal["round", "floor"]
     alpha: Literal["white", "drop"]
     exif: Literal["upright"] = "upright"
+
+    @model_validator(mode="after")
+    def _resizes_to_what_can_be_cropped(self) -> Self:
+        if self.resize is not None and (self.resize < self.size or self.resize_mode == "longest"):
+            raise ValueError(
+                f"resize {self.resize} with size {self.size} and resize_mode {self.resize_mode}: "
+                "it must be at least size, and `longest` takes none"
+            )
+        return self
+
+    @property
+    def resize_edge(self) -> int:
+        """Edge length in pixels that the resize aims at."""
+        return self.resize or self.size
 
 
 class TextSpec(_Part):

@@ -3,12 +3,17 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diptych.bundle.repository import ModelRepository
 from diptych.cli.console import err, out
-from diptych.errors import DiptychError, InvalidValue
-from diptych.settings import PREFIX, Settings, read_settings
+from diptych.cli.precisions import candidate_line
+from diptych.core.precision import Choice
+from diptych.errors import BundleError, DiptychError, EncoderFailed, InvalidValue
+from diptych.settings import AUTO, PREFIX, Settings, read_settings
+
+if TYPE_CHECKING:
+    from diptych.wiring import Trials
 
 SubParsers = Any  # argparse keeps the class of add_subparsers() private
 
@@ -18,7 +23,8 @@ def add_parser(subparsers: SubParsers) -> None:
     parser = subparsers.add_parser(
         "check",
         help="verify the bundles of a model repository",
-        description="Verify every file of each bundle, load it, and reproduce its reference outputs.",
+        description="Verify every file of each bundle, load it in every precision, reproduce its "
+        "reference outputs, and say which precision would be served here.",
     )
     parser.add_argument("models", nargs="*", metavar="NAME[/VERSION]", help="all when none is given")
     parser.add_argument("--model-repo", metavar="DIR", help=f"folder of bundles ({PREFIX}MODEL_REPO)")
@@ -50,21 +56,33 @@ def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tupl
 
 def _check(repository: ModelRepository, settings: Settings, name: str, version: int) -> bool:
     # Only this command and serve need the model's runtime: the others must start without waiting for it.
-    from diptych.wiring import load_bundle  # noqa: PLC0415
+    from diptych.wiring import Trials, choose_for_requests, verify_bundle  # noqa: PLC0415
 
     try:
-        precisions = list(repository.verify(name, version).precisions)
-        for precision in precisions:
-            load_bundle(
-                repository,
-                name,
-                version,
-                precision=precision,
-                device=settings.device,
-                n_threads=settings.n_threads,
-            )
+        bundle = verify_bundle(repository, name, version)
+        trials = Trials(bundle, device=settings.device, n_threads=settings.n_threads)
+        for precision in trials.precisions:  # those too that this machine has no use for
+            _prove(trials, precision)
     except DiptychError as error:
         out(f"{name}/{version}  FAILED  {error}")
         return False
-    out(f"{name}/{version}  sound   {', '.join(precisions)}")
+    out(f"{name}/{version}  sound   {', '.join(trials.precisions)}")
+    try:
+        _show(choose_for_requests(trials, AUTO, settings.max_batch_size))
+    except DiptychError as error:  # sound, but made for another device
+        out(f"  {error}")
     return True
+
+
+def _prove(trials: "Trials", precision: str) -> None:
+    """Raises what keeps it from being served, naming the precision."""
+    try:
+        trials.load(precision)
+    except (BundleError, EncoderFailed) as error:
+        raise error.named(precision) from None
+
+
+def _show(choice: Choice) -> None:
+    out(f"  auto is {choice.precision}: {choice.reason}")
+    for candidate in choice.candidates:
+        out(candidate_line(**vars(candidate)))

@@ -26,7 +26,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--labels-file", type=Path, metavar="FILE", help="more labels, one a line")
     templates = parser.add_mutually_exclusive_group()
     templates.add_argument("--template", metavar="T", help="a sentence with one {} for the label")
-    templates.add_argument("--templates", metavar="NAME", help="a set of sentences that the model brings")
+    templates.add_argument(
+        "--templates",
+        metavar="NAME",
+        help="a set of sentences: one of the model's, or photos, pictograms, label",
+    )
     parser.add_argument("--multi-label", action="store_true", help="judge each label by itself")
     parser.add_argument("--top-k", type=int, metavar="N", help="show the best N labels only")
     add_server_arguments(parser)

@@ -4,9 +4,10 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from diptych.cli.console import out_json, out_table
+from diptych.cli.console import cell, out, out_json, out_table
+from diptych.cli.precisions import candidate_line
 from diptych.cli.remote import add_server_arguments, run_with_client
-from diptych_client import Client, ModelSummary
+from diptych_client import Client, ModelSummary, Serving
 
 
 def add_parser(subparsers: Any) -> None:
@@ -14,7 +15,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "models",
         help="list the models and the version that serves",
-        description="List the models of the server's repository, their versions, and the one that serves.",
+        description="List the models of the server's repository, their versions, and the one that serves, "
+        "with its precisions and why they were chosen.",
     )
     add_server_arguments(parser)
     parser.set_defaults(run=run)
@@ -31,9 +33,21 @@ def _models(args: argparse.Namespace, client: Client) -> int:
         out_json([asdict(model) for model in models])
     else:
         out_table(["name", "versions", "active"], [_row(model) for model in models], ["left"] * 3)
+        for model in models:
+            if model.serving is not None:
+                _show(model.name, model.serving)
     return 0
 
 
 def _row(model: ModelSummary) -> list[str]:
     versions = ", ".join(str(version) for version in model.versions)
     return [model.name, versions, "" if model.active is None else str(model.active)]
+
+
+def _show(name: str, serving: Serving) -> None:
+    out()
+    out(f"{cell(name)} serves")
+    out(f"  requests in {serving.embed.precision}: {serving.embed.reason}")
+    for candidate in serving.embed.candidates:
+        out(candidate_line(**vars(candidate)))
+    out(f"  collections in {serving.collections.precision}: {serving.collections.reason}")

@@ -4,36 +4,48 @@ import asyncio
 from dataclasses import dataclass
 
 from diptych.bundle.manifest import Manifest
+from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
+from diptych.core.precision import Serving
 from diptych.core.types import ModelInfo
 from diptych.errors import DiptychError
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One name of the repository. `active` is the version that answers now, None for the other names."""
+    """One name of the repository. `active` is the version that answers now, in the precisions of `serving`.
+
+    Both are None for the other names.
+    """
 
     name: str
     versions: tuple[int, ...]
     active: int | None
+    serving: Serving | None
 
 
 @dataclass(frozen=True)
 class VersionEntry:
-    """One version. Exactly one of `manifest` and `error` is set: a broken version is not hidden."""
+    """One version. Exactly one of `manifest` and `error` is set: a broken version is not hidden.
+
+    `serving` is None unless it is active. `prompt_sets` are the names that `templates` of a request may give.
+    """
 
     version: int
     active: bool
+    serving: Serving | None
     manifest: Manifest | None
+    prompt_sets: tuple[str, ...]
     error: str | None
 
 
 class Catalogue:
     """What there is in the model repository, read anew at each call."""
 
-    def __init__(self, repository: ModelRepository, served: ModelInfo) -> None:
+    def __init__(self, repository: ModelRepository, served: ModelInfo, serving: Serving) -> None:
         self._repository = repository
         self._served = served
+        self._serving = serving
 
     async def models(self) -> list[ModelEntry]:
         """All names that have a version, sorted."""
@@ -48,21 +60,32 @@ class Catalogue:
         return (name, version) == (self._served.name, self._served.version)
 
     def _models(self) -> list[ModelEntry]:
-        return [
-            ModelEntry(
-                name=name,
-                versions=tuple(self._repository.versions(name)),
-                active=self._served.version if name == self._served.name else None,
-            )
-            for name in self._repository.names()
-        ]
+        return [self._model(name) for name in self._repository.names()]
+
+    def _model(self, name: str) -> ModelEntry:
+        versions = tuple(self._repository.versions(name))
+        if name != self._served.name:
+            return ModelEntry(name, versions, active=None, serving=None)
+        return ModelEntry(name, versions, self._served.version, self._serving)
 
     def _versions(self, name: str) -> list[VersionEntry]:
         return [self._version(name, version) for version in self._repository.versions(name)]
 
     def _version(self, name: str, version: int) -> VersionEntry:
         active = self.is_active(name, version)
+        manifest, error = self._read(name, version)
+        return VersionEntry(
+            version=version,
+            active=active,
+            serving=self._serving if active else None,
+            manifest=manifest,
+            prompt_sets=() if manifest is None else tuple(with_built_in(manifest.text.prompts)),
+            error=error,
+        )
+
+    def _read(self, name: str, version: int) -> tuple[Manifest | None, str | None]:
+        """The manifest, or why there is none."""
         try:
-            return VersionEntry(version, active, self._repository.manifest(name, version), None)
+            return self._repository.manifest(name, version), None
         except DiptychError as error:
-            return VersionEntry(version, active, None, str(error))
+            return None, str(error)

@@ -18,7 +18,8 @@ from diptych.core.types import (
     Removed,
 )
 
-EncoderName = Literal["image", "text"]
+# The last two are the encoders of collections, where these have a precision of their own.
+EncoderName = Literal["image", "text", "collection_image", "collection_text"]
 Stage = Literal["parse", "decode", "queue", "encode", "search", "serialise"]
 
 

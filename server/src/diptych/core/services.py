@@ -15,11 +15,17 @@ from diptych.core.types import ModelInfo
 
 @dataclass(frozen=True)
 class Services:
-    """Everything the routes call. Built once by wiring, started on the event loop, closed on the way out."""
+    """Everything the routes call. Built once by wiring, started on the event loop, closed on the way out.
+
+    Collections and their queries have a model and an embedder of their own when their precision is another;
+    else these are the same objects as those of requests.
+    """
 
     model: ModelInfo
     embedder: Embedder
     classifier: LabelClassifier
+    collection_model: ModelInfo
+    collection_embedder: Embedder
     collections: Collections
     catalogue: Catalogue
     health: Health
@@ -35,5 +41,6 @@ class Services:
     async def close(self) -> None:
         """Stop background work, finish writes that have begun, fail whatever still waits with NotReady."""
         await self.health.close()
-        await self.embedder.close()
+        for embedder in {self.embedder, self.collection_embedder}:
+            await embedder.close()
         await self.collections.close()

@@ -22,7 +22,7 @@ Outcome = Embedding | DiptychError  # what became of one submitted item
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The one model version that is served. `identity` keys everything that depends on its vectors."""
+    """The model version that is served, in one precision. `identity` keys all that depends on its vectors."""
 
     name: str
     version: int
@@ -35,7 +35,9 @@ class ModelInfo:
     logit_scale: float  # the multiplier, such as 100.0
     logit_bias: float
     image_size: int  # px, the side of the square the encoder sees
-    prompts: Mapping[str, tuple[str, ...]]  # named template sets; "default" is always there
+    prompts: Mapping[
+        str, tuple[str, ...]
+    ]  # named template sets, built-in ones too; "default" is always there
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,59 @@
 """What the models and operators' calls answer, as types. Knows nothing of how the values came to be."""
 
+from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from diptych.core.precision import Serving
 from diptych.http.answers import ModelRef
 
 
+class CandidateAnswer(BaseModel):
+    """One precision that was tried. Times are of one item out of a batch, null when there was no rival."""
+
+    precision: str
+    image_ms: float | None
+    text_ms: float | None
+    passed: bool
+    error: str | None = Field(description="why it did not pass, or was not tried")
+
+
+class PrecisionAnswer(BaseModel):
+    """The precision for one purpose, and why."""
+
+    precision: str
+    reason: str
+
+
+class ChoiceAnswer(PrecisionAnswer):
+    """A precision with all that it was chosen from."""
+
+    candidates: list[CandidateAnswer]
+
+
+class ServingAnswer(BaseModel):
+    """`embed` is for /embed, /classify and /v1; `collections` for what they hold and for /search."""
+
+    embed: ChoiceAnswer
+    collections: PrecisionAnswer
+
+    @classmethod
+    def of(cls, serving: Serving | None) -> "ServingAnswer | None":
+        """The same, for the wire."""
+        return None if serving is None else cls.model_validate(asdict(serving))
+
+
 class ModelAnswer(BaseModel):
-    """One name of the repository. `active`: the version that answers now. `source`: of that or the latest."""
+    """One name of the repository. `active`: the version that answers now, in the precisions of `serving`.
+
+    `source`: where the active version, or else the latest, came from.
+    """
 
     name: str
     versions: list[int]
     active: int | None
+    serving: ServingAnswer | None
     source: dict[str, Any] | None
 
 
@@ -23,12 +64,17 @@ class ModelList(BaseModel):
 
 
 class VersionEntryAnswer(BaseModel):
-    """One version: its manifest with parity and metrics, or the error that keeps it from being read."""
+    """One version: its manifest with parity and metrics, or the error that keeps it from being read.
+
+    `serving` is null unless the version is active.
+    """
 
     name: str
     version: int
     active: bool
+    serving: ServingAnswer | None
     manifest: dict[str, Any] | None
+    prompt_sets: list[str] = Field(description="names that `templates` of /classify may give")
     error: str | None
 
 

@@ -45,7 +45,7 @@ async def read_classify(request: Request, options: HttpOptions) -> AskedClassify
 
 
 def templates_of(options: ClassifyOptions, prompts: Mapping[str, tuple[str, ...]]) -> Sequence[str]:
-    """The templates that are meant: one, several, a named set of the model, or its default set."""
+    """The templates that are meant: one, several, a named set, or the default set of the model."""
     if options.template is not None:
         return [options.template]
     asked = options.templates if options.templates is not None else DEFAULT_TEMPLATES
@@ -53,7 +53,7 @@ def templates_of(options: ClassifyOptions, prompts: Mapping[str, tuple[str, ...]
         return asked
     if asked not in prompts:
         raise InvalidValue(
-            f"the model has no template set {asked[:100]!r}, only {', '.join(prompts)}", "templates"
+            f"there is no template set {asked[:100]!r}, only {', '.join(prompts)}", "templates"
         )
     return prompts[asked]
 

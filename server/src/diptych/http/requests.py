@@ -59,7 +59,7 @@ class ClassifyOptions(Asked):
     labels: Listed[str] = Field(min_length=1)
     template: str | None = Field(None, description="one text with one {} where the label goes")
     templates: Listed[str] | str | None = Field(
-        None, description="several, or the name of one of the model's sets"
+        None, description="several, or the name of a set: see prompt_sets of the version"
     )
     multi_label: bool = False
     top_k: int | None = Field(None, ge=1)

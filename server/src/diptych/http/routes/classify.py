@@ -22,7 +22,7 @@ _FORM = {
     "image": FILES,
     "labels": {**STRINGS, "description": "repeated, or one JSON array of strings; commas never split"},
     "template": {"type": "string", "description": "one text with one {} where the label goes"},
-    "templates": {**STRINGS, "description": "several, or the name of one of the model's sets"},
+    "templates": {**STRINGS, "description": "several, or the name of a set: see prompt_sets of the version"},
     "multi_label": {"type": "boolean"},
     "top_k": {"type": "integer"},
 }

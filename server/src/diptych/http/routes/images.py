@@ -51,7 +51,7 @@ async def add_images(
     return json_response(
         request,
         AddAnswer(
-            model=ModelRef.of(services.model),
+            model=ModelRef.of(services.collection_model),
             collection=collection,
             outcomes=[_outcome(outcome, context.request_id) for outcome in outcomes],
         ),

@@ -7,7 +7,13 @@ from starlette.responses import Response
 
 from diptych.core.catalogue import Catalogue, VersionEntry
 from diptych.errors import NotFound
-from diptych.http.answers_operate import ModelAnswer, ModelList, ModelVersions, VersionEntryAnswer
+from diptych.http.answers_operate import (
+    ModelAnswer,
+    ModelList,
+    ModelVersions,
+    ServingAnswer,
+    VersionEntryAnswer,
+)
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices
 
@@ -16,13 +22,14 @@ router = APIRouter(tags=["models"])
 
 @router.get("/models", response_model=ModelList)
 async def list_models(request: Request, services: ReadyServices) -> Response:
-    """All models of the repository; one of them has an active version."""
+    """All models of the repository; one of them has an active version, in the precisions of `serving`."""
     catalogue = services.catalogue
     models = [
         ModelAnswer(
             name=entry.name,
             versions=list(entry.versions),
             active=entry.active,
+            serving=ServingAnswer.of(entry.serving),
             source=await _source(catalogue, entry.name, entry.active or entry.versions[-1]),
         )
         for entry in await catalogue.models()
@@ -39,7 +46,7 @@ async def get_model(request: Request, services: ReadyServices, name: str) -> Res
 
 @router.get("/models/{name}/versions/{version}", response_model=VersionEntryAnswer)
 async def get_version(request: Request, services: ReadyServices, name: str, version: int) -> Response:
-    """One version: its manifest with parity and metrics."""
+    """One version: its manifest with parity and metrics; of the active one also its precisions, and why."""
     for entry in await services.catalogue.versions(name):
         if entry.version == version:
             return json_response(request, _entry(name, entry))
@@ -58,6 +65,8 @@ def _entry(name: str, entry: VersionEntry) -> VersionEntryAnswer:
         name=name,
         version=entry.version,
         active=entry.active,
+        serving=ServingAnswer.of(entry.serving),
         manifest=None if entry.manifest is None else entry.manifest.model_dump(mode="json"),
+        prompt_sets=list(entry.prompt_sets),
         error=entry.error,
     )

@@ -72,7 +72,7 @@ async def _answer(
         found = await while_connected(request, _search(services, asked, name, collection))
     with context_of(request).stage("serialise"):
         hits = [HitAnswer(**vars(hit), links=Links.of(collection, hit.id)) for hit in found.hits]
-    model = ModelRef.of(services.model)
+    model = ModelRef.of(services.collection_model)
     answer = SearchAnswer(model=model, collection=collection, hits=hits, truncated=found.truncated)
     return json_response(request, answer)
 
@@ -101,9 +101,10 @@ async def _embed(services: Services, collection: str, query: search_body.Query, 
     try:
         match query:
             case str():
-                return await services.embedder.embed_text(query)
+                return await services.collection_embedder.embed_text(query)
             case bytes():
-                return TextEmbedding(await services.embedder.embed_image(query), truncated=False)
+                row = await services.collection_embedder.embed_image(query)
+                return TextEmbedding(row, truncated=False)
             case StoredImage():
                 row = await services.collections.embedding_of(collection, query.id)
                 return TextEmbedding(row, truncated=False)

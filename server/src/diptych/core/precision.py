@@ -1,0 +1,101 @@
+"""Decide which precision answers what, from what was found out; knows nothing of graphs or of timing them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from diptych.errors import BundleError
+
+EXACT = "fp32"
+CPU_PROVIDER = "CPUExecutionProvider"
+MIN_GAIN = 1.1  # times the speed of EXACT: what gains less is not worth an inexact vector
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One precision of a version as this machine found it; `error` says why it did not pass.
+
+    Milliseconds are those of one item out of a batch, None when there was nothing to compare with.
+    """
+
+    precision: str
+    passed: bool
+    error: str | None = None
+    image_ms: float | None = None
+    text_ms: float | None = None
+
+    @property
+    def pair_ms(self) -> float:
+        """One image and one text; endless when it was not timed."""
+        if self.image_ms is None or self.text_ms is None:
+            return float("inf")
+        return self.image_ms + self.text_ms
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The precision for one purpose, why, and what it was chosen from."""
+
+    precision: str
+    reason: str
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Serving:
+    """`embed` answers requests that embed and classify; `collections` embeds what is kept and its queries."""
+
+    embed: Choice
+    collections: Choice
+
+
+def unfit(precision: str, provider: str) -> str | None:
+    """Why a precision is not taken there: int8 graphs are made for CPUs, fp16 graphs for GPUs."""
+    on_cpu = provider == CPU_PROVIDER
+    if precision == "fp16" and on_cpu:
+        return "fp16 is for a GPU"
+    if precision == "int8" and not on_cpu:
+        return "int8 is for a CPU"
+    return None
+
+
+def choose_fastest(candidates: Sequence[Candidate]) -> Choice:
+    """The fastest that passed; EXACT unless another gains MIN_GAIN on it. Raises BundleError if none did."""
+    passed = [one for one in candidates if one.passed]
+    if not passed:
+        reasons = "; ".join(f"{one.precision}: {one.error}" for one in candidates)
+        raise BundleError(f"no precision can be served on this machine: {reasons}")
+    best = min(passed, key=lambda one: one.pair_ms)
+    exact = next((one for one in passed if one.precision == EXACT), None)
+    if len(passed) == 1:
+        precision, reason = best.precision, _only(candidates)
+    elif exact is None:
+        precision, reason = best.precision, "the fastest of those that passed"
+    elif best is exact:
+        precision, reason = EXACT, "the fastest, and exact"
+    else:
+        precision, reason = _against_exact(best, exact)
+    return Choice(precision, reason, tuple(candidates))
+
+
+def choose_for_collections(provider: str, passes: Callable[[str], bool], *, otherwise: str) -> Choice:
+    """Of vectors that are kept: EXACT on a CPU, fp16 on a GPU if it passes, else EXACT, else `otherwise`.
+
+    Never a matter of speed: a choice that changes from start to start would embed every collection again.
+    """
+    device, wanted = ("a CPU", (EXACT,)) if provider == CPU_PROVIDER else ("a GPU", ("fp16", EXACT))
+    for precision in wanted:
+        if passes(precision):
+            return Choice(precision, f"vectors that are kept are {precision} on {device}")
+    return Choice(otherwise, f"the one of requests: no {' or '.join(wanted)} of this version passes here")
+
+
+def _only(candidates: Sequence[Candidate]) -> str:
+    return "the only precision of this version" if len(candidates) == 1 else "the only one that passed here"
+
+
+def _against_exact(best: Candidate, exact: Candidate) -> tuple[str, str]:
+    gain = exact.pair_ms / best.pair_ms
+    measured = f"{best.precision} is {gain:.2f} times as fast as {EXACT} on an image and a text"
+    if gain <= MIN_GAIN:
+        return EXACT, f"{measured}: too little to give up exactness"
+    return best.precision, measured

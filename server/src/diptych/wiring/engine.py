@@ -1,0 +1,109 @@
+"""The queues and the embedder in front of one loaded precision. Knows nothing of who asks for embeddings."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from diptych.adapters.pillow_decoder import PillowDecoder
+from diptych.adapters.prometheus_metrics import PrometheusMetrics
+from diptych.bundle.text import pad
+from diptych.core.admission import Admission
+from diptych.core.batcher import Batcher
+from diptych.core.embedder import Embedder, image_batch, text_batch
+from diptych.core.health import Health
+from diptych.core.ports import EncoderName
+from diptych.core.types import InputIds, ModelInfo, Pixels
+from diptych.settings import Settings
+from diptych.wiring.bundles import LoadedBundle
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One precision at work. `canary` encodes one image and one text past the queues."""
+
+    model: ModelInfo
+    embedder: Embedder
+    canary: Callable[[], object]
+    batchers: tuple[Batcher[Pixels], Batcher[InputIds]]
+
+
+def build_engine(
+    settings: Settings,
+    loaded: LoadedBundle,
+    decoder: PillowDecoder,
+    metrics: PrometheusMetrics,
+    *,
+    names: tuple[EncoderName, EncoderName],
+) -> Engine:
+    """Starts a thread for each tower on its first batch. `names` is what metrics call the two towers."""
+    images, texts = _batchers(settings, loaded, metrics, names)
+    embedder = Embedder(
+        decoder=decoder,
+        tokenizer=loaded.bundle.tokenizer,
+        images=images,
+        texts=texts,
+        admission=_admission(settings),
+        metrics=metrics,
+    )
+    return Engine(loaded.info, embedder, _canary(loaded), (images, texts))
+
+
+def health_of(engines: Sequence[Engine]) -> Health:
+    """Ready while the canaries of all engines answer."""
+
+    def ask_all() -> None:
+        for engine in engines:
+            engine.canary()
+
+    return Health(ask_all, last_success_at=lambda: _oldest_success(engines))
+
+
+def _oldest_success(engines: Sequence[Engine]) -> float | None:
+    """When all encoders had last proven themselves; None until all have."""
+    times = [batcher.last_success_at for engine in engines for batcher in engine.batchers]
+    known = [time for time in times if time is not None]
+    return min(known) if len(known) == len(times) else None
+
+
+def _batchers(
+    settings: Settings,
+    loaded: LoadedBundle,
+    metrics: PrometheusMetrics,
+    names: tuple[EncoderName, EncoderName],
+) -> tuple[Batcher[Pixels], Batcher[InputIds]]:
+    image_name, text_name = names
+    return (
+        Batcher(
+            image_name,
+            image_batch(loaded.encoder),
+            n_bytes=_n_bytes,
+            admission=_admission(settings),
+            max_batch_size=settings.max_batch_size,
+            metrics=metrics,
+        ),
+        Batcher(
+            text_name,
+            text_batch(loaded.encoder, partial(pad, spec=loaded.bundle.manifest.text)),
+            n_bytes=_n_bytes,
+            admission=_admission(settings),
+            max_batch_size=settings.max_batch_size,
+            metrics=metrics,
+        ),
+    )
+
+
+def _admission(settings: Settings) -> Admission:
+    return Admission(max_items=settings.max_queue_items, max_bytes=settings.max_queue_bytes)
+
+
+def _n_bytes(item: Pixels | InputIds) -> int:
+    return int(item.nbytes)
+
+
+def _canary(loaded: LoadedBundle) -> Callable[[], object]:
+    size = loaded.bundle.manifest.image.size
+    pixels = np.zeros((1, size, size, 3), np.uint8)
+    input_ids = loaded.bundle.tokenizer(["canary"]).input_ids  # (1, L)
+    return lambda: (loaded.encoder.encode_image(pixels), loaded.encoder.encode_text(input_ids))

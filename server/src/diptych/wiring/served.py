@@ -1,0 +1,76 @@
+"""Load a version in the precisions that requests and collections get. Knows nothing of services."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from diptych.core.pace import measure_pace
+from diptych.core.precision import Candidate, Choice, Serving, choose_fastest, choose_for_collections
+from diptych.settings import AUTO, PREFIX, Device
+from diptych.wiring.bundles import LoadedBundle, VerifiedBundle
+from diptych.wiring.trials import Trials
+
+LOG = logging.getLogger("diptych.precision")
+
+
+@dataclass(frozen=True)
+class Served:
+    """What answers requests and what collections use: one object when it is one precision."""
+
+    embed: LoadedBundle
+    collections: LoadedBundle
+    serving: Serving
+
+
+def load_served(
+    bundle: VerifiedBundle,
+    *,
+    precision: str,
+    collection_precision: str,
+    device: Device,
+    n_threads: int,
+    max_batch_size: int,
+) -> Served:
+    """Try, choose, and let go of the rest. Raises BundleError, EncoderFailed, ConfigError."""
+    trials = Trials(bundle, device=device, n_threads=n_threads)
+    embed = choose_for_requests(trials, precision, max_batch_size)
+    loaded = trials.load(embed.precision)
+    collections = _choose_for_collections(trials, collection_precision, loaded)
+    for purpose, choice in (("requests", embed), ("collections", collections)):
+        LOG.info("%s for %s: %s", choice.precision, purpose, choice.reason)
+    return Served(loaded, trials.load(collections.precision), Serving(embed, collections))
+
+
+def choose_for_requests(trials: Trials, precision: str, max_batch_size: int) -> Choice:
+    """The named precision, or with `auto` the fastest that passes. Raises as load_served."""
+    if precision != AUTO:
+        trials.load(precision)
+        return Choice(precision, f"set by {PREFIX}PRECISION", (Candidate(precision, passed=True),))
+    candidates = [trials.attempt(name) for name in trials.precisions]
+    return choose_fastest(_timed(trials, candidates, max_batch_size))
+
+
+def _timed(trials: Trials, candidates: Sequence[Candidate], max_batch_size: int) -> list[Candidate]:
+    """The same with the times of those that passed, unless there is only one."""
+    encoders = {one.precision: trials.load(one.precision).encoder for one in candidates if one.passed}
+    if len(encoders) < 2:
+        return list(candidates)
+    golden = trials.bundle.golden
+    paces = measure_pace(encoders, golden.pixels, golden.input_ids, max_batch_size=max_batch_size)
+    return [
+        replace(one, image_ms=paces[one.precision].image_ms, text_ms=paces[one.precision].text_ms)
+        if one.precision in paces
+        else one
+        for one in candidates
+    ]
+
+
+def _choose_for_collections(trials: Trials, precision: str, embed: LoadedBundle) -> Choice:
+    if precision != AUTO:
+        trials.load(precision)
+        return Choice(precision, f"set by {PREFIX}COLLECTION_PRECISION")
+
+    def passes(name: str) -> bool:
+        return name in trials.precisions and trials.attempt(name).passed
+
+    return choose_for_collections(embed.encoder.provider, passes, otherwise=embed.precision)

@@ -1,0 +1,39 @@
+"""Readiness speaks of every precision that is at work."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from diptych.wiring.engine import Engine, health_of
+from unit.core.core_fakes import model_info
+
+
+def engine(*, broken: bool = False, last_success_at: float | None = None) -> Any:
+    def canary() -> None:
+        if broken:
+            raise RuntimeError
+
+    batchers: Any = (SimpleNamespace(last_success_at=last_success_at),) * 2
+    return Engine(model_info(), SimpleNamespace(), canary, batchers)  # type: ignore[arg-type]
+
+
+def ready(*engines: Engine) -> bool:
+    async def run() -> bool:
+        health = health_of(engines)
+        await health.start()
+        report = health.report()
+        await health.close()
+        return report.ready
+
+    return asyncio.run(run())
+
+
+def test_canary_of_either_precision_decides() -> None:
+    assert ready(engine(), engine())
+    assert not ready(engine(), engine(broken=True))
+    assert not ready(engine(broken=True), engine())
+
+
+def test_batches_prove_health_only_once_every_encoder_had_one() -> None:
+    assert health_of([engine(last_success_at=1.0), engine(last_success_at=5.0)])._last_proof() == 1.0
+    assert health_of([engine(last_success_at=1.0), engine()])._last_proof() is None
