@@ -6,12 +6,12 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  ?= pictograms
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-long check format train data evaluate export constraints openapi clean
+.PHONY: help serve test test-long check format train data evaluate export import constraints openapi clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-# Three floors of installation, so that serving never waits for torch.
+# Floors of installation, so that serving never waits for torch.
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("diptych needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
@@ -24,7 +24,11 @@ $(VENV)/.installed-training: $(VENV)/.installed-server training/pyproject.toml
 	$(PIP) install -q -c constraints.txt -e clients/python -e server -e training
 	@touch $@
 
-$(VENV)/.installed-tests: $(VENV)/.installed-training tests/requirements.txt
+$(VENV)/.installed-import: $(VENV)/.installed-training
+	$(PIP) install -q -c constraints.txt -e clients/python -e server -e 'training[import]'
+	@touch $@
+
+$(VENV)/.installed-tests: $(VENV)/.installed-import tests/requirements.txt
 	$(PIP) install -q -c constraints.txt -r tests/requirements.txt
 	@touch $@
 
@@ -50,12 +54,15 @@ format: $(VENV)/.installed-tests ## format and mend what ruff can
 data: $(VENV)/.installed-training ## build the pictograms data set (280 MB of packages, a few minutes)
 	$(BIN)/diptych-train data pictograms
 
-train: data ## train the default model's recipe (34 minutes on two busy cores)
+train: data ## train the default model's recipe (25 minutes on two cores)
 	$(BIN)/diptych-train train pictograms
+
+import: $(VENV)/.installed-import ## bring your own checkpoint: make import SOURCE=openai/clip-vit-base-patch32 NAME=clip
+	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)'
 
 constraints: ## refresh constraints.txt from the newest releases that the ranges admit
 	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
-	$(VENV)-constraints/bin/python -m pip install -q -e clients/python -e 'server[cpu]' -e training -r tests/requirements.txt
+	$(VENV)-constraints/bin/python -m pip install -q -e clients/python -e 'server[cpu]' -e 'training[import]' -r tests/requirements.txt
 	$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | tests/support/constraints.sh > constraints.txt
 	rm -rf $(VENV)-constraints
 
