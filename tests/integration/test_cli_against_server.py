@@ -74,6 +74,16 @@ def test_image_is_classified_with_bars(server: RunningServer, photos: Path) -> N
     assert lines[1].endswith("%")
 
 
+def test_template_set_is_named_and_an_unknown_one_refused_with_those_there_are(
+    server: RunningServer, photos: Path
+) -> None:
+    asked = ["classify", photos / "red.png", "--label", "red", "--label", "blue", "--templates"]
+    assert diptych(server, *asked, "photos").stdout.splitlines()[1].startswith("  red   █")
+    refused = diptych(server, *asked, "absent")
+    assert refused.returncode == 1
+    assert "only default, plain, label, pictograms, photos" in refused.stderr
+
+
 def test_embeddings_are_written_for_numpy(server: RunningServer, photos: Path, tmp_path: Path) -> None:
     diptych(server, "embed", photos / "red.png", "--text", "red", "--out", tmp_path / "rows.npy")
     assert np.load(tmp_path / "rows.npy", allow_pickle=False).shape == (2, EMBED_DIM)

@@ -28,7 +28,7 @@ from diptych_training.export.draft import Statement
 from diptych_training.export.files import IMAGE_FILE, TEXT_FILE
 from diptych_training.export.gate import broken_bounds, require_parity
 from diptych_training.export.graphs import write_image_graph, write_text_graph
-from diptych_training.export.proof import Reference, prove_parity
+from diptych_training.export.proof import Reference, proof_on_dataset, prove_parity
 from diptych_training.export.publish import Watcher, export_run
 from diptych_training.models import ModelConfig, build_model
 from support.tiny_run import (
@@ -55,7 +55,7 @@ def repository(
 ) -> ModelRepository:
     """Holds `drawings/1`, exported from the run."""
     repository = ModelRepository(tmp_path_factory.mktemp("model_repo"))
-    export_run(run, dataset, repository, Statement("drawings"), quiet())
+    export_run(run, dataset, repository, Statement("drawings", optimise=False), quiet())
     return repository
 
 
@@ -193,7 +193,7 @@ def test_an_evaluation_goes_into_manifest_and_card_with_what_its_split_was_used_
 ) -> None:
     few = write_tiny_dataset(tmp_path / "data", n_icons=20)
     repository = ModelRepository(tmp_path / "model_repo")
-    statement = Statement("few", ungated=True, evaluation=evaluation_of(run, "validation"))
+    statement = Statement("few", ungated=True, optimise=False, evaluation=evaluation_of(run, "validation"))
 
     export_run(run, few, repository, statement, quiet())
 
@@ -210,14 +210,31 @@ def test_second_export_is_the_next_version(
 ) -> None:
     said: list[str] = []
 
-    assert export_run(run, dataset, repository, Statement("drawings"), quiet(said)) == 2
+    assert export_run(run, dataset, repository, Statement("drawings", optimise=False), quiet(said)) == 2
     assert any("batch_cosine_min" in line for line in said)
+
+
+def test_further_precisions_are_made_of_optimised_graphs_and_what_fails_is_said(
+    run: TrainedRun, dataset: PackedDataset, tmp_path: Path
+) -> None:
+    repository, said = ModelRepository(tmp_path / "model_repo"), list[str]()
+    statement = Statement("drawings", precisions=("fp32", "int8", "fp16"))
+
+    export_run(run, dataset, repository, statement, quiet(said))
+
+    manifest = repository.verify("drawings", 1)
+    left_out = [line.split()[0] for line in said if "NOT published" in line]
+    assert {*manifest.precisions, *left_out} == {"fp32", "int8", "fp16"}
+    assert "fp16" in manifest.precisions
+    assert any("| int8 |" in " ".join(line.split()) for line in said)
+    assert "optimised" in manifest.extra
 
 
 def test_a_transformer_tower_is_exported_in_parity(dataset: PackedDataset, tmp_path: Path) -> None:
     run = load_run(write_tiny_run(tmp_path / "vit", TINY_VIT))
+    statement = Statement("vit", optimise=False)
 
-    assert export_run(run, dataset, ModelRepository(tmp_path / "model_repo"), Statement("vit"), quiet()) == 1
+    assert export_run(run, dataset, ModelRepository(tmp_path / "model_repo"), statement, quiet()) == 1
 
 
 class WrongPooling(nn.Module):
@@ -272,7 +289,8 @@ def test_a_planted_fault_is_caught_by_gate_and_golden(
     plant(run, tmp_path)
     reference = Reference(TorchEncoder(run.model, run.image_spec), run.image_spec, run.text_spec)
 
-    parity = prove_parity(tmp_path, reference, dataset, lambda _: None)
+    proof = proof_on_dataset(tmp_path, reference, dataset, lambda _: None)
+    parity = prove_parity(tmp_path, "fp32", proof, lambda _: None)
     with pytest.raises(ParityFailed, match="cosine_min is"):
         require_parity(parity, "fp32")
     encoder = OnnxEncoder(tmp_path / IMAGE_FILE, tmp_path / TEXT_FILE)
@@ -285,7 +303,7 @@ def test_too_few_images_stop_an_export_and_nothing_is_published(run: TrainedRun,
     repository = ModelRepository(tmp_path / "model_repo")
 
     with pytest.raises(ParityFailed, match="n_images is 60, the bound is 1000"):
-        export_run(run, few, repository, Statement("few"), quiet())
+        export_run(run, few, repository, Statement("few", optimise=False), quiet())
 
     assert repository.names() == []
     assert list((tmp_path / "model_repo" / "few").iterdir()) == []

@@ -55,7 +55,8 @@ class SameEncoder:
 def test_every_way_to_reencode_an_image_gives_a_readable_golden_file(tmp_path: Path) -> None:
     train_tokenizer(["sun"], 600).save(str(tmp_path / "tokenizer.json"))
     tokenizer = TextTokenizer(tmp_path / "tokenizer.json", tiny_text_spec())
-    images = np.random.default_rng(0).integers(0, 256, (len(REENCODINGS), 24, 40, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (len(REENCODINGS), 24, 40, 3), dtype=np.uint8)
+    images = [Image.fromarray(pixels) for pixels in noise]
 
     golden = make_golden(images, ["sun", "sun"], SameEncoder(), tokenizer, tiny_image_spec())
 

@@ -10,6 +10,7 @@ from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import gallery
 from diptych_training.evaluate import command as evaluate
 from diptych_training.export import command as export
+from diptych_training.importing import command as importing
 from diptych_training.train import command as train
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -17,14 +18,16 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
-    parser = argparse.ArgumentParser(prog="diptych-train", description="Build data, train, evaluate, export.")
+    parser = argparse.ArgumentParser(
+        prog="diptych-train", description="Build data, train, evaluate, export, import."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     data = commands.add_parser("data", help="build a data set", description="Build a data set.")
     data_commands = data.add_subparsers(metavar="DATASET", required=True)
     for command in (pictograms, gallery):
         command.add_parser(data_commands)
-    for command in (train, evaluate, export):
+    for command in (train, evaluate, export, importing):
         command.add_parser(commands)
     return parser
 

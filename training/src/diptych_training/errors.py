@@ -6,7 +6,8 @@ DiptychError
 ├── CheckpointError       a run folder or checkpoint that cannot be read
 ├── TrainingFailed        training went wrong and must not go on
 ├── EvaluationError       nothing to measure, or a stored evaluation that cannot be read
-├── ExportError           a run that cannot be made into a bundle
+├── ExportError           a model that cannot be made into a bundle
+├── ImportFailed          a checkpoint that cannot be read as what it is; names the flag that says more
 └── ParityFailed          an exported precision does not follow the trained model: not published
 """
 
@@ -34,7 +35,11 @@ class EvaluationError(DiptychError):
 
 
 class ExportError(DiptychError):
-    """A run that cannot be made into a bundle."""
+    """A model that cannot be made into a bundle."""
+
+
+class ImportFailed(DiptychError):
+    """A checkpoint that cannot be read as what it is; names the thing, and the flag that says it."""
 
 
 class ParityFailed(DiptychError):

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from diptych.bundle.encoder import Embeddings, InputIds, Pixels
 from diptych.bundle.manifest import ImageSpec
-from diptych_training.models.clip import CLIP
 
 
 class TorchEncoder:
-    """Satisfies `diptych.bundle.encoder.Encoder` with a CLIP model, on its own device and in its precision.
+    """Satisfies `diptych.bundle.encoder.Encoder` with a model, on its own device and in its precision.
 
-    The model runs in evaluation mode without gradients, and is in its former mode afterwards.
+    The model is any module with CLIP's `encode_image` and `encode_text`, which give features. It runs in
+    evaluation mode without gradients, and is in its former mode afterwards.
     """
 
-    def __init__(self, model: CLIP, image_spec: ImageSpec) -> None:
+    def __init__(self, model: nn.Module, image_spec: ImageSpec) -> None:
         device = next(model.parameters()).device
         self._model = model
         self._mean = torch.tensor(image_spec.mean, device=device).view(1, 3, 1, 1)
@@ -32,13 +32,13 @@ class TorchEncoder:
             # A view in channels_last order, in which convolutions run a quarter faster.
             batch = copied.to(self._mean.device).permute(0, 3, 1, 2)  # (B, 3, S, S) uint8
             normalised = (batch.float() / 255 - self._mean) / self._std
-            return _embeddings(self._model.encode_image(normalised))
+            return _embeddings(self._model.encode_image(normalised))  # type: ignore[operator]
 
     def encode_text(self, input_ids: InputIds) -> Embeddings:
         """(B, L) int32 -> (B, D) float32 of unit norm."""
         with _evaluating(self._model):
             batch = torch.from_numpy(np.array(input_ids)).long().to(self._mean.device)
-            return _embeddings(self._model.encode_text(batch))
+            return _embeddings(self._model.encode_text(batch))  # type: ignore[operator]
 
 
 def _embeddings(features: Tensor) -> Embeddings:

@@ -11,8 +11,10 @@ from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.results import read_evaluation
 from diptych_training.export.card import LICENCE
 from diptych_training.export.draft import Statement
+from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.proof import N_PARITY_IMAGES
-from diptych_training.export.publish import Watcher, export_run
+from diptych_training.export.publish import export_run
+from diptych_training.export.stages import Watcher
 from diptych_training.paths import cache_dir, run_dir
 
 
@@ -42,6 +44,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FILE",
         help="evaluation.json of this run and checkpoint, whose numbers go into manifest and card",
     )
+    parser.add_argument(
+        "--precisions", default="fp32", metavar="LIST", help="such as fp32,int8,fp16; fp32 is always made"
+    )
+    parser.add_argument(
+        "--no-optimise",
+        action="store_true",
+        help="publish the graphs as they were exported, without rewrites",
+    )
     parser.add_argument("--licence", default=LICENCE, help="licence of the weights")
     parser.add_argument(
         "--ungated",
@@ -59,11 +69,14 @@ def run(args: argparse.Namespace) -> int:
         licence=args.licence,
         ungated=args.ungated,
         evaluation=None if args.evaluation is None else read_evaluation(args.evaluation),
+        precisions=parse_precisions(args.precisions),
+        optimise=not args.no_optimise,
     )
     trained = load_run(args.run_dir, args.which)
     dataset = read_dataset(args.data)
     repository = ModelRepository(args.model_repo)
-    with tqdm(total=2 * N_PARITY_IMAGES, unit="image", desc="parity") as progress:
+    n_images = N_PARITY_IMAGES * (1 + len(statement.precisions))  # once for the reference
+    with tqdm(total=n_images, unit="image", desc="parity") as progress:
         watcher = Watcher(say=progress.write, advance=progress.update)
         version = export_run(trained, dataset, repository, statement, watcher)
     print(repository.folder(args.name, version))

@@ -5,14 +5,12 @@ from importlib.metadata import version as version_of
 
 from pydantic import JsonValue
 
-from diptych.bundle.manifest import ManifestDraft, Parity, Precision
+from diptych.bundle.manifest import ManifestDraft, Precision
 from diptych_training.checkpoint import TrainedRun, Which
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.results import Evaluation, Means, Scores
 from diptych_training.export.card import DATA_CARD_FILE, LICENCE
-from diptych_training.export.files import IMAGE_FILE, TEXT_FILE, logit_scale
-
-PRECISION = "fp32"
+from diptych_training.export.files import EXACT, logit_scale
 
 
 @dataclass(frozen=True)
@@ -24,10 +22,12 @@ class Statement:
     licence: str = LICENCE
     ungated: bool = False
     evaluation: Evaluation | None = None
+    precisions: tuple[str, ...] = (EXACT,)
+    optimise: bool = True
 
 
 def make_draft(
-    run: TrainedRun, dataset: PackedDataset, statement: Statement, parity: Parity
+    run: TrainedRun, dataset: PackedDataset, statement: Statement, precisions: dict[str, Precision]
 ) -> ManifestDraft:
     """The manifest as far as its maker knows it."""
     return ManifestDraft(
@@ -36,7 +36,7 @@ def make_draft(
         logit_scale=logit_scale(run.model),
         image=run.image_spec,
         text=run.text_spec,
-        precisions={PRECISION: Precision(image_file=IMAGE_FILE, text_file=TEXT_FILE, parity=parity)},
+        precisions=precisions,
         source={
             "kind": "training",
             "run": run.folder.resolve().name,

@@ -13,6 +13,14 @@ from diptych_training.models import CLIP
 
 IMAGE_FILE, TEXT_FILE = "image_encoder.onnx", "text_encoder.onnx"
 WEIGHTS_FILE, MODEL_FILE = "weights.safetensors", "model.json"
+EXACT = "fp32"  # the precision that all others are made from
+
+
+def graph_files(precision: str) -> tuple[str, str]:
+    """Names of the image and the text graph of a precision."""
+    if precision == EXACT:
+        return IMAGE_FILE, TEXT_FILE
+    return IMAGE_FILE.replace(".onnx", f".{precision}.onnx"), TEXT_FILE.replace(".onnx", f".{precision}.onnx")
 
 
 def write_model_files(run: TrainedRun, folder: Path) -> None:
@@ -20,8 +28,13 @@ def write_model_files(run: TrainedRun, folder: Path) -> None:
     write_image_graph(run.model, run.image_spec, folder / IMAGE_FILE)
     write_text_graph(run.model, run.text_spec, folder / TEXT_FILE)
     shutil.copyfile(run.tokenizer_file, folder / TOKENIZER_FILE)
-    (folder / MODEL_FILE).write_text(run.model_config.model_dump_json(indent=1), encoding="utf-8")
-    weights = {name: tensor.detach().contiguous() for name, tensor in run.model.state_dict().items()}
+    write_weights(run.model, folder)
+
+
+def write_weights(model: CLIP, folder: Path) -> None:
+    """What fine-tuning and re-export start from: the weights under their original names, the architecture."""
+    (folder / MODEL_FILE).write_text(model.config.model_dump_json(indent=1), encoding="utf-8")
+    weights = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     # Not `save_file`: it makes a file that only its maker may read.
     (folder / WEIGHTS_FILE).write_bytes(save(weights, metadata={"format": "pt"}))
 

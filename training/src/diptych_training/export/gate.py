@@ -48,7 +48,7 @@ def require_parity(parity: Parity, precision: str) -> None:
     """Raises ParityFailed naming the precision, each broken bound and its value."""
     broken = broken_bounds(parity, precision)
     if broken:
-        raise ParityFailed(f"{precision} does not follow the float32 torch model: {'; '.join(broken)}")
+        raise ParityFailed(f"{precision} does not follow the float32 original: {'; '.join(broken)}")
 
 
 def parity_table(parities: dict[str, Parity]) -> str:

@@ -1,12 +1,12 @@
 """What a server proves itself on: image files of mixed sizes and modes, awkward texts, reference rows."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
 
-from diptych.bundle.encoder import Encoder, Pixels
+from diptych.bundle.encoder import Encoder
 from diptych.bundle.golden import Golden
 from diptych.bundle.image import ImageLimits, load_pixels
 from diptych.bundle.manifest import ImageSpec
@@ -31,16 +31,18 @@ AWKWARD_TEXTS = (
 
 
 def make_golden(
-    images: Pixels, labels: list[str], encoder: Encoder, tokenizer: TextTokenizer, spec: ImageSpec
+    images: Sequence[Image.Image],
+    labels: list[str],
+    encoder: Encoder,
+    tokenizer: TextTokenizer,
+    spec: ImageSpec,
 ) -> Golden:
-    """Golden items from N images (N, H, W, 3) and their labels, with the embeddings of the reference encoder.
+    """Golden items from N RGB images and their labels, with the embeddings of the reference encoder.
 
     Files are PNG: other formats decode differently from machine to machine.
     """
     ways = list(REENCODINGS)
-    files = [
-        ways[index % len(ways)](Image.fromarray(np.asarray(image))) for index, image in enumerate(images)
-    ]
+    files = [ways[index % len(ways)](image) for index, image in enumerate(images)]
     pixels = np.stack([load_pixels(file, spec, ImageLimits()) for file in files])  # (N, S, S, 3)
     texts = [*dict.fromkeys(labels), *AWKWARD_TEXTS]
     input_ids = tokenizer(texts).input_ids  # (M, L)

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from diptych.bundle.manifest import ImageSpec, TextSpec
 OPSET = 20
 MAX_BATCH = 4096  # only bounds the exporter's reasoning about the batch; the file itself takes any batch
 MIN_LENGTH = 2  # every text has its start and its end
+EXTERNAL_ABOVE_BYTES = 1_500_000_000  # one ONNX file holds less than 2 GiB, and later passes add to it
 
 
 class ImageGraph(nn.Module):
@@ -52,46 +54,69 @@ class TextGraph(nn.Module):
         return F.normalize(self.model.encode_text(input_ids.long()), dim=-1)  # type: ignore[operator]
 
 
-def write_image_graph(model: nn.Module, spec: ImageSpec, path: Path) -> None:
-    """Export the image tower of a model in evaluation mode; the batch stays dynamic."""
+def write_image_graph(
+    model: nn.Module, spec: ImageSpec, path: Path, *, external_above: int = EXTERNAL_ABOVE_BYTES
+) -> None:
+    """Export the image tower of a model in evaluation mode; the batch stays dynamic.
+
+    Weights of more than `external_above` bytes go to a file of their own, `<path>.data`.
+    """
     # Two examples: a batch of one would be taken for a constant.
     example = torch.zeros((2, spec.size, spec.size, 3), dtype=torch.uint8)
-    batch = torch.export.Dim("B", min=1, max=MAX_BATCH)
-    _write(ImageGraph(model, spec), example, path, names=("pixels", "image_embedding"), dynamic={0: batch})
+    names = ("pixels", "image_embedding")
+    program = _export(ImageGraph(model, spec), example, names, {0: _batch()})
+    _save(program, path, external_above)
 
 
-def write_text_graph(model: nn.Module, spec: TextSpec, path: Path) -> None:
-    """Export the text tower of a model in evaluation mode; batch and length stay dynamic."""
+def write_text_graph(
+    model: nn.Module, spec: TextSpec, path: Path, *, external_above: int = EXTERNAL_ABOVE_BYTES
+) -> None:
+    """Export the text tower of a model in evaluation mode; batch and length stay dynamic.
+
+    Where every text is padded to the full length anyway, a tower that fixes its length is exported with that
+    one. Weights of more than `external_above` bytes go to a file of their own, `<path>.data`.
+    """
+    names = ("input_ids", "text_embedding")
     # A length that is neither 1 nor context_length, or the exporter would take it for a constant.
     example = torch.zeros((3, max(MIN_LENGTH, spec.context_length // 2)), dtype=torch.int32)
-    batch = torch.export.Dim("B", min=1, max=MAX_BATCH)
     length = torch.export.Dim("L", min=MIN_LENGTH, max=spec.context_length)
-    _write(
-        TextGraph(model),
-        example,
-        path,
-        names=("input_ids", "text_embedding"),
-        dynamic={0: batch, 1: length},
-    )
+    try:
+        program = _export(TextGraph(model), example, names, {0: _batch(), 1: length})
+    except Exception:  # the exporter raises what its many layers raise
+        if spec.pad_to != "context_length":
+            raise
+        full = torch.zeros((3, spec.context_length), dtype=torch.int32)
+        program = _export(TextGraph(model), full, names, {0: _batch()})
+    _save(program, path, external_above)
 
 
-def _write(
-    graph: nn.Module, example: Tensor, path: Path, *, names: tuple[str, str], dynamic: dict[int, object]
-) -> None:
+def _batch() -> Any:
+    return torch.export.Dim("B", min=1, max=MAX_BATCH)
+
+
+def _export(
+    graph: nn.Module, example: Tensor, names: tuple[str, str], dynamic: dict[int, Any]
+) -> torch.onnx.ONNXProgram:
     # The names matter to the exporter: an output that is called like one of its operators, such as
     # `embedding`, gives a file that onnxruntime refuses.
     with warnings.catch_warnings():
         # torch's exporter still uses a part of torch that torch deprecates.
         warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
-        torch.onnx.export(
+        program = torch.onnx.export(
             graph.eval(),
             (example,),
-            path,
             dynamo=True,
             opset_version=OPSET,
             input_names=[names[0]],
             output_names=[names[1]],
             dynamic_shapes=(dynamic,),
-            external_data=False,
             verbose=False,
         )
+    assert program is not None
+    return program
+
+
+def _save(program: torch.onnx.ONNXProgram, path: Path, external_above: int) -> None:
+    values = program.model.graph.initializers.values()
+    n_bytes = sum(value.const_value.nbytes for value in values if value.const_value is not None)
+    program.save(path, external_data=n_bytes > external_above)

@@ -1,11 +1,12 @@
 """Measure how closely one implementation of a model follows another; knows nothing of files or torch.
 
-Both are given as encode functions, so any pair can be compared: a torch model and its ONNX file, float32 and
-int8, an imported checkpoint and the library that it came from.
+The truth is a set of embeddings that were made once, whoever made them (a torch model, the library that a
+checkpoint came from); what is held against them is a pair of encode functions.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,19 +33,37 @@ class EncodeFunctions:
     encode_text: EncodeText
 
 
+class PixelRows(Protocol):
+    """(N, S, S, 3) uint8, in memory or in a file: only the asked rows need to be at hand."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | NDArray[np.int64], /) -> Pixels: ...
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What an implementation made of a sample: `images` (N, D) and `texts` (M, D), float32 of unit norm."""
+
+    images: Embeddings
+    texts: Embeddings
+
+
 @dataclass(frozen=True)
 class ParitySample:
     """Real inputs: `pixels` (N, S, S, 3), M unpadded rows of ids, and which is right for which (N, M)."""
 
-    pixels: Pixels
+    pixels: PixelRows
     input_ids: Sequence[NDArray[np.int32]]
     relevant: NDArray[np.bool_]
 
 
 def measure_parity(
-    reference: EncodeFunctions, candidate: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advance
+    reference: Embedded, candidate: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advance
 ) -> Parity:
-    """Compare both on the whole sample. `pad` makes a batch of rows; `advance` is told of images once done.
+    """Hold a candidate against the reference's embeddings of the whole sample.
+
+    `pad` makes a batch of rows; `advance` is told of images once done.
 
     - `cosine_min`, `cosine_mean`: between the two embeddings of each image and of each text.
     - `top1_agreement`: share of images for which both choose the same text. Images whose reference margin
@@ -53,10 +72,10 @@ def measure_parity(
     - `recall_delta`: change of Recall@1, the worse of both directions.
     - `batch_cosine_min`: see `batch_cosine_min`.
     """
-    images, texts = (_embed(parts, sample, pad, advance) for parts in (reference, candidate))
-    pairs = list(zip(images, texts, strict=True))  # (reference, candidate) of images, then of texts
+    answers = embed(candidate, sample, pad, advance)
+    pairs = [(reference.images, answers.images), (reference.texts, answers.texts)]
     cosines = np.concatenate([row_cosines(expected, found) for expected, found in pairs])
-    expected, found = (embedded[0] @ embedded[1].T for embedded in (images, texts))  # (N, M) each
+    expected, found = (made.images @ made.texts.T for made in (reference, answers))  # (N, M) each
     agreement, n_near_ties = top1_agreement(expected, found, cosine_error=1 - float(cosines.min()))
     return Parity(
         cosine_min=float(cosines.min()),
@@ -117,9 +136,8 @@ def _spread(n_items: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, n_items - 1, min(N_INVARIANCE, n_items)).astype(np.int64))
 
 
-def _embed(
-    parts: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advance
-) -> tuple[Embeddings, Embeddings]:
+def embed(parts: EncodeFunctions, sample: ParitySample, pad: Pad, advance: Advance) -> Embedded:
+    """The whole sample through one implementation; `advance` is told of images once done."""
     images, texts = [], []
     for start in range(0, len(sample.pixels), BATCH_SIZE):
         pixels = sample.pixels[start : start + BATCH_SIZE]
@@ -127,7 +145,7 @@ def _embed(
         advance(len(pixels))
     for start in range(0, len(sample.input_ids), BATCH_SIZE):
         texts.append(parts.encode_text(pad(sample.input_ids[start : start + BATCH_SIZE])))
-    return np.concatenate(images), np.concatenate(texts)
+    return Embedded(np.concatenate(images), np.concatenate(texts))
 
 
 def _recall_at_1(similarity: Embeddings, relevant: NDArray[np.bool_]) -> float:

@@ -1,25 +1,40 @@
 """Hold a folder of exported files against the model they came from; knows nothing of runs or publishing."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.bundle.encoder import Encoder
 from diptych.bundle.golden import Golden
 from diptych.bundle.manifest import TOKENIZER_FILE, ImageSpec, Parity, TextSpec
+from diptych.bundle.repository import STAGING_PREFIX
 from diptych.bundle.text import TextTokenizer, pad
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.answers import relevance
 from diptych_training.evaluate.embedding import fit_pixels
-from diptych_training.export.files import IMAGE_FILE, TEXT_FILE
+from diptych_training.export.files import graph_files
+from diptych_training.export.fp16 import write_rehearsal
 from diptych_training.export.golden_items import make_golden
-from diptych_training.export.parity import EncodeFunctions, ParitySample, measure_parity
+from diptych_training.export.parity import (
+    Embedded,
+    EncodeFunctions,
+    ParitySample,
+    embed,
+    measure_parity,
+)
 from diptych_training.export.samples import draw_sample
 
 N_PARITY_IMAGES = 1200  # a manifest must speak of 1,000 at least
 N_GOLDEN_IMAGES = 18
+
+Advance = Callable[[int], object]  # told how many images were embedded
 
 
 @dataclass(frozen=True)
@@ -31,11 +46,45 @@ class Reference:
     text_spec: TextSpec
 
 
-def prove_parity(
-    folder: Path, reference: Reference, dataset: PackedDataset, advance: Callable[[int], object]
-) -> Parity:
-    """Parity of the folder's float32 graphs, as the server runs them, on held-out images and their labels."""
-    candidate = OnnxEncoder(folder / IMAGE_FILE, folder / TEXT_FILE)
+@dataclass(frozen=True)
+class Proof:
+    """What every precision of one model is held against; made once: then the model can be let go."""
+
+    embedded: Embedded
+    sample: ParitySample
+    text_spec: TextSpec
+    golden: Golden
+
+
+def prove_parity(folder: Path, precision: str, proof: Proof, advance: Advance) -> Parity:
+    """Parity of the folder's graphs of one precision, as the server runs them; fp16 as a GPU would."""
+    with _graphs_to_run(folder, precision) as (image_graph, text_graph):
+        candidate = OnnxEncoder(image_graph, text_graph)
+        return measure_parity(
+            proof.embedded,
+            EncodeFunctions(candidate.encode_image, candidate.encode_text),
+            proof.sample,
+            partial(pad, spec=proof.text_spec),
+            advance,
+        )
+
+
+@contextmanager
+def _graphs_to_run(folder: Path, precision: str) -> Iterator[list[Path]]:
+    """The published files themselves, but for fp16: a CPU would run those in float32 and hide their error."""
+    files = [folder / file for file in graph_files(precision)]
+    if precision != "fp16":
+        yield files
+        return
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=STAGING_PREFIX) as rehearsals:
+        rehearsed = [Path(rehearsals) / file.name for file in files]
+        for file, target in zip(files, rehearsed, strict=True):
+            write_rehearsal(file, target)
+        yield rehearsed
+
+
+def proof_on_dataset(folder: Path, reference: Reference, dataset: PackedDataset, advance: Advance) -> Proof:
+    """What the reference makes of held-out images and their labels; the tokenizer is the folder's."""
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, reference.text_spec)
     drawn = draw_sample(dataset, N_PARITY_IMAGES)
     sample = ParitySample(
@@ -43,18 +92,17 @@ def prove_parity(
         input_ids=[tokenizer.ids(text)[0] for text in drawn.texts],
         relevant=relevance(drawn.accepted, drawn.texts),
     )
-    return measure_parity(
-        EncodeFunctions(reference.encoder.encode_image, reference.encoder.encode_text),
-        EncodeFunctions(candidate.encode_image, candidate.encode_text),
-        sample,
-        partial(pad, spec=reference.text_spec),
-        advance,
+    encode = EncodeFunctions(reference.encoder.encode_image, reference.encoder.encode_text)
+    return Proof(
+        embedded=embed(encode, sample, partial(pad, spec=reference.text_spec), advance),
+        sample=sample,
+        text_spec=reference.text_spec,
+        golden=_golden(tokenizer, reference, dataset),
     )
 
 
-def golden_of(folder: Path, reference: Reference, dataset: PackedDataset) -> Golden:
-    """Golden items with the rows of the reference encoder."""
+def _golden(tokenizer: TextTokenizer, reference: Reference, dataset: PackedDataset) -> Golden:
     drawn = draw_sample(dataset, N_GOLDEN_IMAGES)
     labels = [min(labels) for labels in drawn.accepted]
-    tokenizer = TextTokenizer(folder / TOKENIZER_FILE, reference.text_spec)
-    return make_golden(drawn.images, labels, reference.encoder, tokenizer, reference.image_spec)
+    images = [Image.fromarray(np.asarray(image)) for image in drawn.images]
+    return make_golden(images, labels, reference.encoder, tokenizer, reference.image_spec)

@@ -1,33 +1,26 @@
 """Make a training run the next version of a model: write, prove, gate, publish; prints nothing."""
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
-from diptych.bundle.golden import check_golden, write_golden
-from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Parity
+from diptych.bundle.golden import write_golden
+from diptych.bundle.manifest import GOLDEN_FILE, Parity
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.text import TextTokenizer
 from diptych_training.checkpoint import TrainedRun
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import ExportError
 from diptych_training.evaluate.torch_encoder import TorchEncoder
+from diptych_training.export.calibration import calibration_on_dataset
 from diptych_training.export.card import CARD_FILE, DATA_CARD_FILE, model_card
-from diptych_training.export.draft import PRECISION, Statement, make_draft
+from diptych_training.export.draft import Statement, make_draft
 from diptych_training.export.evaluated import require_evaluation_of
-from diptych_training.export.files import IMAGE_FILE, TEXT_FILE, write_model_files
-from diptych_training.export.gate import parity_table, require_parity
-from diptych_training.export.proof import Reference, golden_of, prove_parity
+from diptych_training.export.files import write_model_files
+from diptych_training.export.precisions import Workshop, make_precisions
+from diptych_training.export.proof import Reference, proof_on_dataset
+from diptych_training.export.stages import Stages, Watcher, files_table
 
-
-@dataclass(frozen=True)
-class Watcher:
-    """Who is told how far an export is: `say` a finished stage, `advance` by images embedded."""
-
-    say: Callable[[str], object]
-    advance: Callable[[int], object]
+__all__ = ["Watcher", "export_run"]
 
 
 def export_run(
@@ -45,25 +38,49 @@ def export_run(
     """
     if statement.evaluation is not None:
         require_evaluation_of(run, statement.checkpoint, dataset, statement.evaluation)
+    stages = Stages(watcher.say)
     with repository.staging(statement.name) as folder:
+        workshop = _prepare(folder, run, dataset, statement, watcher=watcher, stages=stages)
+        made = make_precisions(workshop, statement.precisions, watcher, stages)
+        draft = workshop.make_draft(made.published)
+        write_golden(folder / GOLDEN_FILE, workshop.proof.golden)
+        _write_cards(folder, run, dataset, statement, made.measured)
+        watcher.say(f"{stages.table()}\n\n{files_table(folder)}")
+        stated = draft.model_copy(update={"extra": {**draft.extra, **made.reports}})
+        return repository.publish(statement.name, folder, stated)
+
+
+def _prepare(
+    folder: Path,
+    run: TrainedRun,
+    dataset: PackedDataset,
+    statement: Statement,
+    *,
+    watcher: Watcher,
+    stages: Stages,
+) -> Workshop:
+    """Write the float32 files and what they are held against."""
+    with stages.stage("write graphs, weights and tokenizer"):
         write_model_files(run, folder)
-        watcher.say("graphs, weights and tokenizer are written")
-        reference = Reference(TorchEncoder(run.model, run.image_spec), run.image_spec, run.text_spec)
-        parity = prove_parity(folder, reference, dataset, watcher.advance)
-        watcher.say(parity_table({PRECISION: parity}))
-        draft = make_draft(run, dataset, statement, parity)
-        if not statement.ungated:
-            require_parity(parity, PRECISION)
-        golden = golden_of(folder, reference, dataset)
-        write_golden(folder / GOLDEN_FILE, golden)
-        if not statement.ungated:
-            check_golden(golden, draft, PRECISION, _tokenizer(folder, run), _encoder(folder))
-        _write_cards(folder, run, dataset, statement, parity)
-        return repository.publish(statement.name, folder, draft)
+    reference = Reference(TorchEncoder(run.model, run.image_spec), run.image_spec, run.text_spec)
+    with stages.stage("embed with the torch model"):
+        proof = proof_on_dataset(folder, reference, dataset, watcher.advance)
+    return Workshop(
+        folder=folder,
+        proof=proof,
+        make_draft=partial(make_draft, run, dataset, statement),
+        calibration=cache(partial(calibration_on_dataset, folder, dataset, run.image_spec, run.text_spec)),
+        ungated=statement.ungated,
+        optimise=statement.optimise,
+    )
 
 
 def _write_cards(
-    folder: Path, run: TrainedRun, dataset: PackedDataset, statement: Statement, parity: Parity
+    folder: Path,
+    run: TrainedRun,
+    dataset: PackedDataset,
+    statement: Statement,
+    parities: dict[str, Parity],
 ) -> None:
     data_card = dataset.path / "CARD.md"
     if not data_card.is_file():
@@ -73,18 +90,10 @@ def _write_cards(
         statement.name,
         run,
         dataset,
-        {PRECISION: parity},
+        parities,
         statement.evaluation,
         checkpoint=statement.checkpoint,
         licence=statement.licence,
         ungated=statement.ungated,
     )
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
-
-
-def _tokenizer(folder: Path, run: TrainedRun) -> TextTokenizer:
-    return TextTokenizer(folder / TOKENIZER_FILE, run.text_spec)
-
-
-def _encoder(folder: Path) -> OnnxEncoder:
-    return OnnxEncoder(folder / IMAGE_FILE, folder / TEXT_FILE)

@@ -1,15 +1,16 @@
 """Draw the real images and texts that an export is proven on; knows nothing of models."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.bundle.encoder import Pixels
-from diptych_training.data.packed import PackedDataset, PackedSource
+from diptych_training.data.packed import PackedDataset, PackedSource, Split
 from diptych_training.evaluate.answers import Accepted, accepted_labels
 
-HELD_OUT = ("eval", "validation")  # splits that the model never trained on
+HELD_OUT: tuple[Split, ...] = ("eval", "validation")  # splits that the model never trained on
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,12 @@ class Sample:
     texts: list[str]
 
 
-def draw_sample(dataset: PackedDataset, n_images: int, seed: int = 0) -> Sample:
-    """Up to `n_images` held-out images, about as many from every source; the same ones every time."""
+def draw_sample(
+    dataset: PackedDataset, n_images: int, seed: int = 0, splits: Sequence[Split] = HELD_OUT
+) -> Sample:
+    """Up to `n_images` images of the splits, about as many from every source; the same ones every time."""
     rng = np.random.default_rng(seed)
-    sources = [source for split in HELD_OUT for source in dataset.sources(split)]
+    sources = [source for split in splits for source in dataset.sources(split)]
     counts = even_shares([len(source.items) for source in sources], n_images)
     parts = [_draw(source, count, rng) for source, count in zip(sources, counts, strict=True) if count]
     accepted = [labels for _, labels_of in parts for labels in labels_of]

@@ -1,0 +1,262 @@
+"""`diptych-train import`, from a checkpoint to a bundle that the server's parts load."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.bundle.encoder import Embeddings
+from diptych.bundle.golden import check_golden, read_golden
+from diptych.bundle.image import ImageLimits, preprocess
+from diptych.bundle.manifest import Manifest
+from diptych.bundle.prompts import prompt_set
+from diptych.bundle.repository import ModelRepository
+from diptych.bundle.text import TextTokenizer
+from diptych_training.cli import INTERRUPTED, main
+from diptych_training.export.gate import broken_bounds
+from diptych_training.importing import publish
+from diptych_training.importing.hub import fetch_checkpoint
+from diptych_training.importing.own import OwnPath
+from diptych_training.importing.photos import Photos, photographs
+from diptych_training.importing.source import find_source
+from diptych_training.importing.subject import Choices, ImportedModel
+from support.hugging_face_checkpoints import make_clip
+from support.local_hub import COMMIT, local_hub
+from support.open_clip_checkpoints import make_vit
+from support.tiny_run import write_tiny_run
+
+FEW = ("--ungated", "--proof-images", "20", "--no-optimise")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _offline() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds `theirs/1`, a CLIP of transformers that was imported with the whole proof."""
+    model_repo = tmp_path_factory.mktemp("model_repo")
+    checkpoint = make_clip(tmp_path_factory.mktemp("checkpoints") / "clip")
+    (checkpoint / "README.md").write_text("---\nlicense: mit\n---\n# Some model\n")
+    assert main(["import", str(checkpoint), "--name", "theirs", "--model-repo", str(model_repo)]) == 0
+    return model_repo
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_run(tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def bundle(model_repo: Path, name: str) -> tuple[Path, Manifest, TextTokenizer, OnnxEncoder]:
+    repository = ModelRepository(model_repo)
+    manifest, folder = repository.verify(name, 1), repository.folder(name, 1)
+    files = manifest.precisions["fp32"]
+    encoder = OnnxEncoder(folder / files.image_file, folder / files.text_file)
+    return folder, manifest, TextTokenizer(folder / "tokenizer.json", manifest.text), encoder
+
+
+def test_an_imported_checkpoint_is_a_bundle_with_its_proof(model_repo: Path) -> None:
+    folder, manifest, tokenizer, encoder = bundle(model_repo, "theirs")
+    parity = manifest.precisions["fp32"].parity
+
+    assert parity is not None
+    assert broken_bounds(parity, "fp32") == []
+    assert parity.n_images >= 1000
+    assert parity.n_texts >= 100
+    report = check_golden(read_golden(folder / "golden.npz"), manifest, "fp32", tokenizer, encoder)
+    assert min(report.image_cosine_min, report.text_cosine_min) >= 0.99999
+    assert not manifest.ungated
+    assert manifest.licence == "mit"
+    assert manifest.source["library"] == "transformers"
+    assert not [path.name for path in folder.iterdir() if "proof" in path.name]
+
+
+def test_what_is_served_equals_the_library_on_images_and_texts_it_was_not_proven_on(
+    model_repo: Path, tmp_path: Path
+) -> None:
+    _, manifest, tokenizer, encoder = bundle(model_repo, "theirs")
+    library = find_source(str(make_clip(tmp_path / "clip")), Choices()).load().library
+    images = [Photos(photographs(), seed=77)[index] for index in range(12)]
+    texts = ["red", "a house by the sea, in winter", "x " * 100]
+    pixels = np.stack([preprocess(image, manifest.image, ImageLimits()) for image in images])
+
+    assert cosines(encoder.encode_image(pixels), library.encode_images(images)) >= 0.99999
+    assert cosines(encoder.encode_text(tokenizer(texts).input_ids), library.encode_texts(texts)) >= 0.99999
+
+
+def cosines(a: Embeddings, b: Embeddings) -> float:
+    return float((a * b).sum(axis=1).min())
+
+
+def test_text_differences_stand_in_manifest_and_card(model_repo: Path) -> None:
+    folder, manifest, _, _ = bundle(model_repo, "theirs")
+    stated = manifest.extra["text_differences"]
+    card = (folder / "MODEL_CARD.md").read_text()
+
+    assert isinstance(stated, dict)
+    assert stated["n_texts"] - stated["n_equal"] == len(stated["differing"])
+    assert "special literals" in {row["kind"] for row in stated["differing"]}
+    assert "special literals" in card
+    assert "1.0000000 (>= 0.99999)" in card or "0.99999" in card
+    assert "$" not in card.replace("$2,500", "")
+
+
+def test_our_own_run_and_its_bundle_are_imported_with_weights_to_go_on_from(
+    tmp_path: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repo = ["--model-repo", str(tmp_path / "repo")]
+    assert main(["import", str(tiny_run), "--name", "first", *repo, *FEW, "--licence", "MIT"]) == 0
+    out = capsys.readouterr().out
+    assert "write image graph: " in out
+    assert "peak memory" in out
+    assert "| batch_cosine_min " in out
+    assert "| image_encoder.onnx " in out
+    assert out.rstrip().endswith("first/1")
+
+    first = tmp_path / "repo" / "first" / "1"
+    assert main(["import", str(first), "--name", "second", *repo, *FEW, "--prompts", "photos"]) == 0
+    folder, manifest, _, _ = bundle(tmp_path / "repo", "second")
+    assert manifest.ungated
+    assert manifest.licence == "MIT"
+    assert manifest.source["bundle"] == "first/1"
+    assert manifest.text.prompts["default"] == list(prompt_set("photos"))
+    assert manifest.text.prompts["drawing"] == ["a drawing of {}", "{} icon"]
+    assert (folder / "weights.safetensors").read_bytes() == (first / "weights.safetensors").read_bytes()
+    assert json.loads((folder / "model.json").read_text()) == json.loads((first / "model.json").read_text())
+
+
+def test_weights_beside_their_graph_go_through_every_precision(
+    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("write_image_graph", "write_text_graph"):
+        monkeypatch.setattr(publish, name, partial(getattr(publish, name), external_above=1000))
+    repo = ["--model-repo", str(tmp_path / "repo"), "--ungated", "--proof-images", "20"]
+
+    assert main(["import", str(tiny_run), "--name", "large", *repo, "--precisions", "int8,fp16"]) == 0
+
+    folder, manifest, tokenizer, _ = bundle(tmp_path / "repo", "large")
+    assert {"image_encoder.onnx.data", "text_encoder.fp16.onnx.data"} <= set(manifest.files)
+    golden = read_golden(folder / "golden.npz")
+    for precision, files in manifest.precisions.items():
+        encoder = OnnxEncoder(folder / files.image_file, folder / files.text_file)
+        check_golden(golden, manifest, precision, tokenizer, encoder)
+    assert list(manifest.precisions) == ["fp32", "int8", "fp16"]
+    assert {"optimised", "int8", "fp16"} <= set(manifest.extra)
+
+
+def test_a_checkpoint_from_a_hub_says_where_it_came_from(
+    model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with local_hub({"some/clip": make_clip(tmp_path / "clip")}) as hub:
+        fetch = partial(fetch_checkpoint, endpoint=hub.url, cache=tmp_path / "cache")
+        imported = find_source("some/clip@main", Choices(), fetch=fetch).load()
+
+    here = bundle(model_repo, "theirs")[1]
+    assert (imported.source["hub"], imported.source["revision"]) == ("some/clip", COMMIT)
+    assert (imported.image, imported.text) == (here.image, here.text)
+
+
+def test_an_open_clip_folder_is_imported(tmp_path: Path) -> None:
+    checkpoint = make_vit(tmp_path / "vit", quick_gelu=True)
+
+    assert (
+        main(["import", str(checkpoint), "--name", "vit", "--model-repo", str(tmp_path / "repo"), *FEW]) == 0
+    )
+
+    _, manifest, _, _ = bundle(tmp_path / "repo", "vit")
+    parity = manifest.precisions["fp32"].parity
+    assert parity is not None
+    assert parity.cosine_min >= 0.99999
+    assert manifest.text.clean == "clip"
+
+
+class Turned:
+    """A library path that is not the model's: its images are turned first."""
+
+    def __init__(self, honest: OwnPath) -> None:
+        self._honest = honest
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Embeddings:
+        return self._honest.encode_images([image.transpose(Image.Transpose.ROTATE_90) for image in images])
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        return self._honest.encode_texts(texts)
+
+    def input_ids(self, text: str) -> list[int]:
+        return self._honest.input_ids(text)
+
+
+class OtherWords(Turned):
+    """A library path that has another id for one word."""
+
+    def input_ids(self, text: str) -> list[int]:
+        return [7] if text == "dog" else super().input_ids(text)
+
+
+@pytest.mark.parametrize(
+    ("library", "message"),
+    [
+        (Turned, "fp32 does not follow .*: cosine_min is .*; n_images is 20, the bound is 1000"),
+        (OtherWords, "tokenizer was not read as its library reads it: 'dog' becomes"),
+    ],
+)
+def test_what_does_not_follow_its_library_is_not_published(
+    library: Callable[[OwnPath], Turned],
+    message: str,
+    tmp_path: Path,
+    tiny_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    honest = publish.Source.load
+
+    def load(source: publish.Source) -> ImportedModel:
+        imported = honest(source)
+        return imported.__class__(**{**vars(imported), "library": library(imported.library)})
+
+    monkeypatch.setattr(publish.Source, "load", load)
+    arguments = ["import", str(tiny_run), "--name", "bad", "--model-repo", str(tmp_path / "repo")]
+
+    assert main([*arguments, "--proof-images", "20", "--no-optimise"]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert list((tmp_path / "repo" / "bad").iterdir()) == []
+
+
+def test_ctrl_c_leaves_nothing_behind(
+    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish, "write_image_graph", interrupted)
+    arguments = ["import", str(tiny_run), "--name", "half", "--model-repo", str(tmp_path / "repo")]
+
+    assert main([*arguments, *FEW]) == INTERRUPTED
+    assert list((tmp_path / "repo" / "half").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere/at/all", "--name", "x"], "no file, folder or run here"),
+        (["some/model", "--name", "No Name"], "model name 'No Name' must match"),
+        (["some/model", "--name", "x", "--precisions", "int4"], "'int4' is none of"),
+        (["some/model", "--name", "x", "--prompts", "nosuch"], "no built-in template set 'nosuch'"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_fetched(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", *arguments, "--model-repo", str(tmp_path)]) == 1
+
+    assert message in capsys.readouterr().err

@@ -1,0 +1,284 @@
+"""Imported models of open_clip and OpenAI against the library itself: ids, features, graphs of any size."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from diptych.bundle.image import ImageLimits, preprocess
+from diptych.bundle.text import TextTokenizer, pad
+from diptych_training.export.graphs import write_image_graph, write_text_graph
+from diptych_training.importing.open_clip import load_open_clip
+from diptych_training.importing.subject import Choices, ImportedModel
+from support.hugging_face_tokenizers import bert_tokenizer
+from support.open_clip_checkpoints import (
+    SIGLIP_IMAGES,
+    make_checkpoint,
+    make_hf_text,
+    make_resnet,
+    make_timm_siglip,
+    make_vit,
+    vit_config,
+)
+from support.openai_checkpoints import make_openai_archive, make_openai_state_dict
+
+SAME = 1 - 1e-5  # cosine; float32 rounding over a few layers
+LIMITS = ImageLimits(max_bytes=10**7, max_px=10**7)
+LETTERBOX = {"mean": (0.3, 0.5, 0.8), "std": (0.2, 0.3, 0.4), "resize_mode": "longest", "fill_color": 255}
+
+
+def make_clipa(folder: Path) -> Path:
+    """No causal mask, pooled at the last position; BERT's tokenizer with its separator struck out."""
+    text = {
+        "vocab_size": 500,
+        "hf_tokenizer_name": "tiny/bert",
+        "tokenizer_kwargs": {"strip_sep_token": True},
+    }
+    text |= {"context_length": 16, "pool_type": "last", "no_causal_mask": True}
+    vision = {"no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True}
+    config = vit_config(vision=vision, text=text)
+    bilinear = {**SIGLIP_IMAGES, "interpolation": "bilinear"}
+    return make_checkpoint(folder, config, preprocess=bilinear, tokenizer=bert_tokenizer(16))
+
+
+def make_clips(folder: Path) -> Path:
+    """Start, text, end, padding, class token: pooled at the last position."""
+    tokenizer = bert_tokenizer(16)
+    tokenizer.add_special_tokens({"bos_token": "[CLS]", "eos_token": "[SEP]"})
+    text = {"vocab_size": 500, "hf_tokenizer_name": "tiny/bert", "tokenizer_mode": "clips"}
+    text |= {"context_length": 16, "pool_type": "last", "no_causal_mask": True}
+    return make_checkpoint(folder, vit_config(text=text), tokenizer=tokenizer)
+
+
+def make_coca(folder: Path) -> Path:
+    """Attentional image pooling; a class token behind the text."""
+    shape = {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
+    vision = {
+        "attentional_pool": True,
+        "attn_pooler_heads": 2,
+        "attn_pooler_queries": 8,
+        "output_tokens": True,
+    }
+    text = {"context_length": 20, "embed_cls": True, "output_tokens": True}
+    extra = {"multimodal_cfg": {**shape, "attn_pooler_heads": 2}, "custom_text": True}
+    return make_checkpoint(folder, vit_config(embed_dim=64, vision=vision, text=text, **extra))
+
+
+def make_mobile(folder: Path) -> Path:
+    """A convolutional tower of timm beside a text tower that sees its padding, pooled at the highest id."""
+    vision = {"timm_model_name": "test_convnext", "timm_pool": "", "timm_proj": "linear", "image_size": 64}
+    config = vit_config(custom_text=True, text={"no_causal_mask": True, "context_length": 16})
+    return make_checkpoint(folder, config | {"vision_cfg": vision})
+
+
+def make_eos(folder: Path) -> Path:
+    """Causal text pooled at the first end-of-text, by a custom block with its own attention."""
+    text = {"pool_type": "eos", "eos_id": 49407, "qk_norm": True, "proj_bias": True}
+    return make_checkpoint(folder, vit_config(custom_text=True, text=text, vision={"qk_norm": True}))
+
+
+def a_file(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "original.pt"
+
+
+KINDS: dict[str, Callable[[Path], Path]] = {
+    "vit": make_vit,
+    "vit-quickgelu-letterbox": lambda folder: make_vit(folder, quick_gelu=True, preprocess=LETTERBOX),
+    "resnet": make_resnet,
+    "timm-siglip": make_timm_siglip,
+    "roberta-mean": lambda folder: make_hf_text(folder, kind="roberta"),
+    "xlm-roberta-last": lambda folder: make_hf_text(
+        folder, kind="xlm-roberta", pooler="cls_last_hidden_state_pooler"
+    ),
+    "bert-cls": lambda folder: make_hf_text(folder, kind="bert", pooler="cls_pooler"),
+    "mt5-mean": lambda folder: make_hf_text(folder, kind="mt5"),
+    "clipa": make_clipa,
+    "clips": make_clips,
+    "coca": make_coca,
+    "mobile": make_mobile,
+    "eos": make_eos,
+    "openai-vit": lambda folder: make_openai_archive(a_file(folder)),
+    "openai-resnet": lambda folder: make_openai_archive(a_file(folder), "resnet"),
+    "openai-state-dict": lambda folder: make_openai_state_dict(a_file(folder)),
+}
+PADDED_TO_THE_LONGEST = {
+    *(
+        "vit",
+        "vit-quickgelu-letterbox",
+        "resnet",
+        "roberta-mean",
+        "xlm-roberta-last",
+        "bert-cls",
+        "mt5-mean",
+        "eos",
+    ),
+    *("openai-vit", "openai-resnet", "openai-state-dict"),
+}
+KEEPS_CASE = {
+    "roberta-mean",
+    "xlm-roberta-last",
+    "mt5-mean",
+}  # texts are mended only as far as a tokenizer file can
+
+# Every export takes seconds: one of each kind of module runs always, the others with the long tests.
+OFTEN = {"image": {"vit", "resnet", "timm-siglip"}, "text": {"vit", "timm-siglip", "mt5-mean"}}
+LONG = pytest.mark.long
+IMAGE_GRAPHS, TEXT_GRAPHS = (
+    [pytest.param(kind, marks=() if kind in often else LONG) for kind in KINDS] for often in OFTEN.values()
+)
+
+ORDINARY = [
+    "a photo of a cat",
+    "Two Birds sit on a branch",
+    "the old man's bicycle, isn't it?",
+    "a cake with 20 candles",
+    "x",
+    "a very long caption " * 40,
+    "山和湖的照片",
+    "eine Straße im Regen",
+    "кошка спит на стуле",
+    "قطة تنام",
+    "two  spaces and a\ttab",
+    "line one\nline two",
+    "rock & roll; 50% off (today) #1",
+    "café de\u0301ja\u0300 vu",
+    "\u201ccurly\u201d it\u2019s",
+]
+AWKWARD = [
+    "",
+    "   ",
+    " leading",
+    "trailing ",
+    "👩‍👩‍👧 family 🇫🇷",
+    "ＦＵＬＬ ｗｉｄｔｈ",
+    "\u200bzero width",
+    "\ufb01ne ligature",
+    "ΟΔΟΣ",
+    "tom &amp; jerry &amp;lt;b&gt;",
+    "â€œmojibakeâ€\x9d",
+    "bell \x07 and null-free \x1c",
+    "snake_case",
+    "!!!",
+]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=str)
+def kind(request) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def imported(kind, tmp_path_factory) -> ImportedModel:
+    return load_open_clip(KINDS[kind](tmp_path_factory.mktemp(kind) / "checkpoint"), Choices())
+
+
+def photographs() -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    sizes = [(32, 32), (90, 61), (61, 90), (40, 200), (35, 35), (123, 70), (20, 17)]
+    images = []
+    for width, height in sizes:
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        images.append(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    return images
+
+
+def prepared(imported: ImportedModel, images: list[Image.Image]) -> np.ndarray:
+    return np.stack([preprocess(image, imported.image, LIMITS) for image in images])
+
+
+def normalised(imported: ImportedModel, pixels: np.ndarray) -> torch.Tensor:
+    mean, std = torch.tensor(imported.image.mean), torch.tensor(imported.image.std)
+    return ((torch.from_numpy(pixels).float() / 255 - mean) / std).permute(0, 3, 1, 2)
+
+
+def text_tokenizer(imported: ImportedModel, folder: Path) -> TextTokenizer:
+    imported.tokenizer.save(str(folder / "tokenizer.json"))
+    return TextTokenizer(folder / "tokenizer.json", imported.text)
+
+
+def least_cosine(found: np.ndarray, expected: np.ndarray) -> float:
+    assert found.shape == expected.shape
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(((found * expected).sum(axis=1) / norms).min())
+
+
+def test_image_features_follow_the_library_from_the_photograph_on(imported):
+    images = photographs()
+    with torch.no_grad():
+        found = imported.model.encode_image(normalised(imported, prepared(imported, images)))
+    expected = imported.library.encode_images(images)
+    assert expected.shape == (len(images), imported.embed_dim)
+    assert least_cosine(found.numpy(), expected) >= SAME
+    assert least_cosine(np.roll(expected, 1, axis=0), expected) < 0.999  # else the test would see nothing
+
+
+def test_text_features_follow_the_library_at_every_length(imported, tmp_path):
+    tokenizer = text_tokenizer(imported, tmp_path)
+    expected = imported.library.encode_texts(ORDINARY)
+    with torch.no_grad():
+        together = imported.model.encode_text(torch.from_numpy(tokenizer(ORDINARY).input_ids).long())
+        alone = [
+            imported.model.encode_text(torch.from_numpy(tokenizer([text]).input_ids).long())
+            for text in ORDINARY
+        ]
+    assert least_cosine(together.numpy(), expected) >= SAME
+    assert least_cosine(torch.cat(alone).numpy(), expected) >= SAME
+    assert least_cosine(np.roll(expected, 1, axis=0), expected) < 0.999
+
+
+def test_only_texts_whose_padding_changes_nothing_are_padded_to_the_longest(kind, imported):
+    assert (imported.text.pad_to == "longest") == (kind in PADDED_TO_THE_LONGEST)
+
+
+def test_ids_of_ordinary_texts_equal_the_librarys(imported, tmp_path):
+    tokenizer = text_tokenizer(imported, tmp_path)
+    for text in ORDINARY:
+        assert tokenizer.ids(text)[0].tolist() == imported.library.input_ids(text), text
+
+
+def test_ids_of_awkward_texts_equal_the_librarys_where_cleaning_can_be_said(kind, imported, tmp_path):
+    tokenizer = text_tokenizer(imported, tmp_path)
+    differing = [
+        text for text in AWKWARD if tokenizer.ids(text)[0].tolist() != imported.library.input_ids(text)
+    ]
+    if kind in KEEPS_CASE:
+        assert set(differing) <= {"tom &amp; jerry &amp;lt;b&gt;", "â€œmojibakeâ€\x9d", *AWKWARD[4:]}
+    elif kind == "bert-cls":
+        assert set(differing) <= {
+            "ΟΔΟΣ"
+        }  # Python's lower case knows the final sigma, the tokenizer's does not
+    else:
+        assert differing == []
+
+
+@pytest.mark.parametrize("kind", IMAGE_GRAPHS, indirect=True)
+def test_image_graph_takes_any_batch(imported, tmp_path):
+    write_image_graph(imported.model, imported.image, tmp_path / "image.onnx")
+    session = ort.InferenceSession(str(tmp_path / "image.onnx"), providers=["CPUExecutionProvider"])
+    pixels = prepared(imported, photographs())
+    with torch.no_grad():
+        expected = F.normalize(imported.model.encode_image(normalised(imported, pixels)), dim=-1).numpy()
+    for n in (1, 2, len(pixels)):
+        (found,) = session.run(None, {"pixels": pixels[:n]})
+        assert least_cosine(found, expected[:n]) >= SAME
+
+
+@pytest.mark.parametrize("kind", TEXT_GRAPHS, indirect=True)
+def test_text_graph_takes_any_batch_and_length(imported, tmp_path):
+    write_text_graph(imported.model, imported.text, tmp_path / "text.onnx")
+    session = ort.InferenceSession(str(tmp_path / "text.onnx"), providers=["CPUExecutionProvider"])
+    tokenizer = text_tokenizer(imported, tmp_path)
+    rows = [tokenizer.ids(text)[0] for text in ORDINARY]
+    for batch in ([0], [4, 0], [5, 1, 2], list(range(len(rows)))):
+        input_ids = pad([rows[index] for index in batch], imported.text)
+        with torch.no_grad():
+            expected = imported.model.encode_text(torch.from_numpy(input_ids).long()).numpy()
+        (found,) = session.run(None, {"input_ids": input_ids})
+        assert least_cosine(found, expected) >= SAME

@@ -1,0 +1,125 @@
+"""Moving a pooling in front of per-token work changes the amount of work and nothing else."""
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto
+from onnx.reference import ReferenceEvaluator
+
+from diptych_training.export.optimise.pool_first import pool_first
+from support.small_graphs import Arrays, random_weights, small_graph
+
+WIDTH = 8
+BLOCK = """
+    a = MatMul (x, mix)
+    b = Add (a, bias)
+    h = Add (x, b)
+    n = LayerNormalization <axis = 2> (h, gain, bias)
+    up = MatMul (n, wide)
+    s = Sigmoid (up)
+    active = Mul (up, s)
+    down = MatMul (active, narrow)
+    z = Add (h, down)
+"""
+CLASS_TOKEN = f"""g (float[B,L,8] x) => (float[B,8] y) {{
+    {BLOCK}
+    y = Gather <axis = 1> (z, first)
+}}"""
+END_OF_TEXT = f"""g (float[B,L,8] x, int64[B,2] place) => (float[B,8] y) {{
+    {BLOCK}
+    last = LayerNormalization (z, gain, bias)
+    y = GatherND (last, place)
+}}"""
+EVERY_TOKEN_NEEDED = f"""g (float[B,L,8] x) => (float[B,8] y) {{
+    {BLOCK}
+    row = Gather <axis = 1> (z, first)
+    mean = ReduceMean <keepdims = 0> (z, axis)
+    y = Add (row, mean)
+}}"""
+
+
+def weights() -> Arrays:
+    drawn = random_weights(mix=(8, 8), bias=(8,), gain=(8,), wide=(8, 32), narrow=(32, 8))
+    return drawn | {"first": np.array(0), "axis": np.array([1])}
+
+
+def tokens(batch: int = 3, length: int = 5) -> NDArray[np.float32]:
+    return np.random.default_rng(1).standard_normal((batch, length, WIDTH)).astype(np.float32)
+
+
+def rewritten(model: ModelProto) -> tuple[ModelProto, int]:
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    n_moved = pool_first(changed.graph)
+    onnx.checker.check_model(changed, full_check=True)
+    return changed, n_moved
+
+
+def product_ranks(model: ModelProto) -> list[int]:
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    ports = (*inferred.value_info, *inferred.output)
+    ranks = {port.name: len(port.type.tensor_type.shape.dim) for port in ports}
+    return [ranks[node.output[0]] for node in inferred.node if node.op_type == "MatMul"]
+
+
+def test_class_token_is_taken_before_the_last_blocks_products() -> None:
+    model = small_graph(CLASS_TOKEN, weights())
+    changed, n_moved = rewritten(model)
+    assert n_moved == 3
+    assert product_ranks(model) == [3, 3, 3]
+    assert product_ranks(changed) == [2, 2, 2]
+    expected = ReferenceEvaluator(model).run(None, {"x": tokens()})[0]
+    found = ReferenceEvaluator(changed).run(None, {"x": tokens()})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", [[0, 4, 2], [1, 1, 1]])
+def test_end_of_text_token_is_taken_before_the_last_blocks_products(place: list[int]) -> None:
+    model = small_graph(END_OF_TEXT, weights())
+    changed, n_moved = rewritten(model)
+    assert n_moved == 3
+    feed = {"x": tokens(), "place": np.stack([np.arange(3), place], axis=1)}
+    expected = ReferenceEvaluator(model).run(None, feed)[0]
+    np.testing.assert_allclose(ReferenceEvaluator(changed).run(None, feed)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_tower_that_needs_every_token_is_left_as_it_is() -> None:
+    model = small_graph(EVERY_TOKEN_NEEDED, weights())
+    changed, n_moved = rewritten(model)
+    assert n_moved == 0
+    assert changed == model
+
+
+def test_product_of_two_computed_values_does_not_move() -> None:
+    text = """g (float[B,8,8] x) => (float[B,8] y) {
+        n = LayerNormalization (x, gain, bias)
+        attended = MatMul (n, x)
+        out = MatMul (attended, mix)
+        y = Gather <axis = 1> (out, first)
+    }"""
+    changed, n_moved = rewritten(small_graph(text, weights()))
+    assert n_moved == 1
+    assert product_ranks(changed) == [3, 2]
+
+
+def test_sum_with_a_weight_for_each_token_does_not_move() -> None:
+    text = """g (float[B,5,8] x) => (float[B,8] y) {
+        placed = Add (x, positions)
+        out = MatMul (placed, mix)
+        y = Gather <axis = 1> (out, first)
+    }"""
+    model = small_graph(text, weights() | random_weights(positions=(5, 8)))
+    changed, n_moved = rewritten(model)
+    assert n_moved == 1
+    assert [node.op_type for node in changed.graph.node] == ["Add", "Gather", "MatMul"]
+    expected = ReferenceEvaluator(model).run(None, {"x": tokens()})[0]
+    found = ReferenceEvaluator(changed).run(None, {"x": tokens()})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_lookup_in_a_table_is_no_pooling() -> None:
+    text = """g (int64[B] ids) => (float[5,B,8] y) {
+        y = Gather <axis = 1> (table, ids)
+    }"""
+    assert rewritten(small_graph(text, random_weights(table=(5, 9, 8))))[1] == 0

@@ -1,0 +1,88 @@
+"""Choose which nodes of a graph keep computing in float32 beside float16; rewrites nothing.
+
+Only operators named here go to float16: what is not known to be safe stays in float32. So do, for instance,
+LayerNormalization, BatchNormalization, Softmax, every Reduce, Pow and Sqrt, and Cast: a token id is exact in
+float16 up to 2,048 only.
+"""
+
+from onnx import GraphProto, NodeProto, TensorProto
+
+from diptych_training.export.fp16.values import constant_names, float_names
+
+# The work that float16 is for, and what is harmless between: always float16.
+HALF = frozenset(
+    {"MatMul", "Gemm", "Conv", "ConvTranspose", "MaxPool", "AveragePool"}
+    | {
+        "Relu",
+        "LeakyRelu",
+        "Gelu",
+        "Sigmoid",
+        "HardSigmoid",
+        "HardSwish",
+        "Tanh",
+        "Erf",
+        "Elu",
+        "Pad",
+        "Tile",
+    }
+)
+# Float16 unless an input is float32: `x - mean` or `x / norm` is part of its norm, and moving values about
+# costs less than converting them twice.
+FOLLOWS_ONE = frozenset(
+    {"Sub", "Mul", "Div", "Neg", "Abs", "Max", "Min", "Clip", "Where", "Identity", "Expand", "Reshape"}
+    | {
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        "Slice",
+        "Split",
+        "Gather",
+        "GatherND",
+        "Shape",
+        "IsNaN",
+    }
+)
+# Float16 unless all inputs are float32: a residual sum beside a norm does not become part of the norm.
+FOLLOWS_ALL = frozenset({"Add", "Concat"})
+# Scaling and masking of logits belong to the softmax that they are made for: a mask may be -3.4e38.
+BEFORE_SOFTMAX = frozenset({"Add", "Sub", "Mul", "Div", "Where", "Max", "Clip"})
+
+
+def float32_nodes(graph: GraphProto) -> set[int]:
+    """Positions of the nodes that stay in float32. The graph's values have been inferred."""
+    full = _by_operator(graph)
+    consumers: dict[str, list[int]] = {}
+    for index, node in enumerate(graph.node):
+        for name in node.input:
+            consumers.setdefault(name, []).append(index)
+    softmax = {index for index, node in enumerate(graph.node) if node.op_type in {"Softmax", "LogSoftmax"}}
+    for index in reversed(range(len(graph.node))):
+        node = graph.node[index]
+        users = [user for name in node.output for user in consumers.get(name, [])]
+        if node.op_type in BEFORE_SOFTMAX and users and softmax.issuperset(users):
+            softmax.add(index)
+    return full | softmax
+
+
+def _by_operator(graph: GraphProto) -> set[int]:
+    floats, constants = float_names(graph), constant_names(graph)
+    full_values = {port.name for port in graph.input if port.type.tensor_type.elem_type == TensorProto.FLOAT}
+    full: set[int] = set()
+    for index, node in enumerate(graph.node):
+        followed = [name in full_values for name in node.input if name in floats - constants]
+        if _stays_float32(node, followed):
+            full.add(index)
+            full_values.update(node.output)
+    return full
+
+
+def _stays_float32(node: NodeProto, followed: list[bool]) -> bool:
+    """`followed`: for each computed float input, whether it is float32."""
+    if node.domain not in ("", "ai.onnx"):
+        return True
+    if node.op_type in FOLLOWS_ONE:
+        return any(followed)
+    if node.op_type in FOLLOWS_ALL:
+        return bool(followed) and all(followed)
+    return node.op_type not in HALF

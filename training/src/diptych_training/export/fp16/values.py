@@ -1,0 +1,45 @@
+"""Which values of a graph are float32 and which are constants; rewrites nothing but where constants stand."""
+
+from itertools import chain
+
+import numpy as np
+import onnx
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
+
+
+def float_names(graph: GraphProto) -> set[str]:
+    """Names of all float32 values: inputs, weights, results in between, outputs."""
+    ports = chain(graph.input, graph.value_info, graph.output)
+    computed = {port.name for port in ports if port.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return computed | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+
+
+def constant_names(graph: GraphProto) -> set[str]:
+    """Names of all weights."""
+    return {tensor.name for tensor in graph.initializer}
+
+
+def lift_constants(graph: GraphProto) -> None:
+    """Turn every Constant node that holds a tensor or floats into a weight: one kind of constant is left."""
+    kept = []
+    for node in graph.node:
+        tensor = _constant(node) if node.op_type == "Constant" else None
+        if tensor is None:
+            kept.append(node)
+        else:
+            graph.initializer.append(tensor)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _constant(node: NodeProto) -> TensorProto | None:
+    (attribute,) = node.attribute
+    value = onnx.helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        tensor = TensorProto()
+        tensor.CopyFrom(value)
+        tensor.name = node.output[0]
+        return tensor
+    if attribute.name in ("value_float", "value_floats"):
+        return numpy_helper.from_array(np.asarray(value, np.float32), node.output[0])
+    return None

@@ -1,0 +1,121 @@
+"""Convolutions, and what stands between them, on 8-bit tensors; knows nothing of matrix products.
+
+Written as QuantizeLinear and DequantizeLinear around float nodes, which onnxruntime fuses into integer
+kernels: uint8 activations, int8 weights with a scale for each output channel.
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from onnx import NodeProto, TensorProto
+from onnx.helper import make_node
+
+from diptych_training.export.int8.graph import Graph, Rewrite, constant
+from diptych_training.export.int8.scales import Scale, quantised_kernels
+
+# Nodes that stay in 8 bits when all they read is in 8 bits.
+JOINING = ("Add", "AveragePool", "GlobalAveragePool", "Concat")
+
+
+def quantised_tensors(graph: Graph, convolutions: Collection[str]) -> dict[str, str]:
+    """The tensors in 8 bits when these convolutions are, each with the tensor whose range it takes."""
+    tensors: dict[str, str] = {}
+    for node in graph.nodes:
+        target = _after_relu(graph, node)
+        if node.name in convolutions:
+            tensors.setdefault(node.input[0], node.input[0])
+            tensors.setdefault(target, target)
+        elif node.op_type in JOINING and all(name in tensors for name in node.input):
+            tensors.setdefault(target, target)
+        elif node.op_type == "MaxPool" and node.input[0] in tensors:
+            tensors.setdefault(node.output[0], tensors[node.input[0]])
+    return {name: owner for name, owner in tensors.items() if name not in graph.outputs}
+
+
+def convolution_rewrite(graph: Graph, name: str, source: Scale) -> Rewrite:
+    """The same convolution on int8 kernels and an int32 bias."""
+    node, p = graph.node[name], f"{name}/int8"
+    bias = graph.array(node.input[2]) if len(node.input) > 2 else None
+    codes, scales, whole = quantised_kernels(graph.array(node.input[1]), bias, source.scale)
+    convolution = NodeProto()
+    convolution.CopyFrom(node)
+    convolution.input[1] = f"{p}/kernels"
+    nodes = [_dequantise(f"{p}/codes", f"{p}/scales", f"{p}/zeros", f"{p}/kernels"), convolution]
+    constants = [
+        constant(f"{p}/codes", codes),
+        constant(f"{p}/scales", scales),
+        constant(f"{p}/zeros", np.zeros(len(scales), np.int8)),
+    ]
+    if whole is not None:
+        convolution.input[2] = f"{p}/bias"
+        nodes.insert(0, _dequantise(f"{p}/whole", f"{p}/steps", f"{p}/none", f"{p}/bias"))
+        constants += [
+            constant(f"{p}/whole", whole),
+            constant(f"{p}/steps", (scales * np.float32(source.scale)).astype(np.float32)),
+            constant(f"{p}/none", np.zeros(len(scales), np.int32)),
+        ]
+    return Rewrite(frozenset([name]), tuple(nodes), tuple(constants))
+
+
+def with_pairs(
+    graph: Graph, nodes: list[NodeProto], scales: Mapping[str, Scale]
+) -> tuple[list[NodeProto], list[TensorProto]]:
+    """The nodes with each tensor of `scales` rounded to 8 bits behind its producer, and the new constants.
+
+    A Relu whose output is rounded by a scale that starts at 0 is left out: rounding cuts at 0 by itself.
+    """
+    renamed = {
+        node.output[0]: _after_relu(graph, node)
+        for node in graph.nodes
+        if node.op_type != "Relu" and _after_relu(graph, node) != node.output[0]
+    }
+    renamed = {
+        raw: target for raw, target in renamed.items() if target in scales and scales[target].zero == 0
+    }
+    dropped = set(renamed.values())
+    result = [node for name in graph.inputs if name in scales for node in _pair(name)]
+    for node in nodes:
+        if node.op_type == "Relu" and node.output[0] in dropped:
+            continue
+        result.append(_rewired(node, scales, renamed))
+        for name in result[-1].output:
+            if name in scales:
+                result += _pair(name)
+    return result, [tensor for name, scale in scales.items() for tensor in _pair_constants(name, scale)]
+
+
+def _after_relu(graph: Graph, node: NodeProto) -> str:
+    reader = graph.only_reader(node.output[0])
+    name: str = reader.output[0] if reader is not None and reader.op_type == "Relu" else node.output[0]
+    return name
+
+
+def _rewired(node: NodeProto, scales: Mapping[str, Scale], renamed: Mapping[str, str]) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    for at, name in enumerate(copy.input):
+        copy.input[at] = f"{name}/rounded" if name in scales else name
+    for at, name in enumerate(copy.output):
+        copy.output[at] = renamed.get(name, name)
+    return copy
+
+
+def _pair(name: str) -> list[NodeProto]:
+    inputs = [f"{name}/scale", f"{name}/zero"]
+    return [
+        make_node("QuantizeLinear", [name, *inputs], [f"{name}/codes"], name=f"{name}/codes"),
+        make_node(
+            "DequantizeLinear", [f"{name}/codes", *inputs], [f"{name}/rounded"], name=f"{name}/rounded"
+        ),
+    ]
+
+
+def _pair_constants(name: str, scale: Scale) -> list[TensorProto]:
+    return [
+        constant(f"{name}/scale", np.float32(scale.scale)),
+        constant(f"{name}/zero", np.uint8(scale.zero)),
+    ]
+
+
+def _dequantise(codes: str, scales: str, zeros: str, target: str) -> NodeProto:
+    return make_node("DequantizeLinear", [codes, scales, zeros], [target], name=target, axis=0)

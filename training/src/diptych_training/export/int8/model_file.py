@@ -1,0 +1,94 @@
+"""Read, write and run ONNX models of any size; knows nothing of quantising."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from diptych_training.errors import ExportError
+from diptych_training.export.int8.graph import Floats, Graph
+
+# A protobuf file ends at 2 GiB; beyond this many bytes of constants, they move to a file of their own.
+MAX_INLINE_BYTES = 1_900_000_000
+
+
+def read_simplified(source: Path, folder: Path) -> Graph:
+    """A float32 model after onnxruntime's basic rewriting: constants and batch normalisations are folded.
+
+    `folder` takes the intermediate files. Raises ExportError when the file does not load or has not exactly
+    one input and one output.
+    """
+    file = folder / "simplified.onnx"
+    options = _options()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(file)
+    options.add_session_config_entry(
+        "session.optimized_model_external_initializers_file_name", "simplified.data"
+    )
+    # MatMul and its bias stay two nodes of any rank: fused, they are a Gemm between two reshapes.
+    _session(str(source), options, source.name, skip=["MatMulAddFusion"])
+    model = onnx.load(file)
+    if len(model.graph.input) != 1 or len(model.graph.output) != 1:
+        found = f"{len(model.graph.input)} inputs and {len(model.graph.output)} outputs"
+        raise ExportError(f"{source.name} has {found}, an encoder has one of each")
+    _give_unique_names(model)
+    return Graph(model)
+
+
+def write_model(model: ModelProto, file: Path) -> None:
+    """One file, or two (`<file>.data`) above 2 GB; `model` may be emptied of its constants by that."""
+    data = file.with_name(f"{file.name}.data")
+    data.unlink(missing_ok=True)  # onnx appends to what is there
+    large = constants_bytes(model) > MAX_INLINE_BYTES
+    onnx.save_model(model, file, save_as_external_data=large, location=data.name if large else None)
+
+
+def open_file(file: Path) -> ort.InferenceSession:
+    """A session on the CPU. Raises ExportError when onnxruntime refuses the file."""
+    return _session(str(file), _options(), file.name)
+
+
+def open_model(model: ModelProto, folder: Path) -> ort.InferenceSession:
+    """A session on a model in memory, by way of `folder`: a session made from bytes would keep the bytes."""
+    file = folder / "intermediate.onnx"
+    write_model(model, file)
+    return open_file(file)
+
+
+def run(session: ort.InferenceSession, batch: NDArray[np.generic]) -> Floats:
+    """The first output for the only input."""
+    rows: Floats = session.run(None, {session.get_inputs()[0].name: batch})[0]
+    return rows
+
+
+def constants_bytes(model: ModelProto) -> int:
+    """Bytes of all constants: the model's size but for its structure."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+
+
+def _options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    return options
+
+
+def _session(
+    file: str, options: ort.SessionOptions, name: str, skip: list[str] | None = None
+) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(
+            file, options, providers=["CPUExecutionProvider"], disabled_optimizers=skip or []
+        )
+    except Exception as error:  # onnxruntime raises classes of its own that share no public base
+        raise ExportError(f"{name} does not load in onnxruntime {ort.__version__}: {error}") from error
+
+
+def _give_unique_names(model: ModelProto) -> None:
+    uses = Counter(node.name for node in model.graph.node)
+    for index, node in enumerate(model.graph.node):
+        if not node.name or uses[node.name] > 1:
+            node.name = f"{node.name or node.op_type}#{index}"

@@ -1,0 +1,89 @@
+"""The two int8 forms of matrix products with constant weights; knows nothing of how a form is chosen."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import NodeProto, TensorProto
+from onnx.helper import make_node
+
+from diptych_training.export.int8.graph import CONTRIB, Floats, Graph, Rewrite, constant
+from diptych_training.export.int8.levels import Level
+from diptych_training.export.int8.linear import Linear, bias_of, weight_of
+from diptych_training.export.int8.scales import best_scale, quantised_columns
+from diptych_training.export.int8.sites import Products
+
+ROW_STEPS, ROW_ZERO = 127, 128
+SMALLEST = 1e-12  # a row of zeros is divided by this
+
+
+def static_rewrite(graph: Graph, site: Products, level: Level) -> Rewrite:
+    """One calibrated scale for the whole input."""
+    p = f"{site.name}/int8"
+    scale = best_scale(level.seen.lowest, level.seen.highest, level.seen.rows)
+    nodes = [_quantise(level.source, p)]
+    constants = [constant(f"{p}/scale", np.float32(scale.scale)), constant(f"{p}/zero", np.uint8(scale.zero))]
+    for linear in site.linears:
+        node, tensors = _integer_product(graph, linear, level.factors, p, linear.target, bias=True)
+        nodes.append(node)
+        constants += tensors
+    return _rewrite(site.linears, nodes, constants, level)
+
+
+def rows_rewrite(graph: Graph, site: Products, level: Level) -> Rewrite:
+    """A scale for each row, from its largest magnitude: a row is brought to [-1, 1], and its product back."""
+    p = f"{site.name}/int8"
+    nodes = [
+        make_node("Abs", [level.source], [f"{p}/sizes"], name=f"{p}/sizes"),
+        make_node("ReduceMax", [f"{p}/sizes", f"{p}/axis"], [f"{p}/top"], name=f"{p}/top", keepdims=1),
+        make_node("Max", [f"{p}/top", f"{p}/smallest"], [f"{p}/peak"], name=f"{p}/peak"),
+        make_node("Div", [level.source, f"{p}/peak"], [f"{p}/unit"], name=f"{p}/unit"),
+        _quantise(f"{p}/unit", p),
+    ]
+    constants = [
+        constant(f"{p}/axis", np.array([-1])),
+        constant(f"{p}/smallest", np.float32(SMALLEST)),
+        constant(f"{p}/scale", np.float32(1 / ROW_STEPS)),
+        constant(f"{p}/zero", np.uint8(ROW_ZERO)),
+    ]
+    for linear in site.linears:
+        q = f"{linear.nodes[0]}/int8"
+        node, tensors = _integer_product(graph, linear, level.factors, p, f"{q}/product", bias=False)
+        bias = bias_of(graph, linear)
+        scaled = linear.target if bias is None else f"{q}/scaled"
+        nodes += [node, make_node("Mul", [f"{q}/product", f"{p}/peak"], [scaled], name=f"{q}/scaled")]
+        constants += tensors
+        if bias is not None:
+            nodes.append(make_node("Add", [scaled, f"{q}/bias"], [linear.target], name=f"{q}/sum"))
+            constants.append(constant(f"{q}/bias", bias))
+    return _rewrite(site.linears, nodes, constants, level)
+
+
+def _quantise(source: str, p: str) -> NodeProto:
+    name = f"{p}/codes"
+    return make_node("QuantizeLinear", [source, f"{p}/scale", f"{p}/zero"], [name], name=name)
+
+
+def _integer_product(
+    graph: Graph, linear: Linear, factors: Floats, p: str, target: str, *, bias: bool
+) -> tuple[NodeProto, list[TensorProto]]:
+    """uint8 codes and int8 weights -> float32 in one node."""
+    q = f"{linear.nodes[0]}/int8"
+    weight, scales = quantised_columns(weight_of(graph, linear) * factors[:, None])
+    row = bias_of(graph, linear) if bias else None
+    inputs = [f"{p}/codes", f"{q}/weight", f"{p}/scale", f"{q}/scales", f"{p}/zero"]
+    node = make_node(
+        "MatMulIntegerToFloat",
+        inputs if row is None else [*inputs, "", f"{q}/bias"],
+        [target],
+        name=f"{q}/product",
+        domain=CONTRIB,
+    )
+    constants = [constant(f"{q}/weight", weight), constant(f"{q}/scales", scales)]
+    return node, constants if row is None else [*constants, constant(f"{q}/bias", row)]
+
+
+def _rewrite(
+    linears: Sequence[Linear], nodes: list[NodeProto], constants: list[TensorProto], level: Level
+) -> Rewrite:
+    replaced = frozenset(name for linear in linears for name in linear.nodes) | level.replaces
+    return Rewrite(replaced, (*level.nodes, *nodes), (*level.constants, *constants))

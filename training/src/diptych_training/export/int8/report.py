@@ -1,0 +1,34 @@
+"""What is told about an int8 graph once it is written; knows nothing of ONNX."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Say = Callable[[str], object]  # told each finished stage, as one line
+
+
+@dataclass(frozen=True)
+class Try:
+    """One candidate that was held against the reference: how many of its layers were int8, and the cosine."""
+
+    n_quantised: int
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Int8Report:
+    """How an int8 graph came to be.
+
+    - `n_quantised`: layers in int8. They have calibrated scales, but for those of `kept_rows`.
+    - `kept_rows`: nodes whose scales are found at run time, one for each row.
+    - `kept_float`: nodes that stayed float32.
+    - `cosine`: mean cosine against the reference, of the last of `tries` that counted.
+    - `fp32_items_per_s`, `items_per_s`: the best pace of both graphs on this machine, measured in turns.
+    """
+
+    n_quantised: int
+    kept_rows: tuple[str, ...]
+    kept_float: tuple[str, ...]
+    cosine: float
+    tries: tuple[Try, ...]
+    fp32_items_per_s: float
+    items_per_s: float

@@ -1,0 +1,85 @@
+"""From floats to 8 bits: ranges, scales and rounded weights; knows nothing of graphs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+# Shares of the largest magnitude that are tried as the end of the range.
+CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+WEIGHT_STEPS = 127  # int8, symmetric
+
+
+@dataclass(frozen=True)
+class Scale:
+    """uint8 for activations: ``value = scale * (code - zero)``."""
+
+    scale: float
+    zero: int
+
+    def round_trip(self, values: Floats) -> Floats:
+        """What is left of values after uint8."""
+        codes = np.clip(np.rint(values / self.scale) + self.zero, 0, 255)
+        rounded: Floats = ((codes - self.zero) * self.scale).astype(np.float32)
+        return rounded
+
+
+def scale_of_range(lowest: float, highest: float) -> Scale:
+    """The scale whose codes span a range; 0 is always exact, or padding and Relu would drift."""
+    low, high = min(lowest, 0.0), max(highest, 0.0)
+    scale = (high - low) / 255
+    if not scale > np.finfo(np.float32).tiny:
+        return Scale(1.0, 0)
+    return Scale(float(np.float32(scale)), int(np.clip(np.rint(-low / scale), 0, 255)))
+
+
+def best_scale(lowest: float, highest: float, sample: Floats) -> Scale:
+    """The scale of least squared error on a sample of the values, over ranges that cut the largest ones off.
+
+    A few far outliers stretch the range until everything else shares a handful of codes; cutting them costs
+    their own error squared, so both are weighed by the same measure.
+    """
+    peak = max(abs(lowest), abs(highest))
+    scales = [scale_of_range(max(lowest, -clip * peak), min(highest, clip * peak)) for clip in CLIPS]
+    errors = [
+        float(np.mean(np.square(scale.round_trip(sample) - sample), dtype=np.float64)) for scale in scales
+    ]
+    return scales[int(np.argmin(errors))]
+
+
+def quantised_columns(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """(K, N) -> int8 (K, N) and a scale for each column (N,)."""
+    scales = _peaks_to_scales(np.abs(weight).max(axis=0))
+    return np.rint(weight / scales).astype(np.int8), scales
+
+
+def quantised_rows(table: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """(V, W) -> int8 (V, W) and a scale for each row (V, 1)."""
+    scales = _peaks_to_scales(np.abs(table).max(axis=1, keepdims=True))
+    return np.rint(table / scales).astype(np.int8), scales
+
+
+def quantised_kernels(
+    kernels: Floats, bias: Floats | None, input_scale: float
+) -> tuple[NDArray[np.int8], Floats, NDArray[np.int32] | None]:
+    """Convolution (O, ...) -> int8 kernels, a scale for each output (O,), and the bias in int32 (O,).
+
+    The bias counts in steps of ``input_scale * scale``: where a kernel is so weak that its bias would leave
+    int32, the scale grows until it does not.
+    """
+    flat = np.abs(kernels.reshape(len(kernels), -1)).max(axis=1)
+    scales = _peaks_to_scales(flat)
+    if bias is not None:
+        scales = np.maximum(scales, np.abs(bias) / (input_scale * 2.0**30)).astype(np.float32)
+    codes = np.rint(kernels / scales.reshape(-1, *[1] * (kernels.ndim - 1))).astype(np.int8)
+    whole = (
+        None if bias is None else np.rint(bias.astype(np.float64) / (input_scale * scales)).astype(np.int32)
+    )
+    return codes, scales, whole
+
+
+def _peaks_to_scales(peaks: Floats) -> Floats:
+    scales = (peaks / WEIGHT_STEPS).astype(np.float32)
+    return np.where(scales > np.finfo(np.float32).tiny, scales, np.float32(1))

@@ -1,0 +1,11 @@
+"""Rewrite a float32 graph so that it runs faster, step by step, each step measured; knows nothing of towers.
+
+Only what is portable may become part of a published graph: standard operators, nothing chosen for this
+machine. What is not portable (fusions into onnxruntime's own operators, memory layouts for this processor),
+onnxruntime does itself whenever it loads a graph, for the machine that it then runs on.
+"""
+
+from diptych_training.export.optimise.candidates import PORTABLE, Candidate
+from diptych_training.export.optimise.run import Step, optimise
+
+__all__ = ["PORTABLE", "Candidate", "Step", "optimise"]

@@ -1,0 +1,43 @@
+"""Write the model card of an imported model; measures nothing."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from string import Template
+
+from diptych.bundle.manifest import Parity
+from diptych_training.evaluate.table import markdown_table
+from diptych_training.export.card import UNGATED_NOTE
+from diptych_training.export.gate import parity_table
+from diptych_training.importing.statement import Facts, ImportStatement
+from diptych_training.importing.text_differences import TextDifferences
+
+
+def import_card(
+    statement: ImportStatement, facts: Facts, differences: TextDifferences, parities: Mapping[str, Parity]
+) -> str:
+    """Markdown, from the template beside this file."""
+    template = Template((files(__package__) / "import_card.md").read_text(encoding="utf-8"))
+    n_equal, n_differing = len(differences.equal), len(differences.differing)
+    return template.substitute(
+        name=statement.name,
+        n_parameters=f"{facts.n_parameters / 1e6:,.2f}",
+        image_size=facts.image.size,
+        context_length=facts.text.context_length,
+        embed_dim=facts.embed_dim,
+        logit_scale=f"{facts.logit_scale:.2f}",
+        logit_bias=f"{facts.logit_bias:.2f}",
+        family={"clip": "CLIP", "siglip": "SigLIP"}[facts.family],
+        ungated=UNGATED_NOTE if statement.ungated else "",
+        source=_source(facts),
+        licence=facts.licence,
+        parity=parity_table(dict(parities)),
+        n_equal=n_equal,
+        n_texts=n_equal + n_differing,
+        differences=differences.table() if n_differing else "None differs.",
+        notes="\n".join(f"- {note}" for note in facts.notes) or "None.",
+    )
+
+
+def _source(facts: Facts) -> str:
+    rows = [[key, f"`{value}`"] for key, value in facts.source.items() if not isinstance(value, dict | list)]
+    return markdown_table(["what", "which"], rows)

@@ -1,0 +1,69 @@
+"""The dual encoders of transformers that can be imported, and what sets each apart; loads nothing."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from transformers import (
+    AlignModel,
+    AltCLIPModel,
+    ChineseCLIPModel,
+    CLIPModel,
+    PreTrainedModel,
+    Siglip2Model,
+    SiglipModel,
+)
+
+from diptych_training.errors import ImportFailed
+from diptych_training.importing.hugging_face.library_types import DualEncoder
+
+# Where a text tower takes its feature, which decides what padding may do to it:
+# - end_of_text: behind a causal mask at the end-of-text token, so what follows that token is never seen;
+# - first_token: at the first token, every token seeing all that the attention mask shows;
+# - last_position: at the last position of the full length, which is padding for all but the longest texts.
+Pooling = Literal["end_of_text", "first_token", "last_position"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One `model_type` of the library."""
+
+    model_class: type[PreTrainedModel]
+    scoring: Literal["clip", "siglip"]
+    pooling: Pooling
+    fixed_image_size: bool = True  # position embeddings for one size of image, named in the configuration
+    variable_resolution: bool = False  # takes patches of any grid: a person chooses one square
+    positions_after_padding: bool = False  # numbers positions from padding_idx + 1, as XLM-RoBERTa does
+
+
+FAMILIES = {
+    "clip": Family(CLIPModel, "clip", "end_of_text"),
+    "siglip": Family(SiglipModel, "siglip", "last_position"),
+    "siglip2": Family(
+        Siglip2Model, "siglip", "last_position", fixed_image_size=False, variable_resolution=True
+    ),
+    "chinese_clip": Family(ChineseCLIPModel, "clip", "first_token"),
+    "altclip": Family(AltCLIPModel, "clip", "first_token", positions_after_padding=True),
+    "align": Family(AlignModel, "clip", "first_token", fixed_image_size=False),
+}
+
+
+def family_of(model_type: str) -> Family:
+    """The family of a `model_type`. Raises ImportFailed that lists what is supported."""
+    if model_type not in FAMILIES:
+        raise ImportFailed(
+            f"model_type {model_type!r} is no dual encoder that can be imported; "
+            f"supported: {', '.join(FAMILIES)} (both towers in one checkpoint)"
+        )
+    return FAMILIES[model_type]
+
+
+def logit_scale_and_bias(model: DualEncoder) -> tuple[float, float]:
+    """The multiplier of cosines and what is added. Raises ImportFailed if a temperature is not positive."""
+    if hasattr(model, "temperature"):  # ALIGN divides by it
+        temperature = model.temperature.item()
+        if not temperature > 0:
+            raise ImportFailed(f"temperature is {temperature}, it must be above 0")
+        return 1 / temperature, 0.0
+    bias = model.logit_bias.item() if hasattr(model, "logit_bias") else 0.0
+    return math.exp(model.logit_scale.item()), bias

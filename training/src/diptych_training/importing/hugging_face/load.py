@@ -1,0 +1,152 @@
+"""From a folder of transformers to an imported model; the order of reading, nothing of what is read."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import transformers
+from PIL import Image
+
+from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych_training.errors import ImportFailed
+from diptych_training.importing.hugging_face.families import Family, family_of, logit_scale_and_bias
+from diptych_training.importing.hugging_face.folder import model_type_of
+from diptych_training.importing.hugging_face.image_spec import read_image_spec
+from diptych_training.importing.hugging_face.library_path import Prepare, TransformersPath
+from diptych_training.importing.hugging_face.library_types import (
+    DualEncoder,
+    ImageProcessor,
+    LibraryTokenizer,
+    ModelConfig,
+)
+from diptych_training.importing.hugging_face.model_card import licence_of
+from diptych_training.importing.hugging_face.padding import padding_changes_nothing
+from diptych_training.importing.hugging_face.processor import load_processor
+from diptych_training.importing.hugging_face.quiet import quiet_library
+from diptych_training.importing.hugging_face.text_spec import read_context_length, read_padding, text_spec
+from diptych_training.importing.hugging_face.tokenizer import (
+    load_tokenizer,
+    require_vocabulary,
+    to_tokenizer_file,
+)
+from diptych_training.importing.hugging_face.towers import Towers, embed_dim_of
+from diptych_training.importing.hugging_face.variable_resolution import SquareImages, prepare_squares
+from diptych_training.importing.hugging_face.weights import load_config, load_model
+from diptych_training.importing.subject import Choices, ImportedModel
+
+SAMPLE_TEXT = "a photo of a cat"
+
+
+def load_hugging_face(folder: Path, choices: Choices) -> ImportedModel:
+    """Read a dual encoder from a local folder, as `save_pretrained` or a hub snapshot leaves it.
+
+    Nothing is downloaded and no code of the checkpoint runs. Raises ImportFailed for what is missing,
+    contradictory, or beyond what a bundle can express, naming the flag that says it where there is one.
+    """
+    with quiet_library():
+        return _load(folder, choices)
+
+
+def _load(folder: Path, choices: Choices) -> ImportedModel:
+    model_type = model_type_of(folder)
+    family = family_of(model_type)
+    config = load_config(folder, family)
+    _require_image_head(config)
+    processor = load_processor(folder, config, family, choices)
+    image = read_image_spec(processor, config.vision_config, family, choices)
+    tokenizer = load_tokenizer(_tokenizer_folder(folder, choices), config)
+    tokenizer_file = to_tokenizer_file(tokenizer)
+    require_vocabulary(tokenizer_file, config.text_config.vocab_size)
+    padding = read_padding(config.text_config, family, tokenizer, tokenizer_file)
+    context_length = read_context_length(config.text_config, family, tokenizer, choices)
+
+    model = load_model(folder, family)  # last: what is wrong above should not wait for gigabytes
+    squares, prepare = _image_ways(family, image, model, processor)
+    towers = Towers(model, squares, padding).eval()
+    sample = tokenizer(SAMPLE_TEXT, truncation=True, max_length=context_length)["input_ids"]
+    text = text_spec(context_length, padding, pad_to=_pad_to(family, towers, sample, context_length))
+    logit_scale, logit_bias = logit_scale_and_bias(model)
+    return ImportedModel(
+        family=family.scoring,
+        embed_dim=embed_dim_of(towers, image.size, sample),
+        logit_scale=logit_scale,
+        logit_bias=logit_bias,
+        image=image,
+        text=text,
+        tokenizer=tokenizer_file,
+        model=towers,
+        library=TransformersPath(model, prepare, tokenizer, text),
+        source=_source(folder, model_type, model, processor, tokenizer),
+        licence=licence_of(folder, choices.licence),
+        notes=_notes(family, image, text, choices),
+    )
+
+
+def _pad_to(
+    family: Family, towers: Towers, sample: list[int], context_length: int
+) -> Literal["longest", "context_length"]:
+    """Batches may be as short as their longest text only where the padding left out changes nothing."""
+    if family.pooling == "last_position":
+        return "context_length"
+    harmless = padding_changes_nothing(towers, sample, towers.padding.pad_id, context_length)
+    return "longest" if harmless else "context_length"
+
+
+def _require_image_head(config: ModelConfig) -> None:
+    if getattr(config.vision_config, "vision_use_head", True) is False:
+        raise ImportFailed("vision_use_head is false: the model makes no image feature to compare with texts")
+
+
+def _tokenizer_folder(folder: Path, choices: Choices) -> Path:
+    if choices.tokenizer is None:
+        return folder
+    chosen = Path(choices.tokenizer)
+    if not chosen.is_dir():
+        raise ImportFailed(f"--tokenizer {choices.tokenizer}: must be a local folder")
+    return chosen
+
+
+def _image_ways(
+    family: Family, image: ImageSpec, model: DualEncoder, processor: ImageProcessor
+) -> tuple[SquareImages | None, Prepare]:
+    """How normalised pixels enter the model, and how the library's processor prepares PIL images for it."""
+    if family.variable_resolution:
+        squares = SquareImages(model.vision_model, image.size)
+        return squares, partial(prepare_squares, processor, image.size, squares.patch_size)
+    return None, partial(_prepare, processor)
+
+
+def _prepare(processor: ImageProcessor, images: Sequence[Image.Image]) -> dict[str, Any]:
+    return dict(processor(images=list(images), return_tensors="pt"))
+
+
+def _source(
+    folder: Path,
+    model_type: str,
+    model: DualEncoder,
+    processor: ImageProcessor,
+    tokenizer: LibraryTokenizer,
+) -> dict[str, Any]:
+    return {
+        "kind": "import",
+        "library": "transformers",
+        "library_version": transformers.__version__,
+        "model_type": model_type,
+        "architecture": type(model).__name__,
+        "image_processor": type(processor).__name__,
+        "tokenizer": type(tokenizer).__name__,
+        "checkpoint": folder.resolve().name,
+    }
+
+
+def _notes(family: Family, image: ImageSpec, text: TextSpec, choices: Choices) -> list[str]:
+    notes = ["Special tokens spelled out in a text are text here; transformers takes them as special tokens."]
+    if family.variable_resolution:
+        notes.append(
+            f"Images are squashed to {image.size} x {image.size} pixels; "
+            "transformers keeps their aspect ratio for this model."
+        )
+    if choices.context_length is not None:
+        notes.append(f"Texts are cut to {text.context_length} ids as asked for, not as the checkpoint says.")
+    return notes

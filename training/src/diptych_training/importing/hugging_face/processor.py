@@ -1,0 +1,110 @@
+"""The library's own image processor for a checkpoint, on PIL; knows nothing of what a bundle can express."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from transformers import AutoImageProcessor
+from transformers.image_processing_backends import PilBackend
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
+from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
+
+from diptych_training.errors import ImportFailed
+from diptych_training.importing.hugging_face.families import Family
+from diptych_training.importing.hugging_face.folder import (
+    IMAGE_PROCESSOR_FILE,
+    says_how_to_prepare_images,
+)
+from diptych_training.importing.hugging_face.library_types import ImageProcessor, ModelConfig
+from diptych_training.importing.subject import Choices
+
+FLAGS = {
+    "mean": "--mean",
+    "std": "--std",
+    "interpolation": "--interpolation",
+    "resize_mode": "--resize-mode",
+}
+# The steps that must be the library's common ones for the processor's settings to mean what they say.
+STEPS = ("_preprocess", "resize", "center_crop", "rescale", "normalize")
+
+
+def load_processor(folder: Path, config: ModelConfig, family: Family, choices: Choices) -> ImageProcessor:
+    """The checkpoint's processor; where it brings none, one made of what a person says.
+
+    Keys that the checkpoint's file leaves out have the value of the processor's class, as they have for the
+    library. Raises ImportFailed naming the flags that are needed, or a processor with steps of its own.
+    """
+    if says_how_to_prepare_images(folder):
+        processor = _stored(folder, config)
+    else:
+        processor = _said(folder, config, family, choices)
+    _require_known_steps(processor, family)
+    return processor
+
+
+def _stored(folder: Path, config: ModelConfig) -> ImageProcessor:
+    loader: Any = AutoImageProcessor
+    try:
+        processor = loader.from_pretrained(
+            str(folder), config=config, backend="pil", local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the library raises many kinds
+        raise ImportFailed(f"{folder.name}: transformers cannot read the image processor: {error}") from error
+    if not isinstance(processor, PilBackend):
+        raise ImportFailed(
+            f"image processor {type(processor).__name__} has no PIL implementation in transformers"
+        )
+    return processor
+
+
+def _said(folder: Path, config: ModelConfig, family: Family, choices: Choices) -> ImageProcessor:
+    size = choices.image_size or (config.vision_config.image_size if family.fixed_image_size else None)
+    missing = [flag for name, flag in FLAGS.items() if getattr(choices, name) is None]
+    if size is None:
+        missing.append("--image-size")
+    if missing:
+        raise ImportFailed(
+            f"{folder.name} has no {IMAGE_PROCESSOR_FILE}: how images are prepared is not known; "
+            f"pass {', '.join(missing)}"
+        )
+    settings: dict[str, Any] = {
+        "image_mean": list(choices.mean or ()),
+        "image_std": list(choices.std or ()),
+        "resample": _resampling(choices.interpolation or ""),
+    }
+    if family.variable_resolution:
+        return Siglip2ImageProcessorPil(patch_size=config.vision_config.patch_size, **settings)
+    return CLIPImageProcessorPil(**_geometry(size, choices.resize_mode), **settings)
+
+
+def _geometry(size: Any, resize_mode: str | None) -> dict[str, Any]:
+    square = {"height": size, "width": size}
+    match resize_mode:
+        case "shortest":
+            return {"size": {"shortest_edge": size}, "crop_size": square}
+        case "squash":
+            return {"size": square, "do_center_crop": False}
+        case _:
+            raise ImportFailed(
+                f"--resize-mode {resize_mode}: transformers has processors for shortest and squash"
+            )
+
+
+def _resampling(name: str) -> Image.Resampling:
+    if name.upper() not in Image.Resampling.__members__:
+        known = ", ".join(member.lower() for member in Image.Resampling.__members__)
+        raise ImportFailed(f"--interpolation {name}: must be one of {known}")
+    return Image.Resampling[name.upper()]
+
+
+def _require_known_steps(processor: ImageProcessor, family: Family) -> None:
+    """Subclasses may replace any step: only the ones whose settings `image_spec` can read are let through."""
+    kind = type(processor)
+    if family.variable_resolution:
+        known = kind is Siglip2ImageProcessorPil
+    else:
+        plain = all(getattr(kind, step) is getattr(PilBackend, step) for step in STEPS)
+        known = plain or kind is EfficientNetImageProcessorPil
+    if not known:
+        raise ImportFailed(f"image processor {kind.__name__} prepares images in ways a bundle cannot express")

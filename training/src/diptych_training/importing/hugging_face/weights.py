@@ -1,0 +1,78 @@
+"""Load a configuration, and a model with every tensor accounted for; knows nothing of images or texts."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diptych_training.errors import ImportFailed
+from diptych_training.importing.hugging_face.families import Family
+from diptych_training.importing.hugging_face.folder import CONFIG_FILE
+from diptych_training.importing.hugging_face.library_types import DualEncoder, ModelConfig
+
+N_NAMED = 6  # tensors that an error lists before it only counts
+
+# Nothing that was learned and is used: counters and index buffers that older versions stored, and the pooler
+# that BERT-like text towers bring although all of these families take the first token itself.
+UNUSED = re.compile(
+    r"(^|\.)(position_ids|token_type_ids|num_batches_tracked)$"
+    r"|(^|\.)(text_model|roberta)\.pooler\.dense\.(weight|bias)$"
+)
+
+
+def load_config(folder: Path, family: Family) -> ModelConfig:
+    """The configuration of both towers, with the library's values for what the file leaves out."""
+    config_class: Any = family.model_class.config_class
+    try:
+        return config_class.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # the library raises many kinds
+        raise ImportFailed(f"{folder.name}: transformers cannot read {CONFIG_FILE}: {error}") from error
+
+
+def load_model(folder: Path, family: Family) -> DualEncoder:
+    """The model in float32, evaluation mode, on the CPU; safetensors or a state dict, whole or in shards.
+
+    Raises ImportFailed naming tensors that are missing, left over or of another shape: the library itself
+    would fill them with random numbers and go on.
+    """
+    model_class: Any = family.model_class
+    try:
+        model, report = model_class.from_pretrained(
+            str(folder),
+            local_files_only=True,
+            weights_only=True,
+            dtype=torch.float32,
+            # Plain matrix products and a softmax: exports as such, with masks of any batch and length.
+            attn_implementation="eager",
+            ignore_mismatched_sizes=True,  # reported below, with all of their names at once
+            output_loading_info=True,
+        )
+    except Exception as error:  # the library raises many kinds, down to KeyError and pickle's own
+        raise ImportFailed(f"{folder.name}: transformers cannot load the model: {error}") from error
+    _require_every_tensor(folder, report)
+    return model.eval()
+
+
+def _require_every_tensor(folder: Path, report: dict[str, Any]) -> None:
+    missing = _used(report["missing_keys"])
+    unexpected = _used(report["unexpected_keys"])
+    shapes = [
+        f"{name} (stored {tuple(stored)}, the configuration needs {tuple(needed)})"
+        for name, stored, needed in sorted(report["mismatched_keys"])
+    ]
+    faults = [("missing", missing), ("not part of the model", unexpected), ("of another shape", shapes)]
+    lines = [f"{fault}: {_listed(names)}" for fault, names in faults if names]
+    lines += [str(message) for message in report["error_msgs"]]
+    if lines:
+        raise ImportFailed(f"{folder.name}: weights do not fit the configuration; {'; '.join(lines)}")
+
+
+def _used(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if not UNUSED.search(name))
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:N_NAMED])
+    return shown if len(names) <= N_NAMED else f"{shown} and {len(names) - N_NAMED} more"

@@ -1,0 +1,106 @@
+"""What a checkpoint is, in open_clip's own terms: model and preprocessing configuration; reads no weights."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import open_clip
+
+from diptych_training.errors import ImportFailed
+from diptych_training.importing.open_clip.files import CONFIG_FILE
+from diptych_training.importing.subject import Choices
+
+# What open_clip assumes where a configuration is silent: its older releases knew no other way, and even
+# today's do not write the fill colour. Mean and standard deviation are always written.
+SILENT = {"mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0}
+CUSTOM = "custom"
+VARIES = ("mean", "std", "interpolation", "resize_mode")  # between published weights of one architecture
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """`model_cfg` and `preprocess_cfg` of open_clip; `folder` may hold a tokenizer."""
+
+    name: str
+    model: dict[str, Any]
+    preprocess: dict[str, Any]
+    library: Literal["open_clip", "openai"] = "open_clip"
+    folder: Path | None = None
+
+
+def architecture_in(folder: Path, choices: Choices) -> Architecture:
+    """Read a folder's configuration. Raises ImportFailed when it is not one, or `choices` say another."""
+    if choices.architecture is not None:
+        raise ImportFailed(
+            f"{folder / CONFIG_FILE} states the architecture: leave --architecture {choices.architecture} out"
+        )
+    model, stated = _configuration(folder / CONFIG_FILE)
+    known = {**SILENT, **_said(choices), **stated}
+    return Architecture(listed_name(model), model, known, folder=folder)
+
+
+def architecture_named(name: str, choices: Choices) -> Architecture:
+    """One of open_clip's architectures, for weights that do not say how their images were prepared.
+
+    Where all published weights of the architecture agree on a value, these weights are taken to follow;
+    what `choices` say goes before. Raises ImportFailed with close matches for an unknown name.
+    """
+    model = open_clip.get_model_config(name)
+    if model is None:
+        close = difflib.get_close_matches(name, open_clip.list_models(), n=5, cutoff=0.5)
+        near = f"; close: {', '.join(close)}" if close else ""
+        raise ImportFailed(
+            f"--architecture {name}: open_clip {open_clip.__version__} has none of this name{near}"
+        )
+    published = _agreed([open_clip.get_pretrained_cfg(name, tag) for tag in _tags(name)])
+    always = {key: SILENT[key] for key in ("mode", "fill_color")}
+    return Architecture(name, model, {**always, **published, **_said(choices)})
+
+
+def listed_name(model: dict[str, Any]) -> str:
+    """open_clip's name for a configuration, wherever its tokenizer lies; `custom` if it is not listed."""
+    names: Sequence[str] = open_clip.list_models()
+    wanted = _without_tokenizer(model)
+    return next((n for n in names if _without_tokenizer(open_clip.get_model_config(n)) == wanted), CUSTOM)
+
+
+def _configuration(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`model_cfg` and what is stated of `preprocess_cfg`."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ImportFailed(f"{file}: not a configuration: {error}") from error
+    model = config.get("model_cfg") if isinstance(config, dict) else None
+    if not isinstance(model, dict) or not _is_complete(model):
+        raise ImportFailed(f"{file}: model_cfg must have embed_dim, vision_cfg and text_cfg")
+    stated = config.get("preprocess_cfg") or {}
+    return model, {key: value for key, value in stated.items() if value is not None}
+
+
+def _is_complete(model: dict[str, Any]) -> bool:
+    return "embed_dim" in model and all(isinstance(model.get(p), dict) for p in ("vision_cfg", "text_cfg"))
+
+
+def _said(choices: Choices) -> dict[str, Any]:
+    return {key: getattr(choices, key) for key in VARIES if getattr(choices, key) is not None}
+
+
+def _without_tokenizer(model: dict[str, Any]) -> dict[str, Any]:
+    text = {key: value for key, value in model["text_cfg"].items() if key != "hf_tokenizer_name"}
+    return {**model, "text_cfg": text}
+
+
+def _tags(name: str) -> Sequence[str]:
+    tags: Sequence[str] = open_clip.list_pretrained_tags_by_model(name)
+    return tags
+
+
+def _agreed(published: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The values that all published configurations share; nothing when none is published."""
+    if not published:
+        return {}
+    first, *rest = published
+    return {key: first[key] for key in VARIES if all(other[key] == first[key] for other in rest)}

@@ -1,0 +1,46 @@
+"""Which files make an open_clip checkpoint; reads their names only."""
+
+from pathlib import Path
+
+from diptych_training.errors import ImportFailed
+
+CONFIG_FILE = "open_clip_config.json"
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt")
+WEIGHT_NAMES = (  # best first: what the library itself prefers
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+)
+TOKENIZER_NAMES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "vocab.json",
+)
+
+
+def is_open_clip(path: Path) -> bool:
+    """True for a folder with open_clip's configuration, and for any single file of weights."""
+    if path.is_dir():
+        return (path / CONFIG_FILE).is_file()
+    return path.is_file() and path.suffix in WEIGHT_SUFFIXES
+
+
+def weights_in(folder: Path) -> Path:
+    """The weights of a checkpoint folder. Raises ImportFailed when there are none, or no telling which."""
+    for name in WEIGHT_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    others = sorted(file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES)
+    if len(others) == 1:
+        return others[0]
+    found = ", ".join(file.name for file in others) or "none"
+    raise ImportFailed(f"{folder}: expected one file of weights, such as {WEIGHT_NAMES[0]}; found {found}")
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """True when a tokenizer was saved into the folder."""
+    return any((folder / name).is_file() for name in TOKENIZER_NAMES)

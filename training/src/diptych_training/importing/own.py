@@ -1,0 +1,135 @@
+"""Read a model of our own again, from a run or from a bundle; knows nothing of other libraries."""
+
+from collections.abc import Sequence
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from diptych.bundle.encoder import Embeddings
+from diptych.bundle.image import ImageLimits, preprocess
+from diptych.bundle.manifest import MANIFEST_FILE, TOKENIZER_FILE, ImageSpec, TextSpec, read_manifest
+from diptych.bundle.text import TextTokenizer
+from diptych_training.checkpoint import load_run
+from diptych_training.errors import ImportFailed
+from diptych_training.evaluate.torch_encoder import TorchEncoder
+from diptych_training.export.files import MODEL_FILE, WEIGHTS_FILE, logit_scale
+from diptych_training.importing.subject import Choices, ImportedModel
+from diptych_training.models import CLIP, ModelConfig, build_model
+from diptych_training.run_folder import RunFolder
+
+LIBRARY = "diptych-training"
+LIMITS = ImageLimits()
+
+
+class OwnPath:
+    """Our own road from images and strings to embeddings, in torch; satisfies `LibraryPath`."""
+
+    def __init__(self, model: CLIP, image: ImageSpec, tokenizer: TextTokenizer) -> None:
+        self._encoder, self._image, self._tokenizer = TorchEncoder(model, image), image, tokenizer
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Embeddings:
+        """N upright RGB images -> (N, D)."""
+        return self._encoder.encode_image(
+            np.stack([preprocess(image, self._image, LIMITS) for image in images])
+        )
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        """N texts -> (N, D)."""
+        return self._encoder.encode_text(self._tokenizer(texts).input_ids)
+
+    def input_ids(self, text: str) -> list[int]:
+        """Ids of one text, without padding."""
+        ids: list[int] = self._tokenizer.ids(text)[0].tolist()
+        return ids
+
+
+def is_own_run(folder: Path) -> bool:
+    """Whether it is a run folder of `diptych-train train`."""
+    run = RunFolder(folder)
+    return run.model_file.is_file() and run.image_spec_file.is_file() and run.text_spec_file.is_file()
+
+
+def is_own_bundle(folder: Path) -> bool:
+    """Whether it is a version of a model repository, whoever made it."""
+    return (folder / MANIFEST_FILE).is_file()
+
+
+def load_own_run(folder: Path, choices: Choices) -> ImportedModel:
+    """The best checkpoint of a run. Raises CheckpointError."""
+    run = load_run(folder, "best")
+    return _own(
+        run.model,
+        run.image_spec,
+        run.text_spec,
+        run.tokenizer_file,
+        "clip",
+        source={"run": folder.resolve().name, "checkpoint": "best", "step": run.step},
+        licence=choices.licence or "unknown",
+    )
+
+
+def load_own_bundle(folder: Path, choices: Choices) -> ImportedModel:
+    """A bundle that holds its weights. Raises ImportFailed, InvalidManifest."""
+    manifest = read_manifest(folder)
+    if not (folder / WEIGHTS_FILE).is_file() or not (folder / MODEL_FILE).is_file():
+        raise ImportFailed(
+            f"{manifest.name}/{manifest.version} has no {WEIGHTS_FILE} and {MODEL_FILE}: "
+            "it was imported from elsewhere; import that again"
+        )
+    return _own(
+        _rebuild(folder),
+        manifest.image,
+        manifest.text,
+        folder / TOKENIZER_FILE,
+        manifest.family,
+        source={"bundle": f"{manifest.name}/{manifest.version}", "made_from": manifest.source},
+        licence=choices.licence or manifest.licence,
+    )
+
+
+def _own(
+    model: CLIP,
+    image: ImageSpec,
+    text: TextSpec,
+    tokenizer_file: Path,
+    family: Literal["clip", "siglip"],
+    *,
+    source: dict[str, object],
+    licence: str,
+) -> ImportedModel:
+    return ImportedModel(
+        family=family,
+        embed_dim=model.config.embed_dim,
+        logit_scale=logit_scale(model),
+        logit_bias=0.0,
+        image=image,
+        text=text,
+        tokenizer=Tokenizer.from_file(str(tokenizer_file)),
+        model=model,
+        library=OwnPath(model, image, TextTokenizer(tokenizer_file, text)),
+        source={"kind": "import", "library": LIBRARY, "library_version": version_of(LIBRARY), **source},
+        licence=licence,
+    )
+
+
+def _rebuild(folder: Path) -> CLIP:
+    try:
+        model = build_model(_model_config(folder / MODEL_FILE))
+        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    except (SafetensorError, RuntimeError) as error:
+        raise ImportFailed(f"{folder.name}/{WEIGHTS_FILE} does not fit {MODEL_FILE}: {error}") from error
+    return model.eval()
+
+
+def _model_config(path: Path) -> ModelConfig:
+    try:
+        return ModelConfig.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ImportFailed(f"{path.name}: {error}") from error

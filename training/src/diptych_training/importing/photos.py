@@ -1,0 +1,119 @@
+"""A thousand real images of all sizes, made from the photographs that two packages ship; knows no model.
+
+scikit-image and scikit-learn have them in their wheels: nothing is downloaded. Image n is always the same.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from diptych_training.errors import ImportFailed
+
+# Longer side in pixels, and how often: below every model's own size, around it, and far above.
+SIDES_PX: tuple[tuple[int, int, float], ...] = (
+    (8, 63, 0.12), (64, 223, 0.35), (224, 512, 0.38), (513, 1000, 0.1), (1001, 1500, 0.05),
+)  # fmt: skip
+EXTREME_SHARE, MAX_ASPECT = 0.15, 30.0  # strips of up to 1:30
+MIN_SIDE_PX = 4  # libraries take an image of height 1 or 3 for one with its channels first
+GRAY_SHARE, PALETTE_SHARE, DARK_SHARE = 0.1, 0.1, 0.05
+TURNS = (None, *Image.Transpose)
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A file of an installed package, with what is right to say of it. `free`: CC0 or public domain."""
+
+    path: Path
+    captions: tuple[str, ...]
+    free: bool
+
+
+@cache
+def photographs() -> tuple[Photograph, ...]:
+    """All that are listed. Raises ImportFailed if a package or a file of it is missing."""
+    listed = json.loads((files(__package__) / "proof_texts" / "photographs.json").read_text(encoding="utf-8"))
+    return tuple(Photograph(_locate(e["file"]), tuple(e["captions"]), e["free"]) for e in listed)
+
+
+class Photos:
+    """Variants of photographs by number: crops, sizes, shapes, gray, palette, turned, mirrored.
+
+    Two with different seeds never agree on a variant. Only the opened photographs are kept in memory.
+    """
+
+    def __init__(self, of: Sequence[Photograph], seed: int, *, max_side_px: int = 1500) -> None:
+        self._photographs, self._seed, self._max_side_px = of, seed, max_side_px
+        self._opened: dict[int, Image.Image] = {}
+
+    def photograph_of(self, index: int) -> int:
+        """Which photograph variant `index` shows."""
+        return index % len(self._photographs)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """Variant `index` as an upright 8-bit RGB image."""
+        rng = np.random.default_rng((self._seed, index))
+        number = self.photograph_of(index)
+        width, height = _size(rng, self._max_side_px)
+        cut = self._open(number).resize(
+            (width, height), Image.Resampling.BICUBIC, box=_box(rng, self._open(number).size, width / height)
+        )
+        turn = TURNS[rng.integers(len(TURNS))]
+        return _recolour(rng, cut if turn is None else cut.transpose(turn))
+
+    def _open(self, number: int) -> Image.Image:
+        if number not in self._opened:
+            with Image.open(self._photographs[number].path) as image:
+                self._opened[number] = image.convert("RGB")
+        return self._opened[number]
+
+
+def _locate(file: str) -> Path:
+    package, _, inside = file.partition("/")
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportFailed(
+            f"the proof needs the photographs that {package} ships: pip install 'diptych-training[import]'"
+        )
+    path = Path(spec.submodule_search_locations[0]) / inside
+    if not path.is_file():
+        raise ImportFailed(
+            f"{path} is missing: the proof needs this photograph, which {package} used to ship"
+        )
+    return path
+
+
+def _size(rng: np.random.Generator, max_side_px: int) -> tuple[int, int]:
+    """Width and height: every remainder occurs, so that rounding and flooring of margins differ."""
+    low, high, _ = SIDES_PX[rng.choice(len(SIDES_PX), p=[share for *_, share in SIDES_PX])]
+    long = min(int(rng.integers(low, high + 1)), max_side_px)
+    aspect = rng.uniform(4, MAX_ASPECT) if rng.random() < EXTREME_SHARE else rng.uniform(1, 2)
+    short = max(MIN_SIDE_PX, round(long / aspect))
+    return (long, short) if rng.random() < 0.5 else (short, long)
+
+
+def _box(rng: np.random.Generator, size: tuple[int, int], aspect: float) -> tuple[float, float, float, float]:
+    """A part of the photograph with that aspect ratio: at least a third of the largest one."""
+    width, height = size
+    share = rng.uniform(0.33, 1)
+    cut_width = share * min(width, height * aspect)
+    cut_height = cut_width / aspect
+    left, top = rng.uniform(0, width - cut_width), rng.uniform(0, height - cut_height)
+    return left, top, min(left + cut_width, width), min(top + cut_height, height)
+
+
+def _recolour(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+    kind = rng.random()
+    if kind < GRAY_SHARE:
+        return image.convert("L").convert("RGB")
+    if kind < GRAY_SHARE + PALETTE_SHARE:
+        return image.quantize(int(rng.integers(2, 65))).convert("RGB")
+    if kind < GRAY_SHARE + PALETTE_SHARE + DARK_SHARE:
+        return Image.eval(image, lambda value: value // 4)
+    return image

@@ -1,0 +1,98 @@
+"""What every precision of an import is held against: real items through the original library."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from diptych.bundle.encoder import Embeddings, Pixels
+from diptych.bundle.golden import Golden
+from diptych.bundle.image import ImageLimits, preprocess
+from diptych.bundle.manifest import TOKENIZER_FILE, ImageSpec, TextSpec
+from diptych.bundle.text import TextTokenizer
+from diptych_training.evaluate.torch_encoder import TorchEncoder
+from diptych_training.export.calibration import N_CALIBRATION_IMAGES, Calibration, make_calibration
+from diptych_training.export.golden_items import make_golden
+from diptych_training.export.parity import Embedded, ParitySample
+from diptych_training.export.pixel_file import PixelFile
+from diptych_training.export.proof import Proof
+from diptych_training.importing.photos import Photos, photographs
+from diptych_training.importing.subject import ImportedModel, LibraryPath
+from diptych_training.importing.texts import calibration_texts, ordinary_texts, right_texts
+
+N_PROOF_IMAGES = 1000
+PIXELS_FILE = "proof-pixels.npy"  # in the staged folder; removed before it is published
+PROOF_SEED, CALIBRATION_SEED, GOLDEN_SEED = 0, 1, 2
+BATCH_SIZE = 16
+N_GOLDEN_IMAGES, GOLDEN_SIDE_PX = 18, 200
+LIMITS = ImageLimits()
+
+Advance = Callable[[int], object]
+
+
+def proof_by_library(
+    imported: ImportedModel, folder: Path, n_images: int, awkward: Sequence[str], advance: Advance
+) -> Proof:
+    """Embed `n_images` photographs and all texts with the library; `awkward` are those whose ids are equal.
+
+    The library gets upright RGB images and strings: resize, crop, cleaning and tokenising are part of what is
+    proven. Prepared pixels go to a file in `folder`, where the tokenizer must be already.
+    """
+    tokenizer = TextTokenizer(folder / TOKENIZER_FILE, imported.text)
+    texts = [*ordinary_texts(), *awkward]
+    photos = Photos(photographs(), PROOF_SEED)
+    pixels = PixelFile(folder / PIXELS_FILE, n_images, imported.image.size)
+    images = _embed_images(imported, photos, pixels, advance)
+    return Proof(
+        embedded=Embedded(images, _embed_texts(imported.library, texts)),
+        sample=ParitySample(
+            pixels=pixels,
+            input_ids=[tokenizer.ids(text)[0] for text in texts],
+            relevant=right_texts(photos, n_images, texts),
+        ),
+        text_spec=imported.text,
+        golden=_golden(imported, tokenizer),
+    )
+
+
+def calibration_on_photographs(folder: Path, image_spec: ImageSpec, text_spec: TextSpec) -> Calibration:
+    """Other variants of the photographs than the proof's, and other texts."""
+    photos = Photos(photographs(), CALIBRATION_SEED)
+    tokenizer = TextTokenizer(folder / TOKENIZER_FILE, text_spec)
+    pixels = _prepare([photos[index] for index in range(N_CALIBRATION_IMAGES)], image_spec)
+    rows = [tokenizer.ids(text)[0] for text in calibration_texts()]
+    return make_calibration(pixels, rows, text_spec)
+
+
+def _embed_images(imported: ImportedModel, photos: Photos, pixels: PixelFile, advance: Advance) -> Embeddings:
+    """(N, D) by the library; each image is made once, prepared for the graphs, and let go."""
+    rows = []
+    for start in range(0, len(pixels), BATCH_SIZE):
+        images = [photos[index] for index in range(start, min(start + BATCH_SIZE, len(pixels)))]
+        pixels.write(start, _prepare(images, imported.image))
+        rows.append(imported.library.encode_images(images))
+        advance(len(images))
+    return np.concatenate(rows)
+
+
+def _embed_texts(library: LibraryPath, texts: Sequence[str]) -> Embeddings:
+    starts = range(0, len(texts), BATCH_SIZE)
+    return np.concatenate([library.encode_texts(texts[start : start + BATCH_SIZE]) for start in starts])
+
+
+def _prepare(images: Sequence[Image.Image], spec: ImageSpec) -> Pixels:
+    return np.stack([preprocess(image, spec, LIMITS) for image in images])
+
+
+def _golden(imported: ImportedModel, tokenizer: TextTokenizer) -> Golden:
+    """Of photographs that may travel with a bundle, by the torch model that the graphs were made from.
+
+    Not by the library: a server must reproduce awkward texts too, whose ids may differ from the library's.
+    """
+    free = [photograph for photograph in photographs() if photograph.free]
+    photos = Photos(free, GOLDEN_SEED, max_side_px=GOLDEN_SIDE_PX)
+    images = [photos[index] for index in range(N_GOLDEN_IMAGES)]
+    captions = [free[photos.photograph_of(index)].captions[0] for index in range(N_GOLDEN_IMAGES)]
+    encoder = TorchEncoder(imported.model, imported.image)
+    return make_golden(images, captions, encoder, tokenizer, imported.image)

@@ -1,0 +1,121 @@
+"""Find out what a checkpoint is and who reads it; knows nothing of what comes after reading.
+
+| SOURCE | read by |
+|---|---|
+| name or folder of a run of `diptych-train train` | us |
+| version folder of a model repository that holds its weights | us |
+| folder with open_clip_config.json, or a file of weights | open_clip's reader |
+| folder with config.json of a dual encoder of transformers | transformers' reader |
+| `owner/name` or `owner/name@revision` | fetched from the hub, then one of the last two |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from diptych_training.errors import ImportFailed
+from diptych_training.export.card import DATA_CARD_FILE
+from diptych_training.importing.hub import HUB_ID, fetch_checkpoint, fetch_tokenizer
+from diptych_training.importing.own import is_own_bundle, is_own_run, load_own_bundle, load_own_run
+from diptych_training.importing.subject import Choices, ImportedModel
+from diptych_training.paths import run_dir
+
+Read = Callable[[Path, Choices], ImportedModel]
+LOOKED_FOR = (
+    "open_clip_config.json, config.json of a model of transformers, a run's model.json and preprocess.json, "
+    "a bundle's manifest.json, or a file of weights (.safetensors, .pt, .bin)"
+)
+
+
+class Fetch(Protocol):
+    """How a hub is asked: an id and a revision -> a folder on this machine."""
+
+    def __call__(self, hub_id: str, revision: str | None, *, offline: bool) -> Path:
+        """Raises ImportFailed if it cannot be had."""
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint that was found. `origin` goes into the manifest; `choices` have local paths only."""
+
+    path: Path
+    read: Read
+    choices: Choices
+    origin: dict[str, str]
+    data_card: Path | None = None
+
+    def load(self) -> ImportedModel:
+        """Read it. Raises ImportFailed."""
+        imported = self.read(self.path, self.choices)
+        return replace(imported, source={**imported.source, **self.origin})
+
+
+def find_source(
+    given: str,
+    choices: Choices,
+    *,
+    fetch: Fetch = fetch_checkpoint,
+    fetch_tokenizer: Fetch = fetch_tokenizer,
+) -> Source:
+    """What `given` names. Raises ImportFailed saying what was looked for."""
+    path = run_dir(given)
+    choices = _with_local_tokenizer(choices, fetch_tokenizer)
+    if path.is_file():
+        return Source(path, _foreign_reader(path), choices, {})
+    if path.is_dir():
+        return _find_in_folder(path, choices, {})
+    match = HUB_ID.fullmatch(given)
+    if match is None:
+        raise ImportFailed(
+            f"{given!r} is no file, folder or run here, and no hub id like owner/name@revision"
+        )
+    _require("huggingface_hub")
+    folder = fetch(match["id"], match["revision"], offline=choices.offline)
+    # A snapshot's folder is called by its commit.
+    return _find_in_folder(folder, choices, {"hub": match["id"], "revision": folder.name})
+
+
+def _find_in_folder(folder: Path, choices: Choices, origin: dict[str, str]) -> Source:
+    if is_own_run(folder):
+        return Source(folder, load_own_run, choices, {})
+    if is_own_bundle(folder):
+        card = folder / DATA_CARD_FILE
+        return Source(folder, load_own_bundle, choices, {}, card if card.is_file() else None)
+    return Source(folder, _foreign_reader(folder), choices, origin)
+
+
+def _foreign_reader(path: Path) -> Read:
+    """open_clip is asked first: its file is there only where open_clip made the checkpoint.
+
+    Its hub repositories often hold a conversion to transformers beside it.
+    """
+    _require("open_clip", "transformers", "timm")
+    # Here, not above: they need the extra, and it takes seconds to load them.
+    from diptych_training.importing import hugging_face, open_clip  # noqa: PLC0415
+
+    if open_clip.is_open_clip(path):
+        return open_clip.load_open_clip
+    if path.is_dir() and hugging_face.is_hugging_face(path):
+        return hugging_face.load_hugging_face
+    raise ImportFailed(f"{path} is no checkpoint that is known here: looked for {LOOKED_FOR}")
+
+
+def _with_local_tokenizer(choices: Choices, fetch: Fetch) -> Choices:
+    if choices.tokenizer is None or Path(choices.tokenizer).exists():
+        return choices
+    match = HUB_ID.fullmatch(choices.tokenizer)
+    if match is None:
+        raise ImportFailed(f"--tokenizer {choices.tokenizer}: no folder or file here, and no hub id")
+    _require("huggingface_hub")
+    return replace(choices, tokenizer=str(fetch(match["id"], match["revision"], offline=choices.offline)))
+
+
+def _require(*packages: str) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ImportFailed(
+            f"importing needs {', '.join(missing)}: pip install 'diptych-training[import]' brings them"
+        )

@@ -1,0 +1,87 @@
+"""What the manifest of an imported model says; measures and writes nothing."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import JsonValue
+
+from diptych.bundle.manifest import ImageSpec, ManifestDraft, Precision, TextSpec
+from diptych_training.importing.subject import ImportedModel
+from diptych_training.importing.text_differences import TextDifferences
+
+PROMPTS_OF_IMPORTS = "default"
+
+
+@dataclass(frozen=True)
+class ImportStatement:
+    """What the person who imports says of the result."""
+
+    name: str
+    precisions: tuple[str, ...]
+    n_images: int
+    prompts: tuple[str, ...] | None = None  # templates that become the model's default ones
+    ungated: bool = False
+    optimise: bool = True
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What stays known of an imported model once its weights were let go."""
+
+    family: Literal["clip", "siglip"]
+    embed_dim: int
+    logit_scale: float
+    logit_bias: float
+    image: ImageSpec
+    text: TextSpec
+    source: dict[str, Any]
+    licence: str
+    notes: tuple[str, ...]
+    n_parameters: int
+
+
+def facts_of(imported: ImportedModel, prompts: tuple[str, ...] | None) -> Facts:
+    """Copy them, with these templates as the default ones if there are any."""
+    text = imported.text
+    if prompts is not None:
+        sets = {**text.prompts, PROMPTS_OF_IMPORTS: list(prompts)}
+        text = text.model_copy(update={"prompts": sets})
+    return Facts(
+        family=imported.family,
+        embed_dim=imported.embed_dim,
+        logit_scale=imported.logit_scale,
+        logit_bias=imported.logit_bias,
+        image=imported.image,
+        text=text,
+        source={**imported.source, "torch": str(torch.__version__)},
+        licence=imported.licence,
+        notes=tuple(imported.notes),
+        n_parameters=sum(parameter.numel() for parameter in imported.model.parameters()),
+    )
+
+
+def draft_of(
+    facts: Facts,
+    differences: TextDifferences,
+    statement: ImportStatement,
+    data_card: str,
+    precisions: dict[str, Precision],
+) -> ManifestDraft:
+    """The manifest as far as its maker knows it."""
+    notes: list[JsonValue] = [*facts.notes]
+    return ManifestDraft(
+        family=facts.family,
+        embed_dim=facts.embed_dim,
+        logit_scale=facts.logit_scale,
+        logit_bias=facts.logit_bias,
+        image=facts.image,
+        text=facts.text,
+        precisions=precisions,
+        source=facts.source,
+        metrics={},
+        data_card=data_card,
+        licence=facts.licence,
+        ungated=statement.ungated,
+        extra={"text_differences": differences.stated(), "notes": notes},
+    )
