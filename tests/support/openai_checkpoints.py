@@ -24,6 +24,9 @@ def make_openai_archive(file: Path, kind: str = "vit", *, layers: int = LAYERS, 
     model = openai_model(kind, layers=layers, seed=seed)
     size = model.visual.image_size
     edge = size[0] if isinstance(size, tuple) else size
+    mask = model.attn_mask
+    del model.attn_mask
+    model.attn_mask = mask  # not a buffer: the originals' state dict has no mask
     for name, number in _marks(edge).items():
         if hasattr(model, name):
             delattr(model, name)
