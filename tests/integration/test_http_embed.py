@@ -43,8 +43,26 @@ def test_text_and_image_lie_in_one_space(client: TestClient) -> None:
 
 def test_answer_names_the_model_and_the_order(client: TestClient) -> None:
     answer = client.post("/embed", json={"input": [{"text": "a"}, {"text": ""}]}).json()
-    assert answer["model"] == {"name": "tiny", "version": 1, "precision": "fp32"}
+    assert answer["model"] == {"name": "tiny", "version": 1, "precision": "fp32", "decode": "exact"}
     assert [row["index"] for row in answer["data"]] == [0, 1]
+
+
+def test_fast_decoding_changes_large_jpegs_and_every_answer_names_it(
+    client: TestClient, tmp_path: Path
+) -> None:
+    large, as_png = noise(1, (120, 120), "JPEG"), data_uri(noise(1, (80, 80)))
+    exact = embedded(client, {"image": data_uri(large)}, {"image": as_png})
+    with running_app(tmp_path, decode="fast") as fast_client:
+        fast = embedded(fast_client, {"image": data_uri(large)}, {"image": as_png})
+        answer = fast_client.post("/embed", json={"input": [{"text": "a"}]})
+        raw = fast_client.post(
+            "/embed",
+            content=b"a",
+            headers={"Content-Type": "text/plain", "Accept": "application/octet-stream"},
+        )
+    assert answer.json()["model"]["decode"] == raw.headers["X-Diptych-Decode"] == "fast"
+    assert not np.array_equal(fast[0], exact[0])
+    np.testing.assert_array_equal(fast[1], exact[1])
 
 
 def test_form_is_answered_in_the_order_of_its_parts(client: TestClient) -> None:

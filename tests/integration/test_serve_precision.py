@@ -52,7 +52,7 @@ def errors_of(found: Served) -> dict[str, str | None]:
 def test_faster_precision_answers_requests_and_the_exact_one_keeps_collections(tmp_path: Path) -> None:
     found = served(tmp_path, {"fp32": "slow", "int8": "equal"})
     assert precisions_of(found) == ("int8", "fp32")
-    assert found.embed.info.identity != found.collections.info.identity
+    assert found.embed.info("exact").identity != found.collections.info("exact").identity
     exact, fast = found.serving.embed.candidates
     assert exact.pair_ms > fast.pair_ms > 0
     assert found.serving.embed.reason.endswith("as fast as fp32 on an image and a text")

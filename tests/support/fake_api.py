@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import httpx
 
-MODEL = {"name": "tiny", "version": 3, "precision": "fp32"}
+MODEL = {"name": "tiny", "version": 3, "precision": "fp32", "decode": "exact"}
 Reply = httpx.Response | Callable[[httpx.Request], httpx.Response]
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from diptych.bundle.image import DecodeMode
 from diptych.errors import ConfigError
 
 PREFIX = "DIPTYCH_"
@@ -46,6 +47,9 @@ class Settings(BaseSettings):
         AUTO, description="precision of collections; auto: fp32 on a CPU, fp16 on a GPU"
     )
     device: Device = Field("auto", description="where the encoders run")
+    decode: DecodeMode = Field(
+        "exact", description="fast: large JPEGs at a fraction of their size, other vectors"
+    )
     allow_ungated: bool = Field(False, description="serve bundles whose parity was never measured")
 
     # what it keeps

@@ -179,6 +179,7 @@ def model_info(**changes: Any) -> ModelInfo:
         "name": "fake",
         "version": 1,
         "precision": "fp32",
+        "decode": "exact",
         "identity": "a" * 64,
         "provider": "none",
         "family": "clip",

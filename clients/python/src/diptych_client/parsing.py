@@ -57,7 +57,7 @@ def embedding(text: str) -> Embedding:
 
 def model_ref(model: Json) -> ModelRef:
     """The `model` of an answer."""
-    return ModelRef(str(model["name"]), int(model["version"]), str(model["precision"]))
+    return ModelRef(str(model["name"]), int(model["version"]), str(model["precision"]), str(model["decode"]))
 
 
 def embedded_item(row: Json) -> EmbeddedItem:

@@ -16,14 +16,16 @@ Embedding: TypeAlias = "array[float]"
 
 @dataclass(frozen=True)
 class ModelRef:
-    """The model version that made an answer."""
+    """The model version that made an answer, in which precision and from images decoded how."""
 
     name: str
     version: int
     precision: str
+    decode: str = "exact"
 
     def __str__(self) -> str:
-        return f"{self.name}/{self.version} ({self.precision})"
+        kind = self.precision if self.decode == "exact" else f"{self.precision}, {self.decode} decoding"
+        return f"{self.name}/{self.version} ({kind})"
 
 
 @dataclass(frozen=True)

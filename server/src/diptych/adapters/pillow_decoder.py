@@ -20,9 +20,12 @@ class PillowDecoder:
     The images that all threads hold decoded at once have at most `limits.max_px` pixels together.
     """
 
-    def __init__(self, spec: ImageSpec, limits: image.ImageLimits, *, n_threads: int) -> None:
+    def __init__(
+        self, spec: ImageSpec, limits: image.ImageLimits, *, n_threads: int, mode: image.DecodeMode = "exact"
+    ) -> None:
         self._spec = spec
         self._limits = limits
+        self._mode: image.DecodeMode = mode
         self._budget = PixelBudget(limits.max_px)
         self._pool = ThreadPoolExecutor(max_workers=n_threads, thread_name_prefix="decode")
 
@@ -45,7 +48,7 @@ class PillowDecoder:
         info = image.probe(payload, self._limits)
         width, height = resized_size(info.width, info.height, self._spec)  # the intermediate counts too
         with self._budget.hold(info.width * info.height + width * height):
-            return image.load_pixels(payload, self._spec, self._limits)
+            return image.load_pixels(payload, self._spec, self._limits, self._mode)
 
     def _thumbnail(self, payload: bytes, size_px: int) -> bytes:
         info = image.probe(payload, self._limits)

@@ -73,6 +73,7 @@ class _Server:
             "model": model.name,
             "version": model.version,
             "precision": model.precision,
+            "decode": model.decode,
             "collection_precision": services.collection_model.precision,
             "provider": model.provider,
             "data_dir": str(self._settings.data_dir.absolute()),

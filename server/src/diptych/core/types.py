@@ -27,6 +27,7 @@ class ModelInfo:
     name: str
     version: int
     precision: str
+    decode: Literal["exact", "fast"]  # how JPEG files become pixels
     identity: str
     provider: str
     family: Literal["clip", "siglip"]

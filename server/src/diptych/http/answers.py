@@ -1,6 +1,6 @@
 """What the server answers, as types. Knows nothing of how the values came to be."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -13,11 +13,12 @@ class ModelRef(BaseModel):
     name: str
     version: int
     precision: str
+    decode: Literal["exact", "fast"]
 
     @classmethod
     def of(cls, model: ModelInfo) -> "ModelRef":
         """The part of a model that callers need to tell vectors apart."""
-        return cls(name=model.name, version=model.version, precision=model.precision)
+        return cls(name=model.name, version=model.version, precision=model.precision, decode=model.decode)
 
 
 class EmbeddedItem(BaseModel):

@@ -35,6 +35,7 @@ def octets_response(rows: Embeddings, model: ModelRef, truncated: list[int]) -> 
         "X-Diptych-Model": model.name,
         "X-Diptych-Version": str(model.version),
         "X-Diptych-Precision": model.precision,
+        "X-Diptych-Decode": model.decode,
         "X-Diptych-Shape": ",".join(map(str, rows.shape)),
     }
     if truncated:

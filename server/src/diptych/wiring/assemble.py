@@ -28,6 +28,7 @@ def assemble(settings: Settings, repository: ModelRepository, served: Served) ->
         served.embed.bundle.manifest.image,
         ImageLimits(max_bytes=limits.max_image_bytes, max_px=limits.max_image_px),
         n_threads=settings.n_decode_threads or os.cpu_count() or 1,
+        mode=settings.decode,
     )
     engines = _engines(settings, served, decoder, metrics)
     embed, kept = engines[0], engines[-1]

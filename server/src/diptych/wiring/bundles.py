@@ -5,6 +5,7 @@ from pathlib import Path
 
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.bundle.golden import Golden, check_golden, read_golden
+from diptych.bundle.image import DecodeMode
 from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, identity
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
@@ -14,7 +15,6 @@ from diptych.core.types import ModelInfo
 from diptych.errors import ConfigError
 from diptych.settings import Device
 
-DECODE = "exact"
 _CPU = (CPU_PROVIDER,)
 _CUDA = ("CUDAExecutionProvider", CPU_PROVIDER)
 
@@ -37,15 +37,15 @@ class LoadedBundle:
     precision: str
     encoder: OnnxEncoder
 
-    @property
-    def info(self) -> ModelInfo:
-        """What the domain needs to know of it."""
+    def info(self, decode: DecodeMode) -> ModelInfo:
+        """What the domain needs to know of it, with images decoded like this."""
         manifest = self.bundle.manifest
         return ModelInfo(
             name=manifest.name,
             version=manifest.version,
             precision=self.precision,
-            identity=identity(self.bundle.folder, self.precision, DECODE),
+            decode=decode,
+            identity=identity(self.bundle.folder, self.precision, decode),
             provider=self.encoder.provider,
             family=manifest.family,
             embed_dim=manifest.embed_dim,

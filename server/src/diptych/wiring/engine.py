@@ -47,7 +47,7 @@ def build_engine(
         admission=_admission(settings),
         metrics=metrics,
     )
-    return Engine(loaded.info, embedder, _canary(loaded), (images, texts))
+    return Engine(loaded.info(settings.decode), embedder, _canary(loaded), (images, texts))
 
 
 def health_of(engines: Sequence[Engine]) -> Health:
