@@ -109,10 +109,21 @@ def test_embeddings_must_be_of_unit_norm(golden, tokenizer, scale):
 
 
 def test_embeddings_of_another_width_are_a_mismatch(golden, tokenizer):
-    narrow = replace(golden, text_embedding=golden.text_embedding[:, :3])
+    class Narrow(TinyEncoder):
+        def encode_text(self, rows):
+            return self._embed(rows)[:, :3]
+
     with pytest.raises(
-        GoldenMismatch, match=r"golden texts: embeddings have shape \(3, 4\), the reference \(3, 3\)"
+        GoldenMismatch, match=r"golden texts: embeddings have shape \(3, 3\), the reference \(3, 4\)"
     ):
+        check_golden(golden, MANIFEST, "fp32", tokenizer, Narrow())
+
+
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_references_of_another_width_than_the_manifest_states_are_a_mismatch(golden, tokenizer, tower):
+    narrow = replace(golden, **{f"{tower}_embedding": getattr(golden, f"{tower}_embedding")[:, :3]})
+    complaint = rf"golden {tower}s: reference embeddings have shape \(3, 3\), embed_dim of the manifest is 4"
+    with pytest.raises(GoldenMismatch, match=complaint):
         check_golden(narrow, MANIFEST, "fp32", tokenizer, TinyEncoder())
 
 

@@ -18,6 +18,7 @@ from diptych.bundle.manifest import (
     identity,
     read_manifest,
 )
+from diptych.bundle.parity import BOUNDS
 from diptych.errors import InvalidManifest
 from unit.bundle.bundle_examples import draft, image_spec, text_spec
 
@@ -115,6 +116,51 @@ def test_every_manifest_survives_the_round_trip(
 def test_refusal_names_the_key_and_the_value(folder, path, value, complaint):
     write(folder, changed(*path, value=value))
     with pytest.raises(InvalidManifest, match=f"^pictograms/3/manifest.json: .*{complaint}"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "complaint"),
+    [
+        ("cosine_min", 0.99, "cosine_min is 0.99, the bound is 0.99999"),
+        ("batch_cosine_min", 0.9998, "batch_cosine_min is 0.9998, the bound is 0.99999"),
+        ("n_images", 999, "n_images is 999, the bound is 1000"),
+        ("n_texts", 99, "n_texts is 99, the bound is 100"),
+    ],
+)
+def test_version_that_breaks_its_bounds_is_read_only_when_it_says_ungated(folder, measure, value, complaint):
+    stated = changed("precisions", "fp32", "parity", measure, value=value)
+    write(folder, stated)
+    with pytest.raises(InvalidManifest, match=f"precisions.fp32.parity: {complaint}"):
+        read_manifest(folder)
+    write(folder, {**stated, "ungated": True})
+    assert read_manifest(folder).ungated
+
+
+def test_bounds_are_those_of_each_precision(folder):
+    stated = example().model_dump(mode="json")
+    parity = stated["precisions"]["fp32"]["parity"]
+    low = {"cosine_min": 0.97, "cosine_mean": 0.995, "top1_agreement": 0.985}
+    stated["precisions"]["int8"] = {**stated["precisions"]["fp32"], "parity": {**parity, **low}}
+    write(folder, stated)
+    assert read_manifest(folder).precisions["int8"].parity.cosine_min == 0.97
+    stated["precisions"]["int8"]["parity"]["top1_agreement"] = 0.97
+    write(folder, stated)
+    with pytest.raises(InvalidManifest, match=r"int8.parity: top1_agreement is 0\.97, .* is 0\.98"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("name", ["fp32", "fp16", "int8"])
+def test_the_format_page_states_every_bound(name):
+    page = (Path(__file__).parents[3] / "model_repo" / "README.md").read_text()
+    missing = [b for b in BOUNDS[name] if f"| `{b.measure}` | {b.lowest:g} |" not in page]
+    assert missing == []
+
+
+def test_key_that_is_there_twice_is_named(folder):
+    text = example().model_dump_json()
+    write(folder, text.replace('"crop":', '"crop":"floor","crop":'))
+    with pytest.raises(InvalidManifest, match="the key 'crop' is in one object twice"):
         read_manifest(folder)
 
 

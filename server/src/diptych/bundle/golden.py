@@ -82,6 +82,8 @@ def check_golden(
 ) -> GoldenReport:
     """Prove that this machine reproduces the references. Raises GoldenMismatch with what, value and bound."""
     bound = COSINE_BOUNDS[precision]
+    _check_width("image", golden.image_embedding, manifest)
+    _check_width("text", golden.text_embedding, manifest)
     _check_pixels(golden, manifest)
     _check_ids(golden, tokenizer)
     image_embedding = encoder.encode_image(golden.pixels)  # (N, D)
@@ -103,6 +105,15 @@ def _check_counts(label: str, golden: Golden) -> None:
     for kind, counts in (("image", images), ("text", texts)):
         if len(set(counts)) != 1 or not counts[0]:
             raise CorruptBundle(f"{label}: has {counts} {kind} inputs, prepared inputs and embeddings")
+
+
+def _check_width(tower: str, reference: Embeddings, manifest: ManifestDraft) -> None:
+    """Indexes are made for `embed_dim`: rows of another width could be stored and never be found."""
+    if reference.shape[1:] != (manifest.embed_dim,):
+        raise GoldenMismatch(
+            f"golden {tower}s: reference embeddings have shape {reference.shape}, "
+            f"embed_dim of the manifest is {manifest.embed_dim}"
+        )
 
 
 def _check_pixels(golden: Golden, manifest: ManifestDraft) -> None:

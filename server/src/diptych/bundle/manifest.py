@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from diptych.bundle.parity import Parity
 from diptych.bundle.schema import (
     COSINE_BOUNDS,
     GOLDEN_FILE,
@@ -19,7 +21,6 @@ from diptych.bundle.schema import (
     ImageSpec,
     Manifest,
     ManifestDraft,
-    Parity,
     Precision,
     TextSpec,
 )
@@ -87,8 +88,16 @@ def identity(folder: Path, precision: str, decode: str) -> str:
 
 def _check_schema(label: str, raw: bytes) -> None:
     """A newer schema is named as such before its unknown keys are complained of."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        """A JSON object; of a key that is there twice, readers would differ in which they believe."""
+        twice = next((key for key, n in Counter(key for key, _ in pairs).items() if n > 1), None)
+        if twice is not None:
+            raise InvalidManifest(f"{label}: the key {twice!r:.80} is in one object twice")
+        return dict(pairs)
+
     try:
-        stated = json.loads(raw)
+        stated = json.loads(raw, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise InvalidManifest(f"{label}: not JSON: {error}") from error
     if not isinstance(stated, dict):

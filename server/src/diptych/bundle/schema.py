@@ -4,15 +4,10 @@ import json
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    model_validator,
-)
+from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_validator
+
+from diptych.bundle.parity import Parity, broken_bounds
+from diptych.bundle.part import Part
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -58,17 +53,10 @@ PrecisionName = Annotated[str, AfterValidator(_known_precision)]
 Template = Annotated[str, AfterValidator(_template)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Positive = Annotated[float, Field(gt=0)]
-Cosine = Annotated[float, Field(ge=-1.00001, le=1.00001)]  # rounding may pass 1 by an ulp
 Json = Annotated[dict[str, JsonValue], AfterValidator(_finite_json)]
 
 
-class _Part(BaseModel):
-    """Unknown keys are refused and values are fixed: a reader that guesses serves wrong vectors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ImageSpec(_Part):
+class ImageSpec(Part):
     """How a decoded image becomes the (size, size, 3) uint8 pixels that the image encoder takes."""
 
     size: int = Field(ge=1, le=4096)
@@ -100,7 +88,7 @@ class ImageSpec(_Part):
         return self.resize or self.size
 
 
-class TextSpec(_Part):
+class TextSpec(Part):
     """How a text becomes input_ids, beside what `tokenizer.json` does."""
 
     context_length: int = Field(ge=1, le=8192)
@@ -116,20 +104,7 @@ class TextSpec(_Part):
         return self
 
 
-class Parity(_Part):
-    """How far one precision is from the float32 torch model, measured at export on real items."""
-
-    cosine_min: Cosine
-    cosine_mean: Cosine
-    top1_agreement: float = Field(ge=0, le=1)
-    n_near_ties: int = Field(ge=0)  # items whose reference margin is within the error: counted apart
-    recall_delta: float = Field(ge=-1, le=1)
-    batch_cosine_min: Cosine  # one item alone against the same item in a full batch
-    n_images: int = Field(ge=0)
-    n_texts: int = Field(ge=0)
-
-
-class Precision(_Part):
+class Precision(Part):
     """The two graphs of one precision, and the proof that they agree with the trained model."""
 
     image_file: FileName
@@ -137,14 +112,14 @@ class Precision(_Part):
     parity: Parity | None
 
 
-class FileEntry(_Part):
+class FileEntry(Part):
     """What a file of the bundle must be, to the byte."""
 
     sha256: str = Field(pattern=SHA256_PATTERN)
     bytes: int = Field(ge=0)
 
 
-class ManifestDraft(_Part):
+class ManifestDraft(Part):
     """What the maker of a bundle states; publishing adds name, version, time and files."""
 
     family: Literal["clip", "siglip"]
@@ -166,6 +141,18 @@ class ManifestDraft(_Part):
         unproven = [name for name, precision in self.precisions.items() if precision.parity is None]
         if unproven and not self.ungated:
             raise ValueError(f"precisions without parity need ungated: {', '.join(unproven)}")
+        return self
+
+    @model_validator(mode="after")
+    def _gated_precisions_keep_their_bounds(self) -> Self:
+        """The gate of the export, once more: what a manifest claims must be true of its own numbers."""
+        broken = [
+            f"precisions.{name}.parity: {'; '.join(sentences)}"
+            for name, precision in self.precisions.items()
+            if precision.parity is not None and (sentences := broken_bounds(precision.parity, name))
+        ]
+        if broken and not self.ungated:
+            raise ValueError(f"{'; '.join(broken)}: outside its bounds only an ungated version may be")
         return self
 
 
