@@ -398,6 +398,39 @@ def test_add_that_the_database_refuses_leaves_no_file_and_acknowledges_nothing(r
     run(story)
 
 
+def test_add_that_the_index_refuses_is_listed_and_counted_and_heals_when_added_again(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await opened.add("default", picture("blue"), "blue")
+        index = opened.collections._shelves["default"].index
+
+        async def refuse(*values: Any) -> None:
+            raise RuntimeError("rows of another width")
+
+        apply, index.apply = index.apply, refuse  # type: ignore[method-assign]
+        with pytest.raises(RuntimeError):
+            await opened.add("default", picture("red"), "red")
+        with pytest.raises(RuntimeError):
+            await opened.collections.delete("default", "blue")
+        index.apply = apply  # type: ignore[method-assign]
+
+        listed, _ = await opened.collections.list_images("default", None, 10)
+        info = await opened.collections.get("default")
+        assert ([image.id for image in listed], info.n_images, info.n_embedded) == (["red"], 1, 0)
+        assert opened.metrics.collections == {"default": 1}
+        assert await opened.ids(await look(opened, "red")) == []
+
+        assert (await opened.add("default", picture("red"), "red")).status == "unchanged"
+        assert (await opened.collections.get("default")).n_embedded == 1
+        assert await opened.ids(await look(opened, "red")) == ["red"]
+
+    async def after(opened: Opened) -> None:
+        assert await opened.ids(await look(opened, "red")) == ["red"]
+        assert (await opened.collections.get("default")).n_images == 1
+
+    run(story)
+    run(after)
+
+
 def test_concurrent_adds_of_one_id_agree_on_one_image(run: Run) -> None:
     async def story(opened: Opened) -> None:
         payloads = [picture(colour) for colour in COLOURS] * 3

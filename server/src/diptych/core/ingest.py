@@ -26,7 +26,9 @@ class Ingest:
     """The line from image files to acknowledged rows.
 
     An acknowledged image has its file and its row on the disk, and is searchable. The order is file, row,
-    index: a kill in between leaves at worst a file that no row uses, which the next start removes.
+    index: a kill in between leaves at worst a file that no row uses, which the next start removes. An image
+    whose row is there although the index failed is listed and counted; the next start, or adding it again,
+    makes it searchable.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class Ingest:
         return decided
 
     async def _lacking(self, shelf: Shelf) -> set[str]:
-        """Ids of images that could not be embedded, as their file was lost: adding them again mends that."""
+        """Ids of images that the index lacks, as their file was lost or it failed: adding them mends that."""
         if shelf.state != "ready" or not shelf.pending:
             return set()
         return {record.id for record in (await self._records.by_key(sorted(shelf.pending))).values()}
@@ -159,7 +161,7 @@ class Ingest:
         return results
 
     async def _embed_late(self, shelf: Shelf, rows: Sequence[NewRow], results: Sequence[PutResult]) -> None:
-        """Rows that were there without an embedding of the served identity have one now."""
+        """Rows that were there and could not be found have an embedding in store and index now."""
         late = {
             result.key: row.embedding
             for row, result in zip(rows, results, strict=True)

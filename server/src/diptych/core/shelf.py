@@ -19,7 +19,7 @@ class Shelf:
     metrics: Metrics
     state: CollectionState
     n_images: int
-    pending: set[int] = field(default_factory=set)  # keys without an embedding of the served identity
+    pending: set[int] = field(default_factory=set)  # keys that the index should hold and does not, yet
     reason: str = ""  # why the state is "failed"
     dropped: bool = False
 
@@ -62,12 +62,21 @@ class Shelf:
         self.pending.difference_update(keys)
 
     async def change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
-        """Images `removed` are gone and `keys` with their embeddings (N, D) are new, as one change."""
-        if self.state != "other_model":
-            await self.index.apply(removed, keys, rows)
-        self.pending.difference_update(removed)
-        self.n_images += len(keys) - len(removed)
-        self.measure()
+        """Images `removed` are gone and `keys` with their embeddings (N, D) are new, as one change.
+
+        The store has changed already, so this is counted even if the index refuses it: the keys are pending
+        then, and adding their images again puts them in.
+        """
+        try:
+            if self.state != "other_model":
+                await self.index.apply(removed, keys, rows)
+        except Exception:
+            self.pending.update(keys)
+            raise
+        finally:
+            self.pending.difference_update(removed)
+            self.n_images += len(keys) - len(removed)
+            self.measure()
 
     def fail(self, reason: str) -> None:
         """Embedding again ended early; `reason` is safe to show."""
