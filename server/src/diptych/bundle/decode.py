@@ -155,6 +155,9 @@ def _opened(payload: bytes, image_format: ImageFormat, limits: ImageLimits) -> I
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLarge(f"{image_format} image: over the limit of {limits.max_px} pixels: {error}") from error
     except UnidentifiedImageError as error:  # its own message shows a memory address
+        if image_format == "TIFF":  # whose intact files of rarer layouts end here too
+            message = "this kind of TIFF cannot be read, or its header is damaged"
+            raise UnsupportedImage(message) from error
         raise UndecodableImage(f"{image_format} image: header is damaged") from error
     except (
         Exception
