@@ -46,6 +46,15 @@ def test_mixed_query_is_the_unit_weighted_sum() -> None:
     assert mix([x, y], [1.0, -1.0]) == pytest.approx([0.5**0.5, -(0.5**0.5)])
 
 
+@pytest.mark.parametrize(
+    ("weights", "words"), [([0.0], "weight is 0, which looks for nothing"), ([0.0, 0.0], "all weights are 0")]
+)
+def test_query_of_no_weight_is_told_so(weights: list[float], words: str) -> None:
+    x = np.array([1.0, 0.0], np.float32)
+    with pytest.raises(InvalidValue, match=words):
+        mix([x] * len(weights), weights)
+
+
 @pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0]])
 def test_query_without_a_direction_is_refused(weights: list[float]) -> None:
     x = np.array([1, 0], np.float32)

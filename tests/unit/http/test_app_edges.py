@@ -144,6 +144,13 @@ def test_wrong_method_is_a_405_that_lists_all_methods_of_the_path(client: TestCl
     assert one.headers["allow"] == "HEAD, GET, PATCH, DELETE"
 
 
+def test_parameter_that_is_given_twice_is_named(client: TestClient) -> None:
+    for path, name in (("/search?q=a&q=b", "q"), ("/search?q=a&k=1&k=2", "k"), ("/version?x=1&x=1", "x")):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["item"]) == (422, name)
+        assert answer.json()["detail"] == f"{name}: is there 2 times, once is enough"
+
+
 def test_head_is_get_without_a_body(client: TestClient) -> None:
     head, get = client.head("/healthz"), client.get("/healthz")
     assert (head.status_code, head.content) == (200, b"")

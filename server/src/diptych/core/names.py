@@ -11,9 +11,11 @@ CONTENT_ID_DIGITS = 32
 
 
 def check_id(id: str) -> str:
-    """Raises InvalidValue unless it is 1 to 128 of A-Z a-z 0-9 . _ ~ - (safe in a path of a URL)."""
+    """Raises InvalidValue unless it is safe in a path: 1 to 128 of A-Z a-z 0-9 . _ ~ - and not . or .. ."""
     if id in {".", ".."} or not _IMAGE_ID.fullmatch(id):
-        raise InvalidValue(f"id {id[:140]!r} must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -")
+        raise InvalidValue(
+            f"id {id[:140]!r} must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ - and not . or .."
+        )
     return id
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from diptych import __version__
 from diptych.core.services import Services
@@ -20,6 +20,7 @@ from diptych.http.methods import HeadAsGet
 from diptych.http.openapi import describe
 from diptych.http.options import HttpOptions
 from diptych.http.problems import Problem
+from diptych.http.query_string import refuse_repeated
 from diptych.http.routes import (
     classify,
     collections,
@@ -41,7 +42,7 @@ Background = Callable[[Services], Awaitable[None]]
 
 _ROUTERS = (
     *(embed.router, classify.router, search.router, collections.router, images.router, pictures.router),
-    *(models.router, openai.router, operate.router, page.router),
+    *(models.router, openai.router, operate.router),
 )
 _REQUEST_MODELS = (
     requests.EmbedRequest,
@@ -81,7 +82,8 @@ def create_app(
     )
     app.state.diptych = state
     for router in _ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(refuse_repeated)])
+    app.include_router(page.router)
     add_handlers(app)
     _add_middlewares(app, state)
     app.openapi = _described_once(app)  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ Lists fail fast: only the first thing wrong is told, and a body may hold a milli
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 EncodingFormat = Literal["float", "base64"]
 Item = TypeVar("Item", bound=BaseModel)
@@ -24,7 +25,12 @@ class Asked(BaseModel):
     @classmethod
     def _one_unknown_key(cls, data: object) -> object:
         """Only the first unknown key stays: each becomes a finding, and a body may hold a million of them."""
-        if not isinstance(data, dict) or len(data) <= len(cls.model_fields):
+        if not isinstance(data, dict):
+            known = ", ".join(cls.model_fields)
+            raise PydanticCustomError(
+                "no_object", "must be an object, its keys are {known}", {"known": known}
+            )
+        if len(data) <= len(cls.model_fields):
             return data
         unknown = next(key for key in data if key not in cls.model_fields)
         return {key: value for key, value in data.items() if key in cls.model_fields or key == unknown}
@@ -101,6 +107,9 @@ class SearchOptions(Asked):
 
 
 def _as_list(query: object) -> object:
+    if not isinstance(query, dict | list):
+        message = 'must be an object such as {"text": "a red car"}, or a list of them'
+        raise PydanticCustomError("no_query", message)
     return [query] if isinstance(query, dict) else query
 
 
