@@ -60,8 +60,8 @@ class ImageAnswer(BaseModel):
     sha256: str
     n_bytes: int
     media_type: str
-    width: int
-    height: int
+    width: int = Field(description="pixels as stored in the file, before EXIF turns the picture upright")
+    height: int = Field(description="pixels as stored in the file, before EXIF turns the picture upright")
     metadata: dict[str, Any]
     created_at: str = Field(description="ISO 8601, UTC")
     links: Links
