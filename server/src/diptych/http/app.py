@@ -19,8 +19,9 @@ from diptych.http.handlers import add_handlers
 from diptych.http.methods import HeadAsGet
 from diptych.http.openapi import describe
 from diptych.http.options import HttpOptions
-from diptych.http.problems import Problem
+from diptych.http.problems import OpenAIError, Problem
 from diptych.http.query_string import refuse_repeated
+from diptych.http.refusals import other_refusals
 from diptych.http.routes import (
     classify,
     collections,
@@ -44,15 +45,16 @@ _ROUTERS = (
     *(embed.router, classify.router, search.router, collections.router, images.router, pictures.router),
     *(models.router, openai.router, operate.router),
 )
-_REQUEST_MODELS = (
+_UNSEEN_MODELS = (
     requests.EmbedRequest,
     requests.ClassifyRequest,
     requests.SearchRequest,
     requests.CollectionRequest,
     requests.PatchRequest,
     requests.OpenAIEmbeddingRequest,
+    Problem,
+    OpenAIError,
 )
-_PROBLEM = {"description": "An error", "content": {"application/problem+json": {}}, "model": Problem}
 
 
 def create_app(
@@ -78,7 +80,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses={"default": _PROBLEM},
+        responses=other_refusals(),
     )
     app.state.diptych = state
     for router in _ROUTERS:
@@ -104,7 +106,7 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
 def _described_once(app: FastAPI) -> Callable[[], dict[str, Any]]:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = describe(app, _REQUEST_MODELS)
+            app.openapi_schema = describe(app, _UNSEEN_MODELS)
         return app.openapi_schema
 
     return openapi

@@ -22,7 +22,13 @@ _REF = "#/components/schemas/{model}"
 
 FILES: Schema = {"type": "array", "items": {"type": "string", "format": "binary"}}
 STRINGS: Schema = {"type": "array", "items": {"type": "string"}}
+NO_KEY: Schema = {"security": []}  # for calls that need none even where others do
 BINARY: Schema = {"schema": {"type": "string", "format": "binary"}}
+
+_KEYS: Schema = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "the API key, where the server has one"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same key"},
+}
 
 
 def body_of(
@@ -43,13 +49,14 @@ def body_of(
     return {"requestBody": {"required": True, "content": content}}
 
 
-def describe(app: FastAPI, request_models: tuple[type[BaseModel], ...]) -> Schema:
-    """The OpenAPI description, with the models of the bodies that FastAPI does not see."""
+def describe(app: FastAPI, unseen_models: tuple[type[BaseModel], ...]) -> Schema:
+    """The OpenAPI description, with the key and with the models of bodies that FastAPI does not see."""
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    _, definitions = models_json_schema(
-        [(model, "validation") for model in request_models], ref_template=_REF
-    )
-    schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+    _, definitions = models_json_schema([(model, "validation") for model in unseen_models], ref_template=_REF)
+    components = schema.setdefault("components", {})
+    components.setdefault("schemas", {}).update(definitions["$defs"])
+    components["securitySchemes"] = _KEYS
+    schema["security"] = [*({name: []} for name in _KEYS), {}]  # none where the server was given no key
     return schema
 
 

@@ -12,11 +12,12 @@ from diptych.http.context import context_of
 from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import FILES, STRINGS, body_of
+from diptych.http.refusals import BODY, GUARDED, refusals
 from diptych.http.requests import ClassifyRequest
 from diptych.http.respond import large_json_response
 from diptych.http.state import Options, ReadyServices
 
-router = APIRouter(tags=["encode"])
+router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
 
 _FORM = {
     "image": FILES,
@@ -28,7 +29,12 @@ _FORM = {
 }
 
 
-@router.post("/classify", response_model=ClassifyAnswer, openapi_extra=body_of(ClassifyRequest, _FORM))
+@router.post(
+    "/classify",
+    response_model=ClassifyAnswer,
+    responses=refusals(*BODY),
+    openapi_extra=body_of(ClassifyRequest, _FORM),
+)
 async def classify(request: Request, services: ReadyServices, options: Options) -> Response:
     """Zero-shot predictions: which of the labels goes with each image, best first.
 

@@ -8,12 +8,13 @@ from diptych.http.body import read_body
 from diptych.http.content import JSON, media_type, unsupported
 from diptych.http.json_body import parse_json
 from diptych.http.openapi import body_of
+from diptych.http.refusals import BODY, GUARDED, refusals
 from diptych.http.requests import CollectionRequest
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
 from diptych.http.validation import validated
 
-router = APIRouter(tags=["collections"])
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
 
 
 @router.get("/collections", response_model=CollectionList)
@@ -27,6 +28,7 @@ async def list_collections(request: Request, services: ReadyServices) -> Respons
     "/collections",
     status_code=201,
     response_model=CollectionAnswer,
+    responses=refusals(409, *BODY),
     openapi_extra=body_of(CollectionRequest),
 )
 async def create_collection(request: Request, services: ReadyServices, options: Options) -> Response:
@@ -38,13 +40,13 @@ async def create_collection(request: Request, services: ReadyServices, options: 
     return json_response(request, CollectionAnswer.of(info), 201)
 
 
-@router.get("/collections/{collection}", response_model=CollectionAnswer)
+@router.get("/collections/{collection}", response_model=CollectionAnswer, responses=refusals(404))
 async def get_collection(request: Request, services: ReadyServices, collection: str) -> Response:
     """One collection."""
     return json_response(request, CollectionAnswer.of(await services.collections.get(collection)))
 
 
-@router.delete("/collections/{collection}", status_code=204)
+@router.delete("/collections/{collection}", status_code=204, responses=refusals(404))
 async def drop_collection(services: ReadyServices, collection: str) -> Response:
     """Remove a collection with all its images."""
     await services.collections.drop(collection)

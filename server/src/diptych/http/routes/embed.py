@@ -14,19 +14,21 @@ from diptych.http.embed_body import read_embed
 from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import BINARY, FILES, STRINGS, body_of
+from diptych.http.refusals import BODY, GUARDED, Responses, refusals
 from diptych.http.requests import EmbedRequest, EncodingFormat
 from diptych.http.respond import encode_embedding, large_json_response, octets_response
 from diptych.http.state import Options, ReadyServices
 
-router = APIRouter(tags=["encode"])
+router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
 
+_ROWS: Responses = {200: {"content": {OCTETS: BINARY}}}
 _FORM = {"image": FILES, "text": STRINGS, "encoding_format": {"enum": ["float", "base64"]}}
 
 
 @router.post(
     "/embed",
     response_model=EmbedAnswer,
-    responses={200: {"content": {OCTETS: BINARY}}},
+    responses=_ROWS | refusals(*BODY),
     openapi_extra=body_of(EmbedRequest, _FORM, (ANY_IMAGE, TEXT)),
 )
 async def embed(request: Request, services: ReadyServices, options: Options) -> Response:

@@ -16,12 +16,13 @@ from diptych.http.context import context_of
 from diptych.http.json_body import parse_json
 from diptych.http.openapi import FILES, body_of
 from diptych.http.problems import problem_of, respond_error
+from diptych.http.refusals import BODY, GUARDED, refusals
 from diptych.http.requests import PatchRequest
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
 from diptych.http.validation import validated
 
-router = APIRouter(tags=["collections"])
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
 
 MERGE_PATCH = "application/merge-patch+json"
 _IMAGES = "/collections/{collection}/images"
@@ -32,7 +33,9 @@ _FORM = {
 }
 
 
-@router.post(_IMAGES, response_model=AddAnswer, openapi_extra=body_of(form=_FORM))
+@router.post(
+    _IMAGES, response_model=AddAnswer, responses=refusals(404, 409, *BODY), openapi_extra=body_of(form=_FORM)
+)
 async def add_images(
     request: Request, services: ReadyServices, options: Options, collection: str, replace: bool = False
 ) -> Response:
@@ -58,7 +61,7 @@ async def add_images(
     )
 
 
-@router.get(_IMAGES, response_model=ImagePage)
+@router.get(_IMAGES, response_model=ImagePage, responses=refusals(404, 422))
 async def list_images(
     request: Request,
     services: ReadyServices,
@@ -74,13 +77,15 @@ async def list_images(
     return json_response(request, ImagePage(images=list(map(ImageAnswer.of, records)), next=following))
 
 
-@router.get(_IMAGE, response_model=ImageAnswer)
+@router.get(_IMAGE, response_model=ImageAnswer, responses=refusals(404))
 async def get_image(request: Request, services: ReadyServices, collection: str, id: str) -> Response:
     """What is known of one image."""
     return json_response(request, ImageAnswer.of(await services.collections.get_image(collection, id)))
 
 
-@router.patch(_IMAGE, response_model=ImageAnswer, openapi_extra=body_of(PatchRequest))
+@router.patch(
+    _IMAGE, response_model=ImageAnswer, responses=refusals(404, *BODY), openapi_extra=body_of(PatchRequest)
+)
 async def patch_image(
     request: Request, services: ReadyServices, options: Options, collection: str, id: str
 ) -> Response:
@@ -92,7 +97,7 @@ async def patch_image(
     return json_response(request, ImageAnswer.of(record))
 
 
-@router.delete(_IMAGE, status_code=204)
+@router.delete(_IMAGE, status_code=204, responses=refusals(404))
 async def delete_image(services: ReadyServices, collection: str, id: str) -> Response:
     """Remove one image: its row, its embedding, and its file unless another image has the same bytes."""
     await services.collections.delete(collection, id)

@@ -14,10 +14,11 @@ from diptych.http.answers_operate import (
     ServingAnswer,
     VersionEntryAnswer,
 )
+from diptych.http.refusals import GUARDED, refusals
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], responses=refusals(*GUARDED))
 
 
 @router.get("/models", response_model=ModelList)
@@ -37,14 +38,16 @@ async def list_models(request: Request, services: ReadyServices) -> Response:
     return json_response(request, ModelList(models=models))
 
 
-@router.get("/models/{name}", response_model=ModelVersions)
+@router.get("/models/{name}", response_model=ModelVersions, responses=refusals(404))
 async def get_model(request: Request, services: ReadyServices, name: str) -> Response:
     """All versions of one model, each with its manifest: parity and metrics included."""
     entries = await services.catalogue.versions(name)
     return json_response(request, ModelVersions(name=name, versions=[_entry(name, one) for one in entries]))
 
 
-@router.get("/models/{name}/versions/{version}", response_model=VersionEntryAnswer)
+@router.get(
+    "/models/{name}/versions/{version}", response_model=VersionEntryAnswer, responses=refusals(404, 422)
+)
 async def get_version(request: Request, services: ReadyServices, name: str, version: int) -> Response:
     """One version: its manifest with parity and metrics; of the active one also its precisions, and why."""
     for entry in await services.catalogue.versions(name):

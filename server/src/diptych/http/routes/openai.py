@@ -22,15 +22,21 @@ from diptych.http.hangup import while_connected
 from diptych.http.json_body import parse_json
 from diptych.http.openapi import body_of
 from diptych.http.options import HttpOptions
+from diptych.http.refusals import BODY, GUARDED, openai_refusals
 from diptych.http.requests import OpenAIEmbeddingRequest
 from diptych.http.respond import encode_embedding, json_response, large_json_response
 from diptych.http.state import Options, ReadyServices
 from diptych.http.validation import validated
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=openai_refusals(*GUARDED))
 
 
-@router.post("/embeddings", response_model=OpenAIEmbeddings, openapi_extra=body_of(OpenAIEmbeddingRequest))
+@router.post(
+    "/embeddings",
+    response_model=OpenAIEmbeddings,
+    responses=openai_refusals(404, *BODY),
+    openapi_extra=body_of(OpenAIEmbeddingRequest),
+)
 async def embeddings(request: Request, services: ReadyServices, options: Options) -> Response:
     """Embed one text or a list of texts. `model` must be the served one, as its name or `name/version`."""
     context = context_of(request)

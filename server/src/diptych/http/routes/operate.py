@@ -7,19 +7,23 @@ from diptych import __version__
 from diptych.errors import NotReady
 from diptych.http.answers import ModelRef
 from diptych.http.answers_operate import Alive, Ready, ServerVersion
+from diptych.http.openapi import NO_KEY
+from diptych.http.refusals import GUARDED, Responses, refusals
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices, State
 
 router = APIRouter(tags=["operate"])
 
+_LINES: Responses = {200: {"content": {"text/plain": {}}}}
 
-@router.get("/healthz", response_model=Alive)
+
+@router.get("/healthz", response_model=Alive, openapi_extra=NO_KEY)
 async def healthz(request: Request) -> Response:
     """The process answers; says nothing of the model."""
     return json_response(request, Alive())
 
 
-@router.get("/readyz", response_model=Ready)
+@router.get("/readyz", response_model=Ready, responses=refusals(503), openapi_extra=NO_KEY)
 async def readyz(request: Request, services: ReadyServices) -> Response:
     """200 when requests should come here; 503 with the reason while loading or while the canary fails."""
     report = services.health.report()
@@ -28,14 +32,14 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
     return json_response(request, Ready(canary_age_s=report.canary_age_s))
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get("/metrics", response_class=Response, responses=_LINES | refusals(*GUARDED))
 async def metrics(services: ReadyServices) -> Response:
     """Counts and times for Prometheus."""
     payload, content_type = services.metrics.render()
     return Response(payload, media_type=content_type)
 
 
-@router.get("/version", response_model=ServerVersion)
+@router.get("/version", response_model=ServerVersion, responses=refusals(401, 403))
 async def version(request: Request, state: State) -> Response:
     """What runs here, while it loads too."""
     services, options = state.services, state.options

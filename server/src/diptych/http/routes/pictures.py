@@ -5,16 +5,21 @@ from starlette.responses import Response
 
 from diptych.bundle.image import THUMBNAIL_MEDIA_TYPE
 from diptych.http.openapi import BINARY
+from diptych.http.refusals import GUARDED, Responses, refusals
 from diptych.http.state import ReadyServices
 
-router = APIRouter(tags=["collections"])
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
 
 _IMAGE = "/collections/{collection}/images/{id}"
+_PICTURE: Responses = {
+    200: {"content": {"image/*": BINARY}},
+    304: {"description": "The caller has it: `If-None-Match` names its `ETag`"},
+}
 # A stored file is whatever somebody sent: a browser may show it, and must not run it.
 _INERT = "default-src 'none'; sandbox"
 
 
-@router.get(f"{_IMAGE}/original", response_class=Response, responses={200: {"content": {"image/*": BINARY}}})
+@router.get(f"{_IMAGE}/original", response_class=Response, responses=_PICTURE | refusals(404))
 async def original(request: Request, services: ReadyServices, collection: str, id: str) -> Response:
     """The bytes as they were added."""
     record = await services.collections.get_image(collection, id)
@@ -25,7 +30,7 @@ async def original(request: Request, services: ReadyServices, collection: str, i
     return Response(payload, headers=_headers(tag), media_type=media_type)
 
 
-@router.get(f"{_IMAGE}/thumbnail", response_class=Response, responses={200: {"content": {"image/*": BINARY}}})
+@router.get(f"{_IMAGE}/thumbnail", response_class=Response, responses=_PICTURE | refusals(404, 413, 422))
 async def thumbnail(
     request: Request, services: ReadyServices, collection: str, id: str, size: int = 256
 ) -> Response:

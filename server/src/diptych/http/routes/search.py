@@ -16,12 +16,13 @@ from diptych.http.answers import HitAnswer, Links, ModelRef, SearchAnswer
 from diptych.http.context import context_of
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import FILES, STRINGS, body_of
+from diptych.http.refusals import BODY, GUARDED, refusals
 from diptych.http.requests import SearchQuery, SearchRequest
 from diptych.http.respond import json_response
 from diptych.http.search_body import AskedSearch, StoredImage, read_search, search_of_query_string
 from diptych.http.state import Options, ReadyServices
 
-router = APIRouter(tags=["search"])
+router = APIRouter(tags=["search"], responses=refusals(*GUARDED))
 
 _FORM = {
     "image": FILES,
@@ -43,7 +44,7 @@ class Found:
     truncated: bool
 
 
-@router.get("/search", response_model=SearchAnswer)
+@router.get("/search", response_model=SearchAnswer, responses=refusals(400, 404, 409, 413, 422, 429))
 async def search_by_words(
     request: Request, services: ReadyServices, options: Options, asked: Annotated[SearchQuery, Query()]
 ) -> Response:
@@ -53,7 +54,12 @@ async def search_by_words(
     return await _answer(request, services, query, "q", options.default_collection)
 
 
-@router.post("/search", response_model=SearchAnswer, openapi_extra=body_of(SearchRequest, _FORM))
+@router.post(
+    "/search",
+    response_model=SearchAnswer,
+    responses=refusals(404, 409, *BODY),
+    openapi_extra=body_of(SearchRequest, _FORM),
+)
 async def search(request: Request, services: ReadyServices, options: Options) -> Response:
     """The `k` images that fit the query best, best first; several queries are mixed by weight.
 

@@ -1,0 +1,116 @@
+"""Every error that a call answers stands in the description of the API, in its shape."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from support.app import running_app
+from support.pictures import picture
+
+KEY = "correct horse"
+IMAGES, IMAGE = "/collections/{collection}/images", "/collections/{collection}/images/{id}"
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+NAMES = {"collection": "default", "id": "red", "name": "tiny", "version": "1"}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder = tmp_path_factory.mktemp("described")
+    with running_app(folder, api_key=KEY, max_items=2, max_add_items=2, max_queue_items=2) as client:
+        client.headers["X-API-Key"] = KEY
+        form = [("image", ("x", picture("red"))), ("items", (None, json.dumps([{"id": "red"}])))]
+        assert client.post("/collections/default/images", files=form).status_code == 200
+        yield client
+
+
+@pytest.fixture(scope="module")
+def described(client: TestClient) -> dict[str, Any]:
+    paths: dict[str, Any] = client.get("/openapi.json").json()["paths"]
+    return paths
+
+
+def files(*pictures: bytes) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("image", ("x", payload)) for payload in pictures]
+
+
+CASES: list[tuple[int, str, str, dict[str, Any]]] = [
+    (400, "post", "/embed", {"content": b"{", "headers": {"Content-Type": "application/json"}}),
+    (413, "post", "/embed", {"json": {"input": [{"text": "a"}] * 3}}),
+    (415, "post", "/embed", {"content": b"x", "headers": {"Content-Type": "video/mp4"}}),
+    (415, "post", "/embed", {"content": b"x", "headers": {"Content-Type": "image/png"}}),
+    (422, "post", "/embed", {"json": {"input": []}}),
+    (422, "post", "/classify", {"json": {}}),
+    (400, "get", "/search", {"params": {"q": "a", "filter": "{"}}),
+    (404, "get", "/search", {"params": {"q": "a", "collection": "none"}}),
+    (413, "get", "/search", {"params": {"q": "a" * 20_000}}),
+    (422, "get", "/search", {}),
+    (404, "post", "/search", {"json": {"query": {"id": "none"}}}),
+    (415, "post", "/search", {"content": b"x"}),
+    (409, "post", "/collections", {"json": {"name": "default"}}),
+    (400, "post", IMAGES, {"content": b"x", "headers": FORM}),
+    (404, "post", IMAGES, {"files": files(picture("red")), "collection": "none"}),
+    (413, "post", IMAGES, {"files": files(*[picture("red")] * 3)}),
+    (409, "post", IMAGES, {"files": [*files(picture("blue")), ("items", (None, '[{"id": "red"}]'))]}),
+    (422, "get", IMAGES, {"params": {"limit": 0}}),
+    (404, "get", IMAGE, {"id": "none"}),
+    (404, "delete", IMAGE, {"id": "none"}),
+    (413, "patch", IMAGE, {"json": {"metadata": {"a": "x" * 20_000}}}),
+    (404, "get", f"{IMAGE}/original", {"id": "none"}),
+    (422, "get", f"{IMAGE}/thumbnail", {"params": {"size": 7}}),
+    (404, "get", "/models/{name}", {"name": "none"}),
+    (422, "get", "/models/{name}/versions/{version}", {"version": "one"}),
+    (404, "post", "/v1/embeddings", {"json": {"model": "none", "input": "a"}}),
+    (422, "post", "/v1/embeddings", {"json": {"model": "tiny"}}),
+    (401, "get", "/v1/models", {"headers": {"X-API-Key": "wrong"}}),
+    (401, "get", "/metrics", {"headers": {"X-API-Key": "wrong"}}),
+    (403, "get", "/version", {"headers": {"Host": "evil.example"}}),
+    (405, "put", "/models", {}),
+]
+
+
+@pytest.mark.parametrize(("status", "method", "path", "asked"), CASES)
+def test_error_is_described_where_it_occurs(
+    client: TestClient, described: dict[str, Any], status: int, method: str, path: str, asked: dict[str, Any]
+) -> None:
+    names = {name: asked.get(name, value) for name, value in NAMES.items()}
+    options = {name: value for name, value in asked.items() if name not in NAMES}
+    answer = client.request(method, path.format(**names), **options)
+    assert answer.status_code == status, answer.text
+    call = described[path].get(method) or next(iter(described[path].values()))
+    response = call["responses"]["default" if status == 405 else str(status)]
+    assert list(response["content"]) == [answer.headers["content-type"]]
+    schema = response["content"][answer.headers["content-type"]]["schema"]["$ref"]
+    assert schema.endswith("/OpenAIError" if path.startswith("/v1/") else "/Problem")
+    assert set(response.get("headers", {})) <= {name.title() for name in answer.headers} | {
+        "WWW-Authenticate"
+    }
+
+
+def test_statuses_that_say_when_to_come_back_describe_it(described: dict[str, Any]) -> None:
+    calls = [call for methods in described.values() for call in methods.values()]
+    waits = [
+        call["responses"][status]
+        for call in calls
+        for status in ("429", "503")
+        if status in call["responses"]
+    ]
+    assert len(waits) > 20
+    assert all("Retry-After" in response["headers"] for response in waits)
+
+
+def test_key_is_a_security_scheme_that_probes_do_not_need(client: TestClient) -> None:
+    description = client.get("/openapi.json").json()
+    schemes = description["components"]["securitySchemes"]
+    assert {(one["type"], one.get("scheme") or one["name"]) for one in schemes.values()} == {
+        ("http", "bearer"),
+        ("apiKey", "X-API-Key"),
+    }
+    assert {frozenset(one) for one in description["security"]} == {
+        *(frozenset({n}) for n in schemes),
+        frozenset(),
+    }
+    calls = {path: next(iter(methods.values())) for path, methods in description["paths"].items()}
+    assert {path for path, call in calls.items() if call.get("security") == []} == {"/healthz", "/readyz"}
