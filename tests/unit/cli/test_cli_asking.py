@@ -122,8 +122,9 @@ def test_labels_come_from_a_file_too(
 def test_classify_without_labels_says_what_to_give(
     picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    assert command_runner(classify, FakeApi(), monkeypatch)(picture_file) == 1
-    assert "give --label or --labels-file" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        command_runner(classify, FakeApi(), monkeypatch)(picture_file)
+    assert "diptych classify: error: no labels: give --label or --labels-file" in capsys.readouterr().err
 
 
 def test_classify_gives_machines_json(
@@ -156,8 +157,9 @@ def test_embed_prints_json_without_a_file(monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_embed_needs_something_to_embed(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    assert command_runner(embed, FakeApi(), monkeypatch)() == 1
-    assert "give image files or --text" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        command_runner(embed, FakeApi(), monkeypatch)()
+    assert "diptych embed: error: nothing to embed: give image files or --text" in capsys.readouterr().err
 
 
 SERVING = {

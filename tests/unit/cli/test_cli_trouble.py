@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from diptych.cli import classify, models, search
+from diptych.cli import classify, main, models, search
 from diptych.cli.console import MAX_CELL_CHARS
 from support.command_line import command_runner
 from support.fake_api import MODEL, FakeApi, problem
@@ -126,8 +126,50 @@ def test_bars_are_printed_on_a_terminal_that_has_none(
 def test_timeout_that_no_network_can_wait_is_refused(
     seconds: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    assert command_runner(models, FakeApi(), monkeypatch)("--timeout-s", seconds) == 1
-    assert f"timeout_s is {seconds}, must be more than 0" in capsys.readouterr().err
+    for variable in (False, True):
+        monkeypatch.setenv("DIPTYCH_TIMEOUT_S", seconds if variable else "")
+        with pytest.raises(SystemExit, match="2"):
+            command_runner(models, FakeApi(), monkeypatch)(*([] if variable else ["--timeout-s", seconds]))
+        assert f"error: --timeout-s is {seconds}, must be more than 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["foo", "ftp://host", "http://host:port", ""])
+def test_url_that_is_none_is_wrong_usage(url: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command_runner(models, FakeApi(), monkeypatch)("--url", url)
+    assert f"diptych models: error: --url {url!r} " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--port", "abc"], "--port: Input should be a valid integer"),
+        (["--port", "99999"], "--port: Input should be less than or equal to 65535"),
+        (["--device", "foo"], "--device: Input should be 'auto', 'cpu' or 'cuda'"),
+        (["--api-key", "s3cret"], "--api-key: needs at least 8 characters, this key has 6"),
+    ],
+)
+def test_flag_of_serve_that_no_setting_takes_is_wrong_usage(
+    arguments: list[str], complaint: str, capsys: Capture
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["serve", *arguments])
+    assert f"diptych serve: error: {complaint}" in capsys.readouterr().err
+
+
+def test_variable_that_no_setting_takes_is_named_as_a_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("DIPTYCH_PORT", "abc")
+    assert main(["serve", "--model", "tiny"]) == 1
+    assert capsys.readouterr().err.startswith("diptych: DIPTYCH_PORT: Input should be a valid integer")
+
+
+@pytest.mark.parametrize("model", ["tiny/one", "tiny/1/2", "/1", "tiny/"])
+def test_check_takes_names_and_versions_only(model: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", model])
+    assert f"error: {model!r} is not of the form NAME or NAME/VERSION" in capsys.readouterr().err
 
 
 def test_interrupt_ends_with_the_code_of_an_interrupt(

@@ -1,6 +1,7 @@
 """`diptych check`: prove the bundles of a model repository on this machine, without a server."""
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,13 @@ from diptych.bundle.repository import ModelRepository
 from diptych.cli.console import err, out
 from diptych.cli.precisions import candidate_line
 from diptych.core.precision import Choice
-from diptych.errors import BundleError, DiptychError, EncoderFailed, InvalidValue
+from diptych.errors import BundleError, DiptychError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Settings, read_settings
 
 if TYPE_CHECKING:
     from diptych.wiring import Trials
 
+_MODEL = re.compile(r"[^/]+(/[0-9]+)?")
 SubParsers = Any  # argparse keeps the class of add_subparsers() private
 
 
@@ -28,12 +30,15 @@ def add_parser(subparsers: SubParsers) -> None:
     )
     parser.add_argument("models", nargs="*", metavar="NAME[/VERSION]", help="all when none is given")
     parser.add_argument("--model-repo", metavar="DIR", help=f"folder of bundles ({PREFIX}MODEL_REPO)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, usage=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when every bundle is sound in every precision, 1 when one is not."""
     given = {} if args.model_repo is None else {"model_repo": Path(args.model_repo)}
+    for model in args.models:
+        if not _MODEL.fullmatch(model):
+            args.usage(f"{model!r} is not of the form NAME or NAME/VERSION")
     settings = read_settings(given)
     repository = ModelRepository(settings.model_repo)
     sound = [
@@ -48,8 +53,6 @@ def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tupl
     """The versions that were named; of a bare name, or when nothing was named, all. Raises NotFound."""
     for model in models or repository.names():
         name, _, version = model.partition("/")
-        if version and not version.isdecimal():
-            raise InvalidValue(f"{model!r} is not of the form NAME/VERSION")
         for number in [int(version)] if version else repository.versions(name):
             yield name, number
 

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _embed(args: argparse.Namespace, client: Client) -> int:
     if not args.images and not args.texts:
-        raise InvalidValue("nothing to embed: give image files or --text")
+        args.usage("nothing to embed: give image files or --text")
     result = client.embed(images=args.images, texts=args.texts)
     if args.out is None:
         out_json(_as_json(args.images, args.texts, result))

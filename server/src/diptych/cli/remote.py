@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from diptych_client import ApiError, Client
+from diptych_client import ApiError, Client, InvalidCall
 from diptych_client.errors import api_error
 from diptych_client.transport import DEFAULT_TIMEOUT_S, DEFAULT_URL
 
 
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
-    """--url, --api-key, --timeout-s and --json."""
+    """--url, --api-key, --timeout-s and --json; `args.usage` ends the command as argparse does, with 2."""
     group = parser.add_argument_group("server")
     url = os.environ.get("DIPTYCH_URL") or DEFAULT_URL
     shown_url = url.replace("%", "%%")  # argparse formats its help texts
@@ -26,11 +26,12 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--timeout-s",
         type=float,
-        default=DEFAULT_TIMEOUT_S,
+        default=os.environ.get("DIPTYCH_TIMEOUT_S") or DEFAULT_TIMEOUT_S,
         metavar="S",
-        help=f"longest wait for the network, in seconds (default {DEFAULT_TIMEOUT_S:g})",
+        help=f"longest wait for the network, in seconds (DIPTYCH_TIMEOUT_S; else {DEFAULT_TIMEOUT_S:g})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    parser.set_defaults(usage=parser.error)
 
 
 def add_collection_argument(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,7 @@ def run_with_client(
 
     `names` says what to call the items that a refusal may name: ``images[3]: ...`` -> ``cats/tom.png: ...``.
     """
-    with Client(args.url, args.api_key, args.timeout_s) as client:
+    with _client(args) as client:
         try:
             return action(args, client)
         except ApiError as error:
@@ -60,6 +61,15 @@ def run_with_client(
             if name is None:
                 raise
             raise api_error(replace(error.problem, item=name)) from None
+
+
+def _client(args: argparse.Namespace) -> Client:
+    try:
+        return Client(args.url, args.api_key, args.timeout_s)
+    except InvalidCall as error:
+        name, _, complaint = str(error).partition(" ")  # such as `timeout_s is 0, must be more than 0`
+        args.usage(f"--{name.replace('_', '-')} {complaint}")
+        raise AssertionError("usage ends the command") from error
 
 
 def names_of_images(images: Sequence[Path]) -> dict[str, str]:
