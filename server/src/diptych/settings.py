@@ -15,6 +15,7 @@ from diptych.errors import ConfigError
 PREFIX = "DIPTYCH_"
 AUTO = "auto"  # as a precision: chosen at each start
 Device = Literal["auto", "cpu", "cuda"]
+MIN_KEY_CHARS = 8
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -32,7 +33,9 @@ class Settings(BaseSettings):
     # where it listens
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    api_key: SecretStr | None = Field(None, min_length=8, description="key that every request must bring")
+    api_key: SecretStr | None = Field(
+        None, description=f"key that every request must bring, at least {MIN_KEY_CHARS} characters"
+    )
     insecure: bool = Field(False, description="allow another host than loopback without an API key")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="further host names this server is called by, separated by commas"
@@ -55,7 +58,9 @@ class Settings(BaseSettings):
     # what it keeps
     data_dir: Path = Field(default_factory=default_data_dir, description="folder of collections")
     default_collection: str = Field("default", description="collection of requests that name none")
-    gallery: Path | None = Field(None, description="folder of images to load into collection `gallery`")
+    gallery: Path | None = Field(
+        None, description="folder with pictures and an `items.jsonl`, loaded into collection `gallery`"
+    )
 
     # how it runs
     n_threads: int = Field(0, ge=0, description="threads of each encoder; 0 for one per core")
@@ -96,7 +101,11 @@ class Settings(BaseSettings):
     @field_validator("api_key")
     @classmethod
     def _require_sendable(cls, key: SecretStr | None) -> SecretStr | None:
-        text = "" if key is None else key.get_secret_value()
+        if key is None:
+            return None
+        text = key.get_secret_value()
+        if len(text) < MIN_KEY_CHARS:
+            raise ValueError(f"needs at least {MIN_KEY_CHARS} characters, this key has {len(text)}")
         if not text.isascii() or not text.isprintable() or text != text.strip():
             raise ValueError("must be printable ASCII without a space at either end: it travels in a header")
         return key
