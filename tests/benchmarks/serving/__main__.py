@@ -1,0 +1,70 @@
+"""`make bench`: what serving costs on this machine, beside others and beside the machine's own limit.
+
+    PYTHONPATH=tests python -m benchmarks.serving [--quick] [--only PART,...] [--fresh] [--write FILE]
+
+Each finished measurement is kept: stop it with Ctrl-C, and the same command goes on. `--fresh` starts over.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from benchmarks.serving import in_process, inputs, limit, over_http
+from benchmarks.serving.bench import Bench
+from benchmarks.serving.machine import commit, machine, versions
+from benchmarks.serving.places import in_cache
+from benchmarks.serving.store import Store
+
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "inputs": inputs.prepare,
+    "limit": limit.measure_limit,
+    "inprocess": in_process.measure_grids,
+    "http": over_http.measure_http,
+}
+SECONDS, ROUNDS = 8.0, 2
+QUICK_SECONDS, QUICK_ROUNDS = 1.5, 1
+
+
+def main() -> int:
+    args = _parser().parse_args()
+    results = in_cache("results-quick.json" if args.quick else "results.json")
+    seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
+    rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
+    bench = Bench(
+        Store(results, fresh=args.fresh), seconds, rounds, precisions=args.precisions, decodes=args.decodes
+    )
+    bench.say(f"{machine()}; {versions()}; commit {commit()}; results in {results}")
+    for name in args.only or PARTS:
+        PARTS[name](bench)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", type=_parts, metavar="PART[,PART]", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--seconds", type=float, help=f"of one window (default {SECONDS:g})")
+    parser.add_argument("--rounds", type=int, help=f"in which variants take turns (default {ROUNDS})")
+    parser.add_argument("--quick", action="store_true", help="short windows, one round: to try the benchmark")
+    parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
+    parser.add_argument("--precisions", type=_words, default=["fp32", "int8"], metavar="LIST")
+    parser.add_argument("--decodes", type=_words, default=["exact", "fast"], metavar="LIST")
+    return parser
+
+
+def _words(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _parts(text: str) -> list[str]:
+    names = _words(text)
+    for name in names:
+        if name not in PARTS:
+            raise argparse.ArgumentTypeError(f"{name} is no part: {', '.join(PARTS)}")
+    return [name for name in PARTS if name in names]
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from here")

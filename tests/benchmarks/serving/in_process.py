@@ -1,0 +1,92 @@
+"""The in-process reference: the best batch and threads, and what they give beside each run of a server."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import product
+
+from benchmarks.serving.bench import Bench
+from benchmarks.serving.model import MAIN, bundle
+from benchmarks.serving.photos import photo_file
+from benchmarks.serving.reference import Cell
+from benchmarks.serving.store import Figures
+from benchmarks.serving.workers import ask
+from diptych_training.evaluate.table import markdown_table
+
+BATCHES = (1, 4, 8, 16)
+GRID_SHARE = 0.25  # of a window, for each cell: the best ones are measured again in full
+N_BEST = 2
+
+
+def measure_grids(bench: Bench) -> None:
+    """Every precision and decode mode; prints each grid."""
+    for precision, decode in product(bench.precisions, bench.decodes):
+        cells = grid(bench, precision, decode)
+        bench.say(
+            f"{precision} {decode}: images/s by batch, encoder threads x decode threads\n{_table(cells)}"
+        )
+
+
+def grid(bench: Bench, precision: str, decode: str) -> list[Figures]:
+    """All cells; each number of encoder threads in a process of its own, so that one session is in use."""
+    cells = list[Figures]()
+    for encoder_threads in _threads():
+        row = [Cell(batch, encoder_threads, d) for batch, d in product(BATCHES, _threads())]
+        cells += bench.measure(
+            lambda row=row: {"cells": _measure(precision, decode, bench.seconds * GRID_SHARE, row)},
+            part="inprocess",
+            precision=precision,
+            decode=decode,
+            encoder_threads=encoder_threads,
+        )["cells"]
+    return cells
+
+
+def measure_beside(bench: Bench, precision: str, decode: str, number: int) -> None:
+    """The best cells of the grid and one image at a time, in full windows, for round `number`."""
+    asked = {"part": "beside", "precision": precision, "decode": decode, "round": number}
+    if bench.has(**asked):
+        return
+    best = best_cells(grid(bench, precision, decode))
+    bench.measure(lambda: _beside(precision, decode, best, bench.seconds), **asked)
+
+
+def best_cells(cells: Sequence[Figures], n_cells: int = N_BEST) -> list[Cell]:
+    """The fastest of a grid."""
+    ordered = sorted(cells, key=lambda cell: -cell["per_s"])[:n_cells]
+    return [Cell(one["batch"], one["encoder_threads"], one["decode_threads"]) for one in ordered]
+
+
+def _beside(precision: str, decode: str, best: Sequence[Cell], seconds: float) -> Figures:
+    (single,) = _measure(precision, decode, seconds, [])
+    found = [_measure(precision, decode, seconds, [cell])[0] for cell in best]
+    return max(found, key=lambda one: one["per_s"]) | {
+        "p50_ms": single["p50_ms"],
+        "p99_ms": single["p99_ms"],
+        "single_cpu": single["cpu"],
+    }
+
+
+def _measure(precision: str, decode: str, seconds: float, cells: Sequence[Cell]) -> list[Figures]:
+    """See `reference.measure`."""
+    found: list[Figures] = ask(
+        "reference",
+        folder=str(bundle(MAIN)),
+        precision=precision,
+        decode=decode,
+        photos=str(photo_file()),
+        seconds=seconds,
+        cells=[asdict(cell) for cell in cells],
+    )
+    return found
+
+
+def _table(cells: Sequence[Figures]) -> str:
+    ways = list(product(_threads(), _threads()))
+    per_s = {(one["batch"], one["encoder_threads"], one["decode_threads"]): one["per_s"] for one in cells}
+    rows = [[str(batch), *(f"{per_s[batch, e, d]:.1f}" for e, d in ways)] for batch in BATCHES]
+    return markdown_table(["batch", *(f"{e} x {d}" for e, d in ways)], rows)
+
+
+def _threads() -> list[int]:
+    return sorted({1, len(os.sched_getaffinity(0))})

@@ -1,0 +1,92 @@
+"""Random-weight CLIP checkpoints and the bundles that our own pipeline makes of them; measures nothing.
+
+Seeded, so the same every time: speed and memory are those of trained weights, what the vectors mean is not.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.serving.places import REPOSITORY, in_cache
+from benchmarks.serving.workers import ask
+
+Gflop = dict[tuple[int, int], float]  # by the shape (K, N) of a matrix product
+
+MAIN = "vit-b-32"
+PROOF_IMAGES = 64
+SMALL_TEXT = {"num_hidden_layers": 2}
+
+
+def _vision(width: int, depth: int) -> dict[str, int]:
+    rest = {"num_attention_heads": width // 64, "patch_size": 32}
+    return {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": depth, **rest}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One image tower of 224 pixels in patches of 32; `text` changes CLIP's own text tower."""
+
+    width: int
+    depth: int
+    text: dict[str, int]
+    precisions: str
+
+    def gflop_per_image(self, *, pool_first: bool = False) -> Gflop:
+        """(K, N) of each matrix product -> GFLOP an image; attention's own products are left out (1%).
+
+        `pool_first`: the last feed-forward part sees the pooled token alone, as importing arranges it.
+        """
+        w, tokens = self.width, 50
+        layers = 2 * self.depth * tokens / 1e9
+        mlp = layers * w * 4 * w * ((self.depth - 1 + 1 / tokens) / self.depth if pool_first else 1)
+        patches = 2 * 49 * 3 * 32 * 32 * w / 1e9
+        products = {(w, w): layers * 4 * w * w, (w, 4 * w): mlp, (4 * w, w): mlp}
+        products[3072, w] = products.get((3072, w), 0.0) + patches
+        return products
+
+
+SHAPES = {
+    "vit-s-32": Shape(384, 12, SMALL_TEXT, "fp32"),
+    MAIN: Shape(768, 12, {}, "fp32,int8"),
+    "vit-l-32": Shape(1024, 24, SMALL_TEXT, "fp32"),
+}
+
+
+def checkpoint(name: str) -> Path:
+    """The folder as transformers saves it; made when it is missing."""
+    folder = in_cache("checkpoints", name)
+    if not folder.exists():
+        shape = SHAPES[name]
+        ask("checkpoint", folder=str(folder), vision=_vision(shape.width, shape.depth), text=shape.text)
+    return folder
+
+
+def bundle(name: str) -> Path:
+    """The version folder in `model_repo()`; imported by `diptych-train import` when it is missing."""
+    folder = model_repo() / name / "1"
+    if not folder.exists():
+        print(f"importing {name}: once, a minute or more", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", "diptych_training", "import", str(checkpoint(name)), "--ungated"]
+        command += ["--name", name, "--precisions", SHAPES[name].precisions, "--offline"]
+        command += ["--proof-images", str(PROOF_IMAGES), "--model-repo", str(model_repo())]
+        subprocess.run(command, check=True, stdout=sys.stderr, cwd=REPOSITORY)
+    return folder
+
+
+def model_repo() -> Path:
+    """The benchmark's own model repository."""
+    return in_cache("model_repo")
+
+
+def image_graph(folder: Path, precision: str) -> Path:
+    """The image encoder's file of one precision."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return folder / str(manifest["precisions"][precision]["image_file"])
+
+
+def is_pool_first(folder: Path) -> bool:
+    """Whether importing moved the pooling before the last feed-forward part."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return "pool" in json.dumps(manifest["extra"].get("optimised", ""))

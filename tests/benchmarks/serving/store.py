@@ -1,0 +1,55 @@
+"""Finished measurements in one JSON file, so that an interrupted run goes on; knows no kind of them."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+Parameters = dict[str, Any]
+Figures = dict[str, Any]
+
+
+class Store:
+    """Figures by their parameters, all of which must be JSON's own kinds. Written after each one."""
+
+    def __init__(self, file: Path, *, fresh: bool = False) -> None:
+        self._file = file
+        self._kept: dict[str, dict[str, Any]] = {}
+        if file.exists() and not fresh:
+            self._kept = json.loads(file.read_text(encoding="utf-8"))
+
+    def get(self, **parameters: Any) -> Figures | None:
+        """None when it was not measured yet."""
+        entry = self._kept.get(_key(parameters))
+        return None if entry is None else entry["figures"]
+
+    def put(self, figures: Figures, **parameters: Any) -> Figures:
+        """Keep, replacing what was measured with the same parameters."""
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._kept[_key(parameters)] = {"parameters": parameters, "figures": figures, "measured_at": at}
+        part = self._file.with_suffix(".part")
+        part.write_text(json.dumps(self._kept, indent=1), encoding="utf-8")
+        part.replace(self._file)
+        return figures
+
+    def once(self, measure: Callable[[], Figures], **parameters: Any) -> Figures:
+        """What is kept, else what `measure` finds."""
+        kept = self.get(**parameters)
+        return self.put(measure(), **parameters) if kept is None else kept
+
+    def all(self, **wanted: Any) -> Iterator[tuple[Parameters, Figures]]:
+        """Everything whose parameters agree with those that are named."""
+        for entry in self._kept.values():
+            parameters = entry["parameters"]
+            if all(parameters.get(name) == value for name, value in wanted.items()):
+                yield parameters, entry["figures"]
+
+    def days(self) -> tuple[str, str]:
+        """The first and the last day on which something was measured; today when nothing was."""
+        days = sorted(entry["measured_at"][:10] for entry in self._kept.values())
+        return (days[0], days[-1]) if days else (datetime.now(UTC).date().isoformat(),) * 2
+
+
+def _key(parameters: Parameters) -> str:
+    return json.dumps(parameters, sort_keys=True)
