@@ -1,18 +1,36 @@
-"""Where downloads and built data sets are kept: outside any work tree. Knows nothing of what is put there."""
+"""Where downloads, data sets, runs and models are kept. Knows nothing of what is put there.
+
+Each place is a variable; the flags of the commands take it as their default, and win over it.
+"""
 
 import os
 from pathlib import Path
 
 
+def chosen(variable: str, otherwise: Path) -> Path:
+    """The folder that the variable names, if it names one; not created here."""
+    value = os.environ.get(variable)
+    return Path(value).expanduser() if value else otherwise
+
+
 def cache_dir() -> Path:
-    """`$DIPTYCH_CACHE`, or `~/.cache/diptych`; not created here."""
-    chosen = os.environ.get("DIPTYCH_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "diptych"
+    """`$DIPTYCH_CACHE`, or `~/.cache/diptych`: outside any work tree."""
+    return chosen("DIPTYCH_CACHE", Path.home() / ".cache" / "diptych")
 
 
 def runs_dir() -> Path:
-    """Where runs are kept unless another folder is named."""
-    return cache_dir() / "runs"
+    """`$DIPTYCH_RUNS_DIR`, or `runs/` in the cache."""
+    return chosen("DIPTYCH_RUNS_DIR", cache_dir() / "runs")
+
+
+def data_dir() -> Path:
+    """The data set that is trained and measured on: `$DIPTYCH_DATA`, or `pictograms/` in the cache."""
+    return chosen("DIPTYCH_DATA", cache_dir() / "pictograms")
+
+
+def model_repo() -> Path:
+    """`$DIPTYCH_MODEL_REPO`, which servers read too, or `model_repo/` here."""
+    return chosen("DIPTYCH_MODEL_REPO", Path("model_repo"))
 
 
 def run_dir(given: str) -> Path:

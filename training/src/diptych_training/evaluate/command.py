@@ -14,7 +14,7 @@ from diptych_training.evaluate.measure import evaluate
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.subject import DEFAULT_PROMPTS, Subject, bundle_subject, run_subject
 from diptych_training.evaluate.table import evaluation_tables
-from diptych_training.paths import cache_dir, run_dir
+from diptych_training.paths import data_dir, model_repo, run_dir
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -33,8 +33,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")
     parser.add_argument("--precision", default="fp32", help="precision of the bundle")
-    parser.add_argument("--model-repo", type=Path, default=Path("model_repo"), metavar="DIR")
-    parser.add_argument("--data", type=Path, default=cache_dir() / "pictograms", metavar="DIR")
+    parser.add_argument(
+        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
+    )
+    parser.add_argument("--data", type=Path, default=data_dir(), metavar="DIR", help="DIPTYCH_DATA")
     parser.add_argument("--split", choices=("eval", "validation"), default="eval")
     parser.add_argument("--prompts", default=DEFAULT_PROMPTS, metavar="SET", help="template set of the model")
     parser.add_argument("--batch-size", type=int, default=128)

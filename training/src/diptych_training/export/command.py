@@ -15,7 +15,7 @@ from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.proof import N_PARITY_IMAGES
 from diptych_training.export.publish import export_run
 from diptych_training.export.stages import Watcher
-from diptych_training.paths import cache_dir, run_dir
+from diptych_training.paths import data_dir, model_repo, run_dir
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,13 +30,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--name", required=True, help="name of the model in the repository")
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")
-    parser.add_argument("--model-repo", type=Path, default=Path("model_repo"), metavar="DIR")
+    parser.add_argument(
+        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
+    )
     parser.add_argument(
         "--data",
         type=Path,
-        default=cache_dir() / "pictograms",
+        default=data_dir(),
         metavar="DIR",
-        help="held-out images for the proof",
+        help="held-out images for the proof (DIPTYCH_DATA)",
     )
     parser.add_argument(
         "--evaluation",

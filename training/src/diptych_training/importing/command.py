@@ -16,6 +16,7 @@ from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import find_source
 from diptych_training.importing.statement import ImportStatement
 from diptych_training.importing.subject import Choices
+from diptych_training.paths import model_repo
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 RESIZE_MODES = ("shortest", "longest", "squash")
@@ -39,7 +40,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="publish the graphs as they were exported, without rewrites",
     )
-    parser.add_argument("--model-repo", type=Path, default=Path("model_repo"), metavar="DIR")
+    parser.add_argument(
+        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
+    )
     parser.add_argument("--prompts", metavar="SET", help="named set of templates that becomes the default")
     parser.add_argument("--licence", help="licence of the weights, where the checkpoint does not say it")
     parser.add_argument("--offline", action="store_true", help="never ask a hub; what was fetched is used")

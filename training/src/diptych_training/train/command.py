@@ -1,6 +1,7 @@
 """`diptych-train train`: train a model by a recipe, or go on with a run."""
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.validation import validate
 from diptych_training.models.clip import CLIP
-from diptych_training.paths import cache_dir, runs_dir
+from diptych_training.paths import data_dir, runs_dir
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.allocator import keep_freed_memory
 from diptych_training.train.batches import BatchMaker
@@ -30,6 +31,7 @@ from diptych_training.train.state import TrainState, new_state
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 INTERRUPTED = 130
+AUTO = "auto"  # as a device, also for servers
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -40,15 +42,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "config", metavar="CONFIG", help=f"a TOML file, or the name of a shipped recipe ({shipped})"
     )
     parser.add_argument("--name", help="name of the run; the recipe's own if left out")
-    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR")
+    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
     parser.add_argument(
-        "--data", type=Path, default=cache_dir() / "pictograms", metavar="DIR", help="a packed data set"
+        "--data", type=Path, default=data_dir(), metavar="DIR", help="a packed data set (DIPTYCH_DATA)"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a key"
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device",
+        default=os.environ.get("DIPTYCH_DEVICE") or AUTO,
+        help="cpu, cuda, cuda:1 and so on; auto: cuda where there is one (DIPTYCH_DEVICE)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -115,6 +121,8 @@ def _state(config: TrainConfig, folder: RunFolder, *, resume: bool, device: torc
 
 
 def _device(name: str) -> torch.device:
+    if name == AUTO:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=name).item()  # a device of a known name may still not be there
     except (RuntimeError, AssertionError) as error:

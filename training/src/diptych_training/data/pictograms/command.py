@@ -12,7 +12,7 @@ from diptych_training.data.pictograms.contact_sheet import write_contact_sheets
 from diptych_training.data.pictograms.lists import package_versions, source_specs
 from diptych_training.data.pictograms.npm import NpmCache
 from diptych_training.data.pictograms.sources import Sources
-from diptych_training.paths import cache_dir
+from diptych_training.paths import cache_dir, data_dir
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,7 +23,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Build the pictograms data set: about 280 MB of npm packages are fetched, and 155,000 "
         "drawings rendered in a few minutes. A build that was stopped goes on where it was.",
     )
-    parser.add_argument("--out", type=Path, help="folder of the data set (default: pictograms/ in the cache)")
+    parser.add_argument(
+        "--out", type=Path, default=data_dir(), metavar="DIR", help="folder of the data set (DIPTYCH_DATA)"
+    )
     parser.add_argument("--only", choices=get_args(Split), help="build one split")
     parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, help="processes that render")
     parser.set_defaults(run=run)
@@ -32,8 +34,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Build, write the card and the contact sheets, and say what is there."""
     npm = NpmCache(cache_dir() / "npm", package_versions())
-    out = args.out or cache_dir() / "pictograms"
-    dataset = Builder(out, Sources(npm), args.jobs).build(source_specs(args.only))
+    dataset = Builder(args.out, Sources(npm), args.jobs).build(source_specs(args.only))
     write_card(dataset)
     write_contact_sheets(dataset)
     print(_summary(dataset))

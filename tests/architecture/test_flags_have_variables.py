@@ -1,0 +1,67 @@
+"""Folders, device and time-out of every command are variables too; a flag wins over its variable."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diptych import cli as serving
+from diptych_training import cli as training
+
+README = (Path(__file__).parents[2] / "training" / "README.md").read_text(encoding="utf-8")
+VARIABLES = {
+    "--model-repo": ("DIPTYCH_MODEL_REPO", "/elsewhere/models"),
+    "--runs-dir": ("DIPTYCH_RUNS_DIR", "/elsewhere/runs"),
+    "--data": ("DIPTYCH_DATA", "/elsewhere/data"),
+    "--device": ("DIPTYCH_DEVICE", "cpu"),
+    "--timeout-s": ("DIPTYCH_TIMEOUT_S", "7"),
+    "--url": ("DIPTYCH_URL", "http://elsewhere:1"),
+    "--api-key": ("DIPTYCH_API_KEY", "correct horse"),
+    "--collection": ("DIPTYCH_DEFAULT_COLLECTION", "pets"),
+}
+BY_SETTINGS = {"diptych serve", "diptych check"}  # which read the variables when they run
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from commands(child)
+
+
+def flags() -> list[tuple[str, str]]:
+    """(command, flag) of every flag that names a place, a device or a server."""
+    return [
+        (command.prog, flag)
+        for build in (serving.build_parser, training.build_parser)
+        for command in commands(build())
+        for flag in command._option_string_actions
+        if flag in VARIABLES and command.prog not in BY_SETTINGS
+    ]
+
+
+def test_such_flags_are_found_in_both_command_lines() -> None:
+    assert {flag for _, flag in flags()} == set(VARIABLES)
+    assert {command for command, flag in flags() if flag == "--model-repo"} == {
+        "diptych-train evaluate",
+        "diptych-train export",
+        "diptych-train import",
+    }
+
+
+@pytest.mark.parametrize(("command", "flag"), flags())
+def test_flag_has_its_variable_as_default(command: str, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable, value = VARIABLES[flag]
+    monkeypatch.setenv(variable, value)
+    build = training.build_parser if command.startswith("diptych-train") else serving.build_parser
+    (parser,) = [one for one in commands(build()) if one.prog == command]
+    action = parser._option_string_actions[flag]
+    assert str(action.default) == value
+    assert variable in (action.help or "")
+
+
+@pytest.mark.parametrize("flag", ["--model-repo", "--runs-dir", "--data", "--device"])
+def test_variable_of_training_is_in_its_readme(flag: str) -> None:
+    assert f"`{VARIABLES[flag][0]}` | `{flag}`" in README
