@@ -1,0 +1,44 @@
+"""Command lines that READMEs show are ones that the commands take; nothing is run."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from diptych import cli as serving
+from diptych_training import cli as training
+from support.readmes import ROOT, command_lines
+
+PARSERS = {"diptych": serving.build_parser, "diptych-train": training.build_parser}
+LINES = [(readme.relative_to(ROOT), words) for readme, words in command_lines(tuple(PARSERS))]
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    return PARSERS[Path(words[0]).name]().parse_args(words[1:])
+
+
+@pytest.mark.parametrize(("readme", "words"), LINES)
+def test_command_line_is_taken_by_its_parser(
+    readme: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        parse(words)
+    except SystemExit:
+        pytest.fail(f"{readme}: {' '.join(words)}\n{capsys.readouterr().err}")
+
+
+def test_both_programs_are_shown() -> None:
+    shown = {(readme.as_posix(), Path(words[0]).name) for readme, words in LINES}
+    assert {
+        ("README.md", "diptych"),
+        ("README.md", "diptych-train"),
+        ("server/README.md", "diptych"),
+        ("training/README.md", "diptych"),
+        ("training/README.md", "diptych-train"),
+    } <= shown
+
+
+def test_command_line_that_the_parser_lacks_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["diptych-train", "export", "--runs", "mine"])
+    assert "required" in capsys.readouterr().err
