@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  ?= pictograms
+RUN    ?= pictograms
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-long check format train data evaluate export import constraints openapi clean
@@ -56,6 +57,12 @@ data: $(VENV)/.installed-training ## build the pictograms data set (280 MB of pa
 
 train: data ## train the default model's recipe (25 minutes on two cores)
 	$(BIN)/diptych-train train pictograms
+
+evaluate: $(VENV)/.installed-training ## measure a run zero-shot and by retrieval: make evaluate RUN=pictograms
+	$(BIN)/diptych-train evaluate --run '$(RUN)'
+
+export: $(VENV)/.installed-training ## publish a run as the next version of a model: make export RUN=pictograms NAME=mine
+	$(BIN)/diptych-train export --run '$(RUN)' --name '$(or $(NAME),$(error say which model it becomes: NAME=mine))'
 
 import: $(VENV)/.installed-import ## bring your own checkpoint: make import SOURCE=openai/clip-vit-base-patch32 NAME=clip
 	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)'

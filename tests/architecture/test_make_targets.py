@@ -1,0 +1,37 @@
+"""The menu shows what there is: what it announces has a rule and a line of help."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+RULES = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
+PHONY = {
+    name for names in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE) for name in names.split()
+}
+HELPERS = {"chromium"}  # what targets need, and nobody asks for
+
+
+def test_every_phony_target_has_a_rule_and_every_such_rule_is_phony() -> None:
+    assert PHONY == RULES
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_help_lists_every_target() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[0] for line in shown.splitlines()} == PHONY - HELPERS
+    assert all(len(line.split()) > 1 for line in shown.splitlines())
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_export_asks_for_the_name_of_the_model() -> None:
+    command = ["make", "--dry-run", "export", "RUN=mine"]
+    asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert asked.returncode == 2
+    assert "NAME=mine" in asked.stderr
+    told = subprocess.run([*command, "NAME=birds"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "diptych-train export --run 'mine' --name 'birds'" in told.stdout
