@@ -23,7 +23,7 @@ def readmes() -> list[Path]:
 def command_lines(programs: tuple[str, ...]) -> Iterator[tuple[Path, list[str]]]:
     """(README, words) of each command in `bash` and `console` blocks that one of the programs carries out.
 
-    A program is known by its file name: `.venv/bin/diptych` is `diptych`. A backslash joins a line to the next.
+    A program is known by its file name: `.venv/bin/diptych` is `diptych`. A backslash joins two lines.
     """
     for readme in readmes():
         for _, block in _BLOCK.findall(readme.read_text(encoding="utf-8")):
