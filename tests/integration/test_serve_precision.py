@@ -18,7 +18,7 @@ from diptych.errors import BundleError, GoldenMismatch
 from diptych.settings import Settings
 from diptych.wiring import bundles, load, verify_bundle
 from diptych.wiring.served import Served, load_served
-from support.app import running_app
+from support.app import FIXED_PLAN, running_app
 from support.pictures import picture
 from support.tiny_bundle import TINY, Fault, write_tiny_bundle
 
@@ -126,7 +126,7 @@ def test_precision_that_is_not_taken_is_freed(
 
 def test_parts_are_shared_when_one_precision_does_both(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "repo")
-    settings = Settings(model_repo=tmp_path / "repo", model=TINY, data_dir=tmp_path / "data", n_threads=1)
+    settings = Settings(model_repo=tmp_path / "repo", model=TINY, data_dir=tmp_path / "data", **FIXED_PLAN)
 
     async def run() -> None:
         services = await load(settings)

@@ -13,6 +13,7 @@ from diptych.errors import ConfigError, CorruptBundle
 from diptych.settings import Settings
 from diptych.wiring import build, load
 from diptych.wiring.versions import chosen_version
+from support.app import FIXED_PLAN
 from support.pictures import noise
 from support.tiny_bundle import TINY, write_tiny_bundle
 
@@ -27,7 +28,7 @@ def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(repo: Path, data_dir: Path, **given: Any) -> Settings:
-    return Settings(**{"model_repo": repo, "model": TINY, "data_dir": data_dir, "n_threads": 1, **given})
+    return Settings(**{"model_repo": repo, "model": TINY, "data_dir": data_dir, **FIXED_PLAN, **given})
 
 
 def test_latest_version_is_chosen_unless_one_is_named(model_repo: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from diptych.wiring import limits_of, load
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 READY_WITHIN_S = 60
+FIXED_PLAN = {"n_threads": 1, "n_lanes": 1, "n_decode_threads": 2, "max_batch_size": 16}  # nothing to measure
 
 
 @contextmanager
@@ -22,9 +23,8 @@ def running_app(folder: Path, *, body_timeout_s: float = 60.0, **given: Any) -> 
     """A client of a ready app whose model repository and data lie in `folder`; `given` are settings."""
     if not (folder / "model_repo").exists():
         write_tiny_bundle(folder / "model_repo")
-    settings = Settings(
-        model_repo=folder / "model_repo", model=TINY, data_dir=folder / "data", n_threads=1, **given
-    )
+    places = {"model_repo": folder / "model_repo", "model": TINY, "data_dir": folder / "data"}
+    settings = Settings(**{**FIXED_PLAN, **places, **given})
     options = HttpOptions(
         allowed_hosts=settings.allowed_hosts,
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),

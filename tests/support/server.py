@@ -42,6 +42,10 @@ class RunningServer:
         return self.process.wait(timeout=WITHIN_S)
 
 
+# Nothing to measure: tests start many servers. Flags that come later win.
+FIXED_PLAN = ("--n-threads", "1", "--n-lanes", "1", "--n-decode-threads", "2", "--max-batch-size", "16")
+
+
 @contextmanager
 def serve(
     model_repo: Path, model: str, data_dir: Path, *flags: str, environment: Mapping[str, str] | None = None
@@ -63,7 +67,7 @@ def start(
     data_dir.mkdir(parents=True, exist_ok=True)
     log_file = data_dir / "server.log"
     arguments = ["--port", "0", "--model-repo", str(model_repo), "--model", model]
-    arguments += ["--data-dir", str(data_dir), "--n-threads", "1", *flags]
+    arguments += ["--data-dir", str(data_dir), *FIXED_PLAN, *flags]
     ours = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}
     with log_file.open("wb") as log:
         process = subprocess.Popen(

@@ -63,9 +63,10 @@ class Settings(BaseSettings):
     )
 
     # how it runs
-    n_threads: int = Field(0, ge=0, description="threads of each encoder; 0 for one per core")
-    n_decode_threads: int = Field(0, ge=0, description="threads that decode images; 0 for one per core")
-    max_batch_size: int = Field(16, ge=1, le=1024, description="items in one call of an encoder")
+    n_threads: int = Field(0, ge=0, description="threads that encode; 0 for one per core")
+    n_lanes: int = Field(0, ge=0, description="batches encoded side by side; 0: measured")
+    n_decode_threads: int = Field(0, ge=0, description="threads that decode images; 0: measured")
+    max_batch_size: int = Field(0, ge=0, le=1024, description="items in one batch; 0: measured")
     max_queue_items: int = Field(1024, ge=1, description="items that may wait for one encoder")
     max_queue_bytes: int = Field(500_000_000, ge=1, description="bytes that may wait for one encoder")
     max_inflight_body_bytes: int = Field(

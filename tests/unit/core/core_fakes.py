@@ -83,7 +83,13 @@ class NumberEncoder:
 
 
 def number_batcher(
-    encode: Any, *, max_items: int = 64, max_bytes: int = 10**9, max_batch_size: int = 4, metrics: Any = None
+    encode: Any,
+    *,
+    max_items: int = 64,
+    max_bytes: int = 10**9,
+    max_batch_size: int = 4,
+    metrics: Any = None,
+    **lanes: Any,
 ) -> Batcher[int]:
     return Batcher(
         "image",
@@ -92,6 +98,7 @@ def number_batcher(
         admission=Admission(max_items=max_items, max_bytes=max_bytes),
         max_batch_size=max_batch_size,
         metrics=metrics or FakeMetrics(),
+        **lanes,
     )
 
 

@@ -59,7 +59,7 @@ def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tupl
 
 def _check(repository: ModelRepository, settings: Settings, name: str, version: int) -> bool:
     # Only this command and serve need the model's runtime: the others must start without waiting for it.
-    from diptych.wiring import Trials, choose_for_requests, verify_bundle  # noqa: PLC0415
+    from diptych.wiring import TRIAL_BATCH_SIZE, Trials, choose_for_requests, verify_bundle  # noqa: PLC0415
 
     try:
         bundle = verify_bundle(repository, name, version)
@@ -71,7 +71,7 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
         return False
     out(f"{name}/{version}  sound   {', '.join(trials.precisions)}")
     try:
-        _show(choose_for_requests(trials, AUTO, settings.max_batch_size))
+        _show(choose_for_requests(trials, AUTO, settings.max_batch_size or TRIAL_BATCH_SIZE))
     except DiptychError as error:  # sound, but made for another device
         out(f"  {error}")
     return True

@@ -19,6 +19,7 @@ from diptych.errors import DiptychError, EncoderFailed, NotReady, Overloaded
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+Encode = Callable[[Sequence[Item]], Embeddings]
 
 
 @dataclass(eq=False)
@@ -29,34 +30,48 @@ class _Waiting(Generic[Item]):
 
 
 class Batcher(Generic[Item]):
-    """Runs `encode` on batches of what was submitted, one batch at a time, in a thread of its own.
+    """Runs encoders on batches of what was submitted, `n_lanes` batches side by side, each in its thread.
 
-    There is no timer: an item that finds the worker idle is encoded at once, and a batch forms while the
-    worker is busy. Every item that was let in gets exactly one outcome: its row, or its own error. A batch
-    that fails is rerun item by item, so that one bad item fails alone. Items whose waiter was cancelled are
-    dropped before they cost anything. Order is first come, first served.
+    There is no timer: an item that finds a lane idle is encoded at once, and a batch forms while all are
+    busy. Lanes of one thread each do more together than one lane of many threads, which wait for each other
+    within every layer; but a batch that has the machine to itself is done sooner by all threads. So a batch
+    that is alone goes to `encode`, and those that are not to `encode_beside`.
+
+    Every item that was let in gets exactly one outcome: its row, or its own error. A batch that fails is
+    rerun item by item, so that one bad item fails alone. Items whose waiter was cancelled are dropped before
+    they cost anything. The oldest item is always in the next batch; beside it go those that came first, or,
+    where `size_of` says that items have sizes, those nearest in size, as a batch is padded to its largest.
     """
 
     def __init__(
         self,
         name: EncoderName,
-        encode: Callable[[Sequence[Item]], Embeddings],
+        encode: Encode[Item],
         *,
+        encode_beside: Encode[Item] | None = None,
+        n_lanes: int = 1,
+        size_of: Callable[[Item], int] | None = None,
         n_bytes: Callable[[Item], int],
         admission: Admission,
         max_batch_size: int,
         metrics: Metrics,
     ) -> None:
-        """`encode` maps B items to (B, D) rows, and may raise; `n_bytes` is what one item weighs."""
+        """`encode` maps B items to (B, D) rows, and may raise; `n_bytes` is what one item weighs.
+
+        `encode_beside` does the same from several threads at once; `encode` is taken where it is not given.
+        """
         self._name: EncoderName = name
         self._encode = encode
+        self._encode_beside = encode_beside or encode
+        self._n_lanes = n_lanes
+        self._size_of = size_of
         self._n_bytes = n_bytes
         self._admission = admission
         self._max_batch_size = max_batch_size
         self._metrics = metrics
         self._queue: deque[_Waiting[Item]] = deque()
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"encode-{name}")
-        self._batch: asyncio.Task[None] | None = None
+        self._worker = ThreadPoolExecutor(max_workers=n_lanes, thread_name_prefix=f"encode-{name}")
+        self._running: set[asyncio.Task[None]] = set()
         self._closed = False
         self.last_success_at: float | None = None  # time.monotonic()
 
@@ -86,19 +101,19 @@ class Batcher(Generic[Item]):
             raise
 
     async def close(self) -> None:
-        """Let the running batch end, fail all that still waits with NotReady, and let go of the thread."""
+        """Let the running batches end, fail all that still waits with NotReady, and let go of the threads."""
         self._closed = True
         while self._queue:
             _settle(self._queue.popleft(), NotReady("the server is stopping"))
-        if self._batch is not None:
-            await asyncio.wait([self._batch])
+        if self._running:
+            await asyncio.wait(self._running)
         self._worker.shutdown(wait=False)
 
     async def _wait_for(self, items: Sequence[Item]) -> list[Outcome]:
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(item, loop.create_future()) for item in items]
         self._queue.extend(waiting)
-        self._start_batch()
+        self._start_batches()
         try:
             return await asyncio.gather(*(one.outcome for one in waiting))
         except asyncio.CancelledError:
@@ -107,37 +122,46 @@ class Batcher(Generic[Item]):
         finally:
             self._metrics.set_queue_items(self._name, len(self._queue))
 
-    def _start_batch(self) -> None:
-        if self._batch is None and (batch := self._take()):  # all that waited may have gone away
-            self._batch = asyncio.get_running_loop().create_task(self._run_batch(batch))
+    def _start_batches(self) -> None:
+        while len(self._running) < self._n_lanes and (batch := self._take()):  # who waited may have gone
+            is_alone = not self._running and not self._queue
+            encode = self._encode if is_alone else self._encode_beside
+            task = asyncio.get_running_loop().create_task(self._run_batch(batch, encode))
+            self._running.add(task)
         self._metrics.set_queue_items(self._name, len(self._queue))
 
     def _take(self) -> list[_Waiting[Item]]:
-        batch: list[_Waiting[Item]] = []
-        while self._queue and len(batch) < self._max_batch_size:
-            one = self._queue.popleft()
-            if not one.outcome.done():
-                batch.append(one)
-        return batch
+        waiting = [one for one in self._queue if not one.outcome.done()]
+        if self._size_of is not None and len(waiting) > self._max_batch_size:
+            oldest, size_of = self._size_of(waiting[0].item), self._size_of
+            waiting.sort(key=lambda one: abs(size_of(one.item) - oldest))  # stable: by age among equals
+            batch = waiting[: self._max_batch_size]
+            taken = set(batch)
+            self._queue = deque(one for one in self._queue if one not in taken and not one.outcome.done())
+            return batch
+        self._queue = deque(waiting[self._max_batch_size :])
+        return waiting[: self._max_batch_size]
 
-    async def _run_batch(self, batch: list[_Waiting[Item]]) -> None:
+    async def _run_batch(self, batch: list[_Waiting[Item]], encode: Encode[Item]) -> None:
         """Give every item of the batch its outcome, and start the next batch, come what may."""
         try:
             now = time.perf_counter()
             for one in batch:
                 self._metrics.observe_stage("queue", now - one.since)
-            await self._encode_batch(batch)
+            await self._encode_batch(batch, encode)
         except Exception:
             log.exception("the %s batcher failed", self._name)
         finally:
             for one in batch:
                 _settle(one, EncoderFailed("the encoder did not answer"))
-            self._batch = None
-            self._start_batch()
+            task = asyncio.current_task()
+            assert task is not None, "runs as a task"
+            self._running.discard(task)
+            self._start_batches()
 
-    async def _encode_batch(self, batch: list[_Waiting[Item]]) -> None:
+    async def _encode_batch(self, batch: list[_Waiting[Item]], encode: Encode[Item]) -> None:
         try:
-            rows = await self._call([one.item for one in batch])
+            rows = await self._call([one.item for one in batch], encode)
         except Exception as error:
             if len(batch) == 1:
                 _settle(batch[0], _as_outcome(error, self._name))
@@ -145,18 +169,18 @@ class Batcher(Generic[Item]):
             log.warning("a batch of %d failed in the %s encoder, now one by one", len(batch), self._name)
             for one in batch:
                 if not one.outcome.done():
-                    await self._encode_batch([one])
+                    await self._encode_batch([one], encode)
             return
         for one, row in zip(batch, rows, strict=True):
             _settle(one, row)
 
-    async def _call(self, items: list[Item]) -> Embeddings:
-        """Encode in the worker thread; raises what the encoder does, or EncoderFailed for a wrong answer."""
+    async def _call(self, items: list[Item], encode: Encode[Item]) -> Embeddings:
+        """Encode in a lane's thread; raises what the encoder does, or EncoderFailed for a wrong answer."""
         began = time.perf_counter()
-        rows = await asyncio.get_running_loop().run_in_executor(self._worker, self._encode, items)
+        rows = await asyncio.get_running_loop().run_in_executor(self._worker, encode, items)
         seconds = time.perf_counter() - began
         _check_rows(rows, len(items))
-        self._admission.measured(len(items), seconds)
+        self._admission.measured(len(items), seconds / self._n_lanes)
         self._metrics.observe_batch(self._name, len(items))
         self._metrics.observe_stage("encode", seconds)
         self.last_success_at = time.monotonic()

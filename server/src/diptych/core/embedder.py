@@ -10,6 +10,7 @@ import numpy as np
 from diptych.bundle.encoder import ImageEncoder, TextEncoder
 from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
+from diptych.core.distinct import distinct
 from diptych.core.ports import Decoder, Metrics, Tokenizer
 from diptych.core.timing import stage
 from diptych.core.types import (
@@ -119,14 +120,14 @@ class Embedder:
 
 def image_batch(encoder: ImageEncoder) -> Callable[[Sequence[Pixels]], Embeddings]:
     """What the image batcher runs: B images (S, S, 3) -> (B, D)."""
-    return lambda images: encoder.encode_image(np.stack(images))
+    return distinct(lambda images: encoder.encode_image(np.stack(images)))
 
 
 def text_batch(
     encoder: TextEncoder, pad: Callable[[Sequence[InputIds]], InputIds]
 ) -> Callable[[Sequence[InputIds]], Embeddings]:
     """What the text batcher runs: B unpadded texts (L,) -> padded (B, L) -> (B, D)."""
-    return lambda texts: encoder.encode_text(pad(texts))
+    return distinct(lambda texts: encoder.encode_text(pad(texts)))
 
 
 async def _submit(batcher: Batcher[Work], prepared: Sequence[Work | DiptychError]) -> list[Outcome]:

@@ -1,6 +1,7 @@
 """The composition root: settings in, running services out. The only place that picks adapters."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,11 +10,23 @@ from diptych.core.services import Services
 from diptych.settings import Settings
 from diptych.wiring.assemble import assemble, limits_of
 from diptych.wiring.bundles import LoadedBundle, verify_bundle
-from diptych.wiring.served import choose_for_requests, load_served
+from diptych.wiring.planning import threads_of, with_plan
+from diptych.wiring.served import Served, choose_for_requests, load_served
 from diptych.wiring.trials import Trials
 from diptych.wiring.versions import check_choice, chosen_version
 
-__all__ = ["Trials", "build", "check_choice", "choose_for_requests", "limits_of", "load", "verify_bundle"]
+TRIAL_BATCH_SIZE = 16  # in which precisions are compared while the best size is not known
+
+__all__ = [
+    "TRIAL_BATCH_SIZE",
+    "Trials",
+    "build",
+    "check_choice",
+    "choose_for_requests",
+    "limits_of",
+    "load",
+    "verify_bundle",
+]
 
 
 async def load(settings: Settings) -> Services:
@@ -38,17 +51,26 @@ def build(settings: Settings) -> Services:
         precision=settings.precision,
         collection_precision=settings.collection_precision,
         device=settings.device,
-        n_threads=settings.n_threads,
-        max_batch_size=settings.max_batch_size,
+        n_threads=threads_of(settings),
+        max_batch_size=settings.max_batch_size or TRIAL_BATCH_SIZE,
     )
-    _warm(served.embed, settings.max_batch_size)
-    if served.collections is not served.embed:
-        _warm(served.collections, settings.max_batch_size)
-    return assemble(settings, repository, served)
+    return assemble(settings, repository, _planned(served, settings))
 
 
-def _warm(loaded: LoadedBundle, max_batch_size: int) -> None:
-    """Run the largest batch once, so that no request pays for allocations and kernel choices."""
-    size = loaded.bundle.manifest.image.size
-    loaded.encoder.encode_image(np.zeros((max_batch_size, size, size, 3), np.uint8))
-    loaded.encoder.encode_text(np.repeat(loaded.bundle.tokenizer([""]).input_ids, max_batch_size, axis=0))
+def _planned(served: Served, settings: Settings) -> Served:
+    """The same, each precision with its plan, and warm."""
+    embed = with_plan(served.embed, settings)
+    is_one = served.collections is served.embed
+    collections = embed if is_one else with_plan(served.collections, settings)
+    for loaded in (embed,) if is_one else (embed, collections):
+        _warm(loaded)
+    return replace(served, embed=embed, collections=collections)
+
+
+def _warm(loaded: LoadedBundle) -> None:
+    """Run the largest batches once, so that no request pays for allocations and kernel choices."""
+    size, plan = loaded.bundle.manifest.image.size, loaded.plan
+    input_ids = loaded.bundle.tokenizer([""]).input_ids  # (1, L)
+    for encoder in filter(None, (loaded.encoder, loaded.beside)):
+        encoder.encode_image(np.zeros((plan.image_batch_size, size, size, 3), np.uint8))
+        encoder.encode_text(np.repeat(input_ids, plan.text_batch_size, axis=0))

@@ -1,6 +1,5 @@
 """Put the parts together: which adapter plays which role, with which numbers. Knows no step of loading."""
 
-import os
 from datetime import UTC, datetime
 from functools import partial
 
@@ -27,7 +26,7 @@ def assemble(settings: Settings, repository: ModelRepository, served: Served) ->
     decoder = PillowDecoder(
         served.embed.bundle.manifest.image,
         ImageLimits(max_bytes=limits.max_image_bytes, max_px=limits.max_image_px),
-        n_threads=settings.n_decode_threads or os.cpu_count() or 1,
+        n_threads=served.embed.plan.n_decode_threads,
         mode=settings.decode,
     )
     engines = _engines(settings, served, decoder, metrics)

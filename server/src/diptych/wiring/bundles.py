@@ -10,6 +10,7 @@ from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, ident
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
+from diptych.core.plan import ONE_LANE, Plan
 from diptych.core.precision import CPU_PROVIDER
 from diptych.core.types import ModelInfo
 from diptych.errors import ConfigError
@@ -31,11 +32,16 @@ class VerifiedBundle:
 
 @dataclass(frozen=True)
 class LoadedBundle:
-    """A verified version, loaded and proven on this machine in one precision."""
+    """A verified version, loaded and proven on this machine in one precision.
+
+    `beside` is the same for several batches side by side, where `plan` has several lanes.
+    """
 
     bundle: VerifiedBundle
     precision: str
     encoder: OnnxEncoder
+    beside: OnnxEncoder | None = None
+    plan: Plan = ONE_LANE
 
     def info(self, decode: DecodeMode) -> ModelInfo:
         """What the domain needs to know of it, with images decoded like this."""

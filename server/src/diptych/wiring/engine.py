@@ -74,21 +74,28 @@ def _batchers(
     names: tuple[EncoderName, EncoderName],
 ) -> tuple[Batcher[Pixels], Batcher[InputIds]]:
     image_name, text_name = names
+    spec, beside, plan = loaded.bundle.manifest.text, loaded.beside, loaded.plan
+    padded = partial(pad, spec=spec)
     return (
         Batcher(
             image_name,
             image_batch(loaded.encoder),
+            encode_beside=None if beside is None else image_batch(beside),
+            n_lanes=plan.n_lanes,
             n_bytes=_n_bytes,
             admission=_admission(settings),
-            max_batch_size=settings.max_batch_size,
+            max_batch_size=plan.image_batch_size,
             metrics=metrics,
         ),
         Batcher(
             text_name,
-            text_batch(loaded.encoder, partial(pad, spec=loaded.bundle.manifest.text)),
+            text_batch(loaded.encoder, padded),
+            encode_beside=None if beside is None else text_batch(beside, padded),
+            n_lanes=plan.n_lanes,
+            size_of=len if spec.pad_to == "longest" else None,
             n_bytes=_n_bytes,
             admission=_admission(settings),
-            max_batch_size=settings.max_batch_size,
+            max_batch_size=plan.text_batch_size,
             metrics=metrics,
         ),
     )

@@ -1,0 +1,72 @@
+"""Keep measured plans in a file, so that only the first start on a machine measures. Knows no measurement."""
+
+import json
+import logging
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+import onnxruntime as ort
+
+from diptych.bundle.durable import write_durably
+from diptych.core.plan import Plan
+
+LOG = logging.getLogger("diptych.plan")
+CPU_INFO = Path("/proc/cpuinfo")
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+class PlanFile:
+    """Plans by what they were measured for. A file that cannot be read or written is as good as none."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def get(self, key: str) -> Plan | None:
+        """The plan of an earlier start."""
+        try:
+            return Plan(**self._read()[key])
+        except (KeyError, TypeError):
+            return None
+
+    def put(self, key: str, plan: Plan) -> None:
+        """Keep it for the next start."""
+        try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            content = json.dumps({**self._read(), key: asdict(plan)}, indent=1)
+            unfinished = self._file.with_suffix(".tmp")
+            write_durably(unfinished, content.encode())
+            unfinished.replace(self._file)
+        except OSError as error:
+            LOG.warning("the plan is not kept: %s", error.strerror)
+
+    def _read(self) -> dict[str, dict[str, int]]:
+        try:
+            plans = json.loads(self._file.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return plans if isinstance(plans, dict) else {}
+
+
+def machine(n_threads: int) -> str:
+    """What a plan depends on beside the model: processor, threads and runtime."""
+    return f"{_processor()}, {n_threads} threads, onnxruntime {ort.__version__}"
+
+
+def n_cpus() -> int:
+    """Processors that this process may use: its affinity, and the quota of its container."""
+    n_allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CGROUP_QUOTA.read_text().split()
+        return max(1, min(n_allowed, -(-int(quota) // int(period))))
+    except (OSError, ValueError):  # no container, or one without a quota
+        return n_allowed
+
+
+def _processor() -> str:
+    try:
+        lines = CPU_INFO.read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -1,0 +1,46 @@
+"""Compute identical items once; knows nothing of what is computed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.core.types import Embeddings
+
+Array = TypeVar("Array", bound=NDArray[Any])
+N_SAMPLES = 64  # bytes that tell most different items apart: hashing all of an image would cost 0.1 ms
+
+
+def distinct(encode: Callable[[Sequence[Array]], Embeddings]) -> Callable[[Sequence[Array]], Embeddings]:
+    """`encode`, asked for each of several equal items only once: N items -> (N, D)."""
+
+    def encode_distinct(items: Sequence[Array]) -> Embeddings:
+        firsts, places = first_of_each(items)
+        if len(firsts) == len(items):
+            return encode(items)
+        rows = encode([items[first] for first in firsts])  # (number of distinct items, D)
+        return rows[places] if len(rows) == len(firsts) else rows  # a wrong answer is the caller's to see
+
+    return encode_distinct
+
+
+def first_of_each(items: Sequence[NDArray[Any]]) -> tuple[list[int], list[int]]:
+    """The index of the first of each group of equal items, and for every item which group is its own."""
+    firsts: list[int] = []
+    places: list[int] = []
+    alike: dict[tuple[Any, ...], list[int]] = {}  # groups whose items look the same at the sampled places
+    for index, item in enumerate(items):
+        candidates = alike.setdefault(_look(item), [])
+        place = next((p for p in candidates if np.array_equal(items[firsts[p]], item)), None)
+        if place is None:
+            place = len(firsts)
+            firsts.append(index)
+            candidates.append(place)
+        places.append(place)
+    return firsts, places
+
+
+def _look(item: NDArray[Any]) -> tuple[Any, ...]:
+    flat = item.ravel()
+    return item.shape, flat[:: max(1, len(flat) // N_SAMPLES)].tobytes()

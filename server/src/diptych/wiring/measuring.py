@@ -1,0 +1,117 @@
+"""Time the encoders of one precision in several ways on its golden items; knows no settings."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.bundle.encoder import Embeddings
+from diptych.bundle.image import DecodeMode, ImageLimits, load_pixels
+from diptych.core.plan import BATCH_SIZES, Plan, Way, affordable, best_way, measure_seconds
+from diptych.core.precision import CPU_PROVIDER
+from diptych.wiring.bundles import LoadedBundle
+
+DECODE_GAIN = 1.1  # what fewer threads must bring
+IMAGE_S, TEXT_S, DECODE_S = 2.2, 0.8, 1.0  # what measuring each may take
+
+RunBatch = Callable[[OnnxEncoder, int], Embeddings]  # an encoder and a batch size
+
+
+class Measurement:
+    """`encoders` by the number of lanes that they are made for; one with all threads serves a single lane."""
+
+    def __init__(
+        self, loaded: LoadedBundle, encoders: Mapping[int, OnnxEncoder], n_cpus: int, decode: DecodeMode
+    ) -> None:
+        golden = loaded.bundle.golden
+        self._pixels = _repeated(golden.pixels)
+        self._input_ids = _repeated(golden.input_ids)
+        self._spec = loaded.bundle.manifest.image
+        self._encoders = encoders
+        self._n_cpus = n_cpus
+        self._decode: DecodeMode = decode
+        # Processor time tells the same as wall time on an idle CPU, and still tells it on a busy one; the
+        # time that threads lose by waiting for each other is in it, since they spin.
+        self._cost = process_time if loaded.encoder.provider == CPU_PROVIDER else perf_counter
+
+    def plan(self, given: Mapping[str, int]) -> Plan:
+        """The fields of a plan that `given` leaves at 0, measured."""
+        batch_size = given["image_batch_size"]
+        sizes = (batch_size,) if batch_size else BATCH_SIZES
+        image = self._best(list(self._encoders), sizes, self._encode_images, IMAGE_S)
+        text = self._best([image.n_lanes], sizes, self._encode_texts, TEXT_S)
+        n_decode_threads = given["n_decode_threads"] or self._decode_threads(image)
+        return Plan(image.n_lanes, image.batch_size, text.batch_size, n_decode_threads)
+
+    def _best(self, lanes: Sequence[int], sizes: Sequence[int], run_batch: RunBatch, budget_s: float) -> Way:
+        first = self._encoders[lanes[0]]
+        run_batch(first, 1)  # the first call of a shape may prepare for seconds
+        item_s = min(_seconds(lambda: run_batch(first, 1)) for _ in range(3))
+        ways = affordable([Way(n, size) for n in lanes for size in sizes], item_s, budget_s)
+        with ThreadPoolExecutor(max(lanes)) as pool:
+
+            def run(way: Way) -> None:
+                encoder = self._encoders[way.n_lanes]
+                _all(pool.submit(run_batch, encoder, way.batch_size) for _ in range(way.n_lanes))
+
+            return best_way(measure_seconds(ways, run, budget_s, cost=self._cost))
+
+    def _decode_threads(self, way: Way) -> int:
+        """One per core, unless half as many leave the encoder so much more that both are done sooner."""
+        photograph, encoder = self._photograph(), self._encoders[way.n_lanes]
+        options = sorted({self._n_cpus, max(1, self._n_cpus // 2)}, reverse=True)
+        decoders = {n: ThreadPoolExecutor(n) for n in options}
+        with ThreadPoolExecutor(way.n_lanes) as lanes:
+
+            def run(n_threads: int) -> None:
+                """A batch in each lane, and at the same time as many pictures to decode."""
+                decode = decoders[n_threads].submit
+                work = [
+                    decode(load_pixels, photograph, self._spec, ImageLimits(), self._decode)
+                    for _ in range(way.n_items)
+                ]
+                _all([lanes.submit(self._encode_images, encoder, way.batch_size) for _ in range(way.n_lanes)])
+                _all(work)
+
+            seconds = measure_seconds(options, run, DECODE_S)
+        for pool in decoders.values():
+            pool.shutdown()
+        return next(n for n in options if seconds[n] <= DECODE_GAIN * min(seconds.values()))
+
+    def _photograph(self) -> bytes:
+        """A JPEG of 3 x 2 times the side of the model's input: a golden picture, enlarged."""
+        encoded = io.BytesIO()
+        size = (3 * self._spec.size, 2 * self._spec.size)
+        Image.fromarray(self._pixels[0]).resize(size).save(encoded, "JPEG", quality=90)
+        return encoded.getvalue()
+
+    def _encode_images(self, encoder: OnnxEncoder, n_items: int) -> Embeddings:
+        return encoder.encode_image(self._pixels[:n_items])
+
+    def _encode_texts(self, encoder: OnnxEncoder, n_items: int) -> Embeddings:
+        return encoder.encode_text(self._input_ids[:n_items])
+
+
+def _all(work: Any) -> None:
+    """Wait for every future of it; raises what the first one that failed raised."""
+    for future in list(work):
+        future.result()
+
+
+def _repeated(items: NDArray[Any]) -> NDArray[Any]:
+    """(N, ...) -> at least (max(BATCH_SIZES), ...): the items over and over."""
+    n_items = max(len(items), *BATCH_SIZES)
+    repeated: NDArray[Any] = np.take(items, np.arange(n_items) % len(items), axis=0)
+    return repeated
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began = perf_counter()
+    run()
+    return perf_counter() - began

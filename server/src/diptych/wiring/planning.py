@@ -1,0 +1,84 @@
+"""Measure how a loaded precision runs best on this machine, or take the plan of an earlier start.
+
+Knows nothing of services. Measuring takes at most about five seconds, and happens once for each version,
+precision, machine and choice of settings.
+"""
+
+import hashlib
+import logging
+from dataclasses import asdict, replace
+from time import perf_counter
+
+from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.plan_file import PlanFile, machine, n_cpus
+from diptych.core.plan import Plan
+from diptych.core.precision import CPU_PROVIDER
+from diptych.settings import Settings
+from diptych.wiring.bundles import LoadedBundle, load_precision
+from diptych.wiring.measuring import Measurement
+
+LOG = logging.getLogger("diptych.plan")
+PLAN_FILE = "plans.json"  # in the data folder
+
+
+def with_plan(loaded: LoadedBundle, settings: Settings) -> LoadedBundle:
+    """The same with its plan and, where that has several lanes, the encoder for batches side by side."""
+    plans = PlanFile(settings.data_dir / PLAN_FILE)
+    given = _given(settings, loaded)
+    key = _key(settings, loaded, given)
+    plan = plans.get(key)
+    if plan is not None:
+        return _settled(loaded, settings, plan, "of an earlier start")
+    if 0 not in given.values():
+        return _settled(loaded, settings, Plan(**given), "set")
+    began = perf_counter()
+    encoders = {
+        n: loaded.encoder if n == 1 else _beside(loaded, settings, n) for n in _options(settings, given)
+    }
+    plan = Measurement(loaded, encoders, n_cpus(), settings.decode).plan(given)
+    plans.put(key, plan)
+    return _settled(loaded, settings, plan, f"measured in {perf_counter() - began:.1f} s")
+
+
+def threads_of(settings: Settings) -> int:
+    """Threads that encode, all lanes together."""
+    return settings.n_threads or n_cpus()
+
+
+def _given(settings: Settings, loaded: LoadedBundle) -> dict[str, int]:
+    """The fields of a plan; 0 where settings leave it to be measured."""
+    can_share = loaded.encoder.provider == CPU_PROVIDER and threads_of(settings) > 1
+    return {
+        "n_lanes": settings.n_lanes if can_share else 1,
+        "image_batch_size": settings.max_batch_size,
+        "text_batch_size": settings.max_batch_size,
+        "n_decode_threads": settings.n_decode_threads,
+    }
+
+
+def _options(settings: Settings, given: dict[str, int]) -> list[int]:
+    """Numbers of lanes that are worth a try."""
+    n_threads = threads_of(settings)
+    halves = {n_threads // 2} if n_threads >= 4 else set()
+    return [given["n_lanes"]] if given["n_lanes"] else sorted({1, n_threads} | halves)
+
+
+def _key(settings: Settings, loaded: LoadedBundle, given: dict[str, int]) -> str:
+    what = (
+        loaded.info(settings.decode).identity,
+        loaded.encoder.provider,
+        machine(threads_of(settings)),
+        given,
+    )
+    return hashlib.sha256(repr(what).encode()).hexdigest()
+
+
+def _settled(loaded: LoadedBundle, settings: Settings, plan: Plan, how: str) -> LoadedBundle:
+    LOG.info("plan for %s: %s", loaded.precision, how, extra={"fields": asdict(plan)})
+    beside = _beside(loaded, settings, plan.n_lanes) if plan.n_lanes > 1 else None
+    return replace(loaded, plan=plan, beside=beside)
+
+
+def _beside(loaded: LoadedBundle, settings: Settings, n_lanes: int) -> OnnxEncoder:
+    n_threads = max(1, threads_of(settings) // n_lanes)
+    return load_precision(loaded.bundle, loaded.precision, device="cpu", n_threads=n_threads).encoder

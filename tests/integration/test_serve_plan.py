@@ -1,0 +1,105 @@
+"""How a server shares the machine out: measured once, kept, or as settings say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych.bundle.repository import ModelRepository
+from diptych.core.plan import BATCH_SIZES, Plan
+from diptych.settings import Settings
+from diptych.wiring import measuring, planning
+from diptych.wiring.bundles import LoadedBundle, load_precision, verify_bundle
+from diptych.wiring.planning import PLAN_FILE, with_plan
+from support.app import running_app
+from support.pictures import noise
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedBundle:
+    repo = tmp_path_factory.mktemp("repo")
+    write_tiny_bundle(repo)
+    bundle = verify_bundle(ModelRepository(repo), TINY, 1)
+    return load_precision(bundle, "fp32", device="cpu", n_threads=2)
+
+
+@pytest.fixture(autouse=True)
+def _little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("IMAGE_S", "TEXT_S", "DECODE_S"):
+        monkeypatch.setattr(measuring, name, 0.02)
+
+
+def settings(folder: Path, **given: object) -> Settings:
+    return Settings(**{"data_dir": folder / "data", "n_threads": 2, **given})
+
+
+def forbid_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*_: object) -> None:
+        raise AssertionError("this would measure")
+
+    monkeypatch.setattr(planning, "Measurement", measured)
+
+
+def test_what_settings_leave_open_is_measured_and_kept(
+    loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = with_plan(loaded, settings(tmp_path)).plan
+    assert plan.n_lanes in {1, 2}
+    assert {plan.image_batch_size, plan.text_batch_size} <= set(BATCH_SIZES)
+    assert plan.n_decode_threads >= 1
+
+    forbid_measuring(monkeypatch)
+    assert with_plan(loaded, settings(tmp_path)).plan == plan
+
+
+def test_settings_are_taken_as_they_are(
+    loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_measuring(monkeypatch)
+    planned = with_plan(loaded, settings(tmp_path, n_lanes=2, max_batch_size=3, n_decode_threads=5))
+    assert planned.plan == Plan(2, 3, 3, 5)
+    assert planned.beside is not None
+    assert not (tmp_path / "data" / PLAN_FILE).exists()
+
+
+def test_one_that_is_set_is_kept_while_the_others_are_measured(loaded: LoadedBundle, tmp_path: Path) -> None:
+    planned = with_plan(loaded, settings(tmp_path, max_batch_size=3))
+    assert (planned.plan.image_batch_size, planned.plan.text_batch_size) == (3, 3)
+
+
+@pytest.mark.parametrize("changes", [{"n_threads": 1}, {"decode": "fast"}, {"max_batch_size": 4}])
+def test_other_settings_are_measured_anew(
+    changes: dict[str, object], loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_plan(loaded, settings(tmp_path))
+    forbid_measuring(monkeypatch)
+    with pytest.raises(AssertionError, match="this would measure"):
+        with_plan(loaded, settings(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"KEY": 1}', '{"KEY": {"n_lanes": 1}}', '{"KEY": {"x": 1}}'])
+def test_damaged_file_is_as_good_as_none(content: str, loaded: LoadedBundle, tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    key = planning._key(given, loaded, planning._given(given, loaded))
+    given.data_dir.mkdir()
+    (given.data_dir / PLAN_FILE).write_text(content.replace("KEY", key))
+    assert with_plan(loaded, given).plan.n_decode_threads >= 1
+
+
+def test_unwritable_folder_only_costs_the_time_of_measuring(loaded: LoadedBundle, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where a folder should be")
+    assert with_plan(loaded, settings(tmp_path)).plan.n_lanes >= 1
+
+
+def test_one_thread_has_one_lane(loaded: LoadedBundle, tmp_path: Path) -> None:
+    planned = with_plan(loaded, settings(tmp_path, n_threads=1, n_lanes=4))
+    assert (planned.plan.n_lanes, planned.beside) == (1, None)
+
+
+def test_vectors_are_the_same_in_every_lane(tmp_path: Path) -> None:
+    files = [("image", (f"{seed}.png", noise(seed))) for seed in range(20)]
+    with running_app(tmp_path, n_threads=2, n_lanes=2, max_batch_size=3) as client:
+        together = [row["embedding"] for row in client.post("/embed", files=files).json()["data"]]
+        alone = [client.post("/embed", files=[file]).json()["data"][0]["embedding"] for file in files]
+    np.testing.assert_allclose(together, alone, atol=1e-6)

@@ -1,0 +1,57 @@
+import pytest
+
+from diptych.core.plan import Way, affordable, best_way, measure_seconds
+
+WAYS = [Way(lanes, size) for lanes in (1, 2) for size in (1, 4, 8)]
+
+
+def test_slow_models_are_tried_on_few_ways() -> None:
+    assert affordable(WAYS, item_s=0.001, budget_s=1.0) == [
+        *(Way(1, 1), Way(2, 1), Way(1, 4), Way(1, 8), Way(2, 4), Way(2, 8))
+    ]
+    assert affordable(WAYS, item_s=0.1, budget_s=2.0) == [Way(1, 1), Way(2, 1), Way(1, 4)]
+    assert affordable(WAYS, item_s=100.0, budget_s=2.0) == [Way(1, 1), Way(2, 1)]
+
+
+def test_best_of_several_rounds_counts_and_time_is_kept() -> None:
+    now = 0.0
+    costs = {"a": iter([3.0, 1.0, 2.0, 9.0]), "b": iter([2.0, 2.0, 2.0, 9.0])}
+
+    def run(option: str) -> None:
+        nonlocal now
+        now += next(costs[option])
+
+    assert measure_seconds(["a", "b"], run, 12.5, cost=lambda: now, clock=lambda: now) == {"a": 1.0, "b": 2.0}
+    assert now == 12.0
+
+
+def test_every_way_runs_once_however_long_it_takes() -> None:
+    now = 0.0
+
+    def run(_: str) -> None:
+        nonlocal now
+        now += 100.0
+
+    assert measure_seconds(["a", "b"], run, 1.0, cost=lambda: now, clock=lambda: now) == {
+        "a": 100.0,
+        "b": 100.0,
+    }
+
+
+def seconds(**rates: float) -> dict[Way, float]:
+    """`l2b8=80`: two lanes of batches of 8 do 80 items a second."""
+    ways = {Way(int(name[1]), int(name[3:])): rate for name, rate in rates.items()}
+    return {way: way.n_items / rate for way, rate in ways.items()}
+
+
+@pytest.mark.parametrize(
+    ("rates", "best"),
+    [
+        ({"l1b1": 40, "l1b8": 60, "l2b1": 60, "l2b8": 75}, Way(2, 8)),
+        ({"l1b1": 40, "l1b8": 60, "l2b1": 60, "l2b8": 62}, Way(1, 8)),  # too little for a second copy
+        ({"l1b1": 40, "l1b4": 59, "l1b8": 60}, Way(1, 4)),  # larger batches only add waiting
+        ({"l1b1": 40}, Way(1, 1)),
+    ],
+)
+def test_fewest_lanes_and_smallest_batch_that_are_fast_enough(rates: dict[str, float], best: Way) -> None:
+    assert best_way(seconds(**rates)) == best
