@@ -1,13 +1,14 @@
-"""Making a large answer leaves the event loop free."""
+"""Making a large answer leaves the event loop free, and a small one is not handed around."""
 
 import asyncio
 import threading
 
+import pytest
 from pydantic import BaseModel
 from starlette.requests import Request
 
 from diptych.http.context import attach_context, context_of
-from diptych.http.respond import large_json_response
+from diptych.http.respond import MAX_VALUES_ON_LOOP, sized_json_response
 
 
 class Answer(BaseModel):
@@ -16,7 +17,10 @@ class Answer(BaseModel):
     value: int
 
 
-def test_large_answer_is_built_off_the_loop_and_timed() -> None:
+@pytest.mark.parametrize(
+    ("n_values", "on_loop"), [(MAX_VALUES_ON_LOOP, True), (MAX_VALUES_ON_LOOP + 1, False)]
+)
+def test_large_answer_is_built_off_the_loop_and_timed(n_values: int, on_loop: bool) -> None:
     request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
     attach_context(request.scope, None)
     threads: list[threading.Thread] = []
@@ -25,7 +29,7 @@ def test_large_answer_is_built_off_the_loop_and_timed() -> None:
         threads.append(threading.current_thread())
         return Answer(value=3)
 
-    response = asyncio.run(large_json_response(request, make))
+    response = asyncio.run(sized_json_response(request, n_values, make))
     assert (response.body, response.media_type) == (b'{"value":3}', "application/json")
-    assert threads != [threading.main_thread()]
+    assert (threads == [threading.main_thread()]) is on_loop
     assert "serialise" in context_of(request).stages

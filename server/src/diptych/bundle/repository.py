@@ -5,7 +5,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from diptych.errors import InvalidManifest, InvalidValue, NotFound, PublishFaile
 
 STAGING_PREFIX = ".tmp-"
 STALE_AFTER_S = 24 * 3600.0
+N_TRIES = 100
 
 
 class ModelRepository:
@@ -82,21 +83,26 @@ class ModelRepository:
     def staging(self, name: str) -> Iterator[Path]:
         """A fresh folder on the repository's file system to fill and `publish`; removed on exit otherwise.
 
-        Raises InvalidValue for a bad name, PublishFailed if the repository cannot be written.
+        So is the name's own folder if nothing else is in it. Raises InvalidValue for a bad name,
+        PublishFailed if the repository cannot be written.
         """
         if not re.fullmatch(NAME_PATTERN, name):
             raise InvalidValue(f"model name {name!r} must match {NAME_PATTERN}")
         staged = self._root / name / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
         try:
-            staged.mkdir(parents=True)  # not mkdtemp: others than the maker must be able to read a bundle
+            _make_folder(staged)
             fsync_folder(self._root)
             _remove_stale(staged.parent)
         except OSError as error:
-            raise PublishFailed(f"cannot write to the model repository: {error.strerror}") from error
+            raise PublishFailed(
+                f"cannot write to the model repository {self._root}: {error.strerror}"
+            ) from error
         try:
             yield staged
         finally:
             shutil.rmtree(staged, ignore_errors=True)
+            with suppress(OSError):  # it holds versions, or another publisher's files
+                staged.parent.rmdir()
 
     def publish(self, name: str, staged: Path, draft: ManifestDraft) -> int:
         """Make the staged files the next version of `name`, durably, and return its number.
@@ -129,6 +135,17 @@ class ModelRepository:
         return True
 
 
+def _make_folder(staged: Path) -> None:
+    """Not mkdtemp: others than the maker must be able to read a bundle."""
+    for _ in range(N_TRIES):
+        try:
+            staged.mkdir(parents=True)
+            return
+        except FileNotFoundError:
+            continue  # another publisher, which failed, has just removed the name's empty folder
+    staged.mkdir(parents=True)
+
+
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
@@ -142,7 +159,10 @@ def _is_name(path: Path) -> bool:
 
 
 def _numbers(folder: Path) -> list[int]:
-    names = (entry.name for entry in folder.iterdir())
+    try:
+        names = [entry.name for entry in folder.iterdir()]
+    except FileNotFoundError:
+        return []  # a publisher that failed has just removed it, since it was empty
     return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,8}", name))
 
 

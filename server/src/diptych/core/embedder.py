@@ -61,6 +61,8 @@ class Embedder:
 
         Raises Overloaded, TooLarge or NotReady for all of them, before any is decoded when there is no room.
         """
+        if not payloads:
+            return []
         try:
             with self._admission.hold(len(payloads), sum(map(len, payloads))):
                 n_inside, began = self._admission.n_items, time.perf_counter()
@@ -80,6 +82,8 @@ class Embedder:
 
     async def embed_texts(self, texts: Sequence[str]) -> list[TextOutcome]:
         """N texts -> N outcomes in their order. Raises Overloaded, TooLarge or NotReady for all of them."""
+        if not texts:
+            return []
         tokens = await asyncio.to_thread(self._tokenize, texts)  # N of (L,) or error, and whether truncated
         outcomes = await _submit(self._texts, [ids for ids, _ in tokens])
         return [

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from diptych.core import ranking
+from diptych.core.classifiers import Classifier, ClassifierCache, list_key
 from diptych.core.embedder import Embedder
 from diptych.core.label_cache import LabelCache, keys_of
 from diptych.core.label_checks import PLACE, check_labels, check_templates
@@ -13,12 +15,15 @@ from diptych.core.ports import Metrics
 from diptych.core.types import Embedding, Embeddings, ModelInfo, Prediction, TextEmbedding, TextOutcome
 from diptych.errors import DiptychError, InputError, InvalidValue, TooLarge
 
+MAX_COSINES_ON_LOOP = 20_000  # a fraction of a millisecond; more would keep other requests waiting
+
 
 class LabelClassifier:
     """Zero-shot classification: the text encoder turns labels into the rows of a linear classifier.
 
     A label's embedding is the mean over its templates, scaled back to unit norm (Radford et al. 2021, 3.1.4).
-    It is cached, so that a repeated list of labels costs no text encoding.
+    Labels are cached one by one, so that a known label costs no text encoding, and whole lists of labels as
+    well, so that a repeated list costs next to nothing.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class LabelClassifier:
         self._max_labels = max_labels
         self._max_label_texts = max_label_texts
         self._cache = LabelCache(max_cached_labels)
+        self._classifiers = ClassifierCache(max_cached_labels // 2)
 
     async def classify(
         self,
@@ -52,22 +58,40 @@ class LabelClassifier:
         Scores are a softmax over the given labels; with `multi_label` each label stands alone.
         Raises InvalidValue naming the label or template, TooLarge, Overloaded, NotReady, EncoderFailed.
         """
-        self._check(labels, templates, top_k)
-        entries = await self._entries(labels, templates)  # C of (D,)
+        if top_k is not None and top_k < 1:
+            raise InvalidValue(f"top_k is {top_k}, it must be at least 1", "top_k")
+        classifier = await self._classifier(labels, templates)
         empty = await self._empty_embedding(templates) if multi_label else None  # (D,)
-        return await asyncio.to_thread(
+        predict = partial(
             self._predict,
             images,
-            entries,
+            classifier,
             empty=empty,
             labels=labels,
             multi_label=multi_label,
             top_k=top_k,
         )
+        if len(images) * len(labels) <= MAX_COSINES_ON_LOOP:
+            return predict()
+        return await asyncio.to_thread(predict)
 
     async def label_embeddings(self, labels: Sequence[str], templates: Sequence[str]) -> Embeddings:
         """C labels -> (C, D) unit rows, from the cache as far as it goes."""
         return np.stack([entry.embedding for entry in await self._entries(labels, templates)])
+
+    async def _classifier(self, labels: Sequence[str], templates: Sequence[str]) -> Classifier:
+        """C labels -> (C, D). Raises as classify, for a list that was not checked before."""
+        key = list_key(templates, labels)
+        known = self._classifiers.get(key)
+        if known is not None:
+            self._metrics.count_label_cache(len(labels), 0)
+            return known
+        self._check(labels, templates)
+        entries = await self._entries(labels, templates)  # C of (D,)
+        rows = np.stack([entry.embedding for entry in entries])  # (C, D)
+        classifier = Classifier(rows, tuple(entry.truncated for entry in entries))
+        self._classifiers.put(key, classifier)
+        return classifier
 
     async def _entries(self, labels: Sequence[str], templates: Sequence[str]) -> list[TextEmbedding]:
         """C labels -> C of (D,), each saying whether the label was cut in any template."""
@@ -116,23 +140,22 @@ class LabelClassifier:
     def _predict(
         self,
         images: Embeddings,
-        entries: Sequence[TextEmbedding],
+        classifier: Classifier,
         *,
         empty: Embedding | None,
         labels: Sequence[str],
         multi_label: bool,
         top_k: int | None,
     ) -> list[list[Prediction]]:
-        classifier = np.stack([entry.embedding for entry in entries])  # (C, D)
-        cosines = images @ classifier.T  # (N, D) @ (D, C) -> (N, C)
-        scores = self._scores(images, classifier, empty, multi_label)  # (N, C)
+        cosines = images @ classifier.rows.T  # (N, D) @ (D, C) -> (N, C)
+        scores = self._scores(images, cosines, empty, multi_label)  # (N, C)
         return [
             [
                 Prediction(
                     labels[column],
                     float(scores[row, column]),
                     float(cosines[row, column]),
-                    entries[column].truncated,
+                    classifier.truncated[column],
                 )
                 for column in ranking.top_k(cosines[row], top_k)  # scores saturate, and would then tie
             ]
@@ -140,18 +163,20 @@ class LabelClassifier:
         ]
 
     def _scores(
-        self, images: Embeddings, classifier: Embeddings, empty: Embedding | None, multi_label: bool
+        self, images: Embeddings, cosines: ranking.Cosines, empty: Embedding | None, multi_label: bool
     ) -> ranking.Scores:
         """(N, C) probabilities, of all labels together or, with `multi_label`, of each label alone."""
-        logits = ranking.zero_shot_logits(images, classifier, self._model.logit_scale)
+        logits = ranking.zero_shot_logits(cosines, self._model.logit_scale)
         if not multi_label:
             return ranking.softmax(logits)
         if empty is None:  # SigLIP was trained with a sigmoid and knows its own zero (Zhai et al. 2023)
             return ranking.sigmoid(logits + np.float32(self._model.logit_bias))
-        empty_logits = ranking.zero_shot_logits(images, empty[np.newaxis], self._model.logit_scale)  # (N, 1)
+        empty_logits = ranking.zero_shot_logits(
+            images @ empty[:, np.newaxis], self._model.logit_scale
+        )  # (N, 1)
         return ranking.against_empty(logits, empty_logits)
 
-    def _check(self, labels: Sequence[str], templates: Sequence[str], top_k: int | None) -> None:
+    def _check(self, labels: Sequence[str], templates: Sequence[str]) -> None:
         if len(labels) > self._max_labels:
             raise TooLarge(f"{len(labels)} labels, the limit is {self._max_labels}", "labels")
         n_texts = len(labels) * len(templates)
@@ -161,8 +186,6 @@ class LabelClassifier:
                 f"the limit is {self._max_label_texts}",
                 "templates",
             )
-        if top_k is not None and top_k < 1:
-            raise InvalidValue(f"top_k is {top_k}, it must be at least 1", "top_k")
         check_labels(labels)
         check_templates(templates)
 

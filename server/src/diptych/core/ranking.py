@@ -5,12 +5,13 @@ from numpy.typing import NDArray
 
 from diptych.core.types import Embeddings
 
+Cosines = NDArray[np.float32]  # (N, C), of N images and C classes
 Scores = NDArray[np.float32]  # (N, C)
 
 
-def zero_shot_logits(images: Embeddings, classifier: Embeddings, logit_scale: float) -> Scores:
-    """Scaled cosines of N images and C classes: (N, D), (C, D) -> (N, C). Radford et al. 2021, 3.1.2."""
-    logits: Scores = logit_scale * (images @ classifier.T)
+def zero_shot_logits(cosines: Cosines, logit_scale: float) -> Scores:
+    """Scaled cosines of N images and C classes: (N, C) -> (N, C). Radford et al. 2021, 3.1.2."""
+    logits: Scores = np.float32(logit_scale) * cosines
     return logits
 
 

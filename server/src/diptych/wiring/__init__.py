@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from diptych.adapters.blas import use_one_blas_thread
 from diptych.bundle.repository import ModelRepository
 from diptych.core.services import Services
 from diptych.settings import Settings
@@ -43,6 +44,7 @@ async def load(settings: Settings) -> Services:
 
 def build(settings: Settings) -> Services:
     """Blocking: verify, load, prove and warm the model, then open the data folder; not started yet."""
+    use_one_blas_thread()
     check_choice(settings)
     name, version = chosen_version(settings)
     repository = ModelRepository(settings.model_repo)

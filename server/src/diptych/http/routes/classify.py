@@ -14,7 +14,7 @@ from diptych.http.hangup import while_connected
 from diptych.http.openapi import FILES, STRINGS, body_of
 from diptych.http.refusals import BODY, GUARDED, refusals
 from diptych.http.requests import ClassifyRequest
-from diptych.http.respond import large_json_response
+from diptych.http.respond import sized_json_response
 from diptych.http.state import Options, ReadyServices
 
 router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
@@ -45,7 +45,8 @@ async def classify(request: Request, services: ReadyServices, options: Options) 
         asked = await read_classify(request, options)
     with context.stage("work"):
         predictions = await while_connected(request, _classify(services, asked))
-    return await large_json_response(request, lambda: _answer(services, predictions))
+    n_values = 4 * sum(map(len, predictions))
+    return await sized_json_response(request, n_values, lambda: _answer(services, predictions))
 
 
 def _answer(services: Services, predictions: list[list[Prediction]]) -> ClassifyAnswer:

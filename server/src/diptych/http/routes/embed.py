@@ -16,7 +16,7 @@ from diptych.http.hangup import while_connected
 from diptych.http.openapi import BINARY, FILES, STRINGS, body_of
 from diptych.http.refusals import BODY, GUARDED, Responses, refusals
 from diptych.http.requests import EmbedRequest, EncodingFormat
-from diptych.http.respond import encode_embedding, large_json_response, octets_response
+from diptych.http.respond import encode_embedding, octets_response, sized_json_response
 from diptych.http.state import Options, ReadyServices
 
 router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
@@ -45,7 +45,8 @@ async def embed(request: Request, services: ReadyServices, options: Options) -> 
     if wants_octets(request):
         truncated = [i for i, row in enumerate(rows) if row.truncated]
         return octets_response(np.stack([row.embedding for row in rows]), model, truncated)
-    return await large_json_response(request, lambda: _answer(model, rows, asked.encoding_format))
+    n_numbers = sum(len(row.embedding) for row in rows)
+    return await sized_json_response(request, n_numbers, lambda: _answer(model, rows, asked.encoding_format))
 
 
 def _answer(model: ModelRef, rows: Sequence[TextEmbedding], encoding_format: EncodingFormat) -> EmbedAnswer:

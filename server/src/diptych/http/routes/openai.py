@@ -24,7 +24,7 @@ from diptych.http.openapi import body_of
 from diptych.http.options import HttpOptions
 from diptych.http.refusals import BODY, GUARDED, openai_refusals
 from diptych.http.requests import OpenAIEmbeddingRequest
-from diptych.http.respond import encode_embedding, json_response, large_json_response
+from diptych.http.respond import encode_embedding, json_response, sized_json_response
 from diptych.http.state import Options, ReadyServices
 from diptych.http.validation import validated
 
@@ -47,7 +47,9 @@ async def embeddings(request: Request, services: ReadyServices, options: Options
         check_texts(texts, "input", options.limits)
     with context.stage("work"):
         rows = await while_connected(request, embed_items(services.embedder, texts, "input"))
-    return await large_json_response(request, lambda: _answer(asked, rows))
+    return await sized_json_response(
+        request, sum(len(row.embedding) for row in rows), lambda: _answer(asked, rows)
+    )
 
 
 @router.get("/models", response_model=OpenAIModels)
