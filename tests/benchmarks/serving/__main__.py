@@ -8,11 +8,14 @@ Each finished measurement is kept: stop it with Ctrl-C, and the same command goe
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from benchmarks.serving import in_process, inputs, limit, over_http
+from benchmarks.serving import default_model, growth, in_process, inputs, limit, over_http, rivals
 from benchmarks.serving.bench import Bench
+from benchmarks.serving.figure import draw
 from benchmarks.serving.machine import commit, machine, versions
-from benchmarks.serving.places import in_cache
+from benchmarks.serving.places import REPOSITORY, in_cache
+from benchmarks.serving.report import report, write_between_marks
 from benchmarks.serving.store import Store
 
 PARTS: dict[str, Callable[[Bench], None]] = {
@@ -20,9 +23,13 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "limit": limit.measure_limit,
     "inprocess": in_process.measure_grids,
     "http": over_http.measure_http,
+    "rivals": rivals.measure_rivals,
+    "default": default_model.measure_default,
+    "growth": growth.measure_growth,
 }
 SECONDS, ROUNDS = 8.0, 2
 QUICK_SECONDS, QUICK_ROUNDS = 1.5, 1
+FIGURE = Path("server/figures/bench.png")
 
 
 def main() -> int:
@@ -34,18 +41,26 @@ def main() -> int:
         Store(results, fresh=args.fresh), seconds, rounds, precisions=args.precisions, decodes=args.decodes
     )
     bench.say(f"{machine()}; {versions()}; commit {commit()}; results in {results}")
-    for name in args.only or PARTS:
+    for name in PARTS if args.only is None else args.only:
         PARTS[name](bench)
+    text = report(bench)
+    print(text)
+    draw(bench, in_cache("quick.png") if args.quick else REPOSITORY / FIGURE)
+    if args.write is not None:
+        write_between_marks(args.write, text)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", type=_parts, metavar="PART[,PART]", help=f"of {', '.join(PARTS)}")
+    parser.add_argument(
+        "--only", type=_parts, metavar="PART[,PART]", help=f"of {', '.join(PARTS)}; or report"
+    )
     parser.add_argument("--seconds", type=float, help=f"of one window (default {SECONDS:g})")
     parser.add_argument("--rounds", type=int, help=f"in which variants take turns (default {ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="short windows, one round: to try the benchmark")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between its marks")
     parser.add_argument("--precisions", type=_words, default=["fp32", "int8"], metavar="LIST")
     parser.add_argument("--decodes", type=_words, default=["exact", "fast"], metavar="LIST")
     return parser
@@ -56,7 +71,7 @@ def _words(text: str) -> list[str]:
 
 
 def _parts(text: str) -> list[str]:
-    names = _words(text)
+    names = _words(text) if text != "report" else []
     for name in names:
         if name not in PARTS:
             raise argparse.ArgumentTypeError(f"{name} is no part: {', '.join(PARTS)}")

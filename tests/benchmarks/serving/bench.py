@@ -58,7 +58,7 @@ class Bench:
 
 def _spell(values: dict[str, Any]) -> str:
     return ", ".join(
-        f"{name} {_short(value)}" for name, value in values.items() if not isinstance(value, dict)
+        f"{name} {_short(value)}" for name, value in values.items() if not isinstance(value, dict | list)
     )
 
 

@@ -31,7 +31,7 @@ def measure(bench: Bench, server: Running, precision: str, number: int) -> None:
     single, many, cold = _all(precision, number)[0], _all(precision, number)[1:3], _all(precision, number)[3:]
     kinds = [embed_raw(), embed_form(), *(classify_known(n) for n in N_LABELS)]
     for n_labels in N_LABELS:
-        _know(server, n_labels)
+        know(server, n_labels)
     bench.measure(lambda: window(bench, server, kinds, 1), **single)
     for kind, asked in zip((kinds[1], kinds[-1]), many, strict=True):
         bench.measure(lambda kind=kind: window(bench, server, [kind], BUSY), **asked)
@@ -67,7 +67,8 @@ def _all(precision: str, number: int) -> list[Parameters]:
     ]
 
 
-def _know(server: Running, n_labels: int) -> None:
+def know(server: Running, n_labels: int) -> None:
+    """Have the server see the labels that `classify_known` sends."""
     _ask(server, labels(n_labels, KNOWN_SEED), _some()[0])
 
 

@@ -5,15 +5,13 @@ import sys
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.load import Asked, Task
 from benchmarks.serving.measures import median
-from benchmarks.serving.model import MAIN, bundle
+from benchmarks.serving.model import main_texts
 from benchmarks.serving.photos import photo_file, photos
 from benchmarks.serving.places import REPOSITORY
 from benchmarks.serving.servers import PORT, Program, running
 from benchmarks.serving.store import Figures
-from benchmarks.serving.texts import captions, histogram
+from benchmarks.serving.texts import histogram
 from benchmarks.serving.windows import raw_photos, run_load
-from diptych.bundle.manifest import TOKENIZER_FILE, read_manifest
-from diptych.bundle.text import TextTokenizer
 
 NOTHING = Program(
     "nothing",
@@ -26,10 +24,9 @@ CLIENTS, MAX_S = 8, 3.0
 
 def prepare(bench: Bench) -> None:
     """Model, photographs and texts; then what a request costs the one who sends it."""
-    folder, sizes = bundle(MAIN), [len(photo) for photo in photos()]
+    sizes = [len(photo) for photo in photos()]
     bench.say(f"{len(sizes)} photographs of 640 x 480, median {median(sizes) / 1000:.0f} kB")
-    tokenizer = TextTokenizer(folder / TOKENIZER_FILE, read_manifest(folder).text)
-    lengths = [len(tokenizer.ids(text)[0]) for text in captions()]
+    _, lengths = main_texts()
     bench.measure(lambda: {"median": median(lengths), "lengths": lengths}, part="texts")
     bench.say(f"{len(lengths)} texts, tokens of each:\n{histogram(lengths)}")
     bench.measure(lambda: _own_cost(bench, raw_photos(photo_file())), part="generator")

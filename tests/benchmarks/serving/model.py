@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.serving.places import REPOSITORY, in_cache
+from benchmarks.serving.texts import captions
 from benchmarks.serving.workers import ask
+from diptych.bundle.manifest import TOKENIZER_FILE, read_manifest
+from diptych.bundle.text import TextTokenizer
 
 Gflop = dict[tuple[int, int], float]  # by the shape (K, N) of a matrix product
 
 MAIN = "vit-b-32"
 PROOF_IMAGES = 64
+MAX_TOKENS = 20  # infinity cuts what is longer, whatever the context: it would do less than the others
 SMALL_TEXT = {"num_hidden_layers": 2}
 
 
@@ -89,4 +93,17 @@ def image_graph(folder: Path, precision: str) -> Path:
 def is_pool_first(folder: Path) -> bool:
     """Whether importing moved the pooling before the last feed-forward part."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return "pool" in json.dumps(manifest["extra"].get("optimised", ""))
+    steps = manifest["extra"].get("optimised", {}).get("image", [])
+    return any(step["kept"] and step["name"].startswith("pool") for step in steps)
+
+
+def main_texts() -> tuple[list[str], list[int]]:
+    """The captions that all servers get, and their lengths in tokens."""
+    folder = bundle(MAIN)
+    tokenizer = TextTokenizer(folder / TOKENIZER_FILE, read_manifest(folder).text)
+
+    def length(text: str) -> int:
+        return len(tokenizer.ids(text)[0])
+
+    texts = captions(length, MAX_TOKENS)
+    return texts, [length(text) for text in texts]

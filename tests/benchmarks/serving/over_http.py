@@ -6,11 +6,10 @@ from itertools import product
 from benchmarks.serving import classify, in_process
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.load import Asked
-from benchmarks.serving.model import MAIN, bundle, model_repo
+from benchmarks.serving.model import MAIN, bundle, main_texts, model_repo
 from benchmarks.serving.photos import photo_file
 from benchmarks.serving.servers import Program, Running, diptych, running
 from benchmarks.serving.store import Parameters
-from benchmarks.serving.texts import captions
 from benchmarks.serving.windows import raw_photos, raw_texts, window
 
 FIRST = 32  # clients: this window follows the in-process reference most closely
@@ -62,7 +61,7 @@ def _windows(bench: Bench, decode: str) -> list[tuple[Asked, int]]:
     image, found = raw_photos(photo_file()), list[tuple[Asked, int]]()
     found += [(image, n) for n in in_order(bench.clients)]
     if decode == "exact":
-        text = raw_texts(captions())
+        text = raw_texts(main_texts()[0])
         found += [(text, n) for n in bench.text_clients]
     return found
 

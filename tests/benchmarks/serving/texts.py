@@ -1,8 +1,8 @@
-"""Distinct captions of many lengths, and labels that no server has seen; the same every time."""
+"""Distinct captions of many lengths, and labels that no server has seen; knows no tokenizer."""
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 N_TEXTS = 480
 N_BARS = 40
@@ -38,11 +38,13 @@ FRAMES = (
 )
 
 
-def captions(n_texts: int = N_TEXTS, seed: int = 0) -> list[str]:
-    """Captions from one word to thirty, none twice."""
-    draw, found = random.Random(seed), dict[str, None]()
+def captions(length: Callable[[str], int], max_length: int, n_texts: int = N_TEXTS) -> list[str]:
+    """Captions none of which is there twice, nor longer than `max_length` as `length` counts."""
+    draw, found = random.Random(0), dict[str, None]()
     while len(found) < n_texts:
-        found[_caption(draw)] = None
+        caption = _caption(draw)
+        if length(caption) <= max_length:
+            found[caption] = None
     return list(found)
 
 
@@ -52,7 +54,7 @@ def labels(n_labels: int, seed: int) -> list[str]:
     return [f"{draw.choice(ADJECTIVES)} {draw.choice(THINGS)} {seed} {number}" for number in range(n_labels)]
 
 
-def histogram(lengths: Sequence[int], width: int = 4) -> str:
+def histogram(lengths: Sequence[int], width: int = 2) -> str:
     """One line for each range of lengths, with a bar."""
     bins = Counter(length // width for length in lengths)
     most = max(bins.values())

@@ -1,0 +1,107 @@
+"""The bars that serving has to clear, and what was measured; every ratio is of figures of one round."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.serving.bench import Bench
+from benchmarks.serving.default_model import MANY_CLIENTS, PER_REQUEST
+from benchmarks.serving.findings import Rounds, ratios, rounds
+from benchmarks.serving.limit import BATCHES
+from benchmarks.serving.measures import median
+from diptych_training.evaluate.table import markdown_table
+
+
+@dataclass(frozen=True)
+class Bar:
+    """`at_least` or at most `bound`; `found` has one ratio for each round."""
+
+    what: str
+    bound: float
+    found: Sequence[float]
+    at_least: bool = True
+
+    def row(self) -> list[str]:
+        bound = f"{'>=' if self.at_least else '<='} {self.bound:g}"
+        if not self.found:
+            return [self.what, bound, "-", "-", "not measured"]
+        middle = median(self.found)
+        met = middle >= self.bound if self.at_least else middle <= self.bound
+        span = f"{min(self.found):.3f} to {max(self.found):.3f}"
+        return [self.what, bound, f"{middle:.3f}", span, "yes" if met else "**no**"]
+
+
+def bars_table(bench: Bench) -> str:
+    """All bars."""
+    header = ["bar", "bound", "median of rounds", "rounds", "met"]
+    return markdown_table(header, [bar.row() for bar in _bars(bench)])
+
+
+def _bars(bench: Bench) -> Iterator[Bar]:
+    yield from _limit(bench)
+    for precision, bound in (("fp32", 0.95), ("int8", 0.9)):
+        for decode in bench.decodes:
+            yield from _beside(bench, precision, decode, bound)
+    yield from _rival(bench)
+    for precision in bench.precisions:
+        yield from _labels(bench, precision)
+    yield _default(bench)
+
+
+def _limit(bench: Bench) -> Iterator[Bar]:
+    for batch in BATCHES:
+        found = rounds(bench, "ratio", part="limit", batch=batch)
+        yield Bar(
+            f"bare fp32 session over the limit of matrix products, batch {batch}", 0.95, list(found.values())
+        )
+
+
+def _beside(bench: Bench, precision: str, decode: str, bound: float) -> Iterator[Bar]:
+    same = {"part": "beside", "precision": precision, "decode": decode}
+    ours = f"diptych {precision} {decode}"
+    found = ratios(_image(bench, ours, 32), rounds(bench, "per_s", **same))
+    yield Bar(f"{precision} {decode}: images/s at 32 clients over in-process", bound, found)
+    found = ratios(_image(bench, ours, 1, "p50_ms"), rounds(bench, "p50_ms", **same))
+    yield Bar(f"{precision} {decode}: p50 at one client over in-process", 1.15, found, at_least=False)
+
+
+def _rival(bench: Bench) -> Iterator[Bar]:
+    rival = "infinity"
+    for ours, faster, quicker in (("diptych fp32 exact", 1.25, 0.55), ("diptych int8 fast", 3.0, 0.25)):
+        found = ratios(_image(bench, ours, 32), _image(bench, rival, 32))
+        yield Bar(f"{ours}: images/s at 32 clients over {rival}", faster, found)
+        found = ratios(_image(bench, ours, 1, "p50_ms"), _image(bench, rival, 1, "p50_ms"))
+        yield Bar(f"{ours}: p50 at one client over {rival}", quicker, found, at_least=False)
+    for precision, bound in (("fp32", 1.3), ("int8", 2.5)):
+        for clients in bench.text_clients:
+            found = ratios(
+                _window(bench, f"diptych {precision} exact", "text", clients),
+                _window(bench, rival, "text", clients),
+            )
+            yield Bar(f"{precision}: texts/s over {rival}, clients: {clients}", bound, found)
+
+
+def _labels(bench: Bench, precision: str) -> Iterator[Bar]:
+    same = {"part": "classify", "precision": precision, "kind": "in turns"}
+    labelled = rounds(bench, "latency.classify 1000.p50_ms", **same)
+    for kind in ("embed form", "embed raw"):
+        found = ratios(labelled, rounds(bench, f"latency.{kind}.p50_ms", **same))
+        what = f"{precision}: /classify, 1,000 known labels, over /embed ({kind.split()[1]} body)"
+        yield Bar(f"{what}, p50 at one client", 1.05, found, at_least=False)
+
+
+def _default(bench: Bench) -> Bar:
+    windows = [_window(bench, "diptych auto exact", "64 pictures", clients) for clients in MANY_CLIENTS]
+    most: Rounds = {}
+    for window in windows:
+        for number, per_s in window.items():
+            most[number] = max(most.get(number, 0.0), PER_REQUEST * per_s)
+    found = ratios(most, rounds(bench, "per_s", part="default bare"))
+    return Bar("default model: images/s at 64 a request over its bare session", 0.6, found)
+
+
+def _image(bench: Bench, server: str, clients: int, figure: str = "per_s") -> Rounds:
+    return _window(bench, server, "image", clients, figure)
+
+
+def _window(bench: Bench, server: str, kind: str, clients: int, figure: str = "per_s") -> Rounds:
+    return rounds(bench, figure, part="http", server=server, kind=kind, clients=clients)

@@ -1,0 +1,69 @@
+"""The default model, whose encoder is nearly free: what the server itself costs."""
+
+import json
+
+from benchmarks.serving import bare
+from benchmarks.serving.bench import Bench
+from benchmarks.serving.http_message import MULTIPART, OCTETS, Part, form
+from benchmarks.serving.load import Asked
+from benchmarks.serving.model import image_graph
+from benchmarks.serving.over_http import measure_windows, missing
+from benchmarks.serving.places import REPOSITORY
+from benchmarks.serving.servers import Running, diptych, post, running
+from benchmarks.serving.windows import bodies_file
+from benchmarks.serving.workers import ask
+
+MODEL = "pictograms"
+MODEL_REPO = REPOSITORY / "model_repo"
+PER_REQUEST = 64
+SINGLE_CLIENTS, MANY_CLIENTS = (1, 8, 32), (1, 2, 4)
+BATCHES = (1, 8, 16, 32, 64)
+BATCH_SHARE = 0.25  # of a window
+
+
+def measure_default(bench: Bench) -> None:
+    """Bare session, then the server as its users start it, in every round."""
+    for number in range(bench.rounds):
+        _measure_round(bench, number)
+
+
+def _measure_round(bench: Bench, number: int) -> None:
+    program = diptych(MODEL_REPO, MODEL, precision="auto")
+    windows = [(_single(), n) for n in SINGLE_CLIENTS] + [(_many(), n) for n in MANY_CLIENTS]
+    todo = missing(bench, program, number, windows)
+    if todo:
+        with running(program) as server:
+            bench.measure(lambda: {"precision": _precision(server)}, part="default precision")
+            measure_windows(bench, server, number, todo)
+    precision = bench.store.get(part="default precision", seconds=bench.seconds) or {}
+    newest = max(
+        (MODEL_REPO / MODEL).iterdir(), key=lambda folder: int(folder.name) if folder.name.isdigit() else 0
+    )
+    graph = str(image_graph(newest, precision["precision"]))
+    bench.measure(
+        lambda: bare.best(ask("bare", graph=graph, batches=BATCHES, seconds=bench.seconds * BATCH_SHARE)),
+        part="default bare",
+        round=number,
+    )
+
+
+def _single() -> Asked:
+    """One picture of the gallery as the whole body."""
+    return Asked("picture", "/embed", bodies_file("pictures", _pictures()), "image/png", OCTETS)
+
+
+def _many() -> Asked:
+    """`PER_REQUEST` pictures in one form."""
+    pictures = _pictures()
+    groups = [pictures[i : i + PER_REQUEST] for i in range(0, len(pictures) - PER_REQUEST + 1, PER_REQUEST)]
+    bodies = [form([Part("image", picture, "image/png") for picture in group]) for group in groups]
+    return Asked("64 pictures", "/embed", bodies_file("pictures-64", bodies), MULTIPART, OCTETS)
+
+
+def _pictures() -> list[bytes]:
+    return [file.read_bytes() for file in sorted((REPOSITORY / "server" / "gallery").glob("*.png"))]
+
+
+def _precision(server: Running) -> str:
+    body = json.dumps({"input": [{"text": "cat"}]}).encode()
+    return str(json.loads(post(server.port, "/embed", body, "application/json"))["model"]["precision"])

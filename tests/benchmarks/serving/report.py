@@ -1,0 +1,83 @@
+"""A whole run as one Markdown text, and its place between two marks of a file."""
+
+from pathlib import Path
+
+from benchmarks.serving import growth_tables, tables
+from benchmarks.serving.bars import bars_table
+from benchmarks.serving.bench import Bench
+from benchmarks.serving.findings import figures, middle, rounds
+from benchmarks.serving.machine import commit, machine, versions
+from benchmarks.serving.measures import median
+from benchmarks.serving.texts import histogram
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+
+
+def report(bench: Bench) -> str:
+    """Everything that was measured so far."""
+    sections = [
+        _conditions(bench),
+        tables.images_table(bench),
+        tables.latency_table(bench),
+        tables.texts_table(bench),
+        tables.resources_table(bench),
+        "**The bars.**",
+        bars_table(bench),
+        "**The machine's limit** for ViT-B/32 in float32, and the bare onnxruntime session:",
+        tables.limit_table(bench),
+        "**The same work in one process**, decoding and encoding overlapped, the best of a grid:",
+        tables.in_process_table(bench),
+        "**Labels**, beside `/embed` of the same photographs:",
+        tables.classify_table(bench),
+        "**The default model**, whose encoder is nearly free:",
+        tables.default_table(bench),
+        "**How cost grows:**",
+        growth_tables.growth_tables(bench),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def write_between_marks(file: Path, text: str) -> None:
+    """Replace what stands between the marks. Raises SystemExit when they are not there."""
+    old = file.read_text(encoding="utf-8")
+    file.write_text(between_marks(old, text, str(file)), encoding="utf-8")
+
+
+def between_marks(old: str, text: str, name: str) -> str:
+    """`old` with `text` between the marks."""
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{name} has no {BEGIN} followed by {END}")
+    return f"{before}{BEGIN}\n{text.strip()}\n{END}{after}"
+
+
+def _conditions(bench: Bench) -> str:
+    first, last = bench.store.days()
+    days = first if first == last else f"{first} to {last}"
+    lines = [
+        f"{machine()}. {versions()}. {days}, commit {commit()}.",
+        "ViT-B/32 with seeded random weights, the same checkpoint for all servers, one after the other; 512 "
+        f"distinct JPEG photographs of 640 x 480. Rounds in which all take turns: {bench.rounds}; windows of "
+        f"{bench.seconds:g} s; median of the rounds (best).",
+    ]
+    if found := rounds(bench, "us_per_request", part="generator"):
+        lines.append(f"The load generator itself costs {middle(found.values(), 0)} µs a request.")
+    lines += [_agreement(bench, name) for name in bench.rivals]
+    return " ".join(filter(None, lines)) + _lengths(bench)
+
+
+def _agreement(bench: Bench, name: str) -> str:
+    found = figures(bench, part="agreement", server=name).get(0)
+    if found is None:
+        return ""
+    image, text = found["image_cosine_min"], found["text_cosine_min"]
+    return f"Lowest cosine of {name} ({found['releases']}) to our fp32: images {image:.6f}, texts {text:.6f}."
+
+
+def _lengths(bench: Bench) -> str:
+    found = figures(bench, part="texts").get(0)
+    if found is None:
+        return ""
+    head = f"{len(found['lengths'])} texts, median {median(found['lengths']):.0f} tokens:"
+    return f"\n\n{head}\n\n```\n{histogram(found['lengths'])}\n```"
