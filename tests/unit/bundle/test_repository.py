@@ -60,6 +60,37 @@ def test_nothing_of_an_abandoned_staging_remains(repository):
     assert [path.name for path in root(repository).iterdir()] == ["1"]
 
 
+def test_an_abandoned_staging_leaves_no_folder_of_its_name(repository, tmp_path):
+    with pytest.raises(ZeroDivisionError), repository.staging("new") as staged:
+        fill_bundle(staged)
+        raise ZeroDivisionError
+    assert not list(tmp_path.rglob("new"))
+    with repository.staging("new"), pytest.raises(ZeroDivisionError), repository.staging("new"):
+        raise ZeroDivisionError  # the folder is not this one's alone
+
+
+def test_publishers_that_fail_do_not_disturb_others_of_the_same_name(repository):
+    def fail(_):
+        with repository.staging("mine"):
+            pass
+
+    with ThreadPoolExecutor(8) as pool:
+        failing = pool.map(fail, range(64))
+        versions = list(pool.map(lambda _: publish(repository), range(4)))
+        list(failing)
+    assert sorted(versions) == [1, 2, 3, 4]
+
+
+def test_a_repository_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    repository = ModelRepository(tmp_path / "file")
+    with (
+        pytest.raises(PublishFailed, match=f"{tmp_path / 'file'}: Not a directory"),
+        repository.staging("mine"),
+    ):
+        pass
+
+
 def test_staged_and_incomplete_folders_are_no_versions(repository):
     publish(repository)
     (root(repository) / "2").mkdir()
@@ -208,7 +239,7 @@ def test_only_plain_files_are_published(repository, intruder):
             target.touch()
         with pytest.raises(PublishFailed, match=intruder):
             repository.publish("mine", staged, draft())
-    assert repository.versions("mine") == []
+    assert repository.names() == []
 
 
 def test_draft_that_names_a_file_which_is_not_there_is_refused(repository):
