@@ -58,3 +58,10 @@ def test_parity_table_shows_every_measure_beside_its_bound() -> None:
 
     assert "1.0000000 (>= 0.99999)" in table
     assert all(measure in table for measure in Parity.model_fields)
+
+
+@pytest.mark.parametrize(("n_near_ties", "judged"), [(0, "1,000 of"), (170, "830 of"), (501, "1,000 of")])
+def test_parity_table_says_how_many_images_were_judged(n_near_ties: int, judged: str) -> None:
+    table = parity_table({"int8": PERFECT.model_copy(update={"n_near_ties": n_near_ties})})
+
+    assert table.splitlines()[-1].endswith(f" {judged} 1,000 |")

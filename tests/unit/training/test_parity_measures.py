@@ -107,17 +107,53 @@ def test_a_text_that_depends_on_its_padding_breaks_batch_invariance(sample: Pari
     assert batch_cosine_min(replace(EXACT, encode_text=padding_seen), sample, pad) < 0.9999
 
 
+def similarities(margins: Sequence[float], n_texts: int = 100) -> Embeddings:
+    """One image for each margin: text 0 is the best, text 1 follows by the margin, the others are far."""
+    rows = np.zeros((len(margins), n_texts), np.float32)
+    rows[:, 0] = 0.5
+    rows[:, 1] = 0.5 - np.array(margins, np.float32)
+    return rows
+
+
+def with_noise(expected: Embeddings, size: float) -> Embeddings:
+    """Errors of one size, up and down; texts 0 and 1 keep their places."""
+    signs = np.where(np.arange(expected.shape[1]) % 2, 1, -1)
+    signs[:2] = 1
+    return (expected + size * signs).astype(np.float32)
+
+
 def test_near_ties_are_counted_apart() -> None:
-    expected = np.array([[0.9, 0.1], [0.5, 0.499], [0.1, 0.9]], dtype=np.float32)
-    found = np.array([[0.9, 0.1], [0.499, 0.5], [0.9, 0.1]], dtype=np.float32)
+    expected = similarities([0.4, 0.001, 0.4, 0.4])
+    found = with_noise(expected, 0.01)
+    found[1, 1] = 0.6  # a tie that turned
+    found[2, 1] = 0.7  # no tie
 
-    assert top1_agreement(expected, found, cosine_error=0.01) == (0.5, 1)
+    assert top1_agreement(expected, found) == (pytest.approx(2 / 3), 1)
 
 
-def test_agreement_of_nothing_but_near_ties_is_no_agreement() -> None:
-    rows = np.array([[0.5, 0.5]], dtype=np.float32)
+def test_where_near_ties_are_most_of_the_images_all_count() -> None:
+    expected = similarities([0.001, 0.001, 0.4])
+    found = with_noise(expected, 0.01)
+    found[0, 1] = 0.6
 
-    assert top1_agreement(rows, rows, cosine_error=0.01) == (0.0, 1)
+    assert top1_agreement(expected, found) == (pytest.approx(2 / 3), 2)
+
+
+def test_one_bad_text_excuses_no_image() -> None:
+    expected = similarities([0.05] * 100)
+    found = with_noise(expected, 0.001)
+    found[:, 50] = 0.45  # moved by as much as a cosine can, but chosen by nobody
+    found[:20, 1] = 0.6
+
+    assert top1_agreement(expected, found) == (pytest.approx(0.8), 0)
+
+
+def test_a_bad_text_that_takes_the_place_of_the_best_counts_as_disagreement() -> None:
+    expected = similarities([0.3] * 100)
+    found = with_noise(expected, 0.001)
+    found[:10, 50] = 0.9
+
+    assert top1_agreement(expected, found) == (pytest.approx(0.9), 0)
 
 
 def test_progress_is_told_of_every_image_of_either(sample: ParitySample) -> None:

@@ -4,6 +4,7 @@ from diptych.bundle.manifest import Parity
 from diptych.bundle.parity import BOUNDS, MIN_BATCH_COSINE, MIN_IMAGES, broken_bounds
 from diptych_training.errors import ParityFailed
 from diptych_training.evaluate.table import markdown_table
+from diptych_training.export.parity import MIN_JUDGED
 
 __all__ = ["MIN_BATCH_COSINE", "MIN_IMAGES", "broken_bounds", "parity_table", "require_parity"]
 
@@ -16,7 +17,7 @@ def require_parity(parity: Parity, precision: str) -> None:
 
 
 def parity_table(parities: dict[str, Parity]) -> str:
-    """Markdown: one row for each measure, one column for each precision, its bound in brackets."""
+    """Markdown: one row for each measure, its bound in brackets, and one for how many images were judged."""
     bounds: dict[str, dict[str, float]] = {
         name: {bound.measure: bound.lowest for bound in BOUNDS[name]} for name in parities
     }
@@ -24,7 +25,14 @@ def parity_table(parities: dict[str, Parity]) -> str:
         [measure, *(_cell(getattr(p, measure), bounds[name].get(measure)) for name, p in parities.items())]
         for measure in Parity.model_fields
     ]
+    rows.append(["images judged by top1_agreement", *(_judged(parity) for parity in parities.values())])
     return markdown_table(["parity", *parities], rows)
+
+
+def _judged(parity: Parity) -> str:
+    n_clear = parity.n_images - parity.n_near_ties
+    n_judged = n_clear if n_clear >= MIN_JUDGED * parity.n_images else parity.n_images
+    return f"{n_judged:,} of {parity.n_images:,}"
 
 
 def _cell(value: float, lowest: float | None) -> str:
