@@ -1,7 +1,10 @@
 """`diptych-train import`, from a checkpoint to a bundle that the server's parts load."""
 
+import errno
 import json
-import re
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,13 +21,18 @@ from diptych.bundle.manifest import Manifest
 from diptych.bundle.prompts import prompt_set
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
+from diptych.errors import DiptychError
 from diptych_training.cli import INTERRUPTED, main
 from diptych_training.export.gate import broken_bounds
-from diptych_training.importing import publish
+from diptych_training.export.stages import Watcher
+from diptych_training.importing import command, publish
 from diptych_training.importing.hub import fetch_checkpoint
 from diptych_training.importing.own import OwnPath
 from diptych_training.importing.photos import Photos, photographs
-from diptych_training.importing.source import find_source
+from diptych_training.importing.publish import import_checkpoint
+from diptych_training.importing.serve import serve_command
+from diptych_training.importing.source import Source, find_source
+from diptych_training.importing.statement import ImportStatement
 from diptych_training.importing.subject import Choices, ImportedModel
 from support.hugging_face_checkpoints import make_clip
 from support.local_hub import COMMIT, local_hub
@@ -216,20 +224,20 @@ def test_what_does_not_follow_its_library_is_not_published(
     tmp_path: Path,
     tiny_run: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    honest = publish.Source.load
+    honest = Source.load
 
-    def load(source: publish.Source) -> ImportedModel:
+    def load(source: Source) -> ImportedModel:
         imported = honest(source)
         return imported.__class__(**{**vars(imported), "library": library(imported.library)})
 
-    monkeypatch.setattr(publish.Source, "load", load)
-    arguments = ["import", str(tiny_run), "--name", "bad", "--model-repo", str(tmp_path / "repo")]
+    monkeypatch.setattr(Source, "load", load)
+    statement = ImportStatement("bad", ("fp32",), n_images=20, optimise=False)
+    find = partial(find_source, str(tiny_run), Choices())
 
-    assert main([*arguments, "--proof-images", "20", "--no-optimise"]) == 1
-    assert re.search(message, capsys.readouterr().err)
-    assert list((tmp_path / "repo" / "bad").iterdir()) == []
+    with pytest.raises(DiptychError, match=message):
+        import_checkpoint(find, ModelRepository(tmp_path / "repo"), statement, Watcher(print, print))
+    assert list((tmp_path / "repo").iterdir()) == []
 
 
 def test_ctrl_c_leaves_nothing_behind(
@@ -242,21 +250,92 @@ def test_ctrl_c_leaves_nothing_behind(
     arguments = ["import", str(tiny_run), "--name", "half", "--model-repo", str(tmp_path / "repo")]
 
     assert main([*arguments, *FEW]) == INTERRUPTED
-    assert list((tmp_path / "repo" / "half").iterdir()) == []
+    assert list((tmp_path / "repo").iterdir()) == []
+
+
+def test_ctrl_c_that_a_library_swallows_ends_the_import_all_the_same(
+    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = OwnPath.encode_images
+    pressed: list[bool] = []
+
+    def swallow(path: OwnPath, images: Sequence[Image.Image]) -> Embeddings:
+        if not pressed:
+            pressed.append(True)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                threading.Event().wait(5)  # a signal is handled between two steps of Python
+            except KeyboardInterrupt:
+                pass
+        return honest(path, images)
+
+    monkeypatch.setattr(OwnPath, "encode_images", swallow)
+    arguments = ["import", str(tiny_run), "--name", "half", "--model-repo", str(tmp_path / "repo")]
+
+    assert main([*arguments, *FEW]) == INTERRUPTED
+    assert pressed
+    assert list((tmp_path / "repo").iterdir()) == []
+
+
+def test_full_disk_names_the_repository(
+    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(publish, "write_image_graph", full)
+    arguments = ["import", str(tiny_run), "--name", "half", "--model-repo", str(tmp_path / "repo")]
+
+    assert main([*arguments, *FEW]) == 1
+    assert f"{tmp_path / 'repo' / 'half'}: No space left on device" in capsys.readouterr().err
+
+
+def test_what_was_imported_is_served_when_asked_for(
+    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[list[str]] = []
+    monkeypatch.setattr(command, "become_server", served.append)
+    repo = ["--model-repo", str(tmp_path / "repo")]
+
+    assert main(["import", str(tiny_run), "--name", "mine", *repo, *FEW, "--serve"]) == 0
+    assert served == [serve_command(tmp_path / "repo", "mine", ungated=True)]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nowhere/at/all", "--name", "x"], "no file, folder or run here"),
+        (
+            ["some/model", "--name", "x", "--proof-images", "20"],
+            "--proof-images 20: a proof takes at least 1,000 images; with fewer, pass --ungated too",
+        ),
+        (["some/model", "--name", "x", "--model-repo", __file__], "test_import_command.py: must be a folder"),
         (["some/model", "--name", "No Name"], "model name 'No Name' must match"),
-        (["some/model", "--name", "x", "--precisions", "int4"], "'int4' is none of"),
+        (["some/model", "--name", "x", "--precisions", "int4"], "--precisions: 'int4' is none of"),
         (["some/model", "--name", "x", "--prompts", "nosuch"], "no built-in template set 'nosuch'"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_fetched(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["import", *arguments, "--model-repo", str(tmp_path)]) == 1
+    assert main(["import", "--model-repo", str(tmp_path / "repo"), *arguments]) == 1
+
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--mean", "1,2,x"], "argument --mean: '1,2,x' must be three numbers"),
+        (["--image-size", "abc"], "argument --image-size: 'abc' must be a whole number"),
+        (["--context-length", "1"], "argument --context-length: 1 must be at least 3"),
+    ],
+)
+def test_flag_with_a_wrong_value_is_named(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["import", "some/model", "--name", "x", *flags])
 
     assert message in capsys.readouterr().err

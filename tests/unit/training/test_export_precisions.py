@@ -92,7 +92,7 @@ def quiet(_: object) -> None:
 
 def make(workshop: Workshop, asked: Sequence[str], said: list[str] | None = None) -> Made:
     watcher = Watcher(say=quiet if said is None else said.append, advance=quiet)
-    return make_precisions(workshop, asked, watcher, Stages(quiet))
+    return make_precisions(workshop, asked, watcher, Stages(Watcher(quiet, quiet)))
 
 
 def use(monkeypatch: pytest.MonkeyPatch, **makers: Callable[..., object]) -> None:

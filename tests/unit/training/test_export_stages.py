@@ -1,17 +1,18 @@
 """What a person is told of a long command, and where its pixels lie."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from diptych_training.export.pixel_file import PixelFile
-from diptych_training.export.stages import Stages, files_table, peak_memory_bytes
+from diptych_training.export.stages import Stages, Watcher, files_table, peak_memory_bytes
 
 
 def test_each_finished_stage_is_one_line_and_one_row() -> None:
     said: list[str] = []
-    stages = Stages(said.append)
+    stages = Stages(Watcher(said.append, said.append))
 
     with stages.stage("read"):
         pass
@@ -25,7 +26,7 @@ def test_each_finished_stage_is_one_line_and_one_row() -> None:
 
 
 def test_the_peak_of_a_stage_is_its_own() -> None:
-    stages = Stages(lambda _: None)
+    stages = Stages(Watcher(print, print))
 
     with stages.stage("large"):
         np.ones(300_000_000, np.uint8)
@@ -56,3 +57,14 @@ def test_pixels_in_a_file_are_read_by_slice_and_by_number(tmp_path: Path) -> Non
     assert np.array_equal(stored[np.array([6, 0])], images[[6, 0]])
     stored.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pixels_without_room_are_an_error_not_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        PixelFile(tmp_path / "pixels.npy", 7, 4)

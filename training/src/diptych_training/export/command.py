@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import load_run
 from diptych_training.data.packed import read_dataset
@@ -12,9 +10,9 @@ from diptych_training.evaluate.results import read_evaluation
 from diptych_training.export.card import LICENCE
 from diptych_training.export.draft import Statement
 from diptych_training.export.precisions import parse_precisions
+from diptych_training.export.progress import watched
 from diptych_training.export.proof import N_PARITY_IMAGES
 from diptych_training.export.publish import export_run
-from diptych_training.export.stages import Watcher
 from diptych_training.paths import data_dir, model_repo, run_dir
 
 
@@ -78,8 +76,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = read_dataset(args.data)
     repository = ModelRepository(args.model_repo)
     n_images = N_PARITY_IMAGES * (1 + len(statement.precisions))  # once for the reference
-    with tqdm(total=n_images, unit="image", desc="parity") as progress:
-        watcher = Watcher(say=progress.write, advance=progress.update)
+    with watched(n_images, "parity") as watcher:
         version = export_run(trained, dataset, repository, statement, watcher)
     print(repository.folder(args.name, version))
     return 0

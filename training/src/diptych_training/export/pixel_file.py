@@ -1,5 +1,6 @@
 """Prepared pixels of a whole sample in one file, of which only the rows in use are in memory."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ class PixelFile:
     """
 
     def __init__(self, path: Path, n_images: int, size: int) -> None:
-        """Create the file, all zeros; rows are filled with `write`."""
+        """Create the file, all zeros; rows are filled with `write`. Raises OSError if it has no room."""
         shape = (n_images, size, size, 3)
         np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        _reserve(path)
         self._path, self._n_images = path, n_images
 
     def write(self, start: int, pixels: Pixels) -> None:
@@ -35,3 +37,10 @@ class PixelFile:
     def remove(self) -> None:
         """Delete the file: it is no part of what is published."""
         self._path.unlink()
+
+
+def _reserve(path: Path) -> None:
+    """Take the whole room now: a full disk kills a process that writes through a map."""
+    if hasattr(os, "posix_fallocate"):  # Linux
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

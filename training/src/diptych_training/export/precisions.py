@@ -56,7 +56,7 @@ def parse_precisions(text: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in COSINE_BOUNDS]
     if unknown:
-        raise InvalidValue(f"precision {unknown[0]!r} is none of {', '.join(COSINE_BOUNDS)}")
+        raise InvalidValue(f"--precisions: {unknown[0]!r} is none of {', '.join(COSINE_BOUNDS)}")
     return tuple(dict.fromkeys([EXACT, *names]))
 
 

@@ -38,7 +38,7 @@ def export_run(
     """
     if statement.evaluation is not None:
         require_evaluation_of(run, statement.checkpoint, dataset, statement.evaluation)
-    stages = Stages(watcher.say)
+    stages = Stages(watcher)
     with repository.staging(statement.name) as folder:
         workshop = _prepare(folder, run, dataset, statement, watcher=watcher, stages=stages)
         made = make_precisions(workshop, statement.precisions, watcher, stages)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych_training.evaluate.table import markdown_table
+from diptych_training.export.interrupts import Check, nothing_pressed
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # proc(5): resets the peak resident set size
@@ -16,10 +17,14 @@ MB = 1e6
 
 @dataclass(frozen=True)
 class Watcher:
-    """Who is told how far a command is: `say` a finished stage, `advance` by images embedded."""
+    """Who is told how far a command is: `say` a finished stage, `advance` by images embedded.
+
+    `check` raises KeyboardInterrupt if somebody wants it to end.
+    """
 
     say: Callable[[str], object]
     advance: Callable[[int], object]
+    check: Check = nothing_pressed
 
 
 @dataclass(frozen=True)
@@ -34,19 +39,26 @@ class Stage:
 class Stages:
     """Times stages and says a line when each is finished."""
 
-    def __init__(self, say: Callable[[str], object]) -> None:
-        self._say = say
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
         self.finished: list[Stage] = []
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """One stage; one that raises is not counted as finished."""
+        """One stage; one that raises is not counted as finished.
+
+        Raises KeyboardInterrupt if Ctrl-C was pressed in it, whatever a library made of that.
+        """
+        self._watcher.check()
         _reset_peak()
         started = time.perf_counter()
-        yield
+        try:
+            yield
+        finally:
+            self._watcher.check()
         stage = Stage(name, time.perf_counter() - started, peak_memory_bytes())
         self.finished.append(stage)
-        self._say(f"{name}: {stage.seconds:.1f} s, peak memory {stage.peak_bytes / MB:,.0f} MB")
+        self._watcher.say(f"{name}: {stage.seconds:.1f} s, peak memory {stage.peak_bytes / MB:,.0f} MB")
 
     def table(self) -> str:
         """Markdown: a row for each finished stage."""

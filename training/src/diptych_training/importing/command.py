@@ -2,17 +2,21 @@
 
 import argparse
 import os
+import re
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
+from diptych.bundle.manifest import NAME_PATTERN
 from diptych.bundle.prompts import prompt_set
 from diptych.bundle.repository import ModelRepository
+from diptych.errors import InvalidValue
+from diptych_training.export.gate import MIN_IMAGES
 from diptych_training.export.precisions import parse_precisions
-from diptych_training.export.stages import Watcher
+from diptych_training.export.progress import watched
+from diptych_training.importing.flags import MIN_CONTEXT_LENGTH, channels, spreads, whole_number
 from diptych_training.importing.proof import N_PROOF_IMAGES
 from diptych_training.importing.publish import import_checkpoint
+from diptych_training.importing.serve import become_server, serve_command
 from diptych_training.importing.source import find_source
 from diptych_training.importing.statement import ImportStatement
 from diptych_training.importing.subject import Choices
@@ -46,6 +50,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--prompts", metavar="SET", help="named set of templates that becomes the default")
     parser.add_argument("--licence", help="licence of the weights, where the checkpoint does not say it")
     parser.add_argument("--offline", action="store_true", help="never ask a hub; what was fetched is used")
+    parser.add_argument(
+        "--serve", action="store_true", help="then serve it, with a data folder of its own, until Ctrl-C"
+    )
     _add_proof_flags(parser)
     _add_choices(parser)
     parser.set_defaults(run=run)
@@ -54,7 +61,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _add_proof_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--proof-images",
-        type=_positive,
+        type=whole_number(1),
         default=N_PROOF_IMAGES,
         metavar="N",
         help=f"images of the proof (default {N_PROOF_IMAGES:,}: fewer need --ungated)",
@@ -68,10 +75,12 @@ def _add_proof_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what a checkpoint may leave unsaid")
-    group.add_argument("--context-length", type=_positive, metavar="N")
-    group.add_argument("--image-size", type=_positive, metavar="PX", help="for models that take any size")
-    group.add_argument("--mean", type=_three, metavar="R,G,B")
-    group.add_argument("--std", type=_three, metavar="R,G,B")
+    group.add_argument("--context-length", type=whole_number(MIN_CONTEXT_LENGTH), metavar="N")
+    group.add_argument(
+        "--image-size", type=whole_number(1), metavar="PX", help="for models that take any size"
+    )
+    group.add_argument("--mean", type=channels, metavar="R,G,B")
+    group.add_argument("--std", type=spreads, metavar="R,G,B")
     group.add_argument("--interpolation", choices=INTERPOLATIONS)
     group.add_argument("--resize-mode", choices=RESIZE_MODES)
     group.add_argument("--architecture", metavar="NAME", help="open_clip's name, such as ViT-B-32-quickgelu")
@@ -79,7 +88,8 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import, printing each stage, the parity table and where the version is."""
+    """Import, printing each stage, the parity table and where the version is; then serve it if asked to."""
+    _require_sense(args)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # before any library of the hub is loaded
     statement = ImportStatement(
         name=args.name,
@@ -92,11 +102,25 @@ def run(args: argparse.Namespace) -> int:
     repository = ModelRepository(args.model_repo)
     find = partial(find_source, args.source, _choices(args))
     n_images = statement.n_images * (1 + len(statement.precisions))  # once for the original
-    with tqdm(total=n_images, unit="image", desc="proof") as progress:
-        watcher = Watcher(say=progress.write, advance=progress.update)
+    with watched(n_images, "proof") as watcher:
         version = import_checkpoint(find, repository, statement, watcher)
     print(repository.folder(args.name, version))
+    if args.serve:
+        become_server(serve_command(args.model_repo, args.name, ungated=args.ungated))
     return 0
+
+
+def _require_sense(args: argparse.Namespace) -> None:
+    """Raise InvalidValue for what would be refused after all the work."""
+    if not re.fullmatch(NAME_PATTERN, args.name):
+        raise InvalidValue(f"--name: model name {args.name!r} must match {NAME_PATTERN}")
+    if args.proof_images < MIN_IMAGES and not args.ungated:
+        raise InvalidValue(
+            f"--proof-images {args.proof_images}: a proof takes at least {MIN_IMAGES:,} images; "
+            "with fewer, pass --ungated too"
+        )
+    if args.model_repo.exists() and not args.model_repo.is_dir():
+        raise InvalidValue(f"--model-repo {args.model_repo}: must be a folder, this is a file")
 
 
 def _choices(args: argparse.Namespace) -> Choices:
@@ -113,17 +137,3 @@ def _choices(args: argparse.Namespace) -> Choices:
         licence=args.licence,
         offline=args.offline,
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return number
-
-
-def _three(text: str) -> tuple[float, float, float]:
-    numbers = [float(part) for part in text.split(",")]
-    if len(numbers) != 3:
-        raise argparse.ArgumentTypeError(f"{text} must be three numbers, such as 0.48,0.46,0.41")
-    return numbers[0], numbers[1], numbers[2]

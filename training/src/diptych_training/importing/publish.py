@@ -1,8 +1,10 @@
 """Make a checkpoint the next version of a model: read, write, prove, gate, publish; prints nothing."""
 
+import errno
 import gc
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -11,6 +13,7 @@ from diptych.bundle.golden import write_golden
 from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, ManifestDraft
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
+from diptych.errors import PublishFailed
 from diptych_training.export.card import CARD_FILE, DATA_CARD_FILE
 from diptych_training.export.files import IMAGE_FILE, TEXT_FILE, write_weights
 from diptych_training.export.graphs import write_image_graph, write_text_graph
@@ -49,10 +52,10 @@ def import_checkpoint(
     ParityFailed if the float32 graphs do not follow the library and the statement is not `ungated`;
     nothing is published then, and nothing is left behind.
     """
-    stages = Stages(watcher.say)
-    with repository.staging(statement.name) as folder:
-        with stages.stage("find"):
-            source = find()
+    stages = Stages(watcher)
+    with stages.stage("find"):
+        source = find()
+    with repository.staging(statement.name) as folder, _naming_full_disk(folder):
         imported = read_and_write(source, folder, statement, watcher, stages)
         data_card = _copy_data_card(source, folder)
         make_draft = partial(draft_of, imported.facts, imported.differences, statement, data_card)
@@ -112,6 +115,19 @@ def _finish(
     card = import_card(statement, imported.facts, imported.differences, made.measured)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
     return draft.model_copy(update={"extra": {**draft.extra, **made.reports}})
+
+
+@contextmanager
+def _naming_full_disk(folder: Path) -> Iterator[None]:
+    """The system's own error of a failed write names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise PublishFailed(
+            f"{folder.parent}: {error.strerror}; graphs and pixels are written there"
+        ) from error
 
 
 def _copy_data_card(source: Source, folder: Path) -> str:
