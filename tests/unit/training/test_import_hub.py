@@ -38,6 +38,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
             "open_clip_model.safetensors",
             "model.safetensors",
         ),
+        "some/stray": write(
+            tmp_path / "stray", *described, "open_clip_config.json", "model.safetensors", "tf_model.h5"
+        ),
         "some/words": write(tmp_path / "words", *described),
     }
     with local_hub(models) as running:
@@ -67,6 +70,14 @@ def test_of_a_checkpoint_in_two_libraries_open_clips_weights_are_fetched(
     assert [path.name for path in folder.glob("*.safetensors")] == ["open_clip_model.safetensors"]
 
 
+def test_weights_of_transformers_are_fetched_where_open_clip_left_only_its_configuration(
+    hub: LocalHub, tmp_path: Path
+) -> None:
+    folder = fetch_checkpoint("some/stray", None, offline=False, endpoint=hub.url, cache=tmp_path / "cache")
+
+    assert (folder / "model.safetensors").is_file()
+
+
 def test_what_was_fetched_is_not_fetched_again_and_is_there_offline(hub: LocalHub, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     first = fetch_checkpoint("some/safe", None, offline=False, endpoint=hub.url, cache=cache)
@@ -80,12 +91,26 @@ def test_what_was_fetched_is_not_fetched_again_and_is_there_offline(hub: LocalHu
 
 
 def test_offline_without_a_copy_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImportFailed, match=r"some/safe cannot be had in the local cache \(--offline\)"):
+    with pytest.raises(ImportFailed) as caught:
         fetch_checkpoint("some/safe", None, offline=True, cache=tmp_path)
+    assert str(caught.value) == (
+        "some/safe cannot be had: --offline asks no hub, and it is not in the local cache"
+    )
+
+
+def test_a_hub_that_does_not_answer_is_said_so(hub: LocalHub, tmp_path: Path) -> None:
+    with pytest.raises(ImportFailed) as caught:
+        fetch_checkpoint("some/safe", None, offline=False, endpoint="http://127.0.0.1:9", cache=tmp_path)
+    assert str(caught.value) == (
+        "some/safe cannot be had: the hub does not answer (is there a network?), "
+        "and it is not in the local cache"
+    )
 
 
 def test_an_unknown_model_is_named(hub: LocalHub, tmp_path: Path) -> None:
-    with pytest.raises(ImportFailed, match="some/other@v2 cannot be had on the hub"):
+    with pytest.raises(
+        ImportFailed, match="some/other@v2 cannot be had: the hub has no such model, or it is private"
+    ):
         fetch_checkpoint("some/other", "v2", offline=False, endpoint=hub.url, cache=tmp_path / "cache")
 
 

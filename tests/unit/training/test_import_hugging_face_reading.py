@@ -62,7 +62,7 @@ def test_only_a_folder_with_a_model_type_is_taken(tmp_path):
 
 def test_clip_says_everything_itself(clip):
     (clip / "README.md").write_text("---\nlicense: mit\n---\n# a model\n")
-    imported = load_hugging_face(clip, Choices(licence="not asked for"))
+    imported = load_hugging_face(clip, Choices())
     assert (imported.family, imported.embed_dim, imported.licence) == ("clip", 24, "mit")
     assert imported.logit_scale == pytest.approx(100)
     assert imported.logit_bias == 0
@@ -112,7 +112,11 @@ def test_state_dict_of_torch_loads_without_pickled_code(clip):
 def test_pickled_code_in_a_state_dict_is_refused(clip):
     torch.save({"logit_scale": Path("/code")}, clip / "pytorch_model.bin")
     (clip / "model.safetensors").unlink()
-    assert "cannot load the model" in refusal(clip)
+    message = refusal(clip)
+    assert "pytorch_model.bin asks for pathlib." in message
+    assert "only tensors are read from a pickle" in message
+    assert "\n" not in message
+    assert "weights_only" not in message
 
 
 def test_shards_are_read_through_their_index(clip, tmp_path):
@@ -155,7 +159,32 @@ def test_counters_of_old_checkpoints_are_no_weights(clip):
 
 def test_weights_that_are_not_numbers_are_refused(clip):
     edit_weights(clip, lambda tensors: tensors["visual_projection.weight"].fill_(float("nan")))
-    assert "not finite" in refusal(clip)
+    assert "visual_projection.weight has 768 of 768 numbers that are not finite" in refusal(clip)
+
+
+@pytest.mark.parametrize("value", [1000.0, 100.0, -1000.0])
+def test_absurd_scale_of_logits_is_named_with_its_meaning(clip, value):
+    edit_weights(clip, lambda tensors: tensors["logit_scale"].fill_(value))
+    assert f"logit_scale is {value:g}, the logarithm of what cosines are multiplied by" in refusal(clip)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-9])
+def test_absurd_temperature_is_named_with_its_meaning(tmp_path, value):
+    folder = make_align(tmp_path / "align")
+    edit_weights(folder, lambda tensors: tensors["temperature"].fill_(value))
+    assert f"temperature is {value:g}, what cosines are divided by" in refusal(folder)
+
+
+def test_architecture_of_open_clip_says_nothing_here_and_is_refused(clip):
+    assert "leave --architecture ViT-B-32 out" in refusal(clip, Choices(architecture="ViT-B-32"))
+
+
+def test_licence_is_said_where_the_model_card_says_none_and_contradicts_no_card(clip):
+    assert load_hugging_face(clip, Choices(licence="mit")).licence == "mit"
+    (clip / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert "--licence mit contradicts clip/README.md, which says apache-2.0" in refusal(
+        clip, Choices(licence="mit")
+    )
 
 
 @pytest.mark.parametrize("model_type", ["clip_vision_model", "siglip_text_model", "vit", "blip"])

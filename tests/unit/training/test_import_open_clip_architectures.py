@@ -6,11 +6,10 @@ import torch
 from open_clip.hf_configs import arch_dict
 
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.open_clip.architecture import architecture_named
+from diptych_training.importing.open_clip.architecture import Architecture
 from diptych_training.importing.open_clip.building import build_model
 from diptych_training.importing.open_clip.hugging_face_text import local_config
 from diptych_training.importing.open_clip.towers import text_tower
-from diptych_training.importing.subject import Choices
 
 ONE_OF_EACH = [
     "RN50-quickgelu",
@@ -41,7 +40,7 @@ def no_hub(monkeypatch):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_listed_architecture_is_built_and_has_a_text_tower(name):
-    architecture = architecture_named(name, Choices())
+    architecture = Architecture(name, open_clip.get_model_config(name), preprocess={})
     with torch.device("meta"):
         model = build_model(architecture)
     tower = text_tower(model)

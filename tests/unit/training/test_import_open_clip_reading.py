@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.open_clip import is_open_clip, load_open_clip
-from diptych_training.importing.open_clip.architecture import architecture_named, listed_name
+from diptych_training.importing.open_clip.architecture import listed_name
 from diptych_training.importing.open_clip.torchscript import is_torchscript, read_torchscript
 from diptych_training.importing.subject import Choices
 from support.open_clip_checkpoints import (
@@ -132,6 +132,41 @@ def test_missing_bias_is_not_taken_for_zero(tmp_path):
     change_weights(folder, lambda tensors: tensors.pop("logit_bias"))
     with pytest.raises(ImportFailed, match="missing: logit_bias"):
         load_open_clip(folder, Choices())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (1000.0, "logit_scale is 1000, the logarithm of what cosines are multiplied by: the multiplier must"),
+        (100.0, "logit_scale is 100, the logarithm"),
+        (-1000.0, "logit_scale is -1000, the logarithm"),
+        (math.nan, "logit_scale has 1 of 1 numbers that are not finite"),
+    ],
+)
+def test_absurd_scale_of_logits_is_named_with_its_meaning(vit, value, message):
+    change_weights(vit, lambda tensors: tensors["logit_scale"].fill_(value))
+    with pytest.raises(ImportFailed, match=message):
+        load_open_clip(vit, Choices())
+
+
+def test_absurd_bias_of_logits_is_named_with_its_meaning(tmp_path):
+    folder = make_timm_siglip(tmp_path / "siglip")
+    change_weights(folder, lambda tensors: tensors["logit_bias"].fill_(1e30))
+    with pytest.raises(ImportFailed, match=r"logit_bias is 1e\+30, what is added"):
+        load_open_clip(folder, Choices())
+
+
+def test_tensor_that_is_not_all_numbers_is_named(vit):
+    change_weights(vit, lambda tensors: tensors["visual.proj"][0].fill_(math.nan))
+    with pytest.raises(ImportFailed, match=r"visual\.proj has 32 of 2,048 numbers that are not finite"):
+        load_open_clip(vit, Choices())
+
+
+def test_licence_that_contradicts_the_model_card_is_refused(vit):
+    (vit / "README.md").write_text("---\nlicense: mit\n---\n# a model\n")
+    assert load_open_clip(vit, Choices(licence="MIT")).licence == "mit"
+    with pytest.raises(ImportFailed, match=r"--licence apache-2.0 contradicts vit/README.md, which says mit"):
+        load_open_clip(vit, Choices(licence="apache-2.0"))
 
 
 def test_images_of_another_size_than_the_positions_are_refused(vit):
@@ -280,12 +315,21 @@ def test_unknown_architecture_lists_close_ones(vit):
         load_open_clip(vit / WEIGHTS, Choices(architecture="ViT-B-32-quickgeluu"))
 
 
-def test_architecture_gives_the_preprocessing_that_its_published_weights_share():
-    assert architecture_named("ViT-B-32", Choices()).preprocess["resize_mode"] == "shortest"
-    assert architecture_named("ViT-B-16-SigLIP", Choices()).preprocess["mean"] == (0.5, 0.5, 0.5)
-    disputed = architecture_named("ViT-L-14", Choices()).preprocess
-    assert "mean" not in disputed
-    assert disputed["interpolation"] == "bicubic"
+def test_bare_weights_of_a_published_architecture_do_not_say_their_preprocessing_either(vit):
+    with pytest.raises(ImportFailed) as caught:
+        load_open_clip(vit / WEIGHTS, Choices(architecture="ViT-L-14"))
+    message = str(caught.value)
+    assert "pass --mean, --std, --interpolation, --resize-mode; published weights of ViT-L-14 take" in message
+    assert "--mean 0.48145466,0.4578275,0.40821073 --std 0.26862954,0.26130258,0.27577711" in message
+    assert "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --interpolation bicubic" in message
+
+
+def test_only_what_was_not_said_of_bare_weights_is_asked_for(vit):
+    said = Choices(
+        architecture="ViT-B-32", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), interpolation="bicubic"
+    )
+    with pytest.raises(ImportFailed, match=r"pass --resize-mode; published .* take --resize-mode shortest"):
+        load_open_clip(vit / WEIGHTS, said)
 
 
 def test_training_checkpoint_is_read_with_its_architecture(tmp_path, tiny_architecture):
@@ -307,7 +351,7 @@ def test_training_checkpoint_is_read_with_its_architecture(tmp_path, tiny_archit
 def test_preprocessing_of_bare_weights_that_nobody_published_must_be_said(tmp_path, tiny_architecture):
     file = tmp_path / "weights.safetensors"
     save_file({n: t.contiguous().clone() for n, t in build(tiny_architecture).state_dict().items()}, file)
-    with pytest.raises(ImportFailed, match="pass --mean"):
+    with pytest.raises(ImportFailed, match=f"pass --mean.*nobody published weights of {TINY}"):
         load_open_clip(file, Choices(architecture=TINY))
 
 
@@ -390,8 +434,10 @@ def test_damaged_archive_is_refused(tmp_path):
 def test_pickled_objects_are_refused_and_not_run(tmp_path):
     file = tmp_path / "weights.pt"
     torch.save({"state_dict": Command(tmp_path / "made")}, file)
-    with pytest.raises(ImportFailed, match="cannot be read as plain weights"):
+    with pytest.raises(ImportFailed, match=r"weights\.pt: .*asks for \w+\.mkdir; only tensors") as caught:
         load_open_clip(file, Choices(architecture="ViT-B-32"))
+    assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)
     assert not (tmp_path / "made").exists()
 
 

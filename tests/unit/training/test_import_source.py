@@ -48,15 +48,22 @@ def test_a_bundle_without_weights_cannot_be_imported_again(tmp_path: Path) -> No
 
 
 def test_folders_go_to_the_library_that_made_them(tmp_path: Path) -> None:
-    theirs, both, other = (tmp_path / name for name in ("theirs", "both", "other"))
-    for folder in (theirs, both, other):
+    theirs, both, stray, tower, other = (tmp_path / n for n in ("theirs", "both", "stray", "tower", "other"))
+    for folder in (theirs, both, stray, tower, other):
         folder.mkdir()
-    for folder in (theirs, both):
-        (folder / "config.json").write_text(json.dumps({"model_type": "clip"}))
-    (both / "open_clip_config.json").write_text("{}")
+    for folder, model_type in ((theirs, "clip"), (both, "clip"), (stray, "clip"), (tower, "roberta")):
+        (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    for folder in (both, stray, tower):
+        (folder / "open_clip_config.json").write_text("{}")
+    for folder in (theirs, both, stray, tower):
+        (folder / "model.safetensors").touch()
+    (both / "open_clip_model.safetensors").touch()
 
     assert find_source(str(theirs), Choices()).read.__name__ == "load_hugging_face"
     assert find_source(str(both), Choices()).read.__name__ == "load_open_clip"
+    # Its configuration alone beside weights of transformers; beside a text tower's configuration.
+    assert find_source(str(stray), Choices()).read.__name__ == "load_hugging_face"
+    assert find_source(str(tower), Choices()).read.__name__ == "load_open_clip"
     with pytest.raises(
         ImportFailed, match=r"other is no checkpoint that is known here: looked for open_clip"
     ):
@@ -88,6 +95,42 @@ def test_a_hub_id_is_fetched_and_its_commit_is_remembered(tmp_path: Path) -> Non
 def test_what_is_neither_here_nor_a_hub_id_is_named() -> None:
     with pytest.raises(ImportFailed, match="'nowhere/at/all' is no file, folder or run here, and no hub id"):
         find_source("nowhere/at/all", Choices(), fetch=nothing)
+
+
+def test_a_folder_that_is_not_here_is_named_before_the_hub_is() -> None:
+    def no_such_model(hub_id: str, revision: str | None, *, offline: bool) -> Path:
+        raise ImportFailed(f"{hub_id} cannot be had: the hub has no such model")
+
+    with pytest.raises(
+        ImportFailed, match="no folder or file my/ckpt is here, and as a hub id: my/ckpt cannot"
+    ):
+        find_source("my/ckpt", Choices(), fetch=no_such_model)
+
+
+@pytest.mark.parametrize(
+    ("choices", "flag"),
+    [
+        (Choices(image_size=32), "--image-size"),
+        (Choices(mean=(0.1, 0.2, 0.3)), "--mean"),
+        (Choices(architecture="ViT-B-32", resize_mode="squash"), "--resize-mode, --architecture"),
+        (Choices(tokenizer="."), "--tokenizer"),
+        (Choices(context_length=8), "--context-length"),
+    ],
+)
+def test_our_own_files_leave_nothing_to_say(tmp_path: Path, choices: Choices, flag: str) -> None:
+    write_tiny_run(tmp_path / "run")
+    write_tiny_bundle(tmp_path)
+
+    for folder, what in ((tmp_path / "run", "run run"), (tmp_path / "tiny" / "1", "bundle tiny/1")):
+        with pytest.raises(ImportFailed, match=f"{what} is one of ours .*: leave {flag} out"):
+            find_source(str(folder), choices, fetch=nothing).load()
+
+
+def test_licence_that_contradicts_a_bundle_is_refused(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path)
+
+    with pytest.raises(ImportFailed, match=r"--licence WTFPL contradicts manifest.json, which says"):
+        find_source(str(tmp_path / "tiny" / "1"), Choices(licence="WTFPL"), fetch=nothing).load()
 
 
 def test_a_tokenizer_may_be_a_hub_id_too(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def fetch_checkpoint(
     """
     hub = _Hub(hub_id, revision, offline, endpoint, cache)
     folder = hub.fetch(*DESCRIPTIONS)
-    patterns = OPEN_CLIP_WEIGHTS if (folder / OPEN_CLIP_CONFIG).is_file() else WEIGHTS
+    is_open_clip = (folder / OPEN_CLIP_CONFIG).is_file()
+    patterns = (*OPEN_CLIP_WEIGHTS, *WEIGHTS) if is_open_clip else WEIGHTS
     for pattern in patterns:
         hub.fetch(*DESCRIPTIONS, pattern)
         if any(folder.glob(pattern)):
@@ -79,10 +80,24 @@ class _Hub:
                 cache_dir=self._cache,
             )
         except (HFValidationError, OSError) as error:
-            where = "in the local cache (--offline)" if self._offline else "on the hub"
-            reason = str(error).strip().splitlines()[0]
-            raise ImportFailed(f"{self._named()} cannot be had {where}: {reason}") from error
+            raise ImportFailed(f"{self._named()} cannot be had: {self._reason(error)}") from error
         return Path(folder)
+
+    def _reason(self, error: Exception) -> str:
+        """In our words: the library's own speak of its parameters."""
+        from huggingface_hub import constants, errors  # noqa: PLC0415
+
+        silent = "the hub does not answer (is there a network?)"
+        if self._offline or constants.HF_HUB_OFFLINE:
+            silent = f"{'--offline' if self._offline else 'HF_HUB_OFFLINE'} asks no hub"
+        words: dict[type[Exception], str] = {  # a subclass stands before its parent
+            errors.GatedRepoError: "the hub gives it only to who accepted its terms and ran `hf auth login`",
+            errors.RepositoryNotFoundError: "the hub has no such model, or it is private: `hf auth login`",
+            errors.RevisionNotFoundError: f"the hub's model has no revision {self._revision}",
+            errors.LocalEntryNotFoundError: f"{silent}, and it is not in the local cache",
+        }
+        known = (said for kind, said in words.items() if isinstance(error, kind))
+        return next(known, str(error).strip().splitlines()[0])
 
     def _named(self) -> str:
         return f"{self._hub_id}@{self._revision}" if self._revision else self._hub_id

@@ -19,12 +19,24 @@ from diptych.bundle.text import TextTokenizer
 from diptych_training.checkpoint import load_run
 from diptych_training.errors import ImportFailed
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.files import MODEL_FILE, WEIGHTS_FILE, logit_scale
+from diptych_training.export.files import MODEL_FILE, WEIGHTS_FILE
+from diptych_training.importing.licence import UNKNOWN, agreed_licence
+from diptych_training.importing.logits import scale_of_logarithm
 from diptych_training.importing.subject import Choices, ImportedModel
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
 
 LIBRARY = "diptych-training"
+STATED = {
+    "context_length": "--context-length",
+    "image_size": "--image-size",
+    "mean": "--mean",
+    "std": "--std",
+    "interpolation": "--interpolation",
+    "resize_mode": "--resize-mode",
+    "architecture": "--architecture",
+    "tokenizer": "--tokenizer",
+}
 LIMITS = ImageLimits()
 
 
@@ -62,7 +74,8 @@ def is_own_bundle(folder: Path) -> bool:
 
 
 def load_own_run(folder: Path, choices: Choices) -> ImportedModel:
-    """The best checkpoint of a run. Raises CheckpointError."""
+    """The best checkpoint of a run. Raises CheckpointError, ImportFailed."""
+    _require_no_flags(f"run {folder.resolve().name}", choices)
     run = load_run(folder, "best")
     return _own(
         run.model,
@@ -71,13 +84,15 @@ def load_own_run(folder: Path, choices: Choices) -> ImportedModel:
         run.tokenizer_file,
         "clip",
         source={"run": folder.resolve().name, "checkpoint": "best", "step": run.step},
-        licence=choices.licence or "unknown",
+        licence=choices.licence or UNKNOWN,
     )
 
 
 def load_own_bundle(folder: Path, choices: Choices) -> ImportedModel:
     """A bundle that holds its weights. Raises ImportFailed, InvalidManifest."""
     manifest = read_manifest(folder)
+    _require_no_flags(f"bundle {manifest.name}/{manifest.version}", choices)
+    licence = agreed_licence(manifest.licence, choices.licence, MANIFEST_FILE)
     if not (folder / WEIGHTS_FILE).is_file() or not (folder / MODEL_FILE).is_file():
         raise ImportFailed(
             f"{manifest.name}/{manifest.version} has no {WEIGHTS_FILE} and {MODEL_FILE}: "
@@ -90,8 +105,17 @@ def load_own_bundle(folder: Path, choices: Choices) -> ImportedModel:
         folder / TOKENIZER_FILE,
         manifest.family,
         source={"bundle": f"{manifest.name}/{manifest.version}", "made_from": manifest.source},
-        licence=choices.licence or manifest.licence,
+        licence=licence,
     )
+
+
+def _require_no_flags(what: str, choices: Choices) -> None:
+    """Raise ImportFailed naming the flags that our own files leave nothing to say for."""
+    passed = [flag for name, flag in STATED.items() if getattr(choices, name) is not None]
+    if passed:
+        raise ImportFailed(
+            f"{what} is one of ours and states everything itself: leave {', '.join(passed)} out"
+        )
 
 
 def _own(
@@ -107,7 +131,7 @@ def _own(
     return ImportedModel(
         family=family,
         embed_dim=model.config.embed_dim,
-        logit_scale=logit_scale(model),
+        logit_scale=scale_of_logarithm("logit_scale", float(model.logit_scale.detach())),
         logit_bias=0.0,
         image=image,
         text=text,

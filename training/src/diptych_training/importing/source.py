@@ -9,6 +9,7 @@
 | `owner/name` or `owner/name@revision` | fetched from the hub, then one of the last two |
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -73,9 +74,16 @@ def find_source(
             f"{given!r} is no file, folder or run here, and no hub id like owner/name@revision"
         )
     _require("huggingface_hub")
-    folder = fetch(match["id"], match["revision"], offline=choices.offline)
+    folder = _fetch(given, match, choices, fetch)
     # A snapshot's folder is called by its commit.
     return _find_in_folder(folder, choices, {"hub": match["id"], "revision": folder.name})
+
+
+def _fetch(given: str, match: re.Match[str], choices: Choices, fetch: Fetch) -> Path:
+    try:
+        return fetch(match["id"], match["revision"], offline=choices.offline)
+    except ImportFailed as error:
+        raise ImportFailed(f"no folder or file {given} is here, and as a hub id: {error}") from error
 
 
 def _find_in_folder(folder: Path, choices: Choices, origin: dict[str, str]) -> Source:
@@ -88,15 +96,17 @@ def _find_in_folder(folder: Path, choices: Choices, origin: dict[str, str]) -> S
 
 
 def _foreign_reader(path: Path) -> Read:
-    """open_clip is asked first: its file is there only where open_clip made the checkpoint.
+    """open_clip is asked first: its hub repositories often hold a conversion to transformers as well.
 
-    Its hub repositories often hold a conversion to transformers beside it.
+    But not where its configuration lies alone beside a whole checkpoint of transformers.
     """
     _require("open_clip", "transformers", "timm")
     # Here, not above: they need the extra, and it takes seconds to load them.
     from diptych_training.importing import hugging_face, open_clip  # noqa: PLC0415
 
-    if open_clip.is_open_clip(path):
+    if open_clip.is_open_clip(path) and not (
+        path.is_dir() and hugging_face.is_dual_encoder(path) and not open_clip.has_weights(path)
+    ):
         return open_clip.load_open_clip
     if path.is_dir() and hugging_face.is_hugging_face(path):
         return hugging_face.load_hugging_face

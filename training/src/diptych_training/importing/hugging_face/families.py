@@ -1,7 +1,7 @@
 """The dual encoders of transformers that can be imported, and what sets each apart; loads nothing."""
 
-import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from transformers import (
@@ -15,7 +15,9 @@ from transformers import (
 )
 
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.hugging_face.folder import is_hugging_face, model_type_of
 from diptych_training.importing.hugging_face.library_types import DualEncoder
+from diptych_training.importing.logits import require_bias, scale_of_logarithm, scale_of_temperature
 
 # Where a text tower takes its feature, which decides what padding may do to it:
 # - end_of_text: behind a causal mask at the end-of-text token, so what follows that token is never seen;
@@ -58,12 +60,14 @@ def family_of(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
+def is_dual_encoder(folder: Path) -> bool:
+    """True if the folder's `config.json` names one of these families."""
+    return is_hugging_face(folder) and model_type_of(folder) in FAMILIES
+
+
 def logit_scale_and_bias(model: DualEncoder) -> tuple[float, float]:
-    """The multiplier of cosines and what is added. Raises ImportFailed if a temperature is not positive."""
+    """The multiplier of cosines and what is added. Raises ImportFailed naming a tensor that is absurd."""
     if hasattr(model, "temperature"):  # ALIGN divides by it
-        temperature = model.temperature.item()
-        if not temperature > 0:
-            raise ImportFailed(f"temperature is {temperature}, it must be above 0")
-        return 1 / temperature, 0.0
-    bias = model.logit_bias.item() if hasattr(model, "logit_bias") else 0.0
-    return math.exp(model.logit_scale.item()), bias
+        return scale_of_temperature("temperature", model.temperature.item()), 0.0
+    bias = require_bias("logit_bias", model.logit_bias.item()) if hasattr(model, "logit_bias") else 0.0
+    return scale_of_logarithm("logit_scale", model.logit_scale.item()), bias

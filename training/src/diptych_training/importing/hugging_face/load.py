@@ -11,7 +11,7 @@ from PIL import Image
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.hugging_face.families import Family, family_of, logit_scale_and_bias
-from diptych_training.importing.hugging_face.folder import model_type_of
+from diptych_training.importing.hugging_face.folder import CONFIG_FILE, model_type_of
 from diptych_training.importing.hugging_face.image_spec import read_image_spec
 from diptych_training.importing.hugging_face.library_path import Prepare, TransformersPath
 from diptych_training.importing.hugging_face.library_types import (
@@ -51,6 +51,12 @@ def load_hugging_face(folder: Path, choices: Choices) -> ImportedModel:
 def _load(folder: Path, choices: Choices) -> ImportedModel:
     model_type = model_type_of(folder)
     family = family_of(model_type)
+    if choices.architecture is not None:
+        raise ImportFailed(
+            f"{folder.name} is a checkpoint of transformers, whose {CONFIG_FILE} states its architecture: "
+            f"leave --architecture {choices.architecture} out"
+        )
+    licence = licence_of(folder, choices.licence)
     config = load_config(folder, family)
     _require_image_head(config)
     processor = load_processor(folder, config, family, choices)
@@ -62,11 +68,11 @@ def _load(folder: Path, choices: Choices) -> ImportedModel:
     context_length = read_context_length(config.text_config, family, tokenizer, choices)
 
     model = load_model(folder, family)  # last: what is wrong above should not wait for gigabytes
+    logit_scale, logit_bias = logit_scale_and_bias(model)
     squares, prepare = _image_ways(family, image, model, processor)
     towers = Towers(model, squares, padding).eval()
     sample = tokenizer(SAMPLE_TEXT, truncation=True, max_length=context_length)["input_ids"]
     text = text_spec(context_length, padding, pad_to=_pad_to(family, towers, sample, context_length))
-    logit_scale, logit_bias = logit_scale_and_bias(model)
     return ImportedModel(
         family=family.scoring,
         embed_dim=embed_dim_of(towers, image.size, sample),
@@ -78,7 +84,7 @@ def _load(folder: Path, choices: Choices) -> ImportedModel:
         model=towers,
         library=TransformersPath(model, prepare, tokenizer, text),
         source=_source(folder, model_type, model, processor, tokenizer),
-        licence=licence_of(folder, choices.licence),
+        licence=licence,
         notes=_notes(family, image, text, choices),
     )
 

@@ -4,13 +4,17 @@ from pathlib import Path
 
 from huggingface_hub import metadata_load
 
+from diptych_training.importing.licence import agreed_licence
+
 CARD_FILE = "README.md"
-UNKNOWN = "unknown"
 
 
 def licence_of(folder: Path, said: str | None) -> str:
-    """`license` in the front matter of README.md, else what a person says, else `unknown`."""
-    return _stated(folder / CARD_FILE) or said or UNKNOWN
+    """`license` in the front matter of README.md, else what a person says, else `unknown`.
+
+    Raises ImportFailed if both say one, and not the same.
+    """
+    return agreed_licence(_stated(folder / CARD_FILE), said, f"{folder.name}/{CARD_FILE}")
 
 
 def _stated(card: Path) -> str | None:

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.finite import require_finite
 from diptych_training.importing.hugging_face.families import Family
 from diptych_training.importing.hugging_face.folder import CONFIG_FILE
 from diptych_training.importing.hugging_face.library_types import DualEncoder, ModelConfig
+from diptych_training.importing.pickles import refused_pickle
 
 N_NAMED = 6  # tensors that an error lists before it only counts
 
@@ -35,7 +37,7 @@ def load_model(folder: Path, family: Family) -> DualEncoder:
     """The model in float32, evaluation mode, on the CPU; safetensors or a state dict, whole or in shards.
 
     Raises ImportFailed naming tensors that are missing, left over or of another shape: the library itself
-    would fill them with random numbers and go on.
+    would fill them with random numbers and go on; and one that holds anything but finite numbers.
     """
     model_class: Any = family.model_class
     try:
@@ -50,9 +52,16 @@ def load_model(folder: Path, family: Family) -> DualEncoder:
             output_loading_info=True,
         )
     except Exception as error:  # the library raises many kinds, down to KeyError and pickle's own
-        raise ImportFailed(f"{folder.name}: transformers cannot load the model: {error}") from error
+        refused = refused_pickle(error)
+        reason = f"{_pickles_in(folder)} {refused}" if refused else error
+        raise ImportFailed(f"{folder.name}: transformers cannot load the model: {reason}") from error
     _require_every_tensor(folder, report)
+    require_finite(model.state_dict(), folder.name)
     return model.eval()
+
+
+def _pickles_in(folder: Path) -> str:
+    return ", ".join(sorted(file.name for file in folder.glob("*.bin")))
 
 
 def _require_every_tensor(folder: Path, report: dict[str, Any]) -> None:

@@ -11,13 +11,13 @@ import open_clip
 
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.open_clip.files import CONFIG_FILE
+from diptych_training.importing.open_clip.published import FLAGS, require_preparation
 from diptych_training.importing.subject import Choices
 
 # What open_clip assumes where a configuration is silent: its older releases knew no other way, and even
 # today's do not write the fill colour. Mean and standard deviation are always written.
 SILENT = {"mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0}
 CUSTOM = "custom"
-VARIES = ("mean", "std", "interpolation", "resize_mode")  # between published weights of one architecture
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ def architecture_in(folder: Path, choices: Choices) -> Architecture:
     return Architecture(listed_name(model), model, known, folder=folder)
 
 
-def architecture_named(name: str, choices: Choices) -> Architecture:
-    """One of open_clip's architectures, for weights that do not say how their images were prepared.
+def architecture_named(name: str, file: Path, choices: Choices) -> Architecture:
+    """One of open_clip's architectures, for a file of weights that does not say how images are prepared.
 
-    Where all published weights of the architecture agree on a value, these weights are taken to follow;
-    what `choices` say goes before. Raises ImportFailed with close matches for an unknown name.
+    Raises ImportFailed with close matches for an unknown name, and with the values of weights that were
+    published under a known one where `choices` leave any open: these may be anybody's.
     """
     model = open_clip.get_model_config(name)
     if model is None:
@@ -55,9 +55,9 @@ def architecture_named(name: str, choices: Choices) -> Architecture:
         raise ImportFailed(
             f"--architecture {name}: open_clip {open_clip.__version__} has none of this name{near}"
         )
-    published = _agreed([open_clip.get_pretrained_cfg(name, tag) for tag in _tags(name)])
+    require_preparation(name, file, choices)
     always = {key: SILENT[key] for key in ("mode", "fill_color")}
-    return Architecture(name, model, {**always, **published, **_said(choices)})
+    return Architecture(name, model, {**always, **_said(choices)})
 
 
 def listed_name(model: dict[str, Any]) -> str:
@@ -85,22 +85,9 @@ def _is_complete(model: dict[str, Any]) -> bool:
 
 
 def _said(choices: Choices) -> dict[str, Any]:
-    return {key: getattr(choices, key) for key in VARIES if getattr(choices, key) is not None}
+    return {key: getattr(choices, key) for key in FLAGS if getattr(choices, key) is not None}
 
 
 def _without_tokenizer(model: dict[str, Any]) -> dict[str, Any]:
     text = {key: value for key, value in model["text_cfg"].items() if key != "hf_tokenizer_name"}
     return {**model, "text_cfg": text}
-
-
-def _tags(name: str) -> Sequence[str]:
-    tags: Sequence[str] = open_clip.list_pretrained_tags_by_model(name)
-    return tags
-
-
-def _agreed(published: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The values that all published configurations share; nothing when none is published."""
-    if not published:
-        return {}
-    first, *rest = published
-    return {key: first[key] for key in VARIES if all(other[key] == first[key] for other in rest)}

@@ -12,6 +12,7 @@ from open_clip.model import convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.finite import require_finite
 from diptych_training.importing.open_clip.architecture import Architecture
 from diptych_training.importing.open_clip.attention import use_plain_attention
 from diptych_training.importing.open_clip.hugging_face_text import local_config
@@ -51,7 +52,10 @@ def build_model(architecture: Architecture) -> nn.Module:
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], file: Path) -> None:
-    """Fill the model. Raises ImportFailed naming tensors that are missing, unexpected or of another shape."""
+    """Fill the model.
+
+    Raises ImportFailed naming tensors that are missing, unexpected, of another shape, or not finite.
+    """
     state = _as_this_version_names_them(model, state)
     expected = model.state_dict()
     shapes = [
@@ -67,6 +71,7 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], file: Path) -> None
     told = "; ".join(f"{kind}: {_some(names)}" for kind, names in faults.items() if names)
     if told:
         raise ImportFailed(f"{file}: the weights do not fit the architecture: {told}")
+    require_finite(state, str(file))
     model.load_state_dict(state)
 
 

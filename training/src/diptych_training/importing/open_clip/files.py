@@ -29,6 +29,11 @@ def is_open_clip(path: Path) -> bool:
     return path.is_file() and path.suffix in WEIGHT_SUFFIXES
 
 
+def has_weights(folder: Path) -> bool:
+    """True for a folder with weights under a name that only open_clip gives."""
+    return any((folder / name).is_file() for name in WEIGHT_NAMES)
+
+
 def weights_in(folder: Path) -> Path:
     """The weights of a checkpoint folder. Raises ImportFailed when there are none, or no telling which."""
     for name in WEIGHT_NAMES:

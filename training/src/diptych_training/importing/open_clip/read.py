@@ -11,6 +11,7 @@ from diptych.bundle.manifest import TextSpec
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.hugging_face.model_card import licence_of
 from diptych_training.importing.hugging_face.quiet import quiet_library
+from diptych_training.importing.logits import require_bias, scale_of_logarithm
 from diptych_training.importing.open_clip import openai
 from diptych_training.importing.open_clip.architecture import (
     Architecture,
@@ -57,18 +58,21 @@ def load_open_clip(path: Path, choices: Choices) -> ImportedModel:
 
 
 def _load(path: Path, checkpoint: _Checkpoint, choices: Choices) -> ImportedModel:
+    licence = licence_of(path, choices.licence)
     architecture = checkpoint.architecture
     model: Any = build_model(architecture)
     load_weights(model, checkpoint.state, checkpoint.file)
+    logit_scale = scale_of_logarithm("logit_scale", float(model.logit_scale.detach().double()))
+    is_sigmoid = model.logit_bias is not None
+    logit_bias = require_bias("logit_bias", float(model.logit_bias.detach())) if is_sigmoid else 0.0
     image = image_spec(architecture, model.visual.image_size, choices)
     tower = text_tower(model)
     tokenizing = tokenizing_of(architecture, tower.vocab_size, choices)
-    is_sigmoid = model.logit_bias is not None
     return ImportedModel(
         family="siglip" if is_sigmoid else "clip",
         embed_dim=int(architecture.model["embed_dim"]),
-        logit_scale=float(model.logit_scale.detach().double().exp()),
-        logit_bias=float(model.logit_bias.detach()) if is_sigmoid else 0.0,
+        logit_scale=logit_scale,
+        logit_bias=logit_bias,
         image=image,
         text=TextSpec(
             context_length=tokenizing.context_length,
@@ -81,7 +85,7 @@ def _load(path: Path, checkpoint: _Checkpoint, choices: Choices) -> ImportedMode
         model=DualEncoder(model.visual, _with_appended(tower, tokenizing)).eval(),
         library=OpenClipPath(model, image, tokenizing),
         source=_source(path, checkpoint, model),
-        licence=licence_of(path, choices.licence),
+        licence=licence,
         notes=[LITERALS_NOTE, *tokenizing.notes],
     )
 
@@ -99,7 +103,7 @@ def _open_file(file: Path, choices: Choices) -> _Checkpoint:
     if openai.is_original(state):
         return _original(state, file, choices)
     if choices.architecture is not None:
-        return _Checkpoint(architecture_named(choices.architecture, choices), state, file)
+        return _Checkpoint(architecture_named(choices.architecture, file, choices), state, file)
     if openai.has_openai_names(state):
         raise ImportFailed(f"{file}: {AMBIGUOUS}")
     raise ImportFailed(f"{file}: tensors do not say what they are for: pass --architecture, open_clip's name")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.pickles import refused_pickle
 
 StateDict = dict[str, Tensor]
 PARALLEL = "module."  # open_clip's trainer saves the model inside its data-parallel wrapper
@@ -46,5 +47,5 @@ def _read_torch(file: Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
+        reason = refused_pickle(error) or str(error).split("\n", maxsplit=1)[0]
         raise ImportFailed(f"{file}: cannot be read as plain weights: {reason}") from error
