@@ -93,7 +93,9 @@ def test_collections_and_models_are_listed(server: RunningServer) -> None:
     assert diptych(server, "collections", "create", "brief").returncode == 0
     assert "brief" in diptych(server, "collections", "list").stdout
     assert diptych(server, "collections", "drop", "brief").stdout == "dropped brief\n"
-    assert "tiny" in diptych(server, "models").stdout
+    shown = diptych(server, "models").stdout
+    assert "tiny" in shown
+    assert "1 lanes, batches of at most 16 images or 16 texts, 2 threads decode" in shown
 
 
 def test_broken_image_is_named_in_one_line(server: RunningServer, photos: Path) -> None:

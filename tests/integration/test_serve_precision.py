@@ -184,8 +184,10 @@ def test_models_say_what_was_chosen_from_what_and_why(tmp_path: Path) -> None:
     assert serving["collections"] == {
         "precision": "fp32",
         "reason": "vectors that are kept are fp32 on a CPU",
+        "plan": {"n_lanes": 1, "image_batch_size": 16, "text_batch_size": 16, "n_decode_threads": 2},
     }
     assert serving["embed"]["precision"] == "int8"
+    assert serving["embed"]["plan"]["image_batch_size"] == 16
     tried = {one["precision"]: one for one in serving["embed"]["candidates"]}
     assert [one["passed"] for one in tried.values()] == [True, False, True]
     assert tried["fp16"]["error"] == "fp16 is for a GPU"

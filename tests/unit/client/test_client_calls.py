@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from diptych_client import AsyncClient, Client, InvalidCall, operations
+from diptych_client import AsyncClient, Client, InvalidCall, Plan, operations
 from support.fake_api import MODEL, FakeApi, body, embed_reply, problem
 
 RECORD = {
@@ -114,9 +114,10 @@ def test_id_with_a_slash_stays_one_segment() -> None:
 
 def test_models_and_versions_are_read() -> None:
     tried = {"precision": "int8", "passed": False, "image_ms": None, "text_ms": None, "error": "too far off"}
+    plan = {"n_lanes": 2, "image_batch_size": 8, "text_batch_size": 16, "n_decode_threads": 4}
     serving = {
         "embed": {"precision": "fp32", "reason": "exact", "candidates": [tried]},
-        "collections": {"precision": "fp32", "reason": "exact"},
+        "collections": {"precision": "fp32", "reason": "exact", "plan": plan},
     }
     models = [{"name": "tiny", "versions": [1, 3], "active": 3, "source": None, "serving": serving}]
     entry = {"name": "tiny", "version": 3, "active": True, "manifest": {"embed_dim": 16}, "error": None}
@@ -138,6 +139,7 @@ def test_models_and_versions_are_read() -> None:
         "too far off",
     )
     assert summary.serving.collections.candidates == ()
+    assert (summary.serving.embed.plan, summary.serving.collections.plan) == (None, Plan(2, 8, 16, 4))
     version_3 = client.model_version("tiny", 3)
     assert version_3.manifest == {"embed_dim": 16}
     assert (version_3.prompt_sets, version_3.serving) == (("default", "photos"), None)

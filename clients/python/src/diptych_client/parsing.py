@@ -26,6 +26,7 @@ from diptych_client.results import (
     ModelRef,
     ModelSummary,
     ModelVersion,
+    Plan,
     PrecisionCandidate,
     PrecisionChoice,
     Prediction,
@@ -170,7 +171,10 @@ def precision_choice(body: Json) -> PrecisionChoice:
         )
         for row in body.get("candidates", ())
     )
-    return PrecisionChoice(str(body["precision"]), str(body["reason"]), candidates)
+    plan = body.get("plan")
+    return PrecisionChoice(
+        str(body["precision"]), str(body["reason"]), candidates, Plan(**plan) if plan else None
+    )
 
 
 def model_version(body: Json) -> ModelVersion:

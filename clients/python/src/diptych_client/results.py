@@ -162,12 +162,23 @@ class PrecisionCandidate:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How a precision runs: batches side by side, their largest sizes, and threads that decode images."""
+
+    n_lanes: int
+    image_batch_size: int
+    text_batch_size: int
+    n_decode_threads: int
+
+
+@dataclass(frozen=True)
 class PrecisionChoice:
-    """A precision, why it was chosen, and from what."""
+    """A precision, why it was chosen and from what, and how it runs on the server's machine."""
 
     precision: str
     reason: str
     candidates: tuple[PrecisionCandidate, ...] = ()
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from diptych.cli.console import cell, out, out_json, out_table
 from diptych.cli.precisions import candidate_line
 from diptych.cli.remote import add_server_arguments, run_with_client
-from diptych_client import Client, ModelSummary, Serving
+from diptych_client import Client, ModelSummary, Plan, Serving
 
 
 def add_parser(subparsers: Any) -> None:
@@ -50,4 +50,15 @@ def _show(name: str, serving: Serving) -> None:
     out(f"  requests in {serving.embed.precision}: {serving.embed.reason}")
     for candidate in serving.embed.candidates:
         out(candidate_line(**vars(candidate)))
+    _show_plan(serving.embed.plan)
     out(f"  collections in {serving.collections.precision}: {serving.collections.reason}")
+    if serving.collections.precision != serving.embed.precision:
+        _show_plan(serving.collections.plan)
+
+
+def _show_plan(plan: Plan | None) -> None:
+    if plan is not None:
+        out(
+            f"    {plan.n_lanes} lanes, batches of at most {plan.image_batch_size} images or "
+            f"{plan.text_batch_size} texts, {plan.n_decode_threads} threads decode"
+        )

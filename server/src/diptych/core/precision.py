@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from diptych.core.plan import Plan
 from diptych.errors import BundleError
 
 EXACT = "fp32"
@@ -33,11 +34,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The precision for one purpose, why, and what it was chosen from."""
+    """The precision for one purpose, why, from what, and how it runs here once that is known."""
 
     precision: str
     reason: str
     candidates: tuple[Candidate, ...] = ()
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True)

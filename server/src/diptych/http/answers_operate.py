@@ -19,11 +19,21 @@ class CandidateAnswer(BaseModel):
     error: str | None = Field(description="why it did not pass, or was not tried")
 
 
+class PlanAnswer(BaseModel):
+    """How it runs: `n_lanes` batches side by side, their largest sizes, and threads that decode images."""
+
+    n_lanes: int
+    image_batch_size: int
+    text_batch_size: int
+    n_decode_threads: int
+
+
 class PrecisionAnswer(BaseModel):
-    """The precision for one purpose, and why."""
+    """The precision for one purpose, why, and how this machine is shared out for it."""
 
     precision: str
     reason: str
+    plan: PlanAnswer | None
 
 
 class ChoiceAnswer(PrecisionAnswer):
@@ -105,7 +115,6 @@ class ServerVersion(BaseModel):
     model: ModelRef | None
     provider: str | None
     embed_dim: int | None
-    decode: Literal["exact"] = "exact"
     default_collection: str
     max_items: int
     max_add_items: int

@@ -7,6 +7,7 @@ import numpy as np
 
 from diptych.adapters.blas import use_one_blas_thread
 from diptych.bundle.repository import ModelRepository
+from diptych.core.precision import Serving
 from diptych.core.services import Services
 from diptych.settings import Settings
 from diptych.wiring.assemble import assemble, limits_of
@@ -66,7 +67,11 @@ def _planned(served: Served, settings: Settings) -> Served:
     collections = embed if is_one else with_plan(served.collections, settings)
     for loaded in (embed,) if is_one else (embed, collections):
         _warm(loaded)
-    return replace(served, embed=embed, collections=collections)
+    serving = Serving(
+        replace(served.serving.embed, plan=embed.plan),
+        replace(served.serving.collections, plan=collections.plan),
+    )
+    return Served(embed, collections, serving)
 
 
 def _warm(loaded: LoadedBundle) -> None:
