@@ -7,7 +7,7 @@ MODEL  ?= pictograms
 RUN    ?= pictograms
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-long check format train data evaluate export import constraints openapi clean
+.PHONY: help serve serve-hub test test-long check format train data evaluate export import constraints openapi clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,7 +65,11 @@ export: $(VENV)/.installed-training ## publish a run as the next version of a mo
 	$(BIN)/diptych-train export --run '$(RUN)' --name '$(or $(NAME),$(error say which model it becomes: NAME=mine))'
 
 import: $(VENV)/.installed-import ## bring your own checkpoint: make import SOURCE=openai/clip-vit-base-patch32 NAME=clip
-	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)'
+	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)' $(FLAGS)
+
+serve-hub: $(VENV)/.installed-import ## import a checkpoint of a hub, prove it and serve it: make serve-hub SOURCE=openai/clip-vit-base-patch32 NAME=clip
+	$(BIN)/diptych-train import '$(or $(SOURCE),$(error say which checkpoint: SOURCE=openai/clip-vit-base-patch32))' \
+	  --name '$(or $(NAME),$(error say what the model is called here: NAME=clip))' --serve $(FLAGS)
 
 constraints: ## refresh constraints.txt from the newest releases that the ranges admit
 	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
