@@ -7,7 +7,7 @@ MODEL  ?= pictograms
 RUN    ?= pictograms
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long check format train data evaluate export import constraints openapi clean
+.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench constraints openapi clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,9 @@ import: $(VENV)/.installed-import ## bring your own checkpoint: make import SOUR
 serve-hub: $(VENV)/.installed-import ## import a checkpoint of a hub, prove it and serve it: make serve-hub SOURCE=openai/clip-vit-base-patch32 NAME=clip
 	$(BIN)/diptych-train import '$(or $(SOURCE),$(error say which checkpoint: SOURCE=openai/clip-vit-base-patch32))' \
 	  --name '$(or $(NAME),$(error say what the model is called here: NAME=clip))' --serve $(FLAGS)
+
+bench: $(VENV)/.installed-tests ## measure serving beside rivals and this machine's limit (35 minutes; BENCH=--quick: 6)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving $(BENCH)
 
 constraints: ## refresh constraints.txt from the newest releases that the ranges admit
 	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints

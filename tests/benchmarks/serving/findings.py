@@ -19,7 +19,8 @@ def figures(bench: Bench, **wanted: Any) -> dict[int, Figures]:
 
 def rounds(bench: Bench, figure: str, **wanted: Any) -> Rounds:
     """One figure by round; `latency.<kind>.<figure>` looks into a window of several kinds."""
-    return {number: _at(one, figure) for number, one in figures(bench, **wanted).items()}
+    found = {number: _at(one, figure) for number, one in figures(bench, **wanted).items()}
+    return {number: value for number, value in found.items() if value is not None}
 
 
 def ratios(above: Rounds, below: Rounds) -> list[float]:
@@ -55,8 +56,11 @@ def servers(bench: Bench) -> Sequence[str]:
     return [*ours, *bench.rivals]
 
 
-def _at(figures: Figures, path: str) -> float:
+def _at(figures: Figures, path: str) -> float | None:
+    """None where a short window saw none of that kind."""
     value: Any = figures
     for name in path.split("."):
-        value = value[name]
+        value = value.get(name)
+        if value is None:
+            return None
     return float(value)

@@ -18,7 +18,7 @@ from diptych.bundle.text import TextTokenizer
 Gflop = dict[tuple[int, int], float]  # by the shape (K, N) of a matrix product
 
 MAIN = "vit-b-32"
-PROOF_IMAGES = 64
+PROOF_IMAGES, FEW_PROOF_IMAGES = 64, 16  # few: of models that only show how cost grows
 MAX_TOKENS = 20  # infinity cuts what is longer, whatever the context: it would do less than the others
 SMALL_TEXT = {"num_hidden_layers": 2}
 
@@ -74,7 +74,8 @@ def bundle(name: str) -> Path:
         print(f"importing {name}: once, a minute or more", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "diptych_training", "import", str(checkpoint(name)), "--ungated"]
         command += ["--name", name, "--precisions", SHAPES[name].precisions, "--offline"]
-        command += ["--proof-images", str(PROOF_IMAGES), "--model-repo", str(model_repo())]
+        n_images = PROOF_IMAGES if name == MAIN else FEW_PROOF_IMAGES
+        command += ["--proof-images", str(n_images), "--model-repo", str(model_repo())]
         subprocess.run(command, check=True, stdout=sys.stderr, cwd=REPOSITORY)
     return folder
 
