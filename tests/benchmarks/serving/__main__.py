@@ -18,7 +18,7 @@ from benchmarks.serving.places import REPOSITORY, in_cache
 from benchmarks.serving.report import report, write_between_marks
 from benchmarks.serving.store import Store
 
-PARTS: dict[str, Callable[[Bench], None]] = {
+PARTS: dict[str, Callable[[Bench, int], None]] = {
     "inputs": inputs.prepare,
     "limit": limit.measure_limit,
     "inprocess": in_process.measure_grids,
@@ -38,11 +38,18 @@ def main() -> int:
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     bench = Bench(
-        Store(results, fresh=args.fresh), seconds, rounds, precisions=args.precisions, decodes=args.decodes
+        Store(results, fresh=args.fresh),
+        seconds,
+        rounds,
+        precisions=args.precisions,
+        decodes=args.decodes,
+        rivals=args.rivals,
     )
     bench.say(f"{machine()}; {versions()}; commit {commit()}; results in {results}")
-    for name in PARTS if args.only is None else args.only:
-        PARTS[name](bench)
+    for number in range(rounds):  # all parts in turn, then all again: A, B, A, B
+        for name in PARTS if args.only is None else args.only:
+            bench.say(f"round {number + 1} of {rounds}: {name}")
+            PARTS[name](bench, number)
     text = report(bench)
     print(text)
     draw(bench, in_cache("quick.png") if args.quick else REPOSITORY / FIGURE)
@@ -63,11 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between its marks")
     parser.add_argument("--precisions", type=_words, default=["fp32", "int8"], metavar="LIST")
     parser.add_argument("--decodes", type=_words, default=["exact", "fast"], metavar="LIST")
+    parser.add_argument("--rivals", type=_words, default=list(rivals.RIVALS), metavar="LIST", help="or none")
     return parser
 
 
 def _words(text: str) -> list[str]:
-    return text.split(",")
+    return [] if text == "none" else text.split(",")
 
 
 def _parts(text: str) -> list[str]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.serving.measures import median
 from benchmarks.serving.store import Figures, Store
 
 
@@ -44,16 +43,6 @@ class Bench:
     def say(self, line: str) -> None:
         """A line of progress."""
         print(f"[{time.monotonic() - self.began:6.0f} s] {line}", file=sys.stderr, flush=True)
-
-    def values(self, figure: str, **wanted: Any) -> list[float]:
-        """One figure of all rounds that agree with what is named, in the order of measuring."""
-        found = self.store.all(**wanted, seconds=self.seconds)
-        return [value for _, figures in found if (value := figures.get(figure)) is not None]
-
-    def median(self, figure: str, **wanted: Any) -> float | None:
-        """None when nothing was measured."""
-        values = self.values(figure, **wanted)
-        return median(values) if values else None
 
 
 def _spell(values: dict[str, Any]) -> str:

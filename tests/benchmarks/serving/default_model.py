@@ -21,13 +21,8 @@ BATCHES = (1, 8, 16, 32, 64)
 BATCH_SHARE = 0.25  # of a window
 
 
-def measure_default(bench: Bench) -> None:
-    """Bare session, then the server as its users start it, in every round."""
-    for number in range(bench.rounds):
-        _measure_round(bench, number)
-
-
-def _measure_round(bench: Bench, number: int) -> None:
+def measure_default(bench: Bench, number: int) -> None:
+    """The server as its users start it, then the bare session."""
     program = diptych(MODEL_REPO, MODEL, precision="auto")
     windows = [(_single(), n) for n in SINGLE_CLIENTS] + [(_many(), n) for n in MANY_CLIENTS]
     todo = missing(bench, program, number, windows)

@@ -16,15 +16,14 @@ BATCH = 16
 MODEL_CLIENTS, IMAGE_CLIENTS = 32, 8
 
 
-def measure_growth(bench: Bench) -> None:
+def measure_growth(bench: Bench, number: int) -> None:
     """Models and images in every round; labels once, since their requests take turns anyway."""
     for name in SHAPES:
         bundle(name)
-    for number in range(bench.rounds):
-        for name in SHAPES:
-            _model(bench, name, number)
-        for decode in bench.decodes:
-            _images(bench, decode, number)
+    for name in SHAPES:
+        _model(bench, name, number)
+    for decode in bench.decodes:
+        _images(bench, decode, number)
     _labels(bench)
 
 

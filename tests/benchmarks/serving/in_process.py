@@ -18,8 +18,10 @@ GRID_SHARE = 0.25  # of a window, for each cell: the best ones are measured agai
 N_BEST = 2
 
 
-def measure_grids(bench: Bench) -> None:
-    """Every precision and decode mode; prints each grid."""
+def measure_grids(bench: Bench, number: int) -> None:
+    """Every precision and decode mode, once for all rounds; prints each grid."""
+    if number:
+        return
     for precision, decode in product(bench.precisions, bench.decodes):
         cells = grid(bench, precision, decode)
         bench.say(

@@ -22,8 +22,10 @@ NOTHING = Program(
 CLIENTS, MAX_S = 8, 3.0
 
 
-def prepare(bench: Bench) -> None:
-    """Model, photographs and texts; then what a request costs the one who sends it."""
+def prepare(bench: Bench, number: int) -> None:
+    """Model, photographs and texts; then what a request costs the one who sends it. Once for all rounds."""
+    if number:
+        return
     sizes = [len(photo) for photo in photos()]
     bench.say(f"{len(sizes)} photographs of 640 x 480, median {median(sizes) / 1000:.0f} kB")
     _, lengths = main_texts()

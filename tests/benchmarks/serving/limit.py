@@ -16,17 +16,16 @@ LIBRARIES = ("torch", "onnxruntime")
 TOKENS = 50  # 7 x 7 patches and the class token
 
 
-def measure_limit(bench: Bench) -> None:
-    """All batches, once a round."""
+def measure_limit(bench: Bench, number: int) -> None:
+    """All batches in round `number`."""
     folder = bundle(MAIN)
-    for number in range(bench.rounds):
-        for batch in BATCHES:
-            bench.measure(
-                lambda batch=batch: _one_batch(folder, batch, bench.seconds),
-                part="limit",
-                round=number,
-                batch=batch,
-            )
+    for batch in BATCHES:
+        bench.measure(
+            lambda batch=batch: _one_batch(folder, batch, bench.seconds),
+            part="limit",
+            round=number,
+            batch=batch,
+        )
 
 
 def _one_batch(folder: Path, batch: int, seconds: float) -> Figures:

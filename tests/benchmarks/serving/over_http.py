@@ -15,10 +15,10 @@ from benchmarks.serving.windows import raw_photos, raw_texts, window
 FIRST = 32  # clients: this window follows the in-process reference most closely
 
 
-def measure_http(bench: Bench) -> None:
-    """Each precision and decode mode in turn, in every round."""
+def measure_http(bench: Bench, number: int) -> None:
+    """Each precision and decode mode in turn."""
     bundle(MAIN)
-    for number, precision, decode in product(range(bench.rounds), bench.precisions, bench.decodes):
+    for precision, decode in product(bench.precisions, bench.decodes):
         measure_server(bench, precision, decode, number)
 
 

@@ -46,11 +46,10 @@ class Rival:
         return Asked("text", self.text_path, bodies, JSON)
 
 
-def measure_rivals(bench: Bench) -> None:
-    """Each in turn, in every round."""
-    for number in range(bench.rounds):
-        for name in bench.rivals:
-            measure_rival(bench, name, number)
+def measure_rivals(bench: Bench, number: int) -> None:
+    """Each in turn."""
+    for name in bench.rivals:
+        measure_rival(bench, name, number)
 
 
 def measure_rival(bench: Bench, name: str, number: int) -> None:

@@ -1,7 +1,7 @@
 """Finished measurements in one JSON file, so that an interrupted run goes on; knows no kind of them."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,6 @@ class Store:
         part.write_text(json.dumps(self._kept, indent=1), encoding="utf-8")
         part.replace(self._file)
         return figures
-
-    def once(self, measure: Callable[[], Figures], **parameters: Any) -> Figures:
-        """What is kept, else what `measure` finds."""
-        kept = self.get(**parameters)
-        return self.put(measure(), **parameters) if kept is None else kept
 
     def all(self, **wanted: Any) -> Iterator[tuple[Parameters, Figures]]:
         """Everything whose parameters agree with those that are named."""
