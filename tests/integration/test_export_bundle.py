@@ -306,7 +306,7 @@ def test_too_few_images_stop_an_export_and_nothing_is_published(run: TrainedRun,
         export_run(run, few, repository, Statement("few", optimise=False), quiet())
 
     assert repository.names() == []
-    assert list((tmp_path / "model_repo" / "few").iterdir()) == []
+    assert list((tmp_path / "model_repo").iterdir()) == []
 
 
 def test_an_ungated_export_is_published_and_says_so(tmp_path: Path) -> None:

@@ -4,11 +4,15 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,18 +29,18 @@ from diptych.errors import DiptychError
 from diptych_training.cli import INTERRUPTED, main
 from diptych_training.export.gate import broken_bounds
 from diptych_training.export.stages import Watcher
-from diptych_training.importing import command, publish
+from diptych_training.importing import publish
 from diptych_training.importing.hub import fetch_checkpoint
 from diptych_training.importing.own import OwnPath
 from diptych_training.importing.photos import Photos, photographs
 from diptych_training.importing.publish import import_checkpoint
-from diptych_training.importing.serve import serve_command
 from diptych_training.importing.source import Source, find_source
 from diptych_training.importing.statement import ImportStatement
 from diptych_training.importing.subject import Choices, ImportedModel
 from support.hugging_face_checkpoints import make_clip
 from support.local_hub import COMMIT, local_hub
 from support.open_clip_checkpoints import make_vit
+from support.server import log_lines
 from support.tiny_run import write_tiny_run
 
 FEW = ("--ungated", "--proof-images", "20", "--no-optimise")
@@ -290,15 +294,38 @@ def test_full_disk_names_the_repository(
     assert f"{tmp_path / 'repo' / 'half'}: No space left on device" in capsys.readouterr().err
 
 
-def test_what_was_imported_is_served_when_asked_for(
-    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served: list[list[str]] = []
-    monkeypatch.setattr(command, "become_server", served.append)
-    repo = ["--model-repo", str(tmp_path / "repo")]
+def test_one_command_imports_a_checkpoint_and_serves_it_until_ctrl_c(tmp_path: Path, tiny_run: Path) -> None:
+    arguments = ["import", str(tiny_run), "--name", "mine", "--model-repo", str(tmp_path / "repo"), "--serve"]
+    program = "import sys; from diptych_training.cli import main; sys.exit(main(sys.argv[1:]))"
+    chosen = {"DIPTYCH_PORT": "0", "DIPTYCH_MAX_BATCH_SIZE": "8", "XDG_STATE_HOME": str(tmp_path / "state")}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}
+    log_file = tmp_path / "log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments, *FEW],
+            env={**others, **chosen},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        url = wait_until_ready(process, log_file)
+        answer = httpx.post(f"{url}/embed", json={"input": [{"text": "red"}]}).raise_for_status().json()
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+    finally:
+        process.kill()
+    assert answer["model"]["name"] == "mine"
+    assert (tmp_path / "state" / "diptych-mine").is_dir()
 
-    assert main(["import", str(tiny_run), "--name", "mine", *repo, *FEW, "--serve"]) == 0
-    assert served == [serve_command(tmp_path / "repo", "mine", ungated=True)]
+
+def wait_until_ready(process: "subprocess.Popen[bytes]", log_file: Path) -> str:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log_lines(log_file):
+            if line["message"] == "ready":
+                return str(line["url"])
+        time.sleep(0.1)
+    raise AssertionError(log_file.read_text())
 
 
 @pytest.mark.parametrize(
