@@ -62,12 +62,13 @@ def measure_seconds(
     run: Callable[[Option], object],
     budget_s: float,
     *,
+    prepare: Callable[[Option], object] = lambda _: None,
     cost: Clock = time.perf_counter,
     clock: Clock = time.perf_counter,
 ) -> dict[Option, float]:
     """What each takes by the clock `cost`, at best, within `budget_s` of `clock` where one round allows it.
 
-    All take turns, so that a slow moment of the machine hits all.
+    All take turns, so that a slow moment of the machine hits all. What `prepare` does is not counted.
     """
     best_s = dict.fromkeys(options, math.inf)
     began = clock()
@@ -75,6 +76,7 @@ def measure_seconds(
         if n_done and clock() - began > budget_s * n_done / (n_done + 1):  # one more would be too much
             break
         for option in options:
+            prepare(option)
             started = cost()
             run(option)
             best_s[option] = min(best_s[option], cost() - started)

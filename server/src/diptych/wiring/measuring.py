@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from diptych.core.plan import BATCH_SIZES, Plan, Way, affordable, best_way, meas
 from diptych.core.precision import CPU_PROVIDER
 from diptych.wiring.bundles import LoadedBundle
 
+SPIN_S = 0.06  # onnxruntime's threads spin for 40 ms after a run: another encoder must not be charged for it
 DECODE_GAIN = 1.1  # what fewer threads must bring
 IMAGE_S, TEXT_S, DECODE_S = 2.2, 0.8, 1.0  # what measuring each may take
 
@@ -60,7 +61,16 @@ class Measurement:
                 encoder = self._encoders[way.n_lanes]
                 _all(pool.submit(run_batch, encoder, way.batch_size) for _ in range(way.n_lanes))
 
-            return best_way(measure_seconds(ways, run, budget_s, cost=self._cost))
+            before = 0
+
+            def settle(way: Way) -> None:
+                nonlocal before
+                if way.n_lanes != before:
+                    sleep(SPIN_S)
+                before = way.n_lanes
+
+            ways.sort()  # all of one encoder, then all of the next
+            return best_way(measure_seconds(ways, run, budget_s, prepare=settle, cost=self._cost))
 
     def _decode_threads(self, way: Way) -> int:
         """One per core, unless half as many leave the encoder so much more that both are done sooner."""
