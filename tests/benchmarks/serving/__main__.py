@@ -6,6 +6,7 @@ Each finished measurement is kept: stop it with Ctrl-C, and the same command goe
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,8 @@ def main() -> int:
     results = in_cache("results-quick.json" if args.quick else "results.json")
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
+    if args.fresh:  # the servers' plans too: they may have been measured on a busy machine
+        shutil.rmtree(in_cache("data"), ignore_errors=True)
     bench = Bench(
         Store(results, fresh=args.fresh),
         seconds,

@@ -25,20 +25,22 @@ def measure_grids(bench: Bench, number: int) -> None:
     for precision, decode in product(bench.precisions, bench.decodes):
         cells = grid(bench, precision, decode)
         bench.say(
-            f"{precision} {decode}: images/s by batch, encoder threads x decode threads\n{_table(cells)}"
+            f"{precision} {decode}: images/s by batch; lanes x threads of each, decode threads\n"
+            f"{_table(cells)}"
         )
 
 
 def grid(bench: Bench, precision: str, decode: str) -> list[Figures]:
-    """All cells; each number of encoder threads in a process of its own, so that one session is in use."""
+    """All cells; each way to encode in a process of its own, so that one session is in use."""
     cells = list[Figures]()
-    for encoder_threads in _threads():
-        row = [Cell(batch, encoder_threads, d) for batch, d in product(BATCHES, _threads())]
+    for lanes, encoder_threads in _ways():
+        row = [Cell(batch, lanes, encoder_threads, d) for batch, d in product(BATCHES, _threads())]
         cells += bench.measure(
             lambda row=row: {"cells": _measure(precision, decode, bench.seconds * GRID_SHARE, row)},
             part="inprocess",
             precision=precision,
             decode=decode,
+            lanes=lanes,
             encoder_threads=encoder_threads,
         )["cells"]
     return cells
@@ -56,7 +58,9 @@ def measure_beside(bench: Bench, precision: str, decode: str, number: int) -> No
 def best_cells(cells: Sequence[Figures], n_cells: int = N_BEST) -> list[Cell]:
     """The fastest of a grid."""
     ordered = sorted(cells, key=lambda cell: -cell["per_s"])[:n_cells]
-    return [Cell(one["batch"], one["encoder_threads"], one["decode_threads"]) for one in ordered]
+    return [
+        Cell(one["batch"], one["lanes"], one["encoder_threads"], one["decode_threads"]) for one in ordered
+    ]
 
 
 def _beside(precision: str, decode: str, best: Sequence[Cell], seconds: float) -> Figures:
@@ -84,10 +88,19 @@ def _measure(precision: str, decode: str, seconds: float, cells: Sequence[Cell])
 
 
 def _table(cells: Sequence[Figures]) -> str:
-    ways = list(product(_threads(), _threads()))
-    per_s = {(one["batch"], one["encoder_threads"], one["decode_threads"]): one["per_s"] for one in cells}
-    rows = [[str(batch), *(f"{per_s[batch, e, d]:.1f}" for e, d in ways)] for batch in BATCHES]
-    return markdown_table(["batch", *(f"{e} x {d}" for e, d in ways)], rows)
+    ways = [(*way, d) for way, d in product(_ways(), _threads())]
+    per_s = {
+        (one["batch"], one["lanes"], one["encoder_threads"], one["decode_threads"]): one["per_s"]
+        for one in cells
+    }
+    rows = [[str(batch), *(f"{per_s[batch, *way]:.1f}" for way in ways)] for batch in BATCHES]
+    return markdown_table(["batch", *(f"{lanes} x {e}, {d}" for lanes, e, d in ways)], rows)
+
+
+def _ways() -> list[tuple[int, int]]:
+    """Lanes and threads of each: one thread, all threads on one batch, a batch for each thread."""
+    n_threads = len(os.sched_getaffinity(0))
+    return sorted({(1, 1), (1, n_threads), (n_threads, 1)})
 
 
 def _threads() -> list[int]:

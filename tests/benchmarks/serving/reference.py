@@ -1,4 +1,4 @@
-"""The same work in one process without HTTP: decode threads feed batches to one encoder; a worker."""
+"""The same work in one process without HTTP: decode threads feed batches to encoders; a worker."""
 
 import inspect
 import os
@@ -19,7 +19,7 @@ from benchmarks.serving.workers import answer
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.bundle import image
 from diptych.bundle.manifest import read_manifest
-from diptych.core.types import Pixels
+from diptych.core.types import Embeddings, Pixels
 
 LIMITS = image.ImageLimits(max_bytes=20_000_000, max_px=50_000_000)
 Decode = Callable[[bytes], Pixels]
@@ -30,7 +30,8 @@ class Cell:
     """One way to share the cores."""
 
     batch: int
-    encoder_threads: int
+    lanes: int  # batches side by side
+    encoder_threads: int  # of each lane
     decode_threads: int
 
 
@@ -51,22 +52,28 @@ def overlapped(
 ) -> Figures:
     """Encode batches for so long, while the next ones are decoded."""
     supply = cycle(payloads)
-    with ThreadPoolExecutor(cell.decode_threads) as pool:
+    with ThreadPoolExecutor(cell.decode_threads) as pool, ThreadPoolExecutor(cell.lanes) as lanes:
+        running: deque[Future[Embeddings]] = deque()
         waiting: deque[Future[Pixels]] = deque()
 
         def refill() -> None:
             while len(waiting) < 2 * cell.batch + cell.decode_threads:
                 waiting.append(pool.submit(decode, next(supply)))
 
-        def one_batch() -> int:
+        def start_one() -> None:
             refill()
             pixels = [waiting.popleft().result() for _ in range(cell.batch)]
             refill()
-            encoder.encode_image(np.stack(pixels))
+            running.append(lanes.submit(encoder.encode_image, np.stack(pixels)))
+
+        def one_batch() -> int:
+            while len(running) <= cell.lanes:  # one more than run: no lane waits for this thread
+                start_one()
+            running.popleft().result()
             return cell.batch
 
-        one_batch()
-        one_batch()
+        for _ in range(cell.lanes + 1):
+            one_batch()
         cpu, began, n_images = time.process_time(), time.perf_counter(), 0
         while time.perf_counter() < began + seconds:
             n_images += one_batch()

@@ -80,13 +80,24 @@ def limit_table(bench: Bench) -> str:
 
 def in_process_table(bench: Bench) -> str:
     """The reference beside HTTP at 32 clients and at one."""
-    header = ["in one process", "images/s", "batch, threads", "cores", "HTTP at 32", "p50 ms", "HTTP at one"]
+    header = [
+        "in one process",
+        "images/s",
+        "batch; lanes x threads, decode threads",
+        "cores",
+        "HTTP at 32",
+        "p50 ms",
+        "HTTP at one",
+    ]
     rows = []
     for server in servers(bench)[: len(bench.precisions) * len(bench.decodes)]:
         _, precision, decode = server.split()
         same = {"part": "beside", "precision": precision, "decode": decode}
         found = figures(bench, **same).values()
-        cells = {f"{one['batch']}, {one['encoder_threads']}+{one['decode_threads']}" for one in found}
+        cells = {
+            f"{one['batch']}; {one['lanes']} x {one['encoder_threads']}, {one['decode_threads']}"
+            for one in found
+        }
         over = {**HTTP, "server": server, "kind": "image"}
         row = [
             f"{precision} {decode}",
