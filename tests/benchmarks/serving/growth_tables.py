@@ -6,6 +6,8 @@ from benchmarks.serving.growth import BATCH, IMAGE_CLIENTS, IMAGE_SIZES, MODEL_C
 from benchmarks.serving.model import SHAPES
 from diptych_training.evaluate.table import markdown_table
 
+PARTS = ("growth model", "growth image", "growth labels")
+
 
 def growth_tables(bench: Bench) -> str:
     """Model, image and labels."""

@@ -31,8 +31,7 @@ def report(bench: Bench) -> str:
         tables.classify_table(bench),
         "**The default model**, whose encoder is nearly free:",
         tables.default_table(bench),
-        "**How cost grows:**",
-        growth_tables.growth_tables(bench),
+        *_growth(bench),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -50,6 +49,12 @@ def between_marks(old: str, text: str, name: str) -> str:
     if not begin or not end:
         raise SystemExit(f"{name} has no {BEGIN} followed by {END}")
     return f"{before}{BEGIN}\n{text.strip()}\n{END}{after}"
+
+
+def _growth(bench: Bench) -> list[str]:
+    """Nothing as long as nothing of it was measured."""
+    measured = any(figures(bench, part=part) for part in growth_tables.PARTS)
+    return ["**How cost grows:**", growth_tables.growth_tables(bench)] if measured else []
 
 
 def _conditions(bench: Bench) -> str:
