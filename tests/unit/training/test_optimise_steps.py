@@ -85,9 +85,8 @@ def test_slower_graph_with_the_same_rows_is_dropped(tmp_path: Path) -> None:
 def test_graph_without_the_pattern_is_copied_and_nothing_is_measured(tmp_path: Path) -> None:
     source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
     write_graph(graph(0), source, external_data=False)
-    (step,) = optimise(source, target, [IDS], print)
-    assert not step.changed
-    assert not step.kept
+    steps = optimise(source, target, [IDS], print)
+    assert not any(step.changed or step.kept for step in steps)
     assert target.read_bytes() == source.read_bytes()
 
 

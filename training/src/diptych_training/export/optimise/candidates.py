@@ -4,7 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx import GraphProto
+
 from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
+from diptych_training.export.optimise.attend_first import attend_first
+from diptych_training.export.optimise.patches import patches_by_product
 from diptych_training.export.optimise.pool_first import pool_first
 
 
@@ -16,12 +20,21 @@ class Candidate:
     rewrite: Callable[[Path, Path], bool]
 
 
-def _pool_first(source: Path, target: Path) -> bool:
-    model = read_graph(source)
-    if not pool_first(model.graph):
-        return False
-    write_graph(model, target, external_data=has_external_data(source))
-    return True
+def _in_place(change: Callable[[GraphProto], int]) -> Callable[[Path, Path], bool]:
+    """A rewrite of files from one that changes a graph and tells how much of it."""
+
+    def rewrite(source: Path, target: Path) -> bool:
+        model = read_graph(source)
+        if not change(model.graph):
+            return False
+        write_graph(model, target, external_data=has_external_data(source))
+        return True
+
+    return rewrite
 
 
-PORTABLE = (Candidate("pool before the last feed-forward", _pool_first),)
+PORTABLE = (
+    Candidate("pool before the last feed-forward", _in_place(pool_first)),
+    Candidate("attend from the pooled token alone", _in_place(attend_first)),
+    Candidate("embed patches by a matrix product", _in_place(patches_by_product)),
+)
