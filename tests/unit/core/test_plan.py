@@ -48,7 +48,7 @@ def seconds(**rates: float) -> dict[Way, float]:
     ("rates", "best"),
     [
         ({"l1b1": 40, "l1b8": 60, "l2b1": 60, "l2b8": 75}, Way(2, 8)),
-        ({"l1b1": 40, "l1b8": 60, "l2b1": 60, "l2b8": 62}, Way(1, 8)),  # too little for a second copy
+        ({"l1b1": 40, "l1b8": 60, "l2b1": 60, "l2b8": 61}, Way(1, 8)),  # too little for a second copy
         ({"l1b1": 40, "l1b4": 59, "l1b8": 60}, Way(1, 4)),  # larger batches only add waiting
         ({"l1b1": 40}, Way(1, 1)),
     ],

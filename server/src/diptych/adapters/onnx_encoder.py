@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from diptych.bundle.encoder import Embeddings, InputIds, Pixels
+from diptych.bundle.encoder import Embeddings, InputIds, OnStart, Pixels
 from diptych.errors import BundleError, ConfigError, EncoderFailed
 
 # Normalisation is done in the graph, in float16 at worst: a row further from 1 is no embedding.
@@ -31,11 +32,12 @@ TEXT_EMBEDDING = Port("text_embedding", "tensor(float)", 2)  # (B, D)
 
 
 class OnnxEncoder:
-    """Both towers of one model on onnxruntime; satisfies `diptych.bundle.encoder.Encoder`.
+    """Both towers of one model on onnxruntime; satisfies `Encoder` and `StoppableEncoder` of the bundle.
 
     `n_threads` is the size of each graph's thread pool, 0 for onnxruntime's own choice (the cores).
-    Calls may come from any thread. Raises ConfigError when the first of `providers` cannot be had here,
-    BundleError when a file does not load or its graph does not have the bundle's signature.
+    Calls may come from any thread; one that is stopped ends after the operator that it is in.
+    Raises ConfigError when the first of `providers` cannot be had here, BundleError when a file does not load
+    or its graph does not have the bundle's signature.
     """
 
     def __init__(
@@ -51,13 +53,13 @@ class OnnxEncoder:
         self._text = _Tower(_open(text_file, n_threads, providers), text_file, INPUT_IDS, TEXT_EMBEDDING)
         self.provider = providers[0]
 
-    def encode_image(self, pixels: Pixels) -> Embeddings:
+    def encode_image(self, pixels: Pixels, on_start: OnStart | None = None) -> Embeddings:
         """(B, S, S, 3) uint8 RGB -> (B, D) float32 of unit norm. Raises EncoderFailed."""
-        return self._image.run(pixels)
+        return self._image.run(pixels, on_start)
 
-    def encode_text(self, input_ids: InputIds) -> Embeddings:
+    def encode_text(self, input_ids: InputIds, on_start: OnStart | None = None) -> Embeddings:
         """(B, L) int32, padded with the pad_id -> (B, D) float32 of unit norm. Raises EncoderFailed."""
-        return self._text.run(input_ids)
+        return self._text.run(input_ids, on_start)
 
 
 class _Tower:
@@ -68,9 +70,12 @@ class _Tower:
         _check_port(file, "output", session.get_outputs(), target)
         self._session, self._source, self._target = session, source.name, target.name
 
-    def run(self, batch: NDArray[np.uint8] | NDArray[np.int32]) -> Embeddings:
+    def run(self, batch: NDArray[np.uint8] | NDArray[np.int32], on_start: OnStart | None) -> Embeddings:
+        options = ort.RunOptions()
+        if on_start is not None:
+            on_start(partial(setattr, options, "terminate", True))
         try:
-            (rows,) = self._session.run([self._target], {self._source: batch})
+            (rows,) = self._session.run([self._target], {self._source: batch}, options)
         except Exception as error:  # onnxruntime raises classes of its own that share no public base
             name = type(error).__name__
             raise EncoderFailed(f"the encoder raised {name} on a batch of {len(batch)}") from error
@@ -93,6 +98,9 @@ def _open(file: Path, n_threads: int, providers: Sequence[str]) -> ort.Inference
     options = ort.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.log_severity_level = 3  # errors only: its warnings speak of graph details nobody here can act on
+    # Between two layers threads wait for each other by spinning, which is worth it; after the last one they
+    # would spin on for 40 ms, on cores that decode the next images and answer the last request.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session = ort.InferenceSession(str(file), options, providers=list(providers))
     except Exception as error:  # see _Tower.run

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 BATCH_SIZES = (2, 4, 8, 16, 32)  # not 1: an item that is alone is never kept waiting for others
-ENOUGH = 0.97  # of the best rate: larger batches than this takes only add waiting
-MIN_GAIN = 1.05  # what several lanes must bring: they hold a second copy of the weights
+ENOUGH = 0.98  # of the best rate: larger batches than this takes only add waiting
+MIN_GAIN = 1.03  # what several lanes must bring: they hold a second copy of the weights
 MAX_ROUNDS = 5
 
 Clock = Callable[[], float]
@@ -62,13 +62,12 @@ def measure_seconds(
     run: Callable[[Option], object],
     budget_s: float,
     *,
-    prepare: Callable[[Option], object] = lambda _: None,
     cost: Clock = time.perf_counter,
     clock: Clock = time.perf_counter,
 ) -> dict[Option, float]:
     """What each takes by the clock `cost`, at best, within `budget_s` of `clock` where one round allows it.
 
-    All take turns, so that a slow moment of the machine hits all. What `prepare` does is not counted.
+    All take turns, so that a slow moment of the machine hits all.
     """
     best_s = dict.fromkeys(options, math.inf)
     began = clock()
@@ -76,7 +75,6 @@ def measure_seconds(
         if n_done and clock() - began > budget_s * n_done / (n_done + 1):  # one more would be too much
             break
         for option in options:
-            prepare(option)
             started = cost()
             run(option)
             best_s[option] = min(best_s[option], cost() - started)

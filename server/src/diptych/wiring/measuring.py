@@ -2,8 +2,8 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter, process_time, sleep
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ from diptych.core.plan import BATCH_SIZES, Plan, Way, affordable, best_way, meas
 from diptych.core.precision import CPU_PROVIDER
 from diptych.wiring.bundles import LoadedBundle
 
-SPIN_S = 0.06  # onnxruntime's threads spin for 40 ms after a run: another encoder must not be charged for it
 DECODE_GAIN = 1.1  # what fewer threads must bring
 IMAGE_S, TEXT_S, DECODE_S = 2.2, 0.8, 1.0  # what measuring each may take
 
 RunBatch = Callable[[OnnxEncoder, int], Embeddings]  # an encoder and a batch size
+Futures = list["Future[Any]"]
 
 
 class Measurement:
@@ -37,20 +37,35 @@ class Measurement:
         self._encoders = encoders
         self._n_cpus = n_cpus
         self._decode: DecodeMode = decode
+        self._photograph = self._made_photograph()
         # Processor time tells the same as wall time on an idle CPU, and still tells it on a busy one; the
-        # time that threads lose by waiting for each other is in it, since they spin.
+        # time that threads lose by waiting for each other is in it, since they spin while a batch runs.
         self._cost = process_time if loaded.encoder.provider == CPU_PROVIDER else perf_counter
 
     def plan(self, given: Mapping[str, int]) -> Plan:
         """The fields of a plan that `given` leaves at 0, measured."""
         batch_size = given["image_batch_size"]
         sizes = (batch_size,) if batch_size else BATCH_SIZES
-        image = self._best(list(self._encoders), sizes, self._encode_images, IMAGE_S)
+        with ThreadPoolExecutor(self._n_cpus) as decoders:
+
+            def beside(n_items: int) -> Futures:
+                """In service the next pictures are decoded while a batch runs: threads wait for more then."""
+                return [decoders.submit(self._decode_one) for _ in range(n_items)]
+
+            image = self._best(list(self._encoders), sizes, self._encode_images, IMAGE_S, beside)
         text = self._best([image.n_lanes], sizes, self._encode_texts, TEXT_S)
         n_decode_threads = given["n_decode_threads"] or self._decode_threads(image)
         return Plan(image.n_lanes, image.batch_size, text.batch_size, n_decode_threads)
 
-    def _best(self, lanes: Sequence[int], sizes: Sequence[int], run_batch: RunBatch, budget_s: float) -> Way:
+    def _best(
+        self,
+        lanes: Sequence[int],
+        sizes: Sequence[int],
+        run_batch: RunBatch,
+        budget_s: float,
+        beside: Callable[[int], Futures] = lambda _: [],
+    ) -> Way:
+        """The best way to run batches while `beside` works on as many items."""
         first = self._encoders[lanes[0]]
         run_batch(first, 1)  # the first call of a shape may prepare for seconds
         item_s = min(_seconds(lambda: run_batch(first, 1)) for _ in range(3))
@@ -58,35 +73,25 @@ class Measurement:
         with ThreadPoolExecutor(max(lanes)) as pool:
 
             def run(way: Way) -> None:
-                encoder = self._encoders[way.n_lanes]
-                _all(pool.submit(run_batch, encoder, way.batch_size) for _ in range(way.n_lanes))
+                encoder, work = self._encoders[way.n_lanes], beside(way.n_items)
+                work += [pool.submit(run_batch, encoder, way.batch_size) for _ in range(way.n_lanes)]
+                _all(work)
 
-            before = 0
-
-            def settle(way: Way) -> None:
-                nonlocal before
-                if way.n_lanes != before:
-                    sleep(SPIN_S)
-                before = way.n_lanes
-
-            ways.sort()  # all of one encoder, then all of the next
-            return best_way(measure_seconds(ways, run, budget_s, prepare=settle, cost=self._cost))
+            return best_way(measure_seconds(ways, run, budget_s, cost=self._cost))
 
     def _decode_threads(self, way: Way) -> int:
         """One per core, unless half as many leave the encoder so much more that both are done sooner."""
-        photograph, encoder = self._photograph(), self._encoders[way.n_lanes]
+        encoder = self._encoders[way.n_lanes]
         options = sorted({self._n_cpus, max(1, self._n_cpus // 2)}, reverse=True)
         decoders = {n: ThreadPoolExecutor(n) for n in options}
         with ThreadPoolExecutor(way.n_lanes) as lanes:
 
             def run(n_threads: int) -> None:
                 """A batch in each lane, and at the same time as many pictures to decode."""
-                decode = decoders[n_threads].submit
-                work = [
-                    decode(load_pixels, photograph, self._spec, ImageLimits(), self._decode)
-                    for _ in range(way.n_items)
+                work = [decoders[n_threads].submit(self._decode_one) for _ in range(way.n_items)]
+                work += [
+                    lanes.submit(self._encode_images, encoder, way.batch_size) for _ in range(way.n_lanes)
                 ]
-                _all([lanes.submit(self._encode_images, encoder, way.batch_size) for _ in range(way.n_lanes)])
                 _all(work)
 
             seconds = measure_seconds(options, run, DECODE_S)
@@ -94,7 +99,10 @@ class Measurement:
             pool.shutdown()
         return next(n for n in options if seconds[n] <= DECODE_GAIN * min(seconds.values()))
 
-    def _photograph(self) -> bytes:
+    def _decode_one(self) -> object:
+        return load_pixels(self._photograph, self._spec, ImageLimits(), self._decode)
+
+    def _made_photograph(self) -> bytes:
         """A JPEG of 3 x 2 times the side of the model's input: a golden picture, enlarged."""
         encoded = io.BytesIO()
         size = (3 * self._spec.size, 2 * self._spec.size)
@@ -108,9 +116,9 @@ class Measurement:
         return encoder.encode_text(self._input_ids[:n_items])
 
 
-def _all(work: Any) -> None:
+def _all(work: Futures) -> None:
     """Wait for every future of it; raises what the first one that failed raised."""
-    for future in list(work):
+    for future in work:
         future.result()
 
 
