@@ -1,18 +1,21 @@
 """The machine's limit: float32 matrix products at the image tower's shapes, and the bare session beside it.
 
-The limit is the better of torch's and onnxruntime's product for each shape, weighted by what the tower needs.
+The limit is the better of torch's and onnxruntime's product for each shape, weighted by what the tower needs,
+with as many matrices of a shape as the tower has. The session runs a batch by itself, and in lanes as the
+server does.
 """
 
 from pathlib import Path
 from typing import Any
 
 from benchmarks.serving.bench import Bench
-from benchmarks.serving.model import MAIN, SHAPES, Gflop, bundle, image_graph, is_pool_first
+from benchmarks.serving.model import MAIN, SHAPES, Gflop, bundle, image_graph, is_arranged
 from benchmarks.serving.store import Figures
 from benchmarks.serving.workers import ask
 
 BATCHES = (1, 8, 16, 32)
 LIBRARIES = ("torch", "onnxruntime")
+WAYS = ("session", "lanes")
 TOKENS = 50  # 7 x 7 patches and the class token
 
 
@@ -29,22 +32,26 @@ def measure_limit(bench: Bench, number: int) -> None:
 
 
 def _one_batch(folder: Path, batch: int, seconds: float) -> Figures:
-    gflop = SHAPES[MAIN].gflop_per_image()
+    gflop, counts = SHAPES[MAIN].gflop_per_image(), SHAPES[MAIN].n_matrices()
     asked = {"graph": str(image_graph(folder, "fp32")), "batch": batch, "rows": batch * TOKENS}
-    found = ask("products", **asked, shapes=list(gflop), seconds=seconds)
+    found = ask("products", **asked, shapes=[[*shape, counts[shape]] for shape in gflop], seconds=seconds)
     speeds = {
-        shape: _gflop(batch * TOKENS, *shape) / min(_taken(found, library, shape) for library in LIBRARIES)
+        shape: counts[shape]
+        * _gflop(batch * TOKENS, *shape)
+        / min(_taken(found, library, shape) for library in LIBRARIES)
         for shape in gflop
     }
-    limit, session = _per_s(gflop, speeds), batch / found["taken"].pop("session")
-    as_arranged = SHAPES[MAIN].gflop_per_image(pool_first=is_pool_first(folder))
+    limit = _per_s(gflop, speeds)
+    rates = {way: batch / found["taken"].pop(way) for way in WAYS if way in found["taken"]}
+    as_arranged = SHAPES[MAIN].gflop_per_image(as_arranged=is_arranged(folder))
     return {
         "gflops": sum(gflop.values()) * limit,
         "limit_per_s": limit,
         "limit_of_graph_per_s": _per_s(as_arranged, speeds),
-        "session_per_s": session,
-        "ratio": session / limit,
-        "ratio_of_graph": session / _per_s(as_arranged, speeds),
+        **{f"{way}_per_s": rate for way, rate in rates.items()},
+        **{f"{way}_ratio": rate / limit for way, rate in rates.items()},
+        "ratio": max(rates.values()) / limit,
+        "ratio_of_graph": max(rates.values()) / _per_s(as_arranged, speeds),
         "cpu": found["cpu"],
         "ms": {name: 1000 * seconds for name, seconds in found["taken"].items()},
     }

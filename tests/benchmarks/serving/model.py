@@ -14,12 +14,14 @@ from benchmarks.serving.texts import captions
 from benchmarks.serving.workers import ask
 from diptych.bundle.manifest import TOKENIZER_FILE, read_manifest
 from diptych.bundle.text import TextTokenizer
+from diptych_training.export.optimise.candidates import PORTABLE
 
 Gflop = dict[tuple[int, int], float]  # by the shape (K, N) of a matrix product
 
 MAIN = "vit-b-32"
 PROOF_IMAGES, FEW_PROOF_IMAGES = 64, 16  # few: of models that only show how cost grows
 MAX_TOKENS = 20  # infinity cuts what is longer, whatever the context: it would do less than the others
+POOLING_STEPS = {candidate.name for candidate in PORTABLE if "pool" in candidate.name}
 SMALL_TEXT = {"num_hidden_layers": 2}
 
 
@@ -37,18 +39,28 @@ class Shape:
     text: dict[str, int]
     precisions: str
 
-    def gflop_per_image(self, *, pool_first: bool = False) -> Gflop:
+    def gflop_per_image(self, *, as_arranged: bool = False) -> Gflop:
         """(K, N) of each matrix product -> GFLOP an image; attention's own products are left out (1%).
 
-        `pool_first`: the last feed-forward part sees the pooled token alone, as importing arranges it.
+        `as_arranged` by importing: of the last block only keys and values see more than the pooled token.
         """
         w, tokens = self.width, 50
-        layers = 2 * self.depth * tokens / 1e9
-        mlp = layers * w * 4 * w * ((self.depth - 1 + 1 / tokens) / self.depth if pool_first else 1)
+        gflop = 2 * w * w / 1e9  # of one square matrix with one token
+        last = 1 if as_arranged else tokens  # tokens in most of the last block
+        rows = (self.depth - 1) * tokens + last
+        square = gflop * (2 * self.depth * tokens + 2 * rows)  # keys and values; queries and projection
+        mlp = gflop * 4 * rows
         patches = 2 * 49 * 3 * 32 * 32 * w / 1e9
-        products = {(w, w): layers * 4 * w * w, (w, 4 * w): mlp, (4 * w, w): mlp}
+        products = {(w, w): square, (w, 4 * w): mlp, (4 * w, w): mlp}
         products[3072, w] = products.get((3072, w), 0.0) + patches
         return products
+
+    def n_matrices(self) -> dict[tuple[int, int], int]:
+        """(K, N) of each matrix product -> how many matrices the tower has of it."""
+        w = self.width
+        counts = {(w, w): 4 * self.depth, (w, 4 * w): self.depth, (4 * w, w): self.depth}
+        counts[3072, w] = counts.get((3072, w), 0) + 1
+        return counts
 
 
 SHAPES = {
@@ -91,11 +103,11 @@ def image_graph(folder: Path, precision: str) -> Path:
     return folder / str(manifest["precisions"][precision]["image_file"])
 
 
-def is_pool_first(folder: Path) -> bool:
-    """Whether importing moved the pooling before the last feed-forward part."""
+def is_arranged(folder: Path) -> bool:
+    """Whether importing moved the pooling before the last block's feed-forward part and its attention."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     steps = manifest["extra"].get("optimised", {}).get("image", [])
-    return any(step["kept"] and step["name"].startswith("pool") for step in steps)
+    return {step["name"] for step in steps if step["kept"]} >= POOLING_STEPS
 
 
 def main_texts() -> tuple[list[str], list[int]]:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,16 @@ Run = Callable[[], object]
 
 
 def measure(graph: str, batch: int, rows: int, shapes: list[list[int]], seconds: float) -> dict[str, Any]:
-    """Median seconds of one call of the session and of each (M = rows, K) x (K, N), for each library."""
+    """Median seconds of the batch in one session and in lanes, and of each shape's products by each library.
+
+    A shape is (K, N, how many matrices of it the model has): the products of one call go through them all,
+    since a model finds no matrix in the cache that it has multiplied by one image ago.
+    """
     runs: dict[str, Run] = {"session": _session(graph, batch)}
-    for k, n in shapes:
-        runs |= _products(rows, k, n)
+    if batch >= (n_lanes := len(os.sched_getaffinity(0))):
+        runs["lanes"] = _lanes(graph, batch, n_lanes)
+    for k, n, count in shapes:
+        runs |= _products(rows, k, n, count)
     cpu, wall = time.process_time(), time.perf_counter()
     taken = _in_turns(list(runs.values()), seconds)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
@@ -55,28 +62,41 @@ def _slice(run: Run) -> list[float]:
     return times
 
 
-def _products(m: int, k: int, n: int) -> dict[str, Run]:
-    """One product by each library, with constant weights as in a model."""
+def _products(m: int, k: int, n: int, count: int) -> dict[str, Run]:
+    """The products of (m, k) with `count` constant matrices (k, n), by each library; nothing is allocated."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     rng = np.random.default_rng(0)
-    left, right = rng.standard_normal((m, k), np.float32), rng.standard_normal((k, n), np.float32)
-    a, b, out = torch.from_numpy(left), torch.from_numpy(right), torch.empty(m, n)
-    session = _product_session(right)
+    left = rng.standard_normal((m, k), np.float32)
+    matrices = [rng.standard_normal((k, n), np.float32) for _ in range(count)]
+    a, out = torch.from_numpy(left), torch.empty(m, n)
+    tensors = [torch.from_numpy(matrix) for matrix in matrices]
+
+    def by_torch() -> None:
+        for tensor in tensors:
+            torch.mm(a, tensor, out=out)
+
+    session = _product_session(matrices)
+    binding = session.io_binding()
+    binding.bind_cpu_input("left", left)
+    target = ort.OrtValue.ortvalue_from_numpy(np.empty((m, n), np.float32))
+    for port in session.get_outputs():
+        binding.bind_ortvalue_output(port.name, target)
     return {
-        f"torch {k}x{n}": lambda: torch.mm(a, b, out=out),
-        f"onnxruntime {k}x{n}": lambda: session.run(None, {"left": left}),
+        f"torch {k}x{n}": by_torch,
+        f"onnxruntime {k}x{n}": lambda: session.run_with_iobinding(binding),
     }
 
 
-def _product_session(right: NDArray[np.float32]) -> ort.InferenceSession:
-    k, n = right.shape
+def _product_session(matrices: Sequence[NDArray[np.float32]]) -> ort.InferenceSession:
+    k, n = matrices[0].shape
     value = onnx.helper.make_tensor_value_info
+    indices = range(len(matrices))
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("MatMul", ["left", "right"], ["product"])],
-        "product",
+        [onnx.helper.make_node("MatMul", ["left", f"right{i}"], [f"product{i}"]) for i in indices],
+        "products",
         [value("left", onnx.TensorProto.FLOAT, ["M", k])],
-        [value("product", onnx.TensorProto.FLOAT, ["M", n])],
-        [onnx.numpy_helper.from_array(right, "right")],
+        [value(f"product{i}", onnx.TensorProto.FLOAT, ["M", n]) for i in indices],
+        [onnx.numpy_helper.from_array(matrix, f"right{i}") for i, matrix in enumerate(matrices)],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
     return ort.InferenceSession(model.SerializeToString(), providers=CPU)
@@ -85,9 +105,23 @@ def _product_session(right: NDArray[np.float32]) -> ort.InferenceSession:
 def _session(graph: str, batch: int) -> Run:
     """The bundle's image graph with nothing around it."""
     session = ort.InferenceSession(graph, providers=CPU)
-    source = session.get_inputs()[0]
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, *source.shape[1:]), np.uint8)
-    return lambda: session.run(None, {source.name: pixels})
+    source, pixels = session.get_inputs()[0].name, _pixels(session, batch)
+    return lambda: session.run(None, {source: pixels})
+
+
+def _lanes(graph: str, batch: int, n_lanes: int) -> Run:
+    """The same with the batch shared out between threads, each of which runs its part by itself."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(graph, options, providers=CPU)
+    source, pixels = session.get_inputs()[0].name, _pixels(session, batch)
+    parts, pool = np.array_split(pixels, n_lanes), ThreadPoolExecutor(n_lanes)
+    return lambda: list(pool.map(lambda part: session.run(None, {source: part}), parts))
+
+
+def _pixels(session: ort.InferenceSession, batch: int) -> NDArray[np.uint8]:
+    shape = (batch, *session.get_inputs()[0].shape[1:])
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from benchmarks.serving.bench import Bench
 from benchmarks.serving.classify import BUSY, N_LABELS
 from benchmarks.serving.default_model import MANY_CLIENTS, PER_REQUEST, SINGLE_CLIENTS
 from benchmarks.serving.findings import figures, middle, number, rounds, servers, spell
-from benchmarks.serving.limit import BATCHES
+from benchmarks.serving.limit import BATCHES, WAYS
 from diptych_training.evaluate.table import markdown_table
 
 HTTP = {"part": "http"}
@@ -64,16 +64,19 @@ def limit_table(bench: Bench) -> str:
         "batch",
         "GFLOP/s",
         "limit, images/s",
-        "bare session",
-        "ratio",
-        "ratio, as the graph is arranged",
+        "one session",
+        "in lanes",
+        "one session over limit",
+        "in lanes over limit",
+        "better one, as the graph is arranged",
     ]
     rows = []
     for batch in BATCHES:
         same = {"part": "limit", "batch": batch}
         row = [str(batch), middle(rounds(bench, "gflops", **same).values(), 0)]
-        row += [spell(rounds(bench, name, **same).values()) for name in ("limit_per_s", "session_per_s")]
-        ratios = ("ratio", "ratio_of_graph")
+        rates = ("limit_per_s", *(f"{way}_per_s" for way in WAYS))
+        row += [spell(rounds(bench, name, **same).values()) for name in rates]
+        ratios = (*(f"{way}_ratio" for way in WAYS), "ratio_of_graph")
         rows.append([*row, *(spell(rounds(bench, name, **same).values(), 3) for name in ratios)])
     return markdown_table(header, rows)
 
