@@ -19,6 +19,7 @@ from diptych.bundle.image import ImageLimits, load_pixels
 from diptych.bundle.manifest import ImageSpec, ManifestDraft, Parity, Precision, TextSpec
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
+from support.faulty_graphs import faulty
 from support.pictures import noise, picture
 from support.tiny_graphs import (
     TinyWeights,
@@ -38,7 +39,8 @@ CONTEXT_LENGTH = 24
 _GOLDEN_TEXTS = ["red", "a picture of something blue.", ""]
 
 
-Fault = Literal["equal", "slow", "broken"]  # "broken" reproduces other embeddings than the golden ones
+# "broken" reproduces other embeddings than the golden ones; "faulty" fails on pictures of certain greys.
+Fault = Literal["equal", "slow", "broken", "faulty"]
 
 
 def write_tiny_bundle(
@@ -82,6 +84,8 @@ def _with(graph: onnx.ModelProto, fault: Fault) -> onnx.ModelProto:
     match fault:
         case "slow":
             return slowed(graph)
+        case "faulty":
+            return faulty(graph) if graph.graph.input[0].name == "pixels" else graph
         case "equal" | "broken":
             return graph
         case _:

@@ -82,7 +82,7 @@ def test_decoder_decodes_large_images_one_at_a_time(monkeypatch: pytest.MonkeyPa
     async def run(max_px: int) -> int:
         counts.clear()
         decoder = PillowDecoder(image_spec(size=8), ImageLimits(max_px=max_px), n_threads=2)
-        await asyncio.gather(*(decoder.decode(noise(n, (40, 40))) for n in range(4)))
+        await decoder.decode_many([noise(n, (40, 40)) for n in range(4)], lambda seconds: None)
         return max(counts)
 
     assert asyncio.run(run(3_000)) == 1

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from diptych.bundle.encoder import OnStart
 from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
 from diptych.core.embedder import Embedder
+from diptych.core.ports import EncoderName
 from diptych.core.types import ModelInfo
 from diptych.errors import EncoderFailed, InvalidValue, UndecodableImage
 
@@ -62,7 +64,10 @@ class FakeMetrics:
 
 
 class NumberEncoder:
-    """Encodes an integer n to (n, ..., n). `bad` numbers raise, `nan` numbers give NaN; `gate` blocks it."""
+    """Encodes an integer n to (n, ..., n). `bad` numbers raise, `nan` numbers give NaN; `gate` blocks it.
+
+    It cannot be stopped at the gate: see HangingEncoder for one that can.
+    """
 
     def __init__(self, bad: Sequence[int] = (), nan: Sequence[int] = ()) -> None:
         self.bad, self.nan = set(bad), set(nan)
@@ -71,7 +76,7 @@ class NumberEncoder:
         self.gate.set()
         self.entered = threading.Event()
 
-    def __call__(self, items: Sequence[int]) -> Any:
+    def __call__(self, items: Sequence[int], on_start: OnStart | None = None) -> Any:
         self.batches.append(list(items))
         self.entered.set()
         assert self.gate.wait(10)
@@ -82,13 +87,37 @@ class NumberEncoder:
         return rows
 
 
+class HangingEncoder(NumberEncoder):
+    """Hangs on the numbers `hang` until it is stopped, and on the numbers `deaf` until `release`."""
+
+    def __init__(self, hang: Sequence[int] = (), deaf: Sequence[int] = (), bad: Sequence[int] = ()) -> None:
+        super().__init__(bad)
+        self.hang, self.deaf = set(hang), set(deaf)
+        self.release = threading.Event()
+
+    def __call__(self, items: Sequence[int], on_start: OnStart | None = None) -> Any:
+        stopped = threading.Event()
+        assert on_start is not None
+        on_start(stopped.set)
+        if self.deaf.intersection(items):
+            self.batches.append(list(items))
+            self.release.wait(30)
+        elif self.hang.intersection(items):
+            self.batches.append(list(items))
+            assert stopped.wait(30)
+            raise RuntimeError("stopped")
+        return super().__call__(items)
+
+
 def number_batcher(
     encode: Any,
     *,
     max_items: int = 64,
     max_bytes: int = 10**9,
     max_batch_size: int = 4,
+    timeout_s: float = 60,
     metrics: Any = None,
+    on_stuck: Callable[[str], None] = lambda reason: None,
     **lanes: Any,
 ) -> Batcher[int]:
     return Batcher(
@@ -97,7 +126,10 @@ def number_batcher(
         n_bytes=lambda item: 10,
         admission=Admission(max_items=max_items, max_bytes=max_bytes),
         max_batch_size=max_batch_size,
+        embed_dim=DIM,
+        timeout_s=timeout_s,
         metrics=metrics or FakeMetrics(),
+        on_stuck=on_stuck,
         **lanes,
     )
 
@@ -115,11 +147,15 @@ class FakeDecoder:
     def __init__(self) -> None:
         self.n_decoded = 0
 
-    async def decode(self, payload: bytes) -> Any:
+    async def decode_many(self, payloads: Sequence[bytes], on_decoded: Callable[[float], None]) -> list[Any]:
         await asyncio.sleep(0)
+        return [self._decode(payload, on_decoded) for payload in payloads]
+
+    def _decode(self, payload: bytes, on_decoded: Callable[[float], None]) -> Any:
         self.n_decoded += 1
+        on_decoded(0.0)
         if payload.startswith(b"bad"):
-            raise UndecodableImage("cannot be decoded")
+            return UndecodableImage("cannot be decoded")
         return np.full((1, 1, 3), payload[0], np.uint8)
 
 
@@ -157,26 +193,26 @@ def fake_embedder(
     def admission() -> Admission:
         return Admission(max_items=max_items, max_bytes=10**9)
 
+    def batcher(name: EncoderName, encode: Callable[[Sequence[Any]], Any]) -> Batcher[Any]:
+        return Batcher(
+            name,
+            lambda items, on_start: encode(items),
+            n_bytes=lambda item: item.nbytes,
+            admission=admission(),
+            max_batch_size=4,
+            embed_dim=DIM,
+            timeout_s=60,
+            metrics=metrics,
+            on_stuck=lambda reason: None,
+        )
+
     return Embedder(
         decoder=decoder or FakeDecoder(),
         tokenizer=FakeTokenizer(),
-        images=Batcher(
-            "image",
-            lambda items: encoder.encode_image(np.stack(items)),
-            n_bytes=lambda item: item.nbytes,
-            admission=admission(),
-            max_batch_size=4,
-            metrics=metrics,
-        ),
-        texts=Batcher(
-            "text",
-            encoder.encode_texts,
-            n_bytes=lambda item: item.nbytes,
-            admission=admission(),
-            max_batch_size=4,
-            metrics=metrics,
-        ),
-        admission=admission(),
+        images=batcher("image", lambda items: encoder.encode_image(np.stack(items))),
+        texts=batcher("text", encoder.encode_texts),
+        image_admission=admission(),
+        text_admission=admission(),
         metrics=metrics,
     )
 

@@ -76,7 +76,9 @@ def test_failed_batch_reaches_every_waiter_and_the_worker_lives_on() -> None:
 @pytest.mark.parametrize("answer", [np.zeros((1, 8), np.float32), np.zeros(8, np.float32)])
 def test_answer_of_the_wrong_shape_is_a_failure_of_the_encoder(answer: Any) -> None:
     async def run() -> None:
-        batcher = number_batcher(lambda items: answer if len(items) > 1 else np.zeros(8, np.float32))
+        batcher = number_batcher(
+            lambda items, on_start: answer if len(items) > 1 else np.zeros(8, np.float32)
+        )
         assert values(await batcher.submit_many([1, 2])) == [EncoderFailed, EncoderFailed]
         await batcher.close()
 
@@ -206,7 +208,7 @@ def test_batch_whose_items_all_went_away_is_not_encoded() -> None:
         first = await queued_behind_busy(batcher, encoder)
         gone = asyncio.create_task(batcher.submit(1))
         await until(lambda: metrics.queue_items["image"] == 1)
-        batcher._admission.measured = lambda *values: gone.cancel()  # type: ignore[assignment,method-assign]
+        metrics.observe_batch = lambda *values: gone.cancel()  # type: ignore[assignment,method-assign]
         encoder.gate.set()
         await asyncio.wait([first, gone])
         assert values([await first, await batcher.submit(2)]) == [0, 2]

@@ -29,7 +29,7 @@ def test_batches_that_meet_run_side_by_side() -> None:
         batcher, alone, beside, _ = lanes(2)
         meeting = threading.Barrier(2)
 
-        def met(items: Any) -> Any:
+        def met(items: Any, on_start: Any) -> Any:
             meeting.wait(10)  # breaks if the other one never comes
             return NumberEncoder()(items)
 
@@ -90,7 +90,7 @@ def test_closing_waits_for_every_lane() -> None:
     asyncio.run(run())
 
 
-def test_batch_has_the_oldest_item_and_those_nearest_in_size() -> None:
+def test_items_of_one_size_meet_in_a_batch() -> None:
     async def run() -> None:
         encoder = NumberEncoder()
         batcher = number_batcher(encoder, max_batch_size=3, size_of=lambda n: n // 10)
@@ -101,14 +101,14 @@ def test_batch_has_the_oldest_item_and_those_nearest_in_size() -> None:
         await asyncio.sleep(0.01)
         encoder.gate.set()
         await asyncio.gather(first, rest)
-        assert encoder.batches == [[0], [50, 51, 52], [10, 11, 40], [90, 91]]
+        assert encoder.batches == [[0], [10, 11], [40, 50, 51], [52, 90, 91]]
         assert [int(row[0]) for row in rest.result()] == [50, 10, 51, 90, 52, 11, 91, 40]
         await batcher.close()
 
     asyncio.run(run())
 
 
-def test_sizes_never_leave_the_oldest_item_behind() -> None:
+def test_sizes_never_leave_an_item_behind() -> None:
     async def run() -> None:
         encoder = NumberEncoder()
         batcher = number_batcher(encoder, max_batch_size=2, size_of=lambda n: n)
@@ -121,7 +121,7 @@ def test_sizes_never_leave_the_oldest_item_behind() -> None:
         await asyncio.sleep(0.01)
         encoder.gate.set()
         await asyncio.gather(first, odd, many)
-        assert 1000 in encoder.batches[1]
+        assert 1000 in encoder.batches[3]  # the last of the three that are sorted together
         await batcher.close()
 
     asyncio.run(run())

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 import time
+from typing import Any
 
 from diptych.core.health import Health
 from unit.core.core_fakes import until
@@ -13,11 +14,21 @@ class Canary:
         self.gate = threading.Event()
         self.gate.set()
 
-    def __call__(self) -> None:
+    def __call__(self, on_start: Any) -> None:
         self.n_asked += 1
         assert self.gate.wait(10)
         if self.broken:
             raise RuntimeError("secret")
+
+
+def health_of(canary: Canary, *, timeout_s: float = 60, **given: Any) -> Health:
+    values: dict[str, Any] = {
+        "last_success_at": lambda: None,
+        "trouble": lambda: "",
+        "on_stuck": lambda reason: None,
+        "period_s": 0.001,
+    }
+    return Health(canary, timeout_s=timeout_s, **(values | given))
 
 
 def state(health: Health) -> tuple[bool, str]:
@@ -27,7 +38,7 @@ def state(health: Health) -> tuple[bool, str]:
 
 def test_ready_only_after_the_first_answer_and_not_after_closing() -> None:
     async def run() -> None:
-        health = Health(Canary(), last_success_at=lambda: None)
+        health = health_of(Canary())
         assert state(health) == (False, "the encoder has not been asked yet")
         await health.start()
         assert state(health) == (True, "")
@@ -40,7 +51,7 @@ def test_ready_only_after_the_first_answer_and_not_after_closing() -> None:
 def test_failing_canary_makes_unready_until_it_answers_again() -> None:
     async def run() -> None:
         canary = Canary()
-        health = Health(canary, last_success_at=lambda: None, period_s=0.001)
+        health = health_of(canary)
         await health.start()
         canary.broken = True
         await until(lambda: not health.report().ready)
@@ -55,7 +66,7 @@ def test_failing_canary_makes_unready_until_it_answers_again() -> None:
 def test_canary_is_skipped_while_batches_succeed() -> None:
     async def run() -> None:
         canary = Canary()
-        health = Health(canary, last_success_at=time.monotonic, period_s=0.01)
+        health = health_of(canary, last_success_at=time.monotonic, period_s=0.01)
         await health.start()
         await asyncio.sleep(0.1)
         assert canary.n_asked == 1
@@ -68,7 +79,7 @@ def test_canary_is_skipped_while_batches_succeed() -> None:
 def test_hanging_canary_makes_unready_after_the_deadline() -> None:
     async def run() -> None:
         canary = Canary()
-        health = Health(canary, last_success_at=lambda: None, period_s=0.001, deadline_s=0.02)
+        health = health_of(canary, timeout_s=0.02)
         await health.start()
         canary.gate.clear()
         await until(lambda: not health.report().ready)

@@ -1,10 +1,16 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from diptych.core.distinct import distinct, first_of_each
+from diptych.errors import EncoderFailed
+
+
+def no_stop(stop: Any) -> None:
+    pass
 
 
 def image(seed: int, *, changed_at: int | None = None) -> Any:
@@ -17,12 +23,12 @@ def image(seed: int, *, changed_at: int | None = None) -> Any:
 def test_equal_items_are_encoded_once_and_all_get_their_row() -> None:
     asked: list[int] = []
 
-    def encode(items: Any) -> Any:
+    def encode(items: Any, on_start: Any = None) -> Any:
         asked.append(len(items))
         return np.array([[item.sum()] for item in items], np.float32)
 
     items = [image(1), image(2), image(1), image(1), image(3)]
-    rows = distinct(encode)(items)
+    rows = distinct(encode)(items, no_stop)
     assert asked == [3]
     np.testing.assert_array_equal(rows, encode(items))
 
@@ -43,6 +49,8 @@ def test_groups_are_those_of_equality(numbers: list[int]) -> None:
     assert len(firsts) == len(set(numbers))
 
 
-def test_wrong_number_of_rows_is_handed_on_for_the_caller_to_see() -> None:
-    rows = distinct(lambda items: np.zeros((9, 2), np.float32))([image(1), image(1)])
-    assert len(rows) == 9
+@pytest.mark.parametrize("n_rows", [0, 1, 3, 9])  # 3: as many as all items, but not as it was asked for
+def test_wrong_number_of_rows_is_a_failure(n_rows: int) -> None:
+    encode = distinct(lambda items, on_start: np.zeros((n_rows, 2), np.float32))
+    with pytest.raises(EncoderFailed, match=f"{n_rows} rows to 2 items"):
+        encode([image(1), image(1), image(2)], no_stop)

@@ -8,18 +8,18 @@ from diptych.wiring.engine import Engine, health_of
 from unit.core.core_fakes import model_info
 
 
-def engine(*, broken: bool = False, last_success_at: float | None = None) -> Any:
-    def canary() -> None:
+def engine(*, broken: bool = False, last_success_at: float | None = None, trouble: str = "") -> Any:
+    def canary(on_start: Any) -> None:
         if broken:
             raise RuntimeError
 
-    batchers: Any = (SimpleNamespace(last_success_at=last_success_at),) * 2
-    return Engine(model_info(), SimpleNamespace(), canary, batchers)  # type: ignore[arg-type]
+    batchers: Any = (SimpleNamespace(last_success_at=last_success_at, trouble=trouble),) * 2
+    return Engine(model_info(), SimpleNamespace(), canary, batchers, 60)  # type: ignore[arg-type]
 
 
 def ready(*engines: Engine) -> bool:
     async def run() -> bool:
-        health = health_of(engines)
+        health = health_of(engines, print)
         await health.start()
         report = health.report()
         await health.close()
@@ -34,6 +34,10 @@ def test_canary_of_either_precision_decides() -> None:
     assert not ready(engine(broken=True), engine())
 
 
+def test_hanging_call_of_either_precision_decides() -> None:
+    assert not ready(engine(), engine(trouble="the text encoder hangs"))
+
+
 def test_batches_prove_health_only_once_every_encoder_had_one() -> None:
-    assert health_of([engine(last_success_at=1.0), engine(last_success_at=5.0)])._last_proof() == 1.0
-    assert health_of([engine(last_success_at=1.0), engine()])._last_proof() is None
+    assert health_of([engine(last_success_at=1.0), engine(last_success_at=5.0)], print)._last_proof() == 1.0
+    assert health_of([engine(last_success_at=1.0), engine()], print)._last_proof() is None

@@ -1,15 +1,17 @@
 """Decode image files in a pool of threads; knows nothing of models beyond the bundle's image settings."""
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import perf_counter
 from typing import TypeVar
 
 from diptych.adapters.pixel_budget import PixelBudget
 from diptych.bundle import image
 from diptych.bundle.geometry import resized_size
 from diptych.bundle.manifest import ImageSpec
+from diptych.core.fair_threads import FairThreads
 from diptych.core.types import Pixels
+from diptych.errors import InputError
 
 Result = TypeVar("Result")
 
@@ -17,7 +19,8 @@ Result = TypeVar("Result")
 class PillowDecoder:
     """Satisfies `Decoder` and `Thumbnailer` of `diptych.core.ports`; Pillow decodes without the GIL.
 
-    The images that all threads hold decoded at once have at most `limits.max_px` pixels together.
+    Calls take turns, image by image. The images that all threads hold decoded at once have at most
+    `limits.max_px` pixels together.
     """
 
     def __init__(
@@ -27,22 +30,35 @@ class PillowDecoder:
         self._limits = limits
         self._mode: image.DecodeMode = mode
         self._budget = PixelBudget(limits.max_px)
-        self._pool = ThreadPoolExecutor(max_workers=n_threads, thread_name_prefix="decode")
+        self._threads = FairThreads("decode", n_threads)
 
-    async def decode(self, payload: bytes) -> Pixels:
-        """-> (S, S, 3) uint8. Raises UnsupportedImage, UndecodableImage, TooLarge."""
-        return await self._run(lambda: self._decode(payload))
+    async def decode_many(
+        self, payloads: Sequence[bytes], on_decoded: Callable[[float], None]
+    ) -> list[Pixels | InputError]:
+        """N files -> N of (S, S, 3) uint8, or UnsupportedImage, UndecodableImage, TooLarge."""
+        began = perf_counter()
+
+        def decode(payload: bytes) -> Pixels | InputError:
+            try:
+                return self._decode(payload)
+            except InputError as error:
+                return error
+            finally:
+                on_decoded(perf_counter() - began)
+
+        return await self._threads.run([partial(decode, payload) for payload in payloads])
 
     async def probe(self, payload: bytes) -> image.ImageInfo:
         """Read the header only. Raises UnsupportedImage, UndecodableImage, TooLarge."""
         return await self._run(lambda: image.probe(payload, self._limits))
 
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
-        """WebP, the longer side at most `size_px`. Raises as decode."""
+        """WebP, the longer side at most `size_px`. Raises as probe."""
         return await self._run(lambda: self._thumbnail(payload, size_px))
 
     async def _run(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        (result,) = await self._threads.run([work])
+        return result
 
     def _decode(self, payload: bytes) -> Pixels:
         info = image.probe(payload, self._limits)

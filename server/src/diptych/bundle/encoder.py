@@ -1,5 +1,6 @@
 """What every encoder can do, whatever runs it; knows nothing of files, ONNX or torch."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]  # (B, S, S, 3) RGB
 InputIds = NDArray[np.int32]  # (B, L)
 Embeddings = NDArray[np.float32]  # (B, D), unit norm
+
+Stop = Callable[[], None]  # ends a call early, if it still runs; may come from any thread
+OnStart = Callable[[Stop], None]  # is told how to stop a call, as that begins
 
 
 class ImageEncoder(Protocol):
@@ -28,3 +32,15 @@ class TextEncoder(Protocol):
 
 class Encoder(ImageEncoder, TextEncoder, Protocol):
     """Both towers of one model: their embeddings share one space."""
+
+
+class StoppableEncoder(Protocol):
+    """An encoder whose calls can be stopped; one that was raises EncoderFailed."""
+
+    def encode_image(self, pixels: Pixels, on_start: OnStart | None = None) -> Embeddings:
+        """As Encoder.encode_image."""
+        ...
+
+    def encode_text(self, input_ids: InputIds, on_start: OnStart | None = None) -> Embeddings:
+        """As Encoder.encode_text."""
+        ...

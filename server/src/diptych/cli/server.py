@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import uvicorn
 
 from diptych.cli.gallery import Gallery
+from diptych.cli.last_exit import LastExit
 from diptych.cli.logs import configure_logging
 from diptych.core.services import Services
 from diptych.errors import ConfigError, DiptychError
@@ -39,6 +40,7 @@ class _Server:
         self._settings = settings
         self._listener = listener
         self._failed = False
+        self._last_exit = LastExit(self._leave, settings.grace_s)
         host, port = listener.getsockname()[:2]
         self._url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         app = create_app(self._load, _http_options(settings), on_failure=self._give_up, background=background)
@@ -64,10 +66,11 @@ class _Server:
             signal.signal(number, self._stop)
         self._uvicorn.run(sockets=[self._listener])
         LOG.info("stopped")
+        self._last_exit.exit_if_lost()
         return 1 if self._failed else 0
 
     async def _load(self) -> Services:
-        services = await load(self._settings)
+        services = await load(self._settings, self._last_exit.lost)
         model = services.model
         fields = {
             "model": model.name,
@@ -91,6 +94,9 @@ class _Server:
             LOG.error("cannot serve", exc_info=error)
 
     def _stop(self, number: int, frame: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         self._uvicorn.should_exit = True
 
 

@@ -1,7 +1,8 @@
 """Let work in while there is room and refuse it at the door when there is none; knows nothing of the work."""
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from diptych.errors import Overloaded, TooLarge
@@ -17,33 +18,42 @@ class Admission:
     its block ends, whichever way: a cancelled request gives its room back at once.
     """
 
-    def __init__(self, *, max_items: int, max_bytes: int) -> None:
+    def __init__(
+        self, *, max_items: int, max_bytes: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.max_items = max_items
         self.max_bytes = max_bytes
         self.n_items = 0
         self.n_bytes = 0
-        self._seconds_per_item = 0.1  # a guess, until the first measurement
+        self._clock = clock
+        self._pace = _Pace()
+        self._since = 0.0  # when something was last done, or the first came in
 
     @contextmanager
     def hold(self, n_items: int, n_bytes: int) -> Iterator[None]:
         """Room for `n_items` of `n_bytes` in all. Raises Overloaded; TooLarge when it could never fit."""
         self._check(n_items, n_bytes)
+        if self.n_items == 0:
+            self._since = self._clock()
         self.n_items += n_items
         self.n_bytes += n_bytes
         try:
             yield
+            self._measure(n_items)
         finally:
             self.n_items -= n_items
             self.n_bytes -= n_bytes
 
-    def measured(self, n_items: int, seconds: float) -> None:
-        """Learn from finished work how long one item takes; `retry_after_s` comes from it."""
-        newest = seconds / max(n_items, 1)
-        self._seconds_per_item += SMOOTHING * (newest - self._seconds_per_item)
-
     def retry_after_s(self) -> float:
         """Whole seconds until what is inside now should be done."""
-        return float(min(max(math.ceil(self.n_items * self._seconds_per_item), MIN_RETRY_S), MAX_RETRY_S))
+        seconds = self.n_items * self._pace.seconds_per_item
+        return float(min(max(math.ceil(seconds), MIN_RETRY_S), MAX_RETRY_S))
+
+    def _measure(self, n_items: int) -> None:
+        """The time between the ends of requests tells the pace, in whatever order they end."""
+        now = self._clock()
+        self._pace.add(n_items, now - self._since)
+        self._since = now
 
     def _check(self, n_items: int, n_bytes: int) -> None:
         if n_items > self.max_items:
@@ -56,3 +66,18 @@ class Admission:
                 f"{self.n_bytes} of {self.max_bytes} bytes",
                 self.retry_after_s(),
             )
+
+
+class _Pace:
+    """Seconds for one item, of late. Items and seconds are smoothed apart: a large request weighs more."""
+
+    def __init__(self) -> None:
+        self._n_items, self._seconds = 1.0, 0.1  # a guess, until the first measurement
+
+    @property
+    def seconds_per_item(self) -> float:
+        return self._seconds / self._n_items
+
+    def add(self, n_items: int, seconds: float) -> None:
+        self._n_items += SMOOTHING * (n_items - self._n_items)
+        self._seconds += SMOOTHING * (seconds - self._seconds)

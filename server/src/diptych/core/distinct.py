@@ -6,21 +6,27 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.bundle.encoder import OnStart
 from diptych.core.types import Embeddings
+from diptych.errors import EncoderFailed
 
 Array = TypeVar("Array", bound=NDArray[Any])
 N_SAMPLES = 64  # bytes that tell most different items apart: hashing all of an image would cost 0.1 ms
 
 
-def distinct(encode: Callable[[Sequence[Array]], Embeddings]) -> Callable[[Sequence[Array]], Embeddings]:
+def distinct(
+    encode: Callable[[Sequence[Array], OnStart], Embeddings],
+) -> Callable[[Sequence[Array], OnStart], Embeddings]:
     """`encode`, asked for each of several equal items only once: N items -> (N, D)."""
 
-    def encode_distinct(items: Sequence[Array]) -> Embeddings:
+    def encode_distinct(items: Sequence[Array], on_start: OnStart) -> Embeddings:
         firsts, places = first_of_each(items)
         if len(firsts) == len(items):
-            return encode(items)
-        rows = encode([items[first] for first in firsts])  # (number of distinct items, D)
-        return rows[places] if len(rows) == len(firsts) else rows  # a wrong answer is the caller's to see
+            return encode(items, on_start)
+        rows = encode([items[first] for first in firsts], on_start)  # (number of distinct items, D)
+        if len(rows) != len(firsts):  # it may be the number of all items, by chance
+            raise EncoderFailed(f"the encoder answered {len(rows)} rows to {len(firsts)} items")
+        return rows[places]
 
     return encode_distinct
 

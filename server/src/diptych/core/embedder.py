@@ -1,18 +1,16 @@
 """Embed images and texts; knows nothing of HTTP, of collections or of what runs the model."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-from diptych.bundle.encoder import ImageEncoder, TextEncoder
+from diptych.bundle.encoder import OnStart, StoppableEncoder
 from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
 from diptych.core.distinct import distinct
 from diptych.core.ports import Decoder, Metrics, Tokenizer
-from diptych.core.timing import stage
 from diptych.core.types import (
     Embedding,
     Embeddings,
@@ -30,8 +28,9 @@ Work = TypeVar("Work")
 class Embedder:
     """The straight line from bytes or words to embeddings of the served model.
 
-    `admission` bounds the images from before they are decoded until they are embedded. It should let in no
-    more items than the image batcher does: then nothing is decoded only to be refused there.
+    `image_admission` bounds the images from before they are decoded until they are embedded, and
+    `text_admission` the texts from before they are tokenised. They should let in no more items than the
+    batchers do: then nothing is prepared only to be refused there.
     """
 
     def __init__(
@@ -41,14 +40,16 @@ class Embedder:
         tokenizer: Tokenizer,
         images: Batcher[Pixels],
         texts: Batcher[InputIds],
-        admission: Admission,
+        image_admission: Admission,
+        text_admission: Admission,
         metrics: Metrics,
     ) -> None:
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._images = images
         self._texts = texts
-        self._admission = admission
+        self._image_admission = image_admission
+        self._text_admission = text_admission
         self._metrics = metrics
 
     async def embed_image(self, payload: bytes) -> Embedding:
@@ -64,13 +65,9 @@ class Embedder:
         if not payloads:
             return []
         try:
-            with self._admission.hold(len(payloads), sum(map(len, payloads))):
-                n_inside, began = self._admission.n_items, time.perf_counter()
-                pixels = await asyncio.gather(*map(self._decode, payloads))  # N of (S, S, 3) or error
-                outcomes = await _submit(self._images, pixels)
-                # First come, first served: in this time all that was inside came through (Little's law).
-                self._admission.measured(n_inside, time.perf_counter() - began)
-                return outcomes
+            with self._image_admission.hold(len(payloads), sum(map(len, payloads))):
+                pixels = await self._decoder.decode_many(payloads, self._decoded)  # N of (S, S, 3) or error
+                return await _submit(self._images, pixels)
         except Overloaded:
             self._metrics.count_rejected("decode_full")
             raise
@@ -84,8 +81,13 @@ class Embedder:
         """N texts -> N outcomes in their order. Raises Overloaded, TooLarge or NotReady for all of them."""
         if not texts:
             return []
-        tokens = await asyncio.to_thread(self._tokenize, texts)  # N of (L,) or error, and whether truncated
-        outcomes = await _submit(self._texts, [ids for ids, _ in tokens])
+        try:
+            with self._text_admission.hold(len(texts), sum(map(len, texts))):
+                tokens = await asyncio.to_thread(self._tokenize, texts)  # N of (L,) or error, and if cut
+                outcomes = await _submit(self._texts, [ids for ids, _ in tokens])
+        except Overloaded:
+            self._metrics.count_rejected("tokenize_full")
+            raise
         return [
             outcome if isinstance(outcome, DiptychError) else TextEmbedding(outcome, truncated, _count(ids))
             for outcome, (ids, truncated) in zip(outcomes, tokens, strict=True)
@@ -94,23 +96,19 @@ class Embedder:
     @property
     def max_images(self) -> int:
         """The most images that one `embed_images` may bring."""
-        return min(self._admission.max_items, self._images.max_items)
+        return min(self._image_admission.max_items, self._images.max_items)
 
     @property
     def max_texts(self) -> int:
         """The most texts that one `embed_texts` may bring."""
-        return self._texts.max_items
+        return min(self._text_admission.max_items, self._texts.max_items)
 
     async def close(self) -> None:
         """Fail all that waits with NotReady."""
         await asyncio.gather(self._images.close(), self._texts.close())
 
-    async def _decode(self, payload: bytes) -> Pixels | DiptychError:
-        try:
-            with stage(self._metrics, "decode"):
-                return await self._decoder.decode(payload)
-        except InputError as error:
-            return error
+    def _decoded(self, seconds: float) -> None:
+        self._metrics.observe_stage("decode", seconds)
 
     def _tokenize(self, texts: Sequence[str]) -> list[tuple[InputIds | DiptychError, bool]]:
         return [self._token_ids(text) for text in texts]
@@ -122,16 +120,16 @@ class Embedder:
             return error, False
 
 
-def image_batch(encoder: ImageEncoder) -> Callable[[Sequence[Pixels]], Embeddings]:
+def image_batch(encoder: StoppableEncoder) -> Callable[[Sequence[Pixels], OnStart], Embeddings]:
     """What the image batcher runs: B images (S, S, 3) -> (B, D)."""
-    return distinct(lambda images: encoder.encode_image(np.stack(images)))
+    return distinct(lambda images, on_start: encoder.encode_image(np.stack(images), on_start))
 
 
 def text_batch(
-    encoder: TextEncoder, pad: Callable[[Sequence[InputIds]], InputIds]
-) -> Callable[[Sequence[InputIds]], Embeddings]:
+    encoder: StoppableEncoder, pad: Callable[[Sequence[InputIds]], InputIds]
+) -> Callable[[Sequence[InputIds], OnStart], Embeddings]:
     """What the text batcher runs: B unpadded texts (L,) -> padded (B, L) -> (B, D)."""
-    return distinct(lambda texts: encoder.encode_text(pad(texts)))
+    return distinct(lambda texts, on_start: encoder.encode_text(pad(texts), on_start))
 
 
 async def _submit(batcher: Batcher[Work], prepared: Sequence[Work | DiptychError]) -> list[Outcome]:

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+
+from diptych.bundle.encoder import OnStart
+from diptych.core.calls import Calls, Stuck
 
 log = logging.getLogger(__name__)
 
@@ -22,36 +24,41 @@ class HealthReport:
 class Health:
     """Runs `canary` every `period_s` in a thread of its own, so that it never waits in the queue.
 
-    A round is skipped when a batch succeeded within the period: that is proof enough. Not ready before the
-    first proof, while the canary fails, while it has not answered within `deadline_s`, and when closing.
+    A round is skipped when a batch succeeded within the period and none failed since: that is proof enough.
+    Not ready before the first proof, while the canary fails, while it or a batch is past its deadline, and
+    when closing. One item that always fails makes nobody unready: the canary has the last word.
     """
 
     def __init__(
         self,
-        canary: Callable[[], object],
+        canary: Callable[[OnStart], object],
         *,
         last_success_at: Callable[[], float | None],
+        trouble: Callable[[], str],
+        timeout_s: float,
+        on_stuck: Callable[[str], None],
         period_s: float = 10.0,
-        deadline_s: float = 60.0,
     ) -> None:
-        """`canary` encodes one item and raises when it cannot; `last_success_at` is in time.monotonic()."""
+        """`canary` encodes one item and raises when it cannot.
+
+        `last_success_at` is in time.monotonic(), None when the last batch failed; `trouble` says what is
+        wrong with the batches now, or nothing; `on_stuck` hears of a canary that cannot be stopped.
+        """
         self._canary = canary
         self._last_batch_at = last_success_at
+        self._trouble = trouble
+        self._on_stuck = on_stuck
         self._period_s = period_s
-        self._deadline_s = deadline_s
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="canary")
+        self._calls = Calls("canary", 1, timeout_s=timeout_s)
         self._task: asyncio.Task[None] | None = None
         self._canary_at: float | None = None
-        self._began_at: float | None = None  # of the canary that is running now
         self._failure = "the encoder has not been asked yet"
 
     def report(self) -> HealthReport:
         """The state now, without asking the encoder."""
         proof = self._last_proof()
         age_s = None if proof is None else time.monotonic() - proof
-        reason = self._failure
-        if self._began_at is not None and time.monotonic() - self._began_at > self._deadline_s:
-            reason = f"the encoder has not answered for {self._deadline_s:.0f} s"
+        reason = self._failure or self._trouble() or self._calls.trouble
         return HealthReport(not reason, reason, age_s)
 
     async def start(self) -> None:
@@ -65,7 +72,7 @@ class Health:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._calls.close()
 
     async def _keep_asking(self) -> None:
         while True:
@@ -77,16 +84,17 @@ class Health:
                 await self._ask()
 
     async def _ask(self) -> None:
-        self._began_at = time.monotonic()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._canary)
+            await self._calls.run(self._canary)
+        except Stuck:
+            log.error("the canary hangs and cannot be stopped")
+            self._on_stuck(self._calls.trouble)
         except Exception as error:
             log.exception("the canary failed")
             self._failure = f"the canary failed: {type(error).__name__}"
         else:
             self._failure = ""
             self._canary_at = time.monotonic()
-        self._began_at = None
 
     def _last_proof(self) -> float | None:
         proofs = [at for at in (self._canary_at, self._last_batch_at()) if at is not None]

@@ -17,6 +17,7 @@ from diptych.core.types import (
     PutResult,
     Removed,
 )
+from diptych.errors import InputError
 
 # The last two are the encoders of collections, where these have a precision of their own.
 EncoderName = Literal["image", "text", "collection_image", "collection_text"]
@@ -24,10 +25,15 @@ Stage = Literal["parse", "decode", "queue", "encode", "search", "serialise"]
 
 
 class Decoder(Protocol):
-    """Turns the bytes of an image file into what the encoder sees, off the event loop."""
+    """Turns the bytes of an image file into what the encoder sees, off the event loop. Calls take turns."""
 
-    async def decode(self, payload: bytes) -> Pixels:
-        """-> (S, S, 3) uint8. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+    async def decode_many(
+        self, payloads: Sequence[bytes], on_decoded: Callable[[float], None]
+    ) -> list[Pixels | InputError]:
+        """N files -> N of (S, S, 3) uint8, or UnsupportedImage, UndecodableImage, TooLarge.
+
+        `on_decoded` hears of each, in any thread, how many seconds from now it took.
+        """
         ...
 
     async def probe(self, payload: bytes) -> ImageInfo:
@@ -39,7 +45,7 @@ class Thumbnailer(Protocol):
     """Makes small pictures without metadata, off the event loop."""
 
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
-        """The longer side becomes at most `size_px`. Raises as Decoder.decode."""
+        """The longer side becomes at most `size_px`. Raises as Decoder.probe."""
         ...
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
+from time import perf_counter
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from diptych.core.services import Services
 from diptych.settings import Settings
 from diptych.wiring.assemble import assemble, limits_of
 from diptych.wiring.bundles import LoadedBundle, verify_bundle
+from diptych.wiring.engine import OnStuck
 from diptych.wiring.planning import threads_of, with_plan
 from diptych.wiring.served import Served, choose_for_requests, load_served
 from diptych.wiring.trials import Trials
@@ -31,9 +34,12 @@ __all__ = [
 ]
 
 
-async def load(settings: Settings) -> Services:
-    """Services that are ready for requests. Raises BundleError, StoreError, ConfigError, NotFound."""
-    services = await asyncio.to_thread(build, settings)
+async def load(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Services:
+    """Services that are ready for requests. Raises BundleError, StoreError, ConfigError, NotFound.
+
+    `on_stuck` hears, on the event loop, when a call of the encoder hangs for ever: a new process is needed.
+    """
+    services = await asyncio.to_thread(build, settings, on_stuck)
     try:
         await services.start()
         await services.collections.ensure(settings.default_collection)
@@ -43,7 +49,7 @@ async def load(settings: Settings) -> Services:
     return services
 
 
-def build(settings: Settings) -> Services:
+def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Services:
     """Blocking: verify, load, prove and warm the model, then open the data folder; not started yet."""
     use_one_blas_thread()
     check_choice(settings)
@@ -57,16 +63,14 @@ def build(settings: Settings) -> Services:
         n_threads=threads_of(settings),
         max_batch_size=settings.max_batch_size or TRIAL_BATCH_SIZE,
     )
-    return assemble(settings, repository, _planned(served, settings))
+    return assemble(settings, repository, _planned(served, settings), on_stuck)
 
 
 def _planned(served: Served, settings: Settings) -> Served:
     """The same, each precision with its plan, and warm."""
-    embed = with_plan(served.embed, settings)
+    embed = _warmed(with_plan(served.embed, settings))
     is_one = served.collections is served.embed
-    collections = embed if is_one else with_plan(served.collections, settings)
-    for loaded in (embed,) if is_one else (embed, collections):
-        _warm(loaded)
+    collections = embed if is_one else _warmed(with_plan(served.collections, settings))
     serving = Serving(
         replace(served.serving.embed, plan=embed.plan),
         replace(served.serving.collections, plan=collections.plan),
@@ -74,10 +78,16 @@ def _planned(served: Served, settings: Settings) -> Served:
     return Served(embed, collections, serving)
 
 
-def _warm(loaded: LoadedBundle) -> None:
-    """Run the largest batches once, so that no request pays for allocations and kernel choices."""
-    size, plan = loaded.bundle.manifest.image.size, loaded.plan
-    input_ids = loaded.bundle.tokenizer([""]).input_ids  # (1, L)
+def _warmed(loaded: LoadedBundle) -> LoadedBundle:
+    """Run the largest batches once, so that no request pays for allocations and kernel choices; timed."""
+    manifest, plan = loaded.bundle.manifest, loaded.plan
+    pixels = np.zeros((plan.image_batch_size, manifest.image.size, manifest.image.size, 3), np.uint8)
+    longest = loaded.bundle.tokenizer(["a " * manifest.text.context_length]).input_ids  # (1, L)
+    input_ids = np.repeat(longest, plan.text_batch_size, axis=0)
+    took_s = 0.0
     for encoder in filter(None, (loaded.encoder, loaded.beside)):
-        encoder.encode_image(np.zeros((plan.image_batch_size, size, size, 3), np.uint8))
-        encoder.encode_text(np.repeat(input_ids, plan.text_batch_size, axis=0))
+        for run in (partial(encoder.encode_image, pixels), partial(encoder.encode_text, input_ids)):
+            began = perf_counter()
+            run()
+            took_s = max(took_s, perf_counter() - began)
+    return replace(loaded, slowest_batch_s=took_s)

@@ -16,11 +16,11 @@ from diptych.core.labels import LabelClassifier
 from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.settings import Settings
-from diptych.wiring.engine import Engine, build_engine, health_of
+from diptych.wiring.engine import Engine, OnStuck, build_engine, health_of
 from diptych.wiring.served import Served
 
 
-def assemble(settings: Settings, repository: ModelRepository, served: Served) -> Services:
+def assemble(settings: Settings, repository: ModelRepository, served: Served, on_stuck: OnStuck) -> Services:
     """The graph of parts. Opens the data folder: raises DataDirLocked, StoreError, CorruptStore."""
     limits, metrics = limits_of(settings), PrometheusMetrics()
     decoder = PillowDecoder(
@@ -29,7 +29,7 @@ def assemble(settings: Settings, repository: ModelRepository, served: Served) ->
         n_threads=served.embed.plan.n_decode_threads,
         mode=settings.decode,
     )
-    engines = _engines(settings, served, decoder, metrics)
+    engines = _engines(settings, served, decoder, metrics, on_stuck)
     embed, kept = engines[0], engines[-1]
     metrics.set_models([engine.model for engine in engines])
     classifier = LabelClassifier(
@@ -60,7 +60,7 @@ def assemble(settings: Settings, repository: ModelRepository, served: Served) ->
         collection_embedder=kept.embedder,
         collections=collections,
         catalogue=Catalogue(repository, embed.model, served.serving),
-        health=health_of(engines),
+        health=health_of(engines, on_stuck),
         metrics=metrics,
         limits=limits,
         started_at=datetime.now(UTC),
@@ -68,20 +68,17 @@ def assemble(settings: Settings, repository: ModelRepository, served: Served) ->
 
 
 def _engines(
-    settings: Settings, served: Served, decoder: PillowDecoder, metrics: PrometheusMetrics
+    settings: Settings,
+    served: Served,
+    decoder: PillowDecoder,
+    metrics: PrometheusMetrics,
+    on_stuck: OnStuck,
 ) -> list[Engine]:
     """The one of requests, then that of collections unless it is the same."""
-    engines = [build_engine(settings, served.embed, decoder, metrics, names=("image", "text"))]
+    build = partial(build_engine, settings, decoder=decoder, metrics=metrics, on_stuck=on_stuck)
+    engines = [build(served.embed, names=("image", "text"))]
     if served.collections is not served.embed:
-        engines.append(
-            build_engine(
-                settings,
-                served.collections,
-                decoder,
-                metrics,
-                names=("collection_image", "collection_text"),
-            )
-        )
+        engines.append(build(served.collections, names=("collection_image", "collection_text")))
     return engines
 
 

@@ -34,7 +34,8 @@ class VerifiedBundle:
 class LoadedBundle:
     """A verified version, loaded and proven on this machine in one precision.
 
-    `beside` is the same for several batches side by side, where `plan` has several lanes.
+    `beside` is the same for several batches side by side, where `plan` has several lanes. The largest batch
+    took `slowest_batch_s`, once that is measured.
     """
 
     bundle: VerifiedBundle
@@ -42,6 +43,7 @@ class LoadedBundle:
     encoder: OnnxEncoder
     beside: OnnxEncoder | None = None
     plan: Plan = ONE_LANE
+    slowest_batch_s: float = 0.0
 
     def info(self, decode: DecodeMode) -> ModelInfo:
         """What the domain needs to know of it, with images decoded like this."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from diptych.adapters.pillow_decoder import PillowDecoder
 from diptych.adapters.prometheus_metrics import PrometheusMetrics
+from diptych.bundle.encoder import OnStart
 from diptych.bundle.text import pad
 from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
@@ -18,6 +19,10 @@ from diptych.core.types import InputIds, ModelInfo, Pixels
 from diptych.settings import Settings
 from diptych.wiring.bundles import LoadedBundle
 
+SLACK = 10  # a call may take so many times what the largest batch took at the start: the machine may be busy
+
+OnStuck = Callable[[str], None]  # hears why the encoder is lost
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -25,8 +30,9 @@ class Engine:
 
     model: ModelInfo
     embedder: Embedder
-    canary: Callable[[], object]
+    canary: Callable[[OnStart], object]
     batchers: tuple[Batcher[Pixels], Batcher[InputIds]]
+    timeout_s: float
 
 
 def build_engine(
@@ -36,28 +42,41 @@ def build_engine(
     metrics: PrometheusMetrics,
     *,
     names: tuple[EncoderName, EncoderName],
+    on_stuck: OnStuck,
 ) -> Engine:
-    """Starts a thread for each tower on its first batch. `names` is what metrics call the two towers."""
-    images, texts = _batchers(settings, loaded, metrics, names)
+    """Starts threads for each tower on its first batches. `names` is what metrics call the two towers."""
+    timeout_s = max(settings.encode_timeout_s, SLACK * loaded.slowest_batch_s)
+    images, texts = _batchers(settings, loaded, metrics, names, timeout_s=timeout_s, on_stuck=on_stuck)
     embedder = Embedder(
         decoder=decoder,
         tokenizer=loaded.bundle.tokenizer,
         images=images,
         texts=texts,
-        admission=_admission(settings),
+        image_admission=_admission(settings),
+        text_admission=_admission(settings),
         metrics=metrics,
     )
-    return Engine(loaded.info(settings.decode), embedder, _canary(loaded), (images, texts))
+    return Engine(loaded.info(settings.decode), embedder, _canary(loaded), (images, texts), timeout_s)
 
 
-def health_of(engines: Sequence[Engine]) -> Health:
-    """Ready while the canaries of all engines answer."""
+def health_of(engines: Sequence[Engine], on_stuck: OnStuck) -> Health:
+    """Ready while the canaries of all engines answer and none of their calls hangs."""
 
-    def ask_all() -> None:
+    def ask_all(on_start: OnStart) -> None:
         for engine in engines:
-            engine.canary()
+            engine.canary(on_start)
 
-    return Health(ask_all, last_success_at=lambda: _oldest_success(engines))
+    return Health(
+        ask_all,
+        last_success_at=lambda: _oldest_success(engines),
+        trouble=lambda: _trouble(engines),
+        timeout_s=max(engine.timeout_s for engine in engines),
+        on_stuck=on_stuck,
+    )
+
+
+def _trouble(engines: Sequence[Engine]) -> str:
+    return "; ".join(batcher.trouble for engine in engines for batcher in engine.batchers if batcher.trouble)
 
 
 def _oldest_success(engines: Sequence[Engine]) -> float | None:
@@ -72,9 +91,13 @@ def _batchers(
     loaded: LoadedBundle,
     metrics: PrometheusMetrics,
     names: tuple[EncoderName, EncoderName],
+    *,
+    timeout_s: float,
+    on_stuck: OnStuck,
 ) -> tuple[Batcher[Pixels], Batcher[InputIds]]:
     image_name, text_name = names
-    spec, beside, plan = loaded.bundle.manifest.text, loaded.beside, loaded.plan
+    manifest, beside, plan = loaded.bundle.manifest, loaded.beside, loaded.plan
+    spec, embed_dim = manifest.text, manifest.embed_dim
     padded = partial(pad, spec=spec)
     return (
         Batcher(
@@ -85,7 +108,10 @@ def _batchers(
             n_bytes=_n_bytes,
             admission=_admission(settings),
             max_batch_size=plan.image_batch_size,
+            embed_dim=embed_dim,
+            timeout_s=timeout_s,
             metrics=metrics,
+            on_stuck=on_stuck,
         ),
         Batcher(
             text_name,
@@ -96,7 +122,10 @@ def _batchers(
             n_bytes=_n_bytes,
             admission=_admission(settings),
             max_batch_size=plan.text_batch_size,
+            embed_dim=embed_dim,
+            timeout_s=timeout_s,
             metrics=metrics,
+            on_stuck=on_stuck,
         ),
     )
 
@@ -109,8 +138,13 @@ def _n_bytes(item: Pixels | InputIds) -> int:
     return int(item.nbytes)
 
 
-def _canary(loaded: LoadedBundle) -> Callable[[], object]:
+def _canary(loaded: LoadedBundle) -> Callable[[OnStart], object]:
     size = loaded.bundle.manifest.image.size
     pixels = np.zeros((1, size, size, 3), np.uint8)
     input_ids = loaded.bundle.tokenizer(["canary"]).input_ids  # (1, L)
-    return lambda: (loaded.encoder.encode_image(pixels), loaded.encoder.encode_text(input_ids))
+
+    def encode_both(on_start: OnStart) -> None:
+        loaded.encoder.encode_image(pixels, on_start)
+        loaded.encoder.encode_text(input_ids, on_start)
+
+    return encode_both

@@ -1,0 +1,97 @@
+"""Run blocking calls in threads, each within a deadline; knows nothing of what is called."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from diptych.bundle.encoder import OnStart, Stop
+from diptych.errors import EncoderFailed
+
+Result = TypeVar("Result")
+
+STOP_WITHIN_S = 5.0  # a stop takes effect between two steps of the call, and one step may be long
+
+
+class Stuck(Exception):
+    """A call did not end although it was told to: its thread is lost."""
+
+
+class Calls:
+    """`n_threads` threads for calls that may hang.
+
+    A call that takes longer than `timeout_s` is told to stop. It fails once it has; when it has not ended
+    after another `stop_within_s`, it never will.
+    """
+
+    def __init__(
+        self, name: str, n_threads: int, *, timeout_s: float, stop_within_s: float = STOP_WITHIN_S
+    ) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=n_threads, thread_name_prefix=name)
+        self._timeout_s = timeout_s
+        self._stop_within_s = stop_within_s
+        self._n_late = 0
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong now: a call is past its deadline and has not ended. Else empty."""
+        return f"the encoder has not answered for {self._timeout_s:g} s" if self._n_late else ""
+
+    async def run(self, call: Callable[[OnStart], Result]) -> Result:
+        """What `call` returns or raises; EncoderFailed when it had to be stopped, Stuck when it cannot be.
+
+        `call` is given a function, to be told how to stop it. To be called no more often at once than there
+        are threads: waiting for one would count as hanging.
+        """
+        handle = _Handle()
+        running = asyncio.get_running_loop().run_in_executor(self._threads, _contained, call, handle.started)
+        await asyncio.wait([running], timeout=self._timeout_s)
+        if running.done():
+            return running.result()
+        self._n_late += 1
+        handle.stop()
+        await asyncio.wait([running], timeout=self._stop_within_s)
+        if not running.done():
+            raise Stuck(self.trouble)  # it stays late for ever
+        self._n_late -= 1
+        if running.exception() is None:
+            return running.result()  # just in time
+        raise EncoderFailed(f"the encoder did not answer within {self._timeout_s:g} s")
+
+    def close(self) -> None:
+        """No call may follow; those that run are not waited for."""
+        self._threads.shutdown(wait=False)
+
+
+def _contained(call: Callable[[OnStart], Result], on_start: OnStart) -> Result:
+    """The same, but for exceptions that would take the event loop with them, or that no future can hold."""
+    try:
+        return call(on_start)
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, StopIteration):
+            raise
+        raise RuntimeError(f"the call raised {type(error).__name__}") from error
+
+
+class _Handle:
+    """Stops one call, even when it is told to before the call has said how."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._how: Stop | None = None
+        self._stopped = False
+
+    def started(self, how: Stop) -> None:
+        with self._lock:
+            self._how = how
+            stopped = self._stopped
+        if stopped:
+            how()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            how = self._how
+        if how is not None:
+            how()

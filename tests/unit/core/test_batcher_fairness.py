@@ -1,0 +1,90 @@
+"""One client with a thousand items beside ten with one: counted in batches, so that no clock is asked."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from unit.core.core_fakes import NumberEncoder, number_batcher, until
+
+BATCH = 16
+
+
+async def batches_waited(
+    n_lanes: int, size_of: Callable[[int], int] | None, large: list[range]
+) -> tuple[list[int], int]:
+    """For each of ten single items, how many batches began until it had its row; and how many in all.
+
+    The requests `large` are there first, and part of them is encoded already.
+    """
+    encoder = NumberEncoder()
+    batcher = number_batcher(
+        encoder,
+        max_items=2000,
+        max_batch_size=BATCH,
+        n_lanes=n_lanes,
+        size_of=size_of,
+    )
+
+    async def ask(item: int) -> int:
+        began = len(encoder.batches)
+        await batcher.submit(item)
+        return len(encoder.batches) - began
+
+    first = [asyncio.create_task(batcher.submit_many(items)) for items in large]
+    await until(lambda: len(encoder.batches) > 5)
+    singles = [asyncio.create_task(ask(2000 + n)) for n in range(10)]
+    waited = await asyncio.gather(*singles)
+    n_before = len(encoder.batches)
+    await asyncio.gather(*first)
+    assert n_before < len(encoder.batches), "the large ones must not be done before"
+    await batcher.close()
+    return waited, len(encoder.batches)
+
+
+@pytest.mark.parametrize("n_lanes", [1, 2])
+@pytest.mark.parametrize(
+    "large", [[range(1000)], [range(n, n + 250) for n in range(0, 1000, 250)]], ids=["one request", "four"]
+)
+def test_ten_single_items_beside_a_thousand_wait_for_three_batches_at_most(
+    n_lanes: int, large: list[range]
+) -> None:
+    waited, _ = asyncio.run(batches_waited(n_lanes, None, large))
+    assert max(waited) <= 3 * n_lanes
+
+
+@pytest.mark.parametrize("size", [1, 50, 1000])
+def test_sizes_make_single_items_wait_for_one_draw_more(size: int) -> None:
+    def size_of(item: int) -> int:
+        return size if item >= 2000 else item % 77
+
+    waited, _ = asyncio.run(batches_waited(1, size_of, [range(1000)]))
+    assert max(waited) <= 6
+
+
+def test_request_of_a_thousand_gets_all_that_the_others_leave() -> None:
+    _, n_batches = asyncio.run(batches_waited(1, None, [range(1000)]))
+    assert n_batches <= 1000 / BATCH + 4
+
+
+def test_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
+    async def run() -> None:
+        encoder = NumberEncoder()
+        batcher = number_batcher(encoder, max_items=100, max_batch_size=4)
+        stop = False
+
+        async def keep_asking(item: int) -> None:
+            while not stop:
+                await batcher.submit(item)
+
+        others: list[Any] = [asyncio.create_task(keep_asking(1000 + n)) for n in range(8)]
+        await until(lambda: len(encoder.batches) > 5)
+        began = len(encoder.batches)
+        await batcher.submit_many(range(20))
+        assert len(encoder.batches) - began <= 20 * 3 + 5  # of nine waiters it gets one item in two or three
+        stop = True
+        await asyncio.gather(*others)
+        await batcher.close()
+
+    asyncio.run(run())

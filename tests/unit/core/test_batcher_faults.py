@@ -1,0 +1,218 @@
+"""An encoder that raises, answers wrongly or hangs: who is hit, who is not, and that nobody waits on."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diptych.errors import DiptychError, EncoderFailed, NotReady, Overloaded
+from unit.core.core_fakes import DIM, HangingEncoder, NumberEncoder, number_batcher, until
+
+N_GOOD = 20  # numbers below are good; those from here on have one of FAULTS each
+
+
+def hang(rows: Any, on_start: Any) -> Any:
+    stopped = threading.Event()
+    on_start(stopped.set)
+    assert stopped.wait(30)
+    raise RuntimeError("stopped")
+
+
+def fail(error: BaseException) -> Any:
+    raise error
+
+
+SPOIL: dict[str, Callable[[Any, Any], Any]] = {
+    "raise": lambda rows, on_start: fail(ZeroDivisionError()),
+    "exit": lambda rows, on_start: fail(SystemExit(3)),
+    "few rows": lambda rows, on_start: rows[:-1],
+    "many rows": lambda rows, on_start: np.concatenate([rows, rows]),
+    "narrow": lambda rows, on_start: rows[:, 1:],
+    "flat": lambda rows, on_start: rows.ravel(),
+    "nan": lambda rows, on_start: np.where(rows >= N_GOOD, np.nan, rows),
+    "infinite": lambda rows, on_start: np.where(rows >= N_GOOD, np.inf, rows),
+    "nothing": lambda rows, on_start: None,
+    "hang": hang,
+}
+FAULTS = tuple(SPOIL)
+
+
+def encode_with_faults(items: Sequence[int], on_start: Any) -> Any:
+    """A number n becomes (n, ..., n), unless one of the batch has a fault: then all of it goes wrong."""
+    rows = np.repeat(np.array(items, np.float32)[:, np.newaxis], DIM, axis=1)
+    faults = sorted({FAULTS[item - N_GOOD] for item in items if item >= N_GOOD})
+    return SPOIL[faults[0]](rows, on_start) if faults else rows
+
+
+def values(outcomes: Sequence[Any]) -> list[Any]:
+    """The number of each row, or the class of each error."""
+    return [type(one) if isinstance(one, DiptychError) else int(one[0]) for one in outcomes]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_only_the_item_that_the_encoder_cannot_do_fails(fault: str) -> None:
+    async def run() -> None:
+        batcher = number_batcher(encode_with_faults, max_batch_size=8, timeout_s=0.05)
+        busy = asyncio.create_task(batcher.submit(0))
+        await asyncio.sleep(0)
+        bad = N_GOOD + FAULTS.index(fault)
+        outcomes = await asyncio.gather(batcher.submit_many([1, 2, bad, 3]), batcher.submit_many([4, bad]))
+        assert [values(one) for one in outcomes] == [[1, 2, EncoderFailed, 3], [4, EncoderFailed]]
+        assert values([await busy, await batcher.submit(5)]) == [0, 5]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_error_of_the_encoder_is_told_without_its_text() -> None:
+    async def run() -> None:
+        batcher = number_batcher(NumberEncoder(bad=[1]))
+        (outcome,) = await batcher.submit_many([1])
+        assert str(outcome) == "the image encoder failed on this item"
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_batch_that_hangs_is_stopped_and_its_items_are_tried_one_by_one() -> None:
+    async def run() -> None:
+        encoder = HangingEncoder(hang=[2])
+        batcher = number_batcher(encoder, timeout_s=0.05)
+        outcomes = await batcher.submit_many([1, 2, 3])
+        assert values(outcomes) == [1, EncoderFailed, 3]
+        assert "did not answer within 0.05 s" in str(outcomes[1])
+        assert encoder.batches == [[1, 2, 3], [1], [2], [3]]
+        assert batcher.trouble == ""
+        assert values(await batcher.submit_many([4])) == [4]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_success_is_forgotten_with_the_next_failure_and_known_again_with_the_next_success() -> None:
+    async def run() -> None:
+        batcher = number_batcher(NumberEncoder(bad=[1]))
+        assert batcher.last_success_at is None
+        await batcher.submit(0)
+        assert batcher.last_success_at is not None
+        await batcher.submit_many([1])
+        assert batcher.last_success_at is None
+        await batcher.submit_many([1, 2])
+        assert batcher.last_success_at is not None
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+async def stuck(n_lanes: int, stop_within_s: float) -> tuple[Any, HangingEncoder, list[str], Any]:
+    """A batcher whose call of [7, 8] can neither go on nor be stopped; with one lane more waits behind it."""
+    encoder, reasons = HangingEncoder(deaf=[7]), list[str]()
+    batcher = number_batcher(
+        encoder, timeout_s=0.05, on_stuck=reasons.append, n_lanes=n_lanes, max_batch_size=2
+    )
+    batcher._runner._calls._stop_within_s = stop_within_s
+    waiting = asyncio.create_task(batcher.submit_many([7, 8, 9] if n_lanes == 1 else [7, 8]))
+    await until(lambda: encoder.batches == [[7, 8]])
+    return batcher, encoder, reasons, waiting
+
+
+def test_call_that_cannot_be_stopped_ends_the_batcher_and_nobody_waits() -> None:
+    async def run() -> None:
+        batcher, encoder, reasons, waiting = await stuck(1, 0.2)
+        other = asyncio.create_task(batcher.submit_many([1, 2]))
+        await until(lambda: batcher.trouble)
+        assert not waiting.done()  # it is told to stop, and may yet
+        assert batcher.trouble == "the image encoder hangs: the encoder has not answered for 0.05 s"
+        assert values(await waiting) == [NotReady] * 3
+        assert values(await other) == [NotReady] * 2
+        with pytest.raises(NotReady, match="the image encoder hangs"):
+            await batcher.submit(1)
+        assert reasons == [batcher.trouble] != [""]
+        await batcher.close()  # does not wait for the lost thread
+        with pytest.raises(NotReady, match="the image encoder hangs"):
+            await batcher.submit(1)
+        encoder.release.set()
+
+    asyncio.run(run())
+
+
+def test_other_lane_ends_what_it_runs_when_one_is_lost() -> None:
+    async def run() -> None:
+        batcher, encoder, reasons, waiting = await stuck(2, 0.8)
+        await asyncio.sleep(0.5)
+        encoder.gate.clear()
+        beside = asyncio.create_task(batcher.submit_many([1, 2]))
+        assert values(await waiting) == [NotReady] * 2
+        encoder.gate.set()
+        assert values(await beside) == [1, 2]
+        assert len(reasons) == 1
+        await batcher.close()
+        encoder.release.set()
+
+    asyncio.run(run())
+
+
+def test_closing_cuts_the_rerun_of_a_failed_batch_short() -> None:
+    async def run() -> None:
+        encoder = NumberEncoder(bad=[1])
+        batcher = number_batcher(encoder)
+        encoder.gate.clear()
+        waiting = asyncio.create_task(batcher.submit_many([1, 2, 3]))
+        await until(encoder.entered.is_set)
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        encoder.gate.set()
+        await closing
+        assert values(await waiting) == [NotReady] * 3
+        assert encoder.batches == [[1, 2, 3]]
+
+    asyncio.run(run())
+
+
+requests = st.lists(
+    st.tuples(st.lists(st.integers(0, N_GOOD + len(FAULTS) - 1), max_size=10), st.booleans(), st.booleans()),
+    max_size=10,
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(plan=requests, n_lanes=st.integers(1, 3), max_batch_size=st.integers(1, 6), sized=st.booleans())
+def test_whatever_goes_wrong_everybody_gets_the_outcomes_of_his_own_items(
+    plan: list[tuple[list[int], bool, bool]], n_lanes: int, max_batch_size: int, sized: bool
+) -> None:
+    """Requests of good and bad items, some cancelled, in several lanes; the server closes in the end."""
+
+    async def run() -> None:
+        batcher = number_batcher(
+            encode_with_faults,
+            n_lanes=n_lanes,
+            max_batch_size=max_batch_size,
+            size_of=(lambda item: item % 3) if sized else None,
+            timeout_s=0.005,
+            max_items=40,
+        )
+        tasks = []
+        for items, cancel, pause in plan:
+            task = asyncio.create_task(batcher.submit_many(items))
+            tasks.append((items, cancel, task))
+            await asyncio.sleep(0.001 if pause else 0)
+            if cancel:
+                task.cancel()
+        for items, cancel, task in tasks:
+            done, _ = await asyncio.wait([task], timeout=30)
+            assert done, "somebody still waits"
+            if task.cancelled():
+                assert cancel
+            elif not isinstance(task.exception(), Overloaded):
+                expected = [EncoderFailed if item >= N_GOOD else item for item in items]
+                assert values(task.result()) == expected
+        assert len(batcher._queue) == 0
+        assert (batcher._admission.n_items, batcher._admission.n_bytes) == (0, 0)
+        await batcher.close()
+
+    asyncio.run(run())
