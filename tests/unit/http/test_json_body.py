@@ -65,3 +65,16 @@ def test_field_is_named_when_the_json_is_a_part_of_the_body() -> None:
     with pytest.raises(Malformed) as caught:
         parse_json("[", "labels")
     assert caught.value.item == "labels"
+
+
+def test_long_path_to_a_lone_surrogate_is_cut() -> None:
+    body = '{"' + "k" * 1_000_000 + r'": [{"' + "l" * 1_000_000 + r'": ["\ud800"]}]}'
+    with pytest.raises(InvalidValue, match="lone surrogate") as caught:
+        parse_json(body)
+    assert caught.value.item == "k" * 100 + "...[0]." + "l" * 100 + "...[0]"
+
+
+def test_path_is_spelled_for_what_is_refused_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a key of a megabyte, a path for each of a million values would be a terabyte of copying."""
+    monkeypatch.setattr("diptych.http.json_body.spelled", lambda steps: pytest.fail("nothing is refused"))
+    parse_json('{"key": [' + r'"\ud83d\ude00", ' * 10 + "1]}")

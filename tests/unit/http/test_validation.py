@@ -71,6 +71,13 @@ def test_long_values_are_not_repeated_in_full() -> None:
     assert len(str(caught.value)) < 300
 
 
+def test_long_keys_are_not_repeated_in_full() -> None:
+    with pytest.raises(InvalidValue) as caught:
+        validated(EmbedRequest, {"input": [{"text": "a"}], "k" * 1_000_000: 1})
+    assert caught.value.item == "k" * 100 + "..."
+    assert len(str(caught.value)) < 300
+
+
 def test_form_fields_are_read_leniently_and_json_is_not() -> None:
     data = {"query": {"text": "a"}, "k": "3"}
     assert validated(SearchRequest, data, strict=False).k == 3

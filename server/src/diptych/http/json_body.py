@@ -3,9 +3,11 @@
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import NoReturn
 
 from diptych.errors import InvalidValue, Malformed, TooLarge
+from diptych.http.paths import spelled
 
 MAX_VALUES = 2_000_000  # an empty list is 3 bytes of a body and 20 times that in memory
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -28,7 +30,7 @@ def parse_json(payload: bytes | bytearray | str, item: str | None = None) -> obj
     try:
         value: object = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         if _SURROGATE_ESCAPE.search(text):
-            _refuse_lone_surrogates(value, item or "")
+            _refuse_lone_surrogates(value, item)
     except RecursionError:
         raise Malformed("JSON is nested too deeply", item) from None
     except InvalidValue as error:
@@ -49,13 +51,31 @@ def _finite(digits: str) -> float:
     return value
 
 
-def _refuse_lone_surrogates(value: object, path: str) -> None:
-    if isinstance(value, str) and _SURROGATE.search(value):
+def _refuse_lone_surrogates(value: object, item: str | None) -> None:
+    way = _way_to_lone_surrogate(value)
+    if way is not None:
+        path = spelled([*([item] if item else []), *reversed(way)])
         raise InvalidValue("text has a lone surrogate, which is not a character", path or None)
-    if isinstance(value, list):
-        for i, element in enumerate(value):
-            _refuse_lone_surrogates(element, f"{path}[{i}]")
+
+
+def _way_to_lone_surrogate(value: object) -> list[int | str] | None:
+    """Keys and indexes to the first one, the last step first; None when there is none.
+
+    Spelled only when there is one: for each of a million elements a path would hold all the keys above it.
+    """
+    if isinstance(value, str):
+        return [] if _SURROGATE.search(value) else None
     if isinstance(value, dict):
-        for key, element in value.items():
-            _refuse_lone_surrogates(key, path)
-            _refuse_lone_surrogates(element, f"{path}.{key}" if path else key)
+        if any(map(_SURROGATE.search, value)):
+            return []
+        children: Iterable[tuple[int | str, object]] = value.items()
+    elif isinstance(value, list):
+        children = enumerate(value)
+    else:
+        return None
+    for step, child in children:
+        way = _way_to_lone_surrogate(child)
+        if way is not None:
+            way.append(step)
+            return way
+    return None

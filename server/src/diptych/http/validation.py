@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from diptych.errors import InvalidValue
+from diptych.http.paths import cut, spelled
 
 Asked = TypeVar("Asked", bound=BaseModel)
 _PREFIX = "Value error, "
@@ -50,14 +51,11 @@ def _inside(location: Sequence[int | str], data: object) -> list[int | str]:
 
 
 def _spell(steps: Sequence[int | str]) -> tuple[str, str]:
-    path, item = "", ""
-    for step in steps:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else str(step)
-        if isinstance(step, int) and not item:
-            item = path
-    return path or "body", item or path or "body"
+    """The whole path, and the part of it up to and with its first index."""
+    first = next((i for i, step in enumerate(steps, start=1) if isinstance(step, int)), len(steps))
+    path = spelled(steps) or "body"
+    return path, spelled(steps[:first]) or path
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}..."
+    return cut(repr(value), _MAX_SHOWN_CHARS)
