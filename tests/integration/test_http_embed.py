@@ -118,7 +118,7 @@ GOOD = {"text": "fine"}
     [
         ({"image": data_uri(RED[:60])}, 422, "PNG"),
         ({"image": data_uri(b"not an image at all")}, 415, ""),
-        ({"image": "https://example.org/cat.png"}, 422, "URLs are off"),
+        ({"image": "https://example.org/cat.png"}, 422, "URLs are off on this server (DIPTYCH_IMAGE_URLS"),
         ({"image": "iVBORw0KGgo="}, 422, "not a data URI"),
         ({"image": "data:image/png;base64,###"}, 422, "base64"),
         ({"image": "data:image/png;base64,"}, 415, "empty"),

@@ -1,13 +1,14 @@
 """The whole application on the tiny bundle, inside the test's own process; no socket is opened."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
 
+from diptych.core.services import Services
 from diptych.http.app import create_app
 from diptych.http.options import HttpOptions
 from diptych.settings import Settings
@@ -19,8 +20,17 @@ FIXED_PLAN = {"n_threads": 1, "n_lanes": 1, "n_decode_threads": 2, "max_batch_si
 
 
 @contextmanager
-def running_app(folder: Path, *, body_timeout_s: float = 60.0, **given: Any) -> Iterator[TestClient]:
-    """A client of a ready app whose model repository and data lie in `folder`; `given` are settings."""
+def running_app(
+    folder: Path,
+    *,
+    body_timeout_s: float = 60.0,
+    change: Callable[[Services], Services] = lambda services: services,
+    **given: Any,
+) -> Iterator[TestClient]:
+    """A client of a ready app whose model repository and data lie in `folder`; `given` are settings.
+
+    `change` may put parts of the test's own into the services.
+    """
     if not (folder / "model_repo").exists():
         write_tiny_bundle(folder / "model_repo")
     places = {"model_repo": folder / "model_repo", "model": TINY, "data_dir": folder / "data"}
@@ -34,7 +44,11 @@ def running_app(folder: Path, *, body_timeout_s: float = 60.0, **given: Any) -> 
         limits=limits_of(settings),
     )
     failures: list[BaseException] = []
-    app = create_app(lambda: load(settings), options, on_failure=failures.append)
+
+    async def load_changed() -> Services:
+        return change(await load(settings))
+
+    app = create_app(load_changed, options, on_failure=failures.append)
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         wait_until_ready(client, failures)
         yield client

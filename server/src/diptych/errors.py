@@ -5,6 +5,7 @@ DiptychError
 │   ├── Malformed            not parseable as its content type
 │   ├── UnsupportedImage     no decoder for these bytes
 │   ├── UndecodableImage     a decoder was found and failed
+│   ├── UnfetchableImage     its URL leads nowhere, or where nobody may go
 │   ├── InvalidValue         a value outside its limit, or of the wrong kind
 │   └── TooLarge             over a limit in bytes, pixels or items
 ├── NotFound                 no such model, version, collection or image
@@ -62,6 +63,10 @@ class UnsupportedImage(InputError):
 
 class UndecodableImage(InputError):
     """The format is known, but its decoder failed."""
+
+
+class UnfetchableImage(InputError):
+    """An image could not be had from its URL."""
 
 
 class InvalidValue(InputError):

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from diptych.bundle.image import DecodeMode
+from diptych.core.host_rules import OFF, parse_host_rules
 from diptych.errors import ConfigError
 
 PREFIX = "DIPTYCH_"
@@ -62,6 +63,16 @@ class Settings(BaseSettings):
         None, description="folder with pictures and an `items.jsonl`, loaded into collection `gallery`"
     )
 
+    # what it fetches
+    image_urls: str = Field(
+        OFF, description="off, public, or the hosts that images may be fetched from, separated by commas"
+    )
+    image_url_timeout_s: float = Field(10.0, gt=0, description="seconds in which one image must be fetched")
+    max_image_url_redirects: int = Field(3, ge=0, le=10, description="redirects followed for one image")
+    max_image_url_fetches: int = Field(
+        32, ge=1, le=1024, description="images fetched at once, by all requests together"
+    )
+
     # how it runs
     n_threads: int = Field(0, ge=0, description="threads that encode; 0 for one per core")
     n_lanes: int = Field(0, ge=0, description="batches encoded side by side; 0: measured")
@@ -71,6 +82,9 @@ class Settings(BaseSettings):
     max_queue_bytes: int = Field(500_000_000, ge=1, description="bytes that may wait for one encoder")
     max_inflight_body_bytes: int = Field(
         500_000_000, ge=1, description="bytes of all bodies that are held at once"
+    )
+    encode_timeout_s: float = Field(
+        60.0, gt=0, description="seconds after which a batch that is being encoded is stopped"
     )
     label_cache_items: int = Field(50_000, ge=0, description="label embeddings kept in memory")
     body_timeout_s: float = Field(60.0, gt=0, description="seconds in which a body must arrive")
@@ -83,9 +97,6 @@ class Settings(BaseSettings):
     max_image_px: int = Field(50_000_000, ge=1, le=89_478_485, description="pixels of one image")
     max_items: int = Field(256, ge=1, description="items in one /embed, /classify or /v1/embeddings")
     max_add_items: int = Field(64, ge=1, description="images in one add")
-    encode_timeout_s: float = Field(
-        60.0, gt=0, description="seconds after which a batch that is being encoded is stopped"
-    )
     max_labels: int = Field(10_000, ge=1, description="labels in one /classify")
     max_text_chars: int = Field(10_000, ge=1, description="characters of one text")
     max_predictions: int = Field(
@@ -113,6 +124,15 @@ class Settings(BaseSettings):
         if not text.isascii() or not text.isprintable() or text != text.strip():
             raise ValueError("must be printable ASCII without a space at either end: it travels in a header")
         return key
+
+    @field_validator("image_urls")
+    @classmethod
+    def _require_readable_hosts(cls, text: str) -> str:
+        try:
+            parse_host_rules(text)
+        except ConfigError as error:
+            raise ValueError(error.message) from None
+        return text
 
     @model_validator(mode="after")
     def _refuse_open_doors(self) -> Self:

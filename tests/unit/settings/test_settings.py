@@ -74,6 +74,13 @@ def test_rooms_that_one_request_would_overflow_are_refused(given: dict[str, obje
         read_settings(given)
 
 
+def test_image_urls_are_off_and_hosts_that_would_never_match_are_refused() -> None:
+    assert read_settings({}).image_urls == "off"
+    assert read_settings({"image_urls": "a.example, *.b.example:8443"}).image_urls
+    with pytest.raises(ConfigError, match=r"DIPTYCH_IMAGE_URLS: 'https://a.example' is no host name"):
+        read_settings({"image_urls": "https://a.example"})
+
+
 def test_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
     assert default_data_dir() == Path("/state/diptych")

@@ -21,7 +21,7 @@ from diptych.errors import InputError
 
 # The last two are the encoders of collections, where these have a precision of their own.
 EncoderName = Literal["image", "text", "collection_image", "collection_text"]
-Stage = Literal["parse", "decode", "queue", "encode", "search", "serialise"]
+Stage = Literal["parse", "fetch", "decode", "queue", "encode", "search", "serialise"]
 
 
 class Decoder(Protocol):
@@ -38,6 +38,17 @@ class Decoder(Protocol):
 
     async def probe(self, payload: bytes) -> ImageInfo:
         """Read the header only. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+        ...
+
+
+class ImageFetcher(Protocol):
+    """Gets the image file that a URL names. A cancelled call lets go of its connection."""
+
+    async def fetch(self, url: str, take: Callable[[int], None]) -> bytes:
+        """`take` is called with a number of bytes before they are kept, and may raise.
+
+        Raises InvalidValue for a URL that may not be fetched, UnfetchableImage, TooLarge.
+        """
         ...
 
 

@@ -7,6 +7,7 @@ from diptych.core.catalogue import Catalogue
 from diptych.core.collections import Collections
 from diptych.core.embedder import Embedder
 from diptych.core.health import Health
+from diptych.core.image_urls import ImageUrls
 from diptych.core.labels import LabelClassifier
 from diptych.core.limits import Limits
 from diptych.core.ports import Metrics
@@ -23,6 +24,7 @@ class Services:
 
     model: ModelInfo
     embedder: Embedder
+    image_urls: ImageUrls
     classifier: LabelClassifier
     collection_model: ModelInfo
     collection_embedder: Embedder

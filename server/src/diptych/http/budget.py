@@ -1,11 +1,16 @@
 """Middleware that bounds the bytes of all bodies held at once. Knows nothing of what is in them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from diptych.errors import Overloaded
+from diptych.errors import Overloaded, TooLarge
 from diptych.http.state import ServerState
+
+Take = Callable[[int], None]
+_KEY = "diptych_room"
 
 
 @dataclass
@@ -19,7 +24,8 @@ class BodyBudget:
     """A body holds room from its first chunk until its answer begins, or its caller is gone.
 
     The chunk that finds no room raises Overloaded where the body is read, and so becomes that request's
-    429. `max_bytes` must be enough for the largest body: then a request that is alone always fits.
+    429. What a request fetches elsewhere counts as if its body had brought it. `max_bytes` must be enough
+    for the largest body: then a request that is alone always fits.
     """
 
     def __init__(self, app: ASGIApp, state: ServerState, max_bytes: int) -> None:
@@ -35,6 +41,12 @@ class BodyBudget:
             return
         held = _Held()
 
+        def fetched(n_bytes: int) -> None:
+            limit = self._state.options.limits.max_body_bytes
+            if held.n_bytes + n_bytes > limit:
+                raise TooLarge(f"what is fetched and the body have over {limit} bytes together")
+            self._take(held, n_bytes)
+
         async def counted() -> Message:
             message = await receive()
             self._take(held, len(message.get("body", b"")))
@@ -44,6 +56,7 @@ class BodyBudget:
             self._give_back(held)  # the answer does not need the body, and its reader may be slow
             await send(message)
 
+        scope.setdefault("state", {})[_KEY] = fetched
         try:
             await self._app(scope, counted, answering)
         finally:
@@ -60,3 +73,12 @@ class BodyBudget:
     def _give_back(self, held: _Held) -> None:
         self._n_bytes -= held.n_bytes
         held.n_bytes = 0
+
+
+def room_of(request: Request) -> Take:
+    """Called with a number of bytes that the request is going to hold beside its body.
+
+    Raises TooLarge when it would have more than a body may, Overloaded when there is no room now.
+    """
+    take: Take = request.scope["state"][_KEY]
+    return take

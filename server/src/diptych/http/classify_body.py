@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from diptych.core.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.errors import InvalidValue
 from diptych.http.body import read_body
 from diptych.http.checks import check_count, check_lengths, check_texts
 from diptych.http.content import JSON, MULTIPART, media_type, unsupported
 from diptych.http.form import Form
-from diptych.http.images import check_image_bytes, decode_data_uri
+from diptych.http.images import check_image_bytes, read_image
 from diptych.http.json_body import parse_json
 from diptych.http.multipart import read_parts
 from diptych.http.options import HttpOptions
@@ -25,9 +26,9 @@ _FIELDS = ("image", "labels", "template", "templates", "multi_label", "top_k")
 
 @dataclass(frozen=True)
 class AskedClassify:
-    """N image files and how to classify them; errors name `images[i]` and `labels[i]`."""
+    """N image files, here or elsewhere, and how to classify them; errors name `images[i]` and `labels[i]`."""
 
-    images: Sequence[bytes]
+    images: Sequence[bytes | ImageUrl]
     options: ClassifyOptions
 
 
@@ -62,9 +63,7 @@ def _from_json(body: bytearray, limits: Limits) -> AskedClassify:
     lengths = {"images": limits.max_items, **_list_limits(limits)}
     asked = validated(ClassifyRequest, check_lengths(parse_json(body), lengths))
     _check_options(asked, len(asked.images), limits)
-    images = [
-        decode_data_uri(uri, f"images[{i}]", limits.max_image_bytes) for i, uri in enumerate(asked.images)
-    ]
+    images = [read_image(text, f"images[{i}]", limits.max_image_bytes) for i, text in enumerate(asked.images)]
     return AskedClassify(images, asked)
 
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from diptych.core.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.errors import Malformed
 from diptych.http.body import BodyLimits, read_body
 from diptych.http.checks import check_count, check_lengths, check_text
 from diptych.http.content import ANY_IMAGE, JSON, MULTIPART, TEXT, media_type, unsupported
 from diptych.http.form import Form
-from diptych.http.images import check_image_bytes, decode_data_uri
+from diptych.http.images import check_image_bytes, read_image
 from diptych.http.json_body import parse_json
 from diptych.http.multipart import Part, read_parts
 from diptych.http.options import HttpOptions
@@ -21,7 +22,7 @@ from diptych.http.validation import validated
 ACCEPTED = (JSON, MULTIPART, ANY_IMAGE, TEXT)
 N_OPTIONS = 1  # form fields beside the items
 
-Item = str | bytes  # a text, or the bytes of an image file
+Item = str | bytes | ImageUrl  # a text, or the bytes of an image file, here or elsewhere
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def _from_json(body: bytearray, limits: Limits) -> AskedEmbed:
 
 def _from_item(item: EmbedItem, name: str, limits: Limits) -> Item:
     if item.image is not None:
-        return decode_data_uri(item.image, name, limits.max_image_bytes)
+        return read_image(item.image, name, limits.max_image_bytes)
     assert item.text is not None, "validated"
     return check_text(item.text, name, limits)
 

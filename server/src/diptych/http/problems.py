@@ -21,6 +21,7 @@ STATUS: dict[type[DiptychError], int] = {
     errors.Malformed: 400,
     errors.UnsupportedImage: 415,
     errors.UndecodableImage: 422,
+    errors.UnfetchableImage: 422,
     errors.InvalidValue: 422,
     errors.TooLarge: 413,
     errors.NotFound: 404,

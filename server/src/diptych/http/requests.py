@@ -13,7 +13,10 @@ Item = TypeVar("Item", bound=BaseModel)
 Element = TypeVar("Element")
 Listed = Annotated[list[Element], Field(fail_fast=True)]
 MAX_QUERIES = 32
-_IMAGE = Field(None, description="data URI, such as data:image/png;base64,...")
+_IMAGE = Field(
+    None,
+    description="data URI, such as data:image/png;base64,..., or an https URL where the server fetches them",
+)
 
 
 class Asked(BaseModel):
@@ -78,7 +81,7 @@ class ClassifyOptions(Asked):
 
 
 class ClassifyRequest(ClassifyOptions):
-    """`POST /classify` as JSON; images are data URIs."""
+    """`POST /classify` as JSON; images are data URIs, or https URLs where the server fetches them."""
 
     images: Listed[str] = Field(min_length=1)
 

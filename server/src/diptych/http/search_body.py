@@ -7,12 +7,13 @@ from starlette.requests import Request
 
 from diptych.core.filter_parser import parse_filter
 from diptych.core.filters import Filter
+from diptych.core.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.http.body import read_body
 from diptych.http.checks import check_at_most, check_count, check_lengths, check_query_text
 from diptych.http.content import JSON, MULTIPART, media_type, unsupported
 from diptych.http.form import Form
-from diptych.http.images import check_image_bytes, decode_data_uri
+from diptych.http.images import check_image_bytes, read_image
 from diptych.http.json_body import parse_json
 from diptych.http.multipart import Part, read_parts
 from diptych.http.options import HttpOptions
@@ -31,7 +32,8 @@ class StoredImage:
     id: str
 
 
-Query = str | bytes | StoredImage  # a text, the bytes of an image file, or an id
+Ready = str | bytes | StoredImage  # a text, the bytes of an image file, or an id
+Query = Ready | ImageUrl
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _from_json(body: bytearray, limits: Limits) -> AskedSearch:
 
 def _from_item(item: QueryItem, name: str, limits: Limits) -> Query:
     if item.image is not None:
-        return decode_data_uri(item.image, name, limits.max_image_bytes)
+        return read_image(item.image, name, limits.max_image_bytes)
     if item.id is not None:
         return StoredImage(item.id)
     assert item.text is not None, "validated"

@@ -17,6 +17,7 @@ from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.settings import Settings
 from diptych.wiring.engine import Engine, OnStuck, build_engine, health_of
+from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.served import Served
 
 
@@ -55,6 +56,7 @@ def assemble(settings: Settings, repository: ModelRepository, served: Served, on
     return Services(
         model=embed.model,
         embedder=embed.embedder,
+        image_urls=image_urls_of(settings, metrics),
         classifier=classifier,
         collection_model=kept.model,
         collection_embedder=kept.embedder,

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from diptych.core.services import Services
 from diptych.core.types import Prediction
 from diptych.http.answers import ClassifiedImage, ClassifyAnswer, ModelRef, PredictionAnswer
+from diptych.http.budget import Take, room_of
 from diptych.http.classify_body import AskedClassify, read_classify, templates_of
 from diptych.http.context import context_of
 from diptych.http.embedding import embed_items
@@ -44,7 +45,7 @@ async def classify(request: Request, services: ReadyServices, options: Options) 
     with context.stage("parse"):
         asked = await read_classify(request, options)
     with context.stage("work"):
-        predictions = await while_connected(request, _classify(services, asked))
+        predictions = await while_connected(request, _classify(services, asked, room_of(request)))
     n_values = 4 * sum(map(len, predictions))
     return await sized_json_response(request, n_values, lambda: _answer(services, predictions))
 
@@ -57,10 +58,11 @@ def _answer(services: Services, predictions: list[list[Prediction]]) -> Classify
     return ClassifyAnswer(model=ModelRef.of(services.model), data=data)
 
 
-async def _classify(services: Services, asked: AskedClassify) -> list[list[Prediction]]:
+async def _classify(services: Services, asked: AskedClassify, room: Take) -> list[list[Prediction]]:
     options = asked.options
     templates = templates_of(options, services.model.prompts)
-    rows = await embed_items(services.embedder, asked.images, "images")  # N of (D,)
+    images = await services.image_urls.fetched(asked.images, "images", room)
+    rows = await embed_items(services.embedder, images, "images")  # N of (D,)
     return await services.classifier.classify(
         np.stack([row.embedding for row in rows]),
         options.labels,

@@ -6,11 +6,13 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from diptych.core.services import Services
 from diptych.core.types import TextEmbedding
 from diptych.http.answers import EmbedAnswer, EmbeddedItem, ModelRef
+from diptych.http.budget import Take, room_of
 from diptych.http.content import ANY_IMAGE, OCTETS, TEXT, wants_octets
 from diptych.http.context import context_of
-from diptych.http.embed_body import read_embed
+from diptych.http.embed_body import Item, read_embed
 from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import BINARY, FILES, STRINGS, body_of
@@ -41,12 +43,17 @@ async def embed(request: Request, services: ReadyServices, options: Options) -> 
     with context.stage("parse"):
         asked = await read_embed(request, options)
     with context.stage("work"):
-        rows = await while_connected(request, embed_items(services.embedder, asked.items, "input"))
+        rows = await while_connected(request, _embed(services, asked.items, room_of(request)))
     if wants_octets(request):
         truncated = [i for i, row in enumerate(rows) if row.truncated]
         return octets_response(np.stack([row.embedding for row in rows]), model, truncated)
     n_numbers = sum(len(row.embedding) for row in rows)
     return await sized_json_response(request, n_numbers, lambda: _answer(model, rows, asked.encoding_format))
+
+
+async def _embed(services: Services, items: Sequence[Item], room: Take) -> list[TextEmbedding]:
+    ready: Sequence[str | bytes] = await services.image_urls.fetched(items, "input", room)
+    return await embed_items(services.embedder, ready, "input")
 
 
 def _answer(model: ModelRef, rows: Sequence[TextEmbedding], encoding_format: EncodingFormat) -> EmbedAnswer:

@@ -1,6 +1,7 @@
 """`/search`: images of a collection by words, by an image, by one of its own, or by a mix."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, assert_never
 
@@ -13,6 +14,7 @@ from diptych.core.types import Hit, TextEmbedding
 from diptych.errors import InputError, NotFound
 from diptych.http import search_body
 from diptych.http.answers import HitAnswer, Links, ModelRef, SearchAnswer
+from diptych.http.budget import Take, room_of
 from diptych.http.context import context_of
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import FILES, STRINGS, body_of
@@ -75,7 +77,7 @@ async def _answer(
 ) -> Response:
     collection = asked.options.collection or default
     with context_of(request).stage("work"):
-        found = await while_connected(request, _search(services, asked, name, collection))
+        found = await while_connected(request, _search(services, asked, name, collection, room_of(request)))
     with context_of(request).stage("serialise"):
         hits = [HitAnswer(**vars(hit), links=Links.of(collection, hit.id)) for hit in found.hits]
     model = ModelRef.of(services.collection_model)
@@ -83,12 +85,13 @@ async def _answer(
     return json_response(request, answer)
 
 
-async def _search(services: Services, asked: AskedSearch, name: str, collection: str) -> Found:
+async def _search(services: Services, asked: AskedSearch, name: str, collection: str, room: Take) -> Found:
     await services.collections.get(collection)  # an unknown collection is a 404 before any encoding
+    queries: Sequence[search_body.Ready] = await services.image_urls.fetched(asked.queries, name, room)
     rows = await asyncio.gather(
         *(
             _embed(services, collection, query, name if name == "q" else f"{name}[{i}]")
-            for i, query in enumerate(asked.queries)
+            for i, query in enumerate(queries)
         )
     )
     hits = await services.collections.search(
@@ -102,7 +105,7 @@ async def _search(services: Services, asked: AskedSearch, name: str, collection:
     return Found(hits, any(row.truncated for row in rows))
 
 
-async def _embed(services: Services, collection: str, query: search_body.Query, item: str) -> TextEmbedding:
+async def _embed(services: Services, collection: str, query: search_body.Ready, item: str) -> TextEmbedding:
     """One query -> (D,). Raises InputError or, for an id, NotFound naming `item`."""
     try:
         match query:

@@ -1,0 +1,43 @@
+"""Who fetches images by URL: by the settings, or nobody. Knows nothing of models."""
+
+from collections.abc import Callable
+
+from diptych.adapters.https_fetcher import FetchLimits, HttpsFetcher
+from diptych.adapters.system_resolver import SystemResolver
+from diptych.core.host_rules import parse_host_rules
+from diptych.core.image_urls import ImageUrls
+from diptych.core.ports import ImageFetcher, Metrics
+from diptych.errors import InvalidValue
+from diptych.settings import PREFIX, Settings
+
+
+class NoFetcher:
+    """Satisfies `ImageFetcher` where image URLs are off."""
+
+    async def fetch(self, url: str, take: Callable[[int], None]) -> bytes:
+        """Raises InvalidValue saying what turns them on."""
+        raise InvalidValue(
+            f"image URLs are off on this server ({PREFIX}IMAGE_URLS turns them on): "
+            "send the bytes as a data URI"
+        )
+
+
+def image_urls_of(settings: Settings, metrics: Metrics) -> ImageUrls:
+    """What the routes get images from that are given by URL."""
+    return ImageUrls(
+        _fetcher_of(settings),
+        max_at_once=settings.max_image_url_fetches,
+        turn_s=settings.image_url_timeout_s,
+        total_s=settings.body_timeout_s,  # they come in place of a body
+        metrics=metrics,
+    )
+
+
+def _fetcher_of(settings: Settings) -> ImageFetcher:
+    rules = parse_host_rules(settings.image_urls)
+    if rules is None:
+        return NoFetcher()
+    limits = FetchLimits(
+        settings.max_image_bytes, settings.image_url_timeout_s, settings.max_image_url_redirects
+    )
+    return HttpsFetcher(rules, limits, resolve=SystemResolver(settings.max_image_url_fetches))
