@@ -13,6 +13,7 @@ from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.adapters.pillow_decoder import PillowDecoder
 from diptych.adapters.sqlite_store import SqliteStore
+from diptych.bundle.encoder import OnStart
 from diptych.bundle.image import ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer, pad
@@ -39,10 +40,18 @@ class Opened:
         repository = ModelRepository(model_repo)
         folder, manifest = repository.folder(model, version), repository.manifest(model, version)
         encoder = OnnxEncoder(folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1)
-        self.encode_image: Callable[[Any], Any] = image_batch(encoder)
+        self.encode_image: Callable[[Any, OnStart], Any] = image_batch(encoder)
         self.decoder = PillowDecoder(manifest.image, ImageLimits(), n_threads=2)
         self.metrics = FakeMetrics()
-        batcher = partial(Batcher, n_bytes=len, max_batch_size=8, metrics=self.metrics)
+        batcher = partial(
+            Batcher,
+            n_bytes=len,
+            max_batch_size=8,
+            embed_dim=EMBED_DIM,
+            timeout_s=60,
+            metrics=self.metrics,
+            on_stuck=lambda reason: None,
+        )
         self.embedder = Embedder(
             decoder=self.decoder,
             tokenizer=TextTokenizer(folder / "tokenizer.json", manifest.text),
@@ -50,7 +59,8 @@ class Opened:
             texts=batcher(
                 "text", text_batch(encoder, partial(pad, spec=manifest.text)), admission=_admission()
             ),
-            admission=admission or _admission(),
+            image_admission=admission or _admission(),
+            text_admission=_admission(),
             metrics=self.metrics,
         )
         self.records = SqliteStore(data_dir)
@@ -99,8 +109,8 @@ class Opened:
         """Ids found in the default collection, best first."""
         return [hit.id for hit in await self.collections.search("default", query, k=k, **options)]
 
-    def _encode(self, items: Any) -> Any:
-        return self.encode_image(items)
+    def _encode(self, items: Any, on_start: OnStart) -> Any:
+        return self.encode_image(items, on_start)
 
 
 def _admission() -> Admission:

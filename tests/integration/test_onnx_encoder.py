@@ -1,4 +1,8 @@
+import asyncio
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -6,7 +10,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.core.calls import Calls
+from diptych.core.embedder import image_batch
 from diptych.errors import BundleError, ConfigError, EncoderFailed
+from support.faulty_graphs import GREYS, Failure, faulty
 from support.tiny_graphs import image_graph, image_reference, make_weights, text_graph, text_reference
 
 WEIGHTS = make_weights(
@@ -79,3 +86,65 @@ def test_file_that_is_no_graph_is_refused(tmp_path: Path, files: tuple[Path, Pat
 def test_provider_that_is_not_here_is_refused(files: tuple[Path, Path]) -> None:
     with pytest.raises(ConfigError, match="NoSuchProvider"):
         OnnxEncoder(*files, providers=["NoSuchProvider"])
+
+
+@pytest.fixture
+def faulty_encoder(tmp_path: Path, files: tuple[Path, Path]) -> OnnxEncoder:
+    graph = tmp_path / "faulty.onnx"
+    onnx.save(faulty(image_graph(WEIGHTS)), graph)
+    return OnnxEncoder(graph, files[1], n_threads=1)
+
+
+def flat(failure: Failure) -> Any:
+    """One image (8, 8, 3) that brings the failure about."""
+    return np.full((8, 8, 3), GREYS[failure], np.uint8)
+
+
+def test_faulty_graph_is_sound_for_all_other_pictures(faulty_encoder: OnnxEncoder) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    assert faulty_encoder.encode_image(pixels) == pytest.approx(image_reference(WEIGHTS, pixels), abs=1e-5)
+
+
+@pytest.mark.parametrize("failure", ["raise", "nan", "long"])
+def test_failure_of_one_row_is_a_failure_of_the_call(faulty_encoder: OnnxEncoder, failure: Failure) -> None:
+    with pytest.raises(EncoderFailed):
+        faulty_encoder.encode_image(np.stack([np.zeros((8, 8, 3), np.uint8), flat(failure)]))
+
+
+def test_run_without_end_is_stopped_and_the_next_one_is_well(faulty_encoder: OnnxEncoder) -> None:
+    """Through all that the server puts around it."""
+
+    async def run() -> None:
+        encode, calls = image_batch(faulty_encoder), Calls("test", 1, timeout_s=0.2)
+        began = time.monotonic()
+        with pytest.raises(EncoderFailed, match=r"did not answer within 0\.2 s"):
+            await calls.run(lambda on_start: encode([flat("hang")], on_start))
+        assert time.monotonic() - began < 3
+        rows = await calls.run(lambda on_start: encode([np.zeros((8, 8, 3), np.uint8)], on_start))
+        assert rows.shape == (1, 16)
+
+    asyncio.run(run())
+
+
+def test_stop_ends_its_own_run_and_no_other_of_the_session(faulty_encoder: OnnxEncoder) -> None:
+    stops: dict[str, Any] = {}
+    failed: list[str] = []
+
+    def run(name: str) -> None:
+        try:
+            faulty_encoder.encode_image(flat("hang")[np.newaxis], lambda stop: stops.setdefault(name, stop))
+        except EncoderFailed:
+            failed.append(name)
+
+    threads = {name: threading.Thread(target=run, args=(name,)) for name in "ab"}
+    for thread in threads.values():
+        thread.start()
+    while len(stops) < 2:
+        time.sleep(0.01)
+    stops["a"]()
+    threads["a"].join(10)
+    assert failed == ["a"]
+    stops["b"]()
+    threads["b"].join(10)
+    assert failed == ["a", "b"]
+    stops["a"]()  # too late is fine

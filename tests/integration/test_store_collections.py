@@ -282,7 +282,7 @@ def test_new_version_embeds_kept_images_again_before_it_is_searched(run: Run, mo
     async def gated() -> None:
         opened = Opened(model_repo, run_dir, version=2)
         encode = opened.encode_image
-        opened.encode_image = lambda items: (gate.wait(10), encode(items))[1]
+        opened.encode_image = lambda items, on_start: (gate.wait(10), encode(items, on_start))[1]
         async with opened:
             await with_version_2(opened)
 
@@ -367,7 +367,9 @@ def test_names_are_taken_once_and_unknown_ones_named(run: Run) -> None:
 def test_collection_dropped_while_images_are_encoded_takes_none(run: Run) -> None:
     async def story(opened: Opened) -> None:
         entered, gate, encode = threading.Event(), threading.Event(), opened.encode_image
-        opened.encode_image = lambda items: (entered.set(), gate.wait(10), encode(items))[2]
+        opened.encode_image = lambda items, on_start: (entered.set(), gate.wait(10), encode(items, on_start))[
+            2
+        ]
         adding = asyncio.create_task(opened.add("default", picture("red"), "x"))
         await asyncio.to_thread(entered.wait)
         await opened.collections.drop("default")

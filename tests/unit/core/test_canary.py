@@ -89,3 +89,32 @@ def test_hanging_canary_makes_unready_after_the_deadline() -> None:
         await health.close()
 
     asyncio.run(run())
+
+
+def test_canary_that_cannot_be_stopped_is_reported_once_and_never_ready_again() -> None:
+    async def run() -> None:
+        canary, reasons = Canary(), list[str]()
+        health = health_of(canary, timeout_s=0.02, on_stuck=reasons.append)
+        health._calls._stop_within_s = 0.02
+        await health.start()
+        canary.gate.clear()
+        await until(lambda: reasons)
+        await asyncio.sleep(0.02)
+        assert reasons == ["the encoder has not answered for 0.02 s"]
+        assert state(health) == (False, reasons[0])
+        await health.close()
+        canary.gate.set()
+
+    asyncio.run(run())
+
+
+def test_batch_that_hangs_makes_unready_whatever_the_canary_says() -> None:
+    async def run() -> None:
+        trouble = ""
+        health = health_of(Canary(), trouble=lambda: trouble)
+        await health.start()
+        trouble = "the text encoder hangs"
+        assert state(health) == (False, "the text encoder hangs")
+        await health.close()
+
+    asyncio.run(run())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diptych.core.outcomes import raise_first
-from diptych.errors import EncoderFailed, InvalidValue, Overloaded, TooLarge, UndecodableImage
+from diptych.errors import EncoderFailed, InvalidValue, NotReady, Overloaded, TooLarge, UndecodableImage
 from unit.core.core_fakes import FakeDecoder, FakeEncoder, FakeMetrics, fake_embedder, unit_vector
 
 
@@ -41,6 +41,26 @@ def test_refused_request_is_refused_before_anything_is_decoded() -> None:
         assert len(await first) == 3
 
     asyncio.run(run())
+
+
+def test_texts_that_do_not_fit_are_refused_before_they_are_tokenised() -> None:
+    async def run() -> None:
+        metrics = FakeMetrics()
+        embedder = fake_embedder(FakeEncoder(), max_items=4, metrics=metrics)
+        tokenized: list[str] = []
+        embedder._tokenizer.ids = tokenized.append  # type: ignore[method-assign,assignment]
+        with embedder._text_admission.hold(3, 3), pytest.raises(Overloaded):
+            await embedder.embed_texts(["a", "b"])
+        assert (tokenized, metrics.rejected) == ([], {"tokenize_full": 1})
+
+    asyncio.run(run())
+
+
+def test_item_that_the_encoder_cannot_do_is_named() -> None:
+    with pytest.raises(EncoderFailed, match=r"input\[1\]: "):
+        raise_first([unit_vector("a"), EncoderFailed("failed on this item")], "input")
+    with pytest.raises(NotReady, match=r"^the server"):
+        raise_first([unit_vector("a"), NotReady("the server is stopping")], "input")
 
 
 def test_texts_say_whether_they_were_truncated_and_fail_alone() -> None:

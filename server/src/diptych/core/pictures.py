@@ -1,11 +1,14 @@
 """Hand out originals and thumbnails of stored images; knows nothing of collections, HTTP or decoding."""
 
+import asyncio
+
 from diptych.core.ports import ImageStore, RecordStore, Thumbnailer
 from diptych.core.writes import Writes
 from diptych.errors import InvalidValue
 
 # A closed set: each size that was asked for once is kept on the disk.
 THUMBNAIL_SIZES_PX = (64, 128, 256, 512, 1024)
+MADE_AT_ONCE = 16  # whose originals are in memory; the others wait, and a request that waits is small
 
 
 class Pictures:
@@ -18,6 +21,7 @@ class Pictures:
         self._records = records
         self._thumbnailer = thumbnailer
         self._writes = writes
+        self._turn = asyncio.Semaphore(MADE_AT_ONCE)
 
     async def original(self, sha256: str) -> bytes:
         """The bytes that were added. Raises CorruptStore."""
@@ -32,7 +36,8 @@ class Pictures:
         kept = await self._images.get_thumbnail(sha256, size_px)
         if kept is not None:
             return kept
-        made = await self._thumbnailer.thumbnail(await self.original(sha256), size_px)
+        async with self._turn:
+            made = await self._thumbnailer.thumbnail(await self.original(sha256), size_px)
         await self._writes.run(self._keep(sha256, size_px, made))
         return made
 
