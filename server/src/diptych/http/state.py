@@ -30,14 +30,21 @@ def state_of(request: Request) -> ServerState:
     return state
 
 
-def _ready_services(request: Request) -> Services:
+# Coroutines, though they wait for nothing: FastAPI sends a plain function through a thread at each request.
+
+
+async def _state(request: Request) -> ServerState:
+    return state_of(request)
+
+
+async def _ready_services(request: Request) -> Services:
     return state_of(request).ready()
 
 
-def _options(request: Request) -> HttpOptions:
+async def _options(request: Request) -> HttpOptions:
     return state_of(request).options
 
 
+State = Annotated[ServerState, Depends(_state)]
 ReadyServices = Annotated[Services, Depends(_ready_services)]
 Options = Annotated[HttpOptions, Depends(_options)]
-State = Annotated[ServerState, Depends(state_of)]
