@@ -48,10 +48,15 @@ def seconds(**rates: float) -> dict[Way, float]:
     ("rates", "best"),
     [
         ({"l1b1": 40, "l1b8": 60, "l2b1": 60, "l2b8": 75}, Way(2, 8)),
-        ({"l1b1": 40, "l1b8": 60, "l2b1": 60, "l2b8": 61}, Way(1, 8)),  # too little for a second copy
+        ({"l1b1": 40, "l1b8": 60, "l2b1": 50, "l2b8": 59}, Way(2, 8)),  # one lane is no better
+        ({"l1b1": 40, "l1b8": 64, "l2b1": 60, "l2b8": 62}, Way(1, 8)),  # it is
+        ({"l1b8": 60, "l2b8": 74, "l4b8": 75}, Way(2, 8)),  # batches take longer in more lanes
+        ({"l1b8": 60, "l2b8": 70, "l4b8": 75}, Way(4, 8)),
         ({"l1b1": 40, "l1b4": 59, "l1b8": 60}, Way(1, 4)),  # larger batches only add waiting
         ({"l1b1": 40}, Way(1, 1)),
     ],
 )
-def test_fewest_lanes_and_smallest_batch_that_are_fast_enough(rates: dict[str, float], best: Way) -> None:
+def test_lanes_are_preferred_to_one_and_few_lanes_and_small_batches_to_more(
+    rates: dict[str, float], best: Way
+) -> None:
     assert best_way(seconds(**rates)) == best

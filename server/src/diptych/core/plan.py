@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-BATCH_SIZES = (2, 4, 8, 16, 32)  # not 1: an item that is alone is never kept waiting for others
+BATCH_SIZES = (1, 4, 8, 16, 32)
 ENOUGH = 0.98  # of the best rate: larger batches than this takes only add waiting
-MIN_GAIN = 1.03  # what several lanes must bring: they hold a second copy of the weights
+MIN_GAIN = 1.03  # what fewer lanes must bring to be preferred, or more lanes than two to be worth it
 MAX_ROUNDS = 5
 
 Clock = Callable[[], float]
@@ -82,14 +82,25 @@ def measure_seconds(
 
 
 def best_way(seconds: Mapping[Way, float]) -> Way:
-    """The fewest lanes that nothing beats by MIN_GAIN, then the smallest batch that is fast ENOUGH."""
+    """The number of lanes, then the smallest batch that is fast ENOUGH with them.
+
+    One lane only where it beats all others by MIN_GAIN: measured alone it is at its best, while in service
+    its threads wait for each other whenever something else has a core. Of the others the fewest that nothing
+    beats by MIN_GAIN, since a batch takes longer the fewer threads it has.
+    """
     rates = {way: way.n_items / max(taken, 1e-9) for way, taken in seconds.items()}
-    best_of = {n: max(rate for way, rate in rates.items() if way.n_lanes == n) for n in _lanes(rates)}
-    top = max(best_of.values())
-    n_lanes = next(n for n, rate in sorted(best_of.items()) if rate * MIN_GAIN >= top)
-    fit = [way for way in rates if way.n_lanes == n_lanes and rates[way] >= ENOUGH * best_of[n_lanes]]
-    return min(fit)
+    n_lanes = _lanes({n: max(r for way, r in rates.items() if way.n_lanes == n) for n in _numbers(rates)})
+    best = max(rate for way, rate in rates.items() if way.n_lanes == n_lanes)
+    return min(way for way, rate in rates.items() if way.n_lanes == n_lanes and rate >= ENOUGH * best)
 
 
-def _lanes(rates: Mapping[Way, float]) -> set[int]:
-    return {way.n_lanes for way in rates}
+def _lanes(best_rates: Mapping[int, float]) -> int:
+    several = {n: rate for n, rate in best_rates.items() if n > 1}
+    top = max(several.values(), default=0.0)
+    if best_rates.get(1, 0.0) >= MIN_GAIN * top:
+        return 1
+    return min(n for n, rate in several.items() if rate * MIN_GAIN >= top)
+
+
+def _numbers(ways: Iterable[Way]) -> set[int]:
+    return {way.n_lanes for way in ways}
