@@ -9,8 +9,9 @@ from benchmarks.serving.load import Asked
 from benchmarks.serving.model import image_graph
 from benchmarks.serving.over_http import measure_windows, missing
 from benchmarks.serving.places import REPOSITORY
+from benchmarks.serving.profile import profiled
 from benchmarks.serving.servers import Running, diptych, post, running
-from benchmarks.serving.windows import bodies_file
+from benchmarks.serving.windows import bodies_file, window
 from benchmarks.serving.workers import ask
 
 MODEL = "pictograms"
@@ -30,6 +31,8 @@ def measure_default(bench: Bench, number: int) -> None:
         with running(program) as server:
             bench.measure(lambda: {"precision": _precision(server)}, part="default precision")
             measure_windows(bench, server, number, todo)
+            for kind, clients in PROFILED:
+                _profile(bench, server, number, kind(), clients)
     precision = bench.store.get(part="default precision", seconds=bench.seconds) or {}
     newest = max(
         (MODEL_REPO / MODEL).iterdir(), key=lambda folder: int(folder.name) if folder.name.isdigit() else 0
@@ -38,6 +41,22 @@ def measure_default(bench: Bench, number: int) -> None:
     bench.measure(
         lambda: bare.best(ask("bare", graph=graph, batches=BATCHES, seconds=bench.seconds * BATCH_SHARE)),
         part="default bare",
+        round=number,
+    )
+    pictures = bodies_file("pictures", _pictures())
+    bench.measure(
+        lambda: ask("decoding", folder=str(newest), pictures=pictures, seconds=bench.seconds * BATCH_SHARE),
+        part="default decoding",
+        round=number,
+    )
+
+
+def _profile(bench: Bench, server: Running, number: int, kind: Asked, clients: int) -> None:
+    bench.measure(
+        lambda: profiled(server, lambda: window(bench, server, [kind], clients)),
+        part="default profile",
+        kind=kind.name,
+        clients=clients,
         round=number,
     )
 
@@ -53,6 +72,9 @@ def _many() -> Asked:
     groups = [pictures[i : i + PER_REQUEST] for i in range(0, len(pictures) - PER_REQUEST + 1, PER_REQUEST)]
     bodies = [form([Part("image", picture, "image/png") for picture in group]) for group in groups]
     return Asked("64 pictures", "/embed", bodies_file("pictures-64", bodies), MULTIPART, OCTETS)
+
+
+PROFILED = ((_single, 1), (_single, 32), (_many, 2))
 
 
 def _pictures() -> list[bytes]:

@@ -31,6 +31,11 @@ def cpu_seconds(pid: int) -> float:
     return sum(_cpu_ticks(one) for one in tree(pid)) / _TICKS_PER_S
 
 
+def first_thread_seconds(pid: int) -> float:
+    """Processor seconds so far of the thread that the process began with: in our server the event loop's."""
+    return _ticks(_PROC / str(pid) / "task" / str(pid) / "stat") / _TICKS_PER_S
+
+
 def memory(pid: int) -> Memory:
     """Shared pages count once for each process: an upper bound where there are several."""
     found = [_status(one) for one in tree(pid)]
@@ -43,7 +48,11 @@ def _children_files(pid: int) -> list[str]:
 
 
 def _cpu_ticks(pid: int) -> int:
-    fields = _read(_PROC / str(pid) / "stat").rpartition(")")[2].split()
+    return _ticks(_PROC / str(pid) / "stat")
+
+
+def _ticks(file: Path) -> int:
+    fields = _read(file).rpartition(")")[2].split()
     return sum(map(int, fields[_TIMES]))
 
 

@@ -31,6 +31,7 @@ def report(bench: Bench) -> str:
         tables.classify_table(bench),
         "**The default model**, whose encoder is nearly free:",
         tables.default_table(bench),
+        tables.profile_table(bench),
         *_growth(bench),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"

@@ -2,9 +2,10 @@
 
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.classify import BUSY, N_LABELS
-from benchmarks.serving.default_model import MANY_CLIENTS, PER_REQUEST, SINGLE_CLIENTS
+from benchmarks.serving.default_model import MANY_CLIENTS, PER_REQUEST, PROFILED, SINGLE_CLIENTS
 from benchmarks.serving.findings import figures, middle, number, rounds, servers, spell
 from benchmarks.serving.limit import BATCHES, WAYS
+from benchmarks.serving.profile import STAGES
 from diptych_training.evaluate.table import markdown_table
 
 HTTP = {"part": "http"}
@@ -149,6 +150,30 @@ def default_table(bench: Bench) -> str:
     bare = {"part": "default bare"}
     rows.append(["bare session at its best batch", spell(rounds(bench, "per_s", **bare).values(), 0), "", ""])
     return markdown_table(["default model", "images/s", "p50 ms", "cores, server"], rows)
+
+
+def profile_table(bench: Bench) -> str:
+    """Where the time of the default model's server goes, for each picture."""
+    asked = [(kind().name, clients) for kind, clients in PROFILED]
+    header = ["ms a picture", *(f"{kind} a request, clients: {clients}" for kind, clients in asked)]
+    windows = [{"part": "default profile", "kind": kind, "clients": clients} for kind, clients in asked]
+
+    def row(what: str, figure: str, digits: int = 2) -> list[str]:
+        return [what, *(middle(rounds(bench, figure, **window).values(), digits) for window in windows)]
+
+    rows = [
+        row("processor, event loop: HTTP, bodies, answers", "loop_ms"),
+        row("processor, threads: decode and encode", "threads_ms"),
+        *(row(f"in stage {name}, waiting included", f"stage_ms.{name}") for name in STAGES),
+        row("pictures in a batch", "batch", 1),
+    ]
+    alone = middle(rounds(bench, "cpu_ms", part="default decoding").values(), 2)
+    bare = figures(bench, part="default bare").values()
+    encoding = middle((1000 * one["cpu"] / one["per_s"] for one in bare), 2)
+    below = (
+        f"By themselves, in processor time: decoding {alone} ms, the bare session {encoding} ms a picture."
+    )
+    return f"{markdown_table(header, rows)}\n\n{below}"
 
 
 def _image(bench: Bench, figure: str, server: str, clients: int) -> list[float]:
