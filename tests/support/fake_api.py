@@ -76,11 +76,11 @@ class FakeApi:
 
 
 def embed_reply(request: httpx.Request) -> httpx.Response:
-    """One row for every item of an `/embed`: (index, number of bytes or letters of the item)."""
+    """One row for every item of an `/embed`: (index, bytes of the image, or letters of its text or URL)."""
     if request.headers["content-type"].startswith("multipart/"):
         sizes = [len(content) for name, content in parts(request) if name == "image"]
     else:
-        sizes = [len(item["text"]) for item in body(request)["input"]]
+        sizes = [len(item.get("text") or item["image"]) for item in body(request)["input"]]
     data = [
         {"index": i, "embedding": base64_row(i, size), "truncated": False} for i, size in enumerate(sizes)
     ]

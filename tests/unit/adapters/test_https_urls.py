@@ -1,6 +1,11 @@
 """What a URL is read as, and which are refused; the same for a redirect's location."""
 
+import socket
+from ipaddress import IPv4Address, ip_address
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diptych.adapters.https_urls import HttpsUrl, parse_https_url
 from diptych.errors import InvalidValue
@@ -195,3 +200,35 @@ def test_location_that_is_no_https_url_is_refused(location: str) -> None:
 
 def test_address_in_its_own_form_is_what_is_compared() -> None:
     assert parse_https_url("https://0x01010101/") == HttpsUrl("1.1.1.1", 443, "/")
+
+
+@given(st.text("0123456789abcdefxX.", min_size=1, max_size=24))
+def test_no_name_is_left_that_the_system_would_read_as_an_address(host: str) -> None:
+    try:
+        place = parse_https_url(f"https://{host}/")
+    except InvalidValue:
+        return
+    try:
+        packed = socket.inet_aton(place.host)
+    except OSError:
+        assert place.address is None
+        return
+    assert place.address == ip_address(packed)
+
+
+@given(
+    st.ip_addresses(v=4),
+    st.lists(st.sampled_from(["d", "#o", "#x"]), min_size=4, max_size=4),
+    st.integers(1, 4),
+)
+def test_address_in_any_mix_of_bases_and_parts_is_read_as_itself(
+    address: IPv4Address, forms: list[str], n_parts: int
+) -> None:
+    packed = address.packed
+    numbers = [*packed[: n_parts - 1], int.from_bytes(packed[n_parts - 1 :], "big")]
+    host = ".".join(_spelled(number, form) for number, form in zip(numbers, forms, strict=False))
+    assert parse_https_url(f"https://{host}/").address == address
+
+
+def _spelled(number: int, form: str) -> str:
+    return f"0{number:o}" if form == "#o" else format(number, form)

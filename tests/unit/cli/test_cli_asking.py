@@ -221,3 +221,19 @@ def test_url_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     command_runner(models, api, monkeypatch)()
     assert api.requests[0].url.host == "elsewhere"
     assert api.requests[0].headers["authorization"] == "Bearer sesame"
+
+
+def test_image_arguments_may_be_urls(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, picture_file: Path
+) -> None:
+    url = "https://images.example//a.png"
+    api = FakeApi().on("POST /classify", judged(("a cat", 0.9))).on("POST /search", found())
+    api.on("POST /embed", embed_reply)
+    assert command_runner(classify, api, monkeypatch)(url, "--label", "a cat") == 0
+    assert capsys.readouterr().out.splitlines()[0] == url
+    assert command_runner(search, api, monkeypatch)("--image", url) == 0
+    assert command_runner(embed, api, monkeypatch)(url, picture_file) == 0
+    assert body(api.requests[0])["images"] == [url]
+    assert body(api.requests[1])["query"] == {"image": url}
+    assert body(api.requests[2])["input"] == [{"image": url}]
+    assert parts(api.requests[3])[0] == ("image", b"pixels")

@@ -24,7 +24,7 @@ from diptych_client.errors import (
     UnsupportedImage,
     VersionChanged,
 )
-from diptych_client.images import ImageInput
+from diptych_client.images import ImageInput, ImageSource, ImageUrl
 from diptych_client.operations.searching import Query
 from diptych_client.results import (
     AddOutcome,
@@ -73,6 +73,8 @@ __all__ = [
     "ImageInput",
     "ImagePage",
     "ImageRecord",
+    "ImageSource",
+    "ImageUrl",
     "InvalidCall",
     "InvalidValue",
     "ModelRef",

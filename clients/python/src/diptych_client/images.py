@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -15,6 +17,20 @@ T = TypeVar("T")
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes
 """An image: the path of a file, or the bytes of one, in any format that the server decodes."""
+
+
+@dataclass(frozen=True)
+class ImageUrl:
+    """An image that the server fetches by itself, where its image URLs are turned on: `https://...`."""
+
+    url: str = field(repr=False)  # it may hold a secret
+
+    def __str__(self) -> str:
+        return self.url
+
+
+ImageSource: TypeAlias = ImageInput | ImageUrl
+"""An image from here, or a URL that the server gets it from."""
 
 MAX_BATCH_IMAGES = 64
 MAX_BATCH_BYTES = 32_000_000
@@ -96,3 +112,44 @@ class ImageBatches:
             return Loaded(index, (yield from load(image)))
         except UnreadableFile as error:
             return Loaded(index, error)
+
+
+@dataclass(frozen=True)
+class SourceBatch:
+    """The images of one request, from the `start`-th of the call on: all of them files, or all URLs."""
+
+    start: int
+    files: Sequence[Loaded] = ()
+    urls: Sequence[str] = ()
+
+
+class SourceBatches:
+    """Hands out images in the order given, files and URLs apart: they travel in bodies of different kinds."""
+
+    def __init__(self, images: Sequence[ImageSource]) -> None:
+        runs = groupby(listed("images", images), lambda image: isinstance(image, ImageUrl))
+        self._runs = deque((is_url, list(run)) for is_url, run in runs)
+        self._files: ImageBatches | None = None
+        self._start = 0
+
+    def take(self) -> Steps[SourceBatch | None]:
+        """The next batch; None when all images have been handed out."""
+        if self._files is not None:
+            files = yield from self._files.take()
+            if files:
+                return self._handed_out(SourceBatch(self._start, files=files), len(files))
+            self._files = None
+        if not self._runs:
+            return None
+        is_url, run = self._runs.popleft()
+        if not is_url:
+            self._files = ImageBatches([image for image in run if not isinstance(image, ImageUrl)])
+            return (yield from self.take())
+        urls = [str(image) for image in run[:MAX_BATCH_IMAGES]]
+        if len(run) > MAX_BATCH_IMAGES:
+            self._runs.appendleft((True, run[MAX_BATCH_IMAGES:]))
+        return self._handed_out(SourceBatch(self._start, urls=urls), len(urls))
+
+    def _handed_out(self, batch: SourceBatch, n_images: int) -> SourceBatch:
+        self._start += n_images
+        return batch

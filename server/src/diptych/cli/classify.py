@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from diptych.cli.console import bar, cell, columns, err, out, out_json, pad
-from diptych.cli.remote import add_server_arguments, names_of_images, run_with_client
+from diptych.cli.remote import add_server_arguments, image_source, names_of_images, run_with_client
 from diptych.errors import InvalidValue
-from diptych_client import Classification, Client, Prediction
+from diptych_client import Classification, Client, ImageUrl, Prediction
 
 
 def add_parser(subparsers: Any) -> None:
@@ -19,7 +19,9 @@ def add_parser(subparsers: Any) -> None:
         description="Show which of your labels goes with each image, best first. Scores sum to 1 over the "
         "labels unless each is judged by itself.",
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
+    parser.add_argument(
+        "images", nargs="+", type=image_source, metavar="IMAGE", help="image files, or https URLs"
+    )
     parser.add_argument(
         "--label", action="append", default=[], dest="labels", metavar="L", help="a label; repeat it"
     )
@@ -70,7 +72,7 @@ def _read_labels(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _as_json(files: Sequence[Path], result: Classification) -> dict[str, object]:
+def _as_json(files: Sequence[Path | ImageUrl], result: Classification) -> dict[str, object]:
     data = [
         {"file": str(file), "predictions": [vars(prediction) for prediction in image.predictions]}
         for file, image in zip(files, result.data, strict=True)
@@ -78,7 +80,7 @@ def _as_json(files: Sequence[Path], result: Classification) -> dict[str, object]
     return {"model": vars(result.model), "data": data}
 
 
-def _show(files: Sequence[Path], result: Classification) -> None:
+def _show(files: Sequence[Path | ImageUrl], result: Classification) -> None:
     for number, (file, image) in enumerate(zip(files, result.data, strict=True)):
         if number:
             out()

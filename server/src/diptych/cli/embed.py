@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from diptych.cli.console import cell, err, out, out_json
-from diptych.cli.remote import add_server_arguments, names_of_images, run_with_client
+from diptych.cli.remote import add_server_arguments, image_source, names_of_images, run_with_client
 from diptych.errors import InvalidValue
-from diptych_client import Client, EmbeddedItem, Embeddings
+from diptych_client import Client, EmbeddedItem, Embeddings, ImageUrl
 
 
 def add_parser(subparsers: Any) -> None:
@@ -21,7 +21,9 @@ def add_parser(subparsers: Any) -> None:
         description="Embed images and texts. Rows come in the order given, images first. Without --out, "
         "they are printed as JSON.",
     )
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files")
+    parser.add_argument(
+        "images", nargs="*", type=image_source, metavar="IMAGE", help="image files, or https URLs"
+    )
     parser.add_argument(
         "--text", action="append", default=[], dest="texts", metavar="WORDS", help="a text; repeat it"
     )
@@ -72,7 +74,7 @@ def _save(file: Path, rows: Any) -> None:
         raise InvalidValue(f"cannot be written: {error.strerror}", str(file)) from error
 
 
-def _as_json(files: Sequence[Path], texts: Sequence[str], result: Embeddings) -> dict[str, object]:
+def _as_json(files: Sequence[Path | ImageUrl], texts: Sequence[str], result: Embeddings) -> dict[str, object]:
     images = [{"image": str(file)} | _row(item) for file, item in zip(files, result.images, strict=True)]
     words = [{"text": text} | _row(item) for text, item in zip(texts, result.texts, strict=True)]
     return {"model": vars(result.model), "data": images + words}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from diptych_client import ApiError, Client, InvalidCall
+from diptych_client import ApiError, Client, ImageUrl, InvalidCall
 from diptych_client.errors import api_error
 from diptych_client.transport import DEFAULT_TIMEOUT_S, DEFAULT_URL
 
@@ -72,6 +72,11 @@ def _client(args: argparse.Namespace) -> Client:
         raise AssertionError("usage ends the command") from error
 
 
-def names_of_images(images: Sequence[Path]) -> dict[str, str]:
-    """Each image of a call is called by its file."""
+def image_source(text: str) -> Path | ImageUrl:
+    """An argument that is an image: a file, or a URL that the server is to fetch."""
+    return ImageUrl(text) if text.lower().startswith("https://") else Path(text)
+
+
+def names_of_images(images: Sequence[Path | ImageUrl]) -> dict[str, str]:
+    """Each image of a call is called by its file or URL."""
     return {f"images[{index}]": str(file) for index, file in enumerate(images)}

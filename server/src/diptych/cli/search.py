@@ -3,11 +3,15 @@
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from diptych.cli.console import Align, err, out, out_json, out_table
-from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
+from diptych.cli.remote import (
+    add_collection_argument,
+    add_server_arguments,
+    image_source,
+    run_with_client,
+)
 from diptych_client import Client, Hit, SearchResult
 
 
@@ -21,7 +25,9 @@ def add_parser(subparsers: Any) -> None:
     )
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("words", nargs="?", metavar="WORDS", help="what to look for, in quotes")
-    query.add_argument("--image", type=Path, metavar="FILE", help="find images like this one")
+    query.add_argument(
+        "--image", type=image_source, metavar="FILE", help="find images like this file or https URL"
+    )
     query.add_argument("--id", metavar="ID", help="find images like the one with this id")
     parser.add_argument("-k", type=int, default=10, metavar="N", help="how many (default 10)")
     parser.add_argument("--offset", type=int, default=0, metavar="N", help="skip the N best")

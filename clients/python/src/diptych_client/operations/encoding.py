@@ -6,15 +6,22 @@ from collections.abc import Sequence
 
 from diptych_client import parsing
 from diptych_client.errors import InvalidCall
-from diptych_client.images import ImageBatches, ImageInput, Loaded, listed
+from diptych_client.images import ImageSource, Loaded, SourceBatches, listed
 from diptych_client.operations.naming import items_named, same_model
-from diptych_client.results import Classification, ClassifiedImage, EmbeddedItem, Embeddings, ModelRef
+from diptych_client.results import (
+    Classification,
+    ClassifiedImage,
+    EmbeddedItem,
+    Embeddings,
+    Json,
+    ModelRef,
+)
 from diptych_client.steps import Answer, Part, Request, Steps, exchange, json_bytes, utf8
 
 MAX_TEXTS = 256
 
 
-def embed(*, texts: Sequence[str] = (), images: Sequence[ImageInput] = ()) -> Steps[Embeddings]:
+def embed(*, texts: Sequence[str] = (), images: Sequence[ImageSource] = ()) -> Steps[Embeddings]:
     """Embed texts and images into one space.
 
     Embeddings have unit norm: their dot product is their cosine. They come in the order given, as
@@ -42,14 +49,19 @@ def _embed_texts(texts: Sequence[str]) -> Steps[tuple[ModelRef | None, list[Embe
 
 
 def _embed_images(
-    images: Sequence[ImageInput], model: ModelRef | None
+    images: Sequence[ImageSource], model: ModelRef | None
 ) -> Steps[tuple[ModelRef, list[EmbeddedItem]]]:
-    batches = ImageBatches(images)
+    batches = SourceBatches(images)
     rows: list[EmbeddedItem] = []
     while batch := (yield from batches.take()):
-        parts = [*_image_parts(batch), Part("encoding_format", b"base64")]
-        with items_named("images", batch[0].index):
-            answer = yield from exchange(Request("POST", "/embed", parts=parts))
+        with items_named("images", batch.start):
+            if batch.urls:
+                body = {"input": [{"image": url} for url in batch.urls], "encoding_format": "base64"}
+                request = Request("POST", "/embed", json=body)
+            else:
+                parts = [*_image_parts(batch.files), Part("encoding_format", b"base64")]
+                request = Request("POST", "/embed", parts=parts)
+            answer = yield from exchange(request)
         model = _collect(answer, model, rows)
     assert model is not None, "embed refuses a call without texts and images"
     return model, rows
@@ -64,7 +76,7 @@ def _collect(answer: Answer, model: ModelRef | None, rows: list[EmbeddedItem]) -
 
 
 def classify(
-    images: Sequence[ImageInput],
+    images: Sequence[ImageSource],
     labels: Sequence[str],
     *,
     template: str | None = None,
@@ -81,12 +93,17 @@ def classify(
     if not images:
         raise InvalidCall("classify needs at least one image")
     options = _options(listed("labels", labels), template, templates, multi_label, top_k)
-    batches = ImageBatches(images)
+    batches = SourceBatches(images)
     model: ModelRef | None = None
     rows: list[ClassifiedImage] = []
     while batch := (yield from batches.take()):
-        with items_named("images", batch[0].index):
-            answer = yield from exchange(Request("POST", "/classify", parts=[*_image_parts(batch), *options]))
+        with items_named("images", batch.start):
+            if batch.urls:
+                request = Request("POST", "/classify", json={"images": list(batch.urls), **options})
+            else:
+                parts = [*_image_parts(batch.files), *_option_parts(options)]
+                request = Request("POST", "/classify", parts=parts)
+            answer = yield from exchange(request)
         body = answer.json()
         with parsing.reading("/classify"):
             rows.extend(parsing.classified_image(row) for row in body["data"])
@@ -101,20 +118,24 @@ def _options(
     templates: Sequence[str] | str | None,
     multi_label: bool,
     top_k: int | None,
-) -> list[Part]:
-    """The fields of a classification. Lists travel as one JSON value: form parsers limit their fields."""
-    fields = {"labels": json_bytes("labels", list(labels))}
-    if template is not None:
-        fields["template"] = utf8(template)
-    if templates is not None:
-        fields["templates"] = (
-            utf8(templates) if isinstance(templates, str) else json_bytes("templates", list(templates))
-        )
-    if multi_label:
-        fields["multi_label"] = b"true"
-    if top_k is not None:
-        fields["top_k"] = str(top_k).encode()
-    return [Part(name, value) for name, value in fields.items()]
+) -> Json:
+    """What is asked of every image, as JSON has it."""
+    given: Json = {
+        "labels": list(labels),
+        "template": template,
+        "templates": templates if templates is None or isinstance(templates, str) else list(templates),
+        "multi_label": multi_label or None,
+        "top_k": top_k,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _option_parts(options: Json) -> list[Part]:
+    """The same as fields of a form. Lists travel as one JSON value: form parsers limit their fields."""
+    return [
+        Part(name, utf8(value) if isinstance(value, str) else json_bytes(name, value))
+        for name, value in options.items()
+    ]
 
 
 def _image_parts(batch: Sequence[Loaded]) -> list[Part]:

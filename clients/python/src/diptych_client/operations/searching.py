@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from diptych_client import parsing
 from diptych_client.errors import InvalidCall
-from diptych_client.images import ImageInput, load
+from diptych_client.images import ImageSource, ImageUrl, load
 from diptych_client.results import Json, SearchResult
 from diptych_client.steps import Request, Steps, exchange
 
@@ -18,7 +18,7 @@ class Query:
     """One of several queries that are mixed by weight: exactly one of `text`, `image` and `id` is given."""
 
     text: str | None = None
-    image: ImageInput | None = None
+    image: ImageSource | None = None
     id: str | None = None
     weight: float = 1.0
 
@@ -26,7 +26,7 @@ class Query:
 def search(
     text: str | None = None,
     *,
-    image: ImageInput | None = None,
+    image: ImageSource | None = None,
     id: str | None = None,
     queries: Sequence[Query] | None = None,
     k: int = 10,
@@ -67,9 +67,11 @@ def search(
 
 
 def _query_json(query: Query) -> Steps[Json]:
-    """The query as the API writes it; an image becomes a data URI of its bytes."""
+    """The query as the API writes it; an image from here becomes a data URI of its bytes."""
     if (query.text is not None) + (query.image is not None) + (query.id is not None) != 1:
         raise InvalidCall("a query takes exactly one of text, image and id")
+    if isinstance(query.image, ImageUrl):
+        return {"image": query.image.url}
     if query.image is not None:
         payload = yield from load(query.image)
         return {"image": "data:application/octet-stream;base64," + b64encode(payload).decode("ascii")}
