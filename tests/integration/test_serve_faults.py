@@ -3,6 +3,7 @@
 import asyncio
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,15 @@ import httpx
 import numpy as np
 import pytest
 
+from diptych.adapters.pillow_decoder import PillowDecoder
+from diptych.adapters.prometheus_metrics import PrometheusMetrics
+from diptych.bundle.image import ImageLimits
+from diptych.bundle.repository import ModelRepository
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
-from diptych.wiring import load
+from diptych.wiring import load, verify_bundle
+from diptych.wiring.bundles import load_precision
+from diptych.wiring.engine import build_engine
 from support.app import FIXED_PLAN
 from support.faulty_graphs import Failure, grey
 from support.pictures import noise, picture
@@ -146,6 +153,24 @@ def test_readiness_tells_when_all_calls_fail_and_when_they_succeed_again(tmp_pat
         await services.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("slowest_batch_s", "timeout_s"), [(0.1, 60), (7.0, 70)])
+def test_model_whose_batches_take_long_is_given_longer(
+    model_repo: Path, tmp_path: Path, slowest_batch_s: float, timeout_s: float
+) -> None:
+    bundle = verify_bundle(ModelRepository(model_repo), TINY, 1)
+    loaded = load_precision(bundle, "fp32", device="cpu", n_threads=1)
+    spec = bundle.manifest.image
+    engine = build_engine(
+        Settings(data_dir=tmp_path),
+        replace(loaded, slowest_batch_s=slowest_batch_s),
+        PillowDecoder(spec, ImageLimits(), n_threads=1),
+        PrometheusMetrics(),
+        names=("image", "text"),
+        on_stuck=print,
+    )
+    assert engine.timeout_s == pytest.approx(timeout_s)
 
 
 async def restart(health: Any) -> None:

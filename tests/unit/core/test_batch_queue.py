@@ -36,6 +36,11 @@ def test_few_items_are_one_batch_in_the_order_of_turns() -> None:
     assert all_batches(filled(4, [9, 1], [5], sized=True)) == [[(0, 1), (1, 0), (0, 0)]]
 
 
+def test_batches_of_one_go_by_turns_whatever_the_sizes() -> None:
+    batches = all_batches(filled(1, [9, 8], [1], sized=True))
+    assert batches == [[(0, 1)], [(1, 0)], [(0, 0)]]
+
+
 def test_owner_with_one_large_item_is_not_passed_over_for_ever() -> None:
     queue = filled(4, [1] * 1000, [77], sized=True)
     assert (1, 0) in [one for _ in range(SORTED_BATCHES) for one in queue.take()]

@@ -27,7 +27,8 @@ class BatchQueue(Generic[Owner, Item]):
     def __init__(self, max_batch_size: int, size_of: Callable[[Item], int] | None = None) -> None:
         self._max_batch_size = max_batch_size
         self._size_of = size_of
-        self._n_to_draw = max_batch_size * (1 if size_of is None else SORTED_BATCHES)
+        is_padded = size_of is not None and max_batch_size > 1  # an item that is alone has no padding
+        self._n_to_draw = max_batch_size * (SORTED_BATCHES if is_padded else 1)
         self._waiting: FairQueue[Owner, tuple[int, int]] = FairQueue()  # size and index of each item
         self._next: deque[list[tuple[Owner, int]]] = deque()  # batches, of owners and indices
 
