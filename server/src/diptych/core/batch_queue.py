@@ -11,7 +11,7 @@ from diptych.core.fair_queue import FairQueue
 Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
 
-SORTED_BATCHES = 3  # sorted together: about three quarters of what sorting all that waits would save
+SORTED_BATCHES = 3  # sorted together: two thirds of the padding that sorting all that waits would save
 
 
 class BatchQueue(Generic[Owner, Item]):
