@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Batch = NDArray[np.uint8] | NDArray[np.int32]
 
-MIN_SECONDS, MAX_SECONDS = 1.0, 10.0  # for one comparison
+MIN_SECONDS, MAX_SECONDS = 0.3, 10.0  # for one comparison
 MIN_ROUNDS = 12
 
 
