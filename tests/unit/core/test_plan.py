@@ -1,6 +1,6 @@
 import pytest
 
-from diptych.core.plan import Way, affordable, best_way, measure_seconds
+from diptych.core.plan import BATCH_SIZES, Way, affordable, best_way, measure_seconds, sizes_to_try
 
 WAYS = [Way(lanes, size) for lanes in (1, 2) for size in (1, 4, 8)]
 
@@ -36,6 +36,11 @@ def test_every_way_runs_once_however_long_it_takes() -> None:
         "a": 100.0,
         "b": 100.0,
     }
+
+
+def test_a_slow_model_is_tried_with_single_items() -> None:
+    assert sizes_to_try([1, 2], item_s=0.05, budget_s=1.0) == BATCH_SIZES
+    assert sizes_to_try([1, 2], item_s=0.5, budget_s=1.0) == (1,)
 
 
 def seconds(**rates: float) -> dict[Way, float]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-BATCH_SIZES = (1, 4, 8, 16, 32)
+BATCH_SIZES = (4, 8, 16, 32)
+SLOW_BATCH_SIZES = (1,)  # of a model that takes so long that trying batches of several would take too long
 ENOUGH = 0.98  # of the best rate: larger batches than this takes only add waiting
 MIN_GAIN = 1.03  # what fewer lanes must bring to be preferred, or more lanes than two to be worth it
 MAX_ROUNDS = 5
@@ -39,6 +40,12 @@ class Way:
     def n_items(self) -> int:
         """In all lanes together."""
         return self.n_lanes * self.batch_size
+
+
+def sizes_to_try(lanes: Iterable[int], item_s: float, budget_s: float) -> Sequence[int]:
+    """Batch sizes that are worth a try where one item by itself takes `item_s`."""
+    smallest_s = sum(lanes) * BATCH_SIZES[0] * item_s
+    return BATCH_SIZES if smallest_s <= budget_s else SLOW_BATCH_SIZES
 
 
 def affordable(ways: Iterable[Way], item_s: float, budget_s: float) -> list[Way]:

@@ -13,12 +13,12 @@ from PIL import Image
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.image import DecodeMode, ImageLimits, load_pixels
-from diptych.core.plan import BATCH_SIZES, Plan, Way, affordable, best_way, measure_seconds
+from diptych.core.plan import BATCH_SIZES, Plan, Way, affordable, best_way, measure_seconds, sizes_to_try
 from diptych.core.precision import CPU_PROVIDER
 from diptych.wiring.bundles import LoadedBundle
 
 DECODE_GAIN = 1.1  # what fewer threads must bring
-IMAGE_S, TEXT_S, DECODE_S = 2.2, 0.8, 1.0  # what measuring each may take
+IMAGE_S, TEXT_S, DECODE_S = 2.2, 0.7, 0.8  # what measuring each may take
 
 RunBatch = Callable[[OnnxEncoder, int], Embeddings]  # an encoder and a batch size
 Futures = list["Future[Any]"]
@@ -45,7 +45,7 @@ class Measurement:
     def plan(self, given: Mapping[str, int]) -> Plan:
         """The fields of a plan that `given` leaves at 0, measured."""
         batch_size = given["image_batch_size"]
-        sizes = (batch_size,) if batch_size else BATCH_SIZES
+        sizes = [batch_size] if batch_size else []
         with ThreadPoolExecutor(self._n_cpus) as decoders:
 
             def beside(n_items: int) -> Futures:
@@ -65,10 +65,11 @@ class Measurement:
         budget_s: float,
         beside: Callable[[int], Futures] = lambda _: [],
     ) -> Way:
-        """The best way to run batches while `beside` works on as many items."""
+        """The best way to run batches, of `sizes` if there are any, while `beside` works on as many items."""
         first = self._encoders[lanes[0]]
         run_batch(first, 1)  # the first call of a shape may prepare for seconds
         item_s = min(_seconds(lambda: run_batch(first, 1)) for _ in range(3))
+        sizes = sizes or sizes_to_try(lanes, item_s, budget_s)
         ways = affordable([Way(n, size) for n in lanes for size in sizes], item_s, budget_s)
         with ThreadPoolExecutor(max(lanes)) as pool:
 

@@ -19,6 +19,7 @@ from diptych.wiring.measuring import Measurement
 
 LOG = logging.getLogger("diptych.plan")
 PLAN_FILE = "plans.json"  # in the data folder
+RULES = 2  # counted up when plans are measured in another way: what an older server has measured is forgotten
 
 
 def with_plan(loaded: LoadedBundle, settings: Settings) -> LoadedBundle:
@@ -31,13 +32,14 @@ def with_plan(loaded: LoadedBundle, settings: Settings) -> LoadedBundle:
         return _settled(loaded, settings, plan, "of an earlier start")
     if 0 not in given.values():
         return _settled(loaded, settings, Plan(**given), "set")
-    began = perf_counter()
     encoders = {
         n: loaded.encoder if n == 1 else _beside(loaded, settings, n) for n in _options(settings, given)
     }
+    began = perf_counter()
     plan = Measurement(loaded, encoders, n_cpus(), settings.decode).plan(given)
     plans.put(key, plan)
-    return _settled(loaded, settings, plan, f"measured in {perf_counter() - began:.1f} s")
+    how = f"measured in {perf_counter() - began:.1f} s"
+    return _settled(loaded, settings, plan, how, beside=encoders[plan.n_lanes])
 
 
 def threads_of(settings: Settings) -> int:
@@ -65,6 +67,7 @@ def _options(settings: Settings, given: dict[str, int]) -> list[int]:
 
 def _key(settings: Settings, loaded: LoadedBundle, given: dict[str, int]) -> str:
     what = (
+        RULES,
         loaded.info(settings.decode).identity,
         loaded.encoder.provider,
         machine(threads_of(settings)),
@@ -73,10 +76,13 @@ def _key(settings: Settings, loaded: LoadedBundle, given: dict[str, int]) -> str
     return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
-def _settled(loaded: LoadedBundle, settings: Settings, plan: Plan, how: str) -> LoadedBundle:
+def _settled(
+    loaded: LoadedBundle, settings: Settings, plan: Plan, how: str, beside: OnnxEncoder | None = None
+) -> LoadedBundle:
     LOG.info("plan for %s: %s", loaded.precision, how, extra={"fields": asdict(plan)})
-    beside = _beside(loaded, settings, plan.n_lanes) if plan.n_lanes > 1 else None
-    return replace(loaded, plan=plan, beside=beside)
+    if plan.n_lanes == 1:
+        return replace(loaded, plan=plan, beside=None)
+    return replace(loaded, plan=plan, beside=beside or _beside(loaded, settings, plan.n_lanes))
 
 
 def _beside(loaded: LoadedBundle, settings: Settings, n_lanes: int) -> OnnxEncoder:
