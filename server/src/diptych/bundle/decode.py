@@ -3,13 +3,14 @@
 The one boundary around Pillow: whatever a decoder raises leaves here as an InputError.
 """
 
-import io
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
+from diptych.bundle.bombs import check_opened, metered
 from diptych.bundle.formats import MEDIA_TYPES, ImageFormat, sniff
 from diptych.errors import ConfigError, InputError, TooLarge, UndecodableImage, UnsupportedImage
 
@@ -33,6 +34,8 @@ _SIDEWAYS = frozenset(
         Image.Transpose.ROTATE_90,
     }
 )
+
+MAX_EXIF_BYTES = 1_200_000  # beyond it is not read: the decoder makes an object of every number in a tag
 
 SizeCheck = Callable[[int, int], None]  # raises for a (width, height) that must not be decoded
 Needed = Callable[[int, int], tuple[int, int]]  # of an upright (width, height): what is enough of it
@@ -130,6 +133,14 @@ def decode_scaled(
         return Decoded(upright, *_turned(size, transpose))
 
 
+def ignore_decoder_warnings() -> None:
+    """For a server: a damaged file makes a decoder warn of each of thousands of tags, in words of its own.
+
+    Python writes every wording to the log and keeps it for ever.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 def _format(payload: bytes, limits: ImageLimits) -> ImageFormat:
     if len(payload) > limits.max_bytes:
         raise TooLarge(f"image has {len(payload)} bytes, limit is {limits.max_bytes}")
@@ -147,8 +158,9 @@ def _format(payload: bytes, limits: ImageLimits) -> ImageFormat:
 @contextmanager
 def _opened(payload: bytes, image_format: ImageFormat, limits: ImageLimits) -> Iterator[Image.Image]:
     try:
-        with Image.open(io.BytesIO(payload), formats=[image_format]) as image:
+        with Image.open(metered(payload, image_format), formats=[image_format]) as image:
             limits.check_px(*image.size, "image")
+            check_opened(image, payload, image_format, limits.max_px)
             yield image
     except InputError:
         raise
@@ -173,6 +185,8 @@ def _turned(size: tuple[int, int], transpose: Image.Transpose | None) -> tuple[i
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8. Unreadable EXIF means upright: the picture itself is sound."""
+    if len(image.info.get("exif") or b"") > MAX_EXIF_BYTES:
+        return 1
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:

@@ -7,7 +7,7 @@ What becomes of each kind of file:
 - Truncated files of these formats: UndecodableImage, never a half-gray picture. Damage inside is an error
   where the decoder notices it; JPEG has no checksums, so changed bytes there may just be other pixels.
 - Animations and multi-page files: their first picture.
-- EXIF orientation: turned upright, all eight; unreadable EXIF is ignored.
+- EXIF orientation: turned upright, all eight; unreadable EXIF is ignored (AVIF's own decoder refuses it).
 - Palette, gray, bilevel: their RGB colours. 16-bit samples: the high byte. 32-bit, float and LAB samples:
   UnsupportedImage, since nothing says which value is white.
 - Transparency: laid over white or dropped, as the bundle says.
@@ -16,6 +16,7 @@ What becomes of each kind of file:
   of its size, which costs less than half; other pixels come out, so the mode is part of what names a vector.
 - Over the limit in bytes or pixels: TooLarge, from the header, before pixels are decoded. The resized
   intermediate counts: 1 x 30000 pixels become 224 x 6720000 when the shortest edge is brought to 224.
+- Small files that would keep a decoder busy for minutes are TooLarge too: see `diptych.bundle.bombs`.
 """
 
 import io
@@ -27,7 +28,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diptych.bundle.colour import to_rgb
-from diptych.bundle.decode import Decoded, ImageInfo, ImageLimits, decode, decode_scaled, probe
+from diptych.bundle.decode import (
+    Decoded,
+    ImageInfo,
+    ImageLimits,
+    decode,
+    decode_scaled,
+    ignore_decoder_warnings,
+    probe,
+)
 from diptych.bundle.geometry import place, resized_size
 from diptych.bundle.manifest import ImageSpec
 from diptych.errors import InvalidValue
@@ -37,6 +46,7 @@ __all__ = [
     "DecodeMode",
     "ImageInfo",
     "ImageLimits",
+    "ignore_decoder_warnings",
     "load_pixels",
     "open_rgb",
     "preprocess",

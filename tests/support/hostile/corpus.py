@@ -1,0 +1,57 @@
+"""The hostile corpus: named files, made the same every time, and what each must be answered with."""
+
+import random
+from collections.abc import Iterator
+from functools import cache
+
+from support.hostile.containers import encoded, scene
+from support.hostile.entry import ANY, DAMAGED, FOREIGN, GOOD, Hostile
+from support.hostile.foreign import foreign
+from support.hostile.jpegs import jpegs
+from support.hostile.others import avifs, bmps, gifs, webps
+from support.hostile.pngs import pngs
+from support.hostile.tiffs import tiffs
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP")
+N_FLIPPED = 4
+
+
+@cache
+def corpus() -> tuple[Hostile, ...]:
+    """All of it; names are unique."""
+    parts = (jpegs(), pngs(), tiffs(), gifs(), webps(), avifs(), bmps(), foreign(), _truncated(), _flipped())
+    entries = tuple(entry for part in parts for entry in part)
+    assert len({entry.name for entry in entries}) == len(entries)
+    return entries
+
+
+@cache
+def good_files() -> tuple[bytes, ...]:
+    """Plain pictures of every format, to be sent beside the others."""
+    return tuple(encoded(scene(60, 50, seed), form) for seed in range(3) for form in FORMATS)
+
+
+def _truncated() -> Iterator[Hostile]:
+    for form in FORMATS:
+        file = encoded(scene(), form)
+        for percent in (2, 10, 50, 90):
+            # A TIFF's directory may stand last: without it the decoder does not know what it is.
+            statuses = DAMAGED | FOREIGN if form == "TIFF" else DAMAGED
+            if len(file) * percent // 100 < 16:
+                statuses |= FOREIGN  # too little to be recognised
+            yield Hostile(f"{percent}% of a {form}", file[: len(file) * percent // 100], statuses)
+
+
+def _flipped() -> Iterator[Hostile]:
+    for form in FORMATS:
+        for seed in range(N_FLIPPED):
+            rng = random.Random(f"{form} {seed}")
+            file = bytearray(encoded(scene(), form))
+            for _ in range(8):
+                file[rng.randrange(len(file))] ^= 1 << rng.randrange(8)
+            yield Hostile(f"{form} with flipped bits, {seed}", bytes(file), ANY)
+
+
+def good(entries: tuple[Hostile, ...]) -> list[Hostile]:
+    """Those that must be answered with a vector."""
+    return [entry for entry in entries if entry.statuses == GOOD]

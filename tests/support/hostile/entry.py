@@ -1,0 +1,26 @@
+"""One file of the hostile corpus and what a server must answer to it; knows nothing of servers."""
+
+from dataclasses import dataclass
+
+GOOD = frozenset({200})
+DAMAGED = frozenset({422})
+TOO_LARGE = frozenset({413})
+FOREIGN = frozenset({415})
+# Damage that a decoder may or may not notice; or, in a TIFF, take for a kind that it does not know.
+EITHER = GOOD | DAMAGED
+ANY = GOOD | DAMAGED | TOO_LARGE | FOREIGN
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """`statuses` are those that are right for it, mostly one; what is `heavy` takes a part of a second."""
+
+    name: str
+    payload: bytes
+    statuses: frozenset[int]
+    heavy: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it must be answered with a vector."""
+        return self.statuses == GOOD

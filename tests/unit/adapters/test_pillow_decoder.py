@@ -1,0 +1,26 @@
+"""What a server's decoder does beyond decoding."""
+
+import asyncio
+import warnings
+
+from PIL import TiffImagePlugin
+
+from diptych.adapters.pillow_decoder import PillowDecoder
+from diptych.bundle.image import ImageLimits
+from support.hostile.containers import plain_tags, tiff
+from unit.bundle.bundle_examples import image_spec
+
+N_TAGS = 1_000
+
+
+def test_damaged_tags_are_neither_told_nor_remembered() -> None:
+    """Each has a wording of its own; Python keeps every wording that it has told."""
+    damaged = [(tag, 7, 10_000_000 + tag, 8) for tag in range(1_000, 1_000 + N_TAGS)]
+    file = tiff([*plain_tags(64, 64, 4096), *damaged], bytes(4096))
+    n_before = len(getattr(TiffImagePlugin, "__warningregistry__", {}))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
+        asyncio.run(decoder.decode_many([file], lambda seconds: None))
+    assert told == []
+    assert len(getattr(TiffImagePlugin, "__warningregistry__", {})) <= n_before + 1  # its own version
