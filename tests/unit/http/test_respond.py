@@ -32,4 +32,4 @@ def test_large_answer_is_built_off_the_loop_and_timed(n_values: int, on_loop: bo
     response = asyncio.run(sized_json_response(request, n_values, make))
     assert (response.body, response.media_type) == (b'{"value":3}', "application/json")
     assert (threads == [threading.main_thread()]) is on_loop
-    assert "serialise" in context_of(request).stages
+    assert "serialise" in context_of(request).spans.seconds()

@@ -41,10 +41,12 @@ class BatchRunner(Generic[Item]):
 
     async def run(self, batch: Batch[Item], encode: Encode[Item]) -> None:
         """Give every item that is waited for its outcome. Raises Stuck, and then some have none."""
+        now = time.perf_counter()
         for submission, _ in batch:
-            self._metrics.observe_stage("queue", time.perf_counter() - submission.since)
+            self._metrics.observe_stage("queue", now - submission.since)
+            submission.note("queue", submission.since, now)
         try:
-            rows = await self._call([submission.items[index] for submission, index in batch], encode)
+            rows = await self._call(batch, encode)
         except Stuck:
             raise
         except Exception as error:
@@ -71,7 +73,7 @@ class BatchRunner(Generic[Item]):
 
     async def _alone(self, submission: Submission[Item], index: int, encode: Encode[Item]) -> None:
         try:
-            (row,) = await self._call([submission.items[index]], encode)
+            (row,) = await self._call([(submission, index)], encode)
         except Stuck:
             raise
         except Exception as error:
@@ -80,14 +82,16 @@ class BatchRunner(Generic[Item]):
         else:
             submission.settle(index, row)
 
-    async def _call(self, items: list[Item], encode: Encode[Item]) -> Embeddings:
+    async def _call(self, batch: Batch[Item], encode: Encode[Item]) -> Embeddings:
         """Encode in a thread; raises what the encoder does, or EncoderFailed for a wrong answer."""
-        began = time.perf_counter()
+        items, began = [submission.items[index] for submission, index in batch], time.perf_counter()
         rows = await self._calls.run(lambda on_start: encode(items, on_start))  # (B, D)
-        seconds = time.perf_counter() - began
+        ended = time.perf_counter()
         self._check(rows, len(items))
         self._metrics.observe_batch(self._name, len(items))
-        self._metrics.observe_stage("encode", seconds)
+        self._metrics.observe_stage("encode", ended - began)
+        for submission, _ in batch:
+            submission.note("encode", began, ended)
         self.last_success_at = time.monotonic()
         return rows
 

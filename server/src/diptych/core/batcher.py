@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from diptych.core.admission import Admission
@@ -125,7 +126,10 @@ class Batcher(Generic[Item]):
         while len(self._running) < self._n_lanes and (batch := self._take()):
             is_alone = not self._running and not len(self._queue)
             encode = self._encode if is_alone else self._encode_beside
-            task = asyncio.get_running_loop().create_task(self._run(batch, encode))
+            task = asyncio.get_running_loop().create_task(
+                self._run(batch, encode),
+                context=Context(),  # not that of the request which happens to start it: a batch is of many
+            )
             self._running.add(task)
         self._metrics.set_queue_items(self._name, len(self._queue))
 

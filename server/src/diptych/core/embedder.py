@@ -1,6 +1,7 @@
 """Embed images and texts; knows nothing of HTTP, of collections or of what runs the model."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
 from diptych.core.distinct import distinct
 from diptych.core.ports import Decoder, Metrics, Tokenizer
+from diptych.core.timing import note
 from diptych.core.types import (
     Embedding,
     Embeddings,
@@ -66,7 +68,9 @@ class Embedder:
             return []
         try:
             with self._image_admission.hold(len(payloads), sum(map(len, payloads))):
+                began = time.perf_counter()
                 pixels = await self._decoder.decode_many(payloads, self._decoded)  # N of (S, S, 3) or error
+                note("decode", began, time.perf_counter())
                 return await _submit(self._images, pixels)
         except Overloaded:
             self._metrics.count_rejected("decode_full")

@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from diptych.core.ports import Stage
+from diptych.core.timing import current_spans
 from diptych.core.types import Outcome
 
 Item = TypeVar("Item")
@@ -16,6 +18,7 @@ class Submission(Generic[Item]):
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
         self.since = time.perf_counter()
+        self.spans = current_spans()  # of the request that they belong to, if any
         self._outcomes: dict[int, Outcome] = {}
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -29,6 +32,11 @@ class Submission(Generic[Item]):
         self._outcomes.setdefault(index, outcome)
         if len(self._outcomes) == len(self.items) and not self._done.done():
             self._done.set_result(None)
+
+    def note(self, name: Stage, began: float, ended: float) -> None:
+        """A stage that some of the items went through."""
+        if self.spans is not None:
+            self.spans.add(name, began, ended)
 
     async def outcomes(self) -> list[Outcome]:
         """All of them, in the order of the items, once they are there."""

@@ -64,8 +64,7 @@ class BodyBudget:
 
     def _take(self, held: _Held, n_bytes: int) -> None:
         if self._n_bytes + n_bytes > self._max_bytes:
-            if self._state.services is not None:
-                self._state.services.metrics.count_rejected("bodies_full")
+            self._state.count_rejected("bodies_full")
             raise Overloaded(f"bodies of {self._n_bytes} bytes are being read, limit is {self._max_bytes}")
         self._n_bytes += n_bytes
         held.n_bytes += n_bytes

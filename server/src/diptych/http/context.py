@@ -3,27 +3,32 @@
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from starlette.requests import Request
 from starlette.types import Scope
 
-RequestStage = Literal["parse", "work", "serialise"]
+from diptych.core.timing import Spans, begin_spans, end_spans
 
+RequestStage = Literal["parse", "work", "serialise"]  # what goes on in "work" is timed where it happens
+
+BEGAN = "diptych_began"  # in a scope's state: when the first byte of the request came, if somebody saw it
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY = "diptych_context"
+_REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 @dataclass
 class RequestContext:
-    """Made once per request by the outermost middleware; times in seconds."""
+    """Made once per request by the door; times of time.perf_counter()."""
 
     request_id: str
     started_s: float = field(default_factory=time.perf_counter)
-    stages: dict[RequestStage, float] = field(default_factory=dict)
+    spans: Spans = field(default_factory=Spans)
 
     @contextmanager
     def stage(self, name: RequestStage) -> Iterator[None]:
@@ -32,7 +37,7 @@ class RequestContext:
         try:
             yield
         finally:
-            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - began
+            self.spans.add(name, began, time.perf_counter())
 
     def elapsed_s(self) -> float:
         """Seconds since the request came in."""
@@ -40,19 +45,48 @@ class RequestContext:
 
     def server_timing(self) -> str:
         """The value of a Server-Timing header, in milliseconds."""
-        parts = [f"{name};dur={seconds * 1000:.2f}" for name, seconds in self.stages.items()]
+        parts = [f"{name};dur={seconds * 1000:.2f}" for name, seconds in self.spans.seconds().items()]
         return ", ".join([*parts, f"total;dur={self.elapsed_s() * 1000:.2f}"])
 
 
 def attach_context(scope: Scope, offered_id: str | None) -> RequestContext:
     """Begin a request: the caller's X-Request-Id is kept when well-formed, else one is made."""
+    state = scope.setdefault("state", {})
     known = offered_id is not None and _WELL_FORMED_ID.fullmatch(offered_id)
-    context = RequestContext(offered_id if known and offered_id else uuid.uuid4().hex)
-    scope.setdefault("state", {})[_KEY] = context
+    request_id = offered_id if known and offered_id else new_request_id()
+    context = RequestContext(request_id, state.get(BEGAN, time.perf_counter()))
+    state[_KEY] = context
     return context
+
+
+@contextmanager
+def working_on(context: RequestContext) -> Iterator[None]:
+    """What is logged and timed in the block, by this task and those that it starts, is of this request."""
+    id_before, spans_before = _REQUEST_ID.set(context.request_id), begin_spans(context.spans)
+    try:
+        yield
+    finally:
+        end_spans(spans_before)
+        _REQUEST_ID.reset(id_before)
+
+
+def new_request_id() -> str:
+    """One that nobody else has."""
+    return uuid.uuid4().hex
+
+
+def request_id_in(state: Mapping[str, Any]) -> str | None:
+    """The id of the request with this state; None before it came through the door."""
+    context: RequestContext | None = state.get(_KEY)
+    return None if context is None else context.request_id
 
 
 def context_of(request: Request) -> RequestContext:
     """The context of this request."""
     context: RequestContext = request.scope["state"][_KEY]
     return context
+
+
+def current_request_id() -> str | None:
+    """That of the request that is worked on here; None outside of one."""
+    return _REQUEST_ID.get()

@@ -1,4 +1,4 @@
-"""The outermost middleware: request id, access log, request metrics, bare 500s. Knows no route.
+"""The middleware that every request comes in by: its id, access log, metrics, bare 500s. Knows no route.
 
 The access log has the route's template, never a path, query string, text or file name.
 """
@@ -11,7 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from diptych.http.context import RequestContext, attach_context
+from diptych.core.ports import Stage
+from diptych.http.context import RequestContext, attach_context, working_on
 from diptych.http.problems import respond_http
 from diptych.http.state import ServerState
 
@@ -19,6 +20,7 @@ ACCESS_LOG = logging.getLogger("diptych.access")
 LOG = logging.getLogger("diptych.http")
 CLIENT_GONE = 499  # nginx's number for a caller that hung up; never sent
 UNMATCHED = "unmatched"
+_TIMED_HERE: frozenset[Stage] = frozenset({"parse", "serialise"})  # the others where they happen
 
 
 @dataclass
@@ -41,8 +43,12 @@ class Door:
             await self._app(scope, receive, send)
             return
         context = attach_context(scope, Headers(scope=scope).get("x-request-id"))
+        with working_on(context):
+            await self._answer(scope, receive, send, context)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
         sent = _Sent()
-        outward = _labelled(send, context, sent)
+        outward = self._labelled(send, context, sent)
         try:
             await self._app(scope, receive, outward)
         except ClientDisconnect:
@@ -59,7 +65,8 @@ class Door:
     def _record(self, scope: Scope, context: RequestContext, status: int) -> None:
         route = route_template(scope)
         seconds = time.perf_counter() - context.started_s
-        times = {f"{name}_ms": round(s * 1000, 2) for name, s in context.stages.items()}
+        spent = context.spans.seconds()
+        times = {f"{name}_ms": round(s * 1000, 2) for name, s in spent.items()}
         fields = {
             "method": scope["method"],
             "route": route,
@@ -73,25 +80,25 @@ class Door:
             return
         metrics = self._state.services.metrics
         metrics.count_request(route, status, seconds)
-        for name, spent in context.stages.items():
-            if name != "work":  # its parts are timed where they happen
-                metrics.observe_stage(name, spent)
+        for name in _TIMED_HERE & spent.keys():
+            metrics.observe_stage(name, spent[name])
+
+    def _labelled(self, send: Send, context: RequestContext, sent: _Sent) -> Send:
+        async def labelled(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                sent.status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = context.request_id
+                headers["Server-Timing"] = context.server_timing()
+                headers["X-Content-Type-Options"] = "nosniff"
+                if self._state.inside.stopping:
+                    headers["Connection"] = "close"
+            await send(message)
+
+        return labelled
 
 
 def route_template(scope: Scope) -> str:
     """`/collections/{collection}` for any such path; one word for all paths that no route has."""
     template = getattr(scope.get("route"), "path", None)
     return template if isinstance(template, str) else UNMATCHED
-
-
-def _labelled(send: Send, context: RequestContext, sent: _Sent) -> Send:
-    async def labelled(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            sent.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = context.request_id
-            headers["Server-Timing"] = context.server_timing()
-            headers["X-Content-Type-Options"] = "nosniff"
-        await send(message)
-
-    return labelled

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from diptych.core.timing import note
 from diptych.core.types import Embedding, Embeddings
 from diptych.http.answers import ModelRef
 from diptych.http.content import JSON, OCTETS
@@ -48,7 +50,10 @@ def octets_response(rows: Embeddings, model: ModelRef, truncated: list[int]) -> 
     }
     if truncated:
         headers["X-Diptych-Truncated"] = ",".join(map(str, truncated))
-    return Response(rows.astype("<f4").tobytes(), 200, headers, OCTETS)
+    began = time.perf_counter()
+    payload = rows.astype("<f4").tobytes()
+    note("serialise", began, time.perf_counter())
+    return Response(payload, 200, headers, OCTETS)
 
 
 def encode_embedding(embedding: Embedding, encoding_format: EncodingFormat) -> list[float] | str:

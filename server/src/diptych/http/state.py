@@ -1,27 +1,34 @@
-"""Whether the server is still loading, ready, or never will be. Knows no route and no part by name."""
+"""Whether the server loads, is ready, stops, or never will be ready. Knows no route and no part by name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from diptych.core.services import Services
 from diptych.errors import NotReady
+from diptych.http.inside import Inside
 from diptych.http.options import HttpOptions
 
 
 @dataclass
 class ServerState:
-    """Filled once, when loading is done. The only mutable thing that requests share in this room."""
+    """Services come when loading is done. The only mutable thing that requests share in this room."""
 
     options: HttpOptions
     services: Services | None = None
+    inside: Inside = field(default_factory=Inside)
 
     def ready(self) -> Services:
         """The services; NotReady while they load."""
         if self.services is None:
             raise NotReady("the model is being loaded")
         return self.services
+
+    def count_rejected(self, reason: str) -> None:
+        """Tell the metrics, when there are some: they come with the services."""
+        if self.services is not None:
+            self.services.metrics.count_rejected(reason)
 
 
 def state_of(request: Request) -> ServerState:
