@@ -36,11 +36,12 @@ TINY = "tiny"
 EMBED_DIM = 16
 IMAGE_SIZE = 32
 CONTEXT_LENGTH = 24
+GLACIAL_ROUNDS, GLACIAL_WIDTH = 16, 4096  # some fifty milliseconds an item, on one thread
 _GOLDEN_TEXTS = ["red", "a picture of something blue.", ""]
 
 
 # "broken" reproduces other embeddings than the golden ones; "faulty" fails on pictures of certain greys.
-Fault = Literal["equal", "slow", "broken", "faulty"]
+Fault = Literal["equal", "slow", "glacial", "broken", "faulty"]
 
 
 def write_tiny_bundle(
@@ -84,6 +85,8 @@ def _with(graph: onnx.ModelProto, fault: Fault) -> onnx.ModelProto:
     match fault:
         case "slow":
             return slowed(graph)
+        case "glacial":
+            return slowed(graph, GLACIAL_ROUNDS, GLACIAL_WIDTH)
         case "faulty":
             return faulty(graph) if graph.graph.input[0].name == "pixels" else graph
         case "equal" | "broken":

@@ -103,16 +103,16 @@ def text_graph(weights: TinyWeights) -> onnx.ModelProto:
     return _model(nodes, constants, ids, "text_embedding", weights.rows.shape[1])
 
 
-def slowed(graph: onnx.ModelProto) -> onnx.ModelProto:
+def slowed(graph: onnx.ModelProto, n_rounds: int = WASTE_ROUNDS, width: int = WASTE_WIDTH) -> onnx.ModelProto:
     """The same embeddings after hundreds of times the work: products with zeros, added at the end."""
     slow = onnx.ModelProto()
     slow.CopyFrom(graph)
     output, fast = slow.graph.output[0].name, "fast"
     slow.graph.node[-1].output[0] = fast
-    shape = [WASTE_WIDTH, WASTE_WIDTH]
+    shape = [width, width]
     slow.graph.initializer.extend(
         [
-            numpy_helper.from_array(np.array([1, WASTE_WIDTH], np.int64), "repeats"),
+            numpy_helper.from_array(np.array([1, width], np.int64), "repeats"),
             numpy_helper.from_array(np.array(shape, np.int64), "waste_shape"),
             numpy_helper.from_array(np.array([1], np.int64), "width_axis"),
         ]
@@ -122,11 +122,8 @@ def slowed(graph: onnx.ModelProto) -> onnx.ModelProto:
             helper.make_node("ReduceSum", [fast, "width_axis"], ["sum"], keepdims=1),
             helper.make_node("Tile", ["sum", "repeats"], ["wide_0"]),
             helper.make_node("ConstantOfShape", ["waste_shape"], ["zeros"]),
-            *(
-                helper.make_node("MatMul", [f"wide_{n}", "zeros"], [f"wide_{n + 1}"])
-                for n in range(WASTE_ROUNDS)
-            ),
-            helper.make_node("ReduceSum", [f"wide_{WASTE_ROUNDS}", "width_axis"], ["nothing"], keepdims=1),
+            *(helper.make_node("MatMul", [f"wide_{n}", "zeros"], [f"wide_{n + 1}"]) for n in range(n_rounds)),
+            helper.make_node("ReduceSum", [f"wide_{n_rounds}", "width_axis"], ["nothing"], keepdims=1),
             helper.make_node("Add", [fast, "nothing"], [output]),
         ]
     )

@@ -12,8 +12,8 @@ Result = TypeVar("Result")
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of `work`; when the caller hangs up first it is cancelled and ClientDisconnect raised.
 
-    The body must have been read, since this listens to what comes after it. Not for writes: a write that
-    has begun is finished.
+    The body must have been read, since this listens to what comes after it. A write that has begun goes on
+    to its end even when it is cancelled (see core.writes).
     """
     task = asyncio.create_task(work)
     hangup = asyncio.create_task(_hangup(request))

@@ -13,6 +13,7 @@ from diptych.http.body import read_body
 from diptych.http.checks import check_at_most
 from diptych.http.content import JSON, media_type, unsupported
 from diptych.http.context import context_of
+from diptych.http.hangup import while_connected
 from diptych.http.json_body import parse_json
 from diptych.http.openapi import FILES, body_of
 from diptych.http.problems import problem_of, respond_error
@@ -48,7 +49,8 @@ async def add_images(
     with context.stage("parse"):
         images = await read_add(request, options)
     with context.stage("work"):
-        outcomes = await services.collections.add_many(collection, images, replace=replace)
+        adding = services.collections.add_many(collection, images, replace=replace)
+        outcomes = await while_connected(request, adding)  # what is being written is, even so
     if len(outcomes) == 1 and outcomes[0].error is not None:
         return _refuse_only(request, outcomes[0])
     return json_response(
