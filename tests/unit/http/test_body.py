@@ -49,6 +49,25 @@ def test_body_that_stops_coming_is_a_408() -> None:
     assert caught.value.status_code == 408
 
 
+def test_body_that_trickles_is_a_408_long_before_its_time_is_up() -> None:
+    limits = BodyLimits(max_bytes=10_000, timeout_s=60, min_bytes_per_s=1000, ahead_s=0.1)
+
+    async def trickle() -> dict[str, object]:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"1", "more_body": True}
+
+    request = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, trickle)
+    with pytest.raises(HTTPException) as caught:
+        asyncio.run(read_body(request, limits))
+    assert caught.value.status_code == 408
+    assert "bytes in 0.1" in caught.value.detail
+
+
+def test_body_that_keeps_its_pace_has_all_its_time() -> None:
+    limits = BodyLimits(max_bytes=10**6, timeout_s=60, min_bytes_per_s=1000, ahead_s=0.1)
+    assert [limits.seconds_for(n) for n in (0, 1000, 10**6)] == [0.1, 1.1, 60]
+
+
 def test_caller_that_hangs_up_is_told_apart() -> None:
     with pytest.raises(ClientDisconnect):
         asyncio.run(read_body(request_of({"type": "http.disconnect"}), LIMITS))
@@ -65,3 +84,8 @@ def test_compressed_body_is_a_415() -> None:
 def test_length_that_is_no_number_is_malformed() -> None:
     with pytest.raises(Malformed):
         asyncio.run(read_body(request_of(length="many"), LIMITS))
+
+
+def test_length_of_thousands_of_digits_is_too_large() -> None:
+    with pytest.raises(TooLarge):
+        asyncio.run(read_body(request_of(length="9" * 5000), LIMITS))

@@ -1,24 +1,29 @@
 """Run the HTTP server in this process until it is told to stop. Knows no route."""
 
 import logging
+import math
 import signal
 import socket
 from collections.abc import Sequence
 
 import uvicorn
+from fastapi import FastAPI
 
+from diptych.cli.descriptors import connections_within
 from diptych.cli.gallery import Gallery
+from diptych.cli.graceful import SIGNALS, GracefulServer
 from diptych.cli.last_exit import LastExit
 from diptych.cli.logs import configure_logging
 from diptych.core.services import Services
 from diptych.errors import ConfigError, DiptychError
 from diptych.http.app import Background, create_app
+from diptych.http.connection import ConnectionTerms, connection_class
 from diptych.http.options import HttpOptions
+from diptych.http.state import ServerState
 from diptych.settings import Settings
 from diptych.wiring import check_choice, limits_of, load
 
 LOG = logging.getLogger("diptych")
-KEEP_ALIVE_S = 30
 
 
 def serve(settings: Settings) -> int:
@@ -34,43 +39,35 @@ def serve(settings: Settings) -> int:
 
 
 class _Server:
-    """One uvicorn, told to stop when loading fails."""
+    """One server, told to stop when loading fails."""
 
     def __init__(self, settings: Settings, listener: socket.socket, background: Sequence[Background]) -> None:
         self._settings = settings
         self._listener = listener
-        self._failed = False
-        self._last_exit = LastExit(self._leave, settings.grace_s)
         host, port = listener.getsockname()[:2]
         self._url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         app = create_app(self._load, _http_options(settings), on_failure=self._give_up, background=background)
-        self._uvicorn = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                lifespan="on",
-                ws="none",
-                access_log=False,
-                log_config=None,
-                proxy_headers=False,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=self._settings.grace_s,
-            )
+        state: ServerState = app.state.diptych
+        terms = ConnectionTerms(
+            header_timeout_s=settings.header_timeout_s,
+            keep_alive_s=settings.keep_alive_s,
+            write_timeout_s=settings.write_timeout_s,
+            max_connections=connections_within(settings.max_connections),
+            count_rejected=state.count_rejected,
         )
+        self._server = GracefulServer(_uvicorn_config(app, terms), state.inside, settings.grace_s)
+        self._last_exit = LastExit(self._server.leave, self._server.ends_within_s)
 
     def run(self) -> int:
         LOG.info("listening, loading the model", extra={"fields": {"url": self._url}})
-        # uvicorn handles these while it runs and raises them again when it is done: a stop that was asked
-        # for is no failure, so nothing more happens then.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
-        self._uvicorn.run(sockets=[self._listener])
-        LOG.info("stopped")
+        for number in SIGNALS:
+            signal.signal(number, self._server.stop)
+        self._server.run(sockets=[self._listener])
         self._last_exit.exit_if_lost()
-        return 1 if self._failed else 0
+        return self._server.status
 
     async def _load(self) -> Services:
-        services = await load(self._settings, self._last_exit.lost)
+        services = await load(self._settings, self._lost)
         model = services.model
         fields = {
             "model": model.name,
@@ -86,18 +83,30 @@ class _Server:
         return services
 
     def _give_up(self, error: BaseException) -> None:
-        self._failed = True
-        self._uvicorn.should_exit = True
+        self._server.status = 1
+        self._server.leave()
         if isinstance(error, DiptychError):
             LOG.error("cannot serve: %s", error)
         else:
             LOG.error("cannot serve", exc_info=error)
 
-    def _stop(self, number: int, frame: object) -> None:
-        self._leave()
+    def _lost(self, reason: str) -> None:
+        self._server.status = 1
+        self._last_exit.lost(reason)
 
-    def _leave(self) -> None:
-        self._uvicorn.should_exit = True
+
+def _uvicorn_config(app: FastAPI, terms: ConnectionTerms) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=connection_class(terms),
+        lifespan="on",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=math.ceil(terms.keep_alive_s),
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -116,6 +125,7 @@ def _http_options(settings: Settings) -> HttpOptions:
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         default_collection=settings.default_collection,
         body_timeout_s=settings.body_timeout_s,
+        request_timeout_s=settings.request_timeout_s,
         max_inflight_body_bytes=settings.max_inflight_body_bytes,
         limits=limits_of(settings),
     )

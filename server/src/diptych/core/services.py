@@ -1,5 +1,7 @@
 """The parts of a running server, as the HTTP room receives them; knows nothing of how they are built."""
 
+import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +14,10 @@ from diptych.core.labels import LabelClassifier
 from diptych.core.limits import Limits
 from diptych.core.ports import Metrics
 from diptych.core.types import ModelInfo
+
+log = logging.getLogger(__name__)
+
+LAST_BATCH_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,15 @@ class Services:
         await self.health.start()
 
     async def close(self) -> None:
-        """Stop background work, finish writes that have begun, fail whatever still waits with NotReady."""
+        """Stop background work, finish writes that have begun, fail whatever still waits with NotReady.
+
+        A batch that runs on for long is not waited for: nobody needs it any more.
+        """
         await self.health.close()
-        for embedder in {self.embedder, self.collection_embedder}:
-            await embedder.close()
         await self.collections.close()
+        try:
+            async with asyncio.timeout(LAST_BATCH_S):
+                for embedder in {self.embedder, self.collection_embedder}:
+                    await embedder.close()
+        except TimeoutError:
+            log.info("a batch was still running when the server ended")

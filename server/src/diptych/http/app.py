@@ -14,8 +14,10 @@ from diptych.errors import DiptychError
 from diptych.http import requests
 from diptych.http.budget import BodyBudget
 from diptych.http.door import Door
+from diptych.http.gate import Gate
 from diptych.http.guard import HostGuard, KeyGuard
 from diptych.http.handlers import add_handlers
+from diptych.http.linger import Linger
 from diptych.http.methods import HeadAsGet
 from diptych.http.openapi import describe
 from diptych.http.options import HttpOptions
@@ -100,7 +102,9 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
         app.add_middleware(KeyGuard, api_key=options.api_key)
     app.add_middleware(HostGuard, host=options.host, allowed_hosts=options.allowed_hosts)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(Gate, state=state, timeout_s=options.request_timeout_s)
     app.add_middleware(Door, state=state)
+    app.add_middleware(Linger)
 
 
 def _described_once(app: FastAPI) -> Callable[[], dict[str, Any]]:

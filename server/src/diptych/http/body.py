@@ -1,4 +1,4 @@
-"""Take a request's body in: counted while it streams, within a deadline. Knows nothing of what is in it."""
+"""Take a request's body in: counted while it streams, at a pace. Knows nothing of what is in it."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,13 +9,24 @@ from starlette.requests import Request
 
 from diptych.errors import Malformed, TooLarge
 
+MAX_DIGITS = 18  # of a length; Python refuses to read numbers of thousands
+
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """How large a body may be and how long it may take to arrive."""
+    """How large a body may be and how long it may take to arrive: `timeout_s` at most.
+
+    Before that, it must not fall behind `min_bytes_per_s` by more than `ahead_s` seconds.
+    """
 
     max_bytes: int
     timeout_s: float
+    min_bytes_per_s: float = 1000.0
+    ahead_s: float = 10.0
+
+    def seconds_for(self, n_bytes: int) -> float:
+        """The time after which more than the first `n_bytes` must have come."""
+        return min(self.timeout_s, self.ahead_s + n_bytes / self.min_bytes_per_s)
 
 
 async def stream_body(request: Request, limits: BodyLimits, take: Callable[[bytes], object]) -> None:
@@ -23,16 +34,17 @@ async def stream_body(request: Request, limits: BodyLimits, take: Callable[[byte
     _check_declared(request, limits.max_bytes)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "compressed bodies are not read: their size is unknown until it is too late")
-    n_bytes = 0
+    n_bytes, began = 0, asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(limits.timeout_s):
+        async with asyncio.timeout(limits.seconds_for(0)) as deadline:
             async for chunk in request.stream():
                 n_bytes += len(chunk)
                 if n_bytes > limits.max_bytes:
                     raise TooLarge(f"body is over the limit of {limits.max_bytes} bytes")
                 take(chunk)
+                deadline.reschedule(began + limits.seconds_for(n_bytes))
     except TimeoutError:
-        detail = f"body was not complete after {limits.timeout_s:g} s"
+        detail = f"body was not complete: {n_bytes} bytes in {limits.seconds_for(n_bytes):.3g} s"
         raise HTTPException(408, detail, {"Connection": "close"}) from None
 
 
@@ -49,5 +61,5 @@ def _check_declared(request: Request, max_bytes: int) -> None:
         return
     if not (declared.isascii() and declared.isdigit()):
         raise Malformed(f"Content-Length {declared[:40]!r} is not a number")
-    if int(declared) > max_bytes:
-        raise TooLarge(f"body has {declared} bytes, limit is {max_bytes}")
+    if len(declared) > MAX_DIGITS or int(declared) > max_bytes:
+        raise TooLarge(f"body has {declared[:MAX_DIGITS]} bytes, limit is {max_bytes}")

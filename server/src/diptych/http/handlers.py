@@ -12,6 +12,7 @@ from diptych.errors import DiptychError
 from diptych.http.context import context_of
 from diptych.http.methods import allowed_methods
 from diptych.http.problems import respond_error, respond_http, status_of
+from diptych.http.state import state_of
 from diptych.http.validation import first_invalid
 
 LOG = logging.getLogger("diptych.http")
@@ -47,6 +48,8 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for this class"
     headers = dict(error.headers or {})
     detail = error.detail
+    if error.status_code == 408:
+        state_of(request).count_rejected("body_timeout")
     if error.status_code == 404:
         detail = f"there is no {request.url.path[:200]}"
     if error.status_code == 405:

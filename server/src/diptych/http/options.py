@@ -10,7 +10,8 @@ from diptych.http.body import BodyLimits
 class HttpOptions:
     """`host` is the address the server is bound to; `allowed_hosts` are further names it is called by.
 
-    `max_inflight_body_bytes` bounds the bodies of all requests together; one body alone must fit.
+    `request_timeout_s` is for a whole request, until its answer begins. `max_inflight_body_bytes` bounds
+    the bodies of all requests together; one body alone must fit.
     """
 
     host: str = "127.0.0.1"
@@ -18,6 +19,7 @@ class HttpOptions:
     api_key: str | None = None
     default_collection: str = "default"
     body_timeout_s: float = 60.0
+    request_timeout_s: float = 300.0
     max_inflight_body_bytes: int = 500_000_000
     limits: Limits = field(default_factory=Limits)
 

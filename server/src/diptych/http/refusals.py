@@ -9,7 +9,7 @@ from diptych.http.content import JSON
 from diptych.http.problems import OpenAIError, Problem
 
 PROBLEM_JSON = "application/problem+json"
-GUARDED = (401, 403, 503)  # what every call behind key, host check and model can answer
+GUARDED = (401, 403, 503, 504)  # what every call behind key, host check, model and clock can answer
 BODY = (400, 408, 413, 415, 422, 429)  # what reading a body, and working on it, can end with
 
 Responses = dict[int | str, dict[str, Any]]
@@ -26,6 +26,7 @@ _MEANINGS = {
     422: "A value outside its limit or of the wrong kind, or an image that cannot be decoded",
     429: "A queue, or the room for bodies, is full: come back later",
     503: "The model is being loaded, the collection embedded again, or the server stops",
+    504: "No answer within the time that a request may take, and its work was stopped",
 }
 _OTHER = "Any other error, such as 405 with `Allow` for a method that the path lacks, or an unexpected 500"
 _HEADERS = {

@@ -1,0 +1,21 @@
+"""See to it that there are file descriptors for as many connections as are wanted. Knows no connection."""
+
+import logging
+import resource
+
+LOG = logging.getLogger("diptych")
+OTHERS = 200  # files, databases, libraries, and connections that are just being taken or let go
+
+
+def connections_within(wanted: int) -> int:
+    """`wanted`, or as many as this process may have; its limit is raised as far as it may go itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OTHERS
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    possible = max(1, soft - OTHERS)
+    LOG.warning("at most %d connections: this process may open %d files", possible, soft)
+    return possible

@@ -1,0 +1,77 @@
+"""Middleware that lets requests in until the server stops, each for a limited time. Knows no route."""
+
+import asyncio
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from diptych.errors import NotReady
+from diptych.http.problems import respond_error, respond_http
+from diptych.http.state import ServerState
+
+STOPPING = "the server is stopping"
+WHILE_STOPPING = frozenset({"/healthz", "/metrics"})  # answered to the end, and nothing waits for them
+
+
+@dataclass
+class _Answer:
+    """What became of one answer so far."""
+
+    begun: bool = False
+
+
+class Gate:
+    """A request has `timeout_s` until its answer begins; then its work is cancelled and it gets a 504.
+
+    When the server stops, those that come get a 503, and so do those inside that are sent away. An answer
+    that has begun is not cut off here: how long it may take to be read is the connection's affair.
+    """
+
+    def __init__(self, app: ASGIApp, state: ServerState, timeout_s: float) -> None:
+        self._app = app
+        self._state = state
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if scope["type"] != "http" or scope["path"] in WHILE_STOPPING:
+            await self._app(scope, receive, send)
+            return
+        if self._state.inside.stopping:
+            self._state.count_rejected("stopping")
+            await _stopping(scope)(scope, receive, send)
+            return
+        answer, deadline = _Answer(), asyncio.timeout(self._timeout_s)
+        self._state.inside.enter(deadline)
+        try:
+            async with deadline:
+                await self._app(scope, receive, _watched(send, answer, deadline))
+        except TimeoutError:
+            if answer.begun or not deadline.expired():  # one of the work's own
+                raise
+            await self._too_late(scope)(scope, receive, send)
+        finally:
+            self._state.inside.leave(deadline)
+
+    def _too_late(self, scope: Scope) -> Response:
+        if self._state.inside.stopping:
+            self._state.count_rejected("stopping")
+            return _stopping(scope)
+        self._state.count_rejected("request_timeout")
+        return respond_http(Request(scope), 504, f"the request was not answered within {self._timeout_s:g} s")
+
+
+def _stopping(scope: Scope) -> Response:
+    return respond_error(Request(scope), NotReady(STOPPING))
+
+
+def _watched(send: Send, answer: _Answer, deadline: asyncio.Timeout) -> Send:
+    async def watched(message: Message) -> None:
+        if not answer.begun and not deadline.expired():
+            answer.begun = True
+            deadline.reschedule(None)
+        await send(message)
+
+    return watched

@@ -1,0 +1,155 @@
+"""Every published metric is there, and moves when it should. The whole application on the tiny bundle."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from support.app import running_app
+from support.pictures import noise, picture
+
+# Name of a sample, and its labels.
+PUBLISHED = {
+    "diptych_requests_total": {"route", "code"},
+    "diptych_request_seconds_count": {"route"},
+    "diptych_stage_seconds_count": {"stage"},
+    "diptych_batch_size_sum": {"encoder"},
+    "diptych_queue_items": {"encoder"},
+    "diptych_rejected_total": {"reason"},
+    "diptych_label_cache_total": {"result"},
+    "diptych_collection_images": {"collection"},
+    "diptych_index_recall": {"collection"},
+    "diptych_model_info": {"name", "version", "precision", "provider"},
+    "diptych_rollout_state": {"name"},
+}
+STAGES = ("parse", "decode", "queue", "encode", "search", "serialise")
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    small = {"max_items": 2, "max_add_items": 2, "max_queue_items": 2}
+    with running_app(tmp_path_factory.mktemp("metrics"), **small) as client:
+        yield client
+
+
+def samples(client: TestClient) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {
+        (one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples
+    }
+
+
+class Moves:
+    """What changed in the block."""
+
+    def __init__(self, client: TestClient) -> None:
+        self._client = client
+
+    def __enter__(self) -> "Moves":
+        self._before = samples(self._client)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._after = samples(self._client)
+
+    def by(self, name: str, **labels: str) -> float:
+        key = (name, frozenset(labels.items()))
+        return self._after.get(key, 0.0) - self._before.get(key, 0.0)
+
+
+def test_all_that_is_published_is_there_after_some_traffic(client: TestClient) -> None:
+    add(client, noise(1))
+    client.get("/search", params={"q": "red"})
+    classify(client, "red", "blue")
+    client.post("/embed", json={"input": [{"text": "a"}] * 3})
+    refuse(client)
+    found: dict[str, set[frozenset[str]]] = {}
+    for name, labels in samples(client):
+        found.setdefault(name, set()).add(frozenset(label for label, _ in labels) - {"le"})
+    assert {name: found[name] for name in PUBLISHED} == {
+        name: {frozenset(labels)} for name, labels in PUBLISHED.items()
+    }
+    ours = {name for name in found if not name.endswith(("_created", "_bucket", "_sum", "_count"))}
+    assert {name for name in ours if name.startswith("diptych_")} <= set(PUBLISHED)
+
+
+def test_requests_are_counted_by_template_and_status(client: TestClient) -> None:
+    with Moves(client) as moves:
+        client.get("/collections/default/images/nobody")
+        client.get("/collections/default/images/nothing")
+        client.get("/no/such/path")
+    route = "/collections/{collection}/images/{id}"
+    assert moves.by("diptych_requests_total", route=route, code="404") == 2
+    assert moves.by("diptych_request_seconds_count", route=route) == 2
+    assert moves.by("diptych_requests_total", route="unmatched", code="404") == 1
+
+
+def test_every_stage_is_timed_where_it_happens(client: TestClient) -> None:
+    with Moves(client) as moves:
+        embed_picture(client, 10)
+    assert [moves.by("diptych_stage_seconds_count", stage=stage) for stage in STAGES] == [1, 1, 1, 1, 0, 1]
+    assert moves.by("diptych_batch_size_sum", encoder="image") == 1
+    with Moves(client) as moves:
+        client.get("/search", params={"q": "blue"})
+    assert moves.by("diptych_stage_seconds_count", stage="search") == 1
+    assert moves.by("diptych_stage_seconds_count", stage="decode") == 0
+    assert moves.by("diptych_batch_size_sum", encoder="text") == 1
+
+
+def test_labels_are_hits_when_they_are_known(client: TestClient) -> None:
+    with Moves(client) as moves:
+        classify(client, "green", "yellow")
+        classify(client, "yellow", "white")
+    assert moves.by("diptych_label_cache_total", result="miss") == 3
+    assert moves.by("diptych_label_cache_total", result="hit") == 1
+
+
+def test_collections_are_measured_while_they_are_there(client: TestClient) -> None:
+    client.post("/collections", json={"name": "brief"})
+    with Moves(client) as moves:
+        add(client, noise(2), collection="brief")
+    assert moves.by("diptych_collection_images", collection="brief") == 1
+    client.delete("/collections/brief")
+    assert ("diptych_collection_images", frozenset({("collection", "brief")})) not in samples(client)
+
+
+def test_what_serves_is_stated(client: TestClient) -> None:
+    info = next(dict(labels) for name, labels in samples(client) if name == "diptych_model_info")
+    expected = {"name": "tiny", "version": "1", "precision": "fp32", "provider": "CPUExecutionProvider"}
+    assert info == expected
+    assert samples(client)[("diptych_rollout_state", frozenset({("name", "tiny")}))] == 1
+    for encoder in ("image", "text"):
+        assert samples(client)[("diptych_queue_items", frozenset({("encoder", encoder)}))] == 0
+
+
+def test_refusals_are_counted_by_their_reason(client: TestClient) -> None:
+    with Moves(client) as moves:
+        refuse(client)
+    assert moves.by("diptych_rejected_total", reason="stopping") == 1
+
+
+def add(client: TestClient, payload: bytes, collection: str = "default") -> None:
+    answer = client.post(f"/collections/{collection}/images", files=[("image", ("x", payload))])
+    assert answer.status_code == 200
+
+
+def classify(client: TestClient, *labels: str) -> None:
+    files: list[Any] = [("image", ("x", picture("red"))), *(("labels", (None, label)) for label in labels)]
+    assert client.post("/classify", files=files).status_code == 200
+
+
+def embed_picture(client: TestClient, seed: int) -> None:
+    answer = client.post("/embed", content=noise(seed), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 200
+
+
+def refuse(client: TestClient) -> None:
+    """As when the server stops."""
+    inside = client.app.state.diptych.inside  # type: ignore[attr-defined]
+    inside.stopping = True
+    try:
+        assert client.get("/version").status_code == 503
+    finally:
+        inside.stopping = False

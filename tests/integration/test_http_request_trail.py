@@ -1,0 +1,127 @@
+"""One request's id and times, from its answer's headers to every line that is logged for it."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from support.app import running_app
+from support.callers import files_of
+from support.pictures import noise, picture
+from support.server import serve
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+WORDS = "unmistakable private words"
+NAME = "unmistakable-file-name.png"
+TIMING = re.compile(r"([a-z]+);dur=([0-9.]+)")
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with running_app(tmp_path_factory.mktemp("trail")) as client:
+        client.post("/collections/default/images", files=files_of([picture("red")]))
+        yield client
+
+
+def times(answer: httpx.Response) -> dict[str, float]:
+    return {name: float(ms) for name, ms in TIMING.findall(answer.headers["server-timing"])}
+
+
+CASES: list[tuple[str, str, dict[str, Any], set[str]]] = [
+    (
+        "POST",
+        "/embed",
+        {"files": files_of([noise(1), noise(2)])},
+        {"parse", "decode", "queue", "encode", "serialise"},
+    ),
+    ("POST", "/embed", {"json": {"input": [{"text": "a"}]}}, {"parse", "queue", "encode", "serialise"}),
+    ("GET", "/search?q=red", {}, {"parse", "queue", "encode", "search", "serialise"}),
+    (
+        "POST",
+        "/search",
+        {"files": files_of([noise(3)])},
+        {"parse", "decode", "queue", "encode", "search", "serialise"},
+    ),
+    (
+        "POST",
+        "/classify",
+        {"files": [*files_of([noise(4)]), ("labels", (None, "x"))]},
+        {"parse", "decode", "queue", "encode", "serialise"},
+    ),
+    (
+        "POST",
+        "/collections/default/images",
+        {"files": files_of([noise(5)])},
+        {"parse", "decode", "queue", "encode", "serialise"},
+    ),
+    (
+        "POST",
+        "/v1/embeddings",
+        {"json": {"model": TINY, "input": "b"}},
+        {"parse", "queue", "encode", "serialise"},
+    ),
+    ("GET", "/healthz", {}, {"serialise"}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "given", "stages"), CASES)
+def test_server_timing_has_the_stages_that_the_request_went_through(
+    client: TestClient, method: str, path: str, given: dict[str, Any], stages: set[str]
+) -> None:
+    answer = client.request(method, path, **given)
+    assert answer.status_code == 200
+    spent = times(answer)
+    assert set(spent) - {"work"} == stages | {"total"}
+    assert all(ms <= spent["total"] for ms in spent.values())
+
+
+def test_raw_rows_and_refusals_have_times_too(client: TestClient) -> None:
+    answer = client.post(
+        "/embed", json={"input": [{"text": "c"}]}, headers={"Accept": "application/octet-stream"}
+    )
+    assert {"parse", "encode", "serialise", "total"} <= set(times(answer))
+    assert {"parse", "total"} <= set(times(client.post("/embed", json={"input": []})))
+
+
+def test_the_log_has_the_same_times(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "diptych.access"):
+        answer = client.post("/embed", files=files_of([noise(6)]), headers={"X-Request-Id": "mine"})
+    (fields,) = [record.__dict__["fields"] for record in caplog.records if record.name == "diptych.access"]
+    assert (fields["route"], fields["status"], fields["request_id"]) == ("/embed", 200, "mine")
+    spent = times(answer)
+    for stage in ("parse", "decode", "queue", "encode", "serialise"):
+        assert fields[f"{stage}_ms"] == spent[stage]
+
+
+def test_lines_of_a_request_share_its_id_and_hold_nothing_of_what_it_said(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "repo", precisions={"fp32": "faulty"})
+    sent: list[httpx.Response] = []
+    with (
+        serve(tmp_path / "repo", TINY, tmp_path / "data") as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
+        parts: list[Any] = [("image", (NAME, picture("red"))), ("labels", (None, WORDS))]
+        sent.append(client.post("/classify", files=parts))
+        sent.append(client.get("/search", params={"q": WORDS, "filter": "{"}))
+        sent.append(client.get("/search", params={"q": WORDS}))
+        sent.append(client.get(f"/{WORDS}"))
+        sent.append(client.post("/embed", json={"input": [{"text": WORDS}, {"image": WORDS}]}))
+        sent.append(client.post("/embed", content=b"", headers={"Content-Type": f"x/{NAME}"}))
+        images = "/collections/default/images"
+        items = json.dumps([{"id": NAME, "metadata": {"about": WORDS}}])
+        sent.append(client.post(images, files=[("image", (NAME, noise(1))), ("items", (None, items))]))
+        sent.append(client.get(f"{images}/{NAME}/thumbnail"))
+        sent.append(client.request(WORDS.split(maxsplit=1)[0].upper(), "/embed"))
+    assert "unmistakable" not in server.log_file.read_text().lower()
+    lines = [line for line in server.log() if line["logger"] == "diptych.access"]
+    ids = [answer.headers["x-request-id"] for answer in sent]
+    assert [line["request_id"] for line in lines] == ids
+    for answer in sent:
+        if answer.headers["content-type"] == "application/problem+json":
+            assert answer.json()["request_id"] == answer.headers["x-request-id"]

@@ -1,0 +1,157 @@
+"""Who sends nothing, or hardly anything, or never reads, holds up nobody. A server process."""
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.callers import connect, connected, files_of, message, metric, wait_until
+from support.pictures import noise, picture
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+N_IDLE = 500
+MAX_BODY_BYTES = 20_000_000
+JSON = "application/json"
+
+
+@pytest.fixture(scope="module")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("slow") / "model_repo"
+    write_tiny_bundle(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(model_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    flags = [f"--{name}-timeout-s=1" for name in ("header", "body", "write")]
+    flags += ["--keep-alive-s=1", f"--max-body-bytes={MAX_BODY_BYTES}"]
+    with serve(model_repo, TINY, tmp_path_factory.mktemp("data"), *flags) as server:
+        yield server
+
+
+def answer_on(caller: socket.socket) -> http.client.HTTPResponse:
+    answer = http.client.HTTPResponse(caller)
+    answer.begin()
+    return answer
+
+
+def n_rejected(server: RunningServer, reason: str) -> float:
+    return metric(server, "diptych_rejected_total", reason=reason)
+
+
+@pytest.mark.parametrize("max_connections", [1000, 50])
+def test_five_hundred_connections_that_go_no_further_stop_nobody(
+    model_repo: Path, tmp_path: Path, max_connections: int
+) -> None:
+    flags = [f"--max-connections={max_connections}", "--header-timeout-s=60"]
+    with serve(model_repo, TINY, tmp_path, *flags) as server, connected(server, N_IDLE) as idle:
+        for caller in idle[::2]:
+            try:
+                caller.sendall(b"POST /embed HTTP/1.1\r\nHo")
+            except ConnectionError:
+                assert max_connections < N_IDLE
+        for n in range(20):
+            answer = httpx.post(f"{server.url}/embed", json={"input": [{"text": f"word {n}"}]})
+            assert answer.status_code == 200
+        assert (n_rejected(server, "connections_full") > 0) is (max_connections < N_IDLE)
+
+
+def test_head_that_stops_is_a_408_and_a_line_in_the_log(server: RunningServer) -> None:
+    with connect(server) as caller:
+        caller.sendall(b"GET /search?q=private HTTP/1.1\r\nHost: private\r\nX-")
+        answer = answer_on(caller)
+        problem = json.loads(answer.read())
+    assert (answer.status, problem["status"]) == (408, 408)
+    assert n_rejected(server, "header_timeout") == 1
+    wait_until(lambda: any(line.get("request_id") == problem["request_id"] for line in server.log()))
+    assert "private" not in server.log_file.read_text()
+
+
+def test_body_that_stops_is_a_408(server: RunningServer) -> None:
+    with connect(server) as caller:
+        caller.sendall(message(server, "POST", "/embed", json={"input": [{"text": "red"}]})[:-3])
+        answer = answer_on(caller)
+        assert (answer.status, answer.headers["connection"]) == (408, "close")
+        assert "bytes in 1 s" in json.loads(answer.read())["detail"]
+    assert n_rejected(server, "body_timeout") == 1
+
+
+def test_connection_without_a_further_request_is_closed(server: RunningServer) -> None:
+    with connect(server) as caller:
+        caller.sendall(message(server, "GET", "/healthz"))
+        answer_on(caller).read()
+        assert caller.recv(1) == b""
+
+
+def test_answer_that_nobody_reads_is_let_go(server: RunningServer) -> None:
+    large = noise(0, (2400, 1600))
+    path = "/collections/default/images"
+    (outcome,) = httpx.post(f"{server.url}{path}", files=files_of([large])).json()["outcomes"]
+    with connect(server) as caller:
+        caller.sendall(message(server, "GET", f"{path}/{outcome['id']}/original"))
+        wait_until(lambda: n_rejected(server, "write_timeout") == 1)
+        read = b"".join(iter(lambda: _read(caller), b""))
+        assert 0 < len(read) < len(large)
+    assert httpx.get(f"{server.url}{path}/{outcome['id']}/original").content == large
+
+
+def _read(caller: socket.socket) -> bytes:
+    try:
+        return caller.recv(1_000_000)
+    except ConnectionError:
+        return b""
+
+
+# Each is larger than a body may be; none is anything that its parser would refuse for another reason early.
+ENDLESS: dict[str, tuple[str, bytes]] = {
+    "json": (JSON, b" "),
+    "form": ("multipart/form-data; boundary=b", b"x"),
+    "image": ("image/png", picture("red")),
+    "text": ("text/plain", b"x"),
+}
+
+
+@pytest.mark.parametrize("kind", list(ENDLESS))
+def test_bytes_are_counted_before_they_are_parsed_with_and_without_a_length(
+    server: RunningServer, kind: str
+) -> None:
+    content_type, filling = ENDLESS[kind]
+    start = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\n' if kind == "form" else filling
+    head = f"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
+    with connect(server) as caller:
+        caller.sendall(f"{head}Content-Length: {MAX_BODY_BYTES + 1}\r\n\r\n".encode())
+        assert answer_on(caller).status == 413  # before a byte of it has come
+    chunk = (filling * 1_000_000)[:1_000_000]
+    with connect(server) as caller:
+        caller.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        for piece in [start, *[chunk] * (MAX_BODY_BYTES // len(chunk) + 1)]:
+            caller.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+        assert answer_on(caller).status == 413
+
+
+def test_length_that_lies_is_found_out(server: RunningServer) -> None:
+    body = b'{"input": [{"text": "red"}]}'
+    cases: list[tuple[Any, int]] = [(len(body) - 5, 400), (len(body) + 5, 408), ("-1", 400), ("1e3", 400)]
+    for length, status in cases:
+        with connect(server) as caller:
+            head = f"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {JSON}\r\n"
+            caller.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode() + body)
+            assert answer_on(caller).status == status, length
+
+
+def test_length_beside_chunks_is_refused_as_it_hides_a_second_request(server: RunningServer) -> None:
+    with connect(server) as caller:
+        caller.sendall(
+            b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        )
+        answer = answer_on(caller)
+        assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
+        assert answer.headers["connection"] == "close"

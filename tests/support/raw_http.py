@@ -1,0 +1,110 @@
+"""A server on a free port of this event loop, and connections that speak to it byte by byte."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from diptych.cli.graceful import GracefulServer
+from diptych.http.connection import ConnectionTerms, connection_class
+from diptych.http.inside import Inside
+
+WITHIN_S = 20.0
+Caller = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Place:
+    """The server, and a way to call it."""
+
+    def __init__(self, server: GracefulServer, port: int) -> None:
+        self.server = server
+        self._port = port
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def call(self, data: bytes = b"") -> Caller:
+        """A new connection, with bytes sent."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers.append(writer)
+        writer.write(data)
+        return reader, writer
+
+    async def hang_up(self) -> None:
+        """All connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def serving(
+    app: Any, terms: ConnectionTerms | None = None, *, inside: Inside | None = None, grace_s: float = 1.0
+) -> AsyncIterator[Place]:
+    """The server is stopped at the end, as by a signal."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, http=connection_class(terms or ConnectionTerms()), lifespan="on", ws="none", log_config=None
+    )
+    server = GracefulServer(config, inside or Inside(), grace_s, end_after=lambda seconds, status: None)
+    running = asyncio.create_task(server.serve([listener]))
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+                await asyncio.sleep(0.01)
+        place = Place(server, listener.getsockname()[1])
+        try:
+            yield place
+        finally:
+            await place.hang_up()
+    finally:
+        server.should_exit = True
+        async with asyncio.timeout(WITHIN_S):
+            await running
+
+
+async def answer_of(reader: asyncio.StreamReader) -> Answered:
+    """The next answer, which must have a length."""
+    async with asyncio.timeout(WITHIN_S):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Answered(int(head[0].split()[1]), headers, body)
+
+
+async def is_hung_up(reader: asyncio.StreamReader) -> bool:
+    """Read on; True when the other side closes before anything else comes."""
+    async with asyncio.timeout(WITHIN_S):
+        try:
+            return await reader.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let others run until it holds."""
+    async with asyncio.timeout(WITHIN_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+
+
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """A scenario in an event loop of the kind that serves."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())
