@@ -45,21 +45,29 @@ def n_rejected(server: RunningServer, reason: str) -> float:
     return metric(server, "diptych_rejected_total", reason=reason)
 
 
+def n_open(server: RunningServer) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
 @pytest.mark.parametrize("max_connections", [1000, 50])
 def test_five_hundred_connections_that_go_no_further_stop_nobody(
     model_repo: Path, tmp_path: Path, max_connections: int
 ) -> None:
     flags = [f"--max-connections={max_connections}", "--header-timeout-s=60"]
-    with serve(model_repo, TINY, tmp_path, *flags) as server, connected(server, N_IDLE) as idle:
-        for caller in idle[::2]:
-            try:
-                caller.sendall(b"POST /embed HTTP/1.1\r\nHo")
-            except ConnectionError:
-                assert max_connections < N_IDLE
-        for n in range(20):
-            answer = httpx.post(f"{server.url}/embed", json={"input": [{"text": f"word {n}"}]})
-            assert answer.status_code == 200
-        assert (n_rejected(server, "connections_full") > 0) is (max_connections < N_IDLE)
+    with serve(model_repo, TINY, tmp_path, *flags) as server:
+        n_before = n_open(server)
+        with connected(server, N_IDLE) as idle:
+            for caller in idle[::2]:
+                try:
+                    caller.sendall(b"POST /embed HTTP/1.1\r\nHo")
+                except ConnectionError:
+                    assert max_connections < N_IDLE
+            for n in range(20):
+                answer = httpx.post(f"{server.url}/embed", json={"input": [{"text": f"word {n}"}]})
+                assert answer.status_code == 200
+            assert (n_rejected(server, "connections_full") > 0) is (max_connections < N_IDLE)
+            assert min(N_IDLE, max_connections) / 2 < n_open(server) - n_before <= max_connections
+        wait_until(lambda: n_open(server) <= n_before + 1)
 
 
 def test_head_that_stops_is_a_408_and_a_line_in_the_log(server: RunningServer) -> None:

@@ -1,6 +1,7 @@
 """Who hangs up costs no more: no inference, no room in a queue. A server process with a slow encoder."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,16 +20,21 @@ from support.server import RunningServer, serve
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 N_ITEMS = 40  # two seconds and a half of encoding
-BOTH = ["--collection-precision", "fp32"]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("vanished")
-    write_tiny_bundle(folder / "repo", precisions={"fp32": "glacial"})
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vanished") / "model_repo"
+    write_tiny_bundle(folder, precisions={"fp32": "glacial"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(model_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     flags = ["--max-batch-size", "1", "--max-queue-items", str(N_ITEMS), "--max-items", str(N_ITEMS)]
     flags += ["--max-add-items", str(N_ITEMS), "--body-timeout-s", "3"]
-    with serve(folder / "repo", TINY, folder / "data", *flags) as server:
+    flags += ["--max-body-bytes", "2000000", "--max-inflight-body-bytes", "2000000"]
+    with serve(model_repo, TINY, tmp_path_factory.mktemp("data"), *flags) as server:
         yield server
 
 
@@ -71,6 +77,18 @@ def test_items_of_a_caller_that_hung_up_are_not_encoded(server: RunningServer, n
     assert after - before < N_ITEMS / 2
     assert n_encoded(server) <= after + 2  # the next one, and one that was being encoded
     assert httpx.get(f"{server.url}/collections/default").json()["n_images"] == 0
+
+
+def test_items_of_a_request_whose_time_is_up_are_not_encoded(model_repo: Path, tmp_path: Path) -> None:
+    flags = ["--max-batch-size", "1", "--request-timeout-s", "1"]
+    with serve(model_repo, TINY, tmp_path, *flags) as server:
+        files = files_of(different_pictures(200))  # twelve seconds of encoding
+        answer = httpx.post(f"{server.url}/embed", files=files, timeout=60)
+        assert (answer.status_code, answer.json()["title"]) == (504, "Gateway Timeout")
+        assert n_waiting(server) == 0
+        assert n_encoded(server) < 100
+        assert metric(server, "diptych_rejected_total", reason="request_timeout") == 1
+        assert httpx.post(f"{server.url}/embed", json={"input": [{"text": "next"}]}).status_code == 200
 
 
 def test_after_two_hundred_slow_and_vanished_callers_all_the_room_is_there(server: RunningServer) -> None:

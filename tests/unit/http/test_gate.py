@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, cast
@@ -10,7 +11,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from diptych.core.services import Services
-from diptych.http.context import attach_context
+from diptych.http.context import BEGAN, attach_context
 from diptych.http.gate import Gate
 from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
@@ -41,8 +42,9 @@ class Outside:
         self._gate = Gate(app, self.state, timeout_s)
         self.sent: list[Message] = []
 
-    async def ask(self, path: str = "/embed") -> None:
-        scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    async def ask(self, path: str = "/embed", began_s_ago: float = 0.0) -> None:
+        state = {BEGAN: time.perf_counter() - began_s_ago}
+        scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": [], "state": state}
         attach_context(scope, "the-id")
         await self._gate(scope, _nothing, self._send)
 
@@ -94,6 +96,13 @@ def test_work_that_takes_too_long_is_cancelled_and_is_a_504() -> None:
     assert problem["detail"] == "the request was not answered within 0.05 s"
     assert (app.ends, outside.rejected) == (["cancelled"], {"request_timeout": 1})
     assert len(outside.state.inside) == 0
+
+
+def test_time_that_the_head_took_counts() -> None:
+    app = Slow(3600)
+    outside = Outside(app, timeout_s=30.0)
+    asyncio.run(outside.ask(began_s_ago=29.95))
+    assert (outside.problem()[0], app.ends) == (504, ["cancelled"])
 
 
 def test_answer_that_has_begun_in_time_may_take_longer() -> None:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diptych.errors import NotReady
+from diptych.http.context import context_of
 from diptych.http.problems import respond_error, respond_http
 from diptych.http.state import ServerState
 
@@ -23,7 +24,8 @@ class _Answer:
 
 
 class Gate:
-    """A request has `timeout_s` until its answer begins; then its work is cancelled and it gets a 504.
+    """A request has `timeout_s` from its first byte until its answer begins; then its work is cancelled and
+    it gets a 504.
 
     When the server stops, those that come get a 503, and so do those inside that are sent away. An answer
     that has begun is not cut off here: how long it may take to be read is the connection's affair.
@@ -43,7 +45,8 @@ class Gate:
             self._state.count_rejected("stopping")
             await _stopping(scope)(scope, receive, send)
             return
-        answer, deadline = _Answer(), asyncio.timeout(self._timeout_s)
+        left_s = max(0.0, self._timeout_s - context_of(Request(scope)).elapsed_s())
+        answer, deadline = _Answer(), asyncio.timeout(left_s)
         self._state.inside.enter(deadline)
         try:
             async with deadline:
