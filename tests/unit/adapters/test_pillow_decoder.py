@@ -3,11 +3,12 @@
 import asyncio
 import warnings
 
+import pytest
 from PIL import TiffImagePlugin
 
 from diptych.adapters.pillow_decoder import PillowDecoder
 from diptych.bundle.image import ImageLimits
-from support.hostile.containers import plain_tags, tiff
+from support.hostile.containers import changed, plain_tags, tiff
 from unit.bundle.bundle_examples import image_spec
 
 N_TAGS = 1_000
@@ -24,3 +25,10 @@ def test_damaged_tags_are_neither_told_nor_remembered() -> None:
         asyncio.run(decoder.decode_many([file], lambda seconds: None))
     assert told == []
     assert len(getattr(TiffImagePlugin, "__warningregistry__", {})) <= n_before + 1  # its own version
+
+
+def test_decoders_write_no_errors_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    file = tiff(changed(plain_tags(64, 64, 4096), (277, 3, 1, 65_535)), bytes(4096))
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
+    asyncio.run(decoder.decode_many([file], lambda seconds: None))
+    assert caplog.records == []

@@ -31,7 +31,7 @@ class PillowDecoder:
         self._mode: image.DecodeMode = mode
         self._budget = PixelBudget(limits.max_px)
         self._threads = FairThreads("decode", n_threads)
-        image.ignore_decoder_warnings()
+        image.silence_decoders()
 
     async def decode_many(
         self, payloads: Sequence[bytes], on_decoded: Callable[[float], None]

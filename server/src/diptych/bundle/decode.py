@@ -3,6 +3,7 @@
 The one boundary around Pillow: whatever a decoder raises leaves here as an InputError.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -133,12 +134,13 @@ def decode_scaled(
         return Decoded(upright, *_turned(size, transpose))
 
 
-def ignore_decoder_warnings() -> None:
-    """For a server: a damaged file makes a decoder warn of each of thousands of tags, in words of its own.
+def silence_decoders() -> None:
+    """For a server: the error says what is wrong with a file, and a caller must not fill the log with it.
 
-    Python writes every wording to the log and keeps it for ever.
+    Of thousands of damaged tags each is warned of in words of its own, and Python keeps all of them for ever.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def _format(payload: bytes, limits: ImageLimits) -> ImageFormat:

@@ -34,8 +34,8 @@ from diptych.bundle.decode import (
     ImageLimits,
     decode,
     decode_scaled,
-    ignore_decoder_warnings,
     probe,
+    silence_decoders,
 )
 from diptych.bundle.geometry import place, resized_size
 from diptych.bundle.manifest import ImageSpec
@@ -46,11 +46,11 @@ __all__ = [
     "DecodeMode",
     "ImageInfo",
     "ImageLimits",
-    "ignore_decoder_warnings",
     "load_pixels",
     "open_rgb",
     "preprocess",
     "probe",
+    "silence_decoders",
     "thumbnail",
 ]
 

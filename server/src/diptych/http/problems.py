@@ -14,6 +14,7 @@ from starlette.responses import Response
 from diptych import errors
 from diptych.errors import DiptychError, NotReady, Overloaded
 from diptych.http.context import context_of
+from diptych.http.paths import cut
 
 STATUS: dict[type[DiptychError], int] = {
     errors.DiptychError: 500,
@@ -40,6 +41,8 @@ STATUS: dict[type[DiptychError], int] = {
     errors.ConfigError: 500,
 }
 NOT_READY_RETRY_S = 1
+MAX_ITEM_CHARS = 400  # names may be the caller's own, megabytes long
+MAX_DETAIL_CHARS = 2_000
 
 
 class Problem(BaseModel):
@@ -87,9 +90,9 @@ def problem_of(error: DiptychError, request_id: str) -> Problem:
         type=f"urn:diptych:error:{words.lower().replace(' ', '-')}",
         title=words.capitalize(),
         status=status_of(error),
-        detail=str(error),
+        detail=cut(str(error), MAX_DETAIL_CHARS),
         request_id=request_id,
-        item=error.item,
+        item=error.item if error.item is None else cut(error.item, MAX_ITEM_CHARS),
     )
 
 
