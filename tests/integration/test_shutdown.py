@@ -114,6 +114,19 @@ def test_what_is_left_after_the_grace_gets_a_503(slow_repo: Path, tmp_path: Path
     assert [line for line in server.log() if line["level"] == "error"] == []
 
 
+@pytest.mark.long
+def test_batch_that_is_slow_and_not_late_does_not_hold_up_the_end(slow_repo: Path, tmp_path: Path) -> None:
+    """A batch of 256 takes seconds; nobody waits for it once its request was sent away."""
+    flags = ["--max-batch-size", "256", "--max-items", "256", "--grace-s", "0"]
+    with serve(slow_repo, TINY, tmp_path, *flags) as server:
+        url = f"{server.url}/embed"
+        asking = [Asking(url, files=files_of(different_pictures(256, 1000 * n))) for n in range(4)]
+        wait_until_inside(server, 256)
+        server.process.send_signal(signal.SIGTERM)
+        assert {one.ended().status_code for one in asking} == {503}
+        assert exit_status(server, within_s=5 * TIMES_OF_ENDING) == 0
+
+
 def test_second_signal_ends_it_there_and_then(slow_repo: Path, tmp_path: Path) -> None:
     with serve(slow_repo, TINY, tmp_path, *ONE_BY_ONE) as server:
         asking = Asking(f"{server.url}/embed", files=files_of(different_pictures(200)))

@@ -106,11 +106,20 @@ class Batcher(Generic[Item]):
             raise
 
     async def close(self) -> None:
-        """Let the running batches end, fail all that still waits with NotReady, and let go of the threads."""
+        """Let the running batches end, fail all that still waits with NotReady, and let go of the threads.
+
+        When it is cancelled while a call is past its deadline, that is as good as stuck.
+        """
         self._refuse(self._runner.refusal or STOPPING)
-        if self._running:
-            await asyncio.wait(self._running)
-        self._runner.close()
+        try:
+            if self._running:
+                await asyncio.wait(self._running)
+        except asyncio.CancelledError:
+            if self.trouble:
+                self._on_stuck(self.trouble)
+            raise
+        finally:
+            self._runner.close()
 
     async def _wait_for(self, items: Sequence[Item]) -> list[Outcome]:
         submission = Submission(items)
