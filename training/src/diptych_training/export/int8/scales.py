@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych_training.export.int8.processor import weight_steps
+
 Floats = NDArray[np.float32]
 
 # Shares of the largest magnitude that are tried as the end of the range.
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-WEIGHT_STEPS = 127  # int8, symmetric
+TABLE_STEPS = 127  # int8, symmetric; rows are gathered, not multiplied as whole numbers
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,13 @@ def best_scale(lowest: float, highest: float, sample: Floats) -> Scale:
 
 def quantised_columns(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
     """(K, N) -> int8 (K, N) and a scale for each column (N,)."""
-    scales = _peaks_to_scales(np.abs(weight).max(axis=0))
+    scales = _peaks_to_scales(np.abs(weight).max(axis=0), weight_steps())
     return np.rint(weight / scales).astype(np.int8), scales
 
 
 def quantised_rows(table: Floats) -> tuple[NDArray[np.int8], Floats]:
     """(V, W) -> int8 (V, W) and a scale for each row (V, 1)."""
-    scales = _peaks_to_scales(np.abs(table).max(axis=1, keepdims=True))
+    scales = _peaks_to_scales(np.abs(table).max(axis=1, keepdims=True), TABLE_STEPS)
     return np.rint(table / scales).astype(np.int8), scales
 
 
@@ -70,7 +72,7 @@ def quantised_kernels(
     int32, the scale grows until it does not.
     """
     flat = np.abs(kernels.reshape(len(kernels), -1)).max(axis=1)
-    scales = _peaks_to_scales(flat)
+    scales = _peaks_to_scales(flat, weight_steps())
     if bias is not None:
         scales = np.maximum(scales, np.abs(bias) / (input_scale * 2.0**30)).astype(np.float32)
     codes = np.rint(kernels / scales.reshape(-1, *[1] * (kernels.ndim - 1))).astype(np.int8)
@@ -80,6 +82,6 @@ def quantised_kernels(
     return codes, scales, whole
 
 
-def _peaks_to_scales(peaks: Floats) -> Floats:
-    scales = (peaks / WEIGHT_STEPS).astype(np.float32)
+def _peaks_to_scales(peaks: Floats, steps: int) -> Floats:
+    scales = (peaks / steps).astype(np.float32)
     return np.where(scales > np.finfo(np.float32).tiny, scales, np.float32(1))
