@@ -1,10 +1,13 @@
 """Decode image files in a pool of threads; knows nothing of models beyond the bundle's image settings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
+from diptych.adapters.freed_memory import FreedMemory
 from diptych.adapters.pixel_budget import PixelBudget
 from diptych.bundle import image
 from diptych.bundle.geometry import resized_size
@@ -14,6 +17,8 @@ from diptych.core.types import Pixels
 from diptych.errors import InputError
 
 Result = TypeVar("Result")
+
+LARGE_PX = 8_000_000  # of 32 MB: what smaller ones leave behind is little, and soon used again
 
 
 class PillowDecoder:
@@ -30,6 +35,7 @@ class PillowDecoder:
         self._limits = limits
         self._mode: image.DecodeMode = mode
         self._budget = PixelBudget(limits.max_px)
+        self._freed = FreedMemory()
         self._threads = FairThreads("decode", n_threads)
         image.silence_decoders()
 
@@ -41,9 +47,7 @@ class PillowDecoder:
 
         def decode(payload: bytes) -> Pixels | InputError:
             try:
-                return self._decode(payload)
-            except InputError as error:
-                return error
+                return _outcome(partial(self._decode, payload))
             finally:
                 on_decoded(perf_counter() - began)
 
@@ -58,16 +62,35 @@ class PillowDecoder:
         return await self._run(lambda: self._thumbnail(payload, size_px))
 
     async def _run(self, work: Callable[[], Result]) -> Result:
-        (result,) = await self._threads.run([work])
+        (result,) = await self._threads.run([partial(_outcome, work)])
+        if isinstance(result, InputError):
+            raise copy(result)  # a frame that holds what it raises is garbage that has to be found
         return result
 
     def _decode(self, payload: bytes) -> Pixels:
         info = image.probe(payload, self._limits)
         width, height = resized_size(info.width, info.height, self._spec)  # the intermediate counts too
-        with self._budget.hold(info.width * info.height + width * height):
+        with self._room(info.width * info.height + width * height):
             return image.load_pixels(payload, self._spec, self._limits, self._mode)
 
     def _thumbnail(self, payload: bytes, size_px: int) -> bytes:
         info = image.probe(payload, self._limits)
-        with self._budget.hold(info.width * info.height):
+        with self._room(info.width * info.height):
             return image.thumbnail(payload, self._limits, size_px)
+
+    @contextmanager
+    def _room(self, n_px: int) -> Iterator[None]:
+        try:
+            with self._budget.hold(n_px):
+                yield
+        finally:
+            if n_px >= LARGE_PX:
+                self._freed.give_back_soon()
+
+
+def _outcome(work: Callable[[], Result]) -> Result | InputError:
+    """What `work` returned, or its error without a trace, which would hold the picture as long."""
+    try:
+        return work()
+    except InputError as error:
+        return copy(error)
