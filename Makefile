@@ -7,7 +7,7 @@ MODEL  ?= pictograms
 RUN    ?= pictograms
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench constraints openapi clean
+.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench soak constraints openapi clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ serve-hub: $(VENV)/.installed-import ## import a checkpoint of a hub, prove it a
 
 bench: $(VENV)/.installed-tests ## measure serving beside rivals and this machine's limit (35 minutes; BENCH=--quick: 6)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving $(BENCH)
+
+soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 2' to try it)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(SOAK)
 
 constraints: ## refresh constraints.txt from the newest releases that the ranges admit
 	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints

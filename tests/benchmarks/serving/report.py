@@ -10,7 +10,7 @@ from benchmarks.serving.machine import commit, machine, versions
 from benchmarks.serving.measures import median
 from benchmarks.serving.texts import histogram
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+MARKS = "bench"
 
 
 def report(bench: Bench) -> str:
@@ -37,19 +37,20 @@ def report(bench: Bench) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def write_between_marks(file: Path, text: str) -> None:
+def write_between_marks(file: Path, text: str, marks: str = MARKS) -> None:
     """Replace what stands between the marks. Raises SystemExit when they are not there."""
     old = file.read_text(encoding="utf-8")
-    file.write_text(between_marks(old, text, str(file)), encoding="utf-8")
+    file.write_text(between_marks(old, text, str(file), marks), encoding="utf-8")
 
 
-def between_marks(old: str, text: str, name: str) -> str:
+def between_marks(old: str, text: str, name: str, marks: str = MARKS) -> str:
     """`old` with `text` between the marks."""
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- {marks}:begin -->", f"<!-- {marks}:end -->"
+    before, begin, rest = old.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise SystemExit(f"{name} has no {BEGIN} followed by {END}")
-    return f"{before}{BEGIN}\n{text.strip()}\n{END}{after}"
+        raise SystemExit(f"{name} has no {first} followed by {last}")
+    return f"{before}{first}\n{text.strip()}\n{last}{after}"
 
 
 def _growth(bench: Bench) -> list[str]:

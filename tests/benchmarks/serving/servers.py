@@ -57,14 +57,19 @@ def diptych(
 @contextmanager
 def running(program: Program) -> Iterator[Running]:
     """Its output goes to a log in the cache. Raises RuntimeError with its end when it does not start."""
-    log = in_cache("logs", f"{program.name.replace(' ', '-')}.log")
+    log = log_of(program.name)
     port = _free_port()
     command = [port_or_word.replace(PORT, str(port)) for port_or_word in program.command]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}
     began = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, cwd=REPOSITORY, env={**clean, **program.environment}
+            command,
+            stdout=out,
+            stderr=out,
+            cwd=REPOSITORY,
+            env={**clean, **program.environment},
+            process_group=0,  # Ctrl-C is for us: we end it when we are done with it
         )
     try:
         _wait_until_ready(process, port, program.ready_path, log)
@@ -75,6 +80,11 @@ def running(program: Program) -> Iterator[Running]:
             raise RuntimeError(f"{program.name} ended by itself: {_tail(log)}")
     finally:
         _stop(process)
+
+
+def log_of(name: str) -> Path:
+    """Where the output of the server of this name goes."""
+    return in_cache("logs", f"{name.replace(' ', '-')}.log")
 
 
 def post(port: int, path: str, body: bytes, content_type: str, accept: str = "application/json") -> bytes:

@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.serving.load import read_bodies, write_bodies
-from benchmarks.serving.report import BEGIN, END, between_marks
+from benchmarks.serving.report import between_marks
 from benchmarks.serving.texts import captions, histogram, labels
 
 
@@ -27,7 +27,8 @@ def test_bodies_come_back_as_they_were(tmp_path) -> None:
 
 
 def test_only_what_stands_between_the_marks_is_replaced() -> None:
-    old = f"head\n{BEGIN}\nold\n{END}\nfoot\n"
-    assert between_marks(old, "new\n", "README.md") == f"head\n{BEGIN}\nnew\n{END}\nfoot\n"
+    begin, end = "<!-- soak:begin -->", "<!-- soak:end -->"
+    old = f"head\n{begin}\nold\n{end}\nfoot\n"
+    assert between_marks(old, "new\n", "README.md", "soak") == f"head\n{begin}\nnew\n{end}\nfoot\n"
     with pytest.raises(SystemExit, match="bench:begin"):
         between_marks("nothing here", "new", "README.md")
