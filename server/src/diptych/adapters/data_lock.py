@@ -7,23 +7,25 @@ from pathlib import Path
 from diptych.bundle.durable import fsync_folder
 from diptych.errors import DataDirLocked, StoreError
 
+LOCK_FILE = "lock"
+
 
 class DataLock:
     """An advisory lock on `<data_dir>/lock`, held until `release` or the end of the process."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, what: str = "data folder") -> None:
         """Raises DataDirLocked naming the holder's process id, StoreError when the folder cannot be used."""
         try:
             _make_durably(data_dir)
-            self._descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            self._descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StoreError(f"data folder {data_dir} cannot be used: {error.strerror}") from error
+            raise StoreError(f"{what} {data_dir} cannot be used: {error.strerror}") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._descriptor)
-            raise DataDirLocked(f"data folder {data_dir} is in use by process {holder}") from error
+            raise DataDirLocked(f"{what} {data_dir} is in use by process {holder}") from error
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 

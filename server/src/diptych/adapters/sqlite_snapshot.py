@@ -1,0 +1,151 @@
+"""Read one state of a database beside the process that writes it; knows nothing of image files."""
+
+# ruff: noqa: S608 - only what this module names itself is spliced into statements
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from diptych.adapters.sqlite_schema import MIGRATIONS, schema_version
+from diptych.core.backup import Counts, Report
+from diptych.errors import CorruptStore, StoreError
+
+PAGES = 4_096  # copied between two reports: 16 MB
+BUSY_S = 30.0
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class SqliteSnapshot:
+    """Satisfies `diptych.core.backup.Snapshot`, in a `with` block.
+
+    A read transaction in WAL mode: it sees the last commit before it was opened, neither waits for the
+    writer nor makes it wait, and needs no lock of the data folder. For as long as it is open, SQLite cannot
+    reuse the write-ahead log.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Raises StoreError for a file that is no database of ours or of a newer schema, CorruptStore."""
+        self._file = file
+        with _translated(file):
+            self._db = _open(file)
+            try:
+                self.schema_version = _known_version(self._db, file)
+                columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(images)")}
+                self.has_kept_column = "kept" in columns  # before schema 2 all images had a file
+                self._images = "(SELECT * FROM images WHERE kept)" if self.has_kept_column else "images"
+            except BaseException:
+                self._db.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._db.close()
+
+    def counts(self) -> Counts:
+        """How much there is."""
+        with _translated(self._file):
+            (n_collections,) = self._db.execute("SELECT count(*) FROM collections").fetchone()
+            (n_images,) = self._db.execute("SELECT count(*) FROM images").fetchone()
+            n_files, n_bytes = self._db.execute(
+                "SELECT count(*), coalesce(sum(n_bytes), 0) FROM"
+                f" (SELECT max(n_bytes) AS n_bytes FROM {self._images} GROUP BY sha256)"
+            ).fetchone()
+        return Counts(n_collections, n_images, n_files, n_bytes)
+
+    def files(self, prefix: str) -> dict[str, int]:
+        """sha256 -> bytes of the image files it speaks of, of the sha256 that begin so."""
+        query = (
+            f"SELECT sha256, max(n_bytes) FROM {self._images}"
+            " WHERE sha256 >= ? AND sha256 < ? GROUP BY sha256"
+        )
+        with _translated(self._file):
+            return dict(self._db.execute(query, (prefix, prefix + "g")).fetchall())  # g: after every digit
+
+    def outlived(self, sha256: str) -> bool:
+        """Whether one of its images with these bytes is in the newest state: keys are never used twice."""
+        with _translated(self._file), closing(_open(self._file)) as newest:
+            query = f"SELECT key FROM {self._images} WHERE sha256 = ?"
+            keys, newest_keys = (set(db.execute(query, (sha256,))) for db in (self._db, newest))
+            return not keys.isdisjoint(newest_keys)
+
+    def read(self, query: str, values: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, one by one."""
+        with _translated(self._file):
+            yield from self._db.execute(query, values)
+
+    def origin(self) -> str:
+        """What tells this data folder from others: when its database was made, to the microsecond."""
+        query = "SELECT applied_at FROM schema_version WHERE version = 1"
+        with _translated(self._file):
+            return str(self._db.execute(query).fetchone()[0])
+
+    def copy_to(self, file: Path, report: Report) -> None:
+        """Write this state as one new file, unsynced, and check its structure.
+
+        Raises CorruptStore, StoreError, and OSError where the new file does not fit.
+        """
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        done = 0
+
+        def show(status: int, n_left: int, n_pages: int) -> None:
+            nonlocal done
+            if done == 0:
+                report.begin("copying the database", n_pages)
+            report.advance(n_pages - n_left - done)
+            done = n_pages - n_left
+
+        with _translated(self._file), closing(sqlite3.connect(file, isolation_level=None)) as copy:
+            copy.execute("PRAGMA synchronous = OFF")
+            self._db.backup(copy, pages=PAGES, progress=show, sleep=0)
+            copy.execute("PRAGMA journal_mode = DELETE")  # no second file belongs to it
+            (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise CorruptStore(f"database {self._file} is damaged: {found}")
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    """A connection that cannot write, in a transaction that has begun to read."""
+    if not file.is_file():
+        raise StoreError(f"{file.parent} is no data folder: it has no {file.name}")
+    db = sqlite3.connect(
+        f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_S
+    )
+    try:
+        db.execute("BEGIN")
+        db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _known_version(db: sqlite3.Connection, file: Path) -> int:
+    made = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'").fetchone()
+    version = schema_version(db) if made else 0
+    if version == 0:
+        raise StoreError(f"{file} holds no collections: it is empty, or no database of diptych")
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"{file} has schema {version}, this version of diptych knows up to {len(MIGRATIONS)}"
+        )
+    return version
+
+
+@contextmanager
+def _translated(file: Path) -> Iterator[None]:
+    """SQLite's errors as ours; a disk that is full as everybody else spells it."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        if code in _DAMAGED:
+            raise CorruptStore(f"database {file} is damaged: {error}") from error
+        raise StoreError(f"database {file} cannot be read: {error}") from error

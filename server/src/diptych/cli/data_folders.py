@@ -1,0 +1,37 @@
+"""Backups: which adapters make, check and restore them.
+
+Not part of wiring, which loads the model's runtime: a backup needs neither that nor a server.
+"""
+
+from contextlib import closing
+from pathlib import Path
+
+from diptych.adapters.backup_folder import BackupFolder
+from diptych.adapters.backup_target import BackupTarget
+from diptych.adapters.data_folder import DataFolder
+from diptych.adapters.restore_target import RestoreTarget
+from diptych.core.backup import BackupRecord, Report, back_up, restore, verify
+
+
+def back_up_folder(data_dir: Path, target: Path, report: Report) -> BackupRecord:
+    """Back up a data folder, served or not. Raises StoreError, CorruptStore, DataDirLocked."""
+    source = DataFolder(data_dir)
+    with closing(BackupTarget(target, source)) as opened:
+        return back_up(source, opened, report)
+
+
+def verify_backup(folder: Path, report: Report) -> BackupRecord:
+    """Read every byte of a backup. Raises CorruptStore naming what is bad, StoreError, DataDirLocked."""
+    with closing(BackupFolder(folder)) as backup:
+        verify(backup, report)
+        return backup.record
+
+
+def restore_backup(folder: Path, data_dir: Path, report: Report, *, replace: bool) -> BackupRecord:
+    """Verify a backup and make a data folder of it. Raises as above; StoreError for one that is not empty."""
+    with (
+        closing(BackupFolder(folder)) as backup,
+        closing(RestoreTarget(data_dir, backup, replace=replace)) as to,
+    ):
+        restore(backup, to, report)
+        return backup.record

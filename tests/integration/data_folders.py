@@ -1,0 +1,104 @@
+"""Data folders made through the store's own adapters, without a model; knows nothing of backups."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from diptych.adapters.image_files import ImageFiles
+from diptych.adapters.sqlite_store import SqliteStore
+from diptych.core.names import sha256_of
+from diptych.core.types import ImageRecord, NewRow
+from diptych.errors import Conflict
+
+TESTS = Path(__file__).parents[1]
+COLLECTION, IDENTITY = "pets", "tiny/1"
+
+Work = Callable[[SqliteStore, ImageFiles], Awaitable[None]]
+
+
+def change(data_dir: Path, work: Work) -> None:
+    """Open the folder as a server does, do the work, close it."""
+
+    async def opened() -> None:
+        store = SqliteStore(data_dir)
+        try:
+            await work(store, ImageFiles(data_dir))
+        finally:
+            await store.close()
+
+    asyncio.run(opened())
+
+
+def add(data_dir: Path, images: Mapping[str, bytes], identity: str = IDENTITY) -> None:
+    """Images by id, file before row."""
+
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        await put(store, files, images, identity)
+
+    change(data_dir, work)
+
+
+async def put(
+    store: SqliteStore, files: ImageFiles, images: Mapping[str, bytes], identity: str = IDENTITY
+) -> None:
+    """The same in a folder that is open."""
+    with suppress(Conflict):
+        await store.create_collection(COLLECTION, "tiny")
+    await files.put({sha256_of(payload): payload for payload in images.values()})
+    rows = [row(id, payload) for id, payload in images.items()]
+    for result in await store.put(COLLECTION, rows, identity=identity, replace=True):
+        await files.remove([] if result.released is None else [result.released])
+
+
+async def delete(store: SqliteStore, files: ImageFiles, id: str) -> None:
+    """Row before file."""
+    await files.remove((await store.delete(COLLECTION, id)).released)
+
+
+def row(id: str, payload: bytes) -> NewRow:
+    """A row whose metadata and embedding say which bytes it came with."""
+    embedding = np.full(4, len(payload), np.float32)
+    return NewRow(id, sha256_of(payload), len(payload), "image/png", 4, 5, {"n": len(payload)}, embedding)
+
+
+def contents(data_dir: Path) -> dict[str, bytes]:
+    """The bytes of all images by id, each of which has its own metadata and embedding."""
+    found: dict[str, bytes] = {}
+
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        records: list[ImageRecord] = await store.page(COLLECTION, None, 100_000)
+        for record in records:
+            found[record.id] = await files.get(record.sha256)
+            embedding = await store.embedding(COLLECTION, record.id, IDENTITY)
+            assert embedding is not None
+            n_bytes = len(found[record.id])
+            assert (record.metadata, embedding.tolist()) == ({"n": n_bytes}, [n_bytes] * 4)
+
+    change(data_dir, work)
+    return found
+
+
+def in_a_process_that_is_killed(data_dir: Path, ids: list[str]) -> None:
+    """Add images of a byte each in another process, which does not get to close anything."""
+    code = (
+        "import asyncio, os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from integration.data_folders import ImageFiles, SqliteStore, put\n"
+        "async def main():\n"
+        "    folder = Path(sys.argv[1])\n"
+        "    await put(SqliteStore(folder), ImageFiles(folder), {id: id.encode() for id in sys.argv[2:]})\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())\n"
+    )
+    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(data_dir), *ids], env=environment, capture_output=True, check=False
+    )
+    assert killed.returncode == -9, killed.stderr

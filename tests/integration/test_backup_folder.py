@@ -1,0 +1,345 @@
+"""Backups of real data folders: complete or not there, resumed, and checked to the last byte."""
+
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from diptych.adapters import image_tree
+from diptych.adapters.backup_folder import RECORD_FILE
+from diptych.adapters.data_lock import DataLock
+from diptych.adapters.image_files import ImageFiles
+from diptych.adapters.sqlite_schema import MIGRATIONS
+from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.cli.data_folders import back_up_folder, verify_backup
+from diptych.core.backup import BackupRecord
+from diptych.core.names import sha256_of
+from diptych.errors import CorruptStore, DataDirLocked, StoreError
+from integration.data_folders import (
+    COLLECTION,
+    add,
+    change,
+    delete,
+    in_a_process_that_is_killed,
+    put,
+)
+from support.small_disk import grow, small_disk
+
+PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
+
+
+class Silent:
+    def begin(self, work: str, n_steps: int) -> None: ...
+
+    def advance(self, n_steps: int = 1) -> None: ...
+
+
+def back_up(data_dir: Path, target: Path) -> BackupRecord:
+    return back_up_folder(data_dir, target, Silent())
+
+
+def verify(target: Path) -> BackupRecord:
+    return verify_backup(target, Silent())
+
+
+def image(target: Path, payload: bytes) -> Path:
+    sha256 = sha256_of(payload)
+    return target / "images" / sha256[:2] / sha256
+
+
+def images(target: Path) -> Mapping[str, int]:
+    """Name -> inode of all image files: a file that is written anew has another one."""
+    return {path.name: path.stat().st_ino for path in target.glob("images/*/*")}
+
+
+def ids(target: Path) -> list[str]:
+    (database,) = target.glob("database-*.sqlite3")
+    with sqlite3.connect(database) as db:
+        return [id for (id,) in db.execute("SELECT id FROM images ORDER BY id")]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    add(tmp_path / "data", PETS)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "backup"
+
+
+def test_backup_has_every_row_and_every_file_once_and_nothing_else(data_dir: Path, target: Path) -> None:
+    done = back_up(data_dir, target)
+    assert (done.counts.n_collections, done.counts.n_images, done.counts.n_files) == (1, 3, 2)
+    assert done.counts.file_bytes == 8
+    assert ids(target) == ["again", "cat", "dog"]
+    assert image(target, b"cat").read_bytes() == b"cat"
+    assert image(target, b"a dog").read_bytes() == b"a dog"
+    names = {path.name for path in target.iterdir()}
+    assert names == {"lock", RECORD_FILE, "images", done.database.name}
+    assert verify(target) == done
+
+
+def test_backup_is_no_hard_link_and_can_be_read_by_its_owner_alone(data_dir: Path, target: Path) -> None:
+    done = back_up(data_dir, target)
+    assert image(target, b"cat").stat().st_nlink == 1
+    modes = [target, target / "images", target / done.database.name]
+    assert [path.stat().st_mode & 0o077 for path in modes] == [0, 0, 0]
+
+
+def test_folder_is_copied_while_it_is_open_and_in_the_middle_of_a_write(data_dir: Path, target: Path) -> None:
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        await put(store, files, {"late": b"late"})
+        writer = sqlite3.connect(data_dir / DATABASE, isolation_level=None)
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM images WHERE id = 'cat'")
+        back_up(data_dir, target)
+        writer.execute("ROLLBACK")
+        writer.close()
+
+    change(data_dir, work)
+    assert ids(target) == ["again", "cat", "dog", "late"]
+    verify(target)
+
+
+def test_what_a_killed_server_had_committed_is_copied(data_dir: Path, target: Path) -> None:
+    in_a_process_that_is_killed(data_dir, ["x", "y"])
+    assert (data_dir / f"{DATABASE}-wal").stat().st_size > 0
+    back_up(data_dir, target)
+    assert ids(target) == ["again", "cat", "dog", "x", "y"]
+    verify(target)
+
+
+def test_second_backup_copies_what_is_new_and_forgets_what_was_deleted(data_dir: Path, target: Path) -> None:
+    first = back_up(data_dir, target)
+    kept = images(target)
+
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        await put(store, files, {"cow": b"a cow"})
+        await delete(store, files, "dog")
+
+    change(data_dir, work)
+    second = back_up(data_dir, target)
+    assert ids(target) == ["again", "cat", "cow"]
+    assert second.database.name != first.database.name
+    assert images(target).keys() == {sha256_of(b"cat"), sha256_of(b"a cow")}
+    assert images(target)[sha256_of(b"cat")] == kept[sha256_of(b"cat")]
+    assert verify(target) == second
+
+
+def break_at_copy(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The process ends, as far as the backup can tell, when it copies so many files."""
+    real, calls = image_tree._copy_checked, [0]
+
+    def copy(*given: object) -> object:
+        calls[0] += 1
+        if calls[0] >= number:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(image_tree, "_copy_checked", copy)
+
+
+def test_broken_off_backup_is_none_and_is_resumed_without_copying_twice(
+    data_dir: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(data_dir, {f"i{n}": f"image {n}".encode() for n in range(40)})
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        break_at_copy(broken, 20)
+        back_up(data_dir, target)
+    begun = images(target)
+    assert 0 < len(begun) < 42
+    with pytest.raises(StoreError, match=r"holds no complete backup: it has no backup.json"):
+        verify(target)
+    back_up(data_dir, target)
+    assert begun.items() <= images(target).items()
+    assert verify(target).counts.n_files == 42
+
+
+def test_broken_off_second_backup_leaves_the_first_one_complete(
+    data_dir: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = back_up(data_dir, target)
+
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        await delete(store, files, "dog")
+        await put(store, files, {f"i{n}": f"image {n}".encode() for n in range(20)})
+
+    change(data_dir, work)
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        break_at_copy(broken, 10)
+        back_up(data_dir, target)
+    assert verify(target) == first
+    assert ids(target) == ["again", "cat", "dog"]
+
+
+def test_leftovers_of_a_killed_copy_are_removed(data_dir: Path, target: Path) -> None:
+    back_up(data_dir, target)
+    leftover = image(target, b"cat").with_name(".tmp-123")
+    leftover.write_bytes(b"ca")
+    back_up(data_dir, target)
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize("fault", ["missing", "damaged"])
+def test_file_that_the_data_folder_has_lost_is_said_and_the_rest_is_saved(
+    data_dir: Path, target: Path, fault: str
+) -> None:
+    if fault == "missing":
+        image(data_dir, b"cat").unlink()
+    else:
+        image(data_dir, b"cat").write_bytes(b"bat")
+    done = back_up(data_dir, target)
+    assert done.lost == {sha256_of(b"cat"): fault}
+    assert not image(target, b"cat").exists()
+    assert verify(target).lost == done.lost
+    add(data_dir, {"cat": b"cat"})
+    assert back_up(data_dir, target).lost == {}
+
+
+def test_file_that_the_data_folder_lost_since_is_kept_from_the_backup_before(
+    data_dir: Path, target: Path
+) -> None:
+    back_up(data_dir, target)
+    image(data_dir, b"cat").unlink()
+    assert back_up(data_dir, target).lost == {}
+    assert image(target, b"cat").read_bytes() == b"cat"
+
+
+def test_damaged_page_is_noticed_and_the_earlier_backup_stays(data_dir: Path, target: Path) -> None:
+    add(data_dir, {f"i{n}": f"image {n}".encode() for n in range(300)})
+    first = back_up(data_dir, target)
+    with (data_dir / DATABASE).open("r+b") as file:
+        file.seek(-4096 * 2, os.SEEK_END)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(CorruptStore, match="is damaged"):
+        back_up(data_dir, target)
+    assert verify(target) == first
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_verify_finds_a_flipped_bit_a_missing_file_and_a_changed_database(
+    data_dir: Path, target: Path
+) -> None:
+    done = back_up(data_dir, target)
+    flip(image(target, b"cat"))
+    image(target, b"a dog").unlink()
+    with pytest.raises(CorruptStore, match="2 of 2 image files of the backup are bad") as bad:
+        verify(target)
+    assert f"{sha256_of(b'cat')} is damaged" in str(bad.value)
+    assert f"{sha256_of(b'a dog')} is missing" in str(bad.value)
+    flip(target / done.database.name)
+    with pytest.raises(CorruptStore, match=rf"{done.database.name} is damaged: its sha256 is"):
+        verify(target)
+    (target / done.database.name).unlink()
+    with pytest.raises(CorruptStore, match=rf"{done.database.name} cannot be read: No such file"):
+        verify(target)
+
+
+def test_record_that_is_cut_short_or_of_a_newer_format_is_refused(data_dir: Path, target: Path) -> None:
+    back_up(data_dir, target)
+    record = json.loads((target / RECORD_FILE).read_text())
+    (target / RECORD_FILE).write_text(json.dumps(record)[:-20])
+    with pytest.raises(CorruptStore, match="is no record of a backup"):
+        verify(target)
+    (target / RECORD_FILE).write_text(json.dumps(record | {"format": 2}))
+    with pytest.raises(StoreError, match="has backup format 2, this version of diptych knows up to 1"):
+        verify(target)
+
+
+def test_backup_of_another_data_folder_is_not_replaced(tmp_path: Path, data_dir: Path, target: Path) -> None:
+    first = back_up(data_dir, target)
+    add(tmp_path / "other", {"cow": b"a cow"})
+    complaint = f"holds the backup of another data folder, of 3 images, made {first.created_at}: choose"
+    with pytest.raises(StoreError, match=re.escape(complaint)):
+        back_up(tmp_path / "other", target)
+    assert verify(target) == first
+
+
+def test_folder_with_anything_else_in_it_is_refused_and_that_is_named(tmp_path: Path, data_dir: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "images").mkdir(parents=True)
+    with pytest.raises(StoreError, match="holds no backup: there is images in it"):
+        back_up(data_dir, photos)
+    add(tmp_path / "other", {"cow": b"a cow"})
+    with pytest.raises(StoreError, match=f"holds no backup: there is {DATABASE} in it"):
+        back_up(data_dir, tmp_path / "other")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="is a file, not a folder"):
+        back_up(data_dir, tmp_path / "file")
+
+
+@pytest.mark.parametrize("inside", [".", "backup", "..", "images/../deep/er"])
+def test_target_inside_of_the_data_folder_or_around_it_is_refused(data_dir: Path, inside: str) -> None:
+    with pytest.raises(StoreError, match="one is inside of the other"):
+        back_up(data_dir, data_dir / inside)
+    names = {path.name for path in data_dir.iterdir() if not path.name.startswith(DATABASE)}
+    assert names == {"images", "lock", "thumbnails"}
+
+
+def test_what_is_no_data_folder_is_refused_before_anything_is_made(tmp_path: Path, target: Path) -> None:
+    with pytest.raises(StoreError, match=f"is no data folder: it has no {DATABASE}"):
+        back_up(tmp_path / "nowhere", target)
+    (tmp_path / "empty").mkdir()
+    sqlite3.connect(tmp_path / "empty" / DATABASE).close()
+    with pytest.raises(StoreError, match="holds no collections"):
+        back_up(tmp_path / "empty", target)
+    (tmp_path / "empty" / DATABASE).write_bytes(b"no database at all " * 100)
+    with pytest.raises(CorruptStore, match="is damaged: file is not a database"):
+        back_up(tmp_path / "empty", target)
+    assert not target.exists()
+
+
+def test_newer_schema_is_refused(data_dir: Path, target: Path) -> None:
+    newer = len(MIGRATIONS) + 1
+    with sqlite3.connect(data_dir / DATABASE) as db:
+        db.execute("INSERT INTO schema_version VALUES (?, 'later')", (newer,))
+    with pytest.raises(StoreError, match=f"has schema {newer}, this version of diptych knows up to"):
+        back_up(data_dir, target)
+
+
+def test_two_backups_into_one_folder_at_once_are_refused_and_so_is_reading_it(
+    data_dir: Path, target: Path
+) -> None:
+    back_up(data_dir, target)
+    lock = DataLock(target)
+    with pytest.raises(DataDirLocked, match=rf"backup folder {target} is in use by process {os.getpid()}"):
+        back_up(data_dir, target)
+    with pytest.raises(DataDirLocked, match="a backup is being made in"):
+        verify(target)
+    lock.release()
+    verify(target)
+
+
+def test_full_disk_is_said_and_the_backup_goes_on_when_there_is_room(data_dir: Path, tmp_path: Path) -> None:
+    add(data_dir, {f"i{n}": bytes([n]) * 50_000 for n in range(20)})
+    with small_disk(tmp_path / "small", 400) as target:
+        with pytest.raises(StoreError, match=r"the backup failed, no space is left in .* bytes free"):
+            back_up(data_dir, target)
+        with pytest.raises(StoreError, match="holds no complete backup"):
+            verify(target)
+        begun = images(target)
+        grow(target, 4_000)
+        back_up(data_dir, target)
+        assert begun.items() <= images(target).items()
+        assert verify(target).counts.n_files == 22
+
+
+def test_collection_without_images_is_backed_up(tmp_path: Path, target: Path) -> None:
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        await store.create_collection(COLLECTION, "tiny")
+
+    change(tmp_path / "data", work)
+    done = back_up(tmp_path / "data", target)
+    assert (done.counts.n_collections, done.counts.n_images) == (1, 0)
+    assert verify(target) == done

@@ -1,0 +1,183 @@
+"""Backups of a real server that a client keeps busy: restored and served, they show one moment of it."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from diptych.adapters.image_files import ImageFiles
+from diptych.adapters.sqlite_store import SqliteStore
+from diptych_client import Client
+from integration.data_folders import change
+from integration.store_parts import tiny_png
+from support.callers import wait_until
+from support.server import serve
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+SHELF = "default"
+N_IDS = 30
+Change = tuple[str, int | None]  # an id, and the number of its new picture, or None when it is deleted
+
+
+def diptych(*arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}
+    command = [sys.executable, "-m", "diptych", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+class Busy(threading.Thread):
+    """Adds, replaces and deletes at random, one after the other, until it is told to stop."""
+
+    def __init__(self, url: str, seed: int) -> None:
+        super().__init__()
+        self._client, self._random, self._seed = Client(url), random.Random(seed), seed
+        self.begun: list[Change] = []
+        self.n_acknowledged = 0
+        self.stopped, self.error = threading.Event(), None
+
+    def run(self) -> None:
+        try:
+            with self._client:
+                while not self.stopped.is_set():
+                    self._change()
+                    self.n_acknowledged += 1
+        except BaseException as error:  # looked at by the test
+            self.error = error
+
+    def owns(self, id: str) -> bool:
+        return id.startswith(f"{self._seed}-")
+
+    def state_after(self, n_changes: int) -> dict[str, int]:
+        """What there is after so many changes: the number of the picture of each id."""
+        return {id: number for id, number in dict(self.begun[:n_changes]).items() if number is not None}
+
+    def _change(self) -> None:
+        id = f"{self._seed}-{self._random.randrange(N_IDS)}"
+        if id in self.state_after(len(self.begun)) and self._random.random() < 0.4:
+            self.begun.append((id, None))
+            self._client.delete_image(SHELF, id)
+            return
+        number = self._random.randrange(1_000_000)
+        self.begun.append((id, number))
+        (outcome,) = self._client.add(
+            [tiny_png(number)], ids=[id], metadata=[{"n": number}], collection=SHELF, replace=True
+        )
+        assert outcome.status != "failed", outcome.error
+
+
+@pytest.fixture(scope="module")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repo") / "model_repo"
+    write_tiny_bundle(folder)
+    return folder
+
+
+def served(url: str) -> dict[str, int]:
+    """Every image's number, which its bytes, its metadata and its vector agree upon."""
+    found: dict[str, int] = {}
+    with Client(url) as client:
+        for record in client.list_images(SHELF, limit=1000).images:
+            number = found[record.id] = record.metadata["n"]
+            assert client.original(SHELF, record.id) == tiny_png(number)
+            hits = client.search(image=tiny_png(number), collection=SHELF, k=5).hits
+            assert {hit.id: hit.cosine for hit in hits}[record.id] == pytest.approx(1, abs=1e-5)
+    return found
+
+
+def stored(data_dir: Path) -> dict[str, int]:
+    """The same of a folder that nobody serves, its vectors left out."""
+    found: dict[str, int] = {}
+
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        for record in await store.page(SHELF, None, 1000):
+            number = found[record.id] = record.metadata["n"]
+            assert await files.get(record.sha256) == tiny_png(number)
+
+    change(data_dir, work)
+    return found
+
+
+@pytest.mark.parametrize("n_rounds", [2, pytest.param(20, marks=pytest.mark.long)])
+def test_backups_beside_a_busy_server_show_one_moment_after_what_was_acknowledged(
+    model_repo: Path, tmp_path: Path, n_rounds: int
+) -> None:
+    target = tmp_path / "backup"
+    with serve(model_repo, TINY, tmp_path / "data") as server:
+        clients = [Busy(server.url, seed) for seed in range(2)]
+        for client in clients:
+            client.start()
+        try:
+            for number in range(n_rounds):
+                wait_until(lambda n=number: any_failed(clients) or all_did(clients, 20 * (n + 1)))
+                before = [client.n_acknowledged for client in clients]
+                done = diptych("backup", target, "--data-dir", tmp_path / "data", "--json")
+                after = [len(client.begun) for client in clients]
+                assert done.returncode == 0, done.stderr
+                assert json.loads(done.stdout)["lost"] == {}
+                restored = tmp_path / f"restored-{number}"
+                assert diptych("restore", target, "--data-dir", restored).returncode == 0
+                found = stored(restored)
+                for client, n_first, n_last in zip(clients, before, after, strict=True):
+                    own = {id: number for id, number in found.items() if client.owns(id)}
+                    assert own in [client.state_after(n) for n in range(n_first, n_last + 1)]
+        finally:
+            for client in clients:
+                client.stopped.set()
+            for client in clients:
+                client.join()
+        assert [client.error for client in clients] == [None, None]
+    with serve(model_repo, TINY, restored) as server:
+        assert served(server.url) == found
+
+
+def any_failed(clients: list[Busy]) -> bool:
+    return any(client.error is not None for client in clients)
+
+
+def all_did(clients: list[Busy], n_changes: int) -> bool:
+    return all(client.n_acknowledged >= n_changes for client in clients)
+
+
+def test_backup_of_a_stopped_server_is_served_as_it_was_and_can_be_checked(
+    model_repo: Path, tmp_path: Path
+) -> None:
+    with serve(model_repo, TINY, tmp_path / "data") as server, Client(server.url) as client:
+        client.add([tiny_png(n) for n in range(5)], ids=[f"i{n}" for n in range(5)],
+                   metadata=[{"n": n} for n in range(5)], collection=SHELF)  # fmt: skip
+    made = diptych("backup", tmp_path / "backup", "--data-dir", tmp_path / "data")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith(f"{tmp_path / 'backup'}: complete, 5 images in 1 collections, 5 files of ")
+    checked = diptych("backup", "--verify", tmp_path / "backup")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout.startswith(f"{tmp_path / 'backup'}: sound, 5 images")
+    there = diptych("restore", tmp_path / "backup", "--data-dir", tmp_path / "restored")
+    assert there.stdout.startswith(f"{tmp_path / 'restored'}: restored, 5 images")
+    assert stored(tmp_path / "restored") == {f"i{n}": n for n in range(5)}
+
+
+def test_server_does_not_start_on_an_unfinished_restore(model_repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / ".tmp-restore").write_bytes(b"")
+    flags = ["--model-repo", model_repo, "--model", TINY, "--data-dir", tmp_path / "data", "--port", 0]
+    ended = diptych("serve", *flags)
+    assert ended.returncode == 1
+    assert "holds an unfinished restore: repeat `diptych restore`" in ended.stderr
+    assert not (tmp_path / "data" / "diptych.sqlite3").exists()
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_command_without_a_folder_is_wrong_usage(command: str) -> None:
+    assert diptych(command).returncode == 2
+
+
+def test_trouble_is_one_line(tmp_path: Path) -> None:
+    refused = diptych("backup", tmp_path / "backup", "--data-dir", tmp_path / "nowhere")
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"diptych: {tmp_path / 'nowhere'} is no data folder: it has no diptych.sqlite3\n"
+    )

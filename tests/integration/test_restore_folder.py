@@ -1,0 +1,251 @@
+"""Data folders made of backups: whole or not there, and never over what somebody may still want."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from diptych.adapters import image_tree
+from diptych.adapters.data_lock import DataLock
+from diptych.adapters.restore_target import UNFINISHED, RestoreTarget, refuse_unfinished
+from diptych.adapters.sqlite_schema import MIGRATIONS
+from diptych.adapters.sqlite_store import DATABASE
+from diptych.cli.data_folders import back_up_folder, restore_backup
+from diptych.core.backup import BackupRecord
+from diptych.core.names import sha256_of
+from diptych.errors import CorruptStore, DataDirLocked, StoreError
+from integration.data_folders import add, contents, in_a_process_that_is_killed
+from support.small_disk import grow, small_disk
+
+PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
+OTHERS = {"cow": b"a cow", "cat": b"another cat"}
+
+
+class Silent:
+    def begin(self, work: str, n_steps: int) -> None: ...
+
+    def advance(self, n_steps: int = 1) -> None: ...
+
+
+def restore(backup: Path, data_dir: Path, *, replace: bool = False) -> BackupRecord:
+    return restore_backup(backup, data_dir, Silent(), replace=replace)
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    add(tmp_path / "data", PETS)
+    back_up_folder(tmp_path / "data", tmp_path / "backup", Silent())
+    return tmp_path / "backup"
+
+
+@pytest.fixture
+def restored(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "restored"
+
+
+def image(folder: Path, payload: bytes) -> Path:
+    sha256 = sha256_of(payload)
+    return folder / "images" / sha256[:2] / sha256
+
+
+def test_everything_is_there_and_can_be_changed_again(backup: Path, restored: Path) -> None:
+    assert restore(backup, restored).counts.n_images == 3
+    assert contents(restored) == PETS
+    add(restored, {"cow": b"a cow"})
+    assert contents(restored) == PETS | {"cow": b"a cow"}
+    assert sorted(path.name for path in restored.iterdir()) == [DATABASE, "images", "lock", "thumbnails"]
+
+
+def test_restored_folder_is_backed_up_on_top_of_the_backup_that_made_it(backup: Path, restored: Path) -> None:
+    restore(backup, restored)
+    add(restored, {"cow": b"a cow"})
+    assert back_up_folder(restored, backup, Silent()).counts.n_images == 4
+
+
+def test_backup_without_its_lock_and_on_a_medium_for_reading_only_is_restored(
+    backup: Path, restored: Path
+) -> None:
+    (backup / "lock").unlink()
+    (database,) = backup.glob("database-*")
+    database.chmod(0o400)
+    before = {path: path.stat().st_mtime_ns for path in backup.rglob("*")}
+    restore(backup, restored)
+    assert {path: path.stat().st_mtime_ns for path in backup.rglob("*")} == before
+    assert (restored / DATABASE).stat().st_mode & 0o777 == 0o600
+    assert contents(restored) == PETS
+
+
+def test_folder_in_use_is_refused_and_its_holder_named(backup: Path, restored: Path) -> None:
+    lock = DataLock(restored)
+    for replace in (False, True):
+        with pytest.raises(DataDirLocked, match=rf"in use by process {os.getpid()}"):
+            restore(backup, restored, replace=replace)
+    lock.release()
+    restore(backup, restored)
+
+
+def test_folder_that_holds_collections_is_refused_and_left_as_it_is(backup: Path, restored: Path) -> None:
+    add(restored, OTHERS)
+    with pytest.raises(StoreError, match=r"is not empty, it holds 2 images in 1 collections: .* --replace"):
+        restore(backup, restored)
+    assert contents(restored) == OTHERS
+
+
+def test_folder_with_other_files_is_refused_and_they_are_named(backup: Path, restored: Path) -> None:
+    restored.mkdir(parents=True)
+    for name in ("a", "b", "c", "d"):
+        (restored / name).write_bytes(b"")
+    with pytest.raises(StoreError, match="is not empty, it holds a, b, c and 1 more"):
+        restore(backup, restored)
+    restore(backup, restored, replace=True)
+    assert contents(restored) == PETS
+    assert (restored / "d").exists()
+
+
+def test_replacing_puts_the_backup_in_place_of_what_was_there(backup: Path, restored: Path) -> None:
+    add(restored, OTHERS)
+    restore(backup, restored, replace=True)
+    assert contents(restored) == PETS
+
+
+def test_log_of_a_killed_server_does_not_leak_into_what_replaces_it(backup: Path, restored: Path) -> None:
+    add(restored, OTHERS)
+    in_a_process_that_is_killed(restored, ["x", "y"])
+    restore(backup, restored, replace=True)
+    assert not (restored / f"{DATABASE}-wal").exists()
+    assert contents(restored) == PETS
+
+
+def test_damaged_data_folder_is_replaced_and_damaged_files_are_mended(backup: Path, restored: Path) -> None:
+    add(restored, PETS)
+    (restored / DATABASE).write_bytes(b"no database at all " * 1000)
+    image(restored, b"cat").write_bytes(b"bat")
+    kept = image(restored, b"a dog").stat().st_ino
+    restore(backup, restored, replace=True)
+    assert contents(restored) == PETS
+    assert image(restored, b"a dog").stat().st_ino == kept
+
+
+def break_after(monkeypatch: pytest.MonkeyPatch, n_files: int) -> None:
+    real, calls = image_tree._copy_checked, [0]
+
+    def copy(*given: object) -> object:
+        calls[0] += 1
+        if calls[0] > n_files:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(image_tree, "_copy_checked", copy)
+
+
+def test_broken_off_restore_is_not_served_and_is_resumed(
+    backup: Path, restored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        break_after(broken, 1)
+        restore(backup, restored)
+    assert len(list(restored.glob("images/*/*"))) == 1
+    with pytest.raises(StoreError, match="holds an unfinished restore: repeat `diptych restore`"):
+        refuse_unfinished(restored)
+    restore(backup, restored)
+    refuse_unfinished(restored)
+    assert contents(restored) == PETS
+
+
+@pytest.mark.parametrize("n_files", [0, 1])
+def test_broken_off_replacement_leaves_what_was_there(
+    backup: Path, restored: Path, monkeypatch: pytest.MonkeyPatch, n_files: int
+) -> None:
+    add(restored, OTHERS)
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        break_after(broken, n_files)
+        restore(backup, restored, replace=True)
+    refuse_unfinished(restored)
+    assert contents(restored) == OTHERS
+    restore(backup, restored, replace=True)
+    assert contents(restored) == PETS
+
+
+def test_restore_that_was_killed_at_its_last_step_is_finished_by_repeating_it(
+    backup: Path, restored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore(backup, restored)
+    (restored / UNFINISHED).write_bytes(b"")  # the database has its name, the mark is not taken away yet
+    restore(backup, restored)
+    refuse_unfinished(restored)
+    assert contents(restored) == PETS
+
+
+def test_bad_backup_is_refused_and_the_folder_left_as_it_is(backup: Path, restored: Path) -> None:
+    add(restored, OTHERS)
+    image(backup, b"cat").write_bytes(b"bat")
+    with pytest.raises(CorruptStore, match=rf"{sha256_of(b'cat')} is damaged"):
+        restore(backup, restored, replace=True)
+    assert contents(restored) == OTHERS
+
+
+def test_images_that_were_lost_before_the_backup_are_all_that_is_missing(
+    tmp_path: Path, restored: Path
+) -> None:
+    backup = tmp_path / "backup"
+    add(tmp_path / "data", PETS)
+    image(tmp_path / "data", b"cat").unlink()
+    back_up_folder(tmp_path / "data", backup, Silent())
+    assert restore(backup, restored).lost == {sha256_of(b"cat"): "missing"}
+    with pytest.raises(CorruptStore, match="is missing"):
+        contents(restored)
+    assert image(restored, b"a dog").read_bytes() == b"a dog"
+
+
+def test_newer_schema_is_refused_before_anything_is_made(tmp_path: Path, restored: Path) -> None:
+    add(tmp_path / "data", PETS)
+    backup = tmp_path / "backup"
+    record = back_up_folder(tmp_path / "data", backup, Silent())
+    content = (backup / "backup.json").read_text().replace('"schema_version": ', '"schema_version": 9')
+    (backup / "backup.json").write_text(content)
+    with pytest.raises(
+        StoreError, match=rf"schema 9{record.schema_version}, .* knows up to {len(MIGRATIONS)}"
+    ):
+        restore(backup, restored)
+    assert not restored.exists()
+
+
+def test_folder_inside_of_the_backup_or_around_it_is_refused(backup: Path) -> None:
+    for folder in (backup / "data", backup.parent):
+        with pytest.raises(StoreError, match="one is inside of the other"):
+            restore(backup, folder, replace=True)
+
+
+def test_full_disk_is_said_and_the_restore_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    pets = {f"i{n}": bytes([n]) * (50_000 + n) for n in range(20)}
+    add(tmp_path / "data", pets)
+    back_up_folder(tmp_path / "data", tmp_path / "backup", Silent())
+    with small_disk(tmp_path / "small", 400) as restored:
+        with pytest.raises(StoreError, match="the restore failed, no space is left"):
+            restore(tmp_path / "backup", restored)
+        grow(restored, 4_000)
+        restore(tmp_path / "backup", restored)
+        assert contents(restored) == pets
+
+
+def test_a_backup_opened_for_restoring_does_not_lock_out_another_reader(
+    backup: Path, restored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RestoreTarget.begin
+
+    def restore_beside(self: RestoreTarget) -> None:
+        monkeypatch.setattr(RestoreTarget, "begin", real)
+        restore(backup, restored.with_name("beside"))
+        real(self)
+
+    monkeypatch.setattr(RestoreTarget, "begin", restore_beside)
+    restore(backup, restored)
+    assert contents(restored) == contents(restored.with_name("beside")) == PETS
+
+
+def test_database_of_the_backup_stays_without_a_log(backup: Path, restored: Path) -> None:
+    restore(backup, restored)
+    (database,) = backup.glob("database-*")  # and no -wal or -shm beside it
+    with sqlite3.connect(database) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
