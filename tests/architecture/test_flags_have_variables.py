@@ -20,7 +20,11 @@ VARIABLES = {
     "--api-key": ("DIPTYCH_API_KEY", "correct horse"),
     "--collection": ("DIPTYCH_DEFAULT_COLLECTION", "pets"),
 }
-BY_SETTINGS = {"diptych serve", "diptych check"}  # which read the variables when they run
+BY_SETTINGS = {
+    "diptych serve",
+    "diptych check",
+    "diptych collections export",
+}  # which read the variables when they run
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

@@ -1,9 +1,10 @@
-"""`diptych collections`: list, create and drop them."""
+"""`diptych collections`: list, create and drop them; exporting is a module of its own."""
 
 import argparse
 from dataclasses import asdict
 from typing import Any
 
+from diptych.cli import collection_export
 from diptych.cli.console import out, out_json, out_table
 from diptych.cli.remote import add_server_arguments, run_with_client
 from diptych_client import Client, CollectionInfo
@@ -13,10 +14,10 @@ def add_parser(subparsers: Any) -> None:
     """The arguments of the command and of its three verbs."""
     parser = subparsers.add_parser(
         "collections",
-        help="list, create and drop collections",
-        description="List, create and drop collections, which hold the images that are searched.",
+        help="list, create, drop and export collections",
+        description="List, create, drop and export collections, which hold the images that are searched.",
     )
-    verbs = parser.add_subparsers(required=True, metavar="list|create|drop")
+    verbs = parser.add_subparsers(required=True, metavar="list|create|drop|export")
     for name, action, about in (
         ("list", _list, "list all collections, with their sizes"),
         ("create", _create, "make a new, empty collection"),
@@ -27,6 +28,7 @@ def add_parser(subparsers: Any) -> None:
             verb.add_argument("name", metavar="NAME", help="the collection")
         add_server_arguments(verb)
         verb.set_defaults(run=run, action=action)
+    collection_export.add_verb(verbs)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,0 +1,186 @@
+"""Write and read collections as Parquet files, a group of rows at a time; knows nothing of stores."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from diptych.bundle.durable import fsync_file, fsync_folder
+from diptych.core.exchange import Heading, Maker, Row
+from diptych.core.types import Embedding
+from diptych.errors import InvalidValue
+
+KEY = b"diptych"  # of the file's metadata
+FORMAT = 1
+GROUP_ROWS = 5_000
+GROUP_BYTES = 64_000_000
+BATCH_ROWS = 1_000
+BATCH_ROWS_WITH_IMAGES = 64
+COLUMNS = ("id", "sha256", "media_type", "width", "height", "metadata", "created_at", "embedding")
+IMAGE = "image"
+
+
+class ParquetWriter:
+    """Rows into one file, which appears under its name once it is whole, in a `with` block.
+
+    At most GROUP_ROWS rows, and about GROUP_BYTES of them, are held in memory.
+    """
+
+    def __init__(self, file: Path, heading: Heading, *, with_images: bool) -> None:
+        """Raises OSError."""
+        self._file = file
+        self._unfinished = file.with_name(f".tmp-{file.name}")
+        self._schema = _schema(heading, with_images)
+        self._dim = heading.embed_dim
+        self._rows: list[Row] = []
+        self._n_bytes = 0
+        compression = {name: "none" if name == IMAGE else "zstd" for name in self._schema.names}
+        self._writer = pq.ParquetWriter(
+            self._unfinished, self._schema, use_dictionary=["media_type"], compression=compression
+        )
+
+    def add(self, row: Row) -> None:
+        """One more row; written with its group."""
+        self._rows.append(row)
+        self._n_bytes += len(row.metadata) + len(row.image or b"") + self._dim * 4
+        if len(self._rows) == GROUP_ROWS or self._n_bytes >= GROUP_BYTES:
+            self._flush()
+
+    def __enter__(self) -> "ParquetWriter":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if error is None:
+                self._finish()
+        finally:
+            self._writer.close()
+            self._unfinished.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        self._flush()
+        self._writer.close()
+        fsync_file(self._unfinished)
+        self._unfinished.replace(self._file)
+        fsync_folder(self._file.absolute().parent)
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = [
+                _column(self._schema.field(name), self._rows, self._dim) for name in self._schema.names
+            ]
+            self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        self._rows, self._n_bytes = [], 0
+
+
+class ParquetReader:
+    """An exported file. Raises InvalidValue naming what is wrong with it."""
+
+    def __init__(self, file: Path) -> None:
+        self._name = str(file)
+        try:
+            self._file = pq.ParquetFile(file)
+        except (OSError, pa.ArrowException) as error:
+            raise InvalidValue(f"cannot be read as Parquet: {error}", self._name) from error
+        self.n_rows: int = self._file.metadata.num_rows
+        self.heading = self._heading()
+        self.has_images = IMAGE in self._file.schema_arrow.names
+        self._require_columns()
+
+    def batches(self) -> Iterator[Sequence[Row]]:
+        """The rows, some at a time. Raises InvalidValue for what cannot be read."""
+        n_rows = BATCH_ROWS_WITH_IMAGES if self.has_images else BATCH_ROWS
+        columns = [*COLUMNS, *([IMAGE] if self.has_images else [])]
+        try:
+            for batch in self._file.iter_batches(n_rows, columns=columns):
+                yield self._rows(batch)
+        except (OSError, pa.ArrowException) as error:
+            raise InvalidValue(f"cannot be read: {error}", self._name) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _heading(self) -> Heading:
+        try:
+            said = json.loads((self._file.schema_arrow.metadata or {})[KEY])
+            if said["format"] > FORMAT:
+                raise InvalidValue(
+                    f"has format {said['format']}, this version of diptych knows up to {FORMAT}", self._name
+                )
+            return Heading(
+                said["collection"], Maker(**said["maker"]), said["identity"], int(said["embed_dim"])
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidValue(
+                "is no export of a collection: its metadata does not say what made its vectors", self._name
+            ) from error
+
+    def _require_columns(self) -> None:
+        schema, ours = self._file.schema_arrow, _schema(self.heading, self.has_images)
+        for field in ours:
+            if field.name not in schema.names or schema.field(field.name).type != field.type:
+                raise InvalidValue(f"has no column {field.name} of {field.type}", self._name)
+
+    def _rows(self, batch: pa.RecordBatch) -> list[Row]:
+        names = [name for name in batch.schema.names if name not in {"created_at", "embedding"}]
+        columns = [batch.column(name).to_pylist() for name in names]
+        moments = [_iso(moment) for moment in batch.column("created_at").to_pylist()]
+        vectors = _vectors(batch.column("embedding"), self.heading.embed_dim)
+        return [
+            Row(**dict(zip(names, values, strict=True)), created_at=created_at, embedding=vector)
+            for *values, created_at, vector in zip(*columns, moments, vectors, strict=True)
+        ]
+
+
+def _schema(heading: Heading, with_images: bool) -> pa.Schema:
+    fields = [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("media_type", pa.string(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("metadata", pa.string(), nullable=False),  # JSON
+        pa.field("created_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("embedding", pa.list_(pa.float32(), heading.embed_dim)),
+    ]
+    if with_images:
+        fields.append(pa.field(IMAGE, pa.binary()))
+    return pa.schema(fields, metadata={KEY: json.dumps({"format": FORMAT, **asdict(heading)}).encode()})
+
+
+def _column(field: pa.Field, rows: Sequence[Row], dim: int) -> pa.Array:
+    if field.name == "embedding":
+        return _list_array(rows, dim)
+    values = [getattr(row, field.name) for row in rows]
+    if field.name == "created_at":
+        values = [datetime.fromisoformat(value) for value in values]
+    return pa.array(values, field.type)
+
+
+def _list_array(rows: Sequence[Row], dim: int) -> pa.FixedSizeListArray:
+    """(N, D), with the rows that have no embedding as null."""
+    matrix = np.zeros((len(rows), dim), np.float32)
+    absent = np.zeros(len(rows), np.bool_)
+    for index, row in enumerate(rows):
+        if row.embedding is None:
+            absent[index] = True
+        else:
+            matrix[index] = row.embedding
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), dim, mask=pa.array(absent))
+
+
+def _vectors(column: pa.FixedSizeListArray, dim: int) -> Iterator[Embedding | None]:
+    matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)  # without those that are null
+    present = iter(matrix)
+    for is_there in column.is_valid().to_pylist():
+        yield next(present) if is_there else None
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,94 @@
+"""What travels when a collection is exported or imported; knows nothing of files, SQL or HTTP."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from diptych.core.types import Embedding
+from diptych.errors import NotFound
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What made vectors: a version of a model, in one precision and one way of decoding images."""
+
+    name: str
+    version: int
+    precision: str
+    decode: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version} ({self.precision}, {self.decode} decoding)"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What an exported file says of all its rows."""
+
+    collection: str
+    maker: Maker
+    identity: str
+    embed_dim: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of a collection. `metadata` is JSON; `created_at` is ISO 8601.
+
+    `embedding` is None where this maker has made none; `image` where its file is not kept, or not asked for.
+    """
+
+    id: str
+    sha256: str
+    media_type: str
+    width: int
+    height: int
+    metadata: str
+    created_at: str
+    embedding: Embedding | None
+    image: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which of several makers' vectors are exported; None leaves it open."""
+
+    version: int | None = None
+    precision: str | None = None
+    decode: str | None = None
+
+    def admits(self, maker: Maker) -> bool:
+        """Whether a maker is meant."""
+        return (
+            self.version in {None, maker.version}
+            and self.precision in {None, maker.precision}
+            and self.decode in {None, maker.decode}
+        )
+
+
+def chosen_identity(
+    collection: str, n_vectors: Mapping[str, int], makers: Mapping[str, Maker], wanted: Wanted
+) -> str:
+    """The identity that is meant and has the most vectors; of equals, the newest version's.
+
+    `n_vectors` counts those of the collection by identity. Raises NotFound that names what there is.
+    """
+    known = {identity: makers[identity] for identity in n_vectors if identity in makers}
+    meant = [identity for identity, maker in known.items() if wanted.admits(maker)]
+    if meant:
+        return max(meant, key=lambda identity: (n_vectors[identity], known[identity].version))
+    if not n_vectors:
+        raise NotFound(f"collection {collection!r} holds no vectors")
+    if known:
+        raise NotFound(
+            f"collection {collection!r} has no such vectors, but those of {_listed(known.values())}"
+        )
+    there = _listed(makers.values()) or "none of its model"
+    raise NotFound(
+        f"collection {collection!r} has {max(n_vectors.values())} vectors of a version that is not in the "
+        f"model repository, which has {there}: name the one with --model-repo"
+    )
+
+
+def _listed(makers: Iterable[Maker]) -> str:
+    named: Sequence[str] = sorted(map(str, makers))
+    return ", ".join(named[:8]) + (" ..." if len(named) > 8 else "")
