@@ -37,7 +37,7 @@ serve: $(VENV)/.installed-server ## install, then serve the default model with i
 	$(BIN)/diptych serve --model $(MODEL) --gallery server/gallery --default-collection gallery
 
 test: $(VENV)/.installed-tests chromium ## all tests but the long ones
-	$(BIN)/python -m pytest -m 'not long'
+	$(BIN)/python -m pytest -m 'not long' -n auto --maxprocesses 4 --dist loadfile
 
 test-long: $(VENV)/.installed-tests chromium ## every test, the long ones too
 	$(BIN)/python -m pytest

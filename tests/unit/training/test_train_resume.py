@@ -17,10 +17,11 @@ from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainCon
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.models import CLIP, ModelConfig, TextConfig
+from diptych_training.train import loop as loops
 from diptych_training.train.batches import Batch
 from diptych_training.train.command import prepare
 from diptych_training.train.estimate import Estimate
-from diptych_training.train.loop import PACE_STEPS, Loop
+from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import Series, read_metrics
 from support.tiny_run import TINY_RESNET, tiny_image_spec, tiny_text_spec, write_tiny_dataset
 
@@ -138,12 +139,13 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(dataset, tmp_pa
     loop.log.close()
 
 
-def test_the_time_left_is_told_again_at_the_pace_of_the_first_steps(dataset, tmp_path):
+def test_the_time_left_is_told_again_at_the_pace_of_the_first_steps(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(loops, "PACE_STEPS", 3)
     asked: list[tuple[int, float]] = []
-    loop = loop_for(recipe(steps=PACE_STEPS + 1, validate_every=100), dataset, tmp_path / "run")
+    loop = loop_for(recipe(steps=5, validate_every=100), dataset, tmp_path / "run")
     loop.train(lambda n_done, took_s: asked.append((n_done, took_s)) or 60.0)
     loop.log.close()
-    assert [n_done for n_done, _ in asked] == [PACE_STEPS]
+    assert [n_done for n_done, _ in asked] == [3]
 
 
 def test_an_estimate_corrects_itself_by_what_the_first_steps_took():
