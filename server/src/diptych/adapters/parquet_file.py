@@ -97,8 +97,9 @@ class ParquetReader:
         n_rows = BATCH_ROWS_WITH_IMAGES if self.has_images else BATCH_ROWS
         columns = [*COLUMNS, *([IMAGE] if self.has_images else [])]
         try:
-            for batch in self._file.iter_batches(n_rows, columns=columns):
-                yield self._rows(batch)
+            for group in range(self._file.num_row_groups):  # asked for all, it would keep those it has read
+                for batch in self._file.iter_batches(n_rows, row_groups=[group], columns=columns):
+                    yield self._rows(batch)
         except (OSError, pa.ArrowException) as error:
             raise InvalidValue(f"cannot be read: {error}", self._name) from error
 
