@@ -75,7 +75,7 @@ def kills(
         shutil.rmtree(killed)
 
 
-@pytest.fixture(params=[6, pytest.param(1, marks=pytest.mark.long)])
+@pytest.fixture(params=[10, pytest.param(1, marks=pytest.mark.long)])
 def every(request: pytest.FixtureRequest) -> int:
     number: int = request.param
     return number

@@ -12,15 +12,21 @@ import pytest
 
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.sqlite_store import SqliteStore
+from diptych.cli import main
+from diptych.core.names import sha256_of
+from diptych.errors import StoreError
+from diptych.settings import Settings
+from diptych.wiring import build
 from diptych_client import Client
-from integration.data_folders import change
+from integration.data_folders import add, change
 from integration.store_parts import tiny_png
 from support.callers import wait_until
 from support.server import serve
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 SHELF = "default"
-N_IDS = 30
+N_IDS = 10
+N_CHANGES = 10  # of each client before each backup
 Change = tuple[str, int | None]  # an id, and the number of its new picture, or None when it is deleted
 
 
@@ -113,14 +119,14 @@ def test_backups_beside_a_busy_server_show_one_moment_after_what_was_acknowledge
             client.start()
         try:
             for number in range(n_rounds):
-                wait_until(lambda n=number: any_failed(clients) or all_did(clients, 20 * (n + 1)))
+                wait_until(lambda n=number: any_failed(clients) or all_did(clients, N_CHANGES * (n + 1)))
                 before = [client.n_acknowledged for client in clients]
                 done = diptych("backup", target, "--data-dir", tmp_path / "data", "--json")
                 after = [len(client.begun) for client in clients]
                 assert done.returncode == 0, done.stderr
                 assert json.loads(done.stdout)["lost"] == {}
                 restored = tmp_path / f"restored-{number}"
-                assert diptych("restore", target, "--data-dir", restored).returncode == 0
+                assert main(["restore", str(target), "--data-dir", str(restored)]) == 0
                 found = stored(restored)
                 for client, n_first, n_last in zip(clients, before, after, strict=True):
                     own = {id: number for id, number in found.items() if client.owns(id)}
@@ -143,41 +149,45 @@ def all_did(clients: list[Busy], n_changes: int) -> bool:
     return all(client.n_acknowledged >= n_changes for client in clients)
 
 
-def test_backup_of_a_stopped_server_is_served_as_it_was_and_can_be_checked(
-    model_repo: Path, tmp_path: Path
+def test_commands_say_what_they_made_checked_and_restored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with serve(model_repo, TINY, tmp_path / "data") as server, Client(server.url) as client:
-        client.add([tiny_png(n) for n in range(5)], ids=[f"i{n}" for n in range(5)],
-                   metadata=[{"n": n} for n in range(5)], collection=SHELF)  # fmt: skip
-    made = diptych("backup", tmp_path / "backup", "--data-dir", tmp_path / "data")
-    assert made.returncode == 0, made.stderr
-    assert made.stdout.startswith(f"{tmp_path / 'backup'}: complete, 5 images in 1 collections, 5 files of ")
-    checked = diptych("backup", "--verify", tmp_path / "backup")
-    assert (checked.returncode, checked.stderr) == (0, "")
-    assert checked.stdout.startswith(f"{tmp_path / 'backup'}: sound, 5 images")
-    there = diptych("restore", tmp_path / "backup", "--data-dir", tmp_path / "restored")
-    assert there.stdout.startswith(f"{tmp_path / 'restored'}: restored, 5 images")
-    assert stored(tmp_path / "restored") == {f"i{n}": n for n in range(5)}
+    add(tmp_path / "data", {"cat": b"cat", "dog": b"a dog", "again": b"cat"})
+    backup, restored = str(tmp_path / "backup"), str(tmp_path / "restored")
+    for command, said in (
+        (["backup", backup, "--data-dir", str(tmp_path / "data")], f"{backup}: complete"),
+        (["backup", "--verify", backup], f"{backup}: sound"),
+        (["restore", backup, "--data-dir", restored], f"{restored}: restored"),
+    ):
+        assert main(command) == 0
+        printed = capsys.readouterr()
+        assert printed.out.startswith(f"{said}, 3 images in 1 collections, 2 files of 8 bytes, as of 20")
+        assert printed.err == ""
+    (tmp_path / "data" / "images" / sha256_of(b"cat")[:2] / sha256_of(b"cat")).unlink()
+    assert main(["backup", str(tmp_path / "second"), "--data-dir", str(tmp_path / "data")]) == 1
+    assert capsys.readouterr().err == (
+        f"1 image files were lost or damaged in the data folder before: {sha256_of(b'cat')} missing\n"
+    )
+    assert main(["restore", str(tmp_path / "second"), "--data-dir", str(tmp_path / "lossy")]) == 1
 
 
-def test_server_does_not_start_on_an_unfinished_restore(model_repo: Path, tmp_path: Path) -> None:
+def test_unfinished_restore_is_not_served_and_nothing_is_made_of_it(model_repo: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / ".tmp-restore").write_bytes(b"")
-    flags = ["--model-repo", model_repo, "--model", TINY, "--data-dir", tmp_path / "data", "--port", 0]
-    ended = diptych("serve", *flags)
-    assert ended.returncode == 1
-    assert "holds an unfinished restore: repeat `diptych restore`" in ended.stderr
+    settings = Settings(model_repo=model_repo, model=TINY, data_dir=tmp_path / "data")
+    with pytest.raises(StoreError, match="holds an unfinished restore: repeat `diptych restore`"):
+        build(settings)
     assert not (tmp_path / "data" / "diptych.sqlite3").exists()
 
 
 @pytest.mark.parametrize("command", ["backup", "restore"])
 def test_command_without_a_folder_is_wrong_usage(command: str) -> None:
-    assert diptych(command).returncode == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([command])
 
 
-def test_trouble_is_one_line(tmp_path: Path) -> None:
-    refused = diptych("backup", tmp_path / "backup", "--data-dir", tmp_path / "nowhere")
-    assert refused.returncode == 1
-    assert refused.stderr == (
+def test_trouble_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backup", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "nowhere")]) == 1
+    assert capsys.readouterr().err == (
         f"diptych: {tmp_path / 'nowhere'} is no data folder: it has no diptych.sqlite3\n"
     )

@@ -8,6 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from diptych.adapters.blas import use_one_blas_thread
+from diptych.adapters.restore_target import refuse_unfinished
 from diptych.bundle.repository import ModelRepository
 from diptych.core.precision import Serving
 from diptych.core.services import Services
@@ -51,6 +52,7 @@ async def load(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> S
 
 def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Services:
     """Blocking: verify, load, prove and warm the model, then open the data folder; not started yet."""
+    refuse_unfinished(settings.data_dir)
     use_one_blas_thread()
     check_choice(settings)
     name, version = chosen_version(settings)

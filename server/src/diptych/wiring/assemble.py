@@ -7,7 +7,6 @@ from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.pillow_decoder import PillowDecoder
 from diptych.adapters.prometheus_metrics import PrometheusMetrics
-from diptych.adapters.restore_target import refuse_unfinished
 from diptych.adapters.sqlite_store import SqliteStore
 from diptych.bundle.image import ImageLimits
 from diptych.bundle.repository import ModelRepository
@@ -42,7 +41,6 @@ def assemble(settings: Settings, repository: ModelRepository, served: Served, on
         max_label_texts=limits.max_label_texts,
         max_cached_labels=settings.label_cache_items,
     )
-    refuse_unfinished(settings.data_dir)
     records = SqliteStore(settings.data_dir)  # last: it takes the lock of the data folder
     collections = Collections(
         model=kept.model,
