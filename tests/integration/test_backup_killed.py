@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ class Silent:
 
 def is_done_before(step: int, work: Callable[[], Any]) -> bool:
     """Run `work` in a child that ends before its step of this number; whether it was done before."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the child does not need
+        child = os.fork()
     if child == 0:
         _die_before(step)
         try:

@@ -2,8 +2,10 @@
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diptych.adapters import image_tree
@@ -209,6 +211,38 @@ def test_newer_schema_is_refused_before_anything_is_made(tmp_path: Path, restore
     ):
         restore(backup, restored)
     assert not restored.exists()
+
+
+def with_schema_1(data_dir: Path) -> None:
+    """A folder as the first version left it: one collection, one image."""
+    sha256 = sha256_of(b"cat")
+    (data_dir / "images" / sha256[:2]).mkdir(parents=True)
+    image(data_dir, b"cat").write_bytes(b"cat")
+    with closing(sqlite3.connect(data_dir / DATABASE, isolation_level=None)) as db:
+        db.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)")
+        for statement in MIGRATIONS[0]:
+            db.execute(statement)
+        db.execute("INSERT INTO schema_version VALUES (1, 'long ago')")
+        db.execute("INSERT INTO collections VALUES ('pets', 'tiny', 'long ago')")
+        row = ("pets", "cat", sha256, 3, "image/png", 4, 5, '{"n":3}', "long ago")
+        db.execute(
+            "INSERT INTO images (collection, id, sha256, n_bytes, media_type, width, height, metadata,"
+            " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
+        db.execute("INSERT INTO identities VALUES (1, 'tiny/1')")
+        db.execute("INSERT INTO embeddings VALUES (1, 1, ?)", (np.full(4, 3, np.float32).tobytes(),))
+
+
+def test_backup_of_the_first_schema_is_restored_and_brought_up_to_date(
+    tmp_path: Path, restored: Path
+) -> None:
+    with_schema_1(tmp_path / "data")
+    made = back_up_folder(tmp_path / "data", tmp_path / "backup", Silent())
+    assert (made.schema_version, made.counts.n_files) == (1, 1)
+    restore(tmp_path / "backup", restored)
+    assert contents(restored) == {"cat": b"cat"}
+    assert back_up_folder(restored, tmp_path / "backup", Silent()).schema_version == len(MIGRATIONS)
 
 
 def test_folder_inside_of_the_backup_or_around_it_is_refused(backup: Path) -> None:
