@@ -3,17 +3,22 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from diptych.bundle.durable import fsync_folder, write_durably
+from diptych.bundle.failpoints import around
 from diptych.errors import CorruptStore, StoreError
 
 N_WRITERS = 8  # fsyncs of several files overlap on the disk
 TMP_PREFIX = ".tmp-"
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class ImageFiles:
@@ -30,6 +35,7 @@ class ImageFiles:
         with _translated():
             for folder in (self._images, self._thumbnails):
                 folder.mkdir(mode=0o700, exist_ok=True)
+                fsync_folder(folder)  # a killed process may have made folders in it and not waited
             fsync_folder(data_dir)
 
     async def put(self, payloads: dict[str, bytes]) -> None:
@@ -37,13 +43,8 @@ class ImageFiles:
 
         A file that is already there is read: what was damaged since is written anew.
         """
-        if not payloads:
-            return
-        loop = asyncio.get_running_loop()
-        writes = [loop.run_in_executor(self._pool, self._put, *item) for item in payloads.items()]
-        await asyncio.wait(writes)  # all of them, even after a failure: what fails is then cleaned up whole
-        for write in writes:
-            write.result()
+        touched = await self._side_by_side(self._put, payloads.items())
+        await self._side_by_side(_fsync_folder, set().union(*touched))  # each once, whatever it got
 
     async def get(self, sha256: str) -> bytes:
         """The bytes, checked against their name. Raises CorruptStore when missing or damaged."""
@@ -69,10 +70,19 @@ class ImageFiles:
         if sha256s:
             await asyncio.get_running_loop().run_in_executor(self._pool, self._remove, sha256s)
 
-    def _put(self, sha256: str, payload: bytes) -> None:
+    async def _side_by_side(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """All of them, even after a failure: what fails is then cleaned up whole."""
+        loop = asyncio.get_running_loop()
+        running = [loop.run_in_executor(self._pool, work, item) for item in items]
+        if running:
+            await asyncio.wait(running)
+        return [one.result() for one in running]
+
+    def _put(self, item: tuple[str, bytes]) -> set[Path]:
+        """The folders whose names must reach the disk yet."""
+        sha256, payload = item
         path = _place(self._images, sha256)
-        if not _is_whole(path, sha256, len(payload)):
-            _write(path, payload)
+        return set() if _is_whole(path, sha256, len(payload)) else _write(path, payload)
 
     def _get(self, sha256: str) -> bytes:
         payload = _read(_place(self._images, sha256))
@@ -95,7 +105,8 @@ class ImageFiles:
     def _remove(self, sha256s: Sequence[str]) -> None:
         with _translated():
             for sha256 in sha256s:
-                _place(self._images, sha256).unlink(missing_ok=True)
+                with around("file_remove"):
+                    _place(self._images, sha256).unlink(missing_ok=True)
                 for path in _place(self._thumbnails, sha256).parent.glob(f"{sha256}-*"):
                     path.unlink(missing_ok=True)
 
@@ -124,27 +135,34 @@ def _is_whole(path: Path, sha256: str, n_bytes: int) -> bool:
     return payload is not None and hashlib.sha256(payload).hexdigest() == sha256
 
 
-def _write(path: Path, payload: bytes, *, durably: bool = True) -> None:
-    """Bytes first, then the name, then the folder's entry; an interrupted write leaves only a .tmp file.
+def _write(path: Path, payload: bytes, *, durably: bool = True) -> set[Path]:
+    """Bytes first, then the name; an interrupted write leaves only a .tmp file.
 
-    Unless `durably`, the file may be lost with the power, or be left empty.
+    The name is on the disk once the folders that are returned were fsynced. Unless `durably`, the file may be
+    lost with the power, or be left empty.
     """
     temporary = path.with_name(f"{TMP_PREFIX}{uuid.uuid4().hex}")
+    touched = {path.parent}
     with _translated():
         try:
             if not path.parent.is_dir():
                 path.parent.mkdir(mode=0o700, exist_ok=True)  # exist_ok: another thread may be as far
-                fsync_folder(path.parent.parent)
+                touched.add(path.parent.parent)
             if durably:
                 write_durably(temporary, payload)
             else:
                 temporary.write_bytes(payload)
-            temporary.replace(path)
-            if durably:
-                fsync_folder(path.parent)
+            with around("file_rename"):
+                temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
+    return touched
+
+
+def _fsync_folder(folder: Path) -> None:
+    with _translated():
+        fsync_folder(folder)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
+from diptych.bundle.failpoints import around
 from diptych.errors import StoreError
 
 # One entry is one step, never edited after it was released; the version is the number of steps applied.
@@ -67,7 +68,8 @@ def migrate(db: sqlite3.Connection) -> None:
         for statement in statements:
             db.execute(statement)
         db.execute("INSERT INTO schema_version VALUES (?, ?)", (number, datetime.now(UTC).isoformat()))
-        db.execute("COMMIT")
+        with around("migration_commit"):
+            db.execute("COMMIT")
 
 
 def schema_version(db: sqlite3.Connection) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from diptych.adapters.sqlite_schema import connect, migrate
+from diptych.bundle.failpoints import around
 from diptych.errors import CorruptStore, StoreError
 
 Result = TypeVar("Result")
@@ -57,7 +58,8 @@ class SqliteThreads:
             self._writer_db.execute("BEGIN IMMEDIATE")
             try:
                 result = work(self._writer_db)
-                self._writer_db.execute("COMMIT")
+                with around("commit"):
+                    self._writer_db.execute("COMMIT")
             except BaseException:
                 if self._writer_db.in_transaction:  # SQLite itself rolls back on some errors
                     self._writer_db.execute("ROLLBACK")

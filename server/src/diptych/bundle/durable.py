@@ -3,28 +3,32 @@
 import os
 from pathlib import Path
 
+from diptych.bundle.failpoints import Step, around
+
 
 def write_durably(path: Path, payload: bytes) -> None:
     """Write a file and wait for the disk. Its name lasts only after `fsync_folder` of its folder."""
     with path.open("wb") as file:
         file.write(payload)
         file.flush()
-        os.fsync(file.fileno())
+        with around("file_fsync"):
+            os.fsync(file.fileno())
 
 
 def fsync_file(path: Path) -> None:
     """Wait until the bytes of a file that somebody else wrote are on the disk."""
-    _fsync(path, os.O_RDONLY)
+    _fsync(path, os.O_RDONLY, "file_fsync")
 
 
 def fsync_folder(folder: Path) -> None:
     """Wait until the names in a folder (creations, renames) are on the disk."""
-    _fsync(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _fsync(folder, os.O_RDONLY | os.O_DIRECTORY, "folder_fsync")
 
 
-def _fsync(path: Path, flags: int) -> None:
+def _fsync(path: Path, flags: int, step: Step) -> None:
     descriptor = os.open(path, flags)
     try:
-        os.fsync(descriptor)
+        with around(step):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,9 +1,11 @@
 """`diptych serve`: the flags of the server. Knows nothing of how it runs."""
 
 import argparse
+import os
 from collections.abc import Iterable
 from typing import Any
 
+from diptych.bundle import failpoints
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings, read_settings
 
@@ -40,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         if complaint == str(error):
             raise
         args.usage(complaint)
+    failpoints.arm(os.environ.get(failpoints.VARIABLE))
     return serve(settings)
 
 

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from diptych.bundle.failpoints import reach
 from diptych.core.ports import Stage
 from diptych.http.context import RequestContext, attach_context, working_on
 from diptych.http.problems import respond_http
@@ -93,7 +94,10 @@ class Door:
                 headers["X-Content-Type-Options"] = "nosniff"
                 if self._state.inside.stopping:
                     headers["Connection"] = "close"
+                reach("answer.before")
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                reach("answer.after")
 
         return labelled
 

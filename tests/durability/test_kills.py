@@ -1,0 +1,140 @@
+"""A server is killed while clients write: what it acknowledged is there afterwards, and nothing else.
+
+Each kill is followed by a start on the same folder, which is looked through and then killed in its turn.
+"""
+
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diptych.bundle.failpoints import POINTS, VARIABLE
+from durability.inspect_server import settle_all
+from durability.journal import Journal
+from durability.load import Load
+from support.tiny_bundle import TINY, write_tiny_bundle
+from support.warm_server import WarmServer, WarmServers
+
+COLLECTIONS = ["a", "b", "c", "d"]
+KILLS_AT_POINT = 5
+REACHED_WITHIN_S = 60
+MOST_ANSWERS = 30  # of one life, before it is killed
+SEED = 20261125
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmServers]:
+    model_repo = tmp_path_factory.mktemp("repo")
+    write_tiny_bundle(model_repo)
+    with WarmServers(model_repo, TINY) as servers:
+        yield servers
+
+
+class Story:
+    """One data folder and its journal, through many lives of the server."""
+
+    def __init__(self, warm: WarmServers, data_dir: Path) -> None:
+        self._warm = warm
+        self._data_dir = data_dir
+        self._random = random.Random(SEED)
+        self._n_lives = 0
+        self.journal = Journal()
+
+    def die_at_random(self) -> None:
+        """Start, look through, write, and be killed at a random moment."""
+        server = self._warm.start(self._data_dir)
+        url = self._ready(server)
+        settle_all(url, self._data_dir, self.journal, COLLECTIONS, thorough=False)
+        load = self._write(url)
+        self._wait_for_answers(self._random.randint(1, MOST_ANSWERS))
+        time.sleep(self._random.uniform(0, 0.02))
+        server.kill()
+        load.end()
+        _assert_killed(server)
+
+    def die_at(self, point: str, n: int) -> None:
+        """Look through in a life of its own, so that only writing is counted; then write until the end."""
+        self.look_through()
+        server = self._warm.start(self._data_dir, environment={VARIABLE: f"{point}:{n}"})
+        url = server.url_when_ready()
+        if url is not None:  # it may end while it starts
+            load = self._write(url)
+            _wait_for_the_end(server, point)
+            load.end()
+        _assert_killed(server)
+
+    def look_through(self) -> None:
+        """Everything is there, and the server stops cleanly."""
+        server = self._warm.start(self._data_dir)
+        settle_all(self._ready(server), self._data_dir, self.journal, COLLECTIONS, thorough=True)
+        server.kill(signal.SIGTERM)
+        assert server.wait() == 0
+
+    def _write(self, url: str) -> Load:
+        self._n_lives += 1
+        return Load(url, self.journal, COLLECTIONS, f"life{self._n_lives}")
+
+    def _wait_for_answers(self, n: int) -> None:
+        """The moment of a kill is counted in work, so that a slow machine works as much as a fast one."""
+        enough, deadline = self.journal.n_acknowledged + n, time.monotonic() + REACHED_WITHIN_S
+        while self.journal.n_acknowledged < enough:
+            assert time.monotonic() < deadline, "the server does not answer"
+            time.sleep(0.001)
+
+    def _ready(self, server: WarmServer) -> str:
+        url = server.url_when_ready()
+        assert url is not None, server.log_file.read_text()
+        return url
+
+
+def _assert_killed(server: WarmServer) -> None:
+    assert server.wait() == -signal.SIGKILL, server.log_file.read_text()
+
+
+def _wait_for_the_end(server: WarmServer, kill_at: str) -> None:
+    deadline = time.monotonic() + REACHED_WITHIN_S
+    while not server.has_ended():
+        assert time.monotonic() < deadline, f"{kill_at} was never reached"
+        time.sleep(0.01)
+
+
+def test_kills_at_random_moments_lose_nothing_and_bring_nothing_back(
+    warm: WarmServers, tmp_path: Path
+) -> None:
+    die_at_random_moments(warm, tmp_path, n_kills=20)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_two_hundred_kills_at_random_moments(warm: WarmServers, tmp_path: Path) -> None:
+    die_at_random_moments(warm, tmp_path, n_kills=200)
+
+
+def die_at_random_moments(warm: WarmServers, data_dir: Path, n_kills: int) -> None:
+    story = Story(warm, data_dir)
+    for _ in range(n_kills):
+        story.die_at_random()
+    story.look_through()
+    assert story.journal.n_acknowledged > 5 * n_kills
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("point", POINTS)
+def test_kills_at_every_point_lose_nothing_and_bring_nothing_back(
+    warm: WarmServers, tmp_path: Path, point: str
+) -> None:
+    if point.startswith("migration_commit"):  # reached by the first start of a folder only
+        for n in range(KILLS_AT_POINT):
+            server = warm.start(tmp_path / str(n), environment={VARIABLE: f"{point}:1"})
+            assert server.url_when_ready() is None
+            _assert_killed(server)
+            Story(warm, tmp_path / str(n)).look_through()
+        return
+    story = Story(warm, tmp_path)
+    for n in range(KILLS_AT_POINT):
+        story.die_at(point, 1 + n * 4)
+    story.look_through()
