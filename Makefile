@@ -36,10 +36,10 @@ $(VENV)/.installed-tests: $(VENV)/.installed-import tests/requirements.txt
 serve: $(VENV)/.installed-server ## install, then serve the default model with its gallery on http://127.0.0.1:8000
 	$(BIN)/diptych serve --model $(MODEL) --gallery server/gallery --default-collection gallery
 
-test: $(VENV)/.installed-tests chromium ## all tests but the long ones
+test: $(VENV)/.installed-tests chromium strace ## all tests but the long ones
 	$(BIN)/python -m pytest -m 'not long' -n auto --maxprocesses 4 --dist loadfile
 
-test-long: $(VENV)/.installed-tests chromium ## every test, the long ones too
+test-long: $(VENV)/.installed-tests chromium strace ## every test, the long ones too
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.installed-tests ## static: format, lint, types, architecture
@@ -91,6 +91,12 @@ chromium:
 	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || { \
 	  echo 'the browser tests need chromium: install it, or set DIPTYCH_NO_BROWSER=1 to leave them out' >&2; exit 1; }
 .PHONY: chromium
+
+strace:
+	@command -v strace >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq strace >/dev/null; } || { \
+	  echo 'the tests of durability read the order of system calls: install strace' >&2; exit 1; }
+.PHONY: strace
 
 clean: ## remove the virtual environment and caches of the tools
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
