@@ -1,0 +1,210 @@
+"""Any sequence of calls leaves collections as it would leave a dictionary, across restarts too."""
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from diptych.core.filter_parser import parse_filter
+from diptych.core.metadata import merge_patch
+from diptych.core.names import content_id, sha256_of
+from diptych.core.types import NewImage
+from diptych.errors import Conflict, NotFound
+from durability.journal import Kept
+from integration.store_parts import Opened, tiny_png
+from support.tiny_bundle import write_tiny_bundle
+
+C = "default"
+ALL = 1000
+PICTURES = st.integers(0, 5).map(tiny_png)
+IDS = st.sampled_from(["a", "b", "c", "~d", "E.e"])
+SCALARS = st.integers(0, 3) | st.sampled_from(["x", "y", "é", True, None, 1.5])
+METADATA = st.dictionaries(
+    st.sampled_from(["n", "tags", "place"]), SCALARS | st.lists(SCALARS, max_size=2), max_size=3
+)
+PATCHES = st.dictionaries(
+    st.sampled_from(["n", "tags", "place"]),
+    SCALARS | st.dictionaries(st.sampled_from(["city", "n"]), SCALARS, max_size=2),
+    min_size=1,
+    max_size=2,
+)
+CLAUSES = st.one_of(
+    st.builds(lambda key, value: {key: {"eq": value}}, st.sampled_from(["n", "tags", "place.city"]), SCALARS),
+    st.builds(lambda low: {"n": {"gte": low}}, st.integers(0, 3)),
+    st.builds(lambda values: {"tags": {"in": values}}, st.lists(SCALARS, max_size=3)),
+    st.builds(lambda wanted: {"place": {"exists": wanted}}, st.booleans()),
+)
+FILTERS = CLAUSES | st.builds(
+    lambda word, clauses: {word: clauses},
+    st.sampled_from(["and", "or"]),
+    st.lists(CLAUSES, min_size=1, max_size=3),
+) | st.builds(lambda clause: {"not": clause}, CLAUSES)  # fmt: skip
+
+
+class Images(RuleBasedStateMachine):
+    """One collection over the real adapters and the tiny model, beside a dictionary."""
+
+    model_repo: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[str, Kept] = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="diptych-states-"))
+        self.runner = asyncio.Runner()
+
+    @initialize()
+    def open(self) -> None:
+        async def opened() -> Opened:
+            return await Opened(self.model_repo, self.folder, version=1).__aenter__()
+
+        self.opened = self.runner.run(opened())
+
+    @rule()
+    def restart(self) -> None:
+        self.runner.run(self.opened.__aexit__())
+        self.open()
+
+    @rule(payload=PICTURES, id=st.none() | IDS, metadata=st.none() | METADATA, replace=st.booleans())
+    def add(self, payload: bytes, id: str | None, metadata: Any, replace: bool) -> None:
+        outcome = self.runner.run(self.opened.add(C, payload, id, metadata, replace=replace))
+        assert (outcome.id, outcome.status) == self._added(payload, id, metadata, replace)
+        assert (outcome.error is None) == (outcome.status != "failed")
+
+    @rule(items=st.lists(st.tuples(PICTURES, IDS, st.none() | METADATA), min_size=2, max_size=4),
+          replace=st.booleans())  # fmt: skip
+    def add_several(self, items: list[Any], replace: bool) -> None:
+        """Ids may repeat within one add: they are taken in order."""
+        adding = self.opened.collections.add_many(C, [NewImage(*item) for item in items], replace=replace)
+        outcomes = self.runner.run(adding)
+        if len({id for _, id, _ in items}) == len(items):
+            expected = [self._added(*item, replace) for item in items]
+            assert [(outcome.id, outcome.status) for outcome in outcomes] == expected
+        else:  # what stands twice in one add may be "unchanged" or not; the end is what counts
+            for item in items:
+                self._added(*item, replace)
+
+    def _added(self, payload: bytes, id: str | None, metadata: Any, replace: bool) -> tuple[str, str]:
+        id = content_id(sha256_of(payload)) if id is None else id
+        old = self.kept.get(id)
+        if old is None:
+            self.kept[id] = Kept(payload, metadata or {})
+            return id, "created"
+        if old.payload != payload and not replace:
+            return id, "failed"
+        new = Kept(payload, old.metadata if metadata is None else metadata)
+        if old.payload == payload and (not replace or _same(new.metadata, old.metadata)):
+            return id, "unchanged"
+        self.kept[id] = new
+        return id, "replaced"
+
+    @rule(id=IDS, patch=PATCHES)
+    def patch(self, id: str, patch: Any) -> None:
+        call = self.opened.collections.patch(C, id, patch)
+        if id not in self.kept:
+            with pytest.raises(NotFound):
+                self.runner.run(call)
+            return
+        old = self.kept[id]
+        self.kept[id] = Kept(old.payload, merge_patch(old.metadata, patch))
+        assert self.runner.run(call).metadata == self.kept[id].metadata
+
+    @rule(id=IDS)
+    def delete(self, id: str) -> None:
+        call = self.opened.collections.delete(C, id)
+        if self.kept.pop(id, None) is None:
+            with pytest.raises(NotFound):
+                self.runner.run(call)
+        else:
+            self.runner.run(call)
+
+    @rule()
+    def drop(self) -> None:
+        self.runner.run(self.opened.collections.drop(C))
+        with pytest.raises(NotFound):
+            self.runner.run(self.opened.collections.get(C))
+        self.runner.run(self.opened.collections.create(C))
+        with pytest.raises(Conflict):
+            self.runner.run(self.opened.collections.create(C))
+        self.kept = {}
+
+    @rule(clause=FILTERS, payload=PICTURES)
+    def filter(self, clause: Any, payload: bytes) -> None:
+        """A search of everything, so that the hits are exactly those that pass."""
+        filter = parse_filter(clause)
+        (query,) = self.runner.run(self.opened.embedder.embed_images([payload]))
+        found = self.runner.run(self.opened.collections.search(C, query, k=ALL, filter=filter))
+        assert {hit.id for hit in found} == {
+            id for id, kept in self.kept.items() if filter.matches(dict(kept.metadata))
+        }
+        for hit in found:
+            assert hit.metadata == self.kept[hit.id].metadata
+            if self.kept[hit.id].payload == payload:
+                assert hit.cosine == pytest.approx(1, abs=1e-5)
+
+    @rule(limit=st.integers(1, 4))
+    def list(self, limit: int) -> None:
+        listed, after = [], None
+        while True:
+            page, after = self.runner.run(self.opened.collections.list_images(C, after, limit))
+            listed += page
+            if after is None:
+                break
+        assert [record.id for record in listed] == sorted(self.kept)
+        for record in listed:
+            kept = self.kept[record.id]
+            assert (record.metadata, record.sha256) == (kept.metadata, sha256_of(kept.payload))
+
+    @rule(id=IDS)
+    def read(self, id: str) -> None:
+        call = self.opened.collections.original(C, id)
+        if id in self.kept:
+            assert self.runner.run(call)[0] == self.kept[id].payload
+        else:
+            with pytest.raises(NotFound):
+                self.runner.run(call)
+
+    @invariant()
+    def as_many_images_and_files_as_there_should_be(self) -> None:
+        if hasattr(self, "opened"):
+            info = self.runner.run(self.opened.collections.get(C))
+            assert (info.n_images, info.n_embedded, info.state) == (len(self.kept), len(self.kept), "ready")
+            assert self.opened.files() == sorted({sha256_of(kept.payload) for kept in self.kept.values()})
+
+    def teardown(self) -> None:
+        if hasattr(self, "opened"):
+            self.runner.run(self.opened.__aexit__())
+        self.runner.close()
+        shutil.rmtree(self.folder)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """As the store compares metadata."""
+    return bool(a == b)
+
+
+def run_machine(tmp_path: Path, n_examples: int, n_steps: int) -> None:
+    write_tiny_bundle(tmp_path)
+    Images.model_repo = tmp_path
+    checks = settings(
+        max_examples=n_examples,
+        stateful_step_count=n_steps,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    run_state_machine_as_test(Images, settings=checks)
+
+
+def test_collections_behave_as_a_dictionary(tmp_path: Path) -> None:
+    run_machine(tmp_path, n_examples=10, n_steps=20)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_collections_behave_as_a_dictionary_for_long(tmp_path: Path) -> None:
+    run_machine(tmp_path, n_examples=300, n_steps=60)
