@@ -170,16 +170,17 @@ def test_abandoned_scan_of_the_metadata_ends_early(tmp_path: Path) -> None:
     store, entered, gate = SqliteStore(tmp_path), threading.Event(), threading.Event()
     seen: list[int] = []
 
-    def matches(metadata: dict[str, Any]) -> bool:
-        seen.append(metadata["n"])
-        entered.set()
-        return gate.wait(10)
+    class Waiting:
+        def matches(self, metadata: dict[str, Any]) -> bool:
+            seen.append(metadata["n"])
+            entered.set()
+            return gate.wait(10)
 
     async def story() -> None:
         await store.create_collection("c", "m")
         rows = [row(f"i{n}", metadata={"n": n}) for n in range(50)]
         await store.put("c", rows, identity="i", replace=False)
-        scan = asyncio.create_task(store.matching_keys("c", matches))
+        scan = asyncio.create_task(store.matching_keys("c", Waiting()))
         await asyncio.to_thread(entered.wait)
         scan.cancel()
         await asyncio.wait([scan])

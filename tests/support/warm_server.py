@@ -95,10 +95,17 @@ class WarmServers:
     def __exit__(self, *error: object) -> None:
         self._process.communicate(timeout=WITHIN_S)  # the end of its input is its end
 
-    def start(self, data_dir: Path, *flags: str, environment: Mapping[str, str] | None = None) -> WarmServer:
-        """Fork a server; its log is made anew."""
-        data_dir.mkdir(parents=True, exist_ok=True)
-        log_file = data_dir / "server.log"
+    def start(
+        self,
+        data_dir: Path,
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+        log_file: Path | None = None,
+    ) -> WarmServer:
+        """Fork a server; its log is made anew, in its data folder unless told otherwise."""
+        if log_file is None:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            log_file = data_dir / "server.log"
         log_file.write_bytes(b"")
         arguments = ["serve", "--data-dir", str(data_dir), *self._arguments, *flags]
         told = {"start": arguments, "log": str(log_file), "environment": dict(environment or {})}

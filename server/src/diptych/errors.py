@@ -20,7 +20,9 @@ DiptychError
 │   └── PublishFailed        a bundle could not be written
 ├── StoreError               the data folder
 │   ├── DataDirLocked        another process owns it
-│   └── CorruptStore         what is on disk contradicts itself
+│   ├── CorruptStore         what is on disk contradicts itself
+│   ├── StoreFull            the disk, or the quota, has no room for it
+│   └── StoreReadOnly        the disk takes no writes
 └── ConfigError              settings that contradict each other or this machine
 """
 
@@ -131,6 +133,14 @@ class DataDirLocked(StoreError):
 
 class CorruptStore(StoreError):
     """What is on disk contradicts itself."""
+
+
+class StoreFull(StoreError):
+    """The disk of the data folder, or its quota, has no room for what was to be kept."""
+
+
+class StoreReadOnly(StoreError):
+    """The disk of the data folder takes no writes; what is on it can be read."""
 
 
 class ConfigError(DiptychError):

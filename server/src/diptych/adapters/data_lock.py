@@ -1,11 +1,13 @@
 """Let one process at a time own a data folder; knows nothing of what is in it."""
 
+import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from diptych.bundle.durable import fsync_folder
-from diptych.errors import DataDirLocked, StoreError
+from diptych.errors import DataDirLocked, StoreError, StoreReadOnly
 
 LOCK_FILE = "lock"
 
@@ -19,15 +21,17 @@ class DataLock:
             _make_durably(data_dir)
             self._descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StoreError(f"{what} {data_dir} cannot be used: {error.strerror}") from error
+            kind = StoreReadOnly if error.errno == errno.EROFS else StoreError
+            raise kind(f"{what} {data_dir} cannot be used: {error.strerror}") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._descriptor)
             raise DataDirLocked(f"{what} {data_dir} is in use by process {holder}") from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # on a full disk the holder cannot be named; it is one nevertheless
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let another process have it. The file stays: removing it would let two processes lock two files."""

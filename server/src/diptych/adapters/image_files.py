@@ -2,20 +2,25 @@
 
 import asyncio
 import hashlib
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from diptych.bundle.durable import fsync_folder, write_durably
-from diptych.bundle.failpoints import around
-from diptych.errors import CorruptStore, StoreError
+from diptych.adapters.quota import Quota
+from diptych.adapters.whole_files import (
+    TMP_PREFIX,
+    QuotedFiles,
+    fsync_names,
+    is_whole,
+    read_if_there,
+    translated,
+)
+from diptych.bundle.durable import fsync_folder
+from diptych.errors import CorruptStore
 
 N_WRITERS = 8  # fsyncs of several files overlap on the disk
-TMP_PREFIX = ".tmp-"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,15 +33,20 @@ class ImageFiles:
     so that whatever has its final name is whole.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, quota: Quota | None = None) -> None:
+        """Blocking. Raises StoreError; with a quota that is set, all files are counted."""
+        quota = quota or Quota()
+        self._files = QuotedFiles(quota)
         self._images = data_dir / "images"
         self._thumbnails = data_dir / "thumbnails"
         self._pool = ThreadPoolExecutor(max_workers=N_WRITERS, thread_name_prefix="image-files")
-        with _translated():
+        with translated():
             for folder in (self._images, self._thumbnails):
                 folder.mkdir(mode=0o700, exist_ok=True)
                 fsync_folder(folder)  # a killed process may have made folders in it and not waited
             fsync_folder(data_dir)
+        if quota.is_set:
+            self._files.count(self._paths())
 
     async def put(self, payloads: dict[str, bytes]) -> None:
         """sha256 -> bytes; all of them durable and whole when this returns.
@@ -44,7 +54,7 @@ class ImageFiles:
         A file that is already there is read: what was damaged since is written anew.
         """
         touched = await self._side_by_side(self._put, payloads.items())
-        await self._side_by_side(_fsync_folder, set().union(*touched))  # each once, whatever it got
+        await self._side_by_side(fsync_names, set().union(*touched))  # each once, whatever it got
 
     async def get(self, sha256: str) -> bytes:
         """The bytes, checked against their name. Raises CorruptStore when missing or damaged."""
@@ -53,12 +63,12 @@ class ImageFiles:
     async def get_thumbnail(self, sha256: str, size_px: int) -> bytes | None:
         """The kept thumbnail, or None."""
         path = self._thumbnail(sha256, size_px)
-        kept = await asyncio.get_running_loop().run_in_executor(self._pool, _read, path)
+        kept = await asyncio.get_running_loop().run_in_executor(self._pool, read_if_there, path)
         return kept or None  # power loss may leave an empty file, as nothing waited for the disk
 
     async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
         """Keep a thumbnail; it is derived, and may be lost, so nothing waits for the disk."""
-        work = partial(_write, self._thumbnail(sha256, size_px), thumbnail, durably=False)
+        work = partial(self._files.write, self._thumbnail(sha256, size_px), thumbnail, durably=False)
         await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def stored(self) -> list[str]:
@@ -82,10 +92,10 @@ class ImageFiles:
         """The folders whose names must reach the disk yet."""
         sha256, payload = item
         path = _place(self._images, sha256)
-        return set() if _is_whole(path, sha256, len(payload)) else _write(path, payload)
+        return set() if is_whole(path, sha256, len(payload)) else self._files.write(path, payload)
 
     def _get(self, sha256: str) -> bytes:
-        payload = _read(_place(self._images, sha256))
+        payload = read_if_there(_place(self._images, sha256))
         if payload is None:
             raise CorruptStore(f"the file of image {sha256} is missing")
         if hashlib.sha256(payload).hexdigest() != sha256:
@@ -93,22 +103,24 @@ class ImageFiles:
         return payload
 
     def _stored(self) -> list[str]:
-        with _translated():
+        with translated():
             found: set[str] = set()
-            for path in [*self._images.glob("*/*"), *self._thumbnails.glob("*/*")]:
+            for path in self._paths():
                 if path.name.startswith(TMP_PREFIX):
-                    path.unlink(missing_ok=True)
+                    self._files.remove(path)
                 else:
                     found.add(path.name.partition("-")[0])
             return sorted(found)
 
     def _remove(self, sha256s: Sequence[str]) -> None:
-        with _translated():
+        with translated():
             for sha256 in sha256s:
-                with around("file_remove"):
-                    _place(self._images, sha256).unlink(missing_ok=True)
+                self._files.remove(_place(self._images, sha256))
                 for path in _place(self._thumbnails, sha256).parent.glob(f"{sha256}-*"):
-                    path.unlink(missing_ok=True)
+                    self._files.remove(path)
+
+    def _paths(self) -> list[Path]:
+        return [*self._images.glob("*/*"), *self._thumbnails.glob("*/*")]
 
     def _thumbnail(self, sha256: str, size_px: int) -> Path:
         return _place(self._thumbnails, sha256).with_name(f"{sha256}-{size_px}")
@@ -116,58 +128,3 @@ class ImageFiles:
 
 def _place(root: Path, sha256: str) -> Path:
     return root / sha256[:2] / sha256
-
-
-def _read(path: Path) -> bytes | None:
-    with _translated():
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None
-
-
-def _is_whole(path: Path, sha256: str, n_bytes: int) -> bool:
-    """Whether the file has the content its name promises."""
-    with _translated():
-        if not path.is_file() or path.stat().st_size != n_bytes:
-            return False
-    payload = _read(path)
-    return payload is not None and hashlib.sha256(payload).hexdigest() == sha256
-
-
-def _write(path: Path, payload: bytes, *, durably: bool = True) -> set[Path]:
-    """Bytes first, then the name; an interrupted write leaves only a .tmp file.
-
-    The name is on the disk once the folders that are returned were fsynced. Unless `durably`, the file may be
-    lost with the power, or be left empty.
-    """
-    temporary = path.with_name(f"{TMP_PREFIX}{uuid.uuid4().hex}")
-    touched = {path.parent}
-    with _translated():
-        try:
-            if not path.parent.is_dir():
-                path.parent.mkdir(mode=0o700, exist_ok=True)  # exist_ok: another thread may be as far
-                touched.add(path.parent.parent)
-            if durably:
-                write_durably(temporary, payload)
-            else:
-                temporary.write_bytes(payload)
-            with around("file_rename"):
-                temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-    return touched
-
-
-def _fsync_folder(folder: Path) -> None:
-    with _translated():
-        fsync_folder(folder)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"the image files failed: {error.strerror or type(error).__name__}") from error

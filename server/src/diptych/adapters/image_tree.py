@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from diptych.adapters.image_files import TMP_PREFIX
+from diptych.adapters.whole_files import TMP_PREFIX
 from diptych.bundle.durable import fsync_folder
 from diptych.core.backup import Fault, Outcomes
 

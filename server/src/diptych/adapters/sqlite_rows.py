@@ -2,7 +2,6 @@
 
 # ruff: noqa: S608 - only the constants of this module are spliced into statements
 
-import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +9,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from diptych.adapters.sqlite_filters import ASK_PYTHON, condition_of
+from diptych.core.filters import Filter
 from diptych.core.metadata import to_json
 from diptych.core.types import (
     NO_ROWS,
@@ -28,6 +29,7 @@ RECORD = "id, collection, sha256, n_bytes, media_type, width, height, metadata, 
 FLOAT = np.dtype("<f4")
 # Any number of values as one parameter.
 ONE_OF = "IN (SELECT value FROM json_each(?))"
+STEPS_BETWEEN_LOOKS = 20_000  # of SQLite, a millisecond or so
 
 
 def now() -> str:
@@ -131,18 +133,28 @@ def record(row: sqlite3.Row | tuple[str, ...]) -> ImageRecord:
 
 
 def matching_keys(
-    db: sqlite3.Connection,
-    collection: str,
-    matches: Callable[[Metadata], bool],
-    stopped: Callable[[], bool],
+    db: sqlite3.Connection, collection: str, filter: Filter, stopped: Callable[[], bool]
 ) -> Keys:
-    """Reads every row's metadata: the filter's meaning is defined in one place, and that is not SQL.
+    """Reads all metadata, in SQL. Once `stopped` says so, the rest is left: nobody wants the answer."""
+    condition = condition_of(filter, "metadata", [collection])
 
-    Once `stopped` says so, the rest is left unread: nobody wants the answer.
-    """
-    rows = db.execute("SELECT key, metadata FROM images WHERE collection = ?", (collection,))
-    wanted = itertools.takewhile(lambda row: not stopped(), rows)
-    return np.array([key for key, metadata in wanted if matches(json.loads(metadata))], dtype=np.int64)
+    def ask_python(number: int, metadata: str) -> bool:
+        if stopped():
+            raise InterruptedError
+        return condition.asked[number].matches(json.loads(metadata))
+
+    db.create_function(ASK_PYTHON, 2, ask_python, deterministic=True)
+    db.set_progress_handler(stopped, STEPS_BETWEEN_LOOKS)
+    try:
+        query = f"SELECT key FROM images WHERE collection = ?1 AND {condition.sql} ORDER BY key"
+        return np.array([key for (key,) in db.execute(query, condition.parameters)], dtype=np.int64)
+    except sqlite3.OperationalError:
+        if stopped():
+            return np.empty(0, np.int64)
+        raise
+    finally:
+        db.set_progress_handler(None, 0)
+        db.create_function(ASK_PYTHON, 2, None)
 
 
 def read_embeddings(

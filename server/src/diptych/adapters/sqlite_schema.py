@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from diptych.bundle.failpoints import around
-from diptych.errors import StoreError
+from diptych.errors import CorruptStore, StoreError
 
 # One entry is one step, never edited after it was released; the version is the number of steps applied.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -53,6 +53,21 @@ def connect(file: Path, *, writes: bool) -> sqlite3.Connection:
     if not writes:
         db.execute("PRAGMA query_only = ON")
     return db
+
+
+def require_sound(db: sqlite3.Connection) -> None:
+    """Read all pages, and look up every row in every index. Raises CorruptStore naming the first fault.
+
+    A page of one index put in the place of another would otherwise answer with other rows, or with none.
+    """
+    (fault,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    if fault != "ok":
+        raise CorruptStore(damaged(fault))
+
+
+def damaged(fault: object) -> str:
+    """What is said of a database that contradicts itself."""
+    return f"the database is damaged: {fault}; a backup can be restored with `diptych restore`"
 
 
 def migrate(db: sqlite3.Connection) -> None:

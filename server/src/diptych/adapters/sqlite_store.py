@@ -11,7 +11,9 @@ from pathlib import Path
 
 from diptych.adapters import sqlite_rows as sql
 from diptych.adapters.data_lock import DataLock
+from diptych.adapters.quota import Quota
 from diptych.adapters.sqlite_threads import SqliteThreads
+from diptych.core.filters import Filter
 from diptych.core.metadata import to_json
 from diptych.core.types import (
     CollectionInfo,
@@ -33,11 +35,11 @@ CHUNK = 4_096  # embeddings read at a time
 class SqliteStore:
     """Satisfies `diptych.core.ports.RecordStore`; owns the lock of the data folder while it is open."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, quota: Quota | None = None) -> None:
         """Blocking. Raises DataDirLocked naming the holder, StoreError, CorruptStore."""
         self._lock = DataLock(data_dir)
         try:
-            self._threads = SqliteThreads(data_dir / DATABASE)
+            self._threads = SqliteThreads(data_dir / DATABASE, quota)
         except BaseException:
             self._lock.release()
             raise
@@ -131,13 +133,11 @@ class SqliteStore:
         """Raises NotFound."""
         return await self._threads.write(lambda db: sql.delete_images(db, [sql.find_key(db, collection, id)]))
 
-    async def matching_keys(self, collection: str, matches: Callable[[Metadata], bool]) -> Keys:
-        """Keys of the rows whose metadata passes. Cancelling the call ends the scan."""
+    async def matching_keys(self, collection: str, filter: Filter) -> Keys:
+        """Keys of the rows whose metadata passes, ascending. Cancelling the call ends the scan."""
         stop = threading.Event()
         try:
-            return await self._threads.read(
-                lambda db: sql.matching_keys(db, collection, matches, stop.is_set)
-            )
+            return await self._threads.read(lambda db: sql.matching_keys(db, collection, filter, stop.is_set))
         finally:
             stop.set()
 

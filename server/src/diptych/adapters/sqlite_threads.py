@@ -3,15 +3,15 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from diptych.adapters.sqlite_schema import connect, migrate
+from diptych.adapters.quota import Quota
+from diptych.adapters.refused_writes import sqlite_errors_translated
+from diptych.adapters.sqlite_schema import connect, migrate, require_sound
 from diptych.bundle.failpoints import around
-from diptych.errors import CorruptStore, StoreError
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
@@ -22,14 +22,17 @@ N_READERS = 2
 class SqliteThreads:
     """The writer's thread serialises all changes; readers see the last commit (WAL) and never wait for it."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, quota: Quota | None = None) -> None:
         """Open and migrate, blocking. Raises StoreError, CorruptStore."""
         self._file = file
+        self._quota = quota or Quota()
         self._connections: list[sqlite3.Connection] = []
         self._local = threading.local()
-        with _translated():
+        with sqlite_errors_translated(self._file.parent):
             self._writer_db = self._connect(writes=True)
+            require_sound(self._writer_db)
             migrate(self._writer_db)
+            self._quota.set_database(_live_bytes(self._writer_db))
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
 
@@ -54,32 +57,33 @@ class SqliteThreads:
         return db
 
     def _transact(self, work: Work[Result]) -> Result:
-        with _translated():
+        with sqlite_errors_translated(self._file.parent):
             self._writer_db.execute("BEGIN IMMEDIATE")
             try:
+                before = _live_bytes(self._writer_db)
                 result = work(self._writer_db)
+                after = _live_bytes(self._writer_db)
+                self._quota.require_database(before, after)
                 with around("commit"):
                     self._writer_db.execute("COMMIT")
             except BaseException:
                 if self._writer_db.in_transaction:  # SQLite itself rolls back on some errors
                     self._writer_db.execute("ROLLBACK")
                 raise
+            self._quota.set_database(after)
             return result
 
     def _query(self, work: Work[Result]) -> Result:
-        with _translated():
+        with sqlite_errors_translated(self._file.parent):
             if not hasattr(self._local, "db"):
                 self._local.db = self._connect(writes=False)
             return work(self._local.db)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """SQLite's errors as ours."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", None)  # errors of the module itself have none
-        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            raise CorruptStore(f"the database is damaged: {error}") from error
-        raise StoreError(f"the database failed: {error}") from error
+def _live_bytes(db: sqlite3.Connection) -> int:
+    """Of the pages in use; those that deleted rows have left free are not."""
+    n_bytes, n_pages, n_free = (
+        int(db.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_size", "page_count", "freelist_count")
+    )
+    return n_bytes * (n_pages - n_free)

@@ -25,9 +25,7 @@ class Finder:
         """
         hits: list[Hit] = []
         for _ in range(ATTEMPTS):
-            allowed = (
-                None if filter is None else await self._records.matching_keys(shelf.name, filter.matches)
-            )
+            allowed = None if filter is None else await self._records.matching_keys(shelf.name, filter)
             shelf.require_kept()  # nothing is awaited between this and the search: a dropped index is closed
             keys, cosines = await shelf.index.search(query, offset + k, allowed)
             page = [int(key) for key in keys[offset:]]

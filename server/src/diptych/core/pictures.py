@@ -1,10 +1,13 @@
 """Hand out originals and thumbnails of stored images; knows nothing of collections, HTTP or decoding."""
 
 import asyncio
+import logging
 
 from diptych.core.ports import ImageStore, RecordStore, Thumbnailer
 from diptych.core.writes import Writes
-from diptych.errors import InvalidValue
+from diptych.errors import InvalidValue, StoreError
+
+log = logging.getLogger(__name__)
 
 # A closed set: each size that was asked for once is kept on the disk.
 THUMBNAIL_SIZES_PX = (64, 128, 256, 512, 1024)
@@ -38,7 +41,10 @@ class Pictures:
             return kept
         async with self._turn:
             made = await self._thumbnailer.thumbnail(await self.original(sha256), size_px)
-        await self._writes.run(self._keep(sha256, size_px, made))
+        try:
+            await self._writes.run(self._keep(sha256, size_px, made))
+        except StoreError as error:  # a full disk is no reason to refuse what is in hand
+            log.warning("a thumbnail cannot be kept, and is made anew each time: %s", error)
         return made
 
     async def _keep(self, sha256: str, size_px: int, thumbnail: bytes) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, Protocol
 
 from diptych.bundle.image import ImageInfo
+from diptych.core.filters import Filter
 from diptych.core.types import (
     CollectionInfo,
     Embedding,
@@ -157,8 +158,8 @@ class RecordStore(Protocol):
         """Raises NotFound."""
         ...
 
-    async def matching_keys(self, collection: str, matches: Callable[[Metadata], bool]) -> Keys:
-        """Keys of the rows whose metadata passes. A cancelled call stops reading."""
+    async def matching_keys(self, collection: str, filter: Filter) -> Keys:
+        """Keys of the rows whose metadata passes, ascending. A cancelled call stops reading."""
         ...
 
     async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:

@@ -38,6 +38,8 @@ STATUS: dict[type[DiptychError], int] = {
     errors.StoreError: 500,
     errors.DataDirLocked: 503,
     errors.CorruptStore: 500,
+    errors.StoreFull: 507,
+    errors.StoreReadOnly: 503,
     errors.ConfigError: 500,
 }
 NOT_READY_RETRY_S = 1

@@ -25,8 +25,9 @@ _MEANINGS = {
     415: "This content type, or this kind of image, is not read here",
     422: "A value outside its limit or of the wrong kind, or an image that cannot be decoded",
     429: "A queue, or the room for bodies, is full: come back later",
-    503: "The model is being loaded, the collection embedded again, or the server stops",
+    503: "The model is being loaded, the collection embedded again, the disk read-only, or the server stops",
     504: "No answer within the time that a request may take, and its work was stopped",
+    507: "The disk of the data folder, or its quota, has no room for it",
 }
 _OTHER = "Any other error, such as 405 with `Allow` for a method that the path lacks, or an unexpected 500"
 _HEADERS = {

@@ -7,6 +7,7 @@ from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.pillow_decoder import PillowDecoder
 from diptych.adapters.prometheus_metrics import PrometheusMetrics
+from diptych.adapters.quota import Quota
 from diptych.adapters.sqlite_store import SqliteStore
 from diptych.bundle.image import ImageLimits
 from diptych.bundle.repository import ModelRepository
@@ -41,13 +42,14 @@ def assemble(settings: Settings, repository: ModelRepository, served: Served, on
         max_label_texts=limits.max_label_texts,
         max_cached_labels=settings.label_cache_items,
     )
-    records = SqliteStore(settings.data_dir)  # last: it takes the lock of the data folder
+    quota = Quota(settings.max_data_bytes)
+    records = SqliteStore(settings.data_dir, quota)  # last: it takes the lock of the data folder
     collections = Collections(
         model=kept.model,
         embedder=kept.embedder,
         decoder=decoder,
         thumbnailer=decoder,
-        images=ImageFiles(settings.data_dir),
+        images=ImageFiles(settings.data_dir, quota),
         records=records,
         new_index=partial(FaissFlatIndex, kept.model.embed_dim, index_thread()),
         metrics=metrics,

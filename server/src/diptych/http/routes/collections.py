@@ -28,7 +28,7 @@ async def list_collections(request: Request, services: ReadyServices) -> Respons
     "/collections",
     status_code=201,
     response_model=CollectionAnswer,
-    responses=refusals(409, *BODY),
+    responses=refusals(409, 507, *BODY),
     openapi_extra=body_of(CollectionRequest),
 )
 async def create_collection(request: Request, services: ReadyServices, options: Options) -> Response:
@@ -46,7 +46,7 @@ async def get_collection(request: Request, services: ReadyServices, collection: 
     return json_response(request, CollectionAnswer.of(await services.collections.get(collection)))
 
 
-@router.delete("/collections/{collection}", status_code=204, responses=refusals(404))
+@router.delete("/collections/{collection}", status_code=204, responses=refusals(404, 507))
 async def drop_collection(services: ReadyServices, collection: str) -> Response:
     """Remove a collection with all its images."""
     await services.collections.drop(collection)

@@ -35,7 +35,10 @@ _FORM = {
 
 
 @router.post(
-    _IMAGES, response_model=AddAnswer, responses=refusals(404, 409, *BODY), openapi_extra=body_of(form=_FORM)
+    _IMAGES,
+    response_model=AddAnswer,
+    responses=refusals(404, 409, 507, *BODY),
+    openapi_extra=body_of(form=_FORM),
 )
 async def add_images(
     request: Request, services: ReadyServices, options: Options, collection: str, replace: bool = False
@@ -86,7 +89,10 @@ async def get_image(request: Request, services: ReadyServices, collection: str, 
 
 
 @router.patch(
-    _IMAGE, response_model=ImageAnswer, responses=refusals(404, *BODY), openapi_extra=body_of(PatchRequest)
+    _IMAGE,
+    response_model=ImageAnswer,
+    responses=refusals(404, 507, *BODY),
+    openapi_extra=body_of(PatchRequest),
 )
 async def patch_image(
     request: Request, services: ReadyServices, options: Options, collection: str, id: str
@@ -99,7 +105,7 @@ async def patch_image(
     return json_response(request, ImageAnswer.of(record))
 
 
-@router.delete(_IMAGE, status_code=204, responses=refusals(404))
+@router.delete(_IMAGE, status_code=204, responses=refusals(404, 507))
 async def delete_image(services: ReadyServices, collection: str, id: str) -> Response:
     """Remove one image: its row, its embedding, and its file unless another image has the same bytes."""
     await services.collections.delete(collection, id)

@@ -1,0 +1,211 @@
+"""What is damaged on the disk is said to be damaged: never wrong rows, never wrong bytes."""
+
+import asyncio
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from diptych.adapters import sqlite_rows
+from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.core.filters import Compare
+from diptych.core.types import NewRow
+from diptych.errors import CorruptStore
+from integration.store_parts import Opened, tiny_png
+from support.server import serve, start
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+N_ROWS = 600
+DIM = 64
+PAGE = 4096
+
+
+@pytest.fixture(scope="module")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repo")
+    write_tiny_bundle(folder)
+    return folder
+
+
+async def everything(store: SqliteStore) -> dict[str, Any]:
+    """Whatever can be read, by every way there is."""
+    listed, after = [], None
+    while page := await store.page("c", after, 100):
+        listed += page
+        after = page[-1].id
+    embeddings = [
+        (key, row.tobytes())
+        async for keys, rows in store.embeddings("c", "i")
+        for key, row in zip(keys, rows, strict=True)
+    ]
+    found = await store.find("c", [record.id for record in listed])
+    by_key = await store.by_key([key for key, _ in embeddings])
+    return {
+        "collections": await store.collections(),
+        "listed": listed,
+        "found": found,
+        "by_key": by_key,
+        "embeddings": embeddings,
+        "filtered": (await store.matching_keys("c", Compare(("n",), "gte", N_ROWS // 2))).tolist(),
+        "missing": await store.missing("c", "i"),
+        "used": sorted(await store.used([record.sha256 for record in listed])),
+    }
+
+
+async def read(data_dir: Path) -> dict[str, Any]:
+    store = SqliteStore(data_dir)
+    try:
+        return await everything(store)
+    finally:
+        await store.close()
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    data_dir = tmp_path_factory.mktemp("sound")
+    rng = np.random.default_rng(0)
+
+    async def fill() -> dict[str, Any]:
+        store = SqliteStore(data_dir)
+        await store.create_collection("c", "m")
+        rows = [
+            NewRow(f"i{n:04}", f"{n:064x}", n, "image/png", 1, 1, {"n": n, "words": "x" * (n % 50)},
+                   rng.standard_normal(DIM).astype(np.float32))
+            for n in range(N_ROWS)
+        ]  # fmt: skip
+        await store.put("c", rows, identity="i", replace=False)
+        whole = await everything(store)
+        await store.close()  # and with that, everything is in the one file
+        return whole
+
+    return data_dir, asyncio.run(fill())
+
+
+def pages(file: Path) -> int:
+    return file.stat().st_size // PAGE
+
+
+@pytest.mark.parametrize("damage", ["zeros", "noise", "another page"])
+def test_damaged_page_is_noticed_or_does_not_matter(
+    sound: tuple[Path, dict[str, Any]], tmp_path: Path, damage: str
+) -> None:
+    data_dir, whole = sound
+    content = (data_dir / DATABASE).read_bytes()
+    rng = random.Random(damage)
+    noticed = 0
+    numbers = [0, 1, *rng.sample(range(2, pages(data_dir / DATABASE)), 18)]
+    for number in numbers:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        other = (number + rng.randrange(1, 20)) % pages(data_dir / DATABASE)
+        page = {
+            "zeros": bytes(PAGE),
+            "noise": rng.randbytes(PAGE),
+            "another page": content[other * PAGE : (other + 1) * PAGE],
+        }[damage]
+        (folder / DATABASE).write_bytes(content[: number * PAGE] + page + content[(number + 1) * PAGE :])
+        try:
+            found = asyncio.run(read(folder))
+        except CorruptStore as error:
+            assert "is damaged" in str(error)
+            noticed += 1
+        else:
+            assert found == whole, f"page {number}"
+        shutil.rmtree(folder)
+    assert noticed > len(numbers) // 2
+
+
+def test_server_with_a_damaged_database_does_not_start_and_says_why(
+    model_repo: Path, sound: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    content = bytearray((sound[0] / DATABASE).read_bytes())
+    middle = len(content) // 2 // PAGE * PAGE
+    content[middle : middle + PAGE] = bytes(PAGE)
+    (tmp_path / DATABASE).write_bytes(content)
+    process, log_file = start(model_repo, TINY, tmp_path)
+    assert process.wait(timeout=60) == 1
+    assert "the database is damaged" in log_file.read_text()
+    assert "diptych restore" in log_file.read_text()
+    assert (tmp_path / DATABASE).read_bytes() == content  # nothing made it worse
+
+
+@pytest.fixture
+def running(model_repo: Path, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    with serve(model_repo, TINY, tmp_path) as server:
+        yield server.url, tmp_path
+
+
+def test_truncated_image_file_is_said_to_be_damaged_and_mended_by_adding_it_again(
+    running: tuple[str, Path],
+) -> None:
+    url, data_dir = running
+    images = f"{url}/collections/default/images"
+
+    def add() -> str:
+        answer = httpx.post(
+            images, files={"image": ("a", tiny_png(1), "image/png")}, data={"items": '[{"id": "a"}]'}
+        )
+        assert answer.is_success, answer.text
+        return str(answer.json()["outcomes"][0]["status"])
+
+    assert add() == "created"
+    (file,) = (data_dir / "images").glob("*/*")
+    file.write_bytes(tiny_png(1)[:20])
+    for path in ("original", "thumbnail?size=64"):
+        answer = httpx.get(f"{images}/a/{path}")
+        assert answer.status_code == 500
+        assert answer.json()["type"] == "urn:diptych:error:corrupt-store"
+        assert "is damaged" in answer.json()["detail"]
+    assert (
+        httpx.get(f"{url}/search", params={"q": "red", "collection": "default"}).json()["hits"][0]["id"]
+        == "a"
+    )
+    assert add() == "unchanged"
+    assert httpx.get(f"{images}/a/original").content == tiny_png(1)
+
+
+def test_clock_that_is_set_back_changes_no_order(
+    model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(f"{year}-01-01T00:00:00.000+00:00" for year in range(2030, 1900, -1))
+    monkeypatch.setattr(sqlite_rows, "now", lambda: next(times))
+    ids = ["m", "z", "a", "k"]  # all of one picture, so that only the order of adding tells them apart
+
+    async def story() -> None:
+        async with Opened(model_repo, tmp_path, version=1) as opened:
+            for id in ids:
+                await opened.add("default", tiny_png(1), id)
+            query = await opened.collections.embedding_of("default", "m")
+        for _ in range(2):
+            async with Opened(model_repo, tmp_path, version=1) as opened:
+                assert await opened.ids(query) == ids
+                first, following = await opened.collections.list_images("default", None, 2)
+                second, _ = await opened.collections.list_images("default", following, 3)
+                assert [record.id for record in first + second] == sorted(ids)
+                assert await opened.records.missing("default", "tiny/1") == []
+                ids.append(f"{len(ids)}")
+                await opened.add("default", tiny_png(1), ids[-1])
+
+    asyncio.run(story())
+
+
+def test_what_was_deleted_is_not_left_in_the_file(tmp_path: Path) -> None:
+    async def story() -> None:
+        store = SqliteStore(tmp_path)
+        await store.create_collection("c", "m")
+        row = NewRow("a", "0" * 64, 1, "image/png", 1, 1, {"name": "unforgotten"}, np.ones(4, np.float32))
+        await store.put("c", [row], identity="i", replace=False)
+        await store.delete("c", "a")
+        await store.close()
+
+    asyncio.run(story())
+    assert b"unforgotten" not in (tmp_path / DATABASE).read_bytes()
+    with sqlite3.connect(tmp_path / DATABASE) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()

@@ -1,0 +1,140 @@
+"""SQL decides exactly as the filter itself does, on anything that JSON can say."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from diptych.adapters import sqlite_filters
+from diptych.adapters.sqlite_filters import ASK_PYTHON, condition_of
+from diptych.adapters.sqlite_rows import matching_keys
+from diptych.core.filter_parser import MAX_CLAUSES, MAX_IN_VALUES, parse_filter
+from diptych.core.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not
+from diptych.core.metadata import to_json
+
+KEYS = st.sampled_from(["a", "b", "0", "a b", "a.b", "é", 'q"', "back\\slash", "nul\0", "\ud800", "$", "[0]"])
+# Neighbours of each other, and of what a float of 64 bits or an integer of 64 bits can hold.
+NUMBERS = (
+    st.sampled_from(
+        [0, 1, -1, 0.0, -0.0, 1.0, 0.1, 0.3, 0.1 + 0.2, 5e-324, 1e-300, 1e22, 1.7976931348623157e308, -1e308]
+        + [n + d for n in (2**53, 2**63, -(2**63)) for d in (-1, 0, 1)]
+        + [float(2**53), float(2**63), 123456.789, 123456.78900000002, 10**30, 10**400]
+    )
+    | st.integers(-3, 3)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+TEXTS = st.text(alphabet='ab\0é\ud800\udfff\ue000😀"\\\x01', max_size=4)
+SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+DOCUMENTS = st.lists(st.dictionaries(KEYS, VALUES, max_size=4), min_size=1, max_size=6)
+PATHS = st.lists(KEYS, min_size=1, max_size=2).map(tuple)
+LEAVES = (
+    st.builds(Eq, PATHS, VALUES)
+    | st.builds(In, PATHS, st.lists(VALUES, max_size=4).map(tuple))
+    | st.builds(In, PATHS, st.lists(SCALARS, max_size=4).map(tuple))
+    | st.builds(Compare, PATHS, st.sampled_from(["lt", "lte", "gt", "gte"]), NUMBERS | TEXTS)
+    | st.builds(Exists, PATHS, st.booleans())
+)
+FILTERS: st.SearchStrategy[Filter] = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.builds(Not, inner)
+        | st.builds(All, st.lists(inner, max_size=3).map(tuple))
+        | st.builds(AnyOf, st.lists(inner, max_size=3).map(tuple))
+    ),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(scope="module")
+def db() -> Iterator[sqlite3.Connection]:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.execute("CREATE TABLE images (key INTEGER PRIMARY KEY, collection TEXT, metadata TEXT)")
+    yield db
+    db.close()
+
+
+def found(db: sqlite3.Connection, documents: list[Any], filter: Filter) -> list[int]:
+    db.execute("DELETE FROM images")
+    rows = [(key, to_json(document)) for key, document in enumerate(documents)]
+    db.executemany("INSERT INTO images VALUES (?, 'c', ?)", rows)
+    return matching_keys(db, "c", filter, lambda: False).tolist()
+
+
+def passing(documents: list[Any], filter: Filter) -> list[int]:
+    return [key for key, document in enumerate(documents) if filter.matches(json.loads(to_json(document)))]
+
+
+@settings(deadline=None, max_examples=400)
+@given(DOCUMENTS, FILTERS)
+@example([{"a": "a\0b"}, {"a": "a"}], Compare(("a",), "gt", "a"))
+@example([{"a": 2**53 + 1}, {"a": 2**53}], Eq(("a",), float(2**53)))
+@example([{"a": 2**63 + 1}], Compare(("a",), "gt", 2**63 - 1))
+@example([{"a": ["\ud800"]}, {"a": ["\ue000"]}], Compare(("a",), "lt", "é"))
+def test_sql_and_python_agree(db: sqlite3.Connection, documents: list[Any], filter: Filter) -> None:
+    assert found(db, documents, filter) == passing(documents, filter)
+
+
+@pytest.mark.long
+@settings(deadline=None, max_examples=20_000)
+@given(DOCUMENTS, FILTERS)
+def test_sql_and_python_agree_on_many(db: sqlite3.Connection, documents: list[Any], filter: Filter) -> None:
+    assert found(db, documents, filter) == passing(documents, filter)
+
+
+@settings(deadline=None, max_examples=50)
+@given(DOCUMENTS, FILTERS)
+def test_old_sqlite_leaves_all_to_python(
+    db: sqlite3.Connection, documents: list[Any], filter: Filter
+) -> None:
+    newest = sqlite_filters.OLDEST
+    sqlite_filters.OLDEST = (99, 0, 0)
+    try:
+        assert condition_of(filter, "metadata", []).sql == f"{ASK_PYTHON}(0, metadata)"
+        assert found(db, documents, filter) == passing(documents, filter)
+    finally:
+        sqlite_filters.OLDEST = newest
+
+
+def test_plain_filters_never_ask_python(db: sqlite3.Connection) -> None:
+    """Otherwise everything above would hold of a filter that SQL knows nothing of."""
+    asked: list[object] = []
+
+    class Watched(Eq):
+        def matches(self, metadata: dict[str, Any]) -> bool:
+            asked.append(metadata)
+            return super().matches(metadata)
+
+    filter = parse_filter(
+        {
+            "colour": {"in": ["red", "blue"]},
+            "year": {"gte": 2000, "lt": 2010.5},
+            "not": {"tags": "dog"},
+            "or": [{"place.city": {"gt": "P"}}, {"nothing": None}, {"ok": True}],
+            "weight": {"exists": True},
+        }
+    )
+    condition = condition_of(filter, "metadata", ["c"])
+    condition.asked[:] = [Watched(("never",), 1)] * len(condition.asked)
+    image = {"colour": "red", "year": 2005, "tags": ["cat"], "place": {"city": "Rome"}, "weight": 1.5}
+    assert found(db, [image, image | {"year": 2011}, {}], filter) == [0]
+    assert asked == []
+
+
+def test_largest_filter_is_within_the_limits_of_sqlite(db: sqlite3.Connection) -> None:
+    some = list(range(MAX_IN_VALUES // (MAX_CLAUSES - 1)))
+    deep: dict[str, Any] = {"a": {"in": some}}
+    for _ in range(9):
+        deep = {"not": {"and": [deep]}} if _ % 2 else {"or": [deep, {"b": "x"}]}
+    wide = {"and": [{"a": {"in": some}} for _ in range(100)] + [deep]}
+    for value in (0, -1):
+        filter = parse_filter(wide)
+        assert found(db, [{"a": value}], filter) == passing([{"a": value}], filter)
