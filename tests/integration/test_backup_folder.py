@@ -18,7 +18,8 @@ from diptych.adapters.sqlite_store import DATABASE, SqliteStore
 from diptych.cli.data_folders import back_up_folder, verify_backup
 from diptych.core.backup import BackupRecord
 from diptych.core.names import sha256_of
-from diptych.errors import CorruptStore, DataDirLocked, StoreError
+from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull, StoreReadOnly
+from durability.small_disk import NEEDS_ROOT, read_only, small_disk
 from integration.data_folders import (
     COLLECTION,
     add,
@@ -27,7 +28,6 @@ from integration.data_folders import (
     in_a_process_that_is_killed,
     put,
 )
-from support.small_disk import grow, small_disk
 
 PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
 
@@ -321,18 +321,29 @@ def test_two_backups_into_one_folder_at_once_are_refused_and_so_is_reading_it(
     verify(target)
 
 
+@NEEDS_ROOT
 def test_full_disk_is_said_and_the_backup_goes_on_when_there_is_room(data_dir: Path, tmp_path: Path) -> None:
-    add(data_dir, {f"i{n}": bytes([n]) * 50_000 for n in range(20)})
-    with small_disk(tmp_path / "small", 400) as target:
-        with pytest.raises(StoreError, match=r"the backup failed, no space is left in .* bytes free"):
+    add(data_dir, {f"i{n}": bytes([n]) * 100_000 for n in range(20)})
+    with small_disk(tmp_path / "small", 1) as disk:
+        target = disk.folder
+        with pytest.raises(StoreFull, match=r"the backup failed, no space is left in .* bytes free"):
             back_up(data_dir, target)
         with pytest.raises(StoreError, match="holds no complete backup"):
             verify(target)
         begun = images(target)
-        grow(target, 4_000)
+        disk.remount("size=8m")
         back_up(data_dir, target)
         assert begun.items() <= images(target).items()
         assert verify(target).counts.n_files == 22
+
+
+@NEEDS_ROOT
+def test_read_only_disk_is_said(data_dir: Path, target: Path) -> None:
+    back_up(data_dir, target)
+    with read_only(target), pytest.raises(StoreReadOnly, match="Read-only file system"):
+        back_up(data_dir, target)
+    with read_only(target):
+        verify(target)
 
 
 def test_collection_without_images_is_backed_up(tmp_path: Path, target: Path) -> None:

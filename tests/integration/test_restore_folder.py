@@ -16,9 +16,9 @@ from diptych.adapters.sqlite_store import DATABASE
 from diptych.cli.data_folders import back_up_folder, restore_backup
 from diptych.core.backup import BackupRecord
 from diptych.core.names import sha256_of
-from diptych.errors import CorruptStore, DataDirLocked, StoreError
+from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull
+from durability.small_disk import NEEDS_ROOT, read_only, small_disk
 from integration.data_folders import add, contents, in_a_process_that_is_killed
-from support.small_disk import grow, small_disk
 
 PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
 OTHERS = {"cow": b"a cow", "cat": b"another cat"}
@@ -65,15 +65,11 @@ def test_restored_folder_is_backed_up_on_top_of_the_backup_that_made_it(backup: 
     assert back_up_folder(restored, backup, Silent()).counts.n_images == 4
 
 
-def test_backup_without_its_lock_and_on_a_medium_for_reading_only_is_restored(
-    backup: Path, restored: Path
-) -> None:
+@NEEDS_ROOT
+def test_backup_without_its_lock_on_a_disk_for_reading_only_is_restored(backup: Path, restored: Path) -> None:
     (backup / "lock").unlink()
-    (database,) = backup.glob("database-*")
-    database.chmod(0o400)
-    before = {path: path.stat().st_mtime_ns for path in backup.rglob("*")}
-    restore(backup, restored)
-    assert {path: path.stat().st_mtime_ns for path in backup.rglob("*")} == before
+    with read_only(backup):
+        restore(backup, restored)
     assert (restored / DATABASE).stat().st_mode & 0o777 == 0o600
     assert contents(restored) == PETS
 
@@ -251,14 +247,16 @@ def test_folder_inside_of_the_backup_or_around_it_is_refused(backup: Path) -> No
             restore(backup, folder, replace=True)
 
 
+@NEEDS_ROOT
 def test_full_disk_is_said_and_the_restore_goes_on_when_there_is_room(tmp_path: Path) -> None:
-    pets = {f"i{n}": bytes([n]) * (50_000 + n) for n in range(20)}
+    pets = {f"i{n}": bytes([n]) * (100_000 + n) for n in range(20)}
     add(tmp_path / "data", pets)
     back_up_folder(tmp_path / "data", tmp_path / "backup", Silent())
-    with small_disk(tmp_path / "small", 400) as restored:
-        with pytest.raises(StoreError, match="the restore failed, no space is left"):
+    with small_disk(tmp_path / "small", 1) as disk:
+        restored = disk.folder
+        with pytest.raises(StoreFull, match="the restore failed, no space is left"):
             restore(tmp_path / "backup", restored)
-        grow(restored, 4_000)
+        disk.remount("size=8m")
         restore(tmp_path / "backup", restored)
         assert contents(restored) == pets
 

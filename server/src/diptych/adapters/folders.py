@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from diptych.errors import StoreError
+from diptych.errors import StoreError, StoreFull, StoreReadOnly
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_KINDS = {errno.ENOSPC: StoreFull, errno.EDQUOT: StoreFull, errno.EROFS: StoreReadOnly}
 
 
 def require_apart(one: Path, other: Path) -> None:
@@ -20,15 +20,16 @@ def require_apart(one: Path, other: Path) -> None:
 
 @contextmanager
 def disk_errors_translated(work: str, folder: Path) -> Iterator[None]:
-    """What the operating system raises as StoreError, with what can be done about a full disk."""
+    """Errors of the operating system as StoreFull, which says what to do, StoreReadOnly or StoreError."""
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{work} failed, {_reason(error, folder)}") from error
+        kind = _KINDS.get(error.errno or 0, StoreError)
+        raise kind(f"{work} failed, {_reason(error, folder, kind)}") from error
 
 
-def _reason(error: OSError, folder: Path) -> str:
-    if error.errno in _FULL:
+def _reason(error: OSError, folder: Path, kind: type[StoreError]) -> str:
+    if kind is StoreFull:
         n_free = shutil.disk_usage(folder).free
         return f"no space is left in {folder} ({n_free} bytes free): make room and repeat it"
     named = f"{error.filename}: " if error.filename else ""
