@@ -52,7 +52,7 @@ def _memory(axes: Axes, run: Run) -> None:
         label = f"the bar: {MAX_GROWTH:+.0%}"
         axes.plot([s / 60 for s in ends], bound, color=GREY, linestyle=":", label=label)
         axes.axvline(judged_from_s(run) / 60, color=GREY, linewidth=0.8, alpha=0.5)
-        axes.legend(frameon=False, fontsize=9, loc="lower right")
+        axes.legend(frameon=False, fontsize=9, loc="upper right")
     axes.set_ylim(bottom=0)
     _dress(axes, "resident memory, MB")
 
@@ -63,7 +63,7 @@ def _rates(axes: Axes, groups: Sequence[Sequence[Sample]]) -> None:
         per_s = [count(group) / sum(sample.seconds for sample in group) for group in groups]
         axes.plot(minutes, per_s, color=colour, label=label)
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
     _dress(axes, "requests a second")
 
 
@@ -78,7 +78,7 @@ def _latency(axes: Axes, groups: Sequence[Sequence[Sample]]) -> None:
         if points:
             axes.plot(*zip(*points, strict=True), color=colour, label=f"p{100 * share:.0f}")
     axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
     _dress(axes, "latency of good requests, ms")
 
 
