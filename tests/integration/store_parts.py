@@ -66,7 +66,7 @@ class Opened:
         self.records = SqliteStore(data_dir)
         self.images = ImageFiles(data_dir)
         self.collections = Collections(
-            model=model_info(name=model, version=version, identity=f"{model}/{version}"),
+            model=model_info(name=model, version=version, identity=f"{model}/{version}", embed_dim=EMBED_DIM),
             embedder=self.embedder,
             decoder=self.decoder,
             thumbnailer=self.decoder,

@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     max_image_px: int = Field(50_000_000, ge=1, le=89_478_485, description="pixels of one image")
     max_items: int = Field(256, ge=1, description="items in one /embed, /classify or /v1/embeddings")
     max_add_items: int = Field(64, ge=1, description="images in one add")
+    max_add_vectors: int = Field(10_000, ge=1, description="ready-made vectors in one request")
     max_labels: int = Field(10_000, ge=1, description="labels in one /classify")
     max_text_chars: int = Field(10_000, ge=1, description="characters of one text")
     max_predictions: int = Field(

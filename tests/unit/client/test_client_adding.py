@@ -66,7 +66,7 @@ def test_ids_and_metadata_travel_with_their_images(client: Client, api: FakeApi,
 
 
 def test_lists_of_other_lengths_are_refused_before_anything_is_sent(client: Client, api: FakeApi) -> None:
-    with pytest.raises(InvalidCall, match="ids has 1 entries for 2 images"):
+    with pytest.raises(InvalidCall, match="ids has 1 entries for 2 items"):
         client.add([b"a", b"b"], ids=["one"], collection="pets")
     assert api.requests == []
 

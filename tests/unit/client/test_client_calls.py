@@ -73,7 +73,7 @@ def test_collections_are_made_looked_at_and_dropped() -> None:
     client = client_of(api)
     assert client.create_collection("pets") == client.collection("pets")
     client.drop_collection("pets")
-    assert body(api.requests[0]) == {"name": "pets"}
+    assert body(api.requests[0]) == {"name": "pets", "keep": "original"}
 
 
 def test_images_are_listed_by_page() -> None:

@@ -26,6 +26,7 @@ from diptych_client.errors import (
 )
 from diptych_client.images import ImageInput, ImageSource, ImageUrl
 from diptych_client.operations.searching import Query
+from diptych_client.operations.vectors import Vector
 from diptych_client.results import (
     AddOutcome,
     AddStatus,
@@ -38,6 +39,7 @@ from diptych_client.results import (
     Hit,
     ImagePage,
     ImageRecord,
+    Keep,
     ModelRef,
     ModelSummary,
     ModelVersion,
@@ -77,6 +79,7 @@ __all__ = [
     "ImageUrl",
     "InvalidCall",
     "InvalidValue",
+    "Keep",
     "ModelRef",
     "ModelSummary",
     "ModelVersion",
@@ -101,5 +104,6 @@ __all__ = [
     "Unreachable",
     "UnreadableFile",
     "UnsupportedImage",
+    "Vector",
     "VersionChanged",
 ]

@@ -52,6 +52,7 @@ class AsyncClient:
     classify = _awaited(calls.classify)
     search = _awaited(calls.search)
     add = _awaited(calls.add)
+    add_vectors = _awaited(calls.add_vectors)
 
     collections = _awaited(calls.collections)
     create_collection = _awaited(calls.create_collection)

@@ -56,6 +56,7 @@ class Client:
     classify = _blocking(calls.classify)
     search = _blocking(calls.search)
     add = _blocking(calls.add)
+    add_vectors = _blocking(calls.add_vectors)
 
     collections = _blocking(calls.collections)
     create_collection = _blocking(calls.create_collection)

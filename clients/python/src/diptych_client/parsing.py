@@ -119,6 +119,7 @@ def image_record(row: Json) -> ImageRecord:
         height=int(row["height"]),
         metadata=dict(row.get("metadata") or {}),
         created_at=str(row["created_at"]),
+        kept=bool(row.get("kept", True)),
     )
 
 
@@ -137,6 +138,7 @@ def collection_info(row: Json) -> CollectionInfo:
         state=str(row.get("state", "ready")),
         n_embedded=int(row.get("n_embedded", 0)),
         reason=str(row.get("reason", "")),
+        keep=str(row.get("keep", "original")),
     )
 
 

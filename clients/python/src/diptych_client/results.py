@@ -95,6 +95,8 @@ class SearchResult:
 
 
 AddStatus: TypeAlias = Literal["created", "unchanged", "replaced", "failed"]
+Keep: TypeAlias = Literal["original", "none"]
+"""What a collection does with the files of images that are added."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,10 @@ class AddOutcome:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image of a collection. `created_at` is ISO 8601 in UTC."""
+    """One image of a collection. `created_at` is ISO 8601 in UTC; `kept`: there is a file of it.
+
+    Of a ready-made vector, bytes and sha256 are those of its numbers, and it has no size in pixels.
+    """
 
     id: str
     collection: str
@@ -120,6 +125,7 @@ class ImageRecord:
     height: int
     metadata: Json
     created_at: str
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,8 @@ class CollectionInfo:
     """A collection, the model name it belongs to and its size.
 
     `state` is "ready" when it can be searched; "embedding" while its images are embedded again, `n_embedded`
-    so far; "failed" when that ended early, `reason` says why; "other_model" when its model is not served.
+    so far; "failed" when that ended early; "other_model" when its model is not served; "other_version" when
+    rows without an image were made by another version. `reason` says why, and what to do.
     """
 
     name: str
@@ -145,6 +152,7 @@ class CollectionInfo:
     state: str
     n_embedded: int
     reason: str = ""
+    keep: str = "original"
 
 
 @dataclass(frozen=True)

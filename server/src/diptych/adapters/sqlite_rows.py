@@ -25,7 +25,7 @@ from diptych.core.types import (
 )
 from diptych.errors import NotFound
 
-RECORD = "id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at"
+RECORD = "id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at, kept"
 FLOAT = np.dtype("<f4")
 # Any number of values as one parameter.
 ONE_OF = "IN (SELECT value FROM json_each(?))"
@@ -105,20 +105,21 @@ def delete_images(db: sqlite3.Connection, keys: Sequence[int]) -> Removed:
 
 
 def used(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
-    """Those that some row uses."""
+    """Those whose file some row uses."""
     chosen = (json.dumps(list(sha256s)),)
-    return {sha256 for (sha256,) in db.execute(f"SELECT sha256 FROM images WHERE sha256 {ONE_OF}", chosen)}
+    query = f"SELECT sha256 FROM images WHERE sha256 {ONE_OF} AND kept"
+    return {sha256 for (sha256,) in db.execute(query, chosen)}
 
 
 def unused(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
-    """Those that no row uses."""
+    """Those whose file no row uses."""
     asked = set(sha256s)
     return asked - used(db, asked)
 
 
 def record(row: sqlite3.Row | tuple[str, ...]) -> ImageRecord:
     """The columns of RECORD, in their order."""
-    id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at = row
+    id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at, kept = row
     return ImageRecord(
         id=id,
         collection=collection,
@@ -129,6 +130,7 @@ def record(row: sqlite3.Row | tuple[str, ...]) -> ImageRecord:
         height=int(height),
         metadata=json.loads(metadata),
         created_at=created_at,
+        kept=bool(kept),
     )
 
 
@@ -192,8 +194,8 @@ def _put_same(
 
 def _insert(db: sqlite3.Connection, collection: str, row: NewRow, metadata: Metadata, identity: int) -> int:
     values = (row.id, collection, row.sha256, row.n_bytes, row.media_type, row.width, row.height)
-    statement = f"INSERT INTO images ({RECORD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    key = db.execute(statement, (*values, to_json(metadata), now())).lastrowid
+    statement = f"INSERT INTO images ({RECORD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    key = db.execute(statement, (*values, to_json(metadata), now(), int(row.kept))).lastrowid
     assert key is not None
     _put_embedding(db, key, row.embedding, identity)
     return key

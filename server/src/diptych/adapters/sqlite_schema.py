@@ -39,6 +39,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (key, identity)
         ) STRICT""",
     ),
+    (
+        "ALTER TABLE collections ADD COLUMN keep TEXT NOT NULL DEFAULT 'original'",
+        # Whether the file of the row is kept: a ready-made vector has none, and a collection may keep none.
+        "ALTER TABLE images ADD COLUMN kept INTEGER NOT NULL DEFAULT 1",
+        "DROP INDEX images_by_collection",  # the sizes of a collection are summed from the index alone
+        "CREATE INDEX images_by_collection ON images (collection, kept, n_bytes)",
+    ),
 )
 
 

@@ -20,6 +20,7 @@ from diptych.core.types import (
     Embedding,
     Embeddings,
     ImageRecord,
+    Keep,
     Keys,
     Metadata,
     NewRow,
@@ -53,17 +54,18 @@ class SqliteStore:
         """All collections by name, with their numbers of images."""
         return await self._threads.read(_collections)
 
-    async def create_collection(self, name: str, model: str) -> CollectionInfo:
+    async def create_collection(self, name: str, model: str, keep: Keep = "original") -> CollectionInfo:
         """Raises Conflict when the name is taken."""
 
         def work(db: sqlite3.Connection) -> CollectionInfo:
             created_at = sql.now()
             added = db.execute(
-                "INSERT OR IGNORE INTO collections VALUES (?, ?, ?)", (name, model, created_at)
+                "INSERT OR IGNORE INTO collections (name, model, created_at, keep) VALUES (?, ?, ?, ?)",
+                (name, model, created_at, keep),
             )
             if added.rowcount == 0:
                 raise Conflict(f"there is a collection named {name!r} already")
-            return CollectionInfo(name, model, 0, created_at)
+            return CollectionInfo(name, model, 0, created_at, keep)
 
         return await self._threads.write(work)
 
@@ -162,18 +164,18 @@ class SqliteStore:
             yield keys, rows
             after_key = keys[-1]
 
-    async def missing(self, collection: str, identity: str) -> list[int]:
-        """Keys of the rows without an embedding of this identity."""
+    async def missing(self, collection: str, identity: str) -> dict[int, bool]:
+        """Keys of the rows without an embedding of this identity, and whether their image is kept."""
         query = (
-            "SELECT key FROM images i WHERE collection = ? AND NOT EXISTS (SELECT 1 FROM embeddings e"
+            "SELECT key, kept FROM images i WHERE collection = ? AND NOT EXISTS (SELECT 1 FROM embeddings e"
             " JOIN identities n ON n.number = e.identity WHERE e.key = i.key AND n.identity = ?)"
         )
         return await self._threads.read(
-            lambda db: [key for (key,) in db.execute(query, (collection, identity))]
+            lambda db: {key: bool(kept) for key, kept in db.execute(query, (collection, identity))}
         )
 
     async def used(self, sha256s: Sequence[str]) -> set[str]:
-        """Those of the sha256 that some row uses."""
+        """Those of the sha256 whose file some row uses."""
         return await self._threads.read(lambda db: sql.used(db, sha256s))
 
     async def _chunk(self, collection: str, number: int, after_key: int) -> tuple[list[int], Embeddings]:
@@ -187,7 +189,7 @@ class SqliteStore:
 
 def _collections(db: sqlite3.Connection) -> list[CollectionInfo]:
     rows = db.execute(
-        "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at"
+        "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep"
         " FROM collections ORDER BY name"
     )
     return [CollectionInfo(*row) for row in rows]

@@ -5,12 +5,24 @@ import sys
 from collections.abc import Sequence
 
 from diptych import __version__
-from diptych.cli import add, backup, check, classify, collections, embed, models, restore, search, serve
+from diptych.cli import (
+    add,
+    backup,
+    check,
+    classify,
+    collections,
+    embed,
+    models,
+    restore,
+    search,
+    serve,
+    vectors,
+)
 from diptych.cli.console import discard, encode_anything, err
 from diptych.errors import DiptychError
 from diptych_client import ClientError
 
-_COMMANDS = (serve, check, backup, restore, add, search, classify, embed, models, collections)
+_COMMANDS = (serve, check, backup, restore, add, search, classify, embed, models, collections, vectors)
 INTERRUPTED = 130  # what shells report for Ctrl-C
 READER_LEFT = 141  # and for a program whose output nobody reads any more, as in `| head`
 

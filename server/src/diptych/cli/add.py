@@ -67,7 +67,7 @@ def _add(args: argparse.Namespace, client: Client) -> int:
     if not sources:
         raise InvalidValue(f"no image files in {', '.join(map(str, args.paths))}")
     collection = args.collection or client.version().default_collection
-    _ensure_collection(client, collection)
+    ensure_collection(client, collection)
     outcomes: list[AddOutcome] = []
     try:
         with tqdm(total=len(sources), unit="image", disable=True if args.json else None) as progress:
@@ -89,7 +89,8 @@ def _add(args: argparse.Namespace, client: Client) -> int:
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
-def _ensure_collection(client: Client, name: str) -> None:
+def ensure_collection(client: Client, name: str) -> None:
+    """Make the collection if there is none."""
     try:
         client.collection(name)
     except NotFound:

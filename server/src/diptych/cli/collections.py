@@ -26,6 +26,13 @@ def add_parser(subparsers: Any) -> None:
         verb = verbs.add_parser(name, help=about, description=f"{about.capitalize()}.")
         if action is not _list:
             verb.add_argument("name", metavar="NAME", help="the collection")
+        if action is _create:
+            verb.add_argument(
+                "--keep",
+                choices=["original", "none"],
+                default="original",
+                help="none: image files are not kept, so that they cannot be embedded again",
+            )
         add_server_arguments(verb)
         verb.set_defaults(run=run, action=action)
     collection_export.add_verb(verbs)
@@ -58,7 +65,7 @@ def _row(collection: CollectionInfo) -> list[str]:
 
 
 def _create(args: argparse.Namespace, client: Client) -> int:
-    created = client.create_collection(args.name)
+    created = client.create_collection(args.name, keep=args.keep)
     if args.json:
         out_json(asdict(created))
     else:

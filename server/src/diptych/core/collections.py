@@ -15,6 +15,7 @@ from diptych.core.pictures import Pictures
 from diptych.core.ports import Decoder, ImageStore, Metrics, RecordStore, Thumbnailer, VectorIndex
 from diptych.core.reembed import Reembedder
 from diptych.core.shelf import Shelf
+from diptych.core.storing import Storing
 from diptych.core.timing import stage
 from diptych.core.types import (
     NO_ROWS,
@@ -23,10 +24,14 @@ from diptych.core.types import (
     Embedding,
     Hit,
     ImageRecord,
+    Keep,
     Metadata,
     ModelInfo,
     NewImage,
+    NewVector,
+    VectorOrigin,
 )
+from diptych.core.vectors import VectorIngest, check_origin
 from diptych.core.writes import Writes
 from diptych.errors import NotFound, NotReady
 
@@ -65,14 +70,16 @@ class Collections:
         self._pictures = Pictures(
             images=images, records=records, thumbnailer=thumbnailer, writes=self._writes
         )
+        self._storing = Storing(images=images, records=records, identity=model.identity)
         self._ingest = Ingest(
             embedder=embedder,
             decoder=decoder,
-            images=images,
-            records=records,
+            storing=self._storing,
             writes=self._writes,
-            identity=model.identity,
             max_metadata_bytes=max_metadata_bytes,
+        )
+        self._vectors = VectorIngest(
+            model=model, storing=self._storing, writes=self._writes, max_metadata_bytes=max_metadata_bytes
         )
         self._reembedder = Reembedder(
             embedder=embedder, images=images, records=records, writes=self._writes, identity=model.identity
@@ -100,9 +107,9 @@ class Collections:
         """All of them, by name."""
         return [self._shelves[name].info() for name in sorted(self._shelves)]
 
-    async def create(self, name: str) -> CollectionInfo:
+    async def create(self, name: str, keep: Keep = "original") -> CollectionInfo:
         """A new, empty collection of the served model. Raises InvalidValue, Conflict if the name is taken."""
-        return await self._writes.run(self._create(check_collection_name(name)))
+        return await self._writes.run(self._create(check_collection_name(name), keep))
 
     async def ensure(self, name: str) -> CollectionInfo:
         """The collection of this name, created if it is not there."""
@@ -128,6 +135,18 @@ class Collections:
         shelf.require_served()
         return await self._ingest.add(shelf, items, replace=replace)
 
+    def check_origin(self, collection: str, origin: VectorOrigin) -> None:
+        """Raises Conflict naming both unless vectors of this origin may be added to the collection."""
+        self._shelf(collection).require_served()
+        check_origin(origin, self._model)
+
+    async def add_vectors(
+        self, collection: str, origin: VectorOrigin, items: Sequence[NewVector], *, replace: bool = False
+    ) -> builtins.list[AddOutcome]:
+        """N ready-made vectors -> N outcomes in their order, as `add_many`. Raises as `check_origin`."""
+        self.check_origin(collection, origin)
+        return await self._vectors.add(self._shelf(collection), items, replace=replace)
+
     async def list_images(
         self, collection: str, after: str | None, limit: int
     ) -> tuple[builtins.list[ImageRecord], str | None]:
@@ -148,12 +167,12 @@ class Collections:
 
     async def original(self, collection: str, id: str) -> tuple[bytes, str]:
         """The bytes that were added, and their media type. Raises NotFound, CorruptStore."""
-        record = await self.get_image(collection, id)
+        record = await self._kept_image(collection, id)
         return await self._pictures.original(record.sha256), record.media_type
 
     async def thumbnail(self, collection: str, id: str, size_px: int) -> bytes:
         """A small picture without metadata. Raises NotFound, InvalidValue for a size that is not offered."""
-        record = await self.get_image(collection, id)
+        record = await self._kept_image(collection, id)
         return await self._pictures.thumbnail(record.sha256, size_px)
 
     async def patch(self, collection: str, id: str, metadata: Metadata) -> ImageRecord:
@@ -199,6 +218,12 @@ class Collections:
             raise NotReady(f"image {id!r} is not embedded for this model version yet")
         return embedding
 
+    async def _kept_image(self, collection: str, id: str) -> ImageRecord:
+        record = await self.get_image(collection, id)
+        if not record.kept:
+            raise NotFound(f"no file is kept of image {id!r} in collection {collection!r}")
+        return record
+
     def _shelf(self, name: str) -> Shelf:
         if name not in self._shelves:
             raise NotFound(f"no collection named {name[:80]!r}")
@@ -213,6 +238,7 @@ class Collections:
             metrics=self._metrics,
             state="ready" if info.model == self._model.name else "other_model",
             n_images=info.n_images,
+            keep=info.keep,
         )
         self._shelves[shelf.name] = shelf
         shelf.measure()
@@ -223,18 +249,21 @@ class Collections:
         if stored and not any_known:  # a lost database looks like this, and its files are all that is left
             log.warning("%d image files are kept although the database knows no image", len(stored))
             return
-        await self._ingest.remove_unused(stored)
+        await self._storing.remove_unused(stored)
 
     async def _fill(self, shelf: Shelf) -> None:
-        shelf.pending.update(await self._records.missing(shelf.name, self._model.identity))
+        missing = await self._records.missing(shelf.name, self._model.identity)
+        shelf.pending.update(missing)
+        shelf.stranded.update(key for key, kept in missing.items() if not kept)
         async for keys, rows in self._records.embeddings(shelf.name, self._model.identity):
             await shelf.fill(keys, rows)
-        if shelf.pending:
+        shelf.settle()
+        if shelf.pending - shelf.stranded:
             shelf.state = "embedding"
             self._background.start(self._reembedder.run(shelf), f"embedding collection {shelf.name}")
 
-    async def _create(self, name: str) -> CollectionInfo:
-        return self._place(await self._records.create_collection(name, self._model.name)).info()
+    async def _create(self, name: str, keep: Keep) -> CollectionInfo:
+        return self._place(await self._records.create_collection(name, self._model.name, keep)).info()
 
     async def _drop(self, name: str) -> None:
         shelf = self._shelf(name)

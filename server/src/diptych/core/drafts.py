@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diptych.core.metadata import check_metadata
+from diptych.core.names import check_id, content_id, sha256_of
 from diptych.core.types import (
     NO_ROWS,
     AddOutcome,
@@ -26,6 +28,22 @@ class Draft:
     sha256: str
     payload: bytes
     metadata: Metadata | None
+
+
+def draft_of(
+    payload: bytes, id: str | None, metadata: Metadata | None, max_metadata_bytes: int
+) -> Draft | InputError:
+    """The item with its id, made from its bytes if need be; or what is wrong, naming `metadata` or `id`."""
+    try:
+        if metadata is not None:
+            check_metadata(metadata, max_metadata_bytes)
+    except InputError as error:
+        return error.named("metadata")
+    sha256 = sha256_of(payload)
+    try:
+        return Draft(check_id(id) if id is not None else content_id(sha256), sha256, payload, metadata)
+    except InputError as error:
+        return error.named("id")
 
 
 def unchanged(drafts: Sequence[Draft | InputError], decided: Mapping[int, AddOutcome]) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ class Limits:
     max_image_px: int = 50_000_000  # of the file and of the resized intermediate
     max_items: int = 256  # in one /embed or /classify
     max_add_items: int = 64  # images in one synchronous add
+    max_add_vectors: int = 10_000  # ready-made vectors in one request
     max_labels: int = 10_000
     max_templates: int = 100
     max_predictions: int = 250_000  # images x labels in the answer of one /classify

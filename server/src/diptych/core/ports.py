@@ -11,6 +11,7 @@ from diptych.core.types import (
     Embeddings,
     ImageRecord,
     InputIds,
+    Keep,
     Keys,
     Metadata,
     NewRow,
@@ -120,7 +121,7 @@ class RecordStore(Protocol):
         """All collections by name, with their numbers of images."""
         ...
 
-    async def create_collection(self, name: str, model: str) -> CollectionInfo:
+    async def create_collection(self, name: str, model: str, keep: Keep = "original") -> CollectionInfo:
         """Raises Conflict when the name is taken."""
         ...
 
@@ -170,12 +171,12 @@ class RecordStore(Protocol):
         """All embeddings of this identity in chunks of (keys, (N, D))."""
         ...
 
-    async def missing(self, collection: str, identity: str) -> list[int]:
-        """Keys of the rows without an embedding of this identity."""
+    async def missing(self, collection: str, identity: str) -> dict[int, bool]:
+        """Keys of the rows without an embedding of this identity, and whether their image is kept."""
         ...
 
     async def used(self, sha256s: Sequence[str]) -> set[str]:
-        """Those of the sha256 that some row uses."""
+        """Those of the sha256 whose file some row uses."""
         ...
 
     async def close(self) -> None:

@@ -49,15 +49,15 @@ class Reembedder:
             raise
 
     async def _embed_all(self, shelf: Shelf) -> None:
-        todo = sorted(shelf.pending)
+        todo = sorted(shelf.pending - shelf.stranded)
         log.info("collection %s: %d of %d images to embed", shelf.name, len(todo), shelf.n_images)
         page = min(PAGE, self._embedder.max_images)
         for start in range(0, len(todo), page):
             await self._page(shelf, todo[start : start + page])
             if start % LOG_EVERY < page:
                 log.info("collection %s: %d images to go", shelf.name, len(todo) - start)
-        shelf.state = "ready"
-        log.info("collection %s: ready, %d images could not be embedded", shelf.name, len(shelf.pending))
+        shelf.settle()
+        log.info("collection %s: done, %d images could not be embedded", shelf.name, len(shelf.pending))
 
     async def _page(self, shelf: Shelf, keys: Sequence[int]) -> None:
         records = await self._records.by_key(keys)  # without those that were deleted meanwhile

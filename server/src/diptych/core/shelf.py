@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from diptych.core.ports import Metrics, VectorIndex
-from diptych.core.types import CollectionInfo, CollectionState, Embeddings
+from diptych.core.types import CollectionInfo, CollectionState, Embeddings, Keep
 from diptych.errors import Conflict, NotFound, NotReady
 
 
@@ -19,7 +19,9 @@ class Shelf:
     metrics: Metrics
     state: CollectionState
     n_images: int
+    keep: Keep = "original"
     pending: set[int] = field(default_factory=set)  # keys that the index should hold and does not, yet
+    stranded: set[int] = field(default_factory=set)  # those of them that keep no image to be embedded again
     reason: str = ""  # why the state is "failed"
     dropped: bool = False
 
@@ -27,7 +29,14 @@ class Shelf:
         """What callers may know."""
         n_embedded = 0 if self.state == "other_model" else self.n_images - len(self.pending)
         return CollectionInfo(
-            self.name, self.model, self.n_images, self.created_at, self.state, n_embedded, self.reason
+            name=self.name,
+            model=self.model,
+            n_images=self.n_images,
+            created_at=self.created_at,
+            keep=self.keep,
+            state=self.state,
+            n_embedded=n_embedded,
+            reason=self._stranded() if self.state == "other_version" else self.reason,
         )
 
     def require_served(self) -> None:
@@ -38,8 +47,13 @@ class Shelf:
             )
 
     def require_searchable(self) -> None:
-        """Raises Conflict as above, NotReady unless all images are embedded: answers would lack some."""
+        """Raises Conflict as above, NotReady unless all images are embedded: answers would lack some.
+
+        Conflict too when waiting would not help, as what lacks cannot be embedded again.
+        """
         self.require_served()
+        if self.state == "other_version":
+            raise Conflict(f"collection {self.name!r} cannot be searched: {self._stranded()}")
         if self.state == "embedding":
             info = self.info()
             raise NotReady(
@@ -59,7 +73,7 @@ class Shelf:
     async def fill(self, keys: Sequence[int], rows: Embeddings) -> None:
         """Put embeddings (N, D) of images that are counted already into the index."""
         await self.index.apply((), keys, rows)
-        self.pending.difference_update(keys)
+        self._found(keys)
 
     async def change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Images `removed` are gone and `keys` with their embeddings (N, D) are new, as one change.
@@ -74,9 +88,13 @@ class Shelf:
             self.pending.update(keys)
             raise
         finally:
-            self.pending.difference_update(removed)
+            self._found(removed)
             self.n_images += len(keys) - len(removed)
             self.measure()
+
+    def settle(self) -> None:
+        """All that could be embedded is; "ready" unless rows are left that only their own version finds."""
+        self.state = "other_version" if self.stranded else "ready"
 
     def fail(self, reason: str) -> None:
         """Embedding again ended early; `reason` is safe to show."""
@@ -87,6 +105,19 @@ class Shelf:
         self.dropped = True
         self.measure()
         await self.index.close()
+
+    def _found(self, keys: Sequence[int]) -> None:
+        """These are in the index, or gone."""
+        self.pending.difference_update(keys)
+        self.stranded.difference_update(keys)
+        if self.state == "other_version":
+            self.settle()
+
+    def _stranded(self) -> str:
+        return (
+            f"{len(self.stranded)} of {self.n_images} rows keep no image and were made by another version or "
+            "precision. Serve that again, or add them again, or delete them"
+        )
 
     def measure(self) -> None:
         """Report the size."""

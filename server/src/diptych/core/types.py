@@ -76,9 +76,16 @@ class Hit:
     metadata: Metadata
 
 
+Keep = Literal["original", "none"]  # what a collection does with the files of images that are added
+
+
 @dataclass(frozen=True)
 class ImageRecord:
-    """What is stored of one image, but for its bytes and its embedding."""
+    """What is stored of one image, but for its bytes and its embedding.
+
+    Of a ready-made vector, `sha256` and `n_bytes` are those of its float32 numbers, and it has no size in
+    pixels.
+    """
 
     id: str
     collection: str
@@ -89,6 +96,7 @@ class ImageRecord:
     height: int  # px
     metadata: Metadata
     created_at: str  # ISO 8601, UTC
+    kept: bool = True  # whether there is a file of it: an original, and thumbnails
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,25 @@ class NewImage:
     payload: bytes
     id: str | None = None
     metadata: Metadata | None = None
+
+
+@dataclass(frozen=True)
+class NewVector:
+    """One ready-made vector to add. Without an id, one is made from its bytes as that of an image is."""
+
+    vector: NDArray[np.float32]  # one dimension; neither its length nor its norm is checked yet
+    id: str | None = None
+    metadata: Metadata | None = None
+
+
+@dataclass(frozen=True)
+class VectorOrigin:
+    """What made ready-made vectors. `precision` and `decode` are None when nobody says."""
+
+    name: str
+    version: int
+    precision: str | None = None
+    decode: str | None = None
 
 
 AddStatus = Literal["created", "unchanged", "replaced", "failed"]
@@ -113,7 +140,7 @@ class AddOutcome:
     error: DiptychError | None = None
 
 
-CollectionState = Literal["ready", "embedding", "failed", "other_model"]
+CollectionState = Literal["ready", "embedding", "failed", "other_model", "other_version"]
 
 
 @dataclass(frozen=True)
@@ -123,12 +150,15 @@ class CollectionInfo:
     "embedding": images are being embedded again for the served identity, `n_embedded` so far.
     "failed": that ended early, for `reason`; it is tried again at the next start.
     "other_model": it belongs to a model that this server does not serve; it can be read and deleted from.
+    "other_version": some rows keep no image and have no vector of the served version, so that they cannot be
+    found, nor embedded again.
     """
 
     name: str
     model: str
     n_images: int
     created_at: str  # ISO 8601, UTC
+    keep: Keep = "original"
     state: CollectionState = "ready"
     n_embedded: int = 0
     reason: str = ""
@@ -136,7 +166,7 @@ class CollectionInfo:
 
 @dataclass(frozen=True)
 class NewRow:
-    """One image as it goes into the store: described, embedded, its file already durable."""
+    """One image as it goes into the store: described, embedded, its file already durable if it is kept."""
 
     id: str
     sha256: str
@@ -146,6 +176,7 @@ class NewRow:
     height: int
     metadata: Metadata | None  # None: no metadata was given, so an existing row keeps its own
     embedding: Embedding
+    kept: bool = True
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from diptych.core.types import AddStatus, CollectionInfo, CollectionState, ImageRecord
+from diptych.core.types import AddStatus, CollectionInfo, CollectionState, ImageRecord, Keep
 from diptych.http.answers import Links, ModelRef
 from diptych.http.problems import Problem
 
@@ -13,15 +13,17 @@ class CollectionAnswer(BaseModel):
     """One collection; only a "ready" one can be searched, "embedding" counts up to n_images.
 
     "failed": embedding ended early, `reason` says why; it is tried again when the server starts.
+    "other_version": it has rows without an image that another version made; `reason` says what to do.
     """
 
     name: str
     model: str
     n_images: int
     created_at: str = Field(description="ISO 8601, UTC")
+    keep: Keep = Field(description="what becomes of the files of images that are added")
     state: CollectionState
     n_embedded: int
-    reason: str = Field(description='why the state is "failed", else empty')
+    reason: str = Field(description='why the state is "failed" or "other_version", else empty')
 
     @classmethod
     def of(cls, info: CollectionInfo) -> "CollectionAnswer":
@@ -53,7 +55,7 @@ class AddAnswer(BaseModel):
 
 
 class ImageAnswer(BaseModel):
-    """What is known of one image."""
+    """What is known of one image. Of a ready-made vector: bytes and sha256 of its numbers, and no pixels."""
 
     id: str
     collection: str
@@ -64,6 +66,7 @@ class ImageAnswer(BaseModel):
     height: int = Field(description="pixels as stored in the file, before EXIF turns the picture upright")
     metadata: dict[str, Any]
     created_at: str = Field(description="ISO 8601, UTC")
+    kept: bool = Field(description="whether there is a file of it: an original and thumbnails")
     links: Links
 
     @classmethod

@@ -35,6 +35,7 @@ from diptych.http.routes import (
     page,
     pictures,
     search,
+    vectors,
 )
 from diptych.http.state import ServerState
 
@@ -44,7 +45,8 @@ Load = Callable[[], Awaitable[Services]]
 Background = Callable[[Services], Awaitable[None]]
 
 _ROUTERS = (
-    *(embed.router, classify.router, search.router, collections.router, images.router, pictures.router),
+    *(embed.router, classify.router, search.router),
+    *(collections.router, images.router, pictures.router, vectors.router),
     *(models.router, openai.router, operate.router),
 )
 _UNSEEN_MODELS = (
@@ -52,6 +54,7 @@ _UNSEEN_MODELS = (
     requests.ClassifyRequest,
     requests.SearchRequest,
     requests.CollectionRequest,
+    requests.AddVectorsRequest,
     requests.PatchRequest,
     requests.OpenAIEmbeddingRequest,
     Problem,

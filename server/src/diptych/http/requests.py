@@ -136,6 +136,9 @@ class CollectionRequest(Asked):
     """`POST /collections`."""
 
     name: str
+    keep: Literal["original", "none"] = Field(
+        "original", description="none: image files are not kept, so that they cannot be embedded again"
+    )
 
 
 class AddItem(Asked):
@@ -149,6 +152,30 @@ class AddItems(Asked):
     """The `items` field of an add, in the order of its `image` parts."""
 
     items: Listed[AddItem]
+
+
+class VectorModel(Asked):
+    """What made ready-made vectors; the `model` of an answer of `/embed` has all of it."""
+
+    name: str
+    version: int = Field(ge=1)
+    precision: str | None = None
+    decode: Literal["exact", "fast"] | None = None
+
+
+class VectorItem(Asked):
+    """One ready-made vector of unit norm: numbers, or base64 of little-endian float32."""
+
+    embedding: Listed[float] | str
+    id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class AddVectorsRequest(Asked):
+    """`POST /collections/{collection}/vectors` as JSON."""
+
+    model: VectorModel
+    items: Listed[VectorItem] = Field(min_length=1)
 
 
 class PatchRequest(Asked):

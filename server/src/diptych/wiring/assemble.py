@@ -93,6 +93,7 @@ def limits_of(settings: Settings) -> Limits:
         max_image_px=settings.max_image_px,
         max_items=settings.max_items,
         max_add_items=settings.max_add_items,
+        max_add_vectors=settings.max_add_vectors,
         max_labels=settings.max_labels,
         max_predictions=settings.max_predictions,
         max_text_chars=settings.max_text_chars,

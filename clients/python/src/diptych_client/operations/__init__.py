@@ -16,9 +16,11 @@ from diptych_client.operations.managing import (
     thumbnail,
 )
 from diptych_client.operations.searching import search
+from diptych_client.operations.vectors import add_vectors
 
 __all__ = [
     "add",
+    "add_vectors",
     "classify",
     "collection",
     "collections",

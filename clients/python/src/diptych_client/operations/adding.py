@@ -10,7 +10,7 @@ from diptych_client.errors import ApiError, InvalidCall, TooLarge, UnexpectedAns
 from diptych_client.images import ImageBatches, ImageInput, Loaded
 from diptych_client.operations.describing import version
 from diptych_client.operations.naming import of_the_only_item
-from diptych_client.results import AddOutcome
+from diptych_client.results import AddOutcome, Json
 from diptych_client.steps import Part, Request, Steps, exchange, json_bytes, path_of
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def add(
     on. What concerns every item is raised (no connection, a wrong key, a stopped server); `on_outcome` has
     seen by then what was done before.
     """
-    each_id, each_metadata = _each("ids", ids, images), _each("metadata", metadata, images)
+    each_id, each_metadata = each("ids", ids, images), each("metadata", metadata, images)
     if collection is None:
         collection = (yield from version()).default_collection
     adding = _Adding(collection, replace, each_id, each_metadata)
@@ -46,12 +46,21 @@ def add(
     return outcomes
 
 
-def _each(name: str, values: Sequence[T | None] | None, images: Sequence[object]) -> Sequence[T | None]:
+def each(name: str, values: Sequence[T | None] | None, items: Sequence[object]) -> Sequence[T | None]:
+    """One value for each item. Raises InvalidCall when their numbers differ."""
     if values is None:
-        return [None] * len(images)
-    if len(values) != len(images):
-        raise InvalidCall(f"{name} has {len(values)} entries for {len(images)} images")
+        return [None] * len(items)
+    if len(values) != len(items):
+        raise InvalidCall(f"{name} has {len(values)} entries for {len(items)} items")
     return values
+
+
+def outcomes_of(body: Json, indexes: Sequence[int]) -> list[AddOutcome]:
+    """The outcomes in an answer, with the indexes that their items have in the whole call."""
+    rows = body["outcomes"]
+    if len(rows) != len(indexes):
+        raise UnexpectedAnswer(f"{len(rows)} outcomes for {len(indexes)} items")
+    return [parsing.add_outcome(row, index) for row, index in zip(rows, indexes, strict=True)]
 
 
 class _Adding:
@@ -103,10 +112,7 @@ class _Adding:
         answer = yield from exchange(Request("POST", self._path, self._params, parts=parts))
         body = answer.json()
         with parsing.reading("an add"):
-            rows = body["outcomes"]
-            if len(rows) != len(batch):
-                raise UnexpectedAnswer(f"{len(rows)} outcomes for {len(batch)} images")
-            return [parsing.add_outcome(row, loaded.index) for row, loaded in zip(rows, batch, strict=True)]
+            return outcomes_of(body, [loaded.index for loaded in batch])
 
     def _item(self, index: int) -> dict[str, object]:
         item = {"id": self._ids[index], "metadata": self._metadata[index]}

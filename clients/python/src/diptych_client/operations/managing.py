@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diptych_client import parsing
-from diptych_client.results import CollectionInfo, ImagePage, ImageRecord
+from diptych_client.results import CollectionInfo, ImagePage, ImageRecord, Keep
 from diptych_client.steps import Request, Steps, exchange, path_of
 
 
@@ -17,9 +17,13 @@ def collections() -> Steps[list[CollectionInfo]]:
         return [parsing.collection_info(row) for row in body["collections"]]
 
 
-def create_collection(name: str) -> Steps[CollectionInfo]:
-    """A new, empty collection for the model that serves. Raises Conflict when the name is taken."""
-    request = Request("POST", "/collections", json={"name": name}, repeatable=False)
+def create_collection(name: str, *, keep: Keep = "original") -> Steps[CollectionInfo]:
+    """A new, empty collection for the model that serves. Raises Conflict when the name is taken.
+
+    With `keep="none"` the files of its images are not kept: there are no originals and thumbnails of them,
+    and another version cannot embed them again.
+    """
+    request = Request("POST", "/collections", json={"name": name, "keep": keep}, repeatable=False)
     body = (yield from exchange(request)).json()
     with parsing.reading("/collections"):
         return parsing.collection_info(body)

@@ -36,7 +36,7 @@ async def create_collection(request: Request, services: ReadyServices, options: 
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
     asked = validated(CollectionRequest, parse_json(await read_body(request, options.body)))
-    info = await services.collections.create(asked.name)
+    info = await services.collections.create(asked.name, asked.keep)
     return json_response(request, CollectionAnswer.of(info), 201)
 
 

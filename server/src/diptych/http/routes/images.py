@@ -5,10 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from diptych.core.types import AddOutcome
 from diptych.http.add_body import read_add
-from diptych.http.answers import ModelRef
-from diptych.http.answers_collections import AddAnswer, AddOutcomeAnswer, ImageAnswer, ImagePage
+from diptych.http.answers_collections import AddAnswer, ImageAnswer, ImagePage
 from diptych.http.body import read_body
 from diptych.http.checks import check_at_most
 from diptych.http.content import JSON, media_type, unsupported
@@ -16,7 +14,7 @@ from diptych.http.context import context_of
 from diptych.http.hangup import while_connected
 from diptych.http.json_body import parse_json
 from diptych.http.openapi import FILES, body_of
-from diptych.http.problems import problem_of, respond_error
+from diptych.http.outcomes import respond_outcomes
 from diptych.http.refusals import BODY, GUARDED, refusals
 from diptych.http.requests import PatchRequest
 from diptych.http.respond import json_response
@@ -54,16 +52,7 @@ async def add_images(
     with context.stage("work"):
         adding = services.collections.add_many(collection, images, replace=replace)
         outcomes = await while_connected(request, adding)  # what is being written is, even so
-    if len(outcomes) == 1 and outcomes[0].error is not None:
-        return _refuse_only(request, outcomes[0])
-    return json_response(
-        request,
-        AddAnswer(
-            model=ModelRef.of(services.collection_model),
-            collection=collection,
-            outcomes=[_outcome(outcome, context.request_id) for outcome in outcomes],
-        ),
-    )
+    return await respond_outcomes(request, services.collection_model, collection, outcomes, "images[0]")
 
 
 @router.get(_IMAGES, response_model=ImagePage, responses=refusals(404, 422))
@@ -110,15 +99,3 @@ async def delete_image(services: ReadyServices, collection: str, id: str) -> Res
     """Remove one image: its row, its embedding, and its file unless another image has the same bytes."""
     await services.collections.delete(collection, id)
     return Response(status_code=204)
-
-
-def _outcome(outcome: AddOutcome, request_id: str) -> AddOutcomeAnswer:
-    problem = None if outcome.error is None else problem_of(outcome.error, request_id)
-    return AddOutcomeAnswer(index=outcome.index, id=outcome.id, status=outcome.status, error=problem)
-
-
-def _refuse_only(request: Request, outcome: AddOutcome) -> Response:
-    assert outcome.error is not None, "a failed outcome has its error"
-    part = outcome.error.item
-    error = outcome.error.named(f"items[0].{part}" if part else "images[0]")
-    return respond_error(request, error)

@@ -1,0 +1,103 @@
+"""Add ready-made vectors to a collection; knows nothing of HTTP, SQL or what made them."""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.core.drafts import Draft, acknowledged, draft_of
+from diptych.core.shelf import Shelf
+from diptych.core.storing import Storing
+from diptych.core.types import AddOutcome, ModelInfo, NewRow, NewVector, VectorOrigin
+from diptych.core.writes import Writes
+from diptych.errors import Conflict, InputError, InvalidValue
+
+FLOAT = np.dtype("<f4")
+MEDIA_TYPE = "application/octet-stream"  # of a vector, in place of that of an image
+MAX_NORM_ERROR = 1e-3  # float16 numbers, as files of vectors often have, are off by half of that
+
+
+class VectorIngest:
+    """The line from vectors to acknowledged rows. They are kept bit for bit as they came.
+
+    A row without an image cannot be embedded again: see the state "other_version" of a collection.
+    """
+
+    def __init__(
+        self, *, model: ModelInfo, storing: Storing, writes: Writes, max_metadata_bytes: int
+    ) -> None:
+        self._model = model
+        self._storing = storing
+        self._writes = writes
+        self._max_metadata_bytes = max_metadata_bytes
+
+    async def add(self, shelf: Shelf, items: Sequence[NewVector], *, replace: bool) -> list[AddOutcome]:
+        """N vectors -> N outcomes in their order; a bad one fails alone. Raises as Ingest.add."""
+        drafts = await asyncio.to_thread(self._draft_all, items)  # N of draft or error
+        decided = await self._storing.decided(shelf, drafts, replace)
+        todo = {i: draft for i, draft in enumerate(drafts) if isinstance(draft, Draft) and i not in decided}
+        rows = [_row(draft) for draft in todo.values()]
+        stored = await self._writes.run(self._storing.store(shelf, rows, {}, replace))
+        decided |= {
+            i: acknowledged(i, row, result) for i, row, result in zip(todo, rows, stored, strict=True)
+        }
+        return [decided[i] for i in range(len(items))]
+
+    def _draft_all(self, items: Sequence[NewVector]) -> list[Draft | InputError]:
+        return [self._draft(item) for item in items]
+
+    def _draft(self, item: NewVector) -> Draft | InputError:
+        try:
+            check_vector(item.vector, self._model.embed_dim)
+        except InvalidValue as error:
+            return error.named("embedding")
+        payload = np.ascontiguousarray(item.vector, FLOAT).tobytes()
+        return draft_of(payload, item.id, item.metadata, self._max_metadata_bytes)
+
+
+def check_origin(origin: VectorOrigin, model: ModelInfo) -> None:
+    """Raises Conflict naming both unless the vectors are of the served version, as far as they say."""
+    served = VectorOrigin(model.name, model.version, model.precision, model.decode)
+    same = (
+        (origin.name, origin.version) == (served.name, served.version)
+        and origin.precision in {None, served.precision}
+        and origin.decode in {None, served.decode}
+    )
+    if not same:
+        raise Conflict(
+            f"the vectors are of {_named(origin)}, and this server keeps those of {_named(served)}: "
+            "vectors of two versions are never mixed"
+        )
+
+
+def check_vector(vector: NDArray[np.float32], embed_dim: int) -> None:
+    """Raises InvalidValue unless it has `embed_dim` finite numbers and is of unit norm."""
+    if vector.shape != (embed_dim,):
+        raise InvalidValue(f"has {vector.size} numbers, vectors of this model have {embed_dim}")
+    numbers = vector.astype(np.float64)  # squares of float32 numbers overflow float32
+    norm = float(np.sqrt(numbers @ numbers))
+    if not np.isfinite(norm):
+        raise InvalidValue("has numbers that are not finite in float32")
+    if abs(norm - 1) > MAX_NORM_ERROR:
+        raise InvalidValue(f"has norm {norm:.6g}, it must be 1 within {MAX_NORM_ERROR:g}")
+
+
+def _row(draft: Draft) -> NewRow:
+    return NewRow(
+        id=draft.id,
+        sha256=draft.sha256,
+        n_bytes=len(draft.payload),
+        media_type=MEDIA_TYPE,
+        width=0,
+        height=0,
+        metadata=draft.metadata,
+        embedding=np.frombuffer(draft.payload, FLOAT),
+        kept=False,
+    )
+
+
+def _named(origin: VectorOrigin) -> str:
+    more = [word for word in (origin.precision, origin.decode and f"{origin.decode} decoding") if word]
+    version = f"{origin.name[:80]}/{origin.version}"
+    return f"{version} ({', '.join(more)})" if more else version
