@@ -142,3 +142,84 @@ def test_patch_merges_metadata_and_delete_removes(client: TestClient, shelf: str
     assert client.delete(f"{shelf}/one").status_code == 204
     assert client.get(f"{shelf}/one").status_code == 404
     assert client.get("/collections/shelf").json()["n_images"] == 0
+
+
+def named(client: TestClient, path: str, **metadata: Any) -> None:
+    """One image for each name, with its metadata."""
+    names = list(metadata)
+    items = [{"id": name, "metadata": metadata[name]} for name in names]
+    for name, item in zip(names, items, strict=True):
+        assert add(client, path, noise(ord(name)), items=[item]).status_code == 200
+
+
+def ids(client: TestClient, path: str) -> list[str]:
+    return [image["id"] for image in client.get(path).json()["images"]]
+
+
+def test_images_that_pass_a_filter_are_previewed_then_deleted_and_counted(
+    client: TestClient, shelf: str
+) -> None:
+    named(client, shelf, a={"year": 1999}, b={"year": 2001}, c={"year": 1998}, d={})
+    old = {"filter": {"year": {"lt": 2000}}}
+    previewed = client.post("/collections/shelf/deletions", json=old | {"preview": True})
+    assert previewed.json() == {"n_images": 2, "preview": True, "ids": ["a", "c"]}
+    assert ids(client, shelf) == ["a", "b", "c", "d"]
+    deleted = client.post("/collections/shelf/deletions", json=old)
+    assert deleted.json() == {"n_images": 2, "preview": False, "ids": []}
+    assert ids(client, shelf) == ["b", "d"]
+    assert client.post("/collections/shelf/deletions", json=old).json()["n_images"] == 0
+    assert client.get("/collections/shelf").json()["n_images"] == 2
+    assert client.get(f"{shelf}/a/original").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("asked", "item"),
+    [
+        ({}, "body"),
+        ({"preview": True}, "body"),
+        ({"filter": {}}, "filter"),
+        ({"filter": {"year": {"above": 1}}}, "filter.year.above"),
+        ({"filter": {"a": 1}, "all": True}, "all"),
+    ],
+)
+def test_deletion_that_says_nothing_or_nonsense_is_refused(
+    client: TestClient, shelf: str, asked: Any, item: str
+) -> None:
+    refused = client.post("/collections/shelf/deletions", json=asked)
+    assert (refused.status_code, refused.json()["item"]) == (422, item)
+    assert client.post("/collections/absent/deletions", json={"lacking": True}).status_code == 404
+
+
+def test_collection_is_renamed_with_its_images(client: TestClient, shelf: str) -> None:
+    named(client, shelf, a={"n": 1})
+    client.post("/collections", json={"name": "taken"})
+    assert client.patch("/collections/shelf", json={"name": "taken"}).status_code == 409
+    assert client.patch("/collections/shelf", json={"name": "Bad"}).status_code == 422
+    assert client.patch("/collections/absent", json={"name": "x"}).status_code == 404
+    assert client.patch("/collections/shelf", json={"name": "shelf"}).status_code == 200
+    renamed = client.patch("/collections/shelf", json={"name": "moved"})
+    assert (renamed.status_code, renamed.json()["name"], renamed.json()["n_images"]) == (200, "moved", 1)
+    assert client.get("/collections/shelf").status_code == 404
+    assert ids(client, "/collections/moved/images") == ["a"]
+    found = client.get("/search", params={"q": "red", "collection": "moved"}).json()["hits"]
+    assert found[0]["links"]["self"] == "/collections/moved/images/a"
+    metrics = client.get("/metrics").text
+    assert 'diptych_collection_images{collection="moved"} 1.0' in metrics
+    assert 'collection="shelf"' not in metrics
+    for name in ("moved", "taken"):
+        client.delete(f"/collections/{name}")
+
+
+def test_sizes_tell_what_is_kept_and_what_makes_the_vectors(client: TestClient, shelf: str) -> None:
+    payload = noise(1)
+    add(client, shelf, payload)
+    assert client.patch("/collections/shelf", json={"keep": "none"}).json()["keep"] == "none"
+    add(client, shelf, noise(2))
+    told = client.get("/collections/shelf").json()
+    assert (told["n_images"], told["n_embedded"], told["n_kept"]) == (2, 2, 1)
+    assert told["kept_bytes"] == len(payload)
+    model = client.post("/embed", json={"input": [{"text": "red"}]}).json()["model"]
+    assert (told["vectors"], told["recall"], told["state"]) == (model, 1.0, "ready")
+    listed = client.get("/collections").json()
+    assert told in listed["collections"]
+    assert listed["database_bytes"] > 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.types import NewVector, VectorOrigin
+from diptych.core.types import Deletion, NewVector, VectorOrigin
 from diptych.errors import Conflict, NotFound
 from integration.store_parts import Opened
 from support.pictures import picture
@@ -110,7 +110,7 @@ def test_rows_of_another_version_make_the_collection_say_so_and_nothing_is_mixed
     run(back)
 
 
-@pytest.mark.parametrize("way", ["replaced", "deleted"])
+@pytest.mark.parametrize("way", ["replaced", "deleted", "deleted as lacking"])
 def test_collection_is_ready_once_its_rows_of_another_version_are(run: Callable[..., None], way: str) -> None:
     async def first(opened: Opened) -> None:
         await add_vector(opened, 1, "old", 7)
@@ -120,6 +120,14 @@ def test_collection_is_ready_once_its_rows_of_another_version_are(run: Callable[
         if way == "replaced":
             assert await add_vector(opened, 2, "old", 9, replace=True) == "replaced"
             assert (await opened.ids(unit(9), k=2)) == ["old"]
+        elif way == "deleted as lacking":
+            await opened.add("default", picture("red"), "red")
+            found = await opened.collections.delete_matching("default", None, lacking=True, preview=True)
+            assert found == Deletion(1, ("old",))
+            await opened.collections.delete_matching("default", None, lacking=True, preview=False)
+            assert [one.id for one in (await opened.collections.list_images("default", None, 9))[0]] == [
+                "red"
+            ]
         else:
             await opened.collections.delete("default", "old")
             assert (await opened.ids(unit(9), k=2)) == []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from diptych.cli import classify, collections, embed, models, search
+from diptych.cli.console import size
 from support.command_line import command_runner
 from support.fake_api import MODEL, FakeApi, body, embed_reply, parts
 
@@ -207,8 +208,8 @@ def test_collections_are_listed_made_and_dropped(monkeypatch: pytest.MonkeyPatch
     run = command_runner(collections, api.on("DELETE /collections/pets", httpx.Response(204)), monkeypatch)
     assert [run("list"), run("create", "pets"), run("drop", "pets")] == [0, 0, 0]
     assert capsys.readouterr().out.splitlines() == [
-        "name  images  model  state  created",
-        "pets      12  tiny   ready  2026-01-01T00:00:00Z",
+        "name  images  files  model  state  created",
+        "pets      12    0 B  tiny   ready  2026-01-01T00:00:00Z",
         "created pets for model tiny",
         "dropped pets",
     ]
@@ -237,3 +238,24 @@ def test_image_arguments_may_be_urls(
     assert body(api.requests[1])["query"] == {"image": url}
     assert body(api.requests[2])["input"] == [{"image": url}]
     assert parts(api.requests[3])[0] == ("image", b"pixels")
+
+
+def test_collection_is_shown_renamed_and_configured(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    vectors = {"name": "tiny", "version": 3, "precision": "fp32", "decode": "exact"}
+    full = PETS | {"n_embedded": 2, "n_kept": 1, "kept_bytes": 1234, "vectors": vectors, "recall": 1.0}
+    api = FakeApi().on("GET /collections/pets", ok(full)).on("PATCH /collections/pets", ok(full))
+    run = command_runner(collections, api, monkeypatch)
+    assert run("show", "pets") == 0
+    told = capsys.readouterr().out
+    assert "files    1, 1.2 kB; new ones: original\n" in told
+    assert "vectors  tiny/3 (fp32)\n" in told
+    assert "search   100.0% of the nearest are found\n" in told
+    assert run("rename", "pets", "cats") == 0
+    assert run("configure", "pets", "--keep", "none") == 0
+    assert [body(request) for request in api.requests[1:]] == [{"name": "cats"}, {"keep": "none"}]
+
+
+def test_sizes_are_said_in_the_largest_unit() -> None:
+    sizes = [0, 999, 1_000, 9_949, 9_950, 999_499, 999_500, 12_345_678_901]
+    told = ["0 B", "999 B", "1.0 kB", "9.9 kB", "10 kB", "999 kB", "1.0 MB", "12 GB"]
+    assert list(map(size, sizes)) == told

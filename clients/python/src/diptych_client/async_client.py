@@ -57,6 +57,7 @@ class AsyncClient:
     collections = _awaited(calls.collections)
     create_collection = _awaited(calls.create_collection)
     collection = _awaited(calls.collection)
+    change_collection = _awaited(calls.change_collection)
     drop_collection = _awaited(calls.drop_collection)
     list_images = _awaited(calls.list_images)
     get_image = _awaited(calls.get_image)
@@ -64,6 +65,7 @@ class AsyncClient:
     thumbnail = _awaited(calls.thumbnail)
     patch_image = _awaited(calls.patch_image)
     delete_image = _awaited(calls.delete_image)
+    delete_images = _awaited(calls.delete_images)
 
     models = _awaited(calls.models)
     model_version = _awaited(calls.model_version)

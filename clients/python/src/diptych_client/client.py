@@ -61,6 +61,7 @@ class Client:
     collections = _blocking(calls.collections)
     create_collection = _blocking(calls.create_collection)
     collection = _blocking(calls.collection)
+    change_collection = _blocking(calls.change_collection)
     drop_collection = _blocking(calls.drop_collection)
     list_images = _blocking(calls.list_images)
     get_image = _blocking(calls.get_image)
@@ -68,6 +69,7 @@ class Client:
     thumbnail = _blocking(calls.thumbnail)
     patch_image = _blocking(calls.patch_image)
     delete_image = _blocking(calls.delete_image)
+    delete_images = _blocking(calls.delete_images)
 
     models = _blocking(calls.models)
     model_version = _blocking(calls.model_version)

@@ -139,6 +139,10 @@ def collection_info(row: Json) -> CollectionInfo:
         n_embedded=int(row.get("n_embedded", 0)),
         reason=str(row.get("reason", "")),
         keep=str(row.get("keep", "original")),
+        n_kept=int(row.get("n_kept", 0)),
+        kept_bytes=int(row.get("kept_bytes", 0)),
+        vectors=model_ref(row["vectors"]) if row.get("vectors") else None,
+        recall=row.get("recall"),
     )
 
 

@@ -143,6 +143,8 @@ class CollectionInfo:
     `state` is "ready" when it can be searched; "embedding" while its images are embedded again, `n_embedded`
     so far; "failed" when that ended early; "other_model" when its model is not served; "other_version" when
     rows without an image were made by another version. `reason` says why, and what to do.
+    `n_kept` images have their file, of `kept_bytes`. `vectors` is what makes its vectors, and `recall` the
+    share of the nearest images that a search finds; both are None when its model is not served.
     """
 
     name: str
@@ -153,6 +155,19 @@ class CollectionInfo:
     n_embedded: int
     reason: str = ""
     keep: str = "original"
+    n_kept: int = 0
+    kept_bytes: int = 0
+    vectors: ModelRef | None = None
+    recall: float | None = None
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """How many images were deleted. In a preview: how many would be, and the `ids` of the first of them."""
+
+    n_images: int
+    preview: bool
+    ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)

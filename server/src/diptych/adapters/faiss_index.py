@@ -27,6 +27,8 @@ class FaissFlatIndex:
     searched, and this queue is fair to both where a lock would starve one.
     """
 
+    recall = 1.0  # every row is compared
+
     def __init__(self, embed_dim: int, thread: ThreadPoolExecutor) -> None:
         self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(embed_dim))
         self._thread = thread

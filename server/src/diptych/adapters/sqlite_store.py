@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+from diptych.adapters import sqlite_collections as tables
 from diptych.adapters import sqlite_rows as sql
 from diptych.adapters.data_lock import DataLock
 from diptych.adapters.quota import Quota
@@ -26,8 +27,8 @@ from diptych.core.types import (
     NewRow,
     PutResult,
     Removed,
+    Sizes,
 )
-from diptych.errors import Conflict
 
 DATABASE = "diptych.sqlite3"
 CHUNK = 4_096  # embeddings read at a time
@@ -52,34 +53,31 @@ class SqliteStore:
 
     async def collections(self) -> list[CollectionInfo]:
         """All collections by name, with their numbers of images."""
-        return await self._threads.read(_collections)
+        return await self._threads.read(tables.list_all)
 
     async def create_collection(self, name: str, model: str, keep: Keep = "original") -> CollectionInfo:
         """Raises Conflict when the name is taken."""
+        return await self._threads.write(lambda db: tables.create(db, name, model, keep))
 
-        def work(db: sqlite3.Connection) -> CollectionInfo:
-            created_at = sql.now()
-            added = db.execute(
-                "INSERT OR IGNORE INTO collections (name, model, created_at, keep) VALUES (?, ?, ?, ?)",
-                (name, model, created_at, keep),
-            )
-            if added.rowcount == 0:
-                raise Conflict(f"there is a collection named {name!r} already")
-            return CollectionInfo(name, model, 0, created_at, keep)
+    async def rename_collection(self, name: str, new_name: str) -> None:
+        """Raises NotFound, Conflict when the name is taken."""
+        await self._threads.write(lambda db: tables.rename(db, name, new_name))
 
-        return await self._threads.write(work)
+    async def configure_collection(self, name: str, keep: Keep) -> None:
+        """Raises NotFound."""
+        await self._threads.write(lambda db: tables.configure(db, name, keep))
 
     async def drop_collection(self, name: str) -> Removed:
         """Remove it with all its images. Raises NotFound."""
+        return await self._threads.write(lambda db: tables.drop(db, name))
 
-        def work(db: sqlite3.Connection) -> Removed:
-            sql.require_collection(db, name)
-            keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (name,))]
-            removed = sql.delete_images(db, keys)
-            db.execute("DELETE FROM collections WHERE name = ?", (name,))
-            return removed
+    async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
+        """What is kept of one collection, or of all by name; those without rows may be left out."""
+        return await self._threads.read(lambda db: tables.sizes(db, name))
 
-        return await self._threads.write(work)
+    async def n_bytes(self) -> int:
+        """The size of the database, without image files."""
+        return await self._threads.read(tables.database_bytes)
 
     async def put(
         self, collection: str, rows: Sequence[NewRow], *, identity: str, replace: bool
@@ -135,6 +133,10 @@ class SqliteStore:
         """Raises NotFound."""
         return await self._threads.write(lambda db: sql.delete_images(db, [sql.find_key(db, collection, id)]))
 
+    async def delete_keys(self, keys: Sequence[int]) -> Removed:
+        """Of rows that exist."""
+        return await self._threads.write(lambda db: sql.delete_images(db, keys))
+
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:
         """Keys of the rows whose metadata passes, ascending. Cancelling the call ends the scan."""
         stop = threading.Event()
@@ -185,11 +187,3 @@ class SqliteStore:
 
     async def _records(self, query: str, values: tuple[str | int, ...]) -> list[ImageRecord]:
         return await self._threads.read(lambda db: [sql.record(row) for row in db.execute(query, values)])
-
-
-def _collections(db: sqlite3.Connection) -> list[CollectionInfo]:
-    rows = db.execute(
-        "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep"
-        " FROM collections ORDER BY name"
-    )
-    return [CollectionInfo(*row) for row in rows]

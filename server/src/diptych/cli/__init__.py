@@ -11,6 +11,7 @@ from diptych.cli import (
     check,
     classify,
     collections,
+    delete,
     embed,
     models,
     restore,
@@ -22,7 +23,10 @@ from diptych.cli.console import discard, encode_anything, err
 from diptych.errors import DiptychError
 from diptych_client import ClientError
 
-_COMMANDS = (serve, check, backup, restore, add, search, classify, embed, models, collections, vectors)
+_COMMANDS = (
+    *(serve, check, backup, restore),
+    *(add, vectors, delete, search, classify, embed, models, collections),
+)
 INTERRUPTED = 130  # what shells report for Ctrl-C
 READER_LEFT = 141  # and for a program whose output nobody reads any more, as in `| head`
 

@@ -1,11 +1,11 @@
-"""`diptych collections`: list, create and drop them; exporting is a module of its own."""
+"""`diptych collections`: list, show, create, rename, configure and drop them; exporting is another module."""
 
 import argparse
 from dataclasses import asdict
 from typing import Any
 
 from diptych.cli import collection_export
-from diptych.cli.console import out, out_json, out_table
+from diptych.cli.console import Align, out, out_json, out_table, size
 from diptych.cli.remote import add_server_arguments, run_with_client
 from diptych_client import Client, CollectionInfo
 
@@ -14,23 +14,30 @@ def add_parser(subparsers: Any) -> None:
     """The arguments of the command and of its three verbs."""
     parser = subparsers.add_parser(
         "collections",
-        help="list, create, drop and export collections",
-        description="List, create, drop and export collections, which hold the images that are searched.",
+        help="list, create, change, drop and export collections",
+        description="List, create, change, drop and export collections, which hold the images that are "
+        "searched.",
     )
-    verbs = parser.add_subparsers(required=True, metavar="list|create|drop|export")
+    verbs = parser.add_subparsers(required=True, metavar="list|show|create|rename|configure|drop|export")
     for name, action, about in (
         ("list", _list, "list all collections, with their sizes"),
+        ("show", _show, "all that is known of one collection"),
         ("create", _create, "make a new, empty collection"),
+        ("rename", _rename, "give a collection another name"),
+        ("configure", _configure, "keep the files of images that are added from now on, or not"),
         ("drop", _drop, "remove a collection with all its images"),
     ):
         verb = verbs.add_parser(name, help=about, description=f"{about.capitalize()}.")
         if action is not _list:
             verb.add_argument("name", metavar="NAME", help="the collection")
-        if action is _create:
+        if action is _rename:
+            verb.add_argument("new_name", metavar="NEW", help="its new name")
+        if action in {_create, _configure}:
             verb.add_argument(
                 "--keep",
                 choices=["original", "none"],
                 default="original",
+                required=action is _configure,
                 help="none: image files are not kept, so that they cannot be embedded again",
             )
         add_server_arguments(verb)
@@ -48,20 +55,54 @@ def _list(args: argparse.Namespace, client: Client) -> int:
     if args.json:
         out_json([asdict(collection) for collection in found])
     else:
-        header = ["name", "images", "model", "state", "created"]
-        out_table(
-            header, [_row(collection) for collection in found], ["left", "right", "left", "left", "left"]
-        )
+        header = ["name", "images", "files", "model", "state", "created"]
+        align: list[Align] = ["left", "right", "right", "left", "left", "left"]
+        out_table(header, [_row(collection) for collection in found], align)
     return 0
 
 
 def _row(collection: CollectionInfo) -> list[str]:
+    return [
+        collection.name,
+        str(collection.n_images),
+        size(collection.kept_bytes),
+        collection.model,
+        _state(collection),
+        collection.created_at,
+    ]
+
+
+def _state(collection: CollectionInfo) -> str:
     state = collection.state
     if state == "embedding":
         state = f"embedding {collection.n_embedded} of {collection.n_images}"
     if collection.reason:
         state = f"{state}: {collection.reason}"
-    return [collection.name, str(collection.n_images), collection.model, state, collection.created_at]
+    return state
+
+
+def _show(args: argparse.Namespace, client: Client) -> int:
+    _out(args, client.collection(args.name))
+    return 0
+
+
+def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
+    if args.json:
+        out_json(asdict(collection))
+        return
+    recall = "" if collection.recall is None else f"{collection.recall:.1%} of the nearest are found"
+    lines = {
+        "name": collection.name,
+        "images": f"{collection.n_images}, {collection.n_embedded} of them can be found",
+        "files": f"{collection.n_kept}, {size(collection.kept_bytes)}; new ones: {collection.keep}",
+        "vectors": str(collection.vectors or f"of {collection.model}, which is not served"),
+        "search": recall,
+        "state": _state(collection),
+        "created": collection.created_at,
+    }
+    for name, value in lines.items():
+        if value:
+            out(f"{name:<8} {value}")
 
 
 def _create(args: argparse.Namespace, client: Client) -> int:
@@ -70,6 +111,16 @@ def _create(args: argparse.Namespace, client: Client) -> int:
         out_json(asdict(created))
     else:
         out(f"created {created.name} for model {created.model}")
+    return 0
+
+
+def _rename(args: argparse.Namespace, client: Client) -> int:
+    _out(args, client.change_collection(args.name, new_name=args.new_name))
+    return 0
+
+
+def _configure(args: argparse.Namespace, client: Client) -> int:
+    _out(args, client.change_collection(args.name, keep=args.keep))
     return 0
 
 

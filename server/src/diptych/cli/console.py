@@ -61,6 +61,16 @@ def out_table(header: Sequence[str], rows: Sequence[Sequence[str]], align: Seque
         out("  ".join(padded).rstrip())
 
 
+def size(n_bytes: int) -> str:
+    """Bytes in the largest unit that leaves at least 1: 0 B, 999 B, 1.2 kB, 34 MB."""
+    value, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}" if unit != "B" and value < 9.95 else f"{value:.0f} {unit}"
+
+
 def columns(text: str) -> int:
     """How many columns a terminal gives to `text`: wide characters take two, combining ones none."""
     wide = sum(unicodedata.east_asian_width(c) in {"W", "F"} for c in text)

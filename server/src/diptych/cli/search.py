@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--offset", type=int, default=0, metavar="N", help="skip the N best")
     parser.add_argument(
         "--filter",
-        type=_json_object,
+        type=json_object,
         metavar="JSON",
         help='a condition on metadata, such as \'{"album": "pets"}\'',
     )
@@ -46,7 +46,8 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """An argument that is a JSON object."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,10 +1,9 @@
 """Named sets of images to search in; knows nothing of HTTP, SQL, files or what runs the model."""
 
 import builtins
-import logging
 from collections.abc import Callable, Sequence
 
-from diptych.core.background import Background
+from diptych.core.deleting import Deleting
 from diptych.core.embedder import Embedder
 from diptych.core.filters import Filter
 from diptych.core.finder import Finder, require_no_min_relevance
@@ -15,12 +14,14 @@ from diptych.core.pictures import Pictures
 from diptych.core.ports import Decoder, ImageStore, Metrics, RecordStore, Thumbnailer, VectorIndex
 from diptych.core.reembed import Reembedder
 from diptych.core.shelf import Shelf
+from diptych.core.shelves import Shelves
 from diptych.core.storing import Storing
 from diptych.core.timing import stage
 from diptych.core.types import (
-    NO_ROWS,
     AddOutcome,
     CollectionInfo,
+    CollectionStats,
+    Deletion,
     Embedding,
     Hit,
     ImageRecord,
@@ -29,13 +30,12 @@ from diptych.core.types import (
     ModelInfo,
     NewImage,
     NewVector,
+    Sizes,
     VectorOrigin,
 )
 from diptych.core.vectors import VectorIngest, check_origin
 from diptych.core.writes import Writes
 from diptych.errors import NotFound, NotReady
-
-log = logging.getLogger(__name__)
 
 
 class Collections:
@@ -59,69 +59,89 @@ class Collections:
         max_metadata_bytes: int = 16_384,
     ) -> None:
         self._model = model
-        self._images = images
         self._records = records
-        self._new_index = new_index
         self._metrics = metrics
         self._max_metadata_bytes = max_metadata_bytes
-        self._writes = Writes()
-        self._shelves: dict[str, Shelf] = {}
+        self._writes = writes = Writes()
+        storing = Storing(images=images, records=records, identity=model.identity)
         self._finder = Finder(records)
-        self._pictures = Pictures(
-            images=images, records=records, thumbnailer=thumbnailer, writes=self._writes
-        )
-        self._storing = Storing(images=images, records=records, identity=model.identity)
+        self._deleting = Deleting(images=images, records=records, writes=writes)
+        self._pictures = Pictures(images=images, records=records, thumbnailer=thumbnailer, writes=writes)
         self._ingest = Ingest(
             embedder=embedder,
             decoder=decoder,
-            storing=self._storing,
-            writes=self._writes,
+            storing=storing,
+            writes=writes,
             max_metadata_bytes=max_metadata_bytes,
         )
         self._vectors = VectorIngest(
-            model=model, storing=self._storing, writes=self._writes, max_metadata_bytes=max_metadata_bytes
+            model=model, storing=storing, writes=writes, max_metadata_bytes=max_metadata_bytes
         )
-        self._reembedder = Reembedder(
-            embedder=embedder, images=images, records=records, writes=self._writes, identity=model.identity
+        self._shelves = Shelves(
+            model=model,
+            images=images,
+            records=records,
+            storing=storing,
+            reembedder=Reembedder(
+                embedder=embedder, images=images, records=records, writes=writes, identity=model.identity
+            ),
+            new_index=new_index,
+            metrics=metrics,
         )
-        self._background = Background()
 
     async def open(self) -> None:
         """Remove files that no row uses, fill the indexes, begin to embed what must be again."""
-        collections = await self._records.collections()
-        await self._remove_orphans(any(info.n_images for info in collections))
-        for info in collections:
-            shelf = self._place(info)
-            if shelf.state != "other_model":
-                await self._fill(shelf)
+        await self._shelves.open()
 
     async def close(self) -> None:
         """Stop embedding in the background, finish the writes that have begun, let go of the data folder."""
-        await self._background.close()
+        await self._shelves.stop()
         await self._writes.close()
-        for shelf in self._shelves.values():
-            await shelf.index.close()
+        await self._shelves.close()
         await self._records.close()
 
     async def list(self) -> builtins.list[CollectionInfo]:
         """All of them, by name."""
-        return [self._shelves[name].info() for name in sorted(self._shelves)]
+        return [shelf.info() for shelf in self._shelves]
 
     async def create(self, name: str, keep: Keep = "original") -> CollectionInfo:
         """A new, empty collection of the served model. Raises InvalidValue, Conflict if the name is taken."""
-        return await self._writes.run(self._create(check_collection_name(name), keep))
+        shelf = await self._writes.run(self._shelves.create(check_collection_name(name), keep))
+        return shelf.info()
 
     async def ensure(self, name: str) -> CollectionInfo:
         """The collection of this name, created if it is not there."""
         return self._shelves[name].info() if name in self._shelves else await self.create(name)
 
     async def get(self, name: str) -> CollectionInfo:
-        """What is known of one collection."""
-        return self._shelf(name).info()
+        """What is known of one collection without asking the store."""
+        return self._shelves[name].info()
+
+    async def stats(self, name: str) -> CollectionStats:
+        """All that is known of one collection."""
+        shelf = self._shelves[name]
+        return self._stats(shelf, await self._records.sizes(name))
+
+    async def stats_of_all(self) -> builtins.list[CollectionStats]:
+        """Of all collections, by name."""
+        sizes = await self._records.sizes()
+        return [self._stats(shelf, sizes) for shelf in self._shelves]
+
+    async def database_bytes(self) -> int:
+        """What all collections take in the database, together."""
+        return await self._records.n_bytes()
+
+    async def rename(self, name: str, new_name: str) -> None:
+        """What goes on meanwhile ends under either name. Raises InvalidValue, Conflict when it is taken."""
+        await self._writes.run(self._shelves.rename(name, check_collection_name(new_name)))
+
+    async def configure(self, name: str, keep: Keep) -> None:
+        """Keep the files of images that are added from now on, or not; those that are there stay."""
+        await self._writes.run(self._shelves.configure(name, keep))
 
     async def drop(self, name: str) -> None:
         """Delete the collection, its images, and their files unless another collection uses them."""
-        await self._writes.run(self._drop(name))
+        await self._writes.run(self._shelves.drop(name))
 
     async def add_many(
         self, collection: str, items: Sequence[NewImage], *, replace: bool = False
@@ -131,13 +151,13 @@ class Collections:
         Raises for all of them, with nothing acknowledged: Conflict when the collection belongs to a model
         that is not served, Overloaded, TooLarge, NotReady.
         """
-        shelf = self._shelf(collection)
+        shelf = self._shelves[collection]
         shelf.require_served()
         return await self._ingest.add(shelf, items, replace=replace)
 
     def check_origin(self, collection: str, origin: VectorOrigin) -> None:
         """Raises Conflict naming both unless vectors of this origin may be added to the collection."""
-        self._shelf(collection).require_served()
+        self._shelves[collection].require_served()
         check_origin(origin, self._model)
 
     async def add_vectors(
@@ -145,7 +165,7 @@ class Collections:
     ) -> builtins.list[AddOutcome]:
         """N ready-made vectors -> N outcomes in their order, as `add_many`. Raises as `check_origin`."""
         self.check_origin(collection, origin)
-        return await self._vectors.add(self._shelf(collection), items, replace=replace)
+        return await self._vectors.add(self._shelves[collection], items, replace=replace)
 
     async def list_images(
         self, collection: str, after: str | None, limit: int
@@ -154,13 +174,13 @@ class Collections:
 
         Images added or deleted between pages never make another one appear twice or not at all.
         """
-        records = await self._records.page(self._shelf(collection).name, after, limit + 1)
+        records = await self._records.page(self._shelves[collection].name, after, limit + 1)
         page = records[:limit]
         return page, page[-1].id if len(records) > limit else None
 
     async def get_image(self, collection: str, id: str) -> ImageRecord:
         """What is known of one image. Raises NotFound."""
-        found = await self._records.find(self._shelf(collection).name, [id])
+        found = await self._records.find(self._shelves[collection].name, [id])
         if id not in found:
             raise NotFound(f"no image {id[:140]!r} in collection {collection!r}")
         return found[id]
@@ -182,11 +202,22 @@ class Collections:
         def change(old: Metadata) -> Metadata:
             return check_metadata(merge_patch(old, metadata), self._max_metadata_bytes)
 
-        return await self._writes.run(self._records.patch(self._shelf(collection).name, id, change))
+        return await self._writes.run(self._records.patch(self._shelves[collection].name, id, change))
 
     async def delete(self, collection: str, id: str) -> None:
         """Remove the image, its embedding, and its files unless another row uses them. Raises NotFound."""
-        await self._writes.run(self._delete(collection, id))
+        await self._deleting.one(self._shelves[collection], id)
+
+    async def delete_matching(
+        self, collection: str, filter: Filter | None, *, lacking: bool, preview: bool
+    ) -> Deletion:
+        """Remove all that pass the filter, and with `lacking` those of them only that cannot be found.
+
+        With `preview`, tell what would be removed. Raises NotReady with `lacking` while images are embedded.
+        """
+        return await self._deleting.matching(
+            self._shelves[collection], filter, lacking=lacking, preview=preview
+        )
 
     async def search(
         self,
@@ -203,7 +234,7 @@ class Collections:
         Raises Conflict when the collection belongs to a model that is not served, NotReady while it is being
         embedded again, InvalidValue for `min_relevance`, as relevance is not calibrated.
         """
-        shelf = self._shelf(collection)
+        shelf = self._shelves[collection]
         shelf.require_searchable()
         require_no_min_relevance(min_relevance)
         with stage(self._metrics, "search"):
@@ -211,7 +242,7 @@ class Collections:
 
     async def embedding_of(self, collection: str, id: str) -> Embedding:
         """(D,) of a stored image. Raises NotFound; NotReady while it has none of the served identity."""
-        shelf = self._shelf(collection)
+        shelf = self._shelves[collection]
         shelf.require_served()
         embedding = await self._records.embedding(shelf.name, id, self._model.identity)
         if embedding is None:
@@ -224,56 +255,11 @@ class Collections:
             raise NotFound(f"no file is kept of image {id!r} in collection {collection!r}")
         return record
 
-    def _shelf(self, name: str) -> Shelf:
-        if name not in self._shelves:
-            raise NotFound(f"no collection named {name[:80]!r}")
-        return self._shelves[name]
-
-    def _place(self, info: CollectionInfo) -> Shelf:
-        shelf = Shelf(
-            name=info.name,
-            model=info.model,
-            created_at=info.created_at,
-            index=self._new_index(),
-            metrics=self._metrics,
-            state="ready" if info.model == self._model.name else "other_model",
-            n_images=info.n_images,
-            keep=info.keep,
+    def _stats(self, shelf: Shelf, sizes: dict[str, Sizes]) -> CollectionStats:
+        served = shelf.state != "other_model"
+        return CollectionStats(
+            info=shelf.info(),
+            sizes=sizes.get(shelf.name, Sizes()),
+            vectors=self._model if served else None,
+            recall=shelf.index.recall if served else None,
         )
-        self._shelves[shelf.name] = shelf
-        shelf.measure()
-        return shelf
-
-    async def _remove_orphans(self, any_known: bool) -> None:
-        stored = await self._images.stored()
-        if stored and not any_known:  # a lost database looks like this, and its files are all that is left
-            log.warning("%d image files are kept although the database knows no image", len(stored))
-            return
-        await self._storing.remove_unused(stored)
-
-    async def _fill(self, shelf: Shelf) -> None:
-        missing = await self._records.missing(shelf.name, self._model.identity)
-        shelf.pending.update(missing)
-        shelf.stranded.update(key for key, kept in missing.items() if not kept)
-        async for keys, rows in self._records.embeddings(shelf.name, self._model.identity):
-            await shelf.fill(keys, rows)
-        shelf.settle()
-        if shelf.pending - shelf.stranded:
-            shelf.state = "embedding"
-            self._background.start(self._reembedder.run(shelf), f"embedding collection {shelf.name}")
-
-    async def _create(self, name: str, keep: Keep) -> CollectionInfo:
-        return self._place(await self._records.create_collection(name, self._model.name, keep)).info()
-
-    async def _drop(self, name: str) -> None:
-        shelf = self._shelf(name)
-        removed = await self._records.drop_collection(name)
-        del self._shelves[name]
-        await shelf.drop()
-        await self._images.remove(removed.released)
-
-    async def _delete(self, collection: str, id: str) -> None:
-        shelf = self._shelf(collection)
-        removed = await self._records.delete(collection, id)
-        await shelf.change(removed.keys, (), NO_ROWS)
-        await self._images.remove(removed.released)

@@ -18,6 +18,7 @@ from diptych.core.types import (
     Pixels,
     PutResult,
     Removed,
+    Sizes,
 )
 from diptych.errors import InputError
 
@@ -73,6 +74,11 @@ class Tokenizer(Protocol):
 class VectorIndex(Protocol):
     """Nearest neighbours in one collection. Calls may overlap; each sees whole changes."""
 
+    @property
+    def recall(self) -> float:
+        """The share of the nearest ones that it finds."""
+        ...
+
     async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Take `removed` out and put `rows` (N, D) in under `keys`; no search sees half of it."""
         ...
@@ -125,8 +131,24 @@ class RecordStore(Protocol):
         """Raises Conflict when the name is taken."""
         ...
 
+    async def rename_collection(self, name: str, new_name: str) -> None:
+        """Raises NotFound, Conflict when the name is taken."""
+        ...
+
+    async def configure_collection(self, name: str, keep: Keep) -> None:
+        """Raises NotFound."""
+        ...
+
     async def drop_collection(self, name: str) -> Removed:
         """Remove it with all its images. Raises NotFound."""
+        ...
+
+    async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
+        """What is kept of one collection, or of all by name; those without rows may be left out."""
+        ...
+
+    async def n_bytes(self) -> int:
+        """The size of the database, without image files."""
         ...
 
     async def put(
@@ -157,6 +179,10 @@ class RecordStore(Protocol):
 
     async def delete(self, collection: str, id: str) -> Removed:
         """Raises NotFound."""
+        ...
+
+    async def delete_keys(self, keys: Sequence[int]) -> Removed:
+        """Of rows that exist."""
         ...
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:

@@ -165,6 +165,35 @@ class CollectionInfo:
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """What is kept of the images of a collection; two images with the same bytes share one file."""
+
+    n_kept: int = 0
+    kept_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class CollectionStats:
+    """A collection with its sizes. `vectors` is what makes its vectors, None when that is not served.
+
+    `recall`: the share of the nearest images that its index finds.
+    """
+
+    info: CollectionInfo
+    sizes: Sizes
+    vectors: ModelInfo | None
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """How many images were deleted, or would be; then `ids` are those of the first of them."""
+
+    n_images: int
+    ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class NewRow:
     """One image as it goes into the store: described, embedded, its file already durable if it is kept."""
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from diptych.core.types import AddStatus, CollectionInfo, CollectionState, ImageRecord, Keep
+from diptych.core.types import AddStatus, CollectionState, CollectionStats, ImageRecord, Keep
 from diptych.http.answers import Links, ModelRef
 from diptych.http.problems import Problem
 
@@ -24,17 +24,31 @@ class CollectionAnswer(BaseModel):
     state: CollectionState
     n_embedded: int
     reason: str = Field(description='why the state is "failed" or "other_version", else empty')
+    n_kept: int = Field(description="images whose file is there")
+    kept_bytes: int = Field(description="bytes of those; images with the same bytes share one file")
+    vectors: ModelRef | None = Field(description="what makes its vectors; null when that is not served")
+    recall: float | None = Field(description="share of the nearest images that a search finds")
 
     @classmethod
-    def of(cls, info: CollectionInfo) -> "CollectionAnswer":
+    def of(cls, stats: CollectionStats) -> "CollectionAnswer":
         """The same, for the wire."""
-        return cls.model_validate(info, from_attributes=True)
+        vectors = None if stats.vectors is None else ModelRef.of(stats.vectors)
+        return cls(**vars(stats.info), **vars(stats.sizes), vectors=vectors, recall=stats.recall)
 
 
 class CollectionList(BaseModel):
     """All collections by name."""
 
     collections: list[CollectionAnswer]
+    database_bytes: int = Field(description="what they take together, without image files")
+
+
+class DeletionAnswer(BaseModel):
+    """How many images were deleted. In a preview: how many would be, and the `ids` of the first of them."""
+
+    n_images: int
+    preview: bool
+    ids: list[str]
 
 
 class AddOutcomeAnswer(BaseModel):

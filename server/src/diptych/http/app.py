@@ -54,6 +54,8 @@ _UNSEEN_MODELS = (
     requests.ClassifyRequest,
     requests.SearchRequest,
     requests.CollectionRequest,
+    requests.CollectionPatch,
+    requests.DeletionRequest,
     requests.AddVectorsRequest,
     requests.PatchRequest,
     requests.OpenAIEmbeddingRequest,

@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 MULTIPART = "multipart/form-data"
 TEXT = "text/plain"
 OCTETS = "application/octet-stream"

@@ -141,6 +141,29 @@ class CollectionRequest(Asked):
     )
 
 
+class CollectionPatch(Asked):
+    """`PATCH` of a collection: what is not given stays."""
+
+    name: str | None = Field(None, description="its new name")
+    keep: Literal["original", "none"] | None = Field(
+        None, description="for images that are added from now on; those that are there stay as they are"
+    )
+
+
+class DeletionRequest(Asked):
+    """`POST /collections/{collection}/deletions`: a filter, `lacking`, or both, which must both hold."""
+
+    filter: dict[str, Any] | None = Field(None, description="on metadata, as in a search")
+    lacking: bool = Field(False, description="images that have no vector of the served version")
+    preview: bool = Field(False, description="delete nothing, tell how many it would be and the first ids")
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.filter is None and not self.lacking:
+            raise ValueError("give a filter, or lacking: true; to delete all images, drop the collection")
+        return self
+
+
 class AddItem(Asked):
     """One entry of the `items` field of an add."""
 

@@ -4,10 +4,12 @@ from diptych_client.operations.adding import add
 from diptych_client.operations.describing import model_version, models, ready, version
 from diptych_client.operations.encoding import classify, embed
 from diptych_client.operations.managing import (
+    change_collection,
     collection,
     collections,
     create_collection,
     delete_image,
+    delete_images,
     drop_collection,
     get_image,
     list_images,
@@ -21,11 +23,13 @@ from diptych_client.operations.vectors import add_vectors
 __all__ = [
     "add",
     "add_vectors",
+    "change_collection",
     "classify",
     "collection",
     "collections",
     "create_collection",
     "delete_image",
+    "delete_images",
     "drop_collection",
     "embed",
     "get_image",

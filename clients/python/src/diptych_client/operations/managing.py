@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diptych_client import parsing
-from diptych_client.results import CollectionInfo, ImagePage, ImageRecord, Keep
+from diptych_client.results import CollectionInfo, Deletion, ImagePage, ImageRecord, Keep
 from diptych_client.steps import Request, Steps, exchange, path_of
 
 
@@ -32,6 +32,21 @@ def create_collection(name: str, *, keep: Keep = "original") -> Steps[Collection
 def collection(name: str) -> Steps[CollectionInfo]:
     """One collection. Raises NotFound."""
     body = (yield from exchange(Request("GET", path_of("collections", name)))).json()
+    with parsing.reading("a collection"):
+        return parsing.collection_info(body)
+
+
+def change_collection(
+    name: str, *, new_name: str | None = None, keep: Keep | None = None
+) -> Steps[CollectionInfo]:
+    """Rename a collection, or keep the files of images that are added from now on, or not.
+
+    Raises NotFound, Conflict when the new name is taken.
+    """
+    given = {"name": new_name, "keep": keep}
+    changes = {key: value for key, value in given.items() if value is not None}
+    request = Request("PATCH", path_of("collections", name), json=changes, repeatable=False)
+    body = (yield from exchange(request)).json()
     with parsing.reading("a collection"):
         return parsing.collection_info(body)
 
@@ -78,6 +93,24 @@ def patch_image(
     body = (yield from exchange(request)).json()
     with parsing.reading("an image"):
         return parsing.image_record(body)
+
+
+def delete_images(
+    collection: str,
+    *,
+    filter: Mapping[str, Any] | None = None,
+    lacking: bool = False,
+    preview: bool = False,
+) -> Steps[Deletion]:
+    """Remove the images whose metadata passes a filter, or with `preview` tell how many that would be.
+
+    `lacking`: only those that have no vector of the version that serves. One of the two must be given.
+    """
+    asked = {"filter": filter, "lacking": lacking, "preview": preview}
+    request = Request("POST", path_of("collections", collection, "deletions"), json=asked)
+    body = (yield from exchange(request)).json()
+    with parsing.reading("a deletion"):
+        return Deletion(int(body["n_images"]), bool(body["preview"]), tuple(map(str, body["ids"])))
 
 
 def delete_image(collection: str, id: str) -> Steps[None]:

@@ -1,15 +1,16 @@
-"""`/collections`: make, list and drop them."""
+"""`/collections`: make, list, change and drop them, and delete many of their images at once."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from diptych.http.answers_collections import CollectionAnswer, CollectionList
+from diptych.core.filter_parser import parse_filter
+from diptych.http.answers_collections import CollectionAnswer, CollectionList, DeletionAnswer
 from diptych.http.body import read_body
-from diptych.http.content import JSON, media_type, unsupported
+from diptych.http.content import JSON, MERGE_PATCH, media_type, unsupported
 from diptych.http.json_body import parse_json
 from diptych.http.openapi import body_of
 from diptych.http.refusals import BODY, GUARDED, refusals
-from diptych.http.requests import CollectionRequest
+from diptych.http.requests import CollectionPatch, CollectionRequest, DeletionRequest
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
 from diptych.http.validation import validated
@@ -20,8 +21,9 @@ router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
 @router.get("/collections", response_model=CollectionList)
 async def list_collections(request: Request, services: ReadyServices) -> Response:
     """All collections by name."""
-    infos = await services.collections.list()
-    return json_response(request, CollectionList(collections=[CollectionAnswer.of(info) for info in infos]))
+    found = [CollectionAnswer.of(one) for one in await services.collections.stats_of_all()]
+    n_bytes = await services.collections.database_bytes()
+    return json_response(request, CollectionList(collections=found, database_bytes=n_bytes))
 
 
 @router.post(
@@ -36,14 +38,58 @@ async def create_collection(request: Request, services: ReadyServices, options: 
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
     asked = validated(CollectionRequest, parse_json(await read_body(request, options.body)))
-    info = await services.collections.create(asked.name, asked.keep)
-    return json_response(request, CollectionAnswer.of(info), 201)
+    made = await services.collections.create(asked.name, asked.keep)
+    return json_response(request, CollectionAnswer.of(await services.collections.stats(made.name)), 201)
 
 
 @router.get("/collections/{collection}", response_model=CollectionAnswer, responses=refusals(404))
 async def get_collection(request: Request, services: ReadyServices, collection: str) -> Response:
     """One collection."""
-    return json_response(request, CollectionAnswer.of(await services.collections.get(collection)))
+    return json_response(request, CollectionAnswer.of(await services.collections.stats(collection)))
+
+
+@router.patch(
+    "/collections/{collection}",
+    response_model=CollectionAnswer,
+    responses=refusals(404, 409, *BODY),
+    openapi_extra=body_of(CollectionPatch),
+)
+async def change_collection(
+    request: Request, services: ReadyServices, options: Options, collection: str
+) -> Response:
+    """Rename a collection, or keep the files of images that are added from now on, or not."""
+    if media_type(request) not in {JSON, MERGE_PATCH}:
+        raise unsupported(request, (JSON, MERGE_PATCH))
+    asked = validated(CollectionPatch, parse_json(await read_body(request, options.body)))
+    await services.collections.get(collection)  # a 404 before anything changes
+    name = collection
+    if asked.name is not None:
+        await services.collections.rename(collection, asked.name)
+        name = asked.name
+    if asked.keep is not None:
+        await services.collections.configure(name, asked.keep)
+    return json_response(request, CollectionAnswer.of(await services.collections.stats(name)))
+
+
+@router.post(
+    "/collections/{collection}/deletions",
+    response_model=DeletionAnswer,
+    responses=refusals(404, *BODY),
+    openapi_extra=body_of(DeletionRequest),
+)
+async def delete_images(
+    request: Request, services: ReadyServices, options: Options, collection: str
+) -> Response:
+    """Delete the images that pass a filter, or with `preview` tell how many that would be."""
+    if media_type(request) != JSON:
+        raise unsupported(request, (JSON,))
+    asked = validated(DeletionRequest, parse_json(await read_body(request, options.body)))
+    filter = None if asked.filter is None else parse_filter(asked.filter)
+    deletion = await services.collections.delete_matching(
+        collection, filter, lacking=asked.lacking, preview=asked.preview
+    )
+    answer = DeletionAnswer(n_images=deletion.n_images, preview=asked.preview, ids=list(deletion.ids))
+    return json_response(request, answer)
 
 
 @router.delete("/collections/{collection}", status_code=204, responses=refusals(404, 507))

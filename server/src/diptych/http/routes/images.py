@@ -9,7 +9,7 @@ from diptych.http.add_body import read_add
 from diptych.http.answers_collections import AddAnswer, ImageAnswer, ImagePage
 from diptych.http.body import read_body
 from diptych.http.checks import check_at_most
-from diptych.http.content import JSON, media_type, unsupported
+from diptych.http.content import JSON, MERGE_PATCH, media_type, unsupported
 from diptych.http.context import context_of
 from diptych.http.hangup import while_connected
 from diptych.http.json_body import parse_json
@@ -23,7 +23,6 @@ from diptych.http.validation import validated
 
 router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
 
-MERGE_PATCH = "application/merge-patch+json"
 _IMAGES = "/collections/{collection}/images"
 _IMAGE = f"{_IMAGES}/{{id}}"
 _FORM = {

@@ -1,0 +1,80 @@
+"""The statements that make, rename, configure, measure and drop collections; knows nothing of threads."""
+
+import sqlite3
+
+from diptych.adapters import sqlite_rows as sql
+from diptych.core.types import CollectionInfo, Keep, Removed, Sizes
+from diptych.errors import Conflict
+
+_SIZES = "SELECT collection, kept, count(*), coalesce(sum(n_bytes), 0) FROM images"
+
+
+def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
+    """By name, with their numbers of images."""
+    rows = db.execute(
+        "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep"
+        " FROM collections ORDER BY name"
+    )
+    return [CollectionInfo(*row) for row in rows]
+
+
+def create(db: sqlite3.Connection, name: str, model: str, keep: Keep) -> CollectionInfo:
+    """Raises Conflict when the name is taken."""
+    created_at = sql.now()
+    added = db.execute(
+        "INSERT OR IGNORE INTO collections (name, model, created_at, keep) VALUES (?, ?, ?, ?)",
+        (name, model, created_at, keep),
+    )
+    if added.rowcount == 0:
+        raise Conflict(f"there is a collection named {name!r} already")
+    return CollectionInfo(name, model, 0, created_at, keep)
+
+
+def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
+    """Every row of an image names its collection, so this takes time. Raises NotFound, Conflict."""
+    sql.require_collection(db, name)
+    if new_name == name:
+        return
+    columns = "model, created_at, keep"
+    added = db.execute(
+        f"INSERT OR IGNORE INTO collections (name, {columns})"  # noqa: S608 - columns are named above
+        f" SELECT ?, {columns} FROM collections WHERE name = ?",
+        (new_name, name),
+    )
+    if added.rowcount == 0:
+        raise Conflict(f"there is a collection named {new_name!r} already")
+    db.execute("UPDATE images SET collection = ? WHERE collection = ?", (new_name, name))
+    db.execute("DELETE FROM collections WHERE name = ?", (name,))
+
+
+def configure(db: sqlite3.Connection, name: str, keep: Keep) -> None:
+    """Raises NotFound."""
+    sql.require_collection(db, name)
+    db.execute("UPDATE collections SET keep = ? WHERE name = ?", (keep, name))
+
+
+def drop(db: sqlite3.Connection, name: str) -> Removed:
+    """With all its images. Raises NotFound."""
+    sql.require_collection(db, name)
+    keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (name,))]
+    removed = sql.delete_images(db, keys)
+    db.execute("DELETE FROM collections WHERE name = ?", (name,))
+    return removed
+
+
+def sizes(db: sqlite3.Connection, name: str | None) -> dict[str, Sizes]:
+    """Of one collection, or of all; read from the index alone. Those without rows are left out."""
+    chosen = ("", ()) if name is None else (" WHERE collection = ?", (name,))
+    found: dict[str, Sizes] = {}
+    for collection, kept, n, n_bytes in db.execute(f"{_SIZES}{chosen[0]} GROUP BY 1, 2", chosen[1]):
+        found.setdefault(collection, Sizes())
+        if kept:
+            found[collection] = Sizes(n, n_bytes)
+    return found
+
+
+def database_bytes(db: sqlite3.Connection) -> int:
+    """The size of the file, once what waits in the log is written into it."""
+    (n_pages,) = db.execute("PRAGMA page_count").fetchone()
+    (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
+    return int(n_pages) * int(page_bytes)

@@ -1,0 +1,59 @@
+"""Take images out of a collection, by id or by filter; knows nothing of HTTP, SQL or files."""
+
+from diptych.core.filters import Filter
+from diptych.core.ports import ImageStore, RecordStore
+from diptych.core.shelf import Shelf
+from diptych.core.types import NO_ROWS, Deletion, Removed
+from diptych.core.writes import Writes
+from diptych.errors import NotReady
+
+CHUNK = 5_000  # rows in one transaction: what other writes wait for
+N_SHOWN = 100  # ids in a preview
+
+
+class Deleting:
+    """Row, index, file: what was acknowledged as deleted never returns; a file left behind is an orphan."""
+
+    def __init__(self, *, images: ImageStore, records: RecordStore, writes: Writes) -> None:
+        self._images = images
+        self._records = records
+        self._writes = writes
+
+    async def one(self, shelf: Shelf, id: str) -> None:
+        """Raises NotFound."""
+        await self._writes.run(self._one(shelf, id))
+
+    async def matching(
+        self, shelf: Shelf, filter: Filter | None, *, lacking: bool, preview: bool
+    ) -> Deletion:
+        """All rows that pass; with `lacking`, those that cannot be found. See Collections.delete_matching."""
+        if lacking and shelf.state == "embedding":
+            raise NotReady(f"collection {shelf.name!r} is being embedded: what will lack is not known yet")
+        if preview:
+            return await self._previewed(shelf, filter, lacking)
+        return Deletion(await self._writes.run(self._matching(shelf, filter, lacking)))
+
+    async def _previewed(self, shelf: Shelf, filter: Filter | None, lacking: bool) -> Deletion:
+        keys = await self._keys(shelf, filter, lacking)
+        records = await self._records.by_key(keys[:N_SHOWN])
+        return Deletion(len(keys), tuple(record.id for record in records.values()))
+
+    async def _matching(self, shelf: Shelf, filter: Filter | None, lacking: bool) -> int:
+        """One write from the look at the rows to their end: none of them can change in between."""
+        keys = await self._keys(shelf, filter, lacking)
+        for start in range(0, len(keys), CHUNK):
+            await self._finish(shelf, await self._records.delete_keys(keys[start : start + CHUNK]))
+        return len(keys)
+
+    async def _one(self, shelf: Shelf, id: str) -> None:
+        await self._finish(shelf, await self._records.delete(shelf.name, id))
+
+    async def _finish(self, shelf: Shelf, removed: Removed) -> None:
+        await shelf.change(removed.keys, (), NO_ROWS)
+        await self._images.remove(removed.released)
+
+    async def _keys(self, shelf: Shelf, filter: Filter | None, lacking: bool) -> list[int]:
+        if filter is None:
+            return sorted(shelf.pending) if lacking else []
+        keys = [int(key) for key in await self._records.matching_keys(shelf.name, filter)]
+        return [key for key in keys if not lacking or key in shelf.pending]

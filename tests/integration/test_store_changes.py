@@ -1,0 +1,168 @@
+"""Renaming, configuring and deleting many, over the real adapters."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diptych.core import deleting
+from diptych.core.filter_parser import parse_filter
+from diptych.core.types import NewImage
+from diptych.errors import Conflict, InvalidValue, NotFound, StoreError
+from integration.store_parts import Opened, tiny_png
+from support.pictures import picture
+from support.tiny_bundle import write_tiny_bundle
+from unit.core.core_fakes import until
+
+Run = Callable[[Callable[[Opened], Coroutine[Any, Any, None]]], None]
+
+
+@pytest.fixture(scope="module")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("model_repo")
+    write_tiny_bundle(root)
+    return root
+
+
+@pytest.fixture
+def run(model_repo: Path, tmp_path: Path) -> Run:
+    def run_story(story: Callable[[Opened], Coroutine[Any, Any, None]]) -> None:
+        async def whole() -> None:
+            async with Opened(model_repo, tmp_path / "data", 1) as opened:
+                await story(opened)
+
+        asyncio.run(whole())
+
+    return run_story
+
+
+async def add_numbers(opened: Opened, n: int) -> None:
+    items = [NewImage(tiny_png(i), f"i{i:02}", {"n": i}) for i in range(n)]
+    await opened.collections.add_many("default", items)
+
+
+async def listed(opened: Opened, collection: str = "default") -> list[str]:
+    page, _ = await opened.collections.list_images(collection, None, 100)
+    return [image.id for image in page]
+
+
+def test_new_name_outlasts_a_restart_and_the_old_one_is_free(run: Run) -> None:
+    async def before(opened: Opened) -> None:
+        await opened.collections.create("old", "none")
+        await opened.add("old", picture("red"), "red")
+        await opened.collections.rename("old", "new")
+        with pytest.raises(NotFound):
+            await opened.collections.get("old")
+        await opened.collections.create("old")
+
+    async def after(opened: Opened) -> None:
+        assert [info.name for info in await opened.collections.list()] == ["default", "new", "old"]
+        assert await listed(opened, "new") == ["red"]
+        assert (await opened.collections.get("new")).keep == "none"
+        assert await listed(opened, "old") == []
+
+    run(before)
+    run(after)
+
+
+def test_name_that_is_taken_or_bad_changes_nothing(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await opened.collections.create("other")
+        with pytest.raises(Conflict):
+            await opened.collections.rename("other", "default")
+        with pytest.raises(InvalidValue):
+            await opened.collections.rename("other", "No Good")
+        with pytest.raises(NotFound):
+            await opened.collections.rename("absent", "new")
+        assert [info.name for info in await opened.collections.list()] == ["default", "other"]
+
+    run(story)
+
+
+def test_images_that_are_encoded_during_a_rename_are_added_under_the_new_name(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        entered, gate, encode = threading.Event(), threading.Event(), opened.encode_image
+
+        def gated(items: Any, on_start: Any) -> Any:
+            entered.set()
+            assert gate.wait(10)
+            return encode(items, on_start)
+
+        opened.encode_image = gated
+        adding = asyncio.create_task(opened.add("default", picture("red"), "red"))
+        await until(entered.is_set)
+        await opened.collections.rename("default", "renamed")
+        gate.set()
+        assert (await adding).status == "created"
+        assert await listed(opened, "renamed") == ["red"]
+        await opened.collections.ensure("default")
+
+    run(story)
+
+
+def test_deletion_of_many_takes_rows_vectors_and_files_in_chunks(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deleting, "CHUNK", 3)
+
+    async def story(opened: Opened) -> None:
+        await add_numbers(opened, 10)
+        query = await opened.embedder.embed_image(picture("red"))
+        deletion = await opened.collections.delete_matching(
+            "default", parse_filter({"n": {"lt": 8}}), lacking=False, preview=False
+        )
+        assert deletion.n_images == 8
+        assert await listed(opened) == ["i08", "i09"]
+        assert sorted(await opened.ids(query)) == ["i08", "i09"]
+        assert len(opened.files()) == 2
+        assert opened.metrics.collections == {"default": 2}
+
+    async def after(opened: Opened) -> None:
+        assert await listed(opened) == ["i08", "i09"]
+
+    run(story)
+    run(after)
+
+
+def test_preview_shows_the_first_ids_and_counts_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deleting, "N_SHOWN", 2)
+
+    async def story(opened: Opened) -> None:
+        await add_numbers(opened, 5)
+        found = await opened.collections.delete_matching(
+            "default", parse_filter({"n": {"gte": 1}}), lacking=False, preview=True
+        )
+        assert (found.n_images, found.ids) == (4, ("i01", "i02"))
+        assert len(await listed(opened)) == 5
+
+    run(story)
+
+
+def test_deletion_that_fails_on_the_way_leaves_store_index_and_counts_together(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deleting, "CHUNK", 2)
+
+    async def story(opened: Opened) -> None:
+        await add_numbers(opened, 5)
+        delete_keys, calls = opened.records.delete_keys, []
+
+        async def failing(keys: Any) -> Any:
+            calls.append(keys)
+            if len(calls) == 2:
+                raise StoreError("the disk is full")
+            return await delete_keys(keys)
+
+        monkeypatch.setattr(opened.records, "delete_keys", failing)
+        with pytest.raises(StoreError):
+            await opened.collections.delete_matching(
+                "default", parse_filter({"n": {"gte": 0}}), lacking=False, preview=False
+            )
+        assert await listed(opened) == ["i02", "i03", "i04"]
+        assert (await opened.collections.get("default")).n_images == 3
+        assert len(await opened.ids(await opened.embedder.embed_image(picture("red")))) == 3
+
+    run(story)
