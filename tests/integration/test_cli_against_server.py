@@ -15,6 +15,7 @@ import pytest
 from diptych.cli import INTERRUPTED, READER_LEFT
 from support.pictures import picture
 from support.server import RunningServer, serve
+from support.tars import tar_of
 from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
 
 
@@ -139,3 +140,13 @@ def test_interrupt_ends_without_a_traceback(photos: Path) -> None:
 def test_wrong_usage_is_exit_code_two(server: RunningServer) -> None:
     assert diptych(server, "search").returncode == 2
     assert diptych(server, "classify").returncode == 2
+
+
+def test_archive_is_added_and_its_job_told_of(server: RunningServer, tmp_path: Path) -> None:
+    archive = tmp_path / "photos.tar"
+    archive.write_bytes(tar_of({"red.png": picture("red"), "broken.png": picture("green")[:60]}))
+    added = diptych(server, "add", archive, "--collection", "tarred")
+    assert added.stdout == "tarred: 1 created, 0 replaced, 0 unchanged, 1 failed\n"
+    assert added.returncode == 1
+    assert "failed: broken.png: " in added.stderr
+    assert diptych(server, "jobs", "list").stdout.splitlines()[1].split()[1:3] == ["tarred", "done"]

@@ -80,13 +80,6 @@ def test_bad_image_fails_alone_among_many_and_is_the_answer_when_alone(
         assert alone.json()["detail"].startswith("images[0]: ")
 
 
-def test_more_images_than_the_limit_is_a_413_that_names_it(client: TestClient, shelf: str) -> None:
-    for n_images in (5, 40):
-        answer = add(client, shelf, *(noise(seed) for seed in range(n_images)))
-        assert answer.status_code == 413
-        assert "4" in answer.json()["detail"]
-
-
 @pytest.mark.parametrize(
     ("items", "item"),
     [
@@ -223,3 +216,13 @@ def test_sizes_tell_what_is_kept_and_what_makes_the_vectors(client: TestClient, 
     listed = client.get("/collections").json()
     assert told in listed["collections"]
     assert listed["database_bytes"] > 0
+
+
+def test_lookup_tells_which_of_some_ids_are_there(client: TestClient, shelf: str) -> None:
+    named(client, shelf, a={}, b={"n": 1})
+    found = client.post("/collections/shelf/lookups", json={"ids": ["b", "x", "a", "b"]}).json()["images"]
+    assert [one["id"] for one in found] == ["a", "b"]
+    assert found[1] == client.get(f"{shelf}/b").json()
+    assert client.post("/collections/absent/lookups", json={"ids": []}).status_code == 404
+    many = client.post("/collections/shelf/lookups", json={"ids": ["x"] * 1001})
+    assert (many.status_code, many.json()["item"]) == (413, "ids")

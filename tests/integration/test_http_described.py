@@ -19,7 +19,9 @@ NAMES = {"collection": "default", "id": "red", "name": "tiny", "version": "1"}
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder = tmp_path_factory.mktemp("described")
-    with running_app(folder, api_key=KEY, max_items=2, max_add_items=2, max_queue_items=2) as client:
+    with running_app(
+        folder, api_key=KEY, max_items=2, max_add_items=2, max_job_items=2, max_queue_items=2
+    ) as client:
         client.headers["X-API-Key"] = KEY
         form = [("image", ("x", picture("red"))), ("items", (None, json.dumps([{"id": "red"}])))]
         assert client.post("/collections/default/images", files=form).status_code == 200

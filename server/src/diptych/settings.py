@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     max_connections: int = Field(1000, ge=1, description="connections at once; idle ones make room")
     header_timeout_s: float = Field(10.0, gt=0, description="seconds in which a head must arrive")
     body_timeout_s: float = Field(60.0, gt=0, description="seconds in which a body must arrive")
+    long_body_timeout_s: float = Field(
+        3600.0, gt=0, description="seconds in which the body of a job must arrive"
+    )
     request_timeout_s: float = Field(
         300.0, gt=0, description="seconds from the head of a request to its answer; then it is a 504"
     )
@@ -106,7 +109,9 @@ class Settings(BaseSettings):
     # The image decoder itself refuses more: Pillow's MAX_IMAGE_PIXELS.
     max_image_px: int = Field(50_000_000, ge=1, le=89_478_485, description="pixels of one image")
     max_items: int = Field(256, ge=1, description="items in one /embed, /classify or /v1/embeddings")
-    max_add_items: int = Field(64, ge=1, description="images in one add")
+    max_add_items: int = Field(64, ge=1, description="images in one add; more become a job")
+    max_job_items: int = Field(10_000, ge=1, description="images in one job")
+    max_job_bytes: int = Field(2_000_000_000, ge=1, description="bytes of the body of one job")
     max_add_vectors: int = Field(10_000, ge=1, description="ready-made vectors in one request")
     max_labels: int = Field(10_000, ge=1, description="labels in one /classify")
     max_text_chars: int = Field(10_000, ge=1, description="characters of one text")
@@ -160,6 +165,8 @@ class Settings(BaseSettings):
             raise ValueError(f"max_queue_items is {self.max_queue_items}, too few for one request's items")
         if self.max_queue_bytes < self.max_body_bytes:
             raise ValueError(f"max_queue_bytes is {self.max_queue_bytes}, too few for one body")
+        if self.max_job_bytes < self.max_body_bytes:
+            raise ValueError(f"max_job_bytes is {self.max_job_bytes}, less than one body of other requests")
         if self.max_inflight_body_bytes < self.max_body_bytes:
             raise ValueError(
                 f"max_inflight_body_bytes is {self.max_inflight_body_bytes}, too few for one body"

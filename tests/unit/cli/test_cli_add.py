@@ -2,6 +2,7 @@
 
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -12,13 +13,15 @@ from support.command_line import RunCommand, command_runner
 from support.fake_api import FakeApi, add_reply, parts, problem
 
 IMAGES = "POST /collections/pets/images"
+LOOKUPS = "POST /collections/pets/lookups"
 PETS = {"name": "pets", "model": "tiny", "n_images": 0, "created_at": "2026-01-01T00:00:00Z"}
 
 
 @pytest.fixture
 def api() -> FakeApi:
     known = httpx.Response(200, json=PETS)
-    return FakeApi().on("GET /collections/pets", known).on("POST /collections", known).on(IMAGES, add_reply)
+    api = FakeApi().on("GET /collections/pets", known).on("POST /collections", known)
+    return api.on(LOOKUPS, httpx.Response(200, json={"images": []})).on(IMAGES, add_reply)
 
 
 @pytest.fixture
@@ -162,7 +165,7 @@ def test_json_sums_up_for_machines(run: RunCommand, folder: Path, capsys: pytest
 def test_missing_collection_is_made(run: RunCommand, api: FakeApi, folder: Path) -> None:
     api.on("GET /collections/pets", problem(404, "no such collection"))
     assert run(folder) == 0
-    assert api.calls() == ["GET /collections/pets", "POST /collections", IMAGES]
+    assert api.calls() == ["GET /collections/pets", "POST /collections", LOOKUPS, IMAGES]
 
 
 def test_server_names_the_collection_when_nobody_else_does(
@@ -192,3 +195,83 @@ def test_file_whose_name_is_not_unicode_is_added(run: RunCommand, api: FakeApi, 
     (tmp_path / os.fsdecode(b"caf\xe9.png")).write_text("cat")
     assert run(tmp_path) == 0
     assert sent_items(api) == [{"metadata": {"file": "caf\ufffd.png"}}]
+
+
+def record_of(content: str, **changes: object) -> dict[str, object]:
+    """What the server says of an image that it has."""
+    digits = sha256(content.encode()).hexdigest()
+    sizes = {"n_bytes": 1, "width": 1, "height": 1, "media_type": "image/png"}
+    known = {"id": digits[:32], "collection": "pets", "sha256": digits, "created_at": "", "metadata": {}}
+    return known | sizes | changes
+
+
+def test_what_the_server_has_is_not_sent(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = [record_of("cat.png"), record_of("dog.JPG", sha256="0" * 64)]
+    api.on(LOOKUPS, httpx.Response(200, json={"images": there}))
+    assert run(folder) == 0
+    assert sorted(sent_images(api)) == ["deep/fox.webp", "dog.JPG"]
+    assert capsys.readouterr().out == "pets: 2 created, 0 replaced, 1 unchanged, 0 failed\n"
+
+
+def test_everything_is_sent_when_asked_and_what_replaces_metadata_is(
+    run: RunCommand, api: FakeApi, folder: Path
+) -> None:
+    there = [record_of("cat.png"), record_of("dog.JPG", metadata={"file": "dog.JPG"})]
+    api.on(LOOKUPS, httpx.Response(200, json={"images": there}))
+    assert run(folder, "--replace") == 0
+    assert sorted(sent_images(api)) == ["cat.png", "deep/fox.webp"]
+    api.requests.clear()
+    assert run(folder, "--send-all") == 0
+    assert len(sent_images(api)) == 3
+    assert LOOKUPS not in api.calls()
+
+
+def test_reasons_are_counted_when_several_files_share_one(
+    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cat.png", "dog.JPG"):
+        (folder / name).write_text(f"bad {name}")
+    assert run(folder) == 1
+    told = capsys.readouterr().err
+    assert told.count("failed: ") == 3
+    assert "2 failed: no decoder (HTTP 415)\n" in told
+
+
+JOB = {
+    "id": "j1", "collection": "pets", "replace": False, "state": "done", "n_items": 2, "n_done": 2,
+    "counts": {"created": 1, "failed": 1}, "created_at": "x", "finished_at": "y", "reason": "",
+}  # fmt: skip
+
+
+def test_archive_is_streamed_and_its_job_followed(
+    run: RunCommand, api: FakeApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "photos.tar"
+    archive.write_bytes(b"tar" * 100_000)
+    error = {"title": "Unsupported image", "status": 415, "detail": "no decoder"}
+    outcomes = [
+        {"index": 0, "id": "a", "status": "created", "error": None, "file": "a.png"},
+        {"index": 1, "id": None, "status": "failed", "error": error, "file": "b.txt"},
+    ]
+    api.on(IMAGES, httpx.Response(202, json=JOB | {"state": "queued", "finished_at": None}))
+    api.on(
+        "GET /jobs/j1/outcomes", httpx.Response(200, json={"job": JOB, "outcomes": outcomes, "next": None})
+    )
+    assert run(archive) == 1
+    sent = next(request for request in api.requests if request.url.path.endswith("/images"))
+    assert (sent.headers["content-type"], sent.content) == ("application/x-tar", archive.read_bytes())
+    assert sent.headers["content-length"] == "300000"
+    printed = capsys.readouterr()
+    assert printed.out == "pets: 1 created, 0 replaced, 0 unchanged, 1 failed\n"
+    assert "failed: b.txt: no decoder (HTTP 415)" in printed.err
+
+
+def test_archive_comes_alone(run: RunCommand, api: FakeApi, folder: Path, tmp_path: Path) -> None:
+    for arguments in ((tmp_path / "a.tar", folder), (tmp_path / "a.tar", "--id-from", "name")):
+        with pytest.raises(SystemExit) as stopped:
+            run(*arguments)
+        assert stopped.value.code == 2
+    assert run(tmp_path / "absent.tar") == 1
+    assert IMAGES not in api.calls()

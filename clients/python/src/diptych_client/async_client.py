@@ -16,9 +16,10 @@ from diptych_client.transport import (
     DEFAULT_TIMEOUT_S,
     DEFAULT_URL,
     answer_of,
+    chunks_of,
     client_options,
     foreign_errors_translated,
-    httpx_arguments,
+    opened,
     read_file,
 )
 
@@ -63,9 +64,17 @@ class AsyncClient:
     get_image = _awaited(calls.get_image)
     original = _awaited(calls.original)
     thumbnail = _awaited(calls.thumbnail)
+    find_images = _awaited(calls.find_images)
     patch_image = _awaited(calls.patch_image)
     delete_image = _awaited(calls.delete_image)
     delete_images = _awaited(calls.delete_images)
+
+    add_tar = _awaited(calls.add_tar)
+    jobs = _awaited(calls.jobs)
+    job = _awaited(calls.job)
+    cancel_job = _awaited(calls.cancel_job)
+    job_outcomes = _awaited(calls.job_outcomes)
+    follow_job = _awaited(calls.follow_job)
 
     models = _awaited(calls.models)
     model_version = _awaited(calls.model_version)
@@ -85,8 +94,9 @@ class AsyncClient:
     async def _carry_out(self, effect: Effect) -> Any:
         match effect:
             case Request():
-                with foreign_errors_translated(self.url):
-                    arguments = httpx_arguments(effect)
+                with foreign_errors_translated(self.url), opened(effect) as (arguments, file):
+                    if file is not None:
+                        arguments["content"] = chunks_of(file)
                     return answer_of(await self._http.request(effect.method, effect.path, **arguments))
             case ReadFile():
                 return await asyncio.to_thread(read_file, effect.path)

@@ -18,7 +18,7 @@ from diptych_client.transport import (
     answer_of,
     client_options,
     foreign_errors_translated,
-    httpx_arguments,
+    opened,
     read_file,
 )
 
@@ -67,9 +67,17 @@ class Client:
     get_image = _blocking(calls.get_image)
     original = _blocking(calls.original)
     thumbnail = _blocking(calls.thumbnail)
+    find_images = _blocking(calls.find_images)
     patch_image = _blocking(calls.patch_image)
     delete_image = _blocking(calls.delete_image)
     delete_images = _blocking(calls.delete_images)
+
+    add_tar = _blocking(calls.add_tar)
+    jobs = _blocking(calls.jobs)
+    job = _blocking(calls.job)
+    cancel_job = _blocking(calls.cancel_job)
+    job_outcomes = _blocking(calls.job_outcomes)
+    follow_job = _blocking(calls.follow_job)
 
     models = _blocking(calls.models)
     model_version = _blocking(calls.model_version)
@@ -89,8 +97,9 @@ class Client:
     def _carry_out(self, effect: Effect) -> Any:
         match effect:
             case Request():
-                with foreign_errors_translated(self.url):
-                    arguments = httpx_arguments(effect)
+                with foreign_errors_translated(self.url), opened(effect) as (arguments, file):
+                    if file is not None:
+                        arguments["content"] = file
                     return answer_of(self._http.request(effect.method, effect.path, **arguments))
             case ReadFile():
                 return read_file(effect.path)

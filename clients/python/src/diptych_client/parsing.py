@@ -22,6 +22,9 @@ from diptych_client.results import (
     Hit,
     ImagePage,
     ImageRecord,
+    Job,
+    JobOutcome,
+    JobPage,
     Json,
     ModelRef,
     ModelSummary,
@@ -105,6 +108,32 @@ def add_outcome(row: Json, index: int) -> AddOutcome:
     problem = row.get("error")
     error = api_error(Problem.from_json(problem, int(problem["status"]))) if problem else None
     return AddOutcome(index, row.get("id"), row["status"], error)
+
+
+def job(row: Json) -> Job:
+    """A long add."""
+    finished_at = row["finished_at"]
+    return Job(
+        id=str(row["id"]),
+        collection=str(row["collection"]),
+        replace=bool(row["replace"]),
+        state=str(row["state"]),
+        n_items=int(row["n_items"]),
+        n_done=int(row["n_done"]),
+        counts={str(status): int(n) for status, n in row["counts"].items()},
+        created_at=str(row["created_at"]),
+        finished_at=None if finished_at is None else str(finished_at),
+        reason=str(row["reason"]),
+    )
+
+
+def job_page(body: Json) -> JobPage:
+    """Some outcomes of one."""
+    outcomes = tuple(
+        JobOutcome(**vars(add_outcome(row, int(row["index"]))), file=row.get("file"))
+        for row in body["outcomes"]
+    )
+    return JobPage(job(body["job"]), outcomes, body.get("next"))
 
 
 def image_record(row: Json) -> ImageRecord:

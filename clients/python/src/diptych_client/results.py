@@ -110,6 +110,50 @@ class AddOutcome:
 
 
 @dataclass(frozen=True)
+class JobOutcome:
+    """What became of the `index`-th image of a job; `file` is its name in the archive."""
+
+    index: int
+    id: str | None
+    status: AddStatus
+    error: ClientError | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A long add. `state` is "queued", "running", "done", "cancelled" or "failed".
+
+    `counts`: items that are done, by status. `reason`: why it failed, or does not get on.
+    """
+
+    id: str
+    collection: str
+    replace: bool
+    state: str
+    n_items: int
+    n_done: int
+    counts: Mapping[str, int]
+    created_at: str
+    finished_at: str | None
+    reason: str
+
+    @property
+    def has_ended(self) -> bool:
+        """Nothing more becomes of it."""
+        return self.finished_at is not None
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """Some outcomes of a job; `next` is the `after` of the following page, None when no more is known."""
+
+    job: Job
+    outcomes: tuple[JobOutcome, ...]
+    next: int | None
+
+
+@dataclass(frozen=True)
 class ImageRecord:
     """One image of a collection. `created_at` is ISO 8601 in UTC; `kept`: there is a file of it.
 

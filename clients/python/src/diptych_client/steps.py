@@ -34,7 +34,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request with a `json` or a multipart body; `repeatable`: sending it twice does no harm."""
+    """One HTTP request with a `json` or a multipart body, or a `file` that is streamed.
+
+    `repeatable`: sending it twice does no harm.
+    """
 
     method: str
     path: str
@@ -42,6 +45,8 @@ class Request:
     json: object = None
     parts: Sequence[Part] = ()
     repeatable: bool = True
+    file: Path | None = None
+    content_type: str = ""  # of the file
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 
@@ -22,6 +24,7 @@ from diptych_client.steps import Answer, Request, json_bytes
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S = 60.0
+FILE_CHUNK = 262_144
 MAX_TIMEOUT_S = 86_400.0
 """A day: operating systems refuse waits of more than a few weeks."""
 
@@ -67,6 +70,29 @@ def httpx_arguments(request: Request) -> dict[str, Any]:
             for part in request.parts
         ]
     return arguments
+
+
+@contextmanager
+def opened(request: Request) -> Iterator[tuple[dict[str, Any], BinaryIO | None]]:
+    """The arguments of `httpx_arguments`, and the file that is the body, if one is. Raises UnreadableFile."""
+    arguments = httpx_arguments(request)
+    if request.file is None:
+        yield arguments, None
+        return
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(request.file.open("rb"))
+            n_bytes = os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise UnreadableFile(f"{request.file}: {error.strerror or error}") from error
+        arguments["headers"] = {"Content-Type": request.content_type, "Content-Length": str(n_bytes)}
+        yield arguments, file
+
+
+async def chunks_of(file: BinaryIO) -> AsyncIterator[bytes]:
+    """The file in pieces, read off the event loop."""
+    while chunk := await asyncio.to_thread(file.read, FILE_CHUNK):
+        yield chunk
 
 
 def answer_of(response: httpx.Response) -> Answer:

@@ -46,6 +46,32 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "DROP INDEX images_by_collection",  # the sizes of a collection are summed from the index alone
         "CREATE INDEX images_by_collection ON images (collection, kept, n_bytes)",
     ),
+    (
+        # A job outlives its collection, so that it can be told what became of it.
+        """CREATE TABLE jobs (
+            id          TEXT NOT NULL UNIQUE,
+            collection  TEXT NOT NULL,
+            replaces    INTEGER NOT NULL,
+            state       TEXT NOT NULL,
+            n_items     INTEGER NOT NULL,
+            created_at  TEXT NOT NULL,
+            finished_at TEXT,
+            reason      TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TABLE job_items (
+            job      TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            number   INTEGER NOT NULL,
+            at       INTEGER NOT NULL,
+            n_bytes  INTEGER NOT NULL,
+            id       TEXT,
+            metadata TEXT,
+            status   TEXT,
+            error    TEXT,
+            file     TEXT,
+            PRIMARY KEY (job, number)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX job_items_to_do ON job_items (job, number) WHERE status IS NULL",
+    ),
 )
 
 

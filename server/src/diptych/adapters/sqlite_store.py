@@ -46,6 +46,11 @@ class SqliteStore:
             self._lock.release()
             raise
 
+    @property
+    def threads(self) -> SqliteThreads:
+        """For those who keep tables of their own in the same database."""
+        return self._threads
+
     async def close(self) -> None:
         """Finish what runs and let go of the data folder."""
         await asyncio.to_thread(self._threads.close)

@@ -13,6 +13,7 @@ from diptych.cli import (
     collections,
     delete,
     embed,
+    jobs,
     models,
     restore,
     search,
@@ -25,7 +26,7 @@ from diptych_client import ClientError
 
 _COMMANDS = (
     *(serve, check, backup, restore),
-    *(add, vectors, delete, search, classify, embed, models, collections),
+    *(add, vectors, jobs, delete, search, classify, embed, models, collections),
 )
 INTERRUPTED = 130  # what shells report for Ctrl-C
 READER_LEFT = 141  # and for a program whose output nobody reads any more, as in `| head`

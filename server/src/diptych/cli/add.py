@@ -8,13 +8,15 @@ from typing import Any
 
 from tqdm import tqdm
 
+from diptych.cli.archives import add_archive
 from diptych.cli.console import err, out, out_json
+from diptych.cli.reasons import STATUSES, said_of, show_failures
 from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
 from diptych.cli.sources import Source, describe, find_images, read_items
 from diptych.errors import InvalidValue
-from diptych_client import AddOutcome, AddStatus, Client, Conflict, NotFound
+from diptych_client import AddOutcome, Client, Conflict, NotFound
 
-STATUSES: tuple[AddStatus, ...] = ("created", "replaced", "unchanged", "failed")
+ARCHIVE = ".tar"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,11 +24,16 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "add",
         help="add images to a collection",
-        description="Add images to a collection, which is made if there is none. What is there already stays "
-        "as it is, so an interrupted run is resumed by repeating it. Exit code 1 when an image failed.",
+        description="Add images to a collection, which is made if there is none. What is there already is "
+        "not sent and stays as it is, so an interrupted run is resumed by repeating it. A .tar archive is "
+        "sent as a whole and worked off by the server. Exit code 1 when an image failed.",
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="FOLDER|FILE", help="folders of images, and files"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="FOLDER|FILE",
+        help="folders of images, and files; or one archive",
     )
     add_collection_argument(parser)
     parser.add_argument(
@@ -39,10 +46,15 @@ def add_parser(subparsers: Any) -> None:
         "--replace", action="store_true", help="replace images whose id is taken by other bytes"
     )
     parser.add_argument(
+        "--send-all",
+        action="store_true",
+        help="send what is there already, too: the server then mends files that it lost",
+    )
+    parser.add_argument(
         "--id-from",
         choices=["content", "name"],
-        default="content",
-        help="ids from the bytes (the same image twice is one), or from the file's path in its folder",
+        help="ids from the bytes (the default: the same image twice is one), or from the file's path in its "
+        "folder",
     )
     parser.add_argument(
         "--metadata",
@@ -56,12 +68,21 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    return run_with_client(args, _add)
+    archives = [path for path in args.paths if path.suffix.lower() == ARCHIVE and not path.is_dir()]
+    if archives and (len(args.paths) > 1 or args.id_from or args.metadata):
+        args.usage(f"{archives[0]}: an archive is added by itself, and says ids and metadata itself")
+    return run_with_client(args, _add_archive if archives else _add)
+
+
+def _add_archive(args: argparse.Namespace, client: Client) -> int:
+    collection = args.collection or client.version().default_collection
+    ensure_collection(client, collection)
+    return add_archive(client, args.paths[0], collection, replace=args.replace, as_json=args.json)
 
 
 def _add(args: argparse.Namespace, client: Client) -> int:
     items = read_items(args.metadata) if args.metadata else {}
-    sources, missing = describe(find_images(args.paths, args.recursive), args.id_from, items)
+    sources, missing = describe(find_images(args.paths, args.recursive), args.id_from or "content", items)
     if missing:
         err(f"{args.metadata} describes {len(missing)} files that are not being added, such as {missing[0]}")
     if not sources:
@@ -82,6 +103,7 @@ def _add(args: argparse.Namespace, client: Client) -> int:
                 metadata=[source.metadata for source in sources],
                 collection=collection,
                 replace=args.replace,
+                skip_known=not args.send_all,
                 on_outcome=done,
             )
     finally:
@@ -112,7 +134,5 @@ def _report(
         tally: dict[str, object] = {status: counts[status] for status in STATUSES}
         out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures})
         return
-    for outcome in failed:
-        err(f"failed: {sources[outcome.index].path}: {outcome.error}")
-    said = [f"{counts[status]} {status}" for status in STATUSES]
-    out(f"{collection}: {', '.join(said + ([f'{n_left} not tried'] if n_left else []))}")
+    show_failures([(str(sources[outcome.index].path), str(outcome.error)) for outcome in failed])
+    out(f"{collection}: {said_of(counts, n_left)}")

@@ -125,6 +125,7 @@ def _http_options(settings: Settings) -> HttpOptions:
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         default_collection=settings.default_collection,
         body_timeout_s=settings.body_timeout_s,
+        long_body_timeout_s=settings.long_body_timeout_s,
         request_timeout_s=settings.request_timeout_s,
         max_inflight_body_bytes=settings.max_inflight_body_bytes,
         limits=limits_of(settings),

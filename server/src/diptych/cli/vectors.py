@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from diptych.cli.add import STATUSES, ensure_collection
-from diptych.cli.console import err, out, out_json
+from diptych.cli.add import ensure_collection
+from diptych.cli.console import out, out_json
+from diptych.cli.reasons import STATUSES, said_of, show_failures
 from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
 from diptych.errors import InvalidValue
 from diptych_client import AddOutcome, Client, ModelRef
@@ -93,10 +94,8 @@ def _report(collection: str, n_rows: int, outcomes: Sequence[AddOutcome], as_jso
         failures = [{"row": outcome.index, "error": str(outcome.error)} for outcome in failed]
         out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures})
         return
-    for outcome in failed:
-        err(f"failed: row {outcome.index}: {outcome.error}")
-    said = [f"{counts[status]} {status}" for status in STATUSES]
-    out(f"{collection}: {', '.join(said + ([f'{n_left} not tried'] if n_left else []))}")
+    show_failures([(f"row {outcome.index}", str(outcome.error)) for outcome in failed])
+    out(f"{collection}: {said_of(counts, n_left)}")
 
 
 def _model(text: str) -> tuple[str, int]:

@@ -21,6 +21,7 @@ class Background:
         task = asyncio.create_task(_logged(work, what))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # work that was cancelled before it began
 
     async def close(self) -> None:
         """Cancel what still runs and wait until it has ended."""

@@ -63,7 +63,7 @@ class Collections:
         self._metrics = metrics
         self._max_metadata_bytes = max_metadata_bytes
         self._writes = writes = Writes()
-        storing = Storing(images=images, records=records, identity=model.identity)
+        self._storing = storing = Storing(images=images, records=records, identity=model.identity)
         self._finder = Finder(records)
         self._deleting = Deleting(images=images, records=records, writes=writes)
         self._pictures = Pictures(images=images, records=records, thumbnailer=thumbnailer, writes=writes)
@@ -155,9 +155,13 @@ class Collections:
         shelf.require_served()
         return await self._ingest.add(shelf, items, replace=replace)
 
+    def require_served(self, collection: str) -> None:
+        """Raises Conflict when the collection belongs to a model that is not served."""
+        self._shelves[collection].require_served()
+
     def check_origin(self, collection: str, origin: VectorOrigin) -> None:
         """Raises Conflict naming both unless vectors of this origin may be added to the collection."""
-        self._shelves[collection].require_served()
+        self.require_served(collection)
         check_origin(origin, self._model)
 
     async def add_vectors(
@@ -184,6 +188,13 @@ class Collections:
         if id not in found:
             raise NotFound(f"no image {id[:140]!r} in collection {collection!r}")
         return found[id]
+
+    async def find_images(self, collection: str, ids: Sequence[str]) -> builtins.list[ImageRecord]:
+        """Those of the ids that are there, by id, without those that adding again would make searchable."""
+        shelf = self._shelves[collection]
+        found = await self._records.find(shelf.name, ids)
+        lacking = await self._storing.lacking(shelf)
+        return [found[id] for id in sorted(found) if id not in lacking]
 
     async def original(self, collection: str, id: str) -> tuple[bytes, str]:
         """The bytes that were added, and their media type. Raises NotFound, CorruptStore."""

@@ -10,7 +10,9 @@ class Limits:
     max_image_bytes: int = 20_000_000
     max_image_px: int = 50_000_000  # of the file and of the resized intermediate
     max_items: int = 256  # in one /embed or /classify
-    max_add_items: int = 64  # images in one synchronous add
+    max_add_items: int = 64  # images in one synchronous add; more become a job
+    max_job_items: int = 10_000  # images in one job
+    max_job_bytes: int = 2_000_000_000  # of its body
     max_add_vectors: int = 10_000  # ready-made vectors in one request
     max_labels: int = 10_000
     max_templates: int = 100

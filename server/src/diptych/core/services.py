@@ -10,6 +10,7 @@ from diptych.core.collections import Collections
 from diptych.core.embedder import Embedder
 from diptych.core.health import Health
 from diptych.core.image_urls import ImageUrls
+from diptych.core.jobs import Jobs
 from diptych.core.labels import LabelClassifier
 from diptych.core.limits import Limits
 from diptych.core.ports import Metrics
@@ -35,6 +36,7 @@ class Services:
     collection_model: ModelInfo
     collection_embedder: Embedder
     collections: Collections
+    jobs: Jobs
     catalogue: Catalogue
     health: Health
     metrics: Metrics
@@ -42,8 +44,12 @@ class Services:
     started_at: datetime  # UTC
 
     async def start(self) -> None:
-        """Read the collections into their indexes, then start the canary and what must be embedded again."""
+        """Read the collections into their indexes, then start the canary and what must be embedded again.
+
+        Jobs that had not ended go on.
+        """
         await self.collections.open()
+        await self.jobs.open()
         await self.health.start()
 
     async def close(self) -> None:
@@ -52,6 +58,7 @@ class Services:
         A batch that runs on for long is not waited for: nobody needs it any more.
         """
         await self.health.close()
+        await self.jobs.close()
         await self.collections.close()
         try:
             async with asyncio.timeout(LAST_BATCH_S):

@@ -1,48 +1,146 @@
-"""Read the body of an add. Knows nothing of collections."""
+"""Read the body of an add, which becomes a job when it is long. Knows nothing of collections."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from diptych.core.job import JobItem
+from diptych.core.job_ports import JobInput
 from diptych.core.limits import Limits
 from diptych.core.types import NewImage
-from diptych.errors import InvalidValue
+from diptych.errors import InvalidValue, TooLarge
+from diptych.http.body import BodyLimits, stream_body
+from diptych.http.budget import let_go_of
 from diptych.http.checks import check_count, check_lengths
 from diptych.http.content import MULTIPART, media_type, unsupported
 from diptych.http.form import Form
-from diptych.http.multipart import read_parts
+from diptych.http.gate import more_time_for
+from diptych.http.multipart import Collector
 from diptych.http.options import HttpOptions
 from diptych.http.requests import AddItem, AddItems
+from diptych.http.tar_body import TAR
 from diptych.http.validation import validated
 
 _FIELDS = ("image", "items")
+OpenInput = Callable[[], Awaitable[JobInput]]
 
 
-async def read_add(request: Request, options: HttpOptions) -> Sequence[NewImage]:
+@dataclass(frozen=True)
+class LongAdd:
+    """What is to become a job: its images are in the input."""
+
+    job_input: JobInput
+    items: Sequence[JobItem]
+
+
+async def read_add(
+    request: Request, options: HttpOptions, open_input: OpenInput
+) -> Sequence[NewImage] | LongAdd:
     """N `image` parts and the optional `items`. An image over its limit is left to fail alone.
 
-    Raises InputError naming `items[i]`, TooLarge for too many images, HTTPException 415 and 408.
+    More images than one add takes, or a longer body, go to the input as they come, and leave memory. Raises
+    InputError naming `items[i]`, TooLarge, HTTPException 415 and 408, and what `open_input` raises.
     """
     if media_type(request) != MULTIPART:
-        raise unsupported(request, (MULTIPART,))
-    max_items = options.limits.max_add_items
-    bound = f"at most {max_items} images in one request"
-    parts = await read_parts(request, options.body, max_items + len(_FIELDS), bound)
-    return _from_form(Form(parts, _FIELDS), options.limits)
+        raise unsupported(request, (MULTIPART, TAR))
+    body = _AddBody(request, options, open_input)
+    await stream_body(request, body.limits, body.take)
+    return await body.read()
+
+
+class _AddBody:
+    """The body so far: in memory while it is short."""
+
+    def __init__(self, request: Request, options: HttpOptions, open_input: OpenInput) -> None:
+        limits = options.limits
+        bound = f"at most {limits.max_job_items} images in one job"
+        self._collector = Collector(
+            request, limits.max_job_items + len(_FIELDS), bound, max_part_bytes=limits.max_body_bytes
+        )
+        self._options = options
+        self._open_input = open_input
+        self._let_go = let_go_of(request)
+        self._more_time = more_time_for(request)
+        self._n_bytes = 0
+        self._n_images = 0  # that have begun
+        self._n_seen = 0  # parts whose names were looked at
+        self._n_moved = 0  # parts that were looked at once more, to go to the input
+        self._input: JobInput | None = None
+        self._items: list[JobItem] = []
+
+    def limits(self) -> BodyLimits:
+        """Until it is long, it has the time of any body; its length was allowed from the first."""
+        long = self._options.long_body
+        return long if self._input else BodyLimits(long.max_bytes, self._options.body.timeout_s)
+
+    async def take(self, chunk: bytes) -> None:
+        """The next bytes."""
+        self._collector.feed(chunk)
+        self._n_bytes += len(chunk)
+        parts = self._collector.parts
+        self._n_images += sum(part.name == "image" for part in parts[self._n_seen :])
+        self._n_seen = len(parts)
+        limits = self._options.limits
+        is_long = self._n_images > limits.max_add_items or self._n_bytes > limits.max_body_bytes
+        if is_long and self._input is None:
+            self._input = await self._open_input()
+        if self._input is not None:
+            await self._move(self._input)
+
+    async def read(self) -> Sequence[NewImage] | LongAdd:
+        """All of it, when it is over."""
+        form = Form(self._collector.finish(), _FIELDS)
+        if self._input is None:
+            return _from_form(form, self._options.limits)
+        await self._move(self._input)
+        items = await asyncio.to_thread(_described, form, self._items, self._options.limits)
+        return LongAdd(self._input, items)
+
+    async def _move(self, job_input: JobInput) -> None:
+        """Images that are complete leave memory."""
+        for part in self._collector.parts[self._n_moved :]:
+            if not part.is_whole:
+                break
+            self._n_moved += 1
+            if part.name == "image":
+                self._items.append(await self._moved(job_input, part.data))
+                self._let_go(len(part.data))
+                part.data = bytearray()
+                self._more_time()
+
+    async def _moved(self, job_input: JobInput, payload: bytearray) -> JobItem:
+        number, offset, n_bytes = len(self._items), job_input.n_bytes, len(payload)
+        limit = self._options.limits.max_image_bytes
+        if n_bytes > limit:
+            error = TooLarge(f"image has {n_bytes} bytes, limit is {limit}")
+            return JobItem(number, 0, 0, error=error)
+        await job_input.write(payload)
+        return JobItem(number, offset, n_bytes)
 
 
 def _from_form(form: Form, limits: Limits) -> Sequence[NewImage]:
     payloads = [bytes(part.data) for part in form.parts("image")]
     check_count(payloads, "images", limits.max_add_items)
-    items = _items(form, len(payloads), limits)
+    items = _items(form, len(payloads), limits.max_add_items)
     return [NewImage(payload, item.id, item.metadata) for payload, item in zip(payloads, items, strict=True)]
 
 
-def _items(form: Form, n_images: int, limits: Limits) -> Sequence[AddItem]:
+def _described(form: Form, images: Sequence[JobItem], limits: Limits) -> list[JobItem]:
+    check_count(images, "images", limits.max_job_items)
+    items = _items(form, len(images), limits.max_job_items)
+    return [
+        JobItem(image.number, image.offset, image.n_bytes, item.id, item.metadata, image.error)
+        for image, item in zip(images, items, strict=True)
+    ]
+
+
+def _items(form: Form, n_images: int, limit: int) -> Sequence[AddItem]:
     given = form.json("items")
     if given is None:
         return [AddItem()] * n_images
-    items = validated(AddItems, check_lengths({"items": given}, {"items": limits.max_add_items})).items
+    items = validated(AddItems, check_lengths({"items": given}, {"items": limit})).items
     if len(items) != n_images:
         raise InvalidValue(f"has {len(items)} entries for {n_images} images", "items")
     return items

@@ -89,6 +89,12 @@ class ImageAnswer(BaseModel):
         return cls(**vars(record), links=Links.of(record.collection, record.id))
 
 
+class FoundImages(BaseModel):
+    """Those of the images that were asked for that are there and can be found in a search, by id."""
+
+    images: list[ImageAnswer]
+
+
 class ImagePage(BaseModel):
     """Some images by id; `next` is the `after` of the page that follows, null on the last."""
 

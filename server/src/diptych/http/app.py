@@ -29,6 +29,7 @@ from diptych.http.routes import (
     collections,
     embed,
     images,
+    jobs,
     models,
     openai,
     operate,
@@ -46,7 +47,7 @@ Background = Callable[[Services], Awaitable[None]]
 
 _ROUTERS = (
     *(embed.router, classify.router, search.router),
-    *(collections.router, images.router, pictures.router, vectors.router),
+    *(collections.router, images.router, pictures.router, vectors.router, jobs.router),
     *(models.router, openai.router, operate.router),
 )
 _UNSEEN_MODELS = (
@@ -56,6 +57,7 @@ _UNSEEN_MODELS = (
     requests.CollectionRequest,
     requests.CollectionPatch,
     requests.DeletionRequest,
+    requests.LookupRequest,
     requests.AddVectorsRequest,
     requests.PatchRequest,
     requests.OpenAIEmbeddingRequest,

@@ -1,7 +1,7 @@
 """Take a request's body in: counted while it streams, at a pace. Knows nothing of what is in it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -29,29 +29,40 @@ class BodyLimits:
         return min(self.timeout_s, self.ahead_s + n_bytes / self.min_bytes_per_s)
 
 
-async def stream_body(request: Request, limits: BodyLimits, take: Callable[[bytes], object]) -> None:
-    """Hand each chunk to `take`. TooLarge as soon as it is known; 408 when it is not there in time."""
-    _check_declared(request, limits.max_bytes)
+async def stream_body(
+    request: Request,
+    limits: Callable[[], BodyLimits],
+    take: Callable[[bytes], Awaitable[None] | None],
+) -> None:
+    """Hand each chunk to `take`, under the limits that hold by then: a long body may turn out to be allowed.
+
+    TooLarge as soon as it is known; 408 when it is not there in time, where the time in `take` counts too.
+    """
+    now = limits()
+    _check_declared(request, now.max_bytes)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "compressed bodies are not read: their size is unknown until it is too late")
     n_bytes, began = 0, asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(limits.seconds_for(0)) as deadline:
+        async with asyncio.timeout(now.seconds_for(0)) as deadline:
             async for chunk in request.stream():
                 n_bytes += len(chunk)
-                if n_bytes > limits.max_bytes:
-                    raise TooLarge(f"body is over the limit of {limits.max_bytes} bytes")
-                take(chunk)
-                deadline.reschedule(began + limits.seconds_for(n_bytes))
+                if n_bytes > now.max_bytes:
+                    raise TooLarge(f"body is over the limit of {now.max_bytes} bytes")
+                taken = take(chunk)
+                if taken is not None:
+                    await taken
+                now = limits()
+                deadline.reschedule(began + now.seconds_for(n_bytes))
     except TimeoutError:
-        detail = f"body was not complete: {n_bytes} bytes in {limits.seconds_for(n_bytes):.3g} s"
+        detail = f"body was not complete: {n_bytes} bytes in {now.seconds_for(n_bytes):.3g} s"
         raise HTTPException(408, detail, {"Connection": "close"}) from None
 
 
 async def read_body(request: Request, limits: BodyLimits) -> bytearray:
     """The whole body; not copied into `bytes`, which would hold it twice."""
     body = bytearray()
-    await stream_body(request, limits, body.extend)
+    await stream_body(request, lambda: limits, body.extend)
     return body
 
 

@@ -11,6 +11,7 @@ from diptych.http.state import ServerState
 
 Take = Callable[[int], None]
 _KEY = "diptych_room"
+_LET_GO = "diptych_let_go"
 
 
 @dataclass
@@ -56,7 +57,12 @@ class BodyBudget:
             self._give_back(held)  # the answer does not need the body, and its reader may be slow
             await send(message)
 
-        scope.setdefault("state", {})[_KEY] = fetched
+        def let_go(n_bytes: int) -> None:
+            freed = min(n_bytes, held.n_bytes)
+            self._n_bytes -= freed
+            held.n_bytes -= freed
+
+        scope.setdefault("state", {}).update({_KEY: fetched, _LET_GO: let_go})
         try:
             await self._app(scope, counted, answering)
         finally:
@@ -81,3 +87,9 @@ def room_of(request: Request) -> Take:
     """
     take: Take = request.scope["state"][_KEY]
     return take
+
+
+def let_go_of(request: Request) -> Callable[[int], None]:
+    """Called with a number of bytes of the body that the request no longer holds in memory."""
+    let_go: Callable[[int], None] = request.scope["state"][_LET_GO]
+    return let_go

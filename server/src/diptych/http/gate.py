@@ -1,7 +1,9 @@
 """Middleware that lets requests in until the server stops, each for a limited time. Knows no route."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +15,7 @@ from diptych.http.problems import respond_error, respond_http
 from diptych.http.state import ServerState
 
 STOPPING = "the server is stopping"
+_MORE_TIME = "diptych_more_time"
 WHILE_STOPPING = frozenset({"/healthz", "/metrics"})  # answered to the end, and nothing waits for them
 
 
@@ -47,6 +50,7 @@ class Gate:
             return
         left_s = max(0.0, self._timeout_s - context_of(Request(scope)).elapsed_s())
         answer, deadline = _Answer(), asyncio.timeout(left_s)
+        scope.setdefault("state", {})[_MORE_TIME] = partial(self._give_more_time, deadline)
         self._state.inside.enter(deadline)
         try:
             async with deadline:
@@ -58,12 +62,22 @@ class Gate:
         finally:
             self._state.inside.leave(deadline)
 
+    def _give_more_time(self, deadline: asyncio.Timeout) -> None:
+        if not (self._state.inside.stopping or deadline.expired() or deadline.when() is None):
+            deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
+
     def _too_late(self, scope: Scope) -> Response:
         if self._state.inside.stopping:
             self._state.count_rejected("stopping")
             return _stopping(scope)
         self._state.count_rejected("request_timeout")
         return respond_http(Request(scope), 504, f"the request was not answered within {self._timeout_s:g} s")
+
+
+def more_time_for(request: Request) -> Callable[[], None]:
+    """Called by a request that gets on with a long body: its time begins anew, unless the server stops."""
+    more_time: Callable[[], None] = request.scope["state"][_MORE_TIME]
+    return more_time
 
 
 def _stopping(scope: Scope) -> Response:

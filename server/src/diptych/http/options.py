@@ -19,6 +19,7 @@ class HttpOptions:
     api_key: str | None = None
     default_collection: str = "default"
     body_timeout_s: float = 60.0
+    long_body_timeout_s: float = 3600.0
     request_timeout_s: float = 300.0
     max_inflight_body_bytes: int = 500_000_000
     limits: Limits = field(default_factory=Limits)
@@ -27,3 +28,8 @@ class HttpOptions:
     def body(self) -> BodyLimits:
         """The part that bounds every body."""
         return BodyLimits(self.limits.max_body_bytes, self.body_timeout_s)
+
+    @property
+    def long_body(self) -> BodyLimits:
+        """The part that bounds the bodies of jobs, which go to the disk as they come."""
+        return BodyLimits(self.limits.max_job_bytes, self.long_body_timeout_s)

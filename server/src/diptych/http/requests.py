@@ -164,6 +164,12 @@ class DeletionRequest(Asked):
         return self
 
 
+class LookupRequest(Asked):
+    """`POST /collections/{collection}/lookups`."""
+
+    ids: Listed[str]
+
+
 class AddItem(Asked):
     """One entry of the `items` field of an add."""
 

@@ -5,14 +5,18 @@ from functools import partial
 
 from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 from diptych.adapters.image_files import ImageFiles
+from diptych.adapters.job_files import JobFiles
 from diptych.adapters.pillow_decoder import PillowDecoder
 from diptych.adapters.prometheus_metrics import PrometheusMetrics
 from diptych.adapters.quota import Quota
+from diptych.adapters.sqlite_jobs import SqliteJobs
 from diptych.adapters.sqlite_store import SqliteStore
 from diptych.bundle.image import ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
 from diptych.core.collections import Collections
+from diptych.core.job_runner import MAX_BATCH
+from diptych.core.jobs import Jobs
 from diptych.core.labels import LabelClassifier
 from diptych.core.limits import Limits
 from diptych.core.services import Services
@@ -63,6 +67,13 @@ def assemble(settings: Settings, repository: ModelRepository, served: Served, on
         collection_model=kept.model,
         collection_embedder=kept.embedder,
         collections=collections,
+        jobs=Jobs(
+            collections=collections,
+            store=SqliteJobs(records.threads),
+            inputs=JobFiles(settings.data_dir, quota),
+            max_batch=min(MAX_BATCH, kept.embedder.max_images),
+            max_metadata_bytes=limits.max_metadata_bytes,
+        ),
         catalogue=Catalogue(repository, embed.model, served.serving),
         health=health_of(engines, on_stuck),
         metrics=metrics,
@@ -93,6 +104,8 @@ def limits_of(settings: Settings) -> Limits:
         max_image_px=settings.max_image_px,
         max_items=settings.max_items,
         max_add_items=settings.max_add_items,
+        max_job_items=settings.max_job_items,
+        max_job_bytes=settings.max_job_bytes,
         max_add_vectors=settings.max_add_vectors,
         max_labels=settings.max_labels,
         max_predictions=settings.max_predictions,

@@ -3,6 +3,7 @@
 from diptych_client.operations.adding import add
 from diptych_client.operations.describing import model_version, models, ready, version
 from diptych_client.operations.encoding import classify, embed
+from diptych_client.operations.jobs import add_tar, cancel_job, follow_job, job, job_outcomes, jobs
 from diptych_client.operations.managing import (
     change_collection,
     collection,
@@ -11,6 +12,7 @@ from diptych_client.operations.managing import (
     delete_image,
     delete_images,
     drop_collection,
+    find_images,
     get_image,
     list_images,
     original,
@@ -22,7 +24,9 @@ from diptych_client.operations.vectors import add_vectors
 
 __all__ = [
     "add",
+    "add_tar",
     "add_vectors",
+    "cancel_job",
     "change_collection",
     "classify",
     "collection",
@@ -32,7 +36,12 @@ __all__ = [
     "delete_images",
     "drop_collection",
     "embed",
+    "find_images",
+    "follow_job",
     "get_image",
+    "job",
+    "job_outcomes",
+    "jobs",
     "list_images",
     "model_version",
     "models",

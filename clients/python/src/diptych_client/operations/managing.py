@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diptych_client import parsing
@@ -69,6 +69,15 @@ def get_image(collection: str, id: str) -> Steps[ImageRecord]:
     body = (yield from exchange(Request("GET", path_of("collections", collection, "images", id)))).json()
     with parsing.reading("an image"):
         return parsing.image_record(body)
+
+
+def find_images(collection: str, ids: Sequence[str]) -> Steps[dict[str, ImageRecord]]:
+    """Those of at most 1,000 ids that are there and can be found in a search."""
+    request = Request("POST", path_of("collections", collection, "lookups"), json={"ids": list(ids)})
+    body = (yield from exchange(request)).json()
+    with parsing.reading("a lookup"):
+        records = [parsing.image_record(row) for row in body["images"]]
+    return {record.id: record for record in records}
 
 
 def original(collection: str, id: str) -> Steps[bytes]:

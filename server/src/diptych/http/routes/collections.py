@@ -64,6 +64,7 @@ async def change_collection(
     await services.collections.get(collection)  # a 404 before anything changes
     name = collection
     if asked.name is not None:
+        services.jobs.require_none(collection)
         await services.collections.rename(collection, asked.name)
         name = asked.name
     if asked.keep is not None:

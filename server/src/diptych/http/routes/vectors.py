@@ -25,7 +25,7 @@ _FORM = {
 @router.post(
     "/collections/{collection}/vectors",
     response_model=AddAnswer,
-    responses=refusals(404, 409, *BODY),
+    responses=refusals(404, 409, 507, *BODY),
     openapi_extra=body_of(AddVectorsRequest, _FORM),
 )
 async def add_vectors(

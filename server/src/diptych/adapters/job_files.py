@@ -1,0 +1,131 @@
+"""Keep the inputs of jobs, a file each, until they have ended; knows nothing of what is in them."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from diptych.adapters.quota import Quota
+from diptych.adapters.refused_writes import file_errors_translated
+from diptych.bundle.durable import fsync_folder
+from diptych.errors import CorruptStore
+
+TMP_PREFIX = ".tmp-"
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL
+
+
+class JobFile:
+    """Satisfies `diptych.core.job_ports.JobInput`: a temporary file, renamed once it is on the disk."""
+
+    def __init__(self, folder: Path, id: str, quota: Quota) -> None:
+        self.id = id
+        self._quota = quota
+        self.n_bytes = 0
+        self._n_taken = 0  # of the quota
+        self._file = folder / f"{TMP_PREFIX}{id}"
+        self._final = folder / id
+        self._finished = False
+        self._lock = threading.Lock()  # a caller that is cancelled closes it while it is being finished
+        with _translated():
+            self._descriptor = os.open(self._file, _FLAGS, 0o600)
+
+    async def write(self, chunk: bytes | bytearray) -> None:
+        """Append. The chunk must not change meanwhile."""
+        await asyncio.to_thread(self._write, chunk)
+
+    def read(self, offset: int, n_bytes: int) -> bytes:
+        """What was written there; fewer bytes at the end. Blocking."""
+        with _translated():
+            return os.pread(self._descriptor, n_bytes, offset)
+
+    async def finish(self) -> None:
+        """Bytes, name, folder, in this order."""
+        await asyncio.to_thread(self._finish)
+
+    async def close(self) -> None:
+        """Remove it, unless it is finished."""
+        await asyncio.to_thread(self._close)
+
+    def _write(self, chunk: bytes | bytearray) -> None:
+        self._quota.take_file(len(chunk))
+        self._n_taken += len(chunk)
+        with _translated(), memoryview(chunk) as view:
+            done = 0
+            while done < len(view):
+                done += os.write(self._descriptor, view[done:])
+            self.n_bytes += done
+
+    def _finish(self) -> None:
+        with self._lock, _translated():
+            os.fsync(self._descriptor)
+            self._file.replace(self._final)
+            fsync_folder(self._final.parent)
+            self._finished = True
+
+    def _close(self) -> None:
+        with self._lock, _translated():
+            os.close(self._descriptor)
+            if not self._finished:
+                self._file.unlink(missing_ok=True)
+                self._quota.give_file(self._n_taken)
+
+
+class JobFiles:
+    """`<data_dir>/jobs/<id>`. Satisfies `diptych.core.job_ports.JobInputs`."""
+
+    def __init__(self, data_dir: Path, quota: Quota | None = None) -> None:
+        """Blocking. Raises StoreError; all inputs are counted."""
+        self._quota = quota or Quota()
+        self._folder = data_dir / "jobs"
+        with _translated():
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            fsync_folder(data_dir)
+            for path in self._folder.iterdir():
+                self._quota.count_file(path.stat().st_size)
+
+    async def create(self, id: str) -> JobFile:
+        """An empty one."""
+        return await asyncio.to_thread(JobFile, self._folder, id, self._quota)
+
+    async def read(self, id: str, pieces: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Pieces of (offset, bytes). Raises CorruptStore when the input is gone or shorter."""
+        return await asyncio.to_thread(self._read, id, pieces) if pieces else []
+
+    async def keep_only(self, ids: set[str]) -> None:
+        """Remove all other inputs, and what broken ones left."""
+        await asyncio.to_thread(self._keep_only, ids)
+
+    async def remove(self, id: str) -> None:
+        """One that is not there is fine."""
+        await asyncio.to_thread(self._remove, id)
+
+    def _read(self, id: str, pieces: Sequence[tuple[int, int]]) -> list[bytes]:
+        with _translated():
+            try:
+                with (self._folder / id).open("rb") as file:
+                    found = [os.pread(file.fileno(), n_bytes, offset) for offset, n_bytes in pieces]
+            except FileNotFoundError:
+                raise CorruptStore("the input of the job is gone") from None
+        if any(len(one) != n_bytes for one, (_, n_bytes) in zip(found, pieces, strict=True)):
+            raise CorruptStore("the input of the job is cut off")
+        return found
+
+    def _keep_only(self, ids: set[str]) -> None:
+        with _translated():
+            for path in list(self._folder.iterdir()):
+                if path.name not in ids:
+                    self._remove(path.name)
+
+    def _remove(self, name: str) -> None:
+        path = self._folder / name
+        with _translated():
+            if path.exists():
+                n_bytes = path.stat().st_size
+                path.unlink()
+                self._quota.give_file(n_bytes)
+
+
+def _translated() -> AbstractContextManager[None]:
+    return file_errors_translated("the inputs of jobs failed")

@@ -1,0 +1,89 @@
+"""`/jobs`: long adds, how far they are, what became of their items, and how to end them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from diptych.errors import InvalidValue
+from diptych.http.answers_jobs import JobAnswer, JobList, JobOutcomeAnswer, JobOutcomePage
+from diptych.http.checks import check_at_most
+from diptych.http.context import context_of
+from diptych.http.events import events_of
+from diptych.http.refusals import GUARDED, Responses, refusals
+from diptych.http.respond import json_response
+from diptych.http.state import Options, ReadyServices, State
+
+router = APIRouter(tags=["jobs"], responses=refusals(*GUARDED))
+
+_EVENTS = "text/event-stream"
+_STREAM: Responses = {200: {"content": {_EVENTS: {"schema": {"type": "string"}}}}}
+
+
+@router.get("/jobs", response_model=JobList)
+async def list_jobs(request: Request, services: ReadyServices) -> Response:
+    """All that are known, the newest first."""
+    return json_response(request, JobList(jobs=[JobAnswer.of(job) for job in await services.jobs.list()]))
+
+
+@router.get("/jobs/{job}", response_model=JobAnswer, responses=refusals(404))
+async def get_job(request: Request, services: ReadyServices, job: str) -> Response:
+    """How far one job is."""
+    return json_response(request, JobAnswer.of(await services.jobs.get(job)))
+
+
+@router.delete("/jobs/{job}", response_model=JobAnswer, responses=refusals(404))
+async def cancel_job(request: Request, services: ReadyServices, job: str) -> Response:
+    """End a job: items that are done stay, the others are not tried. One that has ended stays as it is."""
+    return json_response(request, JobAnswer.of(await services.jobs.cancel(job)))
+
+
+@router.get("/jobs/{job}/outcomes", response_model=JobOutcomePage, responses=refusals(404, 422))
+async def list_outcomes(
+    request: Request,
+    services: ReadyServices,
+    options: Options,
+    *,
+    job: str,
+    after: Annotated[int, Query(ge=-1)] = -1,
+    limit: Annotated[int, Query(ge=1)] = 100,
+) -> Response:
+    """What became of the items behind index `after`, in their order, as far as it is known."""
+    check_at_most(limit, "limit", options.limits.max_page_items)
+    found = await services.jobs.get(job)  # before the outcomes: when it has ended, they are all there
+    outcomes = await services.jobs.outcomes(job, after, limit)
+    request_id = context_of(request).request_id
+    page = JobOutcomePage(
+        job=JobAnswer.of(found),
+        outcomes=[JobOutcomeAnswer.of(outcome, request_id) for outcome in outcomes],
+        next=outcomes[-1].index if len(outcomes) == limit else None,
+    )
+    return json_response(request, page)
+
+
+@router.get("/jobs/{job}/events", response_class=StreamingResponse, responses=_STREAM | refusals(404, 422))
+async def follow_job(
+    request: Request,
+    services: ReadyServices,
+    state: State,
+    *,
+    job: str,
+    after: Annotated[int, Query(ge=-1)] = -1,
+) -> Response:
+    """Server-sent events: `outcome` (its id is the item's index), `progress`, and `end` at last.
+
+    Beginning behind `after`, or behind the `Last-Event-ID` of a caller that comes back.
+    """
+    seen = request.headers.get("last-event-id", "")
+    if seen and not (seen.isascii() and seen.isdigit() and len(seen) < 10):
+        raise InvalidValue("is not the id of an event", "Last-Event-ID")
+    await services.jobs.get(job)  # a 404 before the stream begins
+    events = events_of(
+        services.jobs,
+        job,
+        int(seen) if seen else after,
+        context_of(request).request_id,
+        lambda: state.inside.stopping,
+    )
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(events, headers=headers, media_type=_EVENTS)

@@ -1,0 +1,47 @@
+"""Read a tar archive of images: it goes to the disk as it comes, and is looked into there.
+
+Knows no collection.
+"""
+
+import asyncio
+
+from starlette.requests import Request
+
+from diptych.core.archive import items_of
+from diptych.core.job import JobItem
+from diptych.core.job_ports import JobInput
+from diptych.errors import InvalidValue
+from diptych.http.body import stream_body
+from diptych.http.budget import let_go_of
+from diptych.http.gate import more_time_for
+from diptych.http.options import HttpOptions
+
+TAR = "application/x-tar"
+CHUNK = 1_000_000  # bytes in memory before they are written
+
+
+async def read_tar(request: Request, options: HttpOptions, job_input: JobInput) -> list[JobItem]:
+    """The images in the archive, which is in the input then. Raises InputError, HTTPException 415 and 408."""
+    waiting = bytearray()
+    let_go, more_time = let_go_of(request), more_time_for(request)
+
+    async def take(chunk: bytes) -> None:
+        waiting.extend(chunk)
+        if len(waiting) >= CHUNK:
+            await write()
+
+    async def write() -> None:
+        await job_input.write(waiting)
+        let_go(len(waiting))
+        waiting.clear()
+        more_time()
+
+    await stream_body(request, lambda: options.long_body, take)
+    await write()
+    limits = options.limits
+    items = await asyncio.to_thread(
+        items_of, job_input.read, job_input.n_bytes, limits.max_job_items, limits.max_image_bytes
+    )
+    if not items:
+        raise InvalidValue("the archive has no files but hidden ones")
+    return items

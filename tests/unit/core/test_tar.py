@@ -1,0 +1,121 @@
+"""Tar archives, and above all those that nobody should be able to hurt a server with."""
+
+import io
+import random
+import tarfile
+
+import pytest
+
+from diptych.core.tar import BLOCK, MAX_EXTENSION_BYTES, Member, members
+from diptych.errors import InputError, Malformed, TooLarge
+from support.tars import entry, header, tar_of, tar_with
+
+END = bytes(2 * BLOCK)
+
+
+def listed(archive: bytes, max_members: int = 100) -> list[Member]:
+    largest = 0
+
+    def read(offset: int, n_bytes: int) -> bytes:
+        nonlocal largest
+        largest = max(largest, n_bytes)
+        return archive[offset : offset + n_bytes]
+
+    found = list(members(read, len(archive), max_members))
+    assert largest <= MAX_EXTENSION_BYTES
+    return found
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_names_and_bytes_of_every_format_are_those_that_tarfile_wrote(form: int) -> None:
+    files = {"a.png": b"first", "deep/er/b.jpg": b"x" * 1000, "empty": b"", f"{'long/' * 30}c.png": b"third"}
+    if form != tarfile.USTAR_FORMAT:
+        files |= {f"{'n' * 180}.png": b"fourth", "schön.png": b"fifth"}
+    archive = tar_of(files, form)
+    found = {one.name: archive[one.offset : one.offset + one.n_bytes] for one in listed(archive)}
+    assert found == files
+
+
+def test_size_beyond_octal_digits_is_read() -> None:
+    info = tarfile.TarInfo("huge.png")
+    info.size = 9 * 2**30
+    head = info.tobuf(tarfile.GNU_FORMAT)
+    (found,) = members(lambda at, n: head if at == 0 else bytes(BLOCK), 10 * 2**30, 1)
+    assert (found.n_bytes, found.offset) == (9 * 2**30, BLOCK)
+
+
+def test_entries_that_are_no_files_say_so_and_have_no_bytes() -> None:
+    archive = tar_with(
+        entry("folder", tarfile.DIRTYPE),
+        entry("soft", tarfile.SYMTYPE, "/etc/passwd"),
+        entry("hard", tarfile.LNKTYPE, "a.png"),
+        entry("pipe", tarfile.FIFOTYPE),
+        entry("disk", tarfile.BLKTYPE),
+    )
+    assert [(one.name, one.kind, one.n_bytes) for one in listed(archive)] == [
+        ("folder/", "folder", 0),
+        ("soft", "link", 0),
+        ("hard", "link", 0),
+        ("pipe", "device", 0),
+        ("disk", "device", 0),
+    ]
+
+
+BROKEN = {
+    "nothing": b"",
+    "no tar": b"\x1f\x8b" + bytes(range(256)) * 4,
+    "shorter than a header": b"x" * 100,
+    "cut off before its end": header(b"a", b"0"),
+    "cut off in a file": header(b"a", b"1000") + b"x" * 10,
+    "a file of exabytes": header(b"a", b"77777777777") + END,
+    "a size that is no number": header(b"a", b"12x4") + END,
+    "a negative size": header(b"a", b"\xff" * 11) + END,
+    "a size beyond all measure": header(b"a", b"\xfe" + b"\xff" * 10) + END,
+    "an unknown kind": header(b"a", b"0", b"Z") + END,
+    "a sparse file of GNU": header(b"a", b"0", b"S") + END,
+    "an extension that is cut off": header(b"x", b"1000", b"x") + b"18 path=abc\n",
+    "an extension without a length": header(b"x", b"1000", b"x") + b"path=abc\n".ljust(512, b"y") + END,
+    "an extension longer than it is": header(b"x", b"14", b"x") + b"99 path=abc\n".ljust(512, b"\0") + END,
+    "an extension of length 0": header(b"x", b"14", b"x") + b"0 path=abc\n".ljust(512, b"\0") + END,
+    "a size of many digits": header(b"x", b"144", b"x")
+    + (b"100 size=" + b"9" * 90 + b"\n").ljust(512, b"\0") + END,
+    "a sparse file of pax": header(b"x", b"44", b"x")
+    + b"36 GNU.sparse.realsize=999999999999\n".ljust(512, b"\0") + header(b"a", b"0") + END,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("archive", BROKEN.values(), ids=BROKEN.keys())
+def test_broken_archive_is_refused(archive: bytes) -> None:
+    with pytest.raises(Malformed):
+        listed(archive)
+
+
+def test_too_many_entries_and_endless_extensions_are_refused() -> None:
+    with pytest.raises(TooLarge, match="over 10 entries"):
+        listed(header(b"a", b"0") * 11 + END, max_members=10)
+    with pytest.raises(TooLarge, match="over 10 entries"):  # extensions count, though they are no members
+        listed((header(b"x", b"0", b"x")) * 11 + END, max_members=10)
+    with pytest.raises(TooLarge, match="bytes of extensions"):
+        listed(header(b"x", b"%o" % (MAX_EXTENSION_BYTES + 1), b"L") + bytes(200_000))
+
+
+def test_damage_anywhere_is_an_error_of_ours_or_another_list() -> None:
+    whole = tar_of({f"{'n' * 150}.png": b"x" * 700, "b.png": b"y"}, tarfile.PAX_FORMAT)
+    chance = random.Random(7)
+    for _ in range(3_000):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        try:
+            for one in listed(bytes(damaged[: chance.randint(0, len(damaged))])):
+                assert one.offset + one.n_bytes <= len(damaged)
+        except InputError:
+            continue
+
+
+def test_what_is_read_is_what_tarfile_reads() -> None:
+    files = {f"{i}/{'d' * i}.png": bytes([i]) * i * 37 for i in range(90)}
+    archive = tar_of(files)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as theirs:
+        expected = [(one.name, one.offset_data, one.size) for one in theirs]
+    assert [(one.name, one.offset, one.n_bytes) for one in listed(archive, 1000)] == expected
