@@ -188,7 +188,7 @@ def test_clock_that_is_set_back_changes_no_order(
                 first, following = await opened.collections.list_images("default", None, 2)
                 second, _ = await opened.collections.list_images("default", following, 3)
                 assert [record.id for record in first + second] == sorted(ids)
-                assert await opened.records.missing("default", "tiny/1") == []
+                assert await opened.records.missing("default", "tiny/1") == {}
                 ids.append(f"{len(ids)}")
                 await opened.add("default", tiny_png(1), ids[-1])
 

@@ -51,7 +51,7 @@ async def get_collection(request: Request, services: ReadyServices, collection: 
 @router.patch(
     "/collections/{collection}",
     response_model=CollectionAnswer,
-    responses=refusals(404, 409, *BODY),
+    responses=refusals(404, 409, 507, *BODY),
     openapi_extra=body_of(CollectionPatch),
 )
 async def change_collection(
@@ -75,7 +75,7 @@ async def change_collection(
 @router.post(
     "/collections/{collection}/deletions",
     response_model=DeletionAnswer,
-    responses=refusals(404, *BODY),
+    responses=refusals(404, 507, *BODY),
     openapi_extra=body_of(DeletionRequest),
 )
 async def delete_images(
