@@ -5,6 +5,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,13 @@ from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull, S
 from durability.small_disk import NEEDS_ROOT, read_only, small_disk
 from integration.data_folders import (
     COLLECTION,
+    IDENTITY,
     add,
     change,
     delete,
     in_a_process_that_is_killed,
     put,
+    row,
 )
 
 PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
@@ -335,6 +338,18 @@ def test_full_disk_is_said_and_the_backup_goes_on_when_there_is_room(data_dir: P
         back_up(data_dir, target)
         assert begun.items() <= images(target).items()
         assert verify(target).counts.n_files == 22
+
+
+def test_rows_that_keep_no_image_are_copied_and_no_file_is_asked_for(data_dir: Path, target: Path) -> None:
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        vectors = [replace(row(f"vector {n}", b"numbers %d" % n), kept=False) for n in range(5)]
+        await store.put(COLLECTION, vectors, identity=IDENTITY, replace=False)
+
+    change(data_dir, work)
+    done = back_up(data_dir, target)
+    assert (done.counts.n_images, done.counts.n_files, done.lost) == (8, 2, {})
+    assert len(ids(target)) == 8
+    assert verify(target) == done
 
 
 @NEEDS_ROOT

@@ -1,10 +1,10 @@
-"""`diptych collections`: list, show, create, rename, configure and drop them; exporting is another module."""
+"""`diptych collections`: list, show, create, rename, configure and drop them; files are other modules."""
 
 import argparse
 from dataclasses import asdict
 from typing import Any
 
-from diptych.cli import collection_export
+from diptych.cli import collection_export, collection_import
 from diptych.cli.console import Align, out, out_json, out_table, size
 from diptych.cli.remote import add_server_arguments, run_with_client
 from diptych_client import Client, CollectionInfo
@@ -14,11 +14,12 @@ def add_parser(subparsers: Any) -> None:
     """The arguments of the command and of its three verbs."""
     parser = subparsers.add_parser(
         "collections",
-        help="list, create, change, drop and export collections",
-        description="List, create, change, drop and export collections, which hold the images that are "
-        "searched.",
+        help="list, create, change, drop, export and import collections",
+        description="List, create, change, drop, export and import collections, which hold the images that "
+        "are searched.",
     )
-    verbs = parser.add_subparsers(required=True, metavar="list|show|create|rename|configure|drop|export")
+    names = "list|show|create|rename|configure|drop|export|import"
+    verbs = parser.add_subparsers(required=True, metavar=names)
     for name, action, about in (
         ("list", _list, "list all collections, with their sizes"),
         ("show", _show, "all that is known of one collection"),
@@ -43,6 +44,7 @@ def add_parser(subparsers: Any) -> None:
         add_server_arguments(verb)
         verb.set_defaults(run=run, action=action)
     collection_export.add_verb(verbs)
+    collection_import.add_verb(verbs)
 
 
 def run(args: argparse.Namespace) -> int:

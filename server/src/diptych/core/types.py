@@ -119,12 +119,13 @@ class NewVector:
 
 @dataclass(frozen=True)
 class VectorOrigin:
-    """What made ready-made vectors. `precision` and `decode` are None when nobody says."""
+    """What made ready-made vectors. `precision`, `decode` and `identity` are None when nobody says."""
 
     name: str
     version: int
     precision: str | None = None
     decode: str | None = None
+    identity: str | None = None
 
 
 AddStatus = Literal["created", "unchanged", "replaced", "failed"]

@@ -58,11 +58,13 @@ class VectorIngest:
 
 def check_origin(origin: VectorOrigin, model: ModelInfo) -> None:
     """Raises Conflict naming both unless the vectors are of the served version, as far as they say."""
-    served = VectorOrigin(model.name, model.version, model.precision, model.decode)
+    identity = None if origin.identity is None else model.identity
+    served = VectorOrigin(model.name, model.version, model.precision, model.decode, identity)
     same = (
         (origin.name, origin.version) == (served.name, served.version)
         and origin.precision in {None, served.precision}
         and origin.decode in {None, served.decode}
+        and origin.identity == served.identity
     )
     if not same:
         raise Conflict(
@@ -98,6 +100,8 @@ def _row(draft: Draft) -> NewRow:
 
 
 def _named(origin: VectorOrigin) -> str:
-    more = [word for word in (origin.precision, origin.decode and f"{origin.decode} decoding") if word]
+    decode = origin.decode and f"{origin.decode} decoding"
+    identity = origin.identity and f"identity {origin.identity[:12]}"  # of two models of one name and number
+    more = [word for word in (origin.precision, decode, identity) if word]
     version = f"{origin.name[:80]}/{origin.version}"
     return f"{version} ({', '.join(more)})" if more else version

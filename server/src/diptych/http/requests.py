@@ -190,6 +190,7 @@ class VectorModel(Asked):
     version: int = Field(ge=1)
     precision: str | None = None
     decode: Literal["exact", "fast"] | None = None
+    identity: str | None = Field(None, max_length=128)  # as exported files have it
 
 
 class VectorItem(Asked):

@@ -115,4 +115,4 @@ def _numbers(embedding: list[float] | str, name: str) -> NDArray[np.float32]:
 
 
 def _origin(model: VectorModel) -> VectorOrigin:
-    return VectorOrigin(model.name, model.version, model.precision, model.decode)
+    return VectorOrigin(model.name, model.version, model.precision, model.decode, model.identity)

@@ -25,6 +25,7 @@ def add_vectors(
     vectors: Sequence[Vector],
     *,
     model: ModelRef,
+    identity: str | None = None,
     ids: Sequence[str | None] | None = None,
     metadata: Sequence[Mapping[str, Any] | None] | None = None,
     collection: str | None = None,
@@ -34,7 +35,8 @@ def add_vectors(
     """Add ready-made vectors to a collection; what became of each, in order.
 
     `model` is what made them, as the answers of `embed` name it; the server refuses those of any other
-    version, precision or way of decoding than its collections have. The rest is as in `add`.
+    version, precision or way of decoding than its collections have. `identity`, which exported files have,
+    tells versions of one name and number apart. The rest is as in `add`.
     """
     each_id, each_metadata = each("ids", ids, vectors), each("metadata", metadata, vectors)
     if collection is None:
@@ -42,6 +44,8 @@ def add_vectors(
     path = path_of("collections", collection, "vectors")
     named = {"name": model.name, "version": model.version}
     named |= {"precision": model.precision, "decode": model.decode}
+    if identity is not None:
+        named["identity"] = identity
     outcomes: list[AddOutcome] = []
     for start in range(0, len(vectors), BATCH):
         rows = [_bytes(vectors[i], i) for i in range(start, min(start + BATCH, len(vectors)))]

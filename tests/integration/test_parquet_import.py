@@ -1,0 +1,163 @@
+"""Exported files into a real server: whole collections, vectors alone, and never vectors of another model."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from diptych.cli import main
+from diptych_client import Client
+from integration.store_parts import tiny_png
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY, write_tiny_bundle
+
+N = 70  # more than one batch of images
+
+
+Ran = tuple[int, str, str]  # exit code, stdout, stderr
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def diptych(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A command, in this process."""
+    for name in [name for name in os.environ if name.startswith("DIPTYCH_")]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: object) -> Ran:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repo") / "model_repo"
+    write_tiny_bundle(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data_dir(model_repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def server(model_repo: Path, data_dir: Path) -> Iterator[RunningServer]:
+    with serve(model_repo, TINY, data_dir) as running, Client(running.url) as client:
+        client.create_collection("pets")
+        client.add(
+            [tiny_png(n) for n in range(N)],
+            ids=[f"i{n}" for n in range(N)],
+            metadata=[{"n": n, "name": "käfer"} for n in range(N)],
+            collection="pets",
+        )
+        yield running
+
+
+@pytest.fixture(scope="module")
+def exported(server: RunningServer, model_repo: Path, data_dir: Path) -> Path:
+    """With images, out of the folder of the running server."""
+    file = data_dir.parent / "pets.parquet"
+    places = ["--data-dir", str(data_dir), "--model-repo", str(model_repo)]
+    assert main(["collections", "export", "pets", str(file), "--with-images", *places]) == 0
+    return file
+
+
+@pytest.fixture
+def bring_in(server: RunningServer, diptych: Run) -> Run:
+    def run(file: Path, *flags: str) -> Ran:
+        return diptych("collections", "import", file, "--url", server.url, *flags)
+
+    return run
+
+
+def test_round_trip_restores_a_collection_whole(server: RunningServer, bring_in: Run, exported: Path) -> None:
+    done = bring_in(exported, "--into", "whole")
+    assert done == (0, f"whole: {N} created, 0 replaced, 0 unchanged, 0 failed\n", "")
+    with Client(server.url) as client:
+        records = client.list_images("whole", limit=1000).images
+        assert {record.id: record.metadata for record in records} == {
+            f"i{n}": {"n": n, "name": "käfer"} for n in range(N)
+        }
+        assert all(client.original("whole", f"i{n}") == tiny_png(n) for n in range(0, N, 10))
+        assert hits(client, "whole") == hits(client, "pets")
+    again = bring_in(exported, "--into", "whole")
+    assert again == (0, f"whole: 0 created, 0 replaced, {N} unchanged, 0 failed\n", "")
+
+
+def test_vectors_alone_are_searched_as_the_images_were(
+    server: RunningServer, bring_in: Run, exported: Path
+) -> None:
+    code, said, _ = bring_in(exported, "--into", "vectors", "--vectors-only", "--json")
+    assert code == 0
+    assert json.loads(said) == {
+        "collection": "vectors", "created": N, "replaced": 0, "unchanged": 0, "failed": 0, "not_tried": 0,
+        "failures": {},
+    }  # fmt: skip
+    with Client(server.url) as client:
+        assert hits(client, "vectors") == hits(client, "pets")
+        assert client.get_image("vectors", "i3").metadata == {"n": 3, "name": "käfer"}
+
+
+def hits(client: Client, collection: str) -> list[tuple[str, float]]:
+    found = client.search(image=tiny_png(7), collection=collection, k=N).hits
+    return [(hit.id, pytest.approx(hit.cosine, abs=1e-5)) for hit in found]
+
+
+def test_file_of_ready_made_vectors_is_brought_back(
+    diptych: Run, bring_in: Run, model_repo: Path, data_dir: Path, exported: Path, tmp_path: Path
+) -> None:
+    assert bring_in(exported, "--into", "once", "--vectors-only")[0] == 0
+    places = ["--data-dir", data_dir, "--model-repo", model_repo, "--with-images"]
+    assert diptych("collections", "export", "once", tmp_path / "x.parquet", *places)[0] == 0
+    assert pq.read_table(tmp_path / "x.parquet")["image"].null_count == N
+    done = bring_in(tmp_path / "x.parquet")
+    assert done == (0, f"once: 0 created, 0 replaced, {N} unchanged, 0 failed\n", "")
+
+
+def test_vectors_of_another_model_of_the_same_name_and_version_are_refused_and_its_images_embedded_again(
+    bring_in: Run, exported: Path, tmp_path: Path
+) -> None:
+    table, other = pq.read_table(exported), tmp_path / "other.parquet"
+    about = json.loads(table.schema.metadata[b"diptych"])
+    served, about["identity"] = about["identity"], "f" * 64
+    pq.write_table(table.replace_schema_metadata({"diptych": json.dumps(about)}), other)
+    code, said, complaint = bring_in(other, "--into", "other", "--vectors-only")
+    assert (code, said) == (1, f"other: 0 created, 0 replaced, 0 unchanged, 0 failed, {N} not tried\n")
+    assert "the vectors are of tiny/1 (fp32, exact decoding, identity ffffffffffff), and this" in complaint
+    assert f"keeps those of tiny/1 (fp32, exact decoding, identity {served[:12]})" in complaint
+    done = bring_in(other, "--into", "other")
+    assert done == (0, f"other: {N} created, 0 replaced, 0 unchanged, 0 failed\n", "")
+
+
+def test_rows_that_cannot_be_added_are_named_and_the_others_are_added(
+    bring_in: Run, exported: Path, tmp_path: Path
+) -> None:
+    table = pq.read_table(exported)
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    columns["image"][0] = b"no image"
+    columns["image"][1] = columns["embedding"][1] = None
+    columns["image"][2] = None  # its vector is there
+    pq.write_table(pa.Table.from_pydict(columns, schema=table.schema), tmp_path / "bad.parquet")
+    code, said, complaints = bring_in(tmp_path / "bad.parquet", "--into", "bad")
+    assert (code, said) == (1, f"bad: {N - 2} created, 0 replaced, 0 unchanged, 2 failed\n")
+    first, second = complaints.splitlines()
+    assert first.startswith("failed: i0: ")
+    assert second == "failed: i1: has neither an image nor a vector"
+
+
+def test_file_that_is_no_export_is_refused_before_anything_is_made(
+    server: RunningServer, bring_in: Run, tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "x.parquet")
+    code, _, complaint = bring_in(tmp_path / "x.parquet", "--into", "never")
+    assert (code, "does not say what made its vectors" in complaint) == (1, True)
+    with Client(server.url) as client:
+        assert "never" not in [collection.name for collection in client.collections()]
