@@ -1,0 +1,42 @@
+-- A data folder of schema 1 as its release left it: two collections, three images, vectors of two identities.
+CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL);
+CREATE TABLE collections (
+            name       TEXT PRIMARY KEY,
+            model      TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        ) STRICT;
+CREATE TABLE images (
+            key        INTEGER PRIMARY KEY AUTOINCREMENT,
+            collection TEXT NOT NULL REFERENCES collections (name),
+            id         TEXT NOT NULL,
+            sha256     TEXT NOT NULL,
+            n_bytes    INTEGER NOT NULL,
+            media_type TEXT NOT NULL,
+            width      INTEGER NOT NULL,
+            height     INTEGER NOT NULL,
+            metadata   TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            UNIQUE (collection, id)
+        ) STRICT;
+CREATE INDEX images_by_collection ON images (collection);
+CREATE INDEX images_by_sha256 ON images (sha256);
+CREATE TABLE identities (number INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE embeddings (
+            key       INTEGER NOT NULL REFERENCES images (key) ON DELETE CASCADE,
+            identity  INTEGER NOT NULL REFERENCES identities (number),
+            embedding BLOB NOT NULL,
+            PRIMARY KEY (key, identity)
+        ) STRICT;
+INSERT INTO schema_version VALUES (1, '2026-11-20T08:00:00.000000+00:00');
+INSERT INTO collections VALUES ('mine', 'tiny', '2026-11-20T08:00:01.000+00:00');
+INSERT INTO collections VALUES ('theirs', 'tiny', '2026-11-20T08:00:02.000+00:00');
+INSERT INTO images VALUES (1, 'mine', 'a', '1111111111111111111111111111111111111111111111111111111111111111', 70, 'image/png', 4, 5, '{"year":2001,"tags":["x","\u00e9"]}', '2026-11-20T08:00:03.000+00:00');
+INSERT INTO images VALUES (3, 'mine', 'b', '2222222222222222222222222222222222222222222222222222222222222222', 71, 'image/jpeg', 6, 7, '{}', '2026-11-20T08:00:04.000+00:00');
+INSERT INTO images VALUES (4, 'theirs', 'a', '1111111111111111111111111111111111111111111111111111111111111111', 70, 'image/png', 4, 5, '{"year":2002}', '2026-11-20T08:00:05.000+00:00');
+INSERT INTO identities VALUES (1, 'first');
+INSERT INTO identities VALUES (2, 'second');
+INSERT INTO embeddings VALUES (1, 1, x'0000803f00000000');
+INSERT INTO embeddings VALUES (1, 2, x'000000000000803f');
+INSERT INTO embeddings VALUES (3, 1, x'000000bf0000003f');
+INSERT INTO embeddings VALUES (4, 1, x'0000803f00000000');
+UPDATE sqlite_sequence SET seq = 9 WHERE name = 'images';
