@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from support.tiny_bundle import TINY, write_tiny_bundle
 
 N_BATCH = 24
 SYNCS = {"fsync", "fdatasync"}
+SPEAKING = {"send", "sendto", "sendmsg", "write", "writev"}
+N_CALLERS = 12
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +42,27 @@ class Steps:
     answer: Call
 
 
+def answers_in(trace: Trace) -> list[Call]:
+    spoken = [call for call in trace.calls() if call.name in SPEAKING]
+    return [call for call in spoken if '"HTTP/1.1 20' in call.arguments]
+
+
+def commits_in(trace: Trace) -> list[Call]:
+    return [call for call in trace.calls() if call.name in SYNCS and "diptych.sqlite3-wal>" in call.arguments]
+
+
 def steps_of(trace: Trace) -> Steps:
     calls = trace.calls()
 
     def those(names: set[str], argument: str) -> list[Call]:
         return [call for call in calls if call.name in names and re.search(argument, call.arguments)]
 
-    (answer,) = those({"send", "sendto", "sendmsg", "write", "writev"}, r'"HTTP/1\.1 20')
+    (answer,) = answers_in(trace)
     return Steps(
         files=those(SYNCS, r"/images/../\.tmp-"),
         renames=those({"rename", "renameat", "renameat2"}, r"/images/../\.tmp-\w+\", .*/images/../\w{64}\""),
         folders=those(SYNCS, r"/images/..>"),
-        commits=those(SYNCS, r"diptych\.sqlite3-wal>"),
+        commits=commits_in(trace),
         removals=those({"unlink", "unlinkat"}, r"/images/../\w{64}\""),
         answer=answer,
     )
@@ -103,6 +115,23 @@ def test_files_of_a_batch_are_fsynced_side_by_side_and_all_before_the_one_commit
     assert max(last(steps.renames), last(steps.folders)) < first(steps.commits)
     assert len(steps.commits) == 1
     assert last(steps.commits) < steps.answer.began_s
+
+
+def test_adds_that_wait_together_share_commits_and_are_answered_after_theirs(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    def add_one(n: int) -> None:
+        files = {"image": ("x.png", tiny_png(n), "image/png")}
+        answer = httpx.post(f"{server.url}/collections/default/images", files=files, verify=False)
+        assert answer.is_success, answer.text
+
+    with traced(server.process.pid, tmp_path / "trace") as trace, ThreadPoolExecutor(N_CALLERS) as callers:
+        list(callers.map(add_one, range(500, 500 + N_CALLERS)))
+    commits, answers = commits_in(trace), answers_in(trace)
+    assert len(answers) == N_CALLERS
+    assert 1 <= len(commits) < N_CALLERS
+    assert min(call.ended_s for call in commits) < min(call.began_s for call in answers)
+    assert max(call.ended_s for call in commits) < max(call.began_s for call in answers)
 
 
 def test_delete_is_commit_then_removal_then_answer(server: RunningServer, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from diptych.core.deleting import Deleting
 from diptych.core.embedder import Embedder
 from diptych.core.filters import Filter
 from diptych.core.finder import Finder, require_no_min_relevance
+from diptych.core.grouped import GroupedStores
 from diptych.core.ingest import Ingest
 from diptych.core.metadata import check_metadata, merge_patch
 from diptych.core.names import check_collection_name
@@ -64,6 +65,7 @@ class Collections:
         self._max_metadata_bytes = max_metadata_bytes
         self._writes = writes = Writes()
         self._storing = storing = Storing(images=images, records=records, identity=model.identity)
+        grouped = GroupedStores(storing.store, writes)
         self._finder = Finder(records)
         self._deleting = Deleting(images=images, records=records, writes=writes)
         self._pictures = Pictures(images=images, records=records, thumbnailer=thumbnailer, writes=writes)
@@ -71,11 +73,12 @@ class Collections:
             embedder=embedder,
             decoder=decoder,
             storing=storing,
+            grouped=grouped,
             writes=writes,
             max_metadata_bytes=max_metadata_bytes,
         )
         self._vectors = VectorIngest(
-            model=model, storing=storing, writes=writes, max_metadata_bytes=max_metadata_bytes
+            model=model, storing=storing, grouped=grouped, max_metadata_bytes=max_metadata_bytes
         )
         self._shelves = Shelves(
             model=model,

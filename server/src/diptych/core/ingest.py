@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from diptych.core.drafts import Draft, acknowledged, draft_of, unchanged
 from diptych.core.embedder import Embedder
+from diptych.core.grouped import GroupedStores
 from diptych.core.ports import Decoder
 from diptych.core.shelf import Shelf
 from diptych.core.storing import Storing
@@ -26,12 +27,14 @@ class Ingest:
         embedder: Embedder,
         decoder: Decoder,
         storing: Storing,
+        grouped: GroupedStores,
         writes: Writes,
         max_metadata_bytes: int,
     ) -> None:
         self._embedder = embedder
         self._decoder = decoder
         self._storing = storing
+        self._grouped = grouped
         self._writes = writes
         self._max_metadata_bytes = max_metadata_bytes
 
@@ -43,13 +46,14 @@ class Ingest:
         """
         drafts = await asyncio.to_thread(self._draft_all, items)  # N of draft or error
         decided = await self._storing.decided(shelf, drafts, replace)  # what needs no work
-        await self._writes.run(self._storing.mend_files(unchanged(drafts, decided)))
+        if there := unchanged(drafts, decided):
+            await self._writes.run(self._storing.mend_files(there))
         todo = {i: draft for i, draft in enumerate(drafts) if isinstance(draft, Draft) and i not in decided}
         prepared = await self._prepare(shelf, list(todo.values()))  # row or error each
         good = [(i, row) for i, row in zip(todo, prepared, strict=True) if isinstance(row, NewRow)]
         payloads = {row.sha256: items[i].payload for i, row in good if row.kept}
         rows = [row for _, row in good]
-        stored = await self._writes.run(self._storing.store(shelf, rows, payloads, replace))
+        stored = await self._grouped.store(shelf, rows, payloads, replace=replace)
         decided |= {
             i: AddOutcome(i, todo[i].id, "failed", error)
             for i, error in zip(todo, prepared, strict=True)

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core.drafts import Draft, acknowledged, draft_of
+from diptych.core.grouped import GroupedStores
 from diptych.core.shelf import Shelf
 from diptych.core.storing import Storing
 from diptych.core.types import AddOutcome, ModelInfo, NewRow, NewVector, VectorOrigin
-from diptych.core.writes import Writes
 from diptych.errors import Conflict, InputError, InvalidValue
 
 FLOAT = np.dtype("<f4")
@@ -25,11 +25,11 @@ class VectorIngest:
     """
 
     def __init__(
-        self, *, model: ModelInfo, storing: Storing, writes: Writes, max_metadata_bytes: int
+        self, *, model: ModelInfo, storing: Storing, grouped: GroupedStores, max_metadata_bytes: int
     ) -> None:
         self._model = model
         self._storing = storing
-        self._writes = writes
+        self._grouped = grouped
         self._max_metadata_bytes = max_metadata_bytes
 
     async def add(self, shelf: Shelf, items: Sequence[NewVector], *, replace: bool) -> list[AddOutcome]:
@@ -38,7 +38,7 @@ class VectorIngest:
         decided = await self._storing.decided(shelf, drafts, replace)
         todo = {i: draft for i, draft in enumerate(drafts) if isinstance(draft, Draft) and i not in decided}
         rows = [_row(draft) for draft in todo.values()]
-        stored = await self._writes.run(self._storing.store(shelf, rows, {}, replace))
+        stored = await self._grouped.store(shelf, rows, {}, replace=replace)
         decided |= {
             i: acknowledged(i, row, result) for i, row, result in zip(todo, rows, stored, strict=True)
         }

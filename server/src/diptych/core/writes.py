@@ -23,13 +23,20 @@ class Writes:
 
     async def run(self, write: Coroutine[Any, Any, Result]) -> Result:
         """What `write` returns or raises; cancelling the caller does not cancel it. Raises NotReady."""
-        if self._closed:
+        try:
+            self.require_open()
+        except NotReady:
             write.close()
-            raise NotReady("the server is stopping")
+            raise
         task = asyncio.create_task(self._locked(write))
         self._running.add(task)
         task.add_done_callback(self._forget)
         return await asyncio.shield(task)
+
+    def require_open(self) -> None:
+        """Raises NotReady once no more writes are let in."""
+        if self._closed:
+            raise NotReady("the server is stopping")
 
     async def close(self) -> None:
         """Let in no more, and wait until all that were let in have ended."""
