@@ -7,7 +7,7 @@ MODEL  ?= pictograms
 RUN    ?= pictograms
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench soak constraints openapi clean
+.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench bench-store soak constraints openapi clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ serve-hub: $(VENV)/.installed-import ## import a checkpoint of a hub, prove it a
 
 bench: $(VENV)/.installed-tests ## measure serving beside rivals and this machine's limit (35 minutes; BENCH=--quick: 6)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving $(BENCH)
+
+bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows (6 minutes, 3 GB of disk; STORE=--quick: 1)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.store $(STORE)
 
 soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 2' to try it)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(SOAK)
