@@ -54,8 +54,10 @@ def peak_bytes(server: RunningServer) -> int:
 
 
 def errors_in_log(server: RunningServer) -> list[str]:
-    """Messages of lines of level error: what is refused is none."""
-    return [str(line["message"]) for line in server.log() if line["level"] == "error"]
+    """Messages of lines of level error, and what was written past the log: what is refused is neither."""
+    lines = server.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    past = [line[:200] for line in lines if not line.startswith("{")]
+    return past + [str(line["message"]) for line in server.log() if line["level"] == "error"]
 
 
 def _status(server: RunningServer, name: str) -> int:

@@ -100,8 +100,13 @@ async def _lost(world: World, caller: Caller) -> list[str]:
 def _errors(log: Path) -> list[str]:
     """Lines of the server's log that nobody should see."""
     with log.open(encoding="utf-8", errors="replace") as lines:
-        found = (line.strip()[:MOST_CHARS] for line in lines if any(word in line for word in ERROR_WORDS))
+        found = (line.strip()[:MOST_CHARS] for line in lines if _is_bad(line))
         return list(islice(found, MOST_ERRORS))
+
+
+def _is_bad(line: str) -> bool:
+    """Every line is one JSON object: what is none was written past the log."""
+    return not line.startswith("{") or any(word in line for word in ERROR_WORDS)
 
 
 def _teller(samples: SampleFile, about: About, tally: Tally) -> Callable[[Sample], None]:

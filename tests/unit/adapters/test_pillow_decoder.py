@@ -1,6 +1,7 @@
 """What a server's decoder does beyond decoding."""
 
 import asyncio
+import random
 import warnings
 
 import pytest
@@ -32,3 +33,15 @@ def test_decoders_write_no_errors_to_the_log(caplog: pytest.LogCaptureFixture) -
     decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
     asyncio.run(decoder.decode_many([file], lambda seconds: None))
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("compression", [3, 5, 8, 50000, 34925])
+def test_what_libtiff_says_of_damaged_rows_is_not_written(
+    compression: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By its own hand, past Python: twenty kilobytes of fax were megabytes of log."""
+    rows = random.Random(0).randbytes(20_000)
+    tags = changed(plain_tags(700, 6_000, len(rows), compression), (258, 3, 1, 1), (262, 3, 1, 0))
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
+    asyncio.run(decoder.decode_many([tiff(tags, rows)], lambda seconds: None))
+    assert capfd.readouterr().err == ""

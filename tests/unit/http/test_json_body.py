@@ -1,9 +1,13 @@
 """What counts as JSON, and what JSON cannot mean."""
 
+import asyncio
+import json
+import threading
+
 import pytest
 
 from diptych.errors import InvalidValue, Malformed, TooLarge
-from diptych.http.json_body import MAX_VALUES, parse_json
+from diptych.http.json_body import MAX_BYTES_ON_LOOP, MAX_DIGITS, MAX_KEYS, MAX_VALUES, parse_json, read_json
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"{'a': 1}", b"[1,]", b"nul", b'{"a": 1} x', b"1" * 5000])
@@ -29,6 +33,37 @@ def test_nesting_that_only_the_parser_survives_is_malformed_too() -> None:
 def test_more_values_than_any_request_has_are_refused_unparsed(value: bytes) -> None:
     with pytest.raises(TooLarge, match=f"over {MAX_VALUES} values"):
         parse_json(b"[" + (value + b",") * MAX_VALUES + value + b"]")
+
+
+def test_more_keys_than_any_request_has_are_refused_unparsed() -> None:
+    keys = ",".join(f'"{i}":0' for i in range(MAX_KEYS + 1))
+    with pytest.raises(TooLarge, match=f"over {MAX_KEYS} keys"):
+        parse_json(f"{{{keys}}}")
+    assert len(parse_json(f"{{{keys}}}", max_keys=MAX_KEYS + 1)) == MAX_KEYS + 1
+
+
+def test_commas_and_brackets_inside_of_strings_are_no_values() -> None:
+    text = ",[{:" * MAX_VALUES + '\\"' + "," * MAX_VALUES
+    assert parse_json(json.dumps([text])) == [text]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("begin", ['"', "[,", '"\\'])
+def test_strings_without_end_cost_no_more_than_their_length(begin: str) -> None:
+    with pytest.raises((Malformed, TooLarge)):
+        parse_json(begin + "," * MAX_VALUES + '\\"' * 2_000_000)
+
+
+def test_integers_beyond_a_double_are_malformed_before_they_are_made() -> None:
+    assert parse_json(b"9" * MAX_DIGITS) == int("9" * MAX_DIGITS)
+    with pytest.raises(Malformed, match=f"{MAX_DIGITS + 1} digits, limit is {MAX_DIGITS}"):
+        parse_json(b"9" * (MAX_DIGITS + 1))
+
+
+@pytest.mark.parametrize(("n_bytes", "on_loop"), [(MAX_BYTES_ON_LOOP, True), (MAX_BYTES_ON_LOOP + 1, False)])
+def test_large_bodies_are_read_beside_the_loop(n_bytes: int, on_loop: bool) -> None:
+    thread = asyncio.run(read_json(bytearray(n_bytes), lambda _: threading.get_ident()))
+    assert (thread == threading.get_ident()) is on_loop
 
 
 def test_other_encodings_are_malformed_and_the_byte_is_named() -> None:

@@ -67,7 +67,9 @@ class Reembedder:
             if isinstance(outcome, NotReady):
                 raise outcome
             if isinstance(outcome, DiptychError):
-                log.warning("collection %s: image %s cannot be embedded: %s", shelf.name, record.id, outcome)
+                # by its content: an id may be a file's name
+                file = record.sha256[:12]
+                log.warning("collection %s: image %s... cannot be embedded: %s", shelf.name, file, outcome)
             else:
                 rows[key] = outcome
         if rows:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 
@@ -13,7 +14,7 @@ from diptych.http.checks import check_count, check_lengths, check_texts
 from diptych.http.content import JSON, MULTIPART, media_type, unsupported
 from diptych.http.form import Form
 from diptych.http.images import check_image_bytes, read_image
-from diptych.http.json_body import parse_json
+from diptych.http.json_body import parse_json, read_json
 from diptych.http.multipart import read_parts
 from diptych.http.options import HttpOptions
 from diptych.http.requests import ClassifyOptions, ClassifyRequest
@@ -36,7 +37,7 @@ async def read_classify(request: Request, options: HttpOptions) -> AskedClassify
     """Either of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
     kind, limits = media_type(request), options.limits
     if kind == JSON:
-        return _from_json(await read_body(request, options.body), limits)
+        return await read_json(await read_body(request, options.body), partial(_from_json, limits=limits))
     if kind == MULTIPART:
         max_parts = limits.max_items + limits.max_labels + limits.max_templates + len(_FIELDS)
         bound = f"at most {limits.max_items} images and {limits.max_labels} labels"

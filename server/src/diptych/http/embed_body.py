@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 
@@ -13,7 +14,7 @@ from diptych.http.checks import check_count, check_lengths, check_text
 from diptych.http.content import ANY_IMAGE, JSON, MULTIPART, TEXT, media_type, unsupported
 from diptych.http.form import Form
 from diptych.http.images import check_image_bytes, read_image
-from diptych.http.json_body import parse_json
+from diptych.http.json_body import parse_json, read_json
 from diptych.http.multipart import Part, read_parts
 from diptych.http.options import HttpOptions
 from diptych.http.requests import EmbedItem, EmbedOptions, EmbedRequest, EncodingFormat
@@ -37,7 +38,7 @@ async def read_embed(request: Request, options: HttpOptions) -> AskedEmbed:
     """Any of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
     kind, limits = media_type(request), options.limits
     if kind == JSON:
-        return _from_json(await read_body(request, options.body), limits)
+        return await read_json(await read_body(request, options.body), partial(_from_json, limits=limits))
     if kind == MULTIPART:
         parts = await read_parts(
             request, options.body, limits.max_items + N_OPTIONS, f"at most {limits.max_items} items"

@@ -8,6 +8,9 @@ from diptych.core.image_urls import ImageUrl
 from diptych.errors import InvalidValue, TooLarge, UnsupportedImage
 
 _DATA_URI = re.compile(r"data:[A-Za-z0-9.+/-]*(;[A-Za-z0-9.+=/-]+)*;base64,", re.IGNORECASE)
+_MAX_HEAD_CHARS = (
+    300  # up to the comma: the pattern keeps a note of each repetition, thousands of times its size
+)
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -18,7 +21,7 @@ def read_image(text: str, item: str, max_bytes: int) -> bytes | ImageUrl:
 
 def decode_data_uri(uri: str, item: str, max_bytes: int) -> bytes:
     """The bytes of `data:image/...;base64,...`. InvalidValue, UnsupportedImage or TooLarge names `item`."""
-    head = _DATA_URI.match(uri)
+    head = _DATA_URI.match(uri[:_MAX_HEAD_CHARS])
     if head is None:
         raise InvalidValue(f"not a data URI of the form data:image/png;base64,...: {uri[:24]!r}", item)
     n_bytes = (len(uri) - head.end()) * 3 // 4

@@ -1,47 +1,82 @@
 """Read JSON strictly: what is no JSON is Malformed, what JSON cannot mean InvalidValue. Knows no schema."""
 
+import asyncio
 import json
 import math
 import re
-from collections.abc import Iterable
-from typing import NoReturn
+from collections.abc import Callable, Iterable
+from typing import NoReturn, TypeVar
 
 from diptych.errors import InvalidValue, Malformed, TooLarge
 from diptych.http.paths import spelled
 
 MAX_VALUES = 2_000_000  # an empty list is 3 bytes of a body and 20 times that in memory
+MAX_KEYS = 200_000  # each that is not known is an error of its own, of which one is told
+MAX_DIGITS = 400  # of an integer: more are beyond a double, and take a time that grows with their square
+MAX_BYTES_ON_LOOP = 100_000  # read in a millisecond or two
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # or what begins as one and does not end
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
+Read = TypeVar("Read")
 
-def parse_json(payload: bytes | bytearray | str, item: str | None = None) -> object:
+
+async def read_json(body: bytearray, read: Callable[[bytearray], Read]) -> Read:
+    """`read(body)`, on a thread when the body is large: others are answered meanwhile."""
+    return read(body) if len(body) <= MAX_BYTES_ON_LOOP else await asyncio.to_thread(read, body)
+
+
+def parse_json(
+    payload: bytes | bytearray | str, item: str | None = None, *, max_keys: int = MAX_KEYS
+) -> object:
     """The value of a JSON text; `item` names the text in errors, None being the whole body.
 
     Malformed: not UTF-8, not JSON, nested deeper than the parser goes. InvalidValue: NaN and Infinity,
     numbers beyond a double, lone surrogates (they cannot be stored or sent as UTF-8). TooLarge: more values
-    than any request has, judged by the characters that begin or separate them.
+    or keys than any request has, judged by the characters outside of strings that begin or separate them.
     """
     try:
         text = payload if isinstance(payload, str) else payload.decode()
     except UnicodeDecodeError as error:
         raise Malformed(f"JSON must be UTF-8, byte {error.start} is not", item) from None
-    if sum(map(text.count, ",[{")) > MAX_VALUES:
-        raise TooLarge(f"JSON has over {MAX_VALUES} values", item)
+    _check_counts(text, max_keys, item)
     try:
-        value: object = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value: object = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole
+        )
         if _SURROGATE_ESCAPE.search(text):
             _refuse_lone_surrogates(value, item)
     except RecursionError:
         raise Malformed("JSON is nested too deeply", item) from None
     except InvalidValue as error:
         raise InvalidValue(error.message, error.item or item) from None
-    except ValueError as error:  # JSONDecodeError, and integers of more digits than Python reads
+    except ValueError as error:  # JSONDecodeError, and integers of too many digits
         raise Malformed(f"not JSON: {error}", item) from None
     return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise InvalidValue(f"{name} is not a JSON number")
+
+
+def _check_counts(text: str, max_keys: int, item: str | None) -> None:
+    bounds = (("values", ",[{", MAX_VALUES), ("keys", ":", max_keys))
+    if all(_n_of(signs, text) <= most for _, signs, most in bounds):
+        return
+    bare = _STRING.sub("", text)
+    for name, signs, most in bounds:
+        if _n_of(signs, bare) > most:
+            raise TooLarge(f"JSON has over {most} {name}", item)
+
+
+def _n_of(signs: str, text: str) -> int:
+    return sum(map(text.count, signs))
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"an integer of {len(digits)} digits, limit is {MAX_DIGITS}")
+    return int(digits)
 
 
 def _finite(digits: str) -> float:

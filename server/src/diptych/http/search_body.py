@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 
@@ -14,7 +15,7 @@ from diptych.http.checks import check_at_most, check_count, check_lengths, check
 from diptych.http.content import JSON, MULTIPART, media_type, unsupported
 from diptych.http.form import Form
 from diptych.http.images import check_image_bytes, read_image
-from diptych.http.json_body import parse_json
+from diptych.http.json_body import parse_json, read_json
 from diptych.http.multipart import Part, read_parts
 from diptych.http.options import HttpOptions
 from diptych.http.requests import MAX_QUERIES, QueryItem, SearchOptions, SearchQuery, SearchRequest
@@ -50,7 +51,7 @@ async def read_search(request: Request, options: HttpOptions) -> AskedSearch:
     """Either of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
     kind, limits = media_type(request), options.limits
     if kind == JSON:
-        return _from_json(await read_body(request, options.body), limits)
+        return await read_json(await read_body(request, options.body), partial(_from_json, limits=limits))
     if kind == MULTIPART:
         parts = await read_parts(
             request, options.body, MAX_QUERIES + len(_FIELDS), f"at most {MAX_QUERIES} queries"

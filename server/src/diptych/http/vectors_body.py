@@ -23,6 +23,7 @@ from diptych.http.requests import AddItem, AddItems, AddVectorsRequest, VectorMo
 from diptych.http.validation import validated
 
 FLOAT = np.dtype("<f4")
+MAX_KEYS = 2_000_000  # of metadata too
 _FIELDS = ("model", "embeddings", "items")
 _ABOUT = "one of each field is enough"
 
@@ -53,7 +54,7 @@ async def read_vectors(
 
 
 def _from_json(body: bytearray, limit: int, check: Callable[[VectorOrigin], None]) -> AskedVectors:
-    asked = validated(AddVectorsRequest, check_lengths(parse_json(body), {"items": limit}))
+    asked = validated(AddVectorsRequest, check_lengths(parse_json(body, max_keys=MAX_KEYS), {"items": limit}))
     check_count(asked.items, "items", limit)
     origin = _origin(asked.model)
     check(origin)

@@ -19,7 +19,7 @@ from diptych.http.content import JSON, media_type, unsupported
 from diptych.http.context import context_of
 from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
-from diptych.http.json_body import parse_json
+from diptych.http.json_body import parse_json, read_json
 from diptych.http.openapi import body_of
 from diptych.http.options import HttpOptions
 from diptych.http.refusals import BODY, GUARDED, openai_refusals
@@ -62,8 +62,11 @@ async def models(request: Request, services: ReadyServices) -> Response:
 async def _read(request: Request, services: Services, options: HttpOptions) -> OpenAIEmbeddingRequest:
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
-    body = parse_json(await read_body(request, options.body))
-    asked = validated(OpenAIEmbeddingRequest, check_lengths(body, {"input": options.limits.max_items}))
+    limits = {"input": options.limits.max_items}
+    asked = await read_json(
+        await read_body(request, options.body),
+        lambda body: validated(OpenAIEmbeddingRequest, check_lengths(parse_json(body), limits)),
+    )
     model = services.model
     if asked.model not in {model.name, f"{model.name}/{model.version}"}:
         raise NotFound(f"model {asked.model[:100]!r} is not served here, {model.name!r} is")
