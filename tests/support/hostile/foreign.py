@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 
 from support.hostile.containers import encoded, png_chunk, scene, segment, with_chunks, with_segments
-from support.hostile.entry import EITHER, FOREIGN, GOOD, Hostile
+from support.hostile.entry import DAMAGED, EITHER, FOREIGN, GOOD, Hostile
 
 LAUGHS = b'<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><svg>&b;</svg>'
 
@@ -17,6 +17,8 @@ def foreign() -> Iterator[Hostile]:
     """All of them."""
     for name, payload in _foreign().items():
         yield Hostile(name, payload, FOREIGN)
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+    yield Hostile("heic without a picture", heic, DAMAGED | FOREIGN)  # foreign where no decoder is installed
     yield from _polyglots()
 
 
@@ -40,7 +42,6 @@ def _foreign() -> dict[str, bytes]:
         "psd": b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 9, 9, 8, 3) + bytes(100),
         "jpeg 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
         "jpeg xl": b"\xff\x0a" + bytes(100),
-        "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100),
         "mp4": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(100),
         "wav": b"RIFF\x24\0\0\0WAVEfmt " + bytes(100),
         "gzip bomb": gzip.compress(bytes(10_000_000), mtime=0),

@@ -10,6 +10,7 @@ from diptych.bundle.bombs_avif import check_boxes, check_coded
 from diptych.bundle.bombs_jpeg import check_exif_segments, check_scans
 from diptych.bundle.bombs_tiff import check_pieces, check_tiff
 from diptych.bundle.formats import ImageFormat
+from diptych.bundle.heic import check_structure
 from diptych.bundle.metered import MeteredFile
 from diptych.errors import TooLarge
 
@@ -28,6 +29,8 @@ def metered(payload: bytes, image_format: ImageFormat) -> MeteredFile:
             check_tiff(payload)
         case "AVIF":
             check_boxes(payload)
+        case "HEIF":
+            check_structure(payload)
     return MeteredFile(payload, _MAX_READS_BMP if image_format == "BMP" else _MAX_READS)
 
 

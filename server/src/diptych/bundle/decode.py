@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, UnidentifiedImageError, _imaging, features
 
+from diptych.bundle import heic
 from diptych.bundle.bombs import check_opened, metered
 from diptych.bundle.formats import MEDIA_TYPES, ImageFormat, sniff
 from diptych.errors import ConfigError, InputError, TooLarge, UndecodableImage, UnsupportedImage
@@ -166,6 +167,8 @@ def _format(payload: bytes, limits: ImageLimits) -> ImageFormat:
     image_format = sniff(payload)
     if image_format is None:
         raise UnsupportedImage(f"not an image in one of: {', '.join(MEDIA_TYPES)}")
+    if image_format == "HEIF" and not heic.can_read():
+        raise UnsupportedImage(heic.MISSING)
     feature = _OPTIONAL_DECODERS.get(image_format)
     if feature is not None and not features.check(feature):
         raise UnsupportedImage(f"this installation has no decoder for {image_format}")

@@ -6,7 +6,9 @@ told apart from a file that is no image.
 
 from typing import Literal
 
-ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
+from diptych.bundle.heic import is_heic
+
+ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"]
 
 MEDIA_TYPES: dict[ImageFormat, str] = {
     "JPEG": "image/jpeg",
@@ -16,6 +18,7 @@ MEDIA_TYPES: dict[ImageFormat, str] = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
     "AVIF": "image/avif",
+    "HEIF": "image/heic",
 }
 
 _PREFIXES: tuple[tuple[bytes, ImageFormat], ...] = (
@@ -38,13 +41,15 @@ def sniff(payload: bytes) -> ImageFormat | None:
             return image_format
     if payload[:4] == b"RIFF" and payload[8:12] == b"WEBP":
         return "WEBP"
-    return "AVIF" if _is_avif(payload) else None
+    return _sniff_iso(payload)
 
 
-def _is_avif(payload: bytes) -> bool:
-    """An ISO media file that names AVIF among its brands (HEIC shares the container, not the codec)."""
+def _sniff_iso(payload: bytes) -> ImageFormat | None:
+    """An ISO media file that names AVIF or HEIC among its brands: one container for two codecs."""
     if payload[4:8] != b"ftyp":
-        return False
+        return None
     n_bytes = min(int.from_bytes(payload[:4], "big"), 256)
     brands = {payload[8:12], *(payload[start : start + 4] for start in range(16, n_bytes, 4))}
-    return not brands.isdisjoint({b"avif", b"avis"})
+    if not brands.isdisjoint({b"avif", b"avis"}):
+        return "AVIF"
+    return "HEIF" if is_heic(brands) else None

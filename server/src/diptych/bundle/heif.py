@@ -29,9 +29,9 @@ def boxes_of(payload: bytes) -> list[Box]:
         boxes.append((kind, body))
         n_directory_bytes += len(body) if kind in _DIRECTORIES else 0
         if len(boxes) > MAX_BOXES:
-            raise TooLarge(f"AVIF image has over {MAX_BOXES} boxes")
+            raise TooLarge(f"image has over {MAX_BOXES} boxes")
         if n_directory_bytes > MAX_DIRECTORY_BYTES:
-            raise TooLarge(f"AVIF image lists its items in over {MAX_DIRECTORY_BYTES} bytes")
+            raise TooLarge(f"image lists its items in over {MAX_DIRECTORY_BYTES} bytes")
     return boxes
 
 

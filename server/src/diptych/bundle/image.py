@@ -2,7 +2,8 @@
 
 What becomes of each kind of file:
 
-- JPEG (progressive, CMYK, Adobe-inverted CMYK too), PNG, WebP, GIF, BMP, TIFF; AVIF where Pillow has it.
+- JPEG (progressive, CMYK, Adobe-inverted CMYK too), PNG, WebP, GIF, BMP, TIFF; AVIF where Pillow has it, HEIC
+  with the extra `heif` (turned upright by its decoder, at the size that it has then).
   Anything else, empty files and text included: UnsupportedImage.
 - Truncated files of these formats: UndecodableImage, never a half-gray picture. Damage inside is an error
   where the decoder notices it; JPEG has no checksums, so changed bytes there may just be other pixels.

@@ -12,7 +12,9 @@ from diptych.errors import InvalidValue
 
 IdFrom = Literal["content", "name"]
 
-IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 MAX_ID_CHARS = 128
 
 
