@@ -195,12 +195,15 @@ class Jobs:
 
     async def _end(self, id: str, state: EndState, reason: str = "") -> None:
         await self._store.finish(id, state, reason)
+        try:
+            await self._inputs.remove(id)
+        except StoreError as error:  # the next start removes what no job needs
+            log.warning("the input of job %s is left: %s", id, error)
         self._targets.pop(id, None)
         self._cancelled.discard(id)
         self._trouble.pop(id, None)
         self._tell()
         log.info("job %s is %s", id, state)
-        await self._inputs.remove(id)
         await self._store.forget(MAX_ENDED)
 
     def _tell(self) -> None:
