@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import select
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,31 @@ def test_five_hundred_connections_that_go_no_further_stop_nobody(
             assert (n_rejected(server, "connections_full") > 0) is (max_connections < N_IDLE)
             assert min(N_IDLE, max_connections) / 2 < n_open(server) - n_before <= max_connections
         wait_until(lambda: n_open(server) <= n_before + 1)
+
+
+def test_bodies_that_drip_on_all_connections_stop_nobody(model_repo: Path, tmp_path: Path) -> None:
+    n_connections = 50
+    with serve(model_repo, TINY, tmp_path, f"--max-connections={n_connections}") as server:
+        head = b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n"
+        with connected(server, n_connections) as dripping:
+            for caller in dripping:
+                caller.sendall(head + b"Content-Length: 90000\r\n\r\n")
+            for _ in range(3):
+                time.sleep(0.4)
+                for caller in dripping[10:]:  # those before may be gone
+                    caller.sendall(b"x" * 500)
+                assert httpx.get(f"{server.url}/healthz").status_code == 200
+                answer = httpx.post(f"{server.url}/embed", json={"input": [{"text": "a word"}]})
+                assert answer.status_code == 200
+            n_given_way = n_rejected(server, "connections_full")
+            assert 0 < n_given_way <= 10
+            answers = [answer_on(caller) for caller in dripping if _is_readable(caller)]
+            assert [one.status for one in answers] == [408] * len(answers)
+            assert len(answers) == n_given_way
+
+
+def _is_readable(caller: socket.socket) -> bool:
+    return bool(select.select([caller], [], [], 0)[0])
 
 
 def test_head_that_stops_is_a_408_and_a_line_in_the_log(server: RunningServer) -> None:

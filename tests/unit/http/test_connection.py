@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from diptych.http.connection import ConnectionTerms
+from diptych.http.connection import MAX_TURNED_AWAY, ConnectionTerms
 from diptych.http.turned_away import MAX_HEAD_BYTES, MAX_PIPELINED, MAX_TARGET_BYTES
 from support.raw_http import answer_of, is_hung_up, run, serving, until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 SHORT_S = 0.2
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
 
 
 class App:
@@ -37,6 +38,23 @@ class App:
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+class Listening(App):
+    """Answers nothing and hears what comes, until its caller has left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_left = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await super().__call__(scope, receive, send)
+            return
+        self.n_asked += 1
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.n_left += 1
 
 
 def terms_of(counts: Counter[str], **given: Any) -> ConnectionTerms:
@@ -257,5 +275,121 @@ def test_when_all_connections_are_busy_a_new_one_is_told_so() -> None:
             app.gate.set()
             for one, _ in busy:
                 assert (await answer_of(one)).status == 200
+
+    run(scenario)
+
+
+def test_one_after_another_is_refused_while_all_connections_are_busy() -> None:
+    async def scenario() -> None:
+        app, counts = App(), Counter[str]()
+        app.gate.clear()
+        async with serving(app, terms_of(counts, max_connections=3)) as place:
+            for _ in range(3):
+                await place.call(GET)
+            await until(lambda: app.n_asked == 3)
+            for _ in range(6):
+                reader, _ = await place.call(GET)
+                assert (await answer_of(reader)).status == 503
+            assert (app.n_asked, counts) == (3, {"connections_full": 6})
+            app.gate.set()
+
+    run(scenario)
+
+
+def test_those_that_were_turned_away_do_not_pile_up() -> None:
+    async def scenario() -> None:
+        app, counts = App(), Counter[str]()
+        app.gate.clear()
+        async with serving(app, terms_of(counts, max_connections=1)) as place:
+            await place.call(GET)
+            await until(lambda: app.n_asked == 1)
+            for _ in range(MAX_TURNED_AWAY + 50):
+                await place.call()
+            await until(lambda: counts["connections_full"] == MAX_TURNED_AWAY + 50)
+            assert len(place.server.server_state.connections) <= MAX_TURNED_AWAY + 2
+            app.gate.set()
+
+    run(scenario)
+
+
+def test_slowest_body_makes_room_when_all_connections_are_taken() -> None:
+    async def scenario() -> None:
+        app, counts = App(), Counter[str]()
+        app.gate.clear()
+        async with serving(app, terms_of(counts, max_connections=3)) as place:
+            callers = [await place.call(POST + b"x" * n_bytes) for n_bytes in (9000, 10, 9000)]
+            await until(lambda: app.n_asked == 3)
+            await asyncio.sleep(3 * SHORT_S)  # until none of them keeps a pace
+            reader, _ = await place.call(GET)
+            slow = await answer_of(callers[1][0])
+            assert (slow.status, slow.headers["connection"]) == (408, "close")
+            assert "this body came slowest" in slow.json()["detail"]
+            assert counts == {"connections_full": 1}
+            await until(lambda: app.n_asked == 4)
+            app.gate.set()
+            for one in (reader, callers[0][0], callers[2][0]):
+                assert (await answer_of(one)).status == 200
+
+    run(scenario)
+
+
+def test_body_that_the_server_holds_up_does_not_give_way() -> None:
+    async def scenario() -> None:
+        app, counts = App(), Counter[str]()
+        app.gate.clear()
+        async with serving(app, terms_of(counts, max_connections=1)) as place:
+            held_up, _ = await place.call(POST + b"x" * 100_000)
+            await until(
+                lambda: [one for one in place.server.server_state.connections if one.flow.read_paused]
+            )
+            for one in place.server.server_state.connections:
+                one._body_since -= 3600.0  # type: ignore[union-attr, operator]
+            reader, _ = await place.call(GET)
+            assert (await answer_of(reader)).status == 503
+            app.gate.set()
+            assert (await answer_of(held_up)).status == 200
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("ahead", [b"", GET, GET * 3 + b"GET", POST + b"x" * 40_000], ids=len)
+@pytest.mark.parametrize("later", [False, True])
+def test_request_inside_is_told_that_its_caller_left_whatever_was_sent_ahead(
+    ahead: bytes, later: bool
+) -> None:
+    async def scenario() -> None:
+        app = Listening()
+        async with serving(app) as place:
+            _, writer = await place.call(GET + (b"" if later else ahead))
+            await until(lambda: app.n_asked)
+            for piece in (ahead[:60], ahead[60:]) if later else ():
+                writer.write(piece)
+                await asyncio.sleep(SHORT_S)  # the server stops reading, so that the rest stays unread
+            assert app.n_left == 0
+            writer.transport.abort()
+            await until(lambda: app.n_left == 1)
+            assert app.n_asked == 1  # nobody would get the answers to the others
+            await until(lambda: not place.server.server_state.connections)
+
+    run(scenario)
+
+
+def test_requests_sent_ahead_are_told_in_their_turn_that_the_caller_left() -> None:
+    async def scenario() -> None:
+        app = Listening()
+        first = App()
+
+        async def both(scope: Scope, receive: Receive, send: Send) -> None:
+            one = first if scope["type"] == "lifespan" or not first.n_asked else app
+            await one(scope, receive, send)
+
+        async with serving(both) as place:
+            reader, writer = await place.call(GET * 3)
+            assert (await answer_of(reader)).status == 200
+            await until(lambda: app.n_asked == 1)
+            await asyncio.sleep(SHORT_S)
+            assert app.n_left == 0
+            writer.transport.abort()
+            await until(lambda: app.n_left == 1)
 
     run(scenario)

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from diptych.http.context import BEGAN, new_request_id, request_id_in
+from diptych.http.crowd import first_to_go, pace_of
+from diptych.http.leaving import has_left
 from diptych.http.turned_away import (
     FULL,
+    GAVE_WAY,
     LONG_TARGET,
     MAX_FIELDS,
     MAX_HEAD_BYTES,
@@ -29,6 +32,7 @@ from diptych.http.turned_away import (
 
 ACCESS_LOG = logging.getLogger("diptych.access")
 HANG_UP_AFTER_S = 2.0  # who is turned away while sending would not see the answer if we hung up at once
+MAX_TURNED_AWAY = 100  # that are open for it, beside the connections that may be
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,9 @@ class _Stop(Exception):
 class Connection(HttpToolsProtocol):
     """uvicorn's own, on our terms. Somebody must call `sweep` now and then.
 
-    When there are too many, the connection that has kept us waiting longest makes room for a new one: any
-    number of callers who send nothing, or hardly anything, never shut out one who does.
+    When there are too many, one that keeps us waiting makes room for a new one (see `crowd`): any number of
+    callers who send nothing, or hardly anything, never shut out one who does. Whoever leaves is missed while
+    its requests are inside, also when it has sent others ahead and so is not being read from.
     """
 
     terms: ClassVar[ConnectionTerms] = ConnectionTerms()
@@ -59,6 +64,9 @@ class Connection(HttpToolsProtocol):
     _patience_s = 0.0
     _in_head = False
     _in_message = False  # from the first byte of a head to the last of its body
+    _inside: RequestResponseCycle | None = None  # the request being answered; `cycle` is the last that came
+    _body_since: float | None = None  # while the rest of a body is to come, since its head was there
+    _n_body = 0  # bytes of it so far
     _n_silent = 0  # bytes since the last of a body: of heads, of trailers, and of nonsense
     _n_answers = 0
     _unread: tuple[float, int] | None = None  # since when an answer waits to be read, and which
@@ -71,6 +79,11 @@ class Connection(HttpToolsProtocol):
         self._wait(self.terms.header_timeout_s)
         if len(self.connections) > self.terms.max_connections:
             self._find_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tells the request that is inside, where uvicorn tells only the last one that came."""
+        super().connection_lost(exc)
+        self._tell_inside()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -102,15 +115,20 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head = False
         self._waiting_since = None
+        self._body_since, self._n_body = self.loop.time(), 0
+        if not self.pipeline:
+            self._inside = self.cycle
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body; size and pace are looked after by the application."""
         self._n_silent = 0
+        self._n_body += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The last byte of a request."""
         self._in_message = False
+        self._body_since = None
         self._n_silent = 0
         super().on_message_complete()
         if not self._is_busy():  # it was answered before it was complete
@@ -119,6 +137,8 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer was handed to the system, and waits there to be read."""
         self._n_answers += 1
+        if self.pipeline:
+            self._inside = self.pipeline[-1][0]  # is begun now
         super().on_response_complete()
         if not self._is_busy():
             self._wait(self.terms.header_timeout_s if self._in_message else self.terms.keep_alive_s)
@@ -138,6 +158,24 @@ class Connection(HttpToolsProtocol):
                 self._turn_away(TOO_SLOW)
             else:
                 self._hang_up()
+        elif self._is_unheard() and has_left(self.transport):
+            self._hang_up()
+
+    def silent_since(self) -> float | None:
+        """See crowd.Member. None also while an answer is being read."""
+        return self._waiting_since if self.transport.get_write_buffer_size() == 0 else None
+
+    def body_pace(self, now: float) -> float | None:
+        """See crowd.Member. None also while it is we who do not read on, or others are inside before it."""
+        if self._body_since is None or self.pipeline or self.flow.read_paused:
+            return None
+        return pace_of(self._n_body, now - self._body_since)
+
+    def _is_unheard(self) -> bool:
+        """Whether work goes on for a caller whose end would not be heard: reading stopped after its body."""
+        inside = self._inside
+        is_at_work = inside is not None and not (inside.response_complete or inside.more_body)
+        return is_at_work and self.flow.read_paused and not self.transport.is_closing()
 
     def _wait(self, patience_s: float) -> None:
         self._waiting_since, self._patience_s = self.loop.time(), patience_s
@@ -154,17 +192,22 @@ class Connection(HttpToolsProtocol):
         raise _Stop
 
     def _find_room(self) -> None:
-        waiting = [one for one in self.connections if isinstance(one, Connection) and one.gives_way(self)]
-        if waiting:
-            self.terms.count_rejected(FULL.reason)
-            min(waiting, key=lambda one: one._waiting_since or 0.0)._hang_up()
-        else:
+        others = [one for one in self.connections if isinstance(one, Connection) and one is not self]
+        others = [one for one in others if not one.transport.is_closing()]
+        told = sorted((one for one in others if one._is_over), key=lambda one: one._waiting_since or 0.0)
+        for one in told[: max(0, len(told) - MAX_TURNED_AWAY)]:
+            one._hang_up()
+        staying = [one for one in others if not one._is_over]
+        if len(staying) < self.terms.max_connections:
+            return
+        first = first_to_go(staying, self.loop.time())
+        if first is None:
             self._turn_away(FULL)
-
-    def gives_way(self, other: "Connection") -> bool:
-        """Whether nothing of ours is lost if it ends now."""
-        is_idle = self._waiting_since is not None and self.transport.get_write_buffer_size() == 0
-        return is_idle and self is not other and not self.transport.is_closing()
+        elif first._waiting_since is None:
+            first._turn_away(GAVE_WAY)
+        else:
+            self.terms.count_rejected(FULL.reason)
+            first._hang_up()
 
     def _sweep_unread(self, now: float) -> None:
         if self._unread is None or self._unread[1] != self._n_answers:
@@ -183,8 +226,7 @@ class Connection(HttpToolsProtocol):
         self._report(why.reason, why.detail, request_id, why.status)
         if self._is_busy():
             is_answering = bool(self.pipeline) or self.cycle.response_started
-            self.cycle.disconnected = True  # what is inside for it has no caller any more
-            self.cycle.message_event.set()
+            self._tell_inside()
             if is_answering:
                 self._hang_up()
                 return
@@ -205,7 +247,14 @@ class Connection(HttpToolsProtocol):
 
     def _hang_up(self) -> None:
         self._waiting_since = None
+        self._tell_inside()
         self.transport.abort()
+
+    def _tell_inside(self) -> None:
+        """What is inside has no caller any more."""
+        if self._inside is not None and not self._inside.response_complete:
+            self._inside.disconnected = True
+            self._inside.message_event.set()
 
 
 def connection_class(terms: ConnectionTerms) -> type[Connection]:

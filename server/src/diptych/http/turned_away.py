@@ -43,4 +43,5 @@ TOO_MANY_AHEAD = TurnedAway(400, "malformed_head", f"over {MAX_PIPELINED} reques
 TOO_SLOW = TurnedAway(408, "header_timeout", "head was not complete in time")
 LONG_TARGET = TurnedAway(414, "head_too_large", f"target is over the limit of {MAX_TARGET_BYTES} bytes")
 TOO_LARGE = TurnedAway(431, "head_too_large", f"head is over {MAX_HEAD_BYTES} bytes or {MAX_FIELDS} fields")
+GAVE_WAY = TurnedAway(408, "connections_full", "all connections are taken, and this body came slowest")
 FULL = TurnedAway(503, "connections_full", "all connections are busy")
