@@ -90,7 +90,9 @@ class Settings(BaseSettings):
         60.0, gt=0, description="seconds after which a batch that is being encoded is stopped"
     )
     label_cache_items: int = Field(50_000, ge=0, description="label embeddings kept in memory")
-    max_connections: int = Field(1000, ge=1, description="connections at once; idle ones and slow bodies make room")
+    max_connections: int = Field(
+        1000, ge=1, description="connections at once; idle ones and slow bodies make room"
+    )
     header_timeout_s: float = Field(10.0, gt=0, description="seconds in which a head must arrive")
     body_timeout_s: float = Field(60.0, gt=0, description="seconds in which a body must arrive")
     long_body_timeout_s: float = Field(
