@@ -19,6 +19,7 @@ from diptych.core.host_rules import parse_host_rules
 from diptych.errors import DiptychError, InvalidValue, Overloaded, TooLarge, UnfetchableImage
 from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host
 from support.own_internet import Names, Wires
+from unit.core.core_fakes import FakeMetrics
 
 MAX_BYTES = 50_000
 PRIVATE = "10.0.0.1"
@@ -395,7 +396,7 @@ def test_real_network_dials_what_the_real_resolver_found(host: ImageHost) -> Non
     fetcher = HttpsFetcher(
         rules,
         FetchLimits(MAX_BYTES, 10.0, 0),
-        resolve=SystemResolver(1),
+        resolve=SystemResolver(1, FakeMetrics()),
         judge=lambda address: None if str(address) in {"127.0.0.1", "::1"} else "elsewhere",
         tls=host.tls,
     )
@@ -409,7 +410,9 @@ def test_real_network_dials_what_the_real_resolver_found(host: ImageHost) -> Non
 def test_real_judge_refuses_localhost(host: ImageHost) -> None:
     rules = parse_host_rules(f"localhost:{host.port}")
     assert rules is not None
-    fetcher = HttpsFetcher(rules, FetchLimits(MAX_BYTES, 10.0, 0), resolve=SystemResolver(1), tls=host.tls)
+    fetcher = HttpsFetcher(
+        rules, FetchLimits(MAX_BYTES, 10.0, 0), resolve=SystemResolver(1, FakeMetrics()), tls=host.tls
+    )
     with pytest.raises(UnfetchableImage, match="not only public"):
         asyncio.run(fetcher.fetch(f"https://localhost:{host.port}/red.png", lambda n: None))
     assert host.seen == []

@@ -38,7 +38,10 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """To the first public address that answers. Raises UnfetchableImage, httpcore.ConnectError."""
+        """To the first public address that answers.
+
+        Raises UnfetchableImage, httpcore.ConnectError, and Overloaded where `resolve` did.
+        """
         failure: Exception | None = None
         for address in (await self._public_addresses(host))[:MAX_DIALLED]:
             try:

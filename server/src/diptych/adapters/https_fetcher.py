@@ -66,7 +66,10 @@ class HttpsFetcher:
         self._tls = tls or httpcore.default_ssl_context()  # the system's authorities and certifi's
 
     async def fetch(self, url: str, take: Callable[[int], None]) -> bytes:
-        """The file, within the limits. Raises InvalidValue, UnfetchableImage, TooLarge, what `take` did."""
+        """The file, within the limits.
+
+        Raises InvalidValue, UnfetchableImage, TooLarge, Overloaded, what `resolve` or `take` did.
+        """
         place = self._allowed(parse_https_url(url))
         try:
             async with asyncio.timeout(self._limits.timeout_s):

@@ -7,15 +7,19 @@ LOG = logging.getLogger("diptych")
 OTHERS = 200  # files, databases, libraries, and connections that are just being taken or let go
 
 
-def connections_within(wanted: int) -> int:
-    """`wanted`, or as many as this process may have; its limit is raised as far as it may go itself."""
+def connections_within(wanted: int, n_outgoing: int) -> int:
+    """`wanted`, or as many as this process may have beside `n_outgoing` sockets of its own.
+
+    The limit is raised as far as the process may raise it itself.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + OTHERS
+    kept = OTHERS + n_outgoing
+    needed = wanted + kept
     if soft != resource.RLIM_INFINITY and soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
-    possible = max(1, soft - OTHERS)
+    possible = max(1, soft - kept)
     LOG.warning("at most %d connections: this process may open %d files", possible, soft)
     return possible

@@ -21,7 +21,7 @@ from diptych.http.connection import ConnectionTerms, connection_class
 from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
 from diptych.settings import Settings
-from diptych.wiring import check_choice, limits_of, load
+from diptych.wiring import check_choice, limits_of, load, max_open_sockets
 
 LOG = logging.getLogger("diptych")
 
@@ -52,7 +52,7 @@ class _Server:
             header_timeout_s=settings.header_timeout_s,
             keep_alive_s=settings.keep_alive_s,
             write_timeout_s=settings.write_timeout_s,
-            max_connections=connections_within(settings.max_connections),
+            max_connections=connections_within(settings.max_connections, max_open_sockets(settings)),
             count_rejected=state.count_rejected,
         )
         self._server = GracefulServer(_uvicorn_config(app, terms), state.inside, settings.grace_s)

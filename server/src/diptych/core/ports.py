@@ -50,7 +50,8 @@ class ImageFetcher(Protocol):
     async def fetch(self, url: str, take: Callable[[int], None]) -> bytes:
         """`take` is called with a number of bytes before they are kept, and may raise.
 
-        Raises InvalidValue for a URL that may not be fetched, UnfetchableImage, TooLarge.
+        Raises InvalidValue for a URL that may not be fetched, UnfetchableImage, TooLarge, and Overloaded,
+        which it counts, where too many are being fetched already.
         """
         ...
 

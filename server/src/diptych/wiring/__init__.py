@@ -16,6 +16,7 @@ from diptych.settings import Settings
 from diptych.wiring.assemble import assemble, limits_of
 from diptych.wiring.bundles import LoadedBundle, verify_bundle
 from diptych.wiring.engine import OnStuck
+from diptych.wiring.fetching import max_open_sockets
 from diptych.wiring.planning import threads_of, with_plan
 from diptych.wiring.served import Served, choose_for_requests, load_served
 from diptych.wiring.trials import Trials
@@ -31,6 +32,7 @@ __all__ = [
     "choose_for_requests",
     "limits_of",
     "load",
+    "max_open_sockets",
     "verify_bundle",
 ]
 

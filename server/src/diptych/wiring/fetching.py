@@ -10,6 +10,8 @@ from diptych.core.ports import ImageFetcher, Metrics
 from diptych.errors import InvalidValue
 from diptych.settings import PREFIX, Settings
 
+LOOK_UPS_PER_FETCH = 8  # look-ups outlast their fetches threefold and more where name servers are silent
+
 
 class NoFetcher:
     """Satisfies `ImageFetcher` where image URLs are off."""
@@ -25,7 +27,7 @@ class NoFetcher:
 def image_urls_of(settings: Settings, metrics: Metrics) -> ImageUrls:
     """What the routes get images from that are given by URL."""
     return ImageUrls(
-        _fetcher_of(settings),
+        _fetcher_of(settings, metrics),
         max_at_once=settings.max_image_url_fetches,
         turn_s=settings.image_url_timeout_s,
         total_s=settings.body_timeout_s,  # they come in place of a body
@@ -33,11 +35,19 @@ def image_urls_of(settings: Settings, metrics: Metrics) -> ImageUrls:
     )
 
 
-def _fetcher_of(settings: Settings) -> ImageFetcher:
+def max_open_sockets(settings: Settings) -> int:
+    """How many sockets of fetches and of look-ups may be open at once."""
+    if parse_host_rules(settings.image_urls) is None:
+        return 0
+    return (1 + LOOK_UPS_PER_FETCH) * settings.max_image_url_fetches
+
+
+def _fetcher_of(settings: Settings, metrics: Metrics) -> ImageFetcher:
     rules = parse_host_rules(settings.image_urls)
     if rules is None:
         return NoFetcher()
     limits = FetchLimits(
         settings.max_image_bytes, settings.image_url_timeout_s, settings.max_image_url_redirects
     )
-    return HttpsFetcher(rules, limits, resolve=SystemResolver(settings.max_image_url_fetches))
+    resolve = SystemResolver(LOOK_UPS_PER_FETCH * settings.max_image_url_fetches, metrics)
+    return HttpsFetcher(rules, limits, resolve=resolve)

@@ -1,0 +1,154 @@
+"""Names whose name server never answers hold up neither other names nor other requests."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from diptych.adapters.https_fetcher import FetchLimits, HttpsFetcher
+from diptych.adapters.system_resolver import SystemResolver
+from diptych.core.host_rules import parse_host_rules
+from diptych.core.image_urls import ImageUrl, ImageUrls
+from diptych.errors import Overloaded, UnfetchableImage
+from diptych.wiring.fetching import LOOK_UPS_PER_FETCH
+from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host
+from support.own_internet import Wires
+from unit.core.core_fakes import FakeMetrics, until
+
+MAX_FETCHES = 8
+OF_DOMAIN = MAX_FETCHES * LOOK_UPS_PER_FETCH // 4
+
+
+@dataclass
+class NameServers:
+    """Answers for the image host; those of `*.hang.*` are silent until the gate opens."""
+
+    gate: threading.Event
+    asked: list[str]
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageHost]:
+    with image_host(tmp_path_factory.mktemp("host")) as host:
+        yield host
+
+
+@pytest.fixture
+def name_servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServers]:
+    real, servers = socket.getaddrinfo, NameServers(threading.Event(), [])
+
+    def getaddrinfo(given: Any, *args: Any, **options: Any) -> Any:
+        name = given.decode() if isinstance(given, bytes) else str(given)
+        if name == NAME:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ADDRESS, 0))]
+        if ".hang." not in name:
+            return real(given, *args, **options)
+        servers.asked.append(name)
+        servers.gate.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield servers
+    servers.gate.set()
+
+
+class Setting:
+    """Image URLs as they are wired, over the tests' own wires."""
+
+    def __init__(self, host: ImageHost, rules: str = "public", timeout_s: float = 10.0) -> None:
+        parsed = parse_host_rules(rules)
+        assert parsed is not None
+        self.metrics = FakeMetrics()
+        fetcher = HttpsFetcher(
+            parsed,
+            FetchLimits(100_000, timeout_s, 0),
+            resolve=SystemResolver(LOOK_UPS_PER_FETCH * MAX_FETCHES, self.metrics),
+            network=Wires(host.port),
+            tls=host.tls,
+        )
+        self.urls = ImageUrls(
+            fetcher, max_at_once=MAX_FETCHES, turn_s=10.0, total_s=60.0, metrics=self.metrics
+        )
+
+    async def get(self, *hosts: str) -> list[Any]:
+        images: list[bytes | ImageUrl] = [ImageUrl(f"https://{name}/red.png") for name in hosts]
+        return await self.urls.fetched(images, "input", lambda n_bytes: None)
+
+
+async def hang(setting: Setting, servers: NameServers, domain: str) -> None:
+    """Requests fill every turn with names of the domain, and their callers hang up."""
+    n = len(servers.asked)
+    requests = [
+        asyncio.create_task(setting.get(*(f"{n}-{k}-{i}.hang.{domain}" for i in range(8)))) for k in range(4)
+    ]
+    await until(lambda: len(servers.asked) == n + MAX_FETCHES)
+    for request in requests:
+        request.cancel()
+    await asyncio.gather(*requests, return_exceptions=True)
+
+
+def test_good_host_is_fetched_while_look_ups_of_another_domain_hang(
+    host: ImageHost, name_servers: NameServers
+) -> None:
+    async def run() -> None:
+        setting = Setting(host)
+        while len(name_servers.asked) < OF_DOMAIN:
+            await hang(setting, name_servers, "example")
+            assert await setting.get(NAME) == [RED]
+        with pytest.raises(Overloaded, match=r"input\[0\]: 16 names of its domain"):
+            await setting.get("one-more.hang.example")
+        assert setting.metrics.rejected == {"fetch_full": 1}
+        assert await setting.get(NAME) == [RED]
+
+    asyncio.run(run())
+
+
+def test_fetch_that_ran_out_of_time_leaves_its_turn_to_others(
+    host: ImageHost, name_servers: NameServers
+) -> None:
+    async def run() -> None:
+        hurried, n_requests = Setting(host, timeout_s=0.3), 4
+        names = [f"{n}.hang.example" for n in range(MAX_FETCHES)]
+        outcomes = await asyncio.gather(
+            *(hurried.get(*names[k::n_requests]) for k in range(n_requests)), return_exceptions=True
+        )
+        assert [type(outcome) for outcome in outcomes] == [UnfetchableImage] * n_requests
+        assert set(name_servers.asked) == set(names)
+        hurried.urls._fetcher._limits = FetchLimits(100_000, 10.0, 0)  # type: ignore[attr-defined]
+        assert await hurried.get(NAME) == [RED]
+
+    asyncio.run(run())
+
+
+def test_many_silent_domains_are_a_429_for_new_names_until_the_system_gives_up(
+    host: ImageHost, name_servers: NameServers
+) -> None:
+    async def run() -> None:
+        setting = Setting(host)
+        for domain in ("one", "two", "three", "four"):
+            for _ in range(OF_DOMAIN // MAX_FETCHES):
+                await hang(setting, name_servers, domain)
+        with pytest.raises(Overloaded, match=r"input\[0\]: 64 names are being looked up"):
+            await setting.get(NAME)
+        assert setting.metrics.rejected == {"fetch_full": 1}
+        name_servers.gate.set()
+        await until(lambda: not any(one.name == "resolve" for one in threading.enumerate()))
+        assert await setting.get(NAME) == [RED]
+
+    asyncio.run(run())
+
+
+def test_silent_domain_of_a_list_holds_up_no_other_host_of_the_list(
+    host: ImageHost, name_servers: NameServers
+) -> None:
+    async def run() -> None:
+        setting = Setting(host, f"*.hang.example, {NAME}")
+        while len(name_servers.asked) < OF_DOMAIN:
+            await hang(setting, name_servers, "example")
+        assert await setting.get(NAME) == [RED]
+
+    asyncio.run(run())
