@@ -138,6 +138,17 @@ def test_random_words_of_every_script_are_tokenised_as_the_reference_does(ours):
     assert ours(texts).input_ids.tolist() == open_clip.tokenize(texts).tolist()
 
 
+@settings(deadline=None, max_examples=60)
+@given(texts=st.lists(assigned_text(), min_size=1, max_size=5), n=st.integers(100, 600))
+@example(texts=["a caf\u00e9 \u201copens\u201d at nine."], n=290)
+@example(texts=["schÃ¶n â€œmojibakeâ€\x9d", "猫の写真"], n=250)
+@example(texts=["a line\n"], n=1_000)
+@example(texts=["-", "="], n=4_000)
+def test_long_text_is_tokenised_as_the_reference_does(ours, texts, n):
+    text = " ".join(texts * n)[:8_000]
+    assert ours([text]).input_ids.tolist() == open_clip.tokenize([text]).tolist()
+
+
 def test_truncation_is_reported_and_keeps_end_of_text(ours):
     tokens = ours(["word " * 75, "word " * 76])
     assert tokens.truncated == (False, True)

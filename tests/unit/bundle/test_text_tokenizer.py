@@ -3,9 +3,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from diptych.bundle.text import TextTokenizer, clean, pad
+from diptych.bundle.text import CHARS_PER_TOKEN, TextTokenizer, clean, pad
 from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue
 from unit.bundle.bundle_examples import END, START, UNK, WORDS, save_word_tokenizer, text_spec, word_tokenizer
 
@@ -134,3 +136,44 @@ def test_pad_keeps_row_order_and_fills_on_the_right():
 )
 def test_cleaning(text, mode, expected):
     assert clean(text, mode) == expected
+
+
+def spelling_tokenizer(path):
+    """A BPE without any splitting into words, so that all of a text is one word to it."""
+    merges = [("a", "a"), ("aa", "aa"), ("aaaa", "aaaa"), ("b", "a"), ("a", "b"), ("aa", "b"), ("b", "b")]
+    tokens = ["a", "b", " ", *dict.fromkeys("".join(pair) for pair in merges), "<end>"]
+    vocabulary = {token: id for id, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.add_special_tokens(["<end>"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <end>", special_tokens=[("<end>", vocabulary["<end>"])]
+    )
+    tokenizer.save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.lists(st.text("ab ", min_size=1, max_size=9), min_size=1, max_size=8), n=st.integers(1, 500))
+@example(text=["a"], n=5_000)
+@example(text=["ab" * 8, "a" * 9], n=200)
+def test_long_text_has_the_ids_that_it_has_as_a_whole(tmp_path, text, n):
+    whole = spelling_tokenizer(tmp_path / "tokenizer.json")
+    ours = TextTokenizer(tmp_path / "tokenizer.json", text_spec(context_length=12, clean="none"))
+    ids, truncated = ours.ids("".join(text) * n)
+    expected = whole.encode("".join(text) * n).ids
+    assert ids.tolist() == (expected if len(expected) <= 12 else [*expected[:11], expected[-1]])
+    assert truncated == (len(expected) > 12)
+
+
+def test_of_a_long_text_only_what_can_matter_is_tokenised(make, monkeypatch):
+    tokenizer, read = make(), []
+
+    class Spy:
+        def encode(self, text):
+            read.append(len(text))
+            return whole.encode(text)
+
+    whole = tokenizer._tokenizer
+    monkeypatch.setattr(tokenizer, "_tokenizer", Spy())
+    assert tokenizer.ids("red cat " * 10_000)[1]
+    assert read == [CHARS_PER_TOKEN * 8]

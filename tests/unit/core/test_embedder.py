@@ -1,11 +1,22 @@
 import asyncio
+import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
+from diptych.core.embedder import Embedder
 from diptych.core.outcomes import raise_first
 from diptych.errors import EncoderFailed, InvalidValue, NotReady, Overloaded, TooLarge, UndecodableImage
-from unit.core.core_fakes import FakeDecoder, FakeEncoder, FakeMetrics, fake_embedder, unit_vector
+from unit.core.core_fakes import (
+    FakeDecoder,
+    FakeEncoder,
+    FakeMetrics,
+    FakeTokenizer,
+    fake_embedder,
+    unit_vector,
+    until,
+)
 
 
 def test_bad_image_is_its_own_outcome_and_the_others_keep_their_order() -> None:
@@ -52,6 +63,61 @@ def test_texts_that_do_not_fit_are_refused_before_they_are_tokenised() -> None:
         with embedder._text_admission.hold(3, 3), pytest.raises(Overloaded):
             await embedder.embed_texts(["a", "b"])
         assert (tokenized, metrics.rejected) == ([], {"tokenize_full": 1})
+
+    asyncio.run(run())
+
+
+class GatedTokenizer(FakeTokenizer):
+    """Waits for the gate at each text, and remembers them."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.begun: list[str] = []
+
+    def ids(self, text: str) -> tuple[Any, bool]:
+        self.begun.append(text)
+        assert self.gate.wait(10)
+        return super().ids(text)
+
+
+def gated(**changes: Any) -> tuple[Embedder, GatedTokenizer]:
+    embedder, tokenizer = fake_embedder(FakeEncoder(), **changes), GatedTokenizer()
+    embedder._tokenizer = tokenizer
+    return embedder, tokenizer
+
+
+def test_callers_take_turns_at_being_tokenised_text_by_text() -> None:
+    async def run() -> None:
+        embedder, tokenizer = gated(max_items=300)
+        large = asyncio.create_task(embedder.embed_texts(["large"] * 250))
+        await until(lambda: tokenizer.begun)
+        small = [asyncio.create_task(embedder.embed_text(f"small {n}")) for n in range(10)]
+        await asyncio.sleep(0)
+        tokenizer.gate.set()
+        await asyncio.gather(large, *small)
+        assert max(tokenizer.begun.index(f"small {n}") for n in range(10)) <= 12
+        assert len(tokenizer.begun) == 260
+
+    asyncio.run(run())
+
+
+def test_texts_of_callers_that_left_are_not_tokenised_and_hold_their_room_until_work_has_ended() -> None:
+    async def run() -> None:
+        embedder, tokenizer = gated(max_items=64)
+        admission = embedder._text_admission
+        gone = [asyncio.create_task(embedder.embed_texts([f"gone {n}"] * 20)) for n in range(3)]
+        await until(lambda: tokenizer.begun)
+        for task in gone:
+            task.cancel()
+        await asyncio.wait(gone[1:])
+        assert not gone[0].done()
+        assert admission.n_items == 20, "of the one whose text is being tokenised"
+        tokenizer.gate.set()
+        await asyncio.wait(gone)
+        assert all(task.cancelled() for task in gone)
+        assert admission.n_items == 0
+        await embedder.embed_text("next")
+        assert tokenizer.begun == ["gone 0", "next"]
 
     asyncio.run(run())
 

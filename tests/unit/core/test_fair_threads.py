@@ -99,6 +99,41 @@ def test_work_of_a_cancelled_caller_never_begins_and_is_let_go_of() -> None:
     asyncio.run(run())
 
 
+def test_cancelled_caller_that_sees_its_work_out_waits_for_what_runs_and_no_more() -> None:
+    async def run() -> None:
+        ledger, threads = Ledger(), FairThreads("test", 1)
+        gone = asyncio.create_task(threads.run([ledger.piece("gone")] * 5, see_out=True))
+        behind = asyncio.create_task(threads.run([ledger.piece("behind")] * 5, see_out=True))
+        await until(lambda: len(threads._queue) == 9)
+        gone.cancel()
+        behind.cancel()
+        await asyncio.wait([behind])
+        assert not gone.done(), "its piece still runs"
+        assert len(threads._queue) == 0
+        ledger.gate.set()
+        await asyncio.wait([gone])
+        assert gone.cancelled()
+        assert ledger.done == ["gone"]
+        assert await threads.run([ledger.piece("next")], see_out=True) == ["next"]
+
+    asyncio.run(run())
+
+
+def test_second_cancel_waits_no_longer() -> None:
+    async def run() -> None:
+        ledger, threads = Ledger(), FairThreads("test", 1)
+        gone = asyncio.create_task(threads.run([ledger.piece("gone")], see_out=True))
+        await until(lambda: threads._n_busy == 1 and len(threads._queue) == 0)
+        for _ in range(2):
+            assert not gone.done()
+            gone.cancel()
+            await asyncio.sleep(0.01)
+        assert gone.cancelled()
+        ledger.gate.set()
+
+    asyncio.run(run())
+
+
 def test_error_is_raised_and_leaves_the_threads_well() -> None:
     def fail(error: BaseException) -> None:
         raise error

@@ -1,29 +1,24 @@
 """Turn texts into the input_ids of a bundle's text encoder; knows nothing of models or of batching."""
 
-import html
-import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
-import ftfy
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from diptych.bundle.manifest import TextSpec
+from diptych.bundle.repair import MAX_CHARS, repair
 from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue
 
 Clean = Literal["none", "clip", "canonical"]
 Ids = NDArray[np.int32]
 
-# ftfy takes off one layer a pass: 2,000 of them in one text took it 0.3 s. No model reads more than 64.
-_AMPERSAND = r"(?:amp|AMP|#0*38|#[xX]0*26);"
-_NESTED_AMPERSAND = re.compile(rf"(&(?:{_AMPERSAND}){{64}})(?:{_AMPERSAND})+")
-_MAX_DIGITS = 20
-_LONG_NUMBER = re.compile(rf"&#([0-9]{{{_MAX_DIGITS},}});?")
+CHARS_PER_TOKEN = 32  # far more than words have; texts with longer tokens only cost more
+N_SPARE = 2  # contexts beyond the one that is read, the last of them in part
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -35,38 +30,23 @@ class Tokens:
     truncated: tuple[bool, ...]
 
 
-def clean(text: str, mode: Clean) -> str:
+def clean(text: str, mode: Clean, max_chars: int = MAX_CHARS) -> str:
     """Text as the model's training saw it, before BPE; a tokenizer file cannot express this.
 
     `clip` repairs, unescapes, collapses and lower-cases as CLIP does (Radford et al. 2021); `canonical` also
-    drops ASCII punctuation, as SigLIP does (Zhai et al. 2023).
+    drops ASCII punctuation, as SigLIP does (Zhai et al. 2023). `max_chars` bounds what is mended of a text.
     """
     match mode:
         case "none":
             return text
         case "clip":
-            return _collapse(_repair(text)).lower()
+            return _collapse(repair(text, max_chars)).lower()
         case "canonical":
-            return _collapse(_repair(text).replace("_", " ").translate(_WITHOUT_PUNCTUATION).lower())
+            return _collapse(
+                repair(text, max_chars).replace("_", " ").translate(_WITHOUT_PUNCTUATION).lower()
+            )
         case _:
             assert_never(mode)
-
-
-def _repair(text: str) -> str:
-    """Mend broken encodings and undo HTML escapes, twice: captions from the web are often escaped twice."""
-    if text.isascii() and text.isprintable() and "&" not in text:
-        return text  # nothing to mend; ftfy costs half of all tokenising
-    return _unescape(_unescape(ftfy.fix_text(_NESTED_AMPERSAND.sub(r"\1", text))))
-
-
-def _unescape(text: str) -> str:
-    """As `html.unescape`, which fails on numbers of more digits than Python reads."""
-    return html.unescape(_LONG_NUMBER.sub(_short_number, text))
-
-
-def _short_number(found: re.Match[str]) -> str:
-    digits = found.group(1).lstrip("0")
-    return f"&#{digits or 0};" if len(digits) < _MAX_DIGITS else "\ufffd"  # of a character that there is not
 
 
 def _collapse(text: str) -> str:
@@ -81,6 +61,7 @@ class TextTokenizer:
         self._spec = spec
         self._tokenizer = _load(tokenizer_file, spec.context_length)
         self._reserved = _reserved_ids(self._tokenizer)
+        self._max_chars = max(MAX_CHARS, CHARS_PER_TOKEN * spec.context_length)
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """B texts -> (B, L) int32. Over-long texts lose their end and keep their end-of-text token."""
@@ -90,8 +71,20 @@ class TextTokenizer:
     def ids(self, text: str) -> tuple[Ids, bool]:
         """One text -> ((L,) int32 without padding, truncated). Raises InvalidValue for invalid Unicode."""
         _check_unicode(text)
-        encoding = self._tokenizer.encode(clean(text, self._spec.clean))
+        encoding = self._encode(clean(text, self._spec.clean, self._max_chars))
         return np.array(self._allowed(encoding), dtype=np.int32), bool(encoding.overflowing)
+
+    def _encode(self, cleaned: str) -> Encoding:
+        """The first characters are enough where they have more tokens than are read, and as many to spare.
+
+        What is cut off could change the last of these tokens only, not those that a context of them precedes.
+        """
+        n_chars = CHARS_PER_TOKEN * self._spec.context_length
+        if len(cleaned) > n_chars:
+            encoding = self._tokenizer.encode(cleaned[:n_chars])
+            if len(encoding.overflowing) >= N_SPARE:
+                return encoding
+        return self._tokenizer.encode(cleaned)
 
     def _allowed(self, encoding: Encoding) -> list[int]:
         """Drop special ids that come from the text itself: an end-of-text in it would move the pooled token.

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from diptych.bundle.encoder import OnStart, StoppableEncoder
 from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
 from diptych.core.distinct import distinct
+from diptych.core.fair_threads import FairThreads
 from diptych.core.ports import Decoder, Metrics, Tokenizer
 from diptych.core.timing import note
 from diptych.core.types import (
@@ -32,7 +34,8 @@ class Embedder:
 
     `image_admission` bounds the images from before they are decoded until they are embedded, and
     `text_admission` the texts from before they are tokenised. They should let in no more items than the
-    batchers do: then nothing is prepared only to be refused there.
+    batchers do: then nothing is prepared only to be refused there. Requests take turns at being tokenised,
+    text by text; what a caller that left has not had tokenised never is.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Embedder:
         self._image_admission = image_admission
         self._text_admission = text_admission
         self._metrics = metrics
+        self._tokenizing = FairThreads("tokenize", 1)  # more would only wait for each other: it holds the GIL
 
     async def embed_image(self, payload: bytes) -> Embedding:
         """The bytes of an image file -> (D,). Raises InputError, Overloaded, NotReady, EncoderFailed."""
@@ -87,7 +91,8 @@ class Embedder:
             return []
         try:
             with self._text_admission.hold(len(texts), sum(map(len, texts))):
-                tokens = await asyncio.to_thread(self._tokenize, texts)  # N of (L,) or error, and if cut
+                pieces = [partial(self._token_ids, text) for text in texts]
+                tokens = await self._tokenizing.run(pieces, see_out=True)  # N of (L,) or error, and if cut
                 outcomes = await _submit(self._texts, [ids for ids, _ in tokens])
         except Overloaded:
             self._metrics.count_rejected("tokenize_full")
@@ -113,9 +118,6 @@ class Embedder:
 
     def _decoded(self, seconds: float) -> None:
         self._metrics.observe_stage("decode", seconds)
-
-    def _tokenize(self, texts: Sequence[str]) -> list[tuple[InputIds | DiptychError, bool]]:
-        return [self._token_ids(text) for text in texts]
 
     def _token_ids(self, text: str) -> tuple[InputIds | DiptychError, bool]:
         try:

@@ -42,6 +42,8 @@ class FairQueue(Generic[Owner, Item]):
         self._n_items -= len(taken)
         return taken
 
-    def drop(self, owner: Owner) -> None:
-        """Forget what this owner has left; fine when it has nothing."""
-        self._n_items -= len(self._ring.pop(owner, ()))
+    def drop(self, owner: Owner) -> int:
+        """Forget what this owner has left, and say how many items; fine when it has nothing."""
+        n_dropped = len(self._ring.pop(owner, ()))
+        self._n_items -= n_dropped
+        return n_dropped

@@ -25,10 +25,12 @@ class FairThreads:
         self._queue: FairQueue[_Caller[Any], int] = FairQueue()
         self._n_busy = 0
 
-    async def run(self, pieces: Sequence[Callable[[], Result]]) -> list[Result]:
+    async def run(self, pieces: Sequence[Callable[[], Result]], *, see_out: bool = False) -> list[Result]:
         """What each piece of work returned, in their order. Raises what one of them raised, once all ended.
 
-        When this is cancelled, pieces that have not begun never do, and nothing holds on to them.
+        When this is cancelled, pieces that have not begun never do, and nothing holds on to them. With
+        `see_out` it then waits for those that run, unless it is cancelled again: what the caller holds for
+        the work is held as long as the work goes on.
         """
         if not pieces:
             return []
@@ -41,10 +43,20 @@ class FairThreads:
             self._threads.submit(self._work)
         try:
             await caller.done
-        finally:
-            with self._lock:
-                self._queue.drop(caller)
+        except asyncio.CancelledError:
+            if self._drop(caller) and see_out:
+                await caller.done
+            raise
         return caller.results()
+
+    def _drop(self, caller: "_Caller[Any]") -> bool:
+        """Take back what has not begun; whether some of it runs, of which `done` tells the end."""
+        with self._lock:
+            caller.n_left -= self._queue.drop(caller)
+            if caller.n_left == 0:
+                return False
+            caller.renew()
+            return True
 
     def _work(self) -> None:
         """Until there is nothing left to do."""
@@ -84,6 +96,10 @@ class _Caller(Generic[Result]):
     def report(self) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._end)
+
+    def renew(self) -> None:
+        """Another `done`, as the first one was cancelled. On the loop's thread, as is what sets it."""
+        self.done = self._loop.create_future()
 
     def results(self) -> list[Result]:
         if self._error is None:
