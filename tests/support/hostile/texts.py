@@ -36,7 +36,7 @@ def strange_texts() -> dict[str, str]:
         "private use": "\ue000\U000f0000\U0010ffff",
         "zero width": "re\u200bd \ufeff\u00ad\u2060car" * 50,
         "a thousand accents on one letter": "a" + "\u0301" * 1_000,
-        "10000 accents that are out of order": "a" + "\u0301\u0323\u0302\u0327\u0345" * 2_000,
+        "9995 accents that are out of order": "a" + "\u0301\u0323\u0302\u0327\u0345" * 1_999,
         "10000 vowels made of marks": "\u0f73" * 10_000,
         "accents in a broken encoding": ("\u0301\u0323" * 2_500).encode().decode("latin-1"),
         "accents as escapes": "&#769;&#803;" * 800,
