@@ -122,7 +122,7 @@ def _values(good: bytes) -> Iterator[Broken]:
 def _stored(good: bytes) -> Iterator[Broken]:
     images = f"/collections/{ODD}/images"
     image = Part("image", good, "image/png")
-    yield _wrong("65 images in one add", post_form(images, [image] * 65), 413)
+    yield _wrong("65 images in one add, which is a job", post_form(images, [image] * 65), 202, 429)
     yield _wrong("an id out of the house", post_form(images, [image, items_part([{"id": "../../x"}])]), 422)
     yield _wrong(
         "metadata of 60 kB",
