@@ -68,7 +68,6 @@ class Opened:
         self.collections = Collections(
             model=model_info(name=model, version=version, identity=f"{model}/{version}", embed_dim=EMBED_DIM),
             embedder=self.embedder,
-            decoder=self.decoder,
             thumbnailer=self.decoder,
             images=self.images,
             records=self.records,

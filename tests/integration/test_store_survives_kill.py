@@ -18,7 +18,7 @@ def add_until_killed(model_repo: Path, data_dir: Path, n_lines: int) -> list[str
         [sys.executable, str(TESTS / "integration" / "adding_process.py"), str(model_repo), str(data_dir)],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
     )
     assert process.stdout is not None
     with process:

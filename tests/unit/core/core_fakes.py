@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from diptych.bundle.encoder import OnStart
+from diptych.bundle.image import ImageInfo
 from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
 from diptych.core.embedder import Embedder
 from diptych.core.ports import EncoderName
-from diptych.core.types import ModelInfo
+from diptych.core.types import ModelInfo, Picture
 from diptych.errors import EncoderFailed, InvalidValue, UndecodableImage
 
 DIM = 8
@@ -156,7 +157,7 @@ class FakeDecoder:
         on_decoded(0.0)
         if payload.startswith(b"bad"):
             return UndecodableImage("cannot be decoded")
-        return np.full((1, 1, 3), payload[0], np.uint8)
+        return Picture(ImageInfo("PNG", "image/png", 1, 1), np.full((1, 1, 3), payload[0], np.uint8))
 
 
 class FakeTokenizer:

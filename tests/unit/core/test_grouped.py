@@ -23,15 +23,11 @@ class Disk:
 
     def __init__(self, no_room_for: Sequence[str] = ()) -> None:
         self.groups: list[list[str]] = []
-        self.files: list[set[str]] = []
         self.gate = asyncio.Event()
         self._no_room_for = set(no_room_for)
 
-    async def store(
-        self, shelf: Any, rows: Sequence[NewRow], payloads: dict[str, bytes], replace: bool
-    ) -> list[PutResult]:
+    async def store(self, shelf: Any, rows: Sequence[NewRow], replace: bool) -> list[PutResult]:
         self.groups.append([row.id for row in rows])
-        self.files.append(set(payloads))
         await self.gate.wait()
         if self._no_room_for & {row.id for row in rows}:
             raise StoreFull("no room")
@@ -40,9 +36,7 @@ class Disk:
 
 async def begun(grouped: GroupedStores, *ids: str, shelf: Any = SHELF, replace: bool = False) -> Any:
     """An add that has come to where it waits."""
-    rows = [row(id) for id in ids]
-    call = grouped.store(shelf, rows, {one.sha256: b"x" for one in rows}, replace=replace)
-    task = asyncio.create_task(call)
+    task = asyncio.create_task(grouped.store(shelf, [row(id) for id in ids], replace=replace))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return task
@@ -57,7 +51,6 @@ def test_adds_that_come_while_a_write_runs_are_stored_together_and_told_apart() 
         keys = [[result.key for result in await task] for task in tasks]
         assert keys == [[1], [2, 3], [4]]
         assert disk.groups == [["i1"], ["i2", "i3", "i4"]]
-        assert [len(files) for files in disk.files] == [1, 3]
 
     asyncio.run(story())
 
@@ -129,7 +122,7 @@ def test_add_after_the_end_is_refused_and_taken_along_by_nobody() -> None:
         closing = asyncio.create_task(writes.close())
         await asyncio.sleep(0)
         with pytest.raises(NotReady):
-            await grouped.store(SHELF, [row("i2")], {}, replace=False)
+            await grouped.store(SHELF, [row("i2")], replace=False)
         disk.gate.set()
         await asyncio.gather(running, closing)
         assert disk.groups == [["i1"]]

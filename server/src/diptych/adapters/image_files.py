@@ -45,6 +45,7 @@ class ImageFiles:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 fsync_folder(folder)  # a killed process may have made folders in it and not waited
             fsync_folder(data_dir)
+            self._lasting = {path for path in self._images.iterdir() if path.is_dir()}  # names on the disk
         if quota.is_set:
             self._files.count(self._paths())
 
@@ -53,8 +54,10 @@ class ImageFiles:
 
         A file that is already there is read: what was damaged since is written anew.
         """
-        touched = await self._side_by_side(self._put, payloads.items())
-        await self._side_by_side(fsync_names, set().union(*touched))  # each once, whatever it got
+        touched = set().union(*await self._side_by_side(self._put, payloads.items()))
+        fresh = touched - self._lasting  # whoever made them: that may be a write that has not come this far
+        await self._side_by_side(fsync_names, touched | ({self._images} if fresh else set()))  # each once
+        self._lasting |= fresh
 
     async def get(self, sha256: str) -> bytes:
         """The bytes, checked against their name. Raises CorruptStore when missing or damaged."""
@@ -92,7 +95,10 @@ class ImageFiles:
         """The folders whose names must reach the disk yet."""
         sha256, payload = item
         path = _place(self._images, sha256)
-        return set() if is_whole(path, sha256, len(payload)) else self._files.write(path, payload)
+        if is_whole(path, sha256, len(payload)):
+            return set()
+        self._files.write(path, payload)
+        return {path.parent}
 
     def _get(self, sha256: str) -> bytes:
         payload = read_if_there(_place(self._images, sha256))

@@ -13,7 +13,7 @@ from diptych.bundle import image
 from diptych.bundle.geometry import resized_size
 from diptych.bundle.manifest import ImageSpec
 from diptych.core.fair_threads import FairThreads
-from diptych.core.types import Pixels
+from diptych.core.types import Picture
 from diptych.errors import InputError
 
 Result = TypeVar("Result")
@@ -41,11 +41,11 @@ class PillowDecoder:
 
     async def decode_many(
         self, payloads: Sequence[bytes], on_decoded: Callable[[float], None]
-    ) -> list[Pixels | InputError]:
-        """N files -> N of (S, S, 3) uint8, or UnsupportedImage, UndecodableImage, TooLarge."""
+    ) -> list[Picture | InputError]:
+        """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge."""
         began = perf_counter()
 
-        def decode(payload: bytes) -> Pixels | InputError:
+        def decode(payload: bytes) -> Picture | InputError:
             try:
                 return _outcome(partial(self._decode, payload))
             finally:
@@ -53,25 +53,19 @@ class PillowDecoder:
 
         return await self._threads.run([partial(decode, payload) for payload in payloads])
 
-    async def probe(self, payload: bytes) -> image.ImageInfo:
-        """Read the header only. Raises UnsupportedImage, UndecodableImage, TooLarge."""
-        return await self._run(lambda: image.probe(payload, self._limits))
-
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
-        """WebP, the longer side at most `size_px`. Raises as probe."""
-        return await self._run(lambda: self._thumbnail(payload, size_px))
-
-    async def _run(self, work: Callable[[], Result]) -> Result:
-        (result,) = await self._threads.run([partial(_outcome, work)])
+        """WebP, the longer side at most `size_px`. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+        (result,) = await self._threads.run([partial(_outcome, partial(self._thumbnail, payload, size_px))])
         if isinstance(result, InputError):
             raise copy(result)  # a frame that holds what it raises is garbage that has to be found
         return result
 
-    def _decode(self, payload: bytes) -> Pixels:
+    def _decode(self, payload: bytes) -> Picture:
         info = image.probe(payload, self._limits)
         width, height = resized_size(info.width, info.height, self._spec)  # the intermediate counts too
         with self._room(info.width * info.height + width * height):
-            return image.load_pixels(payload, self._spec, self._limits, self._mode)
+            pixels = image.load_pixels(payload, self._spec, self._limits, self._mode)
+        return Picture(info, pixels)
 
     def _thumbnail(self, payload: bytes, size_px: int) -> bytes:
         info = image.probe(payload, self._limits)

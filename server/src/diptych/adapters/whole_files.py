@@ -26,18 +26,17 @@ class QuotedFiles:
             for file in files:
                 self._quota.count_file(size_of(file))
 
-    def write(self, path: Path, payload: bytes, *, durably: bool = True) -> set[Path]:
+    def write(self, path: Path, payload: bytes, *, durably: bool = True) -> None:
         """As `write_whole`."""
         with translated():
             before = size_of(path)
         self._quota.take_file(len(payload))
         try:
-            touched = write_whole(path, payload, durably=durably)
+            write_whole(path, payload, durably=durably)
         except BaseException:
             self._quota.give_file(len(payload))
             raise
         self._quota.give_file(before)
-        return touched
 
     def remove(self, path: Path) -> None:
         """It may be missing."""
@@ -85,19 +84,17 @@ def is_whole(path: Path, sha256: str, n_bytes: int) -> bool:
     return payload is not None and hashlib.sha256(payload).hexdigest() == sha256
 
 
-def write_whole(path: Path, payload: bytes, *, durably: bool = True) -> set[Path]:
+def write_whole(path: Path, payload: bytes, *, durably: bool = True) -> None:
     """Bytes first, then the name; an interrupted write leaves only a .tmp file.
 
-    The name is on the disk once the folders that are returned were fsynced. Unless `durably`, the file may be
-    lost with the power, or be left empty.
+    The name is on the disk once its folder, and where that is new the one above, were fsynced. Unless
+    `durably`, the file may be lost with the power, or be left empty.
     """
     temporary = path.with_name(f"{TMP_PREFIX}{uuid.uuid4().hex}")
-    touched = {path.parent}
     with translated():
         try:
             if not path.parent.is_dir():
                 path.parent.mkdir(mode=0o700, exist_ok=True)  # exist_ok: another thread may be as far
-                touched.add(path.parent.parent)
             if durably:
                 write_durably(temporary, payload)
             else:
@@ -107,4 +104,3 @@ def write_whole(path: Path, payload: bytes, *, durably: bool = True) -> set[Path
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-    return touched

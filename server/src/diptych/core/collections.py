@@ -3,6 +3,7 @@
 import builtins
 from collections.abc import Callable, Sequence
 
+from diptych.core.claimed_files import ClaimedFiles
 from diptych.core.deleting import Deleting
 from diptych.core.embedder import Embedder
 from diptych.core.filters import Filter
@@ -12,7 +13,7 @@ from diptych.core.ingest import Ingest
 from diptych.core.metadata import check_metadata, merge_patch
 from diptych.core.names import check_collection_name
 from diptych.core.pictures import Pictures
-from diptych.core.ports import Decoder, ImageStore, Metrics, RecordStore, Thumbnailer, VectorIndex
+from diptych.core.ports import ImageStore, Metrics, RecordStore, Thumbnailer, VectorIndex
 from diptych.core.reembed import Reembedder
 from diptych.core.shelf import Shelf
 from diptych.core.shelves import Shelves
@@ -51,7 +52,6 @@ class Collections:
         *,
         model: ModelInfo,
         embedder: Embedder,
-        decoder: Decoder,
         thumbnailer: Thumbnailer,
         images: ImageStore,
         records: RecordStore,
@@ -64,14 +64,15 @@ class Collections:
         self._metrics = metrics
         self._max_metadata_bytes = max_metadata_bytes
         self._writes = writes = Writes()
-        self._storing = storing = Storing(images=images, records=records, identity=model.identity)
+        files = ClaimedFiles(images=images, records=records, writes=writes)
+        self._storing = storing = Storing(files=files, records=records, identity=model.identity)
         grouped = GroupedStores(storing.store, writes)
         self._finder = Finder(records)
-        self._deleting = Deleting(images=images, records=records, writes=writes)
+        self._deleting = Deleting(files=files, records=records, writes=writes)
         self._pictures = Pictures(images=images, records=records, thumbnailer=thumbnailer, writes=writes)
         self._ingest = Ingest(
             embedder=embedder,
-            decoder=decoder,
+            files=files,
             storing=storing,
             grouped=grouped,
             writes=writes,
@@ -83,8 +84,8 @@ class Collections:
         self._shelves = Shelves(
             model=model,
             images=images,
+            files=files,
             records=records,
-            storing=storing,
             reembedder=Reembedder(
                 embedder=embedder, images=images, records=records, writes=writes, identity=model.identity
             ),

@@ -1,7 +1,8 @@
 """Take images out of a collection, by id or by filter; knows nothing of HTTP, SQL or files."""
 
+from diptych.core.claimed_files import ClaimedFiles
 from diptych.core.filters import Filter
-from diptych.core.ports import ImageStore, RecordStore
+from diptych.core.ports import RecordStore
 from diptych.core.shelf import Shelf
 from diptych.core.types import NO_ROWS, Deletion, Removed
 from diptych.core.writes import Writes
@@ -14,8 +15,8 @@ N_SHOWN = 100  # ids in a preview
 class Deleting:
     """Row, index, file: what was acknowledged as deleted never returns; a file left behind is an orphan."""
 
-    def __init__(self, *, images: ImageStore, records: RecordStore, writes: Writes) -> None:
-        self._images = images
+    def __init__(self, *, files: ClaimedFiles, records: RecordStore, writes: Writes) -> None:
+        self._files = files
         self._records = records
         self._writes = writes
 
@@ -50,7 +51,7 @@ class Deleting:
 
     async def _finish(self, shelf: Shelf, removed: Removed) -> None:
         await shelf.change(removed.keys, (), NO_ROWS)
-        await self._images.remove(removed.released)
+        await self._files.remove(removed.released)
 
     async def _keys(self, shelf: Shelf, filter: Filter | None, lacking: bool) -> list[int]:
         if filter is None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from diptych.bundle.encoder import OnStart, StoppableEncoder
+from diptych.bundle.image import ImageInfo
 from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
 from diptych.core.distinct import distinct
@@ -27,6 +28,9 @@ from diptych.core.types import (
 from diptych.errors import DiptychError, InputError, Overloaded
 
 Work = TypeVar("Work")
+
+# What became of N files once all are decoded: None for those that cannot be.
+OnDecoded = Callable[[Sequence[ImageInfo | None]], None]
 
 
 class Embedder:
@@ -63,18 +67,25 @@ class Embedder:
         (outcome,) = await self.embed_images([payload])
         return _row(outcome)
 
-    async def embed_images(self, payloads: Sequence[bytes]) -> list[Outcome]:
+    async def embed_images(
+        self, payloads: Sequence[bytes], on_decoded: OnDecoded | None = None
+    ) -> list[Outcome]:
         """N files -> N outcomes in their order; one bad item never fails another.
 
-        Raises Overloaded, TooLarge or NotReady for all of them, before any is decoded when there is no room.
+        `on_decoded` is called before they are encoded: what it begins goes on beside that. Raises Overloaded,
+        TooLarge or NotReady for all of them, before any is decoded when there is no room.
         """
         if not payloads:
             return []
         try:
             with self._image_admission.hold(len(payloads), sum(map(len, payloads))):
                 began = time.perf_counter()
-                pixels = await self._decoder.decode_many(payloads, self._decoded)  # N of (S, S, 3) or error
+                pictures = await self._decoder.decode_many(payloads, self._decoded)  # N, or errors
                 note("decode", began, time.perf_counter())
+                if on_decoded is not None:
+                    on_decoded([None if isinstance(one, DiptychError) else one.info for one in pictures])
+                pixels = [one if isinstance(one, DiptychError) else one.pixels for one in pictures]
+                del pictures
                 return await _submit(self._images, pixels)
         except Overloaded:
             self._metrics.count_rejected("decode_full")

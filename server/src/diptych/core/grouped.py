@@ -8,29 +8,23 @@ from diptych.core.types import NewRow, PutResult
 from diptych.core.writes import Writes
 
 MAX_ROWS = 1_024  # of one group: the others wait no longer than for a large add
-MAX_BYTES = 64_000_000
 
-# (shelf, N rows, sha256 -> bytes, replace) -> N results; all or nothing of it.
-Store = Callable[[Shelf, Sequence[NewRow], dict[str, bytes], bool], Awaitable[list[PutResult]]]
+# (shelf, N rows, replace) -> N results; all or nothing of it.
+Store = Callable[[Shelf, Sequence[NewRow], bool], Awaitable[list[PutResult]]]
 
 
 @dataclass(eq=False)
 class _Add:
     shelf: Shelf
     rows: Sequence[NewRow]
-    payloads: dict[str, bytes]
     replace: bool
     results: list[PutResult] = field(default_factory=list)
     error: BaseException | None = None
     done: bool = False
 
-    @property
-    def n_bytes(self) -> int:
-        return sum(map(len, self.payloads.values()))
-
 
 class GroupedStores:
-    """Files of several callers are fsynced side by side, and one commit makes the rows of all durable.
+    """One commit makes the rows of several callers durable.
 
     Nobody waits for company: a group is what has come while the write before it was running.
     """
@@ -40,14 +34,12 @@ class GroupedStores:
         self._writes = writes
         self._waiting: list[_Add] = []
 
-    async def store(
-        self, shelf: Shelf, rows: Sequence[NewRow], payloads: dict[str, bytes], *, replace: bool
-    ) -> list[PutResult]:
+    async def store(self, shelf: Shelf, rows: Sequence[NewRow], *, replace: bool) -> list[PutResult]:
         """N rows -> N results, as `Store`; goes on to its end if the caller is cancelled. Raises NotReady."""
         if not rows:
             return []
         self._writes.require_open()
-        add = _Add(shelf, rows, payloads, replace)
+        add = _Add(shelf, rows, replace)
         self._waiting.append(add)
         return await self._writes.run(self._turn(add))
 
@@ -60,22 +52,21 @@ class GroupedStores:
 
     def _group_of(self, add: _Add) -> list[_Add]:
         """Those that can share a transaction with it, in the order of their coming; itself is one of them."""
-        group, n_rows, n_bytes = [add], len(add.rows), add.n_bytes
+        group, n_rows = [add], len(add.rows)
         for other in self._waiting:
             if other is add or (other.shelf, other.replace) != (add.shelf, add.replace):
                 continue
-            n_rows, n_bytes = n_rows + len(other.rows), n_bytes + other.n_bytes
-            if n_rows > MAX_ROWS or n_bytes > MAX_BYTES:
+            n_rows += len(other.rows)
+            if n_rows > MAX_ROWS:
                 break
             group.append(other)
         self._waiting = [other for other in self._waiting if other not in group]
         return group
 
     async def _store_group(self, group: Sequence[_Add]) -> None:
-        payloads = {sha256: payload for add in group for sha256, payload in add.payloads.items()}
         rows = [row for add in group for row in add.rows]
         try:
-            results = iter(await self._store(group[0].shelf, rows, payloads, group[0].replace))
+            results = iter(await self._store(group[0].shelf, rows, group[0].replace))
         except Exception as error:
             await self._after_failure(group, error)
             return

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 
+from diptych.bundle.image import ImageInfo
+from diptych.core.claimed_files import Claim, ClaimedFiles
 from diptych.core.drafts import Draft, acknowledged, draft_of, unchanged
 from diptych.core.embedder import Embedder
 from diptych.core.grouped import GroupedStores
-from diptych.core.ports import Decoder
 from diptych.core.shelf import Shelf
 from diptych.core.storing import Storing
-from diptych.core.types import AddOutcome, Embedding, NewImage, NewRow
+from diptych.core.types import AddOutcome, Embedding, NewImage, NewRow, PutResult
 from diptych.core.writes import Writes
 from diptych.errors import DiptychError, InputError
 
@@ -18,21 +19,22 @@ class Ingest:
     """The line from image files to acknowledged rows.
 
     An acknowledged image has its row on the disk, its file too where the collection keeps them, and is
-    searchable.
+    searchable. Files are written while the images are encoded: the disk and the encoder need not wait for
+    each other.
     """
 
     def __init__(
         self,
         *,
         embedder: Embedder,
-        decoder: Decoder,
+        files: ClaimedFiles,
         storing: Storing,
         grouped: GroupedStores,
         writes: Writes,
         max_metadata_bytes: int,
     ) -> None:
         self._embedder = embedder
-        self._decoder = decoder
+        self._files = files
         self._storing = storing
         self._grouped = grouped
         self._writes = writes
@@ -47,13 +49,15 @@ class Ingest:
         drafts = await asyncio.to_thread(self._draft_all, items)  # N of draft or error
         decided = await self._storing.decided(shelf, drafts, replace)  # what needs no work
         if there := unchanged(drafts, decided):
-            await self._writes.run(self._storing.mend_files(there))
+            await self._writes.run(self._files.mend(there))
         todo = {i: draft for i, draft in enumerate(drafts) if isinstance(draft, Draft) and i not in decided}
-        prepared = await self._prepare(shelf, list(todo.values()))  # row or error each
-        good = [(i, row) for i, row in zip(todo, prepared, strict=True) if isinstance(row, NewRow)]
-        payloads = {row.sha256: items[i].payload for i, row in good if row.kept}
-        rows = [row for _, row in good]
-        stored = await self._grouped.store(shelf, rows, payloads, replace=replace)
+        async with self._files.claim() as claim:
+            prepared = await self._prepare(shelf, list(todo.values()), claim)  # row or error each
+            good = [(i, row) for i, row in zip(todo, prepared, strict=True) if isinstance(row, NewRow)]
+            rows = [row for _, row in good]
+            await claim.written()
+            stored = await self._grouped.store(shelf, rows, replace=replace)
+            claim.used(row.sha256 for row, result in zip(rows, stored, strict=True) if _is_new(row, result))
         decided |= {
             i: AddOutcome(i, todo[i].id, "failed", error)
             for i, error in zip(todo, prepared, strict=True)
@@ -65,28 +69,41 @@ class Ingest:
     def _draft_all(self, items: Sequence[NewImage]) -> list[Draft | InputError]:
         return [draft_of(one.payload, one.id, one.metadata, self._max_metadata_bytes) for one in items]
 
-    async def _prepare(self, shelf: Shelf, drafts: Sequence[Draft]) -> list[NewRow | DiptychError]:
-        """Read each header and embed: N drafts -> N rows ready to be stored, or errors."""
-        outcomes = await self._embedder.embed_images([draft.payload for draft in drafts])
+    async def _prepare(
+        self, shelf: Shelf, drafts: Sequence[Draft], claim: Claim
+    ) -> list[NewRow | DiptychError]:
+        """N drafts -> N rows ready to be stored, or errors. The files of what can be decoded are begun."""
         kept = shelf.keep == "original"
-        return await asyncio.gather(
-            *(self._row(one, outcome, kept) for one, outcome in zip(drafts, outcomes, strict=True))
-        )
+        infos: list[ImageInfo | None] = []
 
-    async def _row(
-        self, draft: Draft, outcome: Embedding | DiptychError, kept: bool
-    ) -> NewRow | DiptychError:
-        if isinstance(outcome, DiptychError):
-            return outcome
-        info = await self._decoder.probe(draft.payload)
-        return NewRow(
-            id=draft.id,
-            sha256=draft.sha256,
-            n_bytes=len(draft.payload),
-            media_type=info.media_type,
-            width=info.width,
-            height=info.height,
-            metadata=draft.metadata,
-            embedding=outcome,
-            kept=kept,
-        )
+        def on_decoded(found: Sequence[ImageInfo | None]) -> None:
+            infos.extend(found)
+            if kept:
+                good = [draft for draft, info in zip(drafts, found, strict=True) if info is not None]
+                claim.begin({draft.sha256: draft.payload for draft in good})
+
+        outcomes = await self._embedder.embed_images([draft.payload for draft in drafts], on_decoded)
+        return [
+            outcome if isinstance(outcome, DiptychError) else _row(draft, info, outcome, kept)
+            for draft, info, outcome in zip(drafts, infos, outcomes, strict=True)
+        ]
+
+
+def _row(draft: Draft, info: ImageInfo | None, embedding: Embedding, kept: bool) -> NewRow:
+    assert info is not None, "what has an embedding was decoded"
+    return NewRow(
+        id=draft.id,
+        sha256=draft.sha256,
+        n_bytes=len(draft.payload),
+        media_type=info.media_type,
+        width=info.width,
+        height=info.height,
+        metadata=draft.metadata,
+        embedding=embedding,
+        kept=kept,
+    )
+
+
+def _is_new(row: NewRow, result: PutResult) -> bool:
+    """Whether this very row was stored, which needs its file; not one that was there before."""
+    return row.kept and (result.status == "created" or result.removed_key is not None)

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, Protocol
 
-from diptych.bundle.image import ImageInfo
 from diptych.core.filters import Filter
 from diptych.core.types import (
     CollectionInfo,
@@ -15,7 +14,7 @@ from diptych.core.types import (
     Keys,
     Metadata,
     NewRow,
-    Pixels,
+    Picture,
     PutResult,
     Removed,
     Sizes,
@@ -32,15 +31,11 @@ class Decoder(Protocol):
 
     async def decode_many(
         self, payloads: Sequence[bytes], on_decoded: Callable[[float], None]
-    ) -> list[Pixels | InputError]:
-        """N files -> N of (S, S, 3) uint8, or UnsupportedImage, UndecodableImage, TooLarge.
+    ) -> list[Picture | InputError]:
+        """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge.
 
         `on_decoded` hears of each, in any thread, how many seconds from now it took.
         """
-        ...
-
-    async def probe(self, payload: bytes) -> ImageInfo:
-        """Read the header only. Raises UnsupportedImage, UndecodableImage, TooLarge."""
         ...
 
 
@@ -60,7 +55,7 @@ class Thumbnailer(Protocol):
     """Makes small pictures without metadata, off the event loop."""
 
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
-        """The longer side becomes at most `size_px`. Raises as Decoder.probe."""
+        """The longer side becomes at most `size_px`. Raises UnsupportedImage, UndecodableImage, TooLarge."""
         ...
 
 

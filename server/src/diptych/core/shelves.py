@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable, Iterator
 
 from diptych.core.background import Background
+from diptych.core.claimed_files import ClaimedFiles
 from diptych.core.ports import ImageStore, Metrics, RecordStore, VectorIndex
 from diptych.core.reembed import Reembedder
 from diptych.core.shelf import Shelf
-from diptych.core.storing import Storing
 from diptych.core.types import CollectionInfo, Keep, ModelInfo
 from diptych.errors import Conflict, NotFound
 
@@ -22,8 +22,8 @@ class Shelves:
         *,
         model: ModelInfo,
         images: ImageStore,
+        files: ClaimedFiles,
         records: RecordStore,
-        storing: Storing,
         reembedder: Reembedder,
         new_index: Callable[[], VectorIndex],
         metrics: Metrics,
@@ -31,7 +31,7 @@ class Shelves:
         self._model = model
         self._images = images
         self._records = records
-        self._storing = storing
+        self._files = files
         self._reembedder = reembedder
         self._new_index = new_index
         self._metrics = metrics
@@ -96,7 +96,7 @@ class Shelves:
         removed = await self._records.drop_collection(name)
         del self._shelves[name]
         await shelf.drop()
-        await self._images.remove(removed.released)
+        await self._files.remove(removed.released)
 
     def _place(self, info: CollectionInfo) -> Shelf:
         shelf = Shelf(
@@ -118,7 +118,7 @@ class Shelves:
         if stored and not any_known:  # a lost database looks like this, and its files are all that is left
             log.warning("%d image files are kept although the database knows no image", len(stored))
             return
-        await self._storing.remove_unused(stored)
+        await self._files.remove_unused(stored)
 
     async def _fill(self, shelf: Shelf) -> None:
         missing = await self._records.missing(shelf.name, self._model.identity)

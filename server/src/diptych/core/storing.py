@@ -1,24 +1,26 @@
-"""Put prepared rows into files, store and index, and drop what they replace; knows nothing of encoding."""
+"""Put prepared rows into store and index, and drop what they replace; knows nothing of encoding or files."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from diptych.core.claimed_files import ClaimedFiles
 from diptych.core.drafts import Draft, against, index_change
-from diptych.core.ports import ImageStore, RecordStore
+from diptych.core.ports import RecordStore
 from diptych.core.shelf import Shelf
 from diptych.core.types import AddOutcome, NewRow, PutResult
 from diptych.errors import InputError
 
 
 class Storing:
-    """The order is file, row, index: a kill in between leaves at worst a file that no row uses, which the
-    next start removes. An image whose row is there although the index failed is listed and counted; the next
-    start, or adding it again, makes it searchable.
+    """The order is file, row, index: the files of the rows are there, and claimed (see ClaimedFiles).
+
+    An image whose row is there although the index failed is listed and counted; the next start, or adding it
+    again, makes it searchable.
     """
 
-    def __init__(self, *, images: ImageStore, records: RecordStore, identity: str) -> None:
-        self._images = images
+    def __init__(self, *, files: ClaimedFiles, records: RecordStore, identity: str) -> None:
+        self._files = files
         self._records = records
         self._identity = identity
 
@@ -47,41 +49,22 @@ class Storing:
             return set()
         return {record.id for record in (await self._records.by_key(sorted(shelf.pending))).values()}
 
-    async def mend_files(self, payloads: dict[str, bytes]) -> None:
-        """Files of images that are there already may have been lost or damaged since: here they are again.
+    async def store(self, shelf: Shelf, rows: Sequence[NewRow], replace: bool) -> list[PutResult]:
+        """N rows -> N results; files that lost their last row are removed. Only inside a write.
 
-        Only inside a write, as all that follows.
-        """
-        used = await self._records.used(list(payloads))
-        await self._images.put({sha256: payloads[sha256] for sha256 in used})
-
-    async def store(
-        self, shelf: Shelf, rows: Sequence[NewRow], payloads: dict[str, bytes], replace: bool
-    ) -> list[PutResult]:
-        """N rows and the files of those that are kept, by sha256 -> N results.
-
-        Files that lost their last row, or never got one, are removed. Raises NotFound when the collection was
-        dropped meanwhile, StoreError.
+        Raises NotFound when the collection was dropped meanwhile, StoreError.
         """
         if not rows:
             return []
         shelf.require_kept()
-        released = list(payloads)
+        results = await self._records.put(shelf.name, rows, identity=self._identity, replace=replace)
         try:
-            await self._images.put(payloads)
-            results = await self._records.put(shelf.name, rows, identity=self._identity, replace=replace)
-            released += [result.released for result in results if result.released is not None]
             removed, keys, embeddings = index_change(rows, results)
             await shelf.change(removed, keys, embeddings)
             await self._embed_late(shelf, rows, results)
         finally:
-            await self.remove_unused(released)
+            await self._files.remove_unused({one.released for one in results if one.released is not None})
         return results
-
-    async def remove_unused(self, sha256s: Sequence[str]) -> None:
-        """Delete the files of these that no row uses."""
-        unused = set(sha256s) - await self._records.used(sha256s)
-        await self._images.remove(sorted(unused))
 
     async def _embed_late(self, shelf: Shelf, rows: Sequence[NewRow], results: Sequence[PutResult]) -> None:
         """Rows that were there and could not be found have an embedding in store and index now."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.bundle.image import ImageInfo
 from diptych.errors import DiptychError
 
 Embedding = NDArray[np.float32]  # (D,), unit norm
@@ -39,6 +40,14 @@ class ModelInfo:
     prompts: Mapping[
         str, tuple[str, ...]
     ]  # named template sets, built-in ones too; "default" is always there
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One decoded image file: what its header says, and what the encoder sees of it."""
+
+    info: ImageInfo
+    pixels: Pixels
 
 
 @dataclass(frozen=True)

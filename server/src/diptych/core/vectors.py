@@ -38,7 +38,7 @@ class VectorIngest:
         decided = await self._storing.decided(shelf, drafts, replace)
         todo = {i: draft for i, draft in enumerate(drafts) if isinstance(draft, Draft) and i not in decided}
         rows = [_row(draft) for draft in todo.values()]
-        stored = await self._grouped.store(shelf, rows, {}, replace=replace)
+        stored = await self._grouped.store(shelf, rows, replace=replace)
         decided |= {
             i: acknowledged(i, row, result) for i, row, result in zip(todo, rows, stored, strict=True)
         }

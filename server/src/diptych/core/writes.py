@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 
 class Writes:
-    """One queue of writes for the whole data folder.
+    """One queue of writes for the whole data folder, and what runs beside it.
 
     A write touches files, rows and an index in turn. Cut short by a client that hangs up, it would leave them
     apart until the next start; and no file may be removed as unused while another write is about to use it.
@@ -28,10 +28,16 @@ class Writes:
         except NotReady:
             write.close()
             raise
-        task = asyncio.create_task(self._locked(write))
-        self._running.add(task)
-        task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._begin(self._locked(write)))
+
+    def beside(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
+        """Begin what need not wait for its turn, and is seen to its end all the same. Raises NotReady."""
+        try:
+            self.require_open()
+        except NotReady:
+            work.close()
+            raise
+        return self._begin(work)
 
     def require_open(self) -> None:
         """Raises NotReady once no more writes are let in."""
@@ -43,6 +49,12 @@ class Writes:
         self._closed = True
         while self._running:
             await asyncio.wait(self._running)
+
+    def _begin(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return task
 
     async def _locked(self, write: Coroutine[Any, Any, Result]) -> Result:
         async with self._lock:

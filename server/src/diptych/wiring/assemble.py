@@ -51,7 +51,6 @@ def assemble(settings: Settings, repository: ModelRepository, served: Served, on
     collections = Collections(
         model=kept.model,
         embedder=kept.embedder,
-        decoder=decoder,
         thumbnailer=decoder,
         images=ImageFiles(settings.data_dir, quota),
         records=records,

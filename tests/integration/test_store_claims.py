@@ -1,0 +1,230 @@
+"""Files are written beside the encoder; what happens meanwhile neither loses them nor leaves them behind."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diptych.core.names import sha256_of
+from diptych.core.types import NewImage
+from diptych.errors import EncoderFailed, NotFound, NotReady, StoreFull
+from integration.store_parts import Opened
+from support.pictures import picture
+from support.tiny_bundle import write_tiny_bundle
+from unit.core.core_fakes import until
+
+Run = Callable[[Callable[[Opened], Coroutine[Any, Any, None]]], None]
+RED, BLUE = picture("red"), picture("blue")
+
+
+@pytest.fixture(scope="module")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("model_repo")
+    write_tiny_bundle(root)
+    return root
+
+
+@pytest.fixture
+def run(model_repo: Path, tmp_path: Path) -> Run:
+    def run_story(story: Callable[[Opened], Coroutine[Any, Any, None]]) -> None:
+        async def whole() -> None:
+            async with Opened(model_repo, tmp_path / "data", 1) as opened:
+                await story(opened)
+
+        asyncio.run(whole())
+
+    return run_story
+
+
+class Gate:
+    """An encoder that waits until it is opened, and then works, or fails."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.entered, self._gate, self._encode = threading.Event(), threading.Event(), opened.encode_image
+        self._fails = False
+        opened.encode_image = self._gated
+
+    def open(self, *, fails: bool = False) -> None:
+        self._fails = fails
+        self._gate.set()
+
+    def _gated(self, items: Any, on_start: Any) -> Any:
+        self.entered.set()
+        assert self._gate.wait(10)
+        if self._fails:
+            raise RuntimeError("cannot be encoded")
+        return self._encode(items, on_start)
+
+
+@asynccontextmanager
+async def adding(opened: Opened, payload: bytes, id: str, **how: Any) -> AsyncIterator[tuple[Any, Gate]]:
+    """The add, with its file on the disk, before it is encoded."""
+    gate = Gate(opened)
+    task = asyncio.create_task(opened.add("default", payload, id, **how))
+    await until(gate.entered.is_set)
+    await until(lambda: sha256_of(payload) in opened.files())
+    yield task, gate
+
+
+def test_file_is_on_the_disk_before_its_image_is_encoded(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        async with adding(opened, RED, "red") as (task, gate):
+            with pytest.raises(NotFound):
+                await opened.collections.get_image("default", "red")
+            gate.open()
+            assert (await task).status == "created"
+        assert opened.files() == [sha256_of(RED)]
+
+    run(story)
+
+
+def test_deleting_the_last_image_with_the_same_bytes_leaves_the_file_to_the_add(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await opened.add("default", RED, "old")
+        async with adding(opened, RED, "new") as (task, gate):
+            await opened.collections.delete("default", "old")
+            assert opened.files() == [sha256_of(RED)]
+            gate.open()
+            assert (await task).status == "created"
+        assert (await opened.collections.original("default", "new"))[0] == RED
+        await opened.collections.delete("default", "new")
+        assert opened.files() == []
+
+    run(story)
+
+
+def test_deleted_file_that_an_add_had_claimed_goes_when_the_add_fails(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await opened.add("default", RED, "old")
+        async with adding(opened, RED, "new") as (task, gate):
+            await opened.collections.delete("default", "old")
+            gate.open(fails=True)
+            assert isinstance((await task).error, EncoderFailed)
+        assert opened.files() == []
+
+    run(story)
+
+
+def test_failed_add_leaves_the_file_of_another_image_with_the_same_bytes(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await opened.add("default", RED, "old")
+        async with adding(opened, RED, "new") as (task, gate):
+            gate.open(fails=True)
+            assert (await task).status == "failed"
+        assert (await opened.collections.original("default", "old"))[0] == RED
+
+    run(story)
+
+
+def test_of_two_adds_of_the_same_bytes_the_one_that_fails_takes_nothing_from_the_other(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        async with adding(opened, RED, "first") as (first, gate):
+            second = asyncio.create_task(opened.add("default", RED, "second"))
+            await asyncio.sleep(0.05)
+            first.cancel()
+            await asyncio.wait([first])
+            gate.open()
+            assert (await second).status == "created"
+        assert (await opened.collections.original("default", "second"))[0] == RED
+        assert opened.files() == [sha256_of(RED)]
+
+    run(story)
+
+
+def test_add_whose_caller_left_while_it_was_encoded_leaves_no_file(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        async with adding(opened, RED, "red") as (task, gate):
+            task.cancel()
+            await asyncio.wait([task])
+            await until(lambda: opened.files() == [])
+            gate.open()
+        assert (await opened.collections.get("default")).n_images == 0
+
+    run(story)
+
+
+def test_add_to_a_collection_that_is_dropped_meanwhile_leaves_no_file(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        async with adding(opened, RED, "red") as (task, gate):
+            await opened.collections.drop("default")
+            gate.open()
+            with pytest.raises(NotFound):
+                await task
+        assert opened.files() == []
+
+    run(story)
+
+
+def test_id_that_is_taken_while_its_image_is_encoded_leaves_only_the_file_of_the_first(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        encode = opened.encode_image
+        async with adding(opened, RED, "x") as (task, gate):
+            opened.encode_image = encode
+            assert (await opened.add("default", BLUE, "x")).status == "created"
+            gate.open()
+            assert (await task).status == "failed"
+        assert opened.files() == [sha256_of(BLUE)]
+
+    run(story)
+
+
+def test_images_that_cannot_be_decoded_are_never_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(opened: Opened) -> None:
+        put, written = opened.images.put, list[str]()
+
+        async def remembered(payloads: dict[str, bytes]) -> None:
+            written.extend(payloads)
+            await put(payloads)
+
+        monkeypatch.setattr(opened.images, "put", remembered)
+        await opened.collections.add_many("default", [NewImage(RED), NewImage(RED[:60]), NewImage(b"text")])
+        assert written == [sha256_of(RED)]
+
+    run(story)
+
+
+def test_disk_that_gets_full_fails_the_add_and_leaves_none_of_its_files(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        put = opened.images.put
+
+        async def put_and_fail(payloads: dict[str, bytes]) -> None:
+            await put(payloads)
+            raise StoreFull("no room")
+
+        monkeypatch.setattr(opened.images, "put", put_and_fail)
+        with pytest.raises(StoreFull):
+            await opened.add("default", RED)
+        assert opened.files() == []
+        assert (await opened.collections.get("default")).n_images == 0
+
+    run(story)
+
+
+def test_add_that_is_under_way_at_the_stop_leaves_what_the_next_start_removes(
+    model_repo: Path, tmp_path: Path
+) -> None:
+    async def first() -> None:
+        opened = await Opened(model_repo, tmp_path, 1).__aenter__()
+        await opened.add("default", BLUE, "blue")
+        gate = Gate(opened)
+        task = asyncio.create_task(opened.add("default", RED, "red"))
+        await until(gate.entered.is_set)
+        closing = asyncio.create_task(opened.collections.close())
+        await asyncio.sleep(0.05)
+        gate.open()
+        await asyncio.wait([task, closing])
+        assert isinstance(task.exception(), NotReady)
+        await opened.embedder.close()
+
+    async def second() -> None:
+        async with Opened(model_repo, tmp_path, 1) as opened:
+            assert opened.files() == [sha256_of(BLUE)]
+
+    asyncio.run(first())
+    asyncio.run(second())
