@@ -3,37 +3,46 @@
 import base64
 import hashlib
 import random
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 
-from durability.journal import Images, Journal, Kept, State
+from durability.journal import Held, Images, Journal, Kept
+from durability.load import names_of
 
 PAGE = 7  # small, so that listing takes several pages
 ALL = 1000  # more hits than there are images
 SAMPLE = 3
+JOBS_END_WITHIN_S = 60
 
 
-def settle_all(url: str, data_dir: Path, journal: Journal, collections: list[str], *, thorough: bool) -> None:
-    """Compare with what was acknowledged: rows, bytes, vectors and files.
+def settle_all(url: str, data_dir: Path, journal: Journal, writers: list[str], *, thorough: bool) -> None:
+    """Compare with what was acknowledged: rows, bytes, vectors and files; jobs go on to their ends first.
 
     Bytes are asked for and vectors searched with for the images that the kill left in doubt and a few more;
     `thorough` is for all. The files themselves are always read.
     """
-    files = files_of(data_dir)
     with httpx.Client(base_url=url, timeout=30, verify=False) as http:
+        _wait_for_jobs(http, data_dir)
+        files = files_of(data_dir)
+        known = {sha256_of(payload): payload for payload in journal.payloads()} | files
         names = {row["name"] for row in _json(http.get("/collections"))["collections"]}
-        for name in collections:
-            doubt = journal.in_doubt(name)
-            found = _listed(http, name, files) if name in names else None
-            journal.settle(name, found)
-            if found:
-                chosen = found.keys() if thorough else {*(doubt & found.keys()), *_some(found)}
-                _check_images(http, name, found, chosen)
+        for writer in writers:
+            doubt = journal.in_doubt(writer)
+            there = names.intersection(names_of(writer))
+            assert len(there) <= 1, f"two collections where one was renamed: {there}"
+            found = _found(http, next(iter(there)), known) if there else None
+            journal.settle(writer, found)
+            if found is not None and found.images:
+                ids = found.images.keys()
+                chosen = ids if thorough else {*(doubt & ids), *_some(found.images)}
+                _check_images(http, found, chosen)
     states = filter(None, journal.acknowledged.values())
-    used = {sha256_of(kept.payload) for state in states for kept in state.values()}
+    used = {sha256_of(kept.payload) for state in states for kept in state.images.values() if kept.has_file}
     assert used <= files.keys()
     if used:  # with no row at all the database may have been lost, and files are left alone
         assert files.keys() == used
@@ -51,34 +60,76 @@ def sha256_of(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()
 
 
-def _listed(http: httpx.Client, collection: str, files: dict[str, bytes]) -> State:
+def _wait_for_jobs(http: httpx.Client, data_dir: Path) -> None:
+    """None fails, and none leaves its input behind."""
+    deadline = time.monotonic() + JOBS_END_WITHIN_S
+    while any(job["finished_at"] is None for job in _jobs(http)):
+        assert time.monotonic() < deadline, "jobs do not end"
+        time.sleep(0.01)
+    for job in _jobs(http):
+        assert (job["state"], job["n_done"], job["counts"]["failed"]) == ("done", job["n_items"], 0), job
+    assert list((data_dir / "jobs").iterdir()) == []
+
+
+def _jobs(http: httpx.Client) -> list[Any]:
+    jobs: list[Any] = _json(http.get("/jobs"))["jobs"]
+    return jobs
+
+
+def _found(http: httpx.Client, collection: str, known: Mapping[str, bytes]) -> Held:
     images: dict[str, Kept] = {}
     after: dict[str, str] = {}
     while True:
         page = _json(http.get(f"/collections/{collection}/images", params={"limit": PAGE, **after}))
-        images |= {row["id"]: Kept(files[row["sha256"]], row["metadata"]) for row in page["images"]}
+        images |= {row["id"]: _kept(row, known) for row in page["images"]}
         if page["next"] is None:
-            assert _json(http.get(f"/collections/{collection}"))["n_images"] == len(images)
-            return images
+            told = _json(http.get(f"/collections/{collection}"))
+            assert (told["n_images"], told["n_embedded"], told["state"]) == (
+                len(images),
+                len(images),
+                "ready",
+            )
+            return Held(collection, images, told["keep"])
         after = {"after": page["next"]}
+
+
+def _kept(row: Any, known: Mapping[str, bytes]) -> Kept:
+    is_vector = row["media_type"] == "application/octet-stream"
+    return Kept(known[row["sha256"]], row["metadata"], has_file=row["kept"], is_vector=is_vector)
 
 
 def _some(images: Images) -> list[str]:
     return random.Random(len(images)).sample(sorted(images), min(SAMPLE, len(images)))
 
 
-def _check_images(http: httpx.Client, collection: str, images: Images, chosen: Collection[str]) -> None:
-    """Each has its bytes; a search with these finds it, among exactly the images that are there."""
+def _check_images(http: httpx.Client, held: Held, chosen: Collection[str]) -> None:
+    """Each has its bytes; a search finds it, among exactly the images that are there, with its own vector."""
     for id in chosen:
-        payload = images[id].payload
-        original = http.get(f"/collections/{collection}/images/{id}/original")
-        assert (original.status_code, original.content) == (200, payload)
-        uri = f"data:image/png;base64,{base64.b64encode(payload).decode()}"
-        query = {"query": {"image": uri}, "k": ALL, "collection": collection}
-        hits = {hit["id"]: hit for hit in _json(http.post("/search", json=query))["hits"]}
-        assert hits.keys() == images.keys()
+        kept = held.images[id]
+        original = http.get(f"/collections/{held.name}/images/{id}/original")
+        assert original.status_code == (200 if kept.has_file else 404)
+        assert original.content == kept.payload or not kept.has_file
+        hits = _hits(http, held, id)
+        assert hits.keys() == held.images.keys()
         assert hits[id]["cosine"] > 1 - 1e-5
-        assert hits[id]["metadata"] == images[id].metadata
+        assert hits[id]["metadata"] == kept.metadata
+        if kept.is_vector:
+            _check_cosines(held.images, id, {other: hit["cosine"] for other, hit in hits.items()})
+
+
+def _hits(http: httpx.Client, held: Held, id: str) -> dict[str, Any]:
+    """All of the collection, from the image sent anew; from the stored vector where there is no image."""
+    kept = held.images[id]
+    uri = f"data:image/png;base64,{base64.b64encode(kept.payload).decode()}"
+    query = {"query": {"id": id} if kept.is_vector else {"image": uri}, "k": ALL, "collection": held.name}
+    return {hit["id"]: hit for hit in _json(http.post("/search", json=query))["hits"]}
+
+
+def _check_cosines(images: Images, id: str, cosines: Mapping[str, float]) -> None:
+    """Of a vector to all others are those of the numbers that were sent."""
+    rows = {other: np.frombuffer(kept.payload, "<f4") for other, kept in images.items() if kept.is_vector}
+    for other, row in rows.items():
+        assert abs(cosines[other] - float(row @ rows[id])) < 1e-5
 
 
 def _json(answer: httpx.Response) -> Any:

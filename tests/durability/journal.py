@@ -1,7 +1,8 @@
 """What a server has acknowledged, kept outside of it; knows nothing of HTTP.
 
 Each collection has one writer, so at any moment at most one request for it is unanswered. After a kill the
-collection is either as it was before that request or as it would be after it.
+collection is either as it was before that request or as it would be after it. It may be renamed: the journal
+calls it by the name of its writer. A job that was accepted is a promise: it holds once all jobs have ended.
 """
 
 from collections.abc import Mapping
@@ -13,14 +14,30 @@ Metadata = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kept:
-    """One image as it must be found: its bytes and its metadata."""
+    """One image as it must be found: its bytes and its metadata, and whether its file is kept.
+
+    Of a ready-made vector the bytes are its numbers.
+    """
 
     payload: bytes
     metadata: Metadata
+    has_file: bool = True
+    is_vector: bool = False
 
 
 Images = Mapping[str, Kept]  # by id
-State = Images | None  # of one collection; None: there is none
+
+
+@dataclass(frozen=True)
+class Held:
+    """One collection as it must be found."""
+
+    name: str
+    images: Images
+    keep: str = "original"
+
+
+State = Held | None  # of one collection; None: there is none
 
 
 @dataclass
@@ -42,9 +59,14 @@ class Journal:
 
     def in_doubt(self, collection: str) -> set[str]:
         """Ids that the unanswered request was about."""
-        before = self.acknowledged.get(collection) or {}
-        after = self.unanswered.get(collection, before) or {}
+        held = self.acknowledged.get(collection)
+        before, after = _images(held), _images(self.unanswered.get(collection, held))
         return {id for id in before.keys() | after.keys() if before.get(id) != after.get(id)}
+
+    def payloads(self) -> list[bytes]:
+        """All bytes that may be found; of some rows nothing but their sha256 is told."""
+        states = [*self.acknowledged.values(), *self.unanswered.values()]
+        return [kept.payload for state in states for kept in _images(state).values()]
 
     def settle(self, collection: str, found: State) -> None:
         """The server was started again: it must have what was acknowledged, and all or nothing beyond it."""
@@ -62,6 +84,12 @@ def _difference(found: State, promised: State) -> str:
     """For people: which ids are not as promised."""
     if found is None or promised is None:
         return f"found {'nothing' if found is None else 'a collection'}"
-    lost, back = promised.keys() - found.keys(), found.keys() - promised.keys()
-    other = {id for id in found.keys() & promised.keys() if found[id] != promised[id]}
-    return f"lost {sorted(lost)}, came back {sorted(back)}, differ {sorted(other)}"
+    has, should = found.images, promised.images
+    lost, back = should.keys() - has.keys(), has.keys() - should.keys()
+    other = {id for id in has.keys() & should.keys() if has[id] != should[id]}
+    named = f"is {found.name} ({found.keep}) for {promised.name} ({promised.keep})"
+    return f"{named}, lost {sorted(lost)}, came back {sorted(back)}, differ {sorted(other)}"
+
+
+def _images(state: State) -> Images:
+    return {} if state is None else state.images

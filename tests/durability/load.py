@@ -1,19 +1,31 @@
-"""Clients that add, replace, patch, delete and drop until the server is gone; knows nothing of kills."""
+"""Clients that write in every way there is until the server is gone; knows nothing of kills."""
 
 import itertools
 import json
 import random
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
+import numpy as np
 
-from durability.journal import Images, Journal, Kept
+from durability.journal import Held, Images, Journal, Kept
 from integration.store_parts import tiny_png
+from support.tars import tar_of
+from support.tiny_bundle import EMBED_DIM, TINY
 
 N_PICTURES = 300  # few enough that collections share files
 MOST_IMAGES = 24  # in one collection: above it, delete rather than add
+MODEL = {"name": TINY, "version": 1}  # what made the vectors, they say
+JOB_ENDS_WITHIN_S = 30
+
+
+def names_of(writer: str) -> tuple[str, str]:
+    """What its collection may be called: it is renamed from one to the other."""
+    return writer, f"{writer}-renamed"
 
 
 class Writer:
@@ -37,65 +49,131 @@ class Writer:
                 return
 
     def _step(self) -> None:
-        images = self._journal.acknowledged.get(self._collection)
-        if images is None:
-            self._ask({}, "POST", "/collections", json={"name": self._collection})
+        held = self._journal.acknowledged.get(self._collection)
+        if held is None:
+            self._create()
             return
-        actions: list[Callable[[Images], None]] = [self._add, self._add]
-        if images:
-            actions += [self._replace, self._replace, self._patch, self._delete]
-        if len(images) > MOST_IMAGES:
-            actions = [self._delete, self._drop]
-        self._random.choice(actions)(images)
+        actions: list[Callable[[Held], None]] = [self._add, self._add, self._add_vectors, self._start_job]
+        if held.images:
+            actions += [self._replace, self._replace, self._patch, self._delete, self._rename]
+        if len(held.images) > MOST_IMAGES:
+            actions = [self._delete, self._delete_matching, self._drop]
+        self._random.choice(actions)(held)
 
-    def _add(self, images: Images) -> None:
+    def _create(self) -> None:
+        keep = self._random.choice(["original", "original", "original", "none"])
+        name = self._random.choice(names_of(self._collection))
+        self._ask(Held(name, {}, keep), "POST", "/collections", json={"name": name, "keep": keep})
+
+    def _add(self, held: Held) -> None:
+        fresh = self._fresh(lambda: self._kept(held))
+        self._send(held, fresh)
+
+    def _add_vectors(self, held: Held) -> None:
+        fresh = self._fresh(self._vector)
+        if held.images and self._random.random() < 0.3:  # a vector in the place of an image, or of another
+            fresh[self._random.choice(sorted(held.images))] = self._vector()
+        form = [
+            ("model", (None, json.dumps(MODEL))),
+            ("embeddings", ("rows", b"".join(kept.payload for kept in fresh.values()))),
+            ("items", (None, _told(fresh))),
+        ]
+        path = f"/collections/{held.name}/vectors"
+        _require_kept(self._ask(_with(held, fresh), "POST", path, files=form, params={"replace": "true"}))
+
+    def _start_job(self, held: Held) -> None:
+        """An archive: once it is accepted, all of it will be there. What comes next waits for its end."""
+        fresh = self._fresh(lambda: self._kept(held))
         fresh = {
-            f"{self._marker}-{next(self._numbers)}": self._kept() for _ in range(self._random.randint(1, 5))
+            id: replace(kept, metadata=kept.metadata | {"file": f"{id}.png"}) for id, kept in fresh.items()
         }
-        self._send(dict(images) | fresh, fresh)
+        files: dict[str, bytes] = {}
+        for id, kept in fresh.items():
+            files[f"{id}.png"] = kept.payload
+            files[f"{id}.json"] = json.dumps({"id": id, "metadata": kept.metadata}).encode()
+        path, headers = f"/collections/{held.name}/images", {"content-type": "application/x-tar"}
+        answer = self._ask(_with(held, fresh), "POST", path, content=tar_of(files), headers=headers)
+        job, deadline = f"/jobs/{answer.json()['id']}", time.monotonic() + JOB_ENDS_WITHIN_S
+        while (told := self._http.get(job).json())["finished_at"] is None:
+            assert time.monotonic() < deadline, told
+            time.sleep(0.005)
+        assert (told["state"], told["counts"]["failed"]) == ("done", 0), told
 
-    def _replace(self, images: Images) -> None:
-        ids = self._random.sample(sorted(images), min(len(images), self._random.randint(1, 3)))
-        others = {id: self._kept() for id in ids}
-        self._send(dict(images) | others, others, replace="true")
+    def _replace(self, held: Held) -> None:
+        ids = self._random.sample(sorted(held.images), min(len(held.images), self._random.randint(1, 3)))
+        self._send(held, {id: self._kept(held) for id in ids}, replace="true")
 
-    def _patch(self, images: Images) -> None:
-        id = self._random.choice(sorted(images))
+    def _patch(self, held: Held) -> None:
+        id = self._random.choice(sorted(held.images))
         change = {"patched": self._random.random()}
-        after = dict(images) | {id: Kept(images[id].payload, images[id].metadata | change)}
-        self._ask(after, "PATCH", self._image(id), json={"metadata": change})
+        kept = held.images[id]
+        after = _with(held, {id: replace(kept, metadata=kept.metadata | change)})
+        self._ask(after, "PATCH", self._image(held, id), json={"metadata": change})
 
-    def _delete(self, images: Images) -> None:
-        id = self._random.choice(sorted(images))
-        after = {other: kept for other, kept in images.items() if other != id}
-        self._ask(after, "DELETE", self._image(id))
+    def _delete(self, held: Held) -> None:
+        id = self._random.choice(sorted(held.images))
+        after = {other: kept for other, kept in held.images.items() if other != id}
+        self._ask(replace(held, images=after), "DELETE", self._image(held, id))
 
-    def _drop(self, images: Images) -> None:
-        self._ask(None, "DELETE", f"/collections/{self._collection}")
-
-    def _send(self, after: Images, items: Images, **parameters: str) -> None:
-        files = [("image", (id, kept.payload, "image/png")) for id, kept in items.items()]
-        told = [{"id": id, "metadata": kept.metadata} for id, kept in items.items()]
-        path = f"/collections/{self._collection}/images"
+    def _delete_matching(self, held: Held) -> None:
+        bound = self._random.randrange(N_PICTURES)
+        after = {id: kept for id, kept in held.images.items() if kept.metadata["n"] >= bound}
+        body = {"filter": {"n": {"lt": bound}}}
         answer = self._ask(
-            after, "POST", path, files=files, data={"items": json.dumps(told)}, params=parameters
+            replace(held, images=after), "POST", f"/collections/{held.name}/deletions", json=body
         )
-        statuses = {outcome["status"] for outcome in answer.json()["outcomes"]}
-        assert statuses <= {"created", "replaced", "unchanged"}, answer.text
+        assert answer.json()["n_images"] == len(held.images) - len(after)
 
-    def _ask(self, after: Images | None, method: str, path: str, **body: Any) -> httpx.Response:
+    def _rename(self, held: Held) -> None:
+        (name,) = set(names_of(self._collection)) - {held.name}
+        self._ask(replace(held, name=name), "PATCH", f"/collections/{held.name}", json={"name": name})
+
+    def _drop(self, held: Held) -> None:
+        self._ask(None, "DELETE", f"/collections/{held.name}")
+
+    def _send(self, held: Held, items: Images, **parameters: str) -> None:
+        files = [("image", (id, kept.payload, "image/png")) for id, kept in items.items()]
+        path, told = f"/collections/{held.name}/images", {"items": _told(items)}
+        _require_kept(self._ask(_with(held, items), "POST", path, files=files, data=told, params=parameters))
+
+    def _ask(self, after: Held | None, method: str, path: str, **body: Any) -> httpx.Response:
         self._journal.begin(self._collection, after)
         answer = self._http.request(method, path, **body)
         assert answer.is_success, answer.text
         self._journal.acknowledge(self._collection)
         return answer
 
-    def _image(self, id: str) -> str:
-        return f"/collections/{self._collection}/images/{id}"
+    def _image(self, held: Held, id: str) -> str:
+        return f"/collections/{held.name}/images/{id}"
 
-    def _kept(self) -> Kept:
+    def _fresh(self, make: Callable[[], Kept]) -> dict[str, Kept]:
+        return {f"{self._marker}-{next(self._numbers)}": make() for _ in range(self._random.randint(1, 5))}
+
+    def _kept(self, held: Held) -> Kept:
         n = self._random.randrange(N_PICTURES)
-        return Kept(tiny_png(n), {"n": n, "mark": self._random.random()})
+        return Kept(tiny_png(n), self._metadata(n), has_file=held.keep == "original")
+
+    def _vector(self) -> Kept:
+        n = self._random.randrange(N_PICTURES)
+        row = np.random.default_rng(n).standard_normal(EMBED_DIM).astype("<f4")
+        numbers = (row / np.linalg.norm(row)).astype("<f4").tobytes()
+        return Kept(numbers, self._metadata(n), has_file=False, is_vector=True)
+
+    def _metadata(self, n: int) -> dict[str, Any]:
+        return {"n": n, "mark": self._random.random()}
+
+
+def _with(held: Held, items: Images) -> Held:
+    return replace(held, images=dict(held.images) | dict(items))
+
+
+def _told(items: Images) -> str:
+    return json.dumps([{"id": id, "metadata": kept.metadata} for id, kept in items.items()])
+
+
+def _require_kept(answer: httpx.Response) -> None:
+    statuses = {outcome["status"] for outcome in answer.json()["outcomes"]}
+    assert statuses <= {"created", "replaced", "unchanged"}, answer.text
 
 
 class Load:

@@ -14,10 +14,12 @@ import pytest
 from durability.system_calls import Call, Trace, traced
 from integration.store_parts import tiny_png
 from support.server import RunningServer, serve
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tars import tar_of
+from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
 
 N_BATCH = 24
 SYNCS = {"fsync", "fdatasync"}
+RENAMES = {"rename", "renameat", "renameat2"}
 SPEAKING = {"send", "sendto", "sendmsg", "write", "writev"}
 N_CALLERS = 12
 
@@ -42,28 +44,26 @@ class Steps:
     answer: Call
 
 
+def those_in(trace: Trace, names: set[str], argument: str) -> list[Call]:
+    return [call for call in trace.calls() if call.name in names and re.search(argument, call.arguments)]
+
+
 def answers_in(trace: Trace) -> list[Call]:
-    spoken = [call for call in trace.calls() if call.name in SPEAKING]
-    return [call for call in spoken if '"HTTP/1.1 20' in call.arguments]
+    return those_in(trace, SPEAKING, '"HTTP/1.1 20')
 
 
 def commits_in(trace: Trace) -> list[Call]:
-    return [call for call in trace.calls() if call.name in SYNCS and "diptych.sqlite3-wal>" in call.arguments]
+    return those_in(trace, SYNCS, "diptych.sqlite3-wal>")
 
 
 def steps_of(trace: Trace) -> Steps:
-    calls = trace.calls()
-
-    def those(names: set[str], argument: str) -> list[Call]:
-        return [call for call in calls if call.name in names and re.search(argument, call.arguments)]
-
     (answer,) = answers_in(trace)
     return Steps(
-        files=those(SYNCS, r"/images/../\.tmp-"),
-        renames=those({"rename", "renameat", "renameat2"}, r"/images/../\.tmp-\w+\", .*/images/../\w{64}\""),
-        folders=those(SYNCS, r"/images/..>"),
+        files=those_in(trace, SYNCS, r"/images/../\.tmp-"),
+        renames=those_in(trace, RENAMES, r"/images/../\.tmp-\w+\", .*/images/../\w{64}\""),
+        folders=those_in(trace, SYNCS, r"/images/..>"),
         commits=commits_in(trace),
-        removals=those({"unlink", "unlinkat"}, r"/images/../\w{64}\""),
+        removals=those_in(trace, {"unlink", "unlinkat"}, r"/images/../\w{64}\""),
         answer=answer,
     )
 
@@ -132,6 +132,43 @@ def test_adds_that_wait_together_share_commits_and_are_answered_after_theirs(
     assert 1 <= len(commits) < N_CALLERS
     assert min(call.ended_s for call in commits) < min(call.began_s for call in answers)
     assert max(call.ended_s for call in commits) < max(call.began_s for call in answers)
+
+
+def test_vectors_are_commit_then_answer(server: RunningServer, tmp_path: Path) -> None:
+    item = {"id": "v0", "embedding": [1.0] + [0.0] * (EMBED_DIM - 1)}
+    body = {"model": {"name": TINY, "version": 1}, "items": [item]}
+    with traced(server.process.pid, tmp_path / "trace") as trace:
+        answer = httpx.post(f"{server.url}/collections/default/vectors", json=body, verify=False)
+        assert answer.is_success, answer.text
+    steps = steps_of(trace)
+    assert (steps.files, steps.renames, steps.removals) == ([], [], [])
+    assert last(steps.commits) < steps.answer.began_s
+
+
+def test_job_is_input_fsync_rename_folder_fsync_commit_answer(server: RunningServer, tmp_path: Path) -> None:
+    archive = tar_of({f"{n}.png": tiny_png(n) for n in range(700, 703)})
+    headers = {"content-type": "application/x-tar"}
+    with traced(server.process.pid, tmp_path / "trace") as trace:
+        url = f"{server.url}/collections/default/images"
+        answer = httpx.post(url, content=archive, headers=headers, verify=False)
+        assert answer.status_code == 202, answer.text
+        job = f"{server.url}/jobs/{answer.json()['id']}"
+        while httpx.get(job, verify=False).json()["finished_at"] is None:
+            pass
+    inputs = those_in(trace, SYNCS, r"/jobs/\.tmp-")
+    renames = those_in(trace, RENAMES, r"/jobs/\.tmp-\w+\", .*/jobs/\w+\"")
+    folders = those_in(trace, SYNCS, r"/jobs>")
+    (accepted,) = those_in(trace, SPEAKING, '"HTTP/1.1 202')
+    assert (len(inputs), len(renames), len(folders)) == (1, 1, 1)
+    assert last(inputs) < first(renames)
+    assert last(renames) < first(folders)
+    commits = [call for call in commits_in(trace) if call.began_s > last(folders)]
+    assert first(commits) < commits[0].ended_s < accepted.began_s
+    images = those_in(trace, SYNCS, r"/images/../\.tmp-")
+    assert len(images) == 3
+    assert len([call for call in commits if call.began_s > last(images)]) >= 2  # rows, then their outcomes
+    (removal,) = those_in(trace, {"unlink", "unlinkat"}, r"/jobs/\w+\"")
+    assert len([call for call in commits if call.ended_s < removal.began_s]) >= 4  # the end before it
 
 
 def test_delete_is_commit_then_removal_then_answer(server: RunningServer, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from durability.inspect_server import settle_all
-from durability.journal import Journal, Kept
+from durability.journal import Held, Images, Journal, Kept
 from durability.small_disk import NEEDS_ROOT, SmallDisk, read_only, small_disk
 from integration.store_parts import tiny_png
 from support.tiny_bundle import TINY, write_tiny_bundle
@@ -43,7 +43,7 @@ class Running:
         self._flags = flags
         self.data_dir = disk.folder / "data"
         self.log_file = disk.folder.with_name("server.log")
-        self.journal = Journal({"default": {}})
+        self.journal = Journal({"default": Held("default", {})})
         self.n = 0
         self.start()
 
@@ -69,22 +69,28 @@ class Running:
 
     def add(self, n_images: int = 1, metadata: Any = None) -> httpx.Response:
         """The next pictures; acknowledged in the journal when the server did."""
-        before = self.journal.acknowledged["default"] or {}
         fresh = {f"i{n}": Kept(tiny_png(n), metadata or {}) for n in range(self.n, self.n + n_images)}
         self.n += n_images
         items = json.dumps([{"id": id, "metadata": kept.metadata} for id, kept in fresh.items()])
         files = [("image", (id, kept.payload, "image/png")) for id, kept in fresh.items()]
         answer = self.http.post("/collections/default/images", files=files, data={"items": items})
         if answer.is_success:
-            self.journal.acknowledged["default"] = {**before, **fresh}
+            self._acknowledge({**self._images(), **fresh})
         return answer
 
     def delete(self, id: str) -> httpx.Response:
         answer = self.http.delete(f"/collections/default/images/{id}")
         if answer.is_success:
-            images = self.journal.acknowledged["default"] or {}
-            self.journal.acknowledged["default"] = {i: kept for i, kept in images.items() if i != id}
+            self._acknowledge({i: kept for i, kept in self._images().items() if i != id})
         return answer
+
+    def _images(self) -> Images:
+        held = self.journal.acknowledged["default"]
+        assert held is not None
+        return held.images
+
+    def _acknowledge(self, images: Images) -> None:
+        self.journal.acknowledged["default"] = Held("default", images)
 
 
 def problem(answer: httpx.Response) -> tuple[int, str]:

@@ -22,10 +22,12 @@ from integration.data_folders import add, change
 from integration.store_parts import tiny_png
 from support.callers import wait_until
 from support.server import serve
+from support.tars import tar_of
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 SHELF = "default"
 N_IDS = 10
+N_ARCHIVED, N_SENT_AGAIN = 3_000, 64
 N_CHANGES = 10  # of each client before each backup
 Change = tuple[str, int | None]  # an id, and the number of its new picture, or None when it is deleted
 
@@ -139,6 +141,38 @@ def test_backups_beside_a_busy_server_show_one_moment_after_what_was_acknowledge
         assert [client.error for client in clients] == [None, None]
     with serve(model_repo, TINY, restored) as server:
         assert served(server.url) == found
+
+
+def test_job_that_was_open_at_the_backup_has_failed_after_the_restore_and_can_be_sent_again(
+    model_repo: Path, tmp_path: Path
+) -> None:
+    archive, start = tmp_path / "photos.tar", tmp_path / "start.tar"
+    for file, n_files in ((archive, N_ARCHIVED), (start, N_SENT_AGAIN)):
+        file.write_bytes(tar_of({f"{n:04}.png": tiny_png(n) for n in range(n_files)}))
+    backup, restored = tmp_path / "backup", tmp_path / "restored"
+    with serve(model_repo, TINY, tmp_path / "data") as server, Client(server.url) as client:
+        job = client.add_tar(archive, collection=SHELF)
+        wait_until(lambda: client.job(job.id).n_done > 0)
+        assert main(["backup", str(backup), "--data-dir", str(tmp_path / "data")]) == 0
+        assert client.job(job.id).state == "running"
+        assert server.stop() == 0
+    assert main(["restore", str(backup), "--data-dir", str(restored)]) == 0
+    with serve(model_repo, TINY, restored) as server, Client(server.url) as client:
+        ended = client.follow_job(job.id)
+        assert ended.state == "failed"
+        assert ended.reason == (
+            "the input of the job is gone (backups have none): send what has no outcome again"
+        )
+        told = client.job_outcomes(job.id, limit=1000).outcomes
+        assert 0 < len(told) == ended.n_done < N_ARCHIVED
+        assert {outcome.status for outcome in told} == {"created"}
+        for outcome in told:
+            assert outcome.id is not None
+            client.get_image(SHELF, outcome.id)
+        client.change_collection(SHELF, new_name="album")  # nothing waits for the job any more
+        again = client.follow_job(client.add_tar(start, collection="album").id)
+        assert (again.state, again.counts["failed"]) == ("done", 0)
+        assert again.counts["unchanged"] >= min(len(told), N_SENT_AGAIN)
 
 
 def any_failed(clients: list[Busy]) -> bool:

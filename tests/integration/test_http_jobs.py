@@ -180,6 +180,14 @@ def test_events_tell_every_outcome_once_and_the_end(client: TestClient) -> None:
     assert client.get(path, headers={"last-event-id": "x"}).status_code == 422
 
 
+def test_head_of_events_is_answered_while_the_job_goes_on(client: TestClient) -> None:
+    accepted = send_tar(client, tar_of({f"{i:02}.png": noise(i) for i in range(30)}))
+    head = client.head(accepted.json()["links"]["events"])
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"].startswith("text/event-stream")
+    assert ended(client, accepted)["job"]["state"] == "done"
+
+
 def test_outcomes_come_in_pages(client: TestClient) -> None:
     job = ended(client, send(client, *(noise(i) for i in range(7))))["job"]
     pages, after = [], -1

@@ -17,6 +17,7 @@ from integration.store_parts import Opened, tiny_png
 from support.tiny_bundle import write_tiny_bundle
 from unit.core.core_fakes import until
 
+GONE = "the input of the job is gone (backups have none): send what has no outcome again"
 Story = Callable[[Opened, Jobs], Coroutine[Any, Any, None]]
 
 
@@ -199,6 +200,31 @@ def test_inputs_that_no_job_needs_are_removed_at_the_start(run: Callable[..., No
     run(story)
 
 
+def test_end_is_told_once_nothing_is_left_of_the_job(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened, running: Jobs) -> None:
+        entered, gate, remove = asyncio.Event(), asyncio.Event(), JobFiles.remove
+
+        async def gated(files: JobFiles, id: str) -> None:
+            entered.set()
+            await gate.wait()
+            await remove(files, id)
+
+        monkeypatch.setattr(JobFiles, "remove", gated)
+        job = await submit(running, 2)
+        await entered.wait()
+        seen = await running.get(job.id)
+        assert (seen.state, seen.finished_at, seen.n_done) == ("running", None, 2)
+        with pytest.raises(Conflict):
+            running.require_none("default")
+        gate.set()
+        assert (await end_of(running, job.id)).state == "done"
+        running.require_none("default")
+
+    run(story)
+
+
 def test_job_whose_input_is_gone_fails_and_says_so(run: Callable[..., None], tmp_path: Path) -> None:
     async def story(opened: Opened, running: Jobs) -> None:
         gate = Gate(opened)
@@ -207,7 +233,7 @@ def test_job_whose_input_is_gone_fails_and_says_so(run: Callable[..., None], tmp
         job = await submit(running, 2)
         (tmp_path / "data" / "jobs" / job.id).unlink()
         ended = await end_of(running, job.id)
-        assert (ended.state, ended.reason) == ("failed", "the input of the job is gone")
+        assert (ended.state, ended.reason) == ("failed", GONE)
 
     run(story)
 

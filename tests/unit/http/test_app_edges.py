@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -12,6 +13,7 @@ from fastapi.testclient import TestClient
 from diptych import errors
 from diptych.core.services import Services
 from diptych.http.app import create_app
+from diptych.http.methods import HeadAsGet
 from diptych.http.options import HttpOptions
 
 KEY = "correct horse"
@@ -155,6 +157,45 @@ def test_head_is_get_without_a_body(client: TestClient) -> None:
     head, get = client.head("/healthz"), client.get("/healthz")
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_head_of_a_stream_does_not_wait_for_its_end() -> None:
+    ended = asyncio.Event()
+
+    async def streaming(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["method"] == "GET"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"more", "more_body": True})
+                await asyncio.sleep(0.01)
+        finally:
+            ended.set()
+
+    async def ask() -> list[Any]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await asyncio.wait_for(HeadAsGet(streaming)({"type": "http", "method": "HEAD"}, None, send), 5)
+        return sent
+
+    sent = asyncio.run(ask())
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert (sent[1]["body"], sent[1]["more_body"]) == (b"", False)
+    assert ended.is_set()
+
+
+def test_head_whose_caller_is_cancelled_stays_cancelled() -> None:
+    async def hanging(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(60)
+
+    async def ask() -> None:
+        await asyncio.wait_for(HeadAsGet(hanging)({"type": "http", "method": "HEAD"}, None, None), 0.01)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(ask())
 
 
 def test_access_log_has_the_template_and_nothing_of_the_request(

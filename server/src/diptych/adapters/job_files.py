@@ -10,6 +10,7 @@ from pathlib import Path
 from diptych.adapters.quota import Quota
 from diptych.adapters.refused_writes import file_errors_translated
 from diptych.bundle.durable import fsync_folder
+from diptych.bundle.failpoints import around
 from diptych.errors import CorruptStore
 
 TMP_PREFIX = ".tmp-"
@@ -59,9 +60,11 @@ class JobFile:
 
     def _finish(self) -> None:
         with self._lock, _translated():
-            os.fsync(self._descriptor)
-            self._file.replace(self._final)
-            fsync_folder(self._final.parent)
+            with around("input_fsync"):
+                os.fsync(self._descriptor)
+            with around("input_rename"):
+                self._file.replace(self._final)
+            fsync_folder(self._final.parent, "input_folder_fsync")
             self._finished = True
 
     def _close(self) -> None:
@@ -107,7 +110,9 @@ class JobFiles:
                 with (self._folder / id).open("rb") as file:
                     found = [os.pread(file.fileno(), n_bytes, offset) for offset, n_bytes in pieces]
             except FileNotFoundError:
-                raise CorruptStore("the input of the job is gone") from None
+                raise CorruptStore(
+                    "the input of the job is gone (backups have none): send what has no outcome again"
+                ) from None
         if any(len(one) != n_bytes for one, (_, n_bytes) in zip(found, pieces, strict=True)):
             raise CorruptStore("the input of the job is cut off")
         return found
@@ -123,7 +128,8 @@ class JobFiles:
         with _translated():
             if path.exists():
                 n_bytes = path.stat().st_size
-                path.unlink()
+                with around("input_remove"):
+                    path.unlink()
                 self._quota.give_file(n_bytes)
 
 

@@ -20,9 +20,9 @@ def fsync_file(path: Path) -> None:
     _fsync(path, os.O_RDONLY, "file_fsync")
 
 
-def fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path, step: Step = "folder_fsync") -> None:
     """Wait until the names in a folder (creations, renames) are on the disk."""
-    _fsync(folder, os.O_RDONLY | os.O_DIRECTORY, "folder_fsync")
+    _fsync(folder, os.O_RDONLY | os.O_DIRECTORY, step)
 
 
 def _fsync(path: Path, flags: int, step: Step) -> None:

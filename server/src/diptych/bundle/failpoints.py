@@ -17,7 +17,17 @@ from diptych.errors import ConfigError
 VARIABLE = "DIPTYCH_TEST_KILL_AT"
 # In the order of a write; migrations commit on their own.
 Step = Literal[
-    "file_fsync", "file_rename", "folder_fsync", "migration_commit", "commit", "file_remove", "answer"
+    "file_fsync",
+    "file_rename",
+    "folder_fsync",
+    "migration_commit",
+    "commit",
+    "file_remove",
+    "answer",
+    "input_fsync",  # the four of what jobs are given
+    "input_rename",
+    "input_folder_fsync",
+    "input_remove",
 ]
 POINTS = tuple(f"{step}.{side}" for step in get_args(Step) for side in ("before", "after"))
 

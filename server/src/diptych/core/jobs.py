@@ -211,7 +211,8 @@ class Jobs:
         self._change = asyncio.Event()
 
     def _as_seen(self, job: Job) -> Job:
-        if job.has_ended:
+        """Its end is told when nothing of it is left: its input is gone, and its collection free."""
+        if job.has_ended and job.id not in self._targets:
             return job
         state: JobState = "running" if job.id == self._running else "queued"
-        return changed(job, state=state, reason=self._trouble.get(job.id, ""))
+        return changed(job, state=state, finished_at=None, reason=self._trouble.get(job.id, ""))

@@ -1,5 +1,6 @@
 """HEAD as GET without a body, and the Allow header of a 405. Knows no route by name."""
 
+import asyncio
 from collections.abc import Iterable
 
 from starlette.routing import BaseRoute, Match
@@ -20,17 +21,41 @@ class HeadAsGet:
             await self._app(scope, receive, send)
             return
 
-        async def without_body(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message = {**message, "body": b""}
-            await send(message)
-
         inner = {**scope, "method": "GET"}  # a copy: the HTTP server itself must go on seeing HEAD
         try:
-            await self._app(inner, receive, without_body)
+            await _until_the_body(self._app, inner, receive, send)
         finally:
             if "route" in inner:
                 scope["route"] = inner["route"]  # the middlewares outside name it
+
+
+async def _until_the_body(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer's head and its end: a body that would stream on, maybe for hours, is not waited for."""
+    ended = False
+
+    async def without_body(message: Message) -> None:
+        nonlocal ended
+        if message["type"] == "http.response.body":
+            if ended:
+                return
+            ended = True
+            await send({**message, "body": b"", "more_body": False})
+            if message.get("more_body", False):
+                answering.cancel()
+        else:
+            await send(message)
+
+    answering = asyncio.ensure_future(app(scope, receive, without_body))
+    try:
+        await answering
+    except asyncio.CancelledError:
+        if not ended or _is_cancelled():
+            raise
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def allowed_methods(routes: Iterable[BaseRoute], scope: Scope) -> str:
