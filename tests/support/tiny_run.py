@@ -23,13 +23,21 @@ from diptych_training.data.packed import (
     write_source,
 )
 from diptych_training.data.pictograms.classes import emoji_classes
-from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
+from diptych_training.models import (
+    ModelConfig,
+    PooledViTConfig,
+    ResNetConfig,
+    TextConfig,
+    ViTConfig,
+    build_model,
+)
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import train_tokenizer, write_tokenizer
 
 IMAGE_SIZE, EMBED_DIM, CONTEXT_LENGTH, VOCAB_SIZE = 32, 16, 12, 600
 TINY_RESNET = ResNetConfig(block="basic", layers=(1, 1), width=16, heads=2, stem_pool=False)
 TINY_VIT = ViTConfig(patch_size=8, width=32, layers=2, heads=2)
+TINY_POOLED_VIT = PooledViTConfig(patch_size=8, width=32, layers=2, heads=2, mlp_width=100)
 
 
 def write_tiny_dataset(path: Path, n_icons: int = 530) -> PackedDataset:
@@ -70,16 +78,41 @@ def tiny_text_spec() -> TextSpec:
     return TextSpec(context_length=CONTEXT_LENGTH, clean="clip", pad_to="longest", pad_id=0, prompts=prompts)
 
 
-def write_tiny_run(path: Path, image: ResNetConfig | ViTConfig = TINY_RESNET, seed: int = 0) -> Path:
-    """A run folder as the trainer leaves it, with a best checkpoint of random weights."""
+def tiny_clip(image: ResNetConfig | ViTConfig) -> ModelConfig:
+    """CLIP with a causal text tower."""
+    text = TextConfig(vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, width=32, layers=2, heads=2)
+    return ModelConfig(embed_dim=EMBED_DIM, image_size=IMAGE_SIZE, image=image, text=text)
+
+
+def tiny_siglip(image: PooledViTConfig) -> ModelConfig:
+    """SigLIP, whose text tower sees its padding."""
+    text = TextConfig(
+        vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, width=32, layers=2, heads=2, mlp_width=100,
+        pool="last", causal=False, projection_bias=True,
+    )  # fmt: skip
+    return ModelConfig(
+        embed_dim=image.width, image_size=IMAGE_SIZE, activation="gelu_tanh", norm_eps=1e-6,
+        initial_scale=10, initial_bias=-10, image=image, text=text,
+    )  # fmt: skip
+
+
+def write_tiny_run(
+    path: Path, image: ResNetConfig | ViTConfig | PooledViTConfig = TINY_RESNET, seed: int = 0
+) -> Path:
+    """A run folder as the trainer leaves it, with a best checkpoint of random weights.
+
+    A `PooledViTConfig` makes it a SigLIP, text tower, loss and all.
+    """
     folder = RunFolder(path)
     path.mkdir(parents=True)
-    text = TextConfig(vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, width=32, layers=2, heads=2)
+    is_siglip = isinstance(image, PooledViTConfig)
+    text_spec = tiny_text_spec()
     config = TrainConfig(
         name=path.name,
-        model=ModelConfig(embed_dim=EMBED_DIM, image_size=IMAGE_SIZE, image=image, text=text),
+        loss="sigmoid" if is_siglip else "softmax",
+        model=tiny_siglip(image) if isinstance(image, PooledViTConfig) else tiny_clip(image),
         preprocess=tiny_image_spec(),
-        text=tiny_text_spec(),
+        text=text_spec.model_copy(update={"pad_to": "context_length"}) if is_siglip else text_spec,
         optim=OptimConfig(warmup_steps=1),
         run=RunConfig(steps=1),
     )

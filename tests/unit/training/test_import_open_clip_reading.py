@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.open_clip import is_open_clip, load_open_clip
 from diptych_training.importing.open_clip.architecture import listed_name
-from diptych_training.importing.open_clip.torchscript import is_torchscript, read_torchscript
 from diptych_training.importing.subject import Choices
+from diptych_training.importing.torchscript import is_torchscript, read_torchscript
 from support.open_clip_checkpoints import (
     LOGIT_SCALE,
     SIGLIP_BIAS,

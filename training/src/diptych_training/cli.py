@@ -11,6 +11,7 @@ from diptych_training.data.pictograms import gallery
 from diptych_training.evaluate import command as evaluate
 from diptych_training.export import command as export
 from diptych_training.importing import command as importing
+from diptych_training.models import command as models
 from diptych_training.train import command as train
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -27,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     data_commands = data.add_subparsers(metavar="DATASET", required=True)
     for command in (pictograms, gallery):
         command.add_parser(data_commands)
-    for command in (train, evaluate, export, importing):
+    for command in (train, models, evaluate, export, importing):
         command.add_parser(commands)
     return parser
 

@@ -10,7 +10,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_v
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.errors import TrainingConfigError
+from diptych_training.loss import LossKind
 from diptych_training.models.config import Frozen, ModelConfig
+from diptych_training.models.named import NAME_KEY, resolve_architecture
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0)]
@@ -127,6 +129,7 @@ class TrainConfig(Frozen):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     seed: int = Field(default=0, ge=0)
+    loss: LossKind = "softmax"
     model: ModelConfig
     preprocess: ImageSpec
     text: TextSpec
@@ -151,6 +154,13 @@ class TrainConfig(Frozen):
                 f"text.context_length {self.text.context_length} is not "
                 f"model.text.context_length {self.model.text.context_length}"
             )
+        if self.model.text.sees_padding and self.text.pad_to != "context_length":
+            raise ValueError(
+                f'text.pad_to is "{self.text.pad_to}", but this text tower sees padding: '
+                'it must be "context_length"'
+            )
+        if self.loss == "sigmoid" and self.model.initial_bias is None:
+            raise ValueError('loss is "sigmoid", which needs model.initial_bias (SigLIP: -10)')
         if self.text.pad_id >= self.model.text.vocab_size:
             raise ValueError(
                 f"text.pad_id is {self.text.pad_id}, it must be below "
@@ -166,6 +176,9 @@ class TrainConfig(Frozen):
 def read_config(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> TrainConfig:
     """Read a TOML recipe; `overrides` are ``key.path=value`` with TOML values, `name` is taken as it is.
 
+    `model` may be the name of an architecture (`diptych-train models`), or a table with that name as
+    `architecture` and whatever differs from it.
+
     Raises TrainingConfigError that names the file and the key.
     """
     try:
@@ -174,12 +187,14 @@ def read_config(path: Path, overrides: Sequence[str] = (), name: str | None = No
         raise TrainingConfigError(f"{path}: no such configuration") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingConfigError(f"{path}: not TOML: {error}") from error
+    _open_name(values)
     for override in overrides:
         _apply(values, override)
+        _open_name(values)
     if name is not None:
         values["name"] = name
     try:
-        return TrainConfig.model_validate(values)
+        return TrainConfig.model_validate(resolve_architecture(values))
     except ValidationError as error:
         raise TrainingConfigError(f"{path}: {_explain(error)}") from error
 
@@ -187,6 +202,12 @@ def read_config(path: Path, overrides: Sequence[str] = (), name: str | None = No
 def dump_config(config: TrainConfig) -> str:
     """The recipe as TOML, defaults written out; what is None is left out."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _open_name(values: dict[str, Any]) -> None:
+    """`model = "NAME"` as the table that it is short for, so that single keys can be changed beside it."""
+    if isinstance(values.get("model"), str):
+        values["model"] = {NAME_KEY: values["model"]}
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

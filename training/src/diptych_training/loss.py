@@ -1,10 +1,20 @@
-"""The symmetric contrastive loss; knows nothing of models or data."""
+"""The contrastive losses, whole or for one slice of the batch; knows nothing of models or data."""
+
+from dataclasses import dataclass, field
+from typing import Literal, assert_never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LossKind = Literal["softmax", "sigmoid"]
+
 MAX_LOGIT_SCALE = 100.0  # Radford et al. 2021, 2.5: clipped so that training stays stable
+
+
+def max_logit_scale(kind: LossKind) -> float | None:
+    """Where training clamps the multiplier of cosines; the sigmoid loss has no limit (SigLIP ends at 118)."""
+    return MAX_LOGIT_SCALE if kind == "softmax" else None
 
 
 def equal_rows(input_ids: Tensor) -> Tensor:
@@ -14,17 +24,60 @@ def equal_rows(input_ids: Tensor) -> Tensor:
     return same
 
 
-def contrastive_loss(
-    image_features: Tensor, text_features: Tensor, logit_scale: Tensor, positives: Tensor
-) -> Tensor:
-    """Mean of the image-to-text and text-to-image cross-entropies, as a scalar.
+@dataclass(frozen=True)
+class Pairs:
+    """The features of a whole batch, before normalisation, and what belongs together in it.
 
-    (B, D) and (B, D) features, scalar log scale, (B, B) bool. The loss of Radford et al. 2021 (2.3, figure
-    3), where a row with several positives shares its probability equally among them: with equal captions in
-    a batch, hard targets would teach that an image does not go with its own words.
+    `rows` are the items that the caller answers for, as a slice of the batch: where every caller has a slice
+    of the same size, the mean of their losses is the loss of the whole batch.
     """
-    images = F.normalize(image_features.float(), dim=-1)
-    texts = F.normalize(text_features.float(), dim=-1)
-    logits = logit_scale.exp().clamp(max=MAX_LOGIT_SCALE) * images @ texts.T  # (B, B)
-    targets = positives / positives.sum(dim=1, keepdim=True)  # positives are symmetric: one target both ways
-    return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
+
+    image_features: Tensor  # (B, D)
+    text_features: Tensor  # (B, D)
+    positives: Tensor  # (B, B) bool, symmetric: which pairs share caption or label
+    rows: slice = field(default_factory=lambda: slice(None))  # b of the B
+
+
+def pair_loss(kind: LossKind, pairs: Pairs, logit_scale: Tensor, logit_bias: Tensor | None) -> Tensor:
+    """The loss that a recipe names, as a scalar; scale (a logarithm) and bias are scalars.
+
+    The sigmoid loss needs a bias, the other has no use for one.
+    """
+    if kind == "softmax":
+        return softmax_loss(pairs, logit_scale)
+    if kind == "sigmoid":
+        assert logit_bias is not None  # a recipe without it is refused when it is read
+        return sigmoid_loss(pairs, logit_scale, logit_bias)
+    assert_never(kind)
+
+
+def softmax_loss(pairs: Pairs, logit_scale: Tensor) -> Tensor:
+    """Mean over `rows` of the image-to-text and text-to-image cross-entropies.
+
+    The loss of Radford et al. 2021 (2.3, figure 3), where a row with several positives shares its probability
+    equally among them: with equal captions in a batch, hard targets would teach that an image does not go
+    with its own words. Positives are symmetric: one target both ways.
+    """
+    images, texts, rows = _unit(pairs.image_features), _unit(pairs.text_features), pairs.rows
+    scale = logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+    positives = pairs.positives[rows]
+    targets = positives / positives.sum(dim=1, keepdim=True)  # (b, B)
+    image_to_text = F.cross_entropy(scale * images[rows] @ texts.T, targets)
+    text_to_image = F.cross_entropy(scale * texts[rows] @ images.T, targets)
+    return (image_to_text + text_to_image) / 2
+
+
+def sigmoid_loss(pairs: Pairs, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
+    """Binary cross-entropy of every pair, summed over the texts and averaged over the images in `rows`.
+
+    The loss of Zhai et al. 2023 (algorithm 1); pairs that share caption or label count as matching.
+    """
+    images, texts = _unit(pairs.image_features[pairs.rows]), _unit(pairs.text_features)
+    logits = logit_scale.exp() * images @ texts.T + logit_bias  # (b, B)
+    signs = pairs.positives[pairs.rows].to(logits.dtype) * 2 - 1
+    return -F.logsigmoid(signs * logits).sum(dim=1).mean()
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Any float dtype to float32 rows of unit norm."""
+    return F.normalize(features.float(), dim=-1)

@@ -43,8 +43,16 @@ def learning_rate(step: int, n_steps: int, config: OptimConfig) -> float:
 class Stepper:
     """Applies gradients: clipped, at the scheduled rate, or not at all when they are not finite."""
 
-    def __init__(self, model: CLIP, optimizer: torch.optim.AdamW, config: OptimConfig, n_steps: int) -> None:
-        self._model, self._optimizer = model, optimizer
+    def __init__(
+        self,
+        model: CLIP,
+        optimizer: torch.optim.AdamW,
+        config: OptimConfig,
+        n_steps: int,
+        *,
+        max_logit_scale: float | None = MAX_LOGIT_SCALE,
+    ) -> None:
+        self._model, self._optimizer, self._max_logit_scale = model, optimizer, max_logit_scale
         self._config, self._n_steps = config, n_steps
         self.n_skipped = 0
         self.n_skipped_in_row = 0
@@ -63,8 +71,9 @@ class Stepper:
             norm = float(nn.utils.clip_grad_norm_(self._model.parameters(), self._config.grad_clip))
         if math.isfinite(norm):
             self._optimizer.step()
-            with torch.no_grad():
-                self._model.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+            if self._max_logit_scale is not None:
+                with torch.no_grad():
+                    self._model.logit_scale.clamp_(max=math.log(self._max_logit_scale))
             self.n_skipped_in_row = 0
         else:
             self._skip(step)

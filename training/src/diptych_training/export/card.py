@@ -14,8 +14,9 @@ from diptych_training.evaluate.table import (
     means_table,
     source_table,
 )
-from diptych_training.export.files import logit_scale
+from diptych_training.export.files import logit_bias, logit_scale
 from diptych_training.export.gate import parity_table
+from diptych_training.loss import LossKind
 
 CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
 UNGATED_NOTE = "\n**Built without its gate (`--ungated`): it may not follow its model. Do not rely on it.**\n"
@@ -26,7 +27,15 @@ KNOWN: dict[Split, str] = {
     "validation": "art styles and icon sets that it never saw, but was chosen on",
     "train": "art styles and icon sets that it learned from",
 }
-TOWERS = {"resnet": "ResNet as CLIP modified it", "vit": "vision transformer"}
+METHODS: dict[LossKind, str] = {
+    "softmax": "the contrastive method of CLIP (Radford et al. 2021)",
+    "sigmoid": "the sigmoid loss of SigLIP (Zhai et al. 2023)",
+}
+TOWERS = {
+    "resnet": "ResNet as CLIP modified it",
+    "vit": "vision transformer",
+    "pooled_vit": "vision transformer with SigLIP's attention pooling",
+}
 
 
 def model_card(
@@ -50,7 +59,8 @@ def model_card(
         n_parameters=f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million",
         image_size=run.image_spec.size,
         context_length=run.text_spec.context_length,
-        logit_scale=f"{logit_scale(run.model):.2f}",
+        method=METHODS[run.config.loss],
+        scores=_scores(run),
         ungated=UNGATED_NOTE if ungated else "",
         evaluation="Not measured when it was exported.\n" if evaluation is None else _evaluation(evaluation),
         validation=_validation(run.metrics),
@@ -65,6 +75,16 @@ def model_card(
         sources=_sources(dataset),
         licence=licence,
         licence_reason=LICENCE_REASON if licence == LICENCE else "",
+    )
+
+
+def _scores(run: TrainedRun) -> str:
+    """How scores are made of cosines."""
+    multiplied = f"cosines are multiplied by {logit_scale(run.model):.2f}"
+    return (
+        f"{multiplied}, and {logit_bias(run.model):.2f} is added"
+        if run.config.loss == "sigmoid"
+        else multiplied
     )
 
 

@@ -10,7 +10,7 @@ from diptych_training.checkpoint import TrainedRun, Which
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.results import Evaluation, Means, Scores
 from diptych_training.export.card import DATA_CARD_FILE, LICENCE
-from diptych_training.export.files import EXACT, logit_scale
+from diptych_training.export.files import EXACT, logit_bias, logit_scale
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ def make_draft(
 ) -> ManifestDraft:
     """The manifest as far as its maker knows it."""
     return ManifestDraft(
-        family="clip",
+        family="siglip" if run.config.loss == "sigmoid" else "clip",  # how scores are made of cosines
         embed_dim=run.model_config.embed_dim,
         logit_scale=logit_scale(run.model),
+        logit_bias=logit_bias(run.model) if run.config.loss == "sigmoid" else 0.0,
         image=run.image_spec,
         text=run.text_spec,
         precisions=precisions,

@@ -42,3 +42,8 @@ def write_weights(model: CLIP, folder: Path) -> None:
 def logit_scale(model: CLIP) -> float:
     """The multiplier of cosines; the model stores its logarithm."""
     return math.exp(float(model.logit_scale.detach()))
+
+
+def logit_bias(model: CLIP) -> float:
+    """What is added to scaled cosines; 0 for a model without one."""
+    return 0.0 if model.logit_bias is None else float(model.logit_bias.detach())

@@ -19,9 +19,9 @@ from diptych.bundle.text import TextTokenizer
 from diptych_training.checkpoint import load_run
 from diptych_training.errors import ImportFailed
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.files import MODEL_FILE, WEIGHTS_FILE
+from diptych_training.export.files import MODEL_FILE, WEIGHTS_FILE, logit_bias
 from diptych_training.importing.licence import UNKNOWN, agreed_licence
-from diptych_training.importing.logits import scale_of_logarithm
+from diptych_training.importing.logits import require_bias, scale_of_logarithm
 from diptych_training.importing.subject import Choices, ImportedModel
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
@@ -82,7 +82,7 @@ def load_own_run(folder: Path, choices: Choices) -> ImportedModel:
         run.image_spec,
         run.text_spec,
         run.tokenizer_file,
-        "clip",
+        "siglip" if run.config.loss == "sigmoid" else "clip",
         source={"run": folder.resolve().name, "checkpoint": "best", "step": run.step},
         licence=choices.licence or UNKNOWN,
     )
@@ -132,7 +132,7 @@ def _own(
         family=family,
         embed_dim=model.config.embed_dim,
         logit_scale=scale_of_logarithm("logit_scale", float(model.logit_scale.detach())),
-        logit_bias=0.0,
+        logit_bias=require_bias("logit_bias", logit_bias(model)) if family == "siglip" else 0.0,
         image=image,
         text=text,
         tokenizer=Tokenizer.from_file(str(tokenizer_file)),

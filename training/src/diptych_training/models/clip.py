@@ -1,36 +1,48 @@
-"""The contrastive model: two towers and a scale (Radford et al. 2021); knows nothing of losses or files."""
+"""The contrastive model: two towers, a scale and perhaps a bias; knows nothing of losses or files.
+
+Radford et al. 2021 (CLIP) and Zhai et al. 2023 (SigLIP), told apart by the architecture alone.
+"""
 
 import math
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 
-from diptych_training.models.config import ModelConfig, ResNetConfig
-from diptych_training.models.layers import Transformer
+from diptych_training.models.config import ModelConfig, PooledViTConfig, ResNetConfig, TextConfig, ViTConfig
+from diptych_training.models.layers import Block, Transformer
+from diptych_training.models.pooled_vit import PooledVisionTransformer
 from diptych_training.models.resnet import ModifiedResNet
-from diptych_training.models.text import causal_mask, take_end_of_text
+from diptych_training.models.text import by_length, causal_mask, take_feature
 from diptych_training.models.vit import VisionTransformer
 
-INITIAL_TEMPERATURE = 0.07  # Radford et al. 2021, 2.5
+GROUP_SIZE = 32  # texts that are padded alike in training
 
 
 class CLIP(nn.Module):
     """Image tower under `visual.`, text tower at the top level: the original's state-dict names."""
 
-    attn_mask: Tensor
+    attn_mask: Tensor | None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         text = config.text
         self.config = config
         self.visual = _image_tower(config)
-        self.transformer = Transformer(text.width, text.layers, text.heads, config.activation)
+        self.transformer = Transformer(_block(config, text), text.layers)
         self.token_embedding = nn.Embedding(text.vocab_size, text.width)
         self.positional_embedding = nn.Parameter(torch.randn(text.context_length, text.width) * 0.01)
-        self.ln_final = nn.LayerNorm(text.width)
+        self.ln_final = nn.LayerNorm(text.width, eps=config.norm_eps)
         self.text_projection = nn.Parameter(torch.randn(text.width, config.embed_dim) * text.width**-0.5)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / INITIAL_TEMPERATURE)))
-        self.register_buffer("attn_mask", causal_mask(text.context_length), persistent=False)
+        self.text_projection_bias = (
+            nn.Parameter(torch.zeros(config.embed_dim)) if text.projection_bias else None
+        )
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(config.initial_scale)))
+        self.logit_bias = (
+            None if config.initial_bias is None else nn.Parameter(torch.tensor(config.initial_bias))
+        )
+        mask = causal_mask(text.context_length) if text.causal else None
+        self.register_buffer("attn_mask", mask, persistent=False)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -40,23 +52,54 @@ class CLIP(nn.Module):
     def encode_text(self, input_ids: Tensor) -> Tensor:
         """(B, L) ids with L <= context_length -> (B, embed_dim) features, before L2 normalisation.
 
-        The mask is causal and the feature is read at the end-of-text token: what follows it changes nothing.
+        Where the mask is causal and the feature is read at the end-of-text token, what follows it changes
+        nothing, and L may be the longest text of the batch. Otherwise L is the context length.
         """
         length = input_ids.shape[1]
+        mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
         x = self.token_embedding(input_ids) + self.positional_embedding[:length]  # (B, L, W)
-        x = self.transformer(x, self.attn_mask[:length, :length])
-        x = take_end_of_text(self.ln_final(x), input_ids)  # (B, W)
-        return x @ self.text_projection
+        x = self.ln_final(self.transformer(x, mask))
+        x = take_feature(x, input_ids, self.config.text.pool)  # (B, W)
+        features = x @ self.text_projection
+        return features if self.text_projection_bias is None else features + self.text_projection_bias
 
     def forward(self, pixels: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Both towers' features: (B, embed_dim) each."""
-        return self.encode_image(pixels), self.encode_text(input_ids)
+        return self.encode_image(pixels), self._encode_text_by_length(input_ids)
+
+    def _encode_text_by_length(self, input_ids: Tensor) -> Tensor:
+        """`encode_text`, short texts apart from long ones: exact where padding changes nothing, and faster.
+
+        On a GPU, where a batch costs what its longest text costs, and one launch less is worth more, and in
+        a compiled model, which would be compiled for each length, all go together.
+        """
+        n_groups = input_ids.shape[0] // GROUP_SIZE
+        if (
+            n_groups < 2
+            or self.config.text.sees_padding
+            or input_ids.is_cuda
+            or torch.compiler.is_compiling()
+        ):
+            return self.encode_text(input_ids)
+        groups, position = by_length(input_ids, n_groups)
+        features = [self.encode_text(input_ids[rows, :longest]) for rows, longest in groups]
+        return torch.cat(features)[position]
 
 
 def _image_tower(config: ModelConfig) -> nn.Module:
-    if isinstance(config.image, ResNetConfig):
-        return ModifiedResNet(config.image, config.image_size, config.embed_dim)
-    return VisionTransformer(config.image, config.image_size, config.embed_dim, config.activation)
+    image, size, embed_dim = config.image, config.image_size, config.embed_dim
+    if isinstance(image, ResNetConfig):
+        return ModifiedResNet(image, size, embed_dim)
+    if isinstance(image, ViTConfig):
+        return VisionTransformer(image, size, embed_dim, _block(config, image))
+    if isinstance(image, PooledViTConfig):
+        return PooledVisionTransformer(image, size, _block(config, image))
+    assert_never(image)
+
+
+def _block(config: ModelConfig, tower: ViTConfig | PooledViTConfig | TextConfig) -> Block:
+    mlp_width = None if isinstance(tower, ViTConfig) else tower.mlp_width
+    return Block(tower.width, tower.heads, config.activation, mlp_width, config.norm_eps)
 
 
 def build_model(config: ModelConfig) -> CLIP:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-Activation = Literal["quick_gelu", "gelu"]
+Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 
 
 class Frozen(BaseModel):
@@ -73,8 +73,7 @@ class ViTConfig(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> "ViTConfig":
-        if self.width % self.heads:
-            raise ValueError(f"heads {self.heads} does not divide width {self.width}")
+        _require_whole_heads(self.width, self.heads)
         return self
 
     @property
@@ -83,20 +82,63 @@ class ViTConfig(Frozen):
         return self.patch_size
 
 
+class PooledViTConfig(Frozen):
+    """SigLIP's vision transformer: no class token, attention pooling, its width is that of the shared space.
+
+    Zhai et al. 2023, with the pooling head of Zhai et al. 2022 ("Scaling vision transformers"). `mlp_width`
+    is four times the width if left out. `crop_remainder` leaves out what is beyond the last whole patch, as
+    the published model of 384 pixels in patches of 14 does; without it such a size is refused.
+    """
+
+    kind: Literal["pooled_vit"] = "pooled_vit"
+    patch_size: PositiveInt
+    width: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
+    mlp_width: PositiveInt | None = None
+    crop_remainder: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "PooledViTConfig":
+        _require_whole_heads(self.width, self.heads)
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image per patch, along one side."""
+        return self.patch_size
+
+
+ImageConfig = Annotated[ResNetConfig | ViTConfig | PooledViTConfig, Field(discriminator="kind")]
+
+
 class TextConfig(Frozen):
-    """A causal transformer over token ids."""
+    """A transformer over token ids.
+
+    CLIP's is causal and read at the end-of-text token. SigLIP's sees the whole text, padding included, and is
+    read at its last position: its texts are always padded to `context_length`. `mlp_width` is four times the
+    width if left out.
+    """
 
     vocab_size: PositiveInt
     context_length: int = Field(ge=3)
     width: PositiveInt
     layers: PositiveInt
     heads: PositiveInt
+    mlp_width: PositiveInt | None = None
+    pool: Literal["end_of_text", "last"] = "end_of_text"
+    causal: bool = True
+    projection_bias: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "TextConfig":
-        if self.width % self.heads:
-            raise ValueError(f"heads {self.heads} does not divide width {self.width}")
+        _require_whole_heads(self.width, self.heads)
         return self
+
+    @property
+    def sees_padding(self) -> bool:
+        """Whether what follows the end of a text changes its feature."""
+        return not self.causal or self.pool == "last"
 
 
 class ModelConfig(Frozen):
@@ -105,13 +147,25 @@ class ModelConfig(Frozen):
     embed_dim: PositiveInt
     image_size: PositiveInt
     activation: Activation = "quick_gelu"
-    image: Annotated[ResNetConfig | ViTConfig, Field(discriminator="kind")]
+    norm_eps: PositiveFloat = 1e-5
+    initial_scale: PositiveFloat = 1 / 0.07  # of cosines; Radford et al. 2021, 2.5
+    initial_bias: float | None = None  # added to scaled cosines: the sigmoid loss needs one (SigLIP: -10)
+    image: ImageConfig
     text: TextConfig
 
     @model_validator(mode="after")
     def _check(self) -> "ModelConfig":
-        if self.image_size % self.image.stride:
+        image = self.image
+        is_cropped = isinstance(image, PooledViTConfig) and image.crop_remainder
+        if self.image_size < image.stride or (self.image_size % image.stride and not is_cropped):
+            raise ValueError(f"image_size {self.image_size} is not a multiple of the stride {image.stride}")
+        if isinstance(image, PooledViTConfig) and image.width != self.embed_dim:
             raise ValueError(
-                f"image_size {self.image_size} is not a multiple of the stride {self.image.stride}"
+                f"image.width {image.width} is not embed_dim {self.embed_dim}: a pooled_vit has no projection"
             )
         return self
+
+
+def _require_whole_heads(width: int, heads: int) -> None:
+    if width % heads:
+        raise ValueError(f"heads {heads} does not divide width {width}")

@@ -1,6 +1,7 @@
 """The transformer both towers are made of, under the original names; knows neither pixels nor tokens."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,34 @@ class QuickGELU(nn.Module):
 
 def activation_layer(activation: Activation) -> nn.Module:
     """The module for a configured activation."""
-    return QuickGELU() if activation == "quick_gelu" else nn.GELU()
+    if activation == "quick_gelu":
+        return QuickGELU()
+    return nn.GELU(approximate="tanh" if activation == "gelu_tanh" else "none")
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers around an activation, four times the width between them unless told otherwise."""
+
+    def __init__(self, width: int, activation: Activation, inner_width: int | None = None) -> None:
+        inner = inner_width or 4 * width
+        super().__init__(
+            OrderedDict(
+                c_fc=nn.Linear(width, inner),
+                gelu=activation_layer(activation),
+                c_proj=nn.Linear(inner, width),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Block:
+    """What the blocks of one transformer have in common."""
+
+    width: int
+    heads: int
+    activation: Activation
+    mlp_width: int | None = None
+    norm_eps: float = 1e-5
 
 
 class SelfAttention(nn.Module):
@@ -54,18 +82,12 @@ class SelfAttention(nn.Module):
 class ResidualAttentionBlock(nn.Module):
     """Pre-norm attention and feed-forward, each beside its residual."""
 
-    def __init__(self, width: int, heads: int, activation: Activation) -> None:
+    def __init__(self, block: Block) -> None:
         super().__init__()
-        self.attn = SelfAttention(width, heads)
-        self.ln_1 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            OrderedDict(
-                c_fc=nn.Linear(width, 4 * width),
-                gelu=activation_layer(activation),
-                c_proj=nn.Linear(4 * width, width),
-            )
-        )
-        self.ln_2 = nn.LayerNorm(width)
+        self.attn = SelfAttention(block.width, block.heads)
+        self.ln_1 = nn.LayerNorm(block.width, eps=block.norm_eps)
+        self.mlp = FeedForward(block.width, block.activation, block.mlp_width)
+        self.ln_2 = nn.LayerNorm(block.width, eps=block.norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, L, W) -> (B, L, W)."""
@@ -76,12 +98,10 @@ class ResidualAttentionBlock(nn.Module):
 class Transformer(nn.Module):
     """A stack of residual attention blocks, initialised as in the original (scaled by depth)."""
 
-    def __init__(self, width: int, layers: int, heads: int, activation: Activation) -> None:
+    def __init__(self, block: Block, layers: int) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(
-            ResidualAttentionBlock(width, heads, activation) for _ in range(layers)
-        )
-        self._init_parameters(width, layers)
+        self.resblocks = nn.ModuleList(ResidualAttentionBlock(block) for _ in range(layers))
+        self._init_parameters(block.width, layers)
 
     def _init_parameters(self, width: int, layers: int) -> None:
         into_residual_std = width**-0.5 * (2 * layers) ** -0.5

@@ -3,24 +3,24 @@
 import torch
 from torch import Tensor, nn
 
-from diptych_training.models.config import Activation, ViTConfig
-from diptych_training.models.layers import Transformer
+from diptych_training.models.config import ViTConfig
+from diptych_training.models.layers import Block, Transformer
 from diptych_training.models.positions import positions_for
 
 
 class VisionTransformer(nn.Module):
     """Patches, class token, transformer, projection, with the original's attribute names."""
 
-    def __init__(self, config: ViTConfig, image_size: int, embed_dim: int, activation: Activation) -> None:
+    def __init__(self, config: ViTConfig, image_size: int, embed_dim: int, block: Block) -> None:
         super().__init__()
         width, side = config.width, image_size // config.patch_size
         std = width**-0.5
         self.conv1 = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size, bias=False)
         self.class_embedding = nn.Parameter(torch.randn(width) * std)
         self.positional_embedding = nn.Parameter(torch.randn(side * side + 1, width) * std)
-        self.ln_pre = nn.LayerNorm(width)
-        self.transformer = Transformer(width, config.layers, config.heads, activation)
-        self.ln_post = nn.LayerNorm(width)
+        self.ln_pre = nn.LayerNorm(width, eps=block.norm_eps)
+        self.transformer = Transformer(block, config.layers)
+        self.ln_post = nn.LayerNorm(width, eps=block.norm_eps)
         self.proj = nn.Parameter(torch.randn(width, embed_dim) * std)
 
     def forward(self, pixels: Tensor) -> Tensor:

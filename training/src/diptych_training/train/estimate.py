@@ -56,8 +56,8 @@ def estimate(model: CLIP, batches: BatchMaker, config: TrainConfig, first_step: 
     run = config.run
     n_small = max(0, math.ceil(run.start_fraction * run.steps) - first_step) if run.start_size else 0
     n_full = run.steps - first_step - n_small
-    small_s = _step_seconds(trial, batches, first_step, run.precision) if n_small else 0.0
-    full_s = _step_seconds(trial, batches, run.steps, run.precision)
+    small_s = _step_seconds(trial, batches, first_step, config) if n_small else 0.0
+    full_s = _step_seconds(trial, batches, run.steps, config)
     n_image = sum(parameter.numel() for parameter in model.visual.parameters())
     n_all = sum(parameter.numel() for parameter in model.parameters())
     return Estimate(
@@ -72,12 +72,12 @@ def estimate(model: CLIP, batches: BatchMaker, config: TrainConfig, first_step: 
     )
 
 
-def _step_seconds(trial: CLIP, batches: BatchMaker, step: int, precision: str) -> float:
+def _step_seconds(trial: CLIP, batches: BatchMaker, step: int, config: TrainConfig) -> float:
     """The median of a few trials, after one that warms up."""
     seconds = []
     for _ in range(1 + N_TRIALS):
         started = time.perf_counter()
-        forward_backward(trial, batches.make(step), precision)
+        forward_backward(trial, batches.make(step), config.run.precision, config.loss)
         seconds.append(time.perf_counter() - started)
         trial.zero_grad()
     return median(seconds[1:])

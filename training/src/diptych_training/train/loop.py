@@ -60,7 +60,7 @@ class Loop:
         state, run = self.state, self.config.run
         started = time.perf_counter()
         buffers = copied_buffers(state.model)
-        loss = forward_backward(state.model, self.batches.make(state.step), run.precision)
+        loss = forward_backward(state.model, self.batches.make(state.step), run.precision, self.config.loss)
         norm = state.stepper.apply(state.step, loss)
         if not math.isfinite(norm):
             restore_buffers(state.model, buffers)
@@ -73,10 +73,12 @@ class Loop:
 
     def _numbers(self, loss: float, norm: float, seconds: float) -> dict[str, float]:
         state, run = self.state, self.config.run
+        bias = state.model.logit_bias
         return {
             "loss": loss,
             "learning_rate": learning_rate(state.step - 1, run.steps, self.config.optim),
             "logit_scale": math.exp(state.model.logit_scale.item()),
+            **({} if bias is None else {"logit_bias": bias.item()}),
             "gradient_norm": norm,
             "skipped_steps": float(state.stepper.n_skipped),
             "images_per_s": run.batch_size / seconds,

@@ -7,6 +7,7 @@ import torch
 from diptych_training.checkpoint import EMA, MODEL, OPTIMIZER, Checkpoint
 from diptych_training.config import TrainConfig
 from diptych_training.errors import CheckpointError
+from diptych_training.loss import max_logit_scale
 from diptych_training.models import CLIP, build_model
 from diptych_training.optim import (
     Stepper,
@@ -80,6 +81,8 @@ def new_state(config: TrainConfig, device: torch.device) -> TrainState:
     if config.run.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(model, config.optim)
-    stepper = Stepper(model, optimizer, config.optim, config.run.steps)
+    stepper = Stepper(
+        model, optimizer, config.optim, config.run.steps, max_logit_scale=max_logit_scale(config.loss)
+    )
     ema = Ema(model, config.run.ema_decay) if config.run.ema_decay is not None else None
     return TrainState(model, optimizer, stepper, ema)

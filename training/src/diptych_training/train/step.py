@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from diptych_training.loss import contrastive_loss
+from diptych_training.loss import LossKind, Pairs, pair_loss
 from diptych_training.models.clip import CLIP
 from diptych_training.train.batches import Batch
 
@@ -15,14 +15,15 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def forward_backward(model: CLIP, batch: Batch, precision: str) -> float:
+def forward_backward(model: CLIP, batch: Batch, precision: str, loss_kind: LossKind = "softmax") -> float:
     """Add the gradients of a batch to the model's; none, if the loss is not finite. Returns the loss."""
     device = model.logit_scale.device
     with autocast(device, precision):
         image_features, text_features = model(
             batch.pixels.to(device), batch.input_ids.to(device)
         )  # (B, D) each
-    loss = contrastive_loss(image_features, text_features, model.logit_scale, batch.positives.to(device))
+    pairs = Pairs(image_features, text_features, batch.positives.to(device))
+    loss = pair_loss(loss_kind, pairs, model.logit_scale, model.logit_bias)
     value = loss.item()
     if math.isfinite(value):
         loss.backward()  # type: ignore[no-untyped-call]

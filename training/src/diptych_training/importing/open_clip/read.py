@@ -25,10 +25,10 @@ from diptych_training.importing.open_clip.library import OpenClipPath
 from diptych_training.importing.open_clip.padding import pad_to
 from diptych_training.importing.open_clip.tokenizer_choice import tokenizing_of
 from diptych_training.importing.open_clip.tokenizing import Tokenizing
-from diptych_training.importing.open_clip.torchscript import is_torchscript, read_torchscript
 from diptych_training.importing.open_clip.towers import AppendedToken, DualEncoder, text_tower
-from diptych_training.importing.open_clip.weights import read_weights
 from diptych_training.importing.subject import Choices, ImportedModel
+from diptych_training.importing.torchscript import is_torchscript, read_torchscript
+from diptych_training.importing.weights import read_weights
 
 LITERALS_NOTE = "Special tokens spelled out in a text are text here; open_clip takes them as special tokens."
 AMBIGUOUS = (
