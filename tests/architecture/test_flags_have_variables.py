@@ -52,6 +52,8 @@ def test_such_flags_are_found_in_both_command_lines() -> None:
         "diptych-train evaluate",
         "diptych-train export",
         "diptych-train import",
+        "diptych-train interpolate",
+        "diptych-train train",
     }
 
 

@@ -4,17 +4,34 @@ from pathlib import Path
 
 import pytest
 
-from diptych_training.config import dump_config, read_config
+from diptych_training.config import StartConfig, dump_config, model_tables, read_config
 from diptych_training.errors import TrainingConfigError
 from diptych_training.models import build_model
 from diptych_training.train.command import CONFIGS
 
 SHIPPED = sorted(CONFIGS.glob("*.toml"))
+DEFAULT = CONFIGS / "pictograms.toml"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_recipe_reads_and_bears_its_file_name(path):
-    assert read_config(path).name == path.stem
+    read = read_config(path, beneath=lambda values: model_tables(read_config(DEFAULT)))
+    assert read.name == path.stem
+
+
+def test_a_recipe_is_laid_over_the_tables_of_its_start_key_by_key(tmp_path: Path):
+    (tmp_path / "more.toml").write_text(
+        'name = "more"\nstart = "some/1"\n[run]\nsteps = 300\n[text.prompts]\ndefault = ["icon: {}"]\n'
+    )
+    asked: list[object] = []
+    default = read_config(DEFAULT)
+    read = read_config(
+        tmp_path / "more.toml", beneath=lambda values: asked.append(values["start"]) or model_tables(default)
+    )
+    assert asked == ["some/1"]
+    assert (read.start, read.model) == (StartConfig(source="some/1"), default.model)
+    assert read.text.prompts == {**default.text.prompts, "default": ["icon: {}"]}
+    assert read.text.context_length == default.text.context_length
 
 
 def test_the_default_model_leaves_room_for_its_bundle_limit():
@@ -24,14 +41,14 @@ def test_the_default_model_leaves_room_for_its_bundle_limit():
 
 
 def test_a_written_recipe_reads_back(tmp_path: Path):
-    config = read_config(SHIPPED[0], ["run.ema_decay=0.9"])
+    config = read_config(DEFAULT, ["run.ema_decay=0.9"])
     (tmp_path / "config.toml").write_text(dump_config(config))
     assert read_config(tmp_path / "config.toml") == config
 
 
 def test_overrides_take_toml_values_and_bare_words():
     config = read_config(
-        SHIPPED[0],
+        DEFAULT,
         [
             "run.steps=7",
             "optim.warmup_steps=2",

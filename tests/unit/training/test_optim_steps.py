@@ -14,7 +14,7 @@ from diptych_training.optim import (
     learning_rate,
     load_optimizer_tensors,
     optimizer_tensors,
-    parameter_names,
+    rate_scales,
 )
 
 CONFIG = OptimConfig(lr=1.0, min_lr_ratio=0.1, warmup_steps=4, max_skipped_in_row=3)
@@ -48,6 +48,28 @@ def test_only_matrices_decay():
     undecayed = {names[id(p)] for p in others}
     assert undecayed >= {"logit_scale", "token_embedding.weight", "positional_embedding", "ln_final.weight"}
     assert len(decayed) + len(others) == len(names)
+
+
+def test_rates_fall_with_each_layer_below_the_head():
+    names = [name for name, _ in tiny_model().named_parameters()]
+    scales = rate_scales(names, 0.5)
+    assert scales["visual.proj"] == scales["text_projection"] == scales["logit_scale"] == 1.0
+    assert scales["visual.transformer.resblocks.0.mlp.c_fc.weight"] == 0.5
+    assert scales["visual.conv1.weight"] == scales["token_embedding.weight"] == 0.25
+
+
+def test_a_layer_moves_at_its_own_rate():
+    model = tiny_model()
+    config = CONFIG.model_copy(update={"layer_decay": 0.5, "weight_decay": 0.0, "warmup_steps": 0})
+    stepper = Stepper(model, build_optimizer(model, config), config, n_steps=10)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    set_gradients(model, 0.1)
+    stepper.apply(0, loss=1.0)
+    moved = {name: (p - before[name]).abs().max().item() for name, p in model.named_parameters()}
+    assert moved["text_projection"] == pytest.approx(1.0, rel=1e-2)  # Adam's first step is the rate itself
+    assert moved["ln_final.weight"] == pytest.approx(1.0, rel=1e-2)
+    assert moved["transformer.resblocks.0.ln_1.weight"] == pytest.approx(0.5, rel=1e-2)
+    assert moved["token_embedding.weight"] == pytest.approx(0.25, rel=1e-2)
 
 
 def test_a_non_finite_step_is_skipped_and_counted():
@@ -84,9 +106,9 @@ def test_optimizer_state_survives_its_tensors_in_any_memory_format():
     optimizer = build_optimizer(model, CONFIG)
     set_gradients(model, 0.1)
     optimizer.step()
-    tensors = {n: t.contiguous() for n, t in optimizer_tensors(optimizer, parameter_names(model)).items()}
+    tensors = {n: t.contiguous() for n, t in optimizer_tensors(optimizer).items()}
     fresh = build_optimizer(model, CONFIG)
-    load_optimizer_tensors(fresh, parameter_names(model), tensors)
+    load_optimizer_tensors(fresh, tensors)
     kernel = model.visual.conv1.weight
     assert fresh.state[kernel]["exp_avg"].stride() == kernel.stride()
     for parameter in model.parameters():

@@ -167,7 +167,8 @@ def test_a_process_that_is_killed_goes_on_with_the_curve_of_an_unbroken_run(data
     unbroken = finish(loop_for(config, dataset, tmp_path / "unbroken"))
     child = [sys.executable, "-m", "support.killed_run", str(tmp_path / "small.toml"), str(dataset.path)]
     where = [str(tmp_path / "broken"), "5", str(torch.get_num_threads())]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
     done = subprocess.run([*child, *where], check=False, env=environment, capture_output=True, text=True)
 

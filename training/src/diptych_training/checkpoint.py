@@ -5,7 +5,7 @@ makes the whole of it appear at once.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -22,7 +22,7 @@ from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
 
 Model = TypeVar("Model", bound=BaseModel)
-Which = Literal["best", "last"]
+Which = Literal["best", "last", "start"]
 MODEL, EMA, OPTIMIZER = "model.", "ema.", "optimizer."
 
 
@@ -51,6 +51,7 @@ class TrainedRun:
     config: TrainConfig
     step: int
     metrics: dict[str, float]
+    history: dict[str, Any] = field(default_factory=dict)  # what it started from, and was mixed with
 
 
 def write_atomic(path: Path, payload: bytes) -> None:
@@ -78,13 +79,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_run(run_dir: Path, which: Which = "best") -> TrainedRun:
-    """Read a run and rebuild its model: the best by validation, or the last (its average, if it has one).
+    """Read a run and rebuild its model: the best by validation, the last (its average, if it has one), or
+    what it started from.
 
     Raises CheckpointError naming the file that is missing, unreadable or does not fit the model.
     """
     folder = RunFolder(run_dir)
-    checkpoint = read_checkpoint(folder.best if which == "best" else folder.last)
+    checkpoint = read_checkpoint({"best": folder.best, "last": folder.last, "start": folder.start}[which])
     model_config = _read_json(folder.model_file, ModelConfig)
+    config = read_config(folder.config_file)
     return TrainedRun(
         folder=run_dir,
         model=_rebuild(model_config, checkpoint, run_dir),
@@ -92,10 +95,17 @@ def load_run(run_dir: Path, which: Which = "best") -> TrainedRun:
         text_spec=_read_json(folder.text_spec_file, TextSpec),
         tokenizer_file=folder.tokenizer_file,
         model_config=model_config,
-        config=read_config(folder.config_file),
+        config=config,
         step=int(checkpoint.state["step"]),
         metrics=dict(checkpoint.state.get("metrics", {})),
+        history=_history(config, checkpoint),
     )
+
+
+def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    started = {} if config.start is None else {"started_from": config.start.source}
+    mixed = checkpoint.state.get("interpolated")
+    return started if mixed is None else {**started, "interpolated": mixed}
 
 
 def _rebuild(config: ModelConfig, checkpoint: Checkpoint, run_dir: Path) -> CLIP:

@@ -1,16 +1,19 @@
 """The command line `diptych-train`; each command is a module of its own."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from diptych.errors import DiptychError
 from diptych_training import __version__
+from diptych_training.data.icon_set import command as icon_set
 from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import gallery
 from diptych_training.evaluate import command as evaluate
 from diptych_training.export import command as export
 from diptych_training.importing import command as importing
+from diptych_training.interpolate import command as interpolate
 from diptych_training.models import command as models
 from diptych_training.train import command as train
 
@@ -20,15 +23,15 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
     parser = argparse.ArgumentParser(
-        prog="diptych-train", description="Build data, train, evaluate, export, import."
+        prog="diptych-train", description="Build data, train, evaluate, interpolate, export, import."
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     data = commands.add_parser("data", help="build a data set", description="Build a data set.")
     data_commands = data.add_subparsers(metavar="DATASET", required=True)
-    for command in (pictograms, gallery):
+    for command in (pictograms, icon_set, gallery):
         command.add_parser(data_commands)
-    for command in (train, models, evaluate, export, importing):
+    for command in (train, models, evaluate, interpolate, export, importing):
         command.add_parser(commands)
     return parser
 
@@ -49,5 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"diptych-train: {message}", file=sys.stderr)
+    rank = os.environ.get(
+        "RANK", "0"
+    )  # of several processes that train one model, all but the first say who they are
+    print(
+        f"diptych-train: {message}" if rank == "0" else f"diptych-train: rank {rank}: {message}",
+        file=sys.stderr,
+    )
     return 1

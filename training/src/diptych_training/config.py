@@ -1,7 +1,7 @@
 """A training recipe as data: read from TOML, checked, frozen; knows nothing of how it is carried out."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -85,10 +85,39 @@ class AugmentConfig(Frozen):
         return self
 
 
+class StartConfig(Frozen):
+    """What a run starts from, instead of random weights: what it takes from there it need not say itself.
+
+    `source`: a version of a model repository (NAME/VERSION, or its folder), or a run (its name or folder).
+    `which`: the checkpoint of a run. In a recipe ``start = "SOURCE"`` is enough.
+    """
+
+    source: str = Field(min_length=1)
+    which: Literal["best", "last"] = "best"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+
+class LockConfig(Frozen):
+    """What keeps its weights (Zhai et al. 2022, LiT): a whole tower, or its first layers, the stem counted.
+
+    A locked batch normalisation keeps its running statistics too, and normalises by them. `scale` is the
+    learned logit scale.
+    """
+
+    image: Literal["all"] | Annotated[int, Field(ge=0)] = 0
+    text: Literal["all"] | Annotated[int, Field(ge=0)] = 0
+    scale: bool = False
+
+
 class OptimConfig(Frozen):
-    """AdamW, warm-up and cosine."""
+    """AdamW, warm-up and cosine. A layer's rate is `lr`, times `layer_decay` for each layer above it."""
 
     lr: PositiveFloat = 1e-3
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     min_lr_ratio: Probability = 0.01
     warmup_steps: int = Field(default=200, ge=0)
     weight_decay: float = Field(default=0.1, ge=0)
@@ -124,6 +153,19 @@ class RunConfig(Frozen):
         return self
 
 
+class ScaleConfig(Frozen):
+    """How a model and a batch are fitted into memory and spread over processes; not what is learned.
+
+    A run may be resumed with other values.
+    """
+
+    chunk_size: PositiveInt | None = None  # items of a rank that are computed at a time (gradient caching)
+    checkpoint_blocks: bool = False  # transformer blocks compute their inside again for the backward pass
+    compile: bool = False  # torch.compile for the blocks of both towers
+    shard: bool = False  # each rank keeps a share of the weights (FSDP2), not a copy (DDP)
+    timeout_s: PositiveFloat = 600.0  # a rank that does not answer for so long is lost
+
+
 class TrainConfig(Frozen):
     """One recipe, whole."""
 
@@ -133,10 +175,13 @@ class TrainConfig(Frozen):
     model: ModelConfig
     preprocess: ImageSpec
     text: TextSpec
+    start: StartConfig | None = None
+    lock: LockConfig = LockConfig()
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
     run: RunConfig
+    scale: ScaleConfig = ScaleConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":
@@ -173,13 +218,23 @@ class TrainConfig(Frozen):
         return self
 
 
-def read_config(path: Path, overrides: Sequence[str] = (), name: str | None = None) -> TrainConfig:
+Tables = dict[str, Any]
+
+
+def read_config(
+    path: Path,
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+    start: str | None = None,
+    beneath: Callable[[Tables], Tables] | None = None,
+) -> TrainConfig:
     """Read a TOML recipe; `overrides` are ``key.path=value`` with TOML values, `name` is taken as it is.
 
     `model` may be the name of an architecture (`diptych-train models`), or a table with that name as
     `architecture` and whatever differs from it.
 
-    Raises TrainingConfigError that names the file and the key.
+    `start` takes the place of the recipe's own. `beneath` gives the tables of the model that a recipe starts
+    from: those of the recipe are laid over them, key by key. Raises TrainingConfigError naming file and key.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -193,10 +248,23 @@ def read_config(path: Path, overrides: Sequence[str] = (), name: str | None = No
         _open_name(values)
     if name is not None:
         values["name"] = name
+    if start is not None:
+        values["start"] = start
     try:
+        if beneath is not None and "start" in values:
+            values = _laid_over(beneath(values), resolve_architecture(values))
         return TrainConfig.model_validate(resolve_architecture(values))
     except ValidationError as error:
         raise TrainingConfigError(f"{path}: {_explain(error)}") from error
+
+
+def model_tables(stated: TrainConfig) -> Tables:
+    """What of a recipe says what a model is, and by which loss it learns."""
+    tables = {
+        table: getattr(stated, table).model_dump(mode="json", exclude_none=True)
+        for table in ("model", "preprocess", "text")
+    }
+    return {"loss": stated.loss, **tables}
 
 
 def dump_config(config: TrainConfig) -> str:
@@ -208,6 +276,16 @@ def _open_name(values: dict[str, Any]) -> None:
     """`model = "NAME"` as the table that it is short for, so that single keys can be changed beside it."""
     if isinstance(values.get("model"), str):
         values["model"] = {NAME_KEY: values["model"]}
+
+
+def _laid_over(lower: Tables, upper: Tables) -> Tables:
+    """Both, key by key; where both have a value that is no table, the upper one."""
+    merged = dict(lower)
+    for key, value in upper.items():
+        below = merged.get(key)
+        is_both = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = _laid_over(below, value) if is_both else value  # type: ignore[arg-type]
+    return merged
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

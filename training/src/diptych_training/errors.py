@@ -5,6 +5,7 @@ DiptychError
 ├── DataError             a data set that is missing, incomplete or contradicts itself
 ├── CheckpointError       a run folder or checkpoint that cannot be read
 ├── TrainingFailed        training went wrong and must not go on
+│   └── RankLost          another process of the same training is gone, or does not answer
 ├── EvaluationError       nothing to measure, or a stored evaluation that cannot be read
 ├── ExportError           a model that cannot be made into a bundle
 ├── ImportFailed          a checkpoint that cannot be read as what it is; names the flag that says more
@@ -28,6 +29,10 @@ class CheckpointError(DiptychError):
 
 class TrainingFailed(DiptychError):
     """Training went wrong and must not go on."""
+
+
+class RankLost(TrainingFailed):
+    """Another process of the same training is gone, or does not answer."""
 
 
 class EvaluationError(DiptychError):

@@ -1,15 +1,19 @@
 """AdamW with decay on matrices only, its schedule, and steps that survive non-finite gradients."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from diptych_training.config import OptimConfig
+from diptych_training.depth import depths
 from diptych_training.errors import TrainingFailed
 from diptych_training.loss import MAX_LOGIT_SCALE
 from diptych_training.models.clip import CLIP
+from diptych_training.train.parallel import clip_gradients, copy_whole
 
 # Lookup tables are not decayed: a row that no step looks up has no gradient and would only shrink.
 LOOKUP_TABLES = ("token_embedding.weight", "positional_embedding", "class_embedding")
@@ -20,12 +24,40 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim >= 2 and not name.endswith(LOOKUP_TABLES)
 
 
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are stepped alike, with their names. `lr_scale` is their share of the rate."""
+
+    weight_decay: float
+    lr_scale: float
+    named: list[tuple[str, nn.Parameter]] = field(default_factory=list)
+
+
+def parameter_groups(model: nn.Module, config: OptimConfig) -> list[Group]:
+    """All parameters that are learned: the fastest first, and of these the decayed ones first."""
+    groups: dict[tuple[float, bool, bool], Group] = {}
+    scales = rate_scales((name for name, _ in model.named_parameters()), config.layer_decay)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            # Shares of weights and whole ones cannot be stepped in one go.
+            key = scales[name], is_decayed(name, parameter), isinstance(parameter, DTensor)
+            group = groups.setdefault(key, Group(config.weight_decay if key[1] else 0.0, key[0]))
+            group.named.append((name, parameter))
+    return [groups[key] for key in sorted(groups, reverse=True)]
+
+
+def rate_scales(names: Iterable[str], layer_decay: float) -> dict[str, float]:
+    """Each parameter's share of the rate: less, the farther from its tower's output (Clark et al. 2020)."""
+    known = list(names)
+    depth_of = depths(known)
+    return {name: layer_decay ** depth_of[name].n_above if name in depth_of else 1.0 for name in known}
+
+
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019) over two groups, with and without decay."""
-    named = list(model.named_parameters())
+    """AdamW (Loshchilov & Hutter 2019) over the groups."""
     groups = [
-        {"params": [p for n, p in named if is_decayed(n, p)], "weight_decay": config.weight_decay},
-        {"params": [p for n, p in named if not is_decayed(n, p)], "weight_decay": 0.0},
+        {"params": group.named, "weight_decay": group.weight_decay, "lr_scale": group.lr_scale}
+        for group in parameter_groups(model, config)
     ]
     betas = (config.beta1, config.beta2)
     return torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
@@ -65,10 +97,10 @@ class Stepper:
         """
         rate = learning_rate(step, self._n_steps, self._config)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["lr_scale"]
         norm = math.nan
         if math.isfinite(loss):
-            norm = float(nn.utils.clip_grad_norm_(self._model.parameters(), self._config.grad_clip))
+            norm = clip_gradients(self._model.parameters(), self._config.grad_clip)
         if math.isfinite(norm):
             self._optimizer.step()
             if self._max_logit_scale is not None:
@@ -90,41 +122,35 @@ class Stepper:
             )
 
 
-def optimizer_tensors(optimizer: torch.optim.AdamW, names: Iterable[str]) -> dict[str, Tensor]:
-    """The moments and step counts, named after the parameters (in the order of `names`)."""
-    states = [optimizer.state[p] for group in optimizer.param_groups for p in group["params"]]
+def optimizer_tensors(optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+    """The moments and step counts, named after the parameters."""
     return {
         f"{name}.{key}": value
-        for name, state in zip(names, states, strict=True)
-        for key, value in state.items()
+        for name, parameter in named_parameters(optimizer)
+        for key, value in optimizer.state[parameter].items()
     }
 
 
-def load_optimizer_tensors(
-    optimizer: torch.optim.AdamW, names: Iterable[str], tensors: dict[str, Tensor]
-) -> None:
+def load_optimizer_tensors(optimizer: torch.optim.AdamW, tensors: dict[str, Tensor]) -> None:
     """The inverse of `optimizer_tensors`, on each parameter's device and in its memory format.
 
     The fused kernel needs both, of the step count too.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for name, parameter in zip(names, parameters, strict=True):
+    for name, parameter in named_parameters(optimizer):
         state: dict[str, Tensor] = {}
         for key in ("step", "exp_avg", "exp_avg_sq"):
             stored = tensors.get(f"{name}.{key}")
             if stored is not None:
-                like = (
-                    torch.empty_like(parameter)
-                    if stored.ndim
-                    else stored.new_empty((), device=parameter.device)
+                is_count = stored.ndim == 0 and key == "step"
+                state[key] = (
+                    stored.new_empty((), device=parameter.device) if is_count else torch.empty_like(parameter)
                 )
-                state[key] = like.copy_(stored)
+                copy_whole(state[key], stored)
         if state:
             optimizer.state[parameter].update(state)
 
 
-def parameter_names(model: nn.Module) -> list[str]:
-    """Names in the optimizer's order: decayed ones first."""
-    named = list(model.named_parameters())
-    decayed = [n for n, p in named if is_decayed(n, p)]
-    return decayed + [n for n, p in named if not is_decayed(n, p)]
+def named_parameters(optimizer: torch.optim.AdamW) -> Iterator[tuple[str, nn.Parameter]]:
+    """What the optimizer learns, by name."""
+    for group in optimizer.param_groups:
+        yield from zip(group["param_names"], group["params"], strict=True)

@@ -46,6 +46,11 @@ class RunFolder:
         return self.path / "best.safetensors"
 
     @property
+    def start(self) -> Path:
+        """The weights that a run started from, if they were not random ones: what it is held against."""
+        return self.path / "start.safetensors"
+
+    @property
     def metrics_file(self) -> Path:
         """Every logged number: step, metric, value."""
         return self.path / "metrics.csv"

@@ -5,16 +5,25 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from diptych.bundle.manifest import MANIFEST_FILE
 from diptych.bundle.repository import ModelRepository
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import EvaluationError
+from diptych_training.evaluate.comparison import Comparison, Measured, Task, comparison_tables, without
 from diptych_training.evaluate.figure import draw_evaluation
 from diptych_training.evaluate.floors import pixel_floors
 from diptych_training.evaluate.measure import evaluate
 from diptych_training.evaluate.results import Evaluation
-from diptych_training.evaluate.subject import DEFAULT_PROMPTS, Subject, bundle_subject, run_subject
+from diptych_training.evaluate.subject import (
+    DEFAULT_PROMPTS,
+    Subject,
+    bundle_subject,
+    named_bundle,
+    run_subject,
+)
 from diptych_training.evaluate.table import evaluation_tables
 from diptych_training.paths import data_dir, model_repo, run_dir
+from diptych_training.run_folder import RunFolder
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,7 +40,26 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     subject.add_argument(
         "--bundle", metavar="NAME[/V]", help="a bundle, through onnxruntime; the latest version if not named"
     )
-    parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")
+    parser.add_argument(
+        "--which",
+        choices=("best", "last", "start"),
+        default="best",
+        help="checkpoint of the run; start: the weights that it began with",
+    )
+    parser.add_argument(
+        "--compare",
+        metavar="OTHER",
+        help="measure this too, and show in one table what was gained and lost against it: a run, "
+        "a bundle NAME[/V], or start",
+    )
+    parser.add_argument(
+        "--also-on",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="data set of an old task, which --compare measures too; may be given more than once",
+    )
     parser.add_argument("--precision", default="fp32", help="precision of the bundle")
     parser.add_argument(
         "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
@@ -52,21 +80,49 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the tables, and write evaluation.md, evaluation.json and evaluation.png."""
+    """Measure, print the tables, and write them: evaluation.*, or comparison.* beside what is compared."""
     if args.batch_size < 1:
         raise EvaluationError(f"--batch-size is {args.batch_size}, it must be at least 1")
+    if args.also_on and args.compare is None:
+        raise EvaluationError("--also-on says what else to compare on: it needs --compare")
     dataset = read_dataset(args.data)
     subject = _subject(args)
-    n_images = sum(entry.n for _, entry in dataset.listed(args.split))
-    with tqdm(total=n_images, unit="image", desc=subject.name) as progress:
-        result = evaluate(subject, dataset, args.split, progress.update, args.batch_size)
-    if not args.no_floors:
-        result = result.with_pixel_floors(_missing_floors(dataset, args.split))
     out = args.out or (args.run_dir or Path()) / f"evaluation-{args.split}"
-    print(evaluation_tables(result))
-    for path in write_evaluation(result, out):
+    if args.compare is not None:
+        paths = _compare(args, subject, dataset, out)
+    else:
+        result = _measure(subject, dataset, args)
+        if not args.no_floors:
+            result = result.with_pixel_floors(_missing_floors(dataset, args.split))
+        print(evaluation_tables(result))
+        paths = write_evaluation(result, out)
+    for path in paths:
         print(path)
     return 0
+
+
+def _measure(subject: Subject, dataset: PackedDataset, args: argparse.Namespace) -> Evaluation:
+    n_images = sum(entry.n for _, entry in dataset.listed(args.split))
+    with tqdm(total=n_images, unit="image", desc=subject.name) as progress:
+        return evaluate(subject, dataset, args.split, progress.update, args.batch_size)
+
+
+def _compare(args: argparse.Namespace, after: Subject, dataset: PackedDataset, out: Path) -> list[Path]:
+    before = _other(args)
+    tasks: list[tuple[Task, PackedDataset]] = [("new", dataset)]
+    tasks += [("old", without(read_dataset(path), dataset.name)) for path in args.also_on]
+    comparison = Comparison(
+        measured=tuple(
+            Measured(task=task, before=_measure(before, data, args), after=_measure(after, data, args))
+            for task, data in tasks
+        )
+    )
+    print(comparison_tables(comparison))
+    out.mkdir(parents=True, exist_ok=True)
+    tables, numbers = out / "comparison.md", out / "comparison.json"
+    tables.write_text(comparison_tables(comparison), encoding="utf-8")
+    numbers.write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
+    return [tables, numbers]
 
 
 def write_evaluation(result: Evaluation, out: Path) -> list[Path]:
@@ -90,9 +146,22 @@ def _missing_floors(dataset: PackedDataset, split: str) -> dict[str, float]:
 def _subject(args: argparse.Namespace) -> Subject:
     if args.run_dir is not None:
         return run_subject(args.run_dir, args.which, args.prompts)
+    return _bundle(args, args.bundle)
+
+
+def _other(args: argparse.Namespace) -> Subject:
+    """What it is compared with: `start` of the run, another run, or else a bundle."""
+    if args.compare == "start":
+        if args.run_dir is None:
+            raise EvaluationError("--compare start: only a run has a start, name it with --run")
+        return run_subject(args.run_dir, "start", args.prompts)
+    other = run_dir(args.compare)
+    if RunFolder(other).model_file.is_file() and not (other / MANIFEST_FILE).is_file():
+        return run_subject(other, "best", args.prompts)
+    return _bundle(args, args.compare)
+
+
+def _bundle(args: argparse.Namespace, named: str) -> Subject:
     repository = ModelRepository(args.model_repo)
-    name, _, version = args.bundle.partition("/")
-    if version and not version.isdecimal():
-        raise EvaluationError(f"--bundle {args.bundle}: the version is {version!r}, it must be a number")
-    number = int(version) if version else repository.latest(name)
-    return bundle_subject(repository, name, number, precision=args.precision, prompts=args.prompts)
+    name, version = named_bundle(repository, named)
+    return bundle_subject(repository, name, version, precision=args.precision, prompts=args.prompts)

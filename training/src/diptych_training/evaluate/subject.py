@@ -8,7 +8,7 @@ from diptych.bundle.encoder import Encoder
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
-from diptych_training.checkpoint import Which, load_run
+from diptych_training.checkpoint import TrainedRun, Which, load_run
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 
@@ -30,8 +30,13 @@ class Subject:
 def run_subject(run_dir: Path, which: Which, prompts: str = DEFAULT_PROMPTS) -> Subject:
     """The best or last checkpoint of a training run, through torch in float32."""
     run = load_run(run_dir, which)
+    return trained_subject(run, run_title(run_dir, which, run.step), prompts)
+
+
+def trained_subject(run: TrainedRun, title: str, prompts: str = DEFAULT_PROMPTS) -> Subject:
+    """The model of a run, whatever its weights are by now, through torch in float32."""
     return Subject(
-        name=run_title(run_dir, which, run.step),
+        name=title,
         runtime="torch",
         encoder=TorchEncoder(run.model, run.image_spec),
         tokenizer=TextTokenizer(run.tokenizer_file, run.text_spec),
@@ -70,6 +75,14 @@ def bundle_subject(
         image_spec=manifest.image,
         templates=_templates(manifest.text, prompts),
     )
+
+
+def named_bundle(repository: ModelRepository, named: str) -> tuple[str, int]:
+    """Name and version of ``NAME/VERSION``, or of ``NAME``: its latest. Raises EvaluationError, NotFound."""
+    name, _, version = named.partition("/")
+    if version and not version.isdecimal():
+        raise EvaluationError(f"{named}: the version is {version!r}, it must be a number")
+    return name, int(version) if version else repository.latest(name)
 
 
 def _templates(text_spec: TextSpec, prompts: str) -> tuple[str, ...]:

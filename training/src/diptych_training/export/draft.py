@@ -43,6 +43,7 @@ def make_draft(
             "run": run.folder.resolve().name,
             "checkpoint": statement.checkpoint,
             "step": run.step,
+            **run.history,
             "dataset": dataset.name,
             "diptych_training": version_of("diptych-training"),
             "torch": version_of("torch"),

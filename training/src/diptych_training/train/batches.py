@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,25 +17,54 @@ from diptych_training.data.augment import Augment
 from diptych_training.data.captions import CaptionSampler
 from diptych_training.data.packed import PackedSource
 from diptych_training.data.sampler import MixtureSampler, SourceWeights, step_rng
-from diptych_training.loss import equal_rows
+from diptych_training.train.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from."""
+    """What one step learns from: the whole batch, or one rank's share of it."""
 
-    pixels: Tensor  # (B, 3, S, S) float32, normalised, channels_last; S is smaller in the first steps
-    input_ids: Tensor  # (B, L) int64, padded to the longest caption of the batch
-    positives: Tensor  # (B, B) bool, symmetric: which pairs share caption or label
+    pixels: Tensor  # (b, 3, S, S) float32, normalised, channels_last; S is smaller in the first steps
+    input_ids: Tensor  # (b, L) int64, padded to the longest caption of the share
+    keys: (
+        Tensor  # (b, 2) int64: items of one batch with an equal first share their caption, second their label
+    )
+
+    @property
+    def positives(self) -> Tensor:
+        """(b, b) bool, symmetric: which pairs share caption or label."""
+        return equal_keys(self.keys)
+
+
+class Batches(Protocol):
+    """Gives the batch of any step, the same one every time it is asked."""
+
+    def make(self, step: int) -> Batch:
+        """The batch of step 0, 1, ..., or this rank's share of it."""
+        ...
+
+
+def equal_keys(keys: Tensor) -> Tensor:
+    """(B, 2) -> (B, B) bool: which pairs have a key in common, in the same column."""
+    return (keys[:, None] == keys[None, :]).any(dim=-1)
+
+
+def key_of(text: bytes) -> int:
+    """64 bits for a caption or label, the same in every process: equal ones are equal, others differ."""
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little", signed=True)
 
 
 class BatchMaker:
     """Makes the batch of any step, the same one every time: this is what makes resuming exact."""
 
     def __init__(
-        self, sources: Sequence[PackedSource], tokenizer: TextTokenizer, config: TrainConfig
+        self,
+        sources: Sequence[PackedSource],
+        tokenizer: TextTokenizer,
+        config: TrainConfig,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._config = config
+        self._config, self._ranks = config, ranks
         items = [item for source in sources for item in source.items]
         weights = [
             SourceWeights(
@@ -53,18 +84,24 @@ class BatchMaker:
         self._std = torch.tensor(config.preprocess.std).view(1, 3, 1, 1)
 
     def make(self, step: int) -> Batch:
-        """The batch of step 0, 1, ..."""
+        """The batch of step 0, 1, ..., or the share of it that is this rank's.
+
+        Which items and captions a step sees does not depend on how many ranks there are; random changes of
+        the images do.
+        """
         rng = step_rng(self._config.seed, step)
-        chosen = self._sampler.sample(self._config.run.batch_size, rng)  # (B,)
-        rows = [self._captions.sample(int(index), rng) for index in chosen]
-        input_ids = torch.from_numpy(pad(rows, self._config.text)).long()
-        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        n = self._config.run.batch_size
+        own = self._ranks.share(n)
+        chosen = self._sampler.sample(n, rng)  # (B,)
+        rows = [self._captions.sample(int(index), rng) for index in chosen][own]
+        chosen, seed = chosen[own], int(rng.integers(2**63))  # (b,)
+        generator = torch.Generator().manual_seed((seed + self._ranks.rank) % 2**63)
         pixels = self._augment(self._resize(_to_float(self._gather(chosen)), step), generator)
-        labels = torch.from_numpy(self._label_of[chosen])
+        captions = torch.tensor([key_of(row.tobytes()) for row in rows])
         return Batch(
             pixels=pixels.sub_(self._mean).div_(self._std),
-            input_ids=input_ids,
-            positives=equal_rows(input_ids) | (labels[:, None] == labels[None, :]),
+            input_ids=torch.from_numpy(pad(rows, self._config.text)).long(),
+            keys=torch.stack([captions, torch.from_numpy(self._label_of[chosen])], dim=1),
         )
 
     def _resize(self, images: Tensor, step: int) -> Tensor:

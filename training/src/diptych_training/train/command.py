@@ -2,25 +2,31 @@
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 
 from diptych_training.checkpoint import read_checkpoint
-from diptych_training.config import TrainConfig, read_config
+from diptych_training.config import StartConfig, Tables, TrainConfig, model_tables, read_config
 from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.validation import validate
 from diptych_training.models.clip import CLIP
-from diptych_training.paths import data_dir, runs_dir
+from diptych_training.origin import Origin, open_origin
+from diptych_training.paths import data_dir, model_repo, runs_dir
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.allocator import keep_freed_memory
 from diptych_training.train.batches import BatchMaker
 from diptych_training.train.estimate import estimate
+from diptych_training.train.lock import check_lock
 from diptych_training.train.loop import Loop
-from diptych_training.train.metrics_log import MetricsLog
+from diptych_training.train.metrics_log import MetricsLog, NoLog
+from diptych_training.train.ranks import ALONE, Ranks, joined, naming_the_lost
 from diptych_training.train.setup import (
+    check_shares,
     check_validation,
     create_run,
     load_tokenizer,
@@ -46,6 +52,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--data", type=Path, default=data_dir(), metavar="DIR", help="a packed data set (DIPTYCH_DATA)"
     )
+    parser.add_argument(
+        "--start",
+        metavar="MODEL",
+        help="train this model further instead of a new one: NAME/VERSION of the repository, or a run "
+        "(`start` in the recipe)",
+    )
+    parser.add_argument(
+        "--model-repo",
+        type=Path,
+        default=model_repo(),
+        metavar="DIR",
+        help="where --start looks for models (DIPTYCH_MODEL_REPO)",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a key"
@@ -60,44 +79,81 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Train to the end: 0. Stopped by a signal after a checkpoint: 130."""
-    config = _config(args)
+    config, origin = _config(args)
     dataset = read_dataset(args.data)
     keep_freed_memory()
     if config.run.n_threads:
         torch.set_num_threads(config.run.n_threads)
     run_dir = args.runs_dir / config.name
-    in_use = TrainingConfigError(f"another process is training in {run_dir}")
-    with sole_owner(
-        args.runs_dir / f".{config.name}.lock", in_use
-    ):  # beside it: what is in it may be replaced
-        loop = prepare(config, dataset, run_dir, resume=args.resume, device=args.device)
+    resume = args.resume or _is_restarted(run_dir)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == AUTO else args.device
+    with joined(device, config.scale.timeout_s) as ranks, _alone_in(run_dir, ranks):
+        loop = prepare(config, dataset, run_dir, origin, resume=resume, ranks=ranks)
         is_done = _train(loop)
-    print(
-        f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; best {loop.state.best_score:.4f}"
-    )
+        if ranks.is_first:
+            print(
+                f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; "
+                f"best {loop.state.best_score:.4f}"
+            )
     return 0 if is_done else INTERRUPTED
 
 
+@contextmanager
+def _alone_in(run_dir: Path, ranks: Ranks) -> Iterator[None]:
+    """One training at a time: the first rank holds the lock for all of its ranks."""
+    lock_file = run_dir.parent / f".{run_dir.name}.lock"  # beside it: what is in it may be replaced
+    in_use = TrainingConfigError(f"another process is training in {run_dir}")
+    with ExitStack() as held:
+        ranks.first_does(lambda: held.enter_context(sole_owner(lock_file, in_use)))
+        yield
+
+
+def _is_restarted(run_dir: Path) -> bool:
+    """Whether torchrun started this again after a rank was lost, and there is something to go on from."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and RunFolder(run_dir).last.is_file()
+
+
 def _train(loop: Loop) -> bool:
-    print(f"run folder: {loop.folder.path}")
+    ranks = loop.state.ranks
     try:
-        cost = estimate(loop.state.model, loop.batches, loop.config, loop.state.step)
-        print(cost, flush=True)
+        with naming_the_lost(ranks, lambda: loop.state.step):
+            cost = estimate(loop.passes, loop.batches, loop.config, loop.state.step)
+        if ranks.is_first:
+            print(f"run folder: {loop.folder.path}")
+            print(cost if ranks.is_alone else f"{ranks.world_size} ranks, each: {cost}", flush=True)
         return loop.train(cost.seconds_left)
     finally:
         loop.log.close()
 
 
 def prepare(
-    config: TrainConfig, dataset: PackedDataset, run_dir: Path, *, resume: bool, device: str = "cpu"
+    config: TrainConfig,
+    dataset: PackedDataset,
+    run_dir: Path,
+    origin: Origin | None = None,
+    *,
+    resume: bool,
+    ranks: Ranks = ALONE,
 ) -> Loop:
-    """Everything that the loop needs, at step 0 or where the run's last checkpoint stands."""
+    """Everything that the loop needs, at step 0 or where the run's last checkpoint stands.
+
+    `origin` is what a new run starts from; one that is resumed has it in its folder.
+    """
     sources = train_sources(dataset, config)
     check_validation(dataset, config)
-    on = _device(device)
-    folder = open_run(run_dir, config) if resume else create_run(run_dir, config, sources)
+    check_lock(config.model, config.lock)
+    check_shares(config, ranks)
+    folder = RunFolder(run_dir)
+    if resume:
+        open_run(run_dir, config)
+    else:
+        ranks.first_does(lambda: create_run(run_dir, config, sources, origin))
+    if not folder.config_file.is_file():
+        raise TrainingConfigError(
+            f"rank {ranks.rank} does not see {run_dir}: --runs-dir must be a folder that all machines share"
+        )
     tokenizer = load_tokenizer(folder, config)
-    state = _state(config, folder, resume=resume, device=on)
+    state = _state(config, folder, ranks, resume=resume)
 
     def validate_model(model: CLIP) -> dict[str, float]:
         templates = config.text.prompts["default"]
@@ -107,29 +163,33 @@ def prepare(
         config=config,
         folder=folder,
         state=state,
-        batches=BatchMaker(sources, tokenizer, config),
+        batches=BatchMaker(sources, tokenizer, config, ranks),
         validate=validate_model,
-        log=MetricsLog(folder, resumed_at=state.step),
+        log=MetricsLog(folder, resumed_at=state.step) if ranks.is_first else NoLog(),
     )
 
 
-def _state(config: TrainConfig, folder: RunFolder, *, resume: bool, device: torch.device) -> TrainState:
-    state = new_state(config, device)
+def _state(config: TrainConfig, folder: RunFolder, ranks: Ranks, *, resume: bool) -> TrainState:
+    start = read_checkpoint(folder.start) if config.start is not None else None
+    state = new_state(config, start, ranks)
     if resume and folder.last.is_file():
         state.restore(read_checkpoint(folder.last))
     return state
 
 
-def _device(name: str) -> torch.device:
-    if name == AUTO:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name).item()  # a device of a known name may still not be there
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingConfigError(f"--device {name}: {str(error).splitlines()[0]}") from error
-    return torch.device(name)
-
-
-def _config(args: argparse.Namespace) -> TrainConfig:
+def _config(args: argparse.Namespace) -> tuple[TrainConfig, Origin | None]:
+    """The recipe, and the model that a new run starts from; one that is resumed has that in its folder."""
     shipped = CONFIGS / f"{args.config}.toml"
-    return read_config(shipped if shipped.is_file() else Path(args.config), args.overrides, args.name)
+    path = shipped if shipped.is_file() else Path(args.config)
+    found: list[Origin] = []
+
+    def beneath(values: Tables) -> Tables:
+        ran = RunFolder(args.runs_dir / str(values.get("name"))).config_file
+        if args.resume and ran.is_file():
+            return model_tables(read_config(ran))
+        start = StartConfig.model_validate(values["start"])
+        found.append(open_origin(start.source, start.which, args.runs_dir, args.model_repo))
+        return found[0].tables()
+
+    config = read_config(path, args.overrides, args.name, args.start, beneath)
+    return config, found[0] if found else None

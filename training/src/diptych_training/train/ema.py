@@ -6,12 +6,14 @@ import torch
 from torch import nn
 
 from diptych_training.models.clip import CLIP
+from diptych_training.train.parallel import local
 
 
 class Ema:
     """A second model that follows the first slowly (Polyak averaging); it often does better on new data."""
 
     def __init__(self, model: CLIP, decay: float) -> None:
+        """The average starts as a copy of the model, which is still whole."""
         self._decay = decay
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
 
@@ -27,4 +29,4 @@ class Ema:
 
 
 def _floats(model: nn.Module) -> list[torch.Tensor]:
-    return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+    return [local(tensor) for tensor in model.state_dict().values() if tensor.is_floating_point()]

@@ -1,6 +1,5 @@
 """What a run will cost in time and memory, measured before its first step; changes nothing of it."""
 
-import copy
 import math
 import resource
 import sys
@@ -9,9 +8,10 @@ from dataclasses import dataclass
 from statistics import median
 
 from diptych_training.config import TrainConfig
-from diptych_training.models.clip import CLIP
-from diptych_training.train.batches import BatchMaker
-from diptych_training.train.step import forward_backward
+from diptych_training.train.batches import Batches
+from diptych_training.train.parallel import local
+from diptych_training.train.rng import RngState
+from diptych_training.train.step import Passes, copied_buffers, restore_buffers
 
 N_TRIALS = 3  # after one to warm up
 MIB = 2**20
@@ -50,16 +50,19 @@ class Estimate:
         return n_small * self.small_s + n_full * self.full_s
 
 
-def estimate(model: CLIP, batches: BatchMaker, config: TrainConfig, first_step: int) -> Estimate:
-    """Run a few steps on a copy of the model, with small images too where the run starts with them."""
-    trial = copy.deepcopy(model)
-    run = config.run
+def estimate(passes: Passes, batches: Batches, config: TrainConfig, first_step: int) -> Estimate:
+    """Run a few passes and forget what they did, with small images too where the run starts with them."""
+    run, model = config.run, passes.model
     n_small = max(0, math.ceil(run.start_fraction * run.steps) - first_step) if run.start_size else 0
     n_full = run.steps - first_step - n_small
-    small_s = _step_seconds(trial, batches, first_step, config) if n_small else 0.0
-    full_s = _step_seconds(trial, batches, run.steps, config)
+    buffers, drawn = copied_buffers(model), RngState.now(passes.ranks.device)
+    small_s = _step_seconds(passes, batches, first_step) if n_small else 0.0
+    full_s = _step_seconds(passes, batches, run.steps)
+    restore_buffers(model, buffers)
+    drawn.restore()
     n_image = sum(parameter.numel() for parameter in model.visual.parameters())
     n_all = sum(parameter.numel() for parameter in model.parameters())
+    n_learned = sum(local(p).numel() for p in model.parameters() if p.requires_grad)
     return Estimate(
         n_image_parameters=n_image,
         n_text_parameters=n_all - n_image,
@@ -68,18 +71,18 @@ def estimate(model: CLIP, batches: BatchMaker, config: TrainConfig, first_step: 
         small_s=small_s,
         full_s=full_s,
         batch_size=run.batch_size,
-        peak_bytes=_peak_bytes() + 2 * 4 * n_all,  # the optimizer's two moments are not there yet
+        peak_bytes=_peak_bytes() + 2 * 4 * n_learned,  # the optimizer's two moments are not there yet
     )
 
 
-def _step_seconds(trial: CLIP, batches: BatchMaker, step: int, config: TrainConfig) -> float:
+def _step_seconds(passes: Passes, batches: Batches, step: int) -> float:
     """The median of a few trials, after one that warms up."""
     seconds = []
     for _ in range(1 + N_TRIALS):
         started = time.perf_counter()
-        forward_backward(trial, batches.make(step), config.run.precision, config.loss)
+        passes.forward_backward(batches.make(step))
         seconds.append(time.perf_counter() - started)
-        trial.zero_grad()
+        passes.model.zero_grad()
     return median(seconds[1:])
 
 

@@ -4,21 +4,23 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 from tqdm import tqdm
 
-from diptych_training.checkpoint import write_atomic, write_checkpoint
+from diptych_training.checkpoint import Checkpoint, write_atomic, write_checkpoint
 from diptych_training.config import TrainConfig
 from diptych_training.models.clip import CLIP
 from diptych_training.optim import learning_rate
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.batches import BatchMaker
+from diptych_training.train.batches import Batches
 from diptych_training.train.curves import draw_curves
 from diptych_training.train.interrupt import Interrupt
-from diptych_training.train.metrics_log import MetricsLog, read_metrics
+from diptych_training.train.metrics_log import Log, read_metrics
+from diptych_training.train.ranks import naming_the_lost
 from diptych_training.train.state import TrainState
-from diptych_training.train.step import autocast, copied_buffers, forward_backward, restore_buffers
+from diptych_training.train.step import Passes, autocast, copied_buffers, restore_buffers
 
 PACE_STEPS = 50
 
@@ -33,26 +35,52 @@ class Loop:
     config: TrainConfig
     folder: RunFolder
     state: TrainState
-    batches: BatchMaker
+    batches: Batches
     validate: Validate
-    log: MetricsLog
+    log: Log
+
+    @property
+    def passes(self) -> Passes:
+        """How this run's batches go through its model."""
+        state, run = self.state, self.config.run
+        return Passes(
+            state.model,
+            state.towers,
+            loss=self.config.loss,
+            precision=run.precision,
+            chunk_size=self.config.scale.chunk_size,
+            ranks=state.ranks,
+        )
 
     def train(self, seconds_left: SecondsLeft | None = None) -> bool:
         """Train to the end, or until SIGINT or SIGTERM. Returns whether the end was reached.
 
         `seconds_left` is asked once, after the first steps: the machine has its working pace by then.
-        Raises TrainingFailed when loss or gradients stay non-finite.
+        Raises TrainingFailed when loss or gradients stay non-finite, RankLost when another rank is gone.
         """
+        with naming_the_lost(self.state.ranks, lambda: self.state.step):
+            return self._train(seconds_left)
+
+    def _train(self, seconds_left: SecondsLeft | None) -> bool:
+        ranks = self.state.ranks
         n_steps, first, started = self.config.run.steps, self.state.step, time.perf_counter()
-        with Interrupt() as interrupt, tqdm(total=n_steps, initial=self.state.step, unit="step") as progress:
-            while self.state.step < n_steps and not interrupt.requested:
+        bar = tqdm(total=n_steps, initial=first, unit="step", disable=not ranks.is_first)
+        with Interrupt() as interrupt, bar as progress:
+
+            def say(line: str) -> None:
+                if ranks.is_first:
+                    progress.write(line)
+
+            if self.config.start is not None and first == 0:
+                say(self._validate())  # what there is to gain on, and the best so far
+            while self.state.step < n_steps and not ranks.any(interrupt.requested):
                 loss = self._step()
                 progress.update()
                 progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
-                self._after_step(progress.write)
+                self._after_step(say)
                 if seconds_left is not None and self.state.step - first == PACE_STEPS:
                     left_s = seconds_left(PACE_STEPS, time.perf_counter() - started)
-                    progress.write(f"about {left_s / 60:.1f} min left, by the pace of {PACE_STEPS} steps")
+                    say(f"about {left_s / 60:.1f} min left, by the pace of {PACE_STEPS} steps")
         self._keep()
         return self.state.step == n_steps
 
@@ -60,7 +88,7 @@ class Loop:
         state, run = self.state, self.config.run
         started = time.perf_counter()
         buffers = copied_buffers(state.model)
-        loss = forward_backward(state.model, self.batches.make(state.step), run.precision, self.config.loss)
+        loss = self.passes.forward_backward(self.batches.make(state.step))
         norm = state.stepper.apply(state.step, loss)
         if not math.isfinite(norm):
             restore_buffers(state.model, buffers)
@@ -96,16 +124,22 @@ class Loop:
         state = self.state
         with autocast(state.model.logit_scale.device, self.config.run.precision):
             metrics = self.validate(state.judged)
-        score = fmean(metrics[name] for name in self.config.run.best_by)
+        # One rank decides: a last bit that differs must not part them.
+        score = state.ranks.first(fmean(metrics[name] for name in self.config.run.best_by))
         self.log.write(state.step, {f"validation/{name}": value for name, value in metrics.items()})
         is_best = score > state.best_score
         if is_best:
             state.best_score = score
-            write_checkpoint(self.folder.best, state.best_checkpoint(metrics))
-        title = f"{self.config.name}, step {state.step}"
-        write_atomic(self.folder.curves_file, draw_curves(read_metrics(self.folder.metrics_file), title))
+            self._write(self.folder.best, state.best_checkpoint(metrics))
+        if state.ranks.is_first:
+            title = f"{self.config.name}, step {state.step}"
+            write_atomic(self.folder.curves_file, draw_curves(read_metrics(self.folder.metrics_file), title))
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         return f"step {state.step}: {numbers}{'  (best so far)' if is_best else ''}"
 
     def _keep(self) -> None:
-        write_checkpoint(self.folder.last, self.state.checkpoint())
+        self._write(self.folder.last, self.state.checkpoint())
+
+    def _write(self, path: Path, checkpoint: Checkpoint) -> None:
+        if self.state.ranks.is_first:
+            write_checkpoint(path, checkpoint)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -13,6 +13,28 @@ from diptych_training.run_folder import RunFolder
 
 HEADER = ("step", "metric", "value")
 Series = dict[str, list[tuple[int, float]]]
+
+
+class Log(Protocol):
+    """Where the numbers of a run go."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Values measured after `step` steps."""
+        ...
+
+    def close(self) -> None:
+        """Nothing comes after this."""
+        ...
+
+
+class NoLog:
+    """That of a rank that is not the first."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """The first rank writes the same numbers."""
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 class MetricsLog:

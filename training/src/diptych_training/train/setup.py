@@ -6,15 +6,19 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from diptych.bundle.text import TextTokenizer
-from diptych_training.checkpoint import write_atomic
+from diptych_training.checkpoint import MODEL, Checkpoint, write_atomic, write_checkpoint
 from diptych_training.config import TrainConfig, dump_config, read_config
 from diptych_training.data.captions import all_texts
 from diptych_training.data.packed import PackedDataset, PackedSource
 from diptych_training.data.pictograms.build import refuse_incomplete
 from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.evaluate.zero_shot import TOP_K
+from diptych_training.models import build_model
+from diptych_training.origin import Origin, fitted
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
+from diptych_training.train.ranks import Ranks
+from diptych_training.train.start import check_start
 
 
 def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSource]:
@@ -43,8 +47,23 @@ def check_validation(dataset: PackedDataset, config: TrainConfig) -> None:
         )
 
 
-def create_run(path: Path, config: TrainConfig, sources: Sequence[PackedSource]) -> RunFolder:
-    """Write all but weights: recipe, architecture, preprocessing, tokenizer.
+def check_shares(config: TrainConfig, ranks: Ranks) -> None:
+    """Raises TrainingConfigError if the batch cannot be shared evenly, or there are none to share with."""
+    n = config.run.batch_size
+    if n % ranks.world_size:
+        raise TrainingConfigError(
+            f"run.batch_size is {n}: it must be a multiple of the number of ranks, {ranks.world_size}"
+        )
+    if config.scale.shard and ranks.is_alone:
+        raise TrainingConfigError(
+            "scale.shard shares weights among ranks, and here is one alone: start it by torchrun"
+        )
+
+
+def create_run(
+    path: Path, config: TrainConfig, sources: Sequence[PackedSource], origin: Origin | None = None
+) -> RunFolder:
+    """Write recipe, architecture, preprocessing, tokenizer, and the weights that it starts from, if any.
 
     Raises TrainingConfigError if the folder holds a run that has come as far as a checkpoint; one that failed
     before that is replaced. Nothing is written if the recipe has no use for its data.
@@ -52,11 +71,13 @@ def create_run(path: Path, config: TrainConfig, sources: Sequence[PackedSource])
     folder = RunFolder(path)
     if folder.last.exists() or folder.best.exists():
         raise TrainingConfigError(f"{path} has a run already: go on with --resume, or choose another --name")
-    items = (item for source in sources for item in source.items)
-    tokenizer = train_tokenizer(all_texts(items), config.model.text.vocab_size, config.text.clean)
-    _check_padding(tokenizer, config)
+    tokenizer = _tokenizer(config, sources, origin)
+    start = None if origin is None else _start(config, origin)
     path.mkdir(parents=True, exist_ok=True)
     folder.config_file.unlink(missing_ok=True)
+    folder.start.unlink(missing_ok=True)
+    if start is not None:
+        write_checkpoint(folder.start, start)
     write_tokenizer(tokenizer, folder.tokenizer_file)
     write_atomic(folder.model_file, config.model.model_dump_json(indent=1).encode())
     write_atomic(folder.image_spec_file, config.preprocess.model_dump_json(indent=1).encode())
@@ -65,6 +86,24 @@ def create_run(path: Path, config: TrainConfig, sources: Sequence[PackedSource])
         folder.config_file, dump_config(config).encode()
     )  # last: its presence says that the rest is there
     return folder
+
+
+def _tokenizer(config: TrainConfig, sources: Sequence[PackedSource], origin: Origin | None) -> Tokenizer:
+    """What the model already reads, or one that is learned from the data's texts."""
+    if origin is not None:
+        return Tokenizer.from_file(str(origin.tokenizer_file))
+    items = (item for source in sources for item in source.items)
+    tokenizer = train_tokenizer(all_texts(items), config.model.text.vocab_size, config.text.clean)
+    _check_padding(tokenizer, config)
+    return tokenizer
+
+
+def _start(config: TrainConfig, origin: Origin) -> Checkpoint:
+    """The weights at the size of the recipe's images: what training changes, and is held against later."""
+    check_start(config, origin)
+    weights = fitted(origin.model.state_dict(), build_model(config.model))
+    tensors = {f"{MODEL}{name}": tensor for name, tensor in weights.items()}
+    return Checkpoint(tensors, {"step": 0, "metrics": {}, "source": origin.title})
 
 
 def _check_padding(tokenizer: Tokenizer, config: TrainConfig) -> None:
@@ -82,7 +121,7 @@ def open_run(path: Path, config: TrainConfig) -> RunFolder:
     folder = RunFolder(path)
     if not folder.config_file.is_file():
         raise TrainingConfigError(f"{path} has no run to resume")
-    before = read_config(folder.config_file)
+    before = read_config(folder.config_file).model_copy(update={"scale": config.scale})  # free to change
     if before != config:
         raise TrainingConfigError(f"{path}: {_first_difference(dump_config(before), dump_config(config))}")
     return folder

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from diptych_training.checkpoint import EMA, MODEL, OPTIMIZER, Checkpoint
 from diptych_training.config import TrainConfig
-from diptych_training.errors import CheckpointError
 from diptych_training.loss import max_logit_scale
 from diptych_training.models import CLIP, build_model
 from diptych_training.optim import (
@@ -14,9 +14,13 @@ from diptych_training.optim import (
     build_optimizer,
     load_optimizer_tensors,
     optimizer_tensors,
-    parameter_names,
 )
+from diptych_training.origin import fitted
+from diptych_training.train.economies import checkpoint_blocks, compile_blocks
 from diptych_training.train.ema import Ema
+from diptych_training.train.lock import lock
+from diptych_training.train.parallel import copies, is_sharded, load_whole, shard, whole
+from diptych_training.train.ranks import ALONE, Ranks
 
 
 @dataclass
@@ -24,9 +28,11 @@ class TrainState:
     """Model, optimizer, average, and how far they are: `step` is the number of steps done."""
 
     model: CLIP
+    towers: nn.Module  # what batches go through: the model, or what spreads it over the ranks
     optimizer: torch.optim.AdamW
     stepper: Stepper
     ema: Ema | None
+    ranks: Ranks = ALONE
     step: int = 0
     best_score: float = float("-inf")
 
@@ -36,29 +42,24 @@ class TrainState:
         return self.model if self.ema is None else self.ema.model
 
     def checkpoint(self) -> Checkpoint:
-        """Everything that going on needs."""
-        names = parameter_names(self.model)
+        """Everything that going on needs, whole. All ranks must ask for it; the first gets the tensors."""
         tensors = {f"{MODEL}{name}": tensor for name, tensor in self.model.state_dict().items()}
-        moments = optimizer_tensors(self.optimizer, names)
-        tensors |= {f"{OPTIMIZER}{name}": tensor for name, tensor in moments.items()}
+        tensors |= {f"{OPTIMIZER}{name}": t for name, t in optimizer_tensors(self.optimizer).items()}
         if self.ema is not None:
             tensors |= {f"{EMA}{name}": tensor for name, tensor in self.ema.tensors().items()}
-        return Checkpoint(tensors, self._numbers())
+        return Checkpoint(whole(tensors, self.ranks), self._numbers())
 
     def best_checkpoint(self, metrics: dict[str, float]) -> Checkpoint:
-        """The judged weights alone, with what validation said of them."""
+        """The judged weights alone, with what validation said of them; asked for as `checkpoint` is."""
         tensors = {f"{MODEL}{name}": tensor for name, tensor in self.judged.state_dict().items()}
-        return Checkpoint(tensors, {"step": self.step, "metrics": metrics})
+        return Checkpoint(whole(tensors, self.ranks), {"step": self.step, "metrics": metrics})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become what `checkpoint()` wrote. Raises CheckpointError if it belongs to another recipe."""
-        try:
-            self.model.load_state_dict(checkpoint.under(MODEL))
-            if self.ema is not None:
-                self.ema.model.load_state_dict(checkpoint.under(EMA))
-        except RuntimeError as error:
-            raise CheckpointError(f"the checkpoint does not fit this configuration: {error}") from error
-        load_optimizer_tensors(self.optimizer, parameter_names(self.model), checkpoint.under(OPTIMIZER))
+        load_whole(self.model, checkpoint.under(MODEL))
+        if self.ema is not None:
+            load_whole(self.ema.model, checkpoint.under(EMA))
+        load_optimizer_tensors(self.optimizer, checkpoint.under(OPTIMIZER))
         state = checkpoint.state
         self.step = int(state["step"])
         self.best_score = float(state["best_score"]) if state["best_score"] is not None else float("-inf")
@@ -74,15 +75,40 @@ class TrainState:
         }
 
 
-def new_state(config: TrainConfig, device: torch.device) -> TrainState:
-    """Step 0 of a recipe: the same weights for the same seed."""
+def new_state(config: TrainConfig, start: Checkpoint | None = None, ranks: Ranks = ALONE) -> TrainState:
+    """Step 0 of a recipe: the same weights for the same seed, or those of `start`.
+
+    Raises TrainingConfigError for a lock that the model does not have, CheckpointError for another's weights.
+    """
     torch.manual_seed(config.seed)
-    model = build_model(config.model).to(device)
-    if config.run.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build_model(config.model)
+    if start is not None:
+        model.load_state_dict(fitted(start.under(MODEL), model))
+    lock(model, config.lock)
+    ema = Ema(model, config.run.ema_decay) if config.run.ema_decay is not None else None
+    _economise(model, config)
+    for one in (model,) if ema is None else (model, ema.model):
+        _place(one, config, ranks)
     optimizer = build_optimizer(model, config.optim)
     stepper = Stepper(
         model, optimizer, config.optim, config.run.steps, max_logit_scale=max_logit_scale(config.loss)
     )
-    ema = Ema(model, config.run.ema_decay) if config.run.ema_decay is not None else None
-    return TrainState(model, optimizer, stepper, ema)
+    towers = model if is_sharded(model) else copies(model, ranks)
+    return TrainState(model, towers, optimizer, stepper, ema, ranks)
+
+
+def _place(model: CLIP, config: TrainConfig, ranks: Ranks) -> None:
+    """Onto the rank's device: a copy of it all, or a share."""
+    if config.scale.shard and not ranks.is_alone:
+        shard(model, ranks)  # which moves block by block, so that a device never holds the whole
+        return
+    model.to(ranks.device)
+    if config.run.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _economise(model: CLIP, config: TrainConfig) -> None:
+    if config.scale.checkpoint_blocks:
+        checkpoint_blocks(model)
+    if config.scale.compile:
+        compile_blocks(model)

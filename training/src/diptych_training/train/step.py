@@ -1,33 +1,118 @@
-"""One training step's forward and backward pass; knows nothing of schedules or files."""
+"""A training step's forward and backward pass, at once or in chunks; knows nothing of schedules or files."""
 
 import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from diptych_training.loss import LossKind, Pairs, pair_loss
 from diptych_training.models.clip import CLIP
-from diptych_training.train.batches import Batch
+from diptych_training.train.batches import Batch, equal_keys
+from diptych_training.train.parallel import average_whole, without_averaging
+from diptych_training.train.ranks import ALONE, Ranks
+from diptych_training.train.rng import RngState
+
+Features = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How batches go through a model: `towers` is the model itself, or what spreads it over several ranks."""
+
+    model: CLIP
+    towers: nn.Module
+    loss: LossKind = "softmax"
+    precision: str = "fp32"
+    chunk_size: int | None = None
+    ranks: Ranks = ALONE
+
+    def forward_backward(self, batch: Batch) -> float:
+        """Add the gradients of a batch to the model's; none, if the loss is not finite. Returns the loss.
+
+        `batch` is this rank's share; loss and gradients are those of the whole batch, in every rank.
+        """
+        n = len(batch.input_ids)
+        if self.chunk_size is None or self.chunk_size >= n:
+            loss = self._at_once(batch)
+        else:
+            loss = self._in_chunks(batch, list(_slices(n, self.chunk_size)))
+        if math.isfinite(loss):
+            average_whole(self.model, self.ranks)
+        return loss
+
+    def _at_once(self, batch: Batch) -> float:
+        loss = self._loss(*self._features(self.towers, batch, slice(None)), batch.keys)
+        value = self.ranks.mean(loss.item())
+        if math.isfinite(value):
+            loss.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    def _in_chunks(self, batch: Batch, chunks: list[slice]) -> float:
+        """Gradient caching (Gao et al. 2021): the features of all chunks, then what the loss asks of them,
+        and then each chunk again, with gradients. Memory is that of one chunk; the gradients are the same.
+        """
+        features, states = self._cached_features(batch, chunks)
+        images, texts = (side.requires_grad_() for side in features)
+        loss = self._loss(images, texts, batch.keys)
+        value = self.ranks.mean(loss.item())
+        if not math.isfinite(value):
+            return value
+        shared = self._shared()
+        image_gradients, text_gradients, *gradients = torch.autograd.grad(loss, [images, texts, *shared])
+        for index, (rows, state) in enumerate(zip(chunks, states, strict=True)):
+            is_last = index == len(chunks) - 1
+            state.restore()
+            with nullcontext() if is_last else without_averaging(self.towers):
+                again = self._features(self.towers, batch, rows)
+                asked = _dot(again[0], image_gradients[rows]) + _dot(again[1], text_gradients[rows])
+                if is_last:  # averaged by the same backward pass as all others
+                    asked = asked + sum(_dot(s, g) for s, g in zip(shared, gradients, strict=True))
+                asked.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    def _cached_features(self, batch: Batch, chunks: list[slice]) -> tuple[Features, list[RngState]]:
+        """(b, D) features of both sides, and the random state before each chunk; no trace in the model."""
+        buffers = copied_buffers(self.model)
+        states, found = [], []
+        with torch.no_grad():
+            for rows in chunks:
+                states.append(RngState.now(self.ranks.device))
+                found.append(self._features(self.model, batch, rows))
+            restore_buffers(self.model, buffers)
+        images, texts = zip(*found, strict=True)
+        return (torch.cat(images), torch.cat(texts)), states
+
+    def _features(self, towers: nn.Module, batch: Batch, rows: slice) -> Features:
+        """(b, D) float32 of both sides: bfloat16 would be rounded once more on its way between ranks."""
+        device = self.model.logit_scale.device
+        pixels, input_ids = batch.pixels[rows].to(device), batch.input_ids[rows].to(device)
+        with autocast(device, self.precision):
+            images, texts = towers(pixels, input_ids)
+        return images.float(), texts.float()
+
+    def _loss(self, images: Tensor, texts: Tensor, keys: Tensor) -> Tensor:
+        """This rank's part of the loss of the whole batch, against the features of all ranks."""
+        both = self.ranks.gather_with_gradient(torch.cat([images, texts], dim=1))  # (B, 2D)
+        all_images, all_texts = both.tensor_split(2, dim=1)
+        positives = equal_keys(self.ranks.gather(keys.to(both.device)))  # (B, B)
+        model, rows = self.model, self.ranks.share(len(both))
+        pairs = Pairs(all_images, all_texts, positives, rows)
+        loss = pair_loss(self.loss, pairs, model.logit_scale, model.logit_bias)
+        # Every scalar takes part, whether the loss has a use for it or not: averaging waits for all.
+        return loss + sum(0 * scalar for scalar in self._shared())
+
+    def _shared(self) -> list[Tensor]:
+        """The learned scalars of the loss."""
+        scalars = (self.model.logit_scale, self.model.logit_bias)
+        return [scalar for scalar in scalars if scalar is not None and scalar.requires_grad]
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bfloat16 where it is safe, or nothing: needs no loss scaling, since bfloat16 has float32's range."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
-def forward_backward(model: CLIP, batch: Batch, precision: str, loss_kind: LossKind = "softmax") -> float:
-    """Add the gradients of a batch to the model's; none, if the loss is not finite. Returns the loss."""
-    device = model.logit_scale.device
-    with autocast(device, precision):
-        image_features, text_features = model(
-            batch.pixels.to(device), batch.input_ids.to(device)
-        )  # (B, D) each
-    pairs = Pairs(image_features, text_features, batch.positives.to(device))
-    loss = pair_loss(loss_kind, pairs, model.logit_scale, model.logit_bias)
-    value = loss.item()
-    if math.isfinite(value):
-        loss.backward()  # type: ignore[no-untyped-call]
-    return value
 
 
 def copied_buffers(model: nn.Module) -> list[Tensor]:
@@ -39,3 +124,12 @@ def restore_buffers(model: nn.Module, copies: list[Tensor]) -> None:
     """Take back what a forward pass changed since `copied_buffers`."""
     for buffer, copy in zip(model.buffers(), copies, strict=True):
         buffer.copy_(copy)
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    return (one * other).sum()

@@ -1,0 +1,106 @@
+"""The README's worked example of fine-tuning, at small size: the default model learns pictures new to it.
+
+Its very commands are run, with another icon set, folders of the test and fewer steps.
+"""
+
+import itertools
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from diptych.bundle.repository import ModelRepository
+from diptych_training.cli import main
+from support.readmes import ROOT
+from support.tiny_run import write_tiny_dataset
+
+SHAPES = {
+    "zorb": '<circle cx="8" cy="8" r="6" {}/>',
+    "kesh": '<rect x="2" y="2" width="12" height="12" {}/>',
+    "tulm": '<path d="M8 1 15 15H1z" {}/>',
+    "fraw": '<path d="M1 6h14v4H1z" {}/>',
+    "dilp": '<path d="M6 1h4v14H6z" {}/>',
+    "vask": '<path d="M8 1 15 8 8 15 1 8z" {}/>',
+}
+FILLS = {
+    "ompa": "#d00", "irel": "#0a0", "sudo": "#00d", "lanx": "#dd0", "quen": "#0cc", "pyth": "#c0c",
+    "grum": "#000", "weft": "#888", "hoba": "#f80", "jink": "#840",
+}  # fmt: skip
+FAST = {
+    "train": [
+        "--set",
+        "run.steps=60",
+        "--set",
+        "run.batch_size=64",
+        "--set",
+        "lock.text=0",
+        "--set",
+        "optim.lr=1e-3",
+    ],
+    "export": ["--ungated"],
+}
+
+
+def invented_icons(path: Path) -> str:
+    """Sixty icons whose names are a word for the shape and a word for the colour."""
+    icons = {
+        f"{shape}-{fill}": {"body": SHAPES[shape].format(f'fill="{FILLS[fill]}"')}
+        for shape, fill in itertools.product(SHAPES, FILLS)
+    }
+    path.write_text(json.dumps({"prefix": "invented", "icons": icons, "width": 16, "height": 16}))
+    return str(path)
+
+
+def commands(home: Path) -> list[list[str]]:
+    """The example's command lines, for this machine."""
+    section = (
+        (ROOT / "training" / "README.md").read_text(encoding="utf-8").split("**Teach it your icons.**")[1]
+    )
+    block = section.split("```console\n")[1].split("```")[0]
+    places = {
+        "dinkie-icons": str(home / "invented.json"),
+        "~/.cache/diptych/dinkie": str(home / "new"),
+        "~/.cache/diptych/pictograms": str(home / "old"),
+        "dinkie": str(home / "runs" / "dinkie"),
+        "dinkie-mixed": str(home / "runs" / "dinkie-mixed"),
+    }
+    lines = []
+    for line in block.splitlines():
+        words = shlex.split(line.removeprefix("$ diptych-train "))
+        named = [words[i - 1] == "--name" for i in range(len(words))]
+        lines.append(
+            [word if is_name else places.get(word, word) for word, is_name in zip(words, named, strict=True)]
+        )
+        lines[-1] += FAST.get(words[0], [])
+    return lines
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_the_worked_example_teaches_the_default_model_and_says_what_it_cost(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DIPTYCH_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("DIPTYCH_DATA", str(tmp_path / "old"))
+    monkeypatch.setenv("DIPTYCH_MODEL_REPO", str(tmp_path / "models"))
+    shutil.copytree(ROOT / "model_repo" / "pictograms", tmp_path / "models" / "pictograms")
+    invented_icons(tmp_path / "invented.json")
+    write_tiny_dataset(tmp_path / "old", n_icons=40)
+
+    for command in commands(tmp_path):
+        assert main(command) == 0, (command, capsys.readouterr().err)
+
+    comparison = json.loads(
+        (tmp_path / "runs" / "dinkie" / "evaluation-eval" / "comparison.json").read_text()
+    )
+    new, old = comparison["measured"]
+    before, after = (new[side]["sources"][0]["all"]["zero_shot"]["1"] for side in ("before", "after"))
+    assert after >= before + 0.3  # twelve held-out pictures: each is a known shape in a known colour
+    assert {source["source"] for source in old["after"]["sources"]} == {"new-set", "new-style"}
+    mixed = json.loads(
+        (tmp_path / "runs" / "dinkie-mixed" / "evaluation-eval" / "comparison.json").read_text()
+    )
+    assert mixed["measured"][0]["before"]["sources"] == new["before"]["sources"]
+    manifest = ModelRepository(tmp_path / "models").manifest("icons", 1)
+    assert manifest.source["started_from"] == "pictograms"
+    assert manifest.source["interpolated"] == {"alpha": 0.5, "run": "dinkie"}

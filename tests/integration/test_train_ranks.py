@@ -1,0 +1,142 @@
+"""Two processes do what one with the whole batch does; a lost one ends the run with its reason."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from diptych_training.checkpoint import load_run
+from diptych_training.cli import main
+from diptych_training.config import TrainConfig, read_config
+from diptych_training.train.metrics_log import read_metrics
+from support.several_ranks import run_ranks
+from support.small_recipe import Stepped, small_recipe, two_steps, write_small_recipe
+from support.tiny_run import write_tiny_dataset
+
+WAYS = {
+    "copies": {},
+    "copies in chunks": {"chunk_size": 2},
+    "copies with checkpointed blocks": {"checkpoint_blocks": True},
+    "shares": {"shard": True},
+    "shares in chunks with checkpointed blocks": {"shard": True, "chunk_size": 2, "checkpoint_blocks": True},
+}
+LOCKED = {"image": 2, "text": 1}
+
+
+def recipes() -> dict[str, TrainConfig]:
+    """Every way of scaling, with an average of the weights; locks where shares and copies must mind them."""
+    found = {way: small_recipe(scale=scale, run={"ema_decay": 0.9}) for way, scale in WAYS.items()}
+    for way in ("copies", "shares"):
+        found[f"{way}, locked"] = small_recipe(scale=WAYS[way], lock=LOCKED)
+    for way in ("copies", "shares in chunks with checkpointed blocks"):
+        model = small_recipe().model.model_copy(update={"initial_bias": -2.0})
+        found[f"{way}, sigmoid"] = small_recipe(scale=WAYS[way], loss="sigmoid", model=model)
+    return found
+
+
+@pytest.fixture(scope="module")
+def by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stepped]:
+    folder = tmp_path_factory.mktemp("ranks")
+    files = {way: folder / f"{number}.toml" for number, way in enumerate(recipes())}
+    for way, file in files.items():
+        write_small_recipe(file, recipes()[way])
+    for done in run_ranks(2, "support.several_ranks", str(folder)):
+        assert done.returncode == 0, done.stderr
+    return {way: Stepped(**torch.load(file.with_suffix(".pt"))) for way, file in files.items()}
+
+
+@pytest.mark.parametrize("way", list(recipes()))
+def test_two_ranks_have_the_loss_gradients_and_weights_of_one_with_the_whole_batch(by_two_ranks, way):
+    alone = two_steps(recipes()[way].model_copy(update={"scale": small_recipe().scale}))
+    found = by_two_ranks[way]
+    assert found.losses == pytest.approx(alone.losses, rel=1e-5)
+    assert found.gradients.keys() == alone.gradients.keys()
+    for name, gradient in alone.gradients.items():
+        assert_near(found.gradients[name], gradient, 2e-5, name)
+    assert found.after.keys() == alone.after.keys()
+    for name, tensor in alone.after.items():
+        assert_near(
+            found.after[name], tensor, 1e-3, name
+        )  # Adam divides by gradients that are mostly rounding
+
+
+def assert_near(found: torch.Tensor, expected: torch.Tensor, share: float, name: str) -> None:
+    """Their difference is a small share of what is expected: sums are taken in another order."""
+    difference = (found.float() - expected.float()).norm()
+    assert difference <= share * expected.float().norm() + 1e-8, f"{name}: {difference}"
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    """`train` with a small recipe, its data and its folder for runs."""
+    write_tiny_dataset(tmp_path / "data", n_icons=12)
+    write_small_recipe(tmp_path / "small.toml", small_recipe())
+    folders = ["--data", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")]
+    return ["train", str(tmp_path / "small.toml"), *folders]
+
+
+def losses(tmp_path: Path, name: str = "small") -> dict[int, float]:
+    return dict(read_metrics(tmp_path / "runs" / name / "metrics.csv")["loss"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shard", ["false", "true"])
+def test_a_lost_rank_ends_the_run_with_its_reason_and_one_process_goes_on(arguments, tmp_path, capfd, shard):
+    assert main([*arguments, "--name", "unbroken"]) == 0
+    ended = run_ranks(2, "support.killed_rank", "5", *arguments, "--set", f"scale.shard={shard}")
+    assert ended[1].returncode == -9
+    assert ended[0].returncode == 1, ended[0].stderr
+    assert "diptych-train: step 5: another of the 2 ranks is gone" in ended[0].stderr
+    assert "--resume" in ended[0].stderr
+
+    assert main([*arguments, "--resume"]) == 0  # alone: another number of ranks, and weights that are whole
+    assert losses(tmp_path) == pytest.approx(losses(tmp_path, "unbroken"), rel=1e-4)
+    assert load_run(tmp_path / "runs" / "small", "last").step == 8
+
+
+@pytest.mark.long
+def test_several_ranks_write_one_log_one_checkpoint_and_speak_once(arguments, tmp_path):
+    done = run_ranks(2, "diptych_training", *arguments)
+    assert [one.returncode for one in done] == [0, 0], done[1].stderr
+    assert done[0].stdout.count("run folder") == 1
+    assert "2 ranks, each:" in done[0].stdout
+    assert (done[1].stdout, done[1].stderr) == ("", "")
+    rows = (tmp_path / "runs" / "small" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == len({tuple(row.split(",")[:2]) for row in rows})
+    assert all(math.isfinite(loss) for loss in losses(tmp_path).values())
+    assert {path.name for path in (tmp_path / "runs" / "small" / "checkpoints").iterdir()} == {
+        "last.safetensors"
+    }
+
+    resumed = run_ranks(2, "diptych_training", *arguments, "--resume", "--set", "scale.shard=true")
+    assert [one.returncode for one in resumed] == [0, 0], resumed[1].stderr
+    assert read_config(tmp_path / "runs" / "small" / "config.toml").scale.shard is False  # as it began
+
+
+@pytest.mark.long
+def test_what_the_first_rank_refuses_ends_all(arguments):
+    assert main(arguments) == 0
+    done = run_ranks(2, "diptych_training", *arguments)
+    assert [one.returncode for one in done] == [1, 1]
+    assert "has a run already" in done[0].stderr
+    assert "diptych-train: rank 1: the first rank could not begin" in done[1].stderr
+
+
+@pytest.mark.long
+def test_a_rank_that_never_comes_is_waited_for_no_longer_than_said(arguments):
+    (done,) = run_ranks(1, "support.lonely_rank", "2", *arguments, "--set", "scale.timeout_s=3")
+    assert done.returncode == 1
+    assert "rank 0 of 2 could not join the others at 127.0.0.1:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("scale.shard=true", "start it by torchrun"),
+        ("scale.chunk_size=0", "scale.chunk_size"),
+    ],
+)
+def test_a_scale_that_cannot_be_is_named(arguments, capsys, change, message):
+    assert main([*arguments, "--set", change]) == 1
+    assert message in capsys.readouterr().err

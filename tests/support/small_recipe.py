@@ -1,0 +1,94 @@
+"""A recipe of a few steps for a tiny model, its batches, and one step of it; knows nothing of tests."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig, dump_config
+from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig
+from diptych_training.train.batches import Batch
+from diptych_training.train.parallel import whole
+from diptych_training.train.ranks import ALONE, Ranks
+from diptych_training.train.state import TrainState, new_state
+from diptych_training.train.step import Passes
+from support.tiny_run import TINY_VIT, tiny_image_spec, tiny_text_spec
+
+N_ITEMS = 8
+TEXT = TextConfig(vocab_size=600, context_length=12, width=16, layers=2, heads=2)
+
+
+def small_recipe(
+    image: ViTConfig | ResNetConfig = TINY_VIT, run: dict[str, object] | None = None, **tables: object
+) -> TrainConfig:
+    """A few steps in float32 without random changes of images."""
+    given = {"steps": 8, "batch_size": N_ITEMS, "log_every": 1, "validate_every": 4, "checkpoint_every": 3}
+    return TrainConfig.model_validate(
+        {
+            "name": "small",
+            "model": ModelConfig(embed_dim=8, image_size=32, image=image, text=TEXT),
+            "preprocess": tiny_image_spec(),
+            "text": tiny_text_spec(),
+            "data": DataConfig(mixture={"icons": 1.0}),
+            "optim": OptimConfig(warmup_steps=2),
+            "run": RunConfig.model_validate({**given, "precision": "fp32", **(run or {})}),
+            **tables,
+        }
+    )
+
+
+def write_small_recipe(path: Path, config: TrainConfig) -> Path:
+    """The recipe as a file."""
+    path.write_text(dump_config(config))
+    return path
+
+
+def some_batch(step: int, ranks: Ranks = ALONE) -> Batch:
+    """Random pixels and texts, of which two pairs share their caption; the share of it that is a rank's."""
+    generator = torch.Generator().manual_seed(step)
+    own = ranks.share(N_ITEMS)
+    pixels = torch.randn(N_ITEMS, 3, 32, 32, generator=generator)
+    input_ids = torch.randint(1, 599, (N_ITEMS, 7), generator=generator)
+    input_ids[:, -1] = 599
+    keys = torch.arange(2 * N_ITEMS).view(N_ITEMS, 2)
+    for one, other in ((0, 5), (2, 3)):
+        input_ids[other], keys[other, 0] = input_ids[one], keys[one, 0]
+    return Batch(pixels[own], input_ids[own], keys[own])
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What two steps did: each one's loss, the first one's gradients, and the state after both."""
+
+    losses: list[float]
+    gradients: dict[str, Tensor]
+    after: dict[str, Tensor]
+
+
+def passes_of(state: TrainState, config: TrainConfig) -> Passes:
+    """As the loop has them."""
+    return Passes(
+        state.model,
+        state.towers,
+        loss=config.loss,
+        precision=config.run.precision,
+        chunk_size=config.scale.chunk_size,
+        ranks=state.ranks,
+    )
+
+
+def two_steps(config: TrainConfig, ranks: Ranks = ALONE) -> Stepped:
+    """Two steps from the seed on; gradients and state are whole, and in the first rank."""
+    state = new_state(config, ranks=ranks)
+    passes = passes_of(state, config)
+    losses, gradients = [], {}
+    for step in range(2):
+        losses.append(passes.forward_backward(some_batch(step, ranks)))
+        if step == 0:
+            found = {n: p.grad for n, p in state.model.named_parameters() if p.grad is not None}
+            gradients = {name: t.clone() for name, t in whole(found, ranks).items()}
+        state.stepper.apply(step, losses[-1])
+        if state.ema is not None:
+            state.ema.update(state.model, step)
+    return Stepped(losses, gradients, state.checkpoint().tensors)

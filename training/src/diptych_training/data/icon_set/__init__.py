@@ -1,0 +1,1 @@
+"""One icon set as a data set of its own."""

@@ -1,0 +1,65 @@
+"""How deep in its tower a weight lies, by its name; knows nothing of what is done with that.
+
+Layer 0 is the stem: patches or first convolutions, embeddings, positions. Then come a transformer's blocks
+or a ResNet's stages, and last the head: what pools and projects.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Tower = Literal["image", "text"]
+TOWERS: tuple[Tower, ...] = ("image", "text")
+SHARED = ("logit_scale", "logit_bias")  # of both towers, and of none
+IMAGE = "visual."
+
+_BLOCK = re.compile(r"(?:^|\.)(?:resblocks|blocks)\.(\d+)\.")
+_STAGE = re.compile(r"^layer(\d+)\.")
+_STEM = re.compile(
+    r"^(?:conv\d|bn\d|patch_embed|class_embedding|token_embedding|positional_embedding|pos_embed|ln_pre)(?:\.|$)"
+)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Layer 0, 1, ... `n_layers` - 1 of a tower, from the input on."""
+
+    tower: Tower
+    layer: int
+    n_layers: int
+
+    @property
+    def n_above(self) -> int:
+        """How many layers lie between it and the output."""
+        return self.n_layers - 1 - self.layer
+
+
+def depths(names: Iterable[str]) -> dict[str, Depth]:
+    """The depth of each named weight, or buffer, of a whole model; shared ones have none."""
+    placed: dict[str, tuple[Tower, int | None]] = {
+        name: (tower_of(name), _layer(name.removeprefix(IMAGE))) for name in names if name not in SHARED
+    }
+    heads = {
+        tower: 1 + max((layer or 0 for at, layer in placed.values() if at == tower), default=0)
+        for tower in TOWERS
+    }
+    return {
+        name: Depth(tower, heads[tower] if layer is None else layer, heads[tower] + 1)
+        for name, (tower, layer) in placed.items()
+    }
+
+
+def tower_of(name: str) -> Tower:
+    """The tower of a weight that is not shared."""
+    return "image" if name.startswith(IMAGE) else "text"
+
+
+def _layer(name: str) -> int | None:
+    """The layer by the name within its tower; None for the head."""
+    block, stage = _BLOCK.search(name), _STAGE.match(name)
+    if block:
+        return 1 + int(block[1])
+    if stage:
+        return int(stage[1])
+    return 0 if _STEM.match(name) else None

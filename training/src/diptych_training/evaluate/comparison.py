@@ -1,0 +1,89 @@
+"""Two models on the same sources, as one table: what was gained and what was lost; measures nothing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from diptych_training.data.packed import PackedDataset
+from diptych_training.evaluate.results import KINDS, Evaluation, Scores
+from diptych_training.evaluate.table import TITLES, markdown_table
+
+Task = Literal["new", "old"]
+HEADER = [
+    "task", "source", "images",
+    "top-1 before", "after", "change", "text_to_image R@1 before", "after", "change",
+]  # fmt: skip
+
+
+class Measured(BaseModel):
+    """One data set, measured with both models: `new` is what was trained for, `old` what was known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Task
+    before: Evaluation
+    after: Evaluation
+
+
+class Comparison(BaseModel):
+    """All data sets that two models were measured on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    measured: tuple[Measured, ...]
+
+
+def without(dataset: PackedDataset, source: str) -> PackedDataset:
+    """A data set less the source that has become the new task: it says nothing of the old one any more."""
+    return replace(dataset, entries={name: e for name, e in dataset.entries.items() if name != source})
+
+
+def comparison_tables(comparison: Comparison) -> str:
+    """Markdown: the means of each kind of sources, then every source."""
+    first = comparison.measured[0]
+    return "\n\n".join(
+        [
+            f"# {first.after.model}, before: {first.before.model}",
+            "Zero-shot top-1 over the classes of each source, and text_to_image Recall@1 within it.",
+            "## Means over sources",
+            _table(row for measured in comparison.measured for row in _mean_rows(measured)),
+            "## Sources",
+            _table(row for measured in comparison.measured for row in _source_rows(measured)),
+            "",
+        ]
+    )
+
+
+def _mean_rows(measured: Measured) -> Iterator[list[str]]:
+    before, after = measured.before.means(), measured.after.means()
+    for kind in KINDS:
+        if kind in before:
+            n_sources = before[kind].n_sources
+            title = f"{_place(measured.before)}: {n_sources} {TITLES[kind].lower()}"
+            yield _row(f"**{measured.task}**", title, before[kind].all, after[kind].all)
+
+
+def _source_rows(measured: Measured) -> Iterator[list[str]]:
+    for before, after in zip(measured.before.sources, measured.after.sources, strict=True):
+        yield _row(measured.task, before.source, before.all, after.all)
+
+
+def _place(evaluation: Evaluation) -> str:
+    return f"{evaluation.dataset}/{evaluation.split}"
+
+
+def _row(task: str, name: str, before: Scores, after: Scores) -> list[str]:
+    cells = [task, name, f"{before.n_images:,}"]
+    for was, is_ in (
+        (before.zero_shot[1], after.zero_shot[1]),
+        (before.text_to_image[1], after.text_to_image[1]),
+    ):
+        cells += [f"{was:.3f}", f"{is_:.3f}", f"{is_ - was:+.3f}"]
+    return cells
+
+
+def _table(rows: Iterator[list[str]] | Sequence[list[str]]) -> str:
+    return markdown_table(HEADER, list(rows))

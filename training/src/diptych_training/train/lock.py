@@ -1,0 +1,60 @@
+"""Keep weights as they are during training: whole towers or first layers; knows nothing of schedules."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diptych_training.config import LockConfig
+from diptych_training.depth import SHARED, TOWERS, Depth, Tower, depths
+from diptych_training.errors import TrainingConfigError
+from diptych_training.models import CLIP, ModelConfig, build_model
+
+
+class LockedBatchNorm(nn.BatchNorm2d):
+    """Normalises by its running statistics and leaves them as they are, in training mode too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        )
+
+
+def lock(model: CLIP, config: LockConfig) -> None:
+    """Take gradients from what the configuration locks.
+
+    Raises TrainingConfigError if a tower has fewer layers, or if nothing is left to learn.
+    """
+    depth_of = depths(name for name, _ in model.named_parameters())
+    n_locked = {tower: _n_locked(tower, config, depth_of) for tower in TOWERS}
+
+    def is_locked(name: str) -> bool:
+        if name in SHARED:
+            return config.scale
+        return depth_of[name].layer < n_locked[depth_of[name].tower]
+
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not is_locked(name))
+    if not any(p.requires_grad for name, p in model.named_parameters() if name not in SHARED):
+        raise TrainingConfigError("lock.image and lock.text lock both towers whole: nothing is left to learn")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and is_locked(f"{name}.weight"):
+            module.__class__ = LockedBatchNorm  # copies and state dicts stay what they are
+
+
+def check_lock(model: ModelConfig, config: LockConfig) -> None:
+    """Raises what `lock` would, without making weights."""
+    with torch.device("meta"):
+        lock(build_model(model), config)
+
+
+def _n_locked(tower: Tower, config: LockConfig, depth_of: dict[str, Depth]) -> int:
+    n_layers = next(depth.n_layers for depth in depth_of.values() if depth.tower == tower)
+    wanted = config.image if tower == "image" else config.text
+    if wanted == "all":
+        return n_layers
+    if wanted > n_layers:
+        raise TrainingConfigError(
+            f"lock.{tower} is {wanted}, the {tower} tower has {n_layers} layers, stem and head counted"
+        )
+    return wanted

@@ -1,0 +1,36 @@
+"""Check that a recipe goes on with the model that it starts from; knows nothing of weights."""
+
+from pydantic import BaseModel
+
+from diptych_training.config import TrainConfig
+from diptych_training.errors import TrainingConfigError
+from diptych_training.origin import Origin
+
+FREE = {
+    "model.image_size",
+    "text.prompts",
+}  # what a recipe may say otherwise; images may be prepared in any way
+
+
+def check_start(config: TrainConfig, origin: Origin) -> None:
+    """Raises TrainingConfigError naming the key in which the recipe contradicts its start."""
+    for table, theirs, ours in (
+        ("model", origin.model.config, config.model),
+        ("text", origin.text_spec, config.text),
+    ):
+        for key in _differing(theirs, ours, table):
+            if key not in FREE:
+                whose = f"{origin.title}, which the run starts from"
+                raise TrainingConfigError(f"{key} is not that of {whose}: leave it out of the recipe")
+
+
+def _differing(theirs: BaseModel, ours: BaseModel, prefix: str) -> list[str]:
+    """Keys, with their tables, whose values differ; a table of another kind differs as a whole."""
+    found = []
+    for key, value in ours:
+        before, path = getattr(theirs, key), f"{prefix}.{key}"
+        if isinstance(value, BaseModel) and type(value) is type(before):
+            found += _differing(before, value, path)
+        elif value != before:
+            found.append(path)
+    return found
