@@ -1,6 +1,9 @@
 """Two processes do what one with the whole batch does; a lost one ends the run with its reason."""
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +96,19 @@ def test_a_lost_rank_ends_the_run_with_its_reason_and_one_process_goes_on(argume
     assert main([*arguments, "--resume"]) == 0  # alone: another number of ranks, and weights that are whole
     assert losses(tmp_path) == pytest.approx(losses(tmp_path, "unbroken"), rel=1e-4)
     assert load_run(tmp_path / "runs" / "small", "last").step == 8
+
+
+@pytest.mark.long
+def test_torchrun_starts_a_run_again_that_lost_a_rank_and_it_goes_on(arguments, tmp_path):
+    assert main([*arguments, "--name", "unbroken"]) == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "--max-restarts", "1", "-m", "support.killed_rank", "5", *arguments]
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "SIGKILL" in done.stderr or "-9" in done.stderr  # torchrun's report of the first life
+    assert losses(tmp_path) == pytest.approx(losses(tmp_path, "unbroken"), rel=1e-4)
 
 
 @pytest.mark.long

@@ -91,7 +91,7 @@ def test_positions_are_resized_to_another_size_of_images(home):
 
     model = load_run(home / "runs" / "vit").model
     smaller = build_model(model.config.model_copy(update={"image_size": 16}))
-    smaller.load_state_dict(fitted(model.state_dict(), smaller))
+    smaller.load_state_dict(fitted(model.state_dict(), smaller, "vit"))
     assert smaller.visual.positional_embedding.shape == (1 + 2 * 2, 32)
     assert torch.equal(smaller.visual.positional_embedding[0], model.visual.positional_embedding[0])
 
@@ -195,7 +195,7 @@ def test_mixes_are_measured_and_one_is_kept_as_a_run(home, capsys):
         (["--original", "origin", "--write", "0.5"], "name it with --name"),
         (
             ["--original", "vit", "--write", "0.5", "--name", "x"],
-            "only models of one architecture can be mixed",
+            "vit (best, step 7) lacks visual",
         ),
     ],
 )

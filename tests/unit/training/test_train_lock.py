@@ -77,6 +77,14 @@ def test_a_locked_batch_norm_stays_locked_in_copies_and_in_training_mode():
     assert copied.state_dict().keys() == tiny_model(RESNET).state_dict().keys()
 
 
+def test_statistics_alone_can_be_locked_while_all_weights_learn():
+    model = tiny_model(RESNET)
+    lock(model, LockConfig(statistics=True))
+    changed = one_step(model)
+    assert "visual.bn1.weight" in changed
+    assert not any("running" in name or "num_batches" in name for name in changed)
+
+
 @pytest.mark.parametrize(
     ("locked", "message"),
     [

@@ -88,12 +88,15 @@ class AugmentConfig(Frozen):
 class StartConfig(Frozen):
     """What a run starts from, instead of random weights: what it takes from there it need not say itself.
 
-    `source`: a version of a model repository (NAME/VERSION, or its folder), or a run (its name or folder).
-    `which`: the checkpoint of a run. In a recipe ``start = "SOURCE"`` is enough.
+    `source`: a version of a model repository (NAME/VERSION, or its folder), a run (its name or folder), or a
+    checkpoint of open_clip, transformers or OpenAI (a folder, a file, a hub id), for which the recipe says
+    the `model`. `which`: the checkpoint of a run. `tokenizer`: the tokenizer file of weights that come alone;
+    the recipe says all else. In a recipe ``start = "SOURCE"`` is enough.
     """
 
     source: str = Field(min_length=1)
     which: Literal["best", "last"] = "best"
+    tokenizer: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -104,13 +107,14 @@ class StartConfig(Frozen):
 class LockConfig(Frozen):
     """What keeps its weights (Zhai et al. 2022, LiT): a whole tower, or its first layers, the stem counted.
 
-    A locked batch normalisation keeps its running statistics too, and normalises by them. `scale` is the
-    learned logit scale.
+    A locked batch normalisation keeps its running statistics too, and normalises by them; with `statistics`
+    all do, those that learn as well. `scale` is the learned logit scale.
     """
 
     image: Literal["all"] | Annotated[int, Field(ge=0)] = 0
     text: Literal["all"] | Annotated[int, Field(ge=0)] = 0
     scale: bool = False
+    statistics: bool = False
 
 
 class OptimConfig(Frozen):
@@ -252,7 +256,7 @@ def read_config(
         values["start"] = start
     try:
         if beneath is not None and "start" in values:
-            values = _laid_over(beneath(values), resolve_architecture(values))
+            values = _over_start(beneath(values), values)
         return TrainConfig.model_validate(resolve_architecture(values))
     except ValidationError as error:
         raise TrainingConfigError(f"{path}: {_explain(error)}") from error
@@ -276,6 +280,18 @@ def _open_name(values: dict[str, Any]) -> None:
     """`model = "NAME"` as the table that it is short for, so that single keys can be changed beside it."""
     if isinstance(values.get("model"), str):
         values["model"] = {NAME_KEY: values["model"]}
+
+
+def _over_start(lower: Tables, recipe: Tables) -> Tables:
+    """The recipe's own keys, else those of its start, else those of the architecture that it names.
+
+    A model that it names must be that of the start: this is checked where both are known.
+    """
+    named = resolve_architecture(recipe)
+    merged = _laid_over(_laid_over(named, lower), recipe)
+    if isinstance(named.get("model"), dict):
+        merged["model"] = _laid_over(lower.get("model", {}), named["model"])
+    return merged
 
 
 def _laid_over(lower: Tables, upper: Tables) -> Tables:

@@ -15,7 +15,7 @@ from diptych_training.checkpoint import (
     write_atomic,
     write_checkpoint,
 )
-from diptych_training.config import dump_config, read_config
+from diptych_training.config import StartConfig, dump_config, read_config
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.comparison import Task, without
@@ -24,6 +24,7 @@ from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.subject import trained_subject
 from diptych_training.interpolate.table import Mixed, interpolation_table
 from diptych_training.interpolate.weights import interpolated
+from diptych_training.models import ModelConfig
 from diptych_training.origin import open_origin
 from diptych_training.paths import data_dir, model_repo, run_dir, runs_dir
 from diptych_training.run_folder import RunFolder
@@ -80,7 +81,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Measure every alpha and print the table; with --write, only make the run."""
     tuned = load_run(args.run_dir, args.which)
-    original = _original(args)
+    original = _original(args, tuned.model_config)
     if args.write is not None:
         print(_write(args, tuned, original))
         return 0
@@ -101,10 +102,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _original(args: argparse.Namespace) -> dict[str, Tensor]:
+def _original(args: argparse.Namespace, architecture: ModelConfig) -> dict[str, Tensor]:
     if args.original is not None:
-        origin = open_origin(args.original, "best", args.runs_dir, args.model_repo)
-        return dict(origin.model.state_dict())
+        return open_origin(StartConfig(source=args.original), args.runs_dir, args.model_repo).weights(
+            architecture
+        )
     if not RunFolder(args.run_dir).start.is_file():
         raise TrainingConfigError(
             f"{args.run_dir} started from random weights: say what to mix it with by --original"

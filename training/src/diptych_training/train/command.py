@@ -55,8 +55,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--start",
         metavar="MODEL",
-        help="train this model further instead of a new one: NAME/VERSION of the repository, or a run "
-        "(`start` in the recipe)",
+        help="train this model further instead of a new one: NAME/VERSION of the repository, a run, or a "
+        "checkpoint of open_clip, transformers or OpenAI (`start` in the recipe)",
     )
     parser.add_argument(
         "--model-repo",
@@ -188,8 +188,8 @@ def _config(args: argparse.Namespace) -> tuple[TrainConfig, Origin | None]:
         if args.resume and ran.is_file():
             return model_tables(read_config(ran))
         start = StartConfig.model_validate(values["start"])
-        found.append(open_origin(start.source, start.which, args.runs_dir, args.model_repo))
-        return found[0].tables()
+        found.append(open_origin(start, args.runs_dir, args.model_repo))
+        return found[0].tables
 
     config = read_config(path, args.overrides, args.name, args.start, beneath)
     return config, found[0] if found else None

@@ -11,7 +11,10 @@ from diptych_training.models import CLIP, ModelConfig, build_model
 
 
 class LockedBatchNorm(nn.BatchNorm2d):
-    """Normalises by its running statistics and leaves them as they are, in training mode too."""
+    """Normalises by its running statistics and leaves them as they are, in training mode too.
+
+    Its gain and bias learn unless they are locked themselves.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
@@ -38,7 +41,7 @@ def lock(model: CLIP, config: LockConfig) -> None:
     if not any(p.requires_grad for name, p in model.named_parameters() if name not in SHARED):
         raise TrainingConfigError("lock.image and lock.text lock both towers whole: nothing is left to learn")
     for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and is_locked(f"{name}.weight"):
+        if isinstance(module, nn.BatchNorm2d) and (config.statistics or is_locked(f"{name}.weight")):
             module.__class__ = LockedBatchNorm  # copies and state dicts stay what they are
 
 

@@ -13,8 +13,7 @@ from diptych_training.data.packed import PackedDataset, PackedSource
 from diptych_training.data.pictograms.build import refuse_incomplete
 from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.evaluate.zero_shot import TOP_K
-from diptych_training.models import build_model
-from diptych_training.origin import Origin, fitted
+from diptych_training.origin import Origin
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
 from diptych_training.train.ranks import Ranks
@@ -91,7 +90,7 @@ def create_run(
 def _tokenizer(config: TrainConfig, sources: Sequence[PackedSource], origin: Origin | None) -> Tokenizer:
     """What the model already reads, or one that is learned from the data's texts."""
     if origin is not None:
-        return Tokenizer.from_file(str(origin.tokenizer_file))
+        return origin.tokenizer
     items = (item for source in sources for item in source.items)
     tokenizer = train_tokenizer(all_texts(items), config.model.text.vocab_size, config.text.clean)
     _check_padding(tokenizer, config)
@@ -101,8 +100,7 @@ def _tokenizer(config: TrainConfig, sources: Sequence[PackedSource], origin: Ori
 def _start(config: TrainConfig, origin: Origin) -> Checkpoint:
     """The weights at the size of the recipe's images: what training changes, and is held against later."""
     check_start(config, origin)
-    weights = fitted(origin.model.state_dict(), build_model(config.model))
-    tensors = {f"{MODEL}{name}": tensor for name, tensor in weights.items()}
+    tensors = {f"{MODEL}{name}": tensor for name, tensor in origin.weights(config.model).items()}
     return Checkpoint(tensors, {"step": 0, "metrics": {}, "source": origin.title})
 
 

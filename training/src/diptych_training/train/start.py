@@ -2,8 +2,10 @@
 
 from pydantic import BaseModel
 
+from diptych.bundle.manifest import TextSpec
 from diptych_training.config import TrainConfig
 from diptych_training.errors import TrainingConfigError
+from diptych_training.models import ModelConfig
 from diptych_training.origin import Origin
 
 FREE = {
@@ -14,11 +16,10 @@ FREE = {
 
 def check_start(config: TrainConfig, origin: Origin) -> None:
     """Raises TrainingConfigError naming the key in which the recipe contradicts its start."""
-    for table, theirs, ours in (
-        ("model", origin.model.config, config.model),
-        ("text", origin.text_spec, config.text),
-    ):
-        for key in _differing(theirs, ours, table):
+    for table, kind, ours in (("model", ModelConfig, config.model), ("text", TextSpec, config.text)):
+        if table not in origin.tables:
+            continue  # it does not say: its weights will
+        for key in _differing(kind.model_validate(origin.tables[table]), ours, table):
             if key not in FREE:
                 whose = f"{origin.title}, which the run starts from"
                 raise TrainingConfigError(f"{key} is not that of {whose}: leave it out of the recipe")

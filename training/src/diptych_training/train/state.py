@@ -83,7 +83,7 @@ def new_state(config: TrainConfig, start: Checkpoint | None = None, ranks: Ranks
     torch.manual_seed(config.seed)
     model = build_model(config.model)
     if start is not None:
-        model.load_state_dict(fitted(start.under(MODEL), model))
+        model.load_state_dict(fitted(start.under(MODEL), model, "the start"))
     lock(model, config.lock)
     ema = Ema(model, config.run.ema_decay) if config.run.ema_decay is not None else None
     _economise(model, config)
