@@ -13,7 +13,7 @@ from diptych_training.models.config import ModelConfig, PooledViTConfig, ResNetC
 from diptych_training.models.layers import Block, Transformer
 from diptych_training.models.pooled_vit import PooledVisionTransformer
 from diptych_training.models.resnet import ModifiedResNet
-from diptych_training.models.text import by_length, causal_mask, take_feature
+from diptych_training.models.text import by_length, causal_mask, feature_row
 from diptych_training.models.vit import VisionTransformer
 
 GROUP_SIZE = 32  # texts that are padded alike in training
@@ -58,9 +58,8 @@ class CLIP(nn.Module):
         length = input_ids.shape[1]
         mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
         x = self.token_embedding(input_ids) + self.positional_embedding[:length]  # (B, L, W)
-        x = self.ln_final(self.transformer(x, mask))
-        x = take_feature(x, input_ids, self.config.text.pool)  # (B, W)
-        features = x @ self.text_projection
+        x = self.transformer(x, mask, feature_row(input_ids, self.config.text.pool))  # (B, W)
+        features: Tensor = self.ln_final(x) @ self.text_projection
         return features if self.text_projection_bias is None else features + self.text_projection_bias
 
     def forward(self, pixels: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from diptych_training.models.config import Activation
 
+Row = Tensor | int  # one position in each item, (B,), or the same in all
+
 
 class QuickGELU(nn.Module):
     """``x * sigmoid(1.702 x)``, the approximation that the original CLIP was trained with."""
@@ -66,17 +68,37 @@ class SelfAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, L, W) and an additive mask (L, L) or none -> (B, L, W)."""
-        batch, length, width = x.shape
-        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)  # (B, L, 3W)
-        qkv = qkv.reshape(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        query, key, value = qkv[0], qkv[1], qkv[2]  # (B, heads, L, W / heads) each
-        logits = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # (B, heads, L, L)
+    def forward(self, x: Tensor, mask: Tensor | None = None, row: Row | None = None) -> Tensor:
+        """(B, L, W) and an additive mask (L, L) or none -> (B, L, W), or (B, 1, W) where only `row` asks."""
+        weight, bias, width = self.in_proj_weight, self.in_proj_bias, x.shape[-1]
+        if row is None:
+            query, key, value = F.linear(x, weight, bias).chunk(3, dim=-1)  # (B, L, W) each
+        else:
+            query = F.linear(take_row(x, row), weight[:width], bias[:width])  # (B, 1, W)
+            key, value = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
+            mask = None if mask is None else _mask_of(mask, row)
+        query, key, value = self._split(query), self._split(key), self._split(value)
+        logits = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # (B, heads, L or 1, L)
         if mask is not None:
             logits = logits + mask
         y = logits.softmax(dim=-1).to(value.dtype) @ value
-        return self.out_proj(y.transpose(1, 2).reshape(batch, length, width))  # type: ignore[no-any-return]
+        return self.out_proj(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, L, W) -> (B, heads, L, W / heads)."""
+        return x.reshape(*x.shape[:2], self.heads, x.shape[2] // self.heads).transpose(1, 2)
+
+
+def take_row(x: Tensor, row: Row) -> Tensor:
+    """(B, L, W) -> (B, 1, W)."""
+    if isinstance(row, int):
+        return x[:, row, None]
+    return x[torch.arange(x.shape[0], device=x.device), row].unsqueeze(1)
+
+
+def _mask_of(mask: Tensor, row: Row) -> Tensor:
+    """(L, L) -> what is added to logits of (B, heads, 1, L)."""
+    return mask[row] if isinstance(row, int) else mask[row][:, None, None, :]
 
 
 class ResidualAttentionBlock(nn.Module):
@@ -89,9 +111,10 @@ class ResidualAttentionBlock(nn.Module):
         self.mlp = FeedForward(block.width, block.activation, block.mlp_width)
         self.ln_2 = nn.LayerNorm(block.width, eps=block.norm_eps)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, L, W) -> (B, L, W)."""
-        x = x + self.attn(self.ln_1(x), mask)
+    def forward(self, x: Tensor, mask: Tensor | None, row: Row | None = None) -> Tensor:
+        """(B, L, W) -> (B, L, W); with `row`, that token of each item alone: (B, 1, W)."""
+        attended = self.attn(self.ln_1(x), mask, row)
+        x = (x if row is None else take_row(x, row)) + attended
         return x + self.mlp(self.ln_2(x))  # type: ignore[no-any-return]
 
 
@@ -113,8 +136,14 @@ class Transformer(nn.Module):
             elif name.endswith("c_fc.weight"):
                 nn.init.normal_(parameter, std=(2 * width) ** -0.5)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, L, W) -> (B, L, W)."""
-        for block in self.resblocks:
+    def forward(self, x: Tensor, mask: Tensor | None = None, row: Row | None = None) -> Tensor:
+        """(B, L, W) -> (B, L, W); with `row`, that token of each item alone: (B, W).
+
+        Up to the last block all tokens are needed, there as what the one attends to: queries, feed-forward
+        part and gradients are those of one token. Of six layers that is a seventh of the work.
+        """
+        *blocks, last = self.resblocks
+        for block in blocks:
             x = block(x, mask)
-        return x
+        x = last(x, mask, row)
+        return x if row is None else x.squeeze(1)

@@ -3,20 +3,19 @@
 import torch
 from torch import Tensor
 
+from diptych_training.models.layers import Row
+
+LAST = -1
+
 
 def causal_mask(length: int) -> Tensor:
     """(L, L) additive mask: a position sees itself and what stands before it."""
     return torch.full((length, length), float("-inf")).triu(1)
 
 
-def take_feature(x: Tensor, input_ids: Tensor, pool: str) -> Tensor:
-    """(B, L, W) and (B, L) -> (B, W), at the end-of-text token or at the last position."""
-    return x[:, -1] if pool == "last" else take_end_of_text(x, input_ids)
-
-
-def take_end_of_text(x: Tensor, input_ids: Tensor) -> Tensor:
-    """(B, L, W) and (B, L) -> (B, W) at each row's end-of-text token, which has the largest id (CLIP)."""
-    return x[torch.arange(x.shape[0], device=x.device), input_ids.argmax(dim=-1)]
+def feature_row(input_ids: Tensor, pool: str) -> Row:
+    """(B, L) -> where each text is read: at its end-of-text token, which has the largest id, or the last."""
+    return LAST if pool == "last" else input_ids.argmax(dim=-1)
 
 
 def by_length(input_ids: Tensor, n_groups: int) -> tuple[list[tuple[Tensor, int]], Tensor]:

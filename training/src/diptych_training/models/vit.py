@@ -7,6 +7,8 @@ from diptych_training.models.config import ViTConfig
 from diptych_training.models.layers import Block, Transformer
 from diptych_training.models.positions import positions_for
 
+CLASS_TOKEN = 0  # its place
+
 
 class VisionTransformer(nn.Module):
     """Patches, class token, transformer, projection, with the original's attribute names."""
@@ -29,5 +31,5 @@ class VisionTransformer(nn.Module):
         n_cells = x.shape[1]
         class_token = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         x = torch.cat([class_token, x], dim=1) + positions_for(self.positional_embedding, n_cells).to(x.dtype)
-        x = self.transformer(self.ln_pre(x))  # (B, 1 + side^2, W)
-        return self.ln_post(x[:, 0]) @ self.proj  # type: ignore[no-any-return]
+        x = self.transformer(self.ln_pre(x), row=CLASS_TOKEN)  # (B, W)
+        return self.ln_post(x) @ self.proj  # type: ignore[no-any-return]

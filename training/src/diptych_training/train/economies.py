@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from diptych_training.models.clip import CLIP
-from diptych_training.models.layers import ResidualAttentionBlock
+from diptych_training.models.layers import ResidualAttentionBlock, Row
 from diptych_training.models.resnet import BasicBlock, Bottleneck
 
 COMPILED = (ResidualAttentionBlock, Bottleneck, BasicBlock)
@@ -14,11 +14,11 @@ COMPILED = (ResidualAttentionBlock, Bottleneck, BasicBlock)
 class CheckpointedBlock(ResidualAttentionBlock):
     """Keeps its input alone during the forward pass, and computes the rest again for the backward pass."""
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, L, W) -> (B, L, W)."""
+    def forward(self, x: Tensor, mask: Tensor | None, row: Row | None = None) -> Tensor:
+        """(B, L, W) -> (B, L, W) or (B, 1, W)."""
         if not torch.is_grad_enabled():
-            return super().forward(x, mask)
-        return checkpoint(super().forward, x, mask, use_reentrant=False)  # type: ignore[no-any-return]
+            return super().forward(x, mask, row)
+        return checkpoint(super().forward, x, mask, row, use_reentrant=False)  # type: ignore[no-any-return]
 
 
 def checkpoint_blocks(model: nn.Module) -> None:
