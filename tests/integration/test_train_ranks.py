@@ -74,7 +74,7 @@ def assert_near(found: torch.Tensor, expected: torch.Tensor, share: float, name:
 def arguments(tmp_path: Path) -> list[str]:
     """`train` with a small recipe, its data and its folder for runs."""
     write_tiny_dataset(tmp_path / "data", n_icons=12)
-    write_small_recipe(tmp_path / "small.toml", small_recipe())
+    write_small_recipe(tmp_path / "small.toml", small_recipe(run={"ema_decay": 0.9}))
     folders = ["--data", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")]
     return ["train", str(tmp_path / "small.toml"), *folders]
 
