@@ -4,22 +4,23 @@ const KEY = "diptych.api_key";
 
 /** What went wrong, in the server's own words (problem+json) where it gave some. `status` 0: no answer. */
 export class Problem extends Error {
-  constructor(status, title, detail, requestId = null) {
+  constructor(status, title, detail, requestId = null, retryAfter_s = 1) {
     super(detail);
     this.status = status;
     this.title = title;
     this.requestId = requestId;
+    this.retryAfter_s = retryAfter_s;
   }
 }
 
-/** The page sends one picture at a time: which one is meant needs no saying. */
+/** A search and a classification have one picture: which one is meant needs no saying. */
 const reasonIn = ({ detail }) => detail?.replace(/^(images\[0\]|query\[0\]): /, "") ?? "It gave no reason.";
 
 async function problemOf(response) {
   const body = await response.json().catch(() => ({}));
   const requestId = body.request_id ?? response.headers.get("x-request-id");
   const title = body.title ?? `The server answered ${response.status}`;
-  return new Problem(response.status, title, reasonIn(body), requestId);
+  return new Problem(response.status, title, reasonIn(body), requestId, Number(response.headers.get("retry-after")) || 1);
 }
 
 /** Calls of the API. `askForKey` resolves to the key a person typed, or to null; it is asked once at a time. */
@@ -89,6 +90,17 @@ export function createApi(askForKey) {
       body.append("top_k", topK);
       return get("classify", { method: "POST", signal, body });
     },
+
+    /** `{outcomes}` of some pictures, a list of {name, file}; or the job that the server made of them. */
+    add: (collection, pictures, signal) => {
+      const body = new FormData();
+      body.append("items", JSON.stringify(pictures.map(({ name }) => ({ metadata: { file: name } }))));
+      for (const { file } of pictures) body.append("image", file);
+      return get(`collections/${encodeURIComponent(collection)}/images`, { method: "POST", signal, body });
+    },
+
+    outcomes: (job, after) => get(`jobs/${encodeURIComponent(job)}/outcomes?${new URLSearchParams({ after })}`),
+    cancelJob: (job) => get(`jobs/${encodeURIComponent(job)}`, { method: "DELETE" }),
 
     blob: async (path) => (await request(path)).blob(),
 

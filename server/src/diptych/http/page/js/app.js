@@ -1,5 +1,6 @@
 /** Puts the page together: waits for the model, then opens both panels. */
 
+import { AddPanel } from "./add_panel.js";
 import { createApi } from "./api.js";
 import { byId, showProblem } from "./dom.js";
 import { FindPanel } from "./find.js";
@@ -30,6 +31,7 @@ async function open() {
   const gallery = new Gallery(api, version.default_collection);
   const name = new NamePanel(api, gallery, (file) => find.findAlike(file));
   const find = new FindPanel(api, gallery, (item) => name.showItem(item), drawCredit);
+  new AddPanel(api, gallery, () => find.show());
   document.querySelector("main").inert = false;  // nothing can be asked before the panels listen
   await find.show();
 }

@@ -133,7 +133,7 @@ export class FindPanel {
     byId("find-status").textContent = "";
     this.#hits.replaceChildren(element("li", { class: "empty" },
       element("strong", {}, "No pictures here yet"),
-      element("p", {}, "Add a folder of them, and they appear here:"),
+      element("p", {}, "Drop some here, or add a folder of them:"),
       element("code", {}, `diptych add --collection ${this.#gallery.name} FOLDER`)));
     this.#emptyTimer = setTimeout(() => this.#load(false), EMPTY_POLL_MS);
   }

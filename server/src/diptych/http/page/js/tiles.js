@@ -4,7 +4,7 @@ import { element } from "./dom.js";
 
 export const DRAG_TYPE = "application/x-diptych-path";
 
-export const nameOf = (item) => item.metadata?.name ?? item.id;
+export const nameOf = ({ metadata, id }) => metadata?.name ?? metadata?.file?.split?.("/").at(-1) ?? id;
 
 /** "grapes, fxemoji by Mozilla, Apache-2.0", from what the metadata tell. */
 export function creditOf(item) {

@@ -1,0 +1,146 @@
+"""Pictures are added through the page at /: many at once, with what became of them, in a real browser."""
+
+import base64
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import FilePayload, Page, Route, expect
+
+from integration.store_parts import tiny_png
+from support.browser import Watched
+from support.pictures import picture
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY
+
+pytestmark = pytest.mark.browser
+
+N_MANY = 300
+IMAGES = "**/collections/*/images"
+DROP_MANY = """(files) => {
+  const transfer = new DataTransfer();
+  for (const [name, data] of files) {
+    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+    transfer.items.add(new File([bytes], name, { type: "image/png" }));
+  }
+  const event = new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
+  document.querySelector("#find").dispatchEvent(event);
+}"""
+
+
+@pytest.fixture
+def server(tiny_repo: Path, tmp_path: Path) -> Iterator[RunningServer]:
+    """One that has no pictures yet."""
+    with serve(tiny_repo, TINY, tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def opened(new_page: Callable[..., Watched], server: RunningServer) -> Page:
+    watched = new_page()
+    watched.page.goto(server.url)
+    expect(watched.page.locator(".empty")).to_be_visible()
+    return watched.page
+
+
+def file(name: str, payload: bytes, media_type: str = "image/png") -> FilePayload:
+    return {"name": name, "mimeType": media_type, "buffer": payload}
+
+
+def many(n: int) -> list[FilePayload]:
+    return [file(f"{i:04}.png", tiny_png(i)) for i in range(n)]
+
+
+def n_images(server: RunningServer) -> int:
+    told = httpx.get(f"{server.url}/collections/default", verify=False).json()
+    return int(told["n_images"])
+
+
+def test_hundreds_of_chosen_pictures_are_added_and_the_bad_ones_named(
+    opened: Page, server: RunningServer
+) -> None:
+    bad = [file("notes.png", b"no picture"), file("cut.png", picture("red")[:60]), file("empty.png", b"")]
+    opened.set_input_files("#add-files", [*many(N_MANY), *bad])
+    status = opened.locator("#adding-status")
+    expect(status).to_have_text(f"{N_MANY + 3} pictures: {N_MANY} added, 3 failed", timeout=60_000)
+    expect(opened.locator("#find-status")).to_have_text(f"{N_MANY} pictures")
+    assert n_images(server) == N_MANY
+    opened.locator("#adding-failures summary").click()
+    told = opened.locator("#adding-failures li").all_inner_texts()
+    assert sorted(line.split()[0] for line in told) == ["cut.png", "empty.png", "notes.png"]
+    assert any("empty (0 bytes)" in line for line in told)
+    expect(opened.locator(".tile .caption").first).to_contain_text(".png")
+    opened.set_input_files("#add-files", many(20))
+    expect(status).to_have_text("20 pictures: 0 added, 20 there already")
+    opened.get_by_role("button", name="Close").click()
+    expect(status).to_be_hidden()
+
+
+def test_dropped_pictures_are_added(opened: Page, server: RunningServer) -> None:
+    files = [(f"{i}.png", base64.b64encode(tiny_png(i)).decode()) for i in range(5)]
+    opened.evaluate(DROP_MANY, [*files, (".DS_Store", "")])
+    expect(opened.locator("#adding-status")).to_have_text("5 pictures: 5 added")
+    expect(opened.locator(".tile")).to_have_count(5)
+
+
+def test_adding_is_stopped_and_what_was_acknowledged_stays(opened: Page, server: RunningServer) -> None:
+    held: list[Route] = []
+
+    def hold_after_the_first(route: Route) -> None:
+        if route.request.method == "POST" and n_images(server):
+            held.append(route)
+        else:
+            route.continue_()
+
+    opened.route(IMAGES, hold_after_the_first)
+    opened.set_input_files("#add-files", many(100))
+    expect(opened.locator("#adding-status")).to_have_text(re.compile(r"Adding: [1-9]\d* of 100 pictures"))
+    opened.get_by_role("button", name="Stop").click()
+    expect(opened.locator("#adding-status")).to_contain_text("not sent")
+    n_told = int(opened.locator("#adding-status").inner_text().split(": ")[1].split()[0])
+    assert 0 < n_told <= n_images(server) < 100
+    expect(opened.locator("#find-status")).to_have_text(f"{n_images(server)} pictures")
+
+
+def test_trouble_of_the_server_stops_it_and_it_goes_on_when_asked_to(
+    opened: Page, server: RunningServer
+) -> None:
+    full = {"title": "No room", "detail": "no space is left on the disk of the data folder"}
+    opened.route(IMAGES, lambda route: route.fulfill(status=507, json=full))
+    opened.set_input_files("#add-files", many(40))
+    expect(opened.locator("#adding-problem")).to_contain_text("no space is left on the disk")
+    assert n_images(server) == 0
+    opened.unroute(IMAGES)
+    opened.locator("#adding-problem").get_by_role("button", name="Try again").click()
+    expect(opened.locator("#adding-status")).to_have_text("40 pictures: 40 added")
+
+
+def test_full_queue_is_waited_for(opened: Page, server: RunningServer) -> None:
+    refused: list[str] = []
+
+    def refuse_the_first(route: Route) -> None:
+        if route.request.method == "POST" and not refused:
+            refused.append(route.request.url)
+            route.fulfill(status=429, headers={"retry-after": "1"}, json={"title": "Full"})
+        else:
+            route.continue_()
+
+    opened.route(IMAGES, refuse_the_first)
+    opened.set_input_files("#add-files", many(40))
+    expect(opened.locator("#adding-status")).to_have_text("40 pictures: 40 added")
+    assert len(refused) == 1
+
+
+def test_server_that_makes_jobs_of_a_few_pictures_is_followed(
+    new_page: Callable[..., Watched], tiny_repo: Path, tmp_path: Path
+) -> None:
+    with serve(tiny_repo, TINY, tmp_path / "data", "--max-add-items", "4") as running:
+        page = new_page().page
+        page.goto(running.url)
+        expect(page.locator(".empty")).to_be_visible()
+        page.set_input_files("#add-files", [*many(30), file("bad.png", b"x")])
+        expect(page.locator("#adding-status")).to_have_text("31 pictures: 30 added, 1 failed", timeout=30_000)
+        expect(page.locator("#adding-failures")).to_contain_text("1 picture failed")
+        assert n_images(running) == 30
