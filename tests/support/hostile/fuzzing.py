@@ -1,7 +1,8 @@
 """Decode many damaged files in child processes and count what becomes of them.
 
-`PYTHONPATH=tests python -m support.hostile.fuzzing 0 100000` prints the table. A child that dies, or hangs,
-names the seed that did it, and another one goes on behind it.
+`PYTHONPATH=tests python -m support.hostile.fuzzing 0 100000` prints the table. Formats may be named behind
+the seeds: HEIC, whose decoder is an extra, is only tried then. A child that dies, or hangs, names the seed
+that did it, and another one goes on behind it.
 """
 
 import json
@@ -40,7 +41,7 @@ THUMBNAIL_PX = 16
 HANGS_AFTER_S = 15
 MAX_MEMORY_BYTES = 4_000_000_000  # of address space
 STEP = 2_000  # files between two reports of a child
-_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Findings:
         rows = [
             [form, sum(self.outcomes[form, name] for name in names), self.reached[form]]
             + [self.outcomes[form, name] for name in names]
-            for form in FORMATS
+            for form in dict.fromkeys(form for form, _ in sorted(self.outcomes, key=_place))
         ]
         total = ["all", *(sum(column) for column in zip(*(row[1:] for row in rows), strict=True))]
         lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows, total]
@@ -86,6 +87,7 @@ def fuzz(
     first: int,
     last: int,
     *,
+    formats: Sequence[str] = FORMATS,
     program: Sequence[str] = ("-m", "support.hostile.fuzzing"),
     hangs_after_s: float = HANGS_AFTER_S,
     is_told: bool = False,
@@ -96,7 +98,7 @@ def fuzz(
         now = Path(folder, "seed")
         while first < last:
             now.write_bytes(first.to_bytes(8, "little"))
-            command = [sys.executable, *program, "child", str(first), str(last), str(now)]
+            command = [sys.executable, *program, "child", str(first), str(last), str(now), *formats]
             for report in _watched(command, now, hangs_after_s, findings):
                 findings.add(report)
                 first = report["next"]
@@ -140,11 +142,17 @@ def _watched(
         findings.failures.append(f"seed {_number_in(now)}: process ended with {process.returncode}: {words}")
 
 
+def _place(outcome: tuple[str, str]) -> int:
+    """Of its format in the table."""
+    form, _ = outcome
+    return FORMATS.index(form) if form in FORMATS else len(FORMATS)
+
+
 def _number_in(file: Path) -> int:
     return int.from_bytes(file.read_bytes(), "little")
 
 
-def child(first: int, last: int, shared: Path) -> None:
+def child(first: int, last: int, shared: Path, formats: Sequence[str] = FORMATS) -> None:
     """Decode, and print a line of JSON for each step."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -152,16 +160,16 @@ def child(first: int, last: int, shared: Path) -> None:
     with shared.open("r+b") as file, mmap.mmap(file.fileno(), 8) as now:
         for start in range(first, last, STEP):
             end = min(start + STEP, last)
-            print(json.dumps({**_step(range(start, end), now), "next": end}), flush=True)
+            print(json.dumps({**_step(range(start, end), now, formats), "next": end}), flush=True)
 
 
-def _step(seeds: range, now: mmap.mmap) -> dict[str, Any]:
+def _step(seeds: range, now: mmap.mmap, formats: Sequence[str]) -> dict[str, Any]:
     outcomes: Counter[tuple[str, str]] = Counter()
     reached: Counter[str] = Counter()
     failures = []
     for seed in seeds:
         now[:] = seed.to_bytes(8, "little")
-        form, file = mutated(seed)
+        form, file = mutated(seed, formats)
         try:
             name, has_reached = outcome(file)
         except Exception:
@@ -223,9 +231,9 @@ class _Watch:
 
 if __name__ == "__main__":
     if sys.argv[1] == "child":
-        child(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+        child(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), sys.argv[5:])
     else:
-        found = fuzz(int(sys.argv[1]), int(sys.argv[2]), is_told=True)
+        found = fuzz(int(sys.argv[1]), int(sys.argv[2]), formats=sys.argv[3:] or FORMATS, is_told=True)
         print(found.table())
         print(
             f"{found.n_files:,} files, {found.reached.total() / found.n_files:.0%} reached pixels", end=", "

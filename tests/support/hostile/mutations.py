@@ -7,11 +7,12 @@ is inside chunks, segments and tags, mends lengths and checksums, and leaves the
 import random
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 from PIL import Image
 
+from support.heics import PLAIN, TURNED
 from support.hostile.containers import (
     PNG_SIGNATURE,
     encoded,
@@ -22,17 +23,19 @@ from support.hostile.containers import (
     tiff,
     tile_tags,
 )
+from support.hostile.heics import grid
 from support.hostile.others import bmp
 
 Damage = Callable[[bytes, random.Random], bytes]
+HEIC = "HEIC"  # where its decoder is installed
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP")
 _BLIND_SHARE = 0.3
 _NUMBERS = (0, 1, 2, 3, 7, 8, 16, 127, 128, 255, 256, 32_767, 32_768, 65_535, 2**31 - 1, 2**31, 2**32 - 1)
 
 
-def mutated(seed: int) -> tuple[str, bytes]:
+def mutated(seed: int, formats: Sequence[str] = FORMATS) -> tuple[str, bytes]:
     """(format, a damaged file of it); formats take turns."""
-    form = FORMATS[seed % len(FORMATS)]
+    form = formats[seed % len(formats)]
     rng = random.Random(seed)
     file = rng.choice(bases(form))
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
@@ -123,6 +126,13 @@ def _bmps(image: Image.Image) -> Iterator[bytes]:
     yield bmp(29, 23, 4, 2, b"".join(b"\x0d\x12\0\x08\x34\x56\x78\x9a\0\0" for _ in range(23)) + b"\0\1")
 
 
+def _heics(image: Image.Image) -> Iterator[bytes]:
+    yield PLAIN
+    yield TURNED
+    yield grid(2, 2, 128, 128)
+    yield grid(3, 1, 60, 180)
+
+
 _BASES: dict[str, Callable[[Image.Image], Iterator[bytes]]] = {
     "JPEG": _jpegs,
     "PNG": _pngs,
@@ -131,6 +141,7 @@ _BASES: dict[str, Callable[[Image.Image], Iterator[bytes]]] = {
     "TIFF": _tiffs,
     "AVIF": _avifs,
     "BMP": _bmps,
+    HEIC: _heics,
 }
 
 
@@ -321,6 +332,19 @@ def _avif(file: bytes, rng: random.Random) -> bytes:
     return _number_in(file, rng, 32, at)
 
 
+def _heic(file: bytes, rng: random.Random) -> bytes:
+    """The coded pixels, the parameter sets, or some number among the boxes."""
+    at, sets = file.find(b"mdat"), file.find(b"hvcC")
+    if at < 0 or sets < 0:
+        return _flip(file, rng)
+    how = rng.random()
+    if how < 0.5:  # 6 bytes are a length and the header of the unit
+        return _flip_in(file, rng, min(at + rng.choice((4, 10, 14)), len(file)), len(file))
+    if how < 0.75:
+        return _flip_in(file, rng, sets + 4, sets + 118)
+    return _number_in(file, rng, 32, at)
+
+
 def _bmp(file: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.4:
         return _number_in(file, rng, 10, min(54, len(file)))
@@ -335,4 +359,5 @@ _KNOWING: dict[str, Damage] = {
     "TIFF": _tiff,
     "AVIF": _avif,
     "BMP": _bmp,
+    HEIC: _heic,
 }

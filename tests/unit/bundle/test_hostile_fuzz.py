@@ -1,22 +1,23 @@
 """Damaged files at random: all end in pixels or in an InputError, and no decoder dies."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from support.hostile.fuzzing import Findings, fuzz
-from support.hostile.mutations import FORMATS, mutated
+from support.hostile.mutations import FORMATS, HEIC, mutated
 
 N_LONG = 100_000
 N_SHORT = 2_000
 MAX_PEAK_BYTES = 500_000_000  # 90 MB were seen; pictures have at most a million pixels here
 
 
-def check(findings: Findings, n_files: int) -> None:
+def check(findings: Findings, n_files: int, formats: Sequence[str] = FORMATS) -> None:
     assert findings.failures == []
     assert findings.n_files == n_files
     print(findings.table())
-    for form in FORMATS:
+    for form in formats:
         n_form = sum(n for (of, _), n in findings.outcomes.items() if of == form)
         assert findings.reached[form] >= n_form / 5, f"{form}: too few reach the pixels\n{findings.table()}"
         assert findings.outcomes[form, "pixels"] > 0
@@ -31,6 +32,16 @@ def test_damaged_files_end_in_pixels_or_in_an_input_error() -> None:
 @pytest.mark.timeout(1800)
 def test_a_hundred_thousand_damaged_files_end_in_pixels_or_in_an_input_error() -> None:
     check(fuzz(N_SHORT, N_SHORT + N_LONG), N_LONG)
+
+
+def test_damaged_heic_files_end_in_pixels_or_in_an_input_error() -> None:
+    check(fuzz(0, N_SHORT // 4, formats=[HEIC]), N_SHORT // 4, [HEIC])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_twenty_thousand_damaged_heic_files_end_in_pixels_or_in_an_input_error() -> None:
+    check(fuzz(N_SHORT, N_SHORT + N_LONG // 5, formats=[HEIC]), N_LONG // 5, [HEIC])
 
 
 def test_damage_is_the_same_for_the_same_seed() -> None:

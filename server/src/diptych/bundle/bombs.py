@@ -6,11 +6,10 @@ tags, tiles, and pictures within the picture. What remains costs seconds at most
 
 from PIL import ImageFile
 
-from diptych.bundle.bombs_avif import check_boxes, check_coded
+from diptych.bundle import bombs_avif, bombs_heic
 from diptych.bundle.bombs_jpeg import check_exif_segments, check_scans
 from diptych.bundle.bombs_tiff import check_pieces, check_tiff
 from diptych.bundle.formats import ImageFormat
-from diptych.bundle.heic import check_structure
 from diptych.bundle.metered import MeteredFile
 from diptych.errors import TooLarge
 
@@ -28,9 +27,9 @@ def metered(payload: bytes, image_format: ImageFormat) -> MeteredFile:
         case "TIFF":
             check_tiff(payload)
         case "AVIF":
-            check_boxes(payload)
+            bombs_avif.check_boxes(payload)
         case "HEIF":
-            check_structure(payload)
+            bombs_heic.check_boxes(payload)
     return MeteredFile(payload, _MAX_READS_BMP if image_format == "BMP" else _MAX_READS)
 
 
@@ -46,7 +45,9 @@ def check_opened(image: ImageFile.ImageFile, payload: bytes, image_format: Image
         case "TIFF":
             check_pieces(payload, getattr(image, "tag_v2", {}))
         case "AVIF":
-            check_coded(payload, n_px)
+            bombs_avif.check_coded(payload, n_px)
+        case "HEIF":
+            bombs_heic.check_coded(payload, n_px)
         case "BMP":
             if image.tile[0].codec_name == "bmp_rle" and n_px > MAX_RLE_PX:
                 raise TooLarge(f"run-length coded BMP image has {n_px} pixels, limit is {MAX_RLE_PX}")

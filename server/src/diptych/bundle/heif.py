@@ -1,11 +1,11 @@
-"""Find the pieces of AV1 in an AVIF file; knows nothing of what is in them.
+"""Find the items of an AVIF or HEIC file, and how they are put together; knows nothing of what is in them.
 
 ISO/IEC 14496-12 (boxes, items, samples) and ISO/IEC 23008-12 (image files). What is cut off or makes no sense
 raises struct.error or ValueError.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from diptych.errors import TooLarge
 
@@ -37,14 +37,51 @@ def boxes_of(payload: bytes) -> list[Box]:
 
 def av1_pieces(payload: bytes, boxes: list[Box]) -> Iterator[Piece]:
     """Every item that is AV1, and the first sample of every track."""
-    inside = [body for kind, body in boxes if kind == b"idat"]  # data that stands among the lists
-    coded = {number for number, name in map(_item, _bodies(boxes, b"infe")) if name == b"av01"}
+    yield from (piece for _, _, piece in item_pieces(payload, boxes, {b"av01"}))
+    yield from _first_samples(payload, boxes)
+
+
+def item_pieces(
+    payload: bytes, boxes: list[Box], kinds: Collection[bytes]
+) -> Iterator[tuple[int, bytes, Piece]]:
+    """(number, kind, data) of every item of these kinds."""
+    inside = _bodies(boxes, b"idat")  # data that stands among the lists
+    wanted = {number: name for number, name in map(_item, _bodies(boxes, b"infe")) if name in kinds}
     for body in _bodies(boxes, b"iloc"):
         for number, is_inside, extents in _locations(body):
-            if number in coded:
+            if number in wanted:
                 sources = inside if is_inside else [memoryview(payload)]
-                yield from (_joined(source, extents) for source in sources)
-    yield from _first_samples(payload, boxes)
+                yield from ((number, wanted[number], _joined(source, extents)) for source in sources)
+
+
+def properties(boxes: list[Box], kind: bytes) -> dict[int, list[memoryview]]:
+    """Item -> the properties of one kind that are associated with it."""
+    known = [box for body in _bodies(boxes, b"ipco") for box in _walk(body, _MAX_DEPTH)]
+    found: dict[int, list[memoryview]] = {}
+    for body in _bodies(boxes, b"ipma"):
+        fields = _Fields(body)
+        id_bytes = 4 if fields.take(1) else 2
+        index_bytes = 2 if fields.take(3) & 1 else 1
+        for _ in range(fields.take(4)):
+            number = fields.take(id_bytes)
+            for _ in range(fields.take(1)):
+                index = fields.take(index_bytes) & (2 ** (8 * index_bytes - 1) - 1)  # the top bit: essential
+                if 0 < index <= len(known) and known[index - 1][0] == kind:
+                    found.setdefault(number, []).append(known[index - 1][1])
+    return found
+
+
+def parts(boxes: list[Box]) -> dict[int, list[int]]:
+    """Item that is put together -> the items that it is made of, each as often as it is used."""
+    found: dict[int, list[int]] = {}
+    for body in _bodies(boxes, b"iref"):
+        id_bytes = 4 if bytes(body[:1]) != b"\0" else 2
+        for kind, reference in _walk(body[_FULL:], _MAX_DEPTH):
+            if kind == b"dimg":
+                fields = _Fields(reference)
+                number = fields.take(id_bytes)
+                found.setdefault(number, []).extend(fields.take(id_bytes) for _ in range(fields.take(2)))
+    return found
 
 
 def _walk(data: memoryview, depth: int) -> Iterator[Box]:
