@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss_index import BLOCK_BYTES, FaissFlatIndex, index_thread
 
 DIM = 16
 
@@ -19,9 +19,14 @@ def exact(keys: np.ndarray, rows: np.ndarray, query: np.ndarray, k: int) -> list
     return keys[np.lexsort((keys, -cosines))][:k].tolist()
 
 
-def test_search_is_the_exact_ranking_with_and_without_a_selection() -> None:
+ROW_BYTES = 4 * DIM
+BLOCKS = pytest.mark.parametrize("block_bytes", [BLOCK_BYTES, 70 * ROW_BYTES])
+
+
+@BLOCKS
+def test_search_is_the_exact_ranking_with_and_without_a_selection(block_bytes: int) -> None:
     async def run() -> None:
-        index, rows = FaissFlatIndex(DIM, index_thread()), unit_rows(500)
+        index, rows = FaissFlatIndex(DIM, index_thread(), block_bytes), unit_rows(500)
         keys = np.arange(1000, 1500)
         await index.apply((), keys.tolist(), rows)
         chosen = keys[::7]
@@ -37,9 +42,10 @@ def test_search_is_the_exact_ranking_with_and_without_a_selection() -> None:
     asyncio.run(run())
 
 
-def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is() -> None:
+@BLOCKS
+def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is(block_bytes: int) -> None:
     async def run() -> None:
-        index = FaissFlatIndex(DIM, index_thread())
+        index = FaissFlatIndex(DIM, index_thread(), block_bytes)
         twins = np.repeat(unit_rows(10), 30, axis=0)  # ten vectors, thirty images each
         await index.apply((), list(range(300)), twins)
         query = unit_rows(1, seed=2)[0]
@@ -61,6 +67,32 @@ def test_removed_keys_are_never_found_and_a_change_is_seen_whole() -> None:
         found, _ = await index.search(rows[0], 10, None)
         assert sorted(found.tolist()) == [2, 3]
         assert (await index.search(rows[0], 10, np.array([1], np.int64)))[0].tolist() == []
+        await index.close()
+
+    asyncio.run(run())
+
+
+def test_rows_that_come_and_go_at_random_are_ranked_exactly_whatever_block_they_are_in() -> None:
+    async def run() -> None:
+        index, rng = FaissFlatIndex(DIM, index_thread(), 10 * ROW_BYTES), np.random.default_rng(3)
+        kept: dict[int, np.ndarray] = {}
+        fresh = iter(rng.permutation(2_000).tolist())
+        for step in range(60):
+            gone = [key for key in kept if rng.random() < 0.3]
+            keys = [next(fresh) for _ in range(rng.integers(0, 25))]
+            rows = unit_rows(len(keys), seed=step)
+            await index.apply(gone, keys, rows)
+            kept = {key: row for key, row in kept.items() if key not in gone} | dict(
+                zip(keys, rows, strict=True)
+            )
+            query = unit_rows(1, seed=1_000 + step)[0]
+            found, _ = await index.search(query, 12, None)
+            if kept:
+                assert found.tolist() == exact(np.array(list(kept)), np.stack(list(kept.values())), query, 12)
+            else:
+                assert found.tolist() == []
+        await index.apply(list(kept), [], np.empty((0, DIM), np.float32))
+        assert (await index.search(query, 12, None))[0].tolist() == []
         await index.close()
 
     asyncio.run(run())
