@@ -1,10 +1,16 @@
 """The fields of a multipart form, by name and in body order. Knows no field of its own."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from diptych.errors import InvalidValue
 from diptych.http.json_body import parse_json
 from diptych.http.multipart import Part
+
+# A list of labels that comes with every picture is read once: a thousand strings would be made anew while
+# the processor's caches are full of the model's weights. The bounds hold what is kept to a few megabytes.
+MAX_KEPT_BYTES = 32_000
+N_KEPT = 32
 
 
 class Form:
@@ -36,7 +42,10 @@ class Form:
 
     def strings(self, name: str) -> list[str] | None:
         """A field that is repeated, or holds one JSON array of strings. Commas never split anything."""
-        values = [part.text(f"{name}[{i}]") for i, part in enumerate(self.parts(name))]
+        parts = list(self.parts(name))
+        if len(parts) == 1 and parts[0].data[:1] == b"[" and len(parts[0].data) <= MAX_KEPT_BYTES:
+            return list(_kept_strings(bytes(parts[0].data), name))
+        values = [part.text(f"{name}[{i}]") for i, part in enumerate(parts)]
         if len(values) == 1 and values[0].lstrip().startswith("["):
             return _strings(parse_json(values[0], name), name)
         return values or None
@@ -45,6 +54,12 @@ class Form:
         """The plain fields that are there, as text."""
         values = {name: self.one(name) for name in names}
         return {name: value for name, value in values.items() if value is not None}
+
+
+@lru_cache(N_KEPT)
+def _kept_strings(payload: bytes, name: str) -> tuple[str, ...]:
+    """The same, of a list that came before; what raises is not kept."""
+    return tuple(_strings(parse_json(Part(name, bytearray(payload)).text(f"{name}[0]"), name), name))
 
 
 def _strings(values: object, name: str) -> list[str]:
