@@ -2,7 +2,8 @@
 
     PYTHONPATH=tests python -m benchmarks.serving [--quick] [--only PART,...] [--fresh] [--write FILE]
 
-Each finished measurement is kept: stop it with Ctrl-C, and the same command goes on. `--fresh` starts over.
+Each finished measurement is kept: stop it with Ctrl-C, and the same command goes on, as long as commit,
+machine and releases are the same. `--fresh` starts over.
 """
 
 import argparse
@@ -38,24 +39,26 @@ def main() -> int:
     results = in_cache("results-quick.json" if args.quick else "results.json")
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
-    if args.fresh:  # the servers' plans too: they may have been measured on a busy machine
-        shutil.rmtree(in_cache("data"), ignore_errors=True)
+    conditions = f"{machine()}; {versions()}; commit {commit()}"
+    if args.fresh:  # bundles may be of an older exporter, and the servers' plans of a busy machine
+        for folder in ("data", "model_repo"):
+            shutil.rmtree(in_cache(folder), ignore_errors=True)
     bench = Bench(
-        Store(results, fresh=args.fresh),
+        Store(results, conditions, fresh=args.fresh),
         seconds,
         rounds,
         precisions=args.precisions,
         decodes=args.decodes,
         rivals=args.rivals,
     )
-    bench.say(f"{machine()}; {versions()}; commit {commit()}; results in {results}")
+    bench.say(f"{conditions}; results in {results}")
     for number in range(rounds):  # all parts in turn, then all again: A, B, A, B
         for name in PARTS if args.only is None else args.only:
             bench.say(f"round {number + 1} of {rounds}: {name}")
             PARTS[name](bench, number)
     text = report(bench)
     print(text)
-    draw(bench, in_cache("quick.png") if args.quick else REPOSITORY / FIGURE)
+    draw(bench, in_cache("bench.png") if args.write is None else REPOSITORY / FIGURE)
     if args.write is not None:
         write_between_marks(args.write, text)
     return 0
@@ -69,8 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, help=f"of one window (default {SECONDS:g})")
     parser.add_argument("--rounds", type=int, help=f"in which variants take turns (default {ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="short windows, one round: to try the benchmark")
-    parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between its marks")
+    parser.add_argument(
+        "--fresh", action="store_true", help="forget what was measured before, import the models anew"
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="put the tables between its marks, and the figure into server/figures",
+    )
     parser.add_argument("--precisions", type=_words, default=["fp32", "int8"], metavar="LIST")
     parser.add_argument("--decodes", type=_words, default=["exact", "fast"], metavar="LIST")
     parser.add_argument("--rivals", type=_words, default=list(rivals.RIVALS), metavar="LIST", help="or none")

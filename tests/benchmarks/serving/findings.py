@@ -14,7 +14,8 @@ NOTHING = "-"
 def figures(bench: Bench, **wanted: Any) -> dict[int, Figures]:
     """All figures of one measurement by round."""
     found = bench.store.all(**wanted, seconds=bench.seconds)
-    return {parameters.get("round", 0): figures for parameters, figures in found}
+    numbered = {parameters.get("round", 0): figures for parameters, figures in found}
+    return {number: figures for number, figures in numbered.items() if number < bench.rounds}
 
 
 def rounds(bench: Bench, figure: str, **wanted: Any) -> Rounds:

@@ -1,8 +1,8 @@
 """The machine's limit: float32 matrix products at the image tower's shapes, and the bare session beside it.
 
-The limit is the better of torch's and onnxruntime's product for each shape, weighted by what the tower needs,
-with as many matrices of a shape as the tower has. The session runs a batch by itself, and in lanes as the
-server does.
+The limit is the best product for each shape, by torch or onnxruntime, with all threads on it or its rows
+shared out to lanes, weighted by what the tower needs, with as many matrices of a shape as the tower has. The
+session runs a batch by itself, and in lanes as the server does.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from benchmarks.serving.store import Figures
 from benchmarks.serving.workers import ask
 
 BATCHES = (1, 8, 16, 32)
-LIBRARIES = ("torch", "onnxruntime")
+PRODUCTS = ("torch", "onnxruntime", "onnxruntime in lanes")
 WAYS = ("session", "lanes")
 TOKENS = 50  # 7 x 7 patches and the class token
 
@@ -38,7 +38,7 @@ def _one_batch(folder: Path, batch: int, seconds: float) -> Figures:
     speeds = {
         shape: counts[shape]
         * _gflop(batch * TOKENS, *shape)
-        / min(_taken(found, library, shape) for library in LIBRARIES)
+        / min(_taken(found, how, shape) for how in PRODUCTS)
         for shape in gflop
     }
     limit = _per_s(gflop, speeds)
@@ -57,8 +57,8 @@ def _one_batch(folder: Path, batch: int, seconds: float) -> Figures:
     }
 
 
-def _taken(found: dict[str, Any], library: str, shape: tuple[int, int]) -> float:
-    return float(found["taken"][f"{library} {shape[0]}x{shape[1]}"])
+def _taken(found: dict[str, Any], how: str, shape: tuple[int, int]) -> float:
+    return float(found["taken"][f"{how} {shape[0]}x{shape[1]}"])
 
 
 def _gflop(m: int, k: int, n: int) -> float:

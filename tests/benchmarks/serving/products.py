@@ -23,16 +23,17 @@ Run = Callable[[], object]
 
 
 def measure(graph: str, batch: int, rows: int, shapes: list[list[int]], seconds: float) -> dict[str, Any]:
-    """Median seconds of the batch in one session and in lanes, and of each shape's products by each library.
+    """Median seconds of the batch in one session and in lanes, and of each shape's products in each way.
 
     A shape is (K, N, how many matrices of it the model has): the products of one call go through them all,
     since a model finds no matrix in the cache that it has multiplied by one image ago.
     """
     runs: dict[str, Run] = {"session": _session(graph, batch)}
-    if batch >= (n_lanes := len(os.sched_getaffinity(0))):
+    n_lanes = len(os.sched_getaffinity(0))
+    if batch >= n_lanes:
         runs["lanes"] = _lanes(graph, batch, n_lanes)
     for k, n, count in shapes:
-        runs |= _products(rows, k, n, count)
+        runs |= _products(rows, k, n, count, n_lanes)
     cpu, wall = time.process_time(), time.perf_counter()
     taken = _in_turns(list(runs.values()), seconds)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
@@ -62,9 +63,9 @@ def _slice(run: Run) -> list[float]:
     return times
 
 
-def _products(m: int, k: int, n: int, count: int) -> dict[str, Run]:
-    """The products of (m, k) with `count` constant matrices (k, n), by each library; nothing is allocated."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+def _products(m: int, k: int, n: int, count: int, n_lanes: int) -> dict[str, Run]:
+    """The products of (m, k) with `count` constant matrices (k, n), in each way; nothing is allocated."""
+    torch.set_num_threads(n_lanes)
     rng = np.random.default_rng(0)
     left = rng.standard_normal((m, k), np.float32)
     matrices = [rng.standard_normal((k, n), np.float32) for _ in range(count)]
@@ -75,19 +76,28 @@ def _products(m: int, k: int, n: int, count: int) -> dict[str, Run]:
         for tensor in tensors:
             torch.mm(a, tensor, out=out)
 
-    session = _product_session(matrices)
-    binding = session.io_binding()
-    binding.bind_cpu_input("left", left)
-    target = ort.OrtValue.ortvalue_from_numpy(np.empty((m, n), np.float32))
-    for port in session.get_outputs():
-        binding.bind_ortvalue_output(port.name, target)
+    one, each = _product_session(matrices, n_lanes), _product_session(matrices, 1)
+    parts = [_bound(each, part) for part in np.array_split(left, n_lanes)]
+    pool = ThreadPoolExecutor(n_lanes)
     return {
         f"torch {k}x{n}": by_torch,
-        f"onnxruntime {k}x{n}": lambda: session.run_with_iobinding(binding),
+        f"onnxruntime {k}x{n}": _bound(one, left),
+        f"onnxruntime in lanes {k}x{n}": lambda: list(pool.map(lambda run: run(), parts)),
     }
 
 
-def _product_session(matrices: Sequence[NDArray[np.float32]]) -> ort.InferenceSession:
+def _bound(session: ort.InferenceSession, left: NDArray[np.float32]) -> Run:
+    """All products of these rows, into one matrix that is there already."""
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("left", ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(left)))
+    n = session.get_outputs()[0].shape[1]
+    target = ort.OrtValue.ortvalue_from_numpy(np.empty((len(left), n), np.float32))
+    for port in session.get_outputs():
+        binding.bind_ortvalue_output(port.name, target)
+    return lambda: session.run_with_iobinding(binding)
+
+
+def _product_session(matrices: Sequence[NDArray[np.float32]], n_threads: int) -> ort.InferenceSession:
     k, n = matrices[0].shape
     value = onnx.helper.make_tensor_value_info
     indices = range(len(matrices))
@@ -99,7 +109,9 @@ def _product_session(matrices: Sequence[NDArray[np.float32]]) -> ort.InferenceSe
         [onnx.numpy_helper.from_array(matrix, f"right{i}") for i, matrix in enumerate(matrices)],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
-    return ort.InferenceSession(model.SerializeToString(), providers=CPU)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = n_threads
+    return ort.InferenceSession(model.SerializeToString(), options, providers=CPU)
 
 
 def _session(graph: str, batch: int) -> Run:

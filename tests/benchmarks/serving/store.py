@@ -11,13 +11,19 @@ Figures = dict[str, Any]
 
 
 class Store:
-    """Figures by their parameters, all of which must be JSON's own kinds. Written after each one."""
+    """Figures by their parameters, all of which must be JSON's own kinds. Written after each one.
 
-    def __init__(self, file: Path, *, fresh: bool = False) -> None:
+    Only what was measured under the same conditions counts: those of another commit, machine or release are
+    forgotten, so that no figure is ever told under conditions that were not its own.
+    """
+
+    def __init__(self, file: Path, conditions: str, *, fresh: bool = False) -> None:
         self._file = file
+        self._conditions = conditions
         self._kept: dict[str, dict[str, Any]] = {}
         if file.exists() and not fresh:
-            self._kept = json.loads(file.read_text(encoding="utf-8"))
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            self._kept = {key: one for key, one in kept.items() if one.get("conditions") == conditions}
 
     def get(self, **parameters: Any) -> Figures | None:
         """None when it was not measured yet."""
@@ -27,7 +33,12 @@ class Store:
     def put(self, figures: Figures, **parameters: Any) -> Figures:
         """Keep, replacing what was measured with the same parameters."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._kept[_key(parameters)] = {"parameters": parameters, "figures": figures, "measured_at": at}
+        self._kept[_key(parameters)] = {
+            "parameters": parameters,
+            "figures": figures,
+            "measured_at": at,
+            "conditions": self._conditions,
+        }
         part = self._file.with_suffix(".part")
         part.write_text(json.dumps(self._kept, indent=1), encoding="utf-8")
         part.replace(self._file)

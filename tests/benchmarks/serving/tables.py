@@ -9,6 +9,7 @@ from benchmarks.serving.profile import STAGES
 from diptych_training.evaluate.table import markdown_table
 
 HTTP = {"part": "http"}
+ENOUGH_FOR_P99 = 100
 
 
 def images_table(bench: Bench) -> str:
@@ -25,9 +26,10 @@ def latency_table(bench: Bench) -> str:
     header = [f"{share}, {n}" for share in ("p50", "p99") for n in bench.clients]
     rows = []
     for server in servers(bench):
-        found = [_image(bench, f"{share}_ms", server, n) for share in ("p50", "p99") for n in bench.clients]
-        rows.append([server, *(middle(one, 0) for one in found)])
-    return markdown_table(["ms an image by clients", *header], rows)
+        p50 = [middle(_image(bench, "p50_ms", server, n), 0) for n in bench.clients]
+        rows.append([server, *p50, *(_p99(bench, server, n) for n in bench.clients)])
+    below = f"\\* of fewer than {ENOUGH_FOR_P99} requests in a window: the slowest one."
+    return f"{markdown_table(['ms an image by clients', *header], rows)}\n\n{below}"
 
 
 def texts_table(bench: Bench) -> str:
@@ -178,6 +180,11 @@ def profile_table(bench: Bench) -> str:
 
 def _image(bench: Bench, figure: str, server: str, clients: int) -> list[float]:
     return list(rounds(bench, figure, **HTTP, server=server, kind="image", clients=clients).values())
+
+
+def _p99(bench: Bench, server: str, clients: int) -> str:
+    few = min(_image(bench, "n", server, clients), default=ENOUGH_FOR_P99) < ENOUGH_FOR_P99
+    return middle(_image(bench, "p99_ms", server, clients), 0) + ("\\*" if few else "")
 
 
 def _p50(bench: Bench, window: dict[str, object]) -> str:

@@ -71,6 +71,7 @@ def _key(settings: Settings, loaded: LoadedBundle, given: dict[str, int]) -> str
         loaded.info(settings.decode).identity,
         loaded.encoder.provider,
         machine(threads_of(settings)),
+        n_cpus(),  # that decode, however many encode
         given,
     )
     return hashlib.sha256(repr(what).encode()).hexdigest()
