@@ -6,26 +6,29 @@ python -m support.killed_rank STEP ARGUMENTS...     in a process that torchrun's
 import os
 import signal
 import sys
+from typing import Any
 
 from diptych_training.cli import main
 from diptych_training.train.batches import Batch, BatchMaker
+from diptych_training.train.stream_batches import StreamBatches
 
 DOOMED = "1"
 
 
-def doom(last_step: int) -> None:
+def doom(kind: type[BatchMaker] | type[StreamBatches], last_step: int) -> None:
     """Take this process down, without cleaning up, when it is about to make the batch of a step."""
-    make = BatchMaker.make
+    make = kind.make
 
-    def make_or_die(self: BatchMaker, step: int) -> Batch:
+    def make_or_die(self: Any, step: int) -> Batch:
         if step == last_step:
             os.kill(os.getpid(), signal.SIGKILL)
         return make(self, step)
 
-    BatchMaker.make = make_or_die  # type: ignore[method-assign]
+    kind.make = make_or_die  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
     if os.environ["RANK"] == DOOMED and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
-        doom(int(sys.argv[1]))
+        for kind in (BatchMaker, StreamBatches):
+            doom(kind, int(sys.argv[1]))
     sys.exit(main(sys.argv[2:]))

@@ -91,4 +91,4 @@ def two_steps(config: TrainConfig, ranks: Ranks = ALONE) -> Stepped:
         state.stepper.apply(step, losses[-1])
         if state.ema is not None:
             state.ema.update(state.model, step)
-    return Stepped(losses, gradients, state.checkpoint().tensors)
+    return Stepped(losses, gradients, state.checkpoint({}).tensors)

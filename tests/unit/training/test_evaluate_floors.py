@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from diptych_training.data.cells import image_cells
 from diptych_training.data.packed import (
     PackedDataset,
     PackedItem,
@@ -15,7 +16,7 @@ from diptych_training.data.packed import (
     write_index,
     write_source,
 )
-from diptych_training.evaluate.floors import image_cells, pixel_floors
+from diptych_training.evaluate.floors import pixel_floors
 
 Images = NDArray[np.uint8]
 

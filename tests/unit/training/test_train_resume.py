@@ -130,6 +130,9 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(dataset, tmp_pa
             batch.pixels[0, 0, 0, 0] = torch.inf
             return batch
 
+        def numbers(self) -> dict[str, float]:
+            return {}
+
     replace(loop, batches=InfinitePixel())._step()
 
     after = [state.model.state_dict(), state.ema.tensors()]

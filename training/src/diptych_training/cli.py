@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from diptych.errors import DiptychError
 from diptych_training import __version__
 from diptych_training.data.icon_set import command as icon_set
+from diptych_training.data.pairs.commands import inspect, near_duplicates, pack, shards
 from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import gallery
 from diptych_training.evaluate import command as evaluate
@@ -27,9 +28,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    data = commands.add_parser("data", help="build a data set", description="Build a data set.")
+    data = commands.add_parser(
+        "data", help="build a data set, or look at one", description="Build a data set, or look at one."
+    )
     data_commands = data.add_subparsers(metavar="DATASET", required=True)
-    for command in (pictograms, icon_set, gallery):
+    for command in (pictograms, icon_set, gallery, shards, pack, inspect, near_duplicates):
         command.add_parser(data_commands)
     for command in (train, models, evaluate, interpolate, export, importing):
         command.add_parser(commands)

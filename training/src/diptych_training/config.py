@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.errors import TrainingConfigError
@@ -44,9 +44,43 @@ class CaptionConfig(Frozen):
         return self
 
 
-class DataConfig(Frozen):
-    """What is learned from: relative weights of kinds of sources, and of single sources within their kind."""
+class PairsConfig(Frozen):
+    """Image-text pairs that are read as streams, in place of the training part of a packed data set.
 
+    `train` names tar shards, tables, folders or what `diptych-train data shards` wrote: paths or URLs, with
+    braces and wildcards. A batch is made of equal parts of all streams. The order of a run hangs on its seed,
+    `streams`, `shuffle` and the sources, and neither on `workers` nor on the number of processes that train.
+    """
+
+    train: Annotated[tuple[str, ...], Field(min_length=1)]
+    streams: PositiveInt = 8
+    shuffle: int = Field(
+        default=2048, ge=0
+    )  # entries held to be mixed, by all streams together; 0: as they come
+    workers: int = Field(default=2, ge=0)  # processes that read and decode; 0: the one that trains
+    max_skipped: float = Field(default=0.01, ge=0, lt=1)  # share of a stream's entries that may be unusable
+    exclude: tuple[str, ...] = ()  # files with names of pairs that are left out
+    image_column: str | None = None  # of tables; found by the usual names if left out
+    caption_columns: tuple[str, ...] = ()
+    images_root: str | None = None  # where paths in tables lead from; the table's own folder if left out
+    caption_key: str = "caption"  # of JSON files beside images
+    decode: Literal["exact", "fast"] = "exact"  # fast: large JPEGs at a fraction of their size
+    max_image_bytes: PositiveInt = 20_000_000
+    max_image_px: PositiveInt = 50_000_000
+    tokenizer_pairs: PositiveInt = 100_000  # whose texts a new tokenizer is learned from
+
+    @field_validator("train", "exclude", "caption_columns", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """One name may stand without its brackets."""
+        return [value] if isinstance(value, str) else value
+
+
+class DataConfig(Frozen):
+    """What is learned from: relative weights of kinds of sources, and of single sources within their kind;
+    or `pairs`."""
+
+    pairs: PairsConfig | None = None
     mixture: dict[str, Share] = Field(default={"emoji": 1.0, "icons": 1.0}, min_length=1)
     source_weights: dict[str, Share] = Field(default={})
     captions: CaptionConfig = CaptionConfig()
@@ -214,6 +248,12 @@ class TrainConfig(Frozen):
             raise ValueError(
                 f"text.pad_id is {self.text.pad_id}, it must be below "
                 f"model.text.vocab_size {self.model.text.vocab_size}"
+            )
+        pairs = self.data.pairs
+        if pairs is not None and self.run.batch_size % pairs.streams:
+            raise ValueError(
+                f"run.batch_size {self.run.batch_size} is not a multiple of data.pairs.streams "
+                f"{pairs.streams}: each gives an equal part of a batch"
             )
         if self.optim.warmup_steps > self.run.steps:
             raise ValueError(

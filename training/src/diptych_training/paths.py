@@ -37,3 +37,9 @@ def run_dir(given: str) -> Path:
     """A run's folder: the path given, or else the run of that name in `runs_dir`."""
     path, named = Path(given).expanduser(), runs_dir() / given
     return named if named.is_dir() and not path.is_dir() else path
+
+
+def recipe_file(given: str) -> Path:
+    """A recipe: a shipped one of that name, or else the path given."""
+    shipped = Path(__file__).parent / "configs" / f"{given}.toml"
+    return shipped if shipped.is_file() else Path(given)

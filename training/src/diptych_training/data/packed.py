@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 INDEX_FILE = "dataset.json"
 
 Split = Literal["train", "validation", "eval"]
-Kind = Literal["emoji", "icons"]
+Kind = Literal["emoji", "icons", "pairs"]
 Images = NDArray[np.uint8]
 
 
@@ -78,7 +78,7 @@ class PackedSource:
 
     @property
     def kind(self) -> Kind:
-        """Emoji or icons."""
+        """Emoji, icons, or any image-text pairs."""
         return self.entry.kind
 
     @property

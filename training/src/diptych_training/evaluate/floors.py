@@ -6,15 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.bundle.encoder import Pixels
+from diptych_training.data.cells import Rows, image_cells
 from diptych_training.data.packed import PackedDataset, PackedSource
 from diptych_training.evaluate.answers import accepted_labels
 from diptych_training.evaluate.embedding import Advance
 from diptych_training.evaluate.validation import source_classes
 
-GRID = 16  # images are compared as 16 x 16 cells of mean colour: position counts, single pixels do not
 CHUNK = 512
-Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -56,20 +54,6 @@ def _floor(source: PackedSource, gallery: _Gallery, advance: Advance) -> float:
             n_right += sum(label in right for label, right in answers)
         advance(len(cells))
     return n_right / len(accepted)
-
-
-def image_cells(images: Pixels) -> Rows:
-    """(B, S, S, 3) uint8 -> (B, GRID * GRID * 3) colours of cells around the image's mean, of unit norm.
-
-    S is a multiple of GRID. An image of one colour becomes zeros.
-    """
-    n, size = images.shape[:2]
-    cell = size // GRID
-    cells = images.reshape(n, GRID, cell, GRID, cell, 3).mean(axis=(2, 4), dtype=np.float32)
-    rows = cells.reshape(n, -1)
-    rows -= rows.mean(axis=1, keepdims=True)
-    unit: Rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
-    return unit
 
 
 def _gallery(training: Sequence[PackedSource]) -> _Gallery:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from diptych_training.data.packed import Kind, Split
 from diptych_training.errors import EvaluationError
 
-KINDS: tuple[Kind, ...] = ("emoji", "icons")
+KINDS: tuple[Kind, ...] = ("emoji", "icons", "pairs")
 
 
 class _Data(BaseModel):

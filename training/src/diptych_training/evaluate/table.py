@@ -16,7 +16,7 @@ FLOORS_NOTE = (
     "Pixel floors are of two measures: those that the data set lists (for the emoji styles of `eval`) are "
     "shown as listed, all others are measured here on 16 x 16 cells of mean colour. Do not compare the two."
 )
-TITLES: dict[Kind, str] = {"emoji": "Emoji styles", "icons": "Icon sets"}
+TITLES: dict[Kind, str] = {"emoji": "Emoji styles", "icons": "Icon sets", "pairs": "Image-text pairs"}
 
 
 def evaluation_tables(evaluation: Evaluation) -> str:

@@ -21,11 +21,12 @@ from diptych_training.loss import LossKind
 CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
 UNGATED_NOTE = "\n**Built without its gate (`--ungated`): it may not follow its model. Do not rely on it.**\n"
 LICENCE = "CC-BY-SA-4.0"  # of the weights, unless their maker says otherwise
+UNKNOWN = "unknown"  # of weights that learned from what others own, unless their maker says it
 LICENCE_REASON = ": the strictest licence of the art they learned from"  # true of LICENCE alone
 KNOWN: dict[Split, str] = {
-    "eval": "art styles and icon sets that it never saw",
-    "validation": "art styles and icon sets that it never saw, but was chosen on",
-    "train": "art styles and icon sets that it learned from",
+    "eval": "sources that it never saw",
+    "validation": "sources that it never saw, but was chosen on",
+    "train": "sources that it learned from",
 }
 METHODS: dict[LossKind, str] = {
     "softmax": "the contrastive method of CLIP (Radford et al. 2021)",
@@ -51,7 +52,9 @@ def model_card(
 ) -> str:
     """Markdown, from the template beside this file."""
     train = [entry.n for _, entry in dataset.listed("train")]
-    template = Template((files(__package__) / "model_card.md").read_text(encoding="utf-8"))
+    pairs = run.config.data.pairs
+    card = "model_card.md" if pairs is None else "model_card_of_pairs.md"
+    template = Template((files(__package__) / card).read_text(encoding="utf-8"))
     return template.substitute(
         name=name,
         image_tower=TOWERS[run.model_config.image.kind],
@@ -69,6 +72,7 @@ def model_card(
         step=f"{run.step:,}",
         which=checkpoint,
         dataset=dataset.name,
+        learned_from="" if pairs is None else ", ".join(f"`{source}`" for source in pairs.train),
         n_train_images=f"{sum(train):,}",
         n_train_sources=len(train),
         data_note=f"How they were collected, named and split is in `{DATA_CARD_FILE}`.",

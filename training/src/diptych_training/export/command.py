@@ -7,7 +7,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import load_run
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.results import read_evaluation
-from diptych_training.export.card import LICENCE
+from diptych_training.export.card import LICENCE, UNKNOWN
 from diptych_training.export.draft import Statement
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.progress import watched
@@ -52,7 +52,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="publish the graphs as they were exported, without rewrites",
     )
-    parser.add_argument("--licence", default=LICENCE, help="licence of the weights")
+    parser.add_argument(
+        "--licence",
+        help=f"licence of the weights; default: {LICENCE}, of a run on pairs of your own: {UNKNOWN}",
+    )
     parser.add_argument(
         "--ungated",
         action="store_true",
@@ -63,16 +66,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Export, printing the parity table and where the version is."""
+    trained = load_run(args.run_dir, args.which)
+    own_data = trained.config.data.pairs is not None
     statement = Statement(
         name=args.name,
         checkpoint=args.which,
-        licence=args.licence,
+        licence=args.licence or (UNKNOWN if own_data else LICENCE),
         ungated=args.ungated,
         evaluation=None if args.evaluation is None else read_evaluation(args.evaluation),
         precisions=parse_precisions(args.precisions),
         optimise=not args.no_optimise,
     )
-    trained = load_run(args.run_dir, args.which)
     dataset = read_dataset(args.data)
     repository = ModelRepository(args.model_repo)
     n_images = N_PARITY_IMAGES * (1 + len(statement.precisions))  # once for the reference

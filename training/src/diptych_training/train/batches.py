@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,13 +11,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diptych.bundle.text import TextTokenizer, clean, pad
+from diptych.bundle.encoder import Pixels
+from diptych.bundle.text import Ids, TextTokenizer, clean, pad
 from diptych_training.config import TrainConfig
 from diptych_training.data.augment import Augment
 from diptych_training.data.captions import CaptionSampler
 from diptych_training.data.packed import PackedSource
 from diptych_training.data.sampler import MixtureSampler, SourceWeights, step_rng
 from diptych_training.train.ranks import ALONE, Ranks
+
+Position = dict[str, Any]  # JSON; empty where a batch needs no more than the number of its step
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,25 @@ class Batch:
 
 
 class Batches(Protocol):
-    """Gives the batch of any step, the same one every time it is asked."""
+    """Gives the batch of each step: asked for in order, one of them perhaps several times.
+
+    One past the end of the run is asked for to see what a batch of full size costs.
+    """
 
     def make(self, step: int) -> Batch:
         """The batch of step 0, 1, ..., or this rank's share of it."""
+        ...
+
+    def position(self, step: int) -> Position:
+        """What a checkpoint before this step keeps of the data. All ranks must ask for it."""
+        ...
+
+    def numbers(self) -> dict[str, float]:
+        """What the log should say of the data. All ranks must ask for it."""
+        ...
+
+    def close(self) -> None:
+        """End what runs beside this process."""
         ...
 
 
@@ -52,6 +70,35 @@ def equal_keys(keys: Tensor) -> Tensor:
 def key_of(text: bytes) -> int:
     """64 bits for a caption or label, the same in every process: equal ones are equal, others differ."""
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little", signed=True)
+
+
+def keys_of(rows: Sequence[Ids], labels: NDArray[np.int64]) -> Tensor:
+    """B captions as ids and (B,) numbers of labels -> (B, 2), the keys of a batch."""
+    captions = np.array([key_of(row.tobytes()) for row in rows], dtype=np.int64)
+    return torch.from_numpy(np.stack([captions, labels], axis=1))
+
+
+class Finish:
+    """From pixels as they are stored to pixels as a model takes them, changed at random."""
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self._run, self._ranks = config.run, ranks
+        self._augment = Augment(config.augment)
+        self._mean = torch.tensor(config.preprocess.mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(config.preprocess.std).view(1, 3, 1, 1)
+
+    def __call__(self, pixels: Pixels, step: int, seed: int) -> Tensor:
+        """(b, S, S, 3) uint8 -> (b, 3, s, s) float32, normalised; the same for the same seed and rank."""
+        generator = torch.Generator().manual_seed((seed + self._ranks.rank) % 2**63)
+        images = self._augment(self._resize(_to_float(pixels), step), generator)
+        return images.sub_(self._mean).div_(self._std)
+
+    def _resize(self, images: Tensor, step: int) -> Tensor:
+        """The first steps see small images (progressive resizing); area averages, as the art is drawn."""
+        run = self._run
+        if run.start_size is None or step >= run.start_fraction * run.steps:
+            return images
+        return F.avg_pool2d(images, images.shape[-1] // run.start_size)
 
 
 class BatchMaker:
@@ -74,14 +121,12 @@ class BatchMaker:
         ]
         self._sampler = MixtureSampler(weights, config.data)
         self._captions = CaptionSampler(items, tokenizer, config.data.captions, config.text.context_length)
-        self._augment = Augment(config.augment)
+        self._finish = Finish(config, ranks)
         self._images = [source.images for source in sources]
         self._starts = np.cumsum([0, *(len(source.items) for source in sources)])
         labels: dict[str, int] = {}
         cleaned = (clean(item.label, config.text.clean) for item in items)  # equal to the model, equal here
         self._label_of = np.array([labels.setdefault(label, len(labels)) for label in cleaned])
-        self._mean = torch.tensor(config.preprocess.mean).view(1, 3, 1, 1)
-        self._std = torch.tensor(config.preprocess.std).view(1, 3, 1, 1)
 
     def make(self, step: int) -> Batch:
         """The batch of step 0, 1, ..., or the share of it that is this rank's.
@@ -95,21 +140,22 @@ class BatchMaker:
         chosen = self._sampler.sample(n, rng)  # (B,)
         rows = [self._captions.sample(int(index), rng) for index in chosen][own]
         chosen, seed = chosen[own], int(rng.integers(2**63))  # (b,)
-        generator = torch.Generator().manual_seed((seed + self._ranks.rank) % 2**63)
-        pixels = self._augment(self._resize(_to_float(self._gather(chosen)), step), generator)
-        captions = torch.tensor([key_of(row.tobytes()) for row in rows])
         return Batch(
-            pixels=pixels.sub_(self._mean).div_(self._std),
+            pixels=self._finish(self._gather(chosen), step, seed),
             input_ids=torch.from_numpy(pad(rows, self._config.text)).long(),
-            keys=torch.stack([captions, torch.from_numpy(self._label_of[chosen])], dim=1),
+            keys=keys_of(rows, self._label_of[chosen]),
         )
 
-    def _resize(self, images: Tensor, step: int) -> Tensor:
-        """The first steps see small images (progressive resizing); area averages, as the art is drawn."""
-        run = self._config.run
-        if run.start_size is None or step >= run.start_fraction * run.steps:
-            return images
-        return F.avg_pool2d(images, images.shape[-1] // run.start_size)
+    def position(self, step: int) -> Position:
+        """Nothing: a batch needs the number of its step alone."""
+        return {}
+
+    def numbers(self) -> dict[str, float]:
+        """Nothing: no item of a packed data set is unusable, and none is waited for."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing runs beside."""
 
     def _gather(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(B,) positions -> (B, S, S, 3)."""
@@ -121,6 +167,6 @@ class BatchMaker:
         return pixels
 
 
-def _to_float(pixels: NDArray[np.uint8]) -> Tensor:
+def _to_float(pixels: Pixels) -> Tensor:
     """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1], channels_last as it lies in memory."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)

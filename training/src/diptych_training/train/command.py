@@ -16,10 +16,9 @@ from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.validation import validate
 from diptych_training.models.clip import CLIP
 from diptych_training.origin import Origin, open_origin
-from diptych_training.paths import data_dir, model_repo, runs_dir
+from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.allocator import keep_freed_memory
-from diptych_training.train.batches import BatchMaker
 from diptych_training.train.estimate import estimate
 from diptych_training.train.lock import check_lock
 from diptych_training.train.loop import Loop
@@ -31,9 +30,9 @@ from diptych_training.train.setup import (
     create_run,
     load_tokenizer,
     open_run,
-    train_sources,
 )
 from diptych_training.train.state import TrainState, new_state
+from diptych_training.train.training_data import training_data
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 INTERRUPTED = 130
@@ -123,6 +122,7 @@ def _train(loop: Loop) -> bool:
             print(cost if ranks.is_alone else f"{ranks.world_size} ranks, each: {cost}", flush=True)
         return loop.train(cost.seconds_left)
     finally:
+        loop.batches.close()
         loop.log.close()
 
 
@@ -139,7 +139,7 @@ def prepare(
 
     `origin` is what a new run starts from; one that is resumed has it in its folder.
     """
-    sources = train_sources(dataset, config)
+    data = training_data(dataset, config)
     check_validation(dataset, config)
     check_lock(config.model, config.lock)
     check_shares(config, ranks)
@@ -147,7 +147,7 @@ def prepare(
     if resume:
         open_run(run_dir, config)
     else:
-        ranks.first_does(lambda: create_run(run_dir, config, sources, origin))
+        ranks.first_does(lambda: create_run(run_dir, config, data.texts(), origin))
     if not folder.config_file.is_file():
         raise TrainingConfigError(
             f"rank {ranks.rank} does not see {run_dir}: --runs-dir must be a folder that all machines share"
@@ -163,7 +163,7 @@ def prepare(
         config=config,
         folder=folder,
         state=state,
-        batches=BatchMaker(sources, tokenizer, config, ranks),
+        batches=data.batches(folder.tokenizer_file, ranks, first_step=state.step, position=state.position),
         validate=validate_model,
         log=MetricsLog(folder, resumed_at=state.step) if ranks.is_first else NoLog(),
     )
@@ -179,8 +179,7 @@ def _state(config: TrainConfig, folder: RunFolder, ranks: Ranks, *, resume: bool
 
 def _config(args: argparse.Namespace) -> tuple[TrainConfig, Origin | None]:
     """The recipe, and the model that a new run starts from; one that is resumed has that in its folder."""
-    shipped = CONFIGS / f"{args.config}.toml"
-    path = shipped if shipped.is_file() else Path(args.config)
+    path = recipe_file(args.config)
     found: list[Origin] = []
 
     def beneath(values: Tables) -> Tables:

@@ -110,6 +110,7 @@ class Loop:
             "gradient_norm": norm,
             "skipped_steps": float(state.stepper.n_skipped),
             "images_per_s": run.batch_size / seconds,
+            **self.batches.numbers(),
         }
 
     def _after_step(self, say: Callable[[str], None]) -> None:
@@ -138,7 +139,7 @@ class Loop:
         return f"step {state.step}: {numbers}{'  (best so far)' if is_best else ''}"
 
     def _keep(self) -> None:
-        self._write(self.folder.last, self.state.checkpoint())
+        self._write(self.folder.last, self.state.checkpoint(self.batches.position(self.state.step)))
 
     def _write(self, path: Path, checkpoint: Checkpoint) -> None:
         if self.state.ranks.is_first:

@@ -1,6 +1,6 @@
 """Prepare a new run folder or take up an old one; knows nothing of the loop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -8,30 +8,14 @@ from tokenizers import Tokenizer
 from diptych.bundle.text import TextTokenizer
 from diptych_training.checkpoint import MODEL, Checkpoint, write_atomic, write_checkpoint
 from diptych_training.config import TrainConfig, dump_config, read_config
-from diptych_training.data.captions import all_texts
-from diptych_training.data.packed import PackedDataset, PackedSource
-from diptych_training.data.pictograms.build import refuse_incomplete
-from diptych_training.errors import DataError, TrainingConfigError
+from diptych_training.data.packed import PackedDataset
+from diptych_training.errors import TrainingConfigError
 from diptych_training.evaluate.zero_shot import TOP_K
 from diptych_training.origin import Origin
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
 from diptych_training.train.ranks import Ranks
 from diptych_training.train.start import check_start
-
-
-def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSource]:
-    """The sources to learn from. Raises DataError if there is none, if one is missing
-    that the data set should have, or if their image size is another."""
-    if dataset.image_size != config.preprocess.size:
-        raise DataError(
-            f"{dataset.path}: images are {dataset.image_size} px, preprocess.size is {config.preprocess.size}"
-        )
-    refuse_incomplete(dataset)
-    sources = dataset.sources("train")
-    if not sources:
-        raise DataError(f"{dataset.path} has no training source")
-    return sources
 
 
 def check_validation(dataset: PackedDataset, config: TrainConfig) -> None:
@@ -53,6 +37,12 @@ def check_shares(config: TrainConfig, ranks: Ranks) -> None:
         raise TrainingConfigError(
             f"run.batch_size is {n}: it must be a multiple of the number of ranks, {ranks.world_size}"
         )
+    pairs = config.data.pairs
+    if pairs is not None and pairs.streams % ranks.world_size:
+        raise TrainingConfigError(
+            f"data.pairs.streams is {pairs.streams}: it must be a multiple of the number of ranks, "
+            f"{ranks.world_size}"
+        )
     if config.scale.shard and ranks.is_alone:
         raise TrainingConfigError(
             "scale.shard shares weights among ranks, and here is one alone: start it by torchrun"
@@ -60,7 +50,7 @@ def check_shares(config: TrainConfig, ranks: Ranks) -> None:
 
 
 def create_run(
-    path: Path, config: TrainConfig, sources: Sequence[PackedSource], origin: Origin | None = None
+    path: Path, config: TrainConfig, texts: Iterable[str], origin: Origin | None = None
 ) -> RunFolder:
     """Write recipe, architecture, preprocessing, tokenizer, and the weights that it starts from, if any.
 
@@ -70,7 +60,7 @@ def create_run(
     folder = RunFolder(path)
     if folder.last.exists() or folder.best.exists():
         raise TrainingConfigError(f"{path} has a run already: go on with --resume, or choose another --name")
-    tokenizer = _tokenizer(config, sources, origin)
+    tokenizer = _tokenizer(config, texts, origin)
     start = None if origin is None else _start(config, origin)
     path.mkdir(parents=True, exist_ok=True)
     folder.config_file.unlink(missing_ok=True)
@@ -87,12 +77,11 @@ def create_run(
     return folder
 
 
-def _tokenizer(config: TrainConfig, sources: Sequence[PackedSource], origin: Origin | None) -> Tokenizer:
+def _tokenizer(config: TrainConfig, texts: Iterable[str], origin: Origin | None) -> Tokenizer:
     """What the model already reads, or one that is learned from the data's texts."""
     if origin is not None:
         return origin.tokenizer
-    items = (item for source in sources for item in source.items)
-    tokenizer = train_tokenizer(all_texts(items), config.model.text.vocab_size, config.text.clean)
+    tokenizer = train_tokenizer(texts, config.model.text.vocab_size, config.text.clean)
     _check_padding(tokenizer, config)
     return tokenizer
 

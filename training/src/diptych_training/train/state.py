@@ -1,6 +1,6 @@
 """All that changes during training, and its way into a checkpoint and back; knows nothing of data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from diptych_training.optim import (
     optimizer_tensors,
 )
 from diptych_training.origin import fitted
+from diptych_training.train.batches import Position
 from diptych_training.train.economies import checkpoint_blocks, compile_blocks
 from diptych_training.train.ema import Ema
 from diptych_training.train.lock import lock
@@ -35,19 +36,23 @@ class TrainState:
     ranks: Ranks = ALONE
     step: int = 0
     best_score: float = float("-inf")
+    position: Position = field(default_factory=dict)  # of the data, where training goes on
 
     @property
     def judged(self) -> CLIP:
         """The model that validation looks at and that is kept."""
         return self.model if self.ema is None else self.ema.model
 
-    def checkpoint(self) -> Checkpoint:
-        """Everything that going on needs, whole. All ranks must ask for it; the first gets the tensors."""
+    def checkpoint(self, position: Position) -> Checkpoint:
+        """Everything that going on needs, whole; `position` is that of the data before the next step.
+
+        All ranks must ask for it; the first gets the tensors.
+        """
         tensors = {f"{MODEL}{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"{OPTIMIZER}{name}": t for name, t in optimizer_tensors(self.optimizer).items()}
         if self.ema is not None:
             tensors |= {f"{EMA}{name}": tensor for name, tensor in self.ema.tensors().items()}
-        return Checkpoint(whole(tensors, self.ranks), self._numbers())
+        return Checkpoint(whole(tensors, self.ranks), {**self._numbers(), "data": position})
 
     def best_checkpoint(self, metrics: dict[str, float]) -> Checkpoint:
         """The judged weights alone, with what validation said of them; asked for as `checkpoint` is."""
@@ -63,6 +68,7 @@ class TrainState:
         state = checkpoint.state
         self.step = int(state["step"])
         self.best_score = float(state["best_score"]) if state["best_score"] is not None else float("-inf")
+        self.position = dict(state.get("data", {}))
         self.stepper.n_skipped = int(state["n_skipped"])
         self.stepper.n_skipped_in_row = int(state["n_skipped_in_row"])
 

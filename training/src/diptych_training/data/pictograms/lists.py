@@ -12,6 +12,7 @@ from diptych_training.data.pictograms.classes import class_text
 
 ICONS_PACKAGE = "@iconify/json"
 NAMES_PACKAGE = "emojibase-data"
+KINDS: tuple[Kind, ...] = ("emoji", "icons")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def source_specs(split: Split | None = None) -> list[SourceSpec]:
     lists = _lists()
     return [
         _spec(name, part, kind, entry)
-        for kind in get_args(Kind)
+        for kind in KINDS
         for part in get_args(Split)
         for name, entry in lists[kind][part].items()
         if split in (None, part)

@@ -1,0 +1,181 @@
+"""`data inspect`, `data pack` and `data near-duplicates` from the command line."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from diptych_training.cli import main
+from diptych_training.data.packed import read_dataset
+from diptych_training.data.pairs.excluded import read_excluded
+from support.pair_files import json_file, numbers_of, pair_files, picture, write_files, write_tars
+from support.tiny_run import write_tiny_dataset
+
+
+def run(*arguments: object) -> int:
+    return main(["data", *(str(one) for one in arguments)])
+
+
+def test_inspect_tells_what_is_there_and_what_is_wrong(tmp_path, capsys):
+    files = {**pair_files(range(3)), "x.jpg": picture(3, "JPEG"), "x.txt": b"x", "mute.png": picture(1)}
+    write_files(tmp_path / "f", files)
+    assert run("inspect", tmp_path / "f", write_tars(tmp_path / "s", 2, 3), "--pairs", 100) == 0
+    told = capsys.readouterr().out
+    assert "f: 1 parts" in told
+    assert "looked at 5: 4 can be used" in told
+    assert "formats: PNG 3, JPEG 1" in told
+    assert "median size 16 x 16 px" in told
+    assert "1.0 texts a pair" in told
+    assert "1 unusable: it has no text file beside it" in told
+    assert "looked at 6: 6 can be used" in told
+
+
+def test_inspect_verifies_only_what_has_an_index(tmp_path, capsys):
+    assert run("inspect", write_files(tmp_path / "f", pair_files([1])), "--verify") == 1
+    assert "has no shards.json to be verified against" in capsys.readouterr().err
+
+
+def test_pack_makes_a_data_set_that_the_reader_takes(tmp_path, capsys):
+    rows = {"1.png": picture(1), "1.json": json_file(label="cat", keywords=["pet"], captions=["a cat"])}
+    write_files(tmp_path / "f", rows | {"2.png": picture(2), "2.json": json_file(caption=["one", "two"])})
+    write_files(tmp_path / "f", {"bad.png": b"?", "bad.txt": b"x"})
+    out = tmp_path / "d"
+    arguments = ["pack", "--validation", tmp_path / "f", "--out", out, "--size", 16, "--licence", "MIT"]
+    assert run(*arguments) == 0
+    assert "pairs-validation: 2 images, 1 unusable" in capsys.readouterr().out
+    source = read_dataset(out).source("pairs-validation")
+    assert (source.kind, source.split, source.licence) == ("pairs", "validation", "MIT")
+    items = {item.id: item for item in source.items}
+    assert (items["1.png"].label, items["1.png"].keywords, items["1.png"].captions) == (
+        "cat",
+        ("pet",),
+        ("a cat",),
+    )
+    assert (items["2.png"].label, items["2.png"].captions) == ("one", ("two",))
+    assert [f"{number}.png" for number in numbers_of(np.asarray(source.images))] == [
+        i.id for i in source.items
+    ]
+    assert "| pairs-validation | validation | 2 | unknown | MIT |" in (out / "CARD.md").read_text()
+
+
+def test_pack_draws_as_many_as_asked_for_and_keeps_what_is_there(tmp_path):
+    pattern = write_tars(tmp_path / "s", 4, 10)
+    out = ["--out", tmp_path / "d", "--size", 16, "--limit", 8]
+    assert run("pack", "--validation", pattern, *out) == 0
+    assert run("pack", "--train", pattern, "--eval", pattern, *out, "--seed", 3) == 0
+    dataset = read_dataset(tmp_path / "d")
+    assert {name: entry.n for name, entry in dataset.entries.items()} == {
+        "pairs-train": 8, "pairs-validation": 8, "pairs-eval": 8,
+    }  # fmt: skip
+    drawn = [
+        {item.id for item in dataset.source(f"pairs-{split}").items} for split in ("train", "validation")
+    ]
+    assert drawn[0] != drawn[1]
+
+
+def test_pack_prepares_images_as_a_recipe_says(tmp_path):
+    wide = io.BytesIO()
+    Image.new("RGB", (32, 16), (0, 0, 0)).save(wide, "PNG")
+    write_files(tmp_path / "f", {"w.png": wide.getvalue(), "w.txt": b"wide"})
+    assert run("pack", "--eval", tmp_path / "f", "--out", tmp_path / "d", "--recipe", "tiny") == 0
+    (pixels,) = read_dataset(tmp_path / "d").source("pairs-eval").images
+    assert pixels.shape == (64, 64, 3)
+    assert (pixels[0, 32] == 255).all()  # letterboxed on white
+    assert (pixels[32, 32] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to pack: name sources with --train, --validation or --eval"),
+        (["--eval", "{f}", "--size", "100"], "images of 100 px: the side must be a multiple of 16"),
+        (["--eval", "{bad}", "--size", "16"], "none of 1 entries can be used"),
+    ],
+)
+def test_pack_refuses_what_makes_no_data_set(tmp_path, capsys, arguments, message):
+    places = {
+        "f": write_files(tmp_path / "f", pair_files([1])),
+        "bad": write_files(tmp_path / "bad", {"a.png": b"?", "a.txt": b"x"}),
+    }
+    given = [one.format(**places) for one in arguments]
+    assert run("pack", *given, "--out", tmp_path / "d") == 1
+    assert message in capsys.readouterr().err
+
+
+def test_pack_does_not_write_into_a_data_set_of_another_kind(tmp_path, capsys):
+    write_tiny_dataset(tmp_path / "d", n_icons=3)
+    write_files(tmp_path / "f", pair_files([1]))
+    assert run("pack", "--eval", tmp_path / "f", "--out", tmp_path / "d", "--size", 32) == 1
+    assert "with choice-set, not of pairs at 32 px: choose another --out" in capsys.readouterr().err
+
+
+def drawing(seed: int, side: int = 128) -> Image.Image:
+    """Coloured blobs, different for every seed."""
+    blobs = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(blobs).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def file_of(image: Image.Image, image_format: str = "PNG", **options: int) -> bytes:
+    out = io.BytesIO()
+    image.save(out, image_format, **options)
+    return out.getvalue()
+
+
+@pytest.fixture
+def near_sources(tmp_path: Path) -> tuple[Path, Path]:
+    """Training drawings, of which some are evaluation drawings in other files; and those."""
+    train = {
+        "same": file_of(drawing(1)),
+        "compressed": file_of(drawing(2), "JPEG", quality=40),
+        "smaller": file_of(drawing(3, 50)),
+        "brighter": file_of(ImageEnhance.Brightness(drawing(4)).enhance(0.8)),
+        "mirrored": file_of(drawing(5).transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+        **{f"other-{number}": file_of(drawing(100 + number)) for number in range(20)},
+    }
+    texts = {f"{name}.txt": f"train {name}".encode() for name in train}
+    write_files(tmp_path / "train", {**{f"{name}.png": image for name, image in train.items()}, **texts})
+    evaluation = {f"{n}.png": file_of(drawing(n)) for n in range(1, 6)} | {
+        f"{n}.txt": b"eval" for n in range(1, 6)
+    }
+    return tmp_path / "train", write_files(tmp_path / "eval", evaluation)
+
+
+def test_near_duplicates_are_found_in_other_files_and_listed_for_exclusion(tmp_path, near_sources, capsys):
+    train, evaluation = near_sources
+    out = tmp_path / "near.tsv"
+    assert run("near-duplicates", train, "--against", evaluation, "--out", out) == 0
+    assert "4 of 25 training images are near one of 5" in capsys.readouterr().out
+    assert read_excluded([str(out)]) == {"same.png", "compressed.png", "smaller.png", "brighter.png"}
+    rows = [line.split("\t") for line in out.read_text().splitlines()]
+    assert rows[0] == ["name", "cosine", "evaluation_image", "text", "evaluation_text"]
+    assert ["same.png", "1.0000", "1.png", "train same", "eval"] in rows
+
+
+def test_mirror_images_are_near_if_asked_for(tmp_path, near_sources):
+    train, evaluation = near_sources
+    run("near-duplicates", train, "--against", evaluation, "--out", tmp_path / "n.tsv", "--mirrored")
+    assert "mirrored.png" in read_excluded([str(tmp_path / "n.tsv")])
+
+
+def test_a_lower_threshold_finds_more(tmp_path, near_sources):
+    train, evaluation = near_sources
+    run("near-duplicates", train, "--against", evaluation, "--out", tmp_path / "n.tsv", "--threshold", 0.01)
+    assert len(read_excluded([str(tmp_path / "n.tsv")])) > 15
+
+
+def test_the_evaluation_part_of_a_packed_data_set_is_what_is_compared_with(tmp_path, capsys):
+    write_tiny_dataset(tmp_path / "d", n_icons=3)
+    assert (
+        run("near-duplicates", tmp_path / "d", "--against", tmp_path / "d", "--out", tmp_path / "n.tsv") == 0
+    )
+    assert "of 20 training images are near one of 13" in capsys.readouterr().out
+
+
+def test_evaluation_images_that_cannot_be_decoded_are_an_error(tmp_path, near_sources, capsys):
+    write_files(tmp_path / "bad", {"a.png": b"?", "a.txt": b"x"})
+    train, _ = near_sources
+    assert run("near-duplicates", train, "--against", tmp_path / "bad", "--out", tmp_path / "n.tsv") == 1
+    assert "no image can be decoded" in capsys.readouterr().err
+    assert not (tmp_path / "n.tsv").exists()

@@ -1,0 +1,203 @@
+"""Tar shards: what is a pair, and what becomes of archives that are damaged or odd."""
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from diptych_training.data.pairs import patience
+from diptych_training.data.pairs import tar_shard as tar_shards
+from diptych_training.data.pairs.pair import Pair, Texts, Unusable
+from diptych_training.data.pairs.tar_reader import DamagedTar, TarReader
+from diptych_training.data.pairs.tar_shard import TarShard, pair_key
+from diptych_training.errors import DataError
+from support.pair_files import json_file, pair_files, picture
+from support.tars import entry, header, tar_of, tar_with
+
+LIMIT = 1_000_000
+
+
+def shard(tmp_path: Path, payload: bytes, name: str = "s.tar") -> TarShard:
+    (tmp_path / name).write_bytes(payload)
+    return TarShard(str(tmp_path / name), LIMIT)
+
+
+def names(payload: bytes) -> list[str]:
+    return [member.name for member in TarReader(io.BytesIO(payload))]
+
+
+def test_pairs_come_in_order_with_image_caption_and_a_name_that_moves_with_the_shard(tmp_path):
+    found = list(shard(tmp_path, tar_of(pair_files(range(3)))).entries())
+    assert [one.name for one in found] == ["s.tar:00000", "s.tar:00001", "s.tar:00002"]
+    assert [one.texts.captions for one in found] == [("thing 0",), ("thing 1",), ("thing 2",)]
+    assert found[2].image == picture(2)
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
+def test_compressed_shards_are_unpacked_by_their_ending(tmp_path, ending):
+    file = tmp_path / f"s.tar.{ending}"
+    with tarfile.open(file, f"w:{ending}") as archive:
+        for name, content in pair_files([7]).items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    (only,) = TarShard(str(file), LIMIT).entries()
+    assert only.texts.first == "thing 7"
+
+
+@pytest.mark.parametrize("start", [1, 2, 5])
+def test_reading_from_the_middle_gives_the_rest(tmp_path, start):
+    source = shard(tmp_path, tar_of(pair_files(range(3))))
+    assert list(source.entries(start)) == list(source.entries())[start:]
+
+
+@pytest.mark.parametrize(
+    ("json", "texts"),
+    [
+        (json_file(caption="a cat"), Texts(("a cat",))),
+        (json_file(caption=["a cat", " ", "a pet "]), Texts(("a cat", "a pet"))),
+        (json_file(captions=["one"]), Texts(("one",))),
+        (json_file(label="cat", keywords=["pet"], captions=["x"]), Texts(("x",), "cat", ("pet",))),
+        (json_file(status="ok"), Texts(("from the text file",))),
+    ],
+)
+def test_a_json_file_may_hold_the_texts(tmp_path, json, texts):
+    files = {"a.jpg": picture(1, "JPEG"), "a.json": json, "a.txt": b"from the text file\n"}
+    assert next(shard(tmp_path, tar_of(files)).entries()).texts == texts
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"a.txt": b"words"}, "it has no image"),
+        ({"a.png": b"x"}, "it has no caption"),
+        ({"a.png": b"x", "a.txt": b" \n"}, "its caption is empty"),
+        ({"a.png": b"x", "a.txt": b"\xff\xfe"}, "its caption is not UTF-8"),
+        ({"a.png": b"x", "a.json": b"{"}, "its JSON cannot be read"),
+        ({"a.png": b"x", "a.json": b"[" * 90_000}, "its JSON cannot be read"),
+        ({"a.png": b"x", "a.json": b"[]"}, "its JSON is no object"),
+        ({"a.png": b"x", "a.json": json_file(caption=3)}, "neither a text nor a list"),
+        ({"a.png": b"x" * (LIMIT + 1), "a.txt": b"words"}, f"a.png has {LIMIT + 1} bytes, limit is {LIMIT}"),
+        ({"a.png": b"x", "a.txt": b"x" * 100_001}, "a.txt has 100001 bytes, limit is 100000"),
+    ],
+)
+def test_what_is_no_pair_says_why_and_the_next_one_follows(tmp_path, files, reason):
+    first, second = shard(tmp_path, tar_of({**files, **pair_files([1])})).entries()
+    assert isinstance(first, Unusable)
+    assert first.name == "s.tar:a"
+    assert reason in first.reason
+    assert isinstance(second, Pair)
+
+
+def test_other_files_and_those_that_systems_add_are_passed_over(tmp_path):
+    files = {"._00001.png": b"?", "README.md": b"?", **pair_files([1]), "00001.cls": b"3"}
+    assert [one.name for one in shard(tmp_path, tar_of(files)).entries()] == ["s.tar:00001"]
+
+
+def test_a_pair_is_told_by_its_folder_and_its_name_up_to_the_first_dot():
+    assert pair_key("./a/b.c/x.seg.PNG") == ("a/b.c/x", "seg.png")
+    assert pair_key("x") == ("x", "")
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_form_of_tar_is_read_long_and_foreign_names_too(form):
+    long = "d" * 90 + "/" + "n" * 90 + ".png"
+    odd = "größe 猫.png" if form != tarfile.USTAR_FORMAT else "plain.png"
+    assert names(tar_of({long: b"1", odd: b"22"}, form)) == [long, odd]
+
+
+def test_large_sizes_in_extended_attributes_are_believed():
+    info = tarfile.TarInfo("a.png")
+    info.size, info.pax_headers = 3, {"size": "3"}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info, io.BytesIO(b"abc"))
+    reader = TarReader(io.BytesIO(out.getvalue()))
+    assert [(member.size, reader.content()) for member in reader] == [(3, b"abc")]
+
+
+def test_links_folders_and_devices_are_passed_over():
+    kinds = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
+    odd = tar_with(*(entry(f"odd-{number}.png", kind, "x") for number, kind in enumerate(kinds)))
+    assert names(odd[: len(kinds) * 512] + tar_of({"a.png": b"1"})) == ["a.png"]
+
+
+@pytest.mark.parametrize("n_bytes", [1, 511, 512, 700, 1024, 1536])
+def test_an_archive_that_is_cut_off_says_so_wherever_the_cut_is(tmp_path, n_bytes):
+    whole = tar_of({"a.png": b"x" * 600, "a.txt": b"words"}, tarfile.USTAR_FORMAT)
+    assert len(whole) > 2560
+    with pytest.raises(DamagedTar, match="byte"):
+        names(whole[:n_bytes])
+
+
+@pytest.mark.parametrize("n_bytes", [4096, 4100, 4096 + 600, 4096 + 1024, 4096 + 1600])
+def test_pairs_before_the_damage_are_kept_and_one_entry_tells_of_the_rest(tmp_path, n_bytes):
+    whole = tar_of(pair_files(range(4)), tarfile.USTAR_FORMAT)  # 2,048 bytes a pair
+    *pairs, last = shard(tmp_path, whole[:n_bytes]).entries()
+    assert [one.texts.first for one in pairs] == ["thing 0", "thing 1"][: 1 + (n_bytes >= 4608)]
+    assert last.name == "s.tar"
+    assert "is cut off at byte" in last.reason
+    assert "what follows is lost" in last.reason
+    source = shard(tmp_path, whole[:n_bytes])
+    assert list(source.entries(len(pairs))) == [last]
+    assert list(source.entries(len(pairs) + 1)) == []
+
+
+def test_a_wrong_header_is_damage_where_the_standard_library_ends_in_silence(tmp_path):
+    good = tar_of(pair_files([1, 2]), tarfile.USTAR_FORMAT)[: 2 * 2048]
+    payload = good + b"\x01" * 512 + tar_of(pair_files([3]))
+    with tarfile.open(fileobj=io.BytesIO(payload)) as archive:
+        assert len(archive.getnames()) == 4
+    pair, damage = shard(tmp_path, payload).entries()
+    assert pair.name == "s.tar:00001"
+    assert "has no good header at byte" in damage.reason
+
+
+def test_a_header_that_claims_a_gigabyte_of_attributes_is_not_believed():
+    bomb = header(b"a", b"%o" % 2**30, kind=b"x") + b"0" * 4096
+    with pytest.raises(DamagedTar, match="header of 1073741824 bytes"):
+        names(bomb)
+
+
+def test_a_compressed_shard_that_ends_early_is_damaged(tmp_path):
+    payload = gzip.compress(tar_of(pair_files(range(40))))
+    *_, last = shard(tmp_path, payload[: len(payload) // 2], "s.tar.gz").entries()
+    assert isinstance(last, Unusable)
+
+
+def test_a_shard_that_is_not_there_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(DataError, match=r"none\.tar: no such file"):
+        list(TarShard(str(tmp_path / "none.tar"), LIMIT).entries())
+
+
+class Flaky(io.BytesIO):
+    """A server's file that breaks off every so many bytes."""
+
+    left = 3000
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        Flaky.left -= size or 0
+        if Flaky.left < 0:
+            Flaky.left = 30_000
+            raise ConnectionError("reset by peer")
+        return super().read(size)
+
+
+def test_a_server_that_breaks_off_is_asked_again_and_nothing_is_lost_or_doubled(monkeypatch):
+    payload = tar_of(pair_files(range(9)))
+    monkeypatch.setattr(tar_shards, "open_url", lambda url, compression: Flaky(payload))
+    monkeypatch.setattr(patience, "WAITS_S", (0.0, 0.0, 0.0, 0.0))
+    found = [one.name for one in TarShard("s3://bucket/s.tar", LIMIT).entries()]
+    assert found == [f"s.tar:{number:05}" for number in range(9)]
+
+
+def test_a_server_that_goes_on_failing_is_an_error(monkeypatch):
+    def refuse(url: str, compression: str | None) -> None:
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(tar_shards, "open_url", refuse)
+    monkeypatch.setattr(patience, "WAITS_S", (0.0,))
+    with pytest.raises(DataError, match=r"s3://bucket/s\.tar: cannot be read: refused"):
+        list(TarShard("s3://bucket/s.tar", LIMIT).entries())

@@ -1,0 +1,284 @@
+"""Batches of streams: the same ones however many processes make them, and wherever a run goes on."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diptych.bundle.text import TextTokenizer
+from diptych_training.config import TrainConfig, read_config
+from diptych_training.data.pairs.loader import PREFETCHED_PARTS
+from diptych_training.errors import CheckpointError, DataError, TrainingConfigError
+from diptych_training.train.batches import Batch, Position
+from diptych_training.train.ranks import ALONE, Ranks
+from diptych_training.train.setup import check_shares
+from diptych_training.train.stream_batches import StreamBatches, source_reader
+from support.pair_files import json_file, numbers_of, pair_files, picture, write_files, write_tars
+from support.tars import tar_of
+from support.tiny_run import write_tiny_run
+
+N_PAIRS = 4 * 13
+OVERRIDES = [
+    "run.steps=40", "run.batch_size=8", "preprocess.size=16", "model.image_size=16",
+    "preprocess.mean=[0, 0, 0]", "preprocess.std=[1, 1, 1]", "data.pairs.streams=4", "data.pairs.shuffle=20",
+    "data.pairs.workers=0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    write_tiny_run(home / "run")
+    write_tars(home / "shards", 4, N_PAIRS // 4)
+    return home
+
+
+def recipe(home: Path, *overrides: str, train: str = "") -> TrainConfig:
+    train = train or f"{home}/shards/s-{{0..3}}.tar"
+    named = f"data.pairs.train='{train}'"
+    return read_config(home / "run" / "config.toml", [named, *OVERRIDES, *overrides])
+
+
+Make = Callable[..., StreamBatches]
+
+
+@pytest.fixture
+def make(home: Path) -> Iterator[Make]:
+    """Opens batches; their processes end with the test."""
+    opened: list[StreamBatches] = []
+
+    def make(*overrides: str, train: str = "", ranks: Ranks = ALONE, **place: object) -> StreamBatches:
+        config = recipe(home, *overrides, train=train)
+        assert config.data.pairs is not None
+        shards = source_reader(config.data.pairs).shards(config.data.pairs.train)
+        batches = StreamBatches(shards, home / "run" / "tokenizer.json", config, ranks, **place)
+        opened.append(batches)
+        return batches
+
+    yield make
+    for batches in opened:
+        batches.close()
+
+
+def seen(batch: Batch) -> list[int]:
+    """Which pairs a batch has."""
+    pixels = (batch.pixels.permute(0, 2, 3, 1) * 255).round().numpy().astype(np.uint8)
+    return numbers_of(pixels)
+
+
+def run_of(batches: StreamBatches, first: int, last: int) -> list[list[int]]:
+    return [seen(batches.make(step)) for step in range(first, last)]
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    return all(torch.equal(getattr(one, key), getattr(other, key)) for key in ("pixels", "input_ids", "keys"))
+
+
+def test_an_epoch_of_all_streams_shows_every_pair_once_and_mixed(make):
+    first = [number for batch in run_of(make(), 0, 6) for number in batch]
+    assert len(set(first)) == len(first) == 48  # of 52: no stream has begun its second epoch
+    assert first != sorted(first)
+
+
+def test_images_and_captions_belong_together(make, home):
+    batch = make().make(0)
+    tokenizer = {row.tobytes(): number for number, row in captions_of(home).items()}
+    found = [tokenizer[row[row != 0].int().numpy().tobytes()] for row in batch.input_ids]
+    assert found == seen(batch)
+
+
+def captions_of(home: Path) -> dict[int, np.ndarray]:
+    tokenizer = TextTokenizer(home / "run" / "tokenizer.json", recipe(home).text)
+    return {number: tokenizer.ids(f"thing {number}")[0] for number in range(N_PAIRS)}
+
+
+def test_a_step_that_is_asked_for_again_is_the_same_and_one_past_the_end_costs_nothing(make):
+    batches = make("augment.affine_probability=0.5")
+    first = batches.make(0)
+    assert equal(first, batches.make(0))
+    assert batches.make(40).pixels.shape == first.pixels.shape
+    assert equal(make("augment.affine_probability=0.5").make(0), first)
+    second = batches.make(1)
+    assert batches.numbers()["data/read"] == 16
+    assert not equal(first, second)
+
+
+@pytest.mark.parametrize("broken_at", [1, 4, 9, 16])
+def test_a_run_that_goes_on_sees_what_an_unbroken_one_sees(make, broken_at):
+    augment = "augment.affine_probability=0.5"
+    unbroken, broken = make(augment), make(augment)
+    for step in range(broken_at):
+        unbroken.make(step), broken.make(step)
+    position = broken.position(broken_at)
+    resumed = make(augment, first_step=broken_at, position=position)
+    for step in range(broken_at, 20):
+        assert equal(resumed.make(step), unbroken.make(step))
+    assert resumed.position(20) == unbroken.position(20)
+
+
+def test_a_batch_that_was_made_but_not_learned_from_comes_again(make):
+    batches = make()
+    batches.make(0)
+    made = batches.make(1)
+    assert equal(make(first_step=1, position=batches.position(1)).make(1), made)
+
+
+def test_the_number_of_worker_processes_changes_nothing_of_a_run_nor_does_a_break(make):
+    alone = make()
+    expected = run_of(alone, 0, 12)
+    two = make("data.pairs.workers=2")
+    assert run_of(two, 0, 7) == expected[:7]
+    resumed = make("data.pairs.workers=3", first_step=7, position=two.position(7))
+    assert run_of(resumed, 7, 12) == expected[7:]
+    assert resumed.position(12) == alone.position(12)
+
+
+@dataclass(frozen=True)
+class Deaf(Ranks):
+    """One of several ranks in a test that has only this one: it gathers what it has itself."""
+
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows
+
+    def mean(self, value: float) -> float:
+        return value
+
+
+def test_ranks_see_together_what_one_would_and_others_go_on_where_they_stopped(make):
+    alone = make()
+    whole = run_of(alone, 0, 6)
+    ranks = [make(ranks=Deaf(rank, 2)) for rank in range(2)]
+    shares = [run_of(rank, 0, 6) for rank in ranks]
+    assert [[*one, *other] for one, other in zip(*shares, strict=True)] == whole
+    places = [place for rank in ranks for place in rank.position(6)["places"]]
+    assert {**ranks[0].position(6), "places": places} == alone.position(6)
+    four = [make(ranks=Deaf(rank, 4), first_step=6, position=alone.position(6)) for rank in range(4)]
+    quarters = [run_of(rank, 6, 9) for rank in four]
+    together = [[number for quarter in quarters for number in quarter[step]] for step in range(3)]
+    assert run_of(alone, 6, 9) == together
+
+
+def test_streams_that_cannot_be_shared_evenly_are_refused(home):
+    config = recipe(home, "run.batch_size=12")
+    with pytest.raises(TrainingConfigError, match=r"streams is 4: it must be a multiple of .* ranks, 3"):
+        check_shares(config, Ranks(0, 3))
+    check_shares(config, Ranks(0, 2))
+
+
+def test_a_batch_that_is_no_multiple_of_the_streams_is_refused(home):
+    with pytest.raises(TrainingConfigError, match=r"run\.batch_size 8 is not a multiple of .*streams 3"):
+        recipe(home, "data.pairs.streams=3")
+
+
+def test_a_position_in_other_sources_is_refused(make, home):
+    position: Position = make().position(0)
+    with pytest.raises(CheckpointError, match="names other shards than when the checkpoint was written"):
+        make(train=f"{home}/shards/s-{{0..2}}.tar", position=position)
+
+
+def test_pairs_that_share_a_label_are_positives_whatever_caption_was_drawn(make, tmp_path):
+    files = {
+        name: content
+        for number in range(8)
+        for name, content in {
+            f"{number}.png": picture(number),
+            f"{number}.json": json_file(label="CAT" if number % 2 else "cat ", captions=[f"cat {number}"]),
+        }.items()
+    }
+    batch = make(train=str(write_files(tmp_path / "cats", files))).make(0)
+    assert len({tuple(row.tolist()) for row in batch.input_ids}) > 1
+    assert batch.positives.all()
+
+
+def damaged_folder(tmp_path: Path, n_good: int, n_bad: int) -> str:
+    files = pair_files(range(n_good))
+    for number in range(n_bad):
+        files |= {f"bad-{number}.png": picture(0)[:45], f"bad-{number}.txt": b"words"}
+    (tmp_path / "d.tar").write_bytes(tar_of(files))
+    return str(tmp_path / "d.tar")
+
+
+def test_unusable_pairs_are_skipped_and_counted(make, tmp_path):
+    train = damaged_folder(tmp_path, 30, 3)
+    batches = make("data.pairs.streams=1", "data.pairs.shuffle=5", train=train)
+    shown = {number for batch in run_of(batches, 0, 4) for number in batch}
+    assert shown == set(range(30))
+    numbers = batches.numbers()
+    assert (numbers["data/skipped"], numbers["data/read"], numbers["data/epoch"]) == (3, 35, 1)
+    assert numbers["data/wait_s"] > 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_too_many_unusable_pairs_end_the_run_and_name_the_last_one(make, tmp_path, workers):
+    batches = make(
+        "data.pairs.streams=2", f"data.pairs.workers={workers}", "data.pairs.max_skipped=0.3",
+        train=damaged_folder(tmp_path, 30, 60),
+    )  # fmt: skip
+    message = (
+        r"d\.tar:bad-\d+: PNG image: .* one of 11 unusable of the \d+ entries that stream [01] has read; "
+    )
+    with pytest.raises(DataError, match=message + r"data\.pairs\.max_skipped allows 0\.3 of them, and 10"):
+        run_of(batches, 0, 20)
+
+
+def test_a_larger_bound_goes_through_the_same_data(make, tmp_path):
+    train = damaged_folder(tmp_path, 30, 60)
+    batches = make("data.pairs.streams=2", "data.pairs.max_skipped=0.9", train=train)
+    assert {number for batch in run_of(batches, 0, 8) for number in batch} == set(range(30))
+
+
+def test_images_over_a_limit_are_unusable(make):
+    batches = make("data.pairs.max_image_px=255")
+    with pytest.raises(DataError, match=r"image has 16 x 16 = 256 pixels, limit is 255"):
+        run_of(batches, 0, 20)
+
+
+def test_excluded_pairs_are_never_shown_and_not_counted_as_unusable(make, tmp_path):
+    (tmp_path / "near.tsv").write_text("name\tother\ns-0.tar:00003\tx\ns-3.tar:00050\ty\n")
+    batches = make(f"data.pairs.exclude='{tmp_path}/near.tsv'")
+    shown = {number for batch in run_of(batches, 0, 14) for number in batch}
+    assert shown == set(range(N_PAIRS)) - {3, 50}
+    assert batches.numbers()["data/skipped"] == 0
+
+
+def test_a_run_whose_pairs_are_all_excluded_is_an_error(make, tmp_path):
+    names = [f"s-{number // 13}.tar:{number:05}" for number in range(N_PAIRS)]
+    (tmp_path / "all.tsv").write_text("\n".join(["name", *names]))
+    with pytest.raises(DataError, match=r"stream \d: all of its pairs are on the list of excluded ones"):
+        make(f"data.pairs.exclude='{tmp_path}/all.tsv'").make(0)
+
+
+@pytest.mark.parametrize("content", [None, "s-0.tar:00003\n", b"\xff"])
+def test_a_list_of_excluded_pairs_that_is_none_is_refused(make, tmp_path, content):
+    if content is not None:
+        (tmp_path / "x.tsv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=r"x\.tsv"):
+        make(f"data.pairs.exclude='{tmp_path}/x.tsv'")
+
+
+def test_a_worker_process_that_dies_is_a_clear_error_and_not_a_wait_for_ever(make):
+    batches = make("data.pairs.workers=2")
+    batches.make(0)
+    for worker in multiprocessing.active_children():
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(DataError, match=r"a process that prepares data has died.*--resume"):
+        run_of(batches, 1, 3 + 2 * PREFETCHED_PARTS)
+
+
+def test_workers_end_when_batches_are_closed_and_took_nothing_of_the_numbers_of_training(make):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    batches = make("data.pairs.workers=2")
+    batches.make(0)
+    assert torch.equal(torch.rand(1), expected)
+    assert len(multiprocessing.active_children()) == 2
+    batches.close()
+    assert not multiprocessing.active_children()

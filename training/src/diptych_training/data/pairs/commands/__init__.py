@@ -1,0 +1,1 @@
+"""`diptych-train data shards`, `pack`, `inspect` and `near-duplicates`."""

@@ -1,0 +1,211 @@
+"""`diptych-train data pack`: make a packed data set of pairs: what validates, measures and proves a model.
+
+Its images lie decoded at one size, so that a run can look at them again and again.
+"""
+
+import argparse
+import hashlib
+import os
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from diptych.bundle.encoder import Pixels
+from diptych.bundle.image import ImageLimits, load_pixels
+from diptych.bundle.manifest import ImageSpec
+from diptych.errors import InputError
+from diptych_training.config import read_config
+from diptych_training.data.cells import GRID
+from diptych_training.data.files import sole_owner, write_text
+from diptych_training.data.packed import (
+    INDEX_FILE,
+    PackedDataset,
+    PackedItem,
+    SourceEntry,
+    Split,
+    read_dataset,
+    write_index,
+    write_source,
+)
+from diptych_training.data.pairs.commands.flags import (
+    SOURCES_HELP,
+    SourceFlags,
+    add_source_flags,
+    natural,
+    positive,
+    source_flags,
+)
+from diptych_training.data.pairs.image_files import side_by_side
+from diptych_training.data.pairs.pair import Entry, Pair, Unusable
+from diptych_training.data.pairs.stream import Cursor, Order, Stream
+from diptych_training.errors import DataError
+from diptych_training.paths import recipe_file
+
+KIND = "pairs"
+MIXED = 2_000  # pairs held to be mixed, beside a random order of the sources' parts
+SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
+CARD = """# {name}
+
+Packed with `diptych-train data pack` from image-text pairs: {n_images} images at {size} px.
+
+| source | split | images | author | licence |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `pack` to the commands of `data`."""
+    parser = subparsers.add_parser(
+        "pack",
+        help="make a packed data set of pairs: for validation, evaluation and the proof of an export",
+        description="Draws pairs from each source at random, decodes them at one size, and writes a packed "
+        "data set, for `--data` of train, evaluate and export. Splits that it has already are kept.",
+    )
+    for split, help_text in zip(
+        SPLITS,
+        (
+            "to learn from, or a sample of what is learned from: calibrates int8",
+            "to steer a run by: nothing of it may be in training",
+            "for final tables: neither trained nor chosen on",
+        ),
+        strict=True,
+    ):
+        parser.add_argument(f"--{split}", nargs="+", metavar="SOURCE", help=help_text)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set")
+    parser.add_argument(
+        "--recipe", metavar="CONFIG", help="prepare images as this recipe does; else by --size"
+    )
+    parser.add_argument("--size", type=positive, default=224, metavar="PX", help=f"a multiple of {GRID}")
+    parser.add_argument("--limit", type=positive, default=5_000, metavar="N", help="pairs of each split")
+    parser.add_argument("--seed", type=natural, default=0, help="of what is drawn")
+    parser.add_argument("--licence", default="unknown", help="of the images, for the data card")
+    parser.add_argument("--author", default="unknown", help="of the images, for the data card")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads that decode")
+    parser.epilog = f"SOURCE: {SOURCES_HELP}"
+    add_source_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pack the splits that are named, write the card, and say what is there."""
+    wanted: list[tuple[Split, list[str]]] = [
+        (split, sources) for split in SPLITS if (sources := getattr(args, split)) is not None
+    ]
+    if not wanted:
+        raise DataError("nothing to pack: name sources with --train, --validation or --eval")
+    spec = _spec(args)
+    flags = source_flags(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with sole_owner(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
+        dataset = _begun(args.out, spec.size)
+        for split, sources in wanted:
+            entry = _pack(args, split, sources, flags, spec)
+            dataset = replace(dataset, entries={**dataset.entries, _name(split): entry})
+            write_index(dataset)
+        _write_card(dataset)
+    for name, entry in sorted(dataset.entries.items()):
+        print(f"{name}: {entry.n:,} images" + "".join(f", {n:,} {why}" for why, n in entry.drops.items()))
+    return 0
+
+
+def _pack(
+    args: argparse.Namespace, split: Split, sources: list[str], flags: SourceFlags, spec: ImageSpec
+) -> SourceEntry:
+    shards = flags.reader.shards(sources)
+    stream = Stream(shards, 0, Order(args.seed, 1, MIXED)).entries(Cursor(), n_epochs=1)
+    entries = (entry for entry, _ in stream if entry.name not in flags.excluded)
+    items: list[PackedItem] = []
+    images: list[Pixels] = []
+    drops: Counter[str] = Counter()
+    prepare = partial(_prepared, spec=spec, limits=flags.limits)
+    with tqdm(desc=split, total=args.limit, unit="pair", mininterval=1.0) as bar:
+        for entry, pixels in side_by_side(entries, prepare, args.jobs):
+            if pixels is None or isinstance(entry, Unusable):
+                drops["unusable"] += 1
+                continue
+            items.append(_item(entry))
+            images.append(pixels)
+            bar.update()
+            if len(items) == args.limit:
+                break
+    if not items:
+        raise DataError(f"--{split} {' '.join(sources)}: none of {drops['unusable']} entries can be used")
+    write_source(args.out, split, _name(split), np.stack(images), items)
+    return SourceEntry(
+        split=split,
+        kind="pairs",
+        n=len(items),
+        licence=args.licence,
+        author=args.author,
+        recipe=hashlib.sha256(repr((sources, args.seed, args.limit, spec)).encode()).hexdigest(),
+        drops=dict(drops),
+    )
+
+
+def _prepared(entry: Entry, spec: ImageSpec, limits: ImageLimits) -> Pixels | None:
+    """(S, S, 3), or None for what cannot be used."""
+    try:
+        return None if isinstance(entry, Unusable) else load_pixels(entry.image, spec, limits)
+    except InputError:
+        return None
+
+
+def _item(pair: Pair) -> PackedItem:
+    texts = pair.texts
+    further = texts.captions if texts.label is not None else texts.captions[1:]
+    return PackedItem(pair.name, texts.first, texts.keywords, further)
+
+
+def _begun(out: Path, size: int) -> PackedDataset:
+    """What `out` has already."""
+    if not (out / INDEX_FILE).exists():
+        return PackedDataset(out, out.resolve().name, size, {})
+    dataset = read_dataset(out)
+    others = sorted(name for name, entry in dataset.entries.items() if entry.kind != KIND)
+    if others or dataset.image_size != size:
+        raise DataError(
+            f"{out} holds a data set {dataset.name!r} of {dataset.image_size} px"
+            f"{f' with {others[0]}' if others else ''}, not of pairs at {size} px: choose another --out"
+        )
+    return dataset
+
+
+def _spec(args: argparse.Namespace) -> ImageSpec:
+    if args.recipe is not None:
+        spec = read_config(recipe_file(args.recipe)).preprocess
+    else:
+        spec = ImageSpec(
+            size=args.size,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            interpolation="bicubic",
+            resize_mode="shortest",
+            crop="round",
+            alpha="white",
+        )
+    if spec.size % GRID:
+        raise DataError(f"images of {spec.size} px: the side must be a multiple of {GRID}")
+    return spec
+
+
+def _name(split: Split) -> str:
+    return f"{KIND}-{split}"
+
+
+def _write_card(dataset: PackedDataset) -> None:
+    rows = [
+        f"| {name} | {entry.split} | {entry.n:,} | {entry.author} | {entry.licence} |"
+        for name, entry in sorted(dataset.entries.items())
+    ]
+    card = CARD.format(
+        name=dataset.name,
+        n_images=f"{sum(entry.n for entry in dataset.entries.values()):,}",
+        size=dataset.image_size,
+        rows="\n".join(rows),
+    )
+    write_text(dataset.path / "CARD.md", card)

@@ -1,0 +1,58 @@
+"""A packed data set as image-text pairs; knows nothing of how it was built."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from diptych_training.data.packed import PackedItem, PackedSource, read_dataset
+from diptych_training.data.pairs.pair import Entry, Pair, Shard, Texts, required
+
+ITEMS = 100
+
+
+@dataclass(frozen=True)
+class PackedShard:
+    """Some consecutive items of one source of a packed data set."""
+
+    path: Path
+    source: str
+    first: int
+    n: int
+
+    @property
+    def location(self) -> str:
+        """The data set's folder."""
+        return str(self.path)
+
+    def entries(self, start: int = 0) -> Iterator[Entry]:
+        """One entry an item, as a PNG. DataError when the data set contradicts itself."""
+        source = _source(self.path, self.source)
+        for index in range(self.first + start, self.first + self.n):
+            png = io.BytesIO()
+            Image.fromarray(np.asarray(source.images[index])).save(png, "PNG", compress_level=1)
+            item = source.items[index]
+            yield Pair(f"{self.source}:{item.id}", png.getvalue(), _texts(item))
+
+
+def packed_shards(path: Path, split: str = "train") -> list[Shard]:
+    """The items of a split, source by source."""
+    shards: list[Shard] = [
+        PackedShard(path, name, first, min(ITEMS, entry.n - first))
+        for name, entry in read_dataset(path).listed(split)
+        for first in range(0, entry.n, ITEMS)
+    ]
+    return required(shards, f"{path}, split {split},")
+
+
+@lru_cache(maxsize=2)  # its parts are read one after the other, and its list of items is one file
+def _source(path: Path, name: str) -> PackedSource:
+    return read_dataset(path).source(name)
+
+
+def _texts(item: PackedItem) -> Texts:
+    return Texts(captions=item.captions, label=item.label, keywords=item.keywords)

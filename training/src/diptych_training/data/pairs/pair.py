@@ -1,0 +1,157 @@
+"""What a source gives: an image's bytes with its texts, or why there is none; knows nothing of files."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from diptych_training.errors import DataError
+
+MAX_TEXT_BYTES = 100_000  # of one caption file: what is longer is no caption
+CAPTION_KEY = "caption"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The words for one image.
+
+    `captions` are complete ones; with a `label` (its class text, which `keywords` may follow) they are
+    further ones. There is at least one text.
+    """
+
+    captions: tuple[str, ...] = ()
+    label: str | None = None
+    keywords: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> str:
+        """The text that stands for the image where one is wanted."""
+        return self.captions[0] if self.label is None else self.label
+
+    def all(self) -> Iterator[str]:
+        """Every text: what a tokenizer learns from."""
+        if self.label is not None:
+            yield self.label
+        yield from self.keywords
+        yield from self.captions
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image file's bytes and its texts. `name` tells it from the others, wherever its source is moved."""
+
+    name: str
+    image: bytes
+    texts: Texts
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A place where a pair should be, and why there is none."""
+
+    name: str
+    reason: str
+
+
+Entry = Pair | Unusable
+
+
+class Shard(Protocol):
+    """A part of a source that is read from its start to its end."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, for messages."""
+        ...
+
+    def entries(self, start: int = 0) -> Iterator[Entry]:
+        """Its entries from number `start` on, the same ones every time. DataError when it cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class EveryNth:
+    """A shard of which one entry in `step` is read, from `first` on: a shard that several streams share."""
+
+    shard: Shard
+    first: int
+    step: int
+
+    @property
+    def location(self) -> str:
+        """That of the shard."""
+        return self.shard.location
+
+    def entries(self, start: int = 0) -> Iterator[Entry]:
+        """As `Shard.entries`; the others are read and passed over."""
+        for number, entry in enumerate(self.shard.entries(self.first + start * self.step)):
+            if number % self.step == 0:
+                yield entry
+
+
+def texts_of(captions: list[str]) -> Texts:
+    """Captions without the empty ones. ValueError if none is left."""
+    kept = tuple(stripped for caption in captions if (stripped := caption.strip()))
+    if not kept:
+        raise ValueError("its caption is empty")
+    return Texts(captions=kept)
+
+
+def texts_of_json(payload: bytes, caption_key: str = CAPTION_KEY) -> Texts | None:
+    """The texts of a JSON file, or None if it has none: ``{"caption": "..."}``, a list of them, or
+    ``{"label": .., "keywords": [..], "captions": [..]}``. ValueError if it is malformed."""
+    try:
+        row = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its JSON cannot be read: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError("its JSON is no object")
+    if row.get("label"):
+        label = _strings(row, "label")[0]
+        return replace(
+            _further(_strings(row, "captions")), label=label, keywords=tuple(_strings(row, "keywords"))
+        )
+    captions = _strings(row, caption_key) or _strings(row, "captions")
+    return texts_of(captions) if captions else None
+
+
+def json_of_texts(texts: Texts) -> bytes:
+    """What `texts_of_json` reads back."""
+    if texts.label is None:
+        row: dict[str, Any] = {"captions": list(texts.captions)}
+    else:
+        row = {"label": texts.label, "keywords": list(texts.keywords), "captions": list(texts.captions)}
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def text_of_file(payload: bytes) -> Texts:
+    """The one caption of a text file. ValueError if it is empty, or is not UTF-8."""
+    try:
+        return texts_of([payload.decode("utf-8-sig")])
+    except UnicodeDecodeError:
+        raise ValueError("its caption is not UTF-8") from None
+
+
+def refuse_long(name: str, n_bytes: int, limit: int) -> None:
+    """ValueError if a file is larger than its kind may be."""
+    if n_bytes > limit:
+        raise ValueError(f"{name} has {n_bytes} bytes, limit is {limit}")
+
+
+def required(shards: list[Shard], what: str) -> list[Shard]:
+    """The shards, or DataError if there is none."""
+    if not shards:
+        raise DataError(f"{what} holds no pairs")
+    return shards
+
+
+def _further(captions: list[str]) -> Texts:
+    return Texts(captions=tuple(caption for caption in captions if caption.strip()))
+
+
+def _strings(row: dict[str, Any], key: str) -> list[str]:
+    value = row.get(key)
+    values = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(isinstance(one, str) for one in values):
+        raise ValueError(f"its JSON key {key!r} is neither a text nor a list of texts")
+    return values

@@ -1,0 +1,65 @@
+"""Find out what a source is, and cut it into shards: the one list of what can be read."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from diptych.bundle.image import ImageLimits
+from diptych_training.data.packed import INDEX_FILE
+from diptych_training.data.pairs.folder import folder_shards
+from diptych_training.data.pairs.packed_shard import packed_shards
+from diptych_training.data.pairs.pair import CAPTION_KEY, Shard
+from diptych_training.data.pairs.parquet import parquet_shards
+from diptych_training.data.pairs.patience import is_local
+from diptych_training.data.pairs.shard_index import SHARD_INDEX_FILE, indexed_files
+from diptych_training.data.pairs.table import Columns, table_shards
+from diptych_training.data.pairs.tar_shard import TAR_ENDINGS, TarShard
+from diptych_training.data.pairs.urls import exists, find, is_folder, join
+from diptych_training.errors import DataError
+
+TABLE_ENDINGS = (".csv", ".tsv")
+KINDS = "a .tar (also .gz, .bz2, .xz, .zst), .csv, .tsv or .parquet file, or a folder"
+
+
+class SourceReader:
+    """Opens sources of every kind, with what their kinds ask for."""
+
+    def __init__(
+        self,
+        columns: Columns = Columns(),  # noqa: B008  frozen
+        images_root: str | None = None,
+        caption_key: str = CAPTION_KEY,
+        limits: ImageLimits = ImageLimits(),  # noqa: B008  frozen
+        packed_split: str = "train",
+    ) -> None:
+        self._columns = columns
+        self._images_root = images_root
+        self._caption_key = caption_key
+        self._max_bytes = limits.max_bytes
+        self._packed_split = packed_split
+
+    def shards(self, patterns: Iterable[str]) -> list[Shard]:
+        """The shards of all that paths, URLs and patterns name, in order. DataError that names the source."""
+        return [shard for pattern in patterns for name in find(pattern) for shard in self._of(name)]
+
+    def _of(self, name: str) -> list[Shard]:
+        ending = name.partition("?")[0].lower() if not is_local(name) else name.lower()
+        if ending.endswith(TAR_ENDINGS):
+            return [self._tar(name)]
+        if ending.endswith(TABLE_ENDINGS):
+            return table_shards(name, self._columns, self._images_root, self._max_bytes)
+        if ending.endswith(".parquet"):
+            return parquet_shards(name, self._columns, self._images_root, self._max_bytes)
+        if is_folder(name):
+            return self._folder(name)
+        raise DataError(f"{name}: {'no such file' if not exists(name) else f'not {KINDS}'}")
+
+    def _folder(self, name: str) -> list[Shard]:
+        """Shards that were written here, a packed data set, or image files beside text files."""
+        if exists(join(name, SHARD_INDEX_FILE)):
+            return [self._tar(file) for file in indexed_files(name)]
+        if is_local(name) and (Path(name) / INDEX_FILE).is_file():
+            return packed_shards(Path(name), self._packed_split)
+        return folder_shards(name, self._max_bytes, self._caption_key)
+
+    def _tar(self, url: str) -> TarShard:
+        return TarShard(url, self._max_bytes, self._caption_key)

@@ -1,0 +1,144 @@
+"""A tar archive of image-text pairs, as WebDataset lays them out; knows nothing of how archives are written.
+
+Files that share their name up to its first dot are one pair, and follow one another: ``000017.jpg`` with
+``000017.txt`` (its caption) or ``000017.json`` (captions, or label and keywords).
+"""
+
+import lzma
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from gzip import BadGzipFile
+
+from diptych_training.data.pairs.pair import (
+    CAPTION_KEY,
+    MAX_TEXT_BYTES,
+    Entry,
+    Pair,
+    Texts,
+    Unusable,
+    refuse_long,
+    text_of_file,
+    texts_of_json,
+)
+from diptych_training.data.pairs.patience import read_patiently
+from diptych_training.data.pairs.tar_reader import DamagedTar, Member, TarReader
+from diptych_training.data.pairs.urls import name_of, open_url
+
+IMAGE_ENDINGS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic"})
+TEXT_ENDING, JSON_ENDING = "txt", "json"
+COMPRESSIONS = {"gz": "gzip", "tgz": "gzip", "bz2": "bz2", "xz": "xz", "zst": "zstd"}
+TAR_ENDINGS = (".tar", ".tgz", *(f".tar.{ending}" for ending in COMPRESSIONS if ending != "tgz"))
+_UNPACKING_FAILED = (EOFError, zlib.error, lzma.LZMAError, BadGzipFile)  # bz2 has no error of its own
+
+
+@dataclass
+class _Files:
+    """What one pair's files held."""
+
+    key: str
+    image: bytes | None = None
+    text: bytes | None = None
+    json: bytes | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class TarShard:
+    """One archive, at a path or URL, compressed or not. Images over `max_bytes` are unusable."""
+
+    url: str
+    max_bytes: int
+    caption_key: str = CAPTION_KEY
+
+    @property
+    def location(self) -> str:
+        """Path or URL."""
+        return self.url
+
+    def entries(self, start: int = 0) -> Iterator[Entry]:
+        """The pairs in order. Where the archive is damaged, one entry says so, and it is the last: the pair
+        before it is lost too, since nothing says that it was whole.
+
+        A server that fails is asked again from the entry that is missing; DataError when it goes on failing.
+        """
+        return read_patiently(self.url, self._read, start)
+
+    def _read(self, start: int) -> Iterator[Entry]:
+        with open_url(self.url, COMPRESSIONS.get(self.url.rpartition(".")[2])) as file:
+            reader = TarReader(file)
+            n_entries = 0
+            try:
+                for files in _grouped(reader, start, self.max_bytes):
+                    n_entries += 1
+                    if n_entries > start:
+                        yield self._entry(files)
+            except (DamagedTar, *_UNPACKING_FAILED) as error:
+                if n_entries >= start:
+                    yield Unusable(name_of(self.url), f"the archive {error}: what follows is lost")
+
+    def _entry(self, files: _Files) -> Entry:
+        name = f"{name_of(self.url)}:{files.key}"
+        try:
+            if files.problem is not None:
+                raise ValueError(files.problem)
+            if files.image is None:
+                raise ValueError("it has no image")
+            return Pair(name, files.image, self._texts(files))
+        except ValueError as error:
+            return Unusable(name, str(error))
+
+    def _texts(self, files: _Files) -> Texts:
+        texts = None if files.json is None else texts_of_json(files.json, self.caption_key)
+        if texts is None and files.text is not None:
+            texts = text_of_file(files.text)
+        if texts is None:
+            raise ValueError("it has no caption")
+        return texts
+
+
+def pair_key(name: str) -> tuple[str, str]:
+    """(what tells a pair, the ending in lower case) of a file's name in an archive."""
+    folder, slash, file = name.removeprefix("./").rpartition("/")
+    stem, _, ending = file.partition(".")
+    return f"{folder}{slash}{stem}", ending.lower()
+
+
+def _grouped(reader: TarReader, start: int, max_bytes: int) -> Iterator[_Files]:
+    """The files of each pair; their contents only from pair number `start` on."""
+    number, files = -1, _Files("")
+    for member in reader:
+        key, ending = pair_key(member.name)
+        if ending not in IMAGE_ENDINGS and ending not in (TEXT_ENDING, JSON_ENDING):
+            continue
+        if _is_hidden(key):
+            continue
+        if number < 0 or key != files.key:
+            if number >= 0:
+                yield files
+            number, files = number + 1, _Files(key)
+        if number >= start:
+            _take(files, member, ending, reader, max_bytes)
+    if number >= 0:
+        yield files
+
+
+def _take(files: _Files, member: Member, ending: str, reader: TarReader, max_bytes: int) -> None:
+    is_image = ending in IMAGE_ENDINGS
+    try:
+        refuse_long(member.name, member.size, max_bytes if is_image else MAX_TEXT_BYTES)
+    except ValueError as error:
+        files.problem = str(error)
+        return
+    content = reader.content()
+    if is_image:
+        files.image = content
+    elif ending == JSON_ENDING:
+        files.json = content
+    else:
+        files.text = content
+
+
+def _is_hidden(key: str) -> bool:
+    """Files that a system added, such as ``._000017.jpg``."""
+    return key.rpartition("/")[2].startswith("._") or key.rpartition("/")[2] == ""

@@ -1,0 +1,172 @@
+"""Training batches from streams of pairs, in the order of the steps; knows nothing of models."""
+
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from diptych.bundle.image import ImageLimits
+from diptych.bundle.text import pad
+from diptych_training.config import PairsConfig, TrainConfig
+from diptych_training.data.pairs.excluded import read_excluded
+from diptych_training.data.pairs.loader import Part, PartLoader, PartSpec, Places
+from diptych_training.data.pairs.pair import Shard
+from diptych_training.data.pairs.prepare import Place, place_of
+from diptych_training.data.pairs.sources import SourceReader
+from diptych_training.data.pairs.stream import Order
+from diptych_training.data.pairs.table import Columns
+from diptych_training.data.sampler import step_rng
+from diptych_training.errors import CheckpointError
+from diptych_training.train.batches import Batch, Finish, Position, key_of, keys_of
+from diptych_training.train.ranks import ALONE, Ranks
+
+SOURCES, PLACES = "sources", "places"  # in a position: a digest of what is read, and the streams' in order
+
+
+class StreamBatches:
+    """The batch of each step, in order, or this rank's share of it.
+
+    A share is that of consecutive streams: together the ranks see the same batches, however many they are.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        tokenizer_file: Path,
+        config: TrainConfig,
+        ranks: Ranks = ALONE,
+        *,
+        first_step: int = 0,
+        position: Position = {},  # noqa: B006  only read
+    ) -> None:
+        """`position` is what `position(first_step)` was, whatever the number of ranks; empty at the start.
+
+        Raises CheckpointError when the position is one in other sources, DataError when a list of excluded
+        pairs cannot be read.
+        """
+        pairs = _pairs(config)
+        self._config = config
+        self._sources = sources_digest(shards)
+        self._finish = Finish(config, ranks)
+        self._ranks = ranks
+        start = _start(position, self._sources, pairs.streams)
+        numbers = range(pairs.streams)[ranks.share(pairs.streams)]
+        self._before: Places = {number: start[number] for number in numbers}
+        self._after: Places = self._before
+        self._loader = PartLoader(_spec(shards, tokenizer_file, config, pairs), self._before, pairs.workers)
+        self._part: Part | None = None
+        self._step = first_step - 1  # the one that `_part` is for
+        self._wait_s = 0.0
+
+    def make(self, step: int) -> Batch:
+        """The batch of a step, the next one or the one that was made last. A step past the end of the run has
+        the pairs of the last one. DataError when too many entries cannot be used, or a source cannot be read.
+        """
+        assert step >= self._step
+        if self._part is None or self._step < step < self._config.run.steps:
+            assert step in (self._step + 1, self._config.run.steps), f"step {step} after {self._step}"
+            self._read_on()
+        part = self._part
+        assert part is not None
+        seed = int(step_rng(self._config.seed, step).integers(2**63))
+        labels = np.array([key_of(label.encode()) for label in part.labels], dtype=np.int64)
+        return Batch(
+            pixels=self._finish(part.pixels, step, seed),
+            input_ids=torch.from_numpy(pad(part.rows, self._config.text)).long(),
+            keys=keys_of(part.rows, labels),
+        )
+
+    def position(self, step: int) -> Position:
+        """Where all streams are before a step: the next one, or the one that was made last."""
+        assert step in (self._step, self._step + 1)
+        places = self._of_all_ranks(self._before if step == self._step else self._after)
+        return {SOURCES: self._sources, PLACES: [place.numbers() for place in places]}
+
+    def numbers(self) -> dict[str, float]:
+        """For the log: of all streams since the run began; seconds that a rank waited since last asked."""
+        places = self._of_all_ranks(self._after)
+        waited, self._wait_s = self._wait_s, 0.0
+        return {
+            "data/epoch": float(min(place.cursor.epoch for place in places)),
+            "data/read": float(sum(place.n_read for place in places)),
+            "data/skipped": float(sum(place.n_skipped for place in places)),
+            "data/wait_s": self._ranks.mean(waited),
+        }
+
+    def close(self) -> None:
+        """End the processes that read."""
+        self._loader.close()
+
+    def _of_all_ranks(self, places: Places) -> list[Place]:
+        """In the order of the streams, of which each rank has consecutive ones."""
+        own = torch.tensor([place.numbers() for place in places.values()], device=self._ranks.device)
+        return [place_of(numbers) for numbers in self._ranks.gather(own).tolist()]
+
+    def _read_on(self) -> None:
+        started = time.perf_counter()
+        self._part = self._loader.next()
+        self._wait_s += time.perf_counter() - started
+        self._before, self._after = self._after, self._part.places
+        self._step += 1
+
+
+def source_reader(pairs: PairsConfig) -> SourceReader:
+    """Opens sources as a recipe describes them."""
+    columns = Columns(pairs.image_column, pairs.caption_columns)
+    return SourceReader(columns, pairs.images_root, pairs.caption_key, limits_of(pairs))
+
+
+def limits_of(pairs: PairsConfig) -> ImageLimits:
+    """What one image may cost."""
+    return ImageLimits(pairs.max_image_bytes, pairs.max_image_px)
+
+
+def order_of(config: TrainConfig) -> Order:
+    """How a recipe mixes its pairs."""
+    pairs = _pairs(config)
+    return Order(
+        seed=config.seed,
+        n_streams=pairs.streams,
+        block_size=max(1, pairs.shuffle // pairs.streams),
+        is_shuffled=pairs.shuffle > 0,
+    )
+
+
+def sources_digest(shards: Sequence[Shard]) -> str:
+    """sha256 over what a place in the streams depends on: the shards and their order."""
+    return sha256("\n".join(shard.location for shard in shards).encode()).hexdigest()
+
+
+def _start(position: Position, sources: str, n_streams: int) -> list[Place]:
+    if not position:
+        return [Place()] * n_streams
+    if position[SOURCES] != sources:
+        raise CheckpointError(
+            "data.pairs.train names other shards than when the checkpoint was written: "
+            "a run goes on only with the same ones, in the same order"
+        )
+    return [place_of(numbers) for numbers in position[PLACES]]
+
+
+def _spec(shards: Sequence[Shard], tokenizer_file: Path, config: TrainConfig, pairs: PairsConfig) -> PartSpec:
+    return PartSpec(
+        shards=shards,
+        order=order_of(config),
+        n_each=config.run.batch_size // pairs.streams,
+        image_spec=config.preprocess,
+        text_spec=config.text,
+        tokenizer_file=tokenizer_file,
+        captions=config.data.captions,
+        limits=limits_of(pairs),
+        mode=pairs.decode,
+        max_skipped=pairs.max_skipped,
+        excluded=read_excluded(pairs.exclude),
+    )
+
+
+def _pairs(config: TrainConfig) -> PairsConfig:
+    assert config.data.pairs is not None
+    return config.data.pairs

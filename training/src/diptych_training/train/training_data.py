@@ -1,0 +1,129 @@
+"""What a recipe learns from: a packed data set, or streams of pairs; knows nothing of models."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from tqdm import tqdm
+
+from diptych.bundle.text import TextTokenizer
+from diptych_training.config import TrainConfig
+from diptych_training.data.captions import all_texts
+from diptych_training.data.packed import PackedDataset, PackedSource
+from diptych_training.data.pairs.pair import Pair, Shard
+from diptych_training.data.pairs.stream import Cursor, Order, Stream
+from diptych_training.data.pictograms.build import refuse_incomplete
+from diptych_training.errors import DataError
+from diptych_training.train.batches import Batches, BatchMaker, Position
+from diptych_training.train.ranks import ALONE, Ranks
+from diptych_training.train.stream_batches import StreamBatches, order_of, source_reader
+
+
+class TrainingData(Protocol):
+    """The data of one run."""
+
+    def texts(self) -> Iterator[str]:
+        """What a new tokenizer is learned from."""
+        ...
+
+    def batches(
+        self,
+        tokenizer_file: Path,
+        ranks: Ranks = ALONE,
+        *,
+        first_step: int,
+        position: Position,
+    ) -> Batches:
+        """Batches from a step on; `position` is what a checkpoint before it kept, empty at the start."""
+        ...
+
+
+@dataclass(frozen=True)
+class PackedTraining:
+    """The training part of a packed data set."""
+
+    sources: Sequence[PackedSource]
+    config: TrainConfig
+
+    def texts(self) -> Iterator[str]:
+        """All texts of all items."""
+        return all_texts(item for source in self.sources for item in source.items)
+
+    def batches(
+        self,
+        tokenizer_file: Path,
+        ranks: Ranks = ALONE,
+        *,
+        first_step: int,
+        position: Position,
+    ) -> Batches:
+        """Batches that are functions of their step."""
+        tokenizer = TextTokenizer(tokenizer_file, self.config.text)
+        return BatchMaker(self.sources, tokenizer, self.config, ranks)
+
+
+@dataclass(frozen=True)
+class StreamedTraining:
+    """Pairs in shards."""
+
+    shards: Sequence[Shard]
+    config: TrainConfig
+
+    def texts(self) -> Iterator[str]:
+        """The texts of the first pairs that the run would read."""
+        pairs = self.config.data.pairs
+        assert pairs is not None
+        entries = _in_turns(self.shards, order_of(self.config))
+        chosen = islice((entry for entry in entries if isinstance(entry, Pair)), pairs.tokenizer_pairs)
+        for pair in tqdm(chosen, desc="texts for a tokenizer", unit="pair", mininterval=1.0):
+            yield from pair.texts.all()
+
+    def batches(
+        self,
+        tokenizer_file: Path,
+        ranks: Ranks = ALONE,
+        *,
+        first_step: int,
+        position: Position,
+    ) -> Batches:
+        """Batches in order, from the position on."""
+        return StreamBatches(
+            self.shards, tokenizer_file, self.config, ranks, first_step=first_step, position=position
+        )
+
+
+def training_data(dataset: PackedDataset, config: TrainConfig) -> TrainingData:
+    """What the recipe names. Raises DataError if it is not there or holds nothing to learn from."""
+    if config.data.pairs is None:
+        return PackedTraining(train_sources(dataset, config), config)
+    return StreamedTraining(source_reader(config.data.pairs).shards(config.data.pairs.train), config)
+
+
+def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSource]:
+    """The sources to learn from. Raises DataError if there is none, if one is missing
+    that the data set should have, or if their image size is another."""
+    if dataset.image_size != config.preprocess.size:
+        raise DataError(
+            f"{dataset.path}: images are {dataset.image_size} px, preprocess.size is {config.preprocess.size}"
+        )
+    refuse_incomplete(dataset)
+    sources = dataset.sources("train")
+    if not sources:
+        raise DataError(f"{dataset.path} has no training source")
+    return sources
+
+
+def _in_turns(shards: Sequence[Shard], order: Order) -> Iterator[object]:
+    """One epoch: an entry of each stream in turn, so that the first ones come from all over."""
+    streams = [
+        Stream(shards, number, order).entries(Cursor(), n_epochs=1) for number in range(order.n_streams)
+    ]
+    while streams:
+        for stream in tuple(streams):
+            found = next(stream, None)
+            if found is None:
+                streams.remove(stream)
+            else:
+                yield found[0]
