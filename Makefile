@@ -1,6 +1,7 @@
 # The one menu. Every target sets up what it needs; nothing has to be prepared.
 PYTHON ?= python3
 VENV   ?= .venv
+TOOLS  ?= $(VENV)-tools
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  ?= pictograms
@@ -8,6 +9,7 @@ RUN    ?= pictograms
 
 .DEFAULT_GOAL := help
 .PHONY: help serve serve-hub test test-long check format train data evaluate export import bench bench-store soak constraints openapi clean
+.PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,7 +41,7 @@ serve: $(VENV)/.installed-server ## install, then serve the default model with i
 test: $(VENV)/.installed-tests chromium strace ## all tests but the long ones
 	$(BIN)/python -m pytest -m 'not long' -n auto --maxprocesses 4 --dist loadfile
 
-test-long: $(VENV)/.installed-tests chromium strace ## every test, the long ones too
+test-long: $(VENV)/.installed-tests $(TOOLS)/.installed chromium strace container-tools ## every test, the long ones too
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.installed-tests ## static: format, lint, types, architecture
@@ -80,6 +82,31 @@ bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images an
 soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 2' to try it)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(SOAK)
 
+$(TOOLS)/.installed: docker/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install -q -r docker/tools.txt
+	@touch $@
+
+image: ## build the server's image with Docker: make image TARGET=gpu; the training's: make image TARGET=training
+	docker build -f docker/$(if $(filter training,$(TARGET)),training,server).Dockerfile $(if $(filter training,$(TARGET)),,--target $(or $(TARGET),cpu)) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) -t diptych-$(if $(filter training,$(TARGET)),training,server:$(or $(TARGET),cpu)) .
+
+image-rootless: $(VENV)/.installed-tests rootless-tools ## carry out the cpu image's steps without Docker, and run the server from them (as root on Debian)
+	PYTHONPATH=tests $(BIN)/python -m deployment.rootless $(ROOTLESS)
+
+check-containers: $(VENV)/.installed-tests $(TOOLS)/.installed container-tools ## compose files, Dockerfiles, manifests, alert rules, and the dashboard on a real Prometheus
+	DIPTYCH_TOOLS='$(abspath $(TOOLS))' $(BIN)/python -m pytest tests/deployment tests/architecture/test_container_files.py tests/architecture/test_observability_files.py
+
+lock: $(TOOLS)/.installed ## refresh what the images of the server install: releases of constraints.txt, by hash
+	docker/lock.sh $(TOOLS)/bin
+
+sbom: $(TOOLS)/.installed ## write dist/: the bill of materials (CycloneDX) and the licences of what the cpu image installs
+	docker/sbom.sh $(TOOLS)/bin $(PYTHON)
+
+audit: $(TOOLS)/.installed ## ask for known vulnerabilities of what the images install (needs the network)
+	$(TOOLS)/bin/pip-audit --require-hashes --disable-pip -r docker/server.cpu.lock
+	$(TOOLS)/bin/pip-audit --require-hashes --disable-pip -r docker/server.gpu.lock
+
 constraints: ## refresh constraints.txt from the newest releases that the ranges admit
 	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
 	$(VENV)-constraints/bin/python -m pip install -q -e clients/python -e 'server[cpu]' -e 'training[import]' -r tests/requirements.txt
@@ -101,5 +128,17 @@ strace:
 	  echo 'the tests of durability read the order of system calls: install strace' >&2; exit 1; }
 .PHONY: strace
 
+container-tools:
+	@command -v docker-compose >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker-compose prometheus >/dev/null; } || { \
+	  echo 'the checks of containers need docker-compose, prometheus and promtool: install them' >&2; exit 1; }
+.PHONY: container-tools
+
+rootless-tools:
+	@command -v buildah >/dev/null && command -v debootstrap >/dev/null && [ -x /usr/lib/podman/netavark ] || { \
+	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq buildah debootstrap netavark >/dev/null; } || { \
+	  echo 'an image without Docker needs buildah, debootstrap and netavark: install them' >&2; exit 1; }
+.PHONY: rootless-tools
+
 clean: ## remove the virtual environment and caches of the tools
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

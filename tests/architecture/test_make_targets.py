@@ -14,7 +14,12 @@ RULES = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 PHONY = {
     name for names in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE) for name in names.split()
 }
-HELPERS = {"chromium", "strace"}  # what targets need, and nobody asks for
+HELPERS = {
+    "chromium",
+    "strace",
+    "container-tools",
+    "rootless-tools",
+}  # what targets need, and nobody asks for
 # A make that runs these tests hands its flags and its level to ours, which would then announce its folders.
 OUTSIDE = {
     name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"

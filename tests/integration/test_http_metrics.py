@@ -1,5 +1,7 @@
 """Every published metric is there, and moves when it should. The whole application on the tiny bundle."""
 
+import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from diptych.core.health import HealthReport
 from support.app import running_app
 from support.pictures import noise, picture
 
@@ -23,6 +26,7 @@ PUBLISHED = {
     "diptych_index_recall": {"collection"},
     "diptych_model_info": {"name", "version", "precision", "provider"},
     "diptych_rollout_state": {"name"},
+    "diptych_ready": set(),
 }
 STAGES = ("parse", "decode", "queue", "encode", "search", "serialise")
 
@@ -122,6 +126,23 @@ def test_what_serves_is_stated(client: TestClient) -> None:
     assert samples(client)[("diptych_rollout_state", frozenset({("name", "tiny")}))] == 1
     for encoder in ("image", "text"):
         assert samples(client)[("diptych_queue_items", frozenset({("encoder", encoder)}))] == 0
+
+
+def test_what_readyz_says_is_a_metric_too(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.get("/readyz").status_code == 200
+    assert samples(client)[("diptych_ready", frozenset())] == 1
+    health = client.app.state.diptych.services.health  # type: ignore[attr-defined]
+    monkeypatch.setattr(health, "report", lambda: HealthReport(False, "the canary failed", None))
+    assert client.get("/readyz").status_code == 503
+    assert samples(client)[("diptych_ready", frozenset())] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the process is measured where there is /proc")
+def test_the_process_is_measured(client: TestClient) -> None:
+    found = {name: value for (name, _), value in samples(client).items() if name.startswith("process_")}
+    assert found["process_resident_memory_bytes"] > 10_000_000
+    assert 0 < found["process_open_fds"] < found["process_max_fds"]
+    assert 0 < found["process_start_time_seconds"] <= time.time()
 
 
 def test_refusals_are_counted_by_their_reason(client: TestClient) -> None:

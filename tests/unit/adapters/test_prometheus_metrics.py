@@ -12,6 +12,7 @@ def test_scraper_sees_the_published_names() -> None:
     metrics.count_label_cache(2, 1)
     metrics.set_collection("default", 7)
     metrics.set_models([model_info(), model_info(precision="int8")])
+    metrics.set_ready(True)
     body, content_type = metrics.render()
     lines = body.decode().splitlines()
     assert content_type.startswith("text/plain")
@@ -29,6 +30,7 @@ def test_scraper_sees_the_published_names() -> None:
         'diptych_model_info{name="fake",precision="fp32",provider="none",version="1"} 1.0',
         'diptych_model_info{name="fake",precision="int8",provider="none",version="1"} 1.0',
         'diptych_rollout_state{name="fake"} 1.0',
+        "diptych_ready 1.0",
     ):
         assert line in lines
 

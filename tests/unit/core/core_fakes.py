@@ -60,6 +60,9 @@ class FakeMetrics:
     def set_collection(self, collection: str, n_images: int | None) -> None:
         self.collections[collection] = n_images
 
+    def set_ready(self, ready: bool) -> None:
+        raise AssertionError("the domain does not know who asks")
+
     def render(self) -> tuple[bytes, str]:
         return b"", "text/plain"
 

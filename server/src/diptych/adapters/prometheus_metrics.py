@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from diptych.core.ports import EncoderName, Stage
@@ -60,6 +60,10 @@ class PrometheusMetrics:
         self._rollout_state = Gauge(
             "diptych_rollout_state", "1 while a version of this model is active", ["name"], registry=registry
         )
+        self._ready = Gauge(
+            "diptych_ready", "What /readyz says: 1 while requests should come here", registry=registry
+        )
+        ProcessCollector(registry=registry)  # memory, processor time, open files, start: read when scraped
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
         """One answered request; `route` is the template, never the path."""
@@ -103,6 +107,10 @@ class PrometheusMetrics:
         for model in models:
             self._model_info.labels(model.name, str(model.version), model.precision, model.provider).set(1)
             self._rollout_state.labels(model.name).set(1)
+
+    def set_ready(self, ready: bool) -> None:
+        """Whether requests should come here now."""
+        self._ready.set(ready)
 
     def render(self) -> tuple[bytes, str]:
         """The text for the scraper, and its content type."""

@@ -237,6 +237,10 @@ class Metrics(Protocol):
         """The size of one collection; None when it is dropped."""
         ...
 
+    def set_ready(self, ready: bool) -> None:
+        """Whether requests should come here now."""
+        ...
+
     def render(self) -> tuple[bytes, str]:
         """The text for the scraper, and its content type."""
         ...

@@ -35,6 +35,7 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
 @router.get("/metrics", response_class=Response, responses=_LINES | refusals(*GUARDED))
 async def metrics(services: ReadyServices) -> Response:
     """Counts and times for Prometheus."""
+    services.metrics.set_ready(services.health.report().ready)
     payload, content_type = services.metrics.render()
     return Response(payload, media_type=content_type)
 

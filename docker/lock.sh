@@ -1,0 +1,23 @@
+#!/bin/sh
+# Write docker/*.lock: every package that an image of the server installs, by release and hash. `make lock` calls it.
+# Releases are those of constraints.txt, and for what that leaves open the newest that the projects' ranges admit.
+set -eu
+cd "$(dirname "$0")/.."
+uv="$1/uv pip compile --quiet --python-version 3.13 --universal --generate-hashes --no-header --no-annotate
+  --constraint constraints.txt --no-emit-package diptych --no-emit-package diptych-client"
+$uv -o docker/server.cpu.lock - <<END
+./clients/python
+./server[cpu]
+END
+# Not the extra `gpu`: the index runs on the CPU on every machine, and faiss-gpu would bring a second CUDA. The runtime's
+# own extras bring the CUDA and the cuDNN that it was built for.
+$uv -o docker/server.gpu.lock - <<END
+./clients/python
+./server
+onnxruntime-gpu[cuda,cudnn]
+faiss-cpu
+END
+# What builds our wheels: no dependency of anything that runs.
+$uv -o docker/build.lock - <<END
+hatchling>=1.27
+END

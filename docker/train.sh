@@ -1,0 +1,31 @@
+#!/bin/sh
+# Data, training, evaluation and export, one after the other: `train RECIPE RUN MODEL`.
+# A signal goes to the step at hand, which keeps a checkpoint; started again, all steps go on where they were.
+set -eu
+recipe=$1 run=$2 model=$3
+child=
+
+tell() { [ -z "$child" ] || kill -TERM "$child"; }
+trap tell TERM INT
+
+step() {
+  "$@" &
+  child=$!
+  code=0
+  wait "$child" || code=$?
+  # A signal ends `wait` early, and the step is then still ending.
+  while kill -0 "$child" 2>/dev/null; do
+    code=0
+    wait "$child" || code=$?
+  done
+  child=
+  [ "$code" = 0 ] || exit "$code"
+}
+
+folder=${DIPTYCH_RUNS_DIR:-$DIPTYCH_CACHE/runs}/$run
+step diptych-train data pictograms
+resume=
+if [ -f "$folder/config.toml" ]; then resume=--resume; fi
+step diptych-train train "$recipe" --name "$run" $resume
+step diptych-train evaluate --run "$run"
+step diptych-train export --run "$run" --name "$model" --evaluation "$folder/evaluation-eval/evaluation.json"

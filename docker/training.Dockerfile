@@ -1,0 +1,54 @@
+# Training: data, train, evaluate, export, import. Writes versions into the model repository that it is given.
+#   docker build -f docker/training.Dockerfile -t diptych-training .
+# Released versions by constraints.txt, without hashes: torch's builds differ by the index they come from.
+# TORCH_INDEX for a GPU: https://download.pytorch.org/whl/cu128, or another one that the driver knows.
+ARG BASE=docker.io/library/python:3.13.9-slim-trixie
+FROM ${BASE}
+ARG TORCH=2.13.0
+ARG TORCHVISION=0.28.0
+ARG ONNXRUNTIME=1.32.0
+ARG FAISS=1.15.1
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+LABEL org.opencontainers.image.title="diptych-training" \
+      org.opencontainers.image.description="CLIP training and proven export for diptych" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --gid 10001 diptych \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /srv/cache --shell /usr/sbin/nologin diptych \
+ && install -d -o 10001 -g 10001 -m 0700 /srv/cache \
+ && install -d /srv/model_repo \
+ && python3 -m venv /opt/diptych
+ENV PATH=/opt/diptych/bin:$PATH
+RUN python3 -m pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch==${TORCH}" "torchvision==${TORCHVISION}"
+# What the projects stand on, by their descriptions alone: a change of our code builds only what comes after.
+COPY constraints.txt docker/requirements_of.py /src/
+COPY clients/python/pyproject.toml /src/clients/python/
+COPY server/pyproject.toml /src/server/
+COPY training/pyproject.toml /src/training/
+WORKDIR /src
+RUN python3 requirements_of.py 'clients/python' 'server[cpu]' 'training[import]' > requirements.txt \
+ && python3 -m pip install --no-cache-dir -c constraints.txt -r requirements.txt \
+      "torch==${TORCH}" "torchvision==${TORCHVISION}" "onnxruntime==${ONNXRUNTIME}" "faiss-cpu==${FAISS}" hatchling==1.27.0
+COPY clients/python clients/python
+COPY server/README.md server/
+COPY server/src server/src
+COPY training/README.md training/
+COPY training/src training/src
+RUN python3 -m pip install --no-cache-dir --no-deps --no-build-isolation ./clients/python ./server ./training \
+ && diptych-train --help > /dev/null
+COPY docker/train.sh /usr/local/bin/train
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/srv/cache \
+    DIPTYCH_CACHE=/srv/cache \
+    DIPTYCH_MODEL_REPO=/srv/model_repo \
+    MPLCONFIGDIR=/tmp \
+    USER=diptych
+WORKDIR /srv
+STOPSIGNAL SIGTERM
+# A command that ends by itself: what it is doing stands in its log.
+HEALTHCHECK NONE
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision="${REVISION}"
+USER 10001:10001
+ENTRYPOINT ["diptych-train"]
+CMD ["--help"]

@@ -1,0 +1,41 @@
+"""Every direct dependency stands in DEPENDENCIES.md with its reason, and nothing else does."""
+
+import re
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from support.projects import OURS, project
+
+ROOT = Path(__file__).parents[2]
+ROWS = re.findall(r"^\| ([\w.-]+) \| (.+) \|$", (ROOT / "DEPENDENCIES.md").read_text(encoding="utf-8"), re.M)
+REASONS = {canonicalize_name(name): reason for name, reason in ROWS if name != "package"}
+
+
+def asked_for() -> set[str]:
+    """By any of our projects, with all of their extras, and by what checks them."""
+    lines: list[str] = []
+    for folder in ("server", "training", "clients/python"):
+        table = project(folder)
+        lines += table["dependencies"]
+        lines += [line for extra in table.get("optional-dependencies", {}).values() for line in extra]
+    for file in ("tests/requirements.txt", "docker/tools.txt"):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        lines += [line.partition("#")[0] for line in text.splitlines() if line.partition("#")[0].strip()]
+    return {canonicalize_name(Requirement(line).name) for line in lines} - {
+        canonicalize_name(name) for name in OURS
+    }
+
+
+def test_every_dependency_has_a_reason() -> None:
+    assert asked_for() - REASONS.keys() == set()
+    assert [name for name, reason in REASONS.items() if len(reason) < 5] == []
+
+
+def test_no_reason_is_left_of_what_is_gone() -> None:
+    assert REASONS.keys() - asked_for() == set()
+
+
+def test_no_dependency_stands_twice() -> None:
+    assert len(ROWS) - sum(name == "package" for name, _ in ROWS) == len(REASONS)

@@ -1,0 +1,124 @@
+"""Dashboard and alert rules ask for metrics and labels that the server has; each alert has a runbook."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from diptych.adapters.prometheus_metrics import PrometheusMetrics
+from support.queries import DASHBOARD, Query, dashboard_queries, rule_queries, rules
+from unit.core.core_fakes import model_info
+
+ROOT = Path(__file__).parents[2]
+BY_PROMETHEUS = {"up": set[str]()}
+SCRAPED = {"job", "instance"}  # labels that every scraped series has
+QUERIES = [*dashboard_queries(), *rule_queries()]
+ALERTS = [rule for rule in rules() if "alert" in rule]
+
+
+def served_labels() -> dict[str, set[str]]:
+    """Every sample that the server can have, with its labels."""
+    metrics = PrometheusMetrics()
+    metrics.count_request("/embed", 200, 0.1)
+    metrics.observe_stage("decode", 0.1)
+    metrics.observe_batch("image", 1)
+    metrics.set_queue_items("image", 1)
+    metrics.count_rejected("queue_full")
+    metrics.count_label_cache(1, 1)
+    metrics.set_collection("default", 1)
+    metrics.set_models([model_info()])
+    metrics.set_ready(True)
+    text = metrics.render()[0].decode()
+    found = dict(BY_PROMETHEUS)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+SERVED = served_labels()
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.place)
+def test_query_asks_for_metrics_and_labels_that_there_are(query: Query) -> None:
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    assert query.metrics() | query.recorded(), f"{query.place} asks for nothing of ours"
+    assert query.metrics() - SERVED.keys() == set(), query.place
+    assert query.recorded() - recorded == set(), query.place
+    known = SCRAPED.union(*(SERVED[name] for name in query.metrics()))
+    assert query.labels() - known == set(), query.place
+
+
+@pytest.mark.parametrize(
+    ("expression", "metrics", "labels"),
+    [
+        ('sum by (route) (rate(diptych_none{code="diptych_x"}[5m]))', {"diptych_none"}, {"route", "code"}),
+        ("up == 0", {"up"}, set()),
+        ('time() - process_start_time_seconds{job=~"up"}', {"process_start_time_seconds"}, {"job"}),
+    ],
+)  # fmt: skip
+def test_what_a_query_asks_for_is_read_from_it(expression: str, metrics: set[str], labels: set[str]) -> None:
+    query = Query("here", expression)
+    assert query.metrics() == metrics
+    assert query.labels() == labels
+
+
+def test_dashboard_shows_every_metric_of_the_server() -> None:
+    shown = set[str]().union(*(query.metrics() for query in dashboard_queries()))
+    ours = {
+        re.sub(r"_(bucket|sum|count|created)$", "", name) for name in SERVED if name.startswith("diptych_")
+    }
+    missing = {name for name in ours if not any(one.startswith(name) for one in shown)}
+    # It says what /readyz and diptych_model_info say, as long as one version serves at a time.
+    assert missing - {"diptych_rollout_state"} == set()
+
+
+def test_panels_have_titles_and_ids_of_their_own_and_do_not_overlap() -> None:
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert len({panel["title"] for panel in panels}) == len(panels)
+    cells = [
+        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+        for panel in panels
+        for x in range(panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_alert_says_how_urgent_it_is_and_where_its_runbook_is(alert: dict[str, dict[str, str]]) -> None:
+    assert alert["labels"]["severity"] in {"page", "ticket"}
+    assert alert["annotations"]["summary"]
+    file, _, anchor = alert["annotations"]["runbook"].partition("#")
+    headings = re.findall(r"^#{2,6} (.+)$", (ROOT / file).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert anchor in {anchor_of(heading) for heading in headings}
+    assert anchor == str(alert["alert"]).lower()
+
+
+def test_runbook_has_no_alert_that_is_gone() -> None:
+    readme = (ROOT / "server" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^#+ (Diptych\w+)$", readme, re.MULTILINE)) == {rule["alert"] for rule in ALERTS}
+
+
+def test_every_rule_has_a_test() -> None:
+    tests = (ROOT / "docker" / "prometheus" / "tests" / "diptych.yml").read_text(encoding="utf-8")
+    assert [rule["alert"] for rule in ALERTS if f"alertname: {rule['alert']}\n" not in tests] == []
+
+
+def test_kubernetes_has_the_same_alerts() -> None:
+    file = ROOT / "docker" / "kubernetes" / "alerts.yaml"
+    there = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]
+    here = yaml.safe_load(
+        (ROOT / "docker" / "prometheus" / "rules" / "diptych.yml").read_text(encoding="utf-8")
+    )
+    assert there == here
+
+
+def anchor_of(heading: str) -> str:
+    """As GitHub makes it."""
+    return re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")

@@ -1,0 +1,81 @@
+"""Compose itself reads the files, alone and on top of each other. Needs no engine, and starts nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployment.tools import ROOT, run
+
+pytestmark = pytest.mark.long
+MAIN = ("-f", "docker-compose.yml")
+GPU = (*MAIN, "-f", "docker/compose.gpu.yml")
+
+
+def configured(*arguments: str, **variables: str) -> dict[str, Any]:
+    """The model that Compose makes of the files."""
+    found: dict[str, Any] = yaml.safe_load(run("docker-compose", *arguments, "config", **variables))
+    return found
+
+
+def test_without_a_profile_there_is_the_server_alone() -> None:
+    assert set(configured(*MAIN)["services"]) == {"server"}
+
+
+@pytest.mark.parametrize(
+    ("profile", "services"),
+    [("train", {"server", "train"}), ("observability", {"server", "prometheus", "grafana"})],
+)
+def test_profile_brings_its_services(profile: str, services: set[str]) -> None:
+    assert set(configured(*MAIN, "--profile", profile)["services"]) == services
+
+
+def test_server_runs_as_the_caller_and_on_loopback() -> None:
+    server = configured(*MAIN, UID="1234", GID="77")["services"]["server"]
+    assert server["user"] == "1234:77"
+    assert [port["host_ip"] for port in server["ports"]] == ["127.0.0.1"]
+    mounted = {one["target"]: one["source"] for one in server["volumes"]}
+    assert mounted == {
+        "/srv/model_repo": str(ROOT / "model_repo"),
+        "/srv/data": str(ROOT / "data" / "server"),
+    }
+
+
+def test_training_publishes_under_the_name_that_is_served_and_into_the_same_repository() -> None:
+    services = configured(*MAIN, "--profile", "train", DIPTYCH_MODEL="birds")["services"]
+    assert services["server"]["environment"]["DIPTYCH_MODEL"] == "birds"
+    assert services["train"]["command"][-1] == "birds"
+    sources = [
+        {one["source"] for one in services[name]["volumes"] if one["target"] == "/srv/model_repo"}
+        for name in ("server", "train")
+    ]
+    assert sources[0] == sources[1]
+
+
+def test_key_reaches_the_server_and_its_scraper() -> None:
+    services = configured(*MAIN, "--profile", "observability", DIPTYCH_API_KEY="correct horse")["services"]
+    keys = {services[name]["environment"]["DIPTYCH_API_KEY"] for name in ("server", "prometheus")}
+    assert keys == {"correct horse"}
+    # Compose's own escape: the shell in the container reads the variable, not Compose.
+    assert "$$DIPTYCH_API_KEY" in services["prometheus"]["command"][0]
+
+
+def test_gpu_file_changes_image_device_and_nothing_that_confines() -> None:
+    with_gpu = configured(*GPU, "--profile", "train")["services"]
+    without = configured(*MAIN, "--profile", "train")["services"]
+    assert (with_gpu["server"]["image"], with_gpu["server"]["build"]["target"]) == (
+        "diptych-server:gpu",
+        "gpu",
+    )
+    assert with_gpu["server"]["environment"]["DIPTYCH_DEVICE"] == "cuda"
+    for name in ("server", "train"):
+        assert with_gpu[name]["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+        for key in ("read_only", "cap_drop", "security_opt", "user", "volumes", "tmpfs"):
+            assert with_gpu[name][key] == without[name][key]
+
+
+def test_word_that_compose_does_not_know_is_refused(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("services: {server: {imagee: x}}\n")
+    assert "imagee" in run("docker-compose", *MAIN, "-f", str(wrong), "config", "-q", code=15)

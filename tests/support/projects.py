@@ -1,0 +1,29 @@
+"""What the `pyproject.toml` of our projects require; installs nothing."""
+
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+OURS = frozenset({"diptych", "diptych-client", "diptych-training"})
+
+
+def project(folder: str) -> dict[str, dict[str, list[str]]]:
+    """The table `project` of one of them."""
+    text = (ROOT / folder / "pyproject.toml").read_text(encoding="utf-8")
+    table: dict[str, dict[str, list[str]]] = tomllib.loads(text)["project"]
+    return table
+
+
+def requirements_of(*folders: str) -> list[Requirement]:
+    """Of `server[cpu]` and the like, those of ours left out."""
+    lines: list[str] = []
+    for folder in folders:
+        path, _, extras = folder.rstrip("]").partition("[")
+        table = project(path)
+        lines += table["dependencies"]
+        for extra in filter(None, extras.split(",")):
+            lines += table["optional-dependencies"][extra]
+    found = [Requirement(line) for line in lines]
+    return [one for one in found if one.name not in OURS]

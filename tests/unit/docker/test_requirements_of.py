@@ -1,0 +1,30 @@
+"""Requirements of our projects without the projects: what the training image installs first."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from support.projects import requirements_of
+
+ROOT = Path(__file__).parents[3]
+FOLDERS = ("clients/python", "server[cpu]", "training[import]")
+
+
+def printed(*folders: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, ROOT / "docker" / "requirements_of.py", *folders]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_all_requirements_are_printed_and_none_of_ours() -> None:
+    lines = printed(*FOLDERS).stdout.splitlines()
+    assert {str(Requirement(line)) for line in lines} == {str(one) for one in requirements_of(*FOLDERS)}
+    assert not any(line.startswith("diptych") for line in lines)
+    assert any(line.startswith("uvicorn[standard]") for line in lines)
+
+
+def test_extra_that_is_not_there_is_named() -> None:
+    found = printed("server[nothing]")
+    assert found.returncode == 1
+    assert "KeyError: 'nothing'" in found.stderr
