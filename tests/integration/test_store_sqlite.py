@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from diptych.adapters import data_lock
+from diptych.adapters.sqlite_rows import EMBEDDINGS_AFTER
 from diptych.adapters.sqlite_schema import MIGRATIONS
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
 from diptych.core.types import NewRow
@@ -145,6 +147,14 @@ def test_embeddings_are_kept_apart_by_identity(tmp_path: Path) -> None:
         assert [chunk async for chunk in store.embeddings("c", "never")] == []
 
     run(store, story())
+
+
+def test_chunks_of_embeddings_are_read_in_their_order_and_never_sorted(tmp_path: Path) -> None:
+    asyncio.run(SqliteStore(tmp_path).close())
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as db:
+        plan = db.execute(f"EXPLAIN QUERY PLAN {EMBEDDINGS_AFTER}", (1, "c", 0, 10)).fetchall()
+    assert plan
+    assert not [step for *_, step in plan if "TEMP B-TREE" in step or "SCAN" in step]
 
 
 def test_content_is_released_with_its_last_row(tmp_path: Path) -> None:

@@ -84,12 +84,16 @@ class ImageFiles:
             await asyncio.get_running_loop().run_in_executor(self._pool, self._remove, sha256s)
 
     async def _side_by_side(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """All of them, even after a failure: what fails is then cleaned up whole."""
-        loop = asyncio.get_running_loop()
-        running = [loop.run_in_executor(self._pool, work, item) for item in items]
+        """All of them, in any order, even after a failure: what fails is then cleaned up whole.
+
+        A share for each thread, not a task for each item: to hand over one costs more than to write a file.
+        """
+        loop, everything = asyncio.get_running_loop(), list(items)
+        shares = [share for n in range(N_WRITERS) if (share := everything[n::N_WRITERS])]
+        running = [loop.run_in_executor(self._pool, _one_by_one, work, share) for share in shares]
         if running:
             await asyncio.wait(running)
-        return [one.result() for one in running]
+        return [result for one in running for result in one.result()]
 
     def _put(self, item: tuple[str, bytes]) -> set[Path]:
         """The folders whose names must reach the disk yet."""
@@ -130,6 +134,19 @@ class ImageFiles:
 
     def _thumbnail(self, sha256: str, size_px: int) -> Path:
         return _place(self._thumbnails, sha256).with_name(f"{sha256}-{size_px}")
+
+
+def _one_by_one(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Results of all; raises the first failure once all have been tried."""
+    results, failures = list[Result](), list[Exception]()
+    for item in items:
+        try:
+            results.append(work(item))
+        except Exception as error:  # raised below
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return results
 
 
 def _place(root: Path, sha256: str) -> Path:

@@ -160,15 +160,17 @@ def matching_keys(
         db.create_function(ASK_PYTHON, 2, None)
 
 
+EMBEDDINGS_AFTER = (
+    "SELECT i.key, e.embedding FROM images i JOIN embeddings e ON e.key = i.key AND e.identity = ?"
+    " WHERE i.collection = ? AND i.key > ? ORDER BY i.key LIMIT ?"
+)
+
+
 def read_embeddings(
     db: sqlite3.Connection, collection: str, identity: int, after_key: int, limit: int
 ) -> tuple[list[int], Embeddings]:
     """At most `limit` embeddings with keys above `after_key`, ascending: keys and (N, D)."""
-    found = db.execute(
-        "SELECT i.key, e.embedding FROM images i JOIN embeddings e ON e.key = i.key AND e.identity = ?"
-        " WHERE i.collection = ? AND i.key > ? ORDER BY i.key LIMIT ?",
-        (identity, collection, after_key, limit),
-    ).fetchall()
+    found = db.execute(EMBEDDINGS_AFTER, (identity, collection, after_key, limit)).fetchall()
     if not found:
         return [], NO_ROWS
     rows = np.frombuffer(b"".join(blob for _, blob in found), dtype=FLOAT)

@@ -72,6 +72,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX job_items_to_do ON job_items (job, number) WHERE status IS NULL",
     ),
+    (
+        # By key within a collection: without it each chunk of embeddings sorts all that are left, and to
+        # read a million of them takes minutes.
+        "CREATE INDEX images_by_key ON images (collection)",
+    ),
 )
 
 
