@@ -8,7 +8,7 @@ MODEL  ?= pictograms
 RUN    ?= pictograms
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench bench-store soak constraints openapi clean
+.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench bench-store bench-training soak constraints openapi clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -78,6 +78,9 @@ bench: $(VENV)/.installed-tests ## measure serving beside rivals and this machin
 
 bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows (6 minutes, 3 GB of disk; STORE=--quick: 1)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.store $(STORE)
+
+bench-training: $(VENV)/.installed-tests ## train beside open_clip, in an environment of its own (15 minutes; TRAINING=--quick: 3)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.training $(TRAINING)
 
 soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 2' to try it)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(SOAK)

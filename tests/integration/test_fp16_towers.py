@@ -133,3 +133,12 @@ def test_optimised_towers_follow_float32_torch(
     encoder = OnnxEncoder(*files, n_threads=1)
     np.testing.assert_allclose(encoder.encode_image(towers.pixels), towers.image_rows, atol=1e-5)
     np.testing.assert_allclose(encoder.encode_text(towers.ids), towers.text_rows, atol=1e-5)
+
+
+def test_the_last_block_of_our_own_towers_leaves_those_steps_nothing_to_do(
+    towers: Towers, tmp_path: Path
+) -> None:
+    poolings = {candidate.name for candidate in PORTABLE[:2]}
+    for name, batch in (("image.onnx", towers.pixels), ("text.onnx", towers.ids)):
+        steps = optimise(towers.folder / name, tmp_path / name, [batch[:4], batch], print)
+        assert poolings.isdisjoint(step.name for step in steps if step.changed)

@@ -14,12 +14,13 @@ PACKAGES = {
         "infinity-emb[server]==0.0.78", "torch==2.13.0", "torchvision==0.28.0", "transformers<5",
         "sentence-transformers>=3,<5", "optimum", "aiohttp", "einops", "soundfile", "pillow", "timm",
     ),
+    "open_clip": ("open_clip_torch[training]==3.3.0", "torch==2.13.0", "torchvision==0.28.0"),
     "transformers": (
         "transformers==5.24.0", "torch==2.13.0", "fastapi", "uvicorn[standard]", "python-multipart", "pillow",
     ),
 }  # fmt: skip
 COMPLETE = ".complete"
-TOLD = ("infinity_emb", "torch", "transformers", "fastapi")
+TOLD = ("infinity_emb", "torch", "transformers", "fastapi", "open_clip_torch")
 
 
 def environment(name: str) -> Path:
