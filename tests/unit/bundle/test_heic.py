@@ -104,6 +104,14 @@ def test_more_coded_than_the_size_that_is_named_is_refused_before_it_is_decoded(
     assert time.monotonic() - began < 5  # decoded, they would take minutes
 
 
+@pytest.mark.parametrize("kind", [b"Exi\xff", b"\xc3\x28if", b"mim\x80"])
+def test_kind_of_an_item_that_is_no_text_is_undecodable_and_does_not_kill_the_process(kind: bytes) -> None:
+    damaged = TURNED.replace(b"\0\0Exif", b"\0\0" + kind, 1)
+    assert damaged != TURNED
+    with pytest.raises(UndecodableImage, match="can't decode byte"):
+        pixels(damaged)
+
+
 def test_picture_that_is_a_part_of_itself_is_undecodable() -> None:
     with pytest.raises(UndecodableImage):
         pixels(grid_of_itself())

@@ -18,14 +18,22 @@ MAX_UNITS = 20_000  # of HEVC in all: a tile has one or a few
 _CODED = b"hvc1"
 _CANVASES = {b"grid": 4, b"iovl": 10}  # put together from others, and where their data has its size
 _WIDE = 1  # flag: sizes have 4 bytes, not 2
+_WIDE_IDS = 3  # version of an entry
+_KIND_AT = (8, 10)  # in an entry, and in one with wide ids
 _MAX_DEPTH = 8  # a grid is put together once, its tone map once more
 
 
 def check_boxes(payload: bytes) -> None:
-    """Raises TooLarge for more boxes and pictures inside than any honest file has, UndecodableImage."""
+    """Raises TooLarge for more boxes and pictures inside than any honest file has, UndecodableImage.
+
+    Kinds and names of items must be text: pi-heif 1.4 makes strings of them, and dies where that fails.
+    """
     try:
         boxes = boxes_of(payload)
-    except (ValueError, struct.error) as error:
+        for kind, body in boxes:
+            if kind == b"infe":
+                bytes(body[_KIND_AT[body[0] == _WIDE_IDS] :]).decode()
+    except (ValueError, struct.error, IndexError) as error:
         raise UndecodableImage(f"HEIC image: {error}") from error
     n_coded = sum(kind == b"infe" and body[8:12] in {_CODED, b"av01"} for kind, body in boxes)
     if n_coded > MAX_CODED_ITEMS:
