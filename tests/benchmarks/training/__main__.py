@@ -21,7 +21,7 @@ from benchmarks.training.task import CONTEXT_LENGTH, Task, Turn
 from diptych_training.importing.open_clip.bpe import clip_tokenizer
 
 MARKS = "bench-training"
-ROUNDS, STEPS, WARMUP = 3, 40, 5
+ROUNDS, STEPS, WARMUP = 3, 50, 10
 QUICK_ROUNDS, QUICK_STEPS, QUICK_WARMUP = 1, 9, 2
 
 
