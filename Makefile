@@ -79,7 +79,7 @@ bench: $(VENV)/.installed-tests ## measure serving beside rivals and this machin
 bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows (6 minutes, 3 GB of disk; STORE=--quick: 1)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.store $(STORE)
 
-bench-training: $(VENV)/.installed-tests ## train beside open_clip, in an environment of its own (15 minutes; TRAINING=--quick: 3)
+bench-training: $(VENV)/.installed-tests ## train beside open_clip, in an environment of its own (20 minutes; TRAINING=--quick: 2)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.training $(TRAINING)
 
 soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 2' to try it)

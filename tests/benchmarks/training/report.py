@@ -1,5 +1,6 @@
 """What was measured of both trainers, as Markdown."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from benchmarks.serving.environments import installed
@@ -51,9 +52,10 @@ def verdict(turns: Mapping[str, Sequence[Turn]]) -> str:
     off = median([loss_difference(ours, theirs) for ours, theirs in pairs])
     speed = f"{ratio:.2f} times as many images/s ({_verdict(ratio >= SPEED_BAR)}: >= {SPEED_BAR})"
     kept = _verdict(off <= LOSS_BAR)
-    return (
-        f"{speed}; the mean loss of the last {N_LAST} steps differs by {off:.2%} ({kept}: <= {LOSS_BAR:.0%})."
-    )
+    loss = f"the mean loss of the last {N_LAST} steps differs by {off:.2%} ({kept}: <= {LOSS_BAR:.0%})"
+    # Equal losses say something only where both are below what guessing gives.
+    fell = f"theirs began at {turns[THEIRS][0].losses[0]:.2f}, guessing gives {math.log(BATCH_SIZE):.2f}"
+    return f"{speed}; {loss}; {fell}."
 
 
 def loss_difference(ours: Turn, theirs: Turn) -> float:
