@@ -68,6 +68,19 @@ def test_taken_id_is_a_409_unless_replaced(client: TestClient, shelf: str) -> No
     assert replaced.json()["outcomes"][0]["status"] == "replaced"
 
 
+def test_id_that_stands_several_times_in_one_add_ends_as_its_last_however_often_it_is_sent(
+    client: TestClient, shelf: str
+) -> None:
+    red, blue = picture("red"), picture("blue")
+    items = [{"id": "k", "metadata": {"n": n}} for n in range(3)]
+    for _ in range(3):
+        answer = add(client, shelf, red, blue, red, items=items, replace="true")
+        assert "failed" not in [outcome["status"] for outcome in answer.json()["outcomes"]]
+        kept = client.get(f"{shelf}/k").json()
+        assert (kept["sha256"], kept["metadata"]) == (hashlib.sha256(red).hexdigest(), {"n": 2})
+        assert client.get(f"{shelf}/k/original").content == red
+
+
 def test_bad_image_fails_alone_among_many_and_is_the_answer_when_alone(
     client: TestClient, shelf: str
 ) -> None:

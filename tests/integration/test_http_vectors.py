@@ -154,6 +154,18 @@ def test_float16_rounding_is_let_in_and_kept_bit_for_bit(
     assert client.get(f"{shelf}/images/7").json()["sha256"] == expected
 
 
+def test_id_that_stands_several_times_ends_as_its_last_however_often_it_is_sent(
+    client: TestClient, shelf: str, model: dict[str, Any]
+) -> None:
+    one, two = unit_rows(2, seed=5)
+    rows = np.stack([one, two, one])
+    for _ in range(3):
+        sent = send_form(client, model, rows.tobytes(), [{"id": "k"}] * 3, replace="true")
+        assert "failed" not in statuses(sent)
+        kept = client.get(f"{shelf}/images/k").json()
+        assert kept["sha256"] == hashlib.sha256(one.tobytes()).hexdigest()
+
+
 def test_id_and_bytes_decide_as_for_images(client: TestClient, shelf: str, model: dict[str, Any]) -> None:
     one, two = unit_rows(2)
     nameless = send_form(client, model, one.tobytes()).json()["outcomes"][0]

@@ -1,5 +1,6 @@
 """Put prepared rows into store and index, and drop what they replace; knows nothing of encoding or files."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,15 +28,19 @@ class Storing:
     async def decided(
         self, shelf: Shelf, drafts: Sequence[Draft | InputError], replace: bool
     ) -> dict[int, AddOutcome]:
-        """Outcomes that need no work: bad items, and what is there already and can be found."""
-        ids = [draft.id for draft in drafts if isinstance(draft, Draft)]
-        known = await self._records.find(shelf.name, ids)
+        """Outcomes that need no work: bad items, and what is there already and can be found.
+
+        Of an id that stands there several times nothing is decided: what is there when its turn comes is
+        what the one before it left.
+        """
+        n_times = Counter(draft.id for draft in drafts if isinstance(draft, Draft))
+        known = await self._records.find(shelf.name, list(n_times))
         lacking = await self.lacking(shelf)
         decided: dict[int, AddOutcome] = {}
         for i, draft in enumerate(drafts):
             if isinstance(draft, InputError):
                 decided[i] = AddOutcome(i, None, "failed", draft)
-            elif draft.id in lacking:
+            elif draft.id in lacking or n_times[draft.id] > 1:
                 continue
             elif (early := against(i, draft, known.get(draft.id), replace)) is not None:
                 decided[i] = early
