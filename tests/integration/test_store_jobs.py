@@ -124,6 +124,46 @@ def test_jobs_run_in_the_order_of_their_coming(run: Callable[..., None]) -> None
     run(story)
 
 
+def test_job_that_waits_ends_with_its_collection_and_never_fills_another_of_the_name(
+    run: Callable[..., None],
+) -> None:
+    async def story(opened: Opened, running: Jobs) -> None:
+        gate = Gate(opened)
+        await opened.collections.create("x")
+        first, waits = await submit(running, 1), await submit(running, 4, collection="x")
+        await until(lambda: gate.n_waiting > 0)
+        await opened.collections.drop("x")
+        await opened.collections.create("x")
+        for _ in range(4):
+            gate.permits.release()
+        assert (await end_of(running, first.id)).state == "done"
+        ended = await end_of(running, waits.id)
+        assert (ended.state, ended.reason) == ("failed", "collection 'x' was dropped")
+        assert (await opened.collections.list_images("x", None, 100))[0] == []
+
+    run(story)
+
+
+def test_job_that_runs_ends_with_its_collection_and_fills_no_other_of_the_name(
+    run: Callable[..., None],
+) -> None:
+    async def story(opened: Opened, running: Jobs) -> None:
+        gate = Gate(opened)
+        await opened.collections.create("x")
+        job = await submit(running, 6, collection="x")
+        gate.permits.release()
+        await until_done(running, job.id, 2)
+        await until(lambda: gate.n_waiting > 0)
+        await opened.collections.drop("x")
+        for _ in range(3):
+            gate.permits.release()
+        ended = await end_of(running, job.id)
+        assert (ended.state, ended.n_done) == ("failed", 2)
+        assert "'x'" in ended.reason
+
+    run(story)
+
+
 def test_cancelled_job_keeps_what_is_done_and_tries_no_more(run: Callable[..., None], tmp_path: Path) -> None:
     async def story(opened: Opened, running: Jobs) -> None:
         gate = Gate(opened)

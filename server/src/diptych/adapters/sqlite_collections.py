@@ -3,6 +3,7 @@
 import sqlite3
 
 from diptych.adapters import sqlite_rows as sql
+from diptych.adapters.sqlite_jobs import end_with_collection
 from diptych.core.types import CollectionInfo, Keep, Removed, Sizes
 from diptych.errors import Conflict
 
@@ -59,6 +60,7 @@ def drop(db: sqlite3.Connection, name: str) -> Removed:
     keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (name,))]
     removed = sql.delete_images(db, keys)
     db.execute("DELETE FROM collections WHERE name = ?", (name,))
+    end_with_collection(db, name)
     return removed
 
 

@@ -56,12 +56,17 @@ class SqliteJobs:
         return await self._threads.read(work)
 
     async def todo(self, id: str, limit: int) -> list[JobItem]:
-        """The first items without an outcome, at most `limit`, in their order."""
+        """The first items without an outcome, at most `limit`, in their order. None of a job that has ended:
+        the one that adds to a collection ends when that is dropped.
+        """
         query = (
             "SELECT number, at, n_bytes, id, metadata, error, file FROM job_items"
-            " WHERE job = ? AND status IS NULL ORDER BY number LIMIT ?"
+            " WHERE job = (SELECT id FROM jobs WHERE id = ? AND state = ?) AND status IS NULL"
+            " ORDER BY number LIMIT ?"
         )
-        return await self._threads.read(lambda db: [_item(row) for row in db.execute(query, (id, limit))])
+        return await self._threads.read(
+            lambda db: [_item(row) for row in db.execute(query, (id, OPEN, limit))]
+        )
 
     async def record(self, id: str, outcomes: Sequence[JobOutcome]) -> None:
         """What became of some items; their metadata is needed no more."""
@@ -93,6 +98,14 @@ class SqliteJobs:
             " (SELECT rowid FROM jobs WHERE state <> ? ORDER BY rowid DESC LIMIT ?)"
         )
         await self._threads.write(lambda db: _run(db.execute(delete, (OPEN, OPEN, keep))))
+
+
+def end_with_collection(db: sqlite3.Connection, collection: str) -> None:
+    """Jobs of a collection that is dropped: another one may have its name before their turn comes."""
+    db.execute(
+        "UPDATE jobs SET state = ?, reason = ?, finished_at = ? WHERE collection = ? AND state = ?",
+        ("failed", f"collection {collection!r} was dropped", now(), collection, OPEN),
+    )
 
 
 def _run(cursor: sqlite3.Cursor) -> None:
