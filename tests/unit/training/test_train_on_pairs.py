@@ -134,6 +134,13 @@ def test_too_many_unusable_pairs_end_a_run_with_one_line(home, capsys):
     assert "data.pairs.max_skipped allows 0.01 of them" in told
 
 
+def test_a_run_goes_on_with_fewer_workers_and_more_patience_as_the_message_says(home):
+    first = ["--set", "run.steps=2", "--set", "data.pairs.workers=1"]
+    assert main(arguments(home, *first)) == 0
+    then = ["--set", "run.steps=2", "--set", "data.pairs.workers=0", "--set", "data.pairs.max_skipped=0.5"]
+    assert main(arguments(home, *then, "--resume")) == 0
+
+
 def test_a_run_does_not_go_on_with_other_sources(home, capsys):
     assert main(arguments(home, "--set", "run.steps=2")) == 0
     write_tars(home / "s", 4, 9)

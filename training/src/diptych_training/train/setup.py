@@ -17,6 +17,8 @@ from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
 from diptych_training.train.ranks import Ranks
 from diptych_training.train.start import check_start
 
+FREE_OF_PAIRS = ("workers", "max_skipped", "tokenizer_pairs")  # of `data.pairs`, when a run goes on
+
 
 def check_validation(dataset: PackedDataset, config: TrainConfig) -> None:
     """Raises TrainingConfigError unless validation will give every metric that `run.best_by` names."""
@@ -104,14 +106,25 @@ def _check_padding(tokenizer: Tokenizer, config: TrainConfig) -> None:
 
 
 def open_run(path: Path, config: TrainConfig) -> RunFolder:
-    """An existing run of exactly this recipe. TrainingConfigError names the first key that differs."""
+    """An existing run of this recipe, but for what changes nothing of what is learned: `scale`, and how pairs
+    are read. TrainingConfigError names the first key that differs.
+    """
     folder = RunFolder(path)
     if not folder.config_file.is_file():
         raise TrainingConfigError(f"{path} has no run to resume")
-    before = read_config(folder.config_file).model_copy(update={"scale": config.scale})  # free to change
+    before = _with_what_is_free(read_config(folder.config_file), config)
     if before != config:
         raise TrainingConfigError(f"{path}: {_first_difference(dump_config(before), dump_config(config))}")
     return folder
+
+
+def _with_what_is_free(before: TrainConfig, now: TrainConfig) -> TrainConfig:
+    """`before` with those keys of `now` that a run may change on its way."""
+    changed = before.model_copy(update={"scale": now.scale})
+    if before.data.pairs is None or now.data.pairs is None:
+        return changed
+    pairs = before.data.pairs.model_copy(update={key: getattr(now.data.pairs, key) for key in FREE_OF_PAIRS})
+    return changed.model_copy(update={"data": before.data.model_copy(update={"pairs": pairs})})
 
 
 def load_tokenizer(folder: RunFolder, config: TrainConfig) -> TextTokenizer:

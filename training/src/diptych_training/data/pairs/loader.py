@@ -130,7 +130,7 @@ class PartLoader:
         except RuntimeError as error:
             raise DataError(
                 f"a process that prepares data has died, perhaps for want of memory ({error}): "
-                "go on with --resume, with fewer data.pairs.workers or a smaller data.pairs.shuffle"
+                "go on with --resume, with fewer data.pairs.workers"
             ) from error
         return _joined(parts)
 
