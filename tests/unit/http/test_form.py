@@ -4,7 +4,7 @@ import pytest
 
 from diptych.errors import InvalidValue, Malformed
 from diptych.http import form
-from diptych.http.form import MAX_KEPT_BYTES, Form
+from diptych.http.form import MAX_KEPT_CHARS, Form
 from diptych.http.multipart import Part
 
 
@@ -31,7 +31,7 @@ def test_list_that_comes_again_is_not_parsed_again(monkeypatch: pytest.MonkeyPat
 
 def test_long_lists_are_not_kept() -> None:
     form._kept_strings.cache_clear()
-    labels_of(json.dumps(["x" * MAX_KEPT_BYTES]).encode())
+    labels_of(json.dumps(["x" * MAX_KEPT_CHARS]).encode())
     assert form._kept_strings.cache_info().currsize == 0
 
 

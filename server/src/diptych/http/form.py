@@ -9,7 +9,7 @@ from diptych.http.multipart import Part
 
 # A list of labels that comes with every picture is read once: a thousand strings would be made anew while
 # the processor's caches are full of the model's weights. The bounds hold what is kept to a few megabytes.
-MAX_KEPT_BYTES = 32_000
+MAX_KEPT_CHARS = 32_000
 N_KEPT = 32
 
 
@@ -42,12 +42,10 @@ class Form:
 
     def strings(self, name: str) -> list[str] | None:
         """A field that is repeated, or holds one JSON array of strings. Commas never split anything."""
-        parts = list(self.parts(name))
-        if len(parts) == 1 and parts[0].data[:1] == b"[" and len(parts[0].data) <= MAX_KEPT_BYTES:
-            return list(_kept_strings(bytes(parts[0].data), name))
-        values = [part.text(f"{name}[{i}]") for i, part in enumerate(parts)]
+        values = [part.text(f"{name}[{i}]") for i, part in enumerate(self.parts(name))]
         if len(values) == 1 and values[0].lstrip().startswith("["):
-            return _strings(parse_json(values[0], name), name)
+            read = _kept_strings if len(values[0]) <= MAX_KEPT_CHARS else _strings
+            return list(read(values[0], name))
         return values or None
 
     def given(self, *names: str) -> dict[str, object]:
@@ -56,15 +54,13 @@ class Form:
         return {name: value for name, value in values.items() if value is not None}
 
 
-@lru_cache(N_KEPT)
-def _kept_strings(payload: bytes, name: str) -> tuple[str, ...]:
-    """The same, of a list that came before; what raises is not kept."""
-    return tuple(_strings(parse_json(Part(name, bytearray(payload)).text(f"{name}[0]"), name), name))
-
-
-def _strings(values: object, name: str) -> list[str]:
+def _strings(text: str, name: str) -> tuple[str, ...]:
+    values = parse_json(text, name)
     assert isinstance(values, list), "JSON that begins with [ is an array"
     for i, value in enumerate(values):
         if not isinstance(value, str):
             raise InvalidValue(f"must be a string, got {value!r:.60}", f"{name}[{i}]")
-    return values
+    return tuple(values)
+
+
+_kept_strings = lru_cache(N_KEPT)(_strings)  # what raises is not kept
