@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.sqlite_schema import MIGRATIONS
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
 from diptych.cli.data_folders import back_up_folder, verify_backup
-from diptych.core.backup import BackupRecord
+from diptych.core.backup import BackupRecord, LostImage, Outcome
 from diptych.core.names import sha256_of
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull, StoreReadOnly
 from durability.small_disk import NEEDS_ROOT, read_only, small_disk
@@ -42,7 +42,11 @@ class Silent:
 
 
 def back_up(data_dir: Path, target: Path) -> BackupRecord:
-    return back_up_folder(data_dir, target, Silent())
+    return back_up_folder(data_dir, target, Silent()).record
+
+
+def outcome_of(data_dir: Path, target: Path, *, sizes_only: bool = False) -> Outcome:
+    return back_up_folder(data_dir, target, Silent(), sizes_only=sizes_only)
 
 
 def verify(target: Path) -> BackupRecord:
@@ -214,6 +218,85 @@ def test_file_that_the_data_folder_lost_since_is_kept_from_the_backup_before(
     assert image(target, b"cat").read_bytes() == b"cat"
 
 
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "n_mended"), [(flip, 1), (truncate, 1), (Path.unlink, 0)], ids=["flipped", "cut", "gone"]
+)
+def test_file_that_is_bad_in_the_backup_is_copied_anew_by_repeating_it(
+    data_dir: Path, target: Path, damage: Callable[[Path], None], n_mended: int
+) -> None:
+    back_up(data_dir, target)
+    kept = images(target)[sha256_of(b"a dog")]
+    damage(image(target, b"cat"))
+    done = outcome_of(data_dir, target)
+    assert (done.record.lost, done.lost_images) == ({}, ())
+    assert len(done.mended) == n_mended  # one that was gone is like one that is new
+    assert image(target, b"cat").read_bytes() == b"cat"
+    assert images(target)[sha256_of(b"a dog")] == kept
+    assert verify(target) == done.record
+
+
+def test_file_that_is_bad_in_the_backup_and_lost_in_the_data_folder_is_named_by_id(
+    data_dir: Path, target: Path
+) -> None:
+    back_up(data_dir, target)
+    flip(image(target, b"cat"))
+    image(data_dir, b"cat").unlink()
+    done = outcome_of(data_dir, target)
+    cat = sha256_of(b"cat")
+    assert done.record.lost == {cat: "missing"}
+    assert done.lost_images == (
+        LostImage(COLLECTION, "again", cat, "missing"),
+        LostImage(COLLECTION, "cat", cat, "missing"),
+    )
+    assert done.mended == ()
+    add(data_dir, {"cat": b"cat"})
+    assert outcome_of(data_dir, target).mended == (cat,)
+
+
+def test_sizes_only_reads_nothing_and_takes_a_file_of_the_right_size_for_whole(
+    data_dir: Path, target: Path
+) -> None:
+    back_up(data_dir, target)
+    flip(image(target, b"cat"))
+    truncate(image(target, b"a dog"))
+    done = outcome_of(data_dir, target, sizes_only=True)
+    assert done.record.lost == {}
+    assert image(target, b"a dog").read_bytes() == b"a dog"
+    with pytest.raises(CorruptStore, match="1 of 2 image files of the backup are bad"):
+        verify(target)
+
+
+def test_damaged_database_of_the_backup_is_copied_anew_by_repeating_it(data_dir: Path, target: Path) -> None:
+    first = back_up(data_dir, target)
+    flip(target / first.database.name)
+    second = back_up(data_dir, target)
+    assert second.database == first.database
+    assert verify(target) == second
+
+
+def test_damaged_record_is_said_with_the_way_out_and_that_leads_to_a_backup(
+    data_dir: Path, target: Path
+) -> None:
+    back_up(data_dir, target)
+    kept = images(target)
+    (target / RECORD_FILE).write_bytes(b"{")
+    with pytest.raises(CorruptStore, match=r"backup.json is no record of a backup: remove it"):
+        back_up(data_dir, target)
+    (target / RECORD_FILE).unlink()
+    assert back_up(data_dir, target) == verify(target)
+    assert images(target) == kept
+
+
 def test_damaged_page_is_noticed_and_the_earlier_backup_stays(data_dir: Path, target: Path) -> None:
     add(data_dir, {f"i{n}": f"image {n}".encode() for n in range(300)})
     first = back_up(data_dir, target)
@@ -225,12 +308,6 @@ def test_damaged_page_is_noticed_and_the_earlier_backup_stays(data_dir: Path, ta
     assert verify(target) == first
 
 
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
 def test_verify_finds_a_flipped_bit_a_missing_file_and_a_changed_database(
     data_dir: Path, target: Path
 ) -> None:
@@ -239,8 +316,9 @@ def test_verify_finds_a_flipped_bit_a_missing_file_and_a_changed_database(
     image(target, b"a dog").unlink()
     with pytest.raises(CorruptStore, match="2 of 2 image files of the backup are bad") as bad:
         verify(target)
-    assert f"{sha256_of(b'cat')} is damaged" in str(bad.value)
-    assert f"{sha256_of(b'a dog')} is missing" in str(bad.value)
+    assert f"{sha256_of(b'cat')} is damaged (pets/again, pets/cat)" in str(bad.value)
+    assert f"{sha256_of(b'a dog')} is missing (pets/dog)" in str(bad.value)
+    assert "repeat `diptych backup`" in str(bad.value)
     flip(target / done.database.name)
     with pytest.raises(CorruptStore, match=rf"{done.database.name} is damaged: its sha256 is"):
         verify(target)

@@ -94,7 +94,7 @@ def test_backup_killed_before_any_step_is_the_old_one_or_the_new_one(
     data_dir: Path, tmp_path: Path, every: int
 ) -> None:
     def back_up(target: Path) -> Any:
-        return back_up_folder(data_dir, target, Silent())
+        return back_up_folder(data_dir, target, Silent()).record
 
     async def work(store: SqliteStore, files: ImageFiles) -> None:
         await put(store, files, OTHERS)
@@ -119,7 +119,7 @@ def test_first_backup_killed_before_any_step_is_none_or_complete(
     data_dir: Path, tmp_path: Path, every: int
 ) -> None:
     def back_up(target: Path) -> Any:
-        return back_up_folder(data_dir, target, Silent())
+        return back_up_folder(data_dir, target, Silent()).record
 
     for killed in kills(every, back_up, tmp_path):
         if (killed / "backup.json").exists():

@@ -18,6 +18,7 @@ from diptych.errors import StoreError
 from diptych.settings import Settings
 from diptych.wiring import build
 from diptych_client import Client
+from diptych_client.errors import ServerError
 from integration.data_folders import add, change
 from integration.store_parts import tiny_png
 from support.callers import wait_until
@@ -199,10 +200,74 @@ def test_commands_say_what_they_made_checked_and_restored(
         assert printed.err == ""
     (tmp_path / "data" / "images" / sha256_of(b"cat")[:2] / sha256_of(b"cat")).unlink()
     assert main(["backup", str(tmp_path / "second"), "--data-dir", str(tmp_path / "data")]) == 1
+    cat = sha256_of(b"cat")
+    named = f"pets/again: {cat} is missing\npets/cat: {cat} is missing\n"
     assert capsys.readouterr().err == (
-        f"1 image files were lost or damaged in the data folder before: {sha256_of(b'cat')} missing\n"
+        f"images whose file the data folder had lost before: 2 (adding them again mends it)\n{named}"
+    )
+    assert main(["backup", "--verify", str(tmp_path / "second")]) == 1
+    assert capsys.readouterr().err == (
+        f"image files that were lost or damaged in the data folder before: 1, such as {cat}\n"
     )
     assert main(["restore", str(tmp_path / "second"), "--data-dir", str(tmp_path / "lossy")]) == 1
+    assert capsys.readouterr().err == (
+        f"images restored without their file: 2 (adding them again mends it)\n{named}"
+    )
+
+
+def test_commands_mend_a_damaged_backup_or_restore_it_without_what_is_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(tmp_path / "data", {"cat": b"cat", "dog": b"a dog"})
+    backup, restored, cat = str(tmp_path / "backup"), str(tmp_path / "restored"), sha256_of(b"cat")
+    back_up = ["backup", backup, "--data-dir", str(tmp_path / "data")]
+    restore = ["restore", backup, "--data-dir", restored]
+    assert main(back_up) == 0
+    file = tmp_path / "backup" / "images" / cat[:2] / cat
+    file.write_bytes(b"cau")
+    capsys.readouterr()
+    assert main([*back_up, "--sizes-only"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(restore) == 1
+    refused = capsys.readouterr().err
+    assert refused.startswith(
+        f"diptych: 1 of 2 image files of the backup are bad: {cat} is damaged (pets/cat); "
+    )
+    assert not (tmp_path / "restored" / "images").exists()
+    assert main([*restore, "--without-damaged"]) == 1
+    assert capsys.readouterr().err == (
+        f"images restored without their file: 1 (adding them again mends it)\npets/cat: {cat} is damaged\n"
+    )
+    assert main([*back_up, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mended"] == [cat]
+    file.write_bytes(b"cau")
+    assert main(back_up) == 0
+    assert capsys.readouterr().err == "image files that were damaged in the backup and copied anew: 1\n"
+    assert main([*restore, "--replace", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lost_images"] == []
+
+
+def test_image_that_was_restored_without_its_file_is_found_and_mended_by_adding_it_again(
+    model_repo: Path, tmp_path: Path
+) -> None:
+    with serve(model_repo, TINY, tmp_path / "data") as server, Client(server.url) as client:
+        client.add([tiny_png(1), tiny_png(2)], ids=["one", "two"], collection=SHELF)
+    assert main(["backup", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "data")]) == 0
+    sha256 = sha256_of(tiny_png(1))
+    (tmp_path / "backup" / "images" / sha256[:2] / sha256).write_bytes(b"x" * len(tiny_png(1)))
+    restored = tmp_path / "restored"
+    restore = ["restore", str(tmp_path / "backup"), "--data-dir", str(restored), "--without-damaged"]
+    assert main(restore) == 1
+    with serve(model_repo, TINY, restored) as server, Client(server.url) as client:
+        assert {record.id for record in client.list_images(SHELF).images} == {"one", "two"}
+        assert client.search(image=tiny_png(1), collection=SHELF, k=1).hits[0].id == "one"
+        for read in (client.original, client.thumbnail):
+            with pytest.raises(ServerError, match=f"the file of image {sha256} is missing"):
+                read(SHELF, "one")
+        assert client.original(SHELF, "two") == tiny_png(2)
+        (outcome,) = client.add([tiny_png(1)], ids=["one"], collection=SHELF)
+        assert outcome.status == "unchanged"
+        assert client.original(SHELF, "one") == tiny_png(1)
 
 
 def test_unfinished_restore_is_not_served_and_nothing_is_made_of_it(model_repo: Path, tmp_path: Path) -> None:

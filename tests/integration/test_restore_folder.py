@@ -14,11 +14,11 @@ from diptych.adapters.restore_target import UNFINISHED, RestoreTarget, refuse_un
 from diptych.adapters.sqlite_schema import MIGRATIONS
 from diptych.adapters.sqlite_store import DATABASE
 from diptych.cli.data_folders import back_up_folder, restore_backup
-from diptych.core.backup import BackupRecord
+from diptych.core.backup import BackupRecord, LostImage, Outcome
 from diptych.core.names import sha256_of
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull
 from durability.small_disk import NEEDS_ROOT, read_only, small_disk
-from integration.data_folders import add, contents, in_a_process_that_is_killed
+from integration.data_folders import COLLECTION, add, contents, in_a_process_that_is_killed
 
 PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
 OTHERS = {"cow": b"a cow", "cat": b"another cat"}
@@ -31,7 +31,11 @@ class Silent:
 
 
 def restore(backup: Path, data_dir: Path, *, replace: bool = False) -> BackupRecord:
-    return restore_backup(backup, data_dir, Silent(), replace=replace)
+    return restore_backup(backup, data_dir, Silent(), replace=replace).record
+
+
+def restore_without_damaged(backup: Path, data_dir: Path, *, replace: bool = False) -> Outcome:
+    return restore_backup(backup, data_dir, Silent(), replace=replace, without_damaged=True)
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ def test_everything_is_there_and_can_be_changed_again(backup: Path, restored: Pa
 def test_restored_folder_is_backed_up_on_top_of_the_backup_that_made_it(backup: Path, restored: Path) -> None:
     restore(backup, restored)
     add(restored, {"cow": b"a cow"})
-    assert back_up_folder(restored, backup, Silent()).counts.n_images == 4
+    assert back_up_folder(restored, backup, Silent()).record.counts.n_images == 4
 
 
 @NEEDS_ROOT
@@ -183,6 +187,83 @@ def test_bad_backup_is_refused_and_the_folder_left_as_it_is(backup: Path, restor
     assert contents(restored) == OTHERS
 
 
+def damaged(backup: Path, damage: str) -> Path:
+    """The backup, with the file of the cat damaged so, of which there are two images."""
+    file = image(backup, b"cat")
+    match damage:
+        case "flipped":
+            file.write_bytes(b"cau")
+        case "cut":
+            file.write_bytes(b"ca")
+        case "gone":
+            file.unlink()
+    return backup
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_backup_with_a_bad_file_is_refused_with_how_many_and_which_and_what_to_do(
+    backup: Path, restored: Path, damage: str
+) -> None:
+    add(restored, OTHERS)
+    fault = "missing" if damage == "gone" else "damaged"
+    with pytest.raises(CorruptStore) as refused:
+        restore(damaged(backup, damage), restored, replace=True)
+    said = (
+        f"1 of 2 image files of the backup are bad: {sha256_of(b'cat')} is {fault} (pets/again, pets/cat); "
+    )
+    assert str(refused.value).startswith(said)
+    assert "--without-damaged" in str(refused.value)
+    assert contents(restored) == OTHERS
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_without_damaged_restores_all_else_and_names_what_is_lost_by_id(
+    backup: Path, restored: Path, damage: str
+) -> None:
+    done = restore_without_damaged(damaged(backup, damage), restored)
+    cat, fault = sha256_of(b"cat"), "missing" if damage == "gone" else "damaged"
+    assert done.lost_images == (
+        LostImage(COLLECTION, "again", cat, fault),
+        LostImage(COLLECTION, "cat", cat, fault),
+    )
+    assert image(restored, b"a dog").read_bytes() == b"a dog"
+    assert not image(restored, b"cat").exists()
+    with pytest.raises(CorruptStore, match=f"the file of image {cat} is missing"):
+        contents(restored)
+    add(restored, {"cat": b"cat"})
+    assert contents(restored) == PETS
+
+
+def test_file_that_the_data_folder_has_and_the_backup_lost_is_not_lost(backup: Path, restored: Path) -> None:
+    add(restored, PETS)
+    done = restore_without_damaged(damaged(backup, "flipped"), restored, replace=True)
+    assert done.lost_images == ()
+    assert contents(restored) == PETS
+
+
+def test_first_of_many_bad_files_are_named_and_the_others_counted(tmp_path: Path, restored: Path) -> None:
+    add(tmp_path / "data", {f"i{n}": f"image {n}".encode() for n in range(5)})
+    backup = tmp_path / "backup"
+    back_up_folder(tmp_path / "data", backup, Silent())
+    for n in range(5):
+        image(backup, f"image {n}".encode()).unlink()
+    with pytest.raises(CorruptStore, match=r"5 of 5 .* is missing \(pets/i\d\), and 2 more; ") as refused:
+        restore(backup, restored)
+    assert str(refused.value).count("is missing") == 3
+
+
+def test_damaged_database_is_refused_before_anything_is_touched_whatever_is_asked(
+    backup: Path, restored: Path
+) -> None:
+    add(restored, OTHERS)
+    (database,) = backup.glob("database-*")
+    database.write_bytes(database.read_bytes()[:-1])
+    for without_damaged in (False, True):
+        with pytest.raises(CorruptStore, match=r"is damaged: its sha256 .* nothing can be restored"):
+            restore_backup(backup, restored, Silent(), replace=True, without_damaged=without_damaged)
+    assert contents(restored) == OTHERS
+
+
 def test_images_that_were_lost_before_the_backup_are_all_that_is_missing(
     tmp_path: Path, restored: Path
 ) -> None:
@@ -199,7 +280,7 @@ def test_images_that_were_lost_before_the_backup_are_all_that_is_missing(
 def test_newer_schema_is_refused_before_anything_is_made(tmp_path: Path, restored: Path) -> None:
     add(tmp_path / "data", PETS)
     backup = tmp_path / "backup"
-    record = back_up_folder(tmp_path / "data", backup, Silent())
+    record = back_up_folder(tmp_path / "data", backup, Silent()).record
     content = (backup / "backup.json").read_text().replace('"schema_version": ', '"schema_version": 9')
     (backup / "backup.json").write_text(content)
     with pytest.raises(
@@ -234,11 +315,11 @@ def test_backup_of_the_first_schema_is_restored_and_brought_up_to_date(
     tmp_path: Path, restored: Path
 ) -> None:
     with_schema_1(tmp_path / "data")
-    made = back_up_folder(tmp_path / "data", tmp_path / "backup", Silent())
+    made = back_up_folder(tmp_path / "data", tmp_path / "backup", Silent()).record
     assert (made.schema_version, made.counts.n_files) == (1, 1)
     restore(tmp_path / "backup", restored)
     assert contents(restored) == {"cat": b"cat"}
-    assert back_up_folder(restored, tmp_path / "backup", Silent()).schema_version == len(MIGRATIONS)
+    assert back_up_folder(restored, tmp_path / "backup", Silent()).record.schema_version == len(MIGRATIONS)
 
 
 def test_folder_inside_of_the_backup_or_around_it_is_refused(backup: Path) -> None:

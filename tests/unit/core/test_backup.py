@@ -1,6 +1,6 @@
 """The order of a backup, against a data folder that changes at the worst moments."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
@@ -11,12 +11,12 @@ from diptych.core.backup import (
     Counts,
     DatabaseFile,
     Fault,
+    LostImage,
     Outcomes,
     Report,
     back_up,
-    restore,
-    verify,
 )
+from diptych.core.restore import restore, verify
 from diptych.errors import CorruptStore, StoreError
 
 A, B, C = ("aa" * 32, "bb" * 32, "cc" * 32)
@@ -42,6 +42,9 @@ class FakeSnapshot:
 
     def files(self, prefix: str) -> dict[str, int]:
         return {sha256: 1 for sha256 in self.rows.values() if sha256.startswith(prefix)}
+
+    def images_of(self, sha256s: Collection[str]) -> Iterator[tuple[str, str, str]]:
+        return (("pets", key, sha256) for key, sha256 in self.rows.items() if sha256 in sha256s)
 
     def outlived(self, sha256: str) -> bool:
         return any(self._folder.rows.get(key) == sha256 for key, own in self.rows.items() if own == sha256)
@@ -71,10 +74,21 @@ class FakeFolder:
 class FakeTarget:
     def __init__(self, source: FakeFolder) -> None:
         self.source, self.files, self.copied = source, set[str](), list[str]()
+        self.damaged = set[str]()
         self.rows: dict[str, str] | None = None
 
+    def n_files(self) -> int:
+        return len(self.files)
+
+    def check(self, prefix: str) -> Outcomes:
+        for sha256 in sorted(one for one in self.files if one.startswith(prefix)):
+            yield sha256, "damaged" if sha256 in self.damaged else None
+
+    def mended(self) -> list[str]:
+        return []
+
     def lacking(self, files: dict[str, int], prefix: str) -> list[str]:
-        return [sha256 for sha256 in files if sha256 not in self.files]
+        return [sha256 for sha256 in files if sha256 not in self.files - self.damaged]
 
     def copy(self, sha256s: Iterable[str]) -> Outcomes:
         for sha256 in sha256s:
@@ -82,6 +96,7 @@ class FakeTarget:
             fault = "damaged" if sha256 in self.source.damaged else fault
             if fault is None:
                 self.files.add(sha256)
+                self.damaged.discard(sha256)
                 self.copied.append(sha256)
             yield sha256, fault
 
@@ -120,7 +135,7 @@ def after_all_is_copied_ahead(folder: FakeFolder, change: Callable[[int], None])
 def test_all_rows_and_files_are_copied_and_each_is_reported_once() -> None:
     folder, report = FakeFolder(one=A, two=B, again=B), Silent()
     target = FakeTarget(folder)
-    done = back_up(folder, target, report)
+    done = back_up(folder, target, report).record
     assert (done.counts.n_images, done.lost) == (3, {})
     assert target.rows == {"one": A, "two": B, "again": B}
     assert sorted(target.copied) == [A, B]
@@ -134,6 +149,22 @@ def test_files_that_are_there_are_not_copied_again() -> None:
     back_up(folder, target, report)
     assert target.copied == [B]
     assert report.steps["copying images"] == [2, 2]
+
+
+def test_all_that_is_there_is_read_and_reported_before_anything_is_copied() -> None:
+    folder = FakeFolder(one=A, two=B)
+    target, report = FakeTarget(folder), Silent()
+    target.files, target.damaged = {A, B, C}, {A}
+    back_up(folder, target, report)
+    assert target.copied == [A]
+    assert report.steps["checking images of the earlier backup"] == [3, 3]
+    assert next(iter(report.steps)) == "checking images of the earlier backup"
+
+
+def test_sizes_only_reads_nothing_that_is_there() -> None:
+    folder, report = FakeFolder(one=A), Silent()
+    back_up(folder, FakeTarget(folder), report, sizes_only=True)
+    assert list(report.steps) == ["copying images"]
 
 
 def test_image_added_after_the_bulk_was_copied_is_in_the_backup_with_its_file() -> None:
@@ -156,7 +187,7 @@ def test_file_deleted_after_a_snapshot_leads_to_a_newer_one_without_it() -> None
     target = FakeTarget(folder)
     target.lacking = lambda files, prefix: list(files)
     after_all_is_copied_ahead(folder, lambda n: folder.delete("one") if n == 1 else None)
-    done = back_up(folder, target, Silent())
+    done = back_up(folder, target, Silent()).record
     assert (target.rows, done.lost) == ({}, {})
 
 
@@ -172,7 +203,7 @@ def test_replaced_image_is_in_the_backup_with_its_new_bytes() -> None:
             folder.delete("old")
 
     after_all_is_copied_ahead(folder, replace)
-    done = back_up(folder, target, Silent())
+    done = back_up(folder, target, Silent()).record
     assert (target.rows, done.lost) == ({"new": B}, {})
 
 
@@ -182,7 +213,11 @@ def test_file_that_is_missing_although_its_row_is_there_is_lost_and_the_rest_is_
     folder.damaged.add(B)
     target = FakeTarget(folder)
     done = back_up(folder, target, Silent())
-    assert done.lost == {A: "missing", B: "damaged"}
+    assert done.record.lost == {A: "missing", B: "damaged"}
+    assert done.lost_images == (
+        LostImage("pets", "one", A, "missing"),
+        LostImage("pets", "two", B, "damaged"),
+    )
     assert (len(target.rows or {}), target.files) == (3, {C})
 
 

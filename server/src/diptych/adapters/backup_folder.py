@@ -23,6 +23,7 @@ FORMAT = 1
 IMAGES = "images"
 DATABASE_PREFIX = "database-"
 CHUNK_BYTES = 1 << 24
+NO_DATABASE = "without it nothing can be restored: repeat `diptych backup`, or take another backup"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ _READER = TypeAdapter(_RecordFile)
 
 
 class BackupFolder:
-    """A complete backup, kept from being changed while this is open; satisfies `core.backup.Backup`."""
+    """A complete backup, kept from being changed while this is open; satisfies `core.restore.Backup`."""
 
     def __init__(self, folder: Path) -> None:
         """Raises StoreError when there is no complete backup, DataDirLocked while one is being made in it."""
@@ -68,9 +69,11 @@ class BackupFolder:
             report.begin("checking the database", self.database.stat().st_size)
             found = digest_of(self.database, report)
         except OSError as error:
-            raise CorruptStore(f"{self.database} cannot be read: {error.strerror}") from error
+            raise CorruptStore(f"{self.database} cannot be read: {error.strerror}; {NO_DATABASE}") from error
         if found != said.sha256:
-            raise CorruptStore(f"{self.database} is damaged: its sha256 is {found}, not {said.sha256}")
+            raise CorruptStore(
+                f"{self.database} is damaged: its sha256 is {found}, not {said.sha256}; {NO_DATABASE}"
+            )
 
     def snapshot(self) -> SqliteSnapshot:
         """Its database."""

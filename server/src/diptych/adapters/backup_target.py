@@ -20,7 +20,7 @@ from diptych.adapters.image_tree import ImageTree
 from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.bundle.durable import fsync_file
 from diptych.core.backup import PREFIXES, BackupRecord, DatabaseFile, Fault, Outcomes, Report
-from diptych.errors import StoreError
+from diptych.errors import CorruptStore, StoreError
 
 UNFINISHED_DATABASE = ".tmp-database"
 WORK = "the backup"
@@ -43,6 +43,8 @@ class BackupTarget:
         self._folder = folder
         self._source = source
         self._images = ImageTree(folder / IMAGES)
+        self._damaged: set[str] = set()
+        self._mended: list[str] = []
         self._lock = DataLock(folder, "backup folder")
         try:
             _require_origin(folder, origin)
@@ -54,19 +56,41 @@ class BackupTarget:
         """Let go of the folder."""
         self._lock.release()
 
-    def lacking(self, files: dict[str, int], prefix: str) -> list[str]:
-        """Those of the files, whose sha256 begin so, that are not here yet.
+    def n_files(self) -> int:
+        """How many image files are here already."""
+        with disk_errors_translated(WORK, self._folder):
+            return sum(len(self._images.sizes(prefix)) for prefix in PREFIXES)
 
-        What has its name was compared with it when it was copied; `verify` compares it again.
-        """
+    def check(self, prefix: str) -> Outcomes:
+        """Read those whose sha256 begin so. Damaged ones are lacking from now on, until they are copied."""
+        with disk_errors_translated(WORK, self._folder):
+            for sha256, fault in self._images.check(self._images.sizes(prefix)):
+                if fault is not None:
+                    self._damaged.add(sha256)
+                yield sha256, fault
+
+    def mended(self) -> list[str]:
+        """Those that `check` found damaged, and that were copied anew since."""
+        return sorted(self._mended)
+
+    def lacking(self, files: dict[str, int], prefix: str) -> list[str]:
+        """Those of the files, whose sha256 begin so, that are not here with all their bytes."""
         with disk_errors_translated(WORK, self._folder):
             here = self._images.sizes(prefix)
-        return [sha256 for sha256, n_bytes in files.items() if here.get(sha256) != n_bytes]
+        return [
+            sha256
+            for sha256, n_bytes in files.items()
+            if here.get(sha256) != n_bytes or sha256 in self._damaged
+        ]
 
     def copy(self, sha256s: Iterable[str]) -> Outcomes:
         """Copy files from the data folder, checked and durable."""
         with disk_errors_translated(WORK, self._folder):
-            yield from self._images.copy(self._source.images, sha256s, trusted=True)
+            for sha256, fault in self._images.copy(self._source.images, sha256s, trusted=True):
+                if fault is None and sha256 in self._damaged:
+                    self._damaged.remove(sha256)
+                    self._mended.append(sha256)
+                yield sha256, fault
 
     def complete(self, snapshot: SqliteSnapshot, lost: dict[str, Fault], report: Report) -> BackupRecord:
         """Add the database, then say that all is here; what an earlier backup alone used is removed."""
@@ -118,7 +142,12 @@ def _require_ours(folder: Path) -> None:
 
 
 def _require_origin(folder: Path, origin: str) -> None:
-    earlier = read_record(folder)
+    try:
+        earlier = read_record(folder)
+    except CorruptStore as error:
+        raise CorruptStore(
+            f"{error}: remove it to have it made anew; image files that are there are checked and kept"
+        ) from error
     if earlier is not None and earlier.origin != origin:
         raise StoreError(
             f"{folder} holds the backup of another data folder, of {earlier.counts.n_images} images, "

@@ -57,7 +57,7 @@ class ImageTree:
         """Copy those from `source`. A file that is here already is kept if it is whole, or `trusted`."""
         return _in_parallel(partial(self._copy, source, trusted), sha256s)
 
-    def check(self, files: dict[str, int]) -> Outcomes:
+    def check(self, files: Iterable[str]) -> Outcomes:
         """Read them: what is wrong with each."""
         return _in_parallel(self._fault, files)
 

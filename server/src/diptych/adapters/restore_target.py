@@ -29,7 +29,7 @@ def refuse_unfinished(data_dir: Path) -> None:
 
 
 class RestoreTarget:
-    """Satisfies `diptych.core.backup.RestoreTarget`; owns the lock of the data folder while it is open.
+    """Satisfies `diptych.core.restore.RestoreTarget`; owns the lock of the data folder while it is open.
 
     The folder itself is filled, not one beside it that is renamed: a data folder is often a volume of its
     own. Image files come first, each by a rename. The rename of the database is the moment at which all of

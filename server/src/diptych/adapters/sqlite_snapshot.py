@@ -5,7 +5,7 @@
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -66,6 +66,12 @@ class SqliteSnapshot:
         )
         with _translated(self._file):
             return dict(self._db.execute(query, (prefix, prefix + "g")).fetchall())  # g: after every digit
+
+    def images_of(self, sha256s: Collection[str]) -> Iterator[tuple[str, str, str]]:
+        """(collection, id, sha256) of its images whose file is one of these."""
+        query = f"SELECT collection, id, sha256 FROM {self._images} WHERE sha256 = ? ORDER BY collection, id"
+        for sha256 in sha256s:
+            yield from self.read(query, (sha256,))
 
     def outlived(self, sha256: str) -> bool:
         """Whether one of its images with these bytes is in the newest state: keys are never used twice."""

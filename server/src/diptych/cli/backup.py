@@ -1,6 +1,7 @@
 """`diptych backup`: copy the data folder of a server that may be running, or check such a copy."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,22 +9,29 @@ from typing import Any
 from diptych.cli.bars import Bars
 from diptych.cli.console import err, out, out_json
 from diptych.cli.data_folders import back_up_folder, verify_backup
-from diptych.core.backup import BackupRecord
+from diptych.core.backup import BackupRecord, LostImage, Outcome
 from diptych.settings import PREFIX, read_settings
 
 
 def add_parser(subparsers: Any) -> None:
-    """`diptych backup TARGET [--data-dir DIR] [--verify] [--json]`."""
+    """`diptych backup TARGET [--data-dir DIR] [--sizes-only | --verify] [--json]`."""
     parser = subparsers.add_parser(
         "backup",
         help="copy a data folder, while it is served, too",
         description="Copy all collections into a folder: images, metadata and vectors as they are at one "
-        "moment. A server may go on writing meanwhile. Repeated into the same folder, only what is new is "
-        "copied; what was broken off is resumed. Exit code 1 when the data folder lacked an image file.",
+        "moment. A server may go on writing meanwhile. Repeated into the same folder, what is there is "
+        "read, and only what is new or damaged is copied; what was broken off is resumed. Exit code 1 when "
+        "the data folder lacked an image file.",
     )
     parser.add_argument("target", type=Path, metavar="TARGET", help="folder of the backup")
     add_data_dir_argument(parser)
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--sizes-only",
+        action="store_true",
+        help="do not read what an earlier backup left, but take files of the right size for whole",
+    )
+    how.add_argument(
         "--verify", action="store_true", help="make none, but read every byte of the one that is there"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
@@ -44,25 +52,53 @@ def chosen_data_dir(args: argparse.Namespace) -> Path:
 
 def run(args: argparse.Namespace) -> int:
     """0 when all is there, 1 when image files were lost before."""
+    return _verify(args) if args.verify else _back_up(args)
+
+
+def _verify(args: argparse.Namespace) -> int:
     with Bars(hidden=args.json) as bars:
-        if args.verify:
-            record = verify_backup(args.target, bars)
-        else:
-            record = back_up_folder(chosen_data_dir(args), args.target, bars)
-    show(record, f"{args.target}: {'sound' if args.verify else 'complete'}", as_json=args.json)
+        record = verify_backup(args.target, bars)
+    if args.json:
+        out_json(asdict(record))
+        return 1 if record.lost else 0
+    show_record(record, f"{args.target}: sound")
+    if record.lost:
+        first, n_files = next(iter(record.lost)), len(record.lost)
+        err(f"image files that were lost or damaged in the data folder before: {n_files:,}, such as {first}")
     return 1 if record.lost else 0
 
 
-def show(record: BackupRecord, state: str, *, as_json: bool) -> None:
-    """One line on what a backup holds, and one on what it had to leave out."""
-    if as_json:
-        out_json(asdict(record))
-        return
+def _back_up(args: argparse.Namespace) -> int:
+    with Bars(hidden=args.json) as bars:
+        done = back_up_folder(chosen_data_dir(args), args.target, bars, sizes_only=args.sizes_only)
+    if args.json:
+        out_json(as_json(done))
+        return 1 if done.record.lost else 0
+    show_record(done.record, f"{args.target}: complete")
+    if done.mended:
+        err(f"image files that were damaged in the backup and copied anew: {len(done.mended):,}")
+    show_lost(done.lost_images, "images whose file the data folder had lost before")
+    return 1 if done.record.lost else 0
+
+
+def as_json(done: Outcome) -> dict[str, object]:
+    """The record, with what became of the command."""
+    lost_images = [asdict(image) for image in done.lost_images]
+    return asdict(done.record) | {"lost_images": lost_images, "mended": list(done.mended)}
+
+
+def show_lost(images: Sequence[LostImage], what: str) -> None:
+    """Each image that is without its file, after how many there are."""
+    if images:
+        err(f"{what}: {len(images):,} (adding them again mends it)")
+    for image in images:
+        err(f"{image.collection}/{image.id}: {image.sha256} is {image.fault}")
+
+
+def show_record(record: BackupRecord, state: str) -> None:
+    """One line on what a backup holds."""
     counts = record.counts
     out(
         f"{state}, {counts.n_images:,} images in {counts.n_collections:,} collections, "
         f"{counts.n_files:,} files of {counts.file_bytes:,} bytes, as of {record.created_at}"
     )
-    if record.lost:
-        named = ", ".join(f"{sha256} {fault}" for sha256, fault in list(record.lost.items())[:3])
-        err(f"{len(record.lost)} image files were lost or damaged in the data folder before: {named}")

@@ -10,14 +10,15 @@ from diptych.adapters.backup_folder import BackupFolder
 from diptych.adapters.backup_target import BackupTarget
 from diptych.adapters.data_folder import DataFolder
 from diptych.adapters.restore_target import RestoreTarget
-from diptych.core.backup import BackupRecord, Report, back_up, restore, verify
+from diptych.core.backup import BackupRecord, Outcome, Report, back_up
+from diptych.core.restore import restore, verify
 
 
-def back_up_folder(data_dir: Path, target: Path, report: Report) -> BackupRecord:
+def back_up_folder(data_dir: Path, target: Path, report: Report, *, sizes_only: bool = False) -> Outcome:
     """Back up a data folder, served or not. Raises StoreError, CorruptStore, DataDirLocked."""
     source = DataFolder(data_dir)
     with closing(BackupTarget(target, source)) as opened:
-        return back_up(source, opened, report)
+        return back_up(source, opened, report, sizes_only=sizes_only)
 
 
 def verify_backup(folder: Path, report: Report) -> BackupRecord:
@@ -27,11 +28,12 @@ def verify_backup(folder: Path, report: Report) -> BackupRecord:
         return backup.record
 
 
-def restore_backup(folder: Path, data_dir: Path, report: Report, *, replace: bool) -> BackupRecord:
+def restore_backup(
+    folder: Path, data_dir: Path, report: Report, *, replace: bool, without_damaged: bool = False
+) -> Outcome:
     """Verify a backup and make a data folder of it. Raises as above; StoreError for one that is not empty."""
     with (
         closing(BackupFolder(folder)) as backup,
         closing(RestoreTarget(data_dir, backup, replace=replace)) as to,
     ):
-        restore(backup, to, report)
-        return backup.record
+        return restore(backup, to, report, without_damaged=without_damaged)

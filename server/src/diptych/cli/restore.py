@@ -4,32 +4,44 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from diptych.cli.backup import add_data_dir_argument, chosen_data_dir, show
+from diptych.cli.backup import add_data_dir_argument, as_json, chosen_data_dir, show_lost, show_record
 from diptych.cli.bars import Bars
+from diptych.cli.console import out_json
 from diptych.cli.data_folders import restore_backup
 
 
 def add_parser(subparsers: Any) -> None:
-    """`diptych restore BACKUP [--data-dir DIR] [--replace] [--json]`."""
+    """`diptych restore BACKUP [--data-dir DIR] [--replace] [--without-damaged] [--json]`."""
     parser = subparsers.add_parser(
         "restore",
         help="make a data folder of a backup",
         description="Verify a backup, then make a data folder of it, which must be empty and not in use. "
-        "What was broken off is resumed by repeating it.",
+        "What was broken off is resumed by repeating it. Exit code 1 when images are without their file.",
     )
     parser.add_argument("backup", type=Path, metavar="BACKUP", help="folder of the backup")
     add_data_dir_argument(parser)
     parser.add_argument(
         "--replace", action="store_true", help="put the backup in place of what the data folder holds"
     )
+    parser.add_argument(
+        "--without-damaged",
+        action="store_true",
+        help="where image files of the backup are missing or damaged, restore all else and name those images",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when all is there, 1 when the backup itself had to do without some image files."""
+    """0 when all is there, 1 when image files are not."""
     data_dir = chosen_data_dir(args)
     with Bars(hidden=args.json) as bars:
-        record = restore_backup(args.backup, data_dir, bars, replace=args.replace)
-    show(record, f"{data_dir}: restored", as_json=args.json)
-    return 1 if record.lost else 0
+        done = restore_backup(
+            args.backup, data_dir, bars, replace=args.replace, without_damaged=args.without_damaged
+        )
+    if args.json:
+        out_json(as_json(done))
+        return 1 if done.lost_images else 0
+    show_record(done.record, f"{data_dir}: restored")
+    show_lost(done.lost_images, "images restored without their file")
+    return 1 if done.lost_images else 0

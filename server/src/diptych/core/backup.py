@@ -1,15 +1,14 @@
-"""Copy a data folder while it is served, and back; knows nothing of SQL, and of files only their names."""
+"""Copy a data folder while it is served; knows nothing of SQL, and of files only their names."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
-from diptych.errors import CorruptStore, StoreError
+from diptych.errors import StoreError
 
 PREFIXES = tuple(f"{number:02x}" for number in range(256))  # of sha256: a 256th of the files at a time
 MAX_SNAPSHOTS = 20
-N_NAMED = 3  # faults that a message names
 
 Fault = Literal["missing", "damaged"]
 Outcomes = Iterator[tuple[str, Fault | None]]  # sha256, and what is wrong with its file
@@ -50,6 +49,25 @@ class BackupRecord:
     lost: dict[str, Fault]
 
 
+@dataclass(frozen=True)
+class LostImage:
+    """An image whose row is there and whose file is not, or is damaged."""
+
+    collection: str
+    id: str
+    sha256: str
+    fault: Fault
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a backup or a restore. `mended`: sha256 of files that the backup had damaged."""
+
+    record: BackupRecord
+    lost_images: tuple[LostImage, ...]
+    mended: tuple[str, ...] = ()
+
+
 class Report(Protocol):
     """Shows how far the work is."""
 
@@ -73,6 +91,10 @@ class Snapshot(Protocol):
         """sha256 -> bytes of the image files it speaks of, of the sha256 that begin so."""
         ...
 
+    def images_of(self, sha256s: Collection[str]) -> Iterator[tuple[str, str, str]]:
+        """(collection, id, sha256) of its images whose file is one of these."""
+        ...
+
     def outlived(self, sha256: str) -> bool:
         """Whether one of its images with these bytes is in the newest state, too."""
         ...
@@ -91,29 +113,23 @@ class ServedFolder(Protocol[Snapshot_co]):
         ...
 
 
-class Backup(Protocol):
-    """A complete backup."""
-
-    record: BackupRecord
-
-    def check_database(self, report: Report) -> None:
-        """Read all of it. Raises CorruptStore."""
-        ...
-
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """Its database."""
-        ...
-
-    def check(self, files: dict[str, int]) -> Outcomes:
-        """Read the files."""
-        ...
-
-
 class BackupTarget(Protocol[Snapshot_contra]):
     """Where a backup is made. Raises StoreError when it cannot be written."""
 
+    def n_files(self) -> int:
+        """How many image files are here already."""
+        ...
+
+    def check(self, prefix: str) -> Outcomes:
+        """Read those whose sha256 begin so. Damaged ones are lacking from now on, until they are copied."""
+        ...
+
+    def mended(self) -> list[str]:
+        """Those that `check` found damaged, and that were copied anew since."""
+        ...
+
     def lacking(self, files: dict[str, int], prefix: str) -> list[str]:
-        """Those of the files, whose sha256 begin so, that are not here yet."""
+        """Those of the files, whose sha256 begin so, that are not here with all their bytes."""
         ...
 
     def copy(self, sha256s: Iterable[str]) -> Outcomes:
@@ -125,70 +141,44 @@ class BackupTarget(Protocol[Snapshot_contra]):
         ...
 
 
-class RestoreTarget(Protocol):
-    """Where a backup is restored. Raises StoreError when it cannot be written."""
-
-    def begin(self) -> None:
-        """Mark what is about to be filled as unfinished."""
-        ...
-
-    def copy(self, sha256s: Iterable[str]) -> Outcomes:
-        """Copy files from the backup, checked and durable; what is here and whole stays."""
-        ...
-
-    def complete(self, report: Report) -> None:
-        """Put the database in its place: from now on this is the data folder."""
-        ...
-
-
-def back_up(source: ServedFolder[SnapshotT], target: BackupTarget[SnapshotT], report: Report) -> BackupRecord:
+def back_up(
+    source: ServedFolder[SnapshotT],
+    target: BackupTarget[SnapshotT],
+    report: Report,
+    *,
+    sizes_only: bool = False,
+) -> Outcome:
     """All that is in `source` when the last snapshot is taken, as a complete backup in `target`.
+
+    What an earlier backup left in `target` is read, and copied anew if it is damaged, unless `sizes_only`.
 
     A server makes a file before its row and removes a row before its file. So a file that a snapshot speaks
     of and that is not there was deleted since, and a newer snapshot does without it; if its row outlived it,
     the data folder has lost it. Most bytes are copied ahead of the snapshot, as the write-ahead log cannot
     be cut while one is open.
     """
+    if not sizes_only:
+        _check_earlier(target, report)
     _copy_ahead(source, target, report)
     for _ in range(MAX_SNAPSHOTS):
         with source.snapshot() as snapshot:
             faults = {sha256: fault for sha256, fault in target.copy(_lacking(snapshot, target)) if fault}
             if all(fault == "damaged" or snapshot.outlived(sha256) for sha256, fault in faults.items()):
-                return target.complete(snapshot, faults, report)
+                lost = lost_images(snapshot, faults)
+                record = target.complete(snapshot, faults, report)
+                return Outcome(record, lost, tuple(target.mended()))
     raise StoreError(
         f"{MAX_SNAPSHOTS} times in a row images were deleted before they could be copied: "
         "back up again, what has been copied is not copied twice"
     )
 
 
-def verify(backup: Backup, report: Report) -> None:
-    """Read every byte. Raises CorruptStore for a database that is not as recorded, or naming bad files."""
-    backup.check_database(report)
-    report.begin("checking images", backup.record.counts.n_files)
-    faults: list[str] = []
-    with backup.snapshot() as snapshot:
-        for prefix in PREFIXES:
-            for sha256, fault in backup.check(snapshot.files(prefix)):
-                report.advance()
-                if fault is not None and sha256 not in backup.record.lost:
-                    faults.append(f"{sha256} is {fault}")
-    if faults:
-        n_files = backup.record.counts.n_files
-        raise CorruptStore(f"{len(faults)} of {n_files} image files of the backup are bad: {_some(faults)}")
-
-
-def restore(backup: Backup, target: RestoreTarget, report: Report) -> None:
-    """Make `target` a data folder with what is in `backup`, once that is verified. Raises CorruptStore."""
-    verify(backup, report)
-    target.begin()
-    report.begin("restoring images", backup.record.counts.n_files)
-    with backup.snapshot() as snapshot:
-        for prefix in PREFIXES:
-            for sha256, fault in target.copy(snapshot.files(prefix)):
-                report.advance()
-                if fault is not None and sha256 not in backup.record.lost:
-                    raise CorruptStore(f"image file {sha256} of the backup is {fault}")
-    target.complete(report)
+def _check_earlier(target: BackupTarget[SnapshotT], report: Report) -> None:
+    """Whatever is there, since it may come to be used again while the backup is made."""
+    report.begin("checking images of the earlier backup", target.n_files())
+    for prefix in PREFIXES:
+        for _ in target.check(prefix):
+            report.advance()
 
 
 def _copy_ahead(source: ServedFolder[SnapshotT], target: BackupTarget[SnapshotT], report: Report) -> None:
@@ -215,6 +205,9 @@ def _lacking(snapshot: SnapshotT, target: BackupTarget[SnapshotT]) -> Iterator[s
         yield from target.lacking(snapshot.files(prefix), prefix)
 
 
-def _some(faults: list[str]) -> str:
-    more = len(faults) - N_NAMED
-    return ", ".join(faults[:N_NAMED]) + (f", and {more} more" if more > 0 else "")
+def lost_images(snapshot: Snapshot, faults: Mapping[str, Fault]) -> tuple[LostImage, ...]:
+    """The images of these files."""
+    return tuple(
+        LostImage(collection, id, sha256, faults[sha256])
+        for collection, id, sha256 in snapshot.images_of(faults.keys())
+    )
