@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import threading
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from diptych.adapters.data_lock import DataLock
 from support.pictures import picture
 from support.server import RunningServer, log_lines, serve, start
 from support.tiny_bundle import TINY, write_tiny_bundle
@@ -200,7 +202,18 @@ def test_second_server_on_one_data_folder_names_the_first(model_repo: Path, tmp_
     with serve(model_repo, TINY, tmp_path) as first:
         other = tmp_path / "second"
         log = refusal(model_repo, TINY, other, "--data-dir", str(tmp_path))
-    assert f"in use by process {first.process.pid}" in log
+    assert f"in use by process {first.process.pid} on {socket.gethostname()} since 20" in log
+
+
+def test_data_folder_that_is_taken_is_refused_before_anything_of_the_model_is_read(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "repo")
+    with (tmp_path / "repo" / TINY / "1" / "text_encoder.onnx").open("ab") as file:
+        file.write(b"x")  # which would end the process, too
+    lock = DataLock(tmp_path / "data")
+    log = refusal(tmp_path / "repo", TINY, tmp_path / "data")
+    lock.release()
+    assert f"cannot serve: data folder {tmp_path / 'data'} is in use by process {os.getpid()} on " in log
+    assert "text_encoder.onnx" not in log
 
 
 def test_taken_port_is_known_before_the_model_is_loaded(model_repo: Path, tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
 import asyncio
 import contextlib
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import numpy as np
 import pytest
 
 from diptych.adapters import data_lock
+from diptych.adapters.data_lock import DataLock
 from diptych.adapters.sqlite_rows import EMBEDDINGS_AFTER
 from diptych.adapters.sqlite_schema import MIGRATIONS
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
@@ -42,6 +45,12 @@ def run(store: SqliteStore, *stories: Any) -> Any:
     return asyncio.run(whole())
 
 
+def named(pid: int) -> str:
+    """What is said of a process that holds a folder: which it is, where, and since when."""
+    host = re.escape(gethostname())
+    return rf"in use by process {pid} on {host} since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$"
+
+
 def test_folder_in_use_is_refused_and_its_holder_named(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -49,7 +58,7 @@ def test_folder_in_use_is_refused_and_its_holder_named(tmp_path: Path) -> None:
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(DataDirLocked, match=f"in use by process {holder.pid}$"):
+        with pytest.raises(DataDirLocked, match=named(holder.pid)):
             SqliteStore(tmp_path)
         holder.kill()
     run(SqliteStore(tmp_path), asyncio.sleep(0))  # a killed holder holds nothing
@@ -57,10 +66,21 @@ def test_folder_in_use_is_refused_and_its_holder_named(tmp_path: Path) -> None:
 
 def test_second_store_of_the_same_process_is_refused_until_the_first_is_closed(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
-    with pytest.raises(DataDirLocked, match=f"process {os.getpid()}$"):
+    with pytest.raises(DataDirLocked, match=named(os.getpid())):
         SqliteStore(tmp_path)
     run(store, asyncio.sleep(0))
     run(SqliteStore(tmp_path), asyncio.sleep(0))
+
+
+def test_holder_that_says_less_or_nothing_is_one_nevertheless(tmp_path: Path) -> None:
+    lock = DataLock(tmp_path)
+    for content, said in (("123\n", "in use by process 123$"), ("", "in use by process unknown$")):
+        (tmp_path / "lock").write_text(content)  # of an earlier version, or on a disk that was full
+        with pytest.raises(DataDirLocked, match=said):
+            DataLock(tmp_path)
+    lock.release()
+    lock.release()
+    DataLock(tmp_path).release()
 
 
 def test_commits_wait_for_the_disk(tmp_path: Path) -> None:

@@ -4,19 +4,25 @@ import errno
 import fcntl
 import os
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from socket import gethostname
 
 from diptych.bundle.durable import fsync_folder
 from diptych.errors import DataDirLocked, StoreError, StoreReadOnly
 
 LOCK_FILE = "lock"
+MAX_HOLDER_BYTES = 300
 
 
 class DataLock:
     """An advisory lock on `<data_dir>/lock`, held until `release` or the end of the process."""
 
     def __init__(self, data_dir: Path, what: str = "data folder") -> None:
-        """Raises DataDirLocked naming the holder's process id, StoreError when the folder cannot be used."""
+        """Raises DataDirLocked naming the holder: its process id, its host, and since when it has the folder.
+
+        Raises StoreError when the folder cannot be used.
+        """
         try:
             _make_durably(data_dir)
             self._descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
@@ -26,16 +32,27 @@ class DataLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            holder = os.pread(self._descriptor, MAX_HOLDER_BYTES, 0).decode(errors="replace").strip()
             os.close(self._descriptor)
-            raise DataDirLocked(f"{what} {data_dir} is in use by process {holder}") from error
+            raise DataDirLocked(f"{what} {data_dir} is in use by process {holder or 'unknown'}") from error
+        self._released = False
         with suppress(OSError):  # on a full disk the holder cannot be named; it is one nevertheless
             os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(self._descriptor, f"{_this_process()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let another process have it. The file stays: removing it would let two processes lock two files."""
-        os.close(self._descriptor)
+        """Let another process have it; once more does nothing.
+
+        The file stays: removing it would let two processes lock two files.
+        """
+        if not self._released:
+            self._released = True
+            os.close(self._descriptor)
+
+
+def _this_process() -> str:
+    """In a container the process id means little and the host is the container."""
+    return f"{os.getpid()} on {gethostname()[:200]} since {datetime.now(UTC).isoformat(timespec='seconds')}"
 
 
 def _make_durably(folder: Path) -> None:

@@ -73,10 +73,3 @@ def sizes(db: sqlite3.Connection, name: str | None) -> dict[str, Sizes]:
         if kept:
             found[collection] = Sizes(n, n_bytes)
     return found
-
-
-def database_bytes(db: sqlite3.Connection) -> int:
-    """The size of the file, once what waits in the log is written into it."""
-    (n_pages,) = db.execute("PRAGMA page_count").fetchone()
-    (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
-    return int(n_pages) * int(page_bytes)

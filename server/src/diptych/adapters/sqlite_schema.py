@@ -7,6 +7,9 @@ from pathlib import Path
 from diptych.bundle.failpoints import around
 from diptych.errors import CorruptStore, StoreError
 
+BUSY_S = 30.0
+MAX_IDLE_LOG_BYTES = 16_000_000  # a log that grew beyond, as beside a backup, is cut once nobody reads it
+
 # One entry is one step, never edited after it was released; the version is the number of steps applied.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -83,9 +86,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 def connect(file: Path, *, writes: bool) -> sqlite3.Connection:
     """A connection in autocommit mode; one that only reads cannot write by mistake."""
     # check_same_thread: each connection is used by one thread, but closed by another once that has ended.
-    db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30.0)
+    db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # a commit returns after the disk has it
+    db.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_LOG_BYTES}")
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not merely unlinked
     if not writes:

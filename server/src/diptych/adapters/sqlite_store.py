@@ -37,9 +37,12 @@ CHUNK = 4_096  # embeddings read at a time
 class SqliteStore:
     """Satisfies `diptych.core.ports.RecordStore`; owns the lock of the data folder while it is open."""
 
-    def __init__(self, data_dir: Path, quota: Quota | None = None) -> None:
-        """Blocking. Raises DataDirLocked naming the holder, StoreError, CorruptStore."""
-        self._lock = DataLock(data_dir)
+    def __init__(self, data_dir: Path, quota: Quota | None = None, lock: DataLock | None = None) -> None:
+        """Blocking. Raises DataDirLocked naming the holder, StoreError, CorruptStore.
+
+        `lock` is that of the folder, where the caller has it already; it is the store's from now on.
+        """
+        self._lock = lock or DataLock(data_dir)
         try:
             self._threads = SqliteThreads(data_dir / DATABASE, quota)
         except BaseException:
@@ -81,8 +84,8 @@ class SqliteStore:
         return await self._threads.read(lambda db: tables.sizes(db, name))
 
     async def n_bytes(self) -> int:
-        """The size of the database, without image files."""
-        return await self._threads.read(tables.database_bytes)
+        """The database and its log on the disk, without image files."""
+        return await asyncio.to_thread(self._threads.n_bytes)
 
     async def put(
         self, collection: str, rows: Sequence[NewRow], *, identity: str, replace: bool

@@ -5,18 +5,21 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from diptych.adapters.quota import Quota
 from diptych.adapters.refused_writes import sqlite_errors_translated
-from diptych.adapters.sqlite_schema import connect, migrate, require_sound
+from diptych.adapters.sqlite_schema import BUSY_S, connect, migrate, require_sound
+from diptych.adapters.whole_files import size_of
 from diptych.bundle.failpoints import around
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
 
 N_READERS = 2
+WAIT_FOR_READERS_MS = 50  # a search reads for milliseconds, a backup for minutes
 
 
 class SqliteThreads:
@@ -25,6 +28,7 @@ class SqliteThreads:
     def __init__(self, file: Path, quota: Quota | None = None) -> None:
         """Open and migrate, blocking. Raises StoreError, CorruptStore."""
         self._file = file
+        self._log = file.with_name(f"{file.name}-wal")
         self._quota = quota or Quota()
         self._connections: list[sqlite3.Connection] = []
         self._local = threading.local()
@@ -32,9 +36,10 @@ class SqliteThreads:
             self._writer_db = self._connect(writes=True)
             require_sound(self._writer_db)
             migrate(self._writer_db)
-            self._quota.set_database(_live_bytes(self._writer_db))
+            self._measure()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
+        self._quota.cut_log_with(self._cut_log_in_turn)
 
     async def write(self, work: Work[Result]) -> Result:
         """Run `work` in one transaction: durable when this returns, undone when it raises."""
@@ -56,8 +61,13 @@ class SqliteThreads:
         self._connections.append(db)
         return db
 
+    def n_bytes(self) -> int:
+        """Of the database's file and its log, on the disk. Blocking."""
+        return size_of(self._file) + size_of(self._log)
+
     def _transact(self, work: Work[Result]) -> Result:
         with sqlite_errors_translated(self._file.parent):
+            self._cut_log_if_tight()
             self._writer_db.execute("BEGIN IMMEDIATE")
             try:
                 before = _live_bytes(self._writer_db)
@@ -70,7 +80,8 @@ class SqliteThreads:
                 if self._writer_db.in_transaction:  # SQLite itself rolls back on some errors
                     self._writer_db.execute("ROLLBACK")
                 raise
-            self._quota.set_database(after)
+            self._measure(after)
+            self._cut_log_if_tight()
             return result
 
     def _query(self, work: Work[Result]) -> Result:
@@ -78,6 +89,31 @@ class SqliteThreads:
             if not hasattr(self._local, "db"):
                 self._local.db = self._connect(writes=False)
             return work(self._local.db)
+
+    def _measure(self, live_bytes: int | None = None) -> None:
+        if live_bytes is None:
+            live_bytes = _live_bytes(self._writer_db)
+        self._quota.set_database(live_bytes, size_of(self._log) if self._quota.is_set else 0)
+
+    def _cut_log_in_turn(self) -> None:
+        with suppress(RuntimeError):  # it is being closed, and then the log goes anyway
+            self._writer.submit(self._cut_log).result()
+
+    def _cut_log_if_tight(self) -> None:
+        if self._quota.is_tight:
+            self._cut_log()
+
+    def _cut_log(self) -> None:
+        """By the writer, between two transactions. A log that somebody reads from for long stays for now."""
+        if size_of(self._log) == 0:
+            return
+        with suppress(sqlite3.Error):  # whatever is committed is safe in the log, and stays there
+            self._writer_db.execute(f"PRAGMA busy_timeout = {WAIT_FOR_READERS_MS}")
+            try:
+                self._writer_db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._writer_db.execute(f"PRAGMA busy_timeout = {round(BUSY_S * 1000)}")
+            self._measure()
 
 
 def _live_bytes(db: sqlite3.Connection) -> int:

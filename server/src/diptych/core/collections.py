@@ -132,7 +132,7 @@ class Collections:
         return [self._stats(shelf, sizes) for shelf in self._shelves]
 
     async def database_bytes(self) -> int:
-        """What all collections take in the database, together."""
+        """What the database of all collections and its log take on the disk."""
         return await self._records.n_bytes()
 
     async def rename(self, name: str, new_name: str) -> None:

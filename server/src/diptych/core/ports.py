@@ -144,7 +144,7 @@ class RecordStore(Protocol):
         ...
 
     async def n_bytes(self) -> int:
-        """The size of the database, without image files."""
+        """The database and its log on the disk, without image files."""
         ...
 
     async def put(

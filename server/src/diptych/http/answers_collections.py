@@ -40,7 +40,9 @@ class CollectionList(BaseModel):
     """All collections by name."""
 
     collections: list[CollectionAnswer]
-    database_bytes: int = Field(description="what they take together, without image files")
+    database_bytes: int = Field(
+        description="the database that they share and its log, as on the disk; without image files"
+    )
 
 
 class DeletionAnswer(BaseModel):

@@ -8,6 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from diptych.adapters.blas import use_one_blas_thread
+from diptych.adapters.data_lock import DataLock
 from diptych.adapters.restore_target import refuse_unfinished
 from diptych.bundle.repository import ModelRepository
 from diptych.core.precision import Serving
@@ -53,10 +54,22 @@ async def load(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> S
 
 
 def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Services:
-    """Blocking: verify, load, prove and warm the model, then open the data folder; not started yet."""
-    refuse_unfinished(settings.data_dir)
-    use_one_blas_thread()
+    """Blocking: take the data folder, verify, load, prove and warm the model, open the folder; not started.
+
+    A folder that is taken is refused with DataDirLocked before anything is loaded.
+    """
     check_choice(settings)
+    lock = DataLock(settings.data_dir)
+    try:
+        refuse_unfinished(settings.data_dir)
+        return _build(settings, on_stuck, lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _build(settings: Settings, on_stuck: OnStuck, lock: DataLock) -> Services:
+    use_one_blas_thread()
     name, version = chosen_version(settings)
     repository = ModelRepository(settings.model_repo)
     served = load_served(
@@ -67,7 +80,7 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
         n_threads=threads_of(settings),
         max_batch_size=settings.max_batch_size or TRIAL_BATCH_SIZE,
     )
-    return assemble(settings, repository, _planned(served, settings), on_stuck)
+    return assemble(settings, repository, _planned(served, settings), on_stuck, lock)
 
 
 def _planned(served: Served, settings: Settings) -> Served:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from functools import partial
 
+from diptych.adapters.data_lock import DataLock
 from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.job_files import JobFiles
@@ -26,8 +27,10 @@ from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.served import Served
 
 
-def assemble(settings: Settings, repository: ModelRepository, served: Served, on_stuck: OnStuck) -> Services:
-    """The graph of parts. Opens the data folder: raises DataDirLocked, StoreError, CorruptStore."""
+def assemble(
+    settings: Settings, repository: ModelRepository, served: Served, on_stuck: OnStuck, lock: DataLock
+) -> Services:
+    """The graph of parts. Opens the data folder, whose lock it is given: raises StoreError, CorruptStore."""
     limits, metrics = limits_of(settings), PrometheusMetrics()
     decoder = PillowDecoder(
         served.embed.bundle.manifest.image,
@@ -47,7 +50,7 @@ def assemble(settings: Settings, repository: ModelRepository, served: Served, on
         max_cached_labels=settings.label_cache_items,
     )
     quota = Quota(settings.max_data_bytes)
-    records = SqliteStore(settings.data_dir, quota)  # last: it takes the lock of the data folder
+    records = SqliteStore(settings.data_dir, quota, lock)
     collections = Collections(
         model=kept.model,
         embedder=kept.embedder,
