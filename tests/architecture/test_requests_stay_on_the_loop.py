@@ -8,7 +8,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from diptych.http.app import _ROUTERS
-from diptych.http.query_string import refuse_repeated
+from diptych.http.query_string import refuse_repeated, refuse_unknown
 from diptych.http.routes import page
 
 
@@ -25,6 +25,7 @@ def routes() -> list[APIRoute]:
 
 
 def test_all_that_a_request_calls_is_a_coroutine() -> None:
-    found = {call for route in routes() for call in calls(route.dependant)} | {refuse_repeated}
+    found = {call for route in routes() for call in calls(route.dependant)}
+    found |= {refuse_repeated, refuse_unknown}
     assert len(found) > len(routes())  # dependencies too
     assert [call for call in found if not inspect.iscoroutinefunction(call)] == []

@@ -145,6 +145,20 @@ def test_dead_server_and_slow_server_differ() -> None:
         raise httpx.ConnectError("refused")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.RemoteProtocolError("Server disconnected without sending a response."),
+        httpx.ConnectError("[Errno 111] Server disconnected without sending a response"),
+        httpx.ConnectError("[Errno -2] Server disconnected without sending a response."),
+    ],
+)
+def test_reason_is_said_without_a_second_full_stop_or_a_number_of_the_system(error: Exception) -> None:
+    said = "^cannot reach u: Server disconnected without sending a response[.] Is `diptych serve` running[?]$"
+    with pytest.raises(Unreachable, match=said), foreign_errors_translated("u"):
+        raise error
+
+
 def test_nobody_listening_is_unreachable() -> None:
     with (
         Client("http://127.0.0.1:9", timeout_s=5) as client,

@@ -67,6 +67,11 @@ WRONG: list[tuple[Any, str]] = [
     ({"a": {}}, "filter.a: expected a value or an operator: eq, ne, in, lt"),
     ({"a": {"like": 1}}, "filter.a.like: unknown operator 'like', there is: eq, ne"),
     (
+        {"place.home": {"city": {"eq": "Oslo"}}},
+        "'city', there is: .*exists; a field inside of another is named with dots, as in 'place.home.city'$",
+    ),
+    ({"a": {"x" * 90: 1}}, "there is: eq, ne, in, lt, lte, gt, gte, exists$"),
+    (
         {"or": [{"a": 1}, {"b": {"lt": None}}]},
         r"filter.or\[1\].b.lt: expected a number or a string, found null",
     ),

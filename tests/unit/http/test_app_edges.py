@@ -153,6 +153,47 @@ def test_parameter_that_is_given_twice_is_named(client: TestClient) -> None:
         assert answer.json()["detail"] == f"{name}: is there 2 times, once is enough"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "name", "known"),
+    [
+        ("GET", "/collections/a/images?limt=5", "limt", "there is: after, limit"),
+        ("GET", "/collections/a/images?limit=5&page=2", "page", "there is: after, limit"),
+        ("GET", "/collections/a/images/b/thumbnail?Size=64", "Size", "there is: size"),
+        ("GET", "/jobs?state=running", "state", "this call has none in its query string"),
+        ("GET", "/jobs/j/outcomes?limits=5", "limits", "there is: after, limit"),
+        ("GET", "/models?name=a", "name", "this call has none in its query string"),
+        ("GET", "/models/a?version=1", "version", "this call has none in its query string"),
+        ("HEAD", "/collections?x", "", ""),
+        ("DELETE", "/collections/a?dry_run=true", "dry_run", "this call has none in its query string"),
+        ("DELETE", "/collections/a/images/b?x=", "x", "this call has none in its query string"),
+        ("DELETE", "/jobs/j?x=1", "x", "this call has none in its query string"),
+        ("POST", "/collections/a/images?replce=true", "replce", "there is: replace"),
+        ("POST", "/search?k=5", "k", "this call has none in its query string"),
+        (
+            "GET",
+            "/search?q=a&collction=pets",
+            "collction",
+            "there is: collection, exact, filter, k, min_relevance, offset, q",
+        ),
+    ],
+)
+def test_parameter_that_nobody_reads_is_named_with_those_that_there_are(
+    client: TestClient, method: str, path: str, name: str, known: str
+) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == 422
+    if method != "HEAD":
+        assert answer.json()["item"] == name
+        assert answer.json()["detail"] == f"{name}: no such parameter is known here, {known}"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/openapi.json", "/healthz", "/metrics", "/version", "/v1/models"]
+)
+def test_programs_of_others_may_say_more_than_is_read(client: TestClient, path: str) -> None:
+    assert client.get(f"{path}?utm=1").status_code == client.get(path).status_code != 422
+
+
 def test_head_is_get_without_a_body(client: TestClient) -> None:
     head, get = client.head("/healthz"), client.get("/healthz")
     assert (head.status_code, head.content) == (200, b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -119,7 +120,8 @@ def foreign_errors_translated(url: str) -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    """Without a number of the system and a full stop, as it becomes a part of a sentence."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)).rstrip(". ") or type(error).__name__
 
 
 def read_file(path: Path) -> bytes | UnreadableFile:

@@ -78,7 +78,11 @@ class _Parser:
                 return Exists(path, _boolean(operand, where))
             case "lt" | "lte" | "gt" | "gte":
                 return Compare(path, name, _ordered(operand, where))
-        raise _error(where, f"unknown operator {name[:40]!r}, there is: {', '.join(OPERATORS)}")
+        inside = ".".join([*path, name])
+        hint = (
+            f"; a field inside of another is named with dots, as in {inside!r}" if len(inside) <= 80 else ""
+        )
+        raise _error(where, f"unknown operator {name[:40]!r}, there is: {', '.join(OPERATORS)}{hint}")
 
     def _values(self, operand: object, where: str) -> tuple[Any, ...]:
         if not isinstance(operand, list):

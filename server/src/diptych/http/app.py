@@ -22,7 +22,7 @@ from diptych.http.methods import HeadAsGet
 from diptych.http.openapi import describe
 from diptych.http.options import HttpOptions
 from diptych.http.problems import OpenAIError, Problem
-from diptych.http.query_string import refuse_repeated
+from diptych.http.query_string import refuse_repeated, refuse_unknown
 from diptych.http.refusals import other_refusals
 from diptych.http.routes import (
     classify,
@@ -50,6 +50,8 @@ _ROUTERS = (
     *(collections.router, images.router, pictures.router, vectors.router, jobs.router),
     *(models.router, openai.router, operate.router),
 )
+# Programs of others call these, and may say more than we read.
+_LENIENT = (openai.router, operate.router)
 _UNSEEN_MODELS = (
     requests.EmbedRequest,
     requests.ClassifyRequest,
@@ -93,7 +95,8 @@ def create_app(
     )
     app.state.diptych = state
     for router in _ROUTERS:
-        app.include_router(router, dependencies=[Depends(refuse_repeated)])
+        strict = () if router in _LENIENT else (Depends(refuse_unknown),)
+        app.include_router(router, dependencies=[Depends(refuse_repeated), *strict])
     app.include_router(page.router)
     add_handlers(app)
     _add_middlewares(app, state)

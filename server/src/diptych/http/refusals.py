@@ -9,7 +9,7 @@ from diptych.http.content import JSON
 from diptych.http.problems import OpenAIError, Problem
 
 PROBLEM_JSON = "application/problem+json"
-GUARDED = (401, 403, 503, 504)  # what every call behind key, host check, model and clock can answer
+GUARDED = (401, 403, 422, 503, 504)  # of key, host, parameters, model and clock
 BODY = (400, 408, 413, 415, 422, 429)  # what reading a body, and working on it, can end with
 
 Responses = dict[int | str, dict[str, Any]]
@@ -23,7 +23,7 @@ _MEANINGS = {
     409: "The name or id is taken, or the collection belongs to a model that is not served",
     413: "Over a limit in bytes, pixels or items",
     415: "This content type, or this kind of image, is not read here",
-    422: "A value outside its limit or of the wrong kind, or an image that cannot be decoded",
+    422: "A value outside its limit or of the wrong kind, an unknown parameter, or an undecodable image",
     429: "A queue, or the room for bodies, is full: come back later",
     503: "The model is being loaded, the collection embedded again, the disk read-only, or the server stops",
     504: "No answer within the time that a request may take, and its work was stopped",
