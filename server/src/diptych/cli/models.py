@@ -59,6 +59,6 @@ def _show(name: str, serving: Serving) -> None:
 def _show_plan(plan: Plan | None) -> None:
     if plan is not None:
         out(
-            f"    {plan.n_lanes} lanes, batches of at most {plan.image_batch_size} images or "
-            f"{plan.text_batch_size} texts, {plan.n_decode_threads} threads decode"
+            f"    lanes: {plan.n_lanes}, batches of at most: {plan.image_batch_size} images or "
+            f"{plan.text_batch_size} texts, threads that decode: {plan.n_decode_threads}"
         )
