@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from diptych.cli.console import bar, cell, columns, err, out, out_json, pad
+from diptych.cli.lines import lines_of
 from diptych.cli.remote import add_server_arguments, image_source, names_of_images, run_with_client
-from diptych.errors import InvalidValue
 from diptych_client import Classification, Client, ImageUrl, Prediction
 
 
@@ -65,11 +65,7 @@ def _classify(args: argparse.Namespace, client: Client) -> int:
 
 
 def _read_labels(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"cannot be read: {error}", str(file)) from error
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in lines_of(file) if line.strip()]
 
 
 def _as_json(files: Sequence[Path | ImageUrl], result: Classification) -> dict[str, object]:

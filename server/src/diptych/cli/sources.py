@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from diptych.cli.lines import lines_of
 from diptych.errors import InvalidValue
 
 IdFrom = Literal["content", "name"]
@@ -84,11 +85,7 @@ def id_of_name(name: str) -> str:
 def read_items(file: Path) -> dict[str, dict[str, Any]]:
     """`{"file": .., "id": .., "metadata": {..}}` a line, by file. Raises InvalidValue naming the line."""
     items: dict[str, dict[str, Any]] = {}
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"cannot be read: {error}", str(file)) from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines_of(file), 1):
         if line.strip():
             item = _parse_item(line, f"{file}:{number}")
             items[item["file"]] = item

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from diptych.cli.add import ensure_collection
 from diptych.cli.console import out, out_json
+from diptych.cli.lines import lines_of, why
 from diptych.cli.reasons import STATUSES, said_of, show_failures
 from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
 from diptych.errors import InvalidValue
@@ -109,17 +110,14 @@ def _read_rows(file: Path) -> Any:
     try:
         rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InvalidValue(f"cannot be read as a NumPy file: {error}", str(file)) from error
+        raise InvalidValue(f"cannot be read as a NumPy file: {why(error)}", str(file)) from error
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind != "f":
         raise InvalidValue("is no matrix of floating-point numbers", str(file))
     return np.ascontiguousarray(rows, np.float32)
 
 
 def _read_items(file: Path, n_rows: int) -> list[dict[str, Any]]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"cannot be read: {error}", str(file)) from error
+    lines = lines_of(file)
     if len(lines) != n_rows:
         raise InvalidValue(f"has {len(lines)} lines for {n_rows} vectors", str(file))
     return [_read_item(line, f"{file}:{number}") for number, line in enumerate(lines, 1)]

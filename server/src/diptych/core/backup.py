@@ -175,7 +175,9 @@ def back_up(
 
 def _check_earlier(target: BackupTarget[SnapshotT], report: Report) -> None:
     """Whatever is there, since it may come to be used again while the backup is made."""
-    report.begin("checking images of the earlier backup", target.n_files())
+    n_files = target.n_files()
+    if n_files:
+        report.begin("checking images of the earlier backup", n_files)
     for prefix in PREFIXES:
         for _ in target.check(prefix):
             report.advance()
