@@ -1,11 +1,11 @@
-"""The bars that serving has to clear, and what was measured; every ratio is of figures of one round."""
+"""The bars that serving has to clear, and what was measured; a ratio is of figures of one round or turn."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.default_model import MANY_CLIENTS, PER_REQUEST
-from benchmarks.serving.findings import Rounds, ratios, rounds
+from benchmarks.serving.findings import Rounds, figures, ratios, rounds
 from benchmarks.serving.limit import BATCHES
 from benchmarks.serving.measures import median
 from diptych_training.evaluate.table import markdown_table
@@ -13,7 +13,7 @@ from diptych_training.evaluate.table import markdown_table
 
 @dataclass(frozen=True)
 class Bar:
-    """`at_least` or at most `bound`; `found` has one ratio for each round."""
+    """`at_least` or at most `bound`; `found` has one ratio for each round or turn."""
 
     what: str
     bound: float
@@ -32,7 +32,7 @@ class Bar:
 
 def bars_table(bench: Bench) -> str:
     """All bars."""
-    header = ["bar", "bound", "median of rounds", "rounds", "met"]
+    header = ["bar", "bound", "median", "lowest to highest", "met"]
     return markdown_table(header, [bar.row() for bar in _bars(bench)])
 
 
@@ -56,12 +56,12 @@ def _limit(bench: Bench) -> Iterator[Bar]:
 
 
 def _beside(bench: Bench, precision: str, decode: str, bound: float) -> Iterator[Bar]:
-    same = {"part": "beside", "precision": precision, "decode": decode}
-    ours = f"diptych {precision} {decode}"
-    found = ratios(_image(bench, ours, 32), rounds(bench, "per_s", **same))
-    yield Bar(f"{precision} {decode}: images/s at 32 clients over in-process", bound, found)
-    found = ratios(_image(bench, ours, 1, "p50_ms"), rounds(bench, "p50_ms", **same))
-    yield Bar(f"{precision} {decode}: p50 at one client over in-process", 1.15, found, at_least=False)
+    found = figures(bench, part="beside", precision=precision, decode=decode).values()
+    ours = f"{precision} {decode}"
+    per_s = [ratio for one in found for ratio in one["ratio"]]
+    yield Bar(f"{ours}: images/s at 32 clients over in-process, in turns", bound, per_s)
+    p50 = [ratio for one in found for ratio in one["p50_ratio"]]
+    yield Bar(f"{ours}: p50 at one client over in-process, in turns", 1.15, p50, at_least=False)
 
 
 def _rival(bench: Bench) -> Iterator[Bar]:

@@ -1,4 +1,4 @@
-"""The in-process reference: the best batch and threads, and what they give beside each run of a server."""
+"""The in-process reference: the best batch and threads of a grid, and windows of them."""
 
 import os
 from collections.abc import Sequence
@@ -46,15 +46,6 @@ def grid(bench: Bench, precision: str, decode: str) -> list[Figures]:
     return cells
 
 
-def measure_beside(bench: Bench, precision: str, decode: str, number: int) -> None:
-    """The best cells of the grid and one image at a time, in full windows, for round `number`."""
-    asked = {"part": "beside", "precision": precision, "decode": decode, "round": number}
-    if bench.has(**asked):
-        return
-    best = best_cells(grid(bench, precision, decode))
-    bench.measure(lambda: _beside(precision, decode, best, bench.seconds), **asked)
-
-
 def best_cells(cells: Sequence[Figures], n_cells: int = N_BEST) -> list[Cell]:
     """The fastest of a grid."""
     ordered = sorted(cells, key=lambda cell: -cell["per_s"])[:n_cells]
@@ -63,14 +54,9 @@ def best_cells(cells: Sequence[Figures], n_cells: int = N_BEST) -> list[Cell]:
     ]
 
 
-def _beside(precision: str, decode: str, best: Sequence[Cell], seconds: float) -> Figures:
-    (single,) = _measure(precision, decode, seconds, [])
-    found = [_measure(precision, decode, seconds, [cell])[0] for cell in best]
-    return max(found, key=lambda one: one["per_s"]) | {
-        "p50_ms": single["p50_ms"],
-        "p99_ms": single["p99_ms"],
-        "single_cpu": single["cpu"],
-    }
+def in_window(precision: str, decode: str, seconds: float, cell: Cell | None = None) -> Figures:
+    """One window of one way to share the cores; of none: one image at a time."""
+    return _measure(precision, decode, seconds, [cell] if cell else [])[0]
 
 
 def _measure(precision: str, decode: str, seconds: float, cells: Sequence[Cell]) -> list[Figures]:

@@ -1,4 +1,4 @@
-"""diptych over HTTP: images and texts by number of clients, each beside its in-process reference."""
+"""diptych over HTTP: images and texts by number of clients, in turns with the same work in one process."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -10,9 +10,8 @@ from benchmarks.serving.model import MAIN, bundle, main_texts, model_repo
 from benchmarks.serving.photos import photo_file
 from benchmarks.serving.servers import Program, Running, diptych, running
 from benchmarks.serving.store import Parameters
+from benchmarks.serving.turns import take_turns
 from benchmarks.serving.windows import raw_photos, raw_texts, window
-
-FIRST = 32  # clients: this window follows the in-process reference most closely
 
 
 def measure_http(bench: Bench, number: int) -> None:
@@ -24,20 +23,24 @@ def measure_http(bench: Bench, number: int) -> None:
 
 def measure_server(bench: Bench, precision: str, decode: str, number: int) -> None:
     """One server in one round; it is not started when all of it was measured."""
-    in_process.measure_beside(bench, precision, decode, number)
     program = diptych(model_repo(), MAIN, "--allow-ungated", precision=precision, decode=decode)
     todo = missing(bench, program, number, _windows(bench, decode))
     with_labels = decode == "exact" and classify.is_missing(bench, precision, number)
     if todo or with_labels:
+        in_process.grid(bench, precision, decode)
         with running(program) as server:
+            _measure_turns(bench, server, precision, decode, number)
             measure_windows(bench, server, number, todo)
             if with_labels:
                 classify.measure(bench, server, precision, number)
 
 
-def in_order(clients: Sequence[int]) -> list[int]:
-    """`FIRST` first, if it is among them."""
-    return sorted(clients, key=lambda n: (n != FIRST, n))
+def _measure_turns(bench: Bench, server: Running, precision: str, decode: str, number: int) -> None:
+    """What the server did in the turns is also its window at as many clients."""
+    kind = raw_photos(photo_file())
+    found = take_turns(bench, server, kind, precision, decode, number)
+    for clients, figures in found["http"].items():
+        bench.measure(lambda figures=figures: figures, **_asked(server.name, number, kind, int(clients)))
 
 
 def missing(
@@ -59,7 +62,7 @@ def measure_windows(bench: Bench, server: Running, number: int, windows: Sequenc
 def _windows(bench: Bench, decode: str) -> list[tuple[Asked, int]]:
     """Texts do not depend on how images are decoded."""
     image, found = raw_photos(photo_file()), list[tuple[Asked, int]]()
-    found += [(image, n) for n in in_order(bench.clients)]
+    found += [(image, n) for n in bench.clients]
     if decode == "exact":
         text = raw_texts(main_texts()[0])
         found += [(text, n) for n in bench.text_clients]

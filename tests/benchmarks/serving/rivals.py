@@ -13,7 +13,7 @@ from benchmarks.serving.environments import environment, installed
 from benchmarks.serving.http_message import JSON, MULTIPART, OCTETS, Part, form
 from benchmarks.serving.load import Asked
 from benchmarks.serving.model import MAIN, checkpoint, main_texts, model_repo
-from benchmarks.serving.over_http import in_order, measure_windows, missing
+from benchmarks.serving.over_http import measure_windows, missing
 from benchmarks.serving.photos import photos
 from benchmarks.serving.places import REPOSITORY
 from benchmarks.serving.servers import PORT, Program, Running, diptych, post, running
@@ -56,7 +56,7 @@ def measure_rival(bench: Bench, name: str, number: int) -> None:
     """One in one round; it is not started when all of it was measured."""
     rival, asked = RIVALS[name], {"part": "agreement", "server": name}
     program = rival.program()
-    windows = [(rival.images(name), n) for n in in_order(bench.clients)]
+    windows = [(rival.images(name), n) for n in bench.clients]
     windows += [(rival.texts(name), n) for n in bench.text_clients]
     todo = missing(bench, program, number, windows)
     ours = None if bench.has(**asked) else _ours()

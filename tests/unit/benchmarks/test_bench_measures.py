@@ -1,6 +1,7 @@
 import pytest
 
 from benchmarks.serving.measures import Span, median, percentile, rate
+from benchmarks.serving.turns import together
 
 
 def test_percentile_is_the_nearest_rank() -> None:
@@ -25,3 +26,12 @@ def test_bursts_at_the_edges_do_not_change_the_rate() -> None:
 
 def test_requests_outside_of_the_window_do_not_count() -> None:
     assert rate([Span(0.0, 1.0), Span(5.0, 6.0)], 2.0, 4.0) == 0.0
+
+
+def test_windows_of_one_thing_become_one() -> None:
+    first = {"per_s": 10.0, "n": 40, "seconds": 4.0, "p99_ms": 7.0, "peak_mb": 90.0, "batch": 8}
+    second = {**first, "per_s": 30.0, "n": 120, "p99_ms": 9.0, "peak_mb": 80.0}
+    third = {**first, "per_s": 20.0, "n": 80, "p99_ms": 8.0}
+    assert together([first, second, third]) == {
+        **{"per_s": 20.0, "n": 240, "seconds": 12.0, "p99_ms": 9.0, "peak_mb": 90.0, "batch": 8}
+    }

@@ -38,9 +38,11 @@ def test_every_way_runs_once_however_long_it_takes() -> None:
     }
 
 
-def test_a_slow_model_is_tried_with_single_items() -> None:
-    assert sizes_to_try([1, 2], item_s=0.05, budget_s=1.0) == BATCH_SIZES
+def test_a_slow_model_is_tried_with_small_batches_and_a_slower_one_with_single_items() -> None:
+    assert sizes_to_try([1, 2], item_s=0.04, budget_s=1.0) == BATCH_SIZES
+    assert sizes_to_try([1, 2], item_s=0.08, budget_s=1.0) == (4,)
     assert sizes_to_try([1, 2], item_s=0.5, budget_s=1.0) == (1,)
+    assert sizes_to_try([1, 2], item_s=50.0, budget_s=1.0) == (1,)
 
 
 def seconds(**rates: float) -> dict[Way, float]:

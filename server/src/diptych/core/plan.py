@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-BATCH_SIZES = (4, 8, 16, 32)
-SLOW_BATCH_SIZES = (1,)  # of a model that takes so long that trying batches of several would take too long
+BATCH_SIZES = (8, 16, 32)  # below 8 a batch is slower by some percent, which a few tries hardly tell from noise
+SLOW_BATCH_SIZES = ((4,), (1,))  # of models so slow that trying more would take too long
 ENOUGH = 0.98  # of the best rate: larger batches than this takes only add waiting
 MIN_GAIN = 1.03  # what fewer lanes must bring to be preferred, or more lanes than two to be worth it
 MAX_ROUNDS = 5
@@ -44,8 +44,9 @@ class Way:
 
 def sizes_to_try(lanes: Iterable[int], item_s: float, budget_s: float) -> Sequence[int]:
     """Batch sizes that are worth a try where one item by itself takes `item_s`."""
-    smallest_s = sum(lanes) * BATCH_SIZES[0] * item_s
-    return BATCH_SIZES if smallest_s <= budget_s else SLOW_BATCH_SIZES
+    one_of_each_s = sum(lanes) * item_s
+    tiers = (BATCH_SIZES, *SLOW_BATCH_SIZES)
+    return next((sizes for sizes in tiers if sizes[0] * one_of_each_s <= budget_s), tiers[-1])
 
 
 def affordable(ways: Iterable[Way], item_s: float, budget_s: float) -> list[Way]:

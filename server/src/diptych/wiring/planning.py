@@ -19,7 +19,7 @@ from diptych.wiring.measuring import Measurement
 
 LOG = logging.getLogger("diptych.plan")
 PLAN_FILE = "plans.json"  # in the data folder
-RULES = 2  # counted up when plans are measured in another way: what an older server has measured is forgotten
+RULES = 3  # counted up when plans are measured in another way: what an older server has measured is forgotten
 
 
 def with_plan(loaded: LoadedBundle, settings: Settings) -> LoadedBundle:

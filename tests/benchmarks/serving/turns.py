@@ -1,0 +1,73 @@
+"""Our server and the same work in one process, in turns of seconds: a machine's slow minute meets both."""
+
+from collections.abc import Sequence
+
+from benchmarks.serving.bench import Bench
+from benchmarks.serving.in_process import best_cells, grid, in_window
+from benchmarks.serving.load import Asked
+from benchmarks.serving.measures import median
+from benchmarks.serving.reference import Cell
+from benchmarks.serving.servers import Running
+from benchmarks.serving.store import Figures
+from benchmarks.serving.windows import window
+
+TURNS = 3
+TURN_SHARE = 0.5  # of a window
+MANY, ONE = 32, 1  # clients
+SUMS, MOST = ("n", "seconds"), ("resident_mb", "peak_mb")
+
+
+def take_turns(
+    bench: Bench, server: Running, kind: Asked, precision: str, decode: str, number: int
+) -> Figures:
+    """Windows of the best cells of the grid, of the server at `MANY`, of one image at a time, at `ONE`.
+
+    The cell that counts is the one with the best median over the turns; each ratio is of one turn.
+    """
+    return bench.measure(
+        lambda: _turns(bench, server, kind, best_cells(grid(bench, precision, decode)), precision, decode),
+        part="beside",
+        precision=precision,
+        decode=decode,
+        round=number,
+    )
+
+
+def _turns(
+    bench: Bench, server: Running, kind: Asked, cells: Sequence[Cell], precision: str, decode: str
+) -> Figures:
+    seconds = bench.seconds * TURN_SHARE
+    busy, single = [list[Figures]() for _ in cells], list[Figures]()
+    http: dict[int, list[Figures]] = {MANY: [], ONE: []}
+    for _ in range(TURNS):
+        for cell, found in zip(cells, busy, strict=True):
+            found.append(in_window(precision, decode, seconds, cell))
+        http[MANY].append(window(bench, server, [kind], MANY, seconds))
+        single.append(in_window(precision, decode, seconds))
+        http[ONE].append(window(bench, server, [kind], ONE, seconds))
+    best = max(busy, key=lambda found: median([one["per_s"] for one in found]))
+    return {
+        **together(best),
+        **{name: together(single)[name] for name in ("p50_ms", "p99_ms")},
+        "ratio": _ratios(http[MANY], best, "per_s"),
+        "p50_ratio": _ratios(http[ONE], single, "p50_ms"),
+        "http": {str(clients): together(found) for clients, found in http.items()},
+    }
+
+
+def together(windows: Sequence[Figures]) -> Figures:
+    """Several windows of one thing as one: counts added, of memory the most, of the rest the median."""
+    found: Figures = {}
+    for name, value in windows[0].items():
+        values = [one[name] for one in windows]
+        if name in SUMS:
+            found[name] = sum(values)
+        elif name in MOST or name.startswith("p99"):
+            found[name] = max(values)
+        else:
+            found[name] = median(values) if isinstance(value, float) else value
+    return found
+
+
+def _ratios(above: Sequence[Figures], below: Sequence[Figures], figure: str) -> list[float]:
+    return [one[figure] / other[figure] for one, other in zip(above, below, strict=True)]
