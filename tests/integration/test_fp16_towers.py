@@ -125,9 +125,10 @@ def test_optimised_towers_follow_float32_torch(
         optimise(whole, file, [batch[:4], batch], print)
         for whole, file, batch in zip(unoptimised, files, (towers.pixels, towers.ids), strict=True)
     ]
-    # A ResNet's pooling needs every cell; the other towers are pooled at one token.
+    # A ResNet's pooling needs every cell; the other towers are pooled at one token, and have queries, keys and
+    # values from one product, whose bias is added at once.
     found = [[step.name for step in of_tower if step.changed] for of_tower in steps]
-    everything = [candidate.name for candidate in PORTABLE]
+    everything = [candidate.name for candidate in PORTABLE[:3]]
     assert found == [everything if isinstance(towers.image, ViTConfig) else [], everything[:1]]
     assert min(step.cosine_min for of_tower in steps for step in of_tower) >= 0.999999
     encoder = OnnxEncoder(*files, n_threads=1)

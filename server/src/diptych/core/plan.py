@@ -6,7 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-BATCH_SIZES = (8, 16, 32)  # below 8 a batch is slower by some percent, which a few tries hardly tell from noise
+BATCH_SIZES = (
+    8,
+    16,
+    32,
+)  # below 8 a batch is slower by some percent, which a few tries hardly tell from noise
 SLOW_BATCH_SIZES = ((4,), (1,))  # of models so slow that trying more would take too long
 ENOUGH = 0.98  # of the best rate: larger batches than this takes only add waiting
 MIN_GAIN = 1.03  # what fewer lanes must bring to be preferred, or more lanes than two to be worth it

@@ -8,6 +8,7 @@ from onnx import GraphProto
 
 from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
 from diptych_training.export.optimise.attend_first import attend_first
+from diptych_training.export.optimise.attention_biases import attention_biases
 from diptych_training.export.optimise.patches import patches_by_product
 from diptych_training.export.optimise.pool_first import pool_first
 
@@ -37,4 +38,5 @@ PORTABLE = (
     Candidate("pool before the last feed-forward", _in_place(pool_first)),
     Candidate("attend from the pooled token alone", _in_place(attend_first)),
     Candidate("embed patches by a matrix product", _in_place(patches_by_product)),
+    Candidate("drop or fold biases of keys and values", _in_place(attention_biases)),
 )
