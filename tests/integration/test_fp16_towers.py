@@ -125,8 +125,8 @@ def test_optimised_towers_follow_float32_torch(
         optimise(whole, file, [batch[:4], batch], print)
         for whole, file, batch in zip(unoptimised, files, (towers.pixels, towers.ids), strict=True)
     ]
-    # A ResNet's pooling needs every cell; the other towers are pooled at one token, and have queries, keys and
-    # values from one product, whose bias is added at once.
+    # A ResNet's pooling needs every cell; the other towers are pooled at one token, and have queries,
+    # keys and values from one product, whose bias is added at once.
     found = [[step.name for step in of_tower if step.changed] for of_tower in steps]
     everything = [candidate.name for candidate in PORTABLE[:3]]
     assert found == [everything if isinstance(towers.image, ViTConfig) else [], everything[:1]]

@@ -113,7 +113,7 @@ class _Finder:
         node = self._maker(name)
         if node is None or node.op_type not in {"Mul", "Div"} or not self._is_number(node.input[1]):
             return name
-        return node.input[0]
+        return str(node.input[0])
 
     def _biased(self, name: str, place: int) -> _Biased | None:
         """Behind the split into heads, with the tokens at `place`: a product with weights plus a bias."""
