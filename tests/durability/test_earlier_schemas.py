@@ -18,7 +18,7 @@ from diptych.adapters.sqlite_schema import MIGRATIONS, schema_version
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
 from diptych.bundle.failpoints import VARIABLE
 from diptych.core.filters import Compare
-from diptych.core.types import NewRow
+from diptych.core.types import SERVER, NewRow
 from support.tiny_bundle import TINY, write_tiny_bundle
 from support.warm_server import WarmServers
 
@@ -76,6 +76,7 @@ async def check_rows(data_dir: Path) -> None:
     try:
         infos = {info.name: (info.model, info.n_images) for info in await store.collections()}
         assert infos == {"mine": (TINY, 2), "theirs": (TINY, 1)}
+        assert {info.precision for info in await store.collections()} == {SERVER}
         a, b = await store.page("mine", None, 10)
         assert (a.id, a.sha256, a.n_bytes, a.media_type, a.width, a.height) == (
             "a",

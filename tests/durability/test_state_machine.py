@@ -81,7 +81,7 @@ class Images(RuleBasedStateMachine):
     def add_several(self, items: list[Any], replace: bool) -> None:
         """Ids may repeat within one add: they are taken in order."""
         adding = self.opened.collections.add_many(C, [NewImage(*item) for item in items], replace=replace)
-        outcomes = self.runner.run(adding)
+        outcomes = self.runner.run(adding).outcomes
         if len({id for _, id, _ in items}) == len(items):
             expected = [self._added(*item, replace) for item in items]
             assert [(outcome.id, outcome.status) for outcome in outcomes] == expected

@@ -3,10 +3,12 @@
 import hashlib
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 from diptych.adapters.image_files import ImageFiles
@@ -21,7 +23,10 @@ from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
 from diptych.core.collections import Collections
 from diptych.core.embedder import Embedder, image_batch, text_batch
+from diptych.core.engine import Engine
+from diptych.core.engines import Engines
 from diptych.core.types import AddOutcome, Metadata, NewImage
+from diptych.errors import GoldenMismatch
 from support.tiny_bundle import EMBED_DIM, TINY
 from unit.core.core_fakes import FakeMetrics, model_info
 
@@ -36,38 +41,27 @@ class Opened:
         version: int,
         model: str = TINY,
         admission: Admission | None = None,
+        precisions: Sequence[str] = ("fp32", "int8", "fp16"),
     ) -> None:
         repository = ModelRepository(model_repo)
         folder, manifest = repository.folder(model, version), repository.manifest(model, version)
-        encoder = OnnxEncoder(folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1)
+        self._encoder = encoder = OnnxEncoder(
+            folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1
+        )
+        self._tokenizer = TextTokenizer(folder / "tokenizer.json", manifest.text)
+        self._pad = partial(pad, spec=manifest.text)
+        self._version = (model, version)
         self.encode_image: Callable[[Any, OnStart], Any] = image_batch(encoder)
         self.decoder = PillowDecoder(manifest.image, ImageLimits(), n_threads=2)
         self.metrics = FakeMetrics()
-        batcher = partial(
-            Batcher,
-            n_bytes=len,
-            max_batch_size=8,
-            embed_dim=EMBED_DIM,
-            timeout_s=60,
-            metrics=self.metrics,
-            on_stuck=lambda reason: None,
-        )
-        self.embedder = Embedder(
-            decoder=self.decoder,
-            tokenizer=TextTokenizer(folder / "tokenizer.json", manifest.text),
-            images=batcher("image", self._encode, admission=_admission()),
-            texts=batcher(
-                "text", text_batch(encoder, partial(pad, spec=manifest.text)), admission=_admission()
-            ),
-            image_admission=admission or _admission(),
-            text_admission=_admission(),
-            metrics=self.metrics,
-        )
+        engine = self._engine("fp32", admission or _admission())
+        self.embedder = engine.embedder
+        self.opened: list[str] = []  # further precisions
+        self.engines = Engines(engine, engine, precisions=precisions, open=self._open)
         self.records = SqliteStore(data_dir)
         self.images = ImageFiles(data_dir)
         self.collections = Collections(
-            model=model_info(name=model, version=version, identity=f"{model}/{version}", embed_dim=EMBED_DIM),
-            embedder=self.embedder,
+            engines=self.engines,
             thumbnailer=self.decoder,
             images=self.images,
             records=self.records,
@@ -82,7 +76,7 @@ class Opened:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self.embedder.close()
+        await self.engines.close()
         await self.collections.close()
 
     async def add(
@@ -96,7 +90,7 @@ class Opened:
     ) -> AddOutcome:
         """`add_many` of one."""
         item = NewImage(payload, id, metadata)
-        (outcome,) = await self.collections.add_many(collection, [item], replace=replace)
+        (outcome,) = (await self.collections.add_many(collection, [item], replace=replace)).outcomes
         return outcome
 
     def files(self) -> list[str]:
@@ -107,6 +101,51 @@ class Opened:
     async def ids(self, query: Any, k: int = 10, **options: Any) -> list[str]:
         """Ids found in the default collection, best first."""
         return [hit.id for hit in await self.collections.search("default", query, k=k, **options)]
+
+    def _engine(self, precision: str, admission: Admission) -> Engine:
+        """Vectors of another precision than fp32 are the same numbers, each one place further."""
+        model, version = self._version
+        identity = f"{model}/{version}" if precision == "fp32" else f"{model}/{version}/{precision}"
+        shift = 0 if precision == "fp32" else 1
+        batcher = partial(
+            Batcher,
+            n_bytes=len,
+            max_batch_size=8,
+            embed_dim=EMBED_DIM,
+            timeout_s=60,
+            metrics=self.metrics,
+            on_stuck=lambda reason: None,
+        )
+        encode_text = text_batch(self._encoder, self._pad)
+        images = batcher(
+            "image",
+            lambda items, on_start: np.roll(self._encode(items, on_start), shift, axis=1),
+            admission=_admission(),
+        )
+        texts = batcher(
+            "text",
+            lambda items, on_start: np.roll(encode_text(items, on_start), shift, axis=1),
+            admission=_admission(),
+        )
+        embedder = Embedder(
+            decoder=self.decoder,
+            tokenizer=self._tokenizer,
+            images=images,
+            texts=texts,
+            image_admission=admission,
+            text_admission=_admission(),
+            metrics=self.metrics,
+        )
+        info = model_info(
+            name=model, version=version, precision=precision, identity=identity, embed_dim=EMBED_DIM
+        )
+        return Engine(info, embedder, lambda on_start: None, (images, texts), 60)
+
+    def _open(self, precision: str, at_start: bool) -> Engine:
+        if precision == "fp16":
+            raise GoldenMismatch("golden image 1: cosine is 0.5")
+        self.opened.append(precision)
+        return self._engine(precision, _admission())
 
     def _encode(self, items: Any, on_start: OnStart) -> Any:
         return self.encode_image(items, on_start)

@@ -102,6 +102,7 @@ def test_every_row_is_there_in_typed_columns_and_the_file_says_what_made_the_vec
         "maker": {"name": TINY, "version": 1, "precision": "fp32", "decode": "exact"},
         "identity": identity_of(model_repo, 1),
         "embed_dim": 4,
+        "precision": "server",
     }
 
 

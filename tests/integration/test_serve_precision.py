@@ -130,8 +130,8 @@ def test_parts_are_shared_when_one_precision_does_both(tmp_path: Path) -> None:
 
     async def run() -> None:
         services = await load(settings)
-        assert services.collection_embedder is services.embedder
-        assert services.collection_model is services.model
+        assert services.engines.common.embedder is services.embedder
+        assert services.engines.common.model is services.model
         await services.close()
 
     asyncio.run(run())

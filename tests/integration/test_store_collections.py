@@ -43,7 +43,7 @@ def run(model_repo: Path, tmp_path: Path) -> Run:
 
 async def add_colours(opened: Opened) -> None:
     items = [NewImage(picture(colour), colour, {"length": len(colour)}) for colour in COLOURS]
-    outcomes = await opened.collections.add_many("default", items)
+    outcomes = (await opened.collections.add_many("default", items)).outcomes
     assert [(one.index, one.id, one.status) for one in outcomes] == [
         (n, colour, "created") for n, colour in enumerate(COLOURS)
     ]
@@ -140,7 +140,7 @@ def test_bad_items_of_an_add_fail_alone(run: Run) -> None:
             NewImage(picture("red"), "good"),
             NewImage(picture("green"), "fine"),
         ]
-        outcomes = await opened.collections.add_many("default", items)
+        outcomes = (await opened.collections.add_many("default", items)).outcomes
         assert [one.index for one in outcomes] == list(range(7))
         assert [one.status for one in outcomes] == [
             "created", "failed", "failed", "failed", "failed", "unchanged", "created",
@@ -157,7 +157,7 @@ def test_bad_items_of_an_add_fail_alone(run: Run) -> None:
 def test_id_replaced_within_one_add_keeps_its_last_image(run: Run) -> None:
     async def story(opened: Opened) -> None:
         items = [NewImage(picture(colour), "x") for colour in ("red", "blue", "red", "green")]
-        outcomes = await opened.collections.add_many("default", items, replace=True)
+        outcomes = (await opened.collections.add_many("default", items, replace=True)).outcomes
         assert [one.status for one in outcomes] == ["created", "replaced", "replaced", "replaced"]
         hits = await opened.collections.search("default", await look(opened, "green"), k=5)
         assert [(hit.id, round(hit.cosine, 3)) for hit in hits] == [("x", 1.0)]

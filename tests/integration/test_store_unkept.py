@@ -45,7 +45,8 @@ def unit(seed: int) -> Any:
 
 async def add_vector(opened: Opened, version: int, id: str, seed: int, *, replace: bool = False) -> str:
     origin, item = VectorOrigin(TINY, version), NewVector(unit(seed), id, {"seed": seed})
-    (outcome,) = await opened.collections.add_vectors("default", origin, [item], replace=replace)
+    added = await opened.collections.add_vectors("default", origin, [item], replace=replace)
+    (outcome,) = added.outcomes
     return outcome.status
 
 

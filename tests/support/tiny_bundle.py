@@ -26,6 +26,7 @@ from support.tiny_graphs import (
     image_graph,
     image_reference,
     make_weights,
+    rounded,
     slowed,
     text_graph,
     text_reference,
@@ -40,8 +41,9 @@ GLACIAL_ROUNDS, GLACIAL_WIDTH = 16, 4096  # some fifty milliseconds an item, on 
 _GOLDEN_TEXTS = ["red", "a picture of something blue.", ""]
 
 
-# "broken" reproduces other embeddings than the golden ones; "faulty" fails on pictures of certain greys.
-Fault = Literal["equal", "slow", "glacial", "broken", "faulty"]
+# "rounded" has weights of 8 bits; "broken" reproduces other embeddings than the golden ones; "faulty" fails
+# on pictures of certain greys.
+Fault = Literal["equal", "rounded", "slow", "glacial", "broken", "faulty"]
 
 
 def write_tiny_bundle(
@@ -68,7 +70,7 @@ def write_tiny_bundle(
         )
         for precision, fault in chosen.items():
             image_file, text_file = _graph_files(precision)
-            used = others if fault == "broken" else weights
+            used = others if fault == "broken" else rounded(weights) if fault == "rounded" else weights
             _save(_with(image_graph(used), fault), folder / image_file, external_data)
             _save(_with(text_graph(used), fault), folder / text_file, external_data)
         draft = _draft(weights, ungated, tuple(chosen))
@@ -89,7 +91,7 @@ def _with(graph: onnx.ModelProto, fault: Fault) -> onnx.ModelProto:
             return slowed(graph, GLACIAL_ROUNDS, GLACIAL_WIDTH)
         case "faulty":
             return faulty(graph) if graph.graph.input[0].name == "pixels" else graph
-        case "equal" | "broken":
+        case "equal" | "rounded" | "broken":
             return graph
         case _:
             assert_never(fault)

@@ -259,3 +259,27 @@ def test_sizes_are_said_in_the_largest_unit() -> None:
     sizes = [0, 999, 1_000, 9_949, 9_950, 999_499, 999_500, 12_345_678_901]
     told = ["0 B", "999 B", "1.0 kB", "9.9 kB", "10 kB", "999 kB", "1.0 MB", "12 GB"]
     assert list(map(size, sizes)) == told
+
+
+def test_precision_of_a_collection_is_set_and_shown(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    vectors = {"name": "tiny", "version": 3, "precision": "int8", "decode": "exact"}
+    own = PETS | {"precision": "int8", "vectors": vectors}
+    unserved = own | {"state": "no_precision", "reason": "tiny/4 has no precision 'int8'", "vectors": None}
+    api = FakeApi().on("POST /collections", ok(own)).on("PATCH /collections/pets", ok(own))
+    api.on("GET /collections/pets", ok(unserved))
+    run = command_runner(collections, api, monkeypatch)
+    assert run("create", "pets", "--precision", "int8") == 0
+    capsys.readouterr()
+    assert run("configure", "pets", "--precision", "server") == 0
+    assert "vectors  tiny/3 (int8), a precision of its own\n" in capsys.readouterr().out
+    assert run("show", "pets") == 0
+    told = capsys.readouterr().out
+    assert "vectors  of tiny (int8, its own), which is not served\n" in told
+    assert "state    no_precision: tiny/4 has no precision 'int8'\n" in told
+    assert [body(request) for request in api.requests[:2]] == [
+        {"name": "pets", "keep": "original", "precision": "int8"},
+        {"precision": "server"},
+    ]
+    with pytest.raises(SystemExit, match="2"):
+        run("configure", "pets")
+    assert "nothing to change: give --keep or --precision" in capsys.readouterr().err

@@ -88,8 +88,8 @@ def test_batch_that_runs_on_does_not_keep_the_collections_from_closing(
     monkeypatch.setattr(services, "LAST_BATCH_S", 0.05)
     closed: list[str] = []
     parts: dict[str, Any] = {name: Part(closed, name) for name in ("health", "jobs", "collections")}
-    embedder = Part(closed, "embedder", hangs=True)
+    engines = Part(closed, "engines", hangs=True)
     others = dict.fromkeys(Services.__dataclass_fields__) | parts
-    whole = Services(**cast(Any, others | {"embedder": embedder, "collection_embedder": embedder}))
+    whole = Services(**cast(Any, others | {"engines": engines}))
     asyncio.run(whole.close())
     assert closed == ["health", "jobs", "collections"]

@@ -4,7 +4,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from diptych.wiring.engine import Engine, health_of
+from diptych.core.engine import Engine
+from diptych.wiring.engine import health_of
 from unit.core.core_fakes import model_info
 
 
@@ -19,7 +20,7 @@ def engine(*, broken: bool = False, last_success_at: float | None = None, troubl
 
 def ready(*engines: Engine) -> bool:
     async def run() -> bool:
-        health = health_of(engines, print)
+        health = health_of(lambda: engines, print)
         await health.start()
         report = health.report()
         await health.close()
@@ -39,5 +40,8 @@ def test_hanging_call_of_either_precision_decides() -> None:
 
 
 def test_batches_prove_health_only_once_every_encoder_had_one() -> None:
-    assert health_of([engine(last_success_at=1.0), engine(last_success_at=5.0)], print)._last_proof() == 1.0
-    assert health_of([engine(last_success_at=1.0), engine()], print)._last_proof() is None
+    engines = [engine(last_success_at=1.0), engine(last_success_at=5.0)]
+    health = health_of(lambda: engines, print)
+    assert health._last_proof() == 1.0
+    engines.append(engine())  # one that has just been loaded
+    assert health._last_proof() is None

@@ -172,6 +172,7 @@ def collection_info(row: Json) -> CollectionInfo:
         kept_bytes=int(row.get("kept_bytes", 0)),
         vectors=model_ref(row["vectors"]) if row.get("vectors") else None,
         recall=row.get("recall"),
+        precision=str(row.get("precision", "server")),
     )
 
 

@@ -186,9 +186,11 @@ class CollectionInfo:
 
     `state` is "ready" when it can be searched; "embedding" while its images are embedded again, `n_embedded`
     so far; "failed" when that ended early; "other_model" when its model is not served; "other_version" when
-    rows without an image were made by another version. `reason` says why, and what to do.
+    rows without an image were made by another version; "no_precision" when the version that serves lacks the
+    precision that is its own, or cannot be served in it. `reason` says why, and what to do.
+    `precision` is its own, or "server" when it follows the server's; `vectors` names which one that is.
     `n_kept` images have their file, of `kept_bytes`. `vectors` is what makes its vectors, and `recall` the
-    share of the nearest images that a search finds; both are None when its model is not served.
+    share of the nearest images that a search finds; both are None when that is not served.
     """
 
     name: str
@@ -203,6 +205,7 @@ class CollectionInfo:
     kept_bytes: int = 0
     vectors: ModelRef | None = None
     recall: float | None = None
+    precision: str = "server"
 
 
 @dataclass(frozen=True)

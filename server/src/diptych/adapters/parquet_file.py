@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from diptych.bundle.durable import fsync_file, fsync_folder
 from diptych.core.exchange import Heading, Maker, Row
-from diptych.core.types import Embedding
+from diptych.core.types import SERVER, Embedding
 from diptych.errors import InvalidValue
 
 KEY = b"diptych"  # of the file's metadata
@@ -115,7 +115,11 @@ class ParquetReader:
                     f"has format {said['format']}, this version of diptych knows up to {FORMAT}", self._name
                 )
             return Heading(
-                said["collection"], Maker(**said["maker"]), said["identity"], int(said["embed_dim"])
+                said["collection"],
+                Maker(**said["maker"]),
+                said["identity"],
+                int(said["embed_dim"]),
+                str(said.get("precision", SERVER)),  # exports before there was any have none
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidValue(

@@ -13,22 +13,22 @@ _SIZES = "SELECT collection, kept, count(*), coalesce(sum(n_bytes), 0) FROM imag
 def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
     """By name, with their numbers of images."""
     rows = db.execute(
-        "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep"
-        " FROM collections ORDER BY name"
+        "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep,"
+        " precision FROM collections ORDER BY name"
     )
     return [CollectionInfo(*row) for row in rows]
 
 
-def create(db: sqlite3.Connection, name: str, model: str, keep: Keep) -> CollectionInfo:
+def create(db: sqlite3.Connection, name: str, model: str, keep: Keep, precision: str) -> CollectionInfo:
     """Raises Conflict when the name is taken."""
     created_at = sql.now()
     added = db.execute(
-        "INSERT OR IGNORE INTO collections (name, model, created_at, keep) VALUES (?, ?, ?, ?)",
-        (name, model, created_at, keep),
+        "INSERT OR IGNORE INTO collections (name, model, created_at, keep, precision) VALUES (?, ?, ?, ?, ?)",
+        (name, model, created_at, keep, precision),
     )
     if added.rowcount == 0:
         raise Conflict(f"there is a collection named {name!r} already")
-    return CollectionInfo(name, model, 0, created_at, keep)
+    return CollectionInfo(name, model, 0, created_at, keep, precision)
 
 
 def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
@@ -36,7 +36,7 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     sql.require_collection(db, name)
     if new_name == name:
         return
-    columns = "model, created_at, keep"
+    columns = "model, created_at, keep, precision"
     added = db.execute(
         f"INSERT OR IGNORE INTO collections (name, {columns})"  # noqa: S608 - columns are named above
         f" SELECT ?, {columns} FROM collections WHERE name = ?",
@@ -48,10 +48,10 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     db.execute("DELETE FROM collections WHERE name = ?", (name,))
 
 
-def configure(db: sqlite3.Connection, name: str, keep: Keep) -> None:
+def configure(db: sqlite3.Connection, name: str, keep: Keep, precision: str) -> None:
     """Raises NotFound."""
     sql.require_collection(db, name)
-    db.execute("UPDATE collections SET keep = ? WHERE name = ?", (keep, name))
+    db.execute("UPDATE collections SET keep = ?, precision = ? WHERE name = ?", (keep, precision, name))
 
 
 def drop(db: sqlite3.Connection, name: str) -> Removed:

@@ -10,6 +10,7 @@ import numpy as np
 from diptych.adapters.sqlite_rows import FLOAT
 from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.core.exchange import Row
+from diptych.core.types import SERVER
 from diptych.errors import NotFound
 
 
@@ -19,6 +20,14 @@ def model_of(snapshot: SqliteSnapshot, collection: str) -> str:
     if collection not in models:
         raise NotFound(f"no collection named {collection!r}; there is: {', '.join(models) or 'none'}")
     return str(models[collection])
+
+
+def precision_of(snapshot: SqliteSnapshot, collection: str) -> str:
+    """What the collection, which is there, is set to."""
+    if not snapshot.has_precision_column:
+        return SERVER
+    ((precision,),) = snapshot.read("SELECT precision FROM collections WHERE name = ?", (collection,))
+    return str(precision)
 
 
 def n_images(snapshot: SqliteSnapshot, collection: str) -> int:

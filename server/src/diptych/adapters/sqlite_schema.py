@@ -80,6 +80,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # read a million of them takes minutes.
         "CREATE INDEX images_by_key ON images (collection)",
     ),
+    ("ALTER TABLE collections ADD COLUMN precision TEXT NOT NULL DEFAULT 'server'",),
 )
 
 

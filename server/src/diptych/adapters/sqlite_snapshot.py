@@ -36,6 +36,10 @@ class SqliteSnapshot:
                 self.schema_version = _known_version(self._db, file)
                 columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(images)")}
                 self.has_kept_column = "kept" in columns  # before schema 2 all images had a file
+                columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(collections)")}
+                self.has_precision_column = (
+                    "precision" in columns
+                )  # before schema 5 no collection had its own
                 self._images = "(SELECT * FROM images WHERE kept)" if self.has_kept_column else "images"
             except BaseException:
                 self._db.close()

@@ -17,6 +17,7 @@ from diptych.adapters.sqlite_threads import SqliteThreads
 from diptych.core.filters import Filter
 from diptych.core.metadata import to_json
 from diptych.core.types import (
+    SERVER,
     CollectionInfo,
     Embedding,
     Embeddings,
@@ -63,17 +64,19 @@ class SqliteStore:
         """All collections by name, with their numbers of images."""
         return await self._threads.read(tables.list_all)
 
-    async def create_collection(self, name: str, model: str, keep: Keep = "original") -> CollectionInfo:
+    async def create_collection(
+        self, name: str, model: str, keep: Keep = "original", precision: str = SERVER
+    ) -> CollectionInfo:
         """Raises Conflict when the name is taken."""
-        return await self._threads.write(lambda db: tables.create(db, name, model, keep))
+        return await self._threads.write(lambda db: tables.create(db, name, model, keep, precision))
 
     async def rename_collection(self, name: str, new_name: str) -> None:
         """Raises NotFound, Conflict when the name is taken."""
         await self._threads.write(lambda db: tables.rename(db, name, new_name))
 
-    async def configure_collection(self, name: str, keep: Keep) -> None:
+    async def configure_collection(self, name: str, keep: Keep, precision: str) -> None:
         """Raises NotFound."""
-        await self._threads.write(lambda db: tables.configure(db, name, keep))
+        await self._threads.write(lambda db: tables.configure(db, name, keep, precision))
 
     async def drop_collection(self, name: str) -> Removed:
         """Remove it with all its images. Raises NotFound."""

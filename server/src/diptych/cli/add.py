@@ -13,6 +13,7 @@ from diptych.cli.console import err, out, out_json
 from diptych.cli.reasons import STATUSES, said_of, show_failures
 from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
 from diptych.cli.sources import Source, describe, find_images, read_items
+from diptych.core.types import SERVER
 from diptych.errors import InvalidValue
 from diptych_client import AddOutcome, Client, Conflict, NotFound
 
@@ -111,13 +112,13 @@ def _add(args: argparse.Namespace, client: Client) -> int:
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
-def ensure_collection(client: Client, name: str) -> None:
-    """Make the collection if there is none."""
+def ensure_collection(client: Client, name: str, precision: str = SERVER) -> None:
+    """Make the collection if there is none, of this precision; one that is there stays as it is."""
     try:
         client.collection(name)
     except NotFound:
         try:
-            client.create_collection(name)
+            client.create_collection(name, precision=precision)
         except Conflict:  # another one made it in between
             return
 

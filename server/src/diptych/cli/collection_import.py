@@ -23,9 +23,10 @@ def add_verb(verbs: Any) -> None:
         "import",
         help=about,
         description="Add the rows of an exported Parquet file to a collection, which is made if there is "
-        "none. Rows with an image are added as images, which the server embeds; all others as ready-made "
-        "vectors, which it refuses unless they are of the version that it serves. What is there already "
-        "stays as it is, so an interrupted run is resumed by repeating it. Exit code 1 when a row failed.",
+        "none, with the precision that the exported one was set to. Rows with an image are added as images, "
+        "which the server embeds; all others as ready-made vectors, which it refuses unless they are of the "
+        "version and precision of the collection. What is there already stays as it is, so an interrupted "
+        "run is resumed by repeating it. Exit code 1 when a row failed.",
     )
     verb.add_argument("file", type=Path, metavar="FILE.parquet", help="the file to read")
     verb.add_argument("--into", metavar="NAME", help="the collection; that of the export when none is given")
@@ -49,7 +50,7 @@ def _import(args: argparse.Namespace, client: Client) -> int:
 
     reader = ParquetReader(args.file)
     collection = args.into or reader.heading.collection
-    ensure_collection(client, collection)
+    ensure_collection(client, collection, reader.heading.precision)
     importer = Importer(client, reader, collection, replace=args.replace, vectors_only=args.vectors_only)
     try:
         with Bars(hidden=args.json) as bars:

@@ -7,6 +7,7 @@ from typing import Any
 from diptych.cli import collection_export, collection_import
 from diptych.cli.console import Align, out, out_json, out_table, size
 from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych.core.types import SERVER, Keep
 from diptych_client import Client, CollectionInfo
 
 
@@ -25,7 +26,11 @@ def add_parser(subparsers: Any) -> None:
         ("show", _show, "all that is known of one collection"),
         ("create", _create, "make a new, empty collection"),
         ("rename", _rename, "give a collection another name"),
-        ("configure", _configure, "keep the files of images that are added from now on, or not"),
+        (
+            "configure",
+            _configure,
+            "keep the files of images that are added from now on, or not; take a precision",
+        ),
         ("drop", _drop, "remove a collection with all its images"),
     ):
         verb = verbs.add_parser(name, help=about, description=f"{about.capitalize()}.")
@@ -37,9 +42,12 @@ def add_parser(subparsers: Any) -> None:
             verb.add_argument(
                 "--keep",
                 choices=["original", "none"],
-                default="original",
-                required=action is _configure,
                 help="none: image files are not kept, so that they cannot be embedded again",
+            )
+            verb.add_argument(
+                "--precision",
+                metavar="NAME",
+                help="of its vectors and queries, such as int8; server: that of the server's collections",
             )
         add_server_arguments(verb)
         verb.set_defaults(run=run, action=action)
@@ -97,7 +105,7 @@ def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
         "name": collection.name,
         "images": f"{collection.n_images}, {collection.n_embedded} of them can be found",
         "files": f"{collection.n_kept}, {size(collection.kept_bytes)}; new ones: {collection.keep}",
-        "vectors": str(collection.vectors or f"of {collection.model}, which is not served"),
+        "vectors": _vectors(collection),
         "search": recall,
         "state": _state(collection),
         "created": collection.created_at,
@@ -107,8 +115,17 @@ def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
             out(f"{name:<8} {value}")
 
 
+def _vectors(collection: CollectionInfo) -> str:
+    if collection.precision == SERVER:
+        return str(collection.vectors or f"of {collection.model}, which is not served")
+    if collection.vectors is None:
+        return f"of {collection.model} ({collection.precision}, its own), which is not served"
+    return f"{collection.vectors}, a precision of its own"
+
+
 def _create(args: argparse.Namespace, client: Client) -> int:
-    created = client.create_collection(args.name, keep=args.keep)
+    keep: Keep = args.keep or "original"
+    created = client.create_collection(args.name, keep=keep, precision=args.precision or SERVER)
     if args.json:
         out_json(asdict(created))
     else:
@@ -122,7 +139,9 @@ def _rename(args: argparse.Namespace, client: Client) -> int:
 
 
 def _configure(args: argparse.Namespace, client: Client) -> int:
-    _out(args, client.change_collection(args.name, keep=args.keep))
+    if args.keep is None and args.precision is None:
+        args.usage("nothing to change: give --keep or --precision")
+    _out(args, client.change_collection(args.name, keep=args.keep, precision=args.precision))
     return 0
 
 

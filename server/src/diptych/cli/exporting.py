@@ -47,9 +47,10 @@ class Exporter:
             model = sqlite_export.model_of(snapshot, collection)
             n_vectors = sqlite_export.n_vectors(snapshot, collection)
             makers = makers_of(self._repository, model)
-            identity = chosen_identity(collection, n_vectors, makers, wanted)
+            precision = sqlite_export.precision_of(snapshot, collection)
+            identity = chosen_identity(collection, n_vectors, makers, wanted, own=precision)
             dim = sqlite_export.embed_dim(snapshot, identity)
-            heading = Heading(collection, makers[identity], identity, dim)
+            heading = Heading(collection, makers[identity], identity, dim, precision)
             self._report.begin("exporting images", sqlite_export.n_images(snapshot, collection))
             rows = sqlite_export.rows(snapshot, collection, identity)
             images = source.images if with_images else None

@@ -47,7 +47,7 @@ class Gallery:
         """Add what is new and replace what changed; what is there already costs a look only."""
         await services.collections.ensure(COLLECTION)
         counts: Counter[str] = Counter()
-        batch = min(BATCH, services.collection_embedder.max_images)
+        batch = min(BATCH, services.engines.common.embedder.max_images)
         for start in range(0, len(self._items), batch):
             outcomes = await self._add(services.collections, self._items[start : start + batch])
             counts.update(outcome.status for outcome in outcomes)
@@ -60,7 +60,7 @@ class Gallery:
         images = await asyncio.to_thread(self._read, items)
         while True:
             try:
-                outcomes = await collections.add_many(COLLECTION, images, replace=True)
+                outcomes = (await collections.add_many(COLLECTION, images, replace=True)).outcomes
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_s)
                 continue

@@ -1,11 +1,13 @@
 """Named sets of images to search in; knows nothing of HTTP, SQL, files or what runs the model."""
 
 import builtins
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from diptych.core.claimed_files import ClaimedFiles
 from diptych.core.deleting import Deleting
-from diptych.core.embedder import Embedder
+from diptych.core.engine import Engine
+from diptych.core.engines import Engines
 from diptych.core.filters import Filter
 from diptych.core.finder import Finder, require_no_min_relevance
 from diptych.core.grouped import GroupedStores
@@ -15,12 +17,13 @@ from diptych.core.names import check_collection_name
 from diptych.core.pictures import Pictures
 from diptych.core.ports import ImageStore, Metrics, RecordStore, Thumbnailer, VectorIndex
 from diptych.core.reembed import Reembedder
-from diptych.core.shelf import Shelf
+from diptych.core.shelf import EngineChanged, Shelf
 from diptych.core.shelves import Shelves
 from diptych.core.storing import Storing
 from diptych.core.timing import stage
 from diptych.core.types import (
-    AddOutcome,
+    SERVER,
+    Added,
     CollectionInfo,
     CollectionStats,
     Deletion,
@@ -29,7 +32,6 @@ from diptych.core.types import (
     ImageRecord,
     Keep,
     Metadata,
-    ModelInfo,
     NewImage,
     NewVector,
     Sizes,
@@ -37,11 +39,11 @@ from diptych.core.types import (
 )
 from diptych.core.vectors import VectorIngest, check_origin
 from diptych.core.writes import Writes
-from diptych.errors import NotFound, NotReady
+from diptych.errors import Conflict, NotFound, NotReady
 
 
 class Collections:
-    """All collections of one data folder, searched with the vectors of the served model only.
+    """All collections of one data folder, each searched with vectors of one precision of the served model.
 
     Every method with a collection's name raises NotFound when there is none, and StoreError when the data
     folder fails. Writes are durable when they return, and go on to their end if the caller is cancelled.
@@ -50,8 +52,7 @@ class Collections:
     def __init__(
         self,
         *,
-        model: ModelInfo,
-        embedder: Embedder,
+        engines: Engines,
         thumbnailer: Thumbnailer,
         images: ImageStore,
         records: RecordStore,
@@ -59,36 +60,31 @@ class Collections:
         metrics: Metrics,
         max_metadata_bytes: int = 16_384,
     ) -> None:
-        self._model = model
+        self._engines = engines
         self._records = records
         self._metrics = metrics
         self._max_metadata_bytes = max_metadata_bytes
         self._writes = writes = Writes()
         files = ClaimedFiles(images=images, records=records, writes=writes)
-        self._storing = storing = Storing(files=files, records=records, identity=model.identity)
+        self._storing = storing = Storing(files=files, records=records)
         grouped = GroupedStores(storing.store, writes)
         self._finder = Finder(records)
         self._deleting = Deleting(files=files, records=records, writes=writes)
         self._pictures = Pictures(images=images, records=records, thumbnailer=thumbnailer, writes=writes)
         self._ingest = Ingest(
-            embedder=embedder,
             files=files,
             storing=storing,
             grouped=grouped,
             writes=writes,
             max_metadata_bytes=max_metadata_bytes,
         )
-        self._vectors = VectorIngest(
-            model=model, storing=storing, grouped=grouped, max_metadata_bytes=max_metadata_bytes
-        )
+        self._vectors = VectorIngest(storing=storing, grouped=grouped, max_metadata_bytes=max_metadata_bytes)
         self._shelves = Shelves(
-            model=model,
+            engines=engines,
             images=images,
             files=files,
             records=records,
-            reembedder=Reembedder(
-                embedder=embedder, images=images, records=records, writes=writes, identity=model.identity
-            ),
+            reembedder=Reembedder(engines=engines, images=images, records=records, writes=writes),
             new_index=new_index,
             metrics=metrics,
         )
@@ -108,9 +104,14 @@ class Collections:
         """All of them, by name."""
         return [shelf.info() for shelf in self._shelves]
 
-    async def create(self, name: str, keep: Keep = "original") -> CollectionInfo:
-        """A new, empty collection of the served model. Raises InvalidValue, Conflict if the name is taken."""
-        shelf = await self._writes.run(self._shelves.create(check_collection_name(name), keep))
+    async def create(self, name: str, keep: Keep = "original", precision: str = SERVER) -> CollectionInfo:
+        """A new, empty collection of the served model. Raises InvalidValue, Conflict if the name is taken.
+
+        InvalidValue too for a precision that the served version lacks, or that cannot be served here.
+        """
+        self._shelves.require_free(check_collection_name(name))  # before a precision is loaded
+        engine = await self._engines.take(precision)
+        shelf = await self._writes.run(self._shelves.create(name, keep, precision, engine))
         return shelf.info()
 
     async def ensure(self, name: str) -> CollectionInfo:
@@ -139,41 +140,75 @@ class Collections:
         """What goes on meanwhile ends under either name. Raises InvalidValue, Conflict when it is taken."""
         await self._writes.run(self._shelves.rename(name, check_collection_name(new_name)))
 
-    async def configure(self, name: str, keep: Keep) -> None:
+    def require_renamable(self, name: str, new_name: str) -> None:
+        """Raises what `rename` would, as far as it is known now."""
+        if self._shelves[name].name != check_collection_name(new_name):
+            self._shelves.require_free(new_name)
+
+    async def keep(self, name: str, keep: Keep) -> None:
         """Keep the files of images that are added from now on, or not; those that are there stay."""
-        await self._writes.run(self._shelves.configure(name, keep))
+        await self._writes.run(self._shelves.keep(name, keep))
+
+    async def take_precision(self, name: str, precision: str) -> None:
+        """Keep vectors of this precision from now on: kept images are embedded again in the background.
+
+        Raises InvalidValue as `create`, and Conflict when the collection belongs to a model that is not
+        served, or has rows that keep no image and have no vector of this precision.
+        """
+        self._shelves[name].require_model()
+        engine = await self._engines.take(precision)
+        await self._writes.run(self._shelves.take_precision(name, precision, engine))
 
     async def drop(self, name: str) -> None:
         """Delete the collection, its images, and their files unless another collection uses them."""
         await self._writes.run(self._shelves.drop(name))
 
-    async def add_many(
-        self, collection: str, items: Sequence[NewImage], *, replace: bool = False
-    ) -> builtins.list[AddOutcome]:
+    @contextmanager
+    def using(self, collection: str) -> Iterator[Engine]:
+        """What makes its vectors, at work to the end of the block. Raises Conflict when it is not served."""
+        engine = self._shelves[collection].require_served()
+        with self._engines.hold(engine):
+            yield engine
+
+    @property
+    def n_without_precision(self) -> int:
+        """How many are not served for want of their own precision."""
+        return sum(shelf.state == "no_precision" for shelf in self._shelves)
+
+    async def add_many(self, collection: str, items: Sequence[NewImage], *, replace: bool = False) -> Added:
         """N items -> N outcomes in their order: durable and searchable, or failed alone with its own error.
 
         Raises for all of them, with nothing acknowledged: Conflict when the collection belongs to a model
-        that is not served, Overloaded, TooLarge, NotReady.
+        or has a precision that is not served, Overloaded, TooLarge, NotReady.
         """
-        shelf = self._shelves[collection]
-        shelf.require_served()
-        return await self._ingest.add(shelf, items, replace=replace)
+        while True:
+            shelf = self._shelves[collection]
+            with self.using(collection) as engine:
+                try:
+                    outcomes = await self._ingest.add(shelf, engine, items, replace=replace)
+                except EngineChanged:
+                    continue  # they are embedded by the new one
+                return Added(engine.model, outcomes)
 
     def require_served(self, collection: str) -> None:
-        """Raises Conflict when the collection belongs to a model that is not served."""
+        """Raises Conflict when the collection belongs to a model or has a precision that is not served."""
         self._shelves[collection].require_served()
 
     def check_origin(self, collection: str, origin: VectorOrigin) -> None:
         """Raises Conflict naming both unless vectors of this origin may be added to the collection."""
-        self.require_served(collection)
-        check_origin(origin, self._model)
+        check_origin(origin, self._shelves[collection].require_served().model)
 
     async def add_vectors(
         self, collection: str, origin: VectorOrigin, items: Sequence[NewVector], *, replace: bool = False
-    ) -> builtins.list[AddOutcome]:
+    ) -> Added:
         """N ready-made vectors -> N outcomes in their order, as `add_many`. Raises as `check_origin`."""
         self.check_origin(collection, origin)
-        return await self._vectors.add(self._shelves[collection], items, replace=replace)
+        shelf = self._shelves[collection]
+        model = shelf.require_served().model
+        try:
+            return Added(model, await self._vectors.add(shelf, model, items, replace=replace))
+        except EngineChanged:
+            raise Conflict(f"collection {collection!r} has just taken another precision") from None
 
     async def list_images(
         self, collection: str, after: str | None, limit: int
@@ -243,23 +278,28 @@ class Collections:
         offset: int = 0,
         filter: Filter | None = None,
         min_relevance: float | None = None,
+        made_by: Engine | None = None,
     ) -> builtins.list[Hit]:
         """(D,) of unit norm -> at most k hits after the first `offset`, best first.
 
-        Raises Conflict when the collection belongs to a model that is not served, NotReady while it is being
-        embedded again, InvalidValue for `min_relevance`, as relevance is not calibrated.
+        `made_by` made the query, if the collection may have taken another precision since. Raises Conflict
+        when the collection belongs to a model or has a precision that is not served, NotReady while it is
+        being embedded again or after it took another precision than the query's, InvalidValue for
+        `min_relevance`, as relevance is not calibrated.
         """
         shelf = self._shelves[collection]
         shelf.require_searchable()
         require_no_min_relevance(min_relevance)
         with stage(self._metrics, "search"):
-            return await self._finder.nearest(shelf, query, k=k, offset=offset, filter=filter)
+            return await self._finder.nearest(
+                shelf, query, k=k, offset=offset, filter=filter, made_by=made_by
+            )
 
     async def embedding_of(self, collection: str, id: str) -> Embedding:
-        """(D,) of a stored image. Raises NotFound; NotReady while it has none of the served identity."""
+        """(D,) of a stored image. Raises NotFound; NotReady while it has none by the collection's encoder."""
         shelf = self._shelves[collection]
-        shelf.require_served()
-        embedding = await self._records.embedding(shelf.name, id, self._model.identity)
+        engine = shelf.require_served()
+        embedding = await self._records.embedding(shelf.name, id, engine.model.identity)
         if embedding is None:
             raise NotReady(f"image {id!r} is not embedded for this model version yet")
         return embedding
@@ -271,10 +311,10 @@ class Collections:
         return record
 
     def _stats(self, shelf: Shelf, sizes: dict[str, Sizes]) -> CollectionStats:
-        served = shelf.state != "other_model"
+        engine = shelf.engine
         return CollectionStats(
             info=shelf.info(),
             sizes=sizes.get(shelf.name, Sizes()),
-            vectors=self._model if served else None,
-            recall=shelf.index.recall if served else None,
+            vectors=None if engine is None else engine.model,
+            recall=None if engine is None else shelf.index.recall,
         )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from diptych.core.types import Embedding
+from diptych.core.types import SERVER, Embedding
 from diptych.errors import NotFound
 
 
@@ -22,12 +22,13 @@ class Maker:
 
 @dataclass(frozen=True)
 class Heading:
-    """What an exported file says of all its rows."""
+    """What an exported file says of all its rows. `precision` is what the collection is set to."""
 
     collection: str
     maker: Maker
     identity: str
     embed_dim: int
+    precision: str = SERVER
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,25 @@ class Wanted:
 
 
 def chosen_identity(
-    collection: str, n_vectors: Mapping[str, int], makers: Mapping[str, Maker], wanted: Wanted
+    collection: str,
+    n_vectors: Mapping[str, int],
+    makers: Mapping[str, Maker],
+    wanted: Wanted,
+    *,
+    own: str = SERVER,
 ) -> str:
-    """The identity that is meant and has the most vectors; of equals, the newest version's.
+    """The identity that is meant and has the most vectors; of equals the newest version's, then `own`'s.
 
-    `n_vectors` counts those of the collection by identity. Raises NotFound that names what there is.
+    `n_vectors` counts those of the collection by identity; `own` is its precision. Raises NotFound that names
+    what there is.
     """
     known = {identity: makers[identity] for identity in n_vectors if identity in makers}
     meant = [identity for identity, maker in known.items() if wanted.admits(maker)]
     if meant:
-        return max(meant, key=lambda identity: (n_vectors[identity], known[identity].version))
+        return max(
+            meant,
+            key=lambda one: (n_vectors[one], known[one].version, known[one].precision == own),
+        )
     if not n_vectors:
         raise NotFound(f"collection {collection!r} holds no vectors")
     if known:

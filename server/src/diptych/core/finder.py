@@ -1,5 +1,6 @@
 """Find the nearest images on one shelf; knows nothing of texts, queries' origins or how the index works."""
 
+from diptych.core.engine import Engine
 from diptych.core.filters import Filter
 from diptych.core.ports import RecordStore
 from diptych.core.shelf import Shelf
@@ -16,17 +17,26 @@ class Finder:
         self._records = records
 
     async def nearest(
-        self, shelf: Shelf, query: Embedding, *, k: int, offset: int, filter: Filter | None
+        self,
+        shelf: Shelf,
+        query: Embedding,
+        *,
+        k: int,
+        offset: int,
+        filter: Filter | None,
+        made_by: Engine | None = None,
     ) -> list[Hit]:
         """(D,) -> at most k hits after the first `offset`, best first; equal cosines in order of adding.
 
         An image that is deleted or replaced while the search runs is in the index but no longer in the store,
-        or the other way round; the search is then made again. Raises NotFound once the collection is dropped.
+        or the other way round; the search is then made again. Raises NotFound once the collection is dropped,
+        and NotReady once its vectors are no longer by `made_by`, which made the query.
         """
         hits: list[Hit] = []
         for _ in range(ATTEMPTS):
             allowed = None if filter is None else await self._records.matching_keys(shelf.name, filter)
             shelf.require_kept()  # nothing is awaited between this and the search: a dropped index is closed
+            shelf.require_by(made_by)
             keys, cosines = await shelf.index.search(query, offset + k, allowed)
             page = [int(key) for key in keys[offset:]]
             records = await self._records.by_key(page)

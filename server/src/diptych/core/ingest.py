@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from diptych.bundle.image import ImageInfo
 from diptych.core.claimed_files import Claim, ClaimedFiles
 from diptych.core.drafts import Draft, acknowledged, draft_of, unchanged
-from diptych.core.embedder import Embedder
+from diptych.core.engine import Engine
 from diptych.core.grouped import GroupedStores
 from diptych.core.shelf import Shelf
 from diptych.core.storing import Storing
@@ -26,25 +26,25 @@ class Ingest:
     def __init__(
         self,
         *,
-        embedder: Embedder,
         files: ClaimedFiles,
         storing: Storing,
         grouped: GroupedStores,
         writes: Writes,
         max_metadata_bytes: int,
     ) -> None:
-        self._embedder = embedder
         self._files = files
         self._storing = storing
         self._grouped = grouped
         self._writes = writes
         self._max_metadata_bytes = max_metadata_bytes
 
-    async def add(self, shelf: Shelf, items: Sequence[NewImage], *, replace: bool) -> list[AddOutcome]:
-        """N items -> N outcomes in their order; a bad item fails alone.
+    async def add(
+        self, shelf: Shelf, engine: Engine, items: Sequence[NewImage], *, replace: bool
+    ) -> list[AddOutcome]:
+        """N items -> N outcomes in their order, with vectors by `engine`; a bad item fails alone.
 
-        Raises for all of them: NotFound when the collection was dropped meanwhile, Overloaded, NotReady,
-        StoreError. Nothing is acknowledged then; adding the same again is safe.
+        Raises for all of them: NotFound when the collection was dropped meanwhile, EngineChanged, Overloaded,
+        NotReady, StoreError. Nothing is acknowledged then; adding the same again is safe.
         """
         drafts = await asyncio.to_thread(self._draft_all, items)  # N of draft or error
         decided = await self._storing.decided(shelf, drafts, replace)  # what needs no work
@@ -52,7 +52,7 @@ class Ingest:
             await self._writes.run(self._files.mend(there))
         todo = {i: draft for i, draft in enumerate(drafts) if isinstance(draft, Draft) and i not in decided}
         async with self._files.claim() as claim:
-            prepared = await self._prepare(shelf, list(todo.values()), claim)  # row or error each
+            prepared = await self._prepare(shelf, engine, list(todo.values()), claim)  # row or error each
             good = [(i, row) for i, row in zip(todo, prepared, strict=True) if isinstance(row, NewRow)]
             rows = [row for _, row in good]
             await claim.written()
@@ -70,7 +70,7 @@ class Ingest:
         return [draft_of(one.payload, one.id, one.metadata, self._max_metadata_bytes) for one in items]
 
     async def _prepare(
-        self, shelf: Shelf, drafts: Sequence[Draft], claim: Claim
+        self, shelf: Shelf, engine: Engine, drafts: Sequence[Draft], claim: Claim
     ) -> list[NewRow | DiptychError]:
         """N drafts -> N rows ready to be stored, or errors. The files of what can be decoded are begun."""
         kept = shelf.keep == "original"
@@ -82,14 +82,15 @@ class Ingest:
                 good = [draft for draft, info in zip(drafts, found, strict=True) if info is not None]
                 claim.begin({draft.sha256: draft.payload for draft in good})
 
-        outcomes = await self._embedder.embed_images([draft.payload for draft in drafts], on_decoded)
+        made_by = engine.model.identity
+        outcomes = await engine.embedder.embed_images([draft.payload for draft in drafts], on_decoded)
         return [
-            outcome if isinstance(outcome, DiptychError) else _row(draft, info, outcome, kept)
+            outcome if isinstance(outcome, DiptychError) else _row(draft, info, outcome, kept, made_by)
             for draft, info, outcome in zip(drafts, infos, outcomes, strict=True)
         ]
 
 
-def _row(draft: Draft, info: ImageInfo | None, embedding: Embedding, kept: bool) -> NewRow:
+def _row(draft: Draft, info: ImageInfo | None, embedding: Embedding, kept: bool, made_by: str) -> NewRow:
     assert info is not None, "what has an embedding was decoded"
     return NewRow(
         id=draft.id,
@@ -101,6 +102,7 @@ def _row(draft: Draft, info: ImageInfo | None, embedding: Embedding, kept: bool)
         metadata=draft.metadata,
         embedding=embedding,
         kept=kept,
+        made_by=made_by,
     )
 
 

@@ -60,7 +60,8 @@ class JobRunner:
         """Requests come first: while the queue is full, wait. What can never fit at once goes one by one."""
         while images and not stopped():
             try:
-                return await self._collections.add_many(job.collection, images, replace=job.replace)
+                added = await self._collections.add_many(job.collection, images, replace=job.replace)
+                return added.outcomes
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_s)
             except TooLarge as error:

@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 from diptych.core.filters import Filter
 from diptych.core.types import (
+    SERVER,
     CollectionInfo,
     Embedding,
     Embeddings,
@@ -21,8 +22,9 @@ from diptych.core.types import (
 )
 from diptych.errors import InputError
 
-# The last two are the encoders of collections, where these have a precision of their own.
-EncoderName = Literal["image", "text", "collection_image", "collection_text"]
+# "image" and "text"; "collection_image" and "collection_text" where collections have another precision than
+# requests; and "collection_image_int8" or the like of one that only some collections asked for.
+EncoderName = str
 Stage = Literal["parse", "fetch", "decode", "queue", "encode", "search", "serialise"]
 
 
@@ -123,7 +125,9 @@ class RecordStore(Protocol):
         """All collections by name, with their numbers of images."""
         ...
 
-    async def create_collection(self, name: str, model: str, keep: Keep = "original") -> CollectionInfo:
+    async def create_collection(
+        self, name: str, model: str, keep: Keep = "original", precision: str = SERVER
+    ) -> CollectionInfo:
         """Raises Conflict when the name is taken."""
         ...
 
@@ -131,7 +135,7 @@ class RecordStore(Protocol):
         """Raises NotFound, Conflict when the name is taken."""
         ...
 
-    async def configure_collection(self, name: str, keep: Keep) -> None:
+    async def configure_collection(self, name: str, keep: Keep, precision: str) -> None:
         """Raises NotFound."""
         ...
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diptych.core.embedder import Embedder
+from diptych.core.engine import Engine
+from diptych.core.engines import Engines
 from diptych.core.ports import ImageStore, RecordStore
 from diptych.core.shelf import Shelf
 from diptych.core.types import Embedding, Outcome
@@ -20,48 +21,53 @@ LOG_EVERY = 256
 
 
 class Reembedder:
-    """Brings a collection whose rows were embedded by another identity to the served one.
+    """Brings a collection whose rows were embedded by another identity to that of its engine.
 
-    Killed at any point, it goes on at the next start. An image that cannot be embedded (its file is lost, or
-    a limit was lowered) is reported in the log and left out of the index.
+    It ends early when the collection is dropped or takes another engine, which is another run's work. Killed
+    at any point, it goes on at the next start. An image that cannot be embedded (its file is lost, or a limit
+    was lowered) is reported in the log and left out of the index.
     """
 
-    def __init__(
-        self, *, embedder: Embedder, images: ImageStore, records: RecordStore, writes: Writes, identity: str
-    ) -> None:
-        self._embedder = embedder
+    def __init__(self, *, engines: Engines, images: ImageStore, records: RecordStore, writes: Writes) -> None:
+        self._engines = engines
         self._images = images
         self._records = records
         self._writes = writes
-        self._identity = identity
 
-    async def run(self, shelf: Shelf) -> None:
+    async def run(self, shelf: Shelf, engine: Engine) -> None:
         """Work until every image was tried, then make the shelf ready. Raises NotReady at the stop.
 
         Whatever else ends it is raised too, and the shelf says so: it must not seem at work for ever.
         """
         try:
-            await self._embed_all(shelf)
+            with self._engines.hold(engine):
+                await self._embed_all(shelf, engine)
         except NotReady:
             raise
         except Exception as error:
-            shelf.fail(str(error) if isinstance(error, DiptychError) else type(error).__name__)
+            if shelf.is_by(engine):
+                shelf.fail(str(error) if isinstance(error, DiptychError) else type(error).__name__)
             raise
 
-    async def _embed_all(self, shelf: Shelf) -> None:
+    async def _embed_all(self, shelf: Shelf, engine: Engine) -> None:
         todo = sorted(shelf.pending - shelf.stranded)
         log.info("collection %s: %d of %d images to embed", shelf.name, len(todo), shelf.n_images)
-        page = min(PAGE, self._embedder.max_images)
+        page = min(PAGE, engine.embedder.max_images)
         for start in range(0, len(todo), page):
-            await self._page(shelf, todo[start : start + page])
+            if not shelf.is_by(engine):
+                break
+            await self._page(shelf, engine, todo[start : start + page])
             if start % LOG_EVERY < page:
                 log.info("collection %s: %d images to go", shelf.name, len(todo) - start)
+        if not shelf.is_by(engine):
+            log.info("collection %s: dropped, or of another precision now", shelf.name)
+            return
         shelf.settle()
         log.info("collection %s: done, %d images could not be embedded", shelf.name, len(shelf.pending))
 
-    async def _page(self, shelf: Shelf, keys: Sequence[int]) -> None:
+    async def _page(self, shelf: Shelf, engine: Engine, keys: Sequence[int]) -> None:
         records = await self._records.by_key(keys)  # without those that were deleted meanwhile
-        outcomes = await self._embed([record.sha256 for record in records.values()])
+        outcomes = await self._embed(engine, [record.sha256 for record in records.values()])
         rows: dict[int, Embedding] = {}
         for (key, record), outcome in zip(records.items(), outcomes, strict=True):
             if isinstance(outcome, NotReady):
@@ -73,12 +79,12 @@ class Reembedder:
             else:
                 rows[key] = outcome
         if rows:
-            await self._writes.run(self._write(shelf, rows))
+            await self._writes.run(self._write(shelf, engine, rows))
 
-    async def _embed(self, sha256s: Sequence[str]) -> list[Outcome]:
+    async def _embed(self, engine: Engine, sha256s: Sequence[str]) -> list[Outcome]:
         originals = [await self._original(sha256) for sha256 in sha256s]
         payloads = [original for original in originals if isinstance(original, bytes)]
-        rows = iter(await self._embed_patiently(payloads))
+        rows = iter(await self._embed_patiently(engine, payloads))
         return [next(rows) if isinstance(original, bytes) else original for original in originals]
 
     async def _original(self, sha256: str) -> bytes | CorruptStore:
@@ -87,23 +93,26 @@ class Reembedder:
         except CorruptStore as error:
             return error
 
-    async def _embed_patiently(self, payloads: Sequence[bytes]) -> list[Outcome]:
+    async def _embed_patiently(self, engine: Engine, payloads: Sequence[bytes]) -> list[Outcome]:
         """Requests come first: while the queue is full, wait. What can never fit at once goes one by one."""
         while True:
             try:
-                return await self._embedder.embed_images(payloads)
+                return await engine.embedder.embed_images(payloads)
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_s)
             except TooLarge as error:
                 if len(payloads) == 1:
                     return [error]
-                return [(await self._embed_patiently([one]))[0] for one in payloads]
+                return [(await self._embed_patiently(engine, [one]))[0] for one in payloads]
 
-    async def _write(self, shelf: Shelf, rows: dict[int, Embedding]) -> None:
+    async def _write(self, shelf: Shelf, engine: Engine, rows: dict[int, Embedding]) -> None:
         """Images that were deleted, or added again, while they were encoded are left out."""
+        if not shelf.is_by(engine):
+            return
         rows = {key: row for key, row in rows.items() if key in shelf.pending}
         if not rows:
             return
-        kept = await self._records.put_embeddings(list(rows), np.stack(list(rows.values())), self._identity)
+        embeddings, identity = np.stack(list(rows.values())), engine.model.identity
+        kept = await self._records.put_embeddings(list(rows), embeddings, identity)
         if kept:
             await shelf.fill(kept, np.stack([rows[key] for key in kept]))

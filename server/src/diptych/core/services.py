@@ -8,6 +8,7 @@ from datetime import datetime
 from diptych.core.catalogue import Catalogue
 from diptych.core.collections import Collections
 from diptych.core.embedder import Embedder
+from diptych.core.engines import Engines
 from diptych.core.health import Health
 from diptych.core.image_urls import ImageUrls
 from diptych.core.jobs import Jobs
@@ -25,16 +26,15 @@ LAST_BATCH_S = 3.0
 class Services:
     """Everything the routes call. Built once by wiring, started on the event loop, closed on the way out.
 
-    Collections and their queries have a model and an embedder of their own when their precision is another;
-    else these are the same objects as those of requests.
+    `model` and `embedder` are those of requests. Collections and their queries use what `engines` has for
+    their precision, which may be the same.
     """
 
     model: ModelInfo
     embedder: Embedder
     image_urls: ImageUrls
     classifier: LabelClassifier
-    collection_model: ModelInfo
-    collection_embedder: Embedder
+    engines: Engines
     collections: Collections
     jobs: Jobs
     catalogue: Catalogue
@@ -62,7 +62,6 @@ class Services:
         await self.collections.close()
         try:
             async with asyncio.timeout(LAST_BATCH_S):
-                for embedder in {self.embedder, self.collection_embedder}:
-                    await embedder.close()
+                await self.engines.close()
         except TimeoutError:
             log.info("a batch was still running when the server ended")

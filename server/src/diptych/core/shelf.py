@@ -3,43 +3,58 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from diptych.core.engine import Engine
 from diptych.core.ports import Metrics, VectorIndex
-from diptych.core.types import CollectionInfo, CollectionState, Embeddings, Keep
+from diptych.core.types import SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow
 from diptych.errors import Conflict, NotFound, NotReady
+
+
+class EngineChanged(Exception):
+    """The collection has taken another precision since these rows were embedded: nothing was stored."""
 
 
 @dataclass(eq=False)
 class Shelf:
-    """The index holds embeddings of the served identity only. Changed by one write at a time (see Writes)."""
+    """The index holds embeddings made by `engine` only. Changed by one write at a time (see Writes)."""
 
     name: str
     model: str
     created_at: str
+    engine: Engine | None  # what makes its vectors; None while that is not served
     index: VectorIndex
     metrics: Metrics
     state: CollectionState
     n_images: int
     keep: Keep = "original"
+    precision: str = SERVER
     pending: set[int] = field(default_factory=set)  # keys that the index should hold and does not, yet
     stranded: set[int] = field(default_factory=set)  # those of them that keep no image to be embedded again
-    reason: str = ""  # why the state is "failed"
+    reason: str = ""  # why the state is "failed" or "no_precision"
     dropped: bool = False
 
     def info(self) -> CollectionInfo:
         """What callers may know."""
-        n_embedded = 0 if self.state == "other_model" else self.n_images - len(self.pending)
+        n_embedded = 0 if self.engine is None else self.n_images - len(self.pending)
         return CollectionInfo(
             name=self.name,
             model=self.model,
             n_images=self.n_images,
             created_at=self.created_at,
             keep=self.keep,
+            precision=self.precision,
             state=self.state,
             n_embedded=n_embedded,
             reason=self._stranded() if self.state == "other_version" else self.reason,
         )
 
-    def require_served(self) -> None:
+    def require_served(self) -> Engine:
+        """What makes its vectors. Raises Conflict when this server does not serve its model or precision."""
+        if self.engine is not None:
+            return self.engine
+        self.require_model()
+        raise Conflict(f"collection {self.name!r} has vectors of precision {self.precision}: {self.reason}")
+
+    def require_model(self) -> None:
         """Raises Conflict when the collection belongs to a model that this server does not serve."""
         if self.state == "other_model":
             raise Conflict(
@@ -65,6 +80,22 @@ class Shelf:
                 f"collection {self.name!r} could not be embedded for this model version: {self.reason}"
             )
 
+    def is_by(self, engine: Engine) -> bool:
+        """Whether it is there, with vectors by this engine."""
+        return not self.dropped and self.engine is engine
+
+    def require_by(self, engine: Engine | None) -> None:
+        """Raises NotReady when a query was made by what the collection has left for another since."""
+        if engine is not None and engine is not self.engine:
+            raise NotReady(f"collection {self.name!r} has just taken another precision: ask again")
+
+    def require_rows_by_engine(self, rows: Sequence[NewRow]) -> str:
+        """The identity of what makes its vectors. Raises EngineChanged unless it made those of the rows."""
+        identity = "" if self.engine is None else self.engine.model.identity
+        if any(row.made_by != identity for row in rows):
+            raise EngineChanged
+        return identity
+
     def require_kept(self) -> None:
         """Raises NotFound when the collection was dropped since this shelf was looked up."""
         if self.dropped:
@@ -82,7 +113,7 @@ class Shelf:
         then, and adding their images again puts them in.
         """
         try:
-            if self.state != "other_model":
+            if self.engine is not None:
                 await self.index.apply(removed, keys, rows)
         except Exception:
             self.pending.update(keys)

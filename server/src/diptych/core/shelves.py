@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 
 from diptych.core.background import Background
 from diptych.core.claimed_files import ClaimedFiles
+from diptych.core.engine import Engine
+from diptych.core.engines import Engines
 from diptych.core.ports import ImageStore, Metrics, RecordStore, VectorIndex
 from diptych.core.reembed import Reembedder
 from diptych.core.shelf import Shelf
-from diptych.core.types import CollectionInfo, Keep, ModelInfo
-from diptych.errors import Conflict, NotFound
+from diptych.core.types import CollectionInfo, Keep
+from diptych.errors import Conflict, DiptychError, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +22,7 @@ class Shelves:
     def __init__(
         self,
         *,
-        model: ModelInfo,
+        engines: Engines,
         images: ImageStore,
         files: ClaimedFiles,
         records: RecordStore,
@@ -28,7 +30,7 @@ class Shelves:
         new_index: Callable[[], VectorIndex],
         metrics: Metrics,
     ) -> None:
-        self._model = model
+        self._engines = engines
         self._images = images
         self._records = records
         self._files = files
@@ -55,9 +57,7 @@ class Shelves:
         collections = await self._records.collections()
         await self._remove_orphans(any_known=any(info.n_images for info in collections))
         for info in collections:
-            shelf = self._place(info)
-            if shelf.state != "other_model":
-                await self._fill(shelf)
+            await self._open(info)
 
     async def stop(self) -> None:
         """Embed no more in the background."""
@@ -68,15 +68,28 @@ class Shelves:
         for shelf in self:
             await shelf.index.close()
 
-    async def create(self, name: str, keep: Keep) -> Shelf:
-        """A new, empty one of the served model. Raises Conflict when the name is taken."""
-        return self._place(await self._records.create_collection(name, self._model.name, keep))
+    def require_free(self, name: str) -> None:
+        """Raises Conflict when the name is taken."""
+        if name in self:
+            raise Conflict(f"there is a collection named {name!r} already")
+
+    async def create(self, name: str, keep: Keep, precision: str, engine: Engine) -> Shelf:
+        """A new, empty one of the served model, which lets go of `engine` in the end.
+
+        Raises Conflict when the name is taken.
+        """
+        try:
+            info = await self._records.create_collection(name, engine.model.name, keep, precision)
+        except BaseException:
+            self._engines.let_go(engine)
+            raise
+        return self._place(info, engine)
 
     async def rename(self, name: str, new_name: str) -> None:
         """Raises NotFound, Conflict when the name is taken."""
         shelf = self[name]
-        if new_name in self and new_name != name:
-            raise Conflict(f"there is a collection named {new_name!r} already")
+        if new_name != name:
+            self.require_free(new_name)
         await self._records.rename_collection(name, new_name)
         self._metrics.set_collection(name, None)
         del self._shelves[name]
@@ -84,11 +97,30 @@ class Shelves:
         self._shelves[new_name] = shelf
         shelf.measure()
 
-    async def configure(self, name: str, keep: Keep) -> None:
+    async def keep(self, name: str, keep: Keep) -> None:
         """Images that are added from now on are kept, or not; those that are there stay as they are."""
         shelf = self[name]
-        await self._records.configure_collection(name, keep)
+        await self._records.configure_collection(name, keep, shelf.precision)
         shelf.keep = keep
+
+    async def take_precision(self, name: str, precision: str, engine: Engine) -> None:
+        """Have its vectors made by `engine`, which is let go of in the end: images are embedded again.
+
+        Raises Conflict when there are rows that could not be.
+        """
+        try:
+            shelf = self[name]
+            shelf.require_model()
+            missing = await self._require_embeddable(shelf, precision, engine)
+            await self._records.configure_collection(name, shelf.keep, precision)
+        except BaseException:
+            self._engines.let_go(engine)
+            raise
+        shelf.precision = precision
+        if engine is shelf.engine:
+            self._engines.let_go(engine)  # it was taken once more
+        else:
+            await self._change_engine(shelf, engine, missing)
 
     async def drop(self, name: str) -> None:
         """Remove it, its rows, and their files unless another collection uses them."""
@@ -96,18 +128,36 @@ class Shelves:
         removed = await self._records.drop_collection(name)
         del self._shelves[name]
         await shelf.drop()
+        if shelf.engine is not None:
+            self._engines.let_go(shelf.engine)
         await self._files.remove(removed.released)
 
-    def _place(self, info: CollectionInfo) -> Shelf:
+    async def _open(self, info: CollectionInfo) -> None:
+        if info.model != self._engines.common.model.name:
+            self._place(info, None).state = "other_model"
+            return
+        try:
+            engine = await self._engines.take(info.precision, at_start=True)
+        except InvalidValue as error:
+            log.warning("collection %s is not served: %s", info.name, error.message)
+            shelf = self._place(info, None)
+            shelf.state, shelf.reason = "no_precision", error.message
+            return
+        shelf = self._place(info, engine)
+        await self._fill(shelf, engine, await self._records.missing(shelf.name, engine.model.identity))
+
+    def _place(self, info: CollectionInfo, engine: Engine | None) -> Shelf:
         shelf = Shelf(
             name=info.name,
             model=info.model,
             created_at=info.created_at,
+            engine=engine,
             index=self._new_index(),
             metrics=self._metrics,
-            state="ready" if info.model == self._model.name else "other_model",
+            state="ready",
             n_images=info.n_images,
             keep=info.keep,
+            precision=info.precision,
         )
         self._shelves[shelf.name] = shelf
         shelf.measure()
@@ -120,13 +170,39 @@ class Shelves:
             return
         await self._files.remove_unused(stored)
 
-    async def _fill(self, shelf: Shelf) -> None:
-        missing = await self._records.missing(shelf.name, self._model.identity)
-        shelf.pending.update(missing)
-        shelf.stranded.update(key for key, kept in missing.items() if not kept)
-        async for keys, rows in self._records.embeddings(shelf.name, self._model.identity):
+    async def _require_embeddable(self, shelf: Shelf, precision: str, engine: Engine) -> dict[int, bool]:
+        """Keys of rows without a vector by `engine`. Raises Conflict unless all their images are kept."""
+        missing = await self._records.missing(shelf.name, engine.model.identity)
+        n_unkept = sum(not kept for kept in missing.values())
+        if n_unkept and engine is not shelf.engine:
+            raise Conflict(
+                f"collection {shelf.name!r} cannot take precision {precision!r}: {n_unkept} of "
+                f"{shelf.n_images} rows keep no image that could be embedded again"
+            )
+        return missing
+
+    async def _change_engine(self, shelf: Shelf, engine: Engine, missing: dict[int, bool]) -> None:
+        """Nobody finds anything until all is embedded. What fails here, the next start does again."""
+        left, old_index = shelf.engine, shelf.index
+        shelf.engine, shelf.index, shelf.state, shelf.reason = engine, self._new_index(), "embedding", ""
+        shelf.pending, shelf.stranded = set(missing), set()
+        try:
+            await self._fill(shelf, engine, missing)
+        except Exception as error:
+            shelf.fail(str(error) if isinstance(error, DiptychError) else type(error).__name__)
+            raise
+        finally:
+            if left is not None:
+                self._engines.let_go(left)
+            await old_index.close()
+
+    async def _fill(self, shelf: Shelf, engine: Engine, missing: dict[int, bool]) -> None:
+        """Put what is embedded into the index, and begin to embed the images that are `missing`."""
+        shelf.pending = set(missing)
+        shelf.stranded = {key for key, kept in missing.items() if not kept}
+        async for keys, rows in self._records.embeddings(shelf.name, engine.model.identity):
             await shelf.fill(keys, rows)
         shelf.settle()
         if shelf.pending - shelf.stranded:
             shelf.state = "embedding"
-            self._background.start(self._reembedder.run(shelf), f"embedding collection {shelf.name}")
+            self._background.start(self._reembedder.run(shelf, engine), f"embedding collection {shelf.name}")

@@ -20,10 +20,9 @@ class Storing:
     again, makes it searchable.
     """
 
-    def __init__(self, *, files: ClaimedFiles, records: RecordStore, identity: str) -> None:
+    def __init__(self, *, files: ClaimedFiles, records: RecordStore) -> None:
         self._files = files
         self._records = records
-        self._identity = identity
 
     async def decided(
         self, shelf: Shelf, drafts: Sequence[Draft | InputError], replace: bool
@@ -57,21 +56,24 @@ class Storing:
     async def store(self, shelf: Shelf, rows: Sequence[NewRow], replace: bool) -> list[PutResult]:
         """N rows -> N results; files that lost their last row are removed. Only inside a write.
 
-        Raises NotFound when the collection was dropped meanwhile, StoreError.
+        Raises NotFound when the collection was dropped meanwhile, EngineChanged, StoreError.
         """
         if not rows:
             return []
         shelf.require_kept()
-        results = await self._records.put(shelf.name, rows, identity=self._identity, replace=replace)
+        identity = shelf.require_rows_by_engine(rows)
+        results = await self._records.put(shelf.name, rows, identity=identity, replace=replace)
         try:
             removed, keys, embeddings = index_change(rows, results)
             await shelf.change(removed, keys, embeddings)
-            await self._embed_late(shelf, rows, results)
+            await self._embed_late(shelf, rows, results, identity)
         finally:
             await self._files.remove_unused({one.released for one in results if one.released is not None})
         return results
 
-    async def _embed_late(self, shelf: Shelf, rows: Sequence[NewRow], results: Sequence[PutResult]) -> None:
+    async def _embed_late(
+        self, shelf: Shelf, rows: Sequence[NewRow], results: Sequence[PutResult], identity: str
+    ) -> None:
         """Rows that were there and could not be found have an embedding in store and index now."""
         late = {
             result.key: row.embedding
@@ -80,5 +82,5 @@ class Storing:
         }
         if late:
             embeddings = np.stack(list(late.values()))
-            await self._records.put_embeddings(list(late), embeddings, self._identity)
+            await self._records.put_embeddings(list(late), embeddings, identity)
             await shelf.fill(list(late), embeddings)

@@ -86,6 +86,7 @@ class Hit:
 
 
 Keep = Literal["original", "none"]  # what a collection does with the files of images that are added
+SERVER = "server"  # as the precision of a collection: that which the server has for collections
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,15 @@ class AddOutcome:
     error: DiptychError | None = None
 
 
-CollectionState = Literal["ready", "embedding", "failed", "other_model", "other_version"]
+@dataclass(frozen=True)
+class Added:
+    """What became of the items of an add, in their order, and what made their vectors."""
+
+    model: ModelInfo
+    outcomes: list[AddOutcome]
+
+
+CollectionState = Literal["ready", "embedding", "failed", "other_model", "other_version", "no_precision"]
 
 
 @dataclass(frozen=True)
@@ -162,6 +171,8 @@ class CollectionInfo:
     "other_model": it belongs to a model that this server does not serve; it can be read and deleted from.
     "other_version": some rows keep no image and have no vector of the served version, so that they cannot be
     found, nor embedded again.
+    "no_precision": the served version lacks the precision that is its own, or it cannot be served here, for
+    `reason`; it can be read, deleted from and given another precision.
     """
 
     name: str
@@ -169,6 +180,7 @@ class CollectionInfo:
     n_images: int
     created_at: str  # ISO 8601, UTC
     keep: Keep = "original"
+    precision: str = SERVER
     state: CollectionState = "ready"
     n_embedded: int = 0
     reason: str = ""
@@ -216,6 +228,7 @@ class NewRow:
     metadata: Metadata | None  # None: no metadata was given, so an existing row keeps its own
     embedding: Embedding
     kept: bool = True
+    made_by: str = ""  # the identity of what made the embedding
 
 
 @dataclass(frozen=True)

@@ -24,32 +24,31 @@ class VectorIngest:
     A row without an image cannot be embedded again: see the state "other_version" of a collection.
     """
 
-    def __init__(
-        self, *, model: ModelInfo, storing: Storing, grouped: GroupedStores, max_metadata_bytes: int
-    ) -> None:
-        self._model = model
+    def __init__(self, *, storing: Storing, grouped: GroupedStores, max_metadata_bytes: int) -> None:
         self._storing = storing
         self._grouped = grouped
         self._max_metadata_bytes = max_metadata_bytes
 
-    async def add(self, shelf: Shelf, items: Sequence[NewVector], *, replace: bool) -> list[AddOutcome]:
-        """N vectors -> N outcomes in their order; a bad one fails alone. Raises as Ingest.add."""
-        drafts = await asyncio.to_thread(self._draft_all, items)  # N of draft or error
+    async def add(
+        self, shelf: Shelf, model: ModelInfo, items: Sequence[NewVector], *, replace: bool
+    ) -> list[AddOutcome]:
+        """N vectors by `model` -> N outcomes in their order; a bad one fails alone. Raises as Ingest.add."""
+        drafts = await asyncio.to_thread(self._draft_all, items, model.embed_dim)  # N of draft or error
         decided = await self._storing.decided(shelf, drafts, replace)
         todo = {i: draft for i, draft in enumerate(drafts) if isinstance(draft, Draft) and i not in decided}
-        rows = [_row(draft) for draft in todo.values()]
+        rows = [_row(draft, model.identity) for draft in todo.values()]
         stored = await self._grouped.store(shelf, rows, replace=replace)
         decided |= {
             i: acknowledged(i, row, result) for i, row, result in zip(todo, rows, stored, strict=True)
         }
         return [decided[i] for i in range(len(items))]
 
-    def _draft_all(self, items: Sequence[NewVector]) -> list[Draft | InputError]:
-        return [self._draft(item) for item in items]
+    def _draft_all(self, items: Sequence[NewVector], embed_dim: int) -> list[Draft | InputError]:
+        return [self._draft(item, embed_dim) for item in items]
 
-    def _draft(self, item: NewVector) -> Draft | InputError:
+    def _draft(self, item: NewVector, embed_dim: int) -> Draft | InputError:
         try:
-            check_vector(item.vector, self._model.embed_dim)
+            check_vector(item.vector, embed_dim)
         except InvalidValue as error:
             return error.named("embedding")
         payload = np.ascontiguousarray(item.vector, FLOAT).tobytes()
@@ -57,7 +56,7 @@ class VectorIngest:
 
 
 def check_origin(origin: VectorOrigin, model: ModelInfo) -> None:
-    """Raises Conflict naming both unless the vectors are of the served version, as far as they say."""
+    """Raises Conflict naming both unless the vectors are by the collection's model, as far as they say."""
     identity = None if origin.identity is None else model.identity
     served = VectorOrigin(model.name, model.version, model.precision, model.decode, identity)
     same = (
@@ -85,7 +84,7 @@ def check_vector(vector: NDArray[np.float32], embed_dim: int) -> None:
         raise InvalidValue(f"has norm {norm:.6g}, it must be 1 within {MAX_NORM_ERROR:g}")
 
 
-def _row(draft: Draft) -> NewRow:
+def _row(draft: Draft, made_by: str) -> NewRow:
     return NewRow(
         id=draft.id,
         sha256=draft.sha256,
@@ -96,6 +95,7 @@ def _row(draft: Draft) -> NewRow:
         metadata=draft.metadata,
         embedding=np.frombuffer(draft.payload, FLOAT),
         kept=False,
+        made_by=made_by,
     )
 
 

@@ -14,6 +14,7 @@ class CollectionAnswer(BaseModel):
 
     "failed": embedding ended early, `reason` says why; it is tried again when the server starts.
     "other_version": it has rows without an image that another version made; `reason` says what to do.
+    "no_precision": the served version lacks its precision, or cannot serve it here; `reason` says more.
     """
 
     name: str
@@ -21,9 +22,10 @@ class CollectionAnswer(BaseModel):
     n_images: int
     created_at: str = Field(description="ISO 8601, UTC")
     keep: Keep = Field(description="what becomes of the files of images that are added")
+    precision: str = Field(description='its own, or "server": see `vectors` for which one that is')
     state: CollectionState
     n_embedded: int
-    reason: str = Field(description='why the state is "failed" or "other_version", else empty')
+    reason: str = Field(description='why it is "failed", "other_version" or "no_precision", else empty')
     n_kept: int = Field(description="images whose file is there")
     kept_bytes: int = Field(description="bytes of those; images with the same bytes share one file")
     vectors: ModelRef | None = Field(description="what makes its vectors; null when that is not served")

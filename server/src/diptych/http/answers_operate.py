@@ -102,10 +102,14 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """Requests will be answered. `canary_age_s`: seconds since the encoder last proved that it works."""
+    """Requests will be answered. `canary_age_s`: seconds since the encoder last proved that it works.
+
+    `n_without_precision`: collections whose own precision cannot be served; `/collections` says which, why.
+    """
 
     ready: Literal[True] = True
     canary_age_s: float | None
+    n_without_precision: int = 0
 
 
 class ServerVersion(BaseModel):

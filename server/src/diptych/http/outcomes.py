@@ -1,11 +1,9 @@
 """Answer an add with what became of each item. Knows nothing of what was added."""
 
-from collections.abc import Sequence
-
 from starlette.requests import Request
 from starlette.responses import Response
 
-from diptych.core.types import AddOutcome, ModelInfo
+from diptych.core.types import Added, AddOutcome
 from diptych.http.answers import ModelRef
 from diptych.http.answers_collections import AddAnswer, AddOutcomeAnswer
 from diptych.http.context import context_of
@@ -15,13 +13,12 @@ from diptych.http.respond import sized_json_response
 _VALUES = 5  # in one outcome
 
 
-async def respond_outcomes(
-    request: Request, model: ModelInfo, collection: str, outcomes: Sequence[AddOutcome], item: str
-) -> Response:
+async def respond_outcomes(request: Request, added: Added, collection: str, item: str) -> Response:
     """One outcome per item; the failure of an only item is the answer itself, such as a 409.
 
     `item` is what such an answer calls it when it has no name for the part that is at fault.
     """
+    outcomes = added.outcomes
     if len(outcomes) == 1 and outcomes[0].error is not None:
         error = outcomes[0].error
         return respond_error(request, error.named(f"items[0].{error.item}" if error.item else item))
@@ -29,7 +26,7 @@ async def respond_outcomes(
 
     def answer() -> AddAnswer:
         rows = [outcome_answer(outcome, request_id) for outcome in outcomes]
-        return AddAnswer(model=ModelRef.of(model), collection=collection, outcomes=rows)
+        return AddAnswer(model=ModelRef.of(added.model), collection=collection, outcomes=rows)
 
     return await sized_json_response(request, len(outcomes) * _VALUES, answer)
 

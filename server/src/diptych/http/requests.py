@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from diptych.core.types import SERVER
+
 EncodingFormat = Literal["float", "base64"]
 Item = TypeVar("Item", bound=BaseModel)
 Element = TypeVar("Element")
@@ -139,6 +141,9 @@ class CollectionRequest(Asked):
     keep: Literal["original", "none"] = Field(
         "original", description="none: image files are not kept, so that they cannot be embedded again"
     )
+    precision: str = Field(
+        SERVER, description="of its vectors and queries; server: that which the server has for collections"
+    )
 
 
 class CollectionPatch(Asked):
@@ -147,6 +152,9 @@ class CollectionPatch(Asked):
     name: str | None = Field(None, description="its new name")
     keep: Literal["original", "none"] | None = Field(
         None, description="for images that are added from now on; those that are there stay as they are"
+    )
+    precision: str | None = Field(
+        None, description="of its vectors and queries, or server; kept images are embedded again for it"
     )
 
 

@@ -2,10 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from functools import partial
-from time import perf_counter
-
-import numpy as np
 
 from diptych.adapters.blas import use_one_blas_thread
 from diptych.adapters.data_lock import DataLock
@@ -15,13 +11,14 @@ from diptych.core.precision import Serving
 from diptych.core.services import Services
 from diptych.settings import Settings
 from diptych.wiring.assemble import assemble, limits_of
-from diptych.wiring.bundles import LoadedBundle, verify_bundle
+from diptych.wiring.bundles import verify_bundle
 from diptych.wiring.engine import OnStuck
 from diptych.wiring.fetching import max_open_sockets
 from diptych.wiring.planning import threads_of, with_plan
 from diptych.wiring.served import Served, choose_for_requests, load_served
 from diptych.wiring.trials import Trials
 from diptych.wiring.versions import check_choice, chosen_version
+from diptych.wiring.warming import warmed
 
 TRIAL_BATCH_SIZE = 16  # in which precisions are compared while the best size is not known
 
@@ -85,26 +82,11 @@ def _build(settings: Settings, on_stuck: OnStuck, lock: DataLock) -> Services:
 
 def _planned(served: Served, settings: Settings) -> Served:
     """The same, each precision with its plan, and warm."""
-    embed = _warmed(with_plan(served.embed, settings))
+    embed = warmed(with_plan(served.embed, settings))
     is_one = served.collections is served.embed
-    collections = embed if is_one else _warmed(with_plan(served.collections, settings))
+    collections = embed if is_one else warmed(with_plan(served.collections, settings))
     serving = Serving(
         replace(served.serving.embed, plan=embed.plan),
         replace(served.serving.collections, plan=collections.plan),
     )
     return Served(embed, collections, serving)
-
-
-def _warmed(loaded: LoadedBundle) -> LoadedBundle:
-    """Run the largest batches once, so that no request pays for allocations and kernel choices; timed."""
-    manifest, plan = loaded.bundle.manifest, loaded.plan
-    pixels = np.zeros((plan.image_batch_size, manifest.image.size, manifest.image.size, 3), np.uint8)
-    longest = loaded.bundle.tokenizer(["a " * manifest.text.context_length]).input_ids  # (1, L)
-    input_ids = np.repeat(longest, plan.text_batch_size, axis=0)
-    took_s = 0.0
-    for encoder in filter(None, (loaded.encoder, loaded.beside)):
-        for run in (partial(encoder.encode_image, pixels), partial(encoder.encode_text, input_ids)):
-            began = perf_counter()
-            run()
-            took_s = max(took_s, perf_counter() - began)
-    return replace(loaded, slowest_batch_s=took_s)

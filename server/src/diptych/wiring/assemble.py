@@ -16,14 +16,19 @@ from diptych.bundle.image import ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
 from diptych.core.collections import Collections
+from diptych.core.engine import Engine
+from diptych.core.engines import Engines
 from diptych.core.job_runner import MAX_BATCH
 from diptych.core.jobs import Jobs
 from diptych.core.labels import LabelClassifier
 from diptych.core.limits import Limits
+from diptych.core.ports import EncoderName
 from diptych.core.services import Services
 from diptych.settings import Settings
-from diptych.wiring.engine import Engine, OnStuck, build_engine, health_of
+from diptych.wiring.bundles import LoadedBundle
+from diptych.wiring.engine import OnStuck, build_engine, health_of
 from diptych.wiring.fetching import image_urls_of
+from diptych.wiring.further import Build, FurtherPrecisions
 from diptych.wiring.served import Served
 
 
@@ -38,9 +43,13 @@ def assemble(
         n_threads=served.embed.plan.n_decode_threads,
         mode=settings.decode,
     )
-    engines = _engines(settings, served, decoder, metrics, on_stuck)
-    embed, kept = engines[0], engines[-1]
-    metrics.set_models([engine.model for engine in engines])
+
+    def build(loaded: LoadedBundle, names: tuple[EncoderName, EncoderName]) -> Engine:
+        return build_engine(settings, loaded, decoder, metrics, names=names, on_stuck=on_stuck)
+
+    engines = _engines(settings, repository, served, build)
+    engines.on_change(lambda loaded: metrics.set_models([engine.model for engine in loaded]))
+    embed, kept = engines.requests, engines.common
     classifier = LabelClassifier(
         model=embed.model,
         embedder=embed.embedder,
@@ -52,8 +61,7 @@ def assemble(
     quota = Quota(settings.max_data_bytes)
     records = SqliteStore(settings.data_dir, quota, lock)
     collections = Collections(
-        model=kept.model,
-        embedder=kept.embedder,
+        engines=engines,
         thumbnailer=decoder,
         images=ImageFiles(settings.data_dir, quota),
         records=records,
@@ -66,8 +74,7 @@ def assemble(
         embedder=embed.embedder,
         image_urls=image_urls_of(settings, metrics),
         classifier=classifier,
-        collection_model=kept.model,
-        collection_embedder=kept.embedder,
+        engines=engines,
         collections=collections,
         jobs=Jobs(
             collections=collections,
@@ -77,26 +84,24 @@ def assemble(
             max_metadata_bytes=limits.max_metadata_bytes,
         ),
         catalogue=Catalogue(repository, embed.model, served.serving),
-        health=health_of(engines, on_stuck),
+        health=health_of(engines.loaded, on_stuck),
         metrics=metrics,
         limits=limits,
         started_at=datetime.now(UTC),
     )
 
 
-def _engines(
-    settings: Settings,
-    served: Served,
-    decoder: PillowDecoder,
-    metrics: PrometheusMetrics,
-    on_stuck: OnStuck,
-) -> list[Engine]:
-    """The one of requests, then that of collections unless it is the same."""
-    build = partial(build_engine, settings, decoder=decoder, metrics=metrics, on_stuck=on_stuck)
-    engines = [build(served.embed, names=("image", "text"))]
-    if served.collections is not served.embed:
-        engines.append(build(served.collections, names=("collection_image", "collection_text")))
-    return engines
+def _engines(settings: Settings, repository: ModelRepository, served: Served, build: Build) -> Engines:
+    """That of requests, that of collections, which may be the same, and what opens those of single ones."""
+    requests = build(served.embed, ("image", "text"))
+    is_one = served.collections is served.embed
+    kept = requests if is_one else build(served.collections, ("collection_image", "collection_text"))
+    return Engines(
+        requests,
+        kept,
+        precisions=tuple(served.collections.bundle.manifest.precisions),
+        open=FurtherPrecisions(settings, repository, served.collections, build).open,
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -1,7 +1,6 @@
 """The queues and the embedder in front of one loaded precision. Knows nothing of who asks for embeddings."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -13,26 +12,16 @@ from diptych.bundle.text import pad
 from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
 from diptych.core.embedder import Embedder, image_batch, text_batch
+from diptych.core.engine import Engine
 from diptych.core.health import Health
 from diptych.core.ports import EncoderName
-from diptych.core.types import InputIds, ModelInfo, Pixels
+from diptych.core.types import InputIds, Pixels
 from diptych.settings import Settings
 from diptych.wiring.bundles import LoadedBundle
 
 SLACK = 10  # a call may take so many times what the largest batch took at the start: the machine may be busy
 
 OnStuck = Callable[[str], None]  # hears why the encoder is lost
-
-
-@dataclass(frozen=True)
-class Engine:
-    """One precision at work. `canary` encodes one image and one text past the queues."""
-
-    model: ModelInfo
-    embedder: Embedder
-    canary: Callable[[OnStart], object]
-    batchers: tuple[Batcher[Pixels], Batcher[InputIds]]
-    timeout_s: float
 
 
 def build_engine(
@@ -59,18 +48,18 @@ def build_engine(
     return Engine(loaded.info(settings.decode), embedder, _canary(loaded), (images, texts), timeout_s)
 
 
-def health_of(engines: Sequence[Engine], on_stuck: OnStuck) -> Health:
-    """Ready while the canaries of all engines answer and none of their calls hangs."""
+def health_of(loaded: Callable[[], Sequence[Engine]], on_stuck: OnStuck) -> Health:
+    """Ready while the canaries of all engines that are loaded answer and none of their calls hangs."""
 
     def ask_all(on_start: OnStart) -> None:
-        for engine in engines:
+        for engine in loaded():
             engine.canary(on_start)
 
     return Health(
         ask_all,
-        last_success_at=lambda: _oldest_success(engines),
-        trouble=lambda: _trouble(engines),
-        timeout_s=max(engine.timeout_s for engine in engines),
+        last_success_at=lambda: _oldest_success(loaded()),
+        trouble=lambda: _trouble(loaded()),
+        timeout_s=max(engine.timeout_s for engine in loaded()),
         on_stuck=on_stuck,
     )
 

@@ -42,6 +42,20 @@ def with_plan(loaded: LoadedBundle, settings: Settings) -> LoadedBundle:
     return _settled(loaded, settings, plan, how, beside=encoders[plan.n_lanes])
 
 
+def with_known_plan(loaded: LoadedBundle, settings: Settings, otherwise: Plan) -> LoadedBundle:
+    """The same beside requests, among which nothing can be measured: with the plan of an earlier start.
+
+    Without one it is run as `otherwise`, the plan of another precision, until the next start.
+    """
+    given = _given(settings, loaded)
+    plan = PlanFile(settings.data_dir / PLAN_FILE).get(_key(settings, loaded, given))
+    if plan is not None:
+        return _settled(loaded, settings, plan, "of an earlier start")
+    if 0 not in given.values():
+        return _settled(loaded, settings, Plan(**given), "set")
+    return _settled(loaded, settings, otherwise, "that of another precision until the next start")
+
+
 def threads_of(settings: Settings) -> int:
     """Threads that encode, all lanes together."""
     return settings.n_threads or n_cpus()

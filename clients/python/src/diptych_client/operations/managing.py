@@ -17,13 +17,18 @@ def collections() -> Steps[list[CollectionInfo]]:
         return [parsing.collection_info(row) for row in body["collections"]]
 
 
-def create_collection(name: str, *, keep: Keep = "original") -> Steps[CollectionInfo]:
+def create_collection(
+    name: str, *, keep: Keep = "original", precision: str = "server"
+) -> Steps[CollectionInfo]:
     """A new, empty collection for the model that serves. Raises Conflict when the name is taken.
 
     With `keep="none"` the files of its images are not kept: there are no originals and thumbnails of them,
-    and another version cannot embed them again.
+    and another version cannot embed them again. `precision`: that of its vectors and queries, such as "int8";
+    "server" follows the server's. One that is not in use yet is loaded first, which takes seconds. Raises
+    InvalidValue for one that the served version lacks.
     """
-    request = Request("POST", "/collections", json={"name": name, "keep": keep}, repeatable=False)
+    own = {} if precision == "server" else {"precision": precision}
+    request = Request("POST", "/collections", json={"name": name, "keep": keep} | own, repeatable=False)
     body = (yield from exchange(request)).json()
     with parsing.reading("/collections"):
         return parsing.collection_info(body)
@@ -37,13 +42,15 @@ def collection(name: str) -> Steps[CollectionInfo]:
 
 
 def change_collection(
-    name: str, *, new_name: str | None = None, keep: Keep | None = None
+    name: str, *, new_name: str | None = None, keep: Keep | None = None, precision: str | None = None
 ) -> Steps[CollectionInfo]:
-    """Rename a collection, or keep the files of images that are added from now on, or not.
+    """Rename a collection, keep the files of images that are added from now on or not, take a precision.
 
-    Raises NotFound, Conflict when the new name is taken.
+    Another `precision` (such as "int8", or "server" for the server's) embeds the kept images again in the
+    background, and until that is done the state is "embedding". Raises NotFound, Conflict when the new name
+    is taken or where rows keep no image that could be embedded again.
     """
-    given = {"name": new_name, "keep": keep}
+    given = {"name": new_name, "keep": keep, "precision": precision}
     changes = {key: value for key, value in given.items() if value is not None}
     request = Request("PATCH", path_of("collections", name), json=changes, repeatable=False)
     body = (yield from exchange(request)).json()

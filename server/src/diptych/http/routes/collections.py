@@ -34,11 +34,14 @@ async def list_collections(request: Request, services: ReadyServices) -> Respons
     openapi_extra=body_of(CollectionRequest),
 )
 async def create_collection(request: Request, services: ReadyServices, options: Options) -> Response:
-    """A new, empty collection for the model that serves; 409 when the name is taken."""
+    """A new, empty collection for the model that serves; 409 when the name is taken.
+
+    A precision that no collection has used yet is loaded first, which takes seconds.
+    """
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
     asked = validated(CollectionRequest, parse_json(await read_body(request, options.body)))
-    made = await services.collections.create(asked.name, asked.keep)
+    made = await services.collections.create(asked.name, asked.keep, asked.precision)
     return json_response(request, CollectionAnswer.of(await services.collections.stats(made.name)), 201)
 
 
@@ -57,19 +60,27 @@ async def get_collection(request: Request, services: ReadyServices, collection: 
 async def change_collection(
     request: Request, services: ReadyServices, options: Options, collection: str
 ) -> Response:
-    """Rename a collection, or keep the files of images that are added from now on, or not."""
+    """Rename a collection, keep the files of images that are added from now on or not, take a precision.
+
+    Another precision has the kept images embedded again in the background: the state is "embedding" until
+    that is done. 409 where rows keep no image that could be.
+    """
     if media_type(request) not in {JSON, MERGE_PATCH}:
         raise unsupported(request, (JSON, MERGE_PATCH))
     asked = validated(CollectionPatch, parse_json(await read_body(request, options.body)))
-    await services.collections.get(collection)  # a 404 before anything changes
-    name = collection
+    collections = services.collections
+    await collections.get(collection)  # a 404 before anything changes, and so are the other refusals
     if asked.name is not None:
         services.jobs.require_none(collection)
-        await services.collections.rename(collection, asked.name)
-        name = asked.name
+        collections.require_renamable(collection, asked.name)
+    if asked.precision is not None:
+        await collections.take_precision(collection, asked.precision)
     if asked.keep is not None:
-        await services.collections.configure(name, asked.keep)
-    return json_response(request, CollectionAnswer.of(await services.collections.stats(name)))
+        await collections.keep(collection, asked.keep)
+    if asked.name is not None:
+        services.jobs.require_none(collection)
+        await collections.rename(collection, asked.name)
+    return json_response(request, CollectionAnswer.of(await collections.stats(asked.name or collection)))
 
 
 @router.post(

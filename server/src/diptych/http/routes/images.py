@@ -67,8 +67,8 @@ async def add_images(
             return _accepted(request, job)
     with context.stage("work"):
         adding = services.collections.add_many(collection, images, replace=replace)
-        outcomes = await while_connected(request, adding)  # what is being written is, even so
-    return await respond_outcomes(request, services.collection_model, collection, outcomes, "images[0]")
+        added = await while_connected(request, adding)  # what is being written is, even so
+    return await respond_outcomes(request, added, collection, "images[0]")
 
 
 @router.get(_IMAGES, response_model=ImagePage, responses=refusals(404, 422))

@@ -29,7 +29,9 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
     report = services.health.report()
     if not report.ready:
         raise NotReady(report.reason)
-    return json_response(request, Ready(canary_age_s=report.canary_age_s))
+    n_without_precision = services.collections.n_without_precision
+    ready = Ready(canary_age_s=report.canary_age_s, n_without_precision=n_without_precision)
+    return json_response(request, ready)
 
 
 @router.get("/metrics", response_class=Response, responses=_LINES | refusals(*GUARDED))

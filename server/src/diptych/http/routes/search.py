@@ -8,9 +8,11 @@ from typing import Annotated, assert_never
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from diptych.core.collections import Collections
+from diptych.core.embedder import Embedder
 from diptych.core.search import mix
 from diptych.core.services import Services
-from diptych.core.types import Hit, TextEmbedding
+from diptych.core.types import Hit, ModelInfo, TextEmbedding
 from diptych.errors import InputError, NotFound
 from diptych.http import search_body
 from diptych.http.answers import HitAnswer, Links, ModelRef, SearchAnswer
@@ -40,10 +42,11 @@ _FORM = {
 
 @dataclass(frozen=True)
 class Found:
-    """Hits, best first, and whether a text of the query was cut to the context."""
+    """Hits, best first, whether a text of the query was cut to the context, and what made the vectors."""
 
     hits: list[Hit]
     truncated: bool
+    model: ModelInfo
 
 
 @router.get("/search", response_model=SearchAnswer, responses=refusals(400, 404, 409, 413, 422, 429))
@@ -80,42 +83,48 @@ async def _answer(
         found = await while_connected(request, _search(services, asked, name, collection, room_of(request)))
     with context_of(request).stage("serialise"):
         hits = [HitAnswer(**vars(hit), links=Links.of(collection, hit.id)) for hit in found.hits]
-    model = ModelRef.of(services.collection_model)
+    model = ModelRef.of(found.model)
     answer = SearchAnswer(model=model, collection=collection, hits=hits, truncated=found.truncated)
     return json_response(request, answer)
 
 
 async def _search(services: Services, asked: AskedSearch, name: str, collection: str, room: Take) -> Found:
-    await services.collections.get(collection)  # an unknown collection is a 404 before any encoding
-    queries: Sequence[search_body.Ready] = await services.image_urls.fetched(asked.queries, name, room)
-    rows = await asyncio.gather(
-        *(
-            _embed(services, collection, query, name if name == "q" else f"{name}[{i}]")
-            for i, query in enumerate(queries)
+    collections = services.collections
+    with collections.using(collection) as engine:  # an unknown collection is a 404 before any encoding
+        queries: Sequence[search_body.Ready] = await services.image_urls.fetched(asked.queries, name, room)
+        rows = await asyncio.gather(
+            *(
+                _embed(
+                    collections, engine.embedder, collection, query, name if name == "q" else f"{name}[{i}]"
+                )
+                for i, query in enumerate(queries)
+            )
         )
-    )
-    hits = await services.collections.search(
-        collection,
-        mix([row.embedding for row in rows], asked.weights),
-        k=asked.options.k,
-        offset=asked.options.offset,
-        filter=asked.filter,
-        min_relevance=asked.options.min_relevance,
-    )
-    return Found(hits, any(row.truncated for row in rows))
+        hits = await collections.search(
+            collection,
+            mix([row.embedding for row in rows], asked.weights),
+            k=asked.options.k,
+            offset=asked.options.offset,
+            filter=asked.filter,
+            min_relevance=asked.options.min_relevance,
+            made_by=engine,
+        )
+    return Found(hits, any(row.truncated for row in rows), engine.model)
 
 
-async def _embed(services: Services, collection: str, query: search_body.Ready, item: str) -> TextEmbedding:
+async def _embed(
+    collections: Collections, embedder: Embedder, collection: str, query: search_body.Ready, item: str
+) -> TextEmbedding:
     """One query -> (D,). Raises InputError or, for an id, NotFound naming `item`."""
     try:
         match query:
             case str():
-                return await services.collection_embedder.embed_text(query)
+                return await embedder.embed_text(query)
             case bytes():
-                row = await services.collection_embedder.embed_image(query)
+                row = await embedder.embed_image(query)
                 return TextEmbedding(row, truncated=False)
             case StoredImage():
-                row = await services.collections.embedding_of(collection, query.id)
+                row = await collections.embedding_of(collection, query.id)
                 return TextEmbedding(row, truncated=False)
     except (InputError, NotFound) as error:
         raise error.named(item) from None

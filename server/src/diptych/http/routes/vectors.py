@@ -41,10 +41,10 @@ async def add_vectors(
         asked = await read_vectors(
             request,
             options,
-            services.collection_model.embed_dim,
+            services.model.embed_dim,
             lambda origin: collections.check_origin(collection, origin),
         )
     with context.stage("work"):
         adding = collections.add_vectors(collection, asked.origin, asked.items, replace=replace)
-        outcomes = await while_connected(request, adding)
-    return await respond_outcomes(request, services.collection_model, collection, outcomes, "items[0]")
+        added = await while_connected(request, adding)
+    return await respond_outcomes(request, added, collection, "items[0]")

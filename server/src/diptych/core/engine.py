@@ -1,0 +1,20 @@
+"""One precision of the served model at work; knows nothing of how it was loaded or of who uses it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from diptych.bundle.encoder import OnStart
+from diptych.core.batcher import Batcher
+from diptych.core.embedder import Embedder
+from diptych.core.types import InputIds, ModelInfo, Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """Vectors of two engines are never mixed. `canary` encodes one image and one text past the queues."""
+
+    model: ModelInfo
+    embedder: Embedder
+    canary: Callable[[OnStart], object]
+    batchers: tuple[Batcher[Pixels], Batcher[InputIds]]
+    timeout_s: float

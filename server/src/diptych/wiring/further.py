@@ -1,0 +1,54 @@
+"""Load a precision that collections ask for beside those of the start. Knows nothing of who asks."""
+
+from collections.abc import Callable
+
+from diptych.bundle.repository import ModelRepository
+from diptych.core.engine import Engine
+from diptych.core.ports import EncoderName
+from diptych.core.precision import CPU_PROVIDER
+from diptych.errors import CorruptBundle
+from diptych.settings import Device, Settings
+from diptych.wiring.bundles import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
+from diptych.wiring.planning import threads_of, with_known_plan, with_plan
+from diptych.wiring.warming import warmed
+
+Build = Callable[[LoadedBundle, tuple[EncoderName, EncoderName]], Engine]
+
+
+class FurtherPrecisions:
+    """Opens precisions of the version that serves, on the device that it serves on.
+
+    At the start nothing else runs: they are measured as those of requests are. Later they take a plan that is
+    known, and the files of the version are read anew, since much may have become of them.
+    """
+
+    def __init__(
+        self, settings: Settings, repository: ModelRepository, beside: LoadedBundle, build: Build
+    ) -> None:
+        """`beside` is what collections use that ask for nothing."""
+        self._settings = settings
+        self._repository = repository
+        self._beside = beside
+        self._build = build
+
+    def open(self, precision: str, at_start: bool) -> Engine:
+        """Blocking. Raises BundleError, EncoderFailed, ConfigError, NotFound."""
+        bundle = self._beside.bundle if at_start else self._verified()
+        device: Device = "cpu" if self._beside.encoder.provider == CPU_PROVIDER else "cuda"
+        n_threads = threads_of(self._settings)
+        loaded = load_precision(bundle, precision, device=device, n_threads=n_threads)
+        if at_start:
+            planned = with_plan(loaded, self._settings)
+        else:
+            planned = with_known_plan(loaded, self._settings, otherwise=self._beside.plan)
+        names = (f"collection_image_{precision}", f"collection_text_{precision}")
+        return self._build(warmed(planned), names)
+
+    def _verified(self) -> VerifiedBundle:
+        manifest = self._beside.bundle.manifest
+        bundle = verify_bundle(self._repository, manifest.name, manifest.version)
+        if bundle.manifest != manifest:
+            raise CorruptBundle(
+                f"{manifest.name}/{manifest.version} is another one than was loaded at the start"
+            )
+        return bundle

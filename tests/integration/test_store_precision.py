@@ -1,0 +1,317 @@
+"""Collections with a precision of their own: what their vectors are made by, and how they take another."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diptych.core.types import SERVER, NewImage, NewVector, VectorOrigin
+from diptych.errors import Conflict, InvalidValue, NotFound, NotReady
+from integration.store_parts import Opened
+from support.pictures import picture
+from support.tiny_bundle import TINY, write_tiny_bundle
+from unit.core.core_fakes import until
+
+Story = Callable[[Opened], Coroutine[Any, Any, None]]
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture(scope="module")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("model_repo")
+    write_tiny_bundle(root)
+    return root
+
+
+@pytest.fixture
+def run(model_repo: Path, tmp_path: Path) -> Callable[..., None]:
+    def run_story(story: Story, **given: Any) -> None:
+        async def whole() -> None:
+            async with Opened(model_repo, tmp_path / "data", 1, **given) as opened:
+                await story(opened)
+
+        asyncio.run(whole())
+
+    return run_story
+
+
+async def fill(opened: Opened, name: str, precision: str = SERVER, keep: Any = "original") -> None:
+    await opened.collections.create(name, keep, precision)
+    for colour in COLOURS:
+        assert (await opened.add(name, picture(colour), colour)).status == "created"
+
+
+async def precision_of(opened: Opened, name: str) -> tuple[str, str]:
+    """As it is set, and of its vectors."""
+    stats = await opened.collections.stats(name)
+    assert stats.vectors is not None
+    return stats.info.precision, stats.vectors.precision
+
+
+async def ready(opened: Opened, name: str) -> None:
+    await until(lambda: opened.collections._shelves[name].state == "ready")
+
+
+async def best(opened: Opened, name: str, colour: str) -> str:
+    """The id that is found by the word, with a query by the collection's own encoder."""
+    with opened.collections.using(name) as engine:
+        query = (await engine.embedder.embed_text(colour)).embedding
+        hits = await opened.collections.search(name, query, k=3, made_by=engine)
+    assert len(hits) == len(COLOURS)
+    return hits[0].id
+
+
+def test_vectors_and_queries_are_by_the_precision_of_the_collection(run: Callable[..., None]) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened, "exact")
+        await fill(opened, "small", "int8")
+        assert await precision_of(opened, "exact") == (SERVER, "fp32")
+        assert await precision_of(opened, "small") == ("int8", "int8")
+        for name in ("exact", "small"):
+            assert [await best(opened, name, colour) for colour in COLOURS] == list(COLOURS)
+        exact = await opened.collections.embedding_of("exact", "red")
+        small = await opened.collections.embedding_of("small", "red")
+        assert np.allclose(small, np.roll(exact, 1), atol=1e-6)
+        added = await opened.collections.add_many("small", [NewImage(picture("white"))])
+        assert added.model.precision == "int8"
+
+    async def again(opened: Opened) -> None:
+        assert opened.opened == ["int8"]
+        assert await precision_of(opened, "small") == ("int8", "int8")
+        assert await opened.collections.embedding_of("small", "red") is not None
+        assert opened.collections._shelves["small"].state == "ready"
+
+    run(story)
+    run(again)
+
+
+def test_precision_is_loaded_with_the_first_collection_and_let_go_with_the_last(
+    run: Callable[..., None],
+) -> None:
+    async def story(opened: Opened) -> None:
+        collections, engines = opened.collections, opened.engines
+        await collections.create("a", precision="int8")
+        await collections.create("b", precision="int8")
+        assert opened.opened == ["int8"]
+        await collections.drop("a")
+        assert len(engines.loaded()) == 2
+        await collections.take_precision("b", SERVER)
+        assert len(engines.loaded()) == 1
+        await collections.create("c", precision="fp32")  # which the server has for collections anyway
+        assert await precision_of(opened, "c") == ("fp32", "fp32")
+        await collections.take_precision("c", "int8")
+        assert opened.opened == ["int8", "int8"]
+
+    run(story)
+
+
+def test_refused_precision_changes_nothing(run: Callable[..., None]) -> None:
+    async def story(opened: Opened) -> None:
+        collections = opened.collections
+        for precision, complaint in {
+            "int4": f"{TINY}/1 has no precision 'int4', only fp32, int8, fp16",
+            "fp16": f"precision fp16 of {TINY}/1 cannot be served here: golden image 1",
+        }.items():
+            with pytest.raises(InvalidValue, match=complaint):
+                await collections.create("new", precision=precision)
+            with pytest.raises(InvalidValue, match=complaint):
+                await collections.take_precision("default", precision)
+            with pytest.raises(NotFound):
+                await collections.get("new")
+            assert await precision_of(opened, "default") == (SERVER, "fp32")
+        await collections.create("small", precision="int8")
+        with pytest.raises(Conflict):
+            await collections.create("small", precision="int8")
+        with pytest.raises(NotFound):
+            await collections.take_precision("absent", "int8")
+        await collections.drop("small")
+        assert len(opened.engines.loaded()) == 1
+
+    run(story)
+
+
+def test_another_precision_embeds_the_kept_images_again_and_going_back_costs_nothing(
+    run: Callable[..., None],
+) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened, "pets")
+        exact = await opened.collections.embedding_of("pets", "blue")
+        await opened.collections.take_precision("pets", "int8")
+        assert opened.collections._shelves["pets"].state == "embedding"
+        await ready(opened, "pets")
+        assert [await best(opened, "pets", colour) for colour in COLOURS] == list(COLOURS)
+        assert np.allclose(
+            await opened.collections.embedding_of("pets", "blue"), np.roll(exact, 1), atol=1e-6
+        )
+        n_batches = len(opened.metrics.batches)
+        await opened.collections.take_precision("pets", SERVER)
+        assert opened.collections._shelves["pets"].state == "ready"
+        assert len(opened.metrics.batches) == n_batches
+        assert np.array_equal(await opened.collections.embedding_of("pets", "blue"), exact)
+
+    run(story)
+
+
+def test_change_that_is_cut_short_goes_on_at_the_next_start(run: Callable[..., None]) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened, "pets")
+        await opened.collections.take_precision("pets", "int8")
+
+    async def again(opened: Opened) -> None:
+        await ready(opened, "pets")
+        assert await precision_of(opened, "pets") == ("int8", "int8")
+        assert await best(opened, "pets", "green") == "green"
+
+    run(story)
+    run(again)
+
+
+def test_rows_that_keep_no_image_keep_the_collection_at_its_precision(run: Callable[..., None]) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened, "bare", keep="none")
+        with pytest.raises(
+            Conflict,
+            match="'bare' cannot take precision 'int8': 3 of 3 rows keep no image that could be embedded",
+        ):
+            await opened.collections.take_precision("bare", "int8")
+        assert await precision_of(opened, "bare") == (SERVER, "fp32")
+        assert await best(opened, "bare", "red") == "red"
+        assert len(opened.engines.loaded()) == 1
+        await opened.collections.take_precision("bare", "fp32")  # of which its vectors are
+        assert await precision_of(opened, "bare") == ("fp32", "fp32")
+        await opened.collections.create("empty", "none")
+        await opened.collections.take_precision("empty", "int8")
+        assert await precision_of(opened, "empty") == ("int8", "int8")
+
+    run(story)
+
+
+def test_images_that_are_added_during_the_change_are_embedded_by_the_new_precision(
+    run: Callable[..., None],
+) -> None:
+    async def story(opened: Opened) -> None:
+        encode, entered, go_on = opened.encode_image, asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def held(items: Any, on_start: Any) -> Any:
+            loop.call_soon_threadsafe(entered.set)
+            asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(30)
+            return encode(items, on_start)
+
+        opened.encode_image = held
+        adding = asyncio.create_task(
+            opened.collections.add_many("default", [NewImage(picture("red"), "red")])
+        )
+        await entered.wait()
+        await opened.collections.take_precision("default", "int8")
+        opened.encode_image = encode
+        go_on.set()
+        added = await adding
+        assert (added.model.precision, [one.status for one in added.outcomes]) == ("int8", ["created"])
+        with opened.collections.using("default") as engine:
+            expected = await engine.embedder.embed_image(picture("red"))
+        assert np.array_equal(await opened.collections.embedding_of("default", "red"), expected)
+
+    run(story)
+
+
+def test_query_of_another_precision_is_never_searched_with(run: Callable[..., None]) -> None:
+    async def story(opened: Opened) -> None:
+        with opened.collections.using("default") as engine:
+            query = (await engine.embedder.embed_text("red")).embedding
+            await opened.collections.take_precision("default", "int8")
+            assert opened.collections._shelves["default"].state == "ready"  # it is empty
+            with pytest.raises(NotReady, match="has just taken another precision"):
+                await opened.collections.search("default", query, k=1, made_by=engine)
+
+    run(story)
+
+
+def test_ready_made_vectors_must_be_of_the_precision_of_the_collection(run: Callable[..., None]) -> None:
+    async def story(opened: Opened) -> None:
+        await opened.collections.create("small", precision="int8")
+        row = NewVector(np.eye(16, dtype=np.float32)[0], "a")
+        for precision in ("int8", None):
+            origin = VectorOrigin(TINY, 1, precision)
+            added = await opened.collections.add_vectors("small", origin, [row])
+            assert added.model.precision == "int8"
+        with pytest.raises(
+            Conflict, match=r"are of tiny/1 \(fp32\), and this .* keeps those of tiny/1 \(int8"
+        ):
+            await opened.collections.add_vectors("small", VectorOrigin(TINY, 1, "fp32"), [row])
+
+    run(story)
+
+
+def test_images_that_are_deleted_during_the_change_do_not_come_back(run: Callable[..., None]) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened, "pets")
+        await opened.collections.take_precision("pets", "int8")
+        await opened.collections.delete("pets", "red")
+        await ready(opened, "pets")
+        with opened.collections.using("pets") as engine:
+            query = (await engine.embedder.embed_text("red")).embedding
+            hits = await opened.collections.search("pets", query, k=9)
+        assert sorted(hit.id for hit in hits) == ["blue", "green"]
+
+    run(story)
+
+
+def test_two_changes_in_a_row_end_at_the_second_and_drops_end_both(run: Callable[..., None]) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened, "pets")
+        await opened.collections.take_precision("pets", "int8")
+        await opened.collections.take_precision("pets", SERVER)
+        await ready(opened, "pets")
+        assert await best(opened, "pets", "blue") == "blue"
+        await opened.collections.take_precision("pets", "int8")
+        await opened.collections.drop("pets")
+        await until(lambda: len(opened.engines.loaded()) == 1)
+
+    run(story)
+
+
+def test_precision_that_is_not_there_any_more_leaves_the_collection_readable_and_says_why(
+    run: Callable[..., None],
+) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened, "small", "int8")
+
+    async def without(opened: Opened) -> None:
+        collections = opened.collections
+        info = await collections.get("small")
+        assert (info.state, info.n_images, info.n_embedded, info.precision) == ("no_precision", 3, 0, "int8")
+        assert info.reason == f"{TINY}/1 has no precision 'int8', only fp32; 'server' is that of the server"
+        assert collections.n_without_precision == 1
+        assert (await collections.stats("small")).vectors is None
+        for refused in (
+            collections.add_many("small", [NewImage(picture("white"))]),
+            collections.embedding_of("small", "red"),
+            collections.search("small", np.zeros(16, np.float32), k=1),
+        ):
+            with pytest.raises(
+                Conflict, match="'small' has vectors of precision int8: tiny/1 has no precision"
+            ):
+                await refused
+        assert await collections.original("small", "red") == (picture("red"), "image/png")
+        await collections.delete("small", "red")
+        await collections.keep("small", "none")
+        assert (await collections.get("small")).precision == "int8"
+
+    async def back(opened: Opened) -> None:
+        assert (await opened.collections.get("small")).state == "ready"
+        assert (await opened.collections.get("small")).n_embedded == 2
+
+    async def given_up(opened: Opened) -> None:
+        await opened.collections.take_precision("small", SERVER)
+        await ready(opened, "small")
+        assert opened.collections.n_without_precision == 0
+        assert (await opened.collections.get("small")).reason == ""
+
+    run(story)
+    run(without, precisions=("fp32",))
+    run(back)
+    run(given_up, precisions=("fp32",))
