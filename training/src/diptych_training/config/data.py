@@ -1,0 +1,18 @@
+"""What a run learns from (`data`); knows nothing of how it is stored."""
+
+from pydantic import Field
+
+from diptych_training.config.captions import CaptionConfig
+from diptych_training.config.numbers import Share
+from diptych_training.config.pairs import PairsConfig
+from diptych_training.models.config import Frozen
+
+
+class DataConfig(Frozen):
+    """What is learned from: relative weights of kinds of sources, and of single sources within their kind;
+    or `pairs`."""
+
+    pairs: PairsConfig | None = None
+    mixture: dict[str, Share] = Field(default={"emoji": 1.0, "icons": 1.0}, min_length=1)
+    source_weights: dict[str, Share] = Field(default={})
+    captions: CaptionConfig = CaptionConfig()

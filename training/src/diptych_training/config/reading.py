@@ -1,0 +1,101 @@
+"""A recipe from TOML and back; knows nothing of what it says."""
+
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tomli_w
+from pydantic import ValidationError
+
+from diptych_training.config.overrides import Tables, apply_override
+from diptych_training.config.recipe import TrainConfig
+from diptych_training.errors import TrainingConfigError
+from diptych_training.models.named import NAME_KEY, resolve_architecture
+
+
+def read_config(
+    path: Path,
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+    start: str | None = None,
+    beneath: Callable[[Tables], Tables] | None = None,
+) -> TrainConfig:
+    """Read a TOML recipe; `overrides` are ``key.path=value`` with TOML values, `name` is taken as it is.
+
+    `model` may be the name of an architecture (`diptych-train models`), or a table with that name as
+    `architecture` and whatever differs from it.
+
+    `start` takes the place of the recipe's own. `beneath` gives the tables of the model that a recipe starts
+    from: those of the recipe are laid over them, key by key. Raises TrainingConfigError naming file and key.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TrainingConfigError(f"{path}: no such configuration") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainingConfigError(f"{path}: not TOML: {error}") from error
+    _open_name(values)
+    for override in overrides:
+        apply_override(values, override)
+        _open_name(values)
+    if name is not None:
+        values["name"] = name
+    if start is not None:
+        values["start"] = start
+    try:
+        if beneath is not None and "start" in values:
+            values = _over_start(beneath(values), values)
+        return TrainConfig.model_validate(resolve_architecture(values))
+    except ValidationError as error:
+        raise TrainingConfigError(f"{path}: {_explain(error)}") from error
+
+
+def model_tables(stated: TrainConfig) -> Tables:
+    """What of a recipe says what a model is, and by which loss it learns."""
+    tables = {
+        table: getattr(stated, table).model_dump(mode="json", exclude_none=True)
+        for table in ("model", "preprocess", "text")
+    }
+    return {"loss": stated.loss, **tables}
+
+
+def dump_config(config: TrainConfig) -> str:
+    """The recipe as TOML, defaults written out; what is None is left out."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _open_name(values: Tables) -> None:
+    """`model = "NAME"` as the table that it is short for, so that single keys can be changed beside it."""
+    if isinstance(values.get("model"), str):
+        values["model"] = {NAME_KEY: values["model"]}
+
+
+def _over_start(lower: Tables, recipe: Tables) -> Tables:
+    """The recipe's own keys, else those of its start, else those of the architecture that it names.
+
+    A model that it names must be that of the start: this is checked where both are known.
+    """
+    named = resolve_architecture(recipe)
+    merged = _laid_over(_laid_over(named, lower), recipe)
+    if isinstance(named.get("model"), dict):
+        merged["model"] = _laid_over(lower.get("model", {}), named["model"])
+    return merged
+
+
+def _laid_over(lower: Tables, upper: Tables) -> Tables:
+    """Both, key by key; where both have a value that is no table, the upper one."""
+    merged = dict(lower)
+    for key, value in upper.items():
+        below = merged.get(key)
+        is_both = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = _laid_over(below, value) if is_both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"]) or "configuration"
+        message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
+        lines.append(f"{key}: {message}")
+    return "; ".join(lines)

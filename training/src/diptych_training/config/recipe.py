@@ -1,0 +1,70 @@
+"""A training recipe, whole: its tables, and what they must agree on."""
+
+from pydantic import Field, model_validator
+
+from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych_training.config.augment import AugmentConfig
+from diptych_training.config.data import DataConfig
+from diptych_training.config.optim import OptimConfig
+from diptych_training.config.run import RunConfig, ScaleConfig
+from diptych_training.config.start import LockConfig, StartConfig
+from diptych_training.loss import LossKind
+from diptych_training.models.config import Frozen, ModelConfig
+
+
+class TrainConfig(Frozen):
+    """One recipe, whole."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    seed: int = Field(default=0, ge=0)
+    loss: LossKind = "softmax"
+    model: ModelConfig
+    preprocess: ImageSpec
+    text: TextSpec
+    start: StartConfig | None = None
+    lock: LockConfig = LockConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optim: OptimConfig = OptimConfig()
+    run: RunConfig
+    scale: ScaleConfig = ScaleConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainConfig":
+        if self.preprocess.size != self.model.image_size:
+            raise ValueError(
+                f"preprocess.size {self.preprocess.size} is not model.image_size {self.model.image_size}"
+            )
+        size, start = self.model.image_size, self.run.start_size
+        if start is not None and (start % self.model.image.stride or size % start):
+            raise ValueError(
+                f"run.start_size {start} must divide {size} and be a multiple of the tower's stride"
+            )
+        if self.text.context_length != self.model.text.context_length:
+            raise ValueError(
+                f"text.context_length {self.text.context_length} is not "
+                f"model.text.context_length {self.model.text.context_length}"
+            )
+        if self.model.text.sees_padding and self.text.pad_to != "context_length":
+            raise ValueError(
+                f'text.pad_to is "{self.text.pad_to}", but this text tower sees padding: '
+                'it must be "context_length"'
+            )
+        if self.loss == "sigmoid" and self.model.initial_bias is None:
+            raise ValueError('loss is "sigmoid", which needs model.initial_bias (SigLIP: -10)')
+        if self.text.pad_id >= self.model.text.vocab_size:
+            raise ValueError(
+                f"text.pad_id is {self.text.pad_id}, it must be below "
+                f"model.text.vocab_size {self.model.text.vocab_size}"
+            )
+        pairs = self.data.pairs
+        if pairs is not None and self.run.batch_size % pairs.streams:
+            raise ValueError(
+                f"run.batch_size {self.run.batch_size} is not a multiple of data.pairs.streams "
+                f"{pairs.streams}: each gives an equal part of a batch"
+            )
+        if self.optim.warmup_steps > self.run.steps:
+            raise ValueError(
+                f"optim.warmup_steps {self.optim.warmup_steps} is more than run.steps {self.run.steps}"
+            )
+        return self

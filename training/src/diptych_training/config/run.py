@@ -1,0 +1,46 @@
+"""How a run goes and how it is fitted to machines (`run`, `scale`)."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from diptych_training.config.numbers import Probability
+from diptych_training.models.config import Frozen
+
+
+class RunConfig(Frozen):
+    """How long, how often, and on what terms with the machine."""
+
+    steps: PositiveInt
+    batch_size: int = Field(default=256, ge=2)
+    precision: Literal["fp32", "bf16"] = "bf16"
+    channels_last: bool = True
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    log_every: PositiveInt = 10
+    checkpoint_every: PositiveInt = 500
+    validate_every: PositiveInt = 500
+    best_by: tuple[str, ...] = Field(default=("emoji_top1", "icons_top1"), min_length=1)  # their mean
+    n_threads: int = Field(default=0, ge=0)  # 0: all cores
+    start_size: PositiveInt | None = (
+        None  # image side of the first steps: most is learned as well, and faster
+    )
+    start_fraction: Probability = 0.0  # how many of the steps those are
+
+    @model_validator(mode="after")
+    def _check(self) -> "RunConfig":
+        if self.start_fraction and self.start_size is None:
+            raise ValueError(f"start_fraction is {self.start_fraction}, but start_size is missing")
+        return self
+
+
+class ScaleConfig(Frozen):
+    """How a model and a batch are fitted into memory and spread over processes; not what is learned.
+
+    A run may be resumed with other values.
+    """
+
+    chunk_size: PositiveInt | None = None  # items of a rank that are computed at a time (gradient caching)
+    checkpoint_blocks: bool = False  # transformer blocks compute their inside again for the backward pass
+    compile: bool = False  # torch.compile for the blocks of both towers
+    shard: bool = False  # each rank keeps a share of the weights (FSDP2), not a copy (DDP)
+    timeout_s: PositiveFloat = 600.0  # a rank that does not answer for so long is lost

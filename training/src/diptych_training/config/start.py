@@ -1,0 +1,39 @@
+"""What a run starts from and what of it stays (`start`, `lock`); opens nothing."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from diptych_training.models.config import Frozen
+
+
+class StartConfig(Frozen):
+    """What a run starts from, instead of random weights: what it takes from there it need not say itself.
+
+    `source`: a version of a model repository (NAME/VERSION, or its folder), a run (its name or folder), or a
+    checkpoint of open_clip, transformers or OpenAI (a folder, a file, a hub id), for which the recipe says
+    the `model`. `which`: the checkpoint of a run. `tokenizer`: the tokenizer file of weights that come alone;
+    the recipe says all else. In a recipe ``start = "SOURCE"`` is enough.
+    """
+
+    source: str = Field(min_length=1)
+    which: Literal["best", "last"] = "best"
+    tokenizer: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+
+class LockConfig(Frozen):
+    """What keeps its weights (Zhai et al. 2022, LiT): a whole tower, or its first layers, the stem counted.
+
+    A locked batch normalisation keeps its running statistics too, and normalises by them; with `statistics`
+    all do, those that learn as well. `scale` is the learned logit scale.
+    """
+
+    image: Literal["all"] | Annotated[int, Field(ge=0)] = 0
+    text: Literal["all"] | Annotated[int, Field(ge=0)] = 0
+    scale: bool = False
+    statistics: bool = False
