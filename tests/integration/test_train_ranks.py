@@ -90,7 +90,7 @@ def test_a_lost_rank_ends_the_run_with_its_reason_and_one_process_goes_on(argume
     ended = run_ranks(2, "support.killed_rank", "5", *arguments, "--set", f"scale.shard={shard}")
     assert ended[1].returncode == -9
     assert ended[0].returncode == 1, ended[0].stderr
-    assert "diptych-train: step 5: another of the 2 ranks is gone" in ended[0].stderr
+    assert "diptych-train: step 5: another of the 2 ranks is gone, or did not answer" in ended[0].stderr
     assert "--resume" in ended[0].stderr
 
     assert main([*arguments, "--resume"]) == 0  # alone: another number of ranks, and weights that are whole
@@ -99,10 +99,42 @@ def test_a_lost_rank_ends_the_run_with_its_reason_and_one_process_goes_on(argume
 
 
 @pytest.mark.long
-def test_torchrun_starts_a_run_again_that_lost_a_rank_and_it_goes_on(arguments, tmp_path):
+@pytest.mark.parametrize(
+    ("stage", "shard"),
+    [("data", "false"), ("model", "false"), ("wrap", "false"), ("wrap", "true"), ("trial", "true")],
+)
+def test_a_rank_lost_while_preparing_is_named_too_and_the_run_begins_again(arguments, tmp_path, stage, shard):
+    sharing = ["--set", f"scale.shard={shard}"]
+    ended = run_ranks(2, "support.killed_rank", stage, *arguments, *sharing)
+    assert ended[1].returncode == -9
+    assert ended[0].returncode == 1, ended[0].stderr
+    (line,) = [line for line in ended[0].stderr.splitlines() if line.startswith("diptych-train: ")]
+    assert line.startswith("diptych-train: before the first step: another of the 2 ranks is gone, or did not")
+    assert "within 600 s, which is scale.timeout_s" in line
+    assert "start all of them again" in line
+    assert "Traceback" not in ended[0].stderr
+
+    again = run_ranks(2, "diptych_training", *arguments, *sharing)
+    assert [one.returncode for one in again] == [0, 0], again[0].stderr
+    assert load_run(tmp_path / "runs" / "small", "last").step == 8
+
+
+@pytest.mark.long
+def test_a_rank_that_does_not_answer_while_preparing_is_waited_for_no_longer_than_said(arguments):
+    limit = ["--set", "scale.timeout_s=3"]
+    ended = run_ranks(2, "support.killed_rank", "sleep", *arguments, *limit)
+    assert ended[0].returncode == 1, ended[0].stderr
+    assert "diptych-train: before the first step: another of the 2 ranks is gone" in ended[0].stderr
+    assert "within 3 s, which is scale.timeout_s" in ended[0].stderr
+    assert "Traceback" not in ended[0].stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("when", ["wrap", "5"])
+def test_torchrun_starts_a_run_again_that_lost_a_rank_and_it_goes_on(arguments, tmp_path, when):
     assert main([*arguments, "--name", "unbroken"]) == 0
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, "--max-restarts", "1", "-m", "support.killed_rank", "5", *arguments]
+    command = [*torchrun, "--max-restarts", "1", "-m", "support.killed_rank", when, *arguments]
     paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)

@@ -1,34 +1,61 @@
 """`diptych-train` in one of several processes, of which the second kills itself; knows nothing of tests.
 
-python -m support.killed_rank STEP ARGUMENTS...     in a process that torchrun's variables describe
+python -m support.killed_rank WHEN ARGUMENTS...     in a process that torchrun's variables describe
+
+WHEN is the number of a step, or a name of STAGES: what the process is about to do when it dies; or `sleep`:
+it answers no more once it should prepare its data.
 """
 
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from diptych_training.cli import main
+from diptych_training.train import command, state
 from diptych_training.train.batches import Batch, BatchMaker
 from diptych_training.train.stream_batches import StreamBatches
 
 DOOMED = "1"
+STAGES: dict[str, list[tuple[Any, str]]] = {
+    "data": [(command, "training_data")],
+    "model": [(command, "new_state")],
+    "wrap": [(state, "copies"), (state, "shard")],
+    "trial": [(command, "estimate")],
+}
 
 
-def doom(kind: type[BatchMaker] | type[StreamBatches], last_step: int) -> None:
-    """Take this process down, without cleaning up, when it is about to make the batch of a step."""
-    make = kind.make
+def die(*_: Any, **__: Any) -> None:
+    """No cleaning up, no flushing, nothing."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def make_or_die(self: Any, step: int) -> Batch:
-        if step == last_step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return make(self, step)
 
-    kind.make = make_or_die  # type: ignore[method-assign]
+def never_answer(*_: Any, **__: Any) -> None:
+    """For longer than anybody waits."""
+    time.sleep(12)
+
+
+def doom_stage(name: str) -> None:
+    """Take this process down when it is about to do what the stage is."""
+    for module, function in STAGES["data" if name == "sleep" else name]:
+        assert hasattr(module, function)
+        setattr(module, function, never_answer if name == "sleep" else die)
+
+
+def doom_step(last_step: int) -> None:
+    """Take this process down when it is about to make the batch of a step."""
+
+    def doomed(make: Callable[[Any, int], Batch]) -> Callable[[Any, int], Batch]:
+        return lambda self, step: die() if step == last_step else make(self, step)  # type: ignore[return-value]
+
+    for kind in (BatchMaker, StreamBatches):
+        kind.make = doomed(kind.make)  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":
+    when = sys.argv[1]
     if os.environ["RANK"] == DOOMED and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
-        for kind in (BatchMaker, StreamBatches):
-            doom(kind, int(sys.argv[1]))
+        doom_step(int(when)) if when.isdecimal() else doom_stage(when)
     sys.exit(main(sys.argv[2:]))

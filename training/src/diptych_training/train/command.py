@@ -21,7 +21,7 @@ from diptych_training.run_folder import RunFolder
 from diptych_training.train.allocator import keep_freed_memory
 from diptych_training.train.estimate import estimate
 from diptych_training.train.lock import check_lock
-from diptych_training.train.loop import Loop
+from diptych_training.train.loop import AGAIN, Loop
 from diptych_training.train.metrics_log import MetricsLog, NoLog
 from diptych_training.train.ranks import ALONE, Ranks, joined, naming_the_lost
 from diptych_training.train.setup import (
@@ -36,6 +36,7 @@ from diptych_training.train.training_data import training_data
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 INTERRUPTED = 130
+PREPARING = "before the first step"  # of a run that is resumed too
 AUTO = "auto"  # as a device, also for servers
 
 
@@ -86,7 +87,11 @@ def run(args: argparse.Namespace) -> int:
     run_dir = args.runs_dir / config.name
     resume = args.resume or _is_restarted(run_dir)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == AUTO else args.device
-    with joined(device, config.scale.timeout_s) as ranks, _alone_in(run_dir, ranks):
+    with (
+        joined(device, config.scale.timeout_s) as ranks,
+        naming_the_lost(ranks, lambda: PREPARING, AGAIN if resume else "start all of them again"),
+        _alone_in(run_dir, ranks),
+    ):
         loop = prepare(config, dataset, run_dir, origin, resume=resume, ranks=ranks)
         is_done = _train(loop)
         if ranks.is_first:
@@ -108,14 +113,19 @@ def _alone_in(run_dir: Path, ranks: Ranks) -> Iterator[None]:
 
 
 def _is_restarted(run_dir: Path) -> bool:
-    """Whether torchrun started this again after a rank was lost, and there is something to go on from."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and RunFolder(run_dir).last.is_file()
+    """Whether torchrun started this again after a rank was lost, and there is a run to go on with.
+
+    One that was lost before it kept anything is not: it is begun again, as it would be by hand.
+    """
+    folder = RunFolder(run_dir)
+    has_kept = folder.last.is_file() or folder.best.is_file()
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and has_kept
 
 
 def _train(loop: Loop) -> bool:
     ranks = loop.state.ranks
     try:
-        with naming_the_lost(ranks, lambda: loop.state.step):
+        with naming_the_lost(ranks, lambda: PREPARING, AGAIN):
             cost = estimate(loop.passes, loop.batches, loop.config, loop.state.step)
         if ranks.is_first:
             print(f"run folder: {loop.folder.path}")

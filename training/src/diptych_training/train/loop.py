@@ -23,6 +23,7 @@ from diptych_training.train.state import TrainState
 from diptych_training.train.step import Passes, autocast, copied_buffers, restore_buffers
 
 PACE_STEPS = 50
+AGAIN = "start all of them again with --resume"
 
 Validate = Callable[[CLIP], dict[str, float]]
 SecondsLeft = Callable[[int, float], float]  # steps done, seconds they took -> seconds that the others take
@@ -58,7 +59,7 @@ class Loop:
         `seconds_left` is asked once, after the first steps: the machine has its working pace by then.
         Raises TrainingFailed when loss or gradients stay non-finite, RankLost when another rank is gone.
         """
-        with naming_the_lost(self.state.ranks, lambda: self.state.step):
+        with naming_the_lost(self.state.ranks, lambda: f"step {self.state.step}", AGAIN):
             return self._train(seconds_left)
 
     def _train(self, seconds_left: SecondsLeft | None) -> bool:

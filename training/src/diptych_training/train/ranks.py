@@ -26,6 +26,7 @@ class Ranks:
     world_size: int = 1
     local_rank: int = 0
     device: torch.device = CPU
+    timeout_s: float = 600.0  # one that does not answer for so long is lost
 
     @property
     def is_first(self) -> bool:
@@ -128,23 +129,26 @@ def joined(device: str, timeout_s: float) -> Iterator[Ranks]:
             f"rank {rank} of {world_size} could not join the others at {where}: {_first_line(error)}"
         ) from error
     try:
-        yield Ranks(rank, world_size, local_rank, on)
+        yield Ranks(rank, world_size, local_rank, on, timeout_s)
     finally:
         with suppress(RuntimeError):  # others may be gone
             dist.destroy_process_group()
 
 
 @contextmanager
-def naming_the_lost(ranks: Ranks, step: Callable[[], int]) -> Iterator[None]:
-    """Translate what torch says when another process is gone, or does not answer in time, into RankLost."""
+def naming_the_lost(ranks: Ranks, when: Callable[[], str], then: str) -> Iterator[None]:
+    """Translate what torch says when another process is gone, or does not answer in time, into RankLost.
+
+    `when` it happened and what to do `then` stand in its message.
+    """
     try:
         yield
     except RuntimeError as error:
         if ranks.is_alone or not (isinstance(error, dist.DistError) or _speaks_of_loss(error)):
             raise
         raise RankLost(
-            f"step {step()}: another of the {ranks.world_size} ranks is gone, or did not answer in time "
-            f"({_first_line(error)}); start all of them again with --resume"
+            f"{when()}: another of the {ranks.world_size} ranks is gone, or did not answer within "
+            f"{ranks.timeout_s:g} s, which is scale.timeout_s ({_first_line(error)}); {then}"
         ) from error
 
 
