@@ -1,10 +1,13 @@
 """Recipes: TOML, overrides, and errors that name the key."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
-from diptych_training.config import StartConfig, dump_config, model_tables, read_config
+from diptych_training.config import StartConfig, TrainConfig, dump_config, model_tables, read_config, start_of
 from diptych_training.errors import TrainingConfigError
 from diptych_training.models import build_model
 from diptych_training.train.command import CONFIGS
@@ -65,16 +68,30 @@ def test_overrides_take_toml_values_and_bare_words():
     ("override", "message"),
     [
         ("run.step=7", "run.step: unknown key"),
-        ("model.image.depth=7", "model.image.resnet.depth: unknown key"),
-        ("run.steps=0", "run.steps: Input should be greater than 0"),
-        ("augment.invert_probability=2", "augment.invert_probability: "),
-        ("model.image_size=30", "not a multiple of the stride"),
+        ("model.image.depth=7", "toml: model.image.depth: unknown key"),
+        (
+            "model.image.kind=mlp",
+            "toml: model.image.kind is \"mlp\": must be one of 'resnet', 'vit', 'pooled_vit'",
+        ),
+        ("run.steps=0", "toml: run.steps is 0: must be greater than 0"),
+        ("run.steps=many", 'toml: run.steps is "many": must be a whole number'),
+        ("run.steps=10.5", "toml: run.steps is 10.5: must be a whole number"),
+        ("run=7", "toml: run is 7: must be a table"),
+        ("run.best_by=[]", r"toml: run.best_by is \[\]: must have at least 1 item"),
+        ("run.precision=fp16", "toml: run.precision is \"fp16\": must be 'fp32' or 'bf16'"),
+        ("lock.scale=often", 'toml: lock.scale is "often": must be true or false'),
+        ("augment.scale=[1.0]", "toml: augment.scale.1 is missing"),
+        (
+            "augment.invert_probability=2",
+            "toml: augment.invert_probability is 2: must be less than or equal to 1",
+        ),
+        ("model.image_size=30", "toml: model: image_size 30 is not a multiple of the stride"),
         ("text.context_length=9", "text.context_length 9 is not model.text.context_length"),
         ("preprocess.size=32", "preprocess.size 32 is not model.image_size"),
-        ("name=Über", "name: "),
+        ("name=Über", 'toml: name is "Über": must match'),
         ("optim.warmup_steps=9999", "optim.warmup_steps 9999 is more than run.steps 4300"),
-        ("optim.lr=inf", "optim.lr: Input should be a finite number"),
-        ("optim.beta2=1.0", "optim.beta2: Input should be less than 1"),
+        ("optim.lr=inf", "optim.lr is inf: must be a finite number"),
+        ("optim.beta2=1.0", "optim.beta2 is 1.0: must be less than 1"),
         ("augment.scale=[1.2, 0.8]", "scale is 1.2 to 0.8"),
         ("text.pad_id=4096", "text.pad_id is 4096, it must be below model.text.vocab_size 4096"),
         ("run.steps", "must be key=value"),
@@ -84,6 +101,58 @@ def test_overrides_take_toml_values_and_bare_words():
 def test_a_bad_key_or_value_is_named(override, message):
     with pytest.raises(TrainingConfigError, match=message):
         read_config(CONFIGS / "pictograms.toml", [override])
+
+
+@pytest.mark.parametrize("value", ["true", "false", "some", "-1", "1.0"])
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_a_lock_is_all_or_a_number_of_layers_and_no_flag_passes_for_one(tower, value):
+    said = rf'toml: lock\.{tower} is "?{value}"?: must be "all" for the whole tower, or how many of its first'
+    with pytest.raises(TrainingConfigError, match=said):
+        read_config(DEFAULT, [f"lock.{tower}={value}"])
+
+
+def number_keys(table: type[BaseModel], path: str = "") -> Iterator[str]:
+    """The keys of a recipe that take numbers, one a kind of tower and all of the tables in tables."""
+    for key, field in table.model_fields.items():
+        parts = [field.annotation, *get_args(field.annotation)]
+        inner = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
+        if inner:
+            yield from number_keys(inner[0], f"{path}{key}.")
+        elif {int, float} & {leaf for part in parts for leaf in (part, *get_args(part))}:
+            yield f"{path}{key}"
+
+
+NUMBERS = sorted(number_keys(TrainConfig))
+
+
+def test_numbers_are_found_in_every_table():
+    assert {key.split(".")[0] for key in NUMBERS} >= {
+        "model",
+        "preprocess",
+        "text",
+        "data",
+        "optim",
+        "run",
+        "scale",
+    }
+    assert {"run.ema_decay", "model.image.layers", "data.mixture", "data.pairs.streams"} <= set(NUMBERS)
+
+
+@pytest.mark.parametrize("key", [key for key in NUMBERS if key not in ("lock.image", "lock.text")])
+def test_a_flag_passes_for_no_number(key):
+    with pytest.raises(TrainingConfigError, match=rf"toml: .*\b{key} is true: must be a number"):
+        read_config(DEFAULT, [f"{key}=true"])
+    with pytest.raises(TrainingConfigError, match=rf"toml: .*\b{key} is \[1, false\]: must be a number"):
+        read_config(DEFAULT, [f"{key}=[1, false]"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("5", "start is 5: must be a table"), ("{which='last'}", "start.source is missing")],
+)
+def test_a_start_that_says_nothing_is_named(given, message):
+    with pytest.raises(TrainingConfigError, match=message):
+        read_config(CONFIGS / "finetune.toml", [f"start={given}"], beneath=start_of)
 
 
 def test_a_name_is_taken_as_it_is_even_if_it_looks_like_a_number():

@@ -6,7 +6,7 @@ from diptych_training.config.data import DataConfig
 from diptych_training.config.optim import OptimConfig
 from diptych_training.config.overrides import Tables
 from diptych_training.config.pairs import PairsConfig
-from diptych_training.config.reading import dump_config, model_tables, read_config
+from diptych_training.config.reading import dump_config, model_tables, read_config, start_of
 from diptych_training.config.recipe import TrainConfig
 from diptych_training.config.run import RunConfig, ScaleConfig
 from diptych_training.config.start import LockConfig, StartConfig
@@ -26,4 +26,5 @@ __all__ = [
     "dump_config",
     "model_tables",
     "read_config",
+    "start_of",
 ]

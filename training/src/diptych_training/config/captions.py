@@ -3,7 +3,7 @@
 from pydantic import PositiveInt, model_validator
 
 from diptych_training.config.numbers import Probability, Share
-from diptych_training.models.config import Frozen
+from diptych_training.models.frozen import Frozen
 
 
 class CaptionConfig(Frozen):

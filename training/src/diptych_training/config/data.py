@@ -5,7 +5,7 @@ from pydantic import Field
 from diptych_training.config.captions import CaptionConfig
 from diptych_training.config.numbers import Share
 from diptych_training.config.pairs import PairsConfig
-from diptych_training.models.config import Frozen
+from diptych_training.models.frozen import Frozen
 
 
 class DataConfig(Frozen):

@@ -3,7 +3,7 @@
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from diptych_training.config.numbers import Probability
-from diptych_training.models.config import Frozen
+from diptych_training.models.frozen import Frozen
 
 
 class OptimConfig(Frozen):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from diptych_training.models.config import Frozen
+from diptych_training.models.frozen import Frozen
 
 
 class PairsConfig(Frozen):

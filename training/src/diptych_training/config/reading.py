@@ -7,8 +7,10 @@ from pathlib import Path
 import tomli_w
 from pydantic import ValidationError
 
+from diptych_training.config.explain import explain
 from diptych_training.config.overrides import Tables, apply_override
 from diptych_training.config.recipe import TrainConfig
+from diptych_training.config.start import StartConfig
 from diptych_training.errors import TrainingConfigError
 from diptych_training.models.named import NAME_KEY, resolve_architecture
 
@@ -45,9 +47,18 @@ def read_config(
     try:
         if beneath is not None and "start" in values:
             values = _over_start(beneath(values), values)
-        return TrainConfig.model_validate(resolve_architecture(values))
+        values = resolve_architecture(values)
+        return TrainConfig.model_validate(values)
     except ValidationError as error:
-        raise TrainingConfigError(f"{path}: {_explain(error)}") from error
+        raise TrainingConfigError(f"{path}: {explain(error, values)}") from error
+
+
+def start_of(recipe: Tables) -> StartConfig:
+    """What the tables of a recipe start from. Raises TrainingConfigError naming the key."""
+    try:
+        return StartConfig.model_validate(recipe["start"])
+    except ValidationError as error:
+        raise TrainingConfigError(explain(error, recipe, "start")) from error
 
 
 def model_tables(stated: TrainConfig) -> Tables:
@@ -90,12 +101,3 @@ def _laid_over(lower: Tables, upper: Tables) -> Tables:
         is_both = isinstance(below, dict) and isinstance(value, dict)
         merged[key] = _laid_over(below, value) if is_both else value  # type: ignore[arg-type]
     return merged
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors(include_url=False):
-        key = ".".join(str(part) for part in item["loc"]) or "configuration"
-        message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
-        lines.append(f"{key}: {message}")
-    return "; ".join(lines)

@@ -1,6 +1,8 @@
 """A training recipe, whole: its tables, and what they must agree on."""
 
-from pydantic import Field, model_validator
+from typing import Any
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config.augment import AugmentConfig
@@ -9,7 +11,8 @@ from diptych_training.config.optim import OptimConfig
 from diptych_training.config.run import RunConfig, ScaleConfig
 from diptych_training.config.start import LockConfig, StartConfig
 from diptych_training.loss import LossKind
-from diptych_training.models.config import Frozen, ModelConfig
+from diptych_training.models.config import ModelConfig
+from diptych_training.models.frozen import Frozen, refuse_flags
 
 
 class TrainConfig(Frozen):
@@ -28,6 +31,13 @@ class TrainConfig(Frozen):
     optim: OptimConfig = OptimConfig()
     run: RunConfig
     scale: ScaleConfig = ScaleConfig()
+
+    @field_validator("preprocess", "text", mode="before")
+    @classmethod
+    def _no_flag_for_a_number_of_a_manifest(cls, value: Any, info: ValidationInfo) -> Any:
+        """Other tables see to it themselves."""
+        refuse_flags(ImageSpec if info.field_name == "preprocess" else TextSpec, value)
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":

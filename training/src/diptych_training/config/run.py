@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from diptych_training.config.numbers import Probability
-from diptych_training.models.config import Frozen
+from diptych_training.models.frozen import Frozen
 
 
 class RunConfig(Frozen):

@@ -1,10 +1,15 @@
 """What a run starts from and what of it stays (`start`, `lock`); opens nothing."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, LiteralString
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from diptych_training.models.config import Frozen
+from diptych_training.depth import TOWERS
+from diptych_training.models.frozen import KEY, VALUE, Frozen
+
+LAYERS: LiteralString = 'must be "all" for the whole tower, or how many of its first layers: 0, 1, 2, ...'
 
 
 class StartConfig(Frozen):
@@ -33,7 +38,18 @@ class LockConfig(Frozen):
     all do, those that learn as well. `scale` is the learned logit scale.
     """
 
-    image: Literal["all"] | Annotated[int, Field(ge=0)] = 0
-    text: Literal["all"] | Annotated[int, Field(ge=0)] = 0
+    image: Literal["all"] | int = 0
+    text: Literal["all"] | int = 0
     scale: bool = False
     statistics: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counted(cls, values: Any) -> Any:
+        """Neither a flag nor anything else may pass for a number of layers."""
+        for key in TOWERS if isinstance(values, Mapping) else ():
+            value = values.get(key, 0)
+            is_number = isinstance(value, int) and not isinstance(value, bool)
+            if value != "all" and not (is_number and value >= 0):
+                raise PydanticCustomError("layers", LAYERS, {KEY: key, VALUE: value})
+        return values

@@ -2,15 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from diptych_training.models.frozen import Frozen
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
-
-
-class Frozen(BaseModel):
-    """Immutable; an unknown key is an error that names it, and so is a number that is not finite."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ResNetConfig(Frozen):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from diptych_training.checkpoint import read_checkpoint
-from diptych_training.config import StartConfig, Tables, TrainConfig, model_tables, read_config
+from diptych_training.config import Tables, TrainConfig, model_tables, read_config, start_of
 from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import TrainingConfigError
@@ -196,8 +196,7 @@ def _config(args: argparse.Namespace) -> tuple[TrainConfig, Origin | None]:
         ran = RunFolder(args.runs_dir / str(values.get("name"))).config_file
         if args.resume and ran.is_file():
             return model_tables(read_config(ran))
-        start = StartConfig.model_validate(values["start"])
-        found.append(open_origin(start, args.runs_dir, args.model_repo))
+        found.append(open_origin(start_of(values), args.runs_dir, args.model_repo))
         return found[0].tables
 
     config = read_config(path, args.overrides, args.name, args.start, beneath)

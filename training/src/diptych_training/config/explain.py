@@ -1,0 +1,78 @@
+"""What is wrong with a recipe, in one line: each key, its value, and what it must be."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from diptych_training.config.overrides import Tables
+from diptych_training.models.frozen import KEY, VALUE
+
+LONGEST_VALUE = 60  # characters
+WORDS = (  # of pydantic and of Python, and how recipes say it
+    (r"^Value error, ", ""),
+    (r"^(Input|String|Tuple|List) should", "must"),
+    (r"a valid dictionary( or instance of \w+| or object to extract fields from)?", "a table"),
+    (r"a valid (tuple|list)", "a list"),
+    (r"a valid boolean(, .*)?", "true or false"),
+    (r"a valid integer(, .*)?", "a whole number"),
+    (r"a valid number(, .*)?", "a number"),
+    (r"a valid string", "a text"),
+    (r" after validation", ""),
+)
+Details = Mapping[str, Any]
+Location = tuple[str | int, ...]
+
+
+def explain(error: ValidationError, recipe: Tables, table: str | None = None) -> str:
+    """All that validation says of `recipe`, or of one table of it."""
+    found: list[Any] = error.errors(include_url=False)
+    return "; ".join(_said(item, recipe, () if table is None else (table,)) for item in found)
+
+
+def _said(item: Details, recipe: Tables, within: Location) -> str:
+    kind, context, message = item["type"], item.get("ctx", {}), _plain(item["msg"])
+    place = (*within, *item["loc"])
+    if KEY in context:  # a table speaks of one of its keys
+        return f"{_key((*place, context[KEY]), recipe)} is {_shown(context[VALUE])}: {message}"
+    key = _key(place, recipe, is_missing=kind == "missing")
+    if kind in _OF_KIND:
+        return f"{key}{_OF_KIND[kind].format(**context)}"
+    if not key:  # what several tables must agree on: the message names their keys
+        return message
+    value = item["input"]
+    return f"{key}: {message}" if isinstance(value, Mapping) else f"{key} is {_shown(value)}: {message}"
+
+
+_OF_KIND = {
+    "extra_forbidden": ": unknown key",
+    "missing": " is missing",
+    "union_tag_not_found": ".kind is missing",
+    "union_tag_invalid": '.kind is "{tag}": must be one of {expected_tags}',
+}
+
+
+def _key(location: Location, recipe: Tables, *, is_missing: bool = False) -> str:
+    """The key as the recipe writes it: without the kind of tower that validation puts in."""
+    path: list[str] = []
+    at: Any = recipe
+    for index, part in enumerate(location):
+        is_there = not isinstance(at, Mapping) or part in at
+        if is_there or (is_missing and index == len(location) - 1):
+            path.append(str(part))
+            at = at[part] if isinstance(at, Mapping) and is_there else None
+    return ".".join(path)
+
+
+def _plain(message: str) -> str:
+    for foreign, own in WORDS:
+        message = re.sub(foreign, own, message)
+    return message
+
+
+def _shown(value: object) -> str:
+    """Nearly as TOML has it; a long one is cut off."""
+    shown = repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=str)
+    return shown if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}..."
