@@ -15,8 +15,8 @@ from diptych.adapters.sqlite_store import SqliteStore
 from diptych.core.names import sha256_of
 from diptych.core.types import ImageRecord, NewRow
 from diptych.errors import Conflict
+from support.child_python import python_path
 
-TESTS = Path(__file__).parents[1]
 COLLECTION, IDENTITY = "pets", "tiny/1"
 
 Work = Callable[[SqliteStore, ImageFiles], Awaitable[None]]
@@ -96,8 +96,7 @@ def in_a_process_that_is_killed(data_dir: Path, ids: list[str]) -> None:
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )
-    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths}
+    environment = {**os.environ, "PYTHONPATH": python_path()}
     killed = subprocess.run(
         [sys.executable, "-c", code, str(data_dir), *ids], env=environment, capture_output=True, check=False
     )

@@ -13,6 +13,7 @@ from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.train.metrics_log import read_metrics
+from support.child_python import python_path
 from support.several_ranks import run_ranks
 from support.small_recipe import Stepped, small_recipe, two_steps, write_small_recipe
 from support.tiny_run import write_tiny_dataset
@@ -135,8 +136,7 @@ def test_torchrun_starts_a_run_again_that_lost_a_rank_and_it_goes_on(arguments, 
     assert main([*arguments, "--name", "unbroken"]) == 0
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, "--max-restarts", "1", "-m", "support.killed_rank", when, *arguments]
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     assert "SIGKILL" in done.stderr or "-9" in done.stderr  # torchrun's report of the first life

@@ -18,6 +18,7 @@ import torch
 
 from diptych_training.config import read_config
 from diptych_training.train.ranks import joined
+from support.child_python import python_path
 from support.small_recipe import two_steps
 
 
@@ -43,12 +44,12 @@ def run_ranks(
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": python_path(),
     }
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     running = [
         subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": paths},
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

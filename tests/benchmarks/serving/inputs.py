@@ -7,17 +7,17 @@ from benchmarks.serving.load import Asked, Task
 from benchmarks.serving.measures import median
 from benchmarks.serving.model import main_texts
 from benchmarks.serving.photos import photo_file, photos
-from benchmarks.serving.places import REPOSITORY
 from benchmarks.serving.servers import PORT, Program, running
 from benchmarks.serving.store import Figures
 from benchmarks.serving.texts import histogram
 from benchmarks.serving.windows import raw_photos, run_load
+from support.child_python import python_path
 
 NOTHING = Program(
     "nothing",
     (sys.executable, "-m", "benchmarks.serving.nothing", PORT),
     "/",
-    {"PYTHONPATH": str(REPOSITORY / "tests")},
+    {"PYTHONPATH": python_path()},
 )
 CLIENTS, MAX_S = 8, 3.0
 

@@ -38,6 +38,7 @@ from diptych_training.importing.open_clip.bpe import clip_tokenizer
 from diptych_training.models import build_model
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import write_tokenizer
+from support.child_python import python_path
 
 SCRIPT = Path(__file__).parent / "diptych_run.py"
 N_VALIDATION = 8  # images, for a validation that costs nothing
@@ -82,7 +83,7 @@ def train(task: Task, precision: str = "bf16") -> Turn:
     said += ["--data", folder / "validation", "--runs-dir", folder / "runs"]
     command = [sys.executable, SCRIPT, report, *said]
     sources = [REPOSITORY / part / "src" for part in ("server", "training", "clients/python")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sources))}
+    environment = {**os.environ, "PYTHONPATH": python_path(*sources)}
     cpu_share = run_timed([str(part) for part in command], folder / "log.txt", environment)
     series = _series(folder / "runs" / "bench" / "metrics.csv")
     peak_mb = json.loads(report.read_text(encoding="utf-8"))["peak_mb"]

@@ -23,6 +23,7 @@ from diptych_training.train.command import prepare
 from diptych_training.train.estimate import Estimate
 from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import Series, read_metrics
+from support.child_python import python_path
 from support.tiny_run import TINY_RESNET, tiny_image_spec, tiny_text_spec, write_tiny_dataset
 
 N_STEPS = 8
@@ -170,8 +171,7 @@ def test_a_process_that_is_killed_goes_on_with_the_curve_of_an_unbroken_run(data
     unbroken = finish(loop_for(config, dataset, tmp_path / "unbroken"))
     child = [sys.executable, "-m", "support.killed_run", str(tmp_path / "small.toml"), str(dataset.path)]
     where = [str(tmp_path / "broken"), "5", str(torch.get_num_threads())]
-    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = os.environ | {"PYTHONPATH": python_path()}
 
     done = subprocess.run([*child, *where], check=False, env=environment, capture_output=True, text=True)
 
