@@ -12,11 +12,12 @@ import torch
 from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.config import TrainConfig, read_config
+from diptych_training.models import ResNetConfig
 from diptych_training.train.metrics_log import read_metrics
 from support.child_python import python_path
 from support.several_ranks import run_ranks
 from support.small_recipe import Stepped, small_recipe, two_steps, write_small_recipe
-from support.tiny_run import write_tiny_dataset
+from support.tiny_run import TINY_RESNET, write_tiny_dataset
 
 WAYS = {
     "copies": {},
@@ -26,6 +27,9 @@ WAYS = {
     "shares in chunks with checkpointed blocks": {"shard": True, "chunk_size": 2, "checkpoint_blocks": True},
 }
 LOCKED = {"image": 2, "text": 1}
+BOTTLENECKS = ResNetConfig(block="bottleneck", layers=(1, 2), width=8, heads=2, stem_pool=False)
+RESNETS = {"basic": TINY_RESNET, "bottleneck": BOTTLENECKS}
+COUNTING = ("copies", "shares")
 
 
 def recipes() -> dict[str, TrainConfig]:
@@ -33,6 +37,9 @@ def recipes() -> dict[str, TrainConfig]:
     found = {way: small_recipe(scale=scale, run={"ema_decay": 0.9}) for way, scale in WAYS.items()}
     for way in ("copies", "shares"):
         found[f"{way}, locked"] = small_recipe(scale=WAYS[way], lock=LOCKED)
+    for kind, image in RESNETS.items():  # batch normalisation that counts has no whole batch to equal
+        for way in ("shares", "shares in chunks with checkpointed blocks"):
+            found[f"{way}, {kind} ResNet"] = small_recipe(image, scale=WAYS[way], lock={"statistics": True})
     for way in ("copies", "shares in chunks with checkpointed blocks"):
         model = small_recipe().model.model_copy(update={"initial_bias": -2.0})
         found[f"{way}, sigmoid"] = small_recipe(scale=WAYS[way], loss="sigmoid", model=model)
@@ -42,9 +49,11 @@ def recipes() -> dict[str, TrainConfig]:
 @pytest.fixture(scope="module")
 def by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stepped]:
     folder = tmp_path_factory.mktemp("ranks")
-    files = {way: folder / f"{number}.toml" for number, way in enumerate(recipes())}
+    counting = {f"counting {way}": small_recipe(BOTTLENECKS, scale=WAYS[way]) for way in COUNTING}
+    all_recipes = recipes() | counting
+    files = {way: folder / f"{number}.toml" for number, way in enumerate(all_recipes)}
     for way, file in files.items():
-        write_small_recipe(file, recipes()[way])
+        write_small_recipe(file, all_recipes[way])
     for done in run_ranks(2, "support.several_ranks", str(folder)):
         assert done.returncode == 0, done.stderr
     return {way: Stepped(**torch.load(file.with_suffix(".pt"))) for way, file in files.items()}
@@ -63,6 +72,20 @@ def test_two_ranks_have_the_loss_gradients_and_weights_of_one_with_the_whole_bat
         assert_near(
             found.after[name], tensor, 1e-3, name
         )  # Adam divides by gradients that are mostly rounding
+
+
+def test_a_resnet_that_counts_learns_the_same_from_shares_as_from_copies(by_two_ranks):
+    copies, shares = (by_two_ranks[f"counting {way}"] for way in COUNTING)
+    assert shares.losses == pytest.approx(copies.losses, rel=1e-5)
+    for name, gradient in copies.gradients.items():
+        assert_near(shares.gradients[name], gradient, 2e-5, name)
+
+
+def test_every_weight_of_a_resnet_is_shared_and_gathered_block_by_block(by_two_ranks):
+    found = by_two_ranks["shares, bottleneck ResNet"]
+    assert set(found.gradients) - set(found.shared_weights) == {"logit_scale"}
+    parts = {name for name in found.shared_parts if name.startswith("visual.")}
+    assert parts == {"visual.layer1.0", "visual.layer2.0", "visual.layer2.1", "visual.attnpool"}
 
 
 def assert_near(found: torch.Tensor, expected: torch.Tensor, share: float, name: str) -> None:

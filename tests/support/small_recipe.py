@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig, dump_config
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig
@@ -59,11 +61,16 @@ def some_batch(step: int, ranks: Ranks = ALONE) -> Batch:
 
 @dataclass(frozen=True)
 class Stepped:
-    """What two steps did: each one's loss, the first one's gradients, and the state after both."""
+    """What two steps did: each one's loss, the first one's gradients, and the state after both.
+
+    Of a model in shares, which weights are shared and which parts are gathered by themselves.
+    """
 
     losses: list[float]
     gradients: dict[str, Tensor]
     after: dict[str, Tensor]
+    shared_weights: list[str]
+    shared_parts: list[str]
 
 
 def passes_of(state: TrainState, config: TrainConfig) -> Passes:
@@ -91,4 +98,10 @@ def two_steps(config: TrainConfig, ranks: Ranks = ALONE) -> Stepped:
         state.stepper.apply(step, losses[-1])
         if state.ema is not None:
             state.ema.update(state.model, step)
-    return Stepped(losses, gradients, state.checkpoint({}).tensors)
+    return Stepped(
+        losses,
+        gradients,
+        after=state.checkpoint({}).tensors,
+        shared_weights=[name for name, p in state.model.named_parameters() if isinstance(p, DTensor)],
+        shared_parts=[name for name, part in state.model.named_modules() if isinstance(part, FSDPModule)],
+    )

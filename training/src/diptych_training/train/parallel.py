@@ -14,7 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from diptych_training.errors import CheckpointError
 from diptych_training.models.clip import CLIP
 from diptych_training.models.layers import ResidualAttentionBlock
+from diptych_training.models.pooled_vit import ProbePool
+from diptych_training.models.resnet import AttentionPool2d, BasicBlock, Bottleneck
 from diptych_training.train.ranks import Ranks
+
+BLOCKS = (ResidualAttentionBlock, Bottleneck, BasicBlock, AttentionPool2d, ProbePool)  # shared one by one
 
 
 def copies(model: CLIP, ranks: Ranks) -> nn.Module:
@@ -28,14 +32,15 @@ def copies(model: CLIP, ranks: Ranks) -> nn.Module:
 def shard(model: CLIP, ranks: Ranks) -> None:
     """Leave each process a share of every weight, block by block (FSDP2); the two scalars stay whole.
 
-    Averages gradients of shares, but not of the scalars: `average_whole` does.
+    A block's weights are whole while it computes; those of no block are while their tower does. Averages
+    gradients of shares, but not of the scalars: `average_whole` does.
     """
     mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
     scalars = {parameter for parameter in model.parameters() if parameter.ndim == 0}
     for scalar in scalars:
         scalar.data = scalar.data.to(ranks.device)
     for module in model.modules():
-        if isinstance(module, ResidualAttentionBlock):
+        if isinstance(module, BLOCKS):
             fully_shard(module, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=True, ignored_params=scalars)
     for method in ("encode_image", "encode_text"):
