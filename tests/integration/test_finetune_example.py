@@ -53,12 +53,18 @@ def invented_icons(path: Path) -> str:
     return str(path)
 
 
+def placed(word: str, places: dict[str, str]) -> str:
+    """A word of a command, or what a `key=value` says, as it is here."""
+    key, separator, value = word.rpartition("=")
+    return f"{key}{separator}{places.get(value, value)}"
+
+
 def commands(home: Path) -> list[list[str]]:
     """The example's command lines, for this machine."""
     section = (
         (ROOT / "training" / "README.md").read_text(encoding="utf-8").split("**Teach it your icons.**")[1]
     )
-    block = section.split("```console\n")[1].split("```")[0]
+    block = section.split("```console\n")[1].split("```")[0].replace("\\\n", " ")
     places = {
         "dinkie-icons": str(home / "invented.json"),
         "~/.cache/diptych/dinkie": str(home / "new"),
@@ -71,7 +77,7 @@ def commands(home: Path) -> list[list[str]]:
         words = shlex.split(line.removeprefix("$ diptych-train "))
         named = [words[i - 1] == "--name" for i in range(len(words))]
         lines.append(
-            [word if is_name else places.get(word, word) for word, is_name in zip(words, named, strict=True)]
+            [word if is_name else placed(word, places) for word, is_name in zip(words, named, strict=True)]
         )
         lines[-1] += FAST.get(words[0], [])
     return lines
@@ -85,7 +91,7 @@ def test_the_worked_example_teaches_the_default_model_and_says_what_it_cost(tmp_
     monkeypatch.setenv("DIPTYCH_MODEL_REPO", str(tmp_path / "models"))
     shutil.copytree(ROOT / "model_repo" / "pictograms", tmp_path / "models" / "pictograms")
     invented_icons(tmp_path / "invented.json")
-    write_tiny_dataset(tmp_path / "old", n_icons=40)
+    write_tiny_dataset(tmp_path / "old", n_icons=40, size=64)
 
     for command in commands(tmp_path):
         assert main(command) == 0, (command, capsys.readouterr().err)
@@ -103,4 +109,5 @@ def test_the_worked_example_teaches_the_default_model_and_says_what_it_cost(tmp_
     assert mixed["measured"][0]["before"]["sources"] == new["before"]["sources"]
     manifest = ModelRepository(tmp_path / "models").manifest("icons", 1)
     assert manifest.source["started_from"] == "pictograms"
+    assert manifest.source["rehearsed"] == {"old": 0.5}
     assert manifest.source["interpolated"] == {"alpha": 0.5, "run": "dinkie"}

@@ -40,11 +40,11 @@ TINY_VIT = ViTConfig(patch_size=8, width=32, layers=2, heads=2)
 TINY_POOLED_VIT = PooledViTConfig(patch_size=8, width=32, layers=2, heads=2, mlp_width=100)
 
 
-def write_tiny_dataset(path: Path, n_icons: int = 530) -> PackedDataset:
+def write_tiny_dataset(path: Path, n_icons: int = 530, size: int = IMAGE_SIZE) -> PackedDataset:
     """Random drawings with names: `train-set`, `choice-style`, `choice-set`, `new-style` and `new-set`."""
     rng = np.random.default_rng(0)
     entries = {
-        name: _write_source(path, rng, name, split, kind, n)
+        name: _write_source(path, rng, name, split, kind, (n, size))
         for name, split, kind, n in (
             ("train-set", "train", "icons", 20),
             ("choice-style", "validation", "emoji", 10),
@@ -53,7 +53,7 @@ def write_tiny_dataset(path: Path, n_icons: int = 530) -> PackedDataset:
             ("new-set", "eval", "icons", n_icons),
         )
     }
-    write_index(PackedDataset(path, "tiny-drawings", IMAGE_SIZE, entries))
+    write_index(PackedDataset(path, "tiny-drawings", size, entries))
     (path / "CARD.md").write_text("# tiny drawings\n\nMade of numbers.\n")
     return read_dataset(path)
 
@@ -130,10 +130,11 @@ def write_tiny_run(
 
 
 def _write_source(
-    path: Path, rng: np.random.Generator, name: str, split: Split, kind: Kind, n_items: int
+    path: Path, rng: np.random.Generator, name: str, split: Split, kind: Kind, n_and_size: tuple[int, int]
 ) -> SourceEntry:
+    n_items, size = n_and_size
     blocks = rng.integers(0, 256, (n_items, 4, 4, 3), dtype=np.uint8)
-    images = np.kron(blocks, np.ones((1, IMAGE_SIZE // 4, IMAGE_SIZE // 4, 1), np.uint8))
+    images = np.kron(blocks, np.ones((1, size // 4, size // 4, 1), np.uint8))
     labels = emoji_classes()[:n_items] if kind == "emoji" else [f"thing {index}" for index in range(n_items)]
     items = [
         PackedItem(id=f"{index}", label=label, near_train=index % 5 == 0)

@@ -51,7 +51,7 @@ class TrainedRun:
     config: TrainConfig
     step: int
     metrics: dict[str, float]
-    history: dict[str, Any] = field(default_factory=dict)  # what it started from, and was mixed with
+    history: dict[str, Any] = field(default_factory=dict)  # what it started from, rehearsed, was mixed with
 
 
 def write_atomic(path: Path, payload: bytes) -> None:
@@ -104,8 +104,10 @@ def load_run(run_dir: Path, which: Which = "best") -> TrainedRun:
 
 def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     started = {} if config.start is None else {"started_from": config.start.source}
+    shares = {Path(one.data).name: one.share for one in config.data.rehearsal.values()}
+    rehearsed = {"rehearsed": shares} if shares else {}
     mixed = checkpoint.state.get("interpolated")
-    return started if mixed is None else {**started, "interpolated": mixed}
+    return {**started, **rehearsed, **({} if mixed is None else {"interpolated": mixed})}
 
 
 def _rebuild(config: ModelConfig, checkpoint: Checkpoint, run_dir: Path) -> CLIP:

@@ -8,6 +8,7 @@ from diptych_training.config.overrides import Tables
 from diptych_training.config.pairs import PairsConfig
 from diptych_training.config.reading import dump_config, model_tables, read_config, start_of
 from diptych_training.config.recipe import TrainConfig
+from diptych_training.config.rehearsal import RehearsalConfig
 from diptych_training.config.run import RunConfig, ScaleConfig
 from diptych_training.config.start import LockConfig, StartConfig
 
@@ -18,6 +19,7 @@ __all__ = [
     "LockConfig",
     "OptimConfig",
     "PairsConfig",
+    "RehearsalConfig",
     "RunConfig",
     "ScaleConfig",
     "StartConfig",

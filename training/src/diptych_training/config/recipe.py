@@ -32,6 +32,16 @@ class TrainConfig(Frozen):
     run: RunConfig
     scale: ScaleConfig = ScaleConfig()
 
+    @property
+    def rehearsed(self) -> dict[str, int]:
+        """How many items of a batch each data set of `data.rehearsal` gives."""
+        return {name: round(one.share * self.run.batch_size) for name, one in self.data.rehearsal.items()}
+
+    @property
+    def n_own(self) -> int:
+        """How many items of a batch are of the run's own data."""
+        return self.run.batch_size - sum(self.rehearsed.values())
+
     @field_validator("preprocess", "text", mode="before")
     @classmethod
     def _no_flag_for_a_number_of_a_manifest(cls, value: Any, info: ValidationInfo) -> Any:
@@ -67,14 +77,28 @@ class TrainConfig(Frozen):
                 f"text.pad_id is {self.text.pad_id}, it must be below "
                 f"model.text.vocab_size {self.model.text.vocab_size}"
             )
-        pairs = self.data.pairs
-        if pairs is not None and self.run.batch_size % pairs.streams:
-            raise ValueError(
-                f"run.batch_size {self.run.batch_size} is not a multiple of data.pairs.streams "
-                f"{pairs.streams}: each gives an equal part of a batch"
-            )
         if self.optim.warmup_steps > self.run.steps:
             raise ValueError(
                 f"optim.warmup_steps {self.optim.warmup_steps} is more than run.steps {self.run.steps}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_parts_of_a_batch(self) -> "TrainConfig":
+        size, pairs = self.run.batch_size, self.data.pairs
+        for name, n in self.rehearsed.items():
+            if n < 1:
+                share = self.data.rehearsal[name].share
+                raise ValueError(f"data.rehearsal.{name}.share {share} of run.batch_size {size} is no item")
+        if self.n_own < 1:
+            shares = " + ".join(str(one.share) for one in self.data.rehearsal.values())
+            raise ValueError(
+                f"data.rehearsal: shares of {shares} leave nothing of run.batch_size {size} for other data"
+            )
+        if pairs is not None and self.n_own % pairs.streams:
+            rest = "" if self.n_own == size else f", less {size - self.n_own} of data.rehearsal,"
+            raise ValueError(
+                f"run.batch_size {size}{rest} is not a multiple of data.pairs.streams {pairs.streams}: "
+                "each gives an equal part of a batch"
             )
         return self

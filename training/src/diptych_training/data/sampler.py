@@ -28,11 +28,12 @@ def step_rng(seed: int, step: int) -> np.random.Generator:
 class MixtureSampler:
     """Draws items with replacement: kind by `mixture`, source by its total weight, item by its own."""
 
-    def __init__(self, sources: Sequence[SourceWeights], config: DataConfig) -> None:
-        """Raises TrainingConfigError for a kind or source of the configuration that the data has not."""
-        _check_names("data.mixture", config.mixture, {source.kind for source in sources})
-        _check_names("data.source_weights", config.source_weights, {source.name for source in sources})
-        self._cumulative = np.cumsum(_probabilities(sources, config))  # (sum of N,)
+    def __init__(self, sources: Sequence[SourceWeights], config: DataConfig, table: str = "data") -> None:
+        """Raises TrainingConfigError for a kind or source of the configuration that the data has not; `table`
+        is where the recipe says it."""
+        _check_names(f"{table}.mixture", config.mixture, {source.kind for source in sources})
+        _check_names(f"{table}.source_weights", config.source_weights, {source.name for source in sources})
+        self._cumulative = np.cumsum(_probabilities(sources, config, table))  # (sum of N,)
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """(n,) positions in the concatenation of the sources."""
@@ -41,7 +42,7 @@ class MixtureSampler:
         return positions
 
 
-def _probabilities(sources: Sequence[SourceWeights], config: DataConfig) -> NDArray[np.float64]:
+def _probabilities(sources: Sequence[SourceWeights], config: DataConfig, table: str) -> NDArray[np.float64]:
     """(sum of N,) probability of each item."""
     totals: defaultdict[str, float] = defaultdict(float)
     shares = []
@@ -51,10 +52,10 @@ def _probabilities(sources: Sequence[SourceWeights], config: DataConfig) -> NDAr
         shares.append(share)
     mixture_total = sum(config.mixture.values())
     if not mixture_total:
-        raise TrainingConfigError("data.mixture: all weights are zero")
+        raise TrainingConfigError(f"{table}.mixture: all weights are zero")
     for kind, weight in config.mixture.items():
         if weight and not totals[kind]:
-            raise TrainingConfigError(f"data.mixture.{kind} is {weight}, but its sources have no weight")
+            raise TrainingConfigError(f"{table}.mixture.{kind} is {weight}, but its sources have no weight")
     per_kind = {
         kind: config.mixture.get(kind, 0.0) / mixture_total / (total or 1) for kind, total in totals.items()
     }

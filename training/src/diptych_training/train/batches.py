@@ -110,7 +110,9 @@ class BatchMaker:
         tokenizer: TextTokenizer,
         config: TrainConfig,
         ranks: Ranks = ALONE,
+        table: str = "data",
     ) -> None:
+        """TrainingConfigError if `table` of the recipe names what the sources have not."""
         self._config, self._ranks = config, ranks
         items = [item for source in sources for item in source.items]
         weights = [
@@ -119,14 +121,13 @@ class BatchMaker:
             )
             for source in sources
         ]
-        self._sampler = MixtureSampler(weights, config.data)
+        self._sampler = MixtureSampler(weights, config.data, table)
         self._captions = CaptionSampler(items, tokenizer, config.data.captions, config.text.context_length)
         self._finish = Finish(config, ranks)
         self._images = [source.images for source in sources]
         self._starts = np.cumsum([0, *(len(source.items) for source in sources)])
-        labels: dict[str, int] = {}
         cleaned = (clean(item.label, config.text.clean) for item in items)  # equal to the model, equal here
-        self._label_of = np.array([labels.setdefault(label, len(labels)) for label in cleaned])
+        self._label_of = np.array([key_of(label.encode()) for label in cleaned], dtype=np.int64)
 
     def make(self, step: int) -> Batch:
         """The batch of step 0, 1, ..., or the share of it that is this rank's.

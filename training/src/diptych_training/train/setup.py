@@ -39,6 +39,12 @@ def check_shares(config: TrainConfig, ranks: Ranks) -> None:
         raise TrainingConfigError(
             f"run.batch_size is {n}: it must be a multiple of the number of ranks, {ranks.world_size}"
         )
+    for name, n_old in config.rehearsed.items():
+        if n_old % ranks.world_size:
+            raise TrainingConfigError(
+                f"data.rehearsal.{name}.share is {n_old} items of run.batch_size {n}: "
+                f"it must be a multiple of the number of ranks, {ranks.world_size}"
+            )
     pairs = config.data.pairs
     if pairs is not None and pairs.streams % ranks.world_size:
         raise TrainingConfigError(

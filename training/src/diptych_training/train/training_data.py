@@ -11,12 +11,13 @@ from tqdm import tqdm
 from diptych.bundle.text import TextTokenizer
 from diptych_training.config import TrainConfig
 from diptych_training.data.captions import all_texts
-from diptych_training.data.packed import PackedDataset, PackedSource
+from diptych_training.data.packed import PackedDataset, PackedSource, read_dataset
 from diptych_training.data.pairs.pair import Pair, Shard
 from diptych_training.data.pairs.stream import Cursor, Order, Stream
 from diptych_training.data.pictograms.build import refuse_incomplete
 from diptych_training.errors import DataError
-from diptych_training.train.batches import Batches, BatchMaker, Position
+from diptych_training.train.batches import Batches, BatchMaker, Position, key_of
+from diptych_training.train.mixed_batches import MixedBatches
 from diptych_training.train.ranks import ALONE, Ranks
 from diptych_training.train.stream_batches import StreamBatches, order_of, source_reader
 
@@ -46,6 +47,7 @@ class PackedTraining:
 
     sources: Sequence[PackedSource]
     config: TrainConfig
+    table: str = "data"  # of the recipe, that speaks of these sources
 
     def texts(self) -> Iterator[str]:
         """All texts of all items."""
@@ -61,7 +63,7 @@ class PackedTraining:
     ) -> Batches:
         """Batches that are functions of their step."""
         tokenizer = TextTokenizer(tokenizer_file, self.config.text)
-        return BatchMaker(self.sources, tokenizer, self.config, ranks)
+        return BatchMaker(self.sources, tokenizer, self.config, ranks, self.table)
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,69 @@ class StreamedTraining:
         )
 
 
+@dataclass(frozen=True)
+class RehearsedTraining:
+    """The run's own data, and a share of every batch from others."""
+
+    own: TrainingData
+    others: Sequence[PackedTraining]
+    config: TrainConfig
+
+    def texts(self) -> Iterator[str]:
+        """Those of all."""
+        for data in (self.own, *self.others):
+            yield from data.texts()
+
+    def batches(
+        self,
+        tokenizer_file: Path,
+        ranks: Ranks = ALONE,
+        *,
+        first_step: int,
+        position: Position,
+    ) -> Batches:
+        """Batches in which every data set has its share."""
+        own, *others = (
+            data.batches(tokenizer_file, ranks, first_step=first_step, position=position)
+            for data in (self.own, *self.others)
+        )
+        return MixedBatches(own, others, self.config.text.pad_id)
+
+
 def training_data(dataset: PackedDataset, config: TrainConfig) -> TrainingData:
     """What the recipe names. Raises DataError if it is not there or holds nothing to learn from."""
+    own = _own_data(dataset, _with_batch_size(config, config.n_own))
+    if not config.data.rehearsal:
+        return own
+    return RehearsedTraining(own, [_rehearsal(name, config) for name in config.data.rehearsal], config)
+
+
+def _own_data(dataset: PackedDataset, config: TrainConfig) -> TrainingData:
     if config.data.pairs is None:
         return PackedTraining(train_sources(dataset, config), config)
     return StreamedTraining(source_reader(config.data.pairs).shards(config.data.pairs.train), config)
+
+
+def _rehearsal(name: str, config: TrainConfig) -> PackedTraining:
+    """What the recipe would learn from if this were its data: batches of its share, other random numbers."""
+    rehearsal = config.data.rehearsal[name]
+    try:
+        sources = train_sources(read_dataset(Path(rehearsal.data).expanduser()), config)
+    except DataError as error:
+        raise DataError(f"data.rehearsal.{name}.data: {error}") from error
+    mixture = rehearsal.mixture or dict.fromkeys((source.kind for source in sources), 1.0)
+    weights = {"mixture": mixture, "source_weights": rehearsal.source_weights}
+    part = _with_batch_size(config, config.rehearsed[name]).model_copy(
+        update={
+            "data": config.data.model_copy(update=weights),
+            "seed": key_of(f"{config.seed} {name}".encode()) % 2**63,
+        }
+    )
+    return PackedTraining(sources, part, f"data.rehearsal.{name}")
+
+
+def _with_batch_size(config: TrainConfig, n: int) -> TrainConfig:
+    return config.model_copy(update={"run": config.run.model_copy(update={"batch_size": n})})
 
 
 def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSource]:
