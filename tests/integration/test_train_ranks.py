@@ -46,17 +46,20 @@ def recipes() -> dict[str, TrainConfig]:
     return found
 
 
-@pytest.fixture(scope="module")
-def by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stepped]:
-    folder = tmp_path_factory.mktemp("ranks")
-    counting = {f"counting {way}": small_recipe(BOTTLENECKS, scale=WAYS[way]) for way in COUNTING}
-    all_recipes = recipes() | counting
-    files = {way: folder / f"{number}.toml" for number, way in enumerate(all_recipes)}
+def stepped_by_two(folder: Path, by_way: dict[str, TrainConfig]) -> dict[str, Stepped]:
+    """What two processes do by each recipe."""
+    files = {way: folder / f"{number}.toml" for number, way in enumerate(by_way)}
     for way, file in files.items():
-        write_small_recipe(file, all_recipes[way])
-    for done in run_ranks(2, "support.several_ranks", str(folder)):
+        write_small_recipe(file, by_way[way])
+    for done in run_ranks(2, "support.several_ranks", str(folder), timeout_s=280):
         assert done.returncode == 0, done.stderr
     return {way: Stepped(**torch.load(file.with_suffix(".pt"))) for way, file in files.items()}
+
+
+@pytest.fixture(scope="module")
+def by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stepped]:
+    counting = {f"counting {way}": small_recipe(BOTTLENECKS, scale=WAYS[way]) for way in COUNTING}
+    return stepped_by_two(tmp_path_factory.mktemp("ranks"), recipes() | counting)
 
 
 @pytest.mark.parametrize("way", list(recipes()))
@@ -88,10 +91,23 @@ def test_every_weight_of_a_resnet_is_shared_and_gathered_block_by_block(by_two_r
     assert parts == {"visual.layer1.0", "visual.layer2.0", "visual.layer2.1", "visual.attnpool"}
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["copies", "shares", "shares in chunks with checkpointed blocks"])
+def test_compiled_blocks_do_the_same_in_two_ranks(tmp_path, way):
+    compiled = small_recipe(scale={**WAYS[way], "compile": True})
+    found, alone = stepped_by_two(tmp_path, {way: compiled})[way], two_steps(small_recipe())
+    assert found.losses == pytest.approx(alone.losses, rel=1e-4)
+    for name, gradient in alone.gradients.items():
+        assert_near(found.gradients[name], gradient, 1e-4, name)
+
+
 def assert_near(found: torch.Tensor, expected: torch.Tensor, share: float, name: str) -> None:
-    """Their difference is a small share of what is expected: sums are taken in another order."""
+    """Their difference is a small share of what is expected: sums are taken in another order.
+
+    Some are nothing but rounding, since what they belong to changes nothing (a bias of keys).
+    """
     difference = (found.float() - expected.float()).norm()
-    assert difference <= share * expected.float().norm() + 1e-8, f"{name}: {difference}"
+    assert difference <= share * expected.float().norm() + 2e-7, f"{name}: {difference}"
 
 
 @pytest.fixture

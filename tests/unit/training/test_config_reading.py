@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -94,7 +94,9 @@ def test_overrides_take_toml_values_and_bare_words():
         ("optim.beta2=1.0", "optim.beta2 is 1.0: must be less than 1"),
         ("augment.scale=[1.2, 0.8]", "scale is 1.2 to 0.8"),
         ("text.pad_id=4096", "text.pad_id is 4096, it must be below model.text.vocab_size 4096"),
-        ("run.steps", "must be key=value"),
+        ("run.steps", "must be key=value, as in run.steps=100"),
+        ("run..steps=7", "must be key=value"),
+        ("=7", "must be key=value"),
         ("name.first=x", "name is a value, not a table"),
     ],
 )
@@ -117,7 +119,8 @@ def number_keys(table: type[BaseModel], path: str = "") -> Iterator[str]:
         parts = [field.annotation, *get_args(field.annotation)]
         inner = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
         if inner:
-            yield from number_keys(inner[0], f"{path}{key}.")
+            is_named = get_origin(field.annotation) is dict  # tables by any name
+            yield from number_keys(inner[0], f"{path}{key}.{'any.' if is_named else ''}")
         elif {int, float} & {leaf for part in parts for leaf in (part, *get_args(part))}:
             yield f"{path}{key}"
 
@@ -167,6 +170,8 @@ def test_a_share_of_steps_on_small_images_needs_their_size():
 def test_a_missing_or_broken_file_is_named(tmp_path: Path):
     with pytest.raises(TrainingConfigError, match="no such configuration"):
         read_config(tmp_path / "none.toml")
+    with pytest.raises(TrainingConfigError, match=r"no configuration that can be read: Is a directory"):
+        read_config(tmp_path)
     (tmp_path / "broken.toml").write_text("name = ")
     with pytest.raises(TrainingConfigError, match="not TOML"):
         read_config(tmp_path / "broken.toml")

@@ -92,7 +92,7 @@ def test_an_unknown_name_is_refused_with_those_there_are(tmp_path):
     ("overrides", "message"),
     [
         (["loss=sigmoid"], "which needs model.initial_bias"),
-        (["loss=hinge"], "loss: Input should be 'softmax' or 'sigmoid'"),
+        (["loss=hinge"], "loss is \"hinge\": must be 'softmax' or 'sigmoid'"),
         (["model.text.causal=false"], 'text.pad_to is "longest", but this text tower sees padding'),
         (["model.text.pool=last"], 'text.pad_to is "longest", but this text tower sees padding'),
         (["model.image_size=100"], "image_size 100 is not a multiple of the stride 32"),

@@ -160,7 +160,7 @@ def test_shares_that_cannot_be_are_named(home, overrides, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data.rehearsal.old.data=nowhere"], "data.rehearsal.old.data: nowhere"),
+        (["data.rehearsal.old.data=nowhere"], "data.rehearsal.old.data: no data set in nowhere"),
         (["data.rehearsal.old.mixture={emoji=1.0}"], "data.rehearsal.old.mixture: emoji not in the data"),
         (["data.rehearsal.old.source_weights={noto=1.0}"], "data.rehearsal.old.source_weights: noto not in"),
     ],

@@ -1,5 +1,6 @@
 """`diptych-train train` from the command line to the run folder."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from diptych_training.config import dump_config, read_config
 from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import read_dataset, write_index
 from diptych_training.errors import DataError
+from diptych_training.run_folder import RunFolder
 from diptych_training.train import command
 from diptych_training.train.command import CONFIGS
 from support.tiny_run import write_tiny_dataset, write_tiny_run
@@ -83,7 +85,55 @@ def test_a_padding_above_the_end_of_text_is_refused(arguments, tmp_path, capsys)
 def test_a_folder_that_cannot_be_made_is_one_line(arguments, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main([*arguments, "--runs-dir", str(tmp_path / "file")]) == 1
-    assert capsys.readouterr().err == f"diptych-train: {tmp_path / 'file'}: File exists\n"
+    said = f"--runs-dir {tmp_path / 'file'} is a file: it must be a folder"
+    assert capsys.readouterr().err == f"diptych-train: {said}\n"
+
+
+def test_a_checkpoint_of_another_model_is_one_line_that_names_file_and_first_weight(
+    arguments, tmp_path, capsys
+):
+    assert main(arguments) == 0
+    assert main([*arguments, "--name", "wide", "--set", "model.embed_dim=32"]) == 0
+    small, wide = (RunFolder(tmp_path / "runs" / name) for name in ("small", "wide"))
+    capsys.readouterr()
+    shutil.copy(wide.last, small.last)
+    assert main([*arguments, "--resume"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"diptych-train: {small.last} is not of this run: text_projection is (32, 32) in the"
+    )
+    assert "(32, 16) in the model (and 2 more do not fit)" in said
+    shutil.copy(wide.best, small.best)
+    evaluate = ["evaluate", "--run", str(small.path), "--data", str(tmp_path / "data")]
+    assert main(evaluate) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert (
+        "do not fit model.json: text_projection is (32, 32) in the checkpoint, (32, 16) in the model" in said
+    )
+
+
+def test_a_run_folder_without_its_tokenizer_is_incomplete(arguments, tmp_path, capsys):
+    assert main(arguments) == 0
+    tokenizer = RunFolder(tmp_path / "runs" / "small").tokenizer_file
+    tokenizer.unlink()
+    capsys.readouterr()
+    assert main([*arguments, "--resume"]) == 1
+    said = f"diptych-train: {tokenizer} is missing: the run folder is incomplete\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_resumed_run_names_the_first_key_that_differs(arguments, capsys):
+    assert main(arguments) == 0
+    vit = "model.image={kind='vit', patch_size=8, width=32, layers=2, heads=2}"
+    for change, said in (
+        ("seed=9", "seed is 0 in the run and 9 in the configuration: use another --name"),
+        (vit, 'model.image.kind is "resnet" in the run and "vit" in the configuration'),
+        ("run.ema_decay=0.9", "run.ema_decay is nothing in the run and 0.9 in the configuration"),
+    ):
+        capsys.readouterr()
+        assert main([*arguments, "--resume", "--set", change]) == 1
+        assert said in capsys.readouterr().err
 
 
 def test_ctrl_c_is_no_traceback(arguments, monkeypatch, capsys):

@@ -1,18 +1,21 @@
 """A step in chunks, with checkpointed blocks, or compiled, does what a plain step does."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
+from torch._dynamo import config as limits
+from torch._dynamo.testing import CompileCounter
 
 from diptych_training.models import CLIP
 from diptych_training.train.batches import equal_keys
-from diptych_training.train.economies import CheckpointedBlock
+from diptych_training.train.economies import MAX_GRAPHS, CheckpointedBlock, compile_blocks
 from diptych_training.train.state import new_state
 from diptych_training.train.step import Passes
 from support.small_recipe import small_recipe, some_batch, two_steps
-from support.tiny_run import TINY_RESNET
+from support.tiny_run import TINY_RESNET, TINY_VIT
 
 
 def gradients_of(model: CLIP) -> dict[str, torch.Tensor]:
@@ -117,10 +120,42 @@ def test_items_that_share_a_key_in_one_column_are_positives():
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.parametrize("economies", [{}, {"checkpoint_blocks": True, "chunk_size": 3}])
 @pytest.mark.parametrize("image", [None, TINY_RESNET])
-def test_compiled_blocks_give_the_same_loss_and_weights(image):
+def test_compiled_blocks_give_the_same_loss_and_weights(image, economies):
     recipe = small_recipe if image is None else lambda **tables: small_recipe(image, **tables)
-    plain, compiled = two_steps(recipe()), two_steps(recipe(scale={"compile": True}))
+    plain = two_steps(recipe(scale=economies if image else {}))  # a ResNet counts by chunks
+    compiled = two_steps(recipe(scale={"compile": True, **economies}))
     assert compiled.losses == pytest.approx(plain.losses, rel=1e-4)
     assert compiled.after.keys() == plain.after.keys()
     assert_same(compiled.gradients, plain.gradients)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("image", [TINY_VIT, TINY_RESNET])
+@pytest.mark.parametrize("economical", [False, True])
+def test_blocks_in_chunks_are_compiled_for_few_sizes_and_then_no_more(image, economical, monkeypatch):
+    """Counted in graphs. torch gives up at eight of them, and runs what comes then uncompiled."""
+    monkeypatch.setattr(limits, "recompile_limit", limits.recompile_limit)  # restored afterwards
+    monkeypatch.setattr(limits, "fail_on_recompile_limit_hit", True)
+    torch._dynamo.reset()
+    state = new_state(small_recipe(image, scale={"checkpoint_blocks": economical}))
+    graphs = CompileCounter()
+    compile_blocks(state.model, graphs)
+    passes = Passes(state.model, state.model, chunk_size=3)  # the last one has two items
+
+    def step(length: int) -> None:
+        batch = some_batch(length)
+        ids = batch.input_ids.new_full((len(batch.input_ids), length), 5)
+        ids[:, -1] = 599
+        passes.forward_backward(replace(batch, input_ids=ids))
+
+    for length in (7, 9, 11):
+        step(length)
+    n_compiled = graphs.frame_count
+    assert n_compiled > 8
+    for length in (5, 8, 10, 12):
+        step(length)
+    assert graphs.frame_count <= n_compiled + 2
+    assert graphs.frame_count < MAX_GRAPHS / 4

@@ -5,6 +5,7 @@ makes the whole of it appear at once.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -78,6 +79,22 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of this trainer ({error})") from error
 
 
+def misfit(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> str | None:
+    """What keeps stored tensors from being those of a model: the first one's name, and of how many."""
+    odd = sorted(own.keys() ^ stored.keys())
+    shapes = [name for name in sorted(own.keys() & stored.keys()) if own[name].shape != stored[name].shape]
+    if odd:
+        wrong = f"the checkpoint {'lacks' if odd[0] in own else 'has in excess'} {odd[0]}"
+    elif shapes:
+        first = shapes[0]
+        there, here = tuple(stored[first].shape), tuple(own[first].shape)
+        wrong = f"{first} is {there} in the checkpoint, {here} in the model"
+    else:
+        return None
+    n_more = len(odd) + len(shapes) - 1
+    return f"{wrong} (and {n_more} more do not fit)" if n_more else wrong
+
+
 def load_run(run_dir: Path, which: Which = "best") -> TrainedRun:
     """Read a run and rebuild its model: the best by validation, the last (its average, if it has one), or
     what it started from.
@@ -113,10 +130,10 @@ def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:
 def _rebuild(config: ModelConfig, checkpoint: Checkpoint, run_dir: Path) -> CLIP:
     model = build_model(config)
     weights = checkpoint.under(EMA) or checkpoint.under(MODEL)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{run_dir}: the weights do not fit model.json: {error}") from error
+    wrong = misfit(model.state_dict(), weights)
+    if wrong is not None:
+        raise CheckpointError(f"{run_dir}: the weights do not fit model.json: {wrong}")
+    model.load_state_dict(weights)
     return model.eval()
 
 

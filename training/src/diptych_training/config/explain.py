@@ -36,14 +36,14 @@ def _said(item: Details, recipe: Tables, within: Location) -> str:
     kind, context, message = item["type"], item.get("ctx", {}), _plain(item["msg"])
     place = (*within, *item["loc"])
     if KEY in context:  # a table speaks of one of its keys
-        return f"{_key((*place, context[KEY]), recipe)} is {_shown(context[VALUE])}: {message}"
+        return f"{_key((*place, context[KEY]), recipe)} is {shown(context[VALUE])}: {message}"
     key = _key(place, recipe, is_missing=kind == "missing")
     if kind in _OF_KIND:
         return f"{key}{_OF_KIND[kind].format(**context)}"
     if not key:  # what several tables must agree on: the message names their keys
         return message
     value = item["input"]
-    return f"{key}: {message}" if isinstance(value, Mapping) else f"{key} is {_shown(value)}: {message}"
+    return f"{key}: {message}" if isinstance(value, Mapping) else f"{key} is {shown(value)}: {message}"
 
 
 _OF_KIND = {
@@ -72,7 +72,7 @@ def _plain(message: str) -> str:
     return message
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Nearly as TOML has it; a long one is cut off."""
     shown = repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=str)
     return shown if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}..."

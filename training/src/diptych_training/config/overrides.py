@@ -11,8 +11,8 @@ Tables = dict[str, Any]
 def apply_override(values: Tables, override: str) -> None:
     """Set the key that `override` names. TrainingConfigError unless it is ``key=value`` in tables."""
     key, separator, raw = override.partition("=")
-    if not separator:
-        raise TrainingConfigError(f"--set {override!r}: must be key=value")
+    if not separator or not all(key.strip().split(".")):
+        raise TrainingConfigError(f"--set {override!r}: must be key=value, as in run.steps=100")
     *tables, last = key.strip().split(".")
     for table in tables:
         values = values.setdefault(table, {})

@@ -34,6 +34,8 @@ def read_config(
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TrainingConfigError(f"{path}: no such configuration") from error
+    except OSError as error:
+        raise TrainingConfigError(f"{path}: no configuration that can be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingConfigError(f"{path}: not TOML: {error}") from error
     _open_name(values)

@@ -70,7 +70,7 @@ class CLIP(nn.Module):
         """`encode_text`, short texts apart from long ones: exact where padding changes nothing, and faster.
 
         On a GPU, where a batch costs what its longest text costs, and one launch less is worth more, and in
-        a compiled model, which would be compiled for each length, all go together.
+        an exported graph, whose groups would be fixed, all go together.
         """
         n_groups = input_ids.shape[0] // GROUP_SIZE
         if (

@@ -12,7 +12,7 @@ from diptych_training.checkpoint import read_checkpoint
 from diptych_training.config import Tables, TrainConfig, model_tables, read_config, start_of
 from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import PackedDataset, read_dataset
-from diptych_training.errors import TrainingConfigError
+from diptych_training.errors import CheckpointError, TrainingConfigError
 from diptych_training.evaluate.validation import validate
 from diptych_training.models.clip import CLIP
 from diptych_training.origin import Origin, open_origin
@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     if config.run.n_threads:
         torch.set_num_threads(config.run.n_threads)
+    if args.runs_dir.is_file():
+        raise TrainingConfigError(f"--runs-dir {args.runs_dir} is a file: it must be a folder")
     run_dir = args.runs_dir / config.name
     resume = args.resume or _is_restarted(run_dir)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == AUTO else args.device
@@ -183,7 +185,11 @@ def _state(config: TrainConfig, folder: RunFolder, ranks: Ranks, *, resume: bool
     start = read_checkpoint(folder.start) if config.start is not None else None
     state = new_state(config, start, ranks)
     if resume and folder.last.is_file():
-        state.restore(read_checkpoint(folder.last))
+        checkpoint = read_checkpoint(folder.last)
+        try:
+            state.restore(checkpoint)
+        except CheckpointError as error:
+            raise CheckpointError(f"{folder.last} is not of this run: {error}") from error
     return state
 
 

@@ -1,7 +1,11 @@
 """Trade time for memory, or start-up for pace, inside a model; what it computes stays the same."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch._dynamo import config as limits
 from torch.utils.checkpoint import checkpoint
 
 from diptych_training.models.clip import CLIP
@@ -9,6 +13,10 @@ from diptych_training.models.layers import ResidualAttentionBlock, Row
 from diptych_training.models.resnet import BasicBlock, Bottleneck
 
 COMPILED = (ResidualAttentionBlock, Bottleneck, BasicBlock)
+# Beyond so many graphs blocks of a kind run uncompiled, with a warning. torch's own limit is 8, for both
+# towers and all stages of a ResNet together, since they share one function: a batch in chunks needs more.
+MAX_GRAPHS = 128
+Backend = Callable[[torch.fx.GraphModule, list[Tensor]], Callable[..., Any]]
 
 
 class CheckpointedBlock(ResidualAttentionBlock):
@@ -31,8 +39,14 @@ def checkpoint_blocks(model: nn.Module) -> None:
             module.__class__ = CheckpointedBlock  # copies and state dicts stay what they are
 
 
-def compile_blocks(model: CLIP) -> None:
-    """torch.compile for the blocks of both towers: like ones share what was compiled."""
+def compile_blocks(model: CLIP, backend: str | Backend = "inductor") -> None:
+    """torch.compile for the blocks of both towers.
+
+    Like blocks share their graphs. Each kind has one for passes with gradients and one for those without
+    (chunks and validation), and each of these first one of fixed sizes, and, as soon as another number of
+    items or length of texts comes along, one for all of them.
+    """
+    limits.recompile_limit = max(limits.recompile_limit, MAX_GRAPHS)
     for module in model.modules():
         if isinstance(module, COMPILED):
-            module.compile()
+            module.compile(backend=backend)

@@ -11,6 +11,7 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from diptych_training.checkpoint import misfit
 from diptych_training.errors import CheckpointError
 from diptych_training.models.clip import CLIP
 from diptych_training.models.layers import ResidualAttentionBlock
@@ -89,15 +90,12 @@ def whole(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
 def load_whole(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Take whole tensors into a model, or this process's share of each. Raises CheckpointError naming one."""
     own = model.state_dict()
-    for name in sorted(own.keys() ^ tensors.keys()):
-        raise CheckpointError(f"the checkpoint {'lacks' if name in own else 'has in excess'} {name}")
+    wrong = misfit(own, tensors)
+    if wrong is not None:
+        raise CheckpointError(wrong)
     with torch.no_grad():
         for name, tensor in own.items():
-            stored = tensors[name]
-            if tensor.shape != stored.shape:
-                shapes = f"{tuple(stored.shape)} in the checkpoint, {tuple(tensor.shape)} in the model"
-                raise CheckpointError(f"{name} is {shapes}")
-            copy_whole(tensor, stored)
+            copy_whole(tensor, tensors[name])
 
 
 def copy_whole(target: Tensor, tensor: Tensor) -> None:

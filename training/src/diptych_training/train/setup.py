@@ -7,9 +7,10 @@ from tokenizers import Tokenizer
 
 from diptych.bundle.text import TextTokenizer
 from diptych_training.checkpoint import MODEL, Checkpoint, write_atomic, write_checkpoint
-from diptych_training.config import TrainConfig, dump_config, read_config
+from diptych_training.config import Tables, TrainConfig, dump_config, read_config
+from diptych_training.config.explain import shown
 from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import TrainingConfigError
+from diptych_training.errors import CheckpointError, TrainingConfigError
 from diptych_training.evaluate.zero_shot import TOP_K
 from diptych_training.origin import Origin
 from diptych_training.run_folder import RunFolder
@@ -117,10 +118,11 @@ def open_run(path: Path, config: TrainConfig) -> RunFolder:
     """
     folder = RunFolder(path)
     if not folder.config_file.is_file():
-        raise TrainingConfigError(f"{path} has no run to resume")
+        raise TrainingConfigError(f"{path} has no run to resume: start it without --resume")
     before = _with_what_is_free(read_config(folder.config_file), config)
     if before != config:
-        raise TrainingConfigError(f"{path}: {_first_difference(dump_config(before), dump_config(config))}")
+        tables = (one.model_dump(mode="json", exclude_none=True) for one in (before, config))
+        raise TrainingConfigError(f"{path}: {_first_difference(*tables)}: use another --name")
     return folder
 
 
@@ -134,12 +136,21 @@ def _with_what_is_free(before: TrainConfig, now: TrainConfig) -> TrainConfig:
 
 
 def load_tokenizer(folder: RunFolder, config: TrainConfig) -> TextTokenizer:
-    """The run's tokenizer, as the server will read it."""
+    """The run's tokenizer, as the server will read it. Raises CheckpointError if it is not there."""
+    if not folder.tokenizer_file.is_file():
+        raise CheckpointError(f"{folder.tokenizer_file} is missing: the run folder is incomplete")
     return TextTokenizer(folder.tokenizer_file, config.text)
 
 
-def _first_difference(before: str, now: str) -> str:
-    old, new = set(before.splitlines()), set(now.splitlines())
-    was, is_ = sorted(old - new), sorted(new - old)
-    there, here = (was or ["nothing"])[0], (is_ or ["nothing"])[0]
-    return f"the run has {there!r}, the configuration {here!r}: use another --name"
+def _first_difference(before: Tables, now: Tables, path: str = "") -> str:
+    """The first key, in the order of recipes, whose values are not the same; one is."""
+    keys = [*before, *(key for key in now if key not in before)]
+    key = next(key for key in keys if before.get(key) != now.get(key))
+    was, is_ = before.get(key), now.get(key)
+    if isinstance(was, dict) and isinstance(is_, dict):
+        return _first_difference(was, is_, f"{path}{key}.")
+    return f"{path}{key} is {_shown(was)} in the run and {_shown(is_)} in the configuration"
+
+
+def _shown(value: object) -> str:
+    return "nothing" if value is None else shown(value)
