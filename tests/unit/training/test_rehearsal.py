@@ -186,8 +186,8 @@ def test_a_share_that_ranks_cannot_divide_is_refused(home):
 @pytest.mark.long
 def test_what_is_rehearsed_is_forgotten_less(home):
     """Three runs: the old data, the new data from there, and both from there. Judged on the old images."""
-    fast = ["optim.lr=3e-3", "run.batch_size=20", "optim.warmup_steps=5"]
-    config = recipe(home, *fast, "run.steps=150")
+    fast = ["optim.lr=3e-3", "run.batch_size=20", "optim.warmup_steps=5", "run.validate_every=1000"]
+    config = recipe(home, *fast, "run.steps=250")
     learned = config.model_copy(
         update={"name": "first", "data": config.data.model_copy(update={"rehearsal": {}})}
     )

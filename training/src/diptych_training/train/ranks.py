@@ -122,7 +122,9 @@ def joined(device: str, timeout_s: float) -> Iterator[Ranks]:
         torch.cuda.set_device(on)
     try:
         backend = "nccl" if on.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+        timeout = timedelta(seconds=timeout_s)
+        store = _meeting_place(rank, world_size, timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise TrainingFailed(
@@ -133,6 +135,18 @@ def joined(device: str, timeout_s: float) -> Iterator[Ranks]:
     finally:
         with suppress(RuntimeError):  # others may be gone
             dist.destroy_process_group()
+
+
+def _meeting_place(rank: int, world_size: int, timeout: timedelta) -> dist.Store:
+    """Where the processes leave their addresses for each other.
+
+    torchrun may keep one for all lives of a run: ranks that it starts again must not read those of the dead.
+    """
+    store, _, _ = next(dist.rendezvous("env://", rank, world_size, timeout=timeout))
+    store.set_timeout(timeout)
+    is_kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if is_kept else "0"
+    return dist.PrefixStore(f"life {life}", store)
 
 
 @contextmanager
