@@ -10,6 +10,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from diptych.errors import DiptychError
 from diptych_training.errors import RankLost, TrainingConfigError, TrainingFailed
@@ -137,16 +139,16 @@ def joined(device: str, timeout_s: float) -> Iterator[Ranks]:
             dist.destroy_process_group()
 
 
-def _meeting_place(rank: int, world_size: int, timeout: timedelta) -> dist.Store:
+def _meeting_place(rank: int, world_size: int, timeout: timedelta) -> Store:
     """Where the processes leave their addresses for each other.
 
     torchrun may keep one for all lives of a run: ranks that it starts again must not read those of the dead.
     """
-    store, _, _ = next(dist.rendezvous("env://", rank, world_size, timeout=timeout))
+    store, _, _ = next(rendezvous("env://", rank, world_size, timeout=timeout))
     store.set_timeout(timeout)
     is_kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if is_kept else "0"
-    return dist.PrefixStore(f"life {life}", store)
+    return PrefixStore(f"life {life}", store)
 
 
 @contextmanager

@@ -121,8 +121,8 @@ def open_run(path: Path, config: TrainConfig) -> RunFolder:
         raise TrainingConfigError(f"{path} has no run to resume: start it without --resume")
     before = _with_what_is_free(read_config(folder.config_file), config)
     if before != config:
-        tables = (one.model_dump(mode="json", exclude_none=True) for one in (before, config))
-        raise TrainingConfigError(f"{path}: {_first_difference(*tables)}: use another --name")
+        was, is_ = (one.model_dump(mode="json", exclude_none=True) for one in (before, config))
+        raise TrainingConfigError(f"{path}: {_first_difference(was, is_)}: use another --name")
     return folder
 
 
