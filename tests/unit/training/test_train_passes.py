@@ -135,10 +135,9 @@ def test_compiled_blocks_give_the_same_loss_and_weights(image, economies):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("image", [TINY_VIT, TINY_RESNET])
 @pytest.mark.parametrize("economical", [False, True])
-def test_blocks_in_chunks_are_compiled_for_few_sizes_and_then_no_more(image, economical, monkeypatch):
+@limits.patch(fail_on_recompile_limit_hit=True, recompile_limit=8)
+def test_blocks_in_chunks_are_compiled_for_few_sizes_and_then_no_more(image, economical):
     """Counted in graphs. torch gives up at eight of them, and runs what comes then uncompiled."""
-    monkeypatch.setattr(limits, "recompile_limit", limits.recompile_limit)  # restored afterwards
-    monkeypatch.setattr(limits, "fail_on_recompile_limit_hit", True)
     torch._dynamo.reset()
     state = new_state(small_recipe(image, scale={"checkpoint_blocks": economical}))
     graphs = CompileCounter()
