@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from support.tiny_bundle import EMBED_DIM, TINY
 
 N_PICTURES = 300  # few enough that collections share files
 MOST_IMAGES = 24  # in one collection: above it, delete rather than add
+MOST_OF_A_JOB = 24  # images; a job adds 16 at a time
 MODEL = {"name": TINY, "version": 1}  # what made the vectors, they say
 JOB_ENDS_WITHIN_S = 30
 
@@ -55,10 +57,14 @@ class Writer:
             return
         actions: list[Callable[[Held], None]] = [self._add, self._add, self._add_vectors, self._start_job]
         if held.images:
-            actions += [self._replace, self._replace, self._patch, self._delete, self._rename]
+            actions += [self._replace_some, self._replace_some, self._rename]
+            actions += [partial(self._on_one, self._patch), partial(self._on_one, self._delete)]
         if len(held.images) > MOST_IMAGES:
-            actions = [self._delete, self._delete_matching, self._drop]
+            actions = [partial(self._on_one, self._delete), self._delete_matching, self._drop]
         self._random.choice(actions)(held)
+
+    def _on_one(self, change: Callable[[Held, str], None], held: Held) -> None:
+        change(held, self._random.choice(sorted(held.images)))
 
     def _create(self) -> None:
         keep = self._random.choice(["original", "original", "original", "none"])
@@ -82,36 +88,57 @@ class Writer:
         _require_kept(self._ask(_with(held, fresh), "POST", path, files=form, params={"replace": "true"}))
 
     def _start_job(self, held: Held) -> None:
-        """An archive: once it is accepted, all of it will be there. What comes next waits for its end."""
-        fresh = self._fresh(lambda: self._kept(held))
-        fresh = {
-            id: replace(kept, metadata=kept.metadata | {"file": f"{id}.png"}) for id, kept in fresh.items()
+        """An archive: once it is accepted, all of it will be there, but for what is changed or deleted since.
+
+        That is done to images as soon as they are seen, while the job still adds the others. New ones come,
+        and some take the places of others. What comes next waits for its end.
+        """
+        items = self._fresh(lambda: self._kept(held), most=self._random.choice([5, MOST_OF_A_JOB]))
+        if held.images and self._random.random() < 0.5:
+            items |= {id: self._kept(held) for id in self._some(held, 3)}
+        items = {
+            id: replace(kept, metadata=kept.metadata | {"file": f"{id}.png"}) for id, kept in items.items()
         }
         files: dict[str, bytes] = {}
-        for id, kept in fresh.items():
+        for id, kept in items.items():
             files[f"{id}.png"] = kept.payload
             files[f"{id}.json"] = json.dumps({"id": id, "metadata": kept.metadata}).encode()
-        path, headers = f"/collections/{held.name}/images", {"content-type": "application/x-tar"}
-        answer = self._ask(_with(held, fresh), "POST", path, content=tar_of(files), headers=headers)
-        job, deadline = f"/jobs/{answer.json()['id']}", time.monotonic() + JOB_ENDS_WITHIN_S
-        while (told := self._http.get(job).json())["finished_at"] is None:
+        path, headers = f"/collections/{held.name}/images?replace=true", {"content-type": "application/x-tar"}
+        answer = self._ask(_with(held, items), "POST", path, content=tar_of(files), headers=headers)
+        self._change_beside(items, f"/jobs/{answer.json()['id']}")
+
+    def _change_beside(self, items: Images, job: str) -> None:
+        deadline = time.monotonic() + JOB_ENDS_WITHIN_S
+        left = list(items)
+        while (told := self._http.get(job).json())["finished_at"] is None or left:
             assert time.monotonic() < deadline, told
-            time.sleep(0.005)
+            held = self._journal.acknowledged[self._collection]
+            assert held is not None
+            if left and self._is_there(held, left[0], items[left[0]]):
+                id = left.pop(0)
+                change = self._random.choice([self._delete, self._replace, self._patch, None, None])
+                if change is not None:
+                    change(held, id)
         assert (told["state"], told["counts"]["failed"]) == ("done", 0), told
 
-    def _replace(self, held: Held) -> None:
-        ids = self._random.sample(sorted(held.images), min(len(held.images), self._random.randint(1, 3)))
-        self._send(held, {id: self._kept(held) for id in ids}, replace="true")
+    def _is_there(self, held: Held, id: str, kept: Kept) -> bool:
+        """This very image, not the one whose place it takes."""
+        found = self._http.get(self._image(held, id))
+        return found.status_code == 200 and found.json()["metadata"] == kept.metadata
 
-    def _patch(self, held: Held) -> None:
-        id = self._random.choice(sorted(held.images))
+    def _replace_some(self, held: Held) -> None:
+        self._send(held, {id: self._kept(held) for id in self._some(held, 3)}, replace="true")
+
+    def _replace(self, held: Held, id: str) -> None:
+        self._send(held, {id: self._kept(held)}, replace="true")
+
+    def _patch(self, held: Held, id: str) -> None:
         change = {"patched": self._random.random()}
         kept = held.images[id]
         after = _with(held, {id: replace(kept, metadata=kept.metadata | change)})
         self._ask(after, "PATCH", self._image(held, id), json={"metadata": change})
 
-    def _delete(self, held: Held) -> None:
-        id = self._random.choice(sorted(held.images))
+    def _delete(self, held: Held, id: str) -> None:
         after = {other: kept for other, kept in held.images.items() if other != id}
         self._ask(replace(held, images=after), "DELETE", self._image(held, id))
 
@@ -146,8 +173,11 @@ class Writer:
     def _image(self, held: Held, id: str) -> str:
         return f"/collections/{held.name}/images/{id}"
 
-    def _fresh(self, make: Callable[[], Kept]) -> dict[str, Kept]:
-        return {f"{self._marker}-{next(self._numbers)}": make() for _ in range(self._random.randint(1, 5))}
+    def _some(self, held: Held, most: int) -> list[str]:
+        return self._random.sample(sorted(held.images), min(len(held.images), self._random.randint(1, most)))
+
+    def _fresh(self, make: Callable[[], Kept], most: int = 5) -> dict[str, Kept]:
+        return {f"{self._marker}-{next(self._numbers)}": make() for _ in range(self._random.randint(1, most))}
 
     def _kept(self, held: Held) -> Kept:
         n = self._random.randrange(N_PICTURES)

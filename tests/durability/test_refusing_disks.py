@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,16 @@ from durability.inspect_server import settle_all
 from durability.journal import Held, Images, Journal, Kept
 from durability.small_disk import NEEDS_ROOT, SmallDisk, read_only, small_disk
 from integration.store_parts import tiny_png
+from support.tars import tar_of
 from support.tiny_bundle import TINY, write_tiny_bundle
 from support.warm_server import WarmServer, WarmServers
 
 pytestmark = NEEDS_ROOT
 MEGABYTES = 12
 ROOM = 1_000_000  # enough for everything that these tests add
+N_OF_JOB = 200  # images, a block of the disk each
+ROOM_FOR_SOME = 350_000  # the job itself, and fewer images than that
+JOB_SPEAKS_WITHIN_S = 30
 
 
 @pytest.fixture(scope="module")
@@ -190,4 +195,52 @@ def test_over_the_quota_is_507_and_deleting_makes_room(warm: WarmServers, disk: 
         assert running.delete(f"i{n}").is_success
     assert running.add(3, {"long": "x" * 4_000}).is_success
     running.settle()
+    running.stop()
+
+
+def follow(running: Running, job: str, until: str) -> Any:
+    """The job, once this key of it has something to say."""
+    deadline = time.monotonic() + JOB_SPEAKS_WITHIN_S
+    while not (told := running.http.get(job).json())[until]:
+        assert time.monotonic() < deadline, told
+    return told
+
+
+def test_job_that_waits_on_a_full_disk_is_cancelled_there_and_stays_so(
+    warm: WarmServers, disk: SmallDisk
+) -> None:
+    running = Running(warm, disk)
+    archive = tar_of({f"{n:03}.png": tiny_png(n) for n in range(N_OF_JOB)})
+    disk.fill(but=len(archive) + ROOM_FOR_SOME)
+    answer = running.http.post(
+        "/collections/default/images", content=archive, headers={"content-type": "application/x-tar"}
+    )
+    assert answer.status_code == 202, answer.text
+    job = f"/jobs/{answer.json()['id']}"
+    told = follow(running, job, "reason")
+    assert (told["state"], "no space is left on the disk" in told["reason"]) == ("running", True)
+    disk.fill()
+    cancelled = running.http.delete(job)
+    assert cancelled.status_code == 200, cancelled.text
+    assert cancelled.json()["state"] == "cancelled"
+    assert list((running.data_dir / "jobs").iterdir()) == []
+
+    def kept() -> tuple[Any, Any, set[str]]:
+        outcomes = running.http.get(f"{job}/outcomes?limit=1000").json()["outcomes"]
+        images = running.http.get("/collections/default/images?limit=1000").json()["images"]
+        assert {one["id"] for one in outcomes} == {row["id"] for row in images}
+        return running.http.get(job).json(), outcomes, {row["sha256"] for row in images}
+
+    before = kept()
+    assert before[0]["n_done"] == len(before[1]) < N_OF_JOB
+    running.server.kill()
+    running.server.wait()
+    running.http.close()
+    disk.empty()
+    running.server = running.begin()
+    url = running.server.url_when_ready()
+    assert url is not None, running.log_file.read_text()
+    running.http = httpx.Client(base_url=url, timeout=30, verify=False)
+    assert kept() == before
+    assert {file.name for file in (running.data_dir / "images").glob("*/*")} == before[2]
     running.stop()

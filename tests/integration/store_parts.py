@@ -1,9 +1,11 @@
 """Collections over the real adapters and the tiny model; knows nothing of HTTP."""
 
+import asyncio
 import hashlib
 import struct
+import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,11 @@ class Opened:
         roots = (self.data_dir / "images", self.data_dir / "thumbnails")
         return sorted(path.name for root in roots for path in root.glob("*/*"))
 
+    async def listed(self, collection: str = "default") -> list[str]:
+        """Ids of all images of a small collection."""
+        page, _ = await self.collections.list_images(collection, None, 100)
+        return [image.id for image in page]
+
     async def ids(self, query: Any, k: int = 10, **options: Any) -> list[str]:
         """Ids found in the default collection, best first."""
         return [hit.id for hit in await self.collections.search("default", query, k=k, **options)]
@@ -149,6 +156,43 @@ class Opened:
 
     def _encode(self, items: Any, on_start: OnStart) -> Any:
         return self.encode_image(items, on_start)
+
+
+class EncoderGate:
+    """An encoder that waits until it is opened, and then works, or fails."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.entered, self._gate, self._encode = threading.Event(), threading.Event(), opened.encode_image
+        self._fails = False
+        opened.encode_image = self._gated
+
+    def open(self, *, fails: bool = False) -> None:
+        self._fails = fails
+        self._gate.set()
+
+    def _gated(self, items: Any, on_start: Any) -> Any:
+        self.entered.set()
+        assert self._gate.wait(10)
+        if self._fails:
+            raise RuntimeError("cannot be encoded")
+        return self._encode(items, on_start)
+
+
+Story = Callable[[Opened], Coroutine[Any, Any, None]]
+Run = Callable[[Story], None]
+
+
+def stories(model_repo: Path, data_dir: Path) -> Run:
+    """What runs a story to its end over this data folder, opened for it and closed after it."""
+
+    def run_story(story: Story) -> None:
+        async def whole() -> None:
+            async with Opened(model_repo, data_dir, 1) as opened:
+                await story(opened)
+
+        asyncio.run(whole())
+
+    return run_story
 
 
 def _admission() -> Admission:

@@ -1,9 +1,6 @@
 """Renaming, configuring and deleting many, over the real adapters."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,41 +9,14 @@ from diptych.core import deleting
 from diptych.core.filter_parser import parse_filter
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, StoreError
-from integration.store_parts import Opened, tiny_png
+from integration.store_parts import EncoderGate, Opened, Run, tiny_png
 from support.pictures import picture
-from support.tiny_bundle import write_tiny_bundle
 from unit.core.core_fakes import until
-
-Run = Callable[[Callable[[Opened], Coroutine[Any, Any, None]]], None]
-
-
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("model_repo")
-    write_tiny_bundle(root)
-    return root
-
-
-@pytest.fixture
-def run(model_repo: Path, tmp_path: Path) -> Run:
-    def run_story(story: Callable[[Opened], Coroutine[Any, Any, None]]) -> None:
-        async def whole() -> None:
-            async with Opened(model_repo, tmp_path / "data", 1) as opened:
-                await story(opened)
-
-        asyncio.run(whole())
-
-    return run_story
 
 
 async def add_numbers(opened: Opened, n: int) -> None:
     items = [NewImage(tiny_png(i), f"i{i:02}", {"n": i}) for i in range(n)]
     await opened.collections.add_many("default", items)
-
-
-async def listed(opened: Opened, collection: str = "default") -> list[str]:
-    page, _ = await opened.collections.list_images(collection, None, 100)
-    return [image.id for image in page]
 
 
 def test_new_name_outlasts_a_restart_and_the_old_one_is_free(run: Run) -> None:
@@ -60,9 +30,9 @@ def test_new_name_outlasts_a_restart_and_the_old_one_is_free(run: Run) -> None:
 
     async def after(opened: Opened) -> None:
         assert [info.name for info in await opened.collections.list()] == ["default", "new", "old"]
-        assert await listed(opened, "new") == ["red"]
+        assert await opened.listed("new") == ["red"]
         assert (await opened.collections.get("new")).keep == "none"
-        assert await listed(opened, "old") == []
+        assert await opened.listed("old") == []
 
     run(before)
     run(after)
@@ -84,20 +54,13 @@ def test_name_that_is_taken_or_bad_changes_nothing(run: Run) -> None:
 
 def test_images_that_are_encoded_during_a_rename_are_added_under_the_new_name(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        entered, gate, encode = threading.Event(), threading.Event(), opened.encode_image
-
-        def gated(items: Any, on_start: Any) -> Any:
-            entered.set()
-            assert gate.wait(10)
-            return encode(items, on_start)
-
-        opened.encode_image = gated
+        gate = EncoderGate(opened)
         adding = asyncio.create_task(opened.add("default", picture("red"), "red"))
-        await until(entered.is_set)
+        await until(gate.entered.is_set)
         await opened.collections.rename("default", "renamed")
-        gate.set()
+        gate.open()
         assert (await adding).status == "created"
-        assert await listed(opened, "renamed") == ["red"]
+        assert await opened.listed("renamed") == ["red"]
         await opened.collections.ensure("default")
 
     run(story)
@@ -115,13 +78,13 @@ def test_deletion_of_many_takes_rows_vectors_and_files_in_chunks(
             "default", parse_filter({"n": {"lt": 8}}), lacking=False, preview=False
         )
         assert deletion.n_images == 8
-        assert await listed(opened) == ["i08", "i09"]
+        assert await opened.listed() == ["i08", "i09"]
         assert sorted(await opened.ids(query)) == ["i08", "i09"]
         assert len(opened.files()) == 2
         assert opened.metrics.collections == {"default": 2}
 
     async def after(opened: Opened) -> None:
-        assert await listed(opened) == ["i08", "i09"]
+        assert await opened.listed() == ["i08", "i09"]
 
     run(story)
     run(after)
@@ -136,7 +99,7 @@ def test_preview_shows_the_first_ids_and_counts_all(run: Run, monkeypatch: pytes
             "default", parse_filter({"n": {"gte": 1}}), lacking=False, preview=True
         )
         assert (found.n_images, found.ids) == (4, ("i01", "i02"))
-        assert len(await listed(opened)) == 5
+        assert len(await opened.listed()) == 5
 
     run(story)
 
@@ -161,7 +124,7 @@ def test_deletion_that_fails_on_the_way_leaves_store_index_and_counts_together(
             await opened.collections.delete_matching(
                 "default", parse_filter({"n": {"gte": 0}}), lacking=False, preview=False
             )
-        assert await listed(opened) == ["i02", "i03", "i04"]
+        assert await opened.listed() == ["i02", "i03", "i04"]
         assert (await opened.collections.get("default")).n_images == 3
         assert len(await opened.ids(await opened.embedder.embed_image(picture("red")))) == 3
 

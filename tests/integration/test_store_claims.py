@@ -1,8 +1,7 @@
 """Files are written beside the encoder; what happens meanwhile neither loses them nor leaves them behind."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,58 +11,19 @@ import pytest
 from diptych.core.names import sha256_of
 from diptych.core.types import NewImage
 from diptych.errors import EncoderFailed, NotFound, NotReady, StoreFull
-from integration.store_parts import Opened
+from integration.store_parts import EncoderGate, Opened, Run
 from support.pictures import picture
-from support.tiny_bundle import write_tiny_bundle
 from unit.core.core_fakes import until
 
-Run = Callable[[Callable[[Opened], Coroutine[Any, Any, None]]], None]
 RED, BLUE = picture("red"), picture("blue")
 
 
-@pytest.fixture(scope="module")
-def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("model_repo")
-    write_tiny_bundle(root)
-    return root
-
-
-@pytest.fixture
-def run(model_repo: Path, tmp_path: Path) -> Run:
-    def run_story(story: Callable[[Opened], Coroutine[Any, Any, None]]) -> None:
-        async def whole() -> None:
-            async with Opened(model_repo, tmp_path / "data", 1) as opened:
-                await story(opened)
-
-        asyncio.run(whole())
-
-    return run_story
-
-
-class Gate:
-    """An encoder that waits until it is opened, and then works, or fails."""
-
-    def __init__(self, opened: Opened) -> None:
-        self.entered, self._gate, self._encode = threading.Event(), threading.Event(), opened.encode_image
-        self._fails = False
-        opened.encode_image = self._gated
-
-    def open(self, *, fails: bool = False) -> None:
-        self._fails = fails
-        self._gate.set()
-
-    def _gated(self, items: Any, on_start: Any) -> Any:
-        self.entered.set()
-        assert self._gate.wait(10)
-        if self._fails:
-            raise RuntimeError("cannot be encoded")
-        return self._encode(items, on_start)
-
-
 @asynccontextmanager
-async def adding(opened: Opened, payload: bytes, id: str, **how: Any) -> AsyncIterator[tuple[Any, Gate]]:
+async def adding(
+    opened: Opened, payload: bytes, id: str, **how: Any
+) -> AsyncIterator[tuple[Any, EncoderGate]]:
     """The add, with its file on the disk, before it is encoded."""
-    gate = Gate(opened)
+    gate = EncoderGate(opened)
     task = asyncio.create_task(opened.add("default", payload, id, **how))
     await until(gate.entered.is_set)
     await until(lambda: sha256_of(payload) in opened.files())
@@ -212,7 +172,7 @@ def test_add_that_is_under_way_at_the_stop_leaves_what_the_next_start_removes(
     async def first() -> None:
         opened = await Opened(model_repo, tmp_path, 1).__aenter__()
         await opened.add("default", BLUE, "blue")
-        gate = Gate(opened)
+        gate = EncoderGate(opened)
         task = asyncio.create_task(opened.add("default", RED, "red"))
         await until(gate.entered.is_set)
         closing = asyncio.create_task(opened.collections.close())

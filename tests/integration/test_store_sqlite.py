@@ -15,11 +15,14 @@ import pytest
 
 from diptych.adapters import data_lock
 from diptych.adapters.data_lock import DataLock
+from diptych.adapters.quota import Quota
+from diptych.adapters.sqlite_jobs import SqliteJobs
 from diptych.adapters.sqlite_rows import EMBEDDINGS_AFTER
 from diptych.adapters.sqlite_schema import MIGRATIONS
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.core.job import Job, JobItem, JobOutcome
 from diptych.core.types import NewRow
-from diptych.errors import Conflict, CorruptStore, DataDirLocked, NotFound, StoreError
+from diptych.errors import Conflict, CorruptStore, DataDirLocked, NotFound, StoreError, StoreFull
 
 HOLD = """
 import sys, pathlib
@@ -130,6 +133,67 @@ def test_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
         assert result.status == "created"
         with pytest.raises(NotFound):
             await store.put("d", [row("a")], identity="i", replace=False)
+
+    run(store, story())
+
+
+def test_row_that_is_there_has_an_embedding_of_each_identity_that_it_was_added_under(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+
+    async def story() -> None:
+        await store.create_collection("c", "m")
+        await store.put("c", [row("a")], identity="one", replace=False)
+        (again,) = await store.put("c", [row("a")], identity="two", replace=False)
+        assert again.status == "unchanged"
+        assert await store.missing("c", "two") == {}
+        assert await store.embedding("c", "a", "two") == pytest.approx(row("a").embedding)
+
+    run(store, story())
+
+
+def test_rows_and_what_a_job_hears_of_them_are_one_commit(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    jobs = SqliteJobs(store.threads)
+
+    async def put(id: str) -> None:
+        number = 0 if id == "a" else 1
+        await store.put(
+            "c",
+            [row(id)],
+            identity="i",
+            replace=False,
+            news=lambda results: {"job": [JobOutcome(number, id, results[0].status)]},  # type: ignore[arg-type]
+        )
+
+    async def story() -> None:
+        await store.create_collection("c", "m")
+        await jobs.create(Job("job", "c", False, "queued", 2, "now"), [JobItem(n, 0, 0) for n in range(2)])
+        await put("a")
+        assert await jobs.outcomes("job", -1, 9) == [JobOutcome(0, "a", "created")]
+        await put("a")  # unchanged now, which is no news
+        await jobs.finish("job", "cancelled", "")
+        with pytest.raises(NotFound, match="job 'job' has ended"):
+            await put("b")
+        assert [record.id for record in await store.page("c", None, 9)] == ["a"]
+        assert await jobs.outcomes("job", -1, 9) == [JobOutcome(0, "a", "created")]
+
+    run(store, story())
+
+
+def test_job_ends_beyond_the_quota(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, Quota(200_000))
+    jobs = SqliteJobs(store.threads)
+
+    async def story() -> None:
+        await store.create_collection("c", "m")
+        await jobs.create(Job("job", "c", False, "queued", 1, "now"), [JobItem(0, 0, 0)])
+        with pytest.raises(StoreFull):
+            for n in range(1_000):
+                await store.put("c", [row(f"i{n}", metadata={"x": "y" * 100})], identity="i", replace=False)
+        await jobs.finish("job", "cancelled", "x" * 20_000)  # more than a page
+        found = await jobs.find("job")
+        assert found is not None
+        assert found.state == "cancelled"
 
     run(store, story())
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.grouped import MAX_ROWS, GroupedStores
+from diptych.core.grouped import MAX_ROWS, GroupedStores, Tell
+from diptych.core.job import JobOutcome, News
 from diptych.core.types import NewRow, PutResult
 from diptych.core.writes import Writes
 from diptych.errors import NotReady, StoreFull
@@ -23,20 +24,33 @@ class Disk:
 
     def __init__(self, no_room_for: Sequence[str] = ()) -> None:
         self.groups: list[list[str]] = []
+        self.news: list[News] = []
         self.gate = asyncio.Event()
         self._no_room_for = set(no_room_for)
 
-    async def store(self, shelf: Any, rows: Sequence[NewRow], replace: bool) -> list[PutResult]:
+    async def store(
+        self, shelf: Any, rows: Sequence[NewRow], replace: bool, news: Tell | None
+    ) -> list[PutResult]:
         self.groups.append([row.id for row in rows])
         await self.gate.wait()
         if self._no_room_for & {row.id for row in rows}:
             raise StoreFull("no room")
-        return [PutResult("created", int(row.id[1:])) for row in rows]
+        results = [PutResult("created", int(row.id[1:])) for row in rows]
+        if news is not None:
+            self.news.append(news(results))
+        return results
 
 
-async def begun(grouped: GroupedStores, *ids: str, shelf: Any = SHELF, replace: bool = False) -> Any:
-    """An add that has come to where it waits."""
-    task = asyncio.create_task(grouped.store(shelf, [row(id) for id in ids], replace=replace))
+async def begun(
+    grouped: GroupedStores, *ids: str, shelf: Any = SHELF, replace: bool = False, job: str | None = None
+) -> Any:
+    """An add that has come to where it waits; a job hears the keys of its rows."""
+
+    def news(results: Sequence[PutResult]) -> News:
+        return {str(job): [JobOutcome(result.key, None, "created") for result in results]}
+
+    tell = None if job is None else news
+    task = asyncio.create_task(grouped.store(shelf, [row(id) for id in ids], replace=replace, news=tell))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return task
@@ -126,5 +140,39 @@ def test_add_after_the_end_is_refused_and_taken_along_by_nobody() -> None:
         disk.gate.set()
         await asyncio.gather(running, closing)
         assert disk.groups == [["i1"]]
+
+    asyncio.run(story())
+
+
+def test_jobs_of_a_group_hear_of_their_own_rows_in_its_one_commit() -> None:
+    async def story() -> None:
+        disk = Disk()
+        grouped = GroupedStores(disk.store, Writes())
+        tasks = [
+            await begun(grouped, "i1"),
+            await begun(grouped, "i2"),
+            await begun(grouped, "i3", "i4", job="one"),
+            await begun(grouped, "i5", job="other"),
+            await begun(grouped, job="rowless"),
+        ]
+        disk.gate.set()
+        await asyncio.gather(*tasks)
+        assert disk.groups == [["i1"], ["i2", "i3", "i4", "i5"]]
+        (news,) = disk.news
+        heard = {job: [one.index for one in outcomes] for job, outcomes in news.items()}
+        assert heard == {"one": [3, 4], "other": [5], "rowless": []}
+
+    asyncio.run(story())
+
+
+def test_what_a_job_hears_is_stored_without_rows_and_nothing_else_is() -> None:
+    async def story() -> None:
+        disk = Disk()
+        disk.gate.set()
+        grouped = GroupedStores(disk.store, Writes())
+        await (await begun(grouped))
+        assert disk.groups == []
+        await (await begun(grouped, job="one"))
+        assert (disk.groups, disk.news) == ([[]], [{"one": []}])
 
     asyncio.run(story())

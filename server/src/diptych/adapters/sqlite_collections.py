@@ -3,7 +3,7 @@
 import sqlite3
 
 from diptych.adapters import sqlite_rows as sql
-from diptych.adapters.sqlite_jobs import end_with_collection
+from diptych.adapters.sqlite_jobs import end_with_collection, require_no_job
 from diptych.core.types import CollectionInfo, Keep, Removed, Sizes
 from diptych.errors import Conflict
 
@@ -36,6 +36,7 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     sql.require_collection(db, name)
     if new_name == name:
         return
+    require_no_job(db, name)
     columns = "model, created_at, keep, precision"
     added = db.execute(
         f"INSERT OR IGNORE INTO collections (name, {columns})"  # noqa: S608 - columns are named above

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from diptych import errors
-from diptych.adapters.sqlite_rows import now
+from diptych.adapters.sqlite_rows import now, require_collection
 from diptych.adapters.sqlite_threads import SqliteThreads
 from diptych.core.job import EndState, Job, JobItem, JobOutcome
 from diptych.core.metadata import to_json
-from diptych.errors import DiptychError
+from diptych.errors import Conflict, DiptychError, NotFound
 
 _JOB = "id, collection, replaces, state, n_items, created_at, finished_at, reason"
 _COUNTS = "SELECT status, count(*) FROM job_items WHERE job = ? AND status IS NOT NULL GROUP BY status"
@@ -24,9 +24,10 @@ class SqliteJobs:
         self._threads = threads
 
     async def create(self, job: Job, items: Sequence[JobItem]) -> None:
-        """A job that waits."""
+        """A job that waits. Raises NotFound for its collection: it may have got another name meanwhile."""
 
         def work(db: sqlite3.Connection) -> None:
+            require_collection(db, job.collection)
             values = (job.id, job.collection, int(job.replace), OPEN, job.n_items, job.created_at, None, "")
             db.execute(f"INSERT INTO jobs ({_JOB}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
             db.executemany(
@@ -68,14 +69,6 @@ class SqliteJobs:
             lambda db: [_item(row) for row in db.execute(query, (id, OPEN, limit))]
         )
 
-    async def record(self, id: str, outcomes: Sequence[JobOutcome]) -> None:
-        """What became of some items; their metadata is needed no more."""
-        update = (
-            "UPDATE job_items SET status = ?, id = ?, error = ?, metadata = NULL WHERE job = ? AND number = ?"
-        )
-        rows = [(one.status, one.id, _error_text(one.error), id, one.index) for one in outcomes]
-        await self._threads.write(lambda db: _run(db.executemany(update, rows)))
-
     async def outcomes(self, id: str, after: int, limit: int) -> list[JobOutcome]:
         """Those with an index above `after`, at most `limit`, in their order."""
         query = (
@@ -87,9 +80,10 @@ class SqliteJobs:
         )
 
     async def finish(self, id: str, state: EndState, reason: str) -> None:
-        """Nothing more becomes of it. A job that has ended stays as it is."""
+        """Nothing more becomes of it. A job that has ended stays as it is. Always within the quota."""
         update = "UPDATE jobs SET state = ?, reason = ?, finished_at = ? WHERE id = ? AND state = ?"
-        await self._threads.write(lambda db: _run(db.execute(update, (state, reason, now(), id, OPEN))))
+        values = (state, reason, now(), id, OPEN)
+        await self._threads.write(lambda db: _run(db.execute(update, values)), within_quota=False)
 
     async def forget(self, keep: int) -> None:
         """Remove those that have ended, but for the newest `keep`."""
@@ -98,6 +92,30 @@ class SqliteJobs:
             " (SELECT rowid FROM jobs WHERE state <> ? ORDER BY rowid DESC LIMIT ?)"
         )
         await self._threads.write(lambda db: _run(db.execute(delete, (OPEN, OPEN, keep))))
+
+
+def record(db: sqlite3.Connection, job: str, outcomes: Sequence[JobOutcome]) -> None:
+    """What became of some items; their metadata is needed no more. The first outcome of an item is the one
+    that counts: an add that failed behind its commit is tried again.
+
+    Raises NotFound when the job has ended. While it has not, the collection of its name is the one that it
+    was made for: a job ends with its collection, which is not renamed before.
+    """
+    if db.execute("SELECT 1 FROM jobs WHERE id = ? AND state = ?", (job, OPEN)).fetchone() is None:
+        raise NotFound(f"job {job!r} has ended")
+    update = (
+        "UPDATE job_items SET status = ?, id = ?, error = ?, metadata = NULL"
+        " WHERE job = ? AND number = ? AND status IS NULL"
+    )
+    rows = [(one.status, one.id, _error_text(one.error), job, one.index) for one in outcomes]
+    db.executemany(update, rows)
+
+
+def require_no_job(db: sqlite3.Connection, collection: str) -> None:
+    """Raises Conflict while a job adds to the collection, or waits to: it would lose it."""
+    query = "SELECT 1 FROM jobs WHERE collection = ? AND state = ?"
+    if db.execute(query, (collection, OPEN)).fetchone() is not None:
+        raise Conflict(f"a job adds to collection {collection!r}: wait for its end, or cancel it")
 
 
 def end_with_collection(db: sqlite3.Connection, collection: str) -> None:

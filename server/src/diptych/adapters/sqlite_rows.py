@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def put_row(
         return PutResult("created", _insert(db, collection, row, row.metadata or {}, identity))
     key, sha256, metadata = int(found[0]), found[1], json.loads(found[2])
     if sha256 == row.sha256:
-        return _put_same(db, key, row, metadata, replace=replace)
+        return _put_same(db, key, row, metadata, identity, replace=replace)
     if not replace:
         return PutResult("conflict", key)
     db.execute("DELETE FROM images WHERE key = ?", (key,))
@@ -193,9 +194,10 @@ def _is_much_of_all(db: sqlite3.Connection, collection: str) -> bool:
 
 
 def _put_same(
-    db: sqlite3.Connection, key: int, row: NewRow, metadata: Metadata, *, replace: bool
+    db: sqlite3.Connection, key: int, row: NewRow, metadata: Metadata, identity: int, *, replace: bool
 ) -> PutResult:
-    """The same bytes again: at most the metadata is replaced."""
+    """The same bytes again: at most the metadata is replaced. An embedding that it lacked it has now."""
+    _put_embedding(db, key, row.embedding, identity, "IGNORE")
     if not replace or row.metadata is None or row.metadata == metadata:
         return PutResult("unchanged", key)
     db.execute("UPDATE images SET metadata = ? WHERE key = ?", (to_json(row.metadata), key))
@@ -211,6 +213,12 @@ def _insert(db: sqlite3.Connection, collection: str, row: NewRow, metadata: Meta
     return key
 
 
-def _put_embedding(db: sqlite3.Connection, key: int, embedding: Embedding, identity: int) -> None:
+def _put_embedding(
+    db: sqlite3.Connection,
+    key: int,
+    embedding: Embedding,
+    identity: int,
+    present: Literal["REPLACE", "IGNORE"] = "REPLACE",
+) -> None:
     blob = np.asarray(embedding, dtype=FLOAT).tobytes()
-    db.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", (key, identity, blob))
+    db.execute(f"INSERT OR {present} INTO embeddings VALUES (?, ?, ?)", (key, identity, blob))

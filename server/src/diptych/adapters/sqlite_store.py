@@ -13,8 +13,10 @@ from diptych.adapters import sqlite_collections as tables
 from diptych.adapters import sqlite_rows as sql
 from diptych.adapters.data_lock import DataLock
 from diptych.adapters.quota import Quota
+from diptych.adapters.sqlite_jobs import record
 from diptych.adapters.sqlite_threads import SqliteThreads
 from diptych.core.filters import Filter
+from diptych.core.job import News
 from diptych.core.metadata import to_json
 from diptych.core.types import (
     SERVER,
@@ -71,7 +73,7 @@ class SqliteStore:
         return await self._threads.write(lambda db: tables.create(db, name, model, keep, precision))
 
     async def rename_collection(self, name: str, new_name: str) -> None:
-        """Raises NotFound, Conflict when the name is taken."""
+        """Raises NotFound, Conflict when the name is taken or a job that has not ended adds to it."""
         await self._threads.write(lambda db: tables.rename(db, name, new_name))
 
     async def configure_collection(self, name: str, keep: Keep, precision: str) -> None:
@@ -91,16 +93,28 @@ class SqliteStore:
         return await asyncio.to_thread(self._threads.n_bytes)
 
     async def put(
-        self, collection: str, rows: Sequence[NewRow], *, identity: str, replace: bool
+        self,
+        collection: str,
+        rows: Sequence[NewRow],
+        *,
+        identity: str,
+        replace: bool,
+        news: Callable[[Sequence[PutResult]], News] | None = None,
     ) -> list[PutResult]:
-        """Add the rows in order, in one transaction. Raises NotFound for the collection."""
+        """Add N rows in order, and what jobs hear of the N results, in one transaction.
+
+        Raises NotFound for the collection, and for a job that has ended.
+        """
 
         def work(db: sqlite3.Connection) -> list[PutResult]:
             sql.require_collection(db, collection)
-            number = sql.add_identity(db, identity)
-            return [sql.put_row(db, collection, row, number, replace=replace) for row in rows]
+            number = sql.add_identity(db, identity) if rows else 0
+            results = [sql.put_row(db, collection, row, number, replace=replace) for row in rows]
+            for job, outcomes in ({} if news is None else news(results)).items():
+                record(db, job, outcomes)
+            return results
 
-        return await self._threads.write(work)
+        return await self._threads.write(work, step="commit" if news is None else "job_commit")
 
     async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
         """Add embeddings of rows that exist; returns the keys that still did."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from diptych.adapters.quota import Quota
 from diptych.adapters.refused_writes import sqlite_errors_translated
 from diptych.adapters.sqlite_schema import BUSY_S, connect, migrate, require_sound
 from diptych.adapters.whole_files import size_of
-from diptych.bundle.failpoints import around
+from diptych.bundle.failpoints import Step, around
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
@@ -41,9 +42,13 @@ class SqliteThreads:
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
         self._quota.cut_log_with(self._cut_log_in_turn)
 
-    async def write(self, work: Work[Result]) -> Result:
-        """Run `work` in one transaction: durable when this returns, undone when it raises."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._transact, work)
+    async def write(self, work: Work[Result], *, step: Step = "commit", within_quota: bool = True) -> Result:
+        """Run `work` in one transaction: durable when this returns, undone when it raises.
+
+        `step` is what tests of durability call its commit. What makes room elsewhere need not find any first.
+        """
+        transact = partial(self._transact, work, step, within_quota)
+        return await asyncio.get_running_loop().run_in_executor(self._writer, transact)
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on a connection that only reads."""
@@ -65,7 +70,7 @@ class SqliteThreads:
         """Of the database's file and its log, on the disk. Blocking."""
         return size_of(self._file) + size_of(self._log)
 
-    def _transact(self, work: Work[Result]) -> Result:
+    def _transact(self, work: Work[Result], step: Step, within_quota: bool) -> Result:
         with sqlite_errors_translated(self._file.parent):
             self._cut_log_if_tight()
             self._writer_db.execute("BEGIN IMMEDIATE")
@@ -73,8 +78,9 @@ class SqliteThreads:
                 before = _live_bytes(self._writer_db)
                 result = work(self._writer_db)
                 after = _live_bytes(self._writer_db)
-                self._quota.require_database(before, after)
-                with around("commit"):
+                if within_quota:
+                    self._quota.require_database(before, after)
+                with around(step):
                     self._writer_db.execute("COMMIT")
             except BaseException:
                 if self._writer_db.in_transaction:  # SQLite itself rolls back on some errors

@@ -22,6 +22,7 @@ Step = Literal[
     "folder_fsync",
     "migration_commit",
     "commit",
+    "job_commit",  # of rows with what a job hears of them
     "file_remove",
     "answer",
     "input_fsync",  # the four of what jobs are given

@@ -12,6 +12,7 @@ from diptych.core.filters import Filter
 from diptych.core.finder import Finder, require_no_min_relevance
 from diptych.core.grouped import GroupedStores
 from diptych.core.ingest import Ingest
+from diptych.core.job import News
 from diptych.core.metadata import check_metadata, merge_patch
 from diptych.core.names import check_collection_name
 from diptych.core.pictures import Pictures
@@ -24,6 +25,7 @@ from diptych.core.timing import stage
 from diptych.core.types import (
     SERVER,
     Added,
+    AddOutcome,
     CollectionInfo,
     CollectionStats,
     Deletion,
@@ -137,7 +139,10 @@ class Collections:
         return await self._records.n_bytes()
 
     async def rename(self, name: str, new_name: str) -> None:
-        """What goes on meanwhile ends under either name. Raises InvalidValue, Conflict when it is taken."""
+        """What goes on meanwhile ends under either name. Raises InvalidValue, Conflict when it is taken.
+
+        Conflict, too, while a job adds to the collection, or waits to.
+        """
         await self._writes.run(self._shelves.rename(name, check_collection_name(new_name)))
 
     def require_renamable(self, name: str, new_name: str) -> None:
@@ -175,17 +180,26 @@ class Collections:
         """How many are not served for want of their own precision."""
         return sum(shelf.state == "no_precision" for shelf in self._shelves)
 
-    async def add_many(self, collection: str, items: Sequence[NewImage], *, replace: bool = False) -> Added:
+    async def add_many(
+        self,
+        collection: str,
+        items: Sequence[NewImage],
+        *,
+        replace: bool = False,
+        news: Callable[[Sequence[AddOutcome]], News] | None = None,
+    ) -> Added:
         """N items -> N outcomes in their order: durable and searchable, or failed alone with its own error.
 
+        `news`, what jobs hear of the outcomes, is durable in the same commit, even if there are no items.
         Raises for all of them, with nothing acknowledged: Conflict when the collection belongs to a model
-        or has a precision that is not served, Overloaded, TooLarge, NotReady.
+        or has a precision that is not served, NotFound when such a job has ended, Overloaded, TooLarge,
+        NotReady.
         """
         while True:
             shelf = self._shelves[collection]
             with self.using(collection) as engine:
                 try:
-                    outcomes = await self._ingest.add(shelf, engine, items, replace=replace)
+                    outcomes = await self._ingest.add(shelf, engine, items, replace=replace, news=news)
                 except EngineChanged:
                     continue  # they are embedded by the new one
                 return Added(engine.model, outcomes)

@@ -3,14 +3,17 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from diptych.core.job import JobOutcome, News
 from diptych.core.shelf import Shelf
 from diptych.core.types import NewRow, PutResult
 from diptych.core.writes import Writes
 
 MAX_ROWS = 1_024  # of one group: the others wait no longer than for a large add
 
-# (shelf, N rows, replace) -> N results; all or nothing of it.
-Store = Callable[[Shelf, Sequence[NewRow], bool], Awaitable[list[PutResult]]]
+# What jobs hear of the results of an add.
+Tell = Callable[[Sequence[PutResult]], News]
+# (shelf, N rows, replace, news) -> N results; all or nothing of it.
+Store = Callable[[Shelf, Sequence[NewRow], bool, Tell | None], Awaitable[list[PutResult]]]
 
 
 @dataclass(eq=False)
@@ -18,6 +21,7 @@ class _Add:
     shelf: Shelf
     rows: Sequence[NewRow]
     replace: bool
+    news: Tell | None
     results: list[PutResult] = field(default_factory=list)
     error: BaseException | None = None
     done: bool = False
@@ -34,12 +38,17 @@ class GroupedStores:
         self._writes = writes
         self._waiting: list[_Add] = []
 
-    async def store(self, shelf: Shelf, rows: Sequence[NewRow], *, replace: bool) -> list[PutResult]:
-        """N rows -> N results, as `Store`; goes on to its end if the caller is cancelled. Raises NotReady."""
-        if not rows:
+    async def store(
+        self, shelf: Shelf, rows: Sequence[NewRow], *, replace: bool, news: Tell | None = None
+    ) -> list[PutResult]:
+        """N rows -> N results, as `Store`; goes on to its end if the caller is cancelled. Raises NotReady.
+
+        What jobs hear of it is stored even if there are no rows.
+        """
+        if not rows and news is None:
             return []
         self._writes.require_open()
-        add = _Add(shelf, rows, replace)
+        add = _Add(shelf, rows, replace, news)
         self._waiting.append(add)
         return await self._writes.run(self._turn(add))
 
@@ -66,7 +75,7 @@ class GroupedStores:
     async def _store_group(self, group: Sequence[_Add]) -> None:
         rows = [row for add in group for row in add.rows]
         try:
-            results = iter(await self._store(group[0].shelf, rows, group[0].replace))
+            results = iter(await self._store(group[0].shelf, rows, group[0].replace, _news_of(group)))
         except Exception as error:
             await self._after_failure(group, error)
             return
@@ -81,3 +90,20 @@ class GroupedStores:
             return
         for add in group:
             await self._store_group([add])
+
+
+def _news_of(group: Sequence[_Add]) -> Tell | None:
+    """What jobs hear of all of them; each add speaks of its own rows."""
+    if all(add.news is None for add in group):
+        return None
+
+    def told(results: Sequence[PutResult]) -> News:
+        rest = iter(results)
+        found: dict[str, list[JobOutcome]] = {}
+        for add in group:
+            own = [next(rest) for _ in add.rows]
+            for job, outcomes in (add.news(own) if add.news is not None else {}).items():
+                found.setdefault(job, []).extend(outcomes)
+        return found
+
+    return told

@@ -1,13 +1,14 @@
 """Add images to a collection, durably and only once; knows nothing of HTTP, SQL or what runs the model."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from diptych.bundle.image import ImageInfo
 from diptych.core.claimed_files import Claim, ClaimedFiles
 from diptych.core.drafts import Draft, acknowledged, draft_of, unchanged
 from diptych.core.engine import Engine
 from diptych.core.grouped import GroupedStores
+from diptych.core.job import News
 from diptych.core.shelf import Shelf
 from diptych.core.storing import Storing
 from diptych.core.types import AddOutcome, Embedding, NewImage, NewRow, PutResult
@@ -39,9 +40,16 @@ class Ingest:
         self._max_metadata_bytes = max_metadata_bytes
 
     async def add(
-        self, shelf: Shelf, engine: Engine, items: Sequence[NewImage], *, replace: bool
+        self,
+        shelf: Shelf,
+        engine: Engine,
+        items: Sequence[NewImage],
+        *,
+        replace: bool,
+        news: Callable[[Sequence[AddOutcome]], News] | None = None,
     ) -> list[AddOutcome]:
-        """N items -> N outcomes in their order, with vectors by `engine`; a bad item fails alone.
+        """N items -> N outcomes in their order, with vectors by `engine`; a bad item fails alone. The `news`
+        of them is stored with the rows.
 
         Raises for all of them: NotFound when the collection was dropped meanwhile, EngineChanged, Overloaded,
         NotReady, StoreError. Nothing is acknowledged then; adding the same again is safe.
@@ -55,16 +63,24 @@ class Ingest:
             prepared = await self._prepare(shelf, engine, list(todo.values()), claim)  # row or error each
             good = [(i, row) for i, row in zip(todo, prepared, strict=True) if isinstance(row, NewRow)]
             rows = [row for _, row in good]
+            decided |= {
+                i: AddOutcome(i, todo[i].id, "failed", error)
+                for i, error in zip(todo, prepared, strict=True)
+                if isinstance(error, DiptychError)
+            }
+
+            def outcomes(stored: Sequence[PutResult]) -> list[AddOutcome]:
+                done = {
+                    i: acknowledged(i, row, result) for (i, row), result in zip(good, stored, strict=True)
+                }
+                return [done[i] if i in done else decided[i] for i in range(len(items))]
+
             await claim.written()
-            stored = await self._grouped.store(shelf, rows, replace=replace)
+            stored = await self._grouped.store(
+                shelf, rows, replace=replace, news=news and (lambda stored: news(outcomes(stored)))
+            )
             claim.used(row.sha256 for row, result in zip(rows, stored, strict=True) if _is_new(row, result))
-        decided |= {
-            i: AddOutcome(i, todo[i].id, "failed", error)
-            for i, error in zip(todo, prepared, strict=True)
-            if isinstance(error, DiptychError)
-        }
-        decided |= {i: acknowledged(i, row, result) for (i, row), result in zip(good, stored, strict=True)}
-        return [decided[i] for i in range(len(items))]
+        return outcomes(stored)
 
     def _draft_all(self, items: Sequence[NewImage]) -> list[Draft | InputError]:
         return [draft_of(one.payload, one.id, one.metadata, self._max_metadata_bytes) for one in items]

@@ -1,6 +1,6 @@
 """What a job is: a long add, its input and its progress; knows nothing of how it is run or kept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,6 +37,11 @@ class JobOutcome:
     status: AddStatus
     error: DiptychError | None = None
     file: str | None = None
+
+
+# What jobs hear of an add, by job: on the disk in one commit with its rows, or not at all. Between two
+# commits a row could be deleted, and would return with a job that does not know that it has added it.
+News = Mapping[str, Sequence[JobOutcome]]
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,14 @@ from diptych.core.job import EndState, Job, JobItem, JobOutcome
 
 
 class JobStore(Protocol):
-    """Jobs, their items and outcomes. Writes are durable when they return. Raises StoreError."""
+    """Jobs, their items and outcomes. Writes are durable when they return. Raises StoreError.
+
+    An outcome is written with the row that it speaks of: see RecordStore.put. A job ends in the same commit
+    as its collection, which cannot be renamed before.
+    """
 
     async def create(self, job: Job, items: Sequence[JobItem]) -> None:
-        """A job that waits."""
+        """A job that waits. Raises NotFound for its collection."""
         ...
 
     async def jobs(self) -> list[Job]:
@@ -25,16 +29,12 @@ class JobStore(Protocol):
         """The first items without an outcome, at most `limit`, in their order."""
         ...
 
-    async def record(self, id: str, outcomes: Sequence[JobOutcome]) -> None:
-        """What became of some items."""
-        ...
-
     async def outcomes(self, id: str, after: int, limit: int) -> list[JobOutcome]:
         """Those with an index above `after`, at most `limit`, in their order."""
         ...
 
     async def finish(self, id: str, state: EndState, reason: str) -> None:
-        """Nothing more becomes of it. A job that has ended stays as it is."""
+        """Nothing more becomes of it. A job that has ended stays as it is. Always within the quota."""
         ...
 
     async def forget(self, keep: int) -> None:

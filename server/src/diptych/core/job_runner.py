@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace as changed
 
 from diptych.core.collections import Collections
-from diptych.core.job import Job, JobItem, JobOutcome
+from diptych.core.job import Job, JobItem, JobOutcome, News
 from diptych.core.job_ports import JobInputs, JobStore
 from diptych.core.types import AddOutcome, NewImage
 from diptych.errors import Overloaded, TooLarge
@@ -12,9 +13,15 @@ from diptych.errors import Overloaded, TooLarge
 MAX_BATCH = 16  # small, so that requests find room in the queue beside it
 MAX_BATCH_BYTES = 32_000_000
 
+Progressed = Callable[[Sequence[JobOutcome]], None]
+
 
 class JobRunner:
-    """What has an outcome on the disk is never tried again; what has none is."""
+    """What has an outcome on the disk is never tried again; what has none is.
+
+    Rows and outcomes of a batch are one commit: an image that the job has added has its outcome, and does not
+    return when it is deleted. Outcomes come in the order of the items.
+    """
 
     def __init__(
         self, *, collections: Collections, store: JobStore, inputs: JobInputs, max_batch: int = MAX_BATCH
@@ -24,7 +31,7 @@ class JobRunner:
         self._inputs = inputs
         self._max_batch = max_batch
 
-    async def run(self, job: Job, stopped: Callable[[], bool], progressed: Callable[[], None]) -> None:
+    async def run(self, job: Job, stopped: Callable[[], bool], progressed: Progressed) -> None:
         """Until every item has its outcome, or `stopped` says so; `progressed` hears of each batch.
 
         Raises what concerns all items: NotFound or Conflict of the collection, CorruptStore when the input is
@@ -34,41 +41,39 @@ class JobRunner:
             batch = _within(await self._store.todo(job.id, self._max_batch))
             if not batch:
                 return
-            outcomes = await self._outcomes(job, batch, stopped)
-            if outcomes:
-                await self._store.record(job.id, outcomes)
-                progressed()
-
-    async def _outcomes(
-        self, job: Job, batch: Sequence[JobItem], stopped: Callable[[], bool]
-    ) -> list[JobOutcome]:
-        """Empty when it was stopped before they were tried."""
-        good = [item for item in batch if item.error is None]
-        payloads = await self._inputs.read(job.id, [(item.offset, item.n_bytes) for item in good])
-        images = [
-            NewImage(payload, item.id, item.metadata) for item, payload in zip(good, payloads, strict=True)
-        ]
-        added = await self._add(job, images, stopped)
-        if len(added) < len(good):
-            return []
-        became = {item.number: outcome for item, outcome in zip(good, added, strict=True)}
-        return [_outcome(item, became.get(item.number)) for item in batch]
+            await self._add(job, batch, stopped, progressed)
 
     async def _add(
-        self, job: Job, images: Sequence[NewImage], stopped: Callable[[], bool]
-    ) -> list[AddOutcome]:
+        self, job: Job, batch: Sequence[JobItem], stopped: Callable[[], bool], progressed: Progressed
+    ) -> None:
         """Requests come first: while the queue is full, wait. What can never fit at once goes one by one."""
-        while images and not stopped():
+        images = await self._images(job, batch)
+
+        def news(added: Sequence[AddOutcome]) -> News:
+            return {job.id: _outcomes(batch, added)}
+
+        while not stopped():
             try:
-                added = await self._collections.add_many(job.collection, images, replace=job.replace)
-                return added.outcomes
+                added = await self._collections.add_many(
+                    job.collection, images, replace=job.replace, news=news
+                )
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_s)
             except TooLarge as error:
-                if len(images) == 1:
-                    return [AddOutcome(0, images[0].id, "failed", error)]
-                return [one for image in images for one in await self._add(job, [image], stopped)]
-        return []
+                for item in [changed(batch[0], error=error)] if len(batch) == 1 else batch:
+                    await self._add(job, [item], stopped, progressed)
+                return
+            else:
+                progressed(_outcomes(batch, added.outcomes))
+                return
+
+    async def _images(self, job: Job, batch: Sequence[JobItem]) -> list[NewImage]:
+        """Of the items that have no error yet."""
+        good = [item for item in batch if item.error is None]
+        payloads = await self._inputs.read(job.id, [(item.offset, item.n_bytes) for item in good])
+        return [
+            NewImage(payload, item.id, item.metadata) for item, payload in zip(good, payloads, strict=True)
+        ]
 
 
 def _within(items: Sequence[JobItem]) -> list[JobItem]:
@@ -83,7 +88,14 @@ def _within(items: Sequence[JobItem]) -> list[JobItem]:
     return batch
 
 
-def _outcome(item: JobItem, added: AddOutcome | None) -> JobOutcome:
-    if added is None:
-        return JobOutcome(item.number, item.id, "failed", item.error, item.file)
+def _outcomes(batch: Sequence[JobItem], added: Sequence[AddOutcome]) -> list[JobOutcome]:
+    """Of all items, in their order; `added` is what became of those that had no error."""
+    rest = iter(added)
+    return [
+        _outcome(item, AddOutcome(item.number, item.id, "failed", item.error) if item.error else next(rest))
+        for item in batch
+    ]
+
+
+def _outcome(item: JobItem, added: AddOutcome) -> JobOutcome:
     return JobOutcome(item.number, added.id, added.status, added.error, item.file)

@@ -7,8 +7,9 @@ import asyncio
 import builtins
 import logging
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace as changed
 from datetime import UTC, datetime
 
@@ -18,7 +19,16 @@ from diptych.core.job import EndState, Job, JobItem, JobOutcome, JobState
 from diptych.core.job_checks import checked
 from diptych.core.job_ports import JobInput, JobInputs, JobStore
 from diptych.core.job_runner import MAX_BATCH, JobRunner
-from diptych.errors import Conflict, CorruptStore, DiptychError, NotFound, NotReady, Overloaded, StoreError
+from diptych.errors import (
+    Conflict,
+    CorruptStore,
+    DiptychError,
+    NotFound,
+    NotReady,
+    Overloaded,
+    StoreError,
+    StoreFull,
+)
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +41,8 @@ PAUSE_S = 10.0  # before a job is tried again when the data folder failed
 class Jobs:
     """A job is on the disk with all of its input before it is accepted, and goes on after a restart.
 
-    Items are done in their order. One that was being added when the server was killed, before its outcome
-    was written, is added again, which finds it "unchanged".
+    Items are done in their order. What one has made of the collection and its outcome are on the disk
+    together, or neither is: killed at any moment, a job goes on with the first item that it has not done.
     """
 
     def __init__(
@@ -50,11 +60,13 @@ class Jobs:
         self._runner = JobRunner(collections=collections, store=store, inputs=inputs, max_batch=max_batch)
         self._max_metadata_bytes = max_metadata_bytes
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._targets: dict[str, str] = {}  # accepted jobs that have not ended -> their collections
+        self._open: dict[str, str] = {}  # jobs that were accepted and have not ended -> their collections
         self._n_coming = 0
         self._running: str | None = None
+        self._told: Job | None = None  # the one that runs, as far as its images can be found
         self._trouble: dict[str, str] = {}  # why a job does not get on
         self._cancelled: set[str] = set()
+        self._unrecorded: dict[str, tuple[StoreError, str]] = {}  # not on the disk: why, and when it stopped
         self._background = Background()
         self._change = asyncio.Event()
 
@@ -73,7 +85,7 @@ class Jobs:
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[JobInput]:
         """An input to write to; it is removed unless it was submitted. Raises Overloaded, StoreError."""
-        if len(self._targets) + self._n_coming >= MAX_WAITING:
+        if len(self._open) + self._n_coming >= MAX_WAITING:
             raise Overloaded(f"{MAX_WAITING} jobs have not ended, which is the limit", RETRY_S)
         self._n_coming += 1
         try:
@@ -91,8 +103,7 @@ class Jobs:
         """Accept it: durable when this returns. Raises NotFound or Conflict of the collection, StoreError."""
         self._collections.require_served(collection)
         items = await asyncio.to_thread(checked, items, self._max_metadata_bytes)
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        job = Job(job_input.id, collection, replace, "queued", len(items), now)
+        job = Job(job_input.id, collection, replace, "queued", len(items), _now())
         await asyncio.shield(self._accept(job_input, job, items))
         log.info("job %s has %d items", job.id, job.n_items)
         return job
@@ -103,27 +114,32 @@ class Jobs:
 
     async def get(self, id: str) -> Job:
         """One of them. Raises NotFound."""
-        job = await self._store.find(id)
-        if job is None:
-            raise NotFound(f"no job {id[:80]!r}")
-        return self._as_seen(job)
+        return self._as_seen(await self._found(id))
 
     async def outcomes(self, id: str, after: int, limit: int) -> builtins.list[JobOutcome]:
         """What became of items behind index `after`, in their order, as far as it is known."""
-        return await self._store.outcomes(id, after, limit)
+        outcomes = await self._store.outcomes(id, after, limit)
+        if self._told is None or self._told.id != id:
+            return outcomes
+        return [one for one in outcomes if one.index < self._told.n_done]
 
     async def cancel(self, id: str) -> Job:
         """Items that are being added still are; those behind them are not tried. Raises NotFound.
 
-        A job that has ended stays as it is.
+        A job that has ended stays as it is. Raises StoreError when the disk does not take the end of the job:
+        it has stopped all the same, and the end is tried again.
         """
-        if not (await self.get(id)).has_ended:
-            self._cancelled.add(id)
-            self._tell()
-            if self._running != id:
-                await self._end(id, "cancelled")
-            while id in self._targets:
-                await self._change.wait()
+        job = await self.get(id)
+        if id not in self._open:
+            return job
+        self._cancelled.add(id)
+        self._tell()
+        if self._running != id:
+            await self._end_cancelled(id)
+        while self._running == id:
+            await self._change.wait()
+        if id in self._unrecorded:
+            raise self._unrecorded[id][0]
         return await self.get(id)
 
     def next_change(self) -> asyncio.Event:
@@ -131,27 +147,33 @@ class Jobs:
         return self._change
 
     def require_none(self, collection: str) -> None:
-        """Raises Conflict while a job adds to the collection, or waits to."""
-        if collection in self._targets.values():
+        """Raises Conflict while a job adds to the collection, or waits to, as a rename would, but at once."""
+        if collection in self._open.values():
             raise Conflict(f"a job adds to collection {collection!r}: wait for its end, or cancel it")
 
     async def _accept(self, job_input: JobInput, job: Job, items: Sequence[JobItem]) -> None:
         """File, then row: a kill in between leaves an input that no job needs."""
         await job_input.finish()
-        await self._store.create(job, items)
+        try:
+            await self._store.create(job, items)
+        except DiptychError:
+            with suppress(StoreError):  # else the next start removes it
+                await self._inputs.remove(job.id)
+            raise
         self._enqueue(job)
 
     def _enqueue(self, job: Job) -> None:
-        self._targets[job.id] = job.collection
+        self._open[job.id] = job.collection
         self._queue.put_nowait(job.id)
 
     async def _run_all(self) -> None:
         while True:
             id = await self._queue.get()
-            if id in self._targets and id not in self._cancelled:
+            if id in self._open and id not in self._cancelled:
                 self._running = id
                 await self._run(id)
-                self._running = None
+                self._running = self._told = None
+                self._tell()
 
     async def _run(self, id: str) -> None:
         """To its end, however often the data folder fails meanwhile: a full disk may get room again."""
@@ -163,6 +185,9 @@ class Jobs:
                 log.warning("job %s waits: %s", id, error)
                 self._trouble[id] = str(error)
                 self._tell()
+            if id in self._cancelled:
+                await self._end_cancelled(id)
+                return
             try:
                 async with asyncio.timeout(PAUSE_S):
                     while id not in self._cancelled:
@@ -174,8 +199,8 @@ class Jobs:
         state: EndState = "done"
         reason = ""
         try:
-            job = await self.get(id)
-            await self._runner.run(job, lambda: id in self._cancelled, lambda: self._progressed(id))
+            self._told = await self._found(id)
+            await self._runner.run(self._told, lambda: id in self._cancelled, self._progressed)
         except CorruptStore as error:
             state, reason = "failed", str(error)
         except (NotReady, StoreError):
@@ -189,30 +214,80 @@ class Jobs:
             state = "cancelled" if id in self._cancelled else "done"
         await self._end(id, state, reason)
 
-    def _progressed(self, id: str) -> None:
-        self._trouble.pop(id, None)
+    def _progressed(self, outcomes: Sequence[JobOutcome]) -> None:
+        assert self._told is not None, "one runs"
+        counts = Counter(self._told.counts)
+        counts.update(one.status for one in outcomes)
+        self._told = changed(self._told, counts=counts)
+        self._trouble.pop(self._told.id, None)
         self._tell()
 
+    async def _end_cancelled(self, id: str) -> None:
+        """On the disk, or if that takes nothing, in memory for now."""
+        try:
+            await self._end(id, "cancelled")
+        except StoreError as error:
+            log.warning("job %s has stopped, which is not on the disk yet: %s", id, error)
+            if id not in self._unrecorded:
+                self._background.start(self._end_later(id), "ending a cancelled job")
+            told = type(error)(f"the job has stopped, but that could not be recorded yet: {error}")
+            self._unrecorded[id] = (told, self._unrecorded.get(id, (told, _now()))[1])
+            self._tell()
+
+    async def _end_later(self, id: str) -> None:
+        while id in self._open:
+            await asyncio.sleep(PAUSE_S)
+            await self._end_cancelled(id)
+
     async def _end(self, id: str, state: EndState, reason: str = "") -> None:
-        await self._store.finish(id, state, reason)
+        """On a full disk the input goes first, which makes room. What failed may need it when tried again."""
+        try:
+            await self._store.finish(id, state, reason)
+        except StoreFull:
+            if state == "failed":
+                raise
+            await self._inputs.remove(id)
+            await self._store.finish(id, state, reason)
         try:
             await self._inputs.remove(id)
         except StoreError as error:  # the next start removes what no job needs
             log.warning("the input of job %s is left: %s", id, error)
-        self._targets.pop(id, None)
+        self._open.pop(id, None)
         self._cancelled.discard(id)
         self._trouble.pop(id, None)
+        self._unrecorded.pop(id, None)
         self._tell()
         log.info("job %s is %s", id, state)
-        await self._store.forget(MAX_ENDED)
+        try:
+            await self._store.forget(MAX_ENDED)
+        except StoreError as error:
+            log.warning("jobs that have ended long ago are still told of: %s", error)
+
+    async def _found(self, id: str) -> Job:
+        job = await self._store.find(id)
+        if job is None:
+            raise NotFound(f"no job {id[:80]!r}")
+        return job
 
     def _tell(self) -> None:
         self._change.set()
         self._change = asyncio.Event()
 
     def _as_seen(self, job: Job) -> Job:
-        """Its end is told when nothing of it is left: its input is gone, and its collection free."""
-        if job.has_ended and job.id not in self._targets:
+        """Its end is told when nothing of it is left: its input is gone, and its collection free.
+
+        An image is told of when it can be found, which is a moment after its row and outcome were committed.
+        """
+        if job.has_ended and job.id not in self._open:
             return job
+        if self._told is not None and self._told.id == job.id:
+            job = changed(job, counts=self._told.counts)
+        if job.id in self._unrecorded:
+            error, stopped_at = self._unrecorded[job.id]
+            return changed(job, state="cancelled", finished_at=stopped_at, reason=error.message)
         state: JobState = "running" if job.id == self._running else "queued"
         return changed(job, state=state, finished_at=None, reason=self._trouble.get(job.id, ""))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

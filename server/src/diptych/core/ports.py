@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, Protocol
 
 from diptych.core.filters import Filter
+from diptych.core.job import News
 from diptych.core.types import (
     SERVER,
     CollectionInfo,
@@ -132,7 +133,7 @@ class RecordStore(Protocol):
         ...
 
     async def rename_collection(self, name: str, new_name: str) -> None:
-        """Raises NotFound, Conflict when the name is taken."""
+        """Raises NotFound, Conflict when the name is taken or a job that has not ended adds to it."""
         ...
 
     async def configure_collection(self, name: str, keep: Keep, precision: str) -> None:
@@ -152,9 +153,20 @@ class RecordStore(Protocol):
         ...
 
     async def put(
-        self, collection: str, rows: Sequence[NewRow], *, identity: str, replace: bool
+        self,
+        collection: str,
+        rows: Sequence[NewRow],
+        *,
+        identity: str,
+        replace: bool,
+        news: Callable[[Sequence[PutResult]], News] | None = None,
     ) -> list[PutResult]:
-        """Add the rows in order, in one transaction. Raises NotFound for the collection."""
+        """Add N rows in order, and what jobs hear of the N results, in one transaction.
+
+        A row that was there has an embedding of this identity afterwards, too. Raises NotFound for the
+        collection, and for a job that has ended: it does so with its collection, and another one may have the
+        name since. `news` is called in any thread.
+        """
         ...
 
     async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from diptych.core.claimed_files import ClaimedFiles
 from diptych.core.drafts import Draft, against, index_change
+from diptych.core.grouped import Tell
 from diptych.core.ports import RecordStore
 from diptych.core.shelf import Shelf
 from diptych.core.types import AddOutcome, NewRow, PutResult
@@ -53,34 +54,32 @@ class Storing:
             return set()
         return {record.id for record in (await self._records.by_key(sorted(shelf.pending))).values()}
 
-    async def store(self, shelf: Shelf, rows: Sequence[NewRow], replace: bool) -> list[PutResult]:
+    async def store(
+        self, shelf: Shelf, rows: Sequence[NewRow], replace: bool, news: Tell | None
+    ) -> list[PutResult]:
         """N rows -> N results; files that lost their last row are removed. Only inside a write.
 
         Raises NotFound when the collection was dropped meanwhile, EngineChanged, StoreError.
         """
-        if not rows:
-            return []
         shelf.require_kept()
         identity = shelf.require_rows_by_engine(rows)
-        results = await self._records.put(shelf.name, rows, identity=identity, replace=replace)
+        results = await self._records.put(shelf.name, rows, identity=identity, replace=replace, news=news)
+        if not rows:
+            return []
         try:
             removed, keys, embeddings = index_change(rows, results)
             await shelf.change(removed, keys, embeddings)
-            await self._embed_late(shelf, rows, results, identity)
+            await self._fill_late(shelf, rows, results)
         finally:
             await self._files.remove_unused({one.released for one in results if one.released is not None})
         return results
 
-    async def _embed_late(
-        self, shelf: Shelf, rows: Sequence[NewRow], results: Sequence[PutResult], identity: str
-    ) -> None:
-        """Rows that were there and could not be found have an embedding in store and index now."""
+    async def _fill_late(self, shelf: Shelf, rows: Sequence[NewRow], results: Sequence[PutResult]) -> None:
+        """Rows that were there and could not be found: the store has their embeddings now, and the index."""
         late = {
             result.key: row.embedding
             for row, result in zip(rows, results, strict=True)
             if result.status != "conflict" and result.key in shelf.pending
         }
         if late:
-            embeddings = np.stack(list(late.values()))
-            await self._records.put_embeddings(list(late), embeddings, identity)
-            await shelf.fill(list(late), embeddings)
+            await shelf.fill(list(late), np.stack(list(late.values())))

@@ -78,7 +78,6 @@ async def change_collection(
     if asked.keep is not None:
         await collections.keep(collection, asked.keep)
     if asked.name is not None:
-        services.jobs.require_none(collection)
         await collections.rename(collection, asked.name)
     return json_response(request, CollectionAnswer.of(await collections.stats(asked.name or collection)))
 

@@ -32,9 +32,12 @@ async def get_job(request: Request, services: ReadyServices, job: str) -> Respon
     return json_response(request, JobAnswer.of(await services.jobs.get(job)))
 
 
-@router.delete("/jobs/{job}", response_model=JobAnswer, responses=refusals(404))
+@router.delete("/jobs/{job}", response_model=JobAnswer, responses=refusals(404, 507))
 async def cancel_job(request: Request, services: ReadyServices, job: str) -> Response:
-    """End a job: items that are done stay, the others are not tried. One that has ended stays as it is."""
+    """End a job: items that are done stay, the others are not tried. One that has ended stays as it is.
+
+    507, or 503: it has stopped, but the disk does not take that yet; it is tried again.
+    """
     return json_response(request, JobAnswer.of(await services.jobs.cancel(job)))
 
 

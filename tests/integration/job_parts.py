@@ -1,0 +1,86 @@
+"""Jobs over the real adapters and the tiny model, and callers of them; knows nothing of HTTP."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Protocol
+
+from diptych.adapters.job_files import JobFiles
+from diptych.adapters.sqlite_jobs import SqliteJobs
+from diptych.core.job import Job, JobItem
+from diptych.core.jobs import Jobs
+from integration.store_parts import Opened, stories, tiny_png
+
+JobStory = Callable[[Opened, Jobs], Coroutine[Any, Any, None]]
+
+
+class RunJobs(Protocol):
+    def __call__(self, story: JobStory, *, max_batch: int = 2) -> None: ...
+
+
+def job_stories(model_repo: Path, data_dir: Path) -> RunJobs:
+    """What runs a story with jobs to its end; after it, jobs stop as at a kill: no more is written."""
+    run = stories(model_repo, data_dir)
+
+    def run_story(story: JobStory, *, max_batch: int = 2) -> None:
+        async def whole(opened: Opened) -> None:
+            jobs = Jobs(
+                collections=opened.collections,
+                store=SqliteJobs(opened.records.threads),
+                inputs=JobFiles(data_dir),
+                max_batch=max_batch,
+            )
+            await jobs.open()
+            try:
+                await story(opened, jobs)
+            finally:
+                await jobs.close()
+
+        run(whole)
+
+    return run_story
+
+
+class Gate:
+    """Lets adds through one by one."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.permits = asyncio.Semaphore(0)
+        self.n_waiting = 0
+        self._add = opened.collections.add_many
+        opened.collections.add_many = self.add_many  # type: ignore[method-assign]
+
+    async def add_many(self, *args: Any, **options: Any) -> Any:
+        self.n_waiting += 1
+        await self.permits.acquire()
+        self.n_waiting -= 1
+        return await self._add(*args, **options)
+
+
+async def submit(running: Jobs, n: int, first: int = 0, collection: str = "default", **options: Any) -> Job:
+    async with running.receiving() as job_input:
+        items = []
+        for i in range(first, first + n):
+            payload = tiny_png(i)
+            items.append(JobItem(i - first, job_input.n_bytes, len(payload), f"i{i:02}", {"n": i}))
+            await job_input.write(payload)
+        return await running.submit(job_input, collection, items, **{"replace": False} | options)
+
+
+async def end_of(running: Jobs, id: str) -> Job:
+    async with asyncio.timeout(20):
+        while True:
+            change = running.next_change()
+            job = await running.get(id)
+            if job.has_ended:
+                return job
+            await change.wait()
+
+
+async def until_done(running: Jobs, id: str, n_done: int) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            change = running.next_change()
+            if (await running.get(id)).n_done >= n_done:
+                return
+            await change.wait()

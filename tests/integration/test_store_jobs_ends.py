@@ -1,0 +1,306 @@
+"""Ends of jobs that come from outside: cancelled, their collection dropped or renamed, the disk full."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diptych.adapters.job_files import JobFile
+from diptych.adapters.sqlite_jobs import SqliteJobs
+from diptych.core import jobs as jobs_module
+from diptych.core.job import Job
+from diptych.core.jobs import Jobs
+from diptych.errors import Conflict, NotFound, Overloaded, StoreError, StoreFull, StoreReadOnly
+from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
+from integration.store_parts import EncoderGate, Opened
+from unit.core.core_fakes import until
+
+DROPPED = ("failed", "collection 'x' was dropped")
+
+
+@pytest.fixture
+def run(model_repo: Path, tmp_path: Path) -> RunJobs:
+    return job_stories(model_repo, tmp_path / "data")
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Callable[[], list[str]]:
+    return lambda: sorted(path.name for path in (tmp_path / "data" / "jobs").iterdir())
+
+
+class Disk:
+    """Takes the end of no job while it is full."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: StoreError, n_times: int = 10**9) -> None:
+        self.n_times = n_times
+        finish = SqliteJobs.finish
+
+        async def refuse(store: SqliteJobs, *args: Any) -> None:
+            if self.n_times > 0:
+                self.n_times -= 1
+                raise error
+            await finish(store, *args)
+
+        monkeypatch.setattr(SqliteJobs, "finish", refuse)
+        monkeypatch.setattr(jobs_module, "PAUSE_S", 0.01)
+
+
+async def drop_and_create(opened: Opened, name: str) -> None:
+    await opened.collections.drop(name)
+    await opened.collections.create(name)
+
+
+def test_job_that_waits_ends_with_its_collection_and_never_fills_another_of_the_name(run: RunJobs) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        gate = Gate(opened)
+        await opened.collections.create("x")
+        first, waits = await submit(jobs, 1), await submit(jobs, 4, collection="x")
+        await until(lambda: gate.n_waiting > 0)
+        await drop_and_create(opened, "x")
+        for _ in range(4):
+            gate.permits.release()
+        assert (await end_of(jobs, first.id)).state == "done"
+        ended = await end_of(jobs, waits.id)
+        assert (ended.state, ended.reason) == DROPPED
+        assert await opened.listed("x") == []
+
+    run(story)
+
+
+def test_batch_that_is_about_to_be_added_never_lands_in_another_collection_of_the_name(run: RunJobs) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        gate = Gate(opened)
+        await opened.collections.create("x")
+        job = await submit(jobs, 6, collection="x")
+        gate.permits.release()
+        await until_done(jobs, job.id, 2)
+        await until(lambda: gate.n_waiting > 0)
+        await drop_and_create(opened, "x")
+        for _ in range(3):
+            gate.permits.release()
+        ended = await end_of(jobs, job.id)
+        assert ((ended.state, ended.reason), ended.n_done) == (DROPPED, 2)
+        assert await opened.listed("x") == []
+        assert opened.files() == []
+
+    run(story)
+
+
+def test_batch_that_is_being_encoded_never_lands_in_another_collection_of_the_name(run: RunJobs) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        await opened.collections.create("x")
+        gate = EncoderGate(opened)
+        job = await submit(jobs, 4, collection="x")
+        await until(gate.entered.is_set)
+        await drop_and_create(opened, "x")
+        gate.open()
+        ended = await end_of(jobs, job.id)
+        assert ((ended.state, ended.reason), ended.n_done) == (DROPPED, 0)
+        assert await opened.listed("x") == []
+        await until(lambda: opened.files() == [])
+
+    run(story)
+
+
+def test_batch_that_waits_for_room_never_lands_in_another_collection_of_the_name(run: RunJobs) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        await opened.collections.create("x")
+        add, refused = opened.collections.add_many, asyncio.Event()
+
+        async def busy(*args: Any, **options: Any) -> Any:
+            if not refused.is_set():
+                await drop_and_create(opened, "x")
+                refused.set()
+                raise Overloaded("full", retry_after_s=0.01)
+            return await add(*args, **options)
+
+        opened.collections.add_many = busy  # type: ignore[method-assign]
+        ended = await end_of(jobs, (await submit(jobs, 2, collection="x")).id)
+        assert (ended.state, ended.reason) == DROPPED
+        assert await opened.listed("x") == []
+
+    run(story)
+
+
+def test_collection_is_not_renamed_under_a_job_and_an_absent_one_gets_none(
+    run: RunJobs, inputs: Callable[[], list[str]]
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        gate = Gate(opened)
+        with pytest.raises(NotFound):
+            await submit(jobs, 1, collection="absent")
+        job = await submit(jobs, 1)
+        with pytest.raises(Conflict, match="a job adds to collection 'default': wait for its end, or cancel"):
+            await opened.collections.rename("default", "other")
+        gate.permits.release()
+        await end_of(jobs, job.id)
+        await opened.collections.rename("default", "other")
+        assert await opened.listed("other") == ["i00"]
+        assert inputs() == []
+
+    run(story)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["", "and another has its name"])
+def test_job_whose_collection_is_renamed_while_it_is_submitted_is_never_filed_under_the_old_name(
+    run: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]], again: bool
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        finish, entered, gate = JobFile.finish, asyncio.Event(), asyncio.Event()
+
+        async def gated(job_input: JobFile) -> None:
+            entered.set()
+            await gate.wait()
+            await finish(job_input)
+
+        monkeypatch.setattr(JobFile, "finish", gated)
+        submitting = asyncio.create_task(submit(jobs, 1))
+        await entered.wait()
+        await opened.collections.rename("default", "other")
+        if again:
+            await opened.collections.create("default")
+        gate.set()
+        if again:  # accepted after that one was there, which it goes to
+            assert (await end_of(jobs, (await submitting).id)).state == "done"
+            assert await opened.listed() == ["i00"]
+        else:
+            with pytest.raises(NotFound, match="no collection named 'default'"):
+                await submitting
+            assert await jobs.list() == []
+        assert inputs() == []
+        assert await opened.listed("other") == []
+
+    run(story)
+
+
+def test_cancelled_job_keeps_what_is_done_and_tries_no_more(
+    run: RunJobs, inputs: Callable[[], list[str]]
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        gate = Gate(opened)
+        job, waiting = await submit(jobs, 6), await submit(jobs, 2, first=10)
+        gate.permits.release()
+        await until_done(jobs, job.id, 2)
+        assert (await jobs.cancel(waiting.id)).state == "cancelled"
+        cancelling = asyncio.create_task(jobs.cancel(job.id))
+        await until(lambda: gate.n_waiting > 0)
+        await asyncio.sleep(0)
+        gate.permits.release()  # the batch that is being added is finished
+        cancelled = await cancelling
+        assert (cancelled.state, cancelled.n_done, cancelled.n_items) == ("cancelled", 4, 6)
+        assert await opened.listed() == ["i00", "i01", "i02", "i03"]
+        assert inputs() == []
+        assert [one.index for one in await jobs.outcomes(job.id, -1, 10)] == [0, 1, 2, 3]
+
+    run(story)
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "runs"])
+def test_on_a_full_disk_the_input_of_a_cancelled_job_makes_room_for_its_end(
+    run: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]], waits: bool
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        gate = Gate(opened)
+        first, second = await submit(jobs, 2), await submit(jobs, 2, first=10)
+        await until(lambda: gate.n_waiting > 0)
+        Disk(monkeypatch, StoreFull("no space is left"), n_times=1)
+        cancelling = asyncio.create_task(jobs.cancel(second.id if waits else first.id))
+        if not waits:
+            await asyncio.sleep(0.01)
+            gate.permits.release()
+        assert (await cancelling).state == "cancelled"
+        assert inputs() == [first.id if waits else second.id]
+
+    run(story)
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "runs"])
+def test_job_stops_although_its_cancelling_cannot_be_recorded_and_says_so_until_it_can(
+    run: RunJobs, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        async def full(*args: Any, **options: Any) -> Any:
+            raise StoreFull("no space is left")
+
+        disk = Disk(monkeypatch, StoreFull("no space is left"))
+        with monkeypatch.context() as patched:
+            patched.setattr(opened.records, "put", full)
+            first, second = await submit(jobs, 2), await submit(jobs, 2, first=10)
+            await until(lambda: jobs._trouble)
+            id = second.id if waits else first.id
+            for _ in range(2):  # asking again tries again
+                with pytest.raises(
+                    StoreFull, match=r"has stopped, but .* not be recorded yet: no space is left"
+                ):
+                    await jobs.cancel(id)
+            seen = await jobs.get(id)
+            assert (seen.state, seen.n_done, seen.finished_at is None) == ("cancelled", 0, False)
+            assert "could not be recorded yet: no space is left" in seen.reason
+            found = await jobs._store.find(id)
+            assert found is not None
+            assert found.state == "queued"
+        disk.n_times = 0
+        other = await end_of(jobs, first.id if waits else second.id)
+        assert (other.state, other.n_done) == ("done", 2)
+        await until(lambda: id not in jobs._unrecorded)
+        ended = await jobs.get(id)
+        assert (ended.state, ended.reason) == ("cancelled", "")
+        assert await opened.listed() == (["i00", "i01"] if waits else ["i10", "i11"])
+
+    run(story)
+
+
+def test_cancelled_job_whose_end_was_never_recorded_adds_nothing_after_a_restart(
+    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[Job] = []
+
+    async def before(opened: Opened, jobs: Jobs) -> None:
+        Gate(opened)
+        await submit(jobs, 1)
+        known.append(await submit(jobs, 2, first=10))
+        Disk(monkeypatch, StoreFull("no space is left"))
+        with pytest.raises(StoreFull):
+            await jobs.cancel(known[0].id)
+
+    async def after(opened: Opened, jobs: Jobs) -> None:
+        ended = await end_of(jobs, known[0].id)
+        assert (ended.state, ended.n_done) == ("failed", 0)
+        assert "the input of the job is gone" in ended.reason
+        assert await opened.listed() == ["i00"]
+
+    run(before)
+    monkeypatch.undo()
+    run(after)
+
+
+def test_job_that_is_done_on_a_read_only_disk_ends_when_it_takes_writes_again(
+    run: RunJobs, monkeypatch: pytest.MonkeyPatch, inputs: Callable[[], list[str]]
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        disk = Disk(monkeypatch, StoreReadOnly("the disk takes no writes"))
+        job = await submit(jobs, 2)
+        await until(lambda: jobs._trouble)
+        seen = await jobs.get(job.id)
+        assert (seen.state, seen.n_done, seen.reason) == ("running", 2, "the disk takes no writes")
+        assert inputs() == [job.id]
+        disk.n_times = 0
+        assert (await end_of(jobs, job.id)).state == "done"
+
+    run(story)
+
+
+def test_end_is_told_although_those_long_ago_cannot_be_forgotten(
+    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        async def refuse(store: SqliteJobs, keep: int) -> None:
+            raise StoreFull("no space is left")
+
+        monkeypatch.setattr(SqliteJobs, "forget", refuse)
+        for n in range(2):
+            assert (await end_of(jobs, (await submit(jobs, 1, first=n)).id)).state == "done"
+
+    run(story)
