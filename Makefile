@@ -7,6 +7,9 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  ?= pictograms
 RUN    ?= pictograms
 
+# onnxruntime reports its use to its maker otherwise: our packages say the same, benchmarks load it without them.
+export ORT_DISABLE_TELEMETRY := 1
+
 .DEFAULT_GOAL := help
 .PHONY: help serve serve-hub test test-long check format train data evaluate export import bench bench-store bench-training soak constraints openapi clean
 .PHONY: image image-rootless check-containers lock sbom audit

@@ -1,3 +1,8 @@
 """Self-hosted image-text embedding server."""
 
+import os
+
 __version__ = "0.1.0"
+
+# onnxruntime's builds for Linux report their use to their maker, unless told not to before they are loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
