@@ -115,7 +115,7 @@ audit: $(TOOLS)/.installed ## ask for known vulnerabilities of what the images i
 
 constraints: ## refresh constraints.txt from the newest releases that the ranges admit
 	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
-	$(VENV)-constraints/bin/python -m pip install -q -e clients/python -e 'server[cpu]' -e 'training[import]' -r tests/requirements.txt
+	$(VENV)-constraints/bin/python -m pip install -q -e clients/python -e 'server[cpu]' -e 'training[import,remote]' -r tests/requirements.txt
 	$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | tests/support/constraints.sh > constraints.txt
 	rm -rf $(VENV)-constraints
 

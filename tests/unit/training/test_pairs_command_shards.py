@@ -122,6 +122,38 @@ def test_unusable_entries_are_left_out_counted_and_told(tmp_path, capsys):
     assert sum(index_of(tmp_path / "o")["shards"][0]["skipped"].values()) == 3
 
 
+def test_entries_that_are_skipped_after_the_last_shard_are_counted_too(tmp_path, capsys):
+    files = {**pair_files(range(4)), "x.png": picture(0), "y.png": b"?", "y.txt": b"words"}
+    arguments = [
+        write_files(tmp_path / "f", files),
+        "--out",
+        tmp_path / "o",
+        "--pairs-per-shard",
+        2,
+        "--shuffle",
+        0,
+    ]
+    for _ in range(2):
+        assert shards(*arguments) == 0
+        told = capsys.readouterr().out
+        assert "1 skipped: it has no text file beside it" in told
+        assert "1 skipped: not an image in one of" in told
+    index = index_of(tmp_path / "o")
+    assert [shard["skipped"] for shard in index["shards"]] == [{}, {}]
+    assert sum(index["skipped_at_end"].values()) == 2
+    assert main(["data", "inspect", str(tmp_path / "o")]) == 0
+    assert "4 pairs in" in (told := capsys.readouterr().out)
+    assert "2 were unusable" in told
+
+
+def test_an_index_of_before_that_is_read_as_it_was(tmp_path):
+    shards(write_tars(tmp_path / "s", 1, 2), "--out", tmp_path / "o")
+    index = index_of(tmp_path / "o")
+    del index["skipped_at_end"]
+    (tmp_path / "o" / "shards.json").write_text(json.dumps(index))
+    assert len(captions(tmp_path / "o")) == 2
+
+
 def test_too_many_unusable_entries_end_it_and_name_the_last_one(tmp_path, capsys):
     files = {**pair_files(range(5)), **{f"mute-{number}.png": picture(0) for number in range(12)}}
     assert shards(write_files(tmp_path / "f", files), "--out", tmp_path / "o", "--shuffle", 0) == 1
@@ -136,7 +168,8 @@ def test_too_many_unusable_entries_end_it_and_name_the_last_one(tmp_path, capsys
 def test_sources_without_one_usable_pair_are_an_error(tmp_path, capsys):
     write_files(tmp_path / "f", {"a.png": b"?", "a.txt": b"x"})
     assert shards(tmp_path / "f", "--out", tmp_path / "o") == 1
-    assert "the sources hold no pair that can be used" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the sources hold no pair that can be used, 1 that cannot; 1: not an image in one of" in told
 
 
 def test_large_images_are_made_smaller_and_small_ones_left_alone(tmp_path):
@@ -158,9 +191,31 @@ def test_large_images_are_made_smaller_and_small_ones_left_alone(tmp_path):
 
 def test_excluded_pairs_are_left_out(tmp_path):
     pattern = write_tars(tmp_path / "s", 1, 4)
-    (tmp_path / "near.tsv").write_text("name\ns-0.tar:00002\n")
+    (tmp_path / "near.tsv").write_text("name\ns/s-0.tar:00002\n")
     shards(pattern, "--out", tmp_path / "o", "--exclude", tmp_path / "near.tsv", "--shuffle", 0)
     assert captions(tmp_path / "o") == ["thing 0", "thing 1", "thing 3"]
+
+
+def test_a_list_of_which_no_name_is_of_the_sources_is_refused(tmp_path, capsys):
+    pattern = write_tars(tmp_path / "s", 1, 4)
+    (tmp_path / "near.tsv").write_text("name\ns-0.tar:00002\nelsewhere/s-0.tar:00001\n")
+    assert shards(pattern, "--out", tmp_path / "o", "--exclude", tmp_path / "near.tsv") == 1
+    told = capsys.readouterr().err
+    assert (
+        "none of the 2 names of pairs to leave out is of these sources: 'elsewhere/s-0.tar:00001' is one"
+        in told
+    )
+    assert "theirs begin with 's/s-0.tar:'" in told
+    assert not (tmp_path / "o").exists()
+
+
+def test_pairs_of_the_same_name_in_another_folder_stay(tmp_path):
+    for folder in ("a", "b"):
+        write_tars(tmp_path / folder, 1, 3)
+    (tmp_path / "near.tsv").write_text("name\nb/s-0.tar:00001\n")
+    sources = [tmp_path / folder / "s-0.tar" for folder in ("a", "b")]
+    shards(*sources, "--out", tmp_path / "o", "--exclude", tmp_path / "near.tsv", "--shuffle", 0)
+    assert captions(tmp_path / "o") == [*things(3), "thing 0", "thing 2"]
 
 
 def test_writing_again_is_done_at_once_and_other_options_are_refused(tmp_path, capsys):

@@ -48,13 +48,13 @@ def test_pack_makes_a_data_set_that_the_reader_takes(tmp_path, capsys):
     source = read_dataset(out).source("pairs-validation")
     assert (source.kind, source.split, source.licence) == ("pairs", "validation", "MIT")
     items = {item.id: item for item in source.items}
-    assert (items["1.png"].label, items["1.png"].keywords, items["1.png"].captions) == (
+    assert (items["f:1.png"].label, items["f:1.png"].keywords, items["f:1.png"].captions) == (
         "cat",
         ("pet",),
         ("a cat",),
     )
-    assert (items["2.png"].label, items["2.png"].captions) == ("one", ("two",))
-    assert [f"{number}.png" for number in numbers_of(np.asarray(source.images))] == [
+    assert (items["f:2.png"].label, items["f:2.png"].captions) == ("one", ("two",))
+    assert [f"f:{number}.png" for number in numbers_of(np.asarray(source.images))] == [
         i.id for i in source.items
     ]
     assert "| pairs-validation | validation | 2 | unknown | MIT |" in (out / "CARD.md").read_text()
@@ -147,16 +147,18 @@ def test_near_duplicates_are_found_in_other_files_and_listed_for_exclusion(tmp_p
     out = tmp_path / "near.tsv"
     assert run("near-duplicates", train, "--against", evaluation, "--out", out) == 0
     assert "4 of 25 training images are near one of 5" in capsys.readouterr().out
-    assert read_excluded([str(out)]) == {"same.png", "compressed.png", "smaller.png", "brighter.png"}
+    assert read_excluded([str(out)]) == {
+        f"train:{name}.png" for name in ("same", "compressed", "smaller", "brighter")
+    }
     rows = [line.split("\t") for line in out.read_text().splitlines()]
     assert rows[0] == ["name", "cosine", "evaluation_image", "text", "evaluation_text"]
-    assert ["same.png", "1.0000", "1.png", "train same", "eval"] in rows
+    assert ["train:same.png", "1.0000", "eval:1.png", "train same", "eval"] in rows
 
 
 def test_mirror_images_are_near_if_asked_for(tmp_path, near_sources):
     train, evaluation = near_sources
     run("near-duplicates", train, "--against", evaluation, "--out", tmp_path / "n.tsv", "--mirrored")
-    assert "mirrored.png" in read_excluded([str(tmp_path / "n.tsv")])
+    assert "train:mirrored.png" in read_excluded([str(tmp_path / "n.tsv")])
 
 
 def test_a_lower_threshold_finds_more(tmp_path, near_sources):

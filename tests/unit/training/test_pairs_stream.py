@@ -22,8 +22,11 @@ class Numbers:
     def location(self) -> str:
         return f"numbers from {self.first}"
 
-    def entries(self, start: int = 0) -> Iterator[Entry]:
-        for number in range(self.first + start, self.first + self.n):
+    prefix = "numbers"
+    files = ()
+
+    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+        for number in range(self.first + start, self.first + self.n, step):
             yield Unusable(str(number), "a number")
 
 

@@ -1,14 +1,15 @@
 """Tar shards: what is a pair, and what becomes of archives that are damaged or odd."""
 
+import bz2
 import gzip
 import io
+import lzma
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from diptych_training.data.pairs import patience
-from diptych_training.data.pairs import tar_shard as tar_shards
+from diptych_training.data.pairs import patience, unpack
 from diptych_training.data.pairs.pair import Pair, Texts, Unusable
 from diptych_training.data.pairs.tar_reader import DamagedTar, TarReader
 from diptych_training.data.pairs.tar_shard import TarShard, pair_key
@@ -21,7 +22,7 @@ LIMIT = 1_000_000
 
 def shard(tmp_path: Path, payload: bytes, name: str = "s.tar") -> TarShard:
     (tmp_path / name).write_bytes(payload)
-    return TarShard(str(tmp_path / name), LIMIT)
+    return TarShard(str(tmp_path / name), name, LIMIT)
 
 
 def names(payload: bytes) -> list[str]:
@@ -43,8 +44,16 @@ def test_compressed_shards_are_unpacked_by_their_ending(tmp_path, ending):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    (only,) = TarShard(str(file), LIMIT).entries()
+    (only,) = TarShard(str(file), "s", LIMIT).entries()
     assert only.texts.first == "thing 7"
+
+
+@pytest.mark.parametrize(("start", "step"), [(0, 2), (1, 3), (2, 3), (9, 2)])
+@pytest.mark.parametrize("n_bytes", [None, 4096 + 600])
+def test_every_nth_pair_is_read_alone_and_damage_is_told_once(tmp_path, start, step, n_bytes):
+    whole = tar_of(pair_files(range(5)), tarfile.USTAR_FORMAT)[:n_bytes]
+    source = shard(tmp_path, whole)
+    assert list(source.entries(start, step)) == list(source.entries())[start::step]
 
 
 @pytest.mark.parametrize("start", [1, 2, 5])
@@ -60,6 +69,9 @@ def test_reading_from_the_middle_gives_the_rest(tmp_path, start):
         (json_file(caption=["a cat", " ", "a pet "]), Texts(("a cat", "a pet"))),
         (json_file(captions=["one"]), Texts(("one",))),
         (json_file(label="cat", keywords=["pet"], captions=["x"]), Texts(("x",), "cat", ("pet",))),
+        (json_file(label="cat", keywords=["", "pet"], captions=["\u200b"]), Texts((), "cat", ("pet",))),
+        (json_file(label="\t", captions=["a cat"]), Texts(("a cat",))),
+        (json_file(label="", caption=" "), Texts(("from the text file",))),
         (json_file(status="ok"), Texts(("from the text file",))),
     ],
 )
@@ -74,6 +86,11 @@ def test_a_json_file_may_hold_the_texts(tmp_path, json, texts):
         ({"a.txt": b"words"}, "it has no image"),
         ({"a.png": b"x"}, "it has no caption"),
         ({"a.png": b"x", "a.txt": b" \n"}, "its caption is empty"),
+        ({"a.png": b"x", "a.txt": "\u200b\xa0\x00".encode()}, "its caption is empty"),
+        (
+            {"a.png": b"x", "a.json": json_file(label=" ", captions=[""])},
+            "its caption is empty, or not there",
+        ),
         ({"a.png": b"x", "a.txt": b"\xff\xfe"}, "its caption is not UTF-8"),
         ({"a.png": b"x", "a.json": b"{"}, "its JSON cannot be read"),
         ({"a.png": b"x", "a.json": b"[" * 90_000}, "its JSON cannot be read"),
@@ -161,15 +178,28 @@ def test_a_header_that_claims_a_gigabyte_of_attributes_is_not_believed():
         names(bomb)
 
 
-def test_a_compressed_shard_that_ends_early_is_damaged(tmp_path):
-    payload = gzip.compress(tar_of(pair_files(range(40))))
-    *_, last = shard(tmp_path, payload[: len(payload) // 2], "s.tar.gz").entries()
-    assert isinstance(last, Unusable)
+@pytest.mark.parametrize(
+    ("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)]
+)
+def test_a_compressed_shard_that_ends_early_or_is_no_such_file_is_damaged(tmp_path, ending, pack):
+    payload = pack(tar_of(pair_files(range(40))))
+    for damaged in (payload[: len(payload) // 2], payload[:9] + b"?" * 99, b"not compressed"):
+        *_, last = shard(tmp_path, damaged, f"s.tar.{ending}").entries()
+        assert last.name == f"s.tar.{ending}"
+        assert "the archive cannot be unpacked: " in last.reason
+
+
+def test_a_server_that_fails_in_a_compressed_shard_is_no_damage(monkeypatch):
+    payload = gzip.compress(tar_of(pair_files(range(9))), compresslevel=0)
+    monkeypatch.setattr(unpack, "open_url", lambda url: Flaky(payload))
+    monkeypatch.setattr(patience, "WAITS_S", (0.0, 0.0, 0.0, 0.0))
+    found = [one.name for one in TarShard("s3://bucket/s.tar.gz", "s", LIMIT).entries()]
+    assert found == [f"s:{number:05}" for number in range(9)]
 
 
 def test_a_shard_that_is_not_there_is_an_error_that_names_it(tmp_path):
     with pytest.raises(DataError, match=r"none\.tar: no such file"):
-        list(TarShard(str(tmp_path / "none.tar"), LIMIT).entries())
+        list(TarShard(str(tmp_path / "none.tar"), "none.tar", LIMIT).entries())
 
 
 class Flaky(io.BytesIO):
@@ -187,17 +217,17 @@ class Flaky(io.BytesIO):
 
 def test_a_server_that_breaks_off_is_asked_again_and_nothing_is_lost_or_doubled(monkeypatch):
     payload = tar_of(pair_files(range(9)))
-    monkeypatch.setattr(tar_shards, "open_url", lambda url, compression: Flaky(payload))
+    monkeypatch.setattr(unpack, "open_url", lambda url: Flaky(payload))
     monkeypatch.setattr(patience, "WAITS_S", (0.0, 0.0, 0.0, 0.0))
-    found = [one.name for one in TarShard("s3://bucket/s.tar", LIMIT).entries()]
+    found = [one.name for one in TarShard("s3://bucket/s.tar", "s.tar", LIMIT).entries()]
     assert found == [f"s.tar:{number:05}" for number in range(9)]
 
 
 def test_a_server_that_goes_on_failing_is_an_error(monkeypatch):
-    def refuse(url: str, compression: str | None) -> None:
+    def refuse(url: str) -> None:
         raise ConnectionError("refused")
 
-    monkeypatch.setattr(tar_shards, "open_url", refuse)
+    monkeypatch.setattr(unpack, "open_url", refuse)
     monkeypatch.setattr(patience, "WAITS_S", (0.0,))
     with pytest.raises(DataError, match=r"s3://bucket/s\.tar: cannot be read: refused"):
-        list(TarShard("s3://bucket/s.tar", LIMIT).entries())
+        list(TarShard("s3://bucket/s.tar", "s.tar", LIMIT).entries())

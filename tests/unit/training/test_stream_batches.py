@@ -2,24 +2,36 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
 
 from diptych.bundle.text import TextTokenizer
 from diptych_training.config import TrainConfig, read_config
+from diptych_training.data.pairs import changes
 from diptych_training.data.pairs.loader import PREFETCHED_PARTS
+from diptych_training.data.pairs.tar_shard import TarShard
 from diptych_training.errors import CheckpointError, DataError, TrainingConfigError
 from diptych_training.train.batches import Batch, Position
 from diptych_training.train.ranks import ALONE, Ranks
 from diptych_training.train.setup import check_shares
 from diptych_training.train.stream_batches import StreamBatches, source_reader
-from support.pair_files import json_file, numbers_of, pair_files, picture, write_files, write_tars
+from support.pair_files import (
+    json_file,
+    numbers_of,
+    pair_files,
+    picture,
+    write_files,
+    write_image_table,
+    write_tars,
+)
 from support.tars import tar_of
 from support.tiny_run import write_tiny_run
 
@@ -182,6 +194,90 @@ def test_a_position_in_other_sources_is_refused(make, home):
         make(train=f"{home}/shards/s-{{0..2}}.tar", position=position)
 
 
+def copy_of_shards(home: Path, folder: Path) -> tuple[str, Path]:
+    """The shards elsewhere, and the third of them."""
+    folder.mkdir()
+    for file in (home / "shards").iterdir():
+        shutil.copy2(file, folder)
+    return f"{folder}/s-{{0..3}}.tar", folder / "s-2.tar"
+
+
+def test_a_file_that_has_changed_under_its_name_is_refused_and_named(make, home, tmp_path):
+    train, third = copy_of_shards(home, tmp_path / "s")
+    position = make(train=train).position(0)
+    make(train=train, position=position)
+    n_bytes = third.stat().st_size
+    third.write_bytes(tar_of(pair_files(range(26, 30))))
+    assert third.stat().st_size != n_bytes
+    message = (
+        r"s-2\.tar has changed since the checkpoint was written: .* --set data\.pairs\.accept_changes=true"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        make(train=train, position=position)
+    resumed = make("data.pairs.accept_changes=true", train=train, position=position)
+    assert make(train=train, position=resumed.position(0)).position(0) == resumed.position(0)
+
+
+def test_a_change_that_keeps_the_size_is_seen_by_its_time(make, home, tmp_path):
+    train, third = copy_of_shards(home, tmp_path / "s")
+    position = make(train=train).position(0)
+    os.utime(third, ns=(0, 0))
+    with pytest.raises(CheckpointError, match=r"s-2\.tar has changed"):
+        make(train=train, position=position)
+
+
+def test_a_checkpoint_of_before_that_knows_names_alone_and_goes_on(make, home, tmp_path):
+    train, third = copy_of_shards(home, tmp_path / "s")
+    position = make(train=train).position(0)
+    del position["contents"]
+    third.write_bytes(tar_of(pair_files(range(26, 30))))
+    make(train=train, position=position)
+
+
+@pytest.mark.parametrize("kind", ["folder", "table", "memory"])
+def test_changes_of_sources_of_other_kinds_are_seen(make, tmp_path, kind):
+    if kind == "folder":
+        source = changing = write_files(tmp_path / "f", pair_files(range(8)))
+        changing /= "00005.txt"
+    elif kind == "table":
+        source = changing = write_image_table(tmp_path / "t", 8)
+    else:
+        (tmp_path / "s.tar").write_bytes(tar_of(pair_files(range(8))))
+        fsspec.filesystem("memory").pipe("/changes/s.tar", tar_of(pair_files(range(8))))
+        source = "memory://changes/s.tar"
+    position = make(train=str(source)).position(0)
+    make(train=str(source), position=position)
+    if kind == "memory":
+        fsspec.filesystem("memory").pipe("/changes/s.tar", tar_of(pair_files(range(1, 9))))
+    else:
+        changing.write_bytes(changing.read_bytes().replace(b"thing", b"other"))
+        os.utime(changing, ns=(0, 0))
+    told = (
+        "one of 16 files from .*00000.png on"
+        if kind == "folder"
+        else "pairs.csv"
+        if kind == "table"
+        else "s.tar"
+    )
+    with pytest.raises(CheckpointError, match=f"{told} has changed since"):
+        make(train=str(source), position=position)
+
+
+def test_what_a_server_does_not_tell_counts_as_unchanged_and_many_files_are_sampled(monkeypatch):
+    asked: list[str] = []
+
+    def silent(url: str) -> None:
+        asked.append(url)
+
+    monkeypatch.setattr(changes, "told_of", silent)
+    monkeypatch.setattr(changes, "MAX_REMOTE", 10)
+    tars = [TarShard(f"https://h.org/{number}.tar", f"{number}.tar", 1) for number in range(35)]
+    now = changes.fingerprints(tars)
+    assert now == changes.UNKNOWN * 35
+    assert len(asked) == 9
+    assert changes.changed_files(tars, "12345678" * 35, now) == []
+
+
 def test_pairs_that_share_a_label_are_positives_whatever_caption_was_drawn(make, tmp_path):
     files = {
         name: content
@@ -240,15 +336,31 @@ def test_images_over_a_limit_are_unusable(make):
 
 
 def test_excluded_pairs_are_never_shown_and_not_counted_as_unusable(make, tmp_path):
-    (tmp_path / "near.tsv").write_text("name\tother\ns-0.tar:00003\tx\ns-3.tar:00050\ty\n")
+    (tmp_path / "near.tsv").write_text("name\tother\nshards/s-0.tar:00003\tx\nshards/s-3.tar:00050\ty\n")
     batches = make(f"data.pairs.exclude='{tmp_path}/near.tsv'")
     shown = {number for batch in run_of(batches, 0, 14) for number in batch}
     assert shown == set(range(N_PAIRS)) - {3, 50}
     assert batches.numbers()["data/skipped"] == 0
 
 
+def test_a_list_of_other_sources_is_refused_before_anything_is_read(make, tmp_path):
+    (tmp_path / "near.tsv").write_text("name\ns-0.tar:00003\n")
+    with pytest.raises(
+        DataError, match=r"none of the 1 names of pairs to leave out is of these sources: 's-0\.tar"
+    ):
+        make(f"data.pairs.exclude='{tmp_path}/near.tsv'")
+
+
+def test_a_text_of_which_cleaning_leaves_nothing_is_skipped_and_counted(make, tmp_path):
+    files = pair_files(range(6)) | {"x.png": picture(9), "x.txt": b"&nbsp;&#32;&nbsp;"}
+    (tmp_path / "d.tar").write_bytes(tar_of(files))
+    batches = make("data.pairs.streams=1", "data.pairs.shuffle=0", train=str(tmp_path / "d.tar"))
+    batches.make(0)
+    assert batches.numbers()["data/skipped"] == 1
+
+
 def test_a_run_whose_pairs_are_all_excluded_is_an_error(make, tmp_path):
-    names = [f"s-{number // 13}.tar:{number:05}" for number in range(N_PAIRS)]
+    names = [f"shards/s-{number // 13}.tar:{number:05}" for number in range(N_PAIRS)]
     (tmp_path / "all.tsv").write_text("\n".join(["name", *names]))
     with pytest.raises(DataError, match=r"stream \d: all of its pairs are on the list of excluded ones"):
         make(f"data.pairs.exclude='{tmp_path}/all.tsv'").make(0)

@@ -157,6 +157,15 @@ def test_a_run_does_not_go_on_when_a_wildcard_finds_other_shards(home, capsys):
     assert "names other shards than when the checkpoint was written" in capsys.readouterr().err
 
 
+def test_a_run_goes_on_with_changed_files_only_when_told_so(home, capsys):
+    two = ["--set", "run.steps=2"]
+    assert main(arguments(home, *two)) == 0
+    os.utime(home / "s" / "s-1.tar", ns=(0, 0))
+    assert main(arguments(home, *two, "--resume")) == 1
+    assert "s-1.tar has changed since the checkpoint was written" in capsys.readouterr().err
+    assert main(arguments(home, *two, "--resume", "--set", "data.pairs.accept_changes=true")) == 0
+
+
 def test_a_source_that_is_not_there_does_not_take_the_name_of_the_run(home, capsys):
     assert main(arguments(home, "--set", "data.pairs.train=nowhere.tar")) == 1
     assert "nowhere.tar: no such file" in capsys.readouterr().err

@@ -18,7 +18,8 @@ from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
 from diptych_training.train.ranks import Ranks
 from diptych_training.train.start import check_start
 
-FREE_OF_PAIRS = ("workers", "max_skipped", "tokenizer_pairs")  # of `data.pairs`, when a run goes on
+# Of `data.pairs`, when a run goes on.
+FREE_OF_PAIRS = ("workers", "max_skipped", "tokenizer_pairs", "accept_changes")
 
 
 def check_validation(dataset: PackedDataset, config: TrainConfig) -> None:

@@ -1,7 +1,7 @@
 """Training batches from streams of pairs, in the order of the steps; knows nothing of models."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import torch
 from diptych.bundle.image import ImageLimits
 from diptych.bundle.text import pad
 from diptych_training.config import PairsConfig, TrainConfig
-from diptych_training.data.pairs.excluded import read_excluded
+from diptych_training.data.pairs.changes import changed_files, fingerprints
+from diptych_training.data.pairs.excluded import read_excluded, refuse_foreign
 from diptych_training.data.pairs.loader import Part, PartLoader, PartSpec, Places
 from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.prepare import Place, place_of
@@ -23,7 +24,8 @@ from diptych_training.errors import CheckpointError
 from diptych_training.train.batches import Batch, Finish, Position, key_of, keys_of
 from diptych_training.train.ranks import ALONE, Ranks
 
-SOURCES, PLACES = "sources", "places"  # in a position: a digest of what is read, and the streams' in order
+# In a position: a digest of the sources' names, fingerprints of their files, the streams' places in order.
+SOURCES, CONTENTS, PLACES = "sources", "contents", "places"
 
 
 class StreamBatches:
@@ -44,15 +46,15 @@ class StreamBatches:
     ) -> None:
         """`position` is what `position(first_step)` was, whatever the number of ranks; empty at the start.
 
-        Raises CheckpointError when the position is one in other sources, DataError when a list of excluded
-        pairs cannot be read.
+        Raises CheckpointError when the position is one in other sources or their files have changed,
+        DataError when a list of excluded pairs cannot be read, or is one of other sources.
         """
         pairs = _pairs(config)
         self._config = config
-        self._sources = sources_digest(shards)
+        self._sources = {SOURCES: sources_digest(shards), CONTENTS: fingerprints(shards)}
         self._finish = Finish(config, ranks)
         self._ranks = ranks
-        start = _start(position, self._sources, pairs.streams)
+        start = _start(position, self._sources, shards, pairs)
         numbers = range(pairs.streams)[ranks.share(pairs.streams)]
         self._before: Places = {number: start[number] for number in numbers}
         self._after: Places = self._before
@@ -83,7 +85,7 @@ class StreamBatches:
         """Where all streams are before a step: the next one, or the one that was made last."""
         assert step in (self._step, self._step + 1)
         places = self._of_all_ranks(self._before if step == self._step else self._after)
-        return {SOURCES: self._sources, PLACES: [place.numbers() for place in places]}
+        return {**self._sources, PLACES: [place.numbers() for place in places]}
 
     def numbers(self) -> dict[str, float]:
         """For the log: of all streams since the run began; seconds that a rank waited since last asked."""
@@ -136,22 +138,38 @@ def order_of(config: TrainConfig) -> Order:
 
 
 def sources_digest(shards: Sequence[Shard]) -> str:
-    """sha256 over what a place in the streams depends on: the shards and their order."""
+    """sha256 over what a place in the streams depends on, but for the files' contents: names and order."""
     return sha256("\n".join(shard.location for shard in shards).encode()).hexdigest()
 
 
-def _start(position: Position, sources: str, n_streams: int) -> list[Place]:
+def _start(
+    position: Position, sources: Mapping[str, str], shards: Sequence[Shard], pairs: PairsConfig
+) -> list[Place]:
     if not position:
-        return [Place()] * n_streams
-    if position[SOURCES] != sources:
+        return [Place()] * pairs.streams
+    if position[SOURCES] != sources[SOURCES]:
         raise CheckpointError(
             "data.pairs.train names other shards than when the checkpoint was written: "
             "a run goes on only with the same ones, in the same order"
         )
+    if CONTENTS in position and not pairs.accept_changes:
+        _refuse_changes(changed_files(shards, position[CONTENTS], sources[CONTENTS]))
     return [place_of(numbers) for numbers in position[PLACES]]
 
 
+def _refuse_changes(changed: Sequence[str]) -> None:
+    if changed:
+        more = f", and {len(changed) - 1:,} more have" if len(changed) > 1 else ""
+        raise CheckpointError(
+            f"{changed[0]} has changed since the checkpoint was written{more}: places in the sources may be "
+            "others now, so that pairs come twice or not at all; --set data.pairs.accept_changes=true goes "
+            "on all the same"
+        )
+
+
 def _spec(shards: Sequence[Shard], tokenizer_file: Path, config: TrainConfig, pairs: PairsConfig) -> PartSpec:
+    excluded = read_excluded(pairs.exclude)
+    refuse_foreign(excluded, shards)
     return PartSpec(
         shards=shards,
         order=order_of(config),
@@ -163,7 +181,7 @@ def _spec(shards: Sequence[Shard], tokenizer_file: Path, config: TrainConfig, pa
         limits=limits_of(pairs),
         mode=pairs.decode,
         max_skipped=pairs.max_skipped,
-        excluded=read_excluded(pairs.exclude),
+        excluded=excluded,
     )
 
 

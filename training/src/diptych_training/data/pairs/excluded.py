@@ -1,8 +1,10 @@
 """Lists of pairs that are left out, by name; knows nothing of why they are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from itertools import accumulate
 from pathlib import Path
 
+from diptych_training.data.pairs.pair import Shard
 from diptych_training.errors import DataError
 
 
@@ -10,6 +12,22 @@ def read_excluded(files: Iterable[str]) -> frozenset[str]:
     """The names in the first columns of tab-separated files whose first line is a heading. DataError that
     names the file."""
     return frozenset(name for file in files for name in _names(Path(file)))
+
+
+def refuse_foreign(excluded: Set[str], shards: Iterable[Shard]) -> None:
+    """DataError if there are names to leave out, and not one of them is of these sources."""
+    prefixes = {shard.prefix: None for shard in shards}
+    if excluded and not any(prefix in prefixes for name in excluded for prefix in _prefixes(name)):
+        raise DataError(
+            f"none of the {len(excluded):,} names of pairs to leave out is of these sources: "
+            f"{min(excluded)!r} is one, and theirs begin with '{next(iter(prefixes))}:'; a list holds for "
+            "the sources that were compared, in the folders of those names"
+        )
+
+
+def _prefixes(name: str) -> Iterable[str]:
+    """All that a name may have before a colon."""
+    return accumulate(name.split(":")[:-1], lambda one, other: f"{one}:{other}")
 
 
 def _names(file: Path) -> list[str]:

@@ -27,7 +27,8 @@ class FolderShard:
     """Some images of a folder: their names below it, and those of their text files, if they have one."""
 
     folder: str
-    files: tuple[tuple[str, str | None], ...]
+    prefix: str
+    named: tuple[tuple[str, str | None], ...]
     max_bytes: int
     caption_key: str = CAPTION_KEY
 
@@ -36,16 +37,23 @@ class FolderShard:
         """Path or URL of the folder."""
         return self.folder
 
-    def entries(self, start: int = 0) -> Iterator[Entry]:
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Images and text files."""
+        names = (name for both in self.named for name in both if name is not None)
+        return tuple(join(self.folder, name) for name in names)
+
+    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
         """One entry an image."""
-        for image, text in self.files[start:]:
+        for image, text in self.named[start::step]:
+            name = f"{self.prefix}:{image}"
             try:
                 if text is None:
                     raise ValueError("it has no text file beside it")
                 texts = self._texts(text)
-                yield Pair(image, read_url(join(self.folder, image), self.max_bytes), texts)
+                yield Pair(name, read_url(join(self.folder, image), self.max_bytes), texts)
             except ValueError as error:
-                yield Unusable(image, str(error))
+                yield Unusable(name, str(error))
 
     def _texts(self, name: str) -> Texts:
         payload = read_url(join(self.folder, name), MAX_TEXT_BYTES)
@@ -53,11 +61,11 @@ class FolderShard:
             return text_of_file(payload)
         texts = texts_of_json(payload, self.caption_key)
         if texts is None:
-            raise ValueError(f"{name} has no caption")
+            raise ValueError("its caption is empty, or not there")
         return texts
 
 
-def folder_shards(folder: str, max_bytes: int, caption_key: str) -> list[Shard]:
+def folder_shards(folder: str, prefix: str, max_bytes: int, caption_key: str) -> list[Shard]:
     """The images of a folder and those below it, by name. DataError if there is none."""
     names = files_under(folder)
     text_of: dict[str, str] = {}
@@ -66,7 +74,7 @@ def folder_shards(folder: str, max_bytes: int, caption_key: str) -> list[Shard]:
     images = [name for name in names if name.rpartition(".")[2].lower() in IMAGE_ENDINGS]
     files = [(name, text_of.get(_stem(name))) for name in images]
     shards: list[Shard] = [
-        FolderShard(folder, tuple(files[start : start + FILES]), max_bytes, caption_key)
+        FolderShard(folder, prefix, tuple(files[start : start + FILES]), max_bytes, caption_key)
         for start in range(0, len(files), FILES)
     ]
     return required(shards, f"{folder}: the folder")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diptych_training.data.packed import PackedItem, PackedSource, read_dataset
-from diptych_training.data.pairs.pair import Entry, Pair, Shard, Texts, required
+from diptych_training.data.packed import Images, PackedItem, PackedSource, read_dataset
+from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, required, texts_of
 
 ITEMS = 100
 
@@ -20,6 +20,8 @@ class PackedShard:
     """Some consecutive items of one source of a packed data set."""
 
     path: Path
+    prefix: str
+    split: str
     source: str
     first: int
     n: int
@@ -29,20 +31,33 @@ class PackedShard:
         """The data set's folder."""
         return str(self.path)
 
-    def entries(self, start: int = 0) -> Iterator[Entry]:
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Images and items of its source."""
+        stem = self.path / self.split / self.source
+        return f"{stem}.npy", f"{stem}.jsonl"
+
+    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
         """One entry an item, as a PNG. DataError when the data set contradicts itself."""
         source = _source(self.path, self.source)
-        for index in range(self.first + start, self.first + self.n):
-            png = io.BytesIO()
-            Image.fromarray(np.asarray(source.images[index])).save(png, "PNG", compress_level=1)
-            item = source.items[index]
-            yield Pair(f"{self.source}:{item.id}", png.getvalue(), _texts(item))
+        for index in range(self.first + start, self.first + self.n, step):
+            yield self._entry(source.items[index], np.asarray(source.images[index]))
+
+    def _entry(self, item: PackedItem, pixels: Images) -> Entry:
+        name = f"{self.prefix}:{self.source}:{item.id}"
+        try:
+            texts = texts_of(item.captions, item.label, item.keywords)
+        except ValueError as error:
+            return Unusable(name, str(error))
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, "PNG", compress_level=1)
+        return Pair(name, png.getvalue(), texts)
 
 
-def packed_shards(path: Path, split: str = "train") -> list[Shard]:
+def packed_shards(path: Path, prefix: str, split: str = "train") -> list[Shard]:
     """The items of a split, source by source."""
     shards: list[Shard] = [
-        PackedShard(path, name, first, min(ITEMS, entry.n - first))
+        PackedShard(path, prefix, split, name, first, min(ITEMS, entry.n - first))
         for name, entry in read_dataset(path).listed(split)
         for first in range(0, entry.n, ITEMS)
     ]
@@ -52,7 +67,3 @@ def packed_shards(path: Path, split: str = "train") -> list[Shard]:
 @lru_cache(maxsize=2)  # its parts are read one after the other, and its list of items is one file
 def _source(path: Path, name: str) -> PackedSource:
     return read_dataset(path).source(name)
-
-
-def _texts(item: PackedItem) -> Texts:
-    return Texts(captions=item.captions, label=item.label, keywords=item.keywords)

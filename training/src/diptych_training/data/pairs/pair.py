@@ -1,14 +1,16 @@
 """What a source gives: an image's bytes with its texts, or why there is none; knows nothing of files."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from diptych_training.errors import DataError
 
 MAX_TEXT_BYTES = 100_000  # of one caption file: what is longer is no caption
 CAPTION_KEY = "caption"
+BLANK = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})  # kinds of signs that show nothing: spaces, controls, marks
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Pair:
-    """One image file's bytes and its texts. `name` tells it from the others, wherever its source is moved."""
+    """An image file's bytes and its texts. `name` tells it from the others: its source's prefix, and more."""
 
     name: str
     image: bytes
@@ -61,11 +63,22 @@ class Shard(Protocol):
 
     @property
     def location(self) -> str:
-        """Where it is, for messages."""
+        """Path or URL of its source."""
         ...
 
-    def entries(self, start: int = 0) -> Iterator[Entry]:
-        """Its entries from number `start` on, the same ones every time. DataError when it cannot be read."""
+    @property
+    def prefix(self) -> str:
+        """What the names of its pairs begin with, before a colon: that of its source."""
+        ...
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths or URLs of what it is read from, but for images that a table names."""
+        ...
+
+    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+        """One of its entries in `step`, from number `start` on, the same ones every time; the images of the
+        others are not fetched. DataError when it cannot be read."""
         ...
 
 
@@ -82,36 +95,48 @@ class EveryNth:
         """That of the shard."""
         return self.shard.location
 
-    def entries(self, start: int = 0) -> Iterator[Entry]:
-        """As `Shard.entries`; the others are read and passed over."""
-        for number, entry in enumerate(self.shard.entries(self.first + start * self.step)):
-            if number % self.step == 0:
-                yield entry
+    @property
+    def prefix(self) -> str:
+        """That of the shard."""
+        return self.shard.prefix
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those of the shard."""
+        return self.shard.files
+
+    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+        """As `Shard.entries`."""
+        return self.shard.entries(self.first + start * self.step, step * self.step)
 
 
-def texts_of(captions: list[str]) -> Texts:
-    """Captions without the empty ones. ValueError if none is left."""
-    kept = tuple(stripped for caption in captions if (stripped := caption.strip()))
+def is_blank(text: str) -> bool:
+    """Whether nothing of it can be seen: it is empty, or all spaces, controls and marks of no width."""
+    return all(unicodedata.category(sign) in BLANK for sign in text)
+
+
+def texts_of(captions: Iterable[str], label: str | None = None, keywords: Iterable[str] = ()) -> Texts:
+    """Texts without the blank ones, which are as if they were not there. ValueError if none is left."""
+    kept = tuple(caption.strip() for caption in captions if not is_blank(caption))
+    if label is not None and not is_blank(label):
+        return Texts(kept, label, tuple(one for one in keywords if not is_blank(one)))
     if not kept:
-        raise ValueError("its caption is empty")
+        raise ValueError(f"its {'caption' if label is None else 'label'} is empty")
     return Texts(captions=kept)
 
 
 def texts_of_json(payload: bytes, caption_key: str = CAPTION_KEY) -> Texts | None:
-    """The texts of a JSON file, or None if it has none: ``{"caption": "..."}``, a list of them, or
-    ``{"label": .., "keywords": [..], "captions": [..]}``. ValueError if it is malformed."""
+    """The texts of a JSON file, or None if it has none but blank ones: ``{"caption": "..."}``, a list,
+    or ``{"label": .., "keywords": [..], "captions": [..]}``. ValueError if it is malformed."""
     try:
         row = json.loads(payload)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its JSON cannot be read: {error}") from None
     if not isinstance(row, dict):
         raise ValueError("its JSON is no object")
-    if row.get("label"):
-        label = _strings(row, "label")[0]
-        return replace(
-            _further(_strings(row, "captions")), label=label, keywords=tuple(_strings(row, "keywords"))
-        )
-    captions = _strings(row, caption_key) or _strings(row, "captions")
+    for label in _seen(row, "label"):
+        return texts_of(_strings(row, "captions"), label, _strings(row, "keywords"))
+    captions = _seen(row, caption_key) or _seen(row, "captions")
     return texts_of(captions) if captions else None
 
 
@@ -145,8 +170,9 @@ def required(shards: list[Shard], what: str) -> list[Shard]:
     return shards
 
 
-def _further(captions: list[str]) -> Texts:
-    return Texts(captions=tuple(caption for caption in captions if caption.strip()))
+def _seen(row: dict[str, Any], key: str) -> list[str]:
+    """Those that are not blank."""
+    return [text for text in _strings(row, key) if not is_blank(text)]
 
 
 def _strings(row: dict[str, Any], key: str) -> list[str]:

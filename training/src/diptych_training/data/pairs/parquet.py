@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, required, texts_of
-from diptych_training.data.pairs.patience import patiently, read_patiently
-from diptych_training.data.pairs.table import Columns, entry_at
-from diptych_training.data.pairs.urls import folder_of, name_of, open_url
+from diptych_training.data.pairs.patience import patiently, read_patiently, reason_of
+from diptych_training.data.pairs.table import Columns, Place, entry_at
+from diptych_training.data.pairs.urls import folder_of, open_url
+from diptych_training.data.pairs.watched import Watched
 from diptych_training.errors import DataError
 
 BATCH_ROWS = 64
@@ -22,6 +23,7 @@ class ParquetShard:
     """One group of rows of a file."""
 
     url: str
+    prefix: str
     group: int
     first_row: int  # of the file, counted from 0
     image_column: str
@@ -34,41 +36,64 @@ class ParquetShard:
         """Path or URL of the file."""
         return self.url
 
-    def entries(self, start: int = 0) -> Iterator[Entry]:
-        """One entry a row. DataError when the file cannot be read."""
-        return read_patiently(self.url, self._read, start)
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file."""
+        return (self.url,)
 
-    def _read(self, start: int) -> Iterator[Entry]:
-        number = 0
-        with open_url(self.url) as source:
-            file = _opened(self.url, source)
-            batches = file.iter_batches(
-                batch_size=BATCH_ROWS,
-                row_groups=[self.group],
-                columns=[self.image_column, *self.caption_columns],
-                use_threads=False,
-            )
-            for batch in batches:
-                rows = batch.to_pylist() if number + len(batch) > start else []
-                for offset, row in enumerate(rows):
-                    if number + offset >= start:
-                        yield self._entry(row, self.first_row + number + offset)
+    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+        """One entry a row. Where the group is damaged, one entry says so, and it is the last. DataError when
+        the file cannot be read."""
+        return read_patiently(self.url, self._read, start, step)
+
+    def _read(self, start: int, step: int) -> Iterator[Entry]:
+        number = 0  # of a batch's first row in the group
+        with open_url(self.url) as opened:
+            source = Watched(opened)
+            batches = self._batches(_opened(self.url, source))
+            while True:
+                try:
+                    batch = next(batches, None)
+                except Exception as error:  # of Arrow's decoders, or of the file system
+                    if source.has_failed:
+                        raise
+                    if number in range(start, number + 1, step):
+                        yield self._damage(self.first_row + number, error)
+                    return
+                if batch is None:
+                    return
+                for offset in range(max(start - number, (start - number) % step), len(batch), step):
+                    yield self._entry(batch, offset, self.first_row + number + offset)
                 number += len(batch)
 
-    def _entry(self, row: dict[str, Any], number: int) -> Entry:
-        name = f"{name_of(self.url)}:{number}"
+    def _batches(self, file: Any) -> Iterator[Any]:
+        columns = [self.image_column, *self.caption_columns]
+        yield from file.iter_batches(BATCH_ROWS, row_groups=[self.group], columns=columns, use_threads=False)
+
+    def _damage(self, row: int, error: Exception) -> Unusable:
+        name = f"{self.prefix}:row group {self.group}"
+        return Unusable(
+            name, f"row {row} cannot be read, and the rest of the group is lost: {reason_of(error)}"
+        )
+
+    def _entry(self, batch: Any, offset: int, row: int) -> Entry:
+        name = f"{self.prefix}:{row}"
         try:
-            captions = [text for column in self.caption_columns for text in _strings(row[column], column)]
+            captions = [
+                text
+                for column in self.caption_columns
+                for text in _strings(_cell(batch, column, offset), column)
+            ]
+            image = _cell(batch, self.image_column, offset)
         except ValueError as error:
             return Unusable(name, str(error))
-        image = row[self.image_column]
         if isinstance(image, dict):  # as `datasets` keeps images
             image = image.get("bytes") or image.get("path")
         if isinstance(image, bytes):
             return self._embedded(name, image, captions)
         if not isinstance(image, str):
             return Unusable(name, f"column {self.image_column!r} holds no path and no image")
-        return entry_at(image, self.images_root, captions, self.max_bytes, f"row {number}")
+        return entry_at(image, captions, self.images_root, self.max_bytes, Place(self.prefix, row))
 
     def _embedded(self, name: str, image: bytes, captions: list[str]) -> Entry:
         try:
@@ -79,7 +104,9 @@ class ParquetShard:
             return Unusable(name, str(error))
 
 
-def parquet_shards(url: str, columns: Columns, images_root: str | None, max_bytes: int) -> list[Shard]:
+def parquet_shards(
+    url: str, prefix: str, columns: Columns, images_root: str | None, max_bytes: int
+) -> list[Shard]:
     """One shard a group of rows. DataError when the file is none, or lacks the columns."""
     names, counts = patiently(url, lambda: _layout(url))
     image, captions = columns.found(names, url)
@@ -88,7 +115,7 @@ def parquet_shards(url: str, columns: Columns, images_root: str | None, max_byte
     first_row = 0
     for group, count in enumerate(counts):
         if count:
-            shards.append(ParquetShard(url, group, first_row, image, captions, root, max_bytes))
+            shards.append(ParquetShard(url, prefix, group, first_row, image, captions, root, max_bytes))
         first_row += count
     return required(shards, url)
 
@@ -108,9 +135,17 @@ def _opened(url: str, source: object) -> Any:
     except ImportError:
         raise DataError(f"{url}: {MISSING}") from None
     try:
-        return ParquetFile(source)
+        return ParquetFile(source, page_checksum_verification=True)
     except ArrowException as error:
         raise DataError(f"{url}: not a Parquet file: {error}") from error
+
+
+def _cell(batch: Any, column: str, offset: int) -> Any:
+    """ValueError if it cannot be read."""
+    try:
+        return batch.column(batch.schema.names.index(column))[offset].as_py()
+    except UnicodeDecodeError:
+        raise ValueError(f"column {column!r} is not UTF-8") from None
 
 
 def _strings(value: Any, column: str) -> list[str]:

@@ -27,13 +27,15 @@ def patiently(url: str, work: Callable[[], Result]) -> Result:
     raise AssertionError("the last attempt returns or raises")
 
 
-def read_patiently(url: str, read: Callable[[int], Iterator[Result]], start: int) -> Iterator[Result]:
-    """What `read(start)` gives; after a failure, `read` goes on at the first thing that is missing."""
+def read_patiently(
+    url: str, read: Callable[[int, int], Iterator[Result]], start: int, step: int
+) -> Iterator[Result]:
+    """What `read(start, step)` gives; after a failure, `read` goes on at the first thing that is missing."""
     for wait_s in _waits(url):
         try:
-            for one in read(start):
+            for one in read(start, step):
                 yield one
-                start += 1
+                start += step
         except DataError:
             raise
         except Exception as error:  # as above

@@ -13,13 +13,14 @@ from diptych.bundle.encoder import Pixels
 from diptych.bundle.image import DecodeMode, ImageLimits, load_pixels
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych.bundle.text import Ids, TextTokenizer, clean
-from diptych.errors import InputError
+from diptych.errors import InputError, InvalidValue
 from diptych_training.data.pairs.draw import TextDrawer
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
 from diptych_training.data.pairs.stream import Cursor, Stream
 from diptych_training.errors import DataError
 
 SAMPLES = 3  # what random numbers are for, beside those of `stream`
+SHOWN = 40  # characters of a text in a message
 ALWAYS_ALLOWED = 10  # entries that a stream may skip before their share counts: a few say nothing
 
 
@@ -68,6 +69,7 @@ class Preparer:
         self._image_spec = image_spec
         self._text_spec = text_spec
         self._tokenizer = TextTokenizer(tokenizer_file, text_spec)
+        self._no_text, _ = self._tokenizer.ids("")
         self._texts = texts
         self._limits = limits
         self._mode: DecodeMode = mode
@@ -76,6 +78,8 @@ class Preparer:
         """Raises InputError for an image that cannot be decoded within the limits, or an invalid text."""
         text = self._texts.draw(pair.texts, rng)
         ids, _ = self._tokenizer.ids(text)
+        if np.array_equal(ids, self._no_text):
+            raise InvalidValue(f"nothing is left of its text {text[:SHOWN]!r} once it is cleaned")
         of_label = clean(text if pair.texts.label is None else pair.texts.label, self._text_spec.clean)
         pixels = load_pixels(pair.image, self._image_spec, self._limits, self._mode)
         return Sample(pixels, ids, of_label)

@@ -35,6 +35,7 @@ class ShardIndex:
     made_from: dict[str, Any]
     shards: tuple[ShardEntry, ...] = ()
     is_complete: bool = False
+    skipped_at_end: dict[str, int] = field(default_factory=dict)  # after the last shard, by reason
 
     @property
     def n_pairs(self) -> int:
@@ -44,7 +45,8 @@ class ShardIndex:
     @property
     def n_skipped(self) -> int:
         """Entries of the sources that could not be used."""
-        return sum(sum(shard.skipped.values()) for shard in self.shards)
+        in_shards = sum(sum(shard.skipped.values()) for shard in self.shards)
+        return in_shards + sum(self.skipped_at_end.values())
 
     @property
     def n_bytes(self) -> int:
@@ -62,7 +64,8 @@ def read_shard_index(folder: str) -> ShardIndex:
                 f"{url} has schema_version {index['schema_version']!r}, this reader knows {SCHEMA_VERSION}"
             )
         shards = tuple(ShardEntry(**shard) for shard in index["shards"])
-        return ShardIndex(index["recipe"], index["made_from"], shards, index["is_complete"])
+        at_end = index.get("skipped_at_end", {})
+        return ShardIndex(index["recipe"], index["made_from"], shards, index["is_complete"], at_end)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{url} is malformed: {error}") from None
 

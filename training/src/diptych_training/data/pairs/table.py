@@ -4,21 +4,20 @@ A table is read through once to find where its rows are. Then any part of it can
 holding the table in memory.
 """
 
-import csv
 import io
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
-from typing import BinaryIO
-
-import fsspec
-from fsspec.core import url_to_fs
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
 from diptych_training.data.files import replacing
+from diptych_training.data.pairs.changes import told_of
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, required, texts_of
 from diptych_training.data.pairs.patience import is_local, patiently
-from diptych_training.data.pairs.urls import folder_of, join, open_url, read_url
+from diptych_training.data.pairs.rows import Row, read_rows
+from diptych_training.data.pairs.urls import folder_of, join, name_of, open_url, read_url
 from diptych_training.errors import DataError
 from diptych_training.paths import cache_dir
 
@@ -50,12 +49,22 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A row of a table: `row` is its line, or its number."""
+
+    prefix: str
+    row: int
+
+
+@dataclass(frozen=True)
 class Table:
     """What is the same for all parts of a table. `file` is the table itself, or a local copy of it."""
 
     url: str
+    prefix: str
     file: Path
     delimiter: str
+    n_columns: int
     image_column: int
     caption_columns: tuple[int, ...]
     images_root: str
@@ -76,89 +85,85 @@ class TableShard:
         """Path or URL of the table."""
         return self.table.url
 
-    def entries(self, start: int = 0) -> Iterator[Entry]:
-        """One entry a row. An image that is not there is an unusable entry."""
+    @property
+    def prefix(self) -> str:
+        """That of the table."""
+        return self.table.prefix
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The table."""
+        return (self.table.url,)
+
+    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+        """One entry a row. A row that cannot be read, or an image that is not there, is an unusable entry."""
         with self.table.file.open("rb") as file:
             file.seek(self.start_byte)
-            text = file.read(self.end_byte - self.start_byte).decode()
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=self.table.delimiter)
-        for number, row in enumerate(row for row in rows if row):
-            if number >= start:
-                yield self._entry(row, self.first_line + rows.line_num - 1)
+            part = io.BytesIO(file.read(self.end_byte - self.start_byte))
+        rows = read_rows(part, self.table.delimiter, self.first_line, self.start_byte)
+        for row in islice(rows, start, None, step):
+            yield self._entry(row)
 
-    def _entry(self, row: list[str], line: int) -> Entry:
+    def _entry(self, row: Row) -> Entry:
         table = self.table
-        n_needed = max(table.image_column, *table.caption_columns) + 1
-        if len(row) < n_needed:
-            return Unusable(f"line {line}", f"it has {len(row)} columns, not {n_needed}")
-        path = row[table.image_column]
-        captions = [row[column] for column in table.caption_columns]
-        return entry_at(path, table.images_root, captions, table.max_bytes, f"line {line}")
+        name = f"{table.prefix}:{row.line}"
+        if row.problem is not None:
+            return Unusable(name, row.problem)
+        if _n_columns(row.fields, table.n_columns) != table.n_columns:
+            return Unusable(name, f"it has {len(row.fields)} columns, not {table.n_columns}")
+        path = row.fields[table.image_column]
+        captions = [row.fields[column] for column in table.caption_columns]
+        return entry_at(path, captions, table.images_root, table.max_bytes, Place(table.prefix, row.line))
 
 
-def entry_at(path: str, root: str, captions: list[str], max_bytes: int, row: str) -> Entry:
+def entry_at(path: str, captions: list[str], images_root: str, max_bytes: int, place: Place) -> Entry:
     """The pair of an image at a path or URL, which names it, with its captions."""
     try:
         texts = texts_of(captions)
         if not path:
             raise ValueError("it names no image")
-        return Pair(path, read_url(join(root, path), max_bytes), texts)
+        return Pair(f"{place.prefix}:{path}", read_url(join(images_root, path), max_bytes), texts)
     except ValueError as error:
-        return Unusable(f"{row} ({path})" if path else row, str(error))
+        return Unusable(f"{place.prefix}:{place.row}{f' ({path})' if path else ''}", str(error))
 
 
-def table_shards(url: str, columns: Columns, images_root: str | None, max_bytes: int) -> list[Shard]:
-    """The parts of a CSV or TSV file whose first row names its columns. DataError that names the line."""
+def table_shards(
+    url: str, prefix: str, columns: Columns, images_root: str | None, max_bytes: int
+) -> list[Shard]:
+    """The parts of a CSV or TSV file whose first row names its columns. DataError where it does not."""
     file = _local(url)
-    delimiter = "\t" if url.endswith(".tsv") else ","
+    delimiter = "\t" if name_of(url).lower().endswith(".tsv") else ","
     with file.open("rb") as opened:
-        rows = _rows(opened, delimiter, url)
-        try:
-            names, line, at = next(rows)
-        except StopIteration:
-            raise DataError(f"{url} is empty: its first row must name its columns") from None
+        rows = read_rows(opened, delimiter)
+        first = next(rows, None)
+        if first is None:
+            raise DataError(f"{url} is empty: its first row must name its columns")
+        if first.problem is not None:
+            raise DataError(f"{url} line {first.line}, which must name the columns: {first.problem}")
+        names = first.fields
         image, captions = columns.found(names, url)
         table = Table(
             url=url,
+            prefix=prefix,
             file=file,
             delimiter=delimiter,
+            n_columns=len(names),
             image_column=names.index(image),
             caption_columns=tuple(names.index(caption) for caption in captions),
             images_root=folder_of(url) if images_root is None else images_root,
             max_bytes=max_bytes,
         )
         shards: list[Shard] = []
-        first_line, first_byte, n_rows = line + 1, at, 0
-        for _, line, at in rows:
-            n_rows += 1
-            if n_rows == ROWS:
-                shards.append(TableShard(table, first_byte, at, first_line))
-                first_line, first_byte, n_rows = line + 1, at, 0
-        if n_rows:
-            shards.append(TableShard(table, first_byte, at, first_line))
+        before = first
+        while part := deque(islice(rows, ROWS), maxlen=1):
+            shards.append(TableShard(table, before.end_byte, part[-1].end_byte, before.end_line))
+            before = part[-1]
     return required(shards, url)
 
 
-def _rows(file: BinaryIO, delimiter: str, url: str) -> Iterator[tuple[list[str], int, int]]:
-    """(row, number of its last line, byte at which it ends) of each row that is not empty."""
-    n_bytes = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal n_bytes
-        for raw in file:
-            text = raw.decode("utf-8-sig" if n_bytes == 0 else "utf-8")
-            n_bytes += len(raw)
-            yield text
-
-    reader = csv.reader(lines(), delimiter=delimiter)
-    try:
-        for row in reader:
-            if row:
-                yield row, reader.line_num, n_bytes
-    except UnicodeDecodeError:
-        raise DataError(f"{url} line {reader.line_num + 1} is not UTF-8") from None
-    except csv.Error as error:
-        raise DataError(f"{url} line {reader.line_num}: {error}; is a quotation mark left open?") from None
+def _n_columns(fields: Sequence[str], n: int) -> int:
+    """How many a row has; empty ones beyond `n`, as some programs end rows with, are not counted."""
+    return len(fields) if any(fields[n:]) else min(len(fields), n)
 
 
 def _one(given: str | None, usual: Sequence[str], names: Sequence[str], what: str, key: str) -> str:
@@ -175,15 +180,14 @@ def _local(url: str) -> Path:
     if is_local(url):
         open_url(url).close()
         return Path(url)
-    fs, path = url_to_fs(url)
-    version = patiently(url, lambda: str(fs.ukey(path)))
-    copy = cache_dir() / "tables" / f"{sha256(f'{url} {version}'.encode()).hexdigest()}{Path(path).suffix}"
+    digest = sha256(f"{url} {told_of(url)}".encode()).hexdigest()
+    copy = cache_dir() / "tables" / f"{digest}{PurePosixPath(name_of(url)).suffix}"
     if not copy.exists():
         patiently(url, lambda: _copy(url, copy))
     return copy
 
 
 def _copy(url: str, copy: Path) -> None:
-    with fsspec.open(url, "rb") as source, replacing(copy) as target:
+    with open_url(url) as source, replacing(copy) as target:
         while chunk := source.read(CHUNK):
             target.write(chunk)

@@ -4,11 +4,9 @@ Files that share their name up to its first dot are one pair, and follow one ano
 ``000017.txt`` (its caption) or ``000017.json`` (captions, or label and keywords).
 """
 
-import lzma
-import zlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from gzip import BadGzipFile
 
 from diptych_training.data.pairs.pair import (
     CAPTION_KEY,
@@ -23,13 +21,11 @@ from diptych_training.data.pairs.pair import (
 )
 from diptych_training.data.pairs.patience import read_patiently
 from diptych_training.data.pairs.tar_reader import DamagedTar, Member, TarReader
-from diptych_training.data.pairs.urls import name_of, open_url
+from diptych_training.data.pairs.unpack import COMPRESSIONS, unpacked
 
 IMAGE_ENDINGS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic"})
 TEXT_ENDING, JSON_ENDING = "txt", "json"
-COMPRESSIONS = {"gz": "gzip", "tgz": "gzip", "bz2": "bz2", "xz": "xz", "zst": "zstd"}
 TAR_ENDINGS = (".tar", ".tgz", *(f".tar.{ending}" for ending in COMPRESSIONS if ending != "tgz"))
-_UNPACKING_FAILED = (EOFError, zlib.error, lzma.LZMAError, BadGzipFile)  # bz2 has no error of its own
 
 
 @dataclass
@@ -48,6 +44,7 @@ class TarShard:
     """One archive, at a path or URL, compressed or not. Images over `max_bytes` are unusable."""
 
     url: str
+    prefix: str
     max_bytes: int
     caption_key: str = CAPTION_KEY
 
@@ -56,29 +53,35 @@ class TarShard:
         """Path or URL."""
         return self.url
 
-    def entries(self, start: int = 0) -> Iterator[Entry]:
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The archive."""
+        return (self.url,)
+
+    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
         """The pairs in order. Where the archive is damaged, one entry says so, and it is the last: the pair
         before it is lost too, since nothing says that it was whole.
 
         A server that fails is asked again from the entry that is missing; DataError when it goes on failing.
         """
-        return read_patiently(self.url, self._read, start)
+        return read_patiently(self.url, self._read, start, step)
 
-    def _read(self, start: int) -> Iterator[Entry]:
-        with open_url(self.url, COMPRESSIONS.get(self.url.rpartition(".")[2])) as file:
+    def _read(self, start: int, step: int) -> Iterator[Entry]:
+        wanted = range(start, sys.maxsize, step)
+        with unpacked(self.url) as file:
             reader = TarReader(file)
             n_entries = 0
             try:
-                for files in _grouped(reader, start, self.max_bytes):
-                    n_entries += 1
-                    if n_entries > start:
+                for number, files in enumerate(_grouped(reader, wanted, self.max_bytes)):
+                    n_entries = number + 1
+                    if number in wanted:
                         yield self._entry(files)
-            except (DamagedTar, *_UNPACKING_FAILED) as error:
-                if n_entries >= start:
-                    yield Unusable(name_of(self.url), f"the archive {error}: what follows is lost")
+            except DamagedTar as error:
+                if n_entries in wanted:
+                    yield Unusable(self.prefix, f"the archive {error}: what follows is lost")
 
     def _entry(self, files: _Files) -> Entry:
-        name = f"{name_of(self.url)}:{files.key}"
+        name = f"{self.prefix}:{files.key}"
         try:
             if files.problem is not None:
                 raise ValueError(files.problem)
@@ -93,7 +96,9 @@ class TarShard:
         if texts is None and files.text is not None:
             texts = text_of_file(files.text)
         if texts is None:
-            raise ValueError("it has no caption")
+            raise ValueError(
+                "it has no caption" if files.json is None else "its caption is empty, or not there"
+            )
         return texts
 
 
@@ -104,8 +109,8 @@ def pair_key(name: str) -> tuple[str, str]:
     return f"{folder}{slash}{stem}", ending.lower()
 
 
-def _grouped(reader: TarReader, start: int, max_bytes: int) -> Iterator[_Files]:
-    """The files of each pair; their contents only from pair number `start` on."""
+def _grouped(reader: TarReader, wanted: range, max_bytes: int) -> Iterator[_Files]:
+    """The files of each pair; the contents only of those whose numbers are wanted."""
     number, files = -1, _Files("")
     for member in reader:
         key, ending = pair_key(member.name)
@@ -117,7 +122,7 @@ def _grouped(reader: TarReader, start: int, max_bytes: int) -> Iterator[_Files]:
             if number >= 0:
                 yield files
             number, files = number + 1, _Files(key)
-        if number >= start:
+        if number in wanted:
             _take(files, member, ending, reader, max_bytes)
     if number >= 0:
         yield files

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -15,6 +15,8 @@ from diptych_training.errors import DataError
 MAX_NAMES = 1_000_000  # that one pattern may stand for
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_QUERY = re.compile(r"\?[\w.~%+-]+=")  # where a `?` without it may be a wildcard
+REMOTE = "pip install 'diptych-training[remote]'"
 Result = TypeVar("Result")
 
 
@@ -41,7 +43,8 @@ def is_folder(url: str) -> bool:
     """Whether it is a folder that exists."""
     if is_local(url):
         return Path(url).is_dir()
-    return bool(_asked(url, lambda: url_to_fs(url)[0].isdir(url_to_fs(url)[1])))
+    fs, path = file_system(url)
+    return bool(_asked(url, lambda: fs.isdir(path)))
 
 
 def join(root: str, path: str) -> str:
@@ -53,19 +56,42 @@ def join(root: str, path: str) -> str:
 
 def folder_of(url: str) -> str:
     """The folder that a file lies in."""
-    return url.rpartition("/")[0] or ("/" if url.startswith("/") else ".")
+    return without_query(url).rpartition("/")[0] or ("/" if url.startswith("/") else ".")
+
+
+def without_query(url: str) -> str:
+    """A URL without what a server is told besides (a signature, a version). A `?` in other names stays."""
+    if is_local(url):
+        return url
+    if is_web(url):
+        return url.partition("?")[0]
+    found = _QUERY.search(url)
+    return url if found is None else url[: found.start()]
+
+
+def is_web(url: str) -> bool:
+    """Whether a web server is asked for it."""
+    return "http://" in url or "https://" in url
 
 
 def name_of(url: str) -> str:
-    """The last part of a path or URL, without a query."""
-    return PurePosixPath(url.partition("?")[0] if not is_local(url) else url).name
+    """The last part of a path or URL, without a query; of a file in an archive, its own."""
+    if is_local(url):
+        return PurePosixPath(url).name
+    links = [link for link in without_query(url).split("::") if "://" in link]
+    return PurePosixPath(links[0].partition("://")[2] if links else url).name
 
 
-def open_url(url: str, compression: str | None = None) -> BinaryIO:
+def file_system(url: str) -> tuple[Any, str]:
+    """fsspec's file system for a URL, and the path in it. DataError if no installed library knows it."""
+    return _asked(url, lambda: cast(tuple[Any, str], url_to_fs(url)))
+
+
+def open_url(url: str) -> BinaryIO:
     """A file to read from its start. DataError if it is not there, or no installed library knows the URL."""
-    if is_local(url) and compression is None:
+    if is_local(url):
         return _asked(url, lambda: Path(url).open("rb"))
-    return cast(BinaryIO, _asked(url, lambda: fsspec.open(url, "rb", compression=compression).open()))
+    return cast(BinaryIO, _asked(url, lambda: fsspec.open(url, "rb").open()))
 
 
 def read_url(url: str, max_bytes: int) -> bytes:
@@ -88,14 +114,15 @@ def exists(url: str) -> bool:
     """Whether a file is there."""
     if is_local(url):
         return Path(url).is_file()
-    return bool(_asked(url, lambda: url_to_fs(url)[0].isfile(url_to_fs(url)[1])))
+    fs, path = file_system(url)
+    return bool(_asked(url, lambda: fs.isfile(path)))
 
 
 def files_under(url: str) -> list[str]:
     """The names of all files below a folder, relative to it, in order; hidden ones are left out."""
     if is_local(url):
         return sorted(_walk(url))
-    fs, root = url_to_fs(url)
+    fs, root = file_system(url)
     found = _asked(url, lambda: fs.find(root))
     names = (name.removeprefix(root).lstrip("/") for name in found)
     return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
@@ -108,16 +135,19 @@ def _asked(url: str, work: Callable[[], Result]) -> Result:
         raise DataError(f"{url}: no such file") from error
     except (IsADirectoryError, PermissionError, NotADirectoryError) as error:
         raise DataError(f"{url}: {reason_of(error)}") from error
-    except (ImportError, ValueError) as error:  # no such protocol, or its library is not installed
+    except ImportError as error:  # the library for such URLs is not installed
+        hint = REMOTE if is_web(url) else "it is none of this package's extras"
+        raise DataError(f"{url}: {error}: {hint}") from error
+    except ValueError as error:  # no such protocol
         raise DataError(f"{url}: {error}") from error
 
 
 def _globbed(name: str) -> list[str]:
-    if not any(sign in name for sign in "*?["):
+    if not any(sign in without_query(name) for sign in "*?["):
         return [name]
     if is_local(name) and Path(name).exists():  # a name that looks like a pattern
         return [name]
-    fs, path = url_to_fs(name)
+    fs, path = file_system(name)
     found = sorted(str(one) for one in _asked(name, lambda: fs.glob(path)))
     if not found:
         raise DataError(f"{name} matches no file")

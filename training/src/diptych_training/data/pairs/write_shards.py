@@ -88,17 +88,21 @@ class _Writer:
         wanted = (found for found in entries if found[0].name not in self._plan.excluded)
         checked = side_by_side(wanted, lambda found: self._plan.check(found[0]), self._plan.n_threads)
         made = ((entry, cursor) for (_, cursor), entry in checked)
-        while (shard := self._shard(made)) is not None:
+        skipped: Counter[str] = Counter()
+        while (shard := self._shard(made, skipped)) is not None:
             self._index = replace(self._index, shards=(*self._index.shards, shard))
             yield self._index
+            skipped = Counter()
         if not self._index.shards:
-            raise DataError("the sources hold no pair that can be used")
-        self._index = replace(self._index, is_complete=True)
+            reasons = "".join(f"; {n:,}: {reason}" for reason, n in skipped.most_common(1))
+            raise DataError(
+                f"the sources hold no pair that can be used, {skipped.total():,} that cannot{reasons}"
+            )
+        self._index = replace(self._index, is_complete=True, skipped_at_end=dict(skipped))
         yield self._index
 
-    def _shard(self, entries: Iterator[tuple[Entry, Cursor]]) -> ShardEntry | None:
-        """The next shard, written; None when there is no pair left."""
-        skipped: Counter[str] = Counter()
+    def _shard(self, entries: Iterator[tuple[Entry, Cursor]], skipped: Counter[str]) -> ShardEntry | None:
+        """The next shard, written; None when there is no pair left. `skipped` counts what is passed over."""
         pairs = self._usable(entries, skipped)
         first = next(pairs, None)
         if first is None:

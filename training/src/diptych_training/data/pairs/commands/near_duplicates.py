@@ -15,6 +15,7 @@ from diptych_training.data.pairs.commands.flags import (
     positive,
     source_flags,
 )
+from diptych_training.data.pairs.excluded import refuse_foreign
 from diptych_training.data.pairs.near import NEAR, Near, NearFinder, evaluation_images
 from diptych_training.data.pairs.pair import Entry, Shard, Unusable
 from diptych_training.errors import DataError
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     flags = source_flags(args)
     against = source_flags(args, packed_split="eval").reader.shards(args.against)
     shards = flags.reader.shards(args.sources)
+    refuse_foreign(flags.excluded, shards)
     refused: Counter[str] = Counter()
 
     def refuse(entry: Unusable) -> None:

@@ -7,8 +7,10 @@ import argparse
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +41,9 @@ from diptych_training.data.pairs.commands.flags import (
     positive,
     source_flags,
 )
+from diptych_training.data.pairs.excluded import refuse_foreign
 from diptych_training.data.pairs.image_files import side_by_side
-from diptych_training.data.pairs.pair import Entry, Pair, Unusable
+from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
 from diptych_training.data.pairs.stream import Cursor, Order, Stream
 from diptych_training.errors import DataError
 from diptych_training.paths import recipe_file
@@ -100,11 +103,13 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("nothing to pack: name sources with --train, --validation or --eval")
     spec = _spec(args)
     flags = source_flags(args)
+    shards = {split: flags.reader.shards(sources) for split, sources in wanted}
+    refuse_foreign(flags.excluded, chain.from_iterable(shards.values()))
     args.out.mkdir(parents=True, exist_ok=True)
     with sole_owner(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
         dataset = _begun(args.out, spec.size)
-        for split, sources in wanted:
-            entry = _pack(args, split, sources, flags, spec)
+        for split, parts in shards.items():
+            entry = _pack(args, split, parts, flags, spec)
             dataset = replace(dataset, entries={**dataset.entries, _name(split): entry})
             write_index(dataset)
         _write_card(dataset)
@@ -114,11 +119,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pack(
-    args: argparse.Namespace, split: Split, sources: list[str], flags: SourceFlags, spec: ImageSpec
+    args: argparse.Namespace,
+    split: Split,
+    shards: Sequence[Shard],
+    flags: SourceFlags,
+    spec: ImageSpec,
 ) -> SourceEntry:
-    shards = flags.reader.shards(sources)
     stream = Stream(shards, 0, Order(args.seed, 1, MIXED)).entries(Cursor(), n_epochs=1)
     entries = (entry for entry, _ in stream if entry.name not in flags.excluded)
+    sources: list[str] = getattr(args, split)
     items: list[PackedItem] = []
     images: list[Pixels] = []
     drops: Counter[str] = Counter()

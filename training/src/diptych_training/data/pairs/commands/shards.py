@@ -20,6 +20,7 @@ from diptych_training.data.pairs.commands.flags import (
     share,
     source_flags,
 )
+from diptych_training.data.pairs.excluded import refuse_foreign
 from diptych_training.data.pairs.image_files import ImageCheck
 from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.shard_index import ShardIndex
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"--name {args.name!r} must match {NAME.pattern}: it is part of file names")
     flags = source_flags(args)
     shards = flags.reader.shards(args.sources)
+    refuse_foreign(flags.excluded, shards)
     with tqdm(desc=str(args.out), unit="pair", mininterval=1.0) as bar:
         n_skipped = 0
 
@@ -133,7 +135,7 @@ def _spec(size_px: int | None) -> ImageSpec:
 
 
 def _summary(out: Path, index: ShardIndex) -> str:
-    skipped: Counter[str] = Counter()
+    skipped = Counter(index.skipped_at_end)
     for shard in index.shards:
         skipped.update(shard.skipped)
     lines = [

@@ -1,0 +1,103 @@
+"""Cut CSV and TSV files into rows, and say what is wrong with a row; knows nothing of what rows mean.
+
+Where a row cannot be read, only its first line is given up: an open quotation mark would take what follows
+with it. From the end of any row, the rest is cut as if it had been read from the start.
+"""
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+MAX_LINE_BYTES = 1_000_000  # a longer line is taken for several
+LEFT_OPEN = f"a quotation mark is left open, or a field has more than {csv.field_size_limit():,} characters"
+MARK = b"\xef\xbb\xbf"  # that some programs begin a file with
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that is not empty: its fields, or none and what is wrong with it."""
+
+    fields: list[str]
+    problem: str | None
+    line: int  # number of its first line
+    end_line: int  # that of the line after it
+    end_byte: int
+
+
+def read_rows(file: BinaryIO, delimiter: str, line: int = 1, at: int = 0) -> Iterator[Row]:
+    """The rows from byte `at` of a file on, where `line` begins."""
+    lines = _Lines(file, at)
+    reader = csv.reader(lines, delimiter=delimiter)
+    while True:
+        fields, problem = _next(reader, lines)
+        raw = lines.taken()
+        if not raw:
+            return
+        end_line, at = line + raw.count(b"\n"), at + len(raw)
+        problem = _wrong_bytes(raw) or problem
+        if problem is not None:
+            yield Row([], problem, line, end_line, at)
+        elif fields:
+            yield Row(fields, None, line, end_line, at)
+        line = end_line
+
+
+class _Lines:
+    """The lines of a file for `csv`, from which lines can be taken back."""
+
+    def __init__(self, file: BinaryIO, at: int) -> None:
+        self._file = file
+        self._is_first = at == 0
+        self._back: deque[bytes] = deque()
+        self._taken: list[bytes] = []  # for the row that is being read
+        self.is_at_end = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        raw = self._back.popleft() if self._back else self._file.readline(MAX_LINE_BYTES)
+        if not raw:
+            self.is_at_end = True
+            raise StopIteration
+        self._taken.append(raw)
+        if self._is_first:
+            self._is_first = False
+            raw = raw.removeprefix(MARK)
+        return raw.decode("utf-8", "surrogateescape")
+
+    def taken(self) -> bytes:
+        """What the last row was made of."""
+        raw = b"".join(self._taken)
+        self._taken = []
+        return raw
+
+    def take_back(self) -> None:
+        """All lines but the first of the last row are to be read again."""
+        self._back.extendleft(reversed(self._taken[1:]))
+        self._taken = self._taken[:1]
+        self.is_at_end = False
+
+
+def _next(reader: "Iterator[list[str]]", lines: _Lines) -> tuple[list[str], str | None]:
+    try:
+        fields = next(reader, [])
+    except csv.Error as error:
+        lines.take_back()
+        return [], LEFT_OPEN if "field limit" in str(error) else str(error)
+    if fields and lines.is_at_end:  # otherwise the end comes before the next row begins
+        lines.take_back()
+        return [], LEFT_OPEN
+    return fields, None
+
+
+def _wrong_bytes(raw: bytes) -> str | None:
+    if b"\0" in raw:
+        return "it holds a NUL byte"
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
+    return None
