@@ -17,6 +17,9 @@ from diptych.errors import DiptychError
 from diptych_training.errors import RankLost, TrainingConfigError, TrainingFailed
 
 CPU = torch.device("cpu")
+# Held for as long as the process lives. Were DDP the last to hold a group, its end would wait for threads
+# of gloo without letting go of Python's lock, which one of them may need to drop tensors of the last call.
+_GROUPS: list[object] = []
 LOST = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "broken pipe")  # in lower case
 
 
@@ -127,6 +130,7 @@ def joined(device: str, timeout_s: float) -> Iterator[Ranks]:
         timeout = timedelta(seconds=timeout_s)
         store = _meeting_place(rank, world_size, timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
+        _GROUPS.append(dist.group.WORLD)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise TrainingFailed(
