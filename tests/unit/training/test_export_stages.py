@@ -36,8 +36,8 @@ def test_the_peak_of_a_stage_is_its_own() -> None:
     large, small = stages.finished
     assert large.peak_bytes > 300_000_000
     assert peak_memory_bytes() > 0
-    # Where the kernel does not let the peak be reset, it is that of all stages so far.
-    assert small.peak_bytes <= large.peak_bytes
+    # Where the kernel does not let the peak be reset, it is that of all so far, which a page may raise.
+    assert small.peak_bytes <= large.peak_bytes + 10_000_000
 
 
 def test_files_are_listed_with_their_size(tmp_path: Path) -> None:
