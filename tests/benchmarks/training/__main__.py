@@ -1,6 +1,6 @@
 """`make bench-training`: images/s and loss of our trainer beside open_clip's, on the same task.
 
-    PYTHONPATH=tests python -m benchmarks.training [--quick] [--write FILE]
+    PYTHONPATH=tests python -m benchmarks.training [--quick] [--rounds N] [--write FILE]
 
 The same small ViT, weights to start from, pairs in the same order, batch size and workers, both in bfloat16;
 open_clip runs by its own command line in an environment of its own.
@@ -28,14 +28,16 @@ QUICK_ROUNDS, QUICK_STEPS, QUICK_WARMUP = 1, 9, 2
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round, few steps: to try the benchmark")
+    parser.add_argument("--rounds", type=int, help=f"in which the two take turns (default {ROUNDS})")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between its marks")
     args = parser.parse_args()
     environment("open_clip")
     with tempfile.TemporaryDirectory(prefix="diptych-bench-") as folder:
         sizes = (QUICK_STEPS, QUICK_WARMUP) if args.quick else (STEPS, WARMUP)
         task = _task(Path(folder), *sizes)
-        turns = _in_turns(task, QUICK_ROUNDS if args.quick else ROUNDS)
-        command = f"make bench-training{' TRAINING=--quick' if args.quick else ''}"
+        turns = _in_turns(task, args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS))
+        flags = " ".join(["--quick"] * args.quick + [f"--rounds {args.rounds}"] * bool(args.rounds))
+        command = f"make bench-training TRAINING='{flags}'" if flags else "make bench-training"
         day = datetime.datetime.now(datetime.UTC).date().isoformat()
         text = report(command, day, turns, task.n_steps, _mean_tokens(task.table))
     print(text)

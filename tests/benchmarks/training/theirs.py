@@ -1,6 +1,7 @@
 """open_clip's trainer: its environment, its command line, and what it reported."""
 
 import json
+import shutil
 from pathlib import Path
 
 from benchmarks.serving.environments import environment
@@ -35,6 +36,7 @@ def train(task: Task, precision: str = "amp_bf16") -> Turn:
     """One run from its start to its last step."""
     folder = task.folder / "open_clip"
     report = folder / "report.json"
+    shutil.rmtree(folder / "logs", ignore_errors=True)  # it refuses a run of a name that is there
     _write_config(folder / "configs")
     command = [environment("open_clip") / "python", SCRIPT, report, folder / "configs"]
     command = [*map(str, command), *_arguments(task, folder, precision)]
