@@ -110,8 +110,7 @@ sbom: $(TOOLS)/.installed ## write dist/: the bill of materials (CycloneDX) and 
 	docker/sbom.sh $(TOOLS)/bin $(PYTHON)
 
 audit: $(TOOLS)/.installed ## ask for known vulnerabilities of what the images install (needs the network)
-	$(TOOLS)/bin/pip-audit --require-hashes --disable-pip -r docker/server.cpu.lock
-	$(TOOLS)/bin/pip-audit --require-hashes --disable-pip -r docker/server.gpu.lock
+	docker/audit.sh $(TOOLS)/bin
 
 constraints: ## refresh constraints.txt from the newest releases that the ranges admit
 	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints

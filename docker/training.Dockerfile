@@ -1,7 +1,7 @@
 # Training: data, train, evaluate, export, import. Writes versions into the model repository that it is given.
 #   docker build -f docker/training.Dockerfile -t diptych-training .
 # Released versions by constraints.txt, without hashes: torch's builds differ by the index they come from.
-# TORCH_INDEX for a GPU: https://download.pytorch.org/whl/cu128, or another one that the driver knows.
+# TORCH_INDEX for a GPU: https://download.pytorch.org/whl/cu130, for drivers from release 580 on; whl/cu126 for older ones.
 ARG BASE=docker.io/library/python:3.13.9-slim-trixie
 FROM ${BASE}
 ARG TORCH=2.13.0
@@ -19,6 +19,11 @@ RUN groupadd --gid 10001 diptych \
  && python3 -m venv /opt/diptych
 ENV PATH=/opt/diptych/bin:$PATH
 RUN python3 -m pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch==${TORCH}" "torchvision==${TORCHVISION}"
+# What builds our wheels, and npm, which `diptych-train data` fetches drawings with: by hash.
+COPY docker/build.lock docker/node.lock /src/
+RUN python3 -m pip install --no-cache-dir --require-hashes -r /src/build.lock \
+ && python3 -m pip install --no-cache-dir --require-hashes --only-binary :all: -r /src/node.lock \
+ && npm --version
 # What the projects stand on, by their descriptions alone: a change of our code builds only what comes after.
 COPY constraints.txt docker/requirements_of.py /src/
 COPY clients/python/pyproject.toml /src/clients/python/
@@ -27,7 +32,7 @@ COPY training/pyproject.toml /src/training/
 WORKDIR /src
 RUN python3 requirements_of.py 'clients/python' 'server[cpu]' 'training[import]' > requirements.txt \
  && python3 -m pip install --no-cache-dir -c constraints.txt -r requirements.txt \
-      "torch==${TORCH}" "torchvision==${TORCHVISION}" "onnxruntime==${ONNXRUNTIME}" "faiss-cpu==${FAISS}" hatchling==1.27.0
+      "torch==${TORCH}" "torchvision==${TORCHVISION}" "onnxruntime==${ONNXRUNTIME}" "faiss-cpu==${FAISS}"
 COPY clients/python clients/python
 COPY server/README.md server/
 COPY server/src server/src
@@ -42,6 +47,7 @@ ENV PYTHONUNBUFFERED=1 \
     DIPTYCH_CACHE=/srv/cache \
     DIPTYCH_MODEL_REPO=/srv/model_repo \
     MPLCONFIGDIR=/tmp \
+    ORT_DISABLE_TELEMETRY=1 \
     USER=diptych
 WORKDIR /srv
 STOPSIGNAL SIGTERM

@@ -1,6 +1,7 @@
 """Every direct dependency stands in DEPENDENCIES.md with its reason, and nothing else does."""
 
 import re
+import tomllib
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -23,6 +24,12 @@ def asked_for() -> set[str]:
     for file in ("tests/requirements.txt", "docker/tools.txt"):
         text = (ROOT / file).read_text(encoding="utf-8")
         lines += [line.partition("#")[0] for line in text.splitlines() if line.partition("#")[0].strip()]
+    for folder in ("server", "training", "clients/python"):
+        text = (ROOT / folder / "pyproject.toml").read_text(encoding="utf-8")
+        lines += tomllib.loads(text)["build-system"]["requires"]
+    # What only an image installs is asked for where it is locked.
+    locked = re.findall(r"<<END\n(.*?)\nEND", (ROOT / "docker" / "lock.sh").read_text(), re.DOTALL)
+    lines += [line for block in locked for line in block.splitlines() if not line.startswith("./")]
     return {canonicalize_name(Requirement(line).name) for line in lines} - {
         canonicalize_name(name) for name in OURS
     }

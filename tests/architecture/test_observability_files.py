@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 BY_PROMETHEUS = {"up": set[str]()}
 SCRAPED = {"job", "instance"}  # labels that every scraped series has
 QUERIES = [*dashboard_queries(), *rule_queries()]
+RUNBOOKS = "https://git.example.org/diptych"
 ALERTS = [rule for rule in rules() if "alert" in rule]
 
 
@@ -72,8 +75,9 @@ def test_dashboard_shows_every_metric_of_the_server() -> None:
         re.sub(r"_(bucket|sum|count|created)$", "", name) for name in SERVED if name.startswith("diptych_")
     }
     missing = {name for name in ours if not any(one.startswith(name) for one in shown)}
-    # It says what /readyz and diptych_model_info say, as long as one version serves at a time.
-    assert missing - {"diptych_rollout_state"} == set()
+    # The one says what /readyz and diptych_model_info say, as long as one version serves at a time; the other
+    # is always 1, as every row is compared.
+    assert missing == {"diptych_rollout_state", "diptych_index_recall"}
 
 
 def test_panels_have_titles_and_ids_of_their_own_and_do_not_overlap() -> None:
@@ -94,10 +98,24 @@ def test_panels_have_titles_and_ids_of_their_own_and_do_not_overlap() -> None:
 def test_alert_says_how_urgent_it_is_and_where_its_runbook_is(alert: dict[str, dict[str, str]]) -> None:
     assert alert["labels"]["severity"] in {"page", "ticket"}
     assert alert["annotations"]["summary"]
-    file, _, anchor = alert["annotations"]["runbook"].partition("#")
-    headings = re.findall(r"^#{2,6} (.+)$", (ROOT / file).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    base, _, file_and_anchor = alert["annotations"]["runbook_url"].partition("/server/")
+    assert base == RUNBOOKS, "the README says how to replace it in all of them"
+    file, _, anchor = file_and_anchor.partition("#")
+    text = (ROOT / "server" / file).read_text(encoding="utf-8")
+    headings = re.findall(r"^#{2,6} (.+)$", text, flags=re.MULTILINE)
     assert anchor in {anchor_of(heading) for heading in headings}
     assert anchor == str(alert["alert"]).lower()
+
+
+def test_readme_replaces_the_address_of_the_runbooks_where_it_stands(tmp_path: Path) -> None:
+    readme = (ROOT / "docker" / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^\$ (sed -i .+)$", readme, flags=re.MULTILINE)
+    shutil.copytree(ROOT / "docker", tmp_path / "docker")
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    for file in ("prometheus/rules/diptych.yml", "kubernetes/alerts.yaml"):
+        text = (tmp_path / "docker" / file).read_text(encoding="utf-8")
+        assert RUNBOOKS not in text
+        assert text.count("runbook_url: https://git.your-company.com/") == len(ALERTS)
 
 
 def test_runbook_has_no_alert_that_is_gone() -> None:

@@ -116,6 +116,7 @@ def test_full_disk_is_507_at_whatever_step_it_gets_full(warm: WarmServers, disk:
             assert "no space is left on the disk of the data folder" in answer.json()["detail"]
         running.settle()
     assert refused >= 4
+    assert f'diptych_rejected_total{{reason="disk_full"}} {refused}.0\n' in running.http.get("/metrics").text
     disk.empty()
     assert running.add(3).is_success
     running.settle()
@@ -167,6 +168,7 @@ def test_image_folder_that_turns_read_only_refuses_writes_and_is_read(
         answer = running.add(1)
         assert problem(answer) == (503, "store-read-only")
         assert "on a disk that is read-only" in answer.json()["detail"]
+        assert 'diptych_rejected_total{reason="disk_read_only"} 1.0\n' in running.http.get("/metrics").text
         running.settle()
     assert running.add(1).is_success
     running.settle()

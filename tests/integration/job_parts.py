@@ -9,7 +9,9 @@ from diptych.adapters.job_files import JobFiles
 from diptych.adapters.sqlite_jobs import SqliteJobs
 from diptych.core.job import Job, JobItem
 from diptych.core.jobs import Jobs
+from diptych.core.ports import Metrics
 from integration.store_parts import Opened, stories, tiny_png
+from unit.core.core_fakes import FakeMetrics
 
 JobStory = Callable[[Opened, Jobs], Coroutine[Any, Any, None]]
 
@@ -18,7 +20,7 @@ class RunJobs(Protocol):
     def __call__(self, story: JobStory, *, max_batch: int = 2) -> None: ...
 
 
-def job_stories(model_repo: Path, data_dir: Path) -> RunJobs:
+def job_stories(model_repo: Path, data_dir: Path, metrics: Metrics | None = None) -> RunJobs:
     """What runs a story with jobs to its end; after it, jobs stop as at a kill: no more is written."""
     run = stories(model_repo, data_dir)
 
@@ -28,6 +30,7 @@ def job_stories(model_repo: Path, data_dir: Path) -> RunJobs:
                 collections=opened.collections,
                 store=SqliteJobs(opened.records.threads),
                 inputs=JobFiles(data_dir),
+                metrics=metrics or FakeMetrics(),
                 max_batch=max_batch,
             )
             await jobs.open()

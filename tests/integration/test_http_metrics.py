@@ -3,13 +3,16 @@
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from diptych.adapters.sqlite_store import SqliteStore
 from diptych.core.health import HealthReport
+from diptych.errors import DiptychError, StoreFull, StoreReadOnly
 from support.app import running_app
 from support.pictures import noise, picture
 
@@ -149,6 +152,32 @@ def test_refusals_are_counted_by_their_reason(client: TestClient) -> None:
     with Moves(client) as moves:
         refuse(client)
     assert moves.by("diptych_rejected_total", reason="stopping") == 1
+
+
+def test_what_the_disk_refuses_is_counted_once_a_request_and_known_as_zero_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: dict[str, DiptychError] = {
+        "disk_full": StoreFull("no space is left"),
+        "disk_read_only": StoreReadOnly("the disk takes no writes"),
+    }
+    with running_app(tmp_path) as client:
+        before = samples(client)
+        for reason, error in refused.items():
+            assert before["diptych_rejected_total", frozenset({("reason", reason)})] == 0
+
+            async def refuse(*args: Any, error: DiptychError = error, **options: Any) -> Any:
+                raise error
+
+            monkeypatch.setattr(SqliteStore, "put", refuse)
+            for payloads in ([noise(1)], [noise(1), noise(2)]):
+                with Moves(client) as moves:
+                    client.post(
+                        "/collections/default/images", files=[("image", ("x", one)) for one in payloads]
+                    )
+                assert moves.by("diptych_rejected_total", reason=reason) == 1
+                others = [moves.by("diptych_rejected_total", reason=one) for one in refused if one != reason]
+                assert others == [0]
 
 
 def add(client: TestClient, payload: bytes, collection: str = "default") -> None:

@@ -15,7 +15,7 @@ from diptych.core.jobs import Jobs
 from diptych.errors import Conflict, NotFound, Overloaded, StoreError, StoreFull, StoreReadOnly
 from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
 from integration.store_parts import EncoderGate, Opened
-from unit.core.core_fakes import until
+from unit.core.core_fakes import FakeMetrics, until
 
 DROPPED = ("failed", "collection 'x' was dropped")
 
@@ -290,6 +290,26 @@ def test_job_that_is_done_on_a_read_only_disk_ends_when_it_takes_writes_again(
         assert (await end_of(jobs, job.id)).state == "done"
 
     run(story)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(StoreFull("no space is left"), "disk_full"), (StoreReadOnly("no writes"), "disk_read_only")],
+)
+def test_every_try_of_a_job_that_the_disk_refuses_is_counted(
+    model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StoreError, reason: str
+) -> None:
+    metrics = FakeMetrics()
+
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        disk = Disk(monkeypatch, error)
+        job = await submit(jobs, 2)
+        await until(lambda: metrics.rejected[reason] >= 2)
+        disk.n_times = 0
+        assert (await end_of(jobs, job.id)).state == "done"
+
+    job_stories(model_repo, tmp_path / "data", metrics)(story)
+    assert metrics.rejected.keys() == {reason}
 
 
 def test_end_is_told_although_those_long_ago_cannot_be_forgotten(

@@ -51,6 +51,11 @@ def find(image: Image, scratch: Path) -> Findings:
     found.check(
         "without a key it does not listen to other machines", lambda: _refuses_without_key(image, data)
     )
+    foreign = scratch / "foreign"
+    foreign.mkdir(mode=0o755)
+    found.check(
+        "a data folder of another user is refused in one line", lambda: _refuses_foreign(image, foreign)
+    )
     key = secrets.token_hex(16)
     variables = {"DIPTYCH_API_KEY": key, "DIPTYCH_PORT": "8765"}
     began = time.monotonic()
@@ -129,6 +134,16 @@ def _refuses_without_key(image: Image, data: Path) -> None:
     assert process.outer.wait(timeout=READY_WITHIN_S) != 0
     said = process.log_file.read_text()
     assert "DIPTYCH_API_KEY" in said, said
+
+
+def _refuses_foreign(image: Image, data: Path) -> None:
+    log = data.parent / "foreign.log"
+    process = start(image, data, log, {"DIPTYCH_PORT": "8765", "DIPTYCH_API_KEY": "correct horse"})
+    assert process.outer.wait(timeout=READY_WITHIN_S) == 1
+    said = log_lines(log)[-1]["message"]
+    uid, gid = image.user
+    assert f"/srv/data cannot be written by user {uid}:{gid}, as it belongs to 0:0" in said, said
+    assert "Traceback" not in log.read_text()
 
 
 def _wait_until_ready(server: Contained) -> None:

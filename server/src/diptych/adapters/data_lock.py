@@ -3,13 +3,14 @@
 import errno
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
 
 from diptych.bundle.durable import fsync_folder
-from diptych.errors import DataDirLocked, StoreError, StoreReadOnly
+from diptych.errors import ConfigError, DataDirLocked, StoreError, StoreReadOnly
 
 LOCK_FILE = "lock"
 MAX_HOLDER_BYTES = 300
@@ -21,11 +22,13 @@ class DataLock:
     def __init__(self, data_dir: Path, what: str = "data folder") -> None:
         """Raises DataDirLocked naming the holder: its process id, its host, and since when it has the folder.
 
-        Raises StoreError when the folder cannot be used.
+        Raises ConfigError when this user may not write the folder, StoreError when it cannot be used.
         """
         try:
             _make_durably(data_dir)
             self._descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError as error:
+            raise ConfigError(_not_for_this_user(f"{what} {data_dir}", data_dir)) from error
         except OSError as error:
             kind = StoreReadOnly if error.errno == errno.EROFS else StoreError
             raise kind(f"{what} {data_dir} cannot be used: {error.strerror}") from error
@@ -53,6 +56,19 @@ class DataLock:
 def _this_process() -> str:
     """In a container the process id means little and the host is the container."""
     return f"{os.getpid()} on {gethostname()[:200]} since {datetime.now(UTC).isoformat(timespec='seconds')}"
+
+
+def _not_for_this_user(named: str, folder: Path) -> str:
+    """In a container the usual case: the folder is mounted, and belongs to who made it."""
+    owner = ""
+    with suppress(OSError):
+        found = folder.stat()
+        owner = f", as it belongs to {found.st_uid}:{found.st_gid} with mode {stat.S_IMODE(found.st_mode):o}"
+    user = f"{os.geteuid()}:{os.getegid()}"
+    return (
+        f"{named} cannot be written by user {user}{owner}: "
+        f"give it to them (`chown -R {user}` on the host), run as the folder's owner, or take another folder"
+    )
 
 
 def _make_durably(folder: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from diptych.core.disk_refusals import DISK_FULL, DISK_READ_ONLY
 from diptych.core.ports import EncoderName, Stage
 from diptych.core.types import ModelInfo
 
@@ -37,8 +38,10 @@ class PrometheusMetrics:
             "diptych_queue_items", "Items that wait for an encoder", ["encoder"], registry=registry
         )
         self._rejected = Counter(
-            "diptych_rejected", "Requests refused at the door", ["reason"], registry=registry
+            "diptych_rejected", "Requests refused, and tries of jobs", ["reason"], registry=registry
         )
+        for reason in (DISK_FULL, DISK_READ_ONLY):  # at 0 from the start: an alert sees the first one, too
+            self._rejected.labels(reason)
         self._label_cache = Counter(
             "diptych_label_cache", "Labels looked up in the cache", ["result"], registry=registry
         )
@@ -83,7 +86,7 @@ class PrometheusMetrics:
         self._queue_items.labels(encoder).set(n_items)
 
     def count_rejected(self, reason: str) -> None:
-        """One request refused at the door; `reason` is a fixed word, such as "queue_full"."""
+        """One request refused, or one try of a job; `reason` is a fixed word, such as "queue_full"."""
         self._rejected.labels(reason).inc()
 
     def count_label_cache(self, n_hits: int, n_misses: int) -> None:

@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 
 from diptych.core.background import Background
 from diptych.core.collections import Collections
+from diptych.core.disk_refusals import refusal_of
 from diptych.core.job import EndState, Job, JobItem, JobOutcome, JobState
 from diptych.core.job_checks import checked
 from diptych.core.job_ports import JobInput, JobInputs, JobStore
 from diptych.core.job_runner import MAX_BATCH, JobRunner
+from diptych.core.ports import Metrics
 from diptych.errors import (
     Conflict,
     CorruptStore,
@@ -51,12 +53,14 @@ class Jobs:
         collections: Collections,
         store: JobStore,
         inputs: JobInputs,
+        metrics: Metrics,
         max_batch: int = MAX_BATCH,
         max_metadata_bytes: int = 16_384,
     ) -> None:
         self._collections = collections
         self._store = store
         self._inputs = inputs
+        self._metrics = metrics
         self._runner = JobRunner(collections=collections, store=store, inputs=inputs, max_batch=max_batch)
         self._max_metadata_bytes = max_metadata_bytes
         self._queue: asyncio.Queue[str] = asyncio.Queue()
@@ -184,6 +188,8 @@ class Jobs:
             except StoreError as error:
                 log.warning("job %s waits: %s", id, error)
                 self._trouble[id] = str(error)
+                if reason := refusal_of(error):
+                    self._metrics.count_rejected(reason)
                 self._tell()
             if id in self._cancelled:
                 await self._end_cancelled(id)

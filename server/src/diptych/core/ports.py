@@ -242,7 +242,7 @@ class Metrics(Protocol):
         ...
 
     def count_rejected(self, reason: str) -> None:
-        """One request refused at the door; `reason` is a fixed word, such as "queue_full"."""
+        """One request refused, or one try of a job; `reason` is a fixed word, such as "queue_full"."""
         ...
 
     def count_label_cache(self, n_hits: int, n_misses: int) -> None:

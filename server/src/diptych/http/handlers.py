@@ -31,6 +31,7 @@ async def _ours(request: Request, error: Exception) -> Response:
     if status_of(error) == 500:
         fields = {"request_id": context_of(request).request_id}
         LOG.error("request failed", exc_info=error, extra={"fields": fields})
+    state_of(request).count_disk_refusals(error)
     return respond_error(request, error)
 
 

@@ -9,6 +9,7 @@ from diptych.http.answers_collections import AddAnswer, AddOutcomeAnswer
 from diptych.http.context import context_of
 from diptych.http.problems import problem_of, respond_error
 from diptych.http.respond import sized_json_response
+from diptych.http.state import state_of
 
 _VALUES = 5  # in one outcome
 
@@ -19,6 +20,7 @@ async def respond_outcomes(request: Request, added: Added, collection: str, item
     `item` is what such an answer calls it when it has no name for the part that is at fault.
     """
     outcomes = added.outcomes
+    state_of(request).count_disk_refusals(*(outcome.error for outcome in outcomes))
     if len(outcomes) == 1 and outcomes[0].error is not None:
         error = outcomes[0].error
         return respond_error(request, error.named(f"items[0].{error.item}" if error.item else item))

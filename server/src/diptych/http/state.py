@@ -5,8 +5,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from diptych.core.disk_refusals import refusal_of
 from diptych.core.services import Services
-from diptych.errors import NotReady
+from diptych.errors import DiptychError, NotReady
 from diptych.http.inside import Inside
 from diptych.http.options import HttpOptions
 
@@ -29,6 +30,11 @@ class ServerState:
         """Tell the metrics, when there are some: they come with the services."""
         if self.services is not None:
             self.services.metrics.count_rejected(reason)
+
+    def count_disk_refusals(self, *errors: DiptychError | None) -> None:
+        """Once for a request, however many of its items the disk refused."""
+        for reason in {refusal_of(error) for error in errors} - {None}:
+            self.count_rejected(str(reason))
 
 
 def state_of(request: Request) -> ServerState:

@@ -80,6 +80,7 @@ def assemble(
             collections=collections,
             store=SqliteJobs(records.threads),
             inputs=JobFiles(settings.data_dir, quota),
+            metrics=metrics,
             max_batch=min(MAX_BATCH, kept.embedder.max_images),
             max_metadata_bytes=limits.max_metadata_bytes,
         ),
