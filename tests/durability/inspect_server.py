@@ -18,6 +18,7 @@ PAGE = 7  # small, so that listing takes several pages
 ALL = 1000  # more hits than there are images
 SAMPLE = 3
 JOBS_END_WITHIN_S = 60
+EMBEDDED_WITHIN_S = 60
 
 
 def settle_all(url: str, data_dir: Path, journal: Journal, writers: list[str], *, thorough: bool) -> None:
@@ -83,14 +84,21 @@ def _found(http: httpx.Client, collection: str, known: Mapping[str, bytes]) -> H
         page = _json(http.get(f"/collections/{collection}/images", params={"limit": PAGE, **after}))
         images |= {row["id"]: _kept(row, known) for row in page["images"]}
         if page["next"] is None:
-            told = _json(http.get(f"/collections/{collection}"))
-            assert (told["n_images"], told["n_embedded"], told["state"]) == (
-                len(images),
-                len(images),
-                "ready",
-            )
-            return Held(collection, images, told["keep"])
+            told = _embedded(http, collection)
+            assert (told["n_images"], told["n_embedded"]) == (len(images), len(images))
+            return Held(collection, images, told["keep"], told["precision"])
         after = {"after": page["next"]}
+
+
+def _embedded(http: httpx.Client, collection: str) -> Any:
+    """What is told of it once it is ready: a kill may have cut a change of its precision short."""
+    deadline = time.monotonic() + EMBEDDED_WITHIN_S
+    while (told := _json(http.get(f"/collections/{collection}")))["state"] == "embedding":
+        assert time.monotonic() < deadline, told
+        time.sleep(0.01)
+    assert told["state"] == "ready", told
+    assert told["vectors"]["precision"] == ("int8" if told["precision"] == "int8" else "fp32")
+    return told
 
 
 def _kept(row: Any, known: Mapping[str, bytes]) -> Kept:

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,6 +24,8 @@ MOST_IMAGES = 24  # in one collection: above it, delete rather than add
 MOST_OF_A_JOB = 24  # images; a job adds 16 at a time
 MODEL = {"name": TINY, "version": 1}  # what made the vectors, they say
 JOB_ENDS_WITHIN_S = 30
+PRECISIONS = ("server", "fp32", "int8")  # of a collection; the server's is fp32
+SETTLED, NOT_TRIED = 200, 503  # all images were embedded, or not yet
 
 
 def names_of(writer: str) -> tuple[str, str]:
@@ -61,6 +64,9 @@ class Writer:
             actions += [partial(self._on_one, self._patch), partial(self._on_one, self._delete)]
         if len(held.images) > MOST_IMAGES:
             actions = [partial(self._on_one, self._delete), self._delete_matching, self._drop]
+        if _all_have_files(held):  # others cannot be embedded again
+            actions += [self._take_precision, self._rename_with_precision]
+        actions.append(self._delete_lacking)
         self._random.choice(actions)(held)
 
     def _on_one(self, change: Callable[[Held, str], None], held: Held) -> None:
@@ -68,8 +74,9 @@ class Writer:
 
     def _create(self) -> None:
         keep = self._random.choice(["original", "original", "original", "none"])
-        name = self._random.choice(names_of(self._collection))
-        self._ask(Held(name, {}, keep), "POST", "/collections", json={"name": name, "keep": keep})
+        name, precision = self._random.choice(names_of(self._collection)), self._random.choice(PRECISIONS)
+        asked = {"name": name, "keep": keep, "precision": precision}
+        self._ask(Held(name, {}, keep, precision), "POST", "/collections", json=asked)
 
     def _add(self, held: Held) -> None:
         fresh = self._fresh(lambda: self._kept(held))
@@ -91,8 +98,10 @@ class Writer:
         """An archive: once it is accepted, all of it will be there, but for what is changed or deleted since.
 
         That is done to images as soon as they are seen, while the job still adds the others. New ones come,
-        and some take the places of others. What comes next waits for its end.
+        and some take the places of others. The precision changes meanwhile, where none of these is a vector.
+        What comes next waits for its end.
         """
+        can_change = _all_have_files(held) and held.keep == "original"
         items = self._fresh(lambda: self._kept(held), most=self._random.choice([5, MOST_OF_A_JOB]))
         if held.images and self._random.random() < 0.5:
             items |= {id: self._kept(held) for id in self._some(held, 3)}
@@ -105,9 +114,9 @@ class Writer:
             files[f"{id}.json"] = json.dumps({"id": id, "metadata": kept.metadata}).encode()
         path, headers = f"/collections/{held.name}/images?replace=true", {"content-type": "application/x-tar"}
         answer = self._ask(_with(held, items), "POST", path, content=tar_of(files), headers=headers)
-        self._change_beside(items, f"/jobs/{answer.json()['id']}")
+        self._change_beside(items, f"/jobs/{answer.json()['id']}", can_change)
 
-    def _change_beside(self, items: Images, job: str) -> None:
+    def _change_beside(self, items: Images, job: str, can_change_precision: bool) -> None:
         deadline = time.monotonic() + JOB_ENDS_WITHIN_S
         left = list(items)
         while (told := self._http.get(job).json())["finished_at"] is None or left:
@@ -119,6 +128,8 @@ class Writer:
                 change = self._random.choice([self._delete, self._replace, self._patch, None, None])
                 if change is not None:
                     change(held, id)
+                elif can_change_precision and self._random.random() < 0.3:
+                    self._take_precision(held)
         assert (told["state"], told["counts"]["failed"]) == ("done", 0), told
 
     def _is_there(self, held: Held, id: str, kept: Kept) -> bool:
@@ -154,6 +165,34 @@ class Writer:
     def _rename(self, held: Held) -> None:
         (name,) = set(names_of(self._collection)) - {held.name}
         self._ask(replace(held, name=name), "PATCH", f"/collections/{held.name}", json={"name": name})
+
+    def _take_precision(self, held: Held) -> None:
+        """Images are embedded again beside what comes next. What lacks is asked for at the same time, too."""
+        after = replace(held, precision=self._other_precision(held))
+        with ThreadPoolExecutor(1) as beside:
+            asked = beside.submit(self._require_none_lacks, held)
+            self._ask(after, "PATCH", f"/collections/{held.name}", json={"precision": after.precision})
+            asked.result()
+
+    def _rename_with_precision(self, held: Held) -> None:
+        (name,) = set(names_of(self._collection)) - {held.name}
+        after = replace(held, name=name, precision=self._other_precision(held))
+        change = {"name": name, "precision": after.precision}
+        self._ask(after, "PATCH", f"/collections/{held.name}", json=change)
+
+    def _other_precision(self, held: Held) -> str:
+        return self._random.choice([one for one in PRECISIONS if one != held.precision])
+
+    def _delete_lacking(self, held: Held) -> None:
+        self._journal.begin(self._collection, held)
+        self._require_none_lacks(held)
+        self._journal.acknowledge(self._collection)
+
+    def _require_none_lacks(self, held: Held) -> None:
+        """A deletion that finds nothing, as all images can be embedded."""
+        answer = self._http.post(f"/collections/{held.name}/deletions", json={"lacking": True})
+        assert answer.status_code in {SETTLED, NOT_TRIED}, answer.text
+        assert answer.status_code == NOT_TRIED or answer.json()["n_images"] == 0, answer.text
 
     def _drop(self, held: Held) -> None:
         self._ask(None, "DELETE", f"/collections/{held.name}")
@@ -195,6 +234,10 @@ class Writer:
 
 def _with(held: Held, items: Images) -> Held:
     return replace(held, images=dict(held.images) | dict(items))
+
+
+def _all_have_files(held: Held) -> bool:
+    return all(kept.has_file for kept in held.images.values())
 
 
 def _told(items: Images) -> str:

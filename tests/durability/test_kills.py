@@ -21,6 +21,7 @@ from support.warm_server import WarmServer, WarmServers
 COLLECTIONS = ["a", "b", "c", "d"]
 KILLS_AT_POINT = 5
 REACHED_WITHIN_S = 60
+FIXED = ("--precision", "fp32")  # that of requests is not tried out at each start
 MOST_ANSWERS = 30  # of one life, before it is killed
 SEED = 20261125
 
@@ -28,7 +29,7 @@ SEED = 20261125
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmServers]:
     model_repo = tmp_path_factory.mktemp("repo")
-    write_tiny_bundle(model_repo)
+    write_tiny_bundle(model_repo, precisions={"fp32": "equal", "int8": "rounded"})
     with WarmServers(model_repo, TINY) as servers:
         yield servers
 
@@ -45,7 +46,7 @@ class Story:
 
     def die_at_random(self) -> None:
         """Start, look through, write, and be killed at a random moment."""
-        server = self._warm.start(self._data_dir)
+        server = self._warm.start(self._data_dir, *FIXED)
         url = self._ready(server)
         settle_all(url, self._data_dir, self.journal, COLLECTIONS, thorough=False)
         load = self._write(url)
@@ -58,7 +59,7 @@ class Story:
     def die_at(self, point: str, n: int) -> None:
         """Look through in a life of its own, so that only writing is counted; then write until the end."""
         self.look_through()
-        server = self._warm.start(self._data_dir, environment={VARIABLE: f"{point}:{n}"})
+        server = self._warm.start(self._data_dir, *FIXED, environment={VARIABLE: f"{point}:{n}"})
         url = server.url_when_ready()
         if url is not None:  # it may end while it starts
             load = self._write(url)
@@ -68,7 +69,7 @@ class Story:
 
     def look_through(self) -> None:
         """Everything is there, and the server stops cleanly."""
-        server = self._warm.start(self._data_dir)
+        server = self._warm.start(self._data_dir, *FIXED)
         settle_all(self._ready(server), self._data_dir, self.journal, COLLECTIONS, thorough=True)
         server.kill(signal.SIGTERM)
         assert server.wait() == 0
@@ -129,7 +130,7 @@ def test_kills_at_every_point_lose_nothing_and_bring_nothing_back(
 ) -> None:
     if point.startswith("migration_commit"):  # reached by the first start of a folder only
         for n in range(KILLS_AT_POINT):
-            server = warm.start(tmp_path / str(n), environment={VARIABLE: f"{point}:1"})
+            server = warm.start(tmp_path / str(n), *FIXED, environment={VARIABLE: f"{point}:1"})
             assert server.url_when_ready() is None
             _assert_killed(server)
             Story(warm, tmp_path / str(n)).look_through()

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from diptych.core.filter_parser import parse_filter
 from diptych.core.metadata import merge_patch
 from diptych.core.names import content_id, sha256_of
-from diptych.core.types import NewImage
-from diptych.errors import Conflict, NotFound
+from diptych.core.types import SERVER, CollectionChange, Deletion, NewImage
+from diptych.errors import Conflict, NotFound, NotReady
 from durability.journal import Kept
 from integration.store_parts import Opened, tiny_png
 from support.tiny_bundle import write_tiny_bundle
+from unit.core.core_fakes import until
 
 C = "default"
 ALL = 1000
@@ -55,6 +57,7 @@ class Images(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.kept: dict[str, Kept] = {}
+        self.precision = SERVER
         self.folder = Path(tempfile.mkdtemp(prefix="diptych-states-"))
         self.runner = asyncio.Runner()
 
@@ -131,13 +134,36 @@ class Images(RuleBasedStateMachine):
         self.runner.run(self.opened.collections.create(C))
         with pytest.raises(Conflict):
             self.runner.run(self.opened.collections.create(C))
-        self.kept = {}
+        self.kept, self.precision = {}, SERVER
+
+    @rule(precision=st.sampled_from([SERVER, "fp32", "int8"]), waits=st.booleans())
+    def take_precision(self, precision: str, waits: bool) -> None:
+        """Unless its end is waited for, other rules run beside the embedding."""
+        change = CollectionChange(precision=precision)
+        assert self.runner.run(self.opened.collections.change(C, change)).precision == precision
+        self.precision = precision
+        if waits:
+            self._wait_until_ready()
+
+    @rule()
+    def delete_lacking(self) -> None:
+        """None does for good, as all images are kept."""
+        with suppress(NotReady):
+            call = self.opened.collections.delete_matching(C, None, lacking=True, preview=False)
+            assert self.runner.run(call) == Deletion(0)
+
+    def _wait_until_ready(self) -> None:
+        shelf = self.opened.collections._shelves[C]
+        self.runner.run(until(lambda: shelf.state != "embedding"))
+        assert shelf.state == "ready"
 
     @rule(clause=FILTERS, payload=PICTURES)
     def filter(self, clause: Any, payload: bytes) -> None:
         """A search of everything, so that the hits are exactly those that pass."""
         filter = parse_filter(clause)
-        (query,) = self.runner.run(self.opened.embedder.embed_images([payload]))
+        self._wait_until_ready()
+        with self.opened.collections.using(C) as engine:
+            (query,) = self.runner.run(engine.embedder.embed_images([payload]))
         found = self.runner.run(self.opened.collections.search(C, query, k=ALL, filter=filter))
         assert {hit.id for hit in found} == {
             id for id, kept in self.kept.items() if filter.matches(dict(kept.metadata))
@@ -173,7 +199,9 @@ class Images(RuleBasedStateMachine):
     def as_many_images_and_files_as_there_should_be(self) -> None:
         if hasattr(self, "opened"):
             info = self.runner.run(self.opened.collections.get(C))
-            assert (info.n_images, info.n_embedded, info.state) == (len(self.kept), len(self.kept), "ready")
+            assert (info.n_images, info.precision) == (len(self.kept), self.precision)
+            if info.state != "embedding":
+                assert (info.n_embedded, info.state) == (len(self.kept), "ready")
             assert self.opened.files() == sorted({sha256_of(kept.payload) for kept in self.kept.values()})
 
     def teardown(self) -> None:

@@ -110,10 +110,10 @@ class Opened:
         return [hit.id for hit in await self.collections.search("default", query, k=k, **options)]
 
     def _engine(self, precision: str, admission: Admission) -> Engine:
-        """Vectors of another precision than fp32 are the same numbers, each one place further."""
+        """Vectors of int8 are those of fp32, each number one place further, and of others two places."""
         model, version = self._version
         identity = f"{model}/{version}" if precision == "fp32" else f"{model}/{version}/{precision}"
-        shift = 0 if precision == "fp32" else 1
+        shift = {"fp32": 0, "int8": 1}.get(precision, 2)
         batcher = partial(
             Batcher,
             n_bytes=len,

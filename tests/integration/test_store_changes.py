@@ -1,13 +1,14 @@
 """Renaming, configuring and deleting many, over the real adapters."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
 from diptych.core import deleting
 from diptych.core.filter_parser import parse_filter
-from diptych.core.types import NewImage
+from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, StoreError
 from integration.store_parts import EncoderGate, Opened, Run, tiny_png
 from support.pictures import picture
@@ -23,7 +24,7 @@ def test_new_name_outlasts_a_restart_and_the_old_one_is_free(run: Run) -> None:
     async def before(opened: Opened) -> None:
         await opened.collections.create("old", "none")
         await opened.add("old", picture("red"), "red")
-        await opened.collections.rename("old", "new")
+        await opened.collections.change("old", CollectionChange(name="new"))
         with pytest.raises(NotFound):
             await opened.collections.get("old")
         await opened.collections.create("old")
@@ -42,11 +43,11 @@ def test_name_that_is_taken_or_bad_changes_nothing(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await opened.collections.create("other")
         with pytest.raises(Conflict):
-            await opened.collections.rename("other", "default")
+            await opened.collections.change("other", CollectionChange(name="default"))
         with pytest.raises(InvalidValue):
-            await opened.collections.rename("other", "No Good")
+            await opened.collections.change("other", CollectionChange(name="No Good"))
         with pytest.raises(NotFound):
-            await opened.collections.rename("absent", "new")
+            await opened.collections.change("absent", CollectionChange(name="new"))
         assert [info.name for info in await opened.collections.list()] == ["default", "other"]
 
     run(story)
@@ -57,11 +58,73 @@ def test_images_that_are_encoded_during_a_rename_are_added_under_the_new_name(ru
         gate = EncoderGate(opened)
         adding = asyncio.create_task(opened.add("default", picture("red"), "red"))
         await until(gate.entered.is_set)
-        await opened.collections.rename("default", "renamed")
+        await opened.collections.change("default", CollectionChange(name="renamed"))
         gate.open()
         assert (await adding).status == "created"
         assert await opened.listed("renamed") == ["red"]
         await opened.collections.ensure("default")
+
+    run(story)
+
+
+@pytest.mark.parametrize("last", ["change", "drop"])
+def test_writes_that_wait_for_a_rename_are_done_under_the_new_name(run: Run, last: str) -> None:
+    async def story(opened: Opened) -> None:
+        collections, rename_begins = opened.collections, asyncio.Event()
+        await add_numbers(opened, 3)
+
+        def begin(*calls: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
+            return [asyncio.create_task(call) for call in calls]
+
+        begun = begin(
+            collections._writes.run(rename_begins.wait()),
+            collections.change("default", CollectionChange(name="renamed")),
+            collections.patch("default", "i00", {"patched": True}),
+            collections.delete("default", "i01"),
+            collections.delete_matching("default", parse_filter({"n": 2}), lacking=False, preview=False),
+            collections.change("default", CollectionChange(keep="none")),
+        )
+        if last == "drop":
+            begun += begin(collections.drop("default"))
+        await until(lambda: len(collections._writes._running) == len(begun))
+        rename_begins.set()
+        await asyncio.gather(*begun)
+        if last == "drop":
+            assert await collections.list() == []
+            assert opened.files() == []
+        else:
+            (info,) = await collections.list()
+            assert (info.name, info.keep, info.n_images) == ("renamed", "none", 1)
+            (left,) = (await collections.list_images("renamed", None, 9))[0]
+            assert (left.id, left.metadata) == ("i00", {"n": 0, "patched": True})
+
+    run(story)
+
+
+def test_writes_that_wait_for_a_drop_are_not_found(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        collections, drop_begins = opened.collections, asyncio.Event()
+        await add_numbers(opened, 1)
+        other = asyncio.create_task(collections._writes.run(drop_begins.wait()))
+        await until(lambda: len(collections._writes._running) == 1)
+        dropping = asyncio.create_task(collections.drop("default"))
+        await until(lambda: len(collections._writes._running) == 2)
+        late = [
+            collections.patch("default", "i00", {}),
+            collections.delete("default", "i00"),
+            collections.delete_matching("default", parse_filter({"n": 0}), lacking=False, preview=False),
+            collections.delete_matching("default", None, lacking=True, preview=False),
+            collections.change("default", CollectionChange(name="other", precision="int8")),
+            collections.drop("default"),
+        ]
+        waiting = [asyncio.create_task(call) for call in late]
+        await until(lambda: len(collections._writes._running) == 2 + len(waiting))
+        drop_begins.set()
+        assert await asyncio.gather(other, dropping) == [True, None]
+        for one in waiting:
+            with pytest.raises(NotFound, match="collection 'default' was dropped"):
+                await one
+        assert len(opened.engines.loaded()) == 1
 
     run(story)
 

@@ -420,6 +420,8 @@ def test_add_that_the_index_refuses_is_listed_and_counted_and_heals_when_added_a
         assert ([image.id for image in listed], info.n_images, info.n_embedded) == (["red"], 1, 0)
         assert opened.metrics.collections == {"default": 1}
         assert await opened.ids(await look(opened, "red")) == []
+        lacking = await opened.collections.delete_matching("default", None, lacking=True, preview=False)
+        assert lacking.n_images == 0  # its vector is kept, and a start would put it into the index
 
         assert (await opened.add("default", picture("red"), "red")).status == "unchanged"
         assert (await opened.collections.get("default")).n_embedded == 1

@@ -12,6 +12,7 @@ from diptych.adapters.sqlite_jobs import SqliteJobs
 from diptych.core import jobs as jobs_module
 from diptych.core.job import Job
 from diptych.core.jobs import Jobs
+from diptych.core.types import CollectionChange
 from diptych.errors import Conflict, NotFound, Overloaded, StoreError, StoreFull, StoreReadOnly
 from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
 from integration.store_parts import EncoderGate, Opened
@@ -133,12 +134,37 @@ def test_collection_is_not_renamed_under_a_job_and_an_absent_one_gets_none(
             await submit(jobs, 1, collection="absent")
         job = await submit(jobs, 1)
         with pytest.raises(Conflict, match="a job adds to collection 'default': wait for its end, or cancel"):
-            await opened.collections.rename("default", "other")
+            await opened.collections.change("default", CollectionChange(name="other"))
         gate.permits.release()
         await end_of(jobs, job.id)
-        await opened.collections.rename("default", "other")
+        await opened.collections.change("default", CollectionChange(name="other"))
         assert await opened.listed("other") == ["i00"]
         assert inputs() == []
+
+    run(story)
+
+
+def test_change_of_name_and_more_that_a_job_forestalls_changes_nothing_at_all(run: RunJobs) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        gate, writes, change_begins = Gate(opened), opened.collections._writes, asyncio.Event()
+        before = await opened.collections.get("default")
+        other = asyncio.create_task(writes.run(change_begins.wait()))
+        change = CollectionChange(name="other", keep="none", precision="int8")
+        changing = asyncio.create_task(opened.collections.change("default", change))
+        await until(lambda: len(writes._running) == 2)
+        job = await submit(jobs, 1)
+        change_begins.set()
+        with pytest.raises(Conflict, match="a job adds to collection 'default'"):
+            await changing
+        assert await other
+        assert await opened.collections.list() == [before]
+        (kept,) = await opened.records.collections()
+        assert (kept.name, kept.keep, kept.precision) == ("default", before.keep, before.precision)
+        assert len(opened.engines.loaded()) == 1
+        gate.permits.release()
+        await end_of(jobs, job.id)
+        changed = await opened.collections.change("default", change)
+        assert (changed.name, changed.keep, changed.precision) == ("other", "none", "int8")
 
     run(story)
 
@@ -158,7 +184,7 @@ def test_job_whose_collection_is_renamed_while_it_is_submitted_is_never_filed_un
         monkeypatch.setattr(JobFile, "finish", gated)
         submitting = asyncio.create_task(submit(jobs, 1))
         await entered.wait()
-        await opened.collections.rename("default", "other")
+        await opened.collections.change("default", CollectionChange(name="other"))
         if again:
             await opened.collections.create("default")
         gate.set()

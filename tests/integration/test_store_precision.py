@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.types import SERVER, NewImage, NewVector, VectorOrigin
+from diptych.core.types import SERVER, CollectionChange, NewImage, NewVector, VectorOrigin
 from diptych.errors import Conflict, InvalidValue, NotFound, NotReady
 from integration.store_parts import Opened
 from support.pictures import picture
@@ -98,11 +98,11 @@ def test_precision_is_loaded_with_the_first_collection_and_let_go_with_the_last(
         assert opened.opened == ["int8"]
         await collections.drop("a")
         assert len(engines.loaded()) == 2
-        await collections.take_precision("b", SERVER)
+        await collections.change("b", CollectionChange(precision=SERVER))
         assert len(engines.loaded()) == 1
         await collections.create("c", precision="fp32")  # which the server has for collections anyway
         assert await precision_of(opened, "c") == ("fp32", "fp32")
-        await collections.take_precision("c", "int8")
+        await collections.change("c", CollectionChange(precision="int8"))
         assert opened.opened == ["int8", "int8"]
 
     run(story)
@@ -118,7 +118,7 @@ def test_refused_precision_changes_nothing(run: Callable[..., None]) -> None:
             with pytest.raises(InvalidValue, match=complaint):
                 await collections.create("new", precision=precision)
             with pytest.raises(InvalidValue, match=complaint):
-                await collections.take_precision("default", precision)
+                await collections.change("default", CollectionChange(precision=precision))
             with pytest.raises(NotFound):
                 await collections.get("new")
             assert await precision_of(opened, "default") == (SERVER, "fp32")
@@ -126,7 +126,7 @@ def test_refused_precision_changes_nothing(run: Callable[..., None]) -> None:
         with pytest.raises(Conflict):
             await collections.create("small", precision="int8")
         with pytest.raises(NotFound):
-            await collections.take_precision("absent", "int8")
+            await collections.change("absent", CollectionChange(precision="int8"))
         await collections.drop("small")
         assert len(opened.engines.loaded()) == 1
 
@@ -139,7 +139,7 @@ def test_another_precision_embeds_the_kept_images_again_and_going_back_costs_not
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
         exact = await opened.collections.embedding_of("pets", "blue")
-        await opened.collections.take_precision("pets", "int8")
+        await opened.collections.change("pets", CollectionChange(precision="int8"))
         assert opened.collections._shelves["pets"].state == "embedding"
         await ready(opened, "pets")
         assert [await best(opened, "pets", colour) for colour in COLOURS] == list(COLOURS)
@@ -147,7 +147,7 @@ def test_another_precision_embeds_the_kept_images_again_and_going_back_costs_not
             await opened.collections.embedding_of("pets", "blue"), np.roll(exact, 1), atol=1e-6
         )
         n_batches = len(opened.metrics.batches)
-        await opened.collections.take_precision("pets", SERVER)
+        await opened.collections.change("pets", CollectionChange(precision=SERVER))
         assert opened.collections._shelves["pets"].state == "ready"
         assert len(opened.metrics.batches) == n_batches
         assert np.array_equal(await opened.collections.embedding_of("pets", "blue"), exact)
@@ -158,7 +158,7 @@ def test_another_precision_embeds_the_kept_images_again_and_going_back_costs_not
 def test_change_that_is_cut_short_goes_on_at_the_next_start(run: Callable[..., None]) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
-        await opened.collections.take_precision("pets", "int8")
+        await opened.collections.change("pets", CollectionChange(precision="int8"))
 
     async def again(opened: Opened) -> None:
         await ready(opened, "pets")
@@ -176,14 +176,16 @@ def test_rows_that_keep_no_image_keep_the_collection_at_its_precision(run: Calla
             Conflict,
             match="'bare' cannot take precision 'int8': 3 of 3 rows keep no image that could be embedded",
         ):
-            await opened.collections.take_precision("bare", "int8")
+            await opened.collections.change("bare", CollectionChange(precision="int8"))
         assert await precision_of(opened, "bare") == (SERVER, "fp32")
         assert await best(opened, "bare", "red") == "red"
         assert len(opened.engines.loaded()) == 1
-        await opened.collections.take_precision("bare", "fp32")  # of which its vectors are
+        await opened.collections.change(
+            "bare", CollectionChange(precision="fp32")
+        )  # of which its vectors are
         assert await precision_of(opened, "bare") == ("fp32", "fp32")
         await opened.collections.create("empty", "none")
-        await opened.collections.take_precision("empty", "int8")
+        await opened.collections.change("empty", CollectionChange(precision="int8"))
         assert await precision_of(opened, "empty") == ("int8", "int8")
 
     run(story)
@@ -206,7 +208,7 @@ def test_images_that_are_added_during_the_change_are_embedded_by_the_new_precisi
             opened.collections.add_many("default", [NewImage(picture("red"), "red")])
         )
         await entered.wait()
-        await opened.collections.take_precision("default", "int8")
+        await opened.collections.change("default", CollectionChange(precision="int8"))
         opened.encode_image = encode
         go_on.set()
         added = await adding
@@ -222,7 +224,7 @@ def test_query_of_another_precision_is_never_searched_with(run: Callable[..., No
     async def story(opened: Opened) -> None:
         with opened.collections.using("default") as engine:
             query = (await engine.embedder.embed_text("red")).embedding
-            await opened.collections.take_precision("default", "int8")
+            await opened.collections.change("default", CollectionChange(precision="int8"))
             assert opened.collections._shelves["default"].state == "ready"  # it is empty
             with pytest.raises(NotReady, match="has just taken another precision"):
                 await opened.collections.search("default", query, k=1, made_by=engine)
@@ -249,7 +251,7 @@ def test_ready_made_vectors_must_be_of_the_precision_of_the_collection(run: Call
 def test_images_that_are_deleted_during_the_change_do_not_come_back(run: Callable[..., None]) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
-        await opened.collections.take_precision("pets", "int8")
+        await opened.collections.change("pets", CollectionChange(precision="int8"))
         await opened.collections.delete("pets", "red")
         await ready(opened, "pets")
         with opened.collections.using("pets") as engine:
@@ -263,11 +265,11 @@ def test_images_that_are_deleted_during_the_change_do_not_come_back(run: Callabl
 def test_two_changes_in_a_row_end_at_the_second_and_drops_end_both(run: Callable[..., None]) -> None:
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
-        await opened.collections.take_precision("pets", "int8")
-        await opened.collections.take_precision("pets", SERVER)
+        await opened.collections.change("pets", CollectionChange(precision="int8"))
+        await opened.collections.change("pets", CollectionChange(precision=SERVER))
         await ready(opened, "pets")
         assert await best(opened, "pets", "blue") == "blue"
-        await opened.collections.take_precision("pets", "int8")
+        await opened.collections.change("pets", CollectionChange(precision="int8"))
         await opened.collections.drop("pets")
         await until(lambda: len(opened.engines.loaded()) == 1)
 
@@ -291,6 +293,8 @@ def test_precision_that_is_not_there_any_more_leaves_the_collection_readable_and
             collections.add_many("small", [NewImage(picture("white"))]),
             collections.embedding_of("small", "red"),
             collections.search("small", np.zeros(16, np.float32), k=1),
+            collections.delete_matching("small", None, lacking=True, preview=True),
+            collections.delete_matching("small", None, lacking=True, preview=False),
         ):
             with pytest.raises(
                 Conflict, match="'small' has vectors of precision int8: tiny/1 has no precision"
@@ -298,7 +302,7 @@ def test_precision_that_is_not_there_any_more_leaves_the_collection_readable_and
                 await refused
         assert await collections.original("small", "red") == (picture("red"), "image/png")
         await collections.delete("small", "red")
-        await collections.keep("small", "none")
+        await collections.change("small", CollectionChange(keep="none"))
         assert (await collections.get("small")).precision == "int8"
 
     async def back(opened: Opened) -> None:
@@ -306,7 +310,7 @@ def test_precision_that_is_not_there_any_more_leaves_the_collection_readable_and
         assert (await opened.collections.get("small")).n_embedded == 2
 
     async def given_up(opened: Opened) -> None:
-        await opened.collections.take_precision("small", SERVER)
+        await opened.collections.change("small", CollectionChange(precision=SERVER))
         await ready(opened, "small")
         assert opened.collections.n_without_precision == 0
         assert (await opened.collections.get("small")).reason == ""

@@ -72,13 +72,14 @@ class SqliteStore:
         """Raises Conflict when the name is taken."""
         return await self._threads.write(lambda db: tables.create(db, name, model, keep, precision))
 
-    async def rename_collection(self, name: str, new_name: str) -> None:
-        """Raises NotFound, Conflict when the name is taken or a job that has not ended adds to it."""
-        await self._threads.write(lambda db: tables.rename(db, name, new_name))
+    async def change_collection(self, name: str, new_name: str, keep: Keep, precision: str) -> None:
+        """All of it or nothing. Raises NotFound; Conflict if a new name is taken, or a job adds to it."""
 
-    async def configure_collection(self, name: str, keep: Keep, precision: str) -> None:
-        """Raises NotFound."""
-        await self._threads.write(lambda db: tables.configure(db, name, keep, precision))
+        def work(db: sqlite3.Connection) -> None:
+            tables.rename(db, name, new_name)
+            tables.configure(db, new_name, keep, precision)
+
+        await self._threads.write(work)
 
     async def drop_collection(self, name: str) -> Removed:
         """Remove it with all its images. Raises NotFound."""

@@ -26,6 +26,7 @@ from diptych.core.types import (
     SERVER,
     Added,
     AddOutcome,
+    CollectionChange,
     CollectionInfo,
     CollectionStats,
     Deletion,
@@ -138,35 +139,26 @@ class Collections:
         """What the database of all collections and its log take on the disk."""
         return await self._records.n_bytes()
 
-    async def rename(self, name: str, new_name: str) -> None:
-        """What goes on meanwhile ends under either name. Raises InvalidValue, Conflict when it is taken.
+    async def change(self, name: str, change: CollectionChange) -> CollectionInfo:
+        """All of it or nothing. Writes that wait meanwhile end under the new name.
 
-        Conflict, too, while a job adds to the collection, or waits to.
-        """
-        await self._writes.run(self._shelves.rename(name, check_collection_name(new_name)))
-
-    def require_renamable(self, name: str, new_name: str) -> None:
-        """Raises what `rename` would, as far as it is known now."""
-        if self._shelves[name].name != check_collection_name(new_name):
-            self._shelves.require_free(new_name)
-
-    async def keep(self, name: str, keep: Keep) -> None:
-        """Keep the files of images that are added from now on, or not; those that are there stay."""
-        await self._writes.run(self._shelves.keep(name, keep))
-
-    async def take_precision(self, name: str, precision: str) -> None:
-        """Keep vectors of this precision from now on: kept images are embedded again in the background.
-
-        Raises InvalidValue as `create`, and Conflict when the collection belongs to a model that is not
+        With another precision, kept images are embedded again in the background; so they are with the same
+        after that has failed. Raises InvalidValue as `create`; Conflict when the new name is taken, or while
+        a job adds to the collection, or waits to; for a precision when it belongs to a model that is not
         served, or has rows that keep no image and have no vector of this precision.
         """
-        self._shelves[name].require_model()
-        engine = await self._engines.take(precision)
-        await self._writes.run(self._shelves.take_precision(name, precision, engine))
+        shelf, engine = self._shelves[name], None
+        if change.name is not None:  # before a precision is loaded
+            self._shelves.require_renamable(shelf, check_collection_name(change.name))
+        if change.precision is not None:
+            shelf.require_model()
+            engine = await self._engines.take(change.precision)
+        await self._writes.run(self._shelves.change(shelf, change, engine))
+        return shelf.info()
 
     async def drop(self, name: str) -> None:
         """Delete the collection, its images, and their files unless another collection uses them."""
-        await self._writes.run(self._shelves.drop(name))
+        await self._writes.run(self._shelves.drop(self._shelves[name]))
 
     @contextmanager
     def using(self, collection: str) -> Iterator[Engine]:
@@ -266,7 +258,13 @@ class Collections:
         def change(old: Metadata) -> Metadata:
             return check_metadata(merge_patch(old, metadata), self._max_metadata_bytes)
 
-        return await self._writes.run(self._records.patch(self._shelves[collection].name, id, change))
+        shelf = self._shelves[collection]
+
+        async def patched() -> ImageRecord:
+            shelf.require_kept()
+            return await self._records.patch(shelf.name, id, change)  # the name that it has by then
+
+        return await self._writes.run(patched())
 
     async def delete(self, collection: str, id: str) -> None:
         """Remove the image, its embedding, and its files unless another row uses them. Raises NotFound."""
@@ -277,7 +275,8 @@ class Collections:
     ) -> Deletion:
         """Remove all that pass the filter, and with `lacking` those of them only that cannot be found.
 
-        With `preview`, tell what would be removed. Raises NotReady with `lacking` while images are embedded.
+        With `preview`, tell what would be removed. With `lacking`, raises NotReady while images are embedded
+        or after that ended early, Conflict when the collection is not served: what lacks is not known then.
         """
         return await self._deleting.matching(
             self._shelves[collection], filter, lacking=lacking, preview=preview

@@ -6,7 +6,6 @@ from diptych.core.ports import RecordStore
 from diptych.core.shelf import Shelf
 from diptych.core.types import NO_ROWS, Deletion, Removed
 from diptych.core.writes import Writes
-from diptych.errors import NotReady
 
 CHUNK = 5_000  # rows in one transaction: what other writes wait for
 N_SHOWN = 100  # ids in a preview
@@ -28,8 +27,6 @@ class Deleting:
         self, shelf: Shelf, filter: Filter | None, *, lacking: bool, preview: bool
     ) -> Deletion:
         """All rows that pass; with `lacking`, those that cannot be found. See Collections.delete_matching."""
-        if lacking and shelf.state == "embedding":
-            raise NotReady(f"collection {shelf.name!r} is being embedded: what will lack is not known yet")
         if preview:
             return await self._previewed(shelf, filter, lacking)
         return Deletion(await self._writes.run(self._matching(shelf, filter, lacking)))
@@ -41,12 +38,14 @@ class Deleting:
 
     async def _matching(self, shelf: Shelf, filter: Filter | None, lacking: bool) -> int:
         """One write from the look at the rows to their end: none of them can change in between."""
+        shelf.require_kept()
         keys = await self._keys(shelf, filter, lacking)
         for start in range(0, len(keys), CHUNK):
             await self._finish(shelf, await self._records.delete_keys(keys[start : start + CHUNK]))
         return len(keys)
 
     async def _one(self, shelf: Shelf, id: str) -> None:
+        shelf.require_kept()
         await self._finish(shelf, await self._records.delete(shelf.name, id))
 
     async def _finish(self, shelf: Shelf, removed: Removed) -> None:
@@ -54,7 +53,21 @@ class Deleting:
         await self._files.remove(removed.released)
 
     async def _keys(self, shelf: Shelf, filter: Filter | None, lacking: bool) -> list[int]:
-        if filter is None:
-            return sorted(shelf.pending) if lacking else []
-        keys = [int(key) for key in await self._records.matching_keys(shelf.name, filter)]
-        return [key for key in keys if not lacking or key in shelf.pending]
+        if not lacking:
+            return [] if filter is None else await self._passing(shelf, filter)
+        lacks = await self._lacking(shelf)
+        return sorted(lacks if filter is None else lacks.intersection(await self._passing(shelf, filter)))
+
+    async def _passing(self, shelf: Shelf, filter: Filter) -> list[int]:
+        return [int(key) for key in await self._records.matching_keys(shelf.name, filter)]
+
+    async def _lacking(self, shelf: Shelf) -> set[int]:
+        """Keys of rows without a vector in the store: those that only the index lacks, a start puts there.
+
+        Raises NotReady, Conflict while that is not known: asked in the write itself, as a change of precision
+        may have had its turn before.
+        """
+        engine = shelf.require_tried()
+        if not shelf.pending:
+            return set()
+        return set(await self._records.missing(shelf.name, engine.model.identity))

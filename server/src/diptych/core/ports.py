@@ -132,12 +132,8 @@ class RecordStore(Protocol):
         """Raises Conflict when the name is taken."""
         ...
 
-    async def rename_collection(self, name: str, new_name: str) -> None:
-        """Raises NotFound, Conflict when the name is taken or a job that has not ended adds to it."""
-        ...
-
-    async def configure_collection(self, name: str, keep: Keep, precision: str) -> None:
-        """Raises NotFound."""
+    async def change_collection(self, name: str, new_name: str, keep: Keep, precision: str) -> None:
+        """All of it or nothing. Raises NotFound; Conflict if a new name is taken, or a job adds to it."""
         ...
 
     async def drop_collection(self, name: str) -> Removed:

@@ -8,7 +8,7 @@ import numpy as np
 
 from diptych.core.engine import Engine
 from diptych.core.engines import Engines
-from diptych.core.ports import ImageStore, RecordStore
+from diptych.core.ports import ImageStore, RecordStore, VectorIndex
 from diptych.core.shelf import Shelf
 from diptych.core.types import Embedding, Outcome
 from diptych.core.writes import Writes
@@ -23,7 +23,7 @@ LOG_EVERY = 256
 class Reembedder:
     """Brings a collection whose rows were embedded by another identity to that of its engine.
 
-    It ends early when the collection is dropped or takes another engine, which is another run's work. Killed
+    It ends early when the collection is dropped or has another index, which is another run's work. Killed
     at any point, it goes on at the next start. An image that cannot be embedded (its file is lost, or a limit
     was lowered) is reported in the log and left out of the index.
     """
@@ -34,38 +34,38 @@ class Reembedder:
         self._records = records
         self._writes = writes
 
-    async def run(self, shelf: Shelf, engine: Engine) -> None:
-        """Work until every image was tried, then make the shelf ready. Raises NotReady at the stop.
+    async def run(self, shelf: Shelf, engine: Engine, index: VectorIndex) -> None:
+        """Try every image that `index` lacks, then make the shelf ready. Raises NotReady at the stop.
 
         Whatever else ends it is raised too, and the shelf says so: it must not seem at work for ever.
         """
         try:
             with self._engines.hold(engine):
-                await self._embed_all(shelf, engine)
+                await self._embed_all(shelf, engine, index)
         except NotReady:
             raise
         except Exception as error:
-            if shelf.is_by(engine):
+            if shelf.holds(index):
                 shelf.fail(str(error) if isinstance(error, DiptychError) else type(error).__name__)
             raise
 
-    async def _embed_all(self, shelf: Shelf, engine: Engine) -> None:
+    async def _embed_all(self, shelf: Shelf, engine: Engine, index: VectorIndex) -> None:
         todo = sorted(shelf.pending - shelf.stranded)
         log.info("collection %s: %d of %d images to embed", shelf.name, len(todo), shelf.n_images)
         page = min(PAGE, engine.embedder.max_images)
         for start in range(0, len(todo), page):
-            if not shelf.is_by(engine):
+            if not shelf.holds(index):
                 break
-            await self._page(shelf, engine, todo[start : start + page])
+            await self._page(shelf, engine, index, todo[start : start + page])
             if start % LOG_EVERY < page:
                 log.info("collection %s: %d images to go", shelf.name, len(todo) - start)
-        if not shelf.is_by(engine):
+        if not shelf.holds(index):
             log.info("collection %s: dropped, or of another precision now", shelf.name)
             return
         shelf.settle()
         log.info("collection %s: done, %d images could not be embedded", shelf.name, len(shelf.pending))
 
-    async def _page(self, shelf: Shelf, engine: Engine, keys: Sequence[int]) -> None:
+    async def _page(self, shelf: Shelf, engine: Engine, index: VectorIndex, keys: Sequence[int]) -> None:
         records = await self._records.by_key(keys)  # without those that were deleted meanwhile
         outcomes = await self._embed(engine, [record.sha256 for record in records.values()])
         rows: dict[int, Embedding] = {}
@@ -79,7 +79,7 @@ class Reembedder:
             else:
                 rows[key] = outcome
         if rows:
-            await self._writes.run(self._write(shelf, engine, rows))
+            await self._writes.run(self._write(shelf, engine, index, rows))
 
     async def _embed(self, engine: Engine, sha256s: Sequence[str]) -> list[Outcome]:
         originals = [await self._original(sha256) for sha256 in sha256s]
@@ -105,9 +105,11 @@ class Reembedder:
                     return [error]
                 return [(await self._embed_patiently(engine, [one]))[0] for one in payloads]
 
-    async def _write(self, shelf: Shelf, engine: Engine, rows: dict[int, Embedding]) -> None:
+    async def _write(
+        self, shelf: Shelf, engine: Engine, index: VectorIndex, rows: dict[int, Embedding]
+    ) -> None:
         """Images that were deleted, or added again, while they were encoded are left out."""
-        if not shelf.is_by(engine):
+        if not shelf.holds(index):
             return
         rows = {key: row for key, row in rows.items() if key in shelf.pending}
         if not rows:

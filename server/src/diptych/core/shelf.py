@@ -77,12 +77,31 @@ class Shelf:
             )
         if self.state == "failed":
             raise NotReady(
-                f"collection {self.name!r} could not be embedded for this model version: {self.reason}"
+                f"collection {self.name!r} could not be embedded for this model version: {self.reason}. "
+                f"{self._another_try()}"
             )
 
-    def is_by(self, engine: Engine) -> bool:
-        """Whether it is there, with vectors by this engine."""
-        return not self.dropped and self.engine is engine
+    def require_tried(self) -> Engine:
+        """What makes its vectors, once it has tried all images: only then it is known which cannot be found.
+
+        Raises Conflict as `require_served`, NotReady while images are embedded, or after that ended early.
+        """
+        engine = self.require_served()
+        if self.state == "embedding":
+            raise NotReady(f"collection {self.name!r} is being embedded: what will lack is not known yet")
+        if self.state == "failed":
+            raise NotReady(
+                f"collection {self.name!r} was not embedded to the end ({self.reason}): what will lack is "
+                f"not known yet. {self._another_try()}"
+            )
+        return engine
+
+    def holds(self, index: VectorIndex) -> bool:
+        """Whether it is there, with this index still: each change of its precision gives it a new one.
+
+        Its engine would not tell, which is the same again after there and back.
+        """
+        return not self.dropped and self.index is index
 
     def require_by(self, engine: Engine | None) -> None:
         """Raises NotReady when a query was made by what the collection has left for another since."""
@@ -149,6 +168,9 @@ class Shelf:
             f"{len(self.stranded)} of {self.n_images} rows keep no image and were made by another version or "
             "precision. Serve that again, or add them again, or delete them"
         )
+
+    def _another_try(self) -> str:
+        return f"To try again, set its precision to {self.precision!r}, or start the server again"
 
     def measure(self) -> None:
         """Report the size."""

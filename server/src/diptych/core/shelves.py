@@ -10,7 +10,7 @@ from diptych.core.engines import Engines
 from diptych.core.ports import ImageStore, Metrics, RecordStore, VectorIndex
 from diptych.core.reembed import Reembedder
 from diptych.core.shelf import Shelf
-from diptych.core.types import CollectionInfo, Keep
+from diptych.core.types import CollectionChange, CollectionInfo, Keep
 from diptych.errors import Conflict, DiptychError, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
@@ -85,48 +85,43 @@ class Shelves:
             raise
         return self._place(info, engine)
 
-    async def rename(self, name: str, new_name: str) -> None:
-        """Raises NotFound, Conflict when the name is taken."""
-        shelf = self[name]
-        if new_name != name:
-            self.require_free(new_name)
-        await self._records.rename_collection(name, new_name)
-        self._metrics.set_collection(name, None)
-        del self._shelves[name]
-        shelf.name = new_name
-        self._shelves[new_name] = shelf
-        shelf.measure()
+    def require_renamable(self, shelf: Shelf, name: str) -> None:
+        """Raises Conflict when the name is that of another."""
+        if name != shelf.name:
+            self.require_free(name)
 
-    async def keep(self, name: str, keep: Keep) -> None:
-        """Images that are added from now on are kept, or not; those that are there stay as they are."""
-        shelf = self[name]
-        await self._records.configure_collection(name, keep, shelf.precision)
-        shelf.keep = keep
+    async def change(self, shelf: Shelf, change: CollectionChange, engine: Engine | None) -> None:
+        """All of it or nothing. `engine` is to make its vectors, and is let go of in the end.
 
-    async def take_precision(self, name: str, precision: str, engine: Engine) -> None:
-        """Have its vectors made by `engine`, which is let go of in the end: images are embedded again.
-
-        Raises Conflict when there are rows that could not be.
+        Images are embedded again then, unless it makes them already; after a failure it tries once more.
+        Raises NotFound when it was dropped, Conflict when the name is taken, a job adds to it, or there are
+        rows that could not be embedded again.
         """
+        name, keep = change.name or shelf.name, change.keep or shelf.keep
+        precision = change.precision or shelf.precision
         try:
-            shelf = self[name]
-            shelf.require_model()
+            shelf.require_kept()
+            self.require_renamable(shelf, name)
             missing = await self._require_embeddable(shelf, precision, engine)
-            await self._records.configure_collection(name, shelf.keep, precision)
+            await self._records.change_collection(shelf.name, name, keep, precision)
         except BaseException:
-            self._engines.let_go(engine)
+            if engine is not None:
+                self._engines.let_go(engine)
             raise
-        shelf.precision = precision
-        if engine is shelf.engine:
+        self._rename(shelf, name)
+        shelf.keep, shelf.precision = keep, precision
+        if engine is None:
+            return
+        if engine is shelf.engine and shelf.state != "failed":
             self._engines.let_go(engine)  # it was taken once more
         else:
             await self._change_engine(shelf, engine, missing)
 
-    async def drop(self, name: str) -> None:
-        """Remove it, its rows, and their files unless another collection uses them."""
-        shelf = self[name]
-        removed = await self._records.drop_collection(name)
-        del self._shelves[name]
+    async def drop(self, shelf: Shelf) -> None:
+        """Remove it, its rows, and their files unless another collection uses them. Raises NotFound."""
+        shelf.require_kept()
+        removed = await self._records.drop_collection(shelf.name)
+        del self._shelves[shelf.name]
         await shelf.drop()
         if shelf.engine is not None:
             self._engines.let_go(shelf.engine)
@@ -163,6 +158,13 @@ class Shelves:
         shelf.measure()
         return shelf
 
+    def _rename(self, shelf: Shelf, name: str) -> None:
+        self._metrics.set_collection(shelf.name, None)
+        del self._shelves[shelf.name]
+        shelf.name = name
+        self._shelves[name] = shelf
+        shelf.measure()
+
     async def _remove_orphans(self, *, any_known: bool) -> None:
         stored = await self._images.stored()
         if stored and not any_known:  # a lost database looks like this, and its files are all that is left
@@ -170,8 +172,13 @@ class Shelves:
             return
         await self._files.remove_unused(stored)
 
-    async def _require_embeddable(self, shelf: Shelf, precision: str, engine: Engine) -> dict[int, bool]:
+    async def _require_embeddable(
+        self, shelf: Shelf, precision: str, engine: Engine | None
+    ) -> dict[int, bool]:
         """Keys of rows without a vector by `engine`. Raises Conflict unless all their images are kept."""
+        if engine is None:
+            return {}
+        shelf.require_model()
         missing = await self._records.missing(shelf.name, engine.model.identity)
         n_unkept = sum(not kept for kept in missing.values())
         if n_unkept and engine is not shelf.engine:
@@ -205,4 +212,6 @@ class Shelves:
         shelf.settle()
         if shelf.pending - shelf.stranded:
             shelf.state = "embedding"
-            self._background.start(self._reembedder.run(shelf, engine), f"embedding collection {shelf.name}")
+            self._background.start(
+                self._reembedder.run(shelf, engine, shelf.index), f"embedding collection {shelf.name}"
+            )

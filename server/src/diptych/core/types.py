@@ -167,7 +167,8 @@ class CollectionInfo:
     """One collection. Only a "ready" one can be searched.
 
     "embedding": images are being embedded again for the served identity, `n_embedded` so far.
-    "failed": that ended early, for `reason`; it is tried again at the next start.
+    "failed": that ended early, for `reason`; it is tried again at the next start, or when it is given its
+    precision anew.
     "other_model": it belongs to a model that this server does not serve; it can be read and deleted from.
     "other_version": some rows keep no image and have no vector of the served version, so that they cannot be
     found, nor embedded again.
@@ -184,6 +185,15 @@ class CollectionInfo:
     state: CollectionState = "ready"
     n_embedded: int = 0
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class CollectionChange:
+    """What is to become of one; None stays as it is. `keep` is for images that are added from then on."""
+
+    name: str | None = None
+    keep: Keep | None = None
+    precision: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from diptych.http.problems import Problem
 class CollectionAnswer(BaseModel):
     """One collection; only a "ready" one can be searched, "embedding" counts up to n_images.
 
-    "failed": embedding ended early, `reason` says why; it is tried again when the server starts.
+    "failed": embedding ended early, `reason` says why; it is tried again when the server starts, or when the
+    collection is given its precision anew.
     "other_version": it has rows without an image that another version made; `reason` says what to do.
     "no_precision": the served version lacks its precision, or cannot serve it here; `reason` says more.
     """

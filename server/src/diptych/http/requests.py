@@ -154,7 +154,9 @@ class CollectionPatch(Asked):
         None, description="for images that are added from now on; those that are there stay as they are"
     )
     precision: str | None = Field(
-        None, description="of its vectors and queries, or server; kept images are embedded again for it"
+        None,
+        description="of its vectors and queries, or server; kept images are embedded again for it, also when "
+        "it is the same and that has failed",
     )
 
 

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from diptych.core.filter_parser import parse_filter
+from diptych.core.types import CollectionChange
 from diptych.http.answers_collections import CollectionAnswer, CollectionList, DeletionAnswer
 from diptych.http.body import read_body
 from diptych.http.content import JSON, MERGE_PATCH, media_type, unsupported
@@ -62,36 +63,34 @@ async def change_collection(
 ) -> Response:
     """Rename a collection, keep the files of images that are added from now on or not, take a precision.
 
-    Another precision has the kept images embedded again in the background: the state is "embedding" until
-    that is done. 409 where rows keep no image that could be.
+    All of it or nothing. Another precision has the kept images embedded again in the background, as the same
+    does after that failed: the state is "embedding" until that is done. 409 where rows keep no image that
+    could be.
     """
     if media_type(request) not in {JSON, MERGE_PATCH}:
         raise unsupported(request, (JSON, MERGE_PATCH))
     asked = validated(CollectionPatch, parse_json(await read_body(request, options.body)))
     collections = services.collections
-    await collections.get(collection)  # a 404 before anything changes, and so are the other refusals
     if asked.name is not None:
         services.jobs.require_none(collection)
-        collections.require_renamable(collection, asked.name)
-    if asked.precision is not None:
-        await collections.take_precision(collection, asked.precision)
-    if asked.keep is not None:
-        await collections.keep(collection, asked.keep)
-    if asked.name is not None:
-        await collections.rename(collection, asked.name)
-    return json_response(request, CollectionAnswer.of(await collections.stats(asked.name or collection)))
+    changed = await collections.change(collection, CollectionChange(asked.name, asked.keep, asked.precision))
+    return json_response(request, CollectionAnswer.of(await collections.stats(changed.name)))
 
 
 @router.post(
     "/collections/{collection}/deletions",
     response_model=DeletionAnswer,
-    responses=refusals(404, 507, *BODY),
+    responses=refusals(404, 409, 507, *BODY),
     openapi_extra=body_of(DeletionRequest),
 )
 async def delete_images(
     request: Request, services: ReadyServices, options: Options, collection: str
 ) -> Response:
-    """Delete the images that pass a filter, or with `preview` tell how many that would be."""
+    """Delete the images that pass a filter, or with `preview` tell how many that would be.
+
+    With `lacking`, 503 while the images are embedded or after that failed, 409 where the collection is not
+    served: what lacks is not known then.
+    """
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
     asked = validated(DeletionRequest, parse_json(await read_body(request, options.body)))
