@@ -202,6 +202,7 @@ def test_version_without_the_precision_serves_the_rest_and_says_so_everywhere(
         for refused in (
             client.post("/search", json={"query": {"text": "red"}, "collection": "small"}),
             client.post("/collections/small/images", files=[("image", ("x", PICTURES["red"]))]),
+            client.post("/collections/small/deletions", json={"lacking": True}),
         ):
             assert refused.status_code == 409
             assert reason in refused.json()["detail"]

@@ -47,8 +47,9 @@ def change_collection(
     """Rename a collection, keep the files of images that are added from now on or not, take a precision.
 
     Another `precision` (such as "int8", or "server" for the server's) embeds the kept images again in the
-    background, and until that is done the state is "embedding". Raises NotFound, Conflict when the new name
-    is taken or where rows keep no image that could be embedded again.
+    background, and until that is done the state is "embedding"; after "failed", the same one tries again. All
+    is changed or nothing. Raises NotFound, Conflict when the new name is taken, a job adds to it or rows keep
+    no image that could be embedded again.
     """
     given = {"name": new_name, "keep": keep, "precision": precision}
     changes = {key: value for key, value in given.items() if value is not None}
