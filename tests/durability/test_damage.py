@@ -24,6 +24,7 @@ from support.tiny_bundle import TINY, write_tiny_bundle
 N_ROWS = 600
 DIM = 64
 PAGE = 4096
+N_FLIPS = 25
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,28 @@ async def everything(store: SqliteStore) -> dict[str, Any]:
         "filtered": (await store.matching_keys("c", Compare(("n",), "gte", N_ROWS // 2))).tolist(),
         "missing": await store.missing("c", "i"),
         "used": sorted(await store.used([record.sha256 for record in listed])),
+        "damaged": await store.damaged("c", "i"),
     }
+
+
+def require_named(found: dict[str, Any], whole: dict[str, Any]) -> None:
+    """All that was read is as it was written, and what was not is said to be damaged."""
+    damaged = set(found["damaged"])
+    keys = {record.id: key for key, record in whole["by_key"].items()}
+    assert damaged <= set(keys.values())
+    for what, key_of in (
+        ("listed", lambda record: keys[record.id]),
+        ("embeddings", lambda row: row[0]),
+        ("filtered", lambda key: key),
+    ):
+        assert found[what] == [
+            one for one in whole[what] if one in found[what] or key_of(one) not in damaged
+        ], what
+    for what in ("found", "by_key"):
+        assert found[what].items() <= whole[what].items(), what
+    assert set(found["used"]) <= set(whole["used"])
+    for what in ("collections", "missing"):
+        assert found[what] == whole[what], what
 
 
 async def read(data_dir: Path) -> dict[str, Any]:
@@ -75,7 +97,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         store = SqliteStore(data_dir)
         await store.create_collection("c", "m")
         rows = [
-            NewRow(f"i{n:04}", f"{n:064x}", n, "image/png", 1, 1, {"n": n, "words": "x" * (n % 50)},
+            NewRow(f"i{n:04}", f"{n:064x}", n, "image/png", 1, 1, {"n": n, "words": words(rng, n)},
                    rng.standard_normal(DIM).astype(np.float32))
             for n in range(N_ROWS)
         ]  # fmt: skip
@@ -85,6 +107,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         return whole
 
     return data_dir, asyncio.run(fill())
+
+
+def words(rng: np.random.Generator, n: int) -> str:
+    """Of one row in 20 so many that they fill pages of their own."""
+    return "x" * (n % 50) if n % 20 else rng.bytes(4_500).hex()
 
 
 def pages(file: Path) -> int:
@@ -99,7 +126,7 @@ def test_damaged_page_is_noticed_or_does_not_matter(
     content = (data_dir / DATABASE).read_bytes()
     rng = random.Random(damage)
     noticed = 0
-    numbers = [0, 1, *rng.sample(range(2, pages(data_dir / DATABASE)), 18)]
+    numbers = [0, 1, *rng.sample(range(2, pages(data_dir / DATABASE)), 38)]
     for number in numbers:
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -116,9 +143,32 @@ def test_damaged_page_is_noticed_or_does_not_matter(
             assert "is damaged" in str(error)
             noticed += 1
         else:
-            assert found == whole, f"page {number}"
+            require_named(found, whole)
+            noticed += bool(found["damaged"])
         shutil.rmtree(folder)
     assert noticed > len(numbers) // 2
+
+
+@pytest.mark.parametrize("damage", ["bit", "byte"])
+def test_single_flip_is_noticed_or_does_not_matter(
+    sound: tuple[Path, dict[str, Any]], tmp_path: Path, damage: str
+) -> None:
+    data_dir, whole = sound
+    content = (data_dir / DATABASE).read_bytes()
+    rng = random.Random(damage)
+    n_named = 0
+    for at in rng.sample(range(2 * PAGE, len(content)), N_FLIPS):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << rng.randrange(8) if damage == "bit" else rng.randrange(1, 256)
+        (tmp_path / DATABASE).write_bytes(flipped)
+        try:
+            found = asyncio.run(read(tmp_path))
+        except CorruptStore as error:
+            assert "is damaged" in str(error)
+        else:
+            require_named(found, whole)
+            n_named += len(found["damaged"])
+    assert n_named > N_FLIPS // 4
 
 
 def test_server_with_a_damaged_database_does_not_start_and_says_why(

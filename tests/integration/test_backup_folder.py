@@ -447,3 +447,13 @@ def test_collection_without_images_is_backed_up(tmp_path: Path, target: Path) ->
     done = back_up(tmp_path / "data", target)
     assert (done.counts.n_collections, done.counts.n_images) == (1, 0)
     assert verify(target) == done
+
+
+def test_backup_that_an_earlier_version_made_says_nothing_of_damage_inside_of_rows(
+    data_dir: Path, target: Path
+) -> None:
+    back_up(data_dir, target)
+    said = json.loads((target / RECORD_FILE).read_text())
+    assert said["backup"].pop("damaged") == []
+    (target / RECORD_FILE).write_text(json.dumps(said))
+    assert verify(target).damaged == ()

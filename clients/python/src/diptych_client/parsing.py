@@ -173,6 +173,7 @@ def collection_info(row: Json) -> CollectionInfo:
         vectors=model_ref(row["vectors"]) if row.get("vectors") else None,
         recall=row.get("recall"),
         precision=str(row.get("precision", "server")),
+        n_damaged=int(row.get("n_damaged", 0)),
     )
 
 

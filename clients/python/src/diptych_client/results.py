@@ -191,6 +191,7 @@ class CollectionInfo:
     `precision` is its own, or "server" when it follows the server's; `vectors` names which one that is.
     `n_kept` images have their file, of `kept_bytes`. `vectors` is what makes its vectors, and `recall` the
     share of the nearest images that a search finds; both are None when that is not served.
+    `n_damaged` images are damaged in the server's database, themselves or their vectors, and are not found.
     """
 
     name: str
@@ -206,6 +207,7 @@ class CollectionInfo:
     vectors: ModelRef | None = None
     recall: float | None = None
     precision: str = "server"
+    n_damaged: int = 0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,15 @@ from diptych.adapters.folders import disk_errors_translated, require_apart
 from diptych.adapters.image_tree import ImageTree
 from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.bundle.durable import fsync_file
-from diptych.core.backup import PREFIXES, BackupRecord, DatabaseFile, Fault, Outcomes, Report
+from diptych.core.backup import (
+    PREFIXES,
+    BackupRecord,
+    DamagedImage,
+    DatabaseFile,
+    Fault,
+    Outcomes,
+    Report,
+)
 from diptych.errors import CorruptStore, StoreError
 
 UNFINISHED_DATABASE = ".tmp-database"
@@ -96,20 +104,25 @@ class BackupTarget:
         """Add the database, then say that all is here; what an earlier backup alone used is removed."""
         with disk_errors_translated(WORK, self._folder):
             self._images.sync()
+            database, damaged = self._take_database(snapshot, report)
             record = BackupRecord(
                 created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
                 diptych_version=__version__,
                 schema_version=snapshot.schema_version,
                 origin=snapshot.origin(),
-                database=self._take_database(snapshot, report),
+                database=database,
                 counts=snapshot.counts(),
                 lost=lost,
+                damaged=damaged,
             )
             write_record(self._folder, record)
             self._tidy(record, snapshot)
         return record
 
-    def _take_database(self, snapshot: SqliteSnapshot, report: Report) -> DatabaseFile:
+    def _take_database(
+        self, snapshot: SqliteSnapshot, report: Report
+    ) -> tuple[DatabaseFile, tuple[DamagedImage, ...]]:
+        """The copy, and what is damaged inside of it."""
         unfinished = self._folder / UNFINISHED_DATABASE
         unfinished.unlink(missing_ok=True)
         snapshot.copy_to(unfinished, report)
@@ -118,8 +131,10 @@ class BackupTarget:
         report.begin("checking the database", n_bytes)
         sha256 = digest_of(unfinished, report)
         name = f"{DATABASE_PREFIX}{sha256[:16]}.sqlite3"
+        with SqliteSnapshot(unfinished) as copy:
+            damaged = copy.damaged()
         unfinished.replace(self._folder / name)
-        return DatabaseFile(name, n_bytes, sha256)
+        return DatabaseFile(name, n_bytes, sha256), damaged
 
     def _tidy(self, record: BackupRecord, snapshot: SqliteSnapshot) -> None:
         for path in self._folder.glob(f"{DATABASE_PREFIX}*"):

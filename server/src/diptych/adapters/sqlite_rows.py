@@ -2,35 +2,42 @@
 
 # ruff: noqa: S608 - only the constants of this module are spliced into statements
 
+import dataclasses
 import json
+import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from diptych.adapters import sqlite_checksums as checksums
+from diptych.adapters.sqlite_checksums import FLOAT
 from diptych.adapters.sqlite_filters import ASK_PYTHON, condition_of
+from diptych.adapters.sqlite_records import RECORD, record_of, set_metadata
 from diptych.core.filters import Filter
 from diptych.core.metadata import to_json
 from diptych.core.types import (
     NO_ROWS,
     Embedding,
     Embeddings,
-    ImageRecord,
     Keys,
     Metadata,
     NewRow,
     PutResult,
     Removed,
 )
-from diptych.errors import NotFound
+from diptych.errors import CorruptStore, NotFound
 
-RECORD = "id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at, kept"
-FLOAT = np.dtype("<f4")
+INSERT = (
+    "INSERT INTO images (id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at,"
+    " kept, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 # Any number of values as one parameter.
 ONE_OF = "IN (SELECT value FROM json_each(?))"
 STEPS_BETWEEN_LOOKS = 20_000  # of SQLite, a millisecond or so
+_SHA256 = re.compile(rb"[0-9a-f]{64}")
 
 
 def now() -> str:
@@ -58,32 +65,27 @@ def require_collection(db: sqlite3.Connection, name: str) -> None:
         raise NotFound(f"no collection named {name!r}")
 
 
-def find_key(db: sqlite3.Connection, collection: str, id: str) -> int:
-    """The key of an id. Raises NotFound."""
-    row = db.execute("SELECT key FROM images WHERE collection = ? AND id = ?", (collection, id)).fetchone()
-    if row is None:
-        raise NotFound(f"no image {id[:140]!r} in collection {collection!r}")
-    return int(row[0])
-
-
 def put_row(
     db: sqlite3.Connection, collection: str, row: NewRow, identity: int, *, replace: bool
 ) -> PutResult:
     """One row of an add: what is there under its id decides."""
     found = db.execute(
-        "SELECT key, sha256, metadata FROM images WHERE collection = ? AND id = ?", (collection, row.id)
+        f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id = ?", (collection, row.id)
     ).fetchone()
     if found is None:
-        return PutResult("created", _insert(db, collection, row, row.metadata or {}, identity))
-    key, sha256, metadata = int(found[0]), found[1], json.loads(found[2])
-    if sha256 == row.sha256:
-        return _put_same(db, key, row, metadata, identity, replace=replace)
+        return PutResult("created", _insert(db, collection, row, identity))
+    key, there = int(found[0]), record_of(found[1:])
+    if there is None:  # whole it becomes again by all that belongs to it
+        if not replace or row.metadata is None:
+            return PutResult("damaged", key)
+        return _put_in_place(db, collection, key, row, identity)
+    if there.sha256 == row.sha256:
+        return _put_same(db, key, row, there.metadata, identity, replace=replace)
     if not replace:
         return PutResult("conflict", key)
-    db.execute("DELETE FROM images WHERE key = ?", (key,))
-    kept = metadata if row.metadata is None else row.metadata
-    new_key = _insert(db, collection, row, kept, identity)
-    return PutResult("replaced", new_key, removed_key=key, released=next(iter(unused(db, [sha256])), None))
+    if row.metadata is None:
+        row = dataclasses.replace(row, metadata=there.metadata)
+    return _put_in_place(db, collection, key, row, identity)
 
 
 def put_embeddings(db: sqlite3.Connection, keys: Sequence[int], rows: Embeddings, identity: int) -> list[int]:
@@ -100,7 +102,7 @@ def put_embeddings(db: sqlite3.Connection, keys: Sequence[int], rows: Embeddings
 def delete_images(db: sqlite3.Connection, keys: Sequence[int]) -> Removed:
     """Delete the rows with their embeddings; what they alone used is released."""
     chosen = (json.dumps(list(keys)),)
-    sha256s = {sha256 for (sha256,) in db.execute(f"SELECT sha256 FROM images WHERE key {ONE_OF}", chosen)}
+    sha256s = _sha256s(db, f"key {ONE_OF}", chosen)
     db.execute(f"DELETE FROM images WHERE key {ONE_OF}", chosen)
     return Removed(tuple(keys), tuple(sorted(unused(db, sha256s))))
 
@@ -118,27 +120,16 @@ def unused(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
     return asked - used(db, asked)
 
 
-def record(row: sqlite3.Row | tuple[str, ...]) -> ImageRecord:
-    """The columns of RECORD, in their order."""
-    id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at, kept = row
-    return ImageRecord(
-        id=id,
-        collection=collection,
-        sha256=sha256,
-        n_bytes=int(n_bytes),
-        media_type=media_type,
-        width=int(width),
-        height=int(height),
-        metadata=json.loads(metadata),
-        created_at=created_at,
-        kept=bool(kept),
-    )
-
-
 def matching_keys(
-    db: sqlite3.Connection, collection: str, filter: Filter, stopped: Callable[[], bool]
+    db: sqlite3.Connection,
+    collection: str,
+    filter: Filter,
+    stopped: Callable[[], bool],
+    without: Collection[int] = (),
 ) -> Keys:
-    """Reads all metadata, in SQL. Once `stopped` says so, the rest is left: nobody wants the answer."""
+    """Reads all metadata, in SQL, `without` that of some rows. Once `stopped` says so, the rest is left:
+    nobody wants the answer.
+    """
     condition = condition_of(filter, "metadata", [collection])
 
     def ask_python(number: int, metadata: str) -> bool:
@@ -146,11 +137,16 @@ def matching_keys(
             raise InterruptedError
         return condition.asked[number].matches(json.loads(metadata))
 
+    passes = condition.sql
+    if without:  # a CASE looks at no metadata that it need not: those are no JSON any more, perhaps
+        condition.parameters.append(json.dumps(list(without)))
+        chosen = f"SELECT value FROM json_each(?{len(condition.parameters)})"
+        passes = f"CASE WHEN key IN ({chosen}) THEN 0 ELSE {passes} END"
     db.create_function(ASK_PYTHON, 2, ask_python, deterministic=True)
     db.set_progress_handler(stopped, STEPS_BETWEEN_LOOKS)
     try:
         images = "images NOT INDEXED" if _is_much_of_all(db, collection) else "images"
-        query = f"SELECT key FROM {images} WHERE collection = ?1 AND {condition.sql} ORDER BY key"
+        query = f"SELECT key FROM {images} WHERE collection = ?1 AND {passes} ORDER BY key"
         return np.array([key for (key,) in db.execute(query, condition.parameters)], dtype=np.int64)
     except sqlite3.OperationalError:
         if stopped():
@@ -162,28 +158,42 @@ def matching_keys(
 
 
 EMBEDDINGS_AFTER = (
-    "SELECT i.key, e.embedding FROM images i JOIN embeddings e ON e.key = i.key AND e.identity = ?"
+    "SELECT i.key, e.embedding, e.checksum FROM images i"
+    " JOIN embeddings e ON e.key = i.key AND e.identity = ?"
     " WHERE i.collection = ? AND i.key > ? ORDER BY i.key LIMIT ?"
 )
 
 
 def read_embeddings(
     db: sqlite3.Connection, collection: str, identity: int, after_key: int, limit: int
-) -> tuple[list[int], Embeddings]:
-    """At most `limit` embeddings with keys above `after_key`, ascending: keys and (N, D)."""
+) -> tuple[dict[int, bytes], list[int]]:
+    """At most `limit` embeddings with keys above `after_key`: by key, and the keys of damaged ones."""
     found = db.execute(EMBEDDINGS_AFTER, (identity, collection, after_key, limit)).fetchall()
-    if not found:
-        return [], NO_ROWS
-    rows = np.frombuffer(b"".join(blob for _, blob in found), dtype=FLOAT)
-    return [int(key) for key, _ in found], rows.reshape(len(found), -1)
+    whole = {
+        key: blob for key, blob, checksum in found if checksums.vector_is_whole(blob, key, identity, checksum)
+    }
+    return whole, [key for key, *_ in found if key not in whole] if len(whole) < len(found) else []
+
+
+def stacked(blobs: Collection[bytes]) -> Embeddings:
+    """N embeddings -> (N, D)."""
+    rows = np.frombuffer(b"".join(blobs), dtype=FLOAT)
+    return rows.reshape(len(blobs), -1) if blobs else NO_ROWS
 
 
 def read_embedding(db: sqlite3.Connection, key: int, identity: int) -> Embedding | None:
-    """(D,), or None."""
+    """(D,), or None. Raises CorruptStore."""
     row = db.execute(
-        "SELECT embedding FROM embeddings WHERE key = ? AND identity = ?", (key, identity)
+        "SELECT embedding, checksum FROM embeddings WHERE key = ? AND identity = ?", (key, identity)
     ).fetchone()
-    return None if row is None else np.frombuffer(row[0], dtype=FLOAT)
+    if row is None:
+        return None
+    if not checksums.vector_is_whole(row[0], key, identity, row[1]):
+        raise CorruptStore(
+            f"the vector of row {key} is damaged in the database: the next start embeds its image again, if "
+            "one is kept; else add it again"
+        )
+    return np.frombuffer(row[0], dtype=FLOAT)
 
 
 def _is_much_of_all(db: sqlite3.Connection, collection: str) -> bool:
@@ -193,6 +203,20 @@ def _is_much_of_all(db: sqlite3.Connection, collection: str) -> bool:
     return bool(4 * n_rows >= last_key)
 
 
+def _put_in_place(db: sqlite3.Connection, collection: str, key: int, row: NewRow, identity: int) -> PutResult:
+    """A new row in place of that of `key`."""
+    sha256s = _sha256s(db, "key = ?", (key,))
+    db.execute("DELETE FROM images WHERE key = ?", (key,))
+    new_key = _insert(db, collection, row, identity)
+    return PutResult("replaced", new_key, removed_key=key, released=next(iter(unused(db, sha256s)), None))
+
+
+def _sha256s(db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> set[str]:
+    """Those of some rows; what damage has made of one is left out, and no name of a file."""
+    found = db.execute(f"SELECT CAST(sha256 AS BLOB) FROM images WHERE {where}", values)
+    return {sha256.decode() for (sha256,) in found if _SHA256.fullmatch(sha256)}
+
+
 def _put_same(
     db: sqlite3.Connection, key: int, row: NewRow, metadata: Metadata, identity: int, *, replace: bool
 ) -> PutResult:
@@ -200,14 +224,25 @@ def _put_same(
     _put_embedding(db, key, row.embedding, identity, "IGNORE")
     if not replace or row.metadata is None or row.metadata == metadata:
         return PutResult("unchanged", key)
-    db.execute("UPDATE images SET metadata = ? WHERE key = ?", (to_json(row.metadata), key))
+    set_metadata(db, key, row.metadata)
     return PutResult("replaced", key)
 
 
-def _insert(db: sqlite3.Connection, collection: str, row: NewRow, metadata: Metadata, identity: int) -> int:
+def _insert(db: sqlite3.Connection, collection: str, row: NewRow, identity: int) -> int:
+    text, created_at = to_json(row.metadata or {}), now()
+    checksum = checksums.of_row(
+        row.id.encode(),
+        row.sha256.encode(),
+        row.n_bytes,
+        row.media_type.encode(),
+        row.width,
+        row.height,
+        text.encode(),
+        created_at.encode(),
+        row.kept,
+    )
     values = (row.id, collection, row.sha256, row.n_bytes, row.media_type, row.width, row.height)
-    statement = f"INSERT INTO images ({RECORD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    key = db.execute(statement, (*values, to_json(metadata), now(), int(row.kept))).lastrowid
+    key = db.execute(INSERT, (*values, text, created_at, int(row.kept), checksum)).lastrowid
     assert key is not None
     _put_embedding(db, key, row.embedding, identity)
     return key
@@ -220,5 +255,19 @@ def _put_embedding(
     identity: int,
     present: Literal["REPLACE", "IGNORE"] = "REPLACE",
 ) -> None:
+    """A damaged one is never left there."""
     blob = np.asarray(embedding, dtype=FLOAT).tobytes()
-    db.execute(f"INSERT OR {present} INTO embeddings VALUES (?, ?, ?)", (key, identity, blob))
+    values = (key, identity, blob, checksums.of_vector(blob, key, identity))
+    added = db.execute(
+        f"INSERT OR {present} INTO embeddings (key, identity, embedding, checksum) VALUES (?, ?, ?, ?)",
+        values,
+    )
+    if added.rowcount == 0 and not _has_whole(db, key, identity):
+        _put_embedding(db, key, embedding, identity)
+
+
+def _has_whole(db: sqlite3.Connection, key: int, identity: int) -> bool:
+    try:
+        return read_embedding(db, key, identity) is not None
+    except CorruptStore:
+        return False

@@ -4,6 +4,7 @@ import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
+from diptych.adapters import sqlite_checksums as checksums
 from diptych.bundle.failpoints import around
 from diptych.errors import CorruptStore, StoreError
 
@@ -81,6 +82,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX images_by_key ON images (collection)",
     ),
     ("ALTER TABLE collections ADD COLUMN precision TEXT NOT NULL DEFAULT 'server'",),
+    (
+        # See sqlite_checksums. Rows from before are given theirs after the steps, some thousands at a time;
+        # these indexes, empty from then on, tell at once which are left.
+        "ALTER TABLE images ADD COLUMN checksum INTEGER",
+        "ALTER TABLE embeddings ADD COLUMN checksum INTEGER",
+        "CREATE INDEX images_without_checksum ON images (key) WHERE checksum IS NULL",
+        "CREATE INDEX embeddings_without_checksum ON embeddings (key) WHERE checksum IS NULL",
+    ),
 )
 
 
@@ -114,7 +123,10 @@ def damaged(fault: object) -> str:
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Apply the steps that are missing, each in a transaction. Raises StoreError for a newer schema."""
+    """Apply the steps that are missing, each in a transaction, and fill in checksums.
+
+    Raises StoreError for a newer schema, CorruptStore where the tables are not of the schema that it says.
+    """
     db.execute(
         "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
     )
@@ -124,10 +136,26 @@ def migrate(db: sqlite3.Connection) -> None:
     for number, statements in enumerate(MIGRATIONS[version:], version + 1):
         db.execute("BEGIN IMMEDIATE")
         for statement in statements:
-            db.execute(statement)
+            _take(db, statement, number)
         db.execute("INSERT INTO schema_version VALUES (?, ?)", (number, datetime.now(UTC).isoformat()))
         with around("migration_commit"):
             db.execute("COMMIT")
+    checksums.fill(db)
+
+
+def _take(db: sqlite3.Connection, statement: str, number: int) -> None:
+    try:
+        db.execute(statement)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # such as a full disk
+            raise
+        raise CorruptStore(damaged(f"its tables are not of schema {number - 1}: {error}")) from error
+
+
+def is_current(db: sqlite3.Connection) -> bool:
+    """Whether `migrate` has nothing to do."""
+    made = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'").fetchone()
+    return made is not None and schema_version(db) == len(MIGRATIONS) and checksums.are_all_there(db)
 
 
 def schema_version(db: sqlite3.Connection) -> int:

@@ -10,8 +10,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from diptych.adapters.sqlite_checksums import damaged_rows, damaged_vectors
 from diptych.adapters.sqlite_schema import MIGRATIONS, schema_version
-from diptych.core.backup import Counts, Report
+from diptych.core.backup import Counts, DamagedImage, Report
 from diptych.errors import CorruptStore, StoreError
 
 PAGES = 4_096  # copied between two reports: 16 MB
@@ -36,6 +37,7 @@ class SqliteSnapshot:
                 self.schema_version = _known_version(self._db, file)
                 columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(images)")}
                 self.has_kept_column = "kept" in columns  # before schema 2 all images had a file
+                self.has_checksums = "checksum" in columns  # before schema 6 nobody knew of damage
                 columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(collections)")}
                 self.has_precision_column = (
                     "precision" in columns
@@ -83,6 +85,21 @@ class SqliteSnapshot:
             query = f"SELECT key FROM {self._images} WHERE sha256 = ?"
             keys, newest_keys = (set(db.execute(query, (sha256,))) for db in (self._db, newest))
             return not keys.isdisjoint(newest_keys)
+
+    def damaged(self) -> tuple[DamagedImage, ...]:
+        """The images that are not as they were written, with every vector read."""
+        if not self.has_checksums:
+            return ()
+        with _translated(self._file):
+            rows = [DamagedImage(*self._named(key), "row") for key in damaged_rows(self._db, unchecked=True)]
+            vectors = [DamagedImage(*self._named(key), "vector") for key in damaged_vectors(self._db)]
+        return (*rows, *vectors)
+
+    def _named(self, key: int) -> tuple[str, str]:
+        """Collection and id, as far as they can be read."""
+        query = "SELECT CAST(collection AS BLOB), CAST(id AS BLOB) FROM images WHERE key = ?"
+        collection, id = self._db.execute(query, (key,)).fetchone()
+        return collection.decode(errors="replace"), id.decode(errors="replace")
 
     def read(self, query: str, values: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, one by one."""

@@ -4,20 +4,24 @@
 
 import asyncio
 import json
+import logging
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from diptych.adapters import sqlite_collections as tables
 from diptych.adapters import sqlite_rows as sql
 from diptych.adapters.data_lock import DataLock
 from diptych.adapters.quota import Quota
+from diptych.adapters.sqlite_checksums import damaged_rows
 from diptych.adapters.sqlite_jobs import record
+from diptych.adapters.sqlite_records import RECORD, find_key, find_record, record_of, set_metadata
 from diptych.adapters.sqlite_threads import SqliteThreads
 from diptych.core.filters import Filter
 from diptych.core.job import News
-from diptych.core.metadata import to_json
 from diptych.core.types import (
     SERVER,
     CollectionInfo,
@@ -36,6 +40,8 @@ from diptych.core.types import (
 DATABASE = "diptych.sqlite3"
 CHUNK = 4_096  # embeddings read at a time
 
+log = logging.getLogger(__name__)
+
 
 class SqliteStore:
     """Satisfies `diptych.core.ports.RecordStore`; owns the lock of the data folder while it is open."""
@@ -51,6 +57,9 @@ class SqliteStore:
         except BaseException:
             self._lock.release()
             raise
+        # By key, which is never used twice: rows, and with the number of an identity vectors.
+        self._damaged_rows = self._threads.damaged_at_start
+        self._damaged_vectors: set[tuple[int, int]] = set()
 
     @property
     def threads(self) -> SqliteThreads:
@@ -115,82 +124,120 @@ class SqliteStore:
                 record(db, job, outcomes)
             return results
 
-        return await self._threads.write(work, step="commit" if news is None else "job_commit")
+        results = await self._threads.write(work, step="commit" if news is None else "job_commit")
+        self._are_whole(one.key for one in results if one.status not in {"conflict", "damaged"})
+        return results
 
     async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
         """Add embeddings of rows that exist; returns the keys that still did."""
-        return await self._threads.write(
+        there = await self._threads.write(
             lambda db: sql.put_embeddings(db, keys, rows, sql.add_identity(db, identity))
         )
+        self._are_whole(there)
+        return there
+
+    async def get(self, collection: str, id: str) -> ImageRecord:
+        """Raises NotFound, CorruptStore."""
+        return (await self._threads.read(lambda db: find_record(db, collection, id)))[1]
 
     async def find(self, collection: str, ids: Sequence[str]) -> dict[str, ImageRecord]:
-        """The records of those ids that exist."""
-        query = f"SELECT {sql.RECORD} FROM images WHERE collection = ? AND id {sql.ONE_OF}"
-        records = await self._records(query, (collection, json.dumps(list(ids))))
-        return {record.id: record for record in records}
+        """The records of those ids that exist, without damaged ones."""
+        query = f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id {sql.ONE_OF}"
+        values = (collection, json.dumps(list(ids)))
+        found = await self._threads.read(lambda db: dict(self._whole(db.execute(query, values))))
+        return {record.id: record for record in found.values()}
 
     async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
-        """The records of those keys that exist."""
+        """The records of those keys that exist, without damaged ones."""
+        query = f"SELECT key, {RECORD} FROM images WHERE key {sql.ONE_OF}"
+        values = (json.dumps(list(keys)),)
+        return await self._threads.read(lambda db: dict(self._whole(db.execute(query, values))))
 
-        def work(db: sqlite3.Connection) -> dict[int, ImageRecord]:
-            query = f"SELECT key, {sql.RECORD} FROM images WHERE key {sql.ONE_OF}"
-            return {row[0]: sql.record(row[1:]) for row in db.execute(query, (json.dumps(list(keys)),))}
+    async def page(self, collection: str, after: str | None, limit: int) -> list[ImageRecord]:
+        """At most `limit` records with ids above `after`, ascending by id (code point order).
+
+        Damaged ones are left out: fewer than `limit` are the last ones.
+        """
+        query = f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
+
+        def work(db: sqlite3.Connection) -> list[ImageRecord]:
+            with closing(db.execute(query, (collection, after or "", -1))) as found:
+                return [record for _, (_, record) in zip(range(limit), self._whole(found), strict=False)]
 
         return await self._threads.read(work)
 
-    async def page(self, collection: str, after: str | None, limit: int) -> list[ImageRecord]:
-        """At most `limit` records with ids above `after`, ascending by id (code point order)."""
-        query = f"SELECT {sql.RECORD} FROM images WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
-        return await self._records(query, (collection, after or "", limit))
-
     async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
-        """Replace the metadata by `change(metadata)`. Raises NotFound, and what `change` raises."""
+        """Replace the metadata by `change(metadata)`. Raises NotFound, CorruptStore, what `change` raises."""
 
         def work(db: sqlite3.Connection) -> ImageRecord:
-            key = sql.find_key(db, collection, id)
-            query = f"SELECT {sql.RECORD} FROM images WHERE key = ?"
-            changed = change(sql.record(db.execute(query, (key,)).fetchone()).metadata)
-            db.execute("UPDATE images SET metadata = ? WHERE key = ?", (to_json(changed), key))
-            return sql.record(db.execute(query, (key,)).fetchone())
+            key, found = find_record(db, collection, id)
+            set_metadata(db, key, change(found.metadata))
+            return find_record(db, collection, id)[1]
 
         return await self._threads.write(work)
 
     async def delete(self, collection: str, id: str) -> Removed:
         """Raises NotFound."""
-        return await self._threads.write(lambda db: sql.delete_images(db, [sql.find_key(db, collection, id)]))
+        return await self._threads.write(lambda db: sql.delete_images(db, [find_key(db, collection, id)]))
 
     async def delete_keys(self, keys: Sequence[int]) -> Removed:
         """Of rows that exist."""
         return await self._threads.write(lambda db: sql.delete_images(db, keys))
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:
-        """Keys of the rows whose metadata passes, ascending. Cancelling the call ends the scan."""
+        """Keys of the rows whose metadata passes, ascending, without damaged ones.
+
+        Cancelling the call ends the scan.
+        """
         stop = threading.Event()
+
+        def work(db: sqlite3.Connection) -> Keys:
+            return sql.matching_keys(db, collection, filter, stop.is_set, tuple(self._damaged_rows))
+
+        def look_again(db: sqlite3.Connection) -> Keys:
+            """Metadata that is no JSON: a row is damaged, and was not when the store was opened."""
+            try:
+                return work(db)
+            except sqlite3.OperationalError:
+                self._are_damaged(damaged_rows(db))
+                return work(db)
+
         try:
-            return await self._threads.read(lambda db: sql.matching_keys(db, collection, filter, stop.is_set))
+            return await self._threads.read(look_again)
         finally:
             stop.set()
 
     async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
-        """Its embedding of this identity; None when it has none. Raises NotFound."""
+        """Its embedding of this identity; None when it has none. Raises NotFound, CorruptStore."""
 
         def work(db: sqlite3.Connection) -> Embedding | None:
-            key = sql.find_key(db, collection, id)
+            key = find_key(db, collection, id)
             number = sql.identity_number(db, identity)
             return None if number is None else sql.read_embedding(db, key, number)
 
         return await self._threads.read(work)
 
     async def embeddings(self, collection: str, identity: str) -> AsyncIterator[tuple[list[int], Embeddings]]:
-        """All embeddings of this identity in chunks of (keys, (N, D))."""
+        """All embeddings of this identity in chunks of (keys, (N, D)), without what is damaged: see there."""
         number = await self._threads.read(lambda db: sql.identity_number(db, identity))
-        after_key = 0
-        while number is not None:
-            keys, rows = await self._chunk(collection, number, after_key)
-            if not keys:
-                return
-            yield keys, rows
-            after_key = keys[-1]
+        after_key: int | None = 0
+        while number is not None and after_key is not None:
+            keys, rows, after_key = await self._chunk(collection, number, after_key)
+            if keys:
+                yield keys, rows
+
+    async def damaged(self, collection: str, identity: str | None) -> list[int]:
+        """Keys of the rows that are known to be damaged, or whose embedding of this identity is, in order."""
+        if not self._damaged_rows and not self._damaged_vectors:
+            return []
+
+        def work(db: sqlite3.Connection) -> list[int]:
+            number = None if identity is None else sql.identity_number(db, identity)
+            keys = {*self._damaged_rows, *(key for key, by in tuple(self._damaged_vectors) if by == number)}
+            query = f"SELECT key FROM images WHERE collection = ? AND key {sql.ONE_OF} ORDER BY key"
+            return [key for (key,) in db.execute(query, (collection, json.dumps(list(keys))))]
+
+        return await self._threads.read(work)
 
     async def missing(self, collection: str, identity: str) -> dict[int, bool]:
         """Keys of the rows without an embedding of this identity, and whether their image is kept."""
@@ -206,10 +253,42 @@ class SqliteStore:
         """Those of the sha256 whose file some row uses."""
         return await self._threads.read(lambda db: sql.used(db, sha256s))
 
-    async def _chunk(self, collection: str, number: int, after_key: int) -> tuple[list[int], Embeddings]:
-        return await self._threads.read(
-            lambda db: sql.read_embeddings(db, collection, number, after_key, CHUNK)
-        )
+    async def _chunk(
+        self, collection: str, number: int, after_key: int
+    ) -> tuple[list[int], Embeddings, int | None]:
+        """Keys and embeddings of one chunk, and the last key of it; None when there was none."""
 
-    async def _records(self, query: str, values: tuple[str | int, ...]) -> list[ImageRecord]:
-        return await self._threads.read(lambda db: [sql.record(row) for row in db.execute(query, values)])
+        def work(db: sqlite3.Connection) -> tuple[list[int], Embeddings, int | None]:
+            whole, damaged = sql.read_embeddings(db, collection, number, after_key, CHUNK)
+            self._damaged_vectors.update((key, number) for key in damaged)
+            last = max([*damaged, *list(whole)[-1:]], default=None)
+            for key in tuple(self._damaged_rows):
+                whole.pop(key, None)
+            return list(whole), sql.stacked(whole.values()), last
+
+        return await self._threads.read(work)
+
+    def _whole(self, found: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, ImageRecord]]:
+        """Of rows of a key and a RECORD, those that are not damaged."""
+        for key, *columns in found:
+            known = record_of(tuple(columns))
+            if known is None:
+                self._are_damaged([key])
+            else:
+                yield key, known
+
+    def _are_damaged(self, rows: Iterable[int]) -> None:
+        """Called in any thread."""
+        new = sorted(set(rows) - self._damaged_rows)
+        self._damaged_rows.update(new)
+        if new:
+            log.warning(
+                "%d more rows of the database are damaged, the first of them is row %d", len(new), new[0]
+            )
+
+    def _are_whole(self, rows: Iterable[int]) -> None:
+        """Of these rows the vectors were written, or looked at."""
+        if self._damaged_vectors:
+            keys = set(rows)
+            known = tuple(self._damaged_vectors)  # which other threads may add to
+            self._damaged_vectors.difference_update(one for one in known if one[0] in keys)

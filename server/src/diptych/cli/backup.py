@@ -9,7 +9,7 @@ from typing import Any
 from diptych.cli.bars import Bars
 from diptych.cli.console import err, out, out_json
 from diptych.cli.data_folders import back_up_folder, verify_backup
-from diptych.core.backup import BackupRecord, LostImage, Outcome
+from diptych.core.backup import BackupRecord, DamagedImage, LostImage, Outcome
 from diptych.settings import PREFIX, read_settings
 
 
@@ -21,7 +21,7 @@ def add_parser(subparsers: Any) -> None:
         description="Copy all collections into a folder: images, metadata and vectors as they are at one "
         "moment. A server may go on writing meanwhile. Repeated into the same folder, what is there is "
         "read, and only what is new or damaged is copied; what was broken off is resumed. Exit code 1 when "
-        "the data folder lacked an image file.",
+        "the data folder lacked an image file, or images are damaged in its database.",
     )
     parser.add_argument("target", type=Path, metavar="TARGET", help="folder of the backup")
     add_data_dir_argument(parser)
@@ -51,7 +51,7 @@ def chosen_data_dir(args: argparse.Namespace) -> Path:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when all is there, 1 when image files were lost before."""
+    """0 when all is there, 1 when image files were lost, or rows damaged, before."""
     return _verify(args) if args.verify else _back_up(args)
 
 
@@ -60,12 +60,13 @@ def _verify(args: argparse.Namespace) -> int:
         record = verify_backup(args.target, bars)
     if args.json:
         out_json(asdict(record))
-        return 1 if record.lost else 0
+        return 0 if record.is_whole else 1
     show_record(record, f"{args.target}: sound")
     if record.lost:
         first, n_files = next(iter(record.lost)), len(record.lost)
         err(f"image files that were lost or damaged in the data folder before: {n_files:,}, such as {first}")
-    return 1 if record.lost else 0
+    show_damaged(record.damaged)
+    return 0 if record.is_whole else 1
 
 
 def _back_up(args: argparse.Namespace) -> int:
@@ -73,12 +74,13 @@ def _back_up(args: argparse.Namespace) -> int:
         done = back_up_folder(chosen_data_dir(args), args.target, bars, sizes_only=args.sizes_only)
     if args.json:
         out_json(as_json(done))
-        return 1 if done.record.lost else 0
+        return 0 if done.record.is_whole else 1
     show_record(done.record, f"{args.target}: complete")
     if done.mended:
         err(f"image files that were damaged in the backup and copied anew: {len(done.mended):,}")
     show_lost(done.lost_images, "images whose file the data folder had lost before")
-    return 1 if done.record.lost else 0
+    show_damaged(done.record.damaged)
+    return 0 if done.record.is_whole else 1
 
 
 def as_json(done: Outcome) -> dict[str, object]:
@@ -93,6 +95,14 @@ def show_lost(images: Sequence[LostImage], what: str) -> None:
         err(f"{what}: {len(images):,} (adding them again mends it)")
     for image in images:
         err(f"{image.collection}/{image.id}: {image.sha256} is {image.fault}")
+
+
+def show_damaged(images: Sequence[DamagedImage]) -> None:
+    """Each image that is damaged in the database, after how many there are."""
+    if images:
+        err(f"images that are damaged in the database, as they were in the data folder: {len(images):,}")
+    for image in images:
+        err(f"{image.collection}/{image.id}: its {image.what} is damaged")
 
 
 def show_record(record: BackupRecord, state: str) -> None:

@@ -23,7 +23,8 @@ def add_verb(verbs: Any) -> None:
         help=about,
         description="Write a collection as a Parquet file: ids, metadata and vectors, and the images if "
         "they are asked for. It is read out of a data folder, beside a server too, or out of a backup, as "
-        "it is at one moment. Exit code 1 when a kept image could not be had.",
+        "it is at one moment. Exit code 1 when a kept image could not be had, or "
+        "images are damaged in the database.",
     )
     verb.add_argument("name", metavar="NAME", help="the collection")
     verb.add_argument("file", type=Path, metavar="FILE.parquet", help="the file to write")
@@ -42,7 +43,7 @@ def add_verb(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when all is there, 1 when an image was lost."""
+    """0 when all is there, 1 when an image was lost or is damaged."""
     require_parquet()
     from diptych.cli.exporting import Exporter  # noqa: PLC0415 - needs pyarrow
 
@@ -62,4 +63,6 @@ def run(args: argparse.Namespace) -> int:
         err(f"{done.n_without_vector} images have no such vector: their embedding is null")
     if done.n_lost_images:
         err(f"{done.n_lost_images} kept images could not be had: deleted meanwhile, or their files are lost")
-    return 1 if done.n_lost_images else 0
+    if done.n_damaged:
+        err(f"{done.n_damaged} images are left out: they are damaged in the database")
+    return 1 if done.n_lost_images or done.n_damaged else 0

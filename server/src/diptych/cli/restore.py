@@ -4,7 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from diptych.cli.backup import add_data_dir_argument, as_json, chosen_data_dir, show_lost, show_record
+from diptych.cli.backup import (
+    add_data_dir_argument,
+    as_json,
+    chosen_data_dir,
+    show_damaged,
+    show_lost,
+    show_record,
+)
 from diptych.cli.bars import Bars
 from diptych.cli.console import out_json
 from diptych.cli.data_folders import restore_backup
@@ -16,7 +23,8 @@ def add_parser(subparsers: Any) -> None:
         "restore",
         help="make a data folder of a backup",
         description="Verify a backup, then make a data folder of it, which must be empty and not in use. "
-        "What was broken off is resumed by repeating it. Exit code 1 when images are without their file.",
+        "What was broken off is resumed by repeating it. Exit code 1 when images are without their file, or "
+        "damaged in the database.",
     )
     parser.add_argument("backup", type=Path, metavar="BACKUP", help="folder of the backup")
     add_data_dir_argument(parser)
@@ -33,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when all is there, 1 when image files are not."""
+    """0 when all is there, 1 when image files are not, or images are damaged in the database."""
     data_dir = chosen_data_dir(args)
     with Bars(hidden=args.json) as bars:
         done = restore_backup(
@@ -41,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.json:
         out_json(as_json(done))
-        return 1 if done.lost_images else 0
+        return 1 if done.lost_images or done.record.damaged else 0
     show_record(done.record, f"{data_dir}: restored")
     show_lost(done.lost_images, "images restored without their file")
-    return 1 if done.lost_images else 0
+    show_damaged(done.record.damaged)
+    return 1 if done.lost_images or done.record.damaged else 0

@@ -34,8 +34,18 @@ class DatabaseFile:
 
 
 @dataclass(frozen=True)
+class DamagedImage:
+    """An image that is not in the database as it was written: its row, or one of its vectors."""
+
+    collection: str
+    id: str
+    what: Literal["row", "vector"]
+
+
+@dataclass(frozen=True)
 class BackupRecord:
-    """What a complete backup says of itself. `lost` are files that the data folder had lost or damaged.
+    """What a complete backup says of itself. `lost` are files that the data folder had lost or damaged, and
+    `damaged` the images that were damaged in its database: both are so in the backup.
 
     `origin` is the same for all backups of one data folder, and of what is restored from them.
     """
@@ -47,6 +57,12 @@ class BackupRecord:
     database: DatabaseFile
     counts: Counts
     lost: dict[str, Fault]
+    damaged: tuple[DamagedImage, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the data folder was."""
+        return not self.lost and not self.damaged
 
 
 @dataclass(frozen=True)

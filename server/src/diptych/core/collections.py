@@ -128,12 +128,12 @@ class Collections:
     async def stats(self, name: str) -> CollectionStats:
         """All that is known of one collection."""
         shelf = self._shelves[name]
-        return self._stats(shelf, await self._records.sizes(name))
+        return await self._stats(shelf, await self._records.sizes(name))
 
     async def stats_of_all(self) -> builtins.list[CollectionStats]:
         """Of all collections, by name."""
         sizes = await self._records.sizes()
-        return [self._stats(shelf, sizes) for shelf in self._shelves]
+        return [await self._stats(shelf, sizes) for shelf in self._shelves]
 
     async def database_bytes(self) -> int:
         """What the database of all collections and its log take on the disk."""
@@ -228,11 +228,8 @@ class Collections:
         return page, page[-1].id if len(records) > limit else None
 
     async def get_image(self, collection: str, id: str) -> ImageRecord:
-        """What is known of one image. Raises NotFound."""
-        found = await self._records.find(self._shelves[collection].name, [id])
-        if id not in found:
-            raise NotFound(f"no image {id[:140]!r} in collection {collection!r}")
-        return found[id]
+        """What is known of one image. Raises NotFound, CorruptStore."""
+        return await self._records.get(self._shelves[collection].name, id)
 
     async def find_images(self, collection: str, ids: Sequence[str]) -> builtins.list[ImageRecord]:
         """Those of the ids that are there, by id, without those that adding again would make searchable."""
@@ -309,7 +306,7 @@ class Collections:
             )
 
     async def embedding_of(self, collection: str, id: str) -> Embedding:
-        """(D,) of a stored image. Raises NotFound; NotReady while it has none by the collection's encoder."""
+        """(D,) of a stored image. Raises NotFound, CorruptStore; NotReady while it has none of this kind."""
         shelf = self._shelves[collection]
         engine = shelf.require_served()
         embedding = await self._records.embedding(shelf.name, id, engine.model.identity)
@@ -323,11 +320,13 @@ class Collections:
             raise NotFound(f"no file is kept of image {id!r} in collection {collection!r}")
         return record
 
-    def _stats(self, shelf: Shelf, sizes: dict[str, Sizes]) -> CollectionStats:
+    async def _stats(self, shelf: Shelf, sizes: dict[str, Sizes]) -> CollectionStats:
         engine = shelf.engine
+        damaged = await self._records.damaged(shelf.name, None if engine is None else engine.model.identity)
         return CollectionStats(
             info=shelf.info(),
             sizes=sizes.get(shelf.name, Sizes()),
             vectors=None if engine is None else engine.model,
             recall=None if engine is None else shelf.index.recall,
+            n_damaged=len(damaged),
         )

@@ -1,5 +1,7 @@
 """Take images out of a collection, by id or by filter; knows nothing of HTTP, SQL or files."""
 
+from collections.abc import Sequence
+
 from diptych.core.claimed_files import ClaimedFiles
 from diptych.core.filters import Filter
 from diptych.core.ports import RecordStore
@@ -40,9 +42,14 @@ class Deleting:
         """One write from the look at the rows to their end: none of them can change in between."""
         shelf.require_kept()
         keys = await self._keys(shelf, filter, lacking)
+        n_deleted = 0
         for start in range(0, len(keys), CHUNK):
-            await self._finish(shelf, await self._records.delete_keys(keys[start : start + CHUNK]))
-        return len(keys)
+            chunk: Sequence[int] = keys[start : start + CHUNK]
+            if filter is not None:  # a filter can be passed by metadata that were damaged meanwhile
+                chunk = list(await self._records.by_key(chunk))
+            await self._finish(shelf, await self._records.delete_keys(chunk))
+            n_deleted += len(chunk)
+        return n_deleted
 
     async def _one(self, shelf: Shelf, id: str) -> None:
         shelf.require_kept()

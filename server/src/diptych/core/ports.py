@@ -169,20 +169,34 @@ class RecordStore(Protocol):
         """Add embeddings of rows that exist; returns the keys that still did."""
         ...
 
+    async def get(self, collection: str, id: str) -> ImageRecord:
+        """Raises NotFound, and CorruptStore for a row that is not as it was written."""
+        ...
+
     async def find(self, collection: str, ids: Sequence[str]) -> dict[str, ImageRecord]:
-        """The records of those ids that exist."""
+        """The records of those ids that exist, without damaged ones."""
         ...
 
     async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
-        """The records of those keys that exist."""
+        """The records of those keys that exist, without damaged ones."""
         ...
 
     async def page(self, collection: str, after: str | None, limit: int) -> list[ImageRecord]:
-        """At most `limit` records with ids above `after`, ascending by id (code point order)."""
+        """At most `limit` records with ids above `after`, ascending by id (code point order).
+
+        Damaged ones are left out: fewer than `limit` are the last ones.
+        """
+        ...
+
+    async def damaged(self, collection: str, identity: str | None) -> list[int]:
+        """Keys of the rows that are known to be damaged, or whose embedding of this identity is; ascending.
+
+        Of rows that is known from the start on; of embeddings once `embeddings` has read them.
+        """
         ...
 
     async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
-        """Replace the metadata by `change(metadata)`. Raises NotFound, and what `change` raises."""
+        """Replace the metadata by `change(metadata)`. Raises NotFound, CorruptStore, what `change` raises."""
         ...
 
     async def delete(self, collection: str, id: str) -> Removed:
@@ -194,15 +208,18 @@ class RecordStore(Protocol):
         ...
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:
-        """Keys of the rows whose metadata passes, ascending. A cancelled call stops reading."""
+        """Keys of the rows whose metadata passes, ascending, without damaged ones.
+
+        A cancelled call stops reading.
+        """
         ...
 
     async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
-        """Its embedding of this identity; None when it has none. Raises NotFound."""
+        """Its embedding of this identity; None when it has none. Raises NotFound, CorruptStore."""
         ...
 
     def embeddings(self, collection: str, identity: str) -> AsyncIterator[tuple[list[int], Embeddings]]:
-        """All embeddings of this identity in chunks of (keys, (N, D))."""
+        """All embeddings of this identity in chunks of (keys, (N, D)), without what is damaged: see there."""
         ...
 
     async def missing(self, collection: str, identity: str) -> dict[int, bool]:

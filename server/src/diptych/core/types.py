@@ -208,13 +208,15 @@ class Sizes:
 class CollectionStats:
     """A collection with its sizes. `vectors` is what makes its vectors, None when that is not served.
 
-    `recall`: the share of the nearest images that its index finds.
+    `recall`: the share of the nearest images that its index finds. `n_damaged`: how many rows are not as they
+    were written, themselves or their vectors.
     """
 
     info: CollectionInfo
     sizes: Sizes
     vectors: ModelInfo | None
     recall: float | None
+    n_damaged: int = 0
 
 
 @dataclass(frozen=True)
@@ -243,9 +245,13 @@ class NewRow:
 
 @dataclass(frozen=True)
 class PutResult:
-    """What the store did with one row. `released` is a sha256 that no row uses any more."""
+    """What the store did with one row. `released` is a sha256 that no row uses any more.
 
-    status: Literal["created", "unchanged", "replaced", "conflict"]
+    "damaged": what is there is not as it was written, and stays until it is deleted or replaced with its
+    metadata.
+    """
+
+    status: Literal["created", "unchanged", "replaced", "conflict", "damaged"]
     key: int
     removed_key: int | None = None
     released: str | None = None

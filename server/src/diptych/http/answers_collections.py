@@ -31,12 +31,16 @@ class CollectionAnswer(BaseModel):
     kept_bytes: int = Field(description="bytes of those; images with the same bytes share one file")
     vectors: ModelRef | None = Field(description="what makes its vectors; null when that is not served")
     recall: float | None = Field(description="share of the nearest images that a search finds")
+    n_damaged: int = Field(
+        description="images that are damaged in the database, themselves or their vectors: they are not found"
+    )
 
     @classmethod
     def of(cls, stats: CollectionStats) -> "CollectionAnswer":
         """The same, for the wire."""
         vectors = None if stats.vectors is None else ModelRef.of(stats.vectors)
-        return cls(**vars(stats.info), **vars(stats.sizes), vectors=vectors, recall=stats.recall)
+        told = {**vars(stats.info), **vars(stats.sizes)}
+        return cls(**told, vectors=vectors, recall=stats.recall, n_damaged=stats.n_damaged)
 
 
 class CollectionList(BaseModel):
