@@ -42,6 +42,13 @@ def test_server_runs_as_the_caller_and_on_loopback() -> None:
     }
 
 
+def test_server_without_a_key_serves_only_where_nothing_says_how_it_is_published() -> None:
+    assert configured(*MAIN)["services"]["server"]["command"] == ["serve", "--insecure"]
+    published = configured(*MAIN, DIPTYCH_PUBLISH="0.0.0.0:80")["services"]["server"]
+    assert published["command"] == ["serve", "--no-insecure"]
+    assert [port["host_ip"] for port in published["ports"]] == ["0.0.0.0"]
+
+
 def test_training_publishes_under_the_name_that_is_served_and_into_the_same_repository() -> None:
     services = configured(*MAIN, "--profile", "train", DIPTYCH_MODEL="birds")["services"]
     assert services["server"]["environment"]["DIPTYCH_MODEL"] == "birds"

@@ -1,0 +1,103 @@
+"""Complete what the tools say of the cpu image: `complete_sbom.py SBOM LICENCES REPORT LIST`.
+
+SBOM (CycloneDX) gets the hash of each package's archive, licences that its metadata hides, and what lies in
+our wheel and is of no package index. LICENCES is what pip-licenses found, and LIST the table that is written
+of it. REPORT is pip's own, of what it installed by the lock: a package of it that SBOM or LICENCES lack is an
+error that names it. Standard library only.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+VENDORED = Path(__file__).parents[1] / "server" / "src" / "diptych" / "http" / "page" / "vendor"
+
+Described = dict[str, Any]
+
+
+def main(sbom_file: Path, licences_file: Path, report_file: Path, list_file: Path) -> None:
+    """Rewrites SBOM, writes LIST. SystemExit names the packages that the tools left out."""
+    sbom = json.loads(sbom_file.read_text(encoding="utf-8"))
+    licences = by_name(json.loads(licences_file.read_text(encoding="utf-8")), "Name")
+    report = json.loads(report_file.read_text(encoding="utf-8"))["install"]
+    archives = {normal(one["metadata"]["name"]): one["download_info"]["archive_info"] for one in report}
+    components = by_name(sbom["components"], "name")
+    for what, described in (("the bill of materials", components), ("the list of licences", licences)):
+        if lacking := sorted(archives.keys() - described.keys()):
+            sys.exit(f"{what} lacks what the lock installs: {', '.join(lacking)}")
+    for name, component in components.items():
+        if name in archives:
+            component["hashes"] = [{"alg": "SHA-256", "content": archives[name]["hashes"]["sha256"]}]
+        if not component.get("licenses"):
+            component["licenses"] = [{"license": {"name": licences[name]["License"]}}]
+    vendored = vendored_component(VENDORED)
+    add(sbom, vendored)
+    sbom_file.write_text(json.dumps(sbom, indent=2) + "\n", encoding="utf-8")
+    rows = [(one["Name"], one["Version"], one["License"]) for one in licences.values()]
+    rows.append((vendored["name"], vendored["version"], vendored["licenses"][0]["license"]["id"]))
+    list_file.write_text(table(rows), encoding="utf-8")
+
+
+def vendored_component(folder: Path) -> Described:
+    """The foreign files in our wheel, as their README names them: name, release and licence, with hashes."""
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    found = re.match(r"(?P<name>\S+) (?P<version>\d[\d.]*) \((?P<licence>[\w.-]+),", readme)
+    assert found is not None, f"{folder}/README.md begins with a name, a release and a licence"
+    name, version = found["name"], found["version"]
+    return {
+        "type": "library",
+        "bom-ref": f"{name}=={version}",
+        "name": name,
+        "version": version,
+        "purl": f"pkg:npm/{name}@{version}",
+        "licenses": [{"license": {"acknowledgement": "declared", "id": found["licence"]}}],
+        "components": [
+            {"type": "file", "name": file.name, "hashes": [{"alg": "SHA-256", "content": sha256_of(file)}]}
+            for file in sorted(folder.iterdir())
+            if file.suffix in {".js", ".css"}
+        ],
+    }
+
+
+def add(sbom: Described, component: Described) -> None:
+    """As a component, on which the server depends."""
+    reference, root = component["bom-ref"], sbom["metadata"]["component"]["bom-ref"]
+    sbom["components"].append(component)
+    sbom["dependencies"].append({"ref": reference})
+    (own,) = [one for one in sbom["dependencies"] if one["ref"] == root]
+    own["dependsOn"] = sorted([*own.get("dependsOn", []), reference])
+
+
+def table(rows: Iterable[tuple[str, str, str]]) -> str:
+    """Markdown, sorted by name whatever the case."""
+    lines = [
+        f"| {name} | {version} | {licence} |" for name, version, licence in sorted(rows, key=_ignoring_case)
+    ]
+    return "\n".join(["| Name | Version | License |", "|---|---|---|", *lines, ""])
+
+
+def by_name(described: list[Described], key: str) -> dict[str, Described]:
+    """In their order, under names as package indexes compare them."""
+    return {normal(one[key]): one for one in described}
+
+
+def normal(name: str) -> str:
+    """`huggingface_hub` -> `huggingface-hub`."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def sha256_of(file: Path) -> str:
+    """In hexadecimal digits."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _ignoring_case(row: tuple[str, str, str]) -> str:
+    return row[0].lower()
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

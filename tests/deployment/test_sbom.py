@@ -1,0 +1,42 @@
+"""`make sbom` has every package that the cpu image installs, by licence and hash. Needs the package index."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from deployment.tools import DOCKER, ENVIRONMENT, run
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+
+
+def installed_by(lock: Path) -> set[str]:
+    """Names of what the lock installs here: markers leave out what is of other systems."""
+    text = lock.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.partition(" --hash")[0].strip() for line in text.splitlines() if "==" in line]
+    requirements = [Requirement(line) for line in lines]
+    return {
+        canonicalize_name(one.name) for one in requirements if one.marker is None or one.marker.evaluate()
+    }
+
+
+def test_bill_of_materials_and_licences_name_all_that_is_installed(tmp_path: Path) -> None:
+    run(str(DOCKER / "sbom.sh"), ENVIRONMENT, sys.executable, tmp_path)
+    expected = installed_by(DOCKER / "server.cpu.lock") | {"swagger-ui-dist", "diptych-client"}
+    listed = (tmp_path / "licences.server.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\S+)\s+\| \S+\s+\| (.+) \|$", listed, re.MULTILINE)
+    named = {canonicalize_name(name): licence for name, licence in rows if name != "Name"}
+    assert named.keys() == expected | {"diptych"}
+    assert [name for name, licence in named.items() if licence.strip() in {"", "UNKNOWN"}] == []
+    sbom = json.loads((tmp_path / "sbom.server.cdx.json").read_text(encoding="utf-8"))
+    components = {canonicalize_name(one["name"]): one for one in sbom["components"]}
+    assert components.keys() == expected
+    assert [name for name, one in components.items() if not one["licenses"]] == []
+    # Ours has no archive; the foreign files have a hash each.
+    unhashed = {name for name, one in components.items() if "hashes" not in one}
+    assert unhashed == {"diptych-client", "swagger-ui-dist"}
+    assert all(file["hashes"] for file in components["swagger-ui-dist"]["components"])
