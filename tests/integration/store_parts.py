@@ -5,7 +5,8 @@ import hashlib
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,29 @@ class EncoderGate:
         if self._fails:
             raise RuntimeError("cannot be encoded")
         return self._encode(items, on_start)
+
+
+@asynccontextmanager
+async def writes_held_up(opened: Opened) -> AsyncIterator[None]:
+    """Some write takes as long as the block; others wait for their turns."""
+    began, end = asyncio.Event(), asyncio.Event()
+
+    async def write() -> None:
+        began.set()
+        await end.wait()
+
+    writing = asyncio.create_task(opened.collections._writes.run(write()))
+    await began.wait()
+    try:
+        yield
+    finally:
+        end.set()
+        await writing
+
+
+def n_adds_waiting(opened: Opened) -> int:
+    """Whose rows wait for their turn."""
+    return len(opened.collections._ingest._grouped._waiting)
 
 
 Story = Callable[[Opened], Coroutine[Any, Any, None]]

@@ -11,7 +11,7 @@ import pytest
 from diptych.core.names import sha256_of
 from diptych.core.types import NewImage
 from diptych.errors import EncoderFailed, NotFound, NotReady, StoreFull
-from integration.store_parts import EncoderGate, Opened, Run
+from integration.store_parts import EncoderGate, Opened, Run, n_adds_waiting, writes_held_up
 from support.pictures import picture
 from unit.core.core_fakes import until
 
@@ -103,6 +103,39 @@ def test_add_whose_caller_left_while_it_was_encoded_leaves_no_file(run: Run) -> 
             await until(lambda: opened.files() == [])
             gate.open()
         assert (await opened.collections.get("default")).n_images == 0
+
+    run(story)
+
+
+def test_add_whose_caller_left_while_its_row_waited_behind_a_delete_keeps_its_file(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await opened.add("default", RED, "old")
+        async with writes_held_up(opened):
+            deleting = asyncio.create_task(opened.collections.delete("default", "old"))
+            await asyncio.sleep(0)  # it has its place in the queue
+            adding = asyncio.create_task(opened.add("default", RED, "new"))
+            await until(lambda: n_adds_waiting(opened) == 1)
+            adding.cancel()
+            await asyncio.sleep(0.05)
+        await asyncio.wait([deleting, adding])
+        assert await opened.listed() == ["new"]
+        assert (await opened.collections.original("default", "new"))[0] == RED
+        await opened.collections.delete("default", "new")
+        assert opened.files() == []  # nobody claims it any more
+
+    run(story)
+
+
+def test_add_whose_caller_left_while_its_row_waited_and_is_refused_leaves_no_file(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        async with writes_held_up(opened):
+            dropping = asyncio.create_task(opened.collections.drop("default"))
+            await asyncio.sleep(0)
+            adding = asyncio.create_task(opened.add("default", RED, "new"))
+            await until(lambda: n_adds_waiting(opened) == 1)
+            adding.cancel()
+        await asyncio.wait([dropping, adding])
+        assert opened.files() == []
 
     run(story)
 

@@ -348,6 +348,33 @@ def test_files_that_no_row_uses_are_removed_at_the_start(run: Run) -> None:
     run(after)
 
 
+def test_file_of_the_last_image_is_removed_at_the_start_when_its_delete_was_killed_before_that(
+    run: Run,
+) -> None:
+    async def deleted_but_for_its_file(opened: Opened) -> None:
+        await opened.add("default", picture("red"), "red")
+        await opened.collections.thumbnail("default", "red", 64)
+        await opened.records.delete("default", "red")
+        assert len(opened.files()) == 2
+
+    async def after(opened: Opened) -> None:
+        assert opened.files() == []
+
+    run(deleted_but_for_its_file)
+    run(after)
+
+
+def test_file_of_a_first_add_that_was_killed_is_removed_at_the_start(run: Run) -> None:
+    async def before(opened: Opened) -> None:
+        await opened.images.put({"ab" + "0" * 62: b"its row was never committed"})
+
+    async def after(opened: Opened) -> None:
+        assert opened.files() == []
+
+    run(before)
+    run(after)
+
+
 def test_names_are_taken_once_and_unknown_ones_named(run: Run) -> None:
     async def story(opened: Opened) -> None:
         with pytest.raises(Conflict):
@@ -550,14 +577,3 @@ def test_embedding_again_that_ends_early_says_so_and_why(run: Run) -> None:
     run(add_colours)
     run(broken, version=2)  # type: ignore[call-arg]
     run(mended, version=2)  # type: ignore[call-arg]
-
-
-def test_files_of_a_lost_database_are_kept(run: Run, tmp_path: Path) -> None:
-    async def after(opened: Opened) -> None:
-        assert (await opened.collections.get("default")).n_images == 0
-        assert len(opened.files()) == 4
-
-    run(add_colours)
-    for file in (tmp_path / "data").glob("diptych.sqlite3*"):
-        file.unlink()
-    run(after)

@@ -11,8 +11,8 @@ from diptych.core.job import Job, JobItem
 from diptych.core.jobs import Jobs
 from diptych.core.types import NewImage
 from diptych.errors import StoreError, TooLarge
-from integration.job_parts import RunJobs, end_of, job_stories, submit, until_done
-from integration.store_parts import Opened, tiny_png
+from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
+from integration.store_parts import Opened, n_adds_waiting, tiny_png, writes_held_up
 from unit.core.core_fakes import until
 
 Outcomes = list[tuple[int, str | None, str]]
@@ -80,6 +80,32 @@ def test_image_that_was_changed_before_its_job_was_killed_stays_changed(run: Run
         assert patched.metadata == {"n": 0, "by": "hand"}
         assert replaced.metadata == {"n": 50}
         assert await opened.collections.original("default", "i01") == (tiny_png(50), "image/png")
+
+    run(before)
+    run(after)
+
+
+def test_image_that_a_job_added_while_it_was_stopped_keeps_its_file(run: RunJobs) -> None:
+    known: list[Job] = []
+
+    async def before(opened: Opened, jobs: Jobs) -> None:
+        await opened.add("default", tiny_png(0), "same")
+        gate = Gate(opened)
+        known.append(await submit(jobs, 1))
+        await until(lambda: gate.n_waiting == 1)
+        async with writes_held_up(opened):
+            deleting = asyncio.create_task(opened.collections.delete("default", "same"))
+            await asyncio.sleep(0)  # it has its place in the queue
+            gate.permits.release()
+            await until(lambda: n_adds_waiting(opened) == 1)
+            stopping = asyncio.create_task(jobs.close())
+            await asyncio.sleep(0.05)
+        await asyncio.gather(deleting, stopping)
+
+    async def after(opened: Opened, jobs: Jobs) -> None:
+        assert (await end_of(jobs, known[0].id)).counts == {"created": 1}
+        assert await opened.listed() == ["i00"]
+        assert await opened.collections.original("default", "i00") == (tiny_png(0), "image/png")
 
     run(before)
     run(after)

@@ -43,8 +43,8 @@ class ImageFiles:
         with translated():
             for folder in (self._images, self._thumbnails):
                 folder.mkdir(mode=0o700, exist_ok=True)
-                fsync_folder(folder)  # a killed process may have made folders in it and not waited
             fsync_folder(data_dir)
+            fsync_folder(self._images)  # a killed process may have made folders in it and not waited
             self._lasting = {path for path in self._images.iterdir() if path.is_dir()}  # names on the disk
         if quota.is_set:
             self._files.count(self._paths())
@@ -52,11 +52,13 @@ class ImageFiles:
     async def put(self, payloads: dict[str, bytes]) -> None:
         """sha256 -> bytes; all of them durable and whole when this returns.
 
-        A file that is already there is read: what was damaged since is written anew.
+        A file that is already there is read: what was damaged since is written anew. Its folder is fsynced
+        all the same: whoever gave it its name may have failed, or been killed, before that.
         """
-        touched = set().union(*await self._side_by_side(self._put, payloads.items()))
-        fresh = touched - self._lasting  # whoever made them: that may be a write that has not come this far
-        await self._side_by_side(fsync_names, touched | ({self._images} if fresh else set()))  # each once
+        await self._side_by_side(self._write_unless_whole, payloads.items())
+        folders = {_place(self._images, sha256).parent for sha256 in payloads}
+        fresh = folders - self._lasting  # whoever made them: that may be a write that has not come this far
+        await self._side_by_side(fsync_names, folders | ({self._images} if fresh else set()))  # each once
         self._lasting |= fresh
 
     async def get(self, sha256: str) -> bytes:
@@ -95,14 +97,11 @@ class ImageFiles:
             await asyncio.wait(running)
         return [result for one in running for result in one.result()]
 
-    def _put(self, item: tuple[str, bytes]) -> set[Path]:
-        """The folders whose names must reach the disk yet."""
+    def _write_unless_whole(self, item: tuple[str, bytes]) -> None:
         sha256, payload = item
         path = _place(self._images, sha256)
-        if is_whole(path, sha256, len(payload)):
-            return set()
-        self._files.write(path, payload)
-        return {path.parent}
+        if not is_whole(path, sha256, len(payload)):
+            self._files.write(path, payload)
 
     def _get(self, sha256: str) -> bytes:
         payload = read_if_there(_place(self._images, sha256))

@@ -40,10 +40,10 @@ class Claim:
 class ClaimedFiles:
     """The image files of all collections, and who needs them.
 
-    An add claims its files before it looks whether they are there, until its rows are committed or it has
-    failed. A file that was to be removed meanwhile is looked at once more when its last claim is over. No two
-    touch the same file at once, so that its bytes are counted once. Killed in between, at worst files are
-    left that no row uses, which the next start removes.
+    An add claims its files before it looks whether they are there, until its rows are committed or can no
+    longer be: one whose caller left may wait for its turn yet. A file that was to be removed meanwhile is
+    looked at once more when its last claim is over. No two touch the same file at once, so that its bytes are
+    counted once. Killed in between, at worst files are left that no row uses, which the next start removes.
     """
 
     def __init__(self, *, images: ImageStore, records: RecordStore, writes: Writes) -> None:
@@ -114,10 +114,14 @@ class ClaimedFiles:
 
     async def _tidy(self, claim: Claim, writing: "asyncio.Task[None]") -> None:
         await asyncio.wait([writing])
+        await self._writes.run(self._end(claim))
+
+    async def _end(self, claim: Claim) -> None:
+        """Let go only now: rows of this add, and removals that it kept from its files, had their turns."""
         doubtful = self._doubtful(claim)
         self._let_go(claim)
         try:
-            await self._writes.run(self.remove_unused(doubtful))
+            await self.remove_unused(doubtful)
         except StoreError as error:
             log.warning("%d files that no image uses are left until the next start: %s", len(doubtful), error)
 

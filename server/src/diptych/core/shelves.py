@@ -56,9 +56,8 @@ class Shelves:
 
     async def open(self) -> None:
         """Remove files that no row uses, fill the indexes, begin to embed what must be again."""
-        collections = await self._records.collections()
-        await self._remove_orphans(any_known=any(info.n_images for info in collections))
-        for info in collections:
+        await self._files.remove_unused(await self._images.stored())
+        for info in await self._records.collections():
             await self._open(info)
 
     async def stop(self) -> None:
@@ -168,13 +167,6 @@ class Shelves:
         shelf.name = name
         self._shelves[name] = shelf
         shelf.measure()
-
-    async def _remove_orphans(self, *, any_known: bool) -> None:
-        stored = await self._images.stored()
-        if stored and not any_known:  # a lost database looks like this, and its files are all that is left
-            log.warning("%d image files are kept although the database knows no image", len(stored))
-            return
-        await self._files.remove_unused(stored)
 
     async def _require_embeddable(
         self, shelf: Shelf, precision: str, engine: Engine | None
