@@ -231,6 +231,29 @@ def test_sizes_tell_what_is_kept_and_what_makes_the_vectors(client: TestClient, 
     assert listed["database_bytes"] > 0
 
 
+def test_file_that_several_images_share_is_counted_once_in_each_collection(
+    client: TestClient, shelf: str
+) -> None:
+    payload, other = noise(1), noise(2)
+    add(client, shelf, *[payload] * 3, other, items=[{"id": id} for id in "abcd"])
+    assert client.post("/collections", json={"name": "beside"}).status_code == 201
+    add(client, "/collections/beside/images", payload)
+    told = {one["name"]: one for one in client.get("/collections").json()["collections"]}
+    assert (told["shelf"]["n_kept"], told["shelf"]["kept_bytes"]) == (4, len(payload) + len(other))
+    assert (told["beside"]["n_kept"], told["beside"]["kept_bytes"]) == (1, len(payload))
+    for name in ("shelf", "beside"):
+        assert client.get(f"/collections/{name}").json() == told[name]
+    client.delete("/collections/beside")
+
+
+def test_number_that_json_does_not_have_is_named_with_its_clause(client: TestClient, shelf: str) -> None:
+    body = b'{"filter": {"or": [{"a": 1}, {"b": {"gte": NaN}}]}}'
+    headers = {"content-type": "application/json"}
+    answer = client.post("/collections/shelf/deletions", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["item"]) == (422, "filter.or[1].b.gte")
+    assert answer.json()["detail"] == "filter.or[1].b.gte: NaN is not a JSON number"
+
+
 def test_lookup_tells_which_of_some_ids_are_there(client: TestClient, shelf: str) -> None:
     named(client, shelf, a={}, b={"n": 1})
     found = client.post("/collections/shelf/lookups", json={"ids": ["b", "x", "a", "b"]}).json()["images"]

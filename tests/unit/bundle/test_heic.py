@@ -2,6 +2,7 @@
 
 import struct
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,14 +39,22 @@ def test_photograph_is_turned_upright_once() -> None:
 
 
 def test_installation_without_the_decoder_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heic, "can_read", lambda: False)
+    monkeypatch.setattr(heic, "DECODER", "no_such_decoder")
+    monkeypatch.setattr(heic, "why_not", heic.why_not.__wrapped__)
     with pytest.raises(UnsupportedImage, match=r"lacks the extra `heif`"):
         probe(PLAIN, LIMITS)
 
 
-def test_decoder_that_is_not_there_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heic, "DECODER", "no_such_decoder")
-    assert heic.can_read.__wrapped__() is False
+def test_decoder_that_cannot_be_loaded_is_said_and_logged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken_decoder.py").write_text("raise ImportError('libheif.so.1: cannot open it')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(heic, "DECODER", "broken_decoder")
+    monkeypatch.setattr(heic, "why_not", heic.why_not.__wrapped__)
+    with pytest.raises(UnsupportedImage, match=r"pi_heif, cannot be loaded"):
+        probe(PLAIN, LIMITS)
+    assert "broken_decoder cannot be loaded: libheif.so.1: cannot open it" in caplog.text
 
 
 def test_damage_is_an_error_of_ours_at_every_length_and_byte() -> None:

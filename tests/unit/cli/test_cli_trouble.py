@@ -186,3 +186,31 @@ def test_help_shows_any_url(monkeypatch: pytest.MonkeyPatch, capsys: Capture) ->
     with pytest.raises(SystemExit):
         command_runner(models, FakeApi(), monkeypatch)("--help")
     assert "http://[fe80::1%25eth0]:8000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("add", "absent"),
+        ("add", ".", "--metadata", "absent"),
+        ("classify", "absent", "--label", "red"),
+        ("classify", ".", "--labels-file", "absent"),
+        ("embed", "absent", "--out", "x.npy"),
+        ("search", "--image", "absent"),
+        ("vectors", "absent", "--model", "tiny/1"),
+        ("vectors", ".", "--model", "tiny/1", "--items", "absent"),
+        ("collections", "import", "absent"),
+        ("restore", "absent"),
+    ],
+    ids=" ".join,
+)
+def test_file_or_folder_that_is_not_there_is_wrong_usage_and_named(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "absent: no such file or folder\n" in capsys.readouterr().err

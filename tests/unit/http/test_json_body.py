@@ -73,8 +73,24 @@ def test_other_encodings_are_malformed_and_the_byte_is_named() -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_json_does_not_have_are_invalid(number: str) -> None:
-    with pytest.raises(InvalidValue):
-        parse_json(f'{{"k": {number}}}')
+    with pytest.raises(InvalidValue, match=number) as caught:
+        parse_json(f'{{"filter": {{"or": [{{"a": 1.5}}, {{"a": {number}}}]}}}}')
+    assert caught.value.item == "filter.or[1].a"
+
+
+def test_number_that_json_does_not_have_is_named_where_it_is_a_part_of_the_body_or_is_not_used() -> None:
+    with pytest.raises(InvalidValue) as caught:
+        parse_json('[{"metadata": {"n": [0, NaN]}}]', "items")
+    assert caught.value.item == "items[0].metadata.n[1]"
+    with pytest.raises(InvalidValue) as caught:
+        parse_json('{"a": NaN, "a": 1}', "items")
+    assert caught.value.item == "items"
+
+
+def test_no_key_that_cannot_be_sent_is_named_for_a_number_under_it() -> None:
+    with pytest.raises(InvalidValue, match="lone surrogate") as caught:
+        parse_json(r'{"a": {"\ud800": NaN}}')
+    assert caught.value.item == "a"
 
 
 @pytest.mark.parametrize(

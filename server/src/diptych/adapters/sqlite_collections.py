@@ -7,7 +7,19 @@ from diptych.adapters.sqlite_jobs import end_with_collection, require_no_job
 from diptych.core.types import CollectionInfo, Keep, Removed, Sizes
 from diptych.errors import Conflict
 
-_SIZES = "SELECT collection, kept, count(*), coalesce(sum(n_bytes), 0) FROM images"
+# Rows and bytes are summed from one index alone; which bytes several rows have, another one tells, and the
+# rows of those are read (CROSS JOIN: in this order), to take away what was counted twice.
+_SIZES = """
+    SELECT collection, n, n_bytes - coalesce(again, 0) FROM (
+        SELECT collection, count(*) n, sum(n_bytes) n_bytes FROM images WHERE kept = 1 GROUP BY 1
+    ) LEFT JOIN (
+        SELECT collection, sum(again) again FROM (
+            SELECT i.collection, (count(*) - 1) * i.n_bytes again
+            FROM (SELECT sha256 FROM images GROUP BY 1 HAVING count(*) > 1) s
+            CROSS JOIN images i ON i.sha256 = s.sha256 WHERE i.kept = 1 GROUP BY 1, i.sha256
+        ) GROUP BY 1
+    ) USING (collection)
+"""
 
 
 def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
@@ -66,11 +78,6 @@ def drop(db: sqlite3.Connection, name: str) -> Removed:
 
 
 def sizes(db: sqlite3.Connection, name: str | None) -> dict[str, Sizes]:
-    """Of one collection, or of all; read from the index alone. Those without rows are left out."""
-    chosen = ("", ()) if name is None else (" WHERE collection = ?", (name,))
-    found: dict[str, Sizes] = {}
-    for collection, kept, n, n_bytes in db.execute(f"{_SIZES}{chosen[0]} GROUP BY 1, 2", chosen[1]):
-        found.setdefault(collection, Sizes())
-        if kept:
-            found[collection] = Sizes(n, n_bytes)
-    return found
+    """Of one collection, or of all. Those that keep nothing may be left out."""
+    query, values = (_SIZES, ()) if name is None else (f"{_SIZES} WHERE collection = ?", (name,))
+    return {collection: Sizes(*row) for collection, *row in db.execute(query, values)}

@@ -167,8 +167,8 @@ def _format(payload: bytes, limits: ImageLimits) -> ImageFormat:
     image_format = sniff(payload)
     if image_format is None:
         raise UnsupportedImage(f"not an image in one of: {', '.join(MEDIA_TYPES)}")
-    if image_format == "HEIF" and not heic.can_read():
-        raise UnsupportedImage(heic.MISSING)
+    if image_format == "HEIF" and (why_not := heic.why_not()):
+        raise UnsupportedImage(why_not)
     feature = _OPTIONAL_DECODERS.get(image_format)
     if feature is not None and not features.check(feature):
         raise UnsupportedImage(f"this installation has no decoder for {image_format}")

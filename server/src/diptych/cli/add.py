@@ -3,13 +3,13 @@
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from diptych.cli.archives import add_archive
 from diptych.cli.console import err, out, out_json
+from diptych.cli.named_files import existing
 from diptych.cli.reasons import STATUSES, said_of, show_failures
 from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
 from diptych.cli.sources import Source, describe, find_images, read_items
@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "paths",
         nargs="+",
-        type=Path,
+        type=existing,
         metavar="FOLDER|FILE",
         help="folders of images, and files; or one archive",
     )
@@ -49,7 +49,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--send-all",
         action="store_true",
-        help="send what is there already, too: the server then mends files that it lost",
+        help="send what is there already, too: the server then mends files that are damaged; those that it "
+        "lost are sent in any case",
     )
     parser.add_argument(
         "--id-from",
@@ -59,7 +60,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--metadata",
-        type=Path,
+        type=existing,
         metavar="FILE.jsonl",
         help='one {"file": .., "id": .., "metadata": {..}} a line; id and metadata may be left out',
     )

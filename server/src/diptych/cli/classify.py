@@ -7,6 +7,7 @@ from typing import Any
 
 from diptych.cli.console import bar, cell, columns, err, out, out_json, pad
 from diptych.cli.lines import lines_of
+from diptych.cli.named_files import existing
 from diptych.cli.remote import add_server_arguments, image_source, names_of_images, run_with_client
 from diptych_client import Classification, Client, ImageUrl, Prediction
 
@@ -25,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--label", action="append", default=[], dest="labels", metavar="L", help="a label; repeat it"
     )
-    parser.add_argument("--labels-file", type=Path, metavar="FILE", help="more labels, one a line")
+    parser.add_argument("--labels-file", type=existing, metavar="FILE", help="more labels, one a line")
     templates = parser.add_mutually_exclusive_group()
     templates.add_argument("--template", metavar="T", help="a sentence with one {} for the label")
     templates.add_argument(

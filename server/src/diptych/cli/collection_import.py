@@ -2,13 +2,13 @@
 
 import argparse
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from diptych.cli.add import ensure_collection
 from diptych.cli.bars import Bars
 from diptych.cli.console import err, out, out_json
 from diptych.cli.extras import require_parquet
+from diptych.cli.named_files import existing
 from diptych.cli.reasons import STATUSES, said_of, show_failures
 from diptych.cli.remote import add_server_arguments, run_with_client
 from diptych_client import AddStatus, Client
@@ -28,7 +28,7 @@ def add_verb(verbs: Any) -> None:
         "version and precision of the collection. What is there already stays as it is, so an interrupted "
         "run is resumed by repeating it. Exit code 1 when a row failed.",
     )
-    verb.add_argument("file", type=Path, metavar="FILE.parquet", help="the file to read")
+    verb.add_argument("file", type=existing, metavar="FILE.parquet", help="the file to read")
     verb.add_argument("--into", metavar="NAME", help="the collection; that of the export when none is given")
     verb.add_argument(
         "--vectors-only", action="store_true", help="leave the images alone, and add their vectors"

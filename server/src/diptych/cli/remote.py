@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from diptych.cli.named_files import existing
 from diptych_client import ApiError, Client, ImageUrl, InvalidCall
 from diptych_client.errors import api_error
 from diptych_client.transport import DEFAULT_TIMEOUT_S, DEFAULT_URL
@@ -74,7 +75,7 @@ def _client(args: argparse.Namespace) -> Client:
 
 def image_source(text: str) -> Path | ImageUrl:
     """An argument that is an image: a file, or a URL that the server is to fetch."""
-    return ImageUrl(text) if text.lower().startswith("https://") else Path(text)
+    return ImageUrl(text) if text.lower().startswith("https://") else existing(text)
 
 
 def names_of_images(images: Sequence[Path | ImageUrl]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """`diptych restore`: make a data folder of a backup."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from diptych.cli.backup import (
@@ -15,6 +14,7 @@ from diptych.cli.backup import (
 from diptych.cli.bars import Bars
 from diptych.cli.console import out_json
 from diptych.cli.data_folders import restore_backup
+from diptych.cli.named_files import existing
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
         "What was broken off is resumed by repeating it. Exit code 1 when images are without their file, or "
         "damaged in the database.",
     )
-    parser.add_argument("backup", type=Path, metavar="BACKUP", help="folder of the backup")
+    parser.add_argument("backup", type=existing, metavar="BACKUP", help="folder of the backup")
     add_data_dir_argument(parser)
     parser.add_argument(
         "--replace", action="store_true", help="put the backup in place of what the data folder holds"

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from diptych.cli.add import ensure_collection
 from diptych.cli.console import out, out_json
 from diptych.cli.lines import lines_of, why
+from diptych.cli.named_files import existing
 from diptych.cli.reasons import STATUSES, said_of, show_failures
 from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
 from diptych.errors import InvalidValue
@@ -33,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "file",
-        type=Path,
+        type=existing,
         metavar="FILE.npy",
         help="a matrix, a row for each vector, as `diptych embed` writes",
     )
@@ -43,7 +44,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--precision", default="fp32", help="the precision that made them (default fp32)")
     parser.add_argument("--decode", choices=["exact", "fast"], default="exact", help="how it decoded images")
     parser.add_argument(
-        "--items", type=Path, metavar="FILE.jsonl", help='{"id": .., "metadata": {..}}, one line for each row'
+        "--items",
+        type=existing,
+        metavar="FILE.jsonl",
+        help='{"id": .., "metadata": {..}}, one line for each row',
     )
     parser.add_argument(
         "--replace", action="store_true", help="replace what has the same id and is not equal"

@@ -41,22 +41,43 @@ def parse_json(
         raise Malformed(f"JSON must be UTF-8, byte {error.start} is not", item) from None
     _check_counts(text, max_keys, item)
     try:
-        value: object = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole
-        )
-        if _SURROGATE_ESCAPE.search(text):
-            _refuse_lone_surrogates(value, item)
+        value, refused = _loads(text)
+        if _SURROGATE_ESCAPE.search(text):  # first, as it might be in a path that the other error names
+            message = "text has a lone surrogate, which is not a character"
+            _refuse_first(value, _is_lone_surrogate, message, item)
+        if refused is not None:
+            _refuse_first(value, _is_refused, refused, item)
+            raise InvalidValue(refused, item)  # its key comes again, and has the last value
     except RecursionError:
         raise Malformed("JSON is nested too deeply", item) from None
-    except InvalidValue as error:
-        raise InvalidValue(error.message, error.item or item) from None
     except ValueError as error:  # JSONDecodeError, and integers of too many digits
         raise Malformed(f"not JSON: {error}", item) from None
     return value
 
 
+class _Refused(str):
+    """A number that JSON does not have, as it was spelled."""
+
+
+def _loads(text: str) -> tuple[object, str | None]:
+    """The value, and what is said of the first number that JSON does not have: it is _Refused there.
+
+    Read once more for that, as only then it matters where it stands.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole), None
+    except InvalidValue as error:
+        found = json.loads(text, parse_constant=_Refused, parse_float=_finite_or_refused, parse_int=_whole)
+        return found, error.message
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise InvalidValue(f"{name} is not a JSON number")
+
+
+def _finite_or_refused(digits: str) -> float | _Refused:
+    value = float(digits)
+    return value if math.isfinite(value) else _Refused(digits)
 
 
 def _check_counts(text: str, max_keys: int, item: str | None) -> None:
@@ -86,30 +107,39 @@ def _finite(digits: str) -> float:
     return value
 
 
-def _refuse_lone_surrogates(value: object, item: str | None) -> None:
-    way = _way_to_lone_surrogate(value)
+def _refuse_first(value: object, is_wrong: Callable[[object], bool], message: str, item: str | None) -> None:
+    """Raises InvalidValue naming the first part that is wrong, if any is."""
+    way = _way_to_first(value, is_wrong)
     if way is not None:
         path = spelled([*([item] if item else []), *reversed(way)])
-        raise InvalidValue("text has a lone surrogate, which is not a character", path or None)
+        raise InvalidValue(message, path or None)
 
 
-def _way_to_lone_surrogate(value: object) -> list[int | str] | None:
-    """Keys and indexes to the first one, the last step first; None when there is none.
+def _is_lone_surrogate(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_SURROGATE.search, value))
+    return isinstance(value, str) and _SURROGATE.search(value) is not None
+
+
+def _is_refused(value: object) -> bool:
+    return isinstance(value, _Refused)
+
+
+def _way_to_first(value: object, is_wrong: Callable[[object], bool]) -> list[int | str] | None:
+    """Keys and indexes to it, the last step first; None when there is none.
 
     Spelled only when there is one: for each of a million elements a path would hold all the keys above it.
     """
-    if isinstance(value, str):
-        return [] if _SURROGATE.search(value) else None
+    if is_wrong(value):
+        return []
     if isinstance(value, dict):
-        if any(map(_SURROGATE.search, value)):
-            return []
         children: Iterable[tuple[int | str, object]] = value.items()
     elif isinstance(value, list):
         children = enumerate(value)
     else:
         return None
     for step, child in children:
-        way = _way_to_lone_surrogate(child)
+        way = _way_to_first(child, is_wrong)
         if way is not None:
             way.append(step)
             return way
