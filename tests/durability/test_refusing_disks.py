@@ -1,6 +1,5 @@
 """A disk that is full or read-only: refused with the reason, nothing lost, and it goes on afterwards."""
 
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -10,13 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from durability.inspect_server import settle_all
-from durability.journal import Held, Images, Journal, Kept
+from durability.running import Running, problem
 from durability.small_disk import NEEDS_ROOT, SmallDisk, read_only, small_disk
 from integration.store_parts import tiny_png
 from support.tars import tar_of
 from support.tiny_bundle import TINY, write_tiny_bundle
-from support.warm_server import WarmServer, WarmServers
+from support.warm_server import WarmServers
 
 pytestmark = NEEDS_ROOT
 MEGABYTES = 12
@@ -38,68 +36,6 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmServers]:
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     with small_disk(tmp_path / "disk", MEGABYTES) as mounted:
         yield mounted
-
-
-class Running:
-    """A server whose data folder is on the small disk, and its journal."""
-
-    def __init__(self, warm: WarmServers, disk: SmallDisk, *flags: str) -> None:
-        self._warm = warm
-        self._flags = flags
-        self.data_dir = disk.folder / "data"
-        self.log_file = disk.folder.with_name("server.log")
-        self.journal = Journal({"default": Held("default", {})})
-        self.n = 0
-        self.start()
-
-    def start(self) -> None:
-        """Starts, and has everything."""
-        self.server = self.begin()
-        url = self.server.url_when_ready()
-        assert url is not None, self.log_file.read_text()
-        self.http = httpx.Client(base_url=url, timeout=30, verify=False)
-        self.settle()
-
-    def begin(self) -> WarmServer:
-        """Starts, without waiting."""
-        return self._warm.start(self.data_dir, *self._flags, log_file=self.log_file)
-
-    def stop(self) -> None:
-        self.http.close()
-        self.server.kill(signal.SIGTERM)
-        assert self.server.wait() == 0, self.log_file.read_text()
-
-    def settle(self) -> None:
-        settle_all(str(self.http.base_url), self.data_dir, self.journal, ["default"], thorough=True)
-
-    def add(self, n_images: int = 1, metadata: Any = None) -> httpx.Response:
-        """The next pictures; acknowledged in the journal when the server did."""
-        fresh = {f"i{n}": Kept(tiny_png(n), metadata or {}) for n in range(self.n, self.n + n_images)}
-        self.n += n_images
-        items = json.dumps([{"id": id, "metadata": kept.metadata} for id, kept in fresh.items()])
-        files = [("image", (id, kept.payload, "image/png")) for id, kept in fresh.items()]
-        answer = self.http.post("/collections/default/images", files=files, data={"items": items})
-        if answer.is_success:
-            self._acknowledge({**self._images(), **fresh})
-        return answer
-
-    def delete(self, id: str) -> httpx.Response:
-        answer = self.http.delete(f"/collections/default/images/{id}")
-        if answer.is_success:
-            self._acknowledge({i: kept for i, kept in self._images().items() if i != id})
-        return answer
-
-    def _images(self) -> Images:
-        held = self.journal.acknowledged["default"]
-        assert held is not None
-        return held.images
-
-    def _acknowledge(self, images: Images) -> None:
-        self.journal.acknowledged["default"] = Held("default", images)
-
-
-def problem(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["type"].removeprefix("urn:diptych:error:")
 
 
 def test_full_disk_is_507_at_whatever_step_it_gets_full(warm: WarmServers, disk: SmallDisk) -> None:

@@ -209,6 +209,12 @@ def test_commands_say_what_they_made_checked_and_restored(
     assert capsys.readouterr().err == (
         f"image files that were lost or damaged in the data folder before: 1, such as {cat}\n"
     )
+    dog = sha256_of(b"a dog")
+    (tmp_path / "data" / "images" / dog[:2] / dog).write_bytes(b"a cog")
+    assert main(["backup", str(tmp_path / "third"), "--data-dir", str(tmp_path / "data")]) == 1
+    assert (
+        "before: 3 (adding them again mends it, with `diptych add --send-all`)\n" in capsys.readouterr().err
+    )
     assert main(["restore", str(tmp_path / "second"), "--data-dir", str(tmp_path / "lossy")]) == 1
     assert capsys.readouterr().err == (
         f"images restored without their file: 2 (adding them again mends it)\n{named}"

@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -54,6 +56,26 @@ def test_folder_is_added_past_a_broken_file_and_again_without_change(
     again = diptych(server, "add", photos / "red.png", photos / "more", "--collection", "twice")
     assert again.stdout == "twice: 0 created, 0 replaced, 2 unchanged, 0 failed\n"
     assert again.returncode == 0
+
+
+def test_repeated_add_sends_what_the_server_has_lost_and_with_send_all_what_is_damaged(
+    server: RunningServer, photos: Path
+) -> None:
+    folder = photos / "more"
+    diptych(server, "add", folder, "--collection", "lossy", "--id-from", "name")
+    payload = (folder / "blue.jpg").read_bytes()
+    found = photos.parent.glob(f"*/data/images/*/{sha256(payload).hexdigest()}")
+    (file,) = {path.resolve() for path in found}  # pytest links the newest folder under a second name
+    original = f"{server.url}/collections/lossy/images/blue.jpg/original"
+    for left, flags in ((None, ()), (payload[:20], ("--replace",)), (payload[:-1] + b"?", ("--send-all",))):
+        file.unlink() if left is None else file.write_bytes(left)
+        assert httpx.get(original).status_code == 500
+        again = diptych(server, "add", folder, "--collection", "lossy", "--id-from", "name", *flags)
+        assert (again.returncode, again.stdout) == (
+            0,
+            "lossy: 0 created, 0 replaced, 1 unchanged, 0 failed\n",
+        )
+        assert httpx.get(original).content == payload
 
 
 def test_added_images_are_searched_by_words_in_the_default_collection(

@@ -59,7 +59,9 @@ class Settings(BaseSettings):
     # what it keeps
     data_dir: Path = Field(default_factory=default_data_dir, description="folder of collections")
     max_data_bytes: int | None = Field(
-        None, ge=1, description="bytes of files, database and its log in the data folder; no limit when unset"
+        None,
+        ge=1,
+        description="bytes of files, database, log and reserve in the data folder; no limit when unset",
     )
     default_collection: str = Field("default", description="collection of requests that name none")
     gallery: Path | None = Field(

@@ -15,6 +15,7 @@ from diptych.adapters.whole_files import (
     fsync_names,
     is_whole,
     read_if_there,
+    size_of,
     translated,
 )
 from diptych.bundle.durable import fsync_folder
@@ -80,6 +81,10 @@ class ImageFiles:
         """The sha256 of all files and thumbnails there are; leftovers of broken writes are removed."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._stored)
 
+    async def sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
+        """Bytes of those files that are there, without a look into them."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._sizes, sha256s)
+
     async def remove(self, sha256s: Sequence[str]) -> None:
         """Delete the files and all their thumbnails; missing ones are fine."""
         if sha256s:
@@ -120,6 +125,11 @@ class ImageFiles:
                 else:
                     found.add(path.name.partition("-")[0])
             return sorted(found)
+
+    def _sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
+        with translated():
+            found = {sha256: size_of(_place(self._images, sha256)) for sha256 in sha256s}
+        return {sha256: n_bytes for sha256, n_bytes in found.items() if n_bytes}  # none is empty
 
     def _remove(self, sha256s: Sequence[str]) -> None:
         with translated():

@@ -83,7 +83,7 @@ class SqliteJobs:
         """Nothing more becomes of it. A job that has ended stays as it is. Always within the quota."""
         update = "UPDATE jobs SET state = ?, reason = ?, finished_at = ? WHERE id = ? AND state = ?"
         values = (state, reason, now(), id, OPEN)
-        await self._threads.write(lambda db: _run(db.execute(update, values)), within_quota=False)
+        await self._threads.write(lambda db: _run(db.execute(update, values)), makes_room=True)
 
     async def forget(self, keep: int) -> None:
         """Remove those that have ended, but for the newest `keep`."""
@@ -91,7 +91,8 @@ class SqliteJobs:
             "DELETE FROM jobs WHERE state <> ? AND rowid NOT IN"
             " (SELECT rowid FROM jobs WHERE state <> ? ORDER BY rowid DESC LIMIT ?)"
         )
-        await self._threads.write(lambda db: _run(db.execute(delete, (OPEN, OPEN, keep))))
+        values = (OPEN, OPEN, keep)
+        await self._threads.write(lambda db: _run(db.execute(delete, values)), makes_room=True)
 
 
 def record(db: sqlite3.Connection, job: str, outcomes: Sequence[JobOutcome]) -> None:

@@ -92,7 +92,7 @@ class SqliteStore:
 
     async def drop_collection(self, name: str) -> Removed:
         """Remove it with all its images. Raises NotFound."""
-        return await self._threads.write(lambda db: tables.drop(db, name))
+        return await self._threads.write(lambda db: tables.drop(db, name), makes_room=True)
 
     async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
         """What is kept of one collection, or of all by name; those without rows may be left out."""
@@ -178,11 +178,18 @@ class SqliteStore:
 
     async def delete(self, collection: str, id: str) -> Removed:
         """Raises NotFound."""
-        return await self._threads.write(lambda db: sql.delete_images(db, [find_key(db, collection, id)]))
+        return await self._threads.write(
+            lambda db: sql.delete_images(db, [find_key(db, collection, id)]), makes_room=True
+        )
 
     async def delete_keys(self, keys: Sequence[int]) -> Removed:
         """Of rows that exist."""
-        return await self._threads.write(lambda db: sql.delete_images(db, keys))
+        return await self._threads.write(lambda db: sql.delete_images(db, keys), makes_room=True)
+
+    async def keys(self, collection: str) -> list[int]:
+        """Of all its rows, ascending."""
+        query = "SELECT key FROM images WHERE collection = ? ORDER BY key"
+        return await self._threads.read(lambda db: [key for (key,) in db.execute(query, (collection,))])
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:
         """Keys of the rows whose metadata passes, ascending, without damaged ones.

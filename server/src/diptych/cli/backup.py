@@ -12,6 +12,8 @@ from diptych.cli.data_folders import back_up_folder, verify_backup
 from diptych.core.backup import BackupRecord, DamagedImage, LostImage, Outcome
 from diptych.settings import PREFIX, read_settings
 
+MENDED_BY = "adding them again mends it"
+
 
 def add_parser(subparsers: Any) -> None:
     """`diptych backup TARGET [--data-dir DIR] [--sizes-only | --verify] [--json]`."""
@@ -78,7 +80,9 @@ def _back_up(args: argparse.Namespace) -> int:
     show_record(done.record, f"{args.target}: complete")
     if done.mended:
         err(f"image files that were damaged in the backup and copied anew: {len(done.mended):,}")
-    show_lost(done.lost_images, "images whose file the data folder had lost before")
+    damaged = any(image.fault == "damaged" for image in done.lost_images)  # which only reading tells
+    mended_by = f"{MENDED_BY}, with `diptych add --send-all`" if damaged else MENDED_BY
+    show_lost(done.lost_images, "images whose file the data folder had lost before", mended_by)
     show_damaged(done.record.damaged)
     return 0 if done.record.is_whole else 1
 
@@ -89,10 +93,10 @@ def as_json(done: Outcome) -> dict[str, object]:
     return asdict(done.record) | {"lost_images": lost_images, "mended": list(done.mended)}
 
 
-def show_lost(images: Sequence[LostImage], what: str) -> None:
+def show_lost(images: Sequence[LostImage], what: str, mended_by: str = MENDED_BY) -> None:
     """Each image that is without its file, after how many there are."""
     if images:
-        err(f"{what}: {len(images):,} (adding them again mends it)")
+        err(f"{what}: {len(images):,} ({mended_by})")
     for image in images:
         err(f"{image.collection}/{image.id}: {image.sha256} is {image.fault}")
 

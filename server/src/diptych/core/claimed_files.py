@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from diptych.core.ports import ImageStore, RecordStore
+from diptych.core.types import ImageRecord
 from diptych.core.writes import Writes
 from diptych.errors import NotReady, StoreError
 
@@ -78,6 +79,12 @@ class ClaimedFiles:
         """
         used = await self._records.used(list(payloads))
         await self._put({sha256: payloads[sha256] for sha256 in used})
+
+    async def lost(self, records: Iterable[ImageRecord]) -> set[str]:
+        """Ids of those whose file is not there, or has another size: adding them again mends that."""
+        kept = [record for record in records if record.kept]
+        sizes = await self._images.sizes([record.sha256 for record in kept])
+        return {record.id for record in kept if sizes.get(record.sha256) != record.n_bytes}
 
     async def remove_unused(self, sha256s: Collection[str]) -> None:
         """Delete the files of these that no row uses."""

@@ -42,7 +42,7 @@ from diptych.core.types import (
 )
 from diptych.core.vectors import VectorIngest, check_origin
 from diptych.core.writes import Writes
-from diptych.errors import Conflict, NotFound, NotReady
+from diptych.errors import Conflict, NotFound, NotReady, StoreFull
 
 
 class Collections:
@@ -68,7 +68,7 @@ class Collections:
         self._metrics = metrics
         self._max_metadata_bytes = max_metadata_bytes
         self._writes = writes = Writes()
-        files = ClaimedFiles(images=images, records=records, writes=writes)
+        self._files = files = ClaimedFiles(images=images, records=records, writes=writes)
         self._storing = storing = Storing(files=files, records=records)
         grouped = GroupedStores(storing.store, writes)
         self._finder = Finder(records)
@@ -157,8 +157,11 @@ class Collections:
         return shelf.info()
 
     async def drop(self, name: str) -> None:
-        """Delete the collection, its images, and their files unless another collection uses them."""
-        await self._writes.run(self._shelves.drop(self._shelves[name]))
+        """Delete the collection, its images, and their files unless another collection uses them.
+
+        At once, but for a disk too full for that: there image after image, and the collection at last.
+        """
+        await self._writes.run(self._drop(self._shelves[name]))
 
     @contextmanager
     def using(self, collection: str) -> Iterator[Engine]:
@@ -232,10 +235,12 @@ class Collections:
         return await self._records.get(self._shelves[collection].name, id)
 
     async def find_images(self, collection: str, ids: Sequence[str]) -> builtins.list[ImageRecord]:
-        """Those of the ids that are there, by id, without those that adding again would make searchable."""
+        """Those of the ids that are there, by id, without those that adding again would mend: what cannot be
+        found by searching, and what has lost its file.
+        """
         shelf = self._shelves[collection]
         found = await self._records.find(shelf.name, ids)
-        lacking = await self._storing.lacking(shelf)
+        lacking = await self._storing.lacking(shelf) | await self._files.lost(found.values())
         return [found[id] for id in sorted(found) if id not in lacking]
 
     async def original(self, collection: str, id: str) -> tuple[bytes, str]:
@@ -313,6 +318,15 @@ class Collections:
         if embedding is None:
             raise NotReady(f"image {id!r} is not embedded for this model version yet")
         return embedding
+
+    async def _drop(self, shelf: Shelf) -> None:
+        try:
+            await self._shelves.drop(shelf)
+        except StoreFull:
+            if shelf.dropped:  # and some of its files are not gone
+                raise
+            await self._deleting.all_of(shelf)
+            await self._shelves.drop(shelf)
 
     async def _kept_image(self, collection: str, id: str) -> ImageRecord:
         record = await self.get_image(collection, id)

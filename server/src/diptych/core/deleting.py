@@ -8,6 +8,7 @@ from diptych.core.ports import RecordStore
 from diptych.core.shelf import Shelf
 from diptych.core.types import NO_ROWS, Deletion, Removed
 from diptych.core.writes import Writes
+from diptych.errors import StoreFull
 
 CHUNK = 5_000  # rows in one transaction: what other writes wait for
 N_SHOWN = 100  # ids in a preview
@@ -33,6 +34,10 @@ class Deleting:
             return await self._previewed(shelf, filter, lacking)
         return Deletion(await self._writes.run(self._matching(shelf, filter, lacking)))
 
+    async def all_of(self, shelf: Shelf) -> None:
+        """Only inside a write."""
+        await self._delete(shelf, await self._records.keys(shelf.name))
+
     async def _previewed(self, shelf: Shelf, filter: Filter | None, lacking: bool) -> Deletion:
         keys = await self._keys(shelf, filter, lacking)
         records = await self._records.by_key(keys[:N_SHOWN])
@@ -42,12 +47,26 @@ class Deleting:
         """One write from the look at the rows to their end: none of them can change in between."""
         shelf.require_kept()
         keys = await self._keys(shelf, filter, lacking)
-        n_deleted = 0
-        for start in range(0, len(keys), CHUNK):
-            chunk: Sequence[int] = keys[start : start + CHUNK]
-            if filter is not None:  # a filter can be passed by metadata that were damaged meanwhile
-                chunk = list(await self._records.by_key(chunk))
-            await self._finish(shelf, await self._records.delete_keys(chunk))
+        # A filter can be passed by metadata that were damaged meanwhile.
+        return await self._delete(shelf, keys, intact_only=filter is not None)
+
+    async def _delete(self, shelf: Shelf, keys: Sequence[int], *, intact_only: bool = False) -> int:
+        """How many: in transactions that are ever smaller while a full disk refuses them, as it has little
+        room for their log. Files that go make more.
+        """
+        size, done, n_deleted = CHUNK, 0, 0
+        while done < len(keys):
+            part = keys[done : done + size]
+            chunk = list(await self._records.by_key(part)) if intact_only else part
+            try:
+                removed = await self._records.delete_keys(chunk)
+            except StoreFull:
+                if len(part) == 1:
+                    raise
+                size = len(part) // 4 or 1
+                continue
+            await self._finish(shelf, removed)
+            done += len(part)
             n_deleted += len(chunk)
         return n_deleted
 

@@ -114,6 +114,10 @@ class ImageStore(Protocol):
         """The sha256 of all files and thumbnails there are; leftovers of broken writes are removed."""
         ...
 
+    async def sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
+        """Bytes of those files that are there, without a look into them."""
+        ...
+
     async def remove(self, sha256s: Sequence[str]) -> None:
         """Delete the files and all their thumbnails; missing ones are fine."""
         ...
@@ -137,7 +141,7 @@ class RecordStore(Protocol):
         ...
 
     async def drop_collection(self, name: str) -> Removed:
-        """Remove it with all its images. Raises NotFound."""
+        """Remove it with all its images. Raises NotFound, StoreFull as `delete_keys`."""
         ...
 
     async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
@@ -204,7 +208,11 @@ class RecordStore(Protocol):
         ...
 
     async def delete_keys(self, keys: Sequence[int]) -> Removed:
-        """Of rows that exist."""
+        """Of rows that exist. Raises StoreFull when that is too much at once for a full disk."""
+        ...
+
+    async def keys(self, collection: str) -> list[int]:
+        """Of all its rows, ascending."""
         ...
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:

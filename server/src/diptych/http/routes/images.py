@@ -96,7 +96,11 @@ async def list_images(
 async def find_images(
     request: Request, services: ReadyServices, options: Options, collection: str
 ) -> Response:
-    """Which of some ids are there, with the sha256 of their bytes: who has the file need not send it."""
+    """Which of some ids are there, with the sha256 of their bytes: who has the file need not send it.
+
+    An image is left out when adding it again would mend it: its file is not there or has another size, or
+    it has no vector that searches could find.
+    """
     if media_type(request) != JSON:
         raise unsupported(request, (JSON,))
     body = check_lengths(

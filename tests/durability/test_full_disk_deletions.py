@@ -1,0 +1,146 @@
+"""A disk without a byte left: deleting goes on there, makes room, and what is deleted stays so."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from diptych.adapters.data_folder import DataFolder
+from diptych.adapters.image_files import ImageFiles
+from diptych.adapters.reserve import RESERVE_FILE, SHARE
+from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from durability.running import Running, problem
+from durability.small_disk import NEEDS_ROOT, SmallDisk, small_disk
+from integration.data_folders import change, contents, put
+from integration.store_parts import tiny_png
+from support.tiny_bundle import TINY, write_tiny_bundle
+from support.warm_server import WarmServers
+
+pytestmark = NEEDS_ROOT
+MEGABYTES = 12
+N_LARGE = 192  # images whose rows take more log to delete than the reserve has room for
+LARGE = {"long": "x" * 12_000}
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmServers]:
+    model_repo = tmp_path_factory.mktemp("repo")
+    write_tiny_bundle(model_repo)
+    with WarmServers(model_repo, TINY) as servers:
+        yield servers
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk", MEGABYTES) as mounted:
+        yield mounted
+
+
+def add_large_collection(running: Running) -> None:
+    """Beside the one that the journal is of; without a byte of its images."""
+    assert running.http.post("/collections", json={"name": "large", "keep": "none"}).is_success
+    for first in range(0, N_LARGE, 64):
+        files = [("image", (str(n), tiny_png(n), "image/png")) for n in range(first, first + 64)]
+        items = json.dumps([{"id": f"l{n}", "metadata": LARGE} for n in range(first, first + 64)])
+        answer = running.http.post("/collections/large/images", files=files, data={"items": items})
+        assert answer.is_success, answer.text
+
+
+def reserve_bytes(running: Running) -> int:
+    return (running.data_dir / RESERVE_FILE).stat().st_blocks * 512
+
+
+def log_bytes(data_dir: Path) -> int:
+    log = data_dir / f"{DATABASE}-wal"
+    return log.stat().st_size if log.exists() else 0
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["running", "killed and started again"])
+def test_deleting_goes_on_on_a_full_disk_and_then_adding_does(
+    warm: WarmServers, disk: SmallDisk, killed: bool
+) -> None:
+    running = Running(warm, disk)
+    add_large_collection(running)
+    assert running.add(60, {"long": "x" * 2_000}).is_success
+
+    def fill() -> None:
+        disk.fill()
+        assert disk.free == 0
+        if killed:
+            running.kill()
+            running.start()  # with all that was acknowledged
+        assert problem(running.add(1)) == (507, "store-full")
+
+    fill()
+    assert running.delete("i0").status_code == 204
+    running.settle()
+    fill()
+    assert running.http.delete("/collections/large").status_code == 204
+    assert [one["name"] for one in running.http.get("/collections").json()["collections"]] == ["default"]
+    fill()
+    answer = running.delete_matching({"long": {"exists": True}})
+    assert (answer.status_code, answer.json()["n_images"]) == (200, 59), answer.text
+    running.settle()
+    assert running.add(3).is_success  # where the 59 images were
+    running.settle()
+    assert reserve_bytes(running) > MEGABYTES * 2**20 / SHARE - 4096
+    running.stop()
+    running.start()
+    running.stop()
+
+
+def test_server_stops_on_a_full_disk_with_the_log_written_into_the_database(
+    warm: WarmServers, disk: SmallDisk
+) -> None:
+    running = Running(warm, disk)
+    assert running.add(40, {"long": "x" * 4_000}).is_success
+    disk.fill()
+    assert running.delete("i0").status_code == 204
+    disk.fill()
+    running.stop()
+    assert log_bytes(running.data_dir) == 0
+    with closing(sqlite3.connect(f"file:{running.data_dir / DATABASE}?immutable=1", uri=True)) as db:
+        assert db.execute("SELECT count(*) FROM images").fetchone() == (39,)
+    assert "bytes of log stay" not in running.log_file.read_text()
+
+
+@pytest.mark.parametrize("why", ["the database would grow by", "it is being read from"])
+def test_log_that_cannot_be_written_into_the_database_is_said_and_read_by_the_next_start(
+    disk: SmallDisk, caplog: pytest.LogCaptureFixture, why: str
+) -> None:
+    data_dir = disk.folder / "data"
+
+    async def grow(store: SqliteStore, files: ImageFiles) -> None:
+        await put(store, files, {f"i{n}": b"%d" % n for n in range(400)})
+        if why == "it is being read from":
+            reading.enter_context(DataFolder(data_dir).snapshot())
+            await put(store, files, {"last": b"last"})
+        else:
+            disk.fill()
+
+    with ExitStack() as reading:
+        change(data_dir, grow)
+        assert log_bytes(data_dir) > 0
+        assert f"{log_bytes(data_dir)} bytes of log stay beside the database" in caplog.text
+        assert why in caplog.text
+    disk.empty()
+    assert len(contents(data_dir)) == (401 if why == "it is being read from" else 400)
+
+
+def test_reserve_is_taken_again_by_a_start_that_has_room_for_it(warm: WarmServers, disk: SmallDisk) -> None:
+    running = Running(warm, disk)
+    assert running.add(2).is_success
+    running.kill()
+    held = reserve_bytes(running)
+    with (running.data_dir / RESERVE_FILE).open("wb"):
+        pass  # killed while it was lent
+    disk.fill(but=held // 2)
+    running.start()
+    assert problem(running.add(1)) == (507, "store-full")
+    disk.empty()
+    assert running.add(1).is_success
+    assert reserve_bytes(running) == held
+    running.stop()
