@@ -26,7 +26,7 @@ WAYS = {
     "shares": {"shard": True},
     "shares in chunks with checkpointed blocks": {"shard": True, "chunk_size": 2, "checkpoint_blocks": True},
 }
-LOCKED = {"image": 2, "text": 1}
+LOCKED = {"image": 2, "text": 1, "scale": True}
 BOTTLENECKS = ResNetConfig(block="bottleneck", layers=(1, 2), width=8, heads=2, stem_pool=False)
 RESNETS = {"basic": TINY_RESNET, "bottleneck": BOTTLENECKS}
 COUNTING = ("copies", "shares")

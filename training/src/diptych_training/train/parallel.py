@@ -124,6 +124,6 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
 
 
 def _sum_of_squares(gradients: Iterable[Tensor | None]) -> Tensor:
-    """A scalar on the gradients' device, in float32."""
+    """A scalar in float32, on the gradients' device; 0 of none: with locked scales all may be shared."""
     found = [local(gradient).float().square().sum() for gradient in gradients if gradient is not None]
-    return torch.stack(found).sum()
+    return torch.stack(found).sum() if found else torch.zeros(())
