@@ -3,10 +3,11 @@
 import html
 import sys
 import unicodedata
+from itertools import groupby
 
 import ftfy
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from diptych.bundle import repair as module
@@ -19,6 +20,12 @@ MARKS = "\u0301\u0323\u0302\u0327\u0345\u0f73"
 def reference(text: str) -> str:
     """What CLIP does before it collapses spaces."""
     return html.unescape(html.unescape(ftfy.fix_text(text)))
+
+
+def has_few_marks(text: str) -> bool:
+    """Whether no character has more than the bound; U+0F73 is two marks, and normalisation leaves it so."""
+    is_mark = [unicodedata.combining(one) != 0 for one in unicodedata.normalize("NFD", text)]
+    return max((len(list(run)) for mark, run in groupby(is_mark) if mark), default=0) <= MAX_MARKS
 
 
 def ordinary_texts(max_size: int) -> st.SearchStrategy[str]:
@@ -45,6 +52,7 @@ def ordinary_texts(max_size: int) -> st.SearchStrategy[str]:
 @example(text="œ\nœ")
 @example(text="\x85\r\n\xa0\r\n")
 def test_ordinary_text_is_repaired_as_ftfy_does(text: str) -> None:
+    assume(has_few_marks(reference(text)))
     assert repair(text).split() == reference(text).split()  # as all white space becomes one space
 
 
@@ -52,7 +60,7 @@ def test_ordinary_text_is_repaired_as_ftfy_does(text: str) -> None:
 @given(text=ordinary_texts(12), n=st.integers(2, 60))
 def test_long_text_is_repaired_as_ftfy_does(text: str, n: int) -> None:
     long = (text * n)[: MAX_CHARS - 60 * module.LINE_CHARS]
-    if long.count("\n") < 60:
+    if long.count("\n") < 60 and has_few_marks(reference(long)):
         assert repair(long).split() == reference(long).split()
 
 
