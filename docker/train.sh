@@ -3,14 +3,20 @@
 # A signal goes to the step at hand, which keeps a checkpoint; started again, all steps go on where they were.
 set -eu
 recipe=$1 run=$2 model=$3
-child=
+child= stopped=
 
-tell() { [ -z "$child" ] || kill -TERM "$child"; }
+tell() {
+  stopped=1
+  [ -z "$child" ] || kill -TERM "$child"
+}
 trap tell TERM INT
 
+# In a session of its own: a terminal's Ctrl-C would reach the step beside `tell`, and a second signal ends it at once.
 step() {
-  "$@" &
+  [ -z "$stopped" ] || exit 143  # 128 + SIGTERM: it came when no step was there to be told
+  setsid "$@" &
   child=$!
+  [ -z "$stopped" ] || tell
   code=0
   wait "$child" || code=$?
   # A signal ends `wait` early, and the step is then still ending.

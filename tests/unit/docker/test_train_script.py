@@ -1,8 +1,10 @@
 """What `docker compose run train` runs, with a trainer that only writes down what it is asked."""
 
 import os
+import pty
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,11 +14,32 @@ SCRIPT = Path(__file__).parents[3] / "docker" / "train.sh"
 TRAINER = """#!/bin/sh
 echo "$@" >> "$TOLD"
 [ "$1" != "$FAILS_AT" ] || exit 3
+[ "$1" != "$SIGNALLED_AT" ] || { trap '' TERM; kill -TERM "$PPID"; sleep 0.2; }
 [ "$1" != train ] || mkdir -p "$DIPTYCH_CACHE/runs/mine"
 [ "$1" != train ] || touch "$DIPTYCH_CACHE/runs/mine/config.toml"
 [ "$1" != "$HANGS_AT" ] && exit 0
 trap 'sleep 0.2; echo checkpoint >> "$TOLD"; exit 130' TERM
 while :; do sleep 0.05; done
+"""
+
+# Keeps what it has on the first signal of either kind, and ends on the second at once: as training does.
+KEEPER = f"""#!{sys.executable}
+import os, signal, sys, time
+if sys.argv[1] != "train":
+    sys.exit(0)
+got = []
+def note(number, frame):
+    got.append(number)
+    if len(got) > 1:
+        os._exit(1)
+signal.signal(signal.SIGINT, note)
+signal.signal(signal.SIGTERM, note)
+print("training", flush=True)
+while not got:
+    time.sleep(0.01)
+time.sleep(0.3)
+print("checkpoint", flush=True)
+sys.exit(130)
 """
 
 
@@ -28,7 +51,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     trainer.chmod(0o755)
     return {
         "PATH": f"{trainer.parent}:{os.environ['PATH']}", "TOLD": str(tmp_path / "told"),
-        "DIPTYCH_CACHE": str(tmp_path / "cache"), "FAILS_AT": "", "HANGS_AT": "",
+        "DIPTYCH_CACHE": str(tmp_path / "cache"), "FAILS_AT": "", "HANGS_AT": "", "SIGNALLED_AT": "",
     }  # fmt: skip
 
 
@@ -65,3 +88,33 @@ def test_signal_reaches_the_step_and_its_checkpoint_is_waited_for(environment: d
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 130
     assert told(environment)[-1] == "checkpoint"
+
+
+def test_ctrl_c_of_a_terminal_reaches_the_step_once(environment: dict[str, str]) -> None:
+    trainer = Path(environment["PATH"].partition(":")[0]) / "diptych-train"
+    trainer.write_text(KEEPER)
+    # `docker compose run` has a terminal, whose Ctrl-C goes to all that is in its foreground.
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(SCRIPT, [SCRIPT, "pictograms", "mine", "birds"], environment)
+    said = read_until(terminal, b"training")
+    os.write(terminal, b"\x03")
+    said += read_until(terminal, b"checkpoint")
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
+    assert b"checkpoint" in said
+
+
+def test_no_step_follows_one_that_ended_well_in_spite_of_a_signal(environment: dict[str, str]) -> None:
+    assert start({**environment, "SIGNALLED_AT": "data"}).wait(timeout=20) == 143
+    assert told(environment) == ["data pictograms"]
+
+
+def read_until(terminal: int, word: bytes) -> bytes:
+    """What it says up to the word, or up to its end."""
+    said = b""
+    while word not in said:
+        try:
+            said += os.read(terminal, 1000)
+        except OSError:  # how Linux tells the end of a terminal
+            break
+    return said

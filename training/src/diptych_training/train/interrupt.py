@@ -26,6 +26,7 @@ class Interrupt:
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._former.items():
+        # Taken out first: another signal may call this again in the midst of it.
+        former, self._former = self._former, {}
+        for number, handler in former.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-        self._former.clear()
