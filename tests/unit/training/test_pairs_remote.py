@@ -1,19 +1,22 @@
 """Sources at a real web server, and archives in zstd: what the extra `remote` is for."""
 
 import importlib.util
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from diptych_training.data.pairs import changes
+from diptych_training.data.pairs import changes, patience
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
 from diptych_training.data.pairs.sources import SourceReader
 from diptych_training.data.pairs.tar_shard import TarShard
+from diptych_training.errors import DataError
 from support.pair_files import pair_files, picture, write_files
 from support.tars import tar_of
 
@@ -30,14 +33,24 @@ class Web:
     url: str
     folder: Path
     asked: list[str] = field(default_factory=list)
+    failures: list[int] = field(default_factory=list)  # what it answers first, before it serves files
 
 
 class Handler(SimpleHTTPRequestHandler):
     """Serves files, without a word, and notes what it is asked for."""
 
-    def __init__(self, *rest: object, asked: list[str], directory: str) -> None:
-        self._asked = asked
+    def __init__(self, *rest: object, asked: list[str], failures: list[int], directory: str) -> None:
+        self._asked, self._failures = asked, failures
         super().__init__(*rest, directory=directory)
+
+    def send_head(self) -> IO[bytes] | None:
+        if not self._failures:
+            return super().send_head()
+        self.send_error(self._failures.pop(0))
+        return None
+
+    def log_error(self, format: str, *args: object) -> None:
+        """It is noted as what was asked for."""
 
     def log_message(self, format: str, *args: object) -> None:
         self._asked.append(f"{self.command} {self.path}")
@@ -46,13 +59,16 @@ class Handler(SimpleHTTPRequestHandler):
 @pytest.fixture
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(patience, "WAITS_S", (0.01, 0.01, 0.01))
     asked: list[str] = []
+    failures: list[int] = []
     folder = tmp_path / "web"
     folder.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, asked=asked, directory=str(folder)))
+    handler = partial(Handler, asked=asked, failures=failures, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    yield Web(f"http://127.0.0.1:{server.server_port}", folder, asked)
+    yield Web(f"http://127.0.0.1:{server.server_port}", folder, asked, failures)
     server.shutdown()
     thread.join()
     server.server_close()
@@ -83,6 +99,66 @@ def test_a_file_of_a_web_server_that_changes_is_noticed(web):
     assert changes.changed_files(shards, before, changes.fingerprints(shards)) == []
     write_files(web.folder, {"s.tar": tar_of(pair_files(range(9)))})
     assert changes.changed_files(shards, before, changes.fingerprints(shards)) == [f"{web.url}/s.tar"]
+
+
+# An attempt asks twice where it fails: for the size alone, and for the file.
+@pytest.mark.parametrize("status", [503, 429, 500, 403])
+def test_a_web_server_that_fails_for_a_while_is_asked_again(web, status):
+    write_files(web.folder, {"s.tar": tar_of(pair_files([0])), "t.csv": b"path,caption\n1.png,thing 1\n"})
+    write_files(web.folder, {"1.png": picture(1)})
+    web.failures += [status] * 5
+    assert captions(read(f"{web.url}/s.tar")) == ["thing 0"]
+    web.failures += [status] * 6
+    assert captions(read(f"{web.url}/t.csv")) == ["thing 1"]
+    assert web.failures == []
+
+
+def test_an_image_is_not_given_up_because_its_server_failed_once(web):
+    write_files(web.folder, {"1.png": picture(1)})
+    table = web.folder / "t.csv"
+    table.write_text(f"path,caption\n{web.url}/1.png,thing 1\n")
+    web.failures += [503, 503]
+    assert captions(read(str(table))) == ["thing 1"]
+
+
+@pytest.mark.parametrize(("name", "n_asked"), [("s.tar", 8), ("t.csv", 8), ("folder", 4)])
+def test_a_web_server_that_goes_on_failing_is_an_error_with_its_url_and_answer(web, name, n_asked):
+    web.failures += [503] * 100
+    url = f"{web.url}/{name}"
+    message = f"{url}.*: cannot be read: the server answers 503 Service Unavailable$"
+    with pytest.raises(DataError, match=message):
+        read(url)
+    assert n_asked <= len(web.asked) <= 8
+
+
+def test_a_shard_that_a_web_server_does_not_have_is_an_error_at_once(web):
+    for status, n_asked in ((404, 2), (410, 2)):
+        web.failures += [status] * 8
+        with pytest.raises(DataError, match=rf"{web.url}/no\.tar: no such file"):
+            read(f"{web.url}/no.tar")
+        assert len(web.asked) == n_asked
+        web.failures.clear(), web.asked.clear()
+
+
+def test_an_image_that_a_web_server_does_not_have_costs_its_pair_alone(web):
+    table = web.folder / "t.csv"
+    table.write_text(f"path,caption\n{web.url}/no.png,thing 1\nhttp://[no/2.png,thing 2\n")
+    found = read(str(table))
+    assert [type(entry) for entry in found] == [Unusable, Unusable]
+    assert found[0].reason == "no such file"
+    assert len(web.asked) == 2
+
+
+@pytest.mark.parametrize("name", ["s.tar", "folder", "s-*.tar"])
+def test_a_web_server_that_cannot_be_reached_is_asked_again_and_then_an_error(monkeypatch, name):
+    waited: list[float] = []
+    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/{name}"
+    with pytest.raises(DataError, match=rf"127\.0\.0\.1:{port}/.*: cannot be read: .*onnect"):
+        read(url)
+    assert waited == list(patience.WAITS_S)
 
 
 def test_archives_in_zstd_are_unpacked_all_frames_of_them_and_damage_is_told(tmp_path):

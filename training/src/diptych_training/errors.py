@@ -3,6 +3,7 @@
 DiptychError
 ├── TrainingConfigError   a configuration that cannot be used; names the key
 ├── DataError             a data set that is missing, incomplete or contradicts itself
+│   └── NoSuchFile        there is none at a path or URL, or none that may be read
 ├── CheckpointError       a run folder or checkpoint that cannot be read
 ├── TrainingFailed        training went wrong and must not go on
 │   └── RankLost          another process of the same training is gone, or does not answer
@@ -21,6 +22,10 @@ class TrainingConfigError(DiptychError):
 
 class DataError(DiptychError):
     """A data set that is missing, incomplete or contradicts itself."""
+
+
+class NoSuchFile(DataError):
+    """There is none at a path or URL, or none that may be read."""
 
 
 class CheckpointError(DiptychError):

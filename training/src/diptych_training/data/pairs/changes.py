@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.patience import is_local
-from diptych_training.data.pairs.urls import file_system
+from diptych_training.data.pairs.urls import info_of
 
 WIDTH = 8  # characters that keep one fingerprint
 UNKNOWN = "-" * WIDTH
@@ -44,10 +43,14 @@ def changed_files(shards: Sequence[Shard], before: str, now: str) -> list[str]:
 def told_of(url: str) -> str | None:
     """Size and tag of a file, as its server tells them. None if it does not: reading says what is wrong."""
     try:
-        fs, path = file_system(url)
-        info: dict[str, Any] = fs.info(path)
+        return mark_of(url)
     except Exception:  # each file system's client has errors of its own
         return None
+
+
+def mark_of(url: str) -> str:
+    """The same. Errors as `urls.info_of`."""
+    info = info_of(url)
     tag = next((str(info[key]) for key in TAGS if info.get(key)), "")
     return f"{info.get('size')} {tag}"
 

@@ -44,8 +44,17 @@ def read_patiently(
             return
 
 
+def status_of(error: Exception) -> int | None:
+    """What a web server answered; None where it did not, or was not asked."""
+    status = getattr(error, "status", None)
+    return status if isinstance(status, int) else None
+
+
 def reason_of(error: Exception) -> str:
     """An error of a file system in a few words."""
+    status = status_of(error)
+    if status is not None:
+        return f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{str(error) or type(error).__name__:.300}"

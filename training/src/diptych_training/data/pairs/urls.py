@@ -9,14 +9,15 @@ from typing import Any, BinaryIO, TypeVar, cast
 import fsspec
 from fsspec.core import url_to_fs
 
-from diptych_training.data.pairs.patience import is_local, patiently, reason_of
-from diptych_training.errors import DataError
+from diptych_training.data.pairs.patience import is_local, patiently, reason_of, status_of
+from diptych_training.errors import DataError, NoSuchFile
 
 MAX_NAMES = 1_000_000  # that one pattern may stand for
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _QUERY = re.compile(r"\?[\w.~%+-]+=")  # where a `?` without it may be a wildcard
 REMOTE = "pip install 'diptych-training[remote]'"
+ABSENT = (404, 410)  # what a web server answers where there is nothing; all else may pass
 Result = TypeVar("Result")
 
 
@@ -43,8 +44,7 @@ def is_folder(url: str) -> bool:
     """Whether it is a folder that exists."""
     if is_local(url):
         return Path(url).is_dir()
-    fs, path = file_system(url)
-    return bool(_asked(url, lambda: fs.isdir(path)))
+    return _of_server(url, lambda fs, path: bool(fs.isdir(path)))
 
 
 def join(root: str, path: str) -> str:
@@ -82,13 +82,9 @@ def name_of(url: str) -> str:
     return PurePosixPath(links[0].partition("://")[2] if links else url).name
 
 
-def file_system(url: str) -> tuple[Any, str]:
-    """fsspec's file system for a URL, and the path in it. DataError if no installed library knows it."""
-    return _asked(url, lambda: cast(tuple[Any, str], url_to_fs(url)))
-
-
 def open_url(url: str) -> BinaryIO:
-    """A file to read from its start. DataError if it is not there, or no installed library knows the URL."""
+    """A file to read from its start. DataError if it is not there, or no installed library knows the URL; an
+    error of the file system's own if its server fails."""
     if is_local(url):
         return _asked(url, lambda: Path(url).open("rb"))
     return cast(BinaryIO, _asked(url, lambda: fsspec.open(url, "rb").open()))
@@ -111,35 +107,82 @@ def read_url(url: str, max_bytes: int) -> bytes:
 
 
 def exists(url: str) -> bool:
-    """Whether a file is there."""
+    """Whether a file is there. DataError if its server goes on failing."""
     if is_local(url):
         return Path(url).is_file()
-    fs, path = file_system(url)
-    return bool(_asked(url, lambda: fs.isfile(path)))
+    try:
+        return _of_server(url, lambda fs, path: bool(_info(fs, path)["type"] == "file"))
+    except NoSuchFile:
+        return False
+
+
+def info_of(url: str) -> dict[str, Any]:
+    """What a file's server tells of it. DataError and errors as `open_url`."""
+    return _asked(url, lambda: _info(*url_to_fs(url)))
 
 
 def files_under(url: str) -> list[str]:
     """The names of all files below a folder, relative to it, in order; hidden ones are left out."""
     if is_local(url):
         return sorted(_walk(url))
-    fs, root = file_system(url)
-    found = _asked(url, lambda: fs.find(root))
-    names = (name.removeprefix(root).lstrip("/") for name in found)
+    names = _of_server(url, lambda fs, root: _names_under(fs, root, _strictly(url)))
     return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
+
+
+def _of_server(url: str, work: Callable[[Any, str], Result]) -> Result:
+    """What `work` makes of fsspec's file system for a URL and the path in it. DataError as `open_url`, and
+    when the server goes on failing."""
+    return patiently(url, lambda: _asked(url, lambda: work(*url_to_fs(url))))
 
 
 def _asked(url: str, work: Callable[[], Result]) -> Result:
     try:
         return work()
     except FileNotFoundError as error:
-        raise DataError(f"{url}: no such file") from error
-    except (IsADirectoryError, PermissionError, NotADirectoryError) as error:
+        failure = _failure(error) if is_web(url) else None
+        raise failure or NoSuchFile(f"{url}: no such file") from error
+    except PermissionError as error:  # a store may forbid what it does not have
+        raise NoSuchFile(f"{url}: {reason_of(error)}") from error
+    except (IsADirectoryError, NotADirectoryError) as error:
         raise DataError(f"{url}: {reason_of(error)}") from error
     except ImportError as error:  # the library for such URLs is not installed
         hint = REMOTE if is_web(url) else "it is none of this package's extras"
         raise DataError(f"{url}: {error}: {hint}") from error
     except ValueError as error:  # no such protocol
         raise DataError(f"{url}: {error}") from error
+    except Exception as error:
+        if status_of(error) in ABSENT:
+            raise NoSuchFile(f"{url}: no such file") from error
+        raise
+
+
+def _failure(error: FileNotFoundError) -> Exception | None:
+    """What went wrong, since fsspec takes any failure of a web server for a missing file; None if it is one.
+
+    So is what no server can be asked for: asking again is of no use.
+    """
+    cause = error.__cause__
+    if not isinstance(cause, Exception) or isinstance(cause, ValueError) or status_of(cause) in ABSENT:
+        return None
+    return cause
+
+
+def _info(fs: Any, path: str) -> dict[str, Any]:
+    return cast(dict[str, Any], fs.info(path))
+
+
+def _names_under(fs: Any, root: str, options: dict[str, Any]) -> list[str]:
+    return [name.removeprefix(root).lstrip("/") for name in fs.find(root, **options)]
+
+
+def _strictly(url: str) -> dict[str, Any]:
+    """For listings of web servers, which leave out what they cannot reach unless told otherwise."""
+    return {"on_error": _unless_absent} if is_web(url) else {}
+
+
+def _unless_absent(error: Exception) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _globbed(name: str) -> list[str]:
@@ -147,13 +190,17 @@ def _globbed(name: str) -> list[str]:
         return [name]
     if is_local(name) and Path(name).exists():  # a name that looks like a pattern
         return [name]
-    fs, path = file_system(name)
-    found = sorted(str(one) for one in _asked(name, lambda: fs.glob(path)))
+    found = _of_server(name, lambda fs, path: _matching(fs, path, name))
     if not found:
         raise DataError(f"{name} matches no file")
     if is_local(name):
         return found if Path(name).is_absolute() else [os.path.relpath(one) for one in found]
-    return [fs.unstrip_protocol(one) for one in found]
+    return found
+
+
+def _matching(fs: Any, pattern: str, name: str) -> list[str]:
+    found = sorted(str(one) for one in fs.glob(pattern, **_strictly(name)))
+    return found if is_local(name) else [fs.unstrip_protocol(one) for one in found]
 
 
 def _choices(inside: str, pattern: str) -> list[str]:

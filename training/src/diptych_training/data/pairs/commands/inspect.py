@@ -4,10 +4,10 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from statistics import median
-from typing import BinaryIO
 
 from tqdm import tqdm
 
@@ -22,6 +22,7 @@ from diptych_training.data.pairs.commands.flags import (
 )
 from diptych_training.data.pairs.image_files import side_by_side
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
+from diptych_training.data.pairs.patience import patiently
 from diptych_training.data.pairs.shard_index import SHARD_INDEX_FILE, read_shard_index
 from diptych_training.data.pairs.stream import Cursor, Order, Stream
 from diptych_training.data.pairs.urls import exists, is_folder, join, open_url
@@ -67,11 +68,11 @@ def _print_index(source: str, *, verify: bool) -> None:
     print(f"  {index.n_pairs:,} pairs in {index.n_bytes / 1e6:,.1f} MB; {index.n_skipped:,} were unusable")
     if verify:
         for shard in tqdm(index.shards, desc="verify", unit="shard"):
-            with open_url(join(source, shard.file)) as file:
-                found = _sha256(file)
+            url = join(source, shard.file)
+            found = patiently(url, partial(_sha256, url))
             if found != shard.sha256:
                 raise DataError(
-                    f"{join(source, shard.file)} is not what was written: its sha256 is {found}, "
+                    f"{url} is not what was written: its sha256 is {found}, "
                     f"{SHARD_INDEX_FILE} says {shard.sha256}"
                 )
         print("  every shard has the sha256 that the index says")
@@ -116,8 +117,9 @@ def _info(entry: Entry, limits: ImageLimits) -> ImageInfo | str:
         return str(error)
 
 
-def _sha256(file: BinaryIO) -> str:
+def _sha256(url: str) -> str:
     digest = sha256()
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
+    with open_url(url) as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
     return digest.hexdigest()
