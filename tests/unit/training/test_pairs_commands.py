@@ -24,12 +24,42 @@ def test_inspect_tells_what_is_there_and_what_is_wrong(tmp_path, capsys):
     assert run("inspect", tmp_path / "f", write_tars(tmp_path / "s", 2, 3), "--pairs", 100) == 0
     told = capsys.readouterr().out
     assert "f: 1 parts" in told
-    assert "looked at 5: 4 can be used" in told
+    assert "looked at all 5 entries: 4 can be used" in told
     assert "formats: PNG 3, JPEG 1" in told
     assert "median size 16 x 16 px" in told
     assert "1.0 texts a pair" in told
     assert "1 unusable: it has no text file beside it" in told
-    assert "looked at 6: 6 can be used" in told
+    assert "looked at all 6 entries: 6 can be used" in told
+
+
+def test_inspect_decodes_as_training_does_and_says_of_how_many_it_speaks(tmp_path, capsys):
+    image = file_of(drawing(1))
+    files = {f"{n}.png": image[: len(image) // 2] for n in range(3)} | {"3.png": image}
+    write_files(tmp_path / "f", files | {f"{n}.txt": b"x" for n in range(4)})
+    assert run("inspect", tmp_path / "f") == 0
+    captured = capsys.readouterr()
+    assert "looked at all 4 entries: 1 can be used" in captured.out
+    assert "3 unusable: " in captured.out
+    assert "decode" in captured.err
+    assert "excluded" not in captured.out
+    assert run("inspect", tmp_path / "f", "--pairs", 2) == 0
+    assert "looked at 2 entries from all over, as --pairs says: " in capsys.readouterr().out
+
+
+def test_inspect_counts_what_is_excluded_and_names_that_no_pair_has(tmp_path, capsys):
+    pattern = write_tars(tmp_path / "s", 2, 5)
+    (tmp_path / "x.tsv").write_text("name\ns/s-0.tar:00001\ns/s-1.tar:00007\ns/s-1.tar:07\n")
+    sources = [pattern.replace("{0..1}", number) for number in "01"]
+    assert run("inspect", *sources, "--exclude", tmp_path / "x.tsv") == 0
+    told = capsys.readouterr().out
+    assert told.count("looked at all 5 entries: 4 can be used\n        1 excluded, and not decoded") == 2
+    assert "no pair here has 1 of the 3 excluded names, such as 's/s-1.tar:07'" in told
+    assert run("inspect", *sources, "--exclude", tmp_path / "x.tsv", "--pairs", 4) == 0
+    assert "no pair here has" not in capsys.readouterr().out
+    assert run("inspect", sources[0], "--exclude", tmp_path / "x.tsv") == 0
+    (tmp_path / "x.tsv").write_text("name\nother.tar:1\n")
+    assert run("inspect", *sources, "--exclude", tmp_path / "x.tsv") == 1
+    assert "is of these sources: 'other.tar:1' is one" in capsys.readouterr().err
 
 
 def test_inspect_verifies_only_what_has_an_index(tmp_path, capsys):

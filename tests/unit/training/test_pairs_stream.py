@@ -25,7 +25,7 @@ class Numbers:
     prefix = "numbers"
     files = ()
 
-    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
         for number in range(self.first + start, self.first + self.n, step):
             yield Unusable(str(number), "a number")
 
@@ -96,3 +96,48 @@ def test_a_stream_without_any_entry_is_an_error_and_not_an_endless_search():
         next(Stream(shards(0), 0, Order(seed=1, n_streams=1, block_size=4)).entries(Cursor()))
     with pytest.raises(DataError, match=r"stream 2 of 3 has no pairs: there are fewer than streams"):
         next(Stream(shards(2), 2, Order(1, 3, 4, is_shuffled=False)).entries(Cursor()))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_streams", [1, 4, 7])
+def test_a_stream_that_is_given_excluded_entries_for_whole_epochs_goes_on_to_the_others(seed, n_streams):
+    """Of four shards three are left out: most epochs of a stream hold nothing else."""
+    excluded = {str(number) for number in whole(5, 5, 5, 5) if number < 300}
+    stream = Stream(shards(5, 5, 5, 5), n_streams - 1, Order(seed, n_streams, block_size=4))
+    found = list(islice(stream.entries(Cursor(), excluded=excluded), 30))
+    assert {int(entry.name) for entry, _ in found} == set(range(300, 305))
+    for done in (1, 7, 20):
+        fresh = Stream(shards(5, 5, 5, 5), n_streams - 1, Order(seed, n_streams, block_size=4))
+        assert list(islice(fresh.entries(found[done - 1][1], excluded=excluded), 30 - done)) == found[done:]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_streams_that_outnumber_the_entries_wait_for_theirs(seed):
+    stream = Stream(shards(2), 3, Order(seed, 20, block_size=4))
+    assert {int(entry.name) for entry, _ in islice(stream.entries(Cursor()), 20)} == {0, 1}
+
+
+@pytest.mark.parametrize(("n_streams", "is_shuffled"), [(1, True), (3, True), (1, False), (2, False)])
+def test_a_stream_whose_entries_are_all_excluded_is_an_error_and_not_an_endless_search(
+    n_streams, is_shuffled
+):
+    excluded = {str(number) for number in whole(5, 5)}
+    stream = Stream(shards(5, 5), 0, Order(1, n_streams, 4, is_shuffled))
+    n = 5 if n_streams == 2 else 10  # two streams in a fixed order have a shard each
+    with pytest.raises(DataError, match=rf"stream 0 of {n_streams}: all of its {n} pairs are on the list"):
+        next(stream.entries(Cursor(), excluded=excluded))
+
+
+def test_a_stream_that_loses_all_it_had_while_it_is_read_is_an_error():
+    had = shards(5, 5)
+    entries = Stream(had, 0, Order(1, 1, 4)).entries(Cursor(), excluded={"0"})
+    assert next(entries)
+    for shard in had:
+        object.__setattr__(shard, "n", 0)
+    with pytest.raises(DataError, match="stream 0 of 1 has no pairs"):
+        list(entries)
+
+
+def test_an_epoch_that_is_to_end_ends_though_all_of_it_is_excluded():
+    stream = Stream(shards(2), 0, Order(1, 1, 4))
+    assert list(stream.entries(Cursor(), n_epochs=2, excluded={"0", "1"})) == []

@@ -359,11 +359,74 @@ def test_a_text_of_which_cleaning_leaves_nothing_is_skipped_and_counted(make, tm
     assert batches.numbers()["data/skipped"] == 1
 
 
+def excluding(tmp_path: Path, n: int) -> str:
+    """An override that leaves out the first `n` pairs."""
+    names = [f"shards/s-{number // 13}.tar:{number:05}" for number in range(n)]
+    (tmp_path / "list.tsv").write_text("\n".join(["name", *names]))
+    return f"data.pairs.exclude='{tmp_path}/list.tsv'"
+
+
 def test_a_run_whose_pairs_are_all_excluded_is_an_error(make, tmp_path):
-    names = [f"shards/s-{number // 13}.tar:{number:05}" for number in range(N_PAIRS)]
-    (tmp_path / "all.tsv").write_text("\n".join(["name", *names]))
-    with pytest.raises(DataError, match=r"stream \d: all of its pairs are on the list of excluded ones"):
-        make(f"data.pairs.exclude='{tmp_path}/all.tsv'").make(0)
+    with pytest.raises(DataError, match=r"stream \d of 4: all of its 52 pairs are on the list of excluded"):
+        make(excluding(tmp_path, N_PAIRS)).make(0)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_run_goes_on_though_whole_epochs_of_its_streams_are_excluded(make, tmp_path, seed):
+    override, seed = excluding(tmp_path, 3 * 13), f"seed={seed}"
+    batches = make(override, seed)
+    expected = run_of(batches, 0, 14)
+    assert {number for batch in expected for number in batch} == set(range(39, N_PAIRS))
+    broken = make(override, seed)
+    run_of(broken, 0, 9)
+    assert run_of(make(override, seed, first_step=9, position=broken.position(9)), 9, 14) == expected[9:]
+
+
+def test_a_run_of_which_the_list_leaves_bad_pairs_alone_is_an_error(make, tmp_path):
+    source = tmp_path / "d.tar"
+    source.write_bytes(tar_of(pair_files(range(30)) | {"x.png": b"?", "x.txt": b"x"}))
+    names = [f"{tmp_path.name}/d.tar:{number:05}" for number in range(30)]
+    (tmp_path / "list.tsv").write_text("\n".join(["name", *names]))
+    one = ["data.pairs.streams=1", f"data.pairs.exclude='{tmp_path}/list.tsv'"]
+    with pytest.raises(DataError, match=r"d\.tar:x: .* It is one of 11 unusable of the 11 entries"):
+        make(*one, train=str(source)).make(0)
+
+
+def test_another_list_of_excluded_pairs_is_refused_when_a_run_goes_on_and_named(make, tmp_path):
+    override = excluding(tmp_path, 3)
+    position = make(override).position(0)
+    make(override, position=position)
+    names = (tmp_path / "list.tsv").read_text().split("\n")
+    (tmp_path / "list.tsv").write_text("\n".join(["name\tcosine", *(f"{n}\t1" for n in names[:0:-1])]))
+    make(override, position=position)  # the same names
+    assert excluding(tmp_path, 4) == override
+    message = (
+        r"data\.pairs\.exclude, .*list\.tsv, names other pairs than when .* written "
+        r"\(digest [0-9a-f]{12} then, [0-9a-f]{12} now\): .* --set data\.pairs\.accept_changes=true"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        make(override, position=position)
+    resumed = make(override, "data.pairs.accept_changes=true", position=position)
+    assert make(override, position=resumed.position(0)).position(0) == resumed.position(0)
+
+
+def test_a_checkpoint_of_before_that_knows_no_list_goes_on(make, tmp_path):
+    position = make(excluding(tmp_path, 3)).position(0)
+    del position["excluded"]
+    make(excluding(tmp_path, 4), position=position)
+
+
+def test_skipped_entries_count_from_where_the_run_began_when_it_goes_on(make, tmp_path):
+    bad = ["data.pairs.streams=1", "data.pairs.shuffle=5", "data.pairs.max_skipped=0.5"]
+    train = damaged_folder(tmp_path, 12, 3)
+    batches = make(*bad, train=train)
+    run_of(batches, 0, 6)
+    expected = batches.numbers()["data/skipped"]
+    assert expected > 3
+    assert (
+        make(*bad, train=train, first_step=6, position=batches.position(6)).numbers()["data/skipped"]
+        == expected
+    )
 
 
 @pytest.mark.parametrize("content", [None, "s-0.tar:00003\n", b"\xff"])

@@ -30,7 +30,7 @@ class PairsConfig(Frozen):
     decode: Literal["exact", "fast"] = "exact"  # fast: large JPEGs at a fraction of their size
     max_image_bytes: PositiveInt = 20_000_000
     max_image_px: PositiveInt = 50_000_000
-    accept_changes: bool = False  # of the sources' files, when a run goes on
+    accept_changes: bool = False  # of the sources' files and lists, when a run goes on
     tokenizer_pairs: PositiveInt = 100_000  # whose texts a new tokenizer is learned from
 
     @field_validator("train", "exclude", "caption_columns", mode="before")

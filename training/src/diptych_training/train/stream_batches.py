@@ -12,7 +12,7 @@ from diptych.bundle.image import ImageLimits
 from diptych.bundle.text import pad
 from diptych_training.config import PairsConfig, TrainConfig
 from diptych_training.data.pairs.changes import changed_files, fingerprints
-from diptych_training.data.pairs.excluded import read_excluded, refuse_foreign
+from diptych_training.data.pairs.excluded import digest_of, read_excluded, refuse_foreign
 from diptych_training.data.pairs.loader import Part, PartLoader, PartSpec, Places
 from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.prepare import Place, place_of
@@ -24,8 +24,9 @@ from diptych_training.errors import CheckpointError
 from diptych_training.train.batches import Batch, Finish, Position, key_of, keys_of
 from diptych_training.train.ranks import ALONE, Ranks
 
-# In a position: a digest of the sources' names, fingerprints of their files, the streams' places in order.
-SOURCES, CONTENTS, PLACES = "sources", "contents", "places"
+# In a position: a digest of the sources' names, fingerprints of their files, a digest of the names that are
+# left out, and the streams' places in order.
+SOURCES, CONTENTS, EXCLUDED, PLACES = "sources", "contents", "excluded", "places"
 
 
 class StreamBatches:
@@ -46,19 +47,28 @@ class StreamBatches:
     ) -> None:
         """`position` is what `position(first_step)` was, whatever the number of ranks; empty at the start.
 
-        Raises CheckpointError when the position is one in other sources or their files have changed,
-        DataError when a list of excluded pairs cannot be read, or is one of other sources.
+        Raises CheckpointError when the position is one in other sources, or their files or the names that are
+        left out have changed, DataError when a list of excluded pairs cannot be read, or is one of other
+        sources.
         """
         pairs = _pairs(config)
         self._config = config
-        self._sources = {SOURCES: sources_digest(shards), CONTENTS: fingerprints(shards)}
+        excluded = read_excluded(pairs.exclude)
+        refuse_foreign(excluded, shards)
+        self._sources = {
+            SOURCES: sources_digest(shards),
+            CONTENTS: fingerprints(shards),
+            EXCLUDED: digest_of(excluded),
+        }
         self._finish = Finish(config, ranks)
         self._ranks = ranks
         start = _start(position, self._sources, shards, pairs)
         numbers = range(pairs.streams)[ranks.share(pairs.streams)]
         self._before: Places = {number: start[number] for number in numbers}
         self._after: Places = self._before
-        self._loader = PartLoader(_spec(shards, tokenizer_file, config, pairs), self._before, pairs.workers)
+        self._loader = PartLoader(
+            _spec(shards, tokenizer_file, config, excluded), self._before, pairs.workers
+        )
         self._part: Part | None = None
         self._step = first_step - 1  # the one that `_part` is for
         self._wait_s = 0.0
@@ -154,6 +164,12 @@ def _start(
         )
     if CONTENTS in position and not pairs.accept_changes:
         _refuse_changes(changed_files(shards, position[CONTENTS], sources[CONTENTS]))
+    if position.get(EXCLUDED, sources[EXCLUDED]) != sources[EXCLUDED] and not pairs.accept_changes:
+        raise CheckpointError(
+            f"data.pairs.exclude, {', '.join(pairs.exclude)}, names other pairs than when the checkpoint was "
+            f"written (digest {position[EXCLUDED]} then, {sources[EXCLUDED]} now): the run would go on with "
+            "other pairs; --set data.pairs.accept_changes=true goes on all the same"
+        )
     return [place_of(numbers) for numbers in position[PLACES]]
 
 
@@ -167,9 +183,10 @@ def _refuse_changes(changed: Sequence[str]) -> None:
         )
 
 
-def _spec(shards: Sequence[Shard], tokenizer_file: Path, config: TrainConfig, pairs: PairsConfig) -> PartSpec:
-    excluded = read_excluded(pairs.exclude)
-    refuse_foreign(excluded, shards)
+def _spec(
+    shards: Sequence[Shard], tokenizer_file: Path, config: TrainConfig, excluded: frozenset[str]
+) -> PartSpec:
+    pairs = _pairs(config)
     return PartSpec(
         shards=shards,
         order=order_of(config),

@@ -12,7 +12,7 @@ from diptych.bundle.text import TextTokenizer
 from diptych_training.config import TrainConfig
 from diptych_training.data.captions import all_texts
 from diptych_training.data.packed import PackedDataset, PackedSource, read_dataset
-from diptych_training.data.pairs.pair import Pair, Shard
+from diptych_training.data.pairs.pair import Pair, Shard, WithoutImages
 from diptych_training.data.pairs.stream import Cursor, Order, Stream
 from diptych_training.data.pictograms.build import refuse_incomplete
 from diptych_training.errors import DataError
@@ -74,10 +74,10 @@ class StreamedTraining:
     config: TrainConfig
 
     def texts(self) -> Iterator[str]:
-        """The texts of the first pairs that the run would read."""
+        """The texts of the first pairs that the run would read; no image is fetched for them."""
         pairs = self.config.data.pairs
         assert pairs is not None
-        entries = _in_turns(self.shards, order_of(self.config))
+        entries = _in_turns([WithoutImages(shard) for shard in self.shards], order_of(self.config))
         chosen = islice((entry for entry in entries if isinstance(entry, Pair)), pairs.tokenizer_pairs)
         for pair in tqdm(chosen, desc="texts for a tokenizer", unit="pair", mininterval=1.0):
             yield from pair.texts.all()

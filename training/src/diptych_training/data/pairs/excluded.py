@@ -1,6 +1,7 @@
 """Lists of pairs that are left out, by name; knows nothing of why they are."""
 
 from collections.abc import Iterable, Set
+from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
 
@@ -12,6 +13,11 @@ def read_excluded(files: Iterable[str]) -> frozenset[str]:
     """The names in the first columns of tab-separated files whose first line is a heading. DataError that
     names the file."""
     return frozenset(name for file in files for name in _names(Path(file)))
+
+
+def digest_of(excluded: Set[str]) -> str:
+    """12 characters that tell one set of names from another."""
+    return sha256("\n".join(sorted(excluded)).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def refuse_foreign(excluded: Set[str], shards: Iterable[Shard]) -> None:

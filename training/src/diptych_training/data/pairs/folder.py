@@ -43,7 +43,7 @@ class FolderShard:
         names = (name for both in self.named for name in both if name is not None)
         return tuple(join(self.folder, name) for name in names)
 
-    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
         """One entry an image."""
         for image, text in self.named[start::step]:
             name = f"{self.prefix}:{image}"
@@ -51,7 +51,8 @@ class FolderShard:
                 if text is None:
                     raise ValueError("it has no text file beside it")
                 texts = self._texts(text)
-                yield Pair(name, read_url(join(self.folder, image), self.max_bytes), texts)
+                content = read_url(join(self.folder, image), self.max_bytes) if with_images else b""
+                yield Pair(name, content, texts)
             except ValueError as error:
                 yield Unusable(name, str(error))
 

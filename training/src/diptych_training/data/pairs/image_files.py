@@ -46,6 +46,19 @@ class ImageCheck:
         return replace(entry, image=_smaller(image, self.size_px, sniff(entry.image)))
 
 
+def plain_spec(size_px: int = 224) -> ImageSpec:
+    """How images are prepared where no recipe says it."""
+    return ImageSpec(
+        size=size_px,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        interpolation="bicubic",
+        resize_mode="shortest",
+        crop="round",
+        alpha="white",
+    )
+
+
 def ending_of(payload: bytes) -> str:
     """The ending of an image file's name, by its first bytes. They are known to be those of an image."""
     image_format = sniff(payload)

@@ -37,20 +37,22 @@ class PackedShard:
         stem = self.path / self.split / self.source
         return f"{stem}.npy", f"{stem}.jsonl"
 
-    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
         """One entry an item, as a PNG. DataError when the data set contradicts itself."""
         source = _source(self.path, self.source)
         for index in range(self.first + start, self.first + self.n, step):
-            yield self._entry(source.items[index], np.asarray(source.images[index]))
+            pixels = np.asarray(source.images[index]) if with_images else None
+            yield self._entry(source.items[index], pixels)
 
-    def _entry(self, item: PackedItem, pixels: Images) -> Entry:
+    def _entry(self, item: PackedItem, pixels: Images | None) -> Entry:
         name = f"{self.prefix}:{self.source}:{item.id}"
         try:
             texts = texts_of(item.captions, item.label, item.keywords)
         except ValueError as error:
             return Unusable(name, str(error))
         png = io.BytesIO()
-        Image.fromarray(pixels).save(png, "PNG", compress_level=1)
+        if pixels is not None:
+            Image.fromarray(pixels).save(png, "PNG", compress_level=1)
         return Pair(name, png.getvalue(), texts)
 
 

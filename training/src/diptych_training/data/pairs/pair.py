@@ -76,9 +76,10 @@ class Shard(Protocol):
         """Paths or URLs of what it is read from, but for images that a table names."""
         ...
 
-    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
         """One of its entries in `step`, from number `start` on, the same ones every time; the images of the
-        others are not fetched. DataError when it cannot be read."""
+        others are not fetched, nor those of any without `with_images`: pairs have no bytes then, and their
+        images may not be there. DataError when it cannot be read."""
         ...
 
 
@@ -105,9 +106,36 @@ class EveryNth:
         """Those of the shard."""
         return self.shard.files
 
-    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
         """As `Shard.entries`."""
-        return self.shard.entries(self.first + start * self.step, step * self.step)
+        first, step = self.first + start * self.step, step * self.step
+        return self.shard.entries(first, step, with_images=with_images)
+
+
+@dataclass(frozen=True)
+class WithoutImages:
+    """A shard whose entries have no images: for what reads texts alone."""
+
+    shard: Shard
+
+    @property
+    def location(self) -> str:
+        """That of the shard."""
+        return self.shard.location
+
+    @property
+    def prefix(self) -> str:
+        """That of the shard."""
+        return self.shard.prefix
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those of the shard."""
+        return self.shard.files
+
+    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = False) -> Iterator[Entry]:
+        """As `Shard.entries`, always without images."""
+        return self.shard.entries(start, step, with_images=False)
 
 
 def is_blank(text: str) -> bool:

@@ -5,11 +5,13 @@ A group of rows is read on its own, a few rows at a time.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from typing import Any, cast
 
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, required, texts_of
 from diptych_training.data.pairs.patience import patiently, read_patiently, reason_of
-from diptych_training.data.pairs.table import Columns, Place, entry_at
+from diptych_training.data.pairs.table import Columns, Place, ReadImage, entry_at, image_reader
 from diptych_training.data.pairs.urls import folder_of, open_url
 from diptych_training.data.pairs.watched import Watched
 from diptych_training.errors import DataError
@@ -41,33 +43,38 @@ class ParquetShard:
         """The file."""
         return (self.url,)
 
-    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
-        """One entry a row. Where the group is damaged, one entry says so, and it is the last. DataError when
+    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
+        """One entry a row; where the group is damaged, all rows from there on are unusable. DataError when
         the file cannot be read."""
-        return read_patiently(self.url, self._read, start, step)
+        return read_patiently(self.url, partial(self._read, with_images=with_images), start, step)
 
-    def _read(self, start: int, step: int) -> Iterator[Entry]:
+    def _read(self, start: int, step: int, *, with_images: bool) -> Iterator[Entry]:
         number = 0  # of a batch's first row in the group
+        read = image_reader(self.images_root, self.max_bytes, with_images=with_images)
         with open_url(self.url) as opened:
             source = Watched(opened)
-            batches = self._batches(_opened(self.url, source))
+            file = _opened(self.url, source)
+            batches = self._batches(file, with_images=with_images)
             while True:
                 try:
                     batch = next(batches, None)
                 except Exception as error:  # of Arrow's decoders, or of the file system
                     if source.has_failed:
                         raise
-                    if number in range(start, number + 1, step):
-                        yield self._damage(self.first_row + number, error)
+                    n_rows = file.metadata.row_group(self.group).num_rows
+                    lost = range(max(start, number + (start - number) % step), n_rows, step)
+                    yield from repeat(self._damage(self.first_row + number, error), len(lost))
                     return
                 if batch is None:
                     return
                 for offset in range(max(start - number, (start - number) % step), len(batch), step):
-                    yield self._entry(batch, offset, self.first_row + number + offset)
+                    yield self._entry(batch, offset, self.first_row + number + offset, read)
                 number += len(batch)
 
-    def _batches(self, file: Any) -> Iterator[Any]:
-        columns = [self.image_column, *self.caption_columns]
+    def _batches(self, file: Any, *, with_images: bool) -> Iterator[Any]:
+        columns = [*self.caption_columns]
+        if with_images or _holds_strings(file, self.image_column):
+            columns.append(self.image_column)
         yield from file.iter_batches(BATCH_ROWS, row_groups=[self.group], columns=columns, use_threads=False)
 
     def _damage(self, row: int, error: Exception) -> Unusable:
@@ -76,7 +83,7 @@ class ParquetShard:
             name, f"row {row} cannot be read, and the rest of the group is lost: {reason_of(error)}"
         )
 
-    def _entry(self, batch: Any, offset: int, row: int) -> Entry:
+    def _entry(self, batch: Any, offset: int, row: int, read: ReadImage) -> Entry:
         name = f"{self.prefix}:{row}"
         try:
             captions = [
@@ -84,7 +91,8 @@ class ParquetShard:
                 for column in self.caption_columns
                 for text in _strings(_cell(batch, column, offset), column)
             ]
-            image = _cell(batch, self.image_column, offset)
+            has_image = self.image_column in batch.schema.names
+            image = _cell(batch, self.image_column, offset) if has_image else b""
         except ValueError as error:
             return Unusable(name, str(error))
         if isinstance(image, dict):  # as `datasets` keeps images
@@ -93,7 +101,7 @@ class ParquetShard:
             return self._embedded(name, image, captions)
         if not isinstance(image, str):
             return Unusable(name, f"column {self.image_column!r} holds no path and no image")
-        return entry_at(image, captions, self.images_root, self.max_bytes, Place(self.prefix, row))
+        return entry_at(image, captions, read, Place(self.prefix, row))
 
     def _embedded(self, name: str, image: bytes, captions: list[str]) -> Entry:
         try:
@@ -138,6 +146,11 @@ def _opened(url: str, source: object) -> Any:
         return ParquetFile(source, page_checksum_verification=True)
     except ArrowException as error:
         raise DataError(f"{url}: not a Parquet file: {error}") from error
+
+
+def _holds_strings(file: Any, column: str) -> bool:
+    """Whether it names images, and does not hold them."""
+    return "string" in str(file.schema_arrow.field(column).type)[:12]
 
 
 def _cell(batch: Any, column: str, offset: int) -> Any:

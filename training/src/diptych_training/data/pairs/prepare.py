@@ -103,9 +103,7 @@ class Samples:
         self._seed = seed
         self._prepare = prepare
         self._max_skipped = max_skipped
-        self._excluded = excluded
-        self._entries: Iterator[tuple[Entry, Cursor]] = stream.entries(start.cursor)
-        self._last_used_in = start.cursor.epoch
+        self._entries: Iterator[tuple[Entry, Cursor]] = stream.entries(start.cursor, excluded=excluded)
         self.place = start
 
     def take(self, n: int) -> list[Sample]:
@@ -120,19 +118,13 @@ class Samples:
             )
             if isinstance(made, Unusable):
                 self._check(made)
-            elif made is not None:
+            else:
                 samples.append(made)
-                self._last_used_in = cursor.epoch
-            elif cursor.epoch > self._last_used_in + 1:
-                raise DataError(f"stream {self._number}: all of its pairs are on the list of excluded ones")
         return samples
 
-    def _made(self, entry: Entry, rng: np.random.Generator) -> Sample | Unusable | None:
-        """None for a pair that is excluded on purpose."""
+    def _made(self, entry: Entry, rng: np.random.Generator) -> Sample | Unusable:
         if isinstance(entry, Unusable):
             return entry
-        if entry.name in self._excluded:
-            return None
         try:
             return self._prepare(entry, rng)
         except InputError as error:

@@ -5,7 +5,7 @@ so on, a block of entries at a time, and gives the entries of a block in random 
 four numbers; reading on from there costs reading one block again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from diptych_training.data.pairs.pair import Entry, EveryNth, Shard
 from diptych_training.errors import DataError
 
-MAX_EMPTY_EPOCHS = 10  # a stream may be given empty shards in one of them, and others in the next
 SHARDS, ENTRIES = 1, 2  # what random numbers are for: two uses of one seed never share them
 
 
@@ -48,24 +47,46 @@ class Stream:
         self._shards = shared(shards, order.n_streams)
         self._number = number
         self._order = order
+        self._fruitful: int | None = None  # a shard that had something when it was last looked at
 
-    def entries(self, start: Cursor, n_epochs: int | None = None) -> Iterator[tuple[Entry, Cursor]]:
-        """Entries from `start` on, each with the place after it; without end, or up to `n_epochs`.
+    def entries(
+        self, start: Cursor, n_epochs: int | None = None, excluded: Set[str] = frozenset()
+    ) -> Iterator[tuple[Entry, Cursor]]:
+        """Entries from `start` on but for those whose names are excluded, each with the place after it;
+        without end, or up to `n_epochs`.
 
-        DataError when a shard cannot be read, or when nothing is found for many epochs.
+        DataError when a shard cannot be read, or when what has no end would never give anything.
         """
-        epoch, found_in = start.epoch, start.epoch
+        epoch = start.epoch
         while n_epochs is None or epoch < n_epochs:
+            is_empty = True
             for entry, cursor in self._epoch(max(start, Cursor(epoch))):
-                found_in = epoch
-                yield entry, cursor
-            if epoch - found_in == MAX_EMPTY_EPOCHS:
-                example = self._shards[self._of_epoch(epoch)[0]].location
-                raise DataError(
-                    f"stream {self._number} of {self._order.n_streams} has no pairs: there are fewer than "
-                    f"streams, or its shards are empty, such as {example}"
-                )
+                if entry.name not in excluded:
+                    is_empty = False
+                    yield entry, cursor
+            if is_empty and n_epochs is None:
+                self._require_any(epoch, excluded)
             epoch += 1
+
+    def _require_any(self, epoch: int, excluded: Set[str]) -> None:
+        """DataError unless some epoch gives something. One may give nothing: of few shards, of which some are
+        empty or excluded, a stream is given one of those now and others later."""
+        shards = self._of_epoch(epoch) if not self._order.is_shuffled else np.arange(len(self._shards))
+        likeliest = [] if self._fruitful is None else [self._fruitful]
+        n_excluded = 0
+        for number in (*likeliest, *shards.tolist()):
+            for entry in self._shards[number].entries():
+                if entry.name not in excluded:
+                    self._fruitful = number
+                    return
+                n_excluded += 1
+        title = f"stream {self._number} of {self._order.n_streams}"
+        if n_excluded:
+            raise DataError(f"{title}: all of its {n_excluded:,} pairs are on the list of excluded ones")
+        raise DataError(
+            f"{title} has no pairs: there are fewer than streams, or its shards are empty, such as "
+            f"{self._shards[shards[0]].location}"
+        )
 
     def _epoch(self, start: Cursor) -> Iterator[tuple[Entry, Cursor]]:
         source = self._in_order(start)

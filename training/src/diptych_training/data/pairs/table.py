@@ -6,14 +6,14 @@ holding the table in memory.
 
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from diptych_training.data.files import replacing
-from diptych_training.data.pairs.changes import told_of
+from diptych_training.data.pairs.changes import mark_of
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, required, texts_of
 from diptych_training.data.pairs.patience import is_local, patiently
 from diptych_training.data.pairs.rows import Row, read_rows
@@ -95,16 +95,16 @@ class TableShard:
         """The table."""
         return (self.table.url,)
 
-    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
         """One entry a row. A row that cannot be read, or an image that is not there, is an unusable entry."""
         with self.table.file.open("rb") as file:
             file.seek(self.start_byte)
             part = io.BytesIO(file.read(self.end_byte - self.start_byte))
         rows = read_rows(part, self.table.delimiter, self.first_line, self.start_byte)
         for row in islice(rows, start, None, step):
-            yield self._entry(row)
+            yield self._entry(row, with_images=with_images)
 
-    def _entry(self, row: Row) -> Entry:
+    def _entry(self, row: Row, *, with_images: bool) -> Entry:
         table = self.table
         name = f"{table.prefix}:{row.line}"
         if row.problem is not None:
@@ -113,16 +113,27 @@ class TableShard:
             return Unusable(name, f"it has {len(row.fields)} columns, not {table.n_columns}")
         path = row.fields[table.image_column]
         captions = [row.fields[column] for column in table.caption_columns]
-        return entry_at(path, captions, table.images_root, table.max_bytes, Place(table.prefix, row.line))
+        read = image_reader(table.images_root, table.max_bytes, with_images=with_images)
+        return entry_at(path, captions, read, Place(table.prefix, row.line))
 
 
-def entry_at(path: str, captions: list[str], images_root: str, max_bytes: int, place: Place) -> Entry:
+ReadImage = Callable[[str], bytes]
+
+
+def image_reader(images_root: str, max_bytes: int, *, with_images: bool) -> ReadImage:
+    """Reads what is at a path or URL. ValueError, with the reason, if it cannot."""
+    if not with_images:
+        return lambda path: b""
+    return lambda path: read_url(join(images_root, path), max_bytes)
+
+
+def entry_at(path: str, captions: list[str], read: ReadImage, place: Place) -> Entry:
     """The pair of an image at a path or URL, which names it, with its captions."""
     try:
         texts = texts_of(captions)
         if not path:
             raise ValueError("it names no image")
-        return Pair(f"{place.prefix}:{path}", read_url(join(images_root, path), max_bytes), texts)
+        return Pair(f"{place.prefix}:{path}", read(path), texts)
     except ValueError as error:
         return Unusable(f"{place.prefix}:{place.row}{f' ({path})' if path else ''}", str(error))
 
@@ -180,7 +191,7 @@ def _local(url: str) -> Path:
     if is_local(url):
         open_url(url).close()
         return Path(url)
-    digest = sha256(f"{url} {told_of(url)}".encode()).hexdigest()
+    digest = sha256(f"{url} {patiently(url, lambda: mark_of(url))}".encode()).hexdigest()
     copy = cache_dir() / "tables" / f"{digest}{PurePosixPath(name_of(url)).suffix}"
     if not copy.exists():
         patiently(url, lambda: _copy(url, copy))

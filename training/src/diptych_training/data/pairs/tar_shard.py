@@ -7,6 +7,7 @@ Files that share their name up to its first dot are one pair, and follow one ano
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from diptych_training.data.pairs.pair import (
     CAPTION_KEY,
@@ -58,21 +59,22 @@ class TarShard:
         """The archive."""
         return (self.url,)
 
-    def entries(self, start: int = 0, step: int = 1) -> Iterator[Entry]:
+    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
         """The pairs in order. Where the archive is damaged, one entry says so, and it is the last: the pair
         before it is lost too, since nothing says that it was whole.
 
         A server that fails is asked again from the entry that is missing; DataError when it goes on failing.
         """
-        return read_patiently(self.url, self._read, start, step)
+        return read_patiently(self.url, partial(self._read, with_images=with_images), start, step)
 
-    def _read(self, start: int, step: int) -> Iterator[Entry]:
+    def _read(self, start: int, step: int, *, with_images: bool) -> Iterator[Entry]:
         wanted = range(start, sys.maxsize, step)
+        max_bytes = self.max_bytes if with_images else None
         with unpacked(self.url) as file:
             reader = TarReader(file)
             n_entries = 0
             try:
-                for number, files in enumerate(_grouped(reader, wanted, self.max_bytes)):
+                for number, files in enumerate(_grouped(reader, wanted, max_bytes)):
                     n_entries = number + 1
                     if number in wanted:
                         yield self._entry(files)
@@ -109,8 +111,9 @@ def pair_key(name: str) -> tuple[str, str]:
     return f"{folder}{slash}{stem}", ending.lower()
 
 
-def _grouped(reader: TarReader, wanted: range, max_bytes: int) -> Iterator[_Files]:
-    """The files of each pair; the contents only of those whose numbers are wanted."""
+def _grouped(reader: TarReader, wanted: range, max_bytes: int | None) -> Iterator[_Files]:
+    """The files of each pair; the contents only of those whose numbers are wanted, of images only up to
+    `max_bytes`, and of none if that is None."""
     number, files = -1, _Files("")
     for member in reader:
         key, ending = pair_key(member.name)
@@ -128,10 +131,13 @@ def _grouped(reader: TarReader, wanted: range, max_bytes: int) -> Iterator[_File
         yield files
 
 
-def _take(files: _Files, member: Member, ending: str, reader: TarReader, max_bytes: int) -> None:
+def _take(files: _Files, member: Member, ending: str, reader: TarReader, max_bytes: int | None) -> None:
     is_image = ending in IMAGE_ENDINGS
+    if is_image and max_bytes is None:
+        files.image = b""
+        return
     try:
-        refuse_long(member.name, member.size, max_bytes if is_image else MAX_TEXT_BYTES)
+        refuse_long(member.name, member.size, max_bytes if is_image and max_bytes else MAX_TEXT_BYTES)
     except ValueError as error:
         files.problem = str(error)
         return

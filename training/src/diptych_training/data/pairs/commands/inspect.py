@@ -4,14 +4,15 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 from statistics import median
 
 from tqdm import tqdm
 
-from diptych.bundle.image import ImageInfo, ImageLimits, probe
+from diptych.bundle.image import ImageInfo, open_rgb, probe
 from diptych.errors import InputError
 from diptych_training.data.pairs.commands.flags import (
     SOURCES_HELP,
@@ -20,7 +21,8 @@ from diptych_training.data.pairs.commands.flags import (
     positive,
     source_flags,
 )
-from diptych_training.data.pairs.image_files import side_by_side
+from diptych_training.data.pairs.excluded import refuse_foreign
+from diptych_training.data.pairs.image_files import plain_spec, side_by_side
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
 from diptych_training.data.pairs.patience import patiently
 from diptych_training.data.pairs.shard_index import SHARD_INDEX_FILE, read_shard_index
@@ -37,25 +39,51 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "inspect",
         help="say what is in sources of image-text pairs",
-        description="Counts the parts of the sources, and looks at some pairs from all over them: formats, "
-        "sizes, texts, and what cannot be used. A folder of `data shards` can be verified against its index.",
+        description="Counts the parts of the sources, and decodes some pairs from all over them: formats, "
+        "sizes, texts, what is excluded, and what cannot be used. A folder of `data shards` can be verified "
+        "against its index.",
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help=SOURCES_HELP)
-    parser.add_argument("--pairs", type=positive, default=500, metavar="N", help="how many to look at")
+    parser.add_argument(
+        "--pairs",
+        type=positive,
+        default=500,
+        metavar="N",
+        help="of each source; default 500",
+    )
     parser.add_argument("--verify", action="store_true", help="read all shards and compare their sha256")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads")
     add_source_flags(parser)
     parser.set_defaults(run=run)
 
 
+@dataclass
+class _Seen:
+    """What was found in one source."""
+
+    pairs: list[tuple[Pair, ImageInfo]] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    excluded: set[str] = field(default_factory=set)
+    is_all: bool = False
+
+
 def run(args: argparse.Namespace) -> int:
     """Print what is there. DataError, naming the file, for a shard that is not what its index says."""
     flags = source_flags(args)
-    for source in args.sources:
-        shards = flags.reader.shards([source])
+    parts = {source: flags.reader.shards([source]) for source in args.sources}
+    refuse_foreign(flags.excluded, chain.from_iterable(parts.values()))
+    unmet = set(flags.excluded)
+    is_all = True
+    for source, shards in parts.items():
         print(f"{source}: {len(shards):,} parts")
         _print_index(source, verify=args.verify)
-        _print_pairs(shards, flags, args.pairs, args.jobs)
+        seen = _look_at(shards, flags, args)
+        _print_pairs(seen, has_list=bool(flags.excluded))
+        unmet -= seen.excluded
+        is_all = is_all and seen.is_all
+    if unmet and is_all:
+        n = len(flags.excluded)
+        print(f"no pair here has {len(unmet):,} of the {n:,} excluded names, such as {min(unmet)!r}")
     return 0
 
 
@@ -78,20 +106,33 @@ def _print_index(source: str, *, verify: bool) -> None:
         print("  every shard has the sha256 that the index says")
 
 
-def _print_pairs(shards: Sequence[Shard], flags: SourceFlags, n: int, n_threads: int) -> None:
-    """Of `n` pairs: parts are taken in a random order, the same every time."""
+def _look_at(shards: Sequence[Shard], flags: SourceFlags, args: argparse.Namespace) -> _Seen:
+    """Decode as many as asked for: parts are taken in a random order, the same every time."""
     stream = Stream(shards, 0, Order(seed=0, n_streams=1, block_size=1)).entries(Cursor(), n_epochs=1)
-    entries = (entry for entry, _ in islice(stream, n))
-    formats: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    seen: list[tuple[Pair, ImageInfo]] = []
-    for entry, info in side_by_side(entries, lambda entry: _info(entry, flags.limits), n_threads):
-        if isinstance(info, ImageInfo) and isinstance(entry, Pair):
-            seen.append((entry, info))
-            formats[info.format] += 1
-        else:
-            reasons[str(info)] += 1
-    print(f"  looked at {len(seen) + reasons.total():,}: {len(seen):,} can be used")
+    entries = (entry for entry, _ in islice(stream, args.pairs))
+    look = partial(_info, flags=flags)
+    seen = _Seen()
+    with tqdm(desc="decode", total=args.pairs, unit="pair", mininterval=1.0) as bar:
+        for entry, info in side_by_side(entries, look, args.jobs):
+            bar.update()
+            if info is None:
+                seen.excluded.add(entry.name)
+            elif isinstance(info, ImageInfo) and isinstance(entry, Pair):
+                seen.pairs.append((entry, info))
+            else:
+                seen.reasons[str(info)] += 1
+    seen.is_all = next(stream, None) is None
+    return seen
+
+
+def _print_pairs(found: _Seen, *, has_list: bool) -> None:
+    seen = found.pairs
+    n = len(seen) + found.reasons.total() + len(found.excluded)
+    which = f"all {n:,} entries" if found.is_all else f"{n:,} entries from all over, as --pairs says"
+    print(f"  looked at {which}: {len(seen):,} can be used")
+    if has_list:
+        print(f"  {len(found.excluded):>7,} excluded, and not decoded")
+    formats = Counter(info.format for _, info in seen)
     if seen:
         sides = [(info.width, info.height) for _, info in seen]
         print(f"  formats: {', '.join(f'{name} {count:,}' for name, count in formats.most_common())}")
@@ -104,15 +145,19 @@ def _print_pairs(shards: Sequence[Shard], flags: SourceFlags, n: int, n_threads:
         print(f"  {len(lengths) / len(seen):.1f} texts a pair, median {median(lengths):.0f} characters")
         for pair, _ in seen[:N_EXAMPLES]:
             print(f"    {pair.name}: {pair.texts.first[:80]!r}")
-    for reason, count in reasons.most_common(N_EXAMPLES):
+    for reason, count in found.reasons.most_common(N_EXAMPLES):
         print(f"  {count:>7,} unusable: {reason}")
 
 
-def _info(entry: Entry, limits: ImageLimits) -> ImageInfo | str:
+def _info(entry: Entry, flags: SourceFlags) -> ImageInfo | str | None:
+    """What a pair's image is, once all of it is decoded, or why it cannot be used. None if it is excluded."""
+    if entry.name in flags.excluded:
+        return None
     if isinstance(entry, Unusable):
         return entry.reason
     try:
-        return probe(entry.image, limits)
+        open_rgb(entry.image, plain_spec(), flags.limits)
+        return probe(entry.image, flags.limits)
     except InputError as error:
         return str(error)
 

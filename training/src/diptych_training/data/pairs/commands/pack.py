@@ -42,7 +42,7 @@ from diptych_training.data.pairs.commands.flags import (
     source_flags,
 )
 from diptych_training.data.pairs.excluded import refuse_foreign
-from diptych_training.data.pairs.image_files import side_by_side
+from diptych_training.data.pairs.image_files import plain_spec, side_by_side
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
 from diptych_training.data.pairs.stream import Cursor, Order, Stream
 from diptych_training.errors import DataError
@@ -188,15 +188,7 @@ def _spec(args: argparse.Namespace) -> ImageSpec:
     if args.recipe is not None:
         spec = read_config(recipe_file(args.recipe)).preprocess
     else:
-        spec = ImageSpec(
-            size=args.size,
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-            interpolation="bicubic",
-            resize_mode="shortest",
-            crop="round",
-            alpha="white",
-        )
+        spec = plain_spec(args.size)
     if spec.size % GRID:
         raise DataError(f"images of {spec.size} px: the side must be a multiple of {GRID}")
     return spec

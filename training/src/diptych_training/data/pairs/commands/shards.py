@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from diptych.bundle.manifest import ImageSpec
 from diptych_training.data.pairs.commands.flags import (
     SOURCES_HELP,
     SourceFlags,
@@ -21,7 +20,7 @@ from diptych_training.data.pairs.commands.flags import (
     source_flags,
 )
 from diptych_training.data.pairs.excluded import refuse_foreign
-from diptych_training.data.pairs.image_files import ImageCheck
+from diptych_training.data.pairs.image_files import ImageCheck, plain_spec
 from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.shard_index import ShardIndex
 from diptych_training.data.pairs.stream import Order
@@ -102,7 +101,7 @@ def _plan(args: argparse.Namespace, flags: SourceFlags, shards: Sequence[Shard])
         pairs_per_shard=args.pairs_per_shard,
         bytes_per_shard=args.mb_per_shard * MB,
         order=order,
-        check=ImageCheck(_spec(args.size), flags.limits, args.size),
+        check=ImageCheck(plain_spec(args.size or 224), flags.limits, args.size),
         made_from={
             "sources": list(args.sources),
             "source_parts": hashlib.sha256(locations.encode()).hexdigest(),
@@ -119,19 +118,6 @@ OPTIONS = (
     "name", "pairs_per_shard", "mb_per_shard", "size", "shuffle", "seed", "image_column", "caption_columns",
     "images_root", "caption_key", "max_image_bytes", "max_image_px",
 )  # fmt: skip
-
-
-def _spec(size_px: int | None) -> ImageSpec:
-    """How images are decoded to be looked at; nothing of it is stored but what `--size` changes."""
-    return ImageSpec(
-        size=size_px or 224,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        interpolation="bicubic",
-        resize_mode="shortest",
-        crop="round",
-        alpha="white",
-    )
 
 
 def _summary(out: Path, index: ShardIndex) -> str:
