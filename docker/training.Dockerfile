@@ -30,7 +30,7 @@ COPY clients/python/pyproject.toml /src/clients/python/
 COPY server/pyproject.toml /src/server/
 COPY training/pyproject.toml /src/training/
 WORKDIR /src
-RUN python3 requirements_of.py 'clients/python' 'server[cpu]' 'training[import]' > requirements.txt \
+RUN python3 requirements_of.py 'clients/python' 'server[cpu]' 'training[import,parquet,remote]' > requirements.txt \
  && python3 -m pip install --no-cache-dir -c constraints.txt -r requirements.txt \
       "torch==${TORCH}" "torchvision==${TORCHVISION}" "onnxruntime==${ONNXRUNTIME}" "faiss-cpu==${FAISS}"
 COPY clients/python clients/python

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,13 @@ def test_releases_of_the_training_image_are_those_that_its_projects_take() -> No
     locked = dict(re.findall(r"^([\w-]+)==([\w.]+)", (DOCKER / "server.cpu.lock").read_text(), re.MULTILINE))
     for name in ("onnxruntime", "faiss-cpu"):
         assert str(pinned[name]) == locked[name]
+
+
+def test_training_image_has_every_extra_of_training() -> None:
+    runs = " ".join(rests(steps_of(TRAINING, ""), "RUN"))
+    (extras,) = re.findall(r"requirements_of\.py [^>]*'training\[([\w,]+)\]' >", runs)
+    described = tomllib.loads((ROOT / "training" / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(extras.split(",")) == described["project"]["optional-dependencies"].keys()
 
 
 def test_torch_comes_from_an_index_that_has_its_release() -> None:

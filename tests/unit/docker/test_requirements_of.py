@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from support.projects import requirements_of
 
 ROOT = Path(__file__).parents[3]
-FOLDERS = ("clients/python", "server[cpu]", "training[import]")
+FOLDERS = ("clients/python", "server[cpu]", "training[import,parquet,remote]")
 
 
 def printed(*folders: str) -> "subprocess.CompletedProcess[str]":

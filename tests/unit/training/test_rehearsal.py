@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from diptych.bundle.text import TextTokenizer, pad
 from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.config import TrainConfig, read_config
@@ -77,6 +78,33 @@ def test_a_batch_is_a_function_of_seed_and_step(home):
     assert torch.equal(one.input_ids, again.input_ids)
     for other in (batch(home, recipe(home), 4), batch(home, recipe(home, "seed=1"), 3)):
         assert not torch.equal(one.pixels[-N_OLD:], other.pixels[-N_OLD:])
+
+
+def test_rehearsed_items_are_drawn_by_numbers_of_their_own(home):
+    """Three times the same data set in equal shares: each draws other items."""
+    twins = [f"data.rehearsal.{name}.data={home / 'new'}" for name in ("one", "two")]
+    shares = [f"data.rehearsal.{name}.share=0.333" for name in ("one", "two")]
+    file = write_small_recipe(home / "small.toml", small_recipe())
+    config = read_config(file, [*twins, *shares, "run.batch_size=24"])
+    own, one, two = batch(home, config, 0).pixels.split(8)
+    for part, other in ((own, one), (own, two), (one, two)):
+        assert not torch.equal(part, other)
+
+
+def test_shares_of_several_data_sets_are_exact_and_in_their_order(home):
+    labels = [f"older thing {index}" for index in range(20)]
+    older = write_other_dataset(home / "older", labels).source("train-set")
+    more = [f"data.rehearsal.older.data={home / 'older'}", "data.rehearsal.older.share=0.25"]
+    config = recipe(home, *more)
+    assert (config.n_own, config.rehearsed) == (3, {"old": 3, "older": 2})
+    tokenizer_file = home / "runs" / "run" / "tokenizer.json"
+    for step in range(3):
+        found = batch(home, config, step)
+        assert darkness(found.pixels) == [False] * 3 + [True] * 5
+        tokenizer = TextTokenizer(tokenizer_file, config.text)
+        known = {tuple(tokenizer.ids(item.label)[0].tolist()) for item in older.items}
+        texts = [tuple(one for one in row.tolist() if one) for row in found.input_ids]
+        assert [text in known for text in texts] == [False] * 6 + [True] * 2
 
 
 def test_ranks_together_have_the_items_of_one(home):
@@ -210,8 +238,6 @@ def test_what_is_rehearsed_is_forgotten_less(home):
 def known(home: Path, run: str) -> float:
     """Share of the old images whose best text among the old labels is their own."""
     trained = load_run(home / "runs" / run, "last")
-    from diptych.bundle.text import TextTokenizer, pad  # noqa: PLC0415
-
     source = read_dataset(home / "old").source("train-set")
     tokenizer = TextTokenizer(trained.tokenizer_file, trained.text_spec)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.3, 0.5, 0.8), (0.2, 0.3, 0.4)))

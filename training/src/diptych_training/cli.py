@@ -16,6 +16,7 @@ from diptych_training.export import command as export
 from diptych_training.importing import command as importing
 from diptych_training.interpolate import command as interpolate
 from diptych_training.models import command as models
+from diptych_training.naming import command as weights
 from diptych_training.train import command as train
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -34,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     data_commands = data.add_subparsers(metavar="DATASET", required=True)
     for command in (pictograms, icon_set, gallery, shards, pack, inspect, near_duplicates):
         command.add_parser(data_commands)
-    for command in (train, models, evaluate, interpolate, export, importing):
+    for command in (train, models, evaluate, interpolate, export, weights, importing):
         command.add_parser(commands)
     return parser
 

@@ -5,6 +5,7 @@ from string import Template
 
 from diptych.bundle.manifest import Parity
 from diptych_training.checkpoint import TrainedRun
+from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset, SourceEntry, Split
 from diptych_training.evaluate.results import KINDS, Evaluation
 from diptych_training.evaluate.table import (
@@ -14,6 +15,7 @@ from diptych_training.evaluate.table import (
     means_table,
     source_table,
 )
+from diptych_training.export.besides import besides, rehearsed_set
 from diptych_training.export.files import logit_bias, logit_scale
 from diptych_training.export.gate import parity_table
 from diptych_training.loss import LossKind
@@ -23,6 +25,7 @@ UNGATED_NOTE = "\n**Built without its gate (`--ungated`): it may not follow its 
 LICENCE = "CC-BY-SA-4.0"  # of the weights, unless their maker says otherwise
 UNKNOWN = "unknown"  # of weights that learned from what others own, unless their maker says it
 LICENCE_REASON = ": the strictest licence of the art they learned from"  # true of LICENCE alone
+SPLITS: tuple[Split, ...] = ("train", "validation")
 KNOWN: dict[Split, str] = {
     "eval": "sources that it never saw",
     "validation": "sources that it never saw, but was chosen on",
@@ -76,7 +79,8 @@ def model_card(
         n_train_images=f"{sum(train):,}",
         n_train_sources=len(train),
         data_note=f"How they were collected, named and split is in `{DATA_CARD_FILE}`.",
-        sources=_sources(dataset),
+        besides=besides(run.config),
+        sources=_sources(dataset, run.config),
         licence=licence,
         licence_reason=LICENCE_REASON if licence == LICENCE else "",
     )
@@ -111,12 +115,18 @@ def _validation(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in sorted(metrics.items())) or "not measured"
 
 
-def _sources(dataset: PackedDataset) -> str:
+def _sources(dataset: PackedDataset, config: TrainConfig) -> str:
     """Every source that the weights learned from, or that a choice was made on, with author and licence."""
-    rows = [_source_row(*listed) for split in ("train", "validation") for listed in dataset.listed(split)]
+    rows = [
+        _source_row(name, entry, entry.split) for split in SPLITS for name, entry in dataset.listed(split)
+    ]
+    for name in config.data.rehearsal:
+        old = rehearsed_set(config, name)
+        listed = [] if old is None else old.listed("train")
+        rows += [_source_row(source, entry, f"rehearsed: {name}") for source, entry in listed]
     return markdown_table(["source", "split", "kind", "images", "author", "licence"], rows)
 
 
-def _source_row(name: str, entry: SourceEntry) -> list[str]:
-    cells = (name, entry.split, entry.kind, f"{entry.n:,}", entry.author, entry.licence)
+def _source_row(name: str, entry: SourceEntry, split: str) -> list[str]:
+    cells = (name, split, entry.kind, f"{entry.n:,}", entry.author, entry.licence)
     return [cell.replace("|", "\\|") for cell in cells]
