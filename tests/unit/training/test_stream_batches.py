@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,6 @@ import torch
 from diptych.bundle.text import TextTokenizer
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.pairs import changes
-from diptych_training.data.pairs.loader import PREFETCHED_PARTS
 from diptych_training.data.pairs.tar_shard import TarShard
 from diptych_training.errors import CheckpointError, DataError, TrainingConfigError
 from diptych_training.train.batches import Batch, Position
@@ -440,11 +441,33 @@ def test_a_list_of_excluded_pairs_that_is_none_is_refused(make, tmp_path, conten
 def test_a_worker_process_that_dies_is_a_clear_error_and_not_a_wait_for_ever(make):
     batches = make("data.pairs.workers=2")
     batches.make(0)
-    for worker in multiprocessing.active_children():
-        assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGKILL)
+    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+    message = r"a process that prepares data has died, .* \(process \d+ was killed by SIGKILL\): .*--resume"
+    with pytest.raises(DataError, match=message):
+        run_of(batches, 1, 40)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("when_s", [0.0, 0.01, 0.1, 0.5, *np.linspace(1, 4, 16).round(2).tolist()])
+def test_a_worker_process_may_die_at_any_moment(make, when_s):
+    """While it starts, and while the loop waits for it, is busy, or is in the midst of taking a part."""
+    batches = make("data.pairs.workers=2", "preprocess.size=224", "model.image_size=224", "run.steps=100000")
+    doomed = threading.Thread(target=kill_a_child, args=(when_s,))
+    doomed.start()
     with pytest.raises(DataError, match=r"a process that prepares data has died.*--resume"):
-        run_of(batches, 1, 3 + 2 * PREFETCHED_PARTS)
+        for step in range(100_000):
+            batches.make(step)
+            sum(range(200_000))  # what the model would take
+    doomed.join()
+
+
+def kill_a_child(after_s: float) -> None:
+    while len(multiprocessing.active_children()) < 2:
+        time.sleep(0.01)
+    time.sleep(after_s)
+    child = multiprocessing.active_children()[-1]
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
 
 
 def test_workers_end_when_batches_are_closed_and_took_nothing_of_the_numbers_of_training(make):

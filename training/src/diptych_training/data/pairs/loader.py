@@ -4,17 +4,11 @@ Each stream belongs to one worker, and each part says how far its streams are. W
 depend on the number of workers, and a run that goes on starts its streams where the last part left them.
 """
 
-import signal
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from diptych.bundle.encoder import Pixels
 from diptych.bundle.image import DecodeMode, ImageLimits, silence_decoders
@@ -25,10 +19,9 @@ from diptych_training.data.pairs.draw import TextDrawer
 from diptych_training.data.pairs.pair import Shard
 from diptych_training.data.pairs.prepare import Place, Preparer, Samples
 from diptych_training.data.pairs.stream import Order, Stream
+from diptych_training.data.pairs.worker import Worker, WorkerDied
 from diptych_training.errors import DataError
 
-PREFETCHED_PARTS = 2  # that each worker has ready
-Item = TypeVar("Item")
 Places = Mapping[int, Place]  # by number of the stream
 
 
@@ -78,24 +71,20 @@ class PartSpec:
         )
 
 
-class Parts(IterableDataset[Part | DataError]):
-    """The endless parts of some streams; in a worker, of those streams that are its own."""
+@dataclass(frozen=True)
+class Parts:
+    """The endless parts of some streams."""
 
-    def __init__(self, spec: PartSpec, places: Places) -> None:
-        self._spec = spec
-        self._places = places
+    spec: PartSpec
+    places: Places
 
-    def __iter__(self) -> Iterator[Part | DataError]:
-        """Parts in order; an error is the last thing given, since it would lose its type on the way."""
-        worker = get_worker_info()
-        numbers = sorted(self._places)
-        if worker is not None:
-            numbers = np.array_split(numbers, worker.num_workers)[worker.id].tolist()
+    def __iter__(self) -> Generator[Part | DataError]:
+        """Parts in order; an error is the last thing given, since it may come from another process."""
         silence_decoders()
         try:
-            streams = {number: self._spec.samples(number, self._places[number]) for number in numbers}
+            streams = {number: self.spec.samples(number, place) for number, place in self.places.items()}
             while True:
-                yield _part(streams, self._spec.n_each)
+                yield _part(streams, self.spec.n_each)
         except DataError as error:
             yield error
 
@@ -104,39 +93,39 @@ class PartLoader:
     """One part a step, of all given streams. Close it, or the workers stay until the process ends."""
 
     def __init__(self, spec: PartSpec, places: Places, n_workers: int) -> None:
-        n_workers = min(n_workers, len(places))
-        self._n_parts = max(1, n_workers)
-        self._parts: Iterator[Part | DataError] | None = None
-        with _as_many_as_asked_for():
-            self._loader = DataLoader(
-                Parts(spec, places),
-                batch_size=None,
-                collate_fn=_as_it_is,
-                num_workers=n_workers,
-                # spawned, not forked: clients of file systems have threads, whose locks a fork leaves held
-                multiprocessing_context="spawn" if n_workers else None,
-                prefetch_factor=PREFETCHED_PARTS if n_workers else None,
-                worker_init_fn=_leave_interrupts_to_the_loop,
-                generator=torch.Generator(),  # for a seed, which is not to be drawn from that of training
-            )
+        """With `n_workers` 0, everything is done in this process."""
+        shares = np.array_split(sorted(places), max(1, min(n_workers, len(places))))
+        self._parts = [Parts(spec, {number: places[number] for number in share.tolist()}) for share in shares]
+        self._are_beside = n_workers > 0
+        self._makers: list[Worker[Part | DataError] | Generator[Part | DataError]] = []
 
     def next(self) -> Part:
         """The part of the next step. DataError when a stream ends in one, or a worker process has died."""
-        if self._parts is None:
-            with _as_many_as_asked_for():
-                self._parts = iter(self._loader)
         try:
-            parts = [next(self._parts) for _ in range(self._n_parts)]
-        except RuntimeError as error:
+            if not self._makers:
+                self._start()
+            return _joined([next(maker) for maker in self._makers])
+        except WorkerDied as error:
             raise DataError(
                 f"a process that prepares data has died, perhaps for want of memory ({error}): "
                 "go on with --resume, with fewer data.pairs.workers"
             ) from error
-        return _joined(parts)
 
     def close(self) -> None:
         """End the workers."""
-        self._parts = None  # the loader's iterator ends its processes when it is dropped
+        while self._makers:
+            self._makers.pop().close()
+
+    def _start(self) -> None:
+        if not self._are_beside:
+            self._makers.extend(iter(parts) for parts in self._parts)
+            return
+        workers: list[Worker[Part | DataError]] = []
+        for _ in self._parts:  # all of them, before one is waited for
+            workers.append(Worker())
+            self._makers.append(workers[-1])
+        for worker, parts in zip(workers, self._parts, strict=True):
+            worker.begin(parts)
 
 
 def _part(streams: Mapping[int, Samples], n_each: int) -> Part:
@@ -167,21 +156,3 @@ def _two(one: Part, other: Part) -> Part:
         labels=[*one.labels, *other.labels],
         places={**one.places, **other.places},
     )
-
-
-@contextmanager
-def _as_many_as_asked_for() -> Iterator[None]:
-    """More processes than cores are the recipe's choice: they may wait for a server most of the time."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        yield
-
-
-def _as_it_is(item: Item) -> Item:
-    """Arrays travel through a pipe: shared memory is 64 MB in a container, and its end is a bus error."""
-    return item
-
-
-def _leave_interrupts_to_the_loop(worker: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; the loop finishes its step, and needs its data for that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
