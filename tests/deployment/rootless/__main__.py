@@ -3,51 +3,24 @@
 Needs root, buildah, debootstrap and Debian's archive; no engine and no registry of images.
 """
 
-import argparse
-import json
-import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from deployment.rootless.building import Buildah, build, make_base, open_image
-from deployment.rootless.findings import Findings, find
-
-IMAGE = "localhost/diptych-server:cpu"
+from deployment.rootless.building import SERVER, build_server, make_base
+from deployment.rootless.serving import find_of_server
+from deployment.rootless.workshop import opened, parser_of, workshop
 
 
 def main() -> int:
     """0 when all that was looked at is as it must be."""
-    parser = argparse.ArgumentParser(prog="make image-rootless", description=__doc__)
-    cache = Path(os.environ.get("DIPTYCH_CACHE") or Path.home() / ".cache" / "diptych")
-    parser.add_argument("--folder", type=Path, default=cache / "rootless", help="where images are kept")
-    parser.add_argument("--keep", action="store_true", help="keep the image's files afterwards (1 GB)")
-    args = parser.parse_args()
-    if os.geteuid() != 0:
-        parser.error("needs root: it mounts the image's root, and gives its rights up to run the server")
-    args.folder.mkdir(parents=True, exist_ok=True)
-    buildah = Buildah(args.folder)
-    make_base(buildah)
-    build(buildah, IMAGE, "cpu")
-    container, image = open_image(buildah, IMAGE)
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            findings = find(image, Path(scratch))
-    finally:
-        buildah.run("rm", container)
-        if not args.keep:
-            for name in ("storage", "run"):
-                shutil.rmtree(args.folder / name, ignore_errors=True)
-    return tell(findings)
-
-
-def tell(findings: Findings) -> int:
-    """Print them, the failures last."""
-    print(json.dumps(findings.figures, indent=1))
-    for name, wrong in findings.checks.items():
-        print(f"{'no: ' + wrong if wrong else 'yes':4} {name}")
-    return int(any(findings.checks.values()))
+    args = parser_of("make image-rootless", __doc__).parse_args()
+    with workshop(args.folder, keep=args.keep) as buildah:
+        make_base(buildah)
+        build_server(buildah)
+        with opened(buildah, SERVER) as image, tempfile.TemporaryDirectory() as scratch:
+            findings = find_of_server(image, Path(scratch))
+    return findings.tell()
 
 
 if __name__ == "__main__":

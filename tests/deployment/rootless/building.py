@@ -14,9 +14,10 @@ from typing import Any
 
 from deployment.tools import ROOT, tool
 
-SUITE = "trixie"  # of Debian, as of the image that docker/*.Dockerfile name
+SUITE = "trixie"  # of Debian, as of the image that docker/*.Dockerfile name: Python 3.13
 INCLUDED = "ca-certificates,python3,python3-venv"  # what `python:...-slim` brings and Debian's base does not
 BASE = "localhost/diptych-base:1"
+SERVER = "localhost/diptych-server:cpu"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -93,18 +94,27 @@ def make_base(buildah: Buildah) -> None:
     shutil.rmtree(rootfs)
 
 
-def build(buildah: Buildah, image: str, target: str) -> None:
-    """All steps of `docker/server.Dockerfile` up to `target`, on the base of `make_base`."""
-    revision = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.strip()
+def build(buildah: Buildah, image: str, file: str, *further: str, base: str = BASE) -> None:
+    """All steps of a Dockerfile on the base; `further` arguments say up to which target, and the like."""
     buildah.run(
         "build", "--isolation", "chroot", "--network", "host", "--format", "docker",
         # The steps trust whom this machine trusts: it may be behind a proxy with an authority of its own.
         "--volume", f"{AUTHORITIES}:{AUTHORITIES}:ro",
-        "--build-arg", f"BASE={BASE}", "--build-arg", f"REVISION={revision}", "--target", target,
-        "-f", "docker/server.Dockerfile", "-t", image, ROOT,
+        "--build-arg", f"BASE={base}", "--build-arg", f"REVISION={revision()}", *further,
+        "-f", file, "-t", image, ROOT,
     )  # fmt: skip
+
+
+def build_server(buildah: Buildah) -> None:
+    """The cpu image, as SERVER."""
+    build(buildah, SERVER, "docker/server.Dockerfile", "--target", "cpu")
+
+
+def revision() -> str:
+    """The commit that is checked out."""
+    return subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @dataclass(frozen=True)

@@ -8,31 +8,30 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Self
 
 from deployment.rootless.building import Image
 from deployment.tools import tool
 
 WITHIN_S = 60
-# In a mount namespace of its own: whatever is mounted here goes with the process.
-INSIDE = """
-set -eu
-root=$1 data=$2; shift 2
-mount --bind "$root" "$root"
-mount -o remount,bind,ro "$root"
-mount -t tmpfs -o size=256m,mode=1777,nosuid,nodev tmpfs "$root/tmp"
-mount --bind "$data" "$root/srv/data"
-mount -t proc -o ro,nosuid,nodev,noexec proc "$root/proc"
-mount -t tmpfs -o size=1m,mode=755 tmpfs "$root/dev"
-for name in null zero full random urandom; do
-  : > "$root/dev/$name"
-  mount --bind "/dev/$name" "$root/dev/$name"
-done
-mkdir -m 1777 "$root/dev/shm"
-exec "$@"
-"""
+DEVICES = ("null", "zero", "full", "random", "urandom")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder or file of this machine, or memory, at a place that the image has."""
+
+    target: str
+    options: str = ""  # of memory
+    source: Path | None = None  # None: memory
+    read_only: bool = False
+
+
+TMP = Mount("/tmp", "size=256m,mode=1777")
 
 
 @dataclass(frozen=True)
@@ -43,26 +42,70 @@ class Contained:
     pid: int
     log_file: Path
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        """Whatever it still does, it does no longer: what runs inside goes with its namespace."""
+        self.outer.kill()
+        self.outer.wait(timeout=WITHIN_S)
+
+    def said(self) -> str:
+        """Its log so far."""
+        return self.log_file.read_text()
+
     def stop(self) -> int:
         """SIGTERM to the process inside, as an engine sends it; the status that it ends with."""
-        os.kill(self.pid, signal.SIGTERM)
+        if self.outer.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
         return self.outer.wait(timeout=WITHIN_S)
 
 
 def start(
-    image: Image, data: Path, log_file: Path, variables: dict[str, str], command: Sequence[str] = ()
+    image: Image,
+    mounts: Sequence[Mount],
+    log_file: Path,
+    variables: Mapping[str, str] = MappingProxyType({}),
+    command: Sequence[str] = (),
 ) -> Contained:
-    """The image's command, or another one, as the image's user. `data` becomes `/srv/data`."""
+    """The image's command, or another one, as the image's user. What it says is added to the log."""
     inside = [*confined(image, {**image.environment, **variables}), *(command or image.command)]
-    with log_file.open("wb") as log:
+    with log_file.open("ab") as log:
         outer = subprocess.Popen(
             [
                 tool("unshare"), "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-                "sh", "-c", INSIDE, "sh", image.root, data, *inside,
+                "sh", "-c", f'{_mounting(image.root, mounts)}\nexec "$@"', "sh", *inside,
             ],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     return Contained(outer, _child_of(outer), log_file)
+
+
+def _mounting(root: Path, mounts: Sequence[Mount]) -> str:
+    """A script: the root read-only, what is mounted on it, and a few devices.
+
+    It runs in a mount namespace of its own: whatever it mounts goes with the process.
+    """
+    device = Mount("/dev", "size=1m,mode=755")
+    steps = [
+        ["mount", "--bind", root, root],
+        ["mount", "-o", "remount,bind,ro", root],
+        ["mount", "-t", "proc", "-o", "ro,nosuid,nodev,noexec", "proc", f"{root}/proc"],
+        *_mount(root, device),
+        *(["touch", f"{root}/dev/{name}"] for name in DEVICES),
+        *(["mount", "--bind", f"/dev/{name}", f"{root}/dev/{name}"] for name in DEVICES),
+        ["mkdir", "-m", "1777", f"{root}/dev/shm"],
+        *(step for mount in mounts for step in _mount(root, mount)),
+    ]
+    return "\n".join(["set -eu", *(shlex.join(str(word) for word in step) for step in steps)])
+
+
+def _mount(root: Path, mount: Mount) -> list[list[str | Path]]:
+    target = f"{root}{mount.target}"
+    if mount.source is None:
+        return [["mount", "-t", "tmpfs", "-o", f"{mount.options},nosuid,nodev", "tmpfs", target]]
+    bound: list[list[str | Path]] = [["mount", "--bind", mount.source, target]]
+    return [*bound, ["mount", "-o", "remount,bind,ro", target]] if mount.read_only else bound
 
 
 def confined(image: Image, environment: dict[str, str]) -> list[str]:
