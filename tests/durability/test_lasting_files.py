@@ -1,19 +1,22 @@
 """Whatever came before it, an image file that was put would outlast the loss of power."""
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from diptych.adapters import image_files
+from diptych.adapters import image_files, whole_files
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.quota import Quota
-from diptych.adapters.whole_files import write_whole
+from diptych.adapters.whole_files import N_STAGED, QuotedFiles
 from diptych.core.names import sha256_of
 from diptych.errors import StoreError, StoreFull
 from durability.lasting import LastingNames
 
 ONE, LARGE = b"one", b"x" * 5_000
+OPEN_FILES = Path("/proc/self/fd")
 
 
 @pytest.fixture
@@ -48,13 +51,18 @@ def test_file_that_a_killed_process_had_renamed_and_not_more_lasts_once_it_is_pu
     tmp_path: Path, lasting: LastingNames
 ) -> None:
     (tmp_path / "images").mkdir()
-    write_whole(file_of(tmp_path, ONE), ONE)
+    QuotedFiles(Quota()).write_durably(
+        {file_of(tmp_path, ONE): ONE}, lambda work, files: list(map(work, files))
+    )
     assert not lasting.lasts(file_of(tmp_path, ONE), tmp_path)
     put(ImageFiles(tmp_path), ONE)
     assert lasting.lasts(file_of(tmp_path, ONE), tmp_path)
 
 
-def test_file_of_a_batch_that_failed_lasts_once_it_is_put(tmp_path: Path, lasting: LastingNames) -> None:
+def test_file_of_a_batch_that_failed_later_lasts_once_it_is_put(
+    tmp_path: Path, lasting: LastingNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_files, "N_STAGED", 1)
     files = ImageFiles(tmp_path, Quota(1_000))
     with pytest.raises(StoreFull):
         put(files, ONE, LARGE)
@@ -74,6 +82,39 @@ def test_file_whose_folder_could_not_be_fsynced_lasts_once_it_is_put(
     assert lasting.lasts(file_of(tmp_path, ONE), tmp_path)
 
 
+def test_files_of_a_large_batch_are_open_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 0
+    close = os.close
+
+    def counted(descriptor: int) -> None:
+        nonlocal most
+        most = max(most, len(list(OPEN_FILES.iterdir())))
+        close(descriptor)
+
+    files = ImageFiles(tmp_path)
+    there = len(list(OPEN_FILES.iterdir()))
+    monkeypatch.setattr(os, "close", counted)
+    put(files, *(str(n).encode() for n in range(600)))
+    assert N_STAGED <= most < there + N_STAGED + 32  # the loop and the folders have some, too
+
+
+def test_after_a_failed_fsync_nothing_is_left_of_the_files_and_nothing_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quota = Quota(20_000)
+    files = ImageFiles(tmp_path, quota)
+    with monkeypatch.context() as broken, pytest.raises(StoreError, match="Input/output error"):
+        broken.setattr(os, "fsync", _fail)
+        put(files, ONE, LARGE)
+    assert not [path for path in (tmp_path / "images").rglob("*") if path.is_file()]
+    for n in range(3):  # would be too much, had the first try left a count
+        put(files, LARGE + str(n).encode())
+    with pytest.raises(StoreFull):
+        put(files, LARGE + b"3")
+
+
 def test_folders_of_a_batch_are_fsynced_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsynced: list[Path] = []
     files = ImageFiles(tmp_path)
@@ -85,6 +126,10 @@ def test_folders_of_a_batch_are_fsynced_once_each(tmp_path: Path, monkeypatch: p
     fsynced.clear()
     put(files, *payloads)
     assert sorted(fsynced) == sorted(folders)
+
+
+def _fail(descriptor: int) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def _refuse(folder: Path) -> None:

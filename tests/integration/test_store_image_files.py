@@ -1,10 +1,10 @@
 import asyncio
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
-from diptych.adapters import whole_files
 from diptych.adapters.image_files import ImageFiles
 from diptych.errors import CorruptStore, StoreError
 
@@ -82,7 +82,7 @@ def test_thumbnails_do_not_wait_for_the_disk_and_an_empty_one_is_made_again(
 ) -> None:
     async def run() -> None:
         files, one = ImageFiles(tmp_path), sha(b"one")
-        monkeypatch.setattr(whole_files, "write_durably", None)
+        monkeypatch.setattr(os, "fsync", None)
         await files.put_thumbnail(one, 64, b"small")
         assert await files.get_thumbnail(one, 64) == b"small"
         await files.put_thumbnail(one, 64, b"")

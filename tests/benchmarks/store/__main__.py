@@ -20,7 +20,7 @@ from benchmarks.store.rows import Found, measure
 from benchmarks.store.vectors import rows_per_second
 
 MARKS = "bench-store"
-ROUNDS, SIZES = 3, (10_000, 1_000_000)
+ROUNDS, SIZES = 7, (10_000, 1_000_000)
 QUICK_ROUNDS, QUICK_SIZES = 1, (10_000, 50_000)
 N_PHOTOS = 256
 SHAPES = ((1, 1), (1, 8), (PER_REQUEST, 1), (PER_REQUEST, 2))  # images a request, clients

@@ -1,5 +1,6 @@
 """Images added to a collection over HTTP, beside the same images only encoded: what keeping them costs."""
 
+import itertools
 import json
 import threading
 import time
@@ -17,7 +18,7 @@ from benchmarks.serving.servers import Program, diptych, running
 MODEL = "pictograms"
 PER_REQUEST = 64  # the most images of one add
 ROWS = "application/octet-stream"
-IMAGES = "/collections/bench/images"
+_run_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,6 @@ class Way:
     what: Literal["encode", "original", "none"]  # the last two are what a collection keeps of the files
     per_request: int
     clients: int
-
-    @property
-    def path(self) -> str:
-        return "/embed" if self.what == "encode" else IMAGES
 
 
 def ways(per_request: int, clients: int) -> list[Way]:
@@ -53,8 +50,13 @@ def client(url: str) -> httpx.Client:
 
 
 def images_per_second(http: httpx.Client, way: Way, photos: Sequence[bytes]) -> float:
-    """All photos once, into an empty collection: nothing of an earlier round is there to be found."""
-    empty(http, "none" if way.what == "none" else "original")
+    """All photos once, as no other run has them, and into a collection of its own.
+
+    Nothing is removed between runs: file systems make new files slowly for minutes after many were removed.
+    """
+    number = next(_run_numbers)
+    path = "/embed" if way.what == "encode" else f"{new_collection(http, f'run-{number}', way.what)}/images"
+    photos = [as_nowhere_else(photo, number) for photo in photos]
     requests = [photos[start : start + way.per_request] for start in range(0, len(photos), way.per_request)]
     todo, lock = iter(requests), threading.Lock()
     failures: list[BaseException] = []
@@ -62,7 +64,7 @@ def images_per_second(http: httpx.Client, way: Way, photos: Sequence[bytes]) -> 
     def work() -> None:
         try:
             while (images := _next(todo, lock)) is not None:
-                _send(http, way, images)
+                _send(http, path, images)
         except BaseException as failure:
             failures.append(failure)
 
@@ -77,17 +79,29 @@ def images_per_second(http: httpx.Client, way: Way, photos: Sequence[bytes]) -> 
     return len(photos) / (time.perf_counter() - began)
 
 
+def as_nowhere_else(photo: bytes, number: int) -> bytes:
+    """The same JPEG with a comment: the work of decoding is the same, the file is another."""
+    comment = str(number).encode()
+    return photo[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + photo[2:]
+
+
+def new_collection(http: httpx.Client, name: str, keep: str = "original") -> str:
+    """Its path."""
+    http.post("/collections", json={"name": name, "keep": keep}).raise_for_status()
+    return f"/collections/{name}"
+
+
 def _next(todo: Iterator[Sequence[bytes]], lock: threading.Lock) -> Sequence[bytes] | None:
     with lock:
         return next(todo, None)
 
 
-def _send(http: httpx.Client, way: Way, images: Sequence[bytes]) -> None:
+def _send(http: httpx.Client, path: str, images: Sequence[bytes]) -> None:
     files = [("image", ("x.jpg", image, "image/jpeg")) for image in images]
-    answer = http.post(way.path, files=files)
+    answer = http.post(path, files=files)
     if not answer.is_success:
-        raise RuntimeError(f"POST {way.path}: {answer.status_code} {answer.text[:500]}")
-    if way.what != "encode":
+        raise RuntimeError(f"POST {path}: {answer.status_code} {answer.text[:500]}")
+    if path != "/embed":
         require_created(answer)
 
 
@@ -96,12 +110,6 @@ def require_created(answer: httpx.Response) -> None:
     statuses = {outcome["status"] for outcome in json.loads(answer.content)["outcomes"]}
     if statuses != {"created"}:
         raise RuntimeError(f"not all were created: {statuses}")
-
-
-def empty(http: httpx.Client, keep: str = "original") -> None:
-    """A new collection in the place of the last one."""
-    http.delete("/collections/bench")
-    http.post("/collections", json={"name": "bench", "keep": keep}).raise_for_status()
 
 
 def in_turns(rounds: int, one: Callable[[Way], float], chosen: Sequence[Way]) -> dict[Way, list[float]]:

@@ -6,7 +6,7 @@ import time
 import httpx
 import numpy as np
 
-from benchmarks.store.adding import empty, require_created
+from benchmarks.store.adding import new_collection, require_created
 
 BATCH = 1_000
 N_BATCHES = 30
@@ -15,7 +15,7 @@ JSON = {"Accept": "application/json"}
 
 def rows_per_second(http: httpx.Client) -> list[float]:
     """Of each batch, by one client, into an empty collection."""
-    empty(http)
+    path = new_collection(http, "vectors")
     origin, embed_dim = _origin(http)
     rng = np.random.default_rng(0)
     found = []
@@ -29,7 +29,7 @@ def rows_per_second(http: httpx.Client) -> list[float]:
             "items": (None, json.dumps(items)),
         }
         began = time.perf_counter()
-        answer = http.post("/collections/bench/vectors", files=form)
+        answer = http.post(f"{path}/vectors", files=form)
         found.append(BATCH / (time.perf_counter() - began))
         answer.raise_for_status()
         require_created(answer)

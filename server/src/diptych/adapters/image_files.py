@@ -2,9 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +12,7 @@ from diptych.adapters.whole_files import (
     TMP_PREFIX,
     QuotedFiles,
     fsync_names,
-    is_whole,
+    has_sha256,
     read_if_there,
     size_of,
     translated,
@@ -21,9 +20,10 @@ from diptych.adapters.whole_files import (
 from diptych.bundle.durable import fsync_folder
 from diptych.errors import CorruptStore
 
-N_WRITERS = 8  # fsyncs of several files overlap on the disk
+N_AT_ONCE = 8  # reads, writes and removals that do not wait for each other
+N_SIDE_BY_SIDE = 8  # fsyncs of several files overlap on the disk
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
 
 
@@ -40,7 +40,8 @@ class ImageFiles:
         self._files = QuotedFiles(quota)
         self._images = data_dir / "images"
         self._thumbnails = data_dir / "thumbnails"
-        self._pool = ThreadPoolExecutor(max_workers=N_WRITERS, thread_name_prefix="image-files")
+        self._pool = ThreadPoolExecutor(max_workers=N_AT_ONCE, thread_name_prefix="image-files")
+        self._side_by_side = ThreadPoolExecutor(max_workers=N_SIDE_BY_SIDE, thread_name_prefix="file-sync")
         with translated():
             for folder in (self._images, self._thumbnails):
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -56,10 +57,10 @@ class ImageFiles:
         A file that is already there is read: what was damaged since is written anew. Its folder is fsynced
         all the same: whoever gave it its name may have failed, or been killed, before that.
         """
-        await self._side_by_side(self._write_unless_whole, payloads.items())
         folders = {_place(self._images, sha256).parent for sha256 in payloads}
-        fresh = folders - self._lasting  # whoever made them: that may be a write that has not come this far
-        await self._side_by_side(fsync_names, folders | ({self._images} if fresh else set()))  # each once
+        fresh = folders - self._lasting  # whoever makes them: that may be a write that has not come this far
+        named_in = folders | ({self._images} if fresh else set())
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._put, payloads, named_in)
         self._lasting |= fresh
 
     async def get(self, sha256: str) -> bytes:
@@ -74,8 +75,8 @@ class ImageFiles:
 
     async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
         """Keep a thumbnail; it is derived, and may be lost, so nothing waits for the disk."""
-        work = partial(self._files.write, self._thumbnail(sha256, size_px), thumbnail, durably=False)
-        await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        path = self._thumbnail(sha256, size_px)
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._files.write, path, thumbnail)
 
     async def stored(self) -> list[str]:
         """The sha256 of all files and thumbnails there are; leftovers of broken writes are removed."""
@@ -90,23 +91,25 @@ class ImageFiles:
         if sha256s:
             await asyncio.get_running_loop().run_in_executor(self._pool, self._remove, sha256s)
 
-    async def _side_by_side(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """All of them, in any order, even after a failure: what fails is then cleaned up whole.
+    def _put(self, payloads: Mapping[str, bytes], named_in: Collection[Path]) -> None:
+        places = {sha256: _place(self._images, sha256) for sha256 in payloads}
+        with translated():
+            there = [one for one, place in places.items() if size_of(place) == len(payloads[one])]
+        whole = self._each(lambda one: has_sha256(places[one], one), there)
+        todo = {places[one]: payload for one, payload in payloads.items() if not whole.get(one)}
+        self._files.write_durably(todo, self._each)
+        self._each(fsync_names, named_in)  # each once
+
+    def _each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> dict[Item, Result]:
+        """Results by item; all are tried before the first failure is raised.
 
         A share for each thread, not a task for each item: to hand over one costs more than to write a file.
         """
-        loop, everything = asyncio.get_running_loop(), list(items)
-        shares = [share for n in range(N_WRITERS) if (share := everything[n::N_WRITERS])]
-        running = [loop.run_in_executor(self._pool, _one_by_one, work, share) for share in shares]
-        if running:
-            await asyncio.wait(running)
-        return [result for one in running for result in one.result()]
-
-    def _write_unless_whole(self, item: tuple[str, bytes]) -> None:
-        sha256, payload = item
-        path = _place(self._images, sha256)
-        if not is_whole(path, sha256, len(payload)):
-            self._files.write(path, payload)
+        everything = list(items)
+        shares = [share for n in range(N_SIDE_BY_SIDE) if (share := everything[n::N_SIDE_BY_SIDE])]
+        running = [self._side_by_side.submit(_one_by_one, work, share) for share in shares]
+        wait(running)
+        return {item: result for one in running for item, result in one.result()}
 
     def _get(self, sha256: str) -> bytes:
         payload = read_if_there(_place(self._images, sha256))
@@ -145,12 +148,12 @@ class ImageFiles:
         return _place(self._thumbnails, sha256).with_name(f"{sha256}-{size_px}")
 
 
-def _one_by_one(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def _one_by_one(work: Callable[[Item], Result], items: Sequence[Item]) -> list[tuple[Item, Result]]:
     """Results of all; raises the first failure once all have been tried."""
-    results, failures = list[Result](), list[Exception]()
+    results, failures = list[tuple[Item, Result]](), list[Exception]()
     for item in items:
         try:
-            results.append(work(item))
+            results.append((item, work(item)))
         except Exception as error:  # raised below
             failures.append(error)
     if failures:
