@@ -46,6 +46,12 @@ def test_inspect_decodes_as_training_does_and_says_of_how_many_it_speaks(tmp_pat
     assert "looked at 2 entries from all over, as --pairs says: " in capsys.readouterr().out
 
 
+def test_inspect_takes_its_pairs_from_all_parts_of_a_source(tmp_path, capsys):
+    assert run("inspect", write_tars(tmp_path / "s", 4, 9), "--pairs", 4) == 0
+    told = capsys.readouterr().out
+    assert all(f"s/s-{number}.tar:" in told for number in range(4))
+
+
 def test_inspect_counts_what_is_excluded_and_names_that_no_pair_has(tmp_path, capsys):
     pattern = write_tars(tmp_path / "s", 2, 5)
     (tmp_path / "x.tsv").write_text("name\ns/s-0.tar:00001\ns/s-1.tar:00007\ns/s-1.tar:07\n")

@@ -13,7 +13,7 @@ from diptych_training.config import TrainConfig
 from diptych_training.data.captions import all_texts
 from diptych_training.data.packed import PackedDataset, PackedSource, read_dataset
 from diptych_training.data.pairs.pair import Pair, Shard, WithoutImages
-from diptych_training.data.pairs.stream import Cursor, Order, Stream
+from diptych_training.data.pairs.stream import in_turns
 from diptych_training.data.pictograms.build import refuse_incomplete
 from diptych_training.errors import DataError
 from diptych_training.train.batches import Batches, BatchMaker, Position, key_of
@@ -77,7 +77,7 @@ class StreamedTraining:
         """The texts of the first pairs that the run would read; no image is fetched for them."""
         pairs = self.config.data.pairs
         assert pairs is not None
-        entries = _in_turns([WithoutImages(shard) for shard in self.shards], order_of(self.config))
+        entries = in_turns([WithoutImages(shard) for shard in self.shards], order_of(self.config))
         chosen = islice((entry for entry in entries if isinstance(entry, Pair)), pairs.tokenizer_pairs)
         for pair in tqdm(chosen, desc="texts for a tokenizer", unit="pair", mininterval=1.0):
             yield from pair.texts.all()
@@ -173,17 +173,3 @@ def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSou
     if not sources:
         raise DataError(f"{dataset.path} has no training source")
     return sources
-
-
-def _in_turns(shards: Sequence[Shard], order: Order) -> Iterator[object]:
-    """One epoch: an entry of each stream in turn, so that the first ones come from all over."""
-    streams = [
-        Stream(shards, number, order).entries(Cursor(), n_epochs=1) for number in range(order.n_streams)
-    ]
-    while streams:
-        for stream in tuple(streams):
-            found = next(stream, None)
-            if found is None:
-                streams.remove(stream)
-            else:
-                yield found[0]

@@ -123,6 +123,20 @@ class Stream:
         return np.random.default_rng((self._order.seed, ENTRIES, *place)).permutation(n)
 
 
+def in_turns(shards: Sequence[Shard], order: Order) -> Iterator[Entry]:
+    """One epoch: an entry of each stream in turn, so that the first ones come from all over."""
+    streams = [
+        Stream(shards, number, order).entries(Cursor(), n_epochs=1) for number in range(order.n_streams)
+    ]
+    while streams:
+        for stream in tuple(streams):
+            found = next(stream, None)
+            if found is None:
+                streams.remove(stream)
+            else:
+                yield found[0]
+
+
 def shared(shards: Sequence[Shard], n_streams: int) -> Sequence[Shard]:
     """At least one shard a stream: where there are fewer, each is shared by as many streams as it takes."""
     step = -(-n_streams // len(shards))

@@ -26,12 +26,13 @@ from diptych_training.data.pairs.image_files import plain_spec, side_by_side
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
 from diptych_training.data.pairs.patience import patiently
 from diptych_training.data.pairs.shard_index import SHARD_INDEX_FILE, read_shard_index
-from diptych_training.data.pairs.stream import Cursor, Order, Stream
+from diptych_training.data.pairs.stream import Order, in_turns
 from diptych_training.data.pairs.urls import exists, is_folder, join, open_url
 from diptych_training.errors import DataError
 
 CHUNK = 1 << 20
 N_EXAMPLES = 5
+N_SIDE_BY_SIDE = 32  # parts of a source that are read in turns
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -107,9 +108,9 @@ def _print_index(source: str, *, verify: bool) -> None:
 
 
 def _look_at(shards: Sequence[Shard], flags: SourceFlags, args: argparse.Namespace) -> _Seen:
-    """Decode as many as asked for: parts are taken in a random order, the same every time."""
-    stream = Stream(shards, 0, Order(seed=0, n_streams=1, block_size=1)).entries(Cursor(), n_epochs=1)
-    entries = (entry for entry, _ in islice(stream, args.pairs))
+    """Decode as many as asked for: parts are taken in a random order, the same every time, some in turns."""
+    found = in_turns(shards, Order(seed=0, n_streams=min(N_SIDE_BY_SIDE, len(shards)), block_size=1))
+    entries = islice(found, args.pairs)
     look = partial(_info, flags=flags)
     seen = _Seen()
     with tqdm(desc="decode", total=args.pairs, unit="pair", mininterval=1.0) as bar:
@@ -121,7 +122,7 @@ def _look_at(shards: Sequence[Shard], flags: SourceFlags, args: argparse.Namespa
                 seen.pairs.append((entry, info))
             else:
                 seen.reasons[str(info)] += 1
-    seen.is_all = next(stream, None) is None
+    seen.is_all = next(found, None) is None
     return seen
 
 
