@@ -28,6 +28,15 @@ step() {
   [ "$code" = 0 ] || exit "$code"
 }
 
+# Said before hours of training, not after them.
+repository=${DIPTYCH_MODEL_REPO:-model_repo}
+for place in "$DIPTYCH_CACHE" "$repository" "$repository/$model"; do
+  [ ! -e "$place" ] || [ -w "$place" ] || {
+    echo "train: $place cannot be written by user $(id -u):$(id -g): it must be its owner's (UID and GID in .env)" >&2
+    exit 1
+  }
+done
+
 folder=${DIPTYCH_RUNS_DIR:-$DIPTYCH_CACHE/runs}/$run
 step diptych-train data pictograms
 resume=

@@ -2,14 +2,17 @@
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+NOBODY = 65534
 SCRIPT = Path(__file__).parents[3] / "docker" / "train.sh"
 TRAINER = """#!/bin/sh
 echo "$@" >> "$TOLD"
@@ -107,6 +110,27 @@ def test_ctrl_c_of_a_terminal_reaches_the_step_once(environment: dict[str, str])
 def test_no_step_follows_one_that_ended_well_in_spite_of_a_signal(environment: dict[str, str]) -> None:
     assert start({**environment, "SIGNALLED_AT": "data"}).wait(timeout=20) == 143
     assert told(environment) == ["data pictograms"]
+
+
+@pytest.mark.parametrize("place", ["cache", "model_repo", "model_repo/birds"])
+def test_folder_that_cannot_be_written_is_refused_before_the_first_step(place: str) -> None:
+    with tempfile.TemporaryDirectory() as parent:  # which any user may enter, unlike `tmp_path`
+        home = Path(parent)
+        script = shutil.copy(SCRIPT, home)
+        (home / "model_repo" / "birds").mkdir(parents=True)
+        (home / "cache").mkdir()
+        for folder in (home, *home.rglob("*/")):
+            folder.chmod(0o777)
+        (home / place).chmod(0o555)
+        done = subprocess.run(
+            [script, "pictograms", "mine", "birds"],
+            env={"PATH": os.environ["PATH"], "DIPTYCH_CACHE": str(home / "cache"),
+                 "DIPTYCH_MODEL_REPO": str(home / "model_repo")},
+            user=NOBODY if os.geteuid() == 0 else None, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert f"train: {home / place} cannot be written by user" in done.stderr
+    assert "diptych-train" not in done.stderr  # no step was tried
 
 
 def read_until(terminal: int, word: bytes) -> bytes:
