@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from threading import Thread, Timer
 
@@ -96,13 +97,20 @@ def test_an_error_of_the_making_ends_the_process_and_is_told_where_it_was(capfd)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_that_stop_the_loop_leave_its_workers_alone(worker, number):
+def test_signals_that_stop_the_loop_leave_its_workers_alone_from_the_start(worker, number):
+    os.kill(pid(), number)
     worker.begin(Blocks(3))
     next(worker)
     os.kill(pid(), number)
     time.sleep(0.2)
     for _ in range(3 * PREFETCHED):
         assert next(worker)
+
+
+def test_the_loop_itself_hears_signals_as_before():
+    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with closing(Worker[bytes]()):
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == held_back == set()
 
 
 @pytest.mark.parametrize("ending", ["killed", "terminated", "returned"])

@@ -19,6 +19,7 @@ from diptych_training.origin import Origin, open_origin
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.allocator import keep_freed_memory
+from diptych_training.train.economies import check_compiler
 from diptych_training.train.estimate import estimate
 from diptych_training.train.lock import check_lock
 from diptych_training.train.loop import AGAIN, Loop
@@ -94,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
         naming_the_lost(ranks, lambda: PREPARING, AGAIN if resume else "start all of them again"),
         _alone_in(run_dir, ranks),
     ):
+        if config.scale.compile:
+            check_compiler(ranks.device)  # now, and not after all data were read
         loop = prepare(config, dataset, run_dir, origin, resume=resume, ranks=ranks)
         is_done = _train(loop)
         if ranks.is_first:

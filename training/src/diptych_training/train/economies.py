@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch._dynamo import config as limits
 from torch.utils.checkpoint import checkpoint
 
+from diptych_training.errors import TrainingConfigError
 from diptych_training.models.clip import CLIP
 from diptych_training.models.layers import ResidualAttentionBlock, Row
 from diptych_training.models.resnet import BasicBlock, Bottleneck
@@ -50,3 +51,21 @@ def compile_blocks(model: CLIP, backend: str | Backend = "inductor") -> None:
     for module in model.modules():
         if isinstance(module, COMPILED):
             module.compile(backend=backend)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile something small, which takes a few seconds. TrainingConfigError if that cannot be done here."""
+    try:
+        # without what was compiled once, for which no compiler would be needed
+        torch.compile(_plus_one, options={"fx_graph_cache": False})(torch.zeros(64, device=device))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingConfigError(
+            f"scale.compile: torch.compile does not work here ({reason:.300}): it needs a C++ compiler on "
+            "CPUs, such as g++, and triton with a C compiler on GPUs; train with scale.compile=false where "
+            "there is none"
+        ) from error
+
+
+def _plus_one(x: Tensor) -> Tensor:
+    return x + 1

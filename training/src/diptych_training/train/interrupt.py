@@ -1,7 +1,11 @@
-"""Turn SIGINT and SIGTERM into a question that the loop asks between steps."""
+"""What signals do to a run: the loop asks for them between its steps, and a rank first says why it ends."""
 
+import os
 import signal
+from threading import Timer
 from types import FrameType, TracebackType
+
+GRACE_S = 20.0  # torchrun waits 30 s between SIGTERM and SIGKILL
 
 
 class Interrupt:
@@ -30,3 +34,19 @@ class Interrupt:
         former, self._former = self._former, {}
         for number, handler in former.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+def delay_sigterm(grace_s: float = GRACE_S) -> None:
+    """From now on SIGTERM ends this process no sooner than after the grace, for as long as it lives.
+
+    Where a rank is lost, torchrun tells the others to end within a tenth of a second. They may learn of it
+    only when they next exchange something, and have to say so then.
+    """
+
+    def end_later(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        timer = Timer(grace_s, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+
+    signal.signal(signal.SIGTERM, end_later)

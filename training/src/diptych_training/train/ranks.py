@@ -15,6 +15,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from diptych.errors import DiptychError
 from diptych_training.errors import RankLost, TrainingConfigError, TrainingFailed
+from diptych_training.train.interrupt import delay_sigterm
 
 CPU = torch.device("cpu")
 # Held for as long as the process lives. Were DDP the last to hold a group, its end would wait for threads
@@ -121,6 +122,7 @@ def joined(device: str, timeout_s: float) -> Iterator[Ranks]:
     if world_size == 1:
         yield Ranks(device=usable_device(device))
         return
+    delay_sigterm()
     rank, local_rank = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
     on = usable_device(f"cuda:{local_rank}" if device == "cuda" else device)
     if on.type == "cuda":

@@ -9,9 +9,10 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Generic, TypeVar
@@ -33,12 +34,14 @@ class Worker(Generic[Item]):
         spawn = multiprocessing.get_context("spawn")
         self._connection, theirs = spawn.Pipe()
         self._process = spawn.Process(target=_work, args=(theirs,), daemon=True)
-        with theirs:  # open there alone, or its end would go unnoticed here
+        with theirs, _stopping_held_back():  # open there alone, or its end would go unnoticed here
             try:
                 self._process.start()
             except OSError as error:
                 raise WorkerDied(f"it could not be started: {error.strerror or error}") from error
-        atexit.register(self.close)  # before multiprocessing's own, which asks and waits: SIGTERM is ignored
+        atexit.register(
+            self.close
+        )  # before multiprocessing's own, which asks and waits: SIGTERM does nothing
 
     def begin(self, items: Iterable[Item]) -> None:
         """Say what it is to give. Waits until the process is up; raises WorkerDied."""
@@ -71,11 +74,22 @@ class Worker(Generic[Item]):
         return WorkerDied(f"process {self._process.pid} {how}")
 
 
+@contextmanager
+def _stopping_held_back() -> Iterator[None]:
+    """Signals that stop a run wait here until the end of the block, and for ever in what is started in it.
+
+    Ctrl-C reaches all processes of a terminal, and SIGTERM those of a group or container: the loop finishes
+    its step then, needs its data for that, and ends the workers when it is done.
+    """
+    resource_tracker.ensure_running()  # or the first start does it, which lets the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(connection: Connection) -> None:
-    # Ctrl-C reaches all processes of a terminal, and SIGTERM those of a group or container: the loop finishes
-    # its step then, needs its data for that, and ends this process when it is done.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     try:
         items: Iterable[object] = connection.recv()
     except (EOFError, OSError):
