@@ -11,20 +11,21 @@ from diptych.core.job import Job, JobItem
 from diptych.core.jobs import Jobs
 from diptych.core.ports import Metrics
 from integration.store_parts import Opened, stories, tiny_png
+from support.tiny_bundle import TINY
 from unit.core.core_fakes import FakeMetrics
 
 JobStory = Callable[[Opened, Jobs], Coroutine[Any, Any, None]]
 
 
 class RunJobs(Protocol):
-    def __call__(self, story: JobStory, *, max_batch: int = 2) -> None: ...
+    def __call__(self, story: JobStory, *, max_batch: int = 2, model: str = TINY) -> None: ...
 
 
 def job_stories(model_repo: Path, data_dir: Path, metrics: Metrics | None = None) -> RunJobs:
     """What runs a story with jobs to its end; after it, jobs stop as at a kill: no more is written."""
     run = stories(model_repo, data_dir)
 
-    def run_story(story: JobStory, *, max_batch: int = 2) -> None:
+    def run_story(story: JobStory, *, max_batch: int = 2, model: str = TINY) -> None:
         async def whole(opened: Opened) -> None:
             jobs = Jobs(
                 collections=opened.collections,
@@ -39,7 +40,7 @@ def job_stories(model_repo: Path, data_dir: Path, metrics: Metrics | None = None
             finally:
                 await jobs.close()
 
-        run(whole)
+        run(whole, model=model)
 
     return run_story
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -203,15 +203,18 @@ def n_adds_waiting(opened: Opened) -> int:
 
 
 Story = Callable[[Opened], Coroutine[Any, Any, None]]
-Run = Callable[[Story], None]
+
+
+class Run(Protocol):
+    def __call__(self, story: Story, *, model: str = TINY) -> None: ...
 
 
 def stories(model_repo: Path, data_dir: Path) -> Run:
     """What runs a story to its end over this data folder, opened for it and closed after it."""
 
-    def run_story(story: Story) -> None:
+    def run_story(story: Story, *, model: str = TINY) -> None:
         async def whole() -> None:
-            async with Opened(model_repo, data_dir, 1) as opened:
+            async with Opened(model_repo, data_dir, 1, model) as opened:
                 await story(opened)
 
         asyncio.run(whole())

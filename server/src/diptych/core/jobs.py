@@ -19,6 +19,7 @@ from diptych.core.disk_refusals import refusal_of
 from diptych.core.job import EndState, Job, JobItem, JobOutcome, JobState
 from diptych.core.job_checks import checked
 from diptych.core.job_ports import JobInput, JobInputs, JobStore
+from diptych.core.job_queue import JobQueue
 from diptych.core.job_runner import MAX_BATCH, JobRunner
 from diptych.core.ports import Metrics
 from diptych.errors import (
@@ -43,6 +44,8 @@ PAUSE_S = 10.0  # before a job is tried again when the data folder failed
 class Jobs:
     """A job is on the disk with all of its input before it is accepted, and goes on after a restart.
 
+    One whose collection is not served, as another model is, waits until a server serves it again.
+
     Items are done in their order. What one has made of the collection and its outcome are on the disk
     together, or neither is: killed at any moment, a job goes on with the first item that it has not done.
     """
@@ -63,13 +66,11 @@ class Jobs:
         self._metrics = metrics
         self._runner = JobRunner(collections=collections, store=store, inputs=inputs, max_batch=max_batch)
         self._max_metadata_bytes = max_metadata_bytes
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._open: dict[str, str] = {}  # jobs that were accepted and have not ended -> their collections
+        self._queue = JobQueue(collections.require_served)
         self._n_coming = 0
         self._running: str | None = None
         self._told: Job | None = None  # the one that runs, as far as its images can be found
         self._trouble: dict[str, str] = {}  # why a job does not get on
-        self._cancelled: set[str] = set()
         self._unrecorded: dict[str, tuple[StoreError, str]] = {}  # not on the disk: why, and when it stopped
         self._background = Background()
         self._change = asyncio.Event()
@@ -79,7 +80,9 @@ class Jobs:
         waiting = [job for job in await self._store.jobs() if not job.has_ended]
         await self._inputs.keep_only({job.id for job in waiting})
         for job in reversed(waiting):  # the oldest first
-            self._enqueue(job)
+            self._queue.put(job)
+            if obstacle := self._queue.obstacle(job.id):
+                log.warning("job %s waits: %s", job.id, obstacle)
         self._background.start(self._run_all(), "running jobs")
 
     async def close(self) -> None:
@@ -89,7 +92,7 @@ class Jobs:
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[JobInput]:
         """An input to write to; it is removed unless it was submitted. Raises Overloaded, StoreError."""
-        if len(self._open) + self._n_coming >= MAX_WAITING:
+        if len(self._queue) + self._n_coming >= MAX_WAITING:
             raise Overloaded(f"{MAX_WAITING} jobs have not ended, which is the limit", RETRY_S)
         self._n_coming += 1
         try:
@@ -134,9 +137,9 @@ class Jobs:
         it has stopped all the same, and the end is tried again.
         """
         job = await self.get(id)
-        if id not in self._open:
+        if id not in self._queue:
             return job
-        self._cancelled.add(id)
+        self._queue.cancel(id)
         self._tell()
         if self._running != id:
             await self._end_cancelled(id)
@@ -152,7 +155,7 @@ class Jobs:
 
     def require_none(self, collection: str) -> None:
         """Raises Conflict while a job adds to the collection, or waits to, as a rename would, but at once."""
-        if collection in self._open.values():
+        if self._queue.has_job_of(collection):
             raise Conflict(f"a job adds to collection {collection!r}: wait for its end, or cancel it")
 
     async def _accept(self, job_input: JobInput, job: Job, items: Sequence[JobItem]) -> None:
@@ -164,20 +167,14 @@ class Jobs:
             with suppress(StoreError):  # else the next start removes it
                 await self._inputs.remove(job.id)
             raise
-        self._enqueue(job)
-
-    def _enqueue(self, job: Job) -> None:
-        self._open[job.id] = job.collection
-        self._queue.put_nowait(job.id)
+        self._queue.put(job)
 
     async def _run_all(self) -> None:
         while True:
-            id = await self._queue.get()
-            if id in self._open and id not in self._cancelled:
-                self._running = id
-                await self._run(id)
-                self._running = self._told = None
-                self._tell()
+            self._running = id = await self._queue.next()
+            await self._run(id)
+            self._running = self._told = None
+            self._tell()
 
     async def _run(self, id: str) -> None:
         """To its end, however often the data folder fails meanwhile: a full disk may get room again."""
@@ -191,12 +188,12 @@ class Jobs:
                 if reason := refusal_of(error):
                     self._metrics.count_rejected(reason)
                 self._tell()
-            if id in self._cancelled:
+            if self._queue.is_cancelled(id):
                 await self._end_cancelled(id)
                 return
             try:
                 async with asyncio.timeout(PAUSE_S):
-                    while id not in self._cancelled:
+                    while not self._queue.is_cancelled(id):
                         await self._change.wait()
             except TimeoutError:
                 pass
@@ -206,7 +203,7 @@ class Jobs:
         reason = ""
         try:
             self._told = await self._found(id)
-            await self._runner.run(self._told, lambda: id in self._cancelled, self._progressed)
+            await self._runner.run(self._told, lambda: self._queue.is_cancelled(id), self._progressed)
         except CorruptStore as error:
             state, reason = "failed", str(error)
         except (NotReady, StoreError):
@@ -217,7 +214,7 @@ class Jobs:
             log.exception("job %s failed", id)
             state, reason = "failed", "unexpected error, see the server's log"
         else:
-            state = "cancelled" if id in self._cancelled else "done"
+            state = "cancelled" if self._queue.is_cancelled(id) else "done"
         await self._end(id, state, reason)
 
     def _progressed(self, outcomes: Sequence[JobOutcome]) -> None:
@@ -241,7 +238,7 @@ class Jobs:
             self._tell()
 
     async def _end_later(self, id: str) -> None:
-        while id in self._open:
+        while id in self._queue:
             await asyncio.sleep(PAUSE_S)
             await self._end_cancelled(id)
 
@@ -258,8 +255,7 @@ class Jobs:
             await self._inputs.remove(id)
         except StoreError as error:  # the next start removes what no job needs
             log.warning("the input of job %s is left: %s", id, error)
-        self._open.pop(id, None)
-        self._cancelled.discard(id)
+        self._queue.remove(id)
         self._trouble.pop(id, None)
         self._unrecorded.pop(id, None)
         self._tell()
@@ -284,7 +280,7 @@ class Jobs:
 
         An image is told of when it can be found, which is a moment after its row and outcome were committed.
         """
-        if job.has_ended and job.id not in self._open:
+        if job.has_ended and job.id not in self._queue:
             return job
         if self._told is not None and self._told.id == job.id:
             job = changed(job, counts=self._told.counts)
@@ -292,7 +288,8 @@ class Jobs:
             error, stopped_at = self._unrecorded[job.id]
             return changed(job, state="cancelled", finished_at=stopped_at, reason=error.message)
         state: JobState = "running" if job.id == self._running else "queued"
-        return changed(job, state=state, finished_at=None, reason=self._trouble.get(job.id, ""))
+        reason = self._trouble.get(job.id) or self._queue.obstacle(job.id)
+        return changed(job, state=state, finished_at=None, reason=reason)
 
 
 def _now() -> str:

@@ -1,0 +1,125 @@
+"""Jobs whose collection is not served for a while: they wait and say why, and go on when it is again."""
+
+from pathlib import Path
+
+import pytest
+
+from diptych.core import job_queue
+from diptych.core.engines import Engines
+from diptych.core.job import Job
+from diptych.core.jobs import Jobs
+from diptych.core.types import CollectionChange
+from diptych.errors import InvalidValue
+from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
+from integration.store_parts import Opened
+from support.tiny_bundle import write_tiny_bundle
+
+OTHER = "other"
+NOT_SERVED = "collection 'pets' belongs to model 'tiny', which is not served here"
+NO_PRECISION = "collection 'pets' has vectors of precision int8: tiny/1 has no precision 'int8'"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunJobs:
+    monkeypatch.setattr(job_queue, "LOOK_AGAIN_S", 0.01)
+    write_tiny_bundle(tmp_path / "repo")
+    write_tiny_bundle(tmp_path / "repo", OTHER, seed=7)
+    return job_stories(tmp_path / "repo", tmp_path / "data")
+
+
+@pytest.fixture
+def interrupted(run: RunJobs) -> Job:
+    """Two of its four images are added, the rest waits for the next start."""
+    known: list[Job] = []
+
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        gate = Gate(opened)
+        await opened.collections.create("pets")
+        known.append(await submit(jobs, 4, collection="pets"))
+        gate.permits.release()
+        await until_done(jobs, known[0].id, 2)
+
+    run(story)
+    return known[0]
+
+
+def test_job_waits_while_another_model_is_served_and_goes_on_once_its_own_is(
+    run: RunJobs, interrupted: Job, tmp_path: Path
+) -> None:
+    async def under_another_model(opened: Opened, jobs: Jobs) -> None:
+        await opened.collections.create("their_own")
+        theirs = await submit(jobs, 3, first=20, collection="their_own")
+        assert (await end_of(jobs, theirs.id)).state == "done"  # it does not wait behind the other
+        (_, waits) = await jobs.list()
+        assert (waits.state, waits.reason, waits.n_done) == ("queued", NOT_SERVED, 2)
+        assert (tmp_path / "data" / "jobs" / interrupted.id).exists()
+
+    async def under_its_own(opened: Opened, jobs: Jobs) -> None:
+        ended = await end_of(jobs, interrupted.id)
+        assert (ended.state, ended.reason, ended.counts) == ("done", "", {"created": 4})
+        assert await opened.listed("pets") == ["i00", "i01", "i02", "i03"]
+
+    run(under_another_model, model=OTHER)
+    run(under_its_own)
+
+
+def test_job_that_waits_for_its_model_is_cancelled_at_once(
+    run: RunJobs, interrupted: Job, tmp_path: Path
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        cancelled = await jobs.cancel(interrupted.id)
+        assert (cancelled.state, cancelled.reason, cancelled.n_done) == ("cancelled", "", 2)
+        assert list((tmp_path / "data" / "jobs").iterdir()) == []
+
+    run(story, model=OTHER)
+
+
+def test_job_that_waits_for_its_model_ends_with_its_collection(run: RunJobs, interrupted: Job) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        await opened.collections.drop("pets")
+        ended = await end_of(jobs, interrupted.id)
+        assert (ended.state, ended.reason) == ("failed", "collection 'pets' was dropped")
+        jobs.require_none("pets")
+
+    run(story, model=OTHER)
+
+
+def test_job_goes_on_when_its_collection_takes_a_precision_that_is_served(
+    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[Job] = []
+    take = Engines.take
+
+    async def without_int8(engines: Engines, precision: str, **options: bool) -> object:
+        if precision == "int8":
+            raise InvalidValue("tiny/1 has no precision 'int8'")
+        return await take(engines, precision, **options)
+
+    async def before(opened: Opened, jobs: Jobs) -> None:
+        Gate(opened)
+        await opened.collections.create("pets", precision="int8")
+        known.append(await submit(jobs, 3, collection="pets"))
+        known.append(await submit(jobs, 2, first=10))
+
+    async def after(opened: Opened, jobs: Jobs) -> None:
+        waits, behind = known
+        assert (await end_of(jobs, behind.id)).state == "done"
+        seen = await jobs.get(waits.id)
+        assert (seen.state, seen.reason, seen.n_done) == ("queued", NO_PRECISION, 0)
+        await opened.collections.change("pets", CollectionChange(precision="server"))
+        ended = await end_of(jobs, waits.id)
+        assert (ended.state, ended.reason, ended.counts) == ("done", "", {"created": 3})
+
+    run(before)
+    monkeypatch.setattr(Engines, "take", without_int8)
+    run(after)
+
+
+def test_job_whose_collection_is_gone_and_made_again_never_fills_it(run: RunJobs, interrupted: Job) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        await opened.collections.drop("pets")
+        await opened.collections.create("pets")
+        assert (await end_of(jobs, interrupted.id)).state == "failed"
+        assert await opened.listed("pets") == []
+
+    run(story, model=OTHER)
