@@ -11,6 +11,7 @@ from diptych_training.data.icon_set import command as icon_set
 from diptych_training.data.pairs.commands import inspect, near_duplicates, pack, shards
 from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import gallery
+from diptych_training.errors import RankLost
 from diptych_training.evaluate import command as evaluate
 from diptych_training.export import command as export
 from diptych_training.importing import command as importing
@@ -45,6 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         code: int = args.run(args)
+    except RankLost as error:
+        _fail(str(error))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not by the interpreter's end: the threads that exchange with the lost one cannot be stopped, and
+        # one that is still at it then aborts the process.
+        os._exit(1)
     except DiptychError as error:
         return _fail(str(error))
     except OSError as error:
