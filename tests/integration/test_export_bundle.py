@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,13 @@ from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.subject import run_title
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export import command
-from diptych_training.export.card import model_card
 from diptych_training.export.draft import Statement
 from diptych_training.export.files import IMAGE_FILE, TEXT_FILE
 from diptych_training.export.gate import broken_bounds, require_parity
 from diptych_training.export.graphs import write_image_graph, write_text_graph
 from diptych_training.export.proof import Reference, proof_on_dataset, prove_parity
 from diptych_training.export.publish import Watcher, export_run
+from diptych_training.learned import learned_from
 from diptych_training.models import ModelConfig, build_model
 from support.tiny_run import (
     TINY_VIT,
@@ -45,8 +46,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
-    return load_run(write_tiny_run(tmp_path_factory.mktemp("runs") / "tiny"))
+def run(tmp_path_factory: pytest.TempPathFactory, dataset: PackedDataset) -> TrainedRun:
+    run = load_run(write_tiny_run(tmp_path_factory.mktemp("runs") / "tiny"))
+    return replace(run, learned=learned_from(dataset, run.config, {}))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_an_exported_run_is_a_bundle_that_proves_itself(repository: ModelReposit
     report = check_golden(read_golden(folder / "golden.npz"), manifest, "fp32", tokenizer, encoder)
 
     assert min(report.image_cosine_min, report.text_cosine_min) >= 0.99999
-    assert manifest.licence == "CC-BY-SA-4.0"
+    assert manifest.licence == "MIT"
     assert manifest.logit_scale == pytest.approx(1 / 0.07, rel=1e-4)
     assert manifest.source["run"] == "tiny"
     assert manifest.metrics["validation"] == {"icons_top1": 0.25}
@@ -128,25 +130,11 @@ def test_cards_name_numbers_sources_and_licence(repository: ModelRepository) -> 
     folder, *_ = load(repository)
     card = (folder / "MODEL_CARD.md").read_text()
 
-    assert "CC-BY-SA-4.0" in card
+    assert "published under MIT: the licence of all that they learned from." in card
     assert "| train-set" in card
     assert "icons_top1 0.250" in card
     assert "$" not in card
     assert (folder / "DATA_CARD.md").read_text().startswith("# tiny drawings")
-
-
-def test_only_the_default_licence_is_called_the_strictest(
-    repository: ModelRepository, run: TrainedRun, dataset: PackedDataset
-) -> None:
-    folder, *_ = load(repository)
-    parity = repository.manifest("drawings", 1).precisions["fp32"].parity
-    assert parity is not None
-    mit = model_card(
-        "mine", run, dataset, {"fp32": parity}, None, checkpoint="best", licence="MIT", ungated=False
-    )
-
-    assert "CC-BY-SA-4.0: the strictest licence of the art" in (folder / "MODEL_CARD.md").read_text()
-    assert "published under MIT. " in mit
 
 
 def evaluation_of(run: TrainedRun, split: Split = "eval", **changes: object) -> Evaluation:

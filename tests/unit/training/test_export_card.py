@@ -8,6 +8,7 @@ from diptych_training.checkpoint import load_run
 from diptych_training.config import read_config
 from diptych_training.data.packed import read_dataset, write_index
 from diptych_training.export.card import model_card
+from diptych_training.export.licence import Licence
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 
@@ -19,7 +20,7 @@ def card_of(home: Path, *overrides: str) -> str:
     run = load_run(home / "run")
     run = replace(run, config=read_config(home / "run" / "config.toml", ["run.batch_size=8", *overrides]))
     new = read_dataset(home / "new")
-    return model_card("m", run, new, {}, None, checkpoint="best", licence="MIT", ungated=False)
+    return model_card("m", run, new, {}, None, checkpoint="best", licence=Licence("MIT"), ungated=False)
 
 
 def rehearsing(home: Path) -> list[str]:

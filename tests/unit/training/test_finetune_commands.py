@@ -59,6 +59,19 @@ def test_a_run_starts_from_another_with_its_words_its_preparation_and_its_weight
     assert any(not torch.equal(t, original[n]) for n, t in weights(home, "tuned", "last").items())
 
 
+def test_a_run_records_what_it_learns_from_and_a_mix_of_it_what_it_is_mixed_with(home):
+    write_tiny_run(home / "runs" / "third", seed=2)
+    assert train(home) == 0
+    learned = load_run(home / "runs" / "tuned").learned
+    assert learned.licences() == {"tiny-drawings/train-set": "MIT", "origin (best, step 7)": "unknown"}
+    where = ["--runs-dir", str(home / "runs"), "--data", str(home / "data")]
+    mix = ["interpolate", "--run", str(home / "runs" / "tuned"), "--write", "0.5", *where]
+    assert main([*mix, "--name", "mixed"]) == 0
+    assert load_run(home / "runs" / "mixed").learned == learned
+    assert main([*mix, "--name", "other", "--original", "third"]) == 0
+    assert "third (best, step 7)" in load_run(home / "runs" / "other").learned.licences()
+
+
 def test_validation_before_the_first_step_says_what_there_is_to_gain_on(home):
     assert train(home) == 0
     points = read_metrics(home / "runs" / "tuned" / "metrics.csv")["validation/icons_top1"]

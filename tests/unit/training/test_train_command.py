@@ -44,7 +44,7 @@ def test_training_states_its_cost_first_and_leaves_a_whole_run_folder(arguments,
     assert "images/s" in printed
     assert "MiB of memory" in printed
     assert {path.name for path in (tmp_path / "runs" / "mine").iterdir()} == {
-        "best.safetensors", "checkpoints", "config.toml", "curves.png", "metrics.csv",
+        "best.safetensors", "checkpoints", "config.toml", "curves.png", "learned_from.json", "metrics.csv",
         "model.json", "preprocess.json", "tensorboard", "text.json", "tokenizer.json",
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.files import replacing
 from diptych_training.errors import CheckpointError
+from diptych_training.learned import LearnedFrom
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
 
@@ -53,6 +54,7 @@ class TrainedRun:
     step: int
     metrics: dict[str, float]
     history: dict[str, Any] = field(default_factory=dict)  # what it started from, rehearsed, was mixed with
+    learned: LearnedFrom | None = None  # None: it does not say
 
 
 def write_atomic(path: Path, payload: bytes) -> None:
@@ -116,7 +118,13 @@ def load_run(run_dir: Path, which: Which = "best") -> TrainedRun:
         step=int(checkpoint.state["step"]),
         metrics=dict(checkpoint.state.get("metrics", {})),
         history=_history(config, checkpoint),
+        learned=read_learned(folder),
     )
+
+
+def read_learned(folder: RunFolder) -> LearnedFrom | None:
+    """What a run says that it learned from, if it does. Raises CheckpointError if that cannot be read."""
+    return _read_json(folder.learned_file, LearnedFrom) if folder.learned_file.is_file() else None
 
 
 def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from diptych_training.checkpoint import load_run
 from diptych_training.config import StartConfig
 from diptych_training.errors import CheckpointError
 from diptych_training.export.files import MODEL_FILE, WEIGHTS_FILE
+from diptych_training.export.licence import UNKNOWN, recorded_licence
 from diptych_training.importing.pretrained import load_pretrained
 from diptych_training.loss import LossKind
 from diptych_training.models import CLIP, ModelConfig, PooledViTConfig, build_model
@@ -45,6 +46,7 @@ class Origin:
     tables: Tables
     tokenizer: Tokenizer
     weights: Callable[[ModelConfig], dict[str, Tensor]]
+    licence: str = UNKNOWN
 
 
 def open_origin(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin:
@@ -109,7 +111,7 @@ def _open_run(folder: Path, start: StartConfig) -> Origin:
     run = load_run(folder, start.which)
     title = f"{folder.resolve().name} ({start.which}, step {run.step})"
     stated = {"loss": run.config.loss, **_tables(preprocess=run.image_spec, text=run.text_spec)}
-    return _own(title, run.model, run.tokenizer_file, stated)
+    return _own(title, run.model, run.tokenizer_file, stated, recorded_licence(run.learned).name)
 
 
 def _open_bundle(folder: Path) -> Origin:
@@ -125,16 +127,17 @@ def _open_bundle(folder: Path) -> Origin:
         raise CheckpointError(f"{title}: {WEIGHTS_FILE} does not fit {MODEL_FILE}: {error}") from error
     loss: LossKind = "sigmoid" if manifest.family == "siglip" else "softmax"
     stated = {"loss": loss, **_tables(preprocess=manifest.image, text=manifest.text)}
-    return _own(title, model, folder / TOKENIZER_FILE, stated)
+    return _own(title, model, folder / TOKENIZER_FILE, stated, manifest.licence)
 
 
-def _own(title: str, model: CLIP, tokenizer_file: Path, tables: Tables) -> Origin:
+def _own(title: str, model: CLIP, tokenizer_file: Path, tables: Tables, licence: str) -> Origin:
     weights = model.state_dict()
     return Origin(
         title=title,
         tables={**tables, **_tables(model=model.config)},
         tokenizer=Tokenizer.from_file(str(tokenizer_file)),
         weights=lambda config: fitted(weights, build_model(config), title),
+        licence=licence,
     )
 
 
@@ -146,6 +149,7 @@ def _open_published(source: str, reason: DiptychError | None) -> Origin:
         tables={"loss": published.loss, **_tables(preprocess=published.image, text=published.text)},
         tokenizer=published.tokenizer,
         weights=published.weights,
+        licence=published.licence,
     )
 
 

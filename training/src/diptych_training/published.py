@@ -43,6 +43,7 @@ class Published:
     text: TextSpec
     tokenizer: Tokenizer
     weights: Callable[[ModelConfig], dict[str, Tensor]]
+    licence: str
 
 
 def open_published(source: str, reason: DiptychError | None) -> Published:
@@ -64,6 +65,7 @@ def open_published(source: str, reason: DiptychError | None) -> Published:
         text=imported.text,
         tokenizer=imported.tokenizer,
         weights=weights,
+        licence=imported.licence,
     )
 
 

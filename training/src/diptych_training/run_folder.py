@@ -31,6 +31,11 @@ class RunFolder:
         return self.path / "text.json"
 
     @property
+    def learned_file(self) -> Path:
+        """What it learns from, with licences and authors. Runs of earlier releases have none."""
+        return self.path / "learned_from.json"
+
+    @property
     def tokenizer_file(self) -> Path:
         """The tokenizer."""
         return self.path / "tokenizer.json"

@@ -3,23 +3,26 @@
 from functools import cache
 from pathlib import Path
 
-from diptych_training.config import TrainConfig
+from diptych_training.checkpoint import TrainedRun
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.data.pairs.excluded import read_excluded
 from diptych_training.errors import DataError
 
 
-def besides(config: TrainConfig) -> str:
+def besides(run: TrainedRun) -> str:
     """A paragraph each, or nothing. What is not there any more is named, and said not to be there."""
-    told = [_rehearsed(config, name) for name in config.data.rehearsal]
-    files = () if config.data.pairs is None else config.data.pairs.exclude
+    told = [_rehearsed(run, name) for name in run.config.data.rehearsal]
+    pairs = run.config.data.pairs
+    files = () if pairs is None else pairs.exclude
     told += [_excluded(file) for file in files]
     return "".join(f"{paragraph}\n\n" for paragraph in told)
 
 
-def rehearsed_set(config: TrainConfig, name: str) -> PackedDataset | None:
-    """A data set that was rehearsed; None if it is not there any more."""
-    return _read(Path(config.data.rehearsal[name].data).expanduser())
+def rehearsed_set(run: TrainedRun, name: str) -> PackedDataset | None:
+    """A data set that was rehearsed, as the run recorded it, or else as it is now; None if it is gone."""
+    if run.learned is not None:
+        return run.learned.rehearsed.get(name)
+    return _read(Path(run.config.data.rehearsal[name].data).expanduser())
 
 
 @cache
@@ -30,9 +33,10 @@ def _read(path: Path) -> PackedDataset | None:
         return None
 
 
-def _rehearsed(config: TrainConfig, name: str) -> str:
+def _rehearsed(run: TrainedRun, name: str) -> str:
+    config = run.config
     share = config.rehearsed[name] / config.run.batch_size
-    data, old = config.data.rehearsal[name].data, rehearsed_set(config, name)
+    data, old = config.data.rehearsal[name].data, rehearsed_set(run, name)
     if old is None:
         return (
             f"Of every batch {share:.0%} was rehearsed from `{data}` (`data.rehearsal.{name}`). It was not "

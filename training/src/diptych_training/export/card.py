@@ -5,7 +5,6 @@ from string import Template
 
 from diptych.bundle.manifest import Parity
 from diptych_training.checkpoint import TrainedRun
-from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset, SourceEntry, Split
 from diptych_training.evaluate.results import KINDS, Evaluation
 from diptych_training.evaluate.table import (
@@ -18,13 +17,11 @@ from diptych_training.evaluate.table import (
 from diptych_training.export.besides import besides, rehearsed_set
 from diptych_training.export.files import logit_bias, logit_scale
 from diptych_training.export.gate import parity_table
+from diptych_training.export.licence import Licence
 from diptych_training.loss import LossKind
 
 CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
 UNGATED_NOTE = "\n**Built without its gate (`--ungated`): it may not follow its model. Do not rely on it.**\n"
-LICENCE = "CC-BY-SA-4.0"  # of the weights, unless their maker says otherwise
-UNKNOWN = "unknown"  # of weights that learned from what others own, unless their maker says it
-LICENCE_REASON = ": the strictest licence of the art they learned from"  # true of LICENCE alone
 SPLITS: tuple[Split, ...] = ("train", "validation")
 KNOWN: dict[Split, str] = {
     "eval": "sources that it never saw",
@@ -50,11 +47,12 @@ def model_card(
     evaluation: Evaluation | None,
     *,
     checkpoint: str,
-    licence: str,
+    licence: Licence,
     ungated: bool,
 ) -> str:
     """Markdown, from the template beside this file."""
-    train = [entry.n for _, entry in dataset.listed("train")]
+    own = dataset if run.learned is None else run.learned.own
+    train = [entry.n for _, entry in own.listed("train")]
     pairs = run.config.data.pairs
     card = "model_card.md" if pairs is None else "model_card_of_pairs.md"
     template = Template((files(__package__) / card).read_text(encoding="utf-8"))
@@ -71,19 +69,24 @@ def model_card(
         evaluation="Not measured when it was exported.\n" if evaluation is None else _evaluation(evaluation),
         validation=_validation(run.metrics),
         parity=parity_table(parities),
+        beginning=_beginning(run),
         run=run.folder.resolve().name,
         step=f"{run.step:,}",
         which=checkpoint,
-        dataset=dataset.name,
+        dataset=own.name,
         learned_from="" if pairs is None else ", ".join(f"`{source}`" for source in pairs.train),
         n_train_images=f"{sum(train):,}",
         n_train_sources=len(train),
-        data_note=f"How they were collected, named and split is in `{DATA_CARD_FILE}`.",
-        besides=besides(run.config),
-        sources=_sources(dataset, run.config),
-        licence=licence,
-        licence_reason=LICENCE_REASON if licence == LICENCE else "",
+        data_note=_data_note(own, dataset),
+        besides=besides(run),
+        sources=_sources(own, run),
+        licence=licence.sentence(),
     )
+
+
+def _beginning(run: TrainedRun) -> str:
+    start = run.config.start
+    return "from scratch" if start is None else f"further, from `{start.source}`,"
 
 
 def _scores(run: TrainedRun) -> str:
@@ -115,13 +118,17 @@ def _validation(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in sorted(metrics.items())) or "not measured"
 
 
-def _sources(dataset: PackedDataset, config: TrainConfig) -> str:
+def _data_note(own: PackedDataset, proven_on: PackedDataset) -> str:
+    if own.name == proven_on.name:
+        return f"How it was collected, named and split is in `{DATA_CARD_FILE}`."
+    return f"The export was proven on the data set `{proven_on.name}`, which `{DATA_CARD_FILE}` is about."
+
+
+def _sources(own: PackedDataset, run: TrainedRun) -> str:
     """Every source that the weights learned from, or that a choice was made on, with author and licence."""
-    rows = [
-        _source_row(name, entry, entry.split) for split in SPLITS for name, entry in dataset.listed(split)
-    ]
-    for name in config.data.rehearsal:
-        old = rehearsed_set(config, name)
+    rows = [_source_row(name, entry, entry.split) for split in SPLITS for name, entry in own.listed(split)]
+    for name in run.config.data.rehearsal:
+        old = rehearsed_set(run, name)
         listed = [] if old is None else old.listed("train")
         rows += [_source_row(source, entry, f"rehearsed: {name}") for source, entry in listed]
     return markdown_table(["source", "split", "kind", "images", "author", "licence"], rows)

@@ -7,8 +7,8 @@ from diptych.bundle.repository import ModelRepository
 from diptych_training.checkpoint import load_run
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.results import read_evaluation
-from diptych_training.export.card import LICENCE, UNKNOWN
 from diptych_training.export.draft import Statement
+from diptych_training.export.licence import UNKNOWN
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.progress import watched
 from diptych_training.export.proof import N_PARITY_IMAGES
@@ -54,7 +54,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--licence",
-        help=f"licence of the weights; default: {LICENCE}, of a run on pairs of your own: {UNKNOWN}",
+        help="licence of the weights; default: the strictest that is recorded for what they learned from, "
+        f"{UNKNOWN} where one is not recorded",
     )
     parser.add_argument(
         "--ungated",
@@ -67,11 +68,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Export, printing the parity table and where the version is."""
     trained = load_run(args.run_dir, args.which)
-    own_data = trained.config.data.pairs is not None
     statement = Statement(
         name=args.name,
         checkpoint=args.which,
-        licence=args.licence or (UNKNOWN if own_data else LICENCE),
+        licence=args.licence,
         ungated=args.ungated,
         evaluation=None if args.evaluation is None else read_evaluation(args.evaluation),
         precisions=parse_precisions(args.precisions),
@@ -82,5 +82,8 @@ def run(args: argparse.Namespace) -> int:
     n_images = N_PARITY_IMAGES * (1 + len(statement.precisions))  # once for the reference
     with watched(n_images, "parity") as watcher:
         version = export_run(trained, dataset, repository, statement, watcher)
+    licence = statement.licence_of(trained)
+    if licence.name == UNKNOWN and args.licence is None:
+        print(f"{licence.sentence()} --licence names one.")
     print(repository.folder(args.name, version))
     return 0

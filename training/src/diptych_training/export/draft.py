@@ -9,21 +9,27 @@ from diptych.bundle.manifest import ManifestDraft, Precision
 from diptych_training.checkpoint import TrainedRun, Which
 from diptych_training.data.packed import PackedDataset
 from diptych_training.evaluate.results import Evaluation, Means, Scores
-from diptych_training.export.card import DATA_CARD_FILE, LICENCE
+from diptych_training.export.card import DATA_CARD_FILE
 from diptych_training.export.files import EXACT, logit_bias, logit_scale
+from diptych_training.export.licence import Licence, recorded_licence
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What the maker of a bundle says of it beyond what is measured here."""
+    """What the maker of a bundle says of it beyond what is measured here. Without a `licence` it is what is
+    recorded for the sources that the run learned from."""
 
     name: str
     checkpoint: Which = "best"
-    licence: str = LICENCE
+    licence: str | None = None
     ungated: bool = False
     evaluation: Evaluation | None = None
     precisions: tuple[str, ...] = (EXACT,)
     optimise: bool = True
+
+    def licence_of(self, run: TrainedRun) -> Licence:
+        """That of the run's weights."""
+        return recorded_licence(run.learned) if self.licence is None else Licence(self.licence)
 
 
 def make_draft(
@@ -44,15 +50,21 @@ def make_draft(
             "checkpoint": statement.checkpoint,
             "step": run.step,
             **run.history,
-            "dataset": dataset.name,
+            **_datasets(run, dataset),
             "diptych_training": version_of("diptych-training"),
             "torch": version_of("torch"),
         },
         metrics=_metrics(run.metrics, statement.evaluation),
         data_card=DATA_CARD_FILE,
-        licence=statement.licence,
+        licence=statement.licence_of(run).name,
         ungated=statement.ungated,
     )
+
+
+def _datasets(run: TrainedRun, dataset: PackedDataset) -> dict[str, JsonValue]:
+    """What the run learned from or was steered by, and what its export was proven on if that is another."""
+    own = dataset.name if run.learned is None else run.learned.own.name
+    return {"dataset": own} if own == dataset.name else {"dataset": own, "proven_on": dataset.name}
 
 
 def _metrics(validation: dict[str, float], evaluation: Evaluation | None) -> dict[str, JsonValue]:

@@ -93,7 +93,7 @@ def _write_cards(
         parities,
         statement.evaluation,
         checkpoint=statement.checkpoint,
-        licence=statement.licence,
+        licence=statement.licence_of(run),
         ungated=statement.ungated,
     )
     (folder / CARD_FILE).write_text(card, encoding="utf-8")

@@ -24,8 +24,8 @@ from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.subject import trained_subject
 from diptych_training.interpolate.table import Mixed, interpolation_table
 from diptych_training.interpolate.weights import interpolated
-from diptych_training.models import ModelConfig
-from diptych_training.origin import open_origin
+from diptych_training.learned import LearnedFrom
+from diptych_training.origin import Origin, open_origin
 from diptych_training.paths import data_dir, model_repo, run_dir, runs_dir
 from diptych_training.run_folder import RunFolder
 
@@ -81,9 +81,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Measure every alpha and print the table; with --write, only make the run."""
     tuned = load_run(args.run_dir, args.which)
-    original = _original(args, tuned.model_config)
+    origin = (
+        None
+        if args.original is None
+        else open_origin(StartConfig(source=args.original), args.runs_dir, args.model_repo)
+    )
+    original = _original(args) if origin is None else origin.weights(tuned.model_config)
     if args.write is not None:
-        print(_write(args, tuned, original))
+        print(_write(args, tuned, original, origin))
         return 0
     weights = {name: tensor.clone() for name, tensor in tuned.model.state_dict().items()}
     new = read_dataset(args.data)
@@ -102,11 +107,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _original(args: argparse.Namespace, architecture: ModelConfig) -> dict[str, Tensor]:
-    if args.original is not None:
-        return open_origin(StartConfig(source=args.original), args.runs_dir, args.model_repo).weights(
-            architecture
-        )
+def _original(args: argparse.Namespace) -> dict[str, Tensor]:
+    """What the run started from."""
     if not RunFolder(args.run_dir).start.is_file():
         raise TrainingConfigError(
             f"{args.run_dir} started from random weights: say what to mix it with by --original"
@@ -130,7 +132,9 @@ def _measure(run: TrainedRun, alpha: float, dataset: PackedDataset, split: Split
         return evaluate(subject, dataset, split, progress.update)
 
 
-def _write(args: argparse.Namespace, tuned: TrainedRun, original: dict[str, Tensor]) -> object:
+def _write(
+    args: argparse.Namespace, tuned: TrainedRun, original: dict[str, Tensor], origin: Origin | None
+) -> object:
     """A run folder with the mix as its best checkpoint, whole or not at all."""
     if args.name is None:
         raise TrainingConfigError("--write makes a run: name it with --name")
@@ -145,6 +149,8 @@ def _write(args: argparse.Namespace, tuned: TrainedRun, original: dict[str, Tens
     folder = RunFolder(staged)
     for file in ("model_file", "image_spec_file", "text_spec_file", "tokenizer_file"):
         shutil.copyfile(getattr(source, file), getattr(folder, file))
+    if tuned.learned is not None:
+        write_atomic(folder.learned_file, _learned(tuned.learned, origin).model_dump_json(indent=1).encode())
     write_atomic(folder.config_file, dump_config(config).encode())
     _write_weights(folder.start, original, {"step": 0, "metrics": {}})
     mixed = {"alpha": args.write, "run": args.run_dir.resolve().name}
@@ -152,6 +158,12 @@ def _write(args: argparse.Namespace, tuned: TrainedRun, original: dict[str, Tens
     _write_weights(folder.best, mix, state)
     staged.rename(target)
     return target
+
+
+def _learned(learned: LearnedFrom, origin: Origin | None) -> LearnedFrom:
+    """Also from what it is mixed with, if that is not what it started from."""
+    mixed_with = {} if origin is None else {origin.title: origin.licence}
+    return learned.model_copy(update={"started_from": {**learned.started_from, **mixed_with}})
 
 
 def _write_weights(path: Path, weights: dict[str, Tensor], state: dict[str, object]) -> None:

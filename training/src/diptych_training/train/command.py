@@ -162,7 +162,7 @@ def prepare(
     if resume:
         open_run(run_dir, config)
     else:
-        ranks.first_does(lambda: create_run(run_dir, config, data.texts(), origin))
+        ranks.first_does(lambda: create_run(run_dir, config, dataset, data.texts(), origin))
     if not folder.config_file.is_file():
         raise TrainingConfigError(
             f"rank {ranks.rank} does not see {run_dir}: --runs-dir must be a folder that all machines share"

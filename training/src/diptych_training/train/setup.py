@@ -12,6 +12,7 @@ from diptych_training.config.explain import shown
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, TrainingConfigError
 from diptych_training.evaluate.zero_shot import TOP_K
+from diptych_training.learned import learned_from
 from diptych_training.origin import Origin
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
@@ -60,9 +61,14 @@ def check_shares(config: TrainConfig, ranks: Ranks) -> None:
 
 
 def create_run(
-    path: Path, config: TrainConfig, texts: Iterable[str], origin: Origin | None = None
+    path: Path,
+    config: TrainConfig,
+    dataset: PackedDataset,
+    texts: Iterable[str],
+    origin: Origin | None = None,
 ) -> RunFolder:
-    """Write recipe, architecture, preprocessing, tokenizer, and the weights that it starts from, if any.
+    """Write recipe, architecture, preprocessing, tokenizer, what it learns from, and the weights that it
+    starts from, if any.
 
     Raises TrainingConfigError if the folder holds a run that has come as far as a checkpoint; one that failed
     before that is replaced. Nothing is written if the recipe has no use for its data.
@@ -72,12 +78,15 @@ def create_run(
         raise TrainingConfigError(f"{path} has a run already: go on with --resume, or choose another --name")
     tokenizer = _tokenizer(config, texts, origin)
     start = None if origin is None else _start(config, origin)
+    licences = {} if origin is None else {origin.title: origin.licence}
+    learned = learned_from(dataset, config, licences)
     path.mkdir(parents=True, exist_ok=True)
     folder.config_file.unlink(missing_ok=True)
     folder.start.unlink(missing_ok=True)
     if start is not None:
         write_checkpoint(folder.start, start)
     write_tokenizer(tokenizer, folder.tokenizer_file)
+    write_atomic(folder.learned_file, learned.model_dump_json(indent=1).encode())
     write_atomic(folder.model_file, config.model.model_dump_json(indent=1).encode())
     write_atomic(folder.image_spec_file, config.preprocess.model_dump_json(indent=1).encode())
     write_atomic(folder.text_spec_file, config.text.model_dump_json(indent=1).encode())

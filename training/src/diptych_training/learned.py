@@ -1,0 +1,52 @@
+"""What a run learned from, as its sources said it when the run began: kept in its folder, told by its card.
+
+Knows nothing of how licences compare.
+"""
+
+from pathlib import Path
+
+from diptych_training.config import TrainConfig
+from diptych_training.data.packed import PackedDataset, read_dataset
+from diptych_training.errors import DataError
+from diptych_training.models.frozen import Frozen
+
+
+class LearnedFrom(Frozen):
+    """Indexes of data sets, sources with licences and authors, and the licences of the models it began with.
+
+    `own` is what the run was validated on, and learned from unless it has `pairs`: those are sources, with
+    their indexes where they are packed data sets; of others no licence is recorded anywhere.
+    """
+
+    own: PackedDataset
+    pairs: dict[str, PackedDataset | None]
+    rehearsed: dict[str, PackedDataset]
+    started_from: dict[str, str]
+
+    def licences(self) -> dict[str, str | None]:
+        """The licence that is recorded for each source that weights come from; None: for that, none is."""
+        datasets = [one for one in self.pairs.values() if one is not None] if self.pairs else [self.own]
+        found: dict[str, str | None] = {source: None for source, one in self.pairs.items() if one is None}
+        for dataset in (*datasets, *self.rehearsed.values()):
+            found |= {f"{dataset.name}/{name}": entry.licence for name, entry in dataset.listed("train")}
+        return {**found, **self.started_from}
+
+
+def learned_from(dataset: PackedDataset, config: TrainConfig, started_from: dict[str, str]) -> LearnedFrom:
+    """What a run that begins now learns from. DataError if what is rehearsed is not there."""
+    sources = () if config.data.pairs is None else config.data.pairs.train
+    return LearnedFrom(
+        own=dataset,
+        pairs={source: _packed(Path(source)) for source in sources},
+        rehearsed={
+            name: read_dataset(Path(one.data).expanduser()) for name, one in config.data.rehearsal.items()
+        },
+        started_from=started_from,
+    )
+
+
+def _packed(path: Path) -> PackedDataset | None:
+    try:
+        return read_dataset(path)
+    except (DataError, OSError):  # pairs of another kind, or at a URL
+        return None
