@@ -12,8 +12,9 @@ from typing import IO
 
 import pytest
 
-from diptych_training.data.pairs import changes, patience
+from diptych_training.data.pairs import changes, patience, urls
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
+from diptych_training.data.pairs.silent import MAX_SILENT, Silent
 from diptych_training.data.pairs.sources import SourceReader
 from diptych_training.data.pairs.tar_shard import TarShard
 from diptych_training.errors import DataError
@@ -60,6 +61,7 @@ class Handler(SimpleHTTPRequestHandler):
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(patience, "WAITS_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(urls, "SILENT", Silent())
     asked: list[str] = []
     failures: list[int] = []
     folder = tmp_path / "web"
@@ -102,7 +104,7 @@ def test_a_file_of_a_web_server_that_changes_is_noticed(web):
 
 
 # An attempt asks twice where it fails: for the size alone, and for the file.
-@pytest.mark.parametrize("status", [503, 429, 500, 403])
+@pytest.mark.parametrize("status", [503, 429, 500, 408])
 def test_a_web_server_that_fails_for_a_while_is_asked_again(web, status):
     write_files(web.folder, {"s.tar": tar_of(pair_files([0])), "t.csv": b"path,caption\n1.png,thing 1\n"})
     write_files(web.folder, {"1.png": picture(1)})
@@ -138,6 +140,90 @@ def test_a_shard_that_a_web_server_does_not_have_is_an_error_at_once(web):
             read(f"{web.url}/no.tar")
         assert len(web.asked) == n_asked
         web.failures.clear(), web.asked.clear()
+
+
+@pytest.mark.parametrize("status", [401, 403, 451])
+def test_a_definite_answer_of_a_web_server_is_taken_at_once_and_told(web, status):
+    table = web.folder / "t.csv"
+    table.write_text(f"path,caption\n{web.url}/1.png,thing 1\n")
+    web.failures += [status] * 8
+    (found,) = read(str(table))
+    assert isinstance(found, Unusable)
+    assert found.reason.startswith(f"cannot be read: the server answers {status} ")
+    with pytest.raises(DataError, match=rf"s\.tar: cannot be read: the server answers {status}"):
+        read(f"{web.url}/s.tar")
+    assert len(web.asked) == 4  # two each: for the size alone, and for the file
+
+
+def dead_urls(n: int) -> list[str]:
+    """Servers that refuse connections: each address of this machine's own network is another one."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    return [f"http://127.0.0.{number + 2}:{port}" for number in range(n)]
+
+
+def test_images_of_a_server_that_is_gone_are_waited_for_once(web, monkeypatch):
+    waited: list[float] = []
+    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    (dead,) = dead_urls(1)
+    table = web.folder / "t.csv"
+    write_files(web.folder, {"1.png": picture(1)})
+    table.write_text("path,caption\n" + "".join(f"{dead}/{n}.png,a\n{web.url}/1.png,b\n" for n in range(5)))
+    found = read(str(table))
+    assert captions(found) == ["b"] * 5
+    assert all("onnect" in entry.reason for entry in found if isinstance(entry, Unusable))
+    assert waited == list(patience.WAITS_S)
+
+
+def test_where_many_servers_are_gone_only_those_that_have_answered_are_waited_for(web, monkeypatch):
+    waited: list[float] = []
+    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    table = web.folder / "t.csv"
+    write_files(web.folder, {"1.png": picture(1)})
+    rows = "".join(f"{dead}/1.png,a\n" for dead in dead_urls(MAX_SILENT + 5))
+    table.write_text(f"path,caption\n{web.url}/1.png,b\n{rows}")
+    assert captions(read(str(table))) == ["b"]
+    assert waited == list(patience.WAITS_S) * MAX_SILENT
+    web.failures += [503, 503]
+    table.write_text(f"path,caption\n{web.url}/1.png,c\n")
+    assert captions(read(str(table))) == ["c"]
+
+
+def test_a_server_that_answers_again_is_waited_for_again():
+    silent = Silent()
+    silent.note("a", answers=False)
+    assert silent.has("a")
+    silent.note("a", answers=True)
+    assert not silent.has("a")
+
+
+def test_attempts_to_read_a_shard_count_anew_after_each_pair_that_came(monkeypatch):
+    waited: list[float] = []
+    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    begun: list[int] = []
+
+    def one_at_a_time(start: int, step: int) -> Iterator[int]:
+        begun.append(start)
+        if start < 12:
+            yield start
+            raise TimeoutError("the line is gone")
+
+    assert list(patience.read_patiently("http://a/s.tar", one_at_a_time, 0, 2)) == [0, 2, 4, 6, 8, 10]
+    assert begun == [0, 2, 4, 6, 8, 10, 12]
+    assert waited == [patience.WAITS_S[0]] * 6
+
+
+def test_a_shard_that_gives_nothing_more_ends_after_all_attempts(monkeypatch):
+    waited: list[float] = []
+    monkeypatch.setattr(patience.time, "sleep", waited.append)
+
+    def stuck(start: int, step: int) -> Iterator[int]:
+        yield from range(start, 3)
+        raise TimeoutError("the line is gone")
+
+    with pytest.raises(DataError, match=r"s\.tar: cannot be read: the line is gone"):
+        list(patience.read_patiently("http://a/s.tar", stuck, 0, 1))
+    assert waited == list(patience.WAITS_S)
 
 
 def test_an_image_that_a_web_server_does_not_have_costs_its_pair_alone(web):

@@ -9,7 +9,14 @@ from typing import Any, BinaryIO, TypeVar, cast
 import fsspec
 from fsspec.core import url_to_fs
 
-from diptych_training.data.pairs.patience import is_local, patiently, reason_of, status_of
+from diptych_training.data.pairs.patience import (
+    is_local,
+    patiently,
+    patiently_of_many,
+    reason_of,
+    status_of,
+)
+from diptych_training.data.pairs.silent import Silent
 from diptych_training.errors import DataError, NoSuchFile
 
 MAX_NAMES = 1_000_000  # that one pattern may stand for
@@ -18,6 +25,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _QUERY = re.compile(r"\?[\w.~%+-]+=")  # where a `?` without it may be a wildcard
 REMOTE = "pip install 'diptych-training[remote]'"
 ABSENT = (404, 410)  # what a web server answers where there is nothing; all else may pass
+SILENT = Silent()  # of this process
 Result = TypeVar("Result")
 
 
@@ -98,7 +106,7 @@ def read_url(url: str, max_bytes: int) -> bytes:
             return file.read(max_bytes + 1)
 
     try:
-        payload = patiently(url, read)
+        payload = patiently_of_many(url, read, SILENT)
     except DataError as error:
         raise ValueError(str(error).removeprefix(f"{url}: ")) from error
     if len(payload) > max_bytes:
