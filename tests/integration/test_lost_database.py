@@ -2,22 +2,31 @@
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from shutil import copytree
+from types import FrameType
+from typing import Any
 
 import pytest
 
+import diptych
+from diptych.adapters import sqlite_threads
 from diptych.adapters.data_folder import refuse_lost_database
+from diptych.adapters.quota import Quota
+from diptych.adapters.reserve import RESERVE_FILE, Reserve
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
 from diptych.cli.data_folders import back_up_folder, restore_backup
-from diptych.errors import CorruptStore
+from diptych.errors import CorruptStore, StoreFull
 from diptych.settings import Settings
 from diptych.wiring import build
 from integration.data_folders import add, contents
+from support.app import FIXED_PLAN
 from support.tiny_bundle import TINY, write_tiny_bundle
 
+PACKAGE = Path(diptych.__file__).parent
 PETS = {"cat": b"cat", "dog": b"dog", "two": b"dog"}
 
 
@@ -35,6 +44,44 @@ def damaged_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / TINY / "1" / "text_encoder.onnx").open("ab") as file:
         file.write(b"x")
     return folder
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    write_tiny_bundle(tmp_path / "repo")
+    return tmp_path / "repo"
+
+
+class FolderAtEachMoment:
+    """Copies of a data folder, each as a kill at that moment would leave it: one after every change."""
+
+    def __init__(self, data_dir: Path, copies: Path) -> None:
+        self._data_dir, self._copies = data_dir, copies
+        self._seen: object = None
+        self.kept: list[Path] = []
+
+    def look(self, frame: FrameType | None = None, event: str = "", argument: object = None) -> None:
+        """As a profiler of Python: before and after every call that opening the folder makes."""
+        if frame is not None and not frame.f_code.co_filename.startswith(str(PACKAGE / "adapters")):
+            return
+        if not self._data_dir.exists():
+            return
+        paths = sorted(self._data_dir.rglob("*"))
+        found = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        if found != self._seen:
+            self._seen = found
+            self.kept.append(self._copies / str(len(self.kept)))
+            copytree(self._data_dir, self.kept[-1])
+
+    def traced(self, connect: Callable[..., sqlite3.Connection]) -> Callable[..., sqlite3.Connection]:
+        """Looks before every statement, too."""
+
+        def connected(*args: Any, **options: Any) -> sqlite3.Connection:
+            db = connect(*args, **options)
+            db.set_trace_callback(lambda statement: self.look())
+            return db
+
+        return connected
 
 
 def lose(data_dir: Path) -> None:
@@ -69,7 +116,8 @@ def test_start_names_the_files_and_what_to_do_and_changes_nothing(
     before = files_of(tmp_path / "data")
     settings = Settings(model_repo=damaged_repo, model=TINY, data_dir=tmp_path / "data")
     with pytest.raises(
-        CorruptStore, match=rf"data has lost its database .* jobs, 2 of them: restore .*{tmp_path}.*or move"
+        CorruptStore,
+        match=rf"data was in use and has lost its .*\(images: 2\): restore .*{tmp_path}.*or move",
     ):
         build(settings)  # before it comes to the model
     assert files_of(tmp_path / "data") == before
@@ -78,15 +126,75 @@ def test_start_names_the_files_and_what_to_do_and_changes_nothing(
 def test_input_of_an_accepted_job_is_not_removed_either(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / ("a" * 32)).write_bytes(b"accepted")
-    with pytest.raises(CorruptStore, match="jobs, 1 of them"):
+    with pytest.raises(CorruptStore, match=r"else \(inputs of jobs: 1\)"):
         refuse_lost_database(tmp_path)
 
 
 def test_folder_whose_files_were_moved_away_begins_as_an_empty_one(tmp_path: Path) -> None:
     add(tmp_path / "data", PETS)
     lose(tmp_path / "data")
-    (tmp_path / "data" / "images").rename(tmp_path / "away")
+    (tmp_path / "data").rename(tmp_path / "away")
     refuse_lost_database(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        (RESERVE_FILE, r"else \(reserve\)"),
+        (f"{DATABASE}-wal", r"else \(diptych.sqlite3-wal\)"),
+        (f"thumbnails/ab/{'ab' * 32}-256", r"else \(thumbnails: 1\)"),
+    ],
+)
+def test_whatever_else_shows_that_a_folder_was_in_use_is_not_served_as_an_empty_one(
+    tmp_path: Path, path: str, named: str
+) -> None:
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_bytes(b"of a collection that keeps no images")
+    with pytest.raises(CorruptStore, match=named):
+        refuse_lost_database(tmp_path)
+
+
+def test_folder_of_collections_without_files_is_not_served_as_an_empty_one(
+    repo: Path, tmp_path: Path
+) -> None:
+    settings = Settings(model_repo=repo, model=TINY, data_dir=tmp_path / "data", **FIXED_PLAN)
+    asyncio.run(build(settings).close())
+    lose(tmp_path / "data")
+    with pytest.raises(CorruptStore, match="was in use and has lost its database"):
+        build(settings)
+
+
+def test_first_start_that_is_killed_at_any_moment_can_be_repeated(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = tmp_path / "data"
+    kills = FolderAtEachMoment(data_dir, tmp_path / "kills")
+    monkeypatch.setattr(sqlite_threads, "connect", kills.traced(sqlite_threads.connect))
+    sys.setprofile(kills.look)
+    try:
+        services = build(Settings(model_repo=repo, model=TINY, data_dir=data_dir, **FIXED_PLAN))
+    finally:
+        sys.setprofile(None)
+    asyncio.run(services.close())
+    left = [{path.name for path in folder.iterdir()} for folder in kills.kept]
+    assert {"lock"} in left
+    assert any(DATABASE in names and f"{DATABASE}-wal" not in names for names in left)
+    assert any(DATABASE in names and RESERVE_FILE not in names for names in left)
+    assert {"images", "thumbnails", "jobs", RESERVE_FILE} <= left[-1]
+    for folder in kills.kept:
+        refuse_lost_database(folder)
+        asyncio.run(SqliteStore(folder).close())
+
+
+def test_first_start_on_a_full_disk_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise StoreFull("no space is left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_threads, "connect", full)
+        with pytest.raises(StoreFull):
+            SqliteStore(tmp_path, Quota(None, Reserve(tmp_path)))
+    refuse_lost_database(tmp_path)
 
 
 def test_folder_that_never_held_a_file_needs_no_database(tmp_path: Path) -> None:

@@ -5,30 +5,41 @@ from contextlib import closing
 from pathlib import Path
 
 from diptych.adapters.image_tree import ImageTree
+from diptych.adapters.reserve import RESERVE_FILE
 from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.adapters.sqlite_store import DATABASE
 from diptych.adapters.whole_files import size_of, translated
 from diptych.errors import CorruptStore
 
-# Names are as long as a sha256 or the id of a job; those of broken writes are not.
-_KEPT = ("images/??/" + "?" * 64, "jobs/" + "?" * 32)
+# What comes into a folder after its database only. Names are as long as a sha256 or the id of a job; those of
+# broken writes are not.
+_LATER = {
+    "images": "images/??/" + "?" * 64,
+    "thumbnails": "thumbnails/??/*",
+    "inputs of jobs": "jobs/" + "?" * 32,
+}
+_LOG = f"{DATABASE}-wal"
 
 
 def refuse_lost_database(data_dir: Path) -> None:
-    """Raises CorruptStore for files of images or jobs without the database that knows them.
+    """Raises CorruptStore for a folder that was in use, and lacks the database that knows what is in it.
 
-    A new database would know none of them, and so they would be removed. Files come after their database, so
-    that no kill leaves them without it.
+    A new database would know nothing of it: collections would be gone without a word, and files removed. All
+    that is looked for comes after the database, so that no kill of a first start leaves it without.
     """
     with translated():
         if _knows_images(data_dir / DATABASE):
             return
-        n_files = sum(1 for pattern in _KEPT for _ in data_dir.glob(pattern))
-    if n_files:
+        counts = {what: sum(1 for _ in data_dir.glob(pattern)) for what, pattern in _LATER.items()}
+        left = [f"{what}: {n_files}" for what, n_files in counts.items() if n_files]
+        left += [RESERVE_FILE] if (data_dir / RESERVE_FILE).exists() else []
+        if size_of(data_dir / DATABASE) == 0 and size_of(data_dir / _LOG) > 0:
+            left.append(_LOG)
+    if left:
         raise CorruptStore(
-            f"data folder {data_dir} has lost its database {DATABASE} but not the files of images and jobs, "
-            f"{n_files} of them: restore a backup with `diptych restore FOLDER --data-dir {data_dir} "
-            "--replace`, or move images/ and jobs/ out of the folder to begin an empty one"
+            f"data folder {data_dir} was in use and has lost its database {DATABASE}, but not all else "
+            f"({', '.join(left)}): restore a backup with `diptych restore FOLDER --data-dir {data_dir} "
+            "--replace`, or move everything out of the folder to begin an empty one"
         )
 
 

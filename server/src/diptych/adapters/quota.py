@@ -51,16 +51,18 @@ class Quota:
     def reserve_lent(self) -> Iterator[None]:
         """It is free room while the block runs, which nobody else is let in to; held afterwards if it can be.
 
-        Once at a time.
+        Once at a time. One that was never held is not made for this: it comes after the database.
         """
-        if self._reserve is not None:
-            self._reserve.lend()
+        reserve = self._reserve
+        if reserve is None or not reserve.is_made:
+            yield
+            return
+        reserve.lend()
         try:
             yield
         finally:
-            if self._reserve is not None:
-                self._reserve.give_back()
-                self._reserve.take()
+            reserve.give_back()
+            reserve.take()
 
     def take_file(self, n_bytes: int) -> None:
         """A file of so many bytes is about to be written. Raises StoreFull."""

@@ -39,6 +39,11 @@ class Reserve:
         return self.n_bytes if self._held else 0
 
     @property
+    def is_made(self) -> bool:
+        """Whether it was ever held, by this process or an earlier one: its name stays."""
+        return self._file.exists()
+
+    @property
     def is_tight(self) -> bool:
         """Whether there is little room on the disk, or none for the reserve."""
         return not self._held or free_bytes(self._folder) < TIGHT_BYTES
