@@ -9,7 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from diptych.adapters import parquet_file
+from diptych.adapters.parquet_file import ParquetReader, ParquetWriter
 from diptych.cli import main
+from diptych.core.exchange import Row
 from diptych_client import Client
 from integration.store_parts import tiny_png
 from support.server import RunningServer, serve
@@ -151,6 +154,68 @@ def test_rows_that_cannot_be_added_are_named_and_the_others_are_added(
     first, second = complaints.splitlines()
     assert first.startswith("failed: i0: ")
     assert second == "failed: i1: has neither an image nor a vector"
+
+
+def damaged(file: Path, column: str, at: int, into: Path) -> Path:
+    """A copy with one bit of another value in the pages of a column, `at` bytes behind their beginning."""
+    group = pq.read_metadata(file).row_group(0)
+    chunks = [group.column(n) for n in range(group.num_columns)]
+    (chunk,) = (one for one in chunks if one.path_in_schema.split(".")[0] == column)
+    assert at < chunk.total_compressed_size
+    content = bytearray(file.read_bytes())
+    content[chunk.data_page_offset + at] ^= 8
+    into.write_bytes(content)
+    return into
+
+
+def test_vectors_of_a_damaged_page_are_named_and_those_of_other_groups_are_added(
+    server: RunningServer, bring_in: Run, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_file, "GROUP_ROWS", 40)
+    reader, whole = ParquetReader(exported), tmp_path / "whole.parquet"
+    with ParquetWriter(whole, reader.heading, with_images=False) as writer:
+        for row in (row for rows in reader.batches() for row in rows):
+            assert isinstance(row, Row)
+            writer.add(row)
+    n_bytes = pq.read_metadata(whole).row_group(0).column(7).total_compressed_size
+    bad = damaged(whole, "embedding", n_bytes // 2, tmp_path / "bad.parquet")  # a number in the midst
+    code, said, _ = bring_in(bad, "--into", "one_page", "--json")
+    told = json.loads(said)
+    assert (code, told["created"], told["failed"], told["not_tried"]) == (1, N - 40, 40, 0)
+    assert list(told["failures"]) == [f"i{n}" for n in range(40)]
+    assert all(why.startswith("the file is damaged there: ") for why in told["failures"].values())
+    with Client(server.url) as client:
+        assert client.collection("one_page").n_images == N - 40
+
+
+def test_rows_whose_ids_are_damaged_are_named_by_their_place(
+    bring_in: Run, exported: Path, tmp_path: Path
+) -> None:
+    bad = damaged(exported, "id", 60, tmp_path / "bad.parquet")
+    code, said, _ = bring_in(bad, "--into", "no_ids", "--json")
+    assert (code, json.loads(said)["failed"]) == (1, N)
+    assert list(json.loads(said)["failures"]) == [f"row {n}" for n in range(1, N + 1)]
+
+
+def test_picture_that_is_another_than_its_sha256_is_named_and_the_others_are_added(
+    server: RunningServer, bring_in: Run, exported: Path, tmp_path: Path
+) -> None:
+    table = pq.read_table(exported)
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    columns["image"][3] = tiny_png(1_000)
+    columns["metadata"][4] = "no json"
+    columns["image"][5] = columns["image"][6]
+    columns["sha256"][5] = ""  # by another maker
+    file = tmp_path / "bad.parquet"
+    pq.write_table(pa.Table.from_pydict(columns, schema=table.schema), file)  # without checksums of pages
+    code, said, complaints = bring_in(file, "--into", "swapped")
+    assert (code, said) == (1, f"swapped: {N - 2} created, 0 replaced, 0 unchanged, 2 failed\n")
+    assert complaints.splitlines() == [
+        "failed: i3: its image is not that of its sha256: the file is damaged there",
+        "failed: i4: its metadata is no JSON object",
+    ]
+    again = bring_in(file, "--into", "swapped_vectors", "--vectors-only")  # which are as they were
+    assert again[1] == f"swapped_vectors: {N - 1} created, 0 replaced, 0 unchanged, 1 failed\n"
 
 
 def test_file_that_is_no_export_is_refused_before_anything_is_made(

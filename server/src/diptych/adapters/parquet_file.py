@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diptych.bundle.durable import fsync_file, fsync_folder
-from diptych.core.exchange import Heading, Maker, Row
+from diptych.core.exchange import Heading, LostRow, Maker, Row
 from diptych.core.types import SERVER, Embedding
 from diptych.errors import InvalidValue
 
@@ -23,6 +23,7 @@ BATCH_ROWS = 1_000
 BATCH_ROWS_WITH_IMAGES = 64
 COLUMNS = ("id", "sha256", "media_type", "width", "height", "metadata", "created_at", "embedding")
 IMAGE = "image"
+_UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError)  # pages that are damaged, and text in them
 
 
 class ParquetWriter:
@@ -41,7 +42,11 @@ class ParquetWriter:
         self._n_bytes = 0
         compression = {name: "none" if name == IMAGE else "zstd" for name in self._schema.names}
         self._writer = pq.ParquetWriter(
-            self._unfinished, self._schema, use_dictionary=["media_type"], compression=compression
+            self._unfinished,
+            self._schema,
+            use_dictionary=["media_type"],
+            compression=compression,
+            write_page_checksum=True,  # of vectors there is no other
         )
 
     def add(self, row: Row) -> None:
@@ -84,7 +89,7 @@ class ParquetReader:
     def __init__(self, file: Path) -> None:
         self._name = str(file)
         try:
-            self._file = pq.ParquetFile(file)
+            self._file = pq.ParquetFile(file, page_checksum_verification=True)  # of pages that have one
         except (OSError, pa.ArrowException) as error:
             raise InvalidValue(f"cannot be read as Parquet: {error}", self._name) from error
         self.n_rows: int = self._file.metadata.num_rows
@@ -92,20 +97,36 @@ class ParquetReader:
         self.has_images = IMAGE in self._file.schema_arrow.names
         self._require_columns()
 
-    def batches(self) -> Iterator[Sequence[Row]]:
-        """The rows, some at a time. Raises InvalidValue for what cannot be read."""
-        n_rows = BATCH_ROWS_WITH_IMAGES if self.has_images else BATCH_ROWS
-        columns = [*COLUMNS, *([IMAGE] if self.has_images else [])]
-        try:
-            for group in range(self._file.num_row_groups):  # asked for all, it would keep those it has read
-                for batch in self._file.iter_batches(n_rows, row_groups=[group], columns=columns):
-                    yield self._rows(batch)
-        except (OSError, pa.ArrowException) as error:
-            raise InvalidValue(f"cannot be read: {error}", self._name) from error
+    def batches(self) -> Iterator[Sequence[Row | LostRow]]:
+        """The rows, some at a time. Behind a damaged page the rest of its group is lost, and no more."""
+        first = 1  # row of the group, as people count
+        for group in range(self._file.num_row_groups):  # asked for all, it would keep those it has read
+            n_read = 0
+            try:
+                for rows in self._group(group):
+                    yield rows
+                    n_read += len(rows)
+            except _UNREADABLE as error:
+                yield self._lost(group, n_read, first, f"the file is damaged there: {error}")
+            first += self._file.metadata.row_group(group).num_rows
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _group(self, group: int) -> Iterator[list[Row]]:
+        n_rows = BATCH_ROWS_WITH_IMAGES if self.has_images else BATCH_ROWS
+        columns = [*COLUMNS, *([IMAGE] if self.has_images else [])]
+        for batch in self._file.iter_batches(n_rows, row_groups=[group], columns=columns):
+            yield self._rows(batch)
+
+    def _lost(self, group: int, n_read: int, first: int, reason: str) -> list[LostRow]:
+        """The rows of a group behind those that were read."""
+        try:
+            names = self._file.read_row_group(group, columns=["id"])["id"].to_pylist()
+        except _UNREADABLE:
+            names = [f"row {n}" for n in range(first, first + self._file.metadata.row_group(group).num_rows)]
+        return [LostRow(name, reason) for name in names[n_read:]]
 
     def _heading(self) -> Heading:
         try:

@@ -1,5 +1,6 @@
 """Send the rows of an exported file to a server; knows no command line."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -7,7 +8,7 @@ from typing import Any
 
 from diptych.adapters.parquet_file import ParquetReader
 from diptych.core.backup import Report
-from diptych.core.exchange import Row
+from diptych.core.exchange import LostRow, Row
 from diptych_client import AddOutcome, AddStatus, Client, ModelRef
 
 
@@ -31,14 +32,29 @@ class Importer:
             self._add(rows)
             report.advance(len(rows))
 
-    def _add(self, rows: Sequence[Row]) -> None:
-        images = [row for row in rows if self._is_image(row)]
-        vectors = [row for row in rows if not self._is_image(row) and row.embedding is not None]
-        bare = [row for row in rows if not self._is_image(row) and row.embedding is None]
+    def _add(self, rows: Sequence[Row | LostRow]) -> None:
+        good: list[Row] = []
+        for row in rows:
+            if isinstance(row, LostRow):
+                self._fail(row.name, row.reason)
+            elif fault := self._fault(row):
+                self._fail(row.id, fault)
+            else:
+                good.append(row)
+        images = [row for row in good if self._is_image(row)]
+        vectors = [row for row in good if not self._is_image(row)]
         self._count(images, self._add_images(images))
         self._count(vectors, self._add_vectors(vectors))
-        for row in bare:
-            self._fail(row, "has neither an image nor a vector")
+
+    def _fault(self, row: Row) -> str:
+        """Why it is not sent, or nothing. Of a file by another maker the sha256 may be empty."""
+        if not _is_object(row.metadata):
+            return "its metadata is no JSON object"
+        if row.image is None or self._vectors_only:
+            return "has neither an image nor a vector" if row.embedding is None else ""
+        if row.sha256 and hashlib.sha256(row.image).hexdigest() != row.sha256:
+            return "its image is not that of its sha256: the file is damaged there"
+        return ""
 
     def _is_image(self, row: Row) -> bool:
         return row.image is not None and not self._vectors_only
@@ -66,10 +82,17 @@ class Importer:
     def _count(self, rows: Sequence[Row], outcomes: Sequence[AddOutcome]) -> None:
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome.status == "failed":
-                self._fail(row, str(outcome.error))
+                self._fail(row.id, str(outcome.error))
             else:
                 self.counts[outcome.status] += 1
 
-    def _fail(self, row: Row, reason: str) -> None:
+    def _fail(self, name: str, reason: str) -> None:
         self.counts["failed"] += 1
-        self.failures[row.id] = reason
+        self.failures[name] = reason
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -50,6 +50,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class LostRow:
+    """One that a damaged file does not give any more; named by its id, or by its place where that is lost."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Wanted:
     """Which of several makers' vectors are exported; None leaves it open."""
 
