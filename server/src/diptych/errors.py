@@ -132,7 +132,11 @@ class DataDirLocked(StoreError):
 
 
 class CorruptStore(StoreError):
-    """What is on disk contradicts itself."""
+    """What is on disk contradicts itself. `logged` stands in the log where the message names an image."""
+
+    def __init__(self, message: str, item: str | None = None, *, logged: str = "") -> None:
+        super().__init__(message, item)
+        self.logged = logged
 
 
 class StoreFull(StoreError):

@@ -114,9 +114,13 @@ class ImageFiles:
     def _get(self, sha256: str) -> bytes:
         payload = read_if_there(_place(self._images, sha256))
         if payload is None:
-            raise CorruptStore(f"the file of image {sha256} is missing")
+            raise CorruptStore(
+                f"the file of image {sha256} is missing", logged="the file of an image is missing"
+            )
         if hashlib.sha256(payload).hexdigest() != sha256:
-            raise CorruptStore(f"the file of image {sha256} is damaged")
+            raise CorruptStore(
+                f"the file of image {sha256} is damaged", logged="the file of an image is damaged"
+            )
         return payload
 
     def _stored(self) -> list[str]:

@@ -50,7 +50,8 @@ def find_record(db: sqlite3.Connection, collection: str, id: str) -> tuple[int, 
     if found is None:
         raise CorruptStore(
             f"image {id[:140]!r} in collection {collection!r} is damaged in the database, in row {key}: add "
-            "it again with replace and its metadata, or delete it, or restore a backup with `diptych restore`"
+            "it again with replace and its metadata, delete it, or restore a backup with `diptych restore`",
+            logged=f"an image of collection {collection!r} is damaged in the database, in row {key}",
         )
     return key, found
 

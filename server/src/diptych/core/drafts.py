@@ -97,5 +97,6 @@ def _conflict(i: int, id: str) -> AddOutcome:
 def _damaged(id: str, key: int) -> CorruptStore:
     return CorruptStore(
         f"image {id!r} is damaged in the database, in row {key}: replace=true with its metadata puts "
-        "this one in its place"
+        "this one in its place",
+        logged=f"an image is damaged in the database, in row {key}",
     )

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from diptych.errors import DiptychError
+from diptych.errors import CorruptStore, DiptychError
 from diptych.http.context import context_of
 from diptych.http.methods import allowed_methods
 from diptych.http.problems import respond_error, respond_http, status_of
@@ -30,7 +30,10 @@ async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, DiptychError), "registered for this class"
     if status_of(error) == 500:
         fields = {"request_id": context_of(request).request_id}
-        LOG.error("request failed", exc_info=error, extra={"fields": fields})
+        if isinstance(error, CorruptStore) and error.logged:  # its message, and so its traceback, has an id
+            LOG.error("request failed: %s", error.logged, extra={"fields": fields})
+        else:
+            LOG.error("request failed", exc_info=error, extra={"fields": fields})
     state_of(request).count_disk_refusals(error)
     return respond_error(request, error)
 
