@@ -14,11 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych.adapters.sqlite_schema import MIGRATIONS, schema_version
+from diptych.adapters import sqlite_threads
+from diptych.adapters.migration_room import wanted_bytes
+from diptych.adapters.sqlite_schema import MIGRATIONS, connect, schema_version
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
 from diptych.bundle.failpoints import VARIABLE
 from diptych.core.filters import Compare
 from diptych.core.types import SERVER, NewRow
+from diptych.errors import StoreFull
 from support.tiny_bundle import TINY, write_tiny_bundle
 from support.warm_server import WarmServers
 
@@ -45,6 +48,27 @@ def spelled(db: sqlite3.Connection) -> dict[str, str]:
 def test_every_earlier_schema_is_kept() -> None:
     assert set(KEPT) >= set(range(1, len(MIGRATIONS)))
     assert max(KEPT) <= len(MIGRATIONS)
+
+
+def test_full_disk_is_told_how_much_room_the_steps_take_and_how_much_was_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_left_by(5, tmp_path)
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as db:
+        wanted = wanted_bytes(db)
+        (n_pages,) = db.execute("PRAGMA page_count").fetchone()
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_threads, "connect", lambda file, writes: bounded(file, n_pages))
+        with pytest.raises(StoreFull, match=rf"takes up to {wanted:,} bytes .* and [1-9][\d,]+ were free"):
+            SqliteStore(tmp_path)
+    asyncio.run(SqliteStore(tmp_path).close())
+
+
+def bounded(file: Path, max_pages: int) -> sqlite3.Connection:
+    """To a database that cannot grow, which SQLite calls full as it does a disk."""
+    db = connect(file, writes=True)
+    db.execute(f"PRAGMA max_page_count = {max_pages}")
+    return db
 
 
 @pytest.mark.parametrize("version", KEPT)
