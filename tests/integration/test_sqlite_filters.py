@@ -16,7 +16,9 @@ from diptych.core.filter_parser import MAX_CLAUSES, MAX_IN_VALUES, parse_filter
 from diptych.core.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not
 from diptych.core.metadata import to_json
 
-KEYS = st.sampled_from(["a", "b", "0", "a b", "a.b", "é", 'q"', "back\\slash", "nul\0", "\ud800", "$", "[0]"])
+KEYS = st.sampled_from(
+    ["a", "b", "0", "a b", "a.b", "é", 'q"', "back\\slash", "nul", "nul\0", "nul\0x", "\ud800", "$", "[0]"]
+)
 # Neighbours of each other, and of what a float of 64 bits or an integer of 64 bits can hold.
 NUMBERS = (
     st.sampled_from(
@@ -79,6 +81,11 @@ def passing(documents: list[Any], filter: Filter) -> list[int]:
 @example([{"a": 2**53 + 1}, {"a": 2**53}], Eq(("a",), float(2**53)))
 @example([{"a": 2**63 + 1}], Compare(("a",), "gt", 2**63 - 1))
 @example([{"a": ["\ud800"]}, {"a": ["\ue000"]}], Compare(("a",), "lt", "é"))
+@example([{"nul": 1}, {"nul\0": 1}, {"nul\0x": 1}], Eq(("nul",), 1))
+@example([{"nul": 1}, {"nul\0": 1}, {"nul\0x": 1}], Exists(("nul",), True))
+@example([{"nul\0": 2, "nul": 1}, {"nul\0": 1, "nul": 2}], Compare(("nul",), "lt", 2))
+@example([{"a": {"nul": "b"}}, {"a": {"nul\0x": "b"}}], In(("a", "nul"), ("b",)))
+@example([{"a": [{"nul\0": 1}]}, {"a": [{"nul": 1}]}], Eq(("a",), {"nul": 1}))
 def test_sql_and_python_agree(db: sqlite3.Connection, documents: list[Any], filter: Filter) -> None:
     assert found(db, documents, filter) == passing(documents, filter)
 

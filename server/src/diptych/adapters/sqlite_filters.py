@@ -1,7 +1,7 @@
 """Spell a filter on metadata in SQL. What it means is defined by `diptych.core.filters` and by nothing else.
 
 SQLite reads JSON several times faster than Python does, and lets other threads work meanwhile. Where it could
-decide otherwise than Python (see `_near` and `in_python`), the condition calls back and Python decides.
+decide otherwise than Python (see `_near`, `_NUL` and `in_python`), the condition calls back and Python decides.
 """
 
 # ruff: noqa: S608 - names, numbers of parameters and constants are spliced in; what callers say is bound
@@ -23,6 +23,8 @@ OLDEST = (
 )  # of SQLite: from here on its JSON functions read escapes in keys and keep what they parsed
 _INT64 = range(-(2**63), 2**63)
 _SPELLINGS: dict[Order, str] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+# To SQLite, a text and a key end at a NUL: Python decides about all metadata with one. No JSON has it written
+# in another way: control characters are escaped, and `diptych.core.metadata.to_json` has written it all.
 _NUL = r"\u0000"
 
 
@@ -38,8 +40,10 @@ class Condition:
 def condition_of(filter: Filter, column: str, parameters: Sequence[Any]) -> Condition:
     """The filter on a column of JSON texts; `parameters` are those that stand before it in the statement."""
     spelling = _Spelling(column, Condition(parameters=list(parameters)))
-    able = sqlite3.sqlite_version_info >= OLDEST
-    spelling.made.sql = spelling.whole(filter) if able else spelling.in_python(filter)
+    spelling.made.sql = spelling.in_python(filter)
+    if sqlite3.sqlite_version_info >= OLDEST:
+        has_nul = f"instr({column}, '{_NUL}')"
+        spelling.made.sql = f"iif({has_nul}, {spelling.made.sql}, {spelling.whole(filter)})"
     return spelling.made
 
 
@@ -94,10 +98,9 @@ class _Spelling:
             return self.in_python(filter)
         where = self.bind(spelled)
         python = self.in_python(filter)
-        has_nul = f"instr({self._column}, '{_NUL}')"
         value = f"json_extract({self._column}, {where})"
-        itself = test.spelled(self, value, python, has_nul)
-        element = test.spelled(self, "atom", python, has_nul)
+        itself = test.spelled(self, value, python)
+        element = test.spelled(self, "atom", python)
         elements = f"EXISTS (SELECT 1 FROM json_each({self._column}, {where}) WHERE CASE type {element} END)"
         return f"(CASE json_type({self._column}, {where}) WHEN 'array' THEN {elements} {itself} END)"
 
@@ -122,14 +125,13 @@ class _Equal:
         fit = all(map(_is_plain, texts)) and all(map(_is_small, numbers))
         return cls(texts, numbers, words) if known and fit else None
 
-    def spelled(self, into: _Spelling, value: str, python: str, has_nul: str) -> str:
+    def spelled(self, into: _Spelling, value: str, python: str) -> str:
         branches = [
             "WHEN '' THEN 0",
             *(f"WHEN '{word}' THEN 1" for word in self.words),
         ]  # a CASE has one at least
-        if self.texts:  # a text with a NUL in it may have lost what follows
-            found = f"{value} IN ({', '.join(map(into.bind, self.texts))})"
-            branches.append(f"WHEN 'text' THEN CASE WHEN {found} THEN iif({has_nul}, {python}, 1) ELSE 0 END")
+        if self.texts:
+            branches.append(f"WHEN 'text' THEN {value} IN ({', '.join(map(into.bind, self.texts))})")
         if self.numbers:  # an integer beyond 64 bits has become a rounded float, as others may be in reading
             found = f"{value} IN ({', '.join(map(into.bind, self.numbers))})"
             branches.append(f"WHEN 'integer' THEN iif(typeof({value}) = 'integer', {found}, {python})")
@@ -150,11 +152,11 @@ class _Ordered:
         fits = _is_plain(value) if isinstance(value, str) else _is_small(value)
         return cls(_SPELLINGS[order], value) if fits else None
 
-    def spelled(self, into: _Spelling, value: str, python: str, has_nul: str) -> str:
+    def spelled(self, into: _Spelling, value: str, python: str) -> str:
         bound = into.bind(self.value)
         holds = f"({value} {self.sign} {bound})"
         if isinstance(self.value, str):  # both order texts by code points
-            return f"WHEN 'text' THEN iif({has_nul}, {python}, {holds}) ELSE 0"
+            return f"WHEN 'text' THEN {holds} ELSE 0"
         near = _near(value, into.bind(float(self.value)))
         return (
             f"WHEN 'integer' THEN CASE WHEN typeof({value}) = 'integer' OR NOT {near} THEN {holds}"
