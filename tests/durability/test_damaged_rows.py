@@ -16,7 +16,7 @@ from diptych.adapters.sqlite_schema import MIGRATIONS
 from diptych.adapters.sqlite_store import DATABASE
 from diptych.cli import main
 from diptych.core.filters import Compare, Eq, Exists, Not
-from diptych.core.types import NewImage, NewVector, VectorOrigin
+from diptych.core.types import CollectionChange, NewImage, NewVector, VectorOrigin
 from diptych.errors import CorruptStore
 from integration.store_parts import Opened, tiny_png
 from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
@@ -255,6 +255,75 @@ def test_damage_that_comes_while_it_is_served_ends_no_filter_and_tells_no_lie(
         assert await n_damaged(opened) == 1
         with pytest.raises(CorruptStore, match="image 'b'"):
             await opened.collections.get_image("default", "b")
+
+    tell(story)
+
+
+def test_images_that_are_damaged_while_they_are_served_make_room_for_the_next_best(
+    tell: Callable[[Story], None], tmp_path: Path
+) -> None:
+    async def story(opened: Opened) -> None:
+        items = [NewImage(tiny_png(n), f"i{n}", {"n": n}) for n in range(8)]
+        await opened.collections.add_many("default", items)
+        query = (await opened.embedder.embed_text("red")).embedding
+        ranked = await opened.ids(query)
+        with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as db:
+            damaged = json.dumps(ranked[:5])  # more than a search is made anew beside writes
+            db.execute(
+                "UPDATE images SET width = 1000 WHERE id IN (SELECT value FROM json_each(?))", [damaged]
+            )
+        filter = Exists(("n",), True)
+        assert await opened.ids(query, k=1, filter=filter) == ranked[5:6]
+        assert await opened.ids(query, k=1, offset=1) == ranked[6:7]
+        assert await opened.ids(query) == ranked[5:]
+        info = await opened.collections.get("default")
+        assert (info.n_images, info.n_embedded, info.state) == (8, 3, "ready")
+        assert await n_damaged(opened) == 5
+        again = NewImage(items[0].payload, ranked[0], {})
+        (outcome,) = (await opened.collections.add_many("default", [again], replace=True)).outcomes
+        assert outcome.status == "replaced"
+        await opened.collections.delete("default", ranked[1])
+        info = await opened.collections.get("default")
+        assert (info.n_images, info.n_embedded) == (7, 4)
+
+    tell(story)
+
+
+def test_vectors_of_damaged_images_are_left_out_when_the_index_is_filled(
+    filled: Path, tell: Callable[[Story], None]
+) -> None:
+    flip_metadata(filled)
+
+    async def story(opened: Opened) -> None:
+        (engine,) = opened.engines.loaded()
+        chunks = [keys async for keys, _ in opened.records.embeddings("default", engine.model.identity)]
+        assert chunks == [[1, 3]]
+
+    tell(story)
+
+
+def test_preview_counts_and_names_what_the_deletion_deletes_of_damaged_images(
+    filled: Path, tell: Callable[[Story], None]
+) -> None:
+    flip_metadata(filled)
+
+    async def story(opened: Opened) -> None:
+        collections, any_year = opened.collections, Exists(("year",), True)
+        await collections.change("default", CollectionChange(precision="int8"))
+        await settled(opened)
+        lacking = await collections.delete_matching("default", None, lacking=True, preview=True)
+        assert (lacking.n_images, lacking.ids) == (1, ("b",))
+        both = await collections.delete_matching("default", any_year, lacking=True, preview=True)
+        assert (both.n_images, both.ids) == (0, ())
+        with closing(sqlite3.connect(filled / DATABASE, isolation_level=None)) as db:
+            db.execute("UPDATE images SET width = 1000 WHERE id = 'a'")  # nobody knows of it yet
+        passing = await collections.delete_matching("default", any_year, lacking=False, preview=True)
+        assert (passing.n_images, passing.ids) == (1, ("c",))
+        assert (
+            await collections.delete_matching("default", any_year, lacking=False, preview=False)
+        ).n_images == 1
+        assert (await collections.delete_matching("default", None, lacking=True, preview=False)).n_images == 1
+        assert (await collections.get("default")).n_images == 1
 
     tell(story)
 

@@ -4,6 +4,7 @@ import sqlite3
 
 from diptych.adapters import sqlite_rows as sql
 from diptych.adapters.sqlite_jobs import end_with_collection, require_no_job
+from diptych.adapters.sqlite_records import require_collection
 from diptych.core.types import CollectionInfo, Keep, Removed, Sizes
 from diptych.errors import Conflict
 
@@ -45,7 +46,7 @@ def create(db: sqlite3.Connection, name: str, model: str, keep: Keep, precision:
 
 def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
     """Every row of an image names its collection, so this takes time. Raises NotFound, Conflict."""
-    sql.require_collection(db, name)
+    require_collection(db, name)
     if new_name == name:
         return
     require_no_job(db, name)
@@ -63,13 +64,13 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
 
 def configure(db: sqlite3.Connection, name: str, keep: Keep, precision: str) -> None:
     """Raises NotFound."""
-    sql.require_collection(db, name)
+    require_collection(db, name)
     db.execute("UPDATE collections SET keep = ?, precision = ? WHERE name = ?", (keep, precision, name))
 
 
 def drop(db: sqlite3.Connection, name: str) -> Removed:
     """With all its images. Raises NotFound."""
-    sql.require_collection(db, name)
+    require_collection(db, name)
     keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (name,))]
     removed = sql.delete_images(db, keys)
     db.execute("DELETE FROM collections WHERE name = ?", (name,))
@@ -78,6 +79,12 @@ def drop(db: sqlite3.Connection, name: str) -> Removed:
 
 
 def sizes(db: sqlite3.Connection, name: str | None) -> dict[str, Sizes]:
-    """Of one collection, or of all. Those that keep nothing may be left out."""
-    query, values = (_SIZES, ()) if name is None else (f"{_SIZES} WHERE collection = ?", (name,))
-    return {collection: Sizes(*row) for collection, *row in db.execute(query, values)}
+    """Of one collection, or of all. Raises NotFound for one that is not there."""
+    if name is None:
+        names = [one for (one,) in db.execute("SELECT name FROM collections")]
+        rows = db.execute(_SIZES)
+    else:
+        require_collection(db, name)
+        names, rows = [name], db.execute(f"{_SIZES} WHERE collection = ?", (name,))
+    found = {collection: Sizes(*row) for collection, *row in rows}
+    return {name: found.get(name, Sizes()) for name in names}

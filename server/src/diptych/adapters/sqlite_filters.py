@@ -1,7 +1,7 @@
 """Spell a filter on metadata in SQL. What it means is defined by `diptych.core.filters` and by nothing else.
 
 SQLite reads JSON several times faster than Python does, and lets other threads work meanwhile. Where it could
-decide otherwise than Python (see `_near`, `_NUL` and `in_python`), the condition calls back and Python decides.
+decide otherwise than Python (see `_NUL`, `_near` and `in_python`), the condition asks Python.
 """
 
 # ruff: noqa: S608 - names, numbers of parameters and constants are spliced in; what callers say is bound

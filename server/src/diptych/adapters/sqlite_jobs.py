@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from diptych import errors
-from diptych.adapters.sqlite_rows import now, require_collection
+from diptych.adapters.sqlite_records import require_collection
+from diptych.adapters.sqlite_rows import now
 from diptych.adapters.sqlite_threads import SqliteThreads
 from diptych.core.job import EndState, Job, JobItem, JobOutcome
 from diptych.core.metadata import to_json

@@ -4,6 +4,7 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from diptych.adapters import sqlite_checksums as checksums
@@ -15,12 +16,25 @@ from diptych.errors import CorruptStore, NotFound
 RECORD = f"checksum, CAST(collection AS BLOB), {CONTENT}"
 
 
+def require_collection(db: sqlite3.Connection, name: str) -> None:
+    """Raises NotFound."""
+    if db.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone() is None:
+        raise NotFound(f"no collection named {name!r}")
+
+
 def find_key(db: sqlite3.Connection, collection: str, id: str) -> int:
     """The key of an id. Raises NotFound."""
     row = db.execute("SELECT key FROM images WHERE collection = ? AND id = ?", (collection, id)).fetchone()
     if row is None:
+        require_collection(db, collection)
         raise NotFound(f"no image {id[:140]!r} in collection {collection!r}")
     return int(row[0])
+
+
+def is_whole(row: Sequence[Any]) -> bool:
+    """Whether the columns of RECORD are those that were written."""
+    checksum, _, *content = row
+    return checksums.row_is_whole(tuple(content), checksum)
 
 
 def record_of(row: tuple[Any, ...]) -> ImageRecord | None:

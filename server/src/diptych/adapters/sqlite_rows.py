@@ -28,7 +28,7 @@ from diptych.core.types import (
     PutResult,
     Removed,
 )
-from diptych.errors import CorruptStore, NotFound
+from diptych.errors import CorruptStore
 
 INSERT = (
     "INSERT INTO images (id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at,"
@@ -57,12 +57,6 @@ def add_identity(db: sqlite3.Connection, identity: str) -> int:
     number = identity_number(db, identity)
     assert number is not None
     return number
-
-
-def require_collection(db: sqlite3.Connection, name: str) -> None:
-    """Raises NotFound."""
-    if db.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone() is None:
-        raise NotFound(f"no collection named {name!r}")
 
 
 def put_row(

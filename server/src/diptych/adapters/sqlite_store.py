@@ -18,8 +18,16 @@ from diptych.adapters.data_lock import DataLock
 from diptych.adapters.quota import Quota
 from diptych.adapters.sqlite_checksums import damaged_rows
 from diptych.adapters.sqlite_jobs import record
-from diptych.adapters.sqlite_records import RECORD, find_key, find_record, record_of, set_metadata
-from diptych.adapters.sqlite_threads import SqliteThreads
+from diptych.adapters.sqlite_records import (
+    RECORD,
+    find_key,
+    find_record,
+    is_whole,
+    record_of,
+    require_collection,
+    set_metadata,
+)
+from diptych.adapters.sqlite_threads import Result, SqliteThreads, Work
 from diptych.core.filters import Filter
 from diptych.core.job import News
 from diptych.core.types import (
@@ -95,7 +103,7 @@ class SqliteStore:
         return await self._threads.write(lambda db: tables.drop(db, name), makes_room=True)
 
     async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
-        """What is kept of one collection, or of all by name; those without rows may be left out."""
+        """What is kept of one collection, or of all by name. Raises NotFound for one that is not there."""
         return await self._threads.read(lambda db: tables.sizes(db, name))
 
     async def n_bytes(self) -> int:
@@ -117,7 +125,7 @@ class SqliteStore:
         """
 
         def work(db: sqlite3.Connection) -> list[PutResult]:
-            sql.require_collection(db, collection)
+            require_collection(db, collection)
             number = sql.add_identity(db, identity) if rows else 0
             results = [sql.put_row(db, collection, row, number, replace=replace) for row in rows]
             for job, outcomes in ({} if news is None else news(results)).items():
@@ -141,10 +149,10 @@ class SqliteStore:
         return (await self._threads.read(lambda db: find_record(db, collection, id)))[1]
 
     async def find(self, collection: str, ids: Sequence[str]) -> dict[str, ImageRecord]:
-        """The records of those ids that exist, without damaged ones."""
+        """The records of those ids that exist, without damaged ones. Raises NotFound for the collection."""
         query = f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id {sql.ONE_OF}"
         values = (collection, json.dumps(list(ids)))
-        found = await self._threads.read(lambda db: dict(self._whole(db.execute(query, values))))
+        found = await self._read_of(collection, lambda db: dict(self._whole(db.execute(query, values))))
         return {record.id: record for record in found.values()}
 
     async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
@@ -153,10 +161,27 @@ class SqliteStore:
         values = (json.dumps(list(keys)),)
         return await self._threads.read(lambda db: dict(self._whole(db.execute(query, values))))
 
+    async def intact(self, keys: Sequence[int]) -> list[int]:
+        """Those of the keys that exist, without damaged ones."""
+        query = f"SELECT key, {RECORD} FROM images WHERE key {sql.ONE_OF}"
+
+        def work(db: sqlite3.Connection) -> list[int]:
+            found = {key: is_whole(columns) for key, *columns in db.execute(query, (json.dumps(list(keys)),))}
+            self._are_damaged(key for key, whole in found.items() if not whole)
+            return [key for key in keys if found.get(key)]
+
+        return await self._threads.read(work)
+
+    async def ids(self, keys: Sequence[int]) -> list[str]:
+        """Those of the rows that exist, in the order of the keys; of a damaged one, what it has for an id."""
+        query = f"SELECT key, CAST(id AS BLOB) FROM images WHERE key {sql.ONE_OF}"
+        found = await self._threads.read(lambda db: dict(db.execute(query, (json.dumps(list(keys)),))))
+        return [found[key].decode(errors="replace") for key in keys if key in found]
+
     async def page(self, collection: str, after: str | None, limit: int) -> list[ImageRecord]:
         """At most `limit` records with ids above `after`, ascending by id (code point order).
 
-        Damaged ones are left out: fewer than `limit` are the last ones.
+        Damaged ones are left out: fewer than `limit` are the last ones. Raises NotFound for the collection.
         """
         query = f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
 
@@ -164,7 +189,7 @@ class SqliteStore:
             with closing(db.execute(query, (collection, after or "", -1))) as found:
                 return [record for _, (_, record) in zip(range(limit), self._whole(found), strict=False)]
 
-        return await self._threads.read(work)
+        return await self._read_of(collection, work)
 
     async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
         """Replace the metadata by `change(metadata)`. Raises NotFound, CorruptStore, what `change` raises."""
@@ -187,14 +212,16 @@ class SqliteStore:
         return await self._threads.write(lambda db: sql.delete_images(db, keys), makes_room=True)
 
     async def keys(self, collection: str) -> list[int]:
-        """Of all its rows, ascending."""
+        """Of all its rows, ascending. Raises NotFound for the collection."""
         query = "SELECT key FROM images WHERE collection = ? ORDER BY key"
-        return await self._threads.read(lambda db: [key for (key,) in db.execute(query, (collection,))])
+        return await self._read_of(
+            collection, lambda db: [key for (key,) in db.execute(query, (collection,))]
+        )
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:
         """Keys of the rows whose metadata passes, ascending, without damaged ones.
 
-        Cancelling the call ends the scan.
+        Cancelling the call ends the scan. Raises NotFound for the collection.
         """
         stop = threading.Event()
 
@@ -210,7 +237,7 @@ class SqliteStore:
                 return work(db)
 
         try:
-            return await self._threads.read(look_again)
+            return await self._read_of(collection, look_again)
         finally:
             stop.set()
 
@@ -234,7 +261,10 @@ class SqliteStore:
                 yield keys, rows
 
     async def damaged(self, collection: str, identity: str | None) -> list[int]:
-        """Keys of the rows that are known to be damaged, or whose embedding of this identity is, in order."""
+        """Keys of the rows that are known to be damaged, or whose embedding of this identity is, in order.
+
+        Raises NotFound for the collection, if there is any damage.
+        """
         if not self._damaged_rows and not self._damaged_vectors:
             return []
 
@@ -244,21 +274,34 @@ class SqliteStore:
             query = f"SELECT key FROM images WHERE collection = ? AND key {sql.ONE_OF} ORDER BY key"
             return [key for (key,) in db.execute(query, (collection, json.dumps(list(keys))))]
 
-        return await self._threads.read(work)
+        return await self._read_of(collection, work)
 
     async def missing(self, collection: str, identity: str) -> dict[int, bool]:
-        """Keys of the rows without an embedding of this identity, and whether their image is kept."""
+        """Keys of the rows without an embedding of this identity, and whether their image is kept.
+
+        Raises NotFound for the collection.
+        """
         query = (
             "SELECT key, kept FROM images i WHERE collection = ? AND NOT EXISTS (SELECT 1 FROM embeddings e"
             " JOIN identities n ON n.number = e.identity WHERE e.key = i.key AND n.identity = ?)"
         )
-        return await self._threads.read(
-            lambda db: {key: bool(kept) for key, kept in db.execute(query, (collection, identity))}
+        return await self._read_of(
+            collection,
+            lambda db: {key: bool(kept) for key, kept in db.execute(query, (collection, identity))},
         )
 
     async def used(self, sha256s: Sequence[str]) -> set[str]:
         """Those of the sha256 whose file some row uses."""
         return await self._threads.read(lambda db: sql.used(db, sha256s))
+
+    async def _read_of(self, collection: str, work: Work[Result]) -> Result:
+        """Only while the collection has this name: one that has got another would seem to be empty."""
+
+        def checked(db: sqlite3.Connection) -> Result:
+            require_collection(db, collection)
+            return work(db)
+
+        return await self._threads.read(checked)
 
     async def _chunk(
         self, collection: str, number: int, after_key: int

@@ -61,7 +61,7 @@ class SqliteThreads:
         return await asyncio.get_running_loop().run_in_executor(self._writer, transact)
 
     async def read(self, work: Work[Result]) -> Result:
-        """Run `work` on a connection that only reads."""
+        """Run `work` on a connection that only reads. All of its statements see the same commit."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, work)
 
     def close(self) -> None:
@@ -152,7 +152,13 @@ class SqliteThreads:
         with sqlite_errors_translated(self._file.parent):
             if not hasattr(self._local, "db"):
                 self._local.db = self._connect(writes=False)
-            return work(self._local.db)
+            db: sqlite3.Connection = self._local.db
+            db.execute("BEGIN")
+            try:
+                return work(db)
+            finally:
+                if db.in_transaction:  # SQLite itself ends it on some errors
+                    db.execute("ROLLBACK")
 
     def _measure(self, live_bytes: int | None = None) -> None:
         if live_bytes is None:

@@ -1,8 +1,8 @@
 """Named sets of images to search in; knows nothing of HTTP, SQL, files or what runs the model."""
 
 import builtins
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from diptych.core.claimed_files import ClaimedFiles
 from diptych.core.deleting import Deleting
@@ -42,7 +42,7 @@ from diptych.core.types import (
 )
 from diptych.core.vectors import VectorIngest, check_origin
 from diptych.core.writes import Writes
-from diptych.errors import Conflict, NotFound, NotReady, StoreFull
+from diptych.errors import Conflict, CorruptStore, NotFound, NotReady, StoreFull
 
 
 class Collections:
@@ -71,7 +71,7 @@ class Collections:
         self._files = files = ClaimedFiles(images=images, records=records, writes=writes)
         self._storing = storing = Storing(files=files, records=records)
         grouped = GroupedStores(storing.store, writes)
-        self._finder = Finder(records)
+        self._finder = Finder(records, writes)
         self._deleting = Deleting(files=files, records=records, writes=writes)
         self._pictures = Pictures(images=images, records=records, thumbnailer=thumbnailer, writes=writes)
         self._ingest = Ingest(
@@ -127,13 +127,17 @@ class Collections:
 
     async def stats(self, name: str) -> CollectionStats:
         """All that is known of one collection."""
-        shelf = self._shelves[name]
-        return await self._stats(shelf, await self._records.sizes(name))
+        return await self._stats(self._shelves[name], None)
 
     async def stats_of_all(self) -> builtins.list[CollectionStats]:
         """Of all collections, by name."""
-        sizes = await self._records.sizes()
-        return [await self._stats(shelf, sizes) for shelf in self._shelves]
+        shelves = [(shelf, shelf.n_renames) for shelf in self._shelves]
+        sizes, found = await self._records.sizes(), list[CollectionStats]()
+        for shelf, n_renames in shelves:
+            with suppress(NotFound):  # it was dropped meanwhile
+                known = sizes.get(shelf.name) if shelf.n_renames == n_renames else None
+                found.append(await self._stats(shelf, known))
+        return sorted(found, key=lambda stats: stats.info.name)
 
     async def database_bytes(self) -> int:
         """What the database of all collections and its log take on the disk."""
@@ -226,32 +230,32 @@ class Collections:
 
         Images added or deleted between pages never make another one appear twice or not at all.
         """
-        records = await self._records.page(self._shelves[collection].name, after, limit + 1)
+        shelf = self._shelves[collection]
+        records = await shelf.read(lambda name: self._records.page(name, after, limit + 1))
         page = records[:limit]
         return page, page[-1].id if len(records) > limit else None
 
     async def get_image(self, collection: str, id: str) -> ImageRecord:
         """What is known of one image. Raises NotFound, CorruptStore."""
-        return await self._records.get(self._shelves[collection].name, id)
+        return await self._record(self._shelves[collection], id)
 
     async def find_images(self, collection: str, ids: Sequence[str]) -> builtins.list[ImageRecord]:
         """Those of the ids that are there, by id, without those that adding again would mend: what cannot be
         found by searching, and what has lost its file.
         """
         shelf = self._shelves[collection]
-        found = await self._records.find(shelf.name, ids)
+        found = await shelf.read(lambda name: self._records.find(name, ids))
         lacking = await self._storing.lacking(shelf) | await self._files.lost(found.values())
         return [found[id] for id in sorted(found) if id not in lacking]
 
     async def original(self, collection: str, id: str) -> tuple[bytes, str]:
         """The bytes that were added, and their media type. Raises NotFound, CorruptStore."""
-        record = await self._kept_image(collection, id)
-        return await self._pictures.original(record.sha256), record.media_type
+        record, payload = await self._of_file(collection, id, self._pictures.original)
+        return payload, record.media_type
 
     async def thumbnail(self, collection: str, id: str, size_px: int) -> bytes:
         """A small picture without metadata. Raises NotFound, InvalidValue for a size that is not offered."""
-        record = await self._kept_image(collection, id)
-        return await self._pictures.thumbnail(record.sha256, size_px)
+        return (await self._of_file(collection, id, lambda one: self._pictures.thumbnail(one, size_px)))[1]
 
     async def patch(self, collection: str, id: str, metadata: Metadata) -> ImageRecord:
         """Change the metadata by a JSON merge patch (RFC 7396). Raises NotFound, InvalidValue, TooLarge."""
@@ -314,7 +318,8 @@ class Collections:
         """(D,) of a stored image. Raises NotFound, CorruptStore; NotReady while it has none of this kind."""
         shelf = self._shelves[collection]
         engine = shelf.require_served()
-        embedding = await self._records.embedding(shelf.name, id, engine.model.identity)
+        identity = engine.model.identity
+        embedding = await shelf.read(lambda name: self._records.embedding(name, id, identity))
         if embedding is None:
             raise NotReady(f"image {id!r} is not embedded for this model version yet")
         return embedding
@@ -328,18 +333,43 @@ class Collections:
             await self._deleting.all_of(shelf)
             await self._shelves.drop(shelf)
 
-    async def _kept_image(self, collection: str, id: str) -> ImageRecord:
-        record = await self.get_image(collection, id)
+    async def _record(self, shelf: Shelf, id: str) -> ImageRecord:
+        return await shelf.read(lambda name: self._records.get(name, id))
+
+    async def _of_file(
+        self, collection: str, id: str, read: Callable[[str], Awaitable[bytes]]
+    ) -> tuple[ImageRecord, bytes]:
+        """An image, and what is read of its file by sha256. Raises NotFound, CorruptStore.
+
+        The file of an image that has been replaced or deleted since its row was read is no longer there.
+        """
+        shelf = self._shelves[collection]
+        record = await self._kept_image(shelf, id)
+        while True:
+            try:
+                return record, await read(record.sha256)
+            except CorruptStore:
+                before, record = record, await self._kept_image(shelf, id)
+                if record == before:
+                    raise
+
+    async def _kept_image(self, shelf: Shelf, id: str) -> ImageRecord:
+        record = await self._record(shelf, id)
         if not record.kept:
-            raise NotFound(f"no file is kept of image {id!r} in collection {collection!r}")
+            raise NotFound(f"no file is kept of image {id!r} in collection {shelf.name!r}")
         return record
 
-    async def _stats(self, shelf: Shelf, sizes: dict[str, Sizes]) -> CollectionStats:
+    async def _stats(self, shelf: Shelf, sizes: Sizes | None) -> CollectionStats:
+        """`sizes` where they are known."""
+        if sizes is None:
+            found = await shelf.read(self._records.sizes)
+            (sizes,) = found.values()
         engine = shelf.engine
-        damaged = await self._records.damaged(shelf.name, None if engine is None else engine.model.identity)
+        identity = None if engine is None else engine.model.identity
+        damaged = await shelf.read(lambda name: self._records.damaged(name, identity))
         return CollectionStats(
             info=shelf.info(),
-            sizes=sizes.get(shelf.name, Sizes()),
+            sizes=sizes,
             vectors=None if engine is None else engine.model,
             recall=None if engine is None else shelf.index.recall,
             n_damaged=len(damaged),

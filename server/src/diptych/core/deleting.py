@@ -39,9 +39,12 @@ class Deleting:
         await self._delete(shelf, await self._records.keys(shelf.name))
 
     async def _previewed(self, shelf: Shelf, filter: Filter | None, lacking: bool) -> Deletion:
+        """Counts and names what `_matching` would delete: with a filter, no damaged ones."""
         keys = await self._keys(shelf, filter, lacking)
-        records = await self._records.by_key(keys[:N_SHOWN])
-        return Deletion(len(keys), tuple(record.id for record in records.values()))
+        if filter is not None:
+            parts = [keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK)]
+            keys = [key for part in parts for key in await self._records.intact(part)]
+        return Deletion(len(keys), tuple(await self._records.ids(keys[:N_SHOWN])))
 
     async def _matching(self, shelf: Shelf, filter: Filter | None, lacking: bool) -> int:
         """One write from the look at the rows to their end: none of them can change in between."""
@@ -57,7 +60,7 @@ class Deleting:
         size, done, n_deleted = CHUNK, 0, 0
         while done < len(keys):
             part = keys[done : done + size]
-            chunk = list(await self._records.by_key(part)) if intact_only else part
+            chunk = await self._records.intact(part) if intact_only else part
             try:
                 removed = await self._records.delete_keys(chunk)
             except StoreFull:
@@ -85,7 +88,8 @@ class Deleting:
         return sorted(lacks if filter is None else lacks.intersection(await self._passing(shelf, filter)))
 
     async def _passing(self, shelf: Shelf, filter: Filter) -> list[int]:
-        return [int(key) for key in await self._records.matching_keys(shelf.name, filter)]
+        found = await shelf.read(lambda name: self._records.matching_keys(name, filter))
+        return [int(key) for key in found]
 
     async def _lacking(self, shelf: Shelf) -> set[int]:
         """Keys of rows without a vector in the store: those that only the index lacks, a start puts there.
@@ -96,4 +100,4 @@ class Deleting:
         engine = shelf.require_tried()
         if not shelf.pending:
             return set()
-        return set(await self._records.missing(shelf.name, engine.model.identity))
+        return set(await shelf.read(lambda name: self._records.missing(name, engine.model.identity)))

@@ -124,7 +124,11 @@ class ImageStore(Protocol):
 
 
 class RecordStore(Protocol):
-    """The truth about collections, images and embeddings. Writes are durable when they return."""
+    """The truth about collections, images and embeddings. Writes are durable when they return.
+
+    A read sees one commit. Those of a collection raise NotFound when that has none of this name, so that one
+    that has just got another does not seem to be empty: see Shelf.read.
+    """
 
     async def collections(self) -> list[CollectionInfo]:
         """All collections by name, with their numbers of images."""
@@ -145,7 +149,7 @@ class RecordStore(Protocol):
         ...
 
     async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
-        """What is kept of one collection, or of all by name; those without rows may be left out."""
+        """What is kept of one collection, or of all by name."""
         ...
 
     async def n_bytes(self) -> int:
@@ -183,6 +187,14 @@ class RecordStore(Protocol):
 
     async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
         """The records of those keys that exist, without damaged ones."""
+        ...
+
+    async def intact(self, keys: Sequence[int]) -> list[int]:
+        """Those of the keys that exist, without damaged ones, in their order."""
+        ...
+
+    async def ids(self, keys: Sequence[int]) -> list[str]:
+        """Those of the rows that exist, in the order of the keys; of a damaged one, what it has for an id."""
         ...
 
     async def page(self, collection: str, after: str | None, limit: int) -> list[ImageRecord]:

@@ -1,12 +1,17 @@
 """One collection in memory: its index and its counts; knows nothing of stores or files."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from diptych.core.engine import Engine
 from diptych.core.ports import Metrics, VectorIndex
-from diptych.core.types import SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow
+from diptych.core.types import NO_ROWS, SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow
 from diptych.errors import Conflict, NotFound, NotReady
+
+Found = TypeVar("Found")
 
 
 class EngineChanged(Exception):
@@ -31,6 +36,8 @@ class Shelf:
     stranded: set[int] = field(default_factory=set)  # those of them that keep no image to be embedded again
     reason: str = ""  # why the state is "failed" or "no_precision"
     dropped: bool = False
+    n_renames: int = 0
+    _renamed: asyncio.Event | None = None  # while it gets another name: the end of that
 
     def info(self) -> CollectionInfo:
         """What callers may know."""
@@ -120,6 +127,43 @@ class Shelf:
         if self.dropped:
             raise NotFound(f"collection {self.name!r} was dropped")
 
+    @contextmanager
+    def renaming(self) -> Iterator[None]:
+        """While the store gives it another name, and until it has that here."""
+        self._renamed = renamed = asyncio.Event()
+        try:
+            yield
+        finally:
+            self._renamed = None
+            renamed.set()
+
+    def rename(self, name: str) -> None:
+        """As the store calls it now."""
+        if name != self.name:
+            self.name, self.n_renames = name, self.n_renames + 1
+
+    async def read(self, ask: Callable[[str], Awaitable[Found]]) -> Found:
+        """What the store says of the collection of this name, under whichever it has when it is asked.
+
+        The store may have given it another one that it has not got here yet, and since then even its old name
+        to another collection. Raises NotFound once it is dropped, and what `ask` raises.
+        """
+        while True:
+            self.require_kept()
+            n_renames = self.n_renames
+            try:
+                found = await ask(self.name)
+            except NotFound:
+                if self._renamed is not None:
+                    await self._renamed.wait()
+                self.require_kept()
+                if n_renames == self.n_renames:
+                    raise
+                continue
+            self.require_kept()
+            if n_renames == self.n_renames:
+                return found
+
     async def fill(self, keys: Sequence[int], rows: Embeddings) -> None:
         """Put embeddings (N, D) of images that are counted already into the index."""
         await self.index.apply((), keys, rows)
@@ -141,6 +185,12 @@ class Shelf:
             self._found(removed)
             self.n_images += len(keys) - len(removed)
             self.measure()
+
+    async def lose(self, keys: Sequence[int]) -> None:
+        """Take images out of the index that are damaged in the store: nothing can be told of them."""
+        if self.engine is not None:
+            await self.index.apply(keys, (), NO_ROWS)
+            self.pending.update(keys)
 
     def settle(self) -> None:
         """All that could be embedded is; "ready" unless rows are left that only their own version finds."""

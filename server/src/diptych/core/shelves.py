@@ -104,12 +104,13 @@ class Shelves:
             shelf.require_kept()
             self.require_renamable(shelf, name)
             missing = await self._require_embeddable(shelf, precision, engine)
-            await self._records.change_collection(shelf.name, name, keep, precision)
+            with shelf.renaming():
+                await self._records.change_collection(shelf.name, name, keep, precision)
+                self._rename(shelf, name)
         except BaseException:
             if engine is not None:
                 self._engines.let_go(engine)
             raise
-        self._rename(shelf, name)
         shelf.keep, shelf.precision = keep, precision
         if engine is None:
             return
@@ -164,7 +165,7 @@ class Shelves:
     def _rename(self, shelf: Shelf, name: str) -> None:
         self._metrics.set_collection(shelf.name, None)
         del self._shelves[shelf.name]
-        shelf.name = name
+        shelf.rename(name)
         self._shelves[name] = shelf
         shelf.measure()
 

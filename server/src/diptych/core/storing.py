@@ -34,7 +34,7 @@ class Storing:
         what the one before it left.
         """
         n_times = Counter(draft.id for draft in drafts if isinstance(draft, Draft))
-        known = await self._records.find(shelf.name, list(n_times))
+        known = await shelf.read(lambda name: self._records.find(name, list(n_times)))
         lacking = await self.lacking(shelf)
         decided: dict[int, AddOutcome] = {}
         for i, draft in enumerate(drafts):

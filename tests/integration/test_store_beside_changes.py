@@ -1,0 +1,301 @@
+"""What is read while its collection gets another name, or its image another content: as before or after."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diptych.core.filter_parser import parse_filter
+from diptych.core.types import CollectionChange, NewImage
+from diptych.errors import CorruptStore, NotFound
+from integration.store_parts import Opened, Run, tiny_png
+from support.tiny_bundle import EMBED_DIM
+
+Read = Callable[[Opened], Awaitable[Any]]
+FILTER = parse_filter({"n": {"gte": 1}})
+QUERY = np.eye(EMBED_DIM, dtype=np.float32)[0]
+
+
+async def listed(opened: Opened) -> Any:
+    return await opened.listed("default")
+
+
+async def got(opened: Opened) -> Any:
+    return (await opened.collections.get_image("default", "i1")).metadata
+
+
+async def looked_up(opened: Opened) -> Any:
+    return [image.id for image in await opened.collections.find_images("default", ["i0", "i2"])]
+
+
+async def original(opened: Opened) -> Any:
+    return await opened.collections.original("default", "i1")
+
+
+async def embedding(opened: Opened) -> Any:
+    return (await opened.collections.embedding_of("default", "i1")).tolist()
+
+
+async def found(opened: Opened) -> Any:
+    hits = await opened.collections.search("default", QUERY, k=9, filter=FILTER)
+    return [(hit.id, hit.cosine) for hit in hits]
+
+
+async def previewed(opened: Opened) -> Any:
+    return await opened.collections.delete_matching("default", FILTER, lacking=False, preview=True)
+
+
+async def measured(opened: Opened) -> Any:
+    return (await opened.collections.stats("default")).sizes
+
+
+async def all_measured(opened: Opened) -> Any:
+    return sorted(str(stats.sizes) for stats in await opened.collections.stats_of_all())
+
+
+async def added_again(opened: Opened) -> Any:
+    return (await opened.add("default", tiny_png(1), "i1")).status
+
+
+READS = [listed, got, looked_up, original, embedding, found, previewed, measured, all_measured, added_again]
+
+
+async def fill(opened: Opened) -> None:
+    """Three images in one collection, and one that has an id of theirs in another."""
+    items = [NewImage(tiny_png(n), f"i{n}", {"n": n}) for n in range(3)]
+    await opened.collections.add_many("default", items)
+    await opened.collections.create("other")
+    await opened.add("other", tiny_png(9), "i1", {"n": 9})
+
+
+async def rename(opened: Opened, name: str, new_name: str) -> None:
+    await opened.collections.change(name, CollectionChange(name=new_name))
+
+
+def before_next_read(opened: Opened, happens: Callable[[], Awaitable[None]]) -> None:
+    """The next read of the store has to wait for a thread until this has happened."""
+    read = opened.records.threads.read
+
+    async def late(work: Any) -> Any:
+        vars(opened.records.threads).pop("read", None)
+        await happens()
+        return await read(work)
+
+    vars(opened.records.threads)["read"] = late
+
+
+@pytest.mark.parametrize("read", READS)
+def test_collection_that_is_renamed_before_its_read_begins_is_read(run: Run, read: Read) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        before = await read(opened)
+        before_next_read(opened, lambda: rename(opened, "default", "renamed"))
+        assert await read(opened) == before
+        with pytest.raises(NotFound, match="no collection named"):
+            await opened.collections.get("default")
+
+    run(story)
+
+
+@pytest.mark.parametrize("read", READS)
+def test_collection_whose_name_is_given_to_another_meanwhile_is_read(run: Run, read: Read) -> None:
+    async def story(opened: Opened) -> None:
+        async def swap() -> None:
+            await rename(opened, "default", "renamed")
+            await rename(opened, "other", "default")
+
+        await fill(opened)
+        before = await read(opened)
+        before_next_read(opened, swap)
+        assert await read(opened) == before
+
+    run(story)
+
+
+@pytest.mark.parametrize("read", READS)
+def test_read_between_the_commit_of_a_new_name_and_its_use_waits_for_that(
+    run: Run, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        before = await read(opened)
+        change, committed, go_on = opened.records.change_collection, asyncio.Event(), asyncio.Event()
+
+        async def held_up(*values: Any) -> None:
+            await change(*values)
+            committed.set()
+            await go_on.wait()
+
+        monkeypatch.setattr(opened.records, "change_collection", held_up)
+        renaming = asyncio.create_task(rename(opened, "default", "renamed"))
+        await committed.wait()
+        reading = asyncio.create_task(read(opened))
+        await asyncio.sleep(0.05)
+        go_on.set()
+        assert await reading == before
+        await renaming
+
+    run(story)
+
+
+@pytest.mark.parametrize("read", [one for one in READS if one not in {all_measured, added_again}])
+def test_collection_that_is_dropped_meanwhile_is_not_there_even_if_its_name_is(run: Run, read: Read) -> None:
+    async def story(opened: Opened) -> None:
+        async def drop() -> None:
+            await opened.collections.drop("default")
+            await opened.collections.create("default")
+
+        await fill(opened)
+        before_next_read(opened, drop)
+        with pytest.raises(NotFound, match="was dropped"):
+            await read(opened)
+
+    run(story)
+
+
+def test_list_of_all_leaves_out_what_is_dropped_meanwhile(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        before_next_read(opened, lambda: opened.collections.drop("default"))
+        assert [stats.info.name for stats in await opened.collections.stats_of_all()] == ["other"]
+
+    run(story)
+
+
+def test_image_that_is_not_there_is_not_found_while_a_rename_fails(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        began, go_on = asyncio.Event(), asyncio.Event()
+
+        async def failing(*values: Any) -> None:
+            began.set()
+            await go_on.wait()
+            raise CorruptStore("not now")
+
+        monkeypatch.setattr(opened.records, "change_collection", failing)
+        renaming = asyncio.create_task(rename(opened, "default", "renamed"))
+        await began.wait()
+        reading = asyncio.create_task(opened.collections.get_image("default", "absent"))
+        await asyncio.sleep(0.05)
+        go_on.set()
+        with pytest.raises(NotFound, match="no image 'absent' in collection 'default'"):
+            await reading
+        with pytest.raises(CorruptStore, match="not now"):
+            await renaming
+
+    run(story)
+
+
+def test_statements_of_a_read_see_the_same_commit(run: Run) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        loop = asyncio.get_running_loop()
+
+        def work(db: Any) -> list[int]:
+            counts = [db.execute("SELECT count(*) FROM images").fetchone()[0]]
+            asyncio.run_coroutine_threadsafe(opened.collections.delete("default", "i0"), loop).result(10)
+            return [*counts, db.execute("SELECT count(*) FROM images").fetchone()[0]]
+
+        assert await opened.records.threads.read(work) == [4, 4]
+        assert len(await opened.listed()) == 2
+
+    run(story)
+
+
+def before_next_file(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[Any]]
+) -> None:
+    """The row has been read by then, and the file has not."""
+    get, todo = opened.images.get, [happens]
+
+    async def late(sha256: str) -> bytes:
+        while todo:
+            await todo.pop()()
+        return await get(sha256)
+
+    monkeypatch.setattr(opened.images, "get", late)
+
+
+async def thumbnail(opened: Opened) -> Any:
+    return await opened.collections.thumbnail("default", "i1", 64)
+
+
+@pytest.mark.parametrize("read", [original, thumbnail])
+def test_file_of_an_image_that_is_replaced_meanwhile_is_the_new_one(
+    run: Run, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        replace = lambda: opened.add("default", tiny_png(7), "i1", replace=True)  # noqa: E731
+        before_next_file(opened, monkeypatch, replace)
+        answer = await read(opened)
+        assert answer == await read(opened)
+        assert read is thumbnail or answer == (tiny_png(7), "image/png")
+
+    run(story)
+
+
+@pytest.mark.parametrize("read", [original, thumbnail])
+def test_file_of_an_image_that_is_deleted_meanwhile_is_not_found(
+    run: Run, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        before_next_file(opened, monkeypatch, lambda: opened.collections.delete("default", "i1"))
+        with pytest.raises(NotFound, match="no image 'i1'"):
+            await read(opened)
+
+    run(story)
+
+
+def test_file_that_is_there_again_by_the_second_look_is_no_damage(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+
+        async def there_and_back() -> None:
+            await opened.add("default", tiny_png(7), "i1", replace=True)
+            await asyncio.sleep(0.002)  # a time of making is told in milliseconds
+            await opened.add("default", tiny_png(1), "i1", replace=True)
+            raise CorruptStore("it was looked for in between")
+
+        before_next_file(opened, monkeypatch, there_and_back)
+        assert await original(opened) == (tiny_png(1), "image/png")
+
+    run(story)
+
+
+@pytest.mark.parametrize("read", [original, thumbnail])
+def test_file_that_is_lost_is_damage(run: Run, read: Read) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        sha256 = (await opened.collections.get_image("default", "i1")).sha256
+        (opened.data_dir / "images" / sha256[:2] / sha256).unlink()
+        with pytest.raises(CorruptStore, match="missing"):
+            await read(opened)
+
+    run(story)
+
+
+def test_image_that_is_deleted_while_it_is_found_makes_room_for_the_next(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened) -> None:
+        await fill(opened)
+        first, second, _ = [hit.id for hit in await opened.collections.search("default", QUERY, k=3)]
+        by_key, deleted = opened.records.by_key, list[str]()
+
+        async def late(keys: Any) -> Any:
+            if not deleted:
+                deleted.append(first)
+                await opened.collections.delete("default", first)
+            return await by_key(keys)
+
+        monkeypatch.setattr(opened.records, "by_key", late)
+        assert await opened.ids(QUERY, k=1) == [second]
+
+    run(story)
