@@ -42,8 +42,9 @@ def condition_of(filter: Filter, column: str, parameters: Sequence[Any]) -> Cond
     spelling = _Spelling(column, Condition(parameters=list(parameters)))
     spelling.made.sql = spelling.in_python(filter)
     if sqlite3.sqlite_version_info >= OLDEST:
-        has_nul = f"instr({column}, '{_NUL}')"
-        spelling.made.sql = f"iif({has_nul}, {spelling.made.sql}, {spelling.whole(filter)})"
+        nul, python, whole = f"instr({column}, '{_NUL}')", spelling.made.sql, spelling.whole(filter)
+        # Outside of a function or CASE, where AND and OR would no longer stop at what decides.
+        spelling.made.sql = f"(({whole} AND NOT {nul}) OR ({nul} AND {python}))"
     return spelling.made
 
 
