@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from diptych_training.cli import main
 from diptych_training.config import read_config
 from diptych_training.data.pairs.pair import Pair, WithoutImages
 from diptych_training.data.pairs.sources import SourceReader
@@ -114,3 +115,42 @@ def test_a_tokenizer_learns_from_the_captions_of_images_that_are_not_fetched(tmp
     opened = count_opens(monkeypatch)
     assert list(StreamedTraining(shards, config).texts()) == captions(in_turns)[:44]
     assert not [name for name in opened if name.endswith(".png")]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "folder"])
+def test_what_is_excluded_is_not_fetched_by_streams_and_commands(tmp_path, monkeypatch, kind):
+    n = 6
+    write_image_table(tmp_path / "t", n)
+    paths = [f"images/{number}.png" for number in range(n)]
+    write_parquet(tmp_path / "t" / "pairs.parquet", {"path": paths, "caption": things(n)}, group=n)
+    write_files(
+        tmp_path / "t" / "images", {f"{number}.txt": text.encode() for number, text in enumerate(things(n))}
+    )
+    source = tmp_path / "t" / ("images" if kind == "folder" else f"pairs.{kind}")
+    shards = SourceReader().shards([str(source)])
+    names = [entry.name for shard in shards for entry in shard.entries()]
+    opened = count_opens(monkeypatch)
+    stream = Stream(shards, 0, Order(seed=1, n_streams=1, block_size=4))
+    found = [entry.name for entry, _ in stream.entries(Cursor(), 1, {names[1], names[4]})]
+    assert sorted(found) == [name for name in names if name not in (names[1], names[4])]
+    near, listed = tmp_path / "near.tsv", tmp_path / "out.tsv"
+    near.write_text(f"name\n{names[1]}\n{names[4]}\n")
+    out = ["--exclude", str(near)]
+    assert main(["data", "shards", str(source), "--out", str(tmp_path / "s"), *out]) == 0
+    pack = ["data", "pack", "--train", str(source), "--out", str(tmp_path / "p"), "--size", "16"]
+    assert main([*pack, *out]) == 0
+    against = ["--against", str(tmp_path / "s"), "--out", str(listed)]
+    assert main(["data", "near-duplicates", str(source), *against, *out]) == 0
+    assert not {"1.png", "4.png"} & set(opened)
+    assert opened["0.png"] == 4
+
+
+def test_a_tokenizer_does_not_learn_from_excluded_pairs(tmp_path):
+    source = write_image_table(tmp_path / "t", 30)
+    shards = SourceReader().shards([str(source)])
+    excluded = [entry.name for entry in shards[0].entries(with_images=False)][:10]
+    (tmp_path / "near.tsv").write_text("\n".join(["name", *excluded]))
+    file = write_small_recipe(tmp_path / "small.toml", small_recipe())
+    lists = [f"data.pairs.train='{source}'", f"data.pairs.exclude='{tmp_path}/near.tsv'"]
+    texts = StreamedTraining(shards, read_config(file, [*lists, "data.pairs.streams=4"])).texts()
+    assert sorted(texts) == sorted(things(30)[10:])

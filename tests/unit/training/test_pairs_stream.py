@@ -1,6 +1,6 @@
 """The order of a stream: a pure function of seed and place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from itertools import islice
 
@@ -25,7 +25,9 @@ class Numbers:
     prefix = "numbers"
     files = ()
 
-    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
+    def entries(
+        self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
+    ) -> Iterator[Entry]:
         for number in range(self.first + start, self.first + self.n, step):
             yield Unusable(str(number), "a number")
 

@@ -12,6 +12,7 @@ from diptych.bundle.text import TextTokenizer
 from diptych_training.config import TrainConfig
 from diptych_training.data.captions import all_texts
 from diptych_training.data.packed import PackedDataset, PackedSource, read_dataset
+from diptych_training.data.pairs.excluded import read_excluded
 from diptych_training.data.pairs.pair import Pair, Shard, WithoutImages
 from diptych_training.data.pairs.stream import in_turns
 from diptych_training.data.pictograms.build import refuse_incomplete
@@ -74,10 +75,15 @@ class StreamedTraining:
     config: TrainConfig
 
     def texts(self) -> Iterator[str]:
-        """The texts of the first pairs that the run would read; no image is fetched for them."""
+        """The texts of the first pairs that the run would read; no image is fetched for them.
+        Excluded ones shape no tokenizer. DataError when a list of them cannot be read."""
         pairs = self.config.data.pairs
         assert pairs is not None
-        entries = in_turns([WithoutImages(shard) for shard in self.shards], order_of(self.config))
+        entries = in_turns(
+            [WithoutImages(shard) for shard in self.shards],
+            order_of(self.config),
+            read_excluded(pairs.exclude),
+        )
         chosen = islice((entry for entry in entries if isinstance(entry, Pair)), pairs.tokenizer_pairs)
         for pair in tqdm(chosen, desc="texts for a tokenizer", unit="pair", mininterval=1.0):
             yield from pair.texts.all()

@@ -1,6 +1,6 @@
 """A folder of images, each beside a text file of the same name; knows nothing of how it is read in order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from diptych_training.data.pairs.pair import (
@@ -11,6 +11,7 @@ from diptych_training.data.pairs.pair import (
     Shard,
     Texts,
     Unusable,
+    left_out,
     required,
     text_of_file,
     texts_of_json,
@@ -43,10 +44,15 @@ class FolderShard:
         names = (name for both in self.named for name in both if name is not None)
         return tuple(join(self.folder, name) for name in names)
 
-    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
+    def entries(
+        self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
+    ) -> Iterator[Entry]:
         """One entry an image."""
         for image, text in self.named[start::step]:
             name = f"{self.prefix}:{image}"
+            if name in excluded:
+                yield left_out(name)
+                continue
             try:
                 if text is None:
                     raise ValueError("it has no text file beside it")

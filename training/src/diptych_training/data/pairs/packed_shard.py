@@ -1,7 +1,7 @@
 """A packed data set as image-text pairs; knows nothing of how it was built."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -37,7 +37,9 @@ class PackedShard:
         stem = self.path / self.split / self.source
         return f"{stem}.npy", f"{stem}.jsonl"
 
-    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
+    def entries(
+        self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
+    ) -> Iterator[Entry]:
         """One entry an item, as a PNG. DataError when the data set contradicts itself."""
         source = _source(self.path, self.source)
         for index in range(self.first + start, self.first + self.n, step):

@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,10 +76,13 @@ class Shard(Protocol):
         """Paths or URLs of what it is read from, but for images that a table names."""
         ...
 
-    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
+    def entries(
+        self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
+    ) -> Iterator[Entry]:
         """One of its entries in `step`, from number `start` on, the same ones every time; the images of the
         others are not fetched, nor those of any without `with_images`: pairs have no bytes then, and their
-        images may not be there. DataError when it cannot be read."""
+        images may not be there. What has an excluded name may be `left_out`
+        instead, without a look at its image. DataError when it cannot be read."""
         ...
 
 
@@ -106,10 +109,12 @@ class EveryNth:
         """Those of the shard."""
         return self.shard.files
 
-    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
+    def entries(
+        self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
+    ) -> Iterator[Entry]:
         """As `Shard.entries`."""
         first, step = self.first + start * self.step, step * self.step
-        return self.shard.entries(first, step, with_images=with_images)
+        return self.shard.entries(first, step, with_images=with_images, excluded=excluded)
 
 
 @dataclass(frozen=True)
@@ -133,9 +138,16 @@ class WithoutImages:
         """Those of the shard."""
         return self.shard.files
 
-    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = False) -> Iterator[Entry]:
+    def entries(
+        self, start: int = 0, step: int = 1, *, with_images: bool = False, excluded: Set[str] = frozenset()
+    ) -> Iterator[Entry]:
         """As `Shard.entries`, always without images."""
-        return self.shard.entries(start, step, with_images=False)
+        return self.shard.entries(start, step, with_images=False, excluded=excluded)
+
+
+def left_out(name: str) -> Unusable:
+    """What stands for a pair whose name is excluded."""
+    return Unusable(name, "it is excluded")
 
 
 def is_blank(text: str) -> bool:

@@ -3,7 +3,7 @@
 A group of rows is read on its own, a few rows at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -43,12 +43,16 @@ class ParquetShard:
         """The file."""
         return (self.url,)
 
-    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
+    def entries(
+        self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
+    ) -> Iterator[Entry]:
         """One entry a row; where the group is damaged, all rows from there on are unusable. DataError when
         the file cannot be read."""
-        return read_patiently(self.url, partial(self._read, with_images=with_images), start, step)
+        return read_patiently(
+            self.url, partial(self._read, with_images=with_images, excluded=excluded), start, step
+        )
 
-    def _read(self, start: int, step: int, *, with_images: bool) -> Iterator[Entry]:
+    def _read(self, start: int, step: int, *, with_images: bool, excluded: Set[str]) -> Iterator[Entry]:
         number = 0  # of a batch's first row in the group
         read = image_reader(self.images_root, self.max_bytes, with_images=with_images)
         with open_url(self.url) as opened:
@@ -68,7 +72,7 @@ class ParquetShard:
                 if batch is None:
                     return
                 for offset in range(max(start - number, (start - number) % step), len(batch), step):
-                    yield self._entry(batch, offset, self.first_row + number + offset, read)
+                    yield self._entry(batch, offset, self.first_row + number + offset, read, excluded)
                 number += len(batch)
 
     def _batches(self, file: Any, *, with_images: bool) -> Iterator[Any]:
@@ -83,7 +87,7 @@ class ParquetShard:
             name, f"row {row} cannot be read, and the rest of the group is lost: {reason_of(error)}"
         )
 
-    def _entry(self, batch: Any, offset: int, row: int, read: ReadImage) -> Entry:
+    def _entry(self, batch: Any, offset: int, row: int, read: ReadImage, excluded: Set[str]) -> Entry:
         name = f"{self.prefix}:{row}"
         try:
             captions = [
@@ -101,7 +105,7 @@ class ParquetShard:
             return self._embedded(name, image, captions)
         if not isinstance(image, str):
             return Unusable(name, f"column {self.image_column!r} holds no path and no image")
-        return entry_at(image, captions, read, Place(self.prefix, row))
+        return entry_at(image, captions, read, Place(self.prefix, row), excluded)
 
     def _embedded(self, name: str, image: bytes, captions: list[str]) -> Entry:
         try:

@@ -60,7 +60,7 @@ class Stream:
         epoch = start.epoch
         while n_epochs is None or epoch < n_epochs:
             is_empty = True
-            for entry, cursor in self._epoch(max(start, Cursor(epoch))):
+            for entry, cursor in self._epoch(max(start, Cursor(epoch)), excluded):
                 if entry.name not in excluded:
                     is_empty = False
                     yield entry, cursor
@@ -75,7 +75,7 @@ class Stream:
         likeliest = [] if self._fruitful is None else [self._fruitful]
         n_excluded = 0
         for number in (*likeliest, *shards.tolist()):
-            for entry in self._shards[number].entries():
+            for entry in self._shards[number].entries(excluded=excluded):
                 if entry.name not in excluded:
                     self._fruitful = number
                     return
@@ -88,8 +88,8 @@ class Stream:
             f"{self._shards[shards[0]].location}"
         )
 
-    def _epoch(self, start: Cursor) -> Iterator[tuple[Entry, Cursor]]:
-        source = self._in_order(start)
+    def _epoch(self, start: Cursor, excluded: Set[str]) -> Iterator[tuple[Entry, Cursor]]:
+        source = self._in_order(start, excluded)
         while block := list(islice(source, self._order.block_size)):
             after = block[-1][1]
             mixed = self._mixed(len(block), start)
@@ -99,12 +99,12 @@ class Stream:
                 yield block[mixed[taken]][0], cursor
             start = after
 
-    def _in_order(self, start: Cursor) -> Iterator[tuple[Entry, Cursor]]:
+    def _in_order(self, start: Cursor, excluded: Set[str]) -> Iterator[tuple[Entry, Cursor]]:
         """The entries of an epoch from a block's beginning on, each with where the next block would begin."""
         shards = self._of_epoch(start.epoch)
         for number in range(start.shard, len(shards)):
             first = start.entry if number == start.shard else 0
-            entries = self._shards[shards[number]].entries(first)
+            entries = self._shards[shards[number]].entries(first, excluded=excluded)
             for entry_number, entry in enumerate(entries, first + 1):
                 yield entry, Cursor(start.epoch, number, entry_number)
 
@@ -123,10 +123,10 @@ class Stream:
         return np.random.default_rng((self._order.seed, ENTRIES, *place)).permutation(n)
 
 
-def in_turns(shards: Sequence[Shard], order: Order) -> Iterator[Entry]:
-    """One epoch: an entry of each stream in turn, so that the first ones come from all over."""
+def in_turns(shards: Sequence[Shard], order: Order, excluded: Set[str] = frozenset()) -> Iterator[Entry]:
+    """One epoch without excluded ones: an entry of each stream in turn, so that they come from all over."""
     streams = [
-        Stream(shards, number, order).entries(Cursor(), n_epochs=1) for number in range(order.n_streams)
+        Stream(shards, number, order).entries(Cursor(), 1, excluded) for number in range(order.n_streams)
     ]
     while streams:
         for stream in tuple(streams):

@@ -6,7 +6,7 @@ holding the table in memory.
 
 import io
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from diptych_training.data.files import replacing
 from diptych_training.data.pairs.changes import mark_of
-from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, required, texts_of
+from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, left_out, required, texts_of
 from diptych_training.data.pairs.patience import is_local, patiently
 from diptych_training.data.pairs.rows import Row, read_rows
 from diptych_training.data.pairs.urls import folder_of, join, name_of, open_url, read_url
@@ -95,16 +95,18 @@ class TableShard:
         """The table."""
         return (self.table.url,)
 
-    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
+    def entries(
+        self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
+    ) -> Iterator[Entry]:
         """One entry a row. A row that cannot be read, or an image that is not there, is an unusable entry."""
         with self.table.file.open("rb") as file:
             file.seek(self.start_byte)
             part = io.BytesIO(file.read(self.end_byte - self.start_byte))
         rows = read_rows(part, self.table.delimiter, self.first_line, self.start_byte)
         for row in islice(rows, start, None, step):
-            yield self._entry(row, with_images=with_images)
+            yield self._entry(row, excluded, with_images=with_images)
 
-    def _entry(self, row: Row, *, with_images: bool) -> Entry:
+    def _entry(self, row: Row, excluded: Set[str], *, with_images: bool) -> Entry:
         table = self.table
         name = f"{table.prefix}:{row.line}"
         if row.problem is not None:
@@ -114,7 +116,7 @@ class TableShard:
         path = row.fields[table.image_column]
         captions = [row.fields[column] for column in table.caption_columns]
         read = image_reader(table.images_root, table.max_bytes, with_images=with_images)
-        return entry_at(path, captions, read, Place(table.prefix, row.line))
+        return entry_at(path, captions, read, Place(table.prefix, row.line), excluded)
 
 
 ReadImage = Callable[[str], bytes]
@@ -127,13 +129,16 @@ def image_reader(images_root: str, max_bytes: int, *, with_images: bool) -> Read
     return lambda path: read_url(join(images_root, path), max_bytes)
 
 
-def entry_at(path: str, captions: list[str], read: ReadImage, place: Place) -> Entry:
+def entry_at(path: str, captions: list[str], read: ReadImage, place: Place, excluded: Set[str]) -> Entry:
     """The pair of an image at a path or URL, which names it, with its captions."""
+    name = f"{place.prefix}:{path}"
+    if name in excluded:
+        return left_out(name)
     try:
         texts = texts_of(captions)
         if not path:
             raise ValueError("it names no image")
-        return Pair(f"{place.prefix}:{path}", read(path), texts)
+        return Pair(name, read(path), texts)
     except ValueError as error:
         return Unusable(f"{place.prefix}:{place.row}{f' ({path})' if path else ''}", str(error))
 

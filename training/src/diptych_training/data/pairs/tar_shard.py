@@ -5,7 +5,7 @@ Files that share their name up to its first dot are one pair, and follow one ano
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -59,7 +59,9 @@ class TarShard:
         """The archive."""
         return (self.url,)
 
-    def entries(self, start: int = 0, step: int = 1, *, with_images: bool = True) -> Iterator[Entry]:
+    def entries(
+        self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
+    ) -> Iterator[Entry]:
         """The pairs in order. Where the archive is damaged, one entry says so, and it is the last: the pair
         before it is lost too, since nothing says that it was whole.
 

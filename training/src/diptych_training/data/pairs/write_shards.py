@@ -84,9 +84,8 @@ class _Writer:
     def write(self, shards: Sequence[Shard]) -> Iterator[ShardIndex]:
         """The index after each shard, and after the last one as complete."""
         start = Cursor(*self._index.shards[-1].position) if self._index.shards else Cursor()
-        entries = Stream(shards, 0, self._plan.order).entries(start, n_epochs=1)
-        wanted = (found for found in entries if found[0].name not in self._plan.excluded)
-        checked = side_by_side(wanted, lambda found: self._plan.check(found[0]), self._plan.n_threads)
+        entries = Stream(shards, 0, self._plan.order).entries(start, 1, self._plan.excluded)
+        checked = side_by_side(entries, lambda found: self._plan.check(found[0]), self._plan.n_threads)
         made = ((entry, cursor) for (_, cursor), entry in checked)
         skipped: Counter[str] = Counter()
         while (shard := self._shard(made, skipped)) is not None:

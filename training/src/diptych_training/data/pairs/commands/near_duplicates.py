@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 from tqdm import tqdm
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     finder = NearFinder(
         images, flags.limits, threshold=args.threshold, mirrored=args.mirrored, n_threads=args.jobs
     )
-    wanted = (entry for entry in _entries(shards) if entry.name not in flags.excluded)
+    wanted = (entry for entry in _entries(shards, flags.excluded) if entry.name not in flags.excluded)
     with tqdm(desc="training images", unit="image", mininterval=1.0) as bar:
         n_near = _write(args.out, finder.find(wanted, bar.update, refuse))
         n_compared = bar.n
@@ -78,9 +78,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _entries(shards: Iterable[Shard]) -> Iterator[Entry]:
+def _entries(shards: Iterable[Shard], excluded: Set[str] = frozenset()) -> Iterator[Entry]:
     for shard in shards:
-        yield from shard.entries()
+        yield from shard.entries(excluded=excluded)
 
 
 def _write(file: Path, found: Iterable[Near]) -> int:

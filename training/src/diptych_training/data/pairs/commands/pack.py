@@ -125,8 +125,8 @@ def _pack(
     flags: SourceFlags,
     spec: ImageSpec,
 ) -> SourceEntry:
-    stream = Stream(shards, 0, Order(args.seed, 1, MIXED)).entries(Cursor(), n_epochs=1)
-    entries = (entry for entry, _ in stream if entry.name not in flags.excluded)
+    stream = Stream(shards, 0, Order(args.seed, 1, MIXED)).entries(Cursor(), 1, flags.excluded)
+    entries = (entry for entry, _ in stream)
     sources: list[str] = getattr(args, split)
     items: list[PackedItem] = []
     images: list[Pixels] = []
