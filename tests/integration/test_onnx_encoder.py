@@ -83,9 +83,9 @@ def test_file_that_is_no_graph_is_refused(tmp_path: Path, files: tuple[Path, Pat
         OnnxEncoder(broken, files[1])
 
 
-def test_provider_that_is_not_here_is_refused(files: tuple[Path, Path]) -> None:
-    with pytest.raises(ConfigError, match="NoSuchProvider"):
-        OnnxEncoder(*files, providers=["NoSuchProvider"])
+def test_gpu_that_is_not_here_is_refused(files: tuple[Path, Path]) -> None:
+    with pytest.raises(ConfigError, match="is built without CUDAExecutionProvider"):
+        OnnxEncoder(*files, device="cuda")
 
 
 @pytest.fixture

@@ -111,14 +111,14 @@ def test_precision_that_is_not_taken_is_freed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     made: list[weakref.ref[Any]] = []
-    open_encoder = bundles._encoder
+    open_encoder = bundles.OnnxEncoder
 
-    def remembered(*values: Any) -> Any:
-        encoder = open_encoder(*values)
+    def remembered(*values: Any, **options: Any) -> Any:
+        encoder = open_encoder(*values, **options)
         made.append(weakref.ref(encoder))
         return encoder
 
-    monkeypatch.setattr(bundles, "_encoder", remembered)
+    monkeypatch.setattr(bundles, "OnnxEncoder", remembered)
     found = served(tmp_path, {"fp32": "equal", "int8": fault})
     assert len(made) == 2
     assert [one() for one in made if one() is not None] == [found.embed.encoder]
@@ -181,6 +181,9 @@ def test_models_say_what_was_chosen_from_what_and_why(tmp_path: Path) -> None:
     assert serving == active["serving"]
     assert other["serving"] is None
     assert active["prompt_sets"] == ["default", "plain", "label", "pictograms", "photos"]
+    device = serving["device"]
+    assert (device["provider"], device["name"]) == ("CPUExecutionProvider", None)
+    assert device["reason"].startswith("no GPU: onnxruntime ")
     assert serving["collections"] == {
         "precision": "fp32",
         "reason": "vectors that are kept are fp32 on a CPU",
@@ -222,12 +225,14 @@ def test_data_folder_follows_the_precision_of_collections_and_never_mixes(tmp_pa
 
 
 def test_check_proves_every_precision_and_says_which_would_be_served(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DIPTYCH_DEVICE", "cpu")
     write_tiny_bundle(tmp_path, precisions={"fp32": "slow", "fp16": "equal", "int8": "equal"})
     write_tiny_bundle(tmp_path, precisions={"fp32": "equal", "int8": "broken"})
     assert main(["check", "--model-repo", str(tmp_path), "tiny/1"]) == 0
-    head, choice, *candidates = capsys.readouterr().out.splitlines()
+    head, device, choice, *candidates = capsys.readouterr().out.splitlines()
+    assert device == "  on CPUExecutionProvider: set by DIPTYCH_DEVICE"
     assert head == "tiny/1  sound   fp32, fp16, int8"
     assert choice.startswith("  auto is int8: int8 is ")
     assert [line.split()[0] for line in candidates] == ["fp32", "fp16", "int8"]
@@ -236,6 +241,7 @@ def test_check_proves_every_precision_and_says_which_would_be_served(
     assert main(["check", "--model-repo", str(tmp_path), "elsewhere"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "elsewhere/1  sound   fp16",
+        "  on CPUExecutionProvider: set by DIPTYCH_DEVICE",
         "  no precision can be served on this machine: fp16: fp16 is for a GPU",
     ]
     assert main(["check", "--model-repo", str(tmp_path), "tiny/2"]) == 1

@@ -105,12 +105,14 @@ def test_gallery_is_loaded_through_a_queue_smaller_than_its_batch(
 
 
 def test_check_proves_sound_bundles_and_finds_a_damaged_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DIPTYCH_DEVICE", "cpu")
     write_tiny_bundle(tmp_path)
     assert main(["check", "--model-repo", str(tmp_path), "tiny/1"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "tiny/1  sound   fp32",
+        "  on CPUExecutionProvider: set by DIPTYCH_DEVICE",
         "  auto is fp32: the only precision of this version",
         "    fp32  passed",
     ]

@@ -5,7 +5,7 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
-from diptych.core.precision import Choice, Serving
+from diptych.core.precision import Choice, DeviceChoice, Serving
 from diptych.errors import NotFound
 from support.tiny_bundle import write_tiny_bundle
 from unit.core.core_fakes import model_info
@@ -15,7 +15,9 @@ def test_catalogue_lists_all_versions_and_marks_the_served_one(tmp_path: Path) -
     for name in ("tiny", "tiny", "other"):
         write_tiny_bundle(tmp_path, name)
     (tmp_path / "tiny" / "1" / "manifest.json").write_text("{}")
-    serving = Serving(Choice("int8", "faster"), Choice("fp32", "exact"))
+    serving = Serving(
+        Choice("int8", "faster"), Choice("fp32", "exact"), DeviceChoice("CPUExecutionProvider", None, "set")
+    )
     catalogue = Catalogue(ModelRepository(tmp_path), model_info(name="tiny", version=2), serving)
 
     async def run() -> None:

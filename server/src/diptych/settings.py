@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -14,7 +14,7 @@ from diptych.core.host_rules import OFF, parse_host_rules
 from diptych.errors import ConfigError
 
 PREFIX = "DIPTYCH_"
-AUTO = "auto"  # as a precision: chosen at each start
+AUTO: Final = "auto"  # as a precision or device: chosen at each start
 Device = Literal["auto", "cpu", "cuda"]
 MIN_KEY_CHARS = 8
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -50,7 +50,9 @@ class Settings(BaseSettings):
     collection_precision: str = Field(
         AUTO, description="precision of collections; auto: fp32 on a CPU, fp16 on a GPU"
     )
-    device: Device = Field("auto", description="where the encoders run")
+    device: Device = Field(
+        "auto", description="where the encoders run: cpu, cuda, or auto: a GPU where one can be had"
+    )
     decode: DecodeMode = Field(
         "exact", description="fast: large JPEGs at a fraction of their size, other vectors"
     )

@@ -180,6 +180,7 @@ SERVING = {
         ],
     },
     "collections": {"precision": "fp32", "reason": "exact"},
+    "device": {"provider": "CPUExecutionProvider", "name": None, "reason": "set by DIPTYCH_DEVICE"},
 }
 
 
@@ -195,6 +196,7 @@ def test_models_show_what_serves(monkeypatch: pytest.MonkeyPatch, capsys: Captur
         "mine        1",
         "",
         "pictograms serves",
+        "  on CPUExecutionProvider: set by DIPTYCH_DEVICE",
         "  requests in int8: 2.00 times as fast as fp32",
         "    fp32  8.25 ms an image, 1.5 ms a text",
         "    fp16  fp16 is for a GPU",

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from diptych_client import AsyncClient, Client, InvalidCall, Plan, operations
+from diptych_client import AsyncClient, Client, InvalidCall, Plan, ServingDevice, operations
 from support.fake_api import MODEL, FakeApi, body, embed_reply, problem
 
 RECORD = {
@@ -118,6 +118,7 @@ def test_models_and_versions_are_read() -> None:
     serving = {
         "embed": {"precision": "fp32", "reason": "exact", "candidates": [tried]},
         "collections": {"precision": "fp32", "reason": "exact", "plan": plan},
+        "device": {"provider": "CUDAExecutionProvider", "name": "A card", "reason": "fp32 passed on it"},
     }
     models = [{"name": "tiny", "versions": [1, 3], "active": 3, "source": None, "serving": serving}]
     entry = {"name": "tiny", "version": 3, "active": True, "manifest": {"embed_dim": 16}, "error": None}
@@ -140,6 +141,7 @@ def test_models_and_versions_are_read() -> None:
     )
     assert summary.serving.collections.candidates == ()
     assert (summary.serving.embed.plan, summary.serving.collections.plan) == (None, Plan(2, 8, 16, 4))
+    assert summary.serving.device == ServingDevice("CUDAExecutionProvider", "A card", "fp32 passed on it")
     version_3 = client.model_version("tiny", 3)
     assert version_3.manifest == {"embed_dim": 16}
     assert (version_3.prompt_sets, version_3.serving) == (("default", "photos"), None)

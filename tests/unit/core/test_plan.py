@@ -1,6 +1,14 @@
 import pytest
 
-from diptych.core.plan import BATCH_SIZES, Way, affordable, best_way, measure_seconds, sizes_to_try
+from diptych.core.plan import (
+    BATCH_SIZES,
+    Way,
+    affordable,
+    best_way,
+    measure_seconds,
+    sizes_to_try,
+    sizes_up_to,
+)
 
 WAYS = [Way(lanes, size) for lanes in (1, 2) for size in (1, 4, 8)]
 
@@ -67,3 +75,17 @@ def test_lanes_are_preferred_to_one_and_few_lanes_and_small_batches_to_more(
     rates: dict[str, float], best: Way
 ) -> None:
     assert best_way(seconds(**rates)) == best
+
+
+@pytest.mark.parametrize(
+    ("largest", "sizes"),
+    [(1, (1,)), (2, (1, 2)), (6, (1, 2, 4, 6)), (8, (1, 2, 4, 8)), (9, (1, 2, 4, 8, 9))],
+)
+def test_batches_run_in_powers_of_two_and_the_largest_size(largest: int, sizes: tuple[int, ...]) -> None:
+    assert sizes_up_to(largest) == sizes
+
+
+def test_filling_a_batch_up_never_doubles_it() -> None:
+    for largest in (1, 7, 64, 100, 256):
+        for n_items in range(1, largest + 1):
+            assert next(size for size in sizes_up_to(largest) if size >= n_items) < 2 * n_items

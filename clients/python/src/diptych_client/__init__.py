@@ -55,6 +55,7 @@ from diptych_client.results import (
     SearchResult,
     ServerVersion,
     Serving,
+    ServingDevice,
 )
 
 __version__ = "0.1.0"
@@ -105,6 +106,7 @@ __all__ = [
     "ServerError",
     "ServerVersion",
     "Serving",
+    "ServingDevice",
     "TimedOut",
     "TooLarge",
     "Unauthorized",

@@ -36,6 +36,7 @@ from diptych_client.results import (
     SearchResult,
     ServerVersion,
     Serving,
+    ServingDevice,
 )
 
 
@@ -193,7 +194,12 @@ def serving(row: Json) -> Serving | None:
     found: Any = row.get("serving")
     if found is None:
         return None
-    return Serving(precision_choice(found["embed"]), precision_choice(found["collections"]))
+    device = found.get("device")
+    return Serving(
+        precision_choice(found["embed"]),
+        precision_choice(found["collections"]),
+        ServingDevice(str(device["provider"]), device["name"], str(device["reason"])) if device else None,
+    )
 
 
 def precision_choice(body: Json) -> PrecisionChoice:

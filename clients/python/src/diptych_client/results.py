@@ -254,11 +254,24 @@ class PrecisionChoice:
 
 
 @dataclass(frozen=True)
+class ServingDevice:
+    """Where the server's encoders run, and why there; `name` is that of the GPU, None on the CPU."""
+
+    provider: str
+    name: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class Serving:
-    """The precisions of the version that serves: for `embed` and `classify`, and for collections."""
+    """The precisions of the version that serves: for `embed` and `classify`, and for collections.
+
+    `device` is None where a server does not say yet on what it runs.
+    """
 
     embed: PrecisionChoice
     collections: PrecisionChoice
+    device: ServingDevice | None = None
 
 
 @dataclass(frozen=True)

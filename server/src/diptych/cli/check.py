@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from diptych.bundle.repository import ModelRepository
 from diptych.cli.console import err, out
-from diptych.cli.precisions import candidate_line
-from diptych.core.precision import Choice
+from diptych.cli.precisions import candidate_line, device_line
+from diptych.core.precision import CUDA_PROVIDER, Choice, DeviceChoice, unfit
 from diptych.errors import BundleError, DiptychError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Settings, read_settings
 
@@ -64,13 +64,16 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
     try:
         bundle = verify_bundle(repository, name, version)
         trials = Trials(bundle, device=settings.device, n_threads=settings.n_threads)
+        on_cpu = Trials(bundle, device="cpu", n_threads=settings.n_threads)
         for precision in trials.precisions:  # those too that this machine has no use for
-            _prove(trials, precision)
+            is_for_cpu = unfit(precision, CUDA_PROVIDER) is not None
+            _prove(on_cpu if trials.on_gpu and is_for_cpu else trials, precision)
     except DiptychError as error:
         out(f"{name}/{version}  FAILED  {error}")
         return False
     out(f"{name}/{version}  sound   {', '.join(trials.precisions)}")
     try:
+        _show_device(trials.device)
         _show(choose_for_requests(trials, AUTO, settings.max_batch_size or TRIAL_BATCH_SIZE))
     except DiptychError as error:  # sound, but made for another device
         out(f"  {error}")
@@ -83,6 +86,10 @@ def _prove(trials: "Trials", precision: str) -> None:
         trials.load(precision)
     except (BundleError, EncoderFailed) as error:
         raise error.named(precision) from None
+
+
+def _show_device(device: DeviceChoice) -> None:
+    out(f"  {device_line(**vars(device))}")
 
 
 def _show(choice: Choice) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from diptych.cli.console import cell, out, out_json, out_table
-from diptych.cli.precisions import candidate_line
+from diptych.cli.precisions import candidate_line, device_line
 from diptych.cli.remote import add_server_arguments, run_with_client
 from diptych_client import Client, ModelSummary, Plan, Serving
 
@@ -47,6 +47,8 @@ def _row(model: ModelSummary) -> list[str]:
 def _show(name: str, serving: Serving) -> None:
     out()
     out(f"{cell(name)} serves")
+    if serving.device is not None:
+        out(f"  {device_line(**vars(serving.device))}")
     out(f"  requests in {serving.embed.precision}: {serving.embed.reason}")
     for candidate in serving.embed.candidates:
         out(candidate_line(**vars(candidate)))

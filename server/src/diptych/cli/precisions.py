@@ -1,4 +1,9 @@
-"""Say in a line how one precision fared; knows nothing of how it was tried."""
+"""Say in a line how one precision fared, and where it runs; knows nothing of how that was tried."""
+
+
+def device_line(provider: str, name: str | None, reason: str) -> str:
+    """Where the encoders run, and why there."""
+    return f"on {provider}{f', {name}' if name else ''}: {reason}"
 
 
 def candidate_line(

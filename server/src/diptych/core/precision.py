@@ -8,6 +8,7 @@ from diptych.errors import BundleError
 
 EXACT = "fp32"
 CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
 MIN_GAIN = 1.1  # times the speed of EXACT: what gains less is not worth an inexact vector
 
 
@@ -43,11 +44,21 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class DeviceChoice:
+    """Where the encoders run, and why there; `name` is that of the GPU, None on the CPU."""
+
+    provider: str
+    name: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class Serving:
     """`embed` answers requests that embed and classify; `collections` embeds what is kept and its queries."""
 
     embed: Choice
     collections: Choice
+    device: DeviceChoice
 
 
 def unfit(precision: str, provider: str) -> str | None:

@@ -42,11 +42,20 @@ class ChoiceAnswer(PrecisionAnswer):
     candidates: list[CandidateAnswer]
 
 
+class DeviceAnswer(BaseModel):
+    """Where the encoders run, and why there: what a fallback to the CPU lacked stands in `reason`."""
+
+    provider: str = Field(description="of onnxruntime, such as CUDAExecutionProvider")
+    name: str | None = Field(description="of the GPU; null on the CPU")
+    reason: str
+
+
 class ServingAnswer(BaseModel):
     """`embed` is for /embed, /classify and /v1; `collections` for what they hold and for /search."""
 
     embed: ChoiceAnswer
     collections: PrecisionAnswer
+    device: DeviceAnswer
 
     @classmethod
     def of(cls, serving: Serving | None) -> "ServingAnswer | None":

@@ -90,5 +90,6 @@ def _planned(served: Served, settings: Settings) -> Served:
     serving = Serving(
         replace(served.serving.embed, plan=embed.plan),
         replace(served.serving.collections, plan=collections.plan),
+        served.serving.device,
     )
     return Served(embed, collections, serving)

@@ -4,20 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.onnx_session import Device
 from diptych.bundle.golden import Golden, check_golden, read_golden
 from diptych.bundle.image import DecodeMode
 from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, identity
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
-from diptych.core.plan import ONE_LANE, Plan
-from diptych.core.precision import CPU_PROVIDER
+from diptych.core.plan import GPU_BATCH_SIZES, ONE_LANE, Plan, sizes_up_to
 from diptych.core.types import ModelInfo
-from diptych.errors import ConfigError
-from diptych.settings import Device
-
-_CPU = (CPU_PROVIDER,)
-_CUDA = ("CUDAExecutionProvider", CPU_PROVIDER)
 
 
 @dataclass(frozen=True)
@@ -73,19 +68,17 @@ def verify_bundle(repository: ModelRepository, name: str, version: int) -> Verif
 
 
 def load_precision(bundle: VerifiedBundle, precision: str, *, device: Device, n_threads: int) -> LoadedBundle:
-    """Load both graphs and reproduce the golden outputs. Raises BundleError, EncoderFailed, ConfigError."""
+    """Load both graphs and reproduce the golden outputs, on this device and no other.
+
+    Raises BundleError, EncoderFailed, and ConfigError when the device cannot be had.
+    """
     files = bundle.manifest.precisions[precision]
-    image_file, text_file = bundle.folder / files.image_file, bundle.folder / files.text_file
-    encoder = _encoder(image_file, text_file, device, n_threads)
+    encoder = OnnxEncoder(
+        bundle.folder / files.image_file,
+        bundle.folder / files.text_file,
+        n_threads=n_threads,
+        device=device,
+        batch_sizes=sizes_up_to(max(GPU_BATCH_SIZES)),
+    )
     check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
     return LoadedBundle(bundle, precision, encoder)
-
-
-def _encoder(image_file: Path, text_file: Path, device: Device, n_threads: int) -> OnnxEncoder:
-    if device != "cpu":
-        try:
-            return OnnxEncoder(image_file, text_file, n_threads=n_threads, providers=_CUDA)
-        except ConfigError:
-            if device == "cuda":
-                raise
-    return OnnxEncoder(image_file, text_file, n_threads=n_threads, providers=_CPU)

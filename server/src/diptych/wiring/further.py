@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+from diptych.adapters.onnx_session import Device
 from diptych.bundle.repository import ModelRepository
 from diptych.core.engine import Engine
 from diptych.core.ports import EncoderName
 from diptych.core.precision import CPU_PROVIDER
 from diptych.errors import CorruptBundle
-from diptych.settings import Device, Settings
+from diptych.settings import Settings
 from diptych.wiring.bundles import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
 from diptych.wiring.planning import threads_of, with_known_plan, with_plan
 from diptych.wiring.warming import warmed

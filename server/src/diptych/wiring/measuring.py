@@ -13,7 +13,16 @@ from PIL import Image
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.image import DecodeMode, ImageLimits, load_pixels
-from diptych.core.plan import BATCH_SIZES, Plan, Way, affordable, best_way, measure_seconds, sizes_to_try
+from diptych.core.plan import (
+    BATCH_SIZES,
+    GPU_BATCH_SIZES,
+    Plan,
+    Way,
+    affordable,
+    best_way,
+    measure_seconds,
+    sizes_to_try,
+)
 from diptych.core.precision import CPU_PROVIDER
 from diptych.wiring.bundles import LoadedBundle
 
@@ -31,8 +40,10 @@ class Measurement:
         self, loaded: LoadedBundle, encoders: Mapping[int, OnnxEncoder], n_cpus: int, decode: DecodeMode
     ) -> None:
         golden = loaded.bundle.golden
-        self._pixels = _repeated(golden.pixels)
-        self._input_ids = _repeated(golden.input_ids)
+        self._on_gpu = loaded.encoder.provider != CPU_PROVIDER
+        self._sizes = GPU_BATCH_SIZES if self._on_gpu else BATCH_SIZES
+        self._pixels = _repeated(golden.pixels, max(self._sizes))
+        self._input_ids = _repeated(golden.input_ids, max(self._sizes))
         self._spec = loaded.bundle.manifest.image
         self._encoders = encoders
         self._n_cpus = n_cpus
@@ -40,7 +51,7 @@ class Measurement:
         self._photograph = self._made_photograph()
         # Processor time tells the same as wall time on an idle CPU, and still tells it on a busy one; the
         # time that threads lose by waiting for each other is in it, since they spin while a batch runs.
-        self._cost = process_time if loaded.encoder.provider == CPU_PROVIDER else perf_counter
+        self._cost = perf_counter if self._on_gpu else process_time
 
     def plan(self, given: Mapping[str, int]) -> Plan:
         """The fields of a plan that `given` leaves at 0, measured."""
@@ -49,8 +60,11 @@ class Measurement:
         with ThreadPoolExecutor(self._n_cpus) as decoders:
 
             def beside(n_items: int) -> Futures:
-                """In service the next pictures are decoded while a batch runs: threads wait for more then."""
-                return [decoders.submit(self._decode_one) for _ in range(n_items)]
+                """In service the next pictures are decoded while a batch runs: threads wait for more then.
+
+                A GPU waits for nobody, and decoding as much as it encodes would be all that is measured.
+                """
+                return [decoders.submit(self._decode_one) for _ in range(0 if self._on_gpu else n_items)]
 
             image = self._best(list(self._encoders), sizes, self._encode_images, IMAGE_S, beside)
         text = self._best([image.n_lanes], sizes, self._encode_texts, TEXT_S)
@@ -67,9 +81,10 @@ class Measurement:
     ) -> Way:
         """The best way to run batches, of `sizes` if there are any, while `beside` works on as many items."""
         first = self._encoders[lanes[0]]
-        run_batch(first, 1)  # the first call of a shape may prepare for seconds
-        item_s = min(_seconds(lambda: run_batch(first, 1)) for _ in range(3))
-        sizes = sizes or sizes_to_try(lanes, item_s, budget_s)
+        n_items = min(self._sizes) if self._on_gpu else 1  # which take a GPU hardly longer than one
+        run_batch(first, n_items)  # the first call of a shape may prepare for seconds
+        item_s = min(_seconds(lambda: run_batch(first, n_items)) for _ in range(3)) / n_items
+        sizes = sizes or (self._sizes if self._on_gpu else sizes_to_try(lanes, item_s, budget_s))
         ways = affordable([Way(n, size) for n in lanes for size in sizes], item_s, budget_s)
         with ThreadPoolExecutor(max(lanes)) as pool:
 
@@ -123,9 +138,9 @@ def _all(work: Futures) -> None:
         future.result()
 
 
-def _repeated(items: NDArray[Any]) -> NDArray[Any]:
-    """(N, ...) -> at least (max(BATCH_SIZES), ...): the items over and over."""
-    n_items = max(len(items), *BATCH_SIZES)
+def _repeated(items: NDArray[Any], n_items: int) -> NDArray[Any]:
+    """(N, ...) -> at least (`n_items`, ...): the items over and over."""
+    n_items = max(len(items), n_items)
     repeated: NDArray[Any] = np.take(items, np.arange(n_items) % len(items), axis=0)
     return repeated
 

@@ -11,7 +11,7 @@ from time import perf_counter
 
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.adapters.plan_file import PlanFile, machine, n_cpus
-from diptych.core.plan import Plan
+from diptych.core.plan import Plan, sizes_up_to
 from diptych.core.precision import CPU_PROVIDER
 from diptych.settings import Settings
 from diptych.wiring.bundles import LoadedBundle, load_precision
@@ -83,7 +83,7 @@ def _key(settings: Settings, loaded: LoadedBundle, given: dict[str, int]) -> str
     what = (
         RULES,
         loaded.info(settings.decode).identity,
-        loaded.encoder.provider,
+        _place(loaded.encoder),
         machine(threads_of(settings)),
         n_cpus(),  # that decode, however many encode
         given,
@@ -91,10 +91,16 @@ def _key(settings: Settings, loaded: LoadedBundle, given: dict[str, int]) -> str
     return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
+def _place(encoder: OnnxEncoder) -> str:
+    """The device that a plan is for."""
+    return encoder.provider if encoder.device_name is None else f"{encoder.provider} on {encoder.device_name}"
+
+
 def _settled(
     loaded: LoadedBundle, settings: Settings, plan: Plan, how: str, beside: OnnxEncoder | None = None
 ) -> LoadedBundle:
     LOG.info("plan for %s: %s", loaded.precision, how, extra={"fields": asdict(plan)})
+    loaded.encoder.fit(sizes_up_to(plan.image_batch_size), sizes_up_to(plan.text_batch_size))
     if plan.n_lanes == 1:
         return replace(loaded, plan=plan, beside=None)
     return replace(loaded, plan=plan, beside=beside or _beside(loaded, settings, plan.n_lanes))

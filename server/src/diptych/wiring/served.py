@@ -32,13 +32,16 @@ def load_served(
     max_batch_size: int,
 ) -> Served:
     """Try, choose, and let go of the rest. Raises BundleError, EncoderFailed, ConfigError."""
-    trials = Trials(bundle, device=device, n_threads=n_threads)
+    wanted = () if precision == AUTO else (precision,)
+    trials = Trials(bundle, device=device, n_threads=n_threads, wanted=wanted)
     embed = choose_for_requests(trials, precision, max_batch_size)
     loaded = trials.load(embed.precision)
     collections = _choose_for_collections(trials, collection_precision, loaded)
     for purpose, choice in (("requests", embed), ("collections", collections)):
         LOG.info("%s for %s: %s", choice.precision, purpose, choice.reason)
-    return Served(loaded, trials.load(collections.precision), Serving(embed, collections))
+    where = trials.device
+    LOG.info("encoders run on %s: %s", where.name or where.provider, where.reason)
+    return Served(loaded, trials.load(collections.precision), Serving(embed, collections, where))
 
 
 def choose_for_requests(trials: Trials, precision: str, max_batch_size: int) -> Choice:

@@ -9,13 +9,15 @@ export function drawWaiting(state) {
   byId("model").replaceChildren(element("span", { class: `dot ${state}`, "aria-hidden": "true" }), text);
 }
 
-/** Name, version and precision of the served model, and the note that goes with a model of drawings. */
+/** Name, version, precision and GPU of the served model, and the note that goes with a model of drawings. */
 export function drawModel(version, models) {
   const { name, version: number, precision } = version.model;
   const dot = element("span", { class: "dot ready", "aria-hidden": "true" });
-  byId("model").replaceChildren(dot, element("strong", {}, name), " ",
-    element("span", {}, `version ${number}, ${precision}`));
   const served = models.models.find((model) => model.name === name);
+  const device = served?.serving?.device;
+  const where = device?.name ? ` on ${device.name}` : "";
+  byId("model").replaceChildren(dot, element("strong", {}, name), " ",
+    element("span", { title: device ? `on ${device.provider}: ${device.reason}` : null }, `version ${number}, ${precision}${where}`));
   byId("drawings-only").hidden = !knowsDrawingsOnly(served);
 }
 

@@ -1,0 +1,276 @@
+"""Where the encoders run, and what is said of it: real bundles and graphs, the GPU computed by the CPU."""
+
+import json
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diptych.adapters import onnx_cuda
+from diptych.bundle.repository import ModelRepository
+from diptych.cli import main
+from diptych.core.plan import GPU_BATCH_SIZES
+from diptych.core.precision import DeviceChoice
+from diptych.errors import BundleError, ConfigError, GoldenMismatch
+from diptych.settings import Settings
+from diptych.wiring import bundles, measuring, planning
+from diptych.wiring.bundles import LoadedBundle, load_precision, verify_bundle
+from diptych.wiring.planning import PLAN_FILE, with_plan
+from diptych.wiring.served import Served, load_served
+from diptych.wiring.warming import warmed
+from support.app import running_app
+from support.fake_cuda import CARD, CPU, CUDA, FakeCuda
+from support.pictures import noise, picture
+from support.tiny_bundle import IMAGE_SIZE, TINY, Fault, write_tiny_bundle
+
+ALL: dict[str, Fault] = {"fp32": "slow", "fp16": "equal", "int8": "equal"}
+
+
+def served(folder: Path, precisions: dict[str, Fault] | None = None, **given: Any) -> Served:
+    version = write_tiny_bundle(folder, precisions=precisions)
+    options = {
+        "precision": "auto",
+        "collection_precision": "auto",
+        "device": "auto",
+        "n_threads": 1,
+        "max_batch_size": 16,
+    }
+    return load_served(verify_bundle(ModelRepository(folder), TINY, version), **(options | given))
+
+
+def precisions_of(found: Served) -> tuple[str, str]:
+    return found.embed.precision, found.collections.precision
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"), [("auto", "fp32 passed on it"), ("cuda", "set by DIPTYCH_DEVICE")]
+)
+def test_gpu_is_taken_where_a_session_gets_it_and_it_has_fp16(
+    device: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    found = served(tmp_path, ALL, device=device)
+    assert found.serving.device == DeviceChoice(CUDA, CARD.name, reason)
+    assert precisions_of(found) == ("fp16", "fp16")
+    assert found.embed.encoder.provider == CUDA
+    assert [one.error for one in found.serving.embed.candidates] == [None, None, "int8 is for a CPU"]
+    assert len(cuda.options) == 4  # two towers of two precisions: int8 was not tried
+    assert all(options["use_tf32"] == 0 for options in cuda.options)
+
+
+def test_precision_that_is_not_taken_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda().install(monkeypatch)
+    made: list[weakref.ref[Any]] = []
+    open_encoder = bundles.OnnxEncoder
+
+    def remembered(*values: Any, **options: Any) -> Any:
+        encoder = open_encoder(*values, **options)
+        made.append(weakref.ref(encoder))
+        return encoder
+
+    monkeypatch.setattr(bundles, "OnnxEncoder", remembered)
+    found = served(tmp_path, ALL)
+    assert len(made) == 2
+    assert [one() for one in made if one() is not None] == [found.embed.encoder]
+
+
+def test_gpu_without_fp16_serves_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda().install(monkeypatch)
+    found = served(tmp_path, {"fp32": "equal", "int8": "equal"})
+    assert (found.serving.device.provider, precisions_of(found)) == (CUDA, ("fp32", "fp32"))
+
+
+def test_cpu_asked_for_is_no_fallback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    found = served(tmp_path, device="cpu")
+    assert found.serving.device == DeviceChoice(CPU, None, "set by DIPTYCH_DEVICE")
+    assert cuda.options == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "why"),
+    [
+        ({"is_offered": False}, "is built without CUDAExecutionProvider"),
+        (
+            {"falls_back": True},
+            "CUDAExecutionProvider was asked for, and onnxruntime took CPUExecutionProvider",
+        ),
+        ({"fails_with": RuntimeError("CUDA failure 2: out of memory")}, "CUDA failure 2: out of memory"),
+        ({"wrong_precisions": ("encoder",)}, "fp32 fails on it: golden image 1: cosine is -1"),
+    ],
+)
+def test_gpu_that_cannot_be_had_is_the_cpu_with_the_reason_or_an_error_where_it_was_asked_for(
+    machine: dict[str, Any], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeCuda(**machine).install(monkeypatch)
+    found = served(tmp_path)
+    assert (found.serving.device.provider, found.serving.device.name) == (CPU, None)
+    assert found.serving.device.reason.startswith("no GPU: ")
+    assert why in found.serving.device.reason
+    assert found.embed.encoder.provider == CPU
+    with pytest.raises((ConfigError, BundleError), match=why.removeprefix("fp32 fails on it: ")):
+        served(tmp_path, device="cuda")
+
+
+def test_what_the_runtime_says_when_a_batch_fails_is_in_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeCuda().install(monkeypatch)
+    monkeypatch.setattr(
+        "onnxruntime.IOBinding.synchronize_inputs",
+        lambda _: (_ for _ in ()).throw(RuntimeError("no kernel image is available")),
+    )
+    reason = served(tmp_path).serving.device.reason
+    assert reason.startswith("no GPU: fp32 fails on it: the encoder raised RuntimeError on a batch of 3: ")
+    assert reason.endswith(": no kernel image is available")
+
+
+def test_fallback_of_a_build_for_gpus_is_a_warning_and_that_of_others_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda = FakeCuda(falls_back=True).install(monkeypatch)
+    for expected in (1, 0):
+        caplog.clear()
+        served(tmp_path)
+        warnings = [line for line in caplog.records if line.levelname == "WARNING"]
+        assert len(warnings) == expected
+        cuda.is_offered = False
+
+
+def test_precision_that_fails_on_the_gpu_later_is_out_and_leaves_the_device_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeCuda(wrong_precisions=("fp16",)).install(monkeypatch)
+    found = served(tmp_path, {"fp32": "equal", "fp16": "equal"})
+    assert (found.serving.device.provider, precisions_of(found)) == (CUDA, ("fp32", "fp32"))
+    _, fp16 = found.serving.embed.candidates
+    assert "golden image 1: cosine is -1" in str(fp16.error)
+
+
+def test_precision_for_cpus_that_is_named_takes_the_cpu_with_auto(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    for given in ({"precisions": {"int8": "equal"}}, {"precisions": ALL, "precision": "int8"}):
+        found = served(tmp_path, **given)
+        assert found.serving.device == DeviceChoice(CPU, None, "no GPU is tried: int8 is for a CPU")
+        assert found.embed.precision == "int8"
+    assert cuda.options == []
+
+
+def test_broken_version_is_refused_for_what_it_is_not_for_the_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeCuda().install(monkeypatch)
+    with pytest.raises(BundleError, match="fp32: golden image 1: cosine is"):
+        served(tmp_path, {"fp32": "broken"})
+    with pytest.raises(GoldenMismatch, match="golden image 1: cosine is"):
+        served(tmp_path, {"fp32": "broken"}, precision="fp32", device="cuda")
+
+
+def test_error_at_the_start_names_the_setting_and_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda(is_offered=False).install(monkeypatch)
+    with pytest.raises(
+        ConfigError, match=r"^DIPTYCH_DEVICE=cuda cannot be had: onnxruntime .* server\[gpu\]"
+    ):
+        served(tmp_path, device="cuda")
+    cuda.is_offered = True
+    monkeypatch.setattr(onnx_cuda, "first_gpu", lambda: _raise("there is no NVIDIA driver here"))
+    with pytest.raises(ConfigError, match="there is no NVIDIA driver here"):
+        served(tmp_path, device="cuda")
+
+
+def _raise(message: str) -> Any:
+    raise ConfigError(message)
+
+
+def test_models_name_the_gpu_and_requests_get_the_vectors_of_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [("image", (f"{n}.png", noise(n))) for n in range(11)] + [("text", (None, "red thing"))]
+    with running_app(tmp_path, device="cpu") as client:
+        expected = [row["embedding"] for row in client.post("/embed", files=files).json()["data"]]
+    FakeCuda().install(monkeypatch)
+    with running_app(tmp_path, max_batch_size=6, device="auto") as client:
+        rows = [row["embedding"] for row in client.post("/embed", files=files).json()["data"]]
+        (model,) = client.get("/models").json()["models"]
+        version = client.get("/version").json()
+        metrics = client.get("/metrics").text
+        added = client.post("/collections/default/images", files=[("image", ("a.png", picture("red")))])
+        hits = client.get("/search", params={"q": "red"}).json()["hits"]
+    assert model["serving"]["device"] == {"provider": CUDA, "name": "A card", "reason": "fp32 passed on it"}
+    assert (version["provider"], added.status_code, len(hits)) == (CUDA, 200, 1)
+    assert f'precision="fp32",provider="{CUDA}"' in metrics
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+
+
+def test_check_names_the_device_and_proves_what_is_for_cpus_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    write_tiny_bundle(tmp_path, precisions=ALL)
+    assert main(["check", "--model-repo", str(tmp_path)]) == 0
+    head, device, choice, *candidates = capsys.readouterr().out.splitlines()
+    assert head == "tiny/1  sound   fp32, fp16, int8"
+    assert device == "  on CUDAExecutionProvider, A card: fp32 passed on it"
+    assert choice.startswith("  auto is fp16: fp16 is ")
+    assert candidates[2] == "    int8  int8 is for a CPU"
+    assert len(cuda.options) == 4
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedBundle:
+    """On the GPU of `FakeCuda`."""
+    FakeCuda().install(monkeypatch)
+    for name in ("IMAGE_S", "TEXT_S", "DECODE_S"):
+        monkeypatch.setattr(measuring, name, 0.02)
+    write_tiny_bundle(tmp_path / "repo")
+    bundle = verify_bundle(ModelRepository(tmp_path / "repo"), TINY, 1)
+    return load_precision(bundle, "fp32", device="cuda", n_threads=2)
+
+
+def settings(folder: Path, **given: object) -> Settings:
+    return Settings(**{"data_dir": folder / "data", "n_threads": 2, **given})
+
+
+def test_plan_of_a_gpu_has_one_lane_and_batches_of_its_own_sizes(
+    loaded: LoadedBundle, tmp_path: Path
+) -> None:
+    plan = with_plan(loaded, settings(tmp_path, n_lanes=4)).plan
+    assert plan.n_lanes == 1
+    assert {plan.image_batch_size, plan.text_batch_size} <= set(GPU_BATCH_SIZES)
+
+
+def test_batches_of_a_gpu_are_timed_without_waiting_for_pictures_to_be_decoded(
+    loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "load_pixels", lambda *_: _raise("a picture was decoded"))
+    assert with_plan(loaded, settings(tmp_path, n_decode_threads=1)).plan.n_decode_threads == 1
+
+
+def test_plans_are_kept_for_each_gpu_apart(loaded: LoadedBundle, tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    keys = set()
+    for provider, name in ((CPU, None), (CUDA, "A card"), (CUDA, "Another card")):
+        loaded.encoder.provider, loaded.encoder.device_name = provider, name
+        keys.add(planning._key(given, loaded, {"n_lanes": 1}))
+    assert len(keys) == 3
+    loaded.encoder.provider, loaded.encoder.device_name = CUDA, "A card"
+    plan = with_plan(loaded, given).plan
+    assert list(json.loads((given.data_dir / PLAN_FILE).read_text()).values()) == [vars(plan)]
+
+
+def test_warming_runs_every_size_that_requests_will_run_in(
+    loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = with_plan(loaded, settings(tmp_path, max_batch_size=6, n_decode_threads=1))
+    cuda = FakeCuda().install(monkeypatch)  # anew: what is laid out from here on
+    warmed(planned)
+    images = {shape[0] for shape in cuda.shapes if shape[1:] == (IMAGE_SIZE, IMAGE_SIZE, 3)}
+    assert images | {4} == {1, 2, 4, 6}  # 4 was laid out by the golden check of three images
+    texts = {shape[0] for shape in cuda.shapes if len(shape) == 2}
+    assert texts == {1, 2, 4, 6}

@@ -1,0 +1,145 @@
+"""onnxruntime as on a machine with a GPU, computed by the CPU: what it is told goes through the real classes.
+
+    cuda = FakeCuda().install(monkeypatch)      # a GPU that works
+    cuda.fails_with = RuntimeError("...")       # one that does not
+
+Sessions are real ones that say they run on CUDA, values on the GPU real ones that say so and cannot be read
+from the host. A call that the real class has no such parameters for fails here too.
+"""
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from diptych.adapters import onnx_cuda
+from diptych.adapters.cuda_driver import Gpu
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+CARD = Gpu("A card", (13, 0))
+# Of the provider: what its parser takes, and of those that are closed, which values.
+KNOWN_OPTIONS = {
+    "device_id", "gpu_mem_limit", "arena_extend_strategy", "cudnn_conv_algo_search",
+    "cudnn_conv_use_max_workspace", "do_copy_in_default_stream", "use_tf32", "enable_cuda_graph",
+    "user_compute_stream", "prefer_nhwc", "cudnn_conv1d_pad_to_nc1d", "use_ep_level_unified_stream",
+}  # fmt: skip
+KNOWN_VALUES = {
+    "arena_extend_strategy": {"kNextPowerOfTwo", "kSameAsRequested"},
+    "cudnn_conv_algo_search": {"EXHAUSTIVE", "HEURISTIC", "DEFAULT"},
+}
+_VALUE = inspect.signature(ort.OrtValue.ortvalue_from_shape_and_type)
+
+
+class GpuValue(ort.OrtValue):
+    """A value on the GPU."""
+
+    def numpy(self) -> Any:
+        raise AssertionError("the host has no access to the memory of the GPU")
+
+
+class CopiedValue(ort.OrtValue):
+    """A value whose array is a copy, as of memory that the host cannot write."""
+
+    def numpy(self) -> Any:
+        return super().numpy().copy()
+
+
+@dataclass
+class FakeCuda:
+    """What the machine is like, and what it was asked for. Attributes may be changed at any time."""
+
+    is_offered: bool = True  # by the build of onnxruntime
+    falls_back: bool = False  # with a mere warning, as it does where a library is missing
+    fails_with: Exception | None = None  # raised when a session is made on the GPU
+    wrong_precisions: tuple[str, ...] = ()  # parts of names of files whose rows come out turned round
+    page_locked: type[ort.OrtValue] | None = None  # what it offers such memory as, if it does
+    options: list[dict[str, Any]] = field(default_factory=list)  # of each session on the GPU
+    shapes: list[tuple[int, ...]] = field(default_factory=list)  # of values on the GPU
+    n_page_locked: int = 0
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeCuda":
+        """For the rest of the test."""
+        fake = self
+
+        class Session(_Session):
+            cuda: ClassVar = fake
+
+        monkeypatch.setattr(ort, "InferenceSession", Session)
+        monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU] if fake.is_offered else [CPU])
+        monkeypatch.setattr(ort.OrtValue, "ortvalue_from_shape_and_type", self._value)
+        monkeypatch.setattr(ort, "get_ep_devices", lambda: [_Device()] if fake.page_locked else [])
+        monkeypatch.setattr(onnx_cuda, "first_gpu", lambda: CARD)
+        return self
+
+    def _value(self, *args: Any, **options: Any) -> ort.OrtValue:
+        given = _VALUE.bind(*args, **options)
+        given.apply_defaults()
+        shape, element_type, device, number, _, memory = given.args
+        made = _real_value(shape, element_type)
+        if memory is not None:
+            assert memory == "page-locked of the device"
+            assert self.page_locked is not None
+            self.n_page_locked += 1
+            return self.page_locked(made._ortvalue)
+        if device == "cpu":
+            return made
+        assert (device, number) == ("cuda", 0)
+        self.shapes.append(tuple(shape))
+        return GpuValue(made._ortvalue)
+
+
+_real_value = ort.OrtValue.ortvalue_from_shape_and_type
+
+
+class _Device:
+    ep_name = CUDA
+
+    def memory_info(self, kind: Any) -> str:
+        assert kind == ort.OrtDeviceMemoryType.HOST_ACCESSIBLE
+        return "page-locked of the device"
+
+
+class _Session(ort.InferenceSession):
+    cuda: ClassVar[FakeCuda]
+
+    def __init__(
+        self,
+        path_or_bytes: Any,
+        sess_options: Any = None,
+        providers: Any = None,
+        provider_options: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        names = [one if isinstance(one, str) else one[0] for one in providers]
+        self._turned = False
+        if names[0] == CUDA:
+            self._ask_for_gpu(str(path_or_bytes), providers[0])
+        self._named = [CPU] if self.cuda.falls_back else names
+        super().__init__(path_or_bytes, sess_options, [CPU], provider_options, **kwargs)
+        assert not self._enable_fallback, "it would go on with the CPU when a batch fails"
+
+    def _ask_for_gpu(self, file: str, provider: tuple[str, dict[str, Any]]) -> None:
+        _, options = provider
+        assert options.keys() <= KNOWN_OPTIONS
+        for name, values in KNOWN_VALUES.items():
+            assert options.get(name, next(iter(values))) in values
+        if self.cuda.fails_with is not None:
+            raise self.cuda.fails_with
+        self.cuda.options.append(options)
+        self._turned = any(part in file for part in self.cuda.wrong_precisions)
+
+    def get_providers(self) -> list[str]:
+        return self._named
+
+    def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Any:
+        (rows,) = super().run(output_names, input_feed, run_options)
+        return [-rows if self._turned else rows]
+
+    def run_with_iobinding(self, iobinding: Any, run_options: Any = None) -> None:
+        super().run_with_iobinding(iobinding, run_options)
+        if self._turned:
+            (rows,) = iobinding.get_outputs()
+            np.negative(rows.numpy(), out=rows.numpy())

@@ -1,0 +1,169 @@
+"""Bound buffers, by real sessions on the CPU: the same rows as without, whatever came before."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+
+from diptych.adapters import onnx_binding
+from diptych.adapters.onnx_binding import BoundRun, unbound
+from support.fake_cuda import CopiedValue, FakeCuda
+from support.tiny_graphs import image_graph, make_weights, text_graph
+
+D = 16
+WORDS = ["pad", "red", "green", "blue", "yellow", "black", "white"]
+WEIGHTS = make_weights({word: n for n, word in enumerate(WORDS)}, 0, image_size=8, embed_dim=D, seed=0)
+RANDOM = np.random.default_rng(0)
+
+
+def pixels(n_items: int) -> NDArray[np.uint8]:
+    return RANDOM.integers(0, 256, (n_items, 8, 8, 3), dtype=np.uint8)
+
+
+def ids(n_items: int, n_tokens: int) -> NDArray[np.int32]:
+    return RANDOM.integers(1, 7, (n_items, n_tokens), dtype=np.int32)
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("graphs")
+    onnx.save(image_graph(WEIGHTS), folder / "image.onnx")
+    onnx.save(text_graph(WEIGHTS), folder / "text.onnx")
+    return folder
+
+
+@pytest.fixture
+def session(graphs: Path) -> ort.InferenceSession:
+    return ort.InferenceSession(str(graphs / "image.onnx"), providers=["CPUExecutionProvider"])
+
+
+def bound(session: ort.InferenceSession, sizes: tuple[int, ...] = (1, 2, 4, 8), **options: Any) -> BoundRun:
+    names = session.get_inputs()[0].name, session.get_outputs()[0].name
+    return BoundRun(session, *names, **({"width": D, "sizes": sizes, "memory": "cpu"} | options))
+
+
+def plain(session: ort.InferenceSession) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+    run = unbound(session, session.get_inputs()[0].name, session.get_outputs()[0].name)
+    return lambda batch: run(batch, ort.RunOptions())
+
+
+@pytest.mark.parametrize("n_items", range(1, 12))
+def test_batches_of_every_size_have_the_rows_of_an_unbound_run(
+    n_items: int, session: ort.InferenceSession
+) -> None:
+    run, batch = bound(session), pixels(n_items)
+    run(pixels(8), ort.RunOptions())  # which leaves other items in the buffers
+    rows = run(batch, ort.RunOptions())
+    assert rows.shape == (n_items, D)
+    np.testing.assert_allclose(rows, plain(session)(batch), atol=1e-6)
+
+
+def test_texts_of_several_lengths_have_buffers_of_their_own(graphs: Path) -> None:
+    session = ort.InferenceSession(str(graphs / "text.onnx"), providers=["CPUExecutionProvider"])
+    run = bound(session)
+    for n_items, n_tokens in ((3, 5), (3, 7), (1, 7), (2, 5), (4, 5)):
+        batch = ids(n_items, n_tokens)
+        np.testing.assert_allclose(run(batch, ort.RunOptions()), plain(session)(batch), atol=1e-6)
+    assert {*run._bound} == {(4, 5), (4, 7), (1, 7), (2, 5)}
+
+
+def test_rows_stay_what_they_are_when_the_next_batch_runs(session: ort.InferenceSession) -> None:
+    run = bound(session)
+    first = run(pixels(2), ort.RunOptions())
+    kept = first.copy()
+    second = run(pixels(2), ort.RunOptions())
+    assert np.array_equal(first, kept)
+    assert not np.array_equal(first, second)
+
+
+def test_buffers_are_laid_out_once_for_each_size(
+    session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    run = bound(session, memory="cuda")
+    for n_items in (1, 3, 4, 8, 2, 8, 4, 3, 9):
+        run(pixels(n_items), ort.RunOptions())
+    assert cuda.shapes == [(1, 8, 8, 3), (4, 8, 8, 3), (8, 8, 8, 3), (2, 8, 8, 3)]
+
+
+def test_fitting_lets_go_of_sizes_that_are_not_used_any_more(session: ort.InferenceSession) -> None:
+    run, batch = bound(session), pixels(5)
+    for n_items in (1, 2, 4, 8):
+        run(pixels(n_items), ort.RunOptions())
+    run.fit((1, 2, 3, 6))
+    assert {shape[0] for shape in run._bound} == {1, 2}
+    np.testing.assert_allclose(run(batch, ort.RunOptions()), plain(session)(batch), atol=1e-6)
+    assert {shape[0] for shape in run._bound} == {1, 2, 6}
+
+
+def test_only_so_many_shapes_are_kept_those_used_last(graphs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_binding, "MAX_SHAPES", 3)
+    run = bound(ort.InferenceSession(str(graphs / "text.onnx"), providers=["CPUExecutionProvider"]))
+    for n_tokens in (1, 2, 3, 1, 4):
+        run(ids(1, n_tokens), ort.RunOptions())
+    assert list(run._bound) == [(1, 3), (1, 1), (1, 4)]
+
+
+def test_callers_in_many_threads_get_their_own_rows(session: ort.InferenceSession) -> None:
+    run, wrong = bound(session), []
+    batches = [pixels(1 + n % 8) for n in range(40)]
+    expected = [plain(session)(batch) for batch in batches]
+
+    def ask(start: int) -> None:
+        for n in range(start, len(batches), 4):
+            if not np.allclose(run(batches[n], ort.RunOptions()), expected[n], atol=1e-6):
+                wrong.append(n)
+
+    threads = [threading.Thread(target=ask, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_run_that_fails_leaves_the_next_one_well(session: ort.InferenceSession) -> None:
+    run, batch = bound(session), pixels(3)
+    stopped = ort.RunOptions()
+    stopped.terminate = True
+    with pytest.raises(Exception, match="terminate"):
+        run(batch, stopped)
+    with pytest.raises(Exception, match="dimension"):
+        run(np.zeros((2, 9, 9, 3), np.uint8), ort.RunOptions())
+    np.testing.assert_allclose(run(batch, ort.RunOptions()), plain(session)(batch), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("offered", "n_page_locked"), [(None, 0), (ort.OrtValue, 1), (CopiedValue, 1)], ids=str
+)
+def test_page_locked_memory_is_taken_where_it_is_offered_and_can_be_written(
+    offered: type[ort.OrtValue] | None,
+    n_page_locked: int,
+    session: ort.InferenceSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(page_locked=offered).install(monkeypatch)
+    run, batch = bound(session, memory="cuda"), pixels(3)
+    for _ in range(2):
+        np.testing.assert_allclose(run(batch, ort.RunOptions()), plain(session)(batch), atol=1e-6)
+    assert cuda.n_page_locked == n_page_locked
+    (kept,) = run._bound.values()
+    assert isinstance(kept.staging.source, ort.OrtValue) == (offered is ort.OrtValue)
+
+
+def test_page_locked_memory_that_cannot_be_had_is_done_without(
+    session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    FakeCuda(page_locked=ort.OrtValue).install(monkeypatch)
+    monkeypatch.setattr(ort.OrtValue, "data_ptr", lambda _: (_ for _ in ()).throw(RuntimeError("used up")))
+    run, batch = bound(session, memory="cuda"), pixels(3)
+    with caplog.at_level("INFO", "diptych.onnx"):
+        rows = run(batch, ort.RunOptions())
+    np.testing.assert_allclose(rows, plain(session)(batch), atol=1e-6)
+    assert "no page-locked memory for batches of shape (4, 8, 8, 3): used up" in caplog.text
