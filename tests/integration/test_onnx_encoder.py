@@ -13,6 +13,7 @@ from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.core.calls import Calls
 from diptych.core.embedder import image_batch
 from diptych.errors import BundleError, ConfigError, EncoderFailed
+from support.fake_cuda import FakeCuda
 from support.faulty_graphs import GREYS, Failure, faulty
 from support.tiny_graphs import image_graph, image_reference, make_weights, text_graph, text_reference
 
@@ -83,16 +84,24 @@ def test_file_that_is_no_graph_is_refused(tmp_path: Path, files: tuple[Path, Pat
         OnnxEncoder(broken, files[1])
 
 
-def test_gpu_that_is_not_here_is_refused(files: tuple[Path, Path]) -> None:
+def test_gpu_that_is_not_here_is_refused(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda(is_offered=False).install(monkeypatch)
     with pytest.raises(ConfigError, match="is built without CUDAExecutionProvider"):
         OnnxEncoder(*files, device="cuda")
 
 
-@pytest.fixture
-def faulty_encoder(tmp_path: Path, files: tuple[Path, Path]) -> OnnxEncoder:
+@pytest.fixture(params=["cpu", "cuda"])
+def faulty_encoder(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    files: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> OnnxEncoder:
     graph = tmp_path / "faulty.onnx"
     onnx.save(faulty(image_graph(WEIGHTS)), graph)
-    return OnnxEncoder(graph, files[1], n_threads=1)
+    if request.param == "cuda":
+        FakeCuda().install(monkeypatch)
+    return OnnxEncoder(graph, files[1], n_threads=1, device=request.param, batch_sizes=(1, 4))
 
 
 def flat(failure: Failure) -> Any:
@@ -126,6 +135,7 @@ def test_run_without_end_is_stopped_and_the_next_one_is_well(faulty_encoder: Onn
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("faulty_encoder", ["cpu"], indirect=True)  # on a GPU they wait for each other
 def test_stop_ends_its_own_run_and_no_other_of_the_session(faulty_encoder: OnnxEncoder) -> None:
     stops: dict[str, Any] = {}
     failed: list[str] = []

@@ -1,6 +1,7 @@
 """Where the encoders run, and what is said of it: real bundles and graphs, the GPU computed by the CPU."""
 
 import json
+import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,18 @@ def test_fallback_of_a_build_for_gpus_is_a_warning_and_that_of_others_is_none(
         warnings = [line for line in caplog.records if line.levelname == "WARNING"]
         assert len(warnings) == expected
         cuda.is_offered = False
+
+
+def test_operators_that_the_cpu_computes_in_between_are_logged_and_all_of_them_are_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda = FakeCuda(cpu_operators=("Cast", "Gather")).install(monkeypatch)
+    with caplog.at_level("INFO", "diptych.onnx"):
+        assert served(tmp_path).serving.device.provider == CUDA
+    assert re.search(r"image_encoder.onnx: the CPU computes 1 of \d+ operators: 1 Cast", caplog.text)
+    cuda.cpu_operators = ("Gather", "ReduceSum", "LpNormalization")
+    reason = served(tmp_path).serving.device.reason
+    assert "text_encoder.onnx: CUDAExecutionProvider runs no operator of it, all are for the CPU" in reason
 
 
 def test_precision_that_fails_on_the_gpu_later_is_out_and_leaves_the_device_alone(

@@ -9,6 +9,7 @@ from the host. A call that the real class has no such parameters for fails here 
 
 import inspect
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,6 +56,7 @@ class FakeCuda:
     falls_back: bool = False  # with a mere warning, as it does where a library is missing
     fails_with: Exception | None = None  # raised when a session is made on the GPU
     wrong_precisions: tuple[str, ...] = ()  # parts of names of files whose rows come out turned round
+    cpu_operators: tuple[str, ...] = ()  # that it has no kernel for
     page_locked: type[ort.OrtValue] | None = None  # what it offers such memory as, if it does
     options: list[dict[str, Any]] = field(default_factory=list)  # of each session on the GPU
     shapes: list[tuple[int, ...]] = field(default_factory=list)  # of values on the GPU
@@ -72,6 +74,7 @@ class FakeCuda:
         monkeypatch.setattr(ort.OrtValue, "ortvalue_from_shape_and_type", self._value)
         monkeypatch.setattr(ort, "get_ep_devices", lambda: [_Device()] if fake.page_locked else [])
         monkeypatch.setattr(onnx_cuda, "first_gpu", lambda: CARD)
+        monkeypatch.setattr(onnx_cuda, "_require_libraries", lambda: None)  # a build for GPUs may be here
         return self
 
     def _value(self, *args: Any, **options: Any) -> ort.OrtValue:
@@ -133,6 +136,13 @@ class _Session(ort.InferenceSession):
 
     def get_providers(self) -> list[str]:
         return self._named
+
+    def get_provider_graph_assignment_info(self) -> Any:
+        placed: dict[str, list[Any]] = {CUDA: [], CPU: []}
+        for part in super().get_provider_graph_assignment_info():
+            for node in part.get_nodes():
+                placed[CPU if node.op_type in self.cuda.cpu_operators else CUDA].append(node)
+        return [SimpleNamespace(ep_name=name, get_nodes=lambda n=nodes: n) for name, nodes in placed.items()]
 
     def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Any:
         (rows,) = super().run(output_names, input_feed, run_options)

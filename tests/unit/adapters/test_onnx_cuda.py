@@ -11,6 +11,8 @@ from diptych.adapters.onnx_cuda import CUDA_OPTIONS, require_cuda
 from diptych.errors import ConfigError
 from support.fake_cuda import CARD, KNOWN_OPTIONS, FakeCuda
 
+REQUIRE_LIBRARIES = onnx_cuda._require_libraries  # which the fake takes as there
+
 
 def test_gpu_that_can_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda().install(monkeypatch)
@@ -55,6 +57,7 @@ def test_library_that_does_not_load_is_named_with_the_versions_that_are_wanted(
     (tmp_path / "capi" / "libonnxruntime_providers_cuda.so").write_bytes(b"no library")
     monkeypatch.setattr(ort, "__file__", str(tmp_path / "__init__.py"))
     monkeypatch.setattr(ort, "cuda_version", "13.0")
+    monkeypatch.setattr(onnx_cuda, "_require_libraries", REQUIRE_LIBRARIES)
     with pytest.raises(ConfigError) as caught:
         require_cuda()
     told = str(caught.value)
