@@ -4,13 +4,16 @@ import json
 import re
 import shutil
 import subprocess
+from http import HTTPStatus
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from diptych.adapters.prometheus_metrics import PrometheusMetrics
+from diptych.core.ports import Reason
 from support.queries import DASHBOARD, Query, dashboard_queries, rule_queries, rules
 from unit.core.core_fakes import model_info
 
@@ -42,7 +45,29 @@ def served_labels() -> dict[str, set[str]]:
     return found
 
 
+def result_words() -> set[str]:
+    """What a look into the label cache ends with."""
+    metrics = PrometheusMetrics()
+    metrics.count_label_cache(1, 1)
+    families = text_string_to_metric_families(metrics.render()[0].decode())
+    return {
+        sample.labels["result"]
+        for family in families
+        for sample in family.samples
+        if "result" in sample.labels
+    }
+
+
 SERVED = served_labels()
+
+
+# Labels whose values are words of ours; of statuses any that there is, or all 5xx.
+VALUES = {
+    "reason": set(get_args(Reason)),
+    "route": set(json.loads((ROOT / "server" / "openapi.json").read_text(encoding="utf-8"))["paths"]),
+    "result": result_words(),
+    "code": {str(int(status)) for status in HTTPStatus} | {"5.."},
+}
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.place)
@@ -67,6 +92,32 @@ def test_what_a_query_asks_for_is_read_from_it(expression: str, metrics: set[str
     query = Query("here", expression)
     assert query.metrics() == metrics
     assert query.labels() == labels
+
+
+@pytest.mark.parametrize("label", VALUES)
+def test_query_asks_for_values_that_the_label_can_have(label: str) -> None:
+    asked = {query.place: query.words(label) for query in QUERIES}
+    assert set[str]().union(*asked.values()) > set()
+    assert {place: words - VALUES[label] for place, words in asked.items() if words - VALUES[label]} == {}
+
+
+def test_no_label_is_compared_with_values_that_nobody_knows() -> None:
+    names = set[str]().union(*(SERVED[name] for query in QUERIES for name in query.metrics()))
+    assert {name for name in names for query in QUERIES if query.words(name)} == VALUES.keys()
+
+
+def test_values_are_read_from_all_selectors_and_patterns() -> None:
+    query = Query(
+        "here", 'rate(diptych_a{code=~"5..", code!~"503|507", xcode="1"}[5m]) or diptych_b{code="200"}'
+    )
+    assert query.words("code") == {"5..", "503", "507", "200"}
+
+
+def test_every_reason_of_a_refusal_is_in_the_readme() -> None:
+    readme = (ROOT / "server" / "README.md").read_text(encoding="utf-8")
+    _, _, table = readme.partition("| reason | refused with |")
+    firsts = [row.split("|")[1] for row in table.partition("\n\n")[0].splitlines() if row.count("|") > 2]
+    assert {word for first in firsts for word in re.findall(r"`(\w+)`", first)} == set(get_args(Reason))
 
 
 def test_dashboard_shows_every_metric_of_the_server() -> None:

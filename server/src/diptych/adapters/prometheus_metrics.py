@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from diptych.core.disk_refusals import DISK_FULL, DISK_READ_ONLY
-from diptych.core.ports import EncoderName, Stage
+from diptych.core.ports import EncoderName, Reason, Stage
 from diptych.core.types import ModelInfo
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -85,8 +85,8 @@ class PrometheusMetrics:
         """Items that wait for an encoder now."""
         self._queue_items.labels(encoder).set(n_items)
 
-    def count_rejected(self, reason: str) -> None:
-        """One request refused, or one try of a job; `reason` is a fixed word, such as "queue_full"."""
+    def count_rejected(self, reason: Reason) -> None:
+        """One request refused, or one try of a job."""
         self._rejected.labels(reason).inc()
 
     def count_label_cache(self, n_hits: int, n_misses: int) -> None:

@@ -27,6 +27,13 @@ from diptych.errors import InputError
 # requests; and "collection_image_int8" or the like of one that only some collections asked for.
 EncoderName = str
 Stage = Literal["parse", "fetch", "decode", "queue", "encode", "search", "serialise"]
+# Why a request was refused, or a try of a job: the words that alerts and the dashboard ask for.
+Reason = Literal[
+    "bodies_full", "fetch_full", "decode_full", "tokenize_full", "queue_full",
+    "stopping", "request_timeout", "header_timeout", "body_timeout", "write_timeout",
+    "malformed_head", "head_too_large", "connections_full",
+    "disk_full", "disk_read_only",
+]  # fmt: skip
 
 
 class Decoder(Protocol):
@@ -274,8 +281,8 @@ class Metrics(Protocol):
         """Items that wait for an encoder now."""
         ...
 
-    def count_rejected(self, reason: str) -> None:
-        """One request refused, or one try of a job; `reason` is a fixed word, such as "queue_full"."""
+    def count_rejected(self, reason: Reason) -> None:
+        """One request refused, or one try of a job."""
         ...
 
     def count_label_cache(self, n_hits: int, n_misses: int) -> None:

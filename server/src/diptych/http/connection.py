@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from diptych.core.ports import Reason
 from diptych.http.context import BEGAN, new_request_id, request_id_in
 from diptych.http.crowd import first_to_go, pace_of
 from diptych.http.leaving import has_left
@@ -43,7 +44,7 @@ class ConnectionTerms:
     keep_alive_s: float = 30.0
     write_timeout_s: float = 60.0
     max_connections: int = 1000
-    count_rejected: Callable[[str], None] = lambda reason: None
+    count_rejected: Callable[[Reason], None] = lambda reason: None
 
 
 class _Stop(Exception):
@@ -240,7 +241,7 @@ class Connection(HttpToolsProtocol):
         known = request_id_in(self.cycle.scope["state"]) if self.cycle is not None else None
         return known or new_request_id()
 
-    def _report(self, reason: str, detail: str, request_id: str, status: int | None = None) -> None:
+    def _report(self, reason: Reason, detail: str, request_id: str, status: int | None = None) -> None:
         self.terms.count_rejected(reason)
         fields = {"status": status, "reason": reason, "request_id": request_id}
         ACCESS_LOG.info(detail, extra={"fields": fields})

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from diptych.core.disk_refusals import refusal_of
+from diptych.core.ports import Reason
 from diptych.core.services import Services
 from diptych.errors import DiptychError, NotReady
 from diptych.http.inside import Inside
@@ -26,15 +27,15 @@ class ServerState:
             raise NotReady("the model is being loaded")
         return self.services
 
-    def count_rejected(self, reason: str) -> None:
+    def count_rejected(self, reason: Reason) -> None:
         """Tell the metrics, when there are some: they come with the services."""
         if self.services is not None:
             self.services.metrics.count_rejected(reason)
 
     def count_disk_refusals(self, *errors: DiptychError | None) -> None:
         """Once for a request, however many of its items the disk refused."""
-        for reason in {refusal_of(error) for error in errors} - {None}:
-            self.count_rejected(str(reason))
+        for reason in {reason for error in errors if (reason := refusal_of(error))}:
+            self.count_rejected(reason)
 
 
 def state_of(request: Request) -> ServerState:

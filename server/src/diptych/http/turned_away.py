@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from diptych.core.ports import Reason
 from diptych.http.problems import NOT_READY_RETRY_S, http_problem
 from diptych.http.refusals import PROBLEM_JSON
 
@@ -17,7 +18,7 @@ class TurnedAway:
     """`reason` is the word of log and metrics."""
 
     status: int
-    reason: str
+    reason: Reason
     detail: str
 
     def answer(self, request_id: str) -> bytes:
