@@ -123,3 +123,25 @@ def test_job_whose_collection_is_gone_and_made_again_never_fills_it(run: RunJobs
         assert await opened.listed("pets") == []
 
     run(story, model=OTHER)
+
+
+def test_job_that_ends_while_it_is_looked_up_is_told_of_as_it_was(
+    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        gate = Gate(opened)
+        await opened.collections.create("pets")
+        job = await submit(jobs, 1, collection="pets")
+        read = jobs._store.jobs
+
+        async def read_before_its_end() -> list[Job]:
+            found = await read()
+            gate.permits.release()
+            await end_of(jobs, job.id)
+            return found
+
+        monkeypatch.setattr(jobs._store, "jobs", read_before_its_end)
+        (told,) = await jobs.list()
+        assert (told.id, told.has_ended, told.reason) == (job.id, False, "")
+
+    run(story)

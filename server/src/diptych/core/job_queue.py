@@ -52,7 +52,11 @@ class JobQueue:
         return collection in self._collections.values()
 
     def obstacle(self, id: str) -> str:
-        """Why its turn cannot come yet, or nothing: also of a collection that is gone, which ends it."""
+        """Why its turn cannot come yet, or nothing: also of a collection that is gone, which ends it, and of
+        a job that has ended since, or is about to be put here.
+        """
+        if id not in self._collections:
+            return ""
         try:
             self._require_served(self._collections[id])
         except Conflict as error:
