@@ -117,8 +117,8 @@ audit: $(TOOLS)/.installed ## ask for known vulnerabilities of what the images i
 
 constraints: ## refresh constraints.txt from the newest releases that the ranges admit
 	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
-	$(VENV)-constraints/bin/python -m pip install -q -e clients/python -e 'server[cpu]' -e 'training[import,remote]' -r tests/requirements.txt
-	$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | tests/support/constraints.sh > constraints.txt
+	$(VENV)-constraints/bin/python -m pip install -q --upgrade setuptools -e clients/python -e 'server[cpu]' -e 'training[import,parquet,remote]' -r tests/requirements.txt
+	$(VENV)-constraints/bin/python -m pip freeze --all --exclude-editable | tests/support/constraints.sh > constraints.txt
 	rm -rf $(VENV)-constraints
 
 openapi: $(VENV)/.installed-server ## refresh server/openapi.json from the app

@@ -21,16 +21,22 @@ RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isola
 
 # What it stands on: every file by its hash. The environment has no pip of its own.
 FROM ${BASE} AS cpu-packages
-COPY docker/build.lock docker/server.cpu.lock /locks/
+COPY docker/server.cpu.lock /locks/
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/diptych \
  && /opt/build/bin/python -m pip --python /opt/diptych/bin/python install --no-cache-dir --require-hashes \
       --only-binary :all: -r /locks/server.cpu.lock
 
 FROM ${BASE} AS gpu-packages
-COPY docker/build.lock docker/server.gpu.lock /locks/
+COPY docker/server.gpu.lock /locks/
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/diptych \
  && /opt/build/bin/python -m pip --python /opt/diptych/bin/python install --no-cache-dir --require-hashes \
       --only-binary :all: -r /locks/server.gpu.lock
+
+# Read by everybody, written by nobody, whatever the modes of the checkout: under a umask of 077 its files are the owner's.
+# The default model, so that the image serves without a mount, and no version that was trained here.
+FROM ${BASE} AS model
+COPY model_repo/pictograms/2 /model_repo/pictograms/2
+RUN chmod -R u=rwX,go=rX /model_repo
 
 # What follows in the targets lies on top of it, what changes seldom below: packages, the model, our code.
 FROM ${BASE} AS runtime
@@ -41,7 +47,7 @@ LABEL org.opencontainers.image.title="diptych" \
 RUN groupadd --gid 10001 diptych \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin diptych \
  && install -d -o 10001 -g 10001 -m 0700 /srv/data \
- && install -d /srv/model_repo
+ && install -d /srv/model_repo /usr/local/lib/diptych
 ENV PATH=/opt/diptych/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -61,29 +67,32 @@ CMD ["serve"]
 
 FROM runtime AS gpu
 COPY --from=gpu-packages /opt/diptych /opt/diptych
-# Read by everybody, written by nobody: the default model, so that the image serves without a mount.
-COPY model_repo/pictograms /srv/model_repo/pictograms
-COPY docker/healthcheck.py /usr/local/lib/diptych/healthcheck.py
+COPY --from=model /model_repo /srv/model_repo
+COPY --chmod=0644 docker/healthcheck.py /usr/local/lib/diptych/healthcheck.py
 COPY --from=ours /ours/ /
 # CUDA and cuDNN come as packages of the environment; the driver's own libraries come from the host.
 ENV LD_LIBRARY_PATH=/opt/diptych/lib/cuda \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 RUN --mount=type=bind,source=docker/assert_image.py,target=/tmp/assert_image.py \
+    --mount=type=bind,source=docker/server.gpu.lock,target=/tmp/packages.lock \
+    --mount=type=bind,source=training/pyproject.toml,target=/tmp/training.toml \
     mkdir -p /opt/diptych/lib/cuda \
  && find /opt/diptych/lib/python3*/site-packages/nvidia -name '*.so*' -exec ln -s {} /opt/diptych/lib/cuda/ ';' \
- && python3 -I /tmp/assert_image.py
+ && python3 -I /tmp/assert_image.py /tmp/packages.lock /tmp/training.toml
 ARG REVISION=unknown
 LABEL org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
 
 FROM runtime AS cpu
 COPY --from=cpu-packages /opt/diptych /opt/diptych
-COPY model_repo/pictograms /srv/model_repo/pictograms
-COPY docker/healthcheck.py /usr/local/lib/diptych/healthcheck.py
+COPY --from=model /model_repo /srv/model_repo
+COPY --chmod=0644 docker/healthcheck.py /usr/local/lib/diptych/healthcheck.py
 COPY --from=ours /ours/ /
 RUN --mount=type=bind,source=docker/assert_image.py,target=/tmp/assert_image.py \
-    python3 -I /tmp/assert_image.py
+    --mount=type=bind,source=docker/server.cpu.lock,target=/tmp/packages.lock \
+    --mount=type=bind,source=training/pyproject.toml,target=/tmp/training.toml \
+    python3 -I /tmp/assert_image.py /tmp/packages.lock /tmp/training.toml
 ARG REVISION=unknown
 LABEL org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001

@@ -18,7 +18,8 @@ RUN groupadd --gid 10001 diptych \
  && install -d /srv/model_repo \
  && python3 -m venv /opt/diptych
 ENV PATH=/opt/diptych/bin:$PATH
-RUN python3 -m pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch==${TORCH}" "torchvision==${TORCHVISION}"
+# Alone: what they stand on has releases in the constraints, and indexes of torch have others of it.
+RUN python3 -m pip install --no-cache-dir --no-deps --index-url "${TORCH_INDEX}" "torch==${TORCH}" "torchvision==${TORCHVISION}"
 # What builds our wheels, and npm, which `diptych-train data` fetches drawings with: by hash.
 COPY docker/build.lock docker/node.lock /src/
 RUN python3 -m pip install --no-cache-dir --require-hashes -r /src/build.lock \
@@ -31,16 +32,15 @@ COPY server/pyproject.toml /src/server/
 COPY training/pyproject.toml /src/training/
 WORKDIR /src
 RUN python3 requirements_of.py 'clients/python' 'server[cpu]' 'training[import,parquet,remote]' > requirements.txt \
- && python3 -m pip install --no-cache-dir -c constraints.txt -r requirements.txt \
+ && python3 -m pip install --no-cache-dir -c constraints.txt -r requirements.txt --extra-index-url "${TORCH_INDEX}" \
       "torch==${TORCH}" "torchvision==${TORCHVISION}" "onnxruntime==${ONNXRUNTIME}" "faiss-cpu==${FAISS}"
 COPY clients/python clients/python
 COPY server/README.md server/
 COPY server/src server/src
 COPY training/README.md training/
 COPY training/src training/src
-RUN python3 -m pip install --no-cache-dir --no-deps --no-build-isolation ./clients/python ./server ./training \
- && diptych-train --help > /dev/null
-COPY docker/train.sh /usr/local/bin/train
+RUN python3 -m pip install --no-cache-dir --no-deps --no-build-isolation ./clients/python ./server ./training
+COPY --chmod=0755 docker/train.sh /usr/local/bin/train
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/srv/cache \
@@ -56,5 +56,7 @@ HEALTHCHECK NONE
 ARG REVISION=unknown
 LABEL org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
+# As that user, who must be able to read all of it.
+RUN test -r /usr/local/bin/train && test -x /usr/local/bin/train && diptych-train --help > /dev/null
 ENTRYPOINT ["diptych-train"]
 CMD ["--help"]

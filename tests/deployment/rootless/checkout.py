@@ -56,6 +56,8 @@ def make_checkout(path: Path, recipe: Path) -> Checkout:
     checkout = Checkout(path)
     for old in (checkout.model_repo, path / "data" / "server", checkout.training / "runs"):
         shutil.rmtree(old, ignore_errors=True)
+    for log in path.glob("*.log"):  # what an earlier server or training said would be taken for this one's
+        log.unlink()
     (path / "data" / "server").mkdir(parents=True)
     checkout.training.mkdir(exist_ok=True)
     shutil.copytree(ROOT / "model_repo" / MODEL, checkout.model_repo / MODEL)

@@ -68,9 +68,9 @@ def start(
     variables: Mapping[str, str] = MappingProxyType({}),
     command: Sequence[str] = (),
 ) -> Contained:
-    """The image's command, or another one, as the image's user. What it says is added to the log."""
+    """The image's command, or another one, as the image's user. What it says is the log, anew."""
     inside = [*confined(image, {**image.environment, **variables}), *(command or image.command)]
-    with log_file.open("ab") as log:
+    with log_file.open("wb") as log:
         outer = subprocess.Popen(
             [
                 tool("unshare"), "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",

@@ -28,7 +28,7 @@ def main() -> int:
         build_server(buildah)
         _build_training(buildah, args)
         with opened(buildah, SERVER) as server, opened(buildah, TRAINING) as training:
-            checkout = make_checkout(args.folder / "checkout", recipe_file(args.recipe))
+            checkout = make_checkout(buildah.folder / "checkout", recipe_file(args.recipe))
             profile = train_profile(server, training, checkout)
             profile.found.figures["base and both images built after s"] = round(time.monotonic() - began, 1)
             findings = profile.find()

@@ -1,18 +1,23 @@
-"""The last step of an image's build, on an environment that must not pass: the one of these tests."""
+"""The last step of an image's build, on roots that must not pass, and in the environment of these tests."""
 
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-FILE = Path(__file__).parents[3] / "docker" / "assert_image.py"
+ROOT = Path(__file__).parents[3]
+TRAINING = ROOT / "training" / "pyproject.toml"
+LOCKS = {name: ROOT / "docker" / f"server.{name}.lock" for name in ("cpu", "gpu")}
 
 
 @pytest.fixture
 def assert_image() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("assert_image", FILE)
+    spec = importlib.util.spec_from_file_location("assert_image", ROOT / "docker" / "assert_image.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -20,15 +25,51 @@ def assert_image() -> ModuleType:
     return module
 
 
+@pytest.fixture
+def image(assert_image: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """An empty root, with this environment in place of the image's but for its packages of training."""
+    root = tmp_path / "root"
+    root.mkdir(mode=0o755)
+    monkeypatch.setattr(assert_image, "ENVIRONMENT", Path(sys.prefix))
+    monkeypatch.setattr(assert_image, "TOP", root)
+    monkeypatch.setattr(assert_image, "READ", (root,))
+    monkeypatch.setattr(assert_image, "assert_nothing_else_is_installed", lambda _: None)
+    monkeypatch.setattr(assert_image, "run_as_anybody", lambda *_: None)  # it takes root to be somebody else
+    umask = os.umask(0o022)
+    yield root
+    os.umask(umask)
+
+
+def forbidden(assert_image: ModuleType, target: str = "cpu") -> set[str]:
+    needed = assert_image.needed_by_training(TRAINING.read_text())
+    found: set[str] = assert_image.only_of_training(needed, locked(assert_image, target))
+    return found
+
+
+def locked(assert_image: ModuleType, target: str) -> set[str]:
+    found: set[str] = assert_image.names_of_lock(LOCKS[target].read_text())
+    return found
+
+
 def test_other_python_than_the_images_is_refused(assert_image: ModuleType) -> None:
     with pytest.raises(AssertionError, match="not of /opt/diptych"):
-        assert_image.main()
+        assert_image.main(LOCKS["cpu"], TRAINING)
 
 
-def test_torch_is_refused_by_name(assert_image: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assert_image, "ENVIRONMENT", Path(sys.prefix))
-    with pytest.raises(AssertionError, match=r"must not be: .*'torch'.*'diptych_training'"):
-        assert_image.main()
+def test_root_without_anything_of_training_passes(assert_image: ModuleType, image: Path) -> None:
+    names = ("site-packages/torchlight", "dist-packages/pip", "numpy/torch", "torch", "opt/numpy/matplotlib")
+    for name in names:
+        (image / name).mkdir(parents=True)
+    for name in ("opt/numpy/__init__.py", "opt/numpy/matplotlib/__init__.py", "pip-26.0-py3-none-any.whl"):
+        (image / name).touch()
+    assert_image.main(LOCKS["cpu"], TRAINING)
+
+
+def test_package_that_no_lock_has_is_refused_in_the_environment(assert_image: ModuleType) -> None:
+    with pytest.raises(AssertionError, match=r"in no lock: .*'timm'.*'torch'") as refused:
+        assert_image.assert_nothing_else_is_installed(locked(assert_image, "cpu"))
+    assert "'numpy'" not in str(refused.value)
+    assert "'pip'" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -38,25 +79,79 @@ def test_torch_is_refused_by_name(assert_image: ModuleType, monkeypatch: pytest.
         "local/lib/python3.13/site-packages/torch-2.13.0.dist-info/METADATA",
         "local/lib/python3.13/site-packages/diptych_training/cli.py",
         "lib/x86_64-linux-gnu/libtorch_cpu.so",
+        "usr/lib/site-packages/open_clip_torch-3.3.0.dist-info/METADATA",
+        "usr/lib/site-packages/sklearn/base.py",
+        "usr/lib/site-packages/nvidia/cublas/lib/libcublas.so",
+        "usr/lib/site-packages/nvidia_cublas_cu12-12.6.4.1.dist-info/METADATA",
+        "usr/lib/site-packages/triton/language.py",
+        "app/timm/__init__.py",  # which a path of Python's may lead to
+        "lib64/python3/dist-packages/onnx-1.23.2.egg-info",
+        "wheels/open_clip_torch-3.3.0-py3-none-any.whl",
+        "var/cache/Scikit_Learn-1.9.1.tar.gz",
+        "proc/torch/__init__.py",  # no process of this root
     ],
 )
-def test_torch_of_another_python_in_the_image_is_refused(
-    assert_image: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trace: str
+def test_anything_of_training_is_refused_wherever_it_lies(
+    assert_image: ModuleType, image: Path, trace: str
 ) -> None:
-    monkeypatch.setattr(assert_image, "ENVIRONMENT", Path(sys.prefix))
-    monkeypatch.setattr(assert_image, "FORBIDDEN", ())  # the environment of these tests has them
-    monkeypatch.setattr(assert_image, "TOPS", (tmp_path,))
-    file = tmp_path / trace
+    file = image / trace
     file.parent.mkdir(parents=True)
     file.touch()
-    with pytest.raises(AssertionError, match=r"must not be: .*(torch|diptych_training)"):
-        assert_image.main()
+    with pytest.raises(AssertionError, match=r"in the image, and must not be: .*") as refused:
+        assert_image.main(LOCKS["cpu"], TRAINING)
+    assert Path(trace).parts[0] in str(refused.value)
 
 
-def test_packages_with_like_names_are_no_traces_of_training(assert_image: ModuleType, tmp_path: Path) -> None:
-    for name in ("site-packages/torchlight", "dist-packages/pip", "site-packages/numpy/torch", "torch"):
-        (tmp_path / name).mkdir(parents=True)
-    assert assert_image.traces_of_training(tmp_path) == []
+def test_what_the_machine_shows_of_itself_is_not_searched(
+    assert_image: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "proc" / "torch").mkdir(parents=True)
+    (tmp_path / "proc" / "torch" / "__init__.py").touch()
+    monkeypatch.setattr(assert_image, "OF_THE_MACHINE", (str(tmp_path / "proc"),))
+    assert list(assert_image.traces_of({"torch"}, tmp_path)) == []
+
+
+@pytest.mark.parametrize("target", LOCKS)
+def test_every_requirement_of_training_that_no_server_has_is_looked_for(
+    assert_image: ModuleType, target: str
+) -> None:
+    names = forbidden(assert_image, target)
+    assert {"torch", "timm", "onnx", "open-clip-torch", "tensorboard", "diptych-training"} <= names
+    assert names & locked(assert_image, target) == set()
+    assert names & {"numpy", "pillow", "onnxruntime", "diptych"} == set()
+    assert ("nvidia" in names) == (target == "cpu")
+
+
+def test_packages_are_known_by_the_names_that_they_are_imported_by(
+    assert_image: ModuleType, tmp_path: Path
+) -> None:
+    folders = {name: modules_of(name) for name in forbidden(assert_image) - {"backports-zstd"}}
+    for number, (name, modules) in enumerate(sorted(folders.items())):
+        for module in modules:
+            place = tmp_path / str(number) / "site-packages" / module
+            place.mkdir(parents=True)
+        assert len(list(assert_image.traces_of({name}, tmp_path / str(number)))) >= bool(modules), name
+    assert sum(map(bool, folders.values())) >= 15
+
+
+def modules_of(distribution: str) -> list[str]:
+    """Folders that it has in this environment, one of which has a name that tells."""
+    found = metadata.packages_distributions().items()
+    named = {module for module, owners in found if distribution in {one.replace("_", "-") for one in owners}}
+    return sorted(named - {"functorch", "torchgen"})
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("a.py", 0o600), ("a.py", 0o666), ("folder", 0o700), ("bin", 0o744)]
+)
+def test_what_others_than_its_owner_cannot_read_or_can_write_is_refused(
+    assert_image: ModuleType, image: Path, name: str, mode: int
+) -> None:
+    path = image / name
+    path.mkdir() if name == "folder" else path.touch()
+    path.chmod(mode)
+    with pytest.raises(AssertionError, match=rf"everybody must read these, and nobody write them: .*{name}"):
+        assert_image.main(LOCKS["cpu"], TRAINING)
 
 
 def test_requirement_that_is_not_installed_is_found(assert_image: ModuleType) -> None:
