@@ -1,9 +1,9 @@
 """Complete what the tools say of the cpu image: `complete_sbom.py SBOM LICENCES REPORT LIST`.
 
-SBOM (CycloneDX) gets the hash of each package's archive, licences that its metadata hides, and what lies in
-our wheel and is of no package index. LICENCES is what pip-licenses found, and LIST the table that is written
-of it. REPORT is pip's own, of what it installed by the lock: a package of it that SBOM or LICENCES lack is an
-error that names it. Standard library only.
+SBOM (CycloneDX) gets name and hash of each package's archive, licences that its metadata hides, and what lies
+in our wheel and is of no package index. LICENCES is what pip-licenses found, and LIST the table that is
+written of it. REPORT is pip's own, of what it installed by the lock: a package of it that SBOM or LICENCES
+lack is an error that names it. Standard library only.
 """
 
 import hashlib
@@ -16,6 +16,8 @@ from typing import Any
 
 VENDORED = Path(__file__).parents[1] / "server" / "src" / "diptych" / "http" / "page" / "vendor"
 
+ARCHIVE = "diptych:archive"  # its file's name, which tells for which Python and machine it was built
+
 Described = dict[str, Any]
 
 
@@ -24,14 +26,16 @@ def main(sbom_file: Path, licences_file: Path, report_file: Path, list_file: Pat
     sbom = json.loads(sbom_file.read_text(encoding="utf-8"))
     licences = by_name(json.loads(licences_file.read_text(encoding="utf-8")), "Name")
     report = json.loads(report_file.read_text(encoding="utf-8"))["install"]
-    archives = {normal(one["metadata"]["name"]): one["download_info"]["archive_info"] for one in report}
+    archives = {normal(one["metadata"]["name"]): one["download_info"] for one in report}
     components = by_name(sbom["components"], "name")
     for what, described in (("the bill of materials", components), ("the list of licences", licences)):
         if lacking := sorted(archives.keys() - described.keys()):
             sys.exit(f"{what} lacks what the lock installs: {', '.join(lacking)}")
     for name, component in components.items():
         if name in archives:
-            component["hashes"] = [{"alg": "SHA-256", "content": archives[name]["hashes"]["sha256"]}]
+            archive = archives[name]
+            component["hashes"] = [{"alg": "SHA-256", "content": archive["archive_info"]["hashes"]["sha256"]}]
+            component["properties"] = [{"name": ARCHIVE, "value": archive["url"].rpartition("/")[2]}]
         if not component.get("licenses"):
             component["licenses"] = [{"license": {"name": licences[name]["License"]}}]
     vendored = vendored_component(VENDORED)

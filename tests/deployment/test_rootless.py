@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from deployment.rootless import running
 from deployment.rootless.building import Image
 from deployment.rootless.checkout import Checkout, make_checkout
-from deployment.rootless.composed import Service, compose, read_services
-from deployment.rootless.running import Mount
+from deployment.rootless.composed import Service, compose, read_services, terms_of
+from deployment.rootless.running import Contained, Mount, Terms
 from deployment.rootless.workshop import TERMINATED
 from deployment.tools import ROOT
 from diptych_training.paths import recipe_file
@@ -47,6 +48,24 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
+@pytest.fixture
+def without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Image:
+    """An image whose command says something; all that takes root to start it is left out."""
+    program = tmp_path / "program"
+    program.write_text(SAYING)
+    program.chmod(0o755)
+    monkeypatch.setattr(running, "tool", lambda _: str(program))
+    said = {
+        "Entrypoint": ["x"],
+        "Cmd": [],
+        "Env": [],
+        "User": "1:1",
+        "WorkingDir": "/",
+        "StopSignal": "SIGINT",
+    }
+    return Image(tmp_path, said)
+
+
 def composed(checkout: Checkout, service: str) -> Service:
     return compose(IMAGE, read_services(checkout.path, **checkout.variables)[service])
 
@@ -63,6 +82,9 @@ def test_training_is_what_compose_says_of_this_checkout(checkout: Checkout) -> N
         Mount("/srv/cache", source=checkout.training),
         Mount("/srv/model_repo", source=checkout.model_repo),
     } <= set(train.mounts)
+    confined = Terms(read_only=True, no_capabilities=True, no_new_privileges=True)
+    assert train.terms == replace(confined, stop_grace_s=120)  # a checkpoint is written first
+    assert composed(checkout, "server").terms == replace(confined, stop_grace_s=50)
 
 
 @pytest.mark.long
@@ -116,21 +138,59 @@ def test_folder_that_was_kept_is_taken_again_but_by_one_run_at_a_time(tmp_path: 
 
 
 def test_second_run_over_a_kept_folder_knows_nothing_of_what_the_first_one_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_rights: Image
 ) -> None:
     monkeypatch.setattr(os, "chown", lambda *_, **__: None)  # takes root
-    program = tmp_path / "program"
-    program.write_text(SAYING)
-    program.chmod(0o755)
-    monkeypatch.setattr(running, "tool", lambda _: str(program))  # in place of all that takes root, too
-    image = Image(tmp_path, {"Entrypoint": ["x"], "Cmd": [], "Env": [], "User": "1:1", "WorkingDir": "/"})
     said = []
     for _ in range(2):
         checkout = make_checkout(tmp_path / "checkout", recipe_file("tiny"))
         assert list(checkout.path.glob("*.log")) == []
         (checkout.training / "downloads").mkdir(exist_ok=True)  # which is to be kept
         for _ in range(2):
-            with running.start(image, (), checkout.path / "training.log") as process:
+            with running.start(without_rights, (), checkout.path / "training.log") as process:
                 process.outer.wait(timeout=20)
                 said.append(process.said())
     assert said == ["run folder: /x\nstopped at step 21; go on\n"] * 4
+
+
+def test_service_that_says_nothing_has_the_rights_and_the_end_that_an_engine_gives() -> None:
+    assert terms_of({}) == Terms(False, False, False, "", 10)
+    assert not terms_of({"cap_drop": ["ALL"], "cap_add": ["SYS_ADMIN"]}).no_capabilities
+    said = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+    assert terms_of({**said, "stop_grace_period": "1m30s", "stop_signal": "SIGINT"}) == Terms(
+        stop_signal="SIGINT", stop_grace_s=90
+    )
+
+
+@pytest.mark.parametrize(("name", "word"), [
+    ("read_only", "remount,bind,ro"), ("no_capabilities", "--bounding-set=-all"),
+    ("no_new_privileges", "--no-new-privs"),
+])  # fmt: skip
+def test_process_is_confined_by_nothing_but_its_terms(
+    tmp_path: Path, without_rights: Image, name: str, word: str
+) -> None:
+    for value in (True, False):
+        terms = replace(Terms(), **{name: value})
+        with running.start(without_rights, (), tmp_path / "log", terms=terms) as process:
+            command = " ".join(map(str, process.outer.args))  # type: ignore[arg-type]
+        assert (word in command) == value
+
+
+def test_signal_that_ends_a_process_is_its_images_unless_its_service_has_another(
+    tmp_path: Path, without_rights: Image
+) -> None:
+    for said, expected in (("", "SIGINT"), ("SIGUSR1", "SIGUSR1")):
+        terms = Terms(stop_signal=said)
+        with running.start(without_rights, (), tmp_path / "log", terms=terms) as process:
+            assert process.terms.stop_signal == expected
+    assert Image(tmp_path, {}).stop_signal == "SIGTERM"
+
+
+def test_process_gets_that_signal_and_is_killed_after_its_grace(tmp_path: Path) -> None:
+    for word, expected in (("SIGINT", 7), ("SIGTERM", -signal.SIGTERM), ("SIGUSR2", -signal.SIGKILL)):
+        code = "trap 'exit 7' INT; trap '' USR2; echo ready; while :; do sleep 0.05; done"
+        with subprocess.Popen(["sh", "-c", code], stdout=subprocess.PIPE) as outer:
+            assert outer.stdout is not None
+            outer.stdout.readline()
+            terms = Terms(stop_signal=word, stop_grace_s=0.5)
+            assert Contained(outer, outer.pid, tmp_path / "log", terms).stop() == expected

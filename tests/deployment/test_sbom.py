@@ -1,16 +1,22 @@
 """`make sbom` has every package that the cpu image installs, by licence and hash. Needs the package index."""
 
 import json
+import platform
 import re
 import sys
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.tags import compatible_tags, cpython_tags
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from deployment.tools import DOCKER, ENVIRONMENT, run
 
+IMAGE = (3, 13)  # its Python, as the base's name says
+PLATFORMS = [f"manylinux_2_{minor}_{platform.machine()}" for minor in range(5, 42)]
+PLATFORMS.append(f"manylinux2014_{platform.machine()}")
+FITTING = {*cpython_tags(IMAGE, platforms=PLATFORMS), *compatible_tags(IMAGE, "cp313", PLATFORMS)}
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 
@@ -40,3 +46,12 @@ def test_bill_of_materials_and_licences_name_all_that_is_installed(tmp_path: Pat
     unhashed = {name for name, one in components.items() if "hashes" not in one}
     assert unhashed == {"diptych-client", "swagger-ui-dist"}
     assert all(file["hashes"] for file in components["swagger-ui-dist"]["components"])
+    # Archives of the image's Python, whichever Python runs these tests, by the hashes that the lock has.
+    archives = {
+        name: one["properties"][0]["value"] for name, one in components.items() if name not in unhashed
+    }
+    assert sum("-cp313-cp313-" in archive for archive in archives.values()) >= 5
+    assert [one for one in archives.values() if not parse_wheel_filename(one)[3] & FITTING] == []
+    lock = (DOCKER / "server.cpu.lock").read_text(encoding="utf-8")
+    hashes = {one["hashes"][0]["content"] for name, one in components.items() if name in archives}
+    assert {one for one in hashes if f"--hash=sha256:{one}" not in lock} == set()

@@ -135,6 +135,11 @@ class Image:
         return [*self.config["Entrypoint"], *self.config["Cmd"]]
 
     @property
+    def stop_signal(self) -> str:
+        """Its name; without one, an engine's own."""
+        return str(self.config.get("StopSignal") or "SIGTERM")
+
+    @property
     def user(self) -> tuple[int, int]:
         """The numbers of user and group."""
         uid, gid = self.config["User"].split(":")

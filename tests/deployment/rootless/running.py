@@ -1,4 +1,4 @@
-"""Run an image's command in its own root: read-only, not as root, without rights, as process 1. Linux only.
+"""Run an image's command in its own root, not as root, as process 1; end it as an engine does. Linux only.
 
 Knows nothing of what the command does.
 """
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -31,6 +31,17 @@ class Mount:
     read_only: bool = False
 
 
+@dataclass(frozen=True)
+class Terms:
+    """On which a process runs and ends. By themselves, what docker/README.md tells to run an image with."""
+
+    read_only: bool = True  # the root
+    no_capabilities: bool = True
+    no_new_privileges: bool = True
+    stop_signal: str = ""  # empty: the image's
+    stop_grace_s: float = 50  # then it is killed
+
+
 TMP = Mount("/tmp", "size=256m,mode=1777")
 
 
@@ -41,6 +52,7 @@ class Contained:
     outer: "subprocess.Popen[bytes]"
     pid: int
     log_file: Path
+    terms: Terms  # with a signal
 
     def __enter__(self) -> Self:
         return self
@@ -55,10 +67,14 @@ class Contained:
         return self.log_file.read_text()
 
     def stop(self) -> int:
-        """SIGTERM to the process inside, as an engine sends it; the status that it ends with."""
+        """What an engine does: the signal, and SIGKILL after the grace; the status that it ends with."""
         if self.outer.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
-        return self.outer.wait(timeout=WITHIN_S)
+            os.kill(self.pid, signal.Signals[self.terms.stop_signal])
+        try:
+            return self.outer.wait(timeout=self.terms.stop_grace_s)
+        except subprocess.TimeoutExpired:
+            os.kill(self.pid, signal.SIGKILL)
+            return self.outer.wait(timeout=WITHIN_S)
 
 
 def start(
@@ -67,29 +83,31 @@ def start(
     log_file: Path,
     variables: Mapping[str, str] = MappingProxyType({}),
     command: Sequence[str] = (),
+    terms: Terms = Terms(),
 ) -> Contained:
     """The image's command, or another one, as the image's user. What it says is the log, anew."""
-    inside = [*confined(image, {**image.environment, **variables}), *(command or image.command)]
+    terms = replace(terms, stop_signal=terms.stop_signal or image.stop_signal)
+    inside = [*confined(image, {**image.environment, **variables}, terms), *(command or image.command)]
     with log_file.open("wb") as log:
         outer = subprocess.Popen(
             [
                 tool("unshare"), "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-                "sh", "-c", f'{_mounting(image.root, mounts)}\nexec "$@"', "sh", *inside,
+                "sh", "-c", f'{_mounting(image.root, mounts, terms)}\nexec "$@"', "sh", *inside,
             ],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
-    return Contained(outer, _child_of(outer), log_file)
+    return Contained(outer, _child_of(outer), log_file, terms)
 
 
-def _mounting(root: Path, mounts: Sequence[Mount]) -> str:
-    """A script: the root read-only, what is mounted on it, and a few devices.
+def _mounting(root: Path, mounts: Sequence[Mount], terms: Terms) -> str:
+    """A script: the root, what is mounted on it, and a few devices.
 
     It runs in a mount namespace of its own: whatever it mounts goes with the process.
     """
     device = Mount("/dev", "size=1m,mode=755")
     steps = [
         ["mount", "--bind", root, root],
-        ["mount", "-o", "remount,bind,ro", root],
+        *([["mount", "-o", "remount,bind,ro", root]] if terms.read_only else []),
         ["mount", "-t", "proc", "-o", "ro,nosuid,nodev,noexec", "proc", f"{root}/proc"],
         *_mount(root, device),
         *(["touch", f"{root}/dev/{name}"] for name in DEVICES),
@@ -108,14 +126,15 @@ def _mount(root: Path, mount: Mount) -> list[list[str | Path]]:
     return [*bound, ["mount", "-o", "remount,bind,ro", target]] if mount.read_only else bound
 
 
-def confined(image: Image, environment: dict[str, str]) -> list[str]:
-    """A command line that runs what follows in the root, with these variables alone and without rights."""
+def confined(image: Image, environment: dict[str, str], terms: Terms) -> list[str]:
+    """A command line that runs what follows in the root as the image's user, with these variables alone."""
     uid, gid = image.user
     variables = [f"{name}={value}" for name, value in environment.items()]
     return [
         tool("chroot"), str(image.root),
-        "/usr/bin/setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs",
-        "--bounding-set=-all", "--inh-caps=-all",
+        "/usr/bin/setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups",
+        *(["--no-new-privs"] if terms.no_new_privileges else []),
+        *(["--bounding-set=-all", "--inh-caps=-all"] if terms.no_capabilities else []),
         "/usr/bin/env", "--ignore-environment", "--chdir", image.config["WorkingDir"], *variables,
     ]  # fmt: skip
 
@@ -127,7 +146,7 @@ def enter(
     return subprocess.run(
         [
             tool("nsenter"), f"--target={beside.pid}", "--mount", "--pid",
-            *confined(image, {**image.environment, **variables}), *command,
+            *confined(image, {**image.environment, **variables}, beside.terms), *command,
         ],
         capture_output=True, text=True, check=False, timeout=WITHIN_S,
     )  # fmt: skip

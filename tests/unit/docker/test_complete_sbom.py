@@ -47,7 +47,10 @@ def write(file: Path, content: Any) -> None:
 def installed(name: str, sha256: str) -> dict[str, Any]:
     return {
         "metadata": {"name": name, "version": "1"},
-        "download_info": {"archive_info": {"hashes": {"sha256": sha256}}},
+        "download_info": {
+            "url": f"file:///somewhere/{name}-1-py3-none-any.whl",
+            "archive_info": {"hashes": {"sha256": sha256}},
+        },
     }
 
 
@@ -57,6 +60,7 @@ def test_hashes_licences_and_what_is_of_no_index_are_added(complete_sbom: Module
     sbom = json.loads(files.sbom.read_text())
     alpha, beta, swagger = sbom["components"]
     assert [one["hashes"][0]["content"] for one in (alpha, beta)] == ["aa", "bb"]
+    assert alpha["properties"] == [{"name": "diptych:archive", "value": "alpha-1-py3-none-any.whl"}]
     assert beta["licenses"] == [{"license": {"name": "L Beta_b"}}]
     assert (swagger["name"], swagger["purl"]) == (
         "swagger-ui-dist",
