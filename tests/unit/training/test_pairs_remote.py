@@ -1,9 +1,13 @@
 """Sources at a real web server, and archives in zstd: what the extra `remote` is for."""
 
+import bz2
+import gzip
 import importlib.util
+import lzma
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +16,7 @@ from typing import IO
 
 import pytest
 
+from diptych_training.cli import main
 from diptych_training.data.pairs import changes, patience, urls
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
 from diptych_training.data.pairs.silent import MAX_SILENT, Silent
@@ -57,8 +62,52 @@ class Handler(SimpleHTTPRequestHandler):
         self._asked.append(f"{self.command} {self.path}")
 
 
+CHUNK = 4_000
+
+
+class ChunkedHandler(Handler):
+    """Sends files in chunks, and tells no length."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._begin()
+
+    def do_GET(self) -> None:
+        content = self._begin()
+        with suppress(ConnectionError):  # who asks may have enough
+            for at in range(0, len(content), CHUNK):
+                chunk = content[at : at + CHUNK]
+                self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+            if content:
+                self.wfile.write(b"0\r\n\r\n")
+
+    def _begin(self) -> bytes:
+        file = Path(self.translate_path(self.path))
+        if not file.is_file():
+            self.send_error(404)
+            return b""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        return file.read_bytes()
+
+
 @pytest.fixture
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    with serving(tmp_path, monkeypatch, Handler) as web:
+        yield web
+
+
+@pytest.fixture
+def chunked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    with serving(tmp_path, monkeypatch, ChunkedHandler) as web:
+        yield web
+
+
+@contextmanager
+def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Handler]) -> Iterator[Web]:
+    """A server of a folder of its own, with what is remembered of servers as if none had been asked."""
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(patience, "WAITS_S", (0.01, 0.01, 0.01))
     monkeypatch.setattr(urls, "SILENT", Silent())
@@ -66,7 +115,7 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     failures: list[int] = []
     folder = tmp_path / "web"
     folder.mkdir()
-    handler = partial(Handler, asked=asked, failures=failures, directory=str(folder))
+    handler = partial(kind, asked=asked, failures=failures, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -91,6 +140,66 @@ def test_shards_and_tables_of_a_web_server_are_read_with_their_signatures(web):
     assert captions(found) == ["thing 0", "thing 1", "thing 2"]
     assert [entry.name for entry in found] == ["a/s-0.tar:00000", "a/s-1.TAR:00001", "t/T.CSV:i/2.png"]
     assert any("sig=a/b*c" in path for path in web.asked)
+
+
+# 8 pairs of 30 kB: each spans many chunks, and is passed over by more than a block.
+LARGE = {
+    name: content
+    for number in range(8)
+    for name, content in {
+        f"{number}.png": picture(number) + bytes(30_000),
+        f"{number}.txt": f"thing {number}".encode(),
+    }.items()
+}
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"])
+def test_archives_of_a_web_server_that_tells_no_length_are_read_whole(chunked, ending):
+    pack = {"tar": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd.compress}
+    write_files(chunked.folder, {f"s.{ending}": pack[ending.rpartition(".")[2]](tar_of(LARGE))})
+    shard = TarShard(f"{chunked.url}/s.{ending}", "s", 1_000_000)
+    found = list(shard.entries())
+    assert captions(found) == [f"thing {number}" for number in range(8)]
+    assert [entry.image for entry in found] == [LARGE[f"{number}.png"] for number in range(8)]
+    assert list(shard.entries(5)) == found[5:]
+    assert list(shard.entries(1, 3)) == found[1::3]
+    assert captions(list(shard.entries(with_images=False))) == captions(found)
+
+
+def test_an_archive_that_is_cut_off_is_damaged_at_a_web_server_that_tells_no_length_too(chunked):
+    payload = tar_of(LARGE)
+    write_files(chunked.folder, {"s.tar": payload[:100_000]})
+    *_, last = read(f"{chunked.url}/s.tar")
+    assert isinstance(last, Unusable)
+    assert "is cut off at byte 100000" in last.reason
+
+
+def test_images_and_tables_of_a_web_server_that_tells_no_length_are_read_whole(chunked):
+    images = {f"{number}.png": LARGE[f"{number}.png"] for number in range(8)}
+    rows = "".join(f"{name},thing {name}\n" for name in images) + "no.png,nothing\n"
+    write_files(chunked.folder, {"t.csv": f"path,caption\n{rows}".encode(), **images})
+    found = read(f"{chunked.url}/t.csv")
+    assert [entry.image for entry in found if isinstance(entry, Pair)] == list(images.values())
+    assert isinstance(found[-1], Unusable)
+    with pytest.raises(ValueError, match="has more than 30000 bytes, the limit"):
+        urls.read_url(f"{chunked.url}/0.png", 30_000)
+
+
+def test_a_folder_of_shards_at_a_web_server_that_tells_no_length_is_read_by_its_index(chunked, tmp_path):
+    write_files(tmp_path, {"s.tar": tar_of(pair_files(range(5)))})
+    made = ["--out", str(chunked.folder / "shards"), "--pairs-per-shard", "1", "--shuffle", "0"]
+    assert main(["data", "shards", str(tmp_path / "s.tar"), *made, "--name", "n" * 64]) == 0
+    index = chunked.folder / "shards" / "shards.json"
+    index.write_text(" " * 10 * CHUNK + index.read_text())
+    assert captions(read(f"{chunked.url}/shards")) == [f"thing {number}" for number in range(5)]
+
+
+def test_a_parquet_file_of_a_web_server_that_tells_no_length_is_refused_at_once_with_the_reason(chunked):
+    pytest.importorskip("pyarrow")
+    write_files(chunked.folder, {"t.parquet": b"PAR1"})
+    with pytest.raises(DataError, match=r"t\.parquet: its server tells no size, .*: copy it to a folder"):
+        read(f"{chunked.url}/t.parquet")
+    assert len(chunked.asked) <= 3
 
 
 def test_a_file_of_a_web_server_that_changes_is_noticed(web):

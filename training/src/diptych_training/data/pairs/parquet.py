@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, required, texts_of
 from diptych_training.data.pairs.patience import patiently, read_patiently, reason_of
+from diptych_training.data.pairs.streamed import can_seek
 from diptych_training.data.pairs.table import Columns, Place, ReadImage, entry_at, image_reader
 from diptych_training.data.pairs.urls import folder_of, open_url
 from diptych_training.data.pairs.watched import Watched
@@ -135,6 +136,10 @@ def parquet_shards(
 def _layout(url: str) -> tuple[list[str], list[int]]:
     """Names of the columns, and the number of rows in each group."""
     with open_url(url) as source:
+        if not can_seek(source):
+            raise DataError(
+                f"{url}: its server tells no size, and Parquet is read from its end: copy it to a folder"
+            )
         file = _opened(url, source)
         groups = range(file.num_row_groups)
         return file.schema_arrow.names, [file.metadata.row_group(group).num_rows for group in groups]

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from diptych_training.data.pairs.streamed import can_seek, read_up_to
+
 BLOCK = tarfile.BLOCKSIZE
 MAX_HEADER_BYTES = 1_000_000  # of a long name or of extended attributes
 CHUNK = 1 << 20
@@ -38,7 +40,7 @@ class TarReader:
         self._offset = 0  # of what was read or passed over
         self._next_header = 0
         self._size = 0
-        self._can_seek = file.seekable()
+        self._can_seek = can_seek(file)
 
     def __iter__(self) -> Iterator[Member]:
         """Members in order. DamagedTar where the archive is cut off, or a header is wrong."""
@@ -104,7 +106,7 @@ class TarReader:
         return payload
 
     def _read(self, size: int) -> bytes:
-        payload = self._file.read(size)
+        payload = read_up_to(self._file, size)
         self._offset += len(payload)
         return payload
 

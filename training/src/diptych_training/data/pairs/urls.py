@@ -17,6 +17,7 @@ from diptych_training.data.pairs.patience import (
     status_of,
 )
 from diptych_training.data.pairs.silent import Silent
+from diptych_training.data.pairs.streamed import read_up_to
 from diptych_training.errors import DataError, NoSuchFile
 
 MAX_NAMES = 1_000_000  # that one pattern may stand for
@@ -103,7 +104,7 @@ def read_url(url: str, max_bytes: int) -> bytes:
 
     def read() -> bytes:
         with open_url(url) as file:
-            return file.read(max_bytes + 1)
+            return read_up_to(file, max_bytes + 1)
 
     try:
         payload = patiently_of_many(url, read, SILENT)
