@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from http import HTTPStatus
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -186,6 +186,34 @@ def test_kubernetes_has_the_same_alerts() -> None:
         (ROOT / "docker" / "prometheus" / "rules" / "diptych.yml").read_text(encoding="utf-8")
     )
     assert there == here
+
+
+def test_whoever_scrapes_or_draws_goes_by_the_interval_of_the_readme() -> None:
+    readme = (ROOT / "docker" / "README.md").read_text(encoding="utf-8")
+    (said_s,) = re.findall(r"Prometheus, which scrapes the server every (\d+) s", readme)
+    settings = of_file("prometheus/prometheus.yml")["global"]
+    (endpoint,) = of_file("kubernetes/service-monitor.yaml")["spec"]["endpoints"]
+    (source,) = of_file("grafana/provisioning/datasources/prometheus.yml")["datasources"]
+    intervals = [settings["scrape_interval"], settings["evaluation_interval"], endpoint["interval"]]
+    assert [*intervals, source["jsonData"]["timeInterval"]] == [f"{said_s}s"] * 4
+
+
+def test_every_window_of_a_query_holds_four_scrapes() -> None:
+    scrape_s = int(of_file("prometheus/prometheus.yml")["global"]["scrape_interval"].removesuffix("s"))
+    seconds = {"s": 1, "m": 60, "h": 3600}
+    windows = {
+        (query.place, int(number) * seconds[unit])
+        for query in QUERIES
+        for number, unit in re.findall(r"\[(\d+)([smh])\]", query.expression)
+    }
+    assert len(windows) >= 10
+    assert {(place, window_s) for place, window_s in windows if window_s < 4 * scrape_s} == set()
+
+
+def of_file(name: str) -> dict[str, Any]:
+    found = yaml.safe_load((ROOT / "docker" / name).read_text(encoding="utf-8"))
+    assert isinstance(found, dict)
+    return found
 
 
 def anchor_of(heading: str) -> str:

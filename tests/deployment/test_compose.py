@@ -42,6 +42,16 @@ def test_server_runs_as_the_caller_and_on_loopback() -> None:
     }
 
 
+def test_limits_are_those_that_the_caller_gives() -> None:
+    given = {"DIPTYCH_CPUS": "3", "DIPTYCH_MEMORY": "5g", "DIPTYCH_TRAINING_MEMORY": "6g"}
+    services = configured(*MAIN, "--profile", "train", **given)["services"]
+    limits = {name: services[name]["deploy"]["resources"]["limits"] for name in ("server", "train")}
+    assert {name: (one["cpus"], one["memory"]) for name, one in limits.items()} == {
+        "server": (3, str(5 * 2**30)),
+        "train": (3, str(6 * 2**30)),
+    }
+
+
 def test_server_without_a_key_serves_only_where_nothing_says_how_it_is_published() -> None:
     assert configured(*MAIN)["services"]["server"]["command"] == ["serve", "--insecure"]
     published = configured(*MAIN, DIPTYCH_PUBLISH="0.0.0.0:80")["services"]["server"]
@@ -75,8 +85,8 @@ def test_gpu_file_changes_image_device_and_nothing_that_confines() -> None:
         "diptych-server:gpu",
         "gpu",
     )
-    assert with_gpu["server"]["environment"]["DIPTYCH_DEVICE"] == "cuda"
     for name in ("server", "train"):
+        assert with_gpu[name]["environment"]["DIPTYCH_DEVICE"] == "cuda"
         assert with_gpu[name]["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
         for key in ("read_only", "cap_drop", "security_opt", "user", "volumes", "tmpfs"):
             assert with_gpu[name][key] == without[name][key]

@@ -1,5 +1,6 @@
 """A real Prometheus scrapes a server under load: every query of the dashboard and every rule finds data."""
 
+import hashlib
 import math
 import socket
 import threading
@@ -20,11 +21,16 @@ pytestmark = pytest.mark.long
 KEY = "correct horse battery"
 WITHIN_S = 120
 CAT = (ROOT / "server" / "gallery" / "cat.png").read_bytes()
+DOG = (ROOT / "server" / "gallery" / "dog.png").read_bytes()
+STATUSES = [200, 200, 200, 200, 200, 200, 404, 415, 500]  # of what callers ask, in each round
 
 
 @contextmanager
-def load(server: RunningServer, key: str) -> Iterator[None]:
-    """Requests of every kind, one after the other, until the end of the block; some of them are refused."""
+def load(server: RunningServer, key: str, damaged: str) -> Iterator[None]:
+    """Requests of every kind, one after the other, until the end of the block; some of them are refused.
+
+    One asks for the image `damaged`, which the server cannot give.
+    """
     ended = threading.Event()
     errors: list[BaseException] = []
 
@@ -33,7 +39,7 @@ def load(server: RunningServer, key: str) -> Iterator[None]:
         with httpx.Client(base_url=server.url, headers=headers, timeout=30) as client:
             while not ended.is_set():
                 try:
-                    one_of_each(client)
+                    one_of_each(client, damaged)
                 except BaseException as error:
                     errors.append(error)
                     return
@@ -48,7 +54,18 @@ def load(server: RunningServer, key: str) -> Iterator[None]:
     assert errors == []
 
 
-def one_of_each(client: httpx.Client) -> None:
+def add_damaged(server: RunningServer, key: str, data_dir: Path) -> str:
+    """The id of an image whose file is no longer what it was."""
+    headers = {"Authorization": f"Bearer {key}"}
+    files = [("image", ("dog.png", DOG))]
+    added = httpx.post(f"{server.url}/collections/default/images", headers=headers, files=files, timeout=30)
+    assert added.is_success, added.text
+    (file,) = data_dir.glob(f"images/??/{hashlib.sha256(DOG).hexdigest()}")
+    file.write_bytes(b"something else")
+    return str(added.json()["outcomes"][0]["id"])
+
+
+def one_of_each(client: httpx.Client, damaged: str) -> None:
     labels = [("labels", (None, name)) for name in ("cat", "dog", f"thing {time.monotonic_ns()}")]
     statuses = [
         client.post("/embed", content=CAT, headers={"Content-Type": "image/png"}),
@@ -59,8 +76,11 @@ def one_of_each(client: httpx.Client) -> None:
         client.post("/v1/embeddings", json={"model": "pictograms", "input": "cat"}),
         client.get("/no/such/path"),
         client.post("/embed", content=b"GET", headers={"Content-Type": "image/png"}),
+        client.get(f"/collections/default/images/{damaged}/original"),
     ]
-    assert [answer.status_code for answer in statuses] == [200, 200, 200, 200, 200, 200, 404, 415]
+    assert [answer.status_code for answer in statuses] == STATUSES
+    for _ in STATUSES:  # as many of supervisors: whoever counts them halves the share of errors
+        assert client.get("/healthz").is_success
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +96,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
             environment={"DIPTYCH_API_KEY": KEY},
         ) as server,
         prometheus(folder, [server.url], KEY) as running,
-        load(server, KEY),
+        load(server, KEY, add_damaged(server, KEY, folder / "data")),
         silent_connections(server),
     ):
         running.wait_until_scraped()
@@ -120,6 +140,18 @@ def test_query_of_the_dashboard_finds_data(query: Query, scraped: Prometheus) ->
     while not (found := scraped.query(expression)) or not any(math.isfinite(value) for value in found):
         assert time.monotonic() < deadline, f"{query.place}: {expression} finds {found}"
         time.sleep(0.5)
+
+
+@pytest.mark.timeout(WITHIN_S + 60)
+def test_share_of_server_errors_is_that_of_what_callers_ask(scraped: Prometheus) -> None:
+    (panel,) = [query for query in dashboard_queries() if query.place == "panel 'Server errors'"]
+    (alert,) = [rule["expr"].partition(" > ")[0] for rule in rules() if rule.get("alert") == "DiptychErrors"]
+    deadline = time.monotonic() + WITHIN_S
+    share = STATUSES.count(500) / len(STATUSES)
+    for expression in (as_grafana_asks(panel.expression), alert):
+        while not (found := scraped.query(expression)) or found != [pytest.approx(share, rel=0.2)]:
+            assert time.monotonic() < deadline, f"{expression} finds {found}"
+            time.sleep(0.5)
 
 
 def test_all_rules_can_be_evaluated_and_none_fires(scraped: Prometheus) -> None:
