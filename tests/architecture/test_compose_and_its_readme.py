@@ -104,13 +104,21 @@ def test_cpu_file_builds_the_target_that_its_image_is_called_by() -> None:
     assert "devices" not in COMPOSE_FILES[0].read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("name", "where"), [("prometheus", "--storage.tsdb.path=(/[^ ]+)"), ("grafana", "(/var/lib/grafana)")]
-)
-def test_what_is_watched_outlives_its_container(name: str, where: str) -> None:
-    kept = {one["target"] for one in services()[name]["volumes"] if one["type"] == "volume"}
-    (path,) = set(re.findall(where, " ".join([*services()[name].get("command", []), "/var/lib/grafana"])))
-    assert kept == {path}
+def test_what_is_watched_outlives_its_container() -> None:
+    kept = {
+        name: {one["target"] for one in services()[name]["volumes"] if one["type"] == "volume"}
+        for name in ("prometheus", "grafana")
+    }
+    (path,) = re.findall(r"--storage\.tsdb\.path=(\S+)", services()["prometheus"]["command"][0])
+    assert kept == {"prometheus": {path}, "grafana": {"/var/lib/grafana"}}  # the latter by its image
+
+
+def test_prometheus_has_no_rights_and_a_bounded_memory_of_what_it_saw_and_ends_in_order() -> None:
+    service = services()["prometheus"]
+    assert service["user"] == "nobody"
+    (days,) = re.findall(r"--storage\.tsdb\.retention\.time=(\d+)d", service["command"][0])
+    assert int(days) <= 31
+    assert seconds(service["stop_grace_period"]) >= 30  # it writes what it holds in memory
 
 
 def test_training_keeps_and_publishes_in_the_folders_that_are_mounted() -> None:

@@ -107,3 +107,17 @@ def test_folder_for_data_is_its_users_alone(file: Path, target: str, folder: str
     (mode,) = re.findall(r"-m (\d+)", made)
     assert int(mode, 8) & 0o077 == 0
     assert "-o 10001 -g 10001" in made
+
+
+@pytest.mark.parametrize(("file", "stage"), [(SERVER, "ours"), (TRAINING, "")])
+def test_change_of_our_code_installs_nothing_of_others_again(file: Path, stage: str) -> None:
+    steps = list(stages(file)[stage].steps)
+    ours = [
+        n for n, step in enumerate(steps) if step.word == "COPY" and re.search(r"\bsrc\b (?!/)", step.rest)
+    ]
+    installs = [
+        n for n, step in enumerate(steps) if step.word == "RUN" and re.search(r" install .*-r ", step.rest)
+    ]
+    assert len(ours) >= 2
+    assert installs
+    assert max(installs) < min(ours)
