@@ -145,6 +145,26 @@ def test_panels_have_titles_and_ids_of_their_own_and_do_not_overlap() -> None:
     assert max(x for x, _ in cells) < 24
 
 
+def test_panel_has_the_unit_of_what_it_asks_for() -> None:
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    asked = {panel["title"]: panel for panel in panels if panel.get("targets")}
+    units = {title: panel["fieldConfig"]["defaults"]["unit"] for title, panel in asked.items()}
+    wanted = {title: unit_of(panel["targets"][0]["expr"]) for title, panel in asked.items()}
+    assert units == wanted
+
+
+def unit_of(expression: str) -> str:
+    """Grafana's word for it."""
+    numerator, _, denominator = expression.partition(") / ")
+    if denominator and re.findall(r"diptych_[a-z_]+_total", numerator):
+        return "percentunit"  # some of them, of all
+    if re.search(r"_seconds_bucket|^time\(\) - ", expression):
+        return "s"
+    if "_bytes" in expression:
+        return "bytes"
+    return "reqps" if re.search(r"rate\(diptych_(requests|rejected)_total", expression) else "short"
+
+
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_alert_says_how_urgent_it_is_and_where_its_runbook_is(alert: dict[str, dict[str, str]]) -> None:
     assert alert["labels"]["severity"] in {"page", "ticket"}
