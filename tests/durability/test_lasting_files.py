@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from diptych.adapters import image_files, whole_files
-from diptych.adapters.image_files import ImageFiles
+from diptych.adapters.image_files import N_AT_ONCE, N_SIDE_BY_SIDE, N_WRITERS, ImageFiles
 from diptych.adapters.quota import Quota
 from diptych.adapters.whole_files import N_STAGED, QuotedFiles
+from diptych.cli.descriptors import OTHERS
 from diptych.core.names import sha256_of
 from diptych.errors import StoreError, StoreFull
 from durability.lasting import LastingNames
@@ -82,7 +83,7 @@ def test_file_whose_folder_could_not_be_fsynced_lasts_once_it_is_put(
     assert lasting.lasts(file_of(tmp_path, ONE), tmp_path)
 
 
-def test_files_of_a_large_batch_are_open_a_few_at_a_time(
+def test_however_many_put_large_batches_few_files_are_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 0
@@ -93,11 +94,19 @@ def test_files_of_a_large_batch_are_open_a_few_at_a_time(
         most = max(most, len(list(OPEN_FILES.iterdir())))
         close(descriptor)
 
+    async def put_side_by_side() -> None:
+        batches = [{sha256_of(one): one for one in (b"%d %d" % (n, m) for m in range(64))} for n in range(8)]
+        await asyncio.gather(*map(files.put, batches))
+
     files = ImageFiles(tmp_path)
     there = len(list(OPEN_FILES.iterdir()))
     monkeypatch.setattr(os, "close", counted)
-    put(files, *(str(n).encode() for n in range(600)))
-    assert N_STAGED <= most < there + N_STAGED + 32  # the loop and the folders have some, too
+    asyncio.run(put_side_by_side())
+    assert N_STAGED < most < there + N_WRITERS * N_STAGED + 24  # the loop, and folders being fsynced
+
+
+def test_files_that_are_being_written_are_within_what_is_kept_for_other_than_connections() -> None:
+    assert N_WRITERS * N_STAGED + N_AT_ONCE + N_SIDE_BY_SIDE <= OTHERS / 2
 
 
 def test_after_a_failed_fsync_nothing_is_left_of_the_files_and_nothing_counted(

@@ -20,7 +20,8 @@ from diptych.adapters.whole_files import (
 from diptych.bundle.durable import fsync_folder
 from diptych.errors import CorruptStore
 
-N_AT_ONCE = 8  # reads, writes and removals that do not wait for each other
+N_AT_ONCE = 8  # reads and removals that do not wait for each other
+N_WRITERS = 2  # puts at a time, so that few files are open; each syncs side by side
 N_SIDE_BY_SIDE = 8  # fsyncs of several files overlap on the disk
 
 Item = TypeVar("Item", bound=Hashable)
@@ -41,6 +42,7 @@ class ImageFiles:
         self._images = data_dir / "images"
         self._thumbnails = data_dir / "thumbnails"
         self._pool = ThreadPoolExecutor(max_workers=N_AT_ONCE, thread_name_prefix="image-files")
+        self._writers = ThreadPoolExecutor(max_workers=N_WRITERS, thread_name_prefix="file-write")
         self._side_by_side = ThreadPoolExecutor(max_workers=N_SIDE_BY_SIDE, thread_name_prefix="file-sync")
         with translated():
             for folder in (self._images, self._thumbnails):
@@ -60,7 +62,7 @@ class ImageFiles:
         folders = {_place(self._images, sha256).parent for sha256 in payloads}
         fresh = folders - self._lasting  # whoever makes them: that may be a write that has not come this far
         named_in = folders | ({self._images} if fresh else set())
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._put, payloads, named_in)
+        await asyncio.get_running_loop().run_in_executor(self._writers, self._put, payloads, named_in)
         self._lasting |= fresh
 
     async def get(self, sha256: str) -> bytes:
