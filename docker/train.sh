@@ -28,7 +28,16 @@ step() {
   [ "$code" = 0 ] || exit "$code"
 }
 
-# Said before hours of training, not after them.
+# Said before hours of training, not after them. The names are those that a model repository takes.
+case "$model" in
+  "" | [!a-z0-9]* | *[!a-z0-9._-]*) bad=1 ;;
+  *) bad= ;;
+esac
+[ -z "$bad" ] && [ "${#model}" -le 64 ] || {
+  echo "train: model name '$model' (DIPTYCH_MODEL) must be at most 64 of a-z, 0-9, '.', '_' and '-', beginning with" \
+    "a letter or digit" >&2
+  exit 1
+}
 repository=${DIPTYCH_MODEL_REPO:-model_repo}
 for place in "$DIPTYCH_CACHE" "$repository" "$repository/$model"; do
   [ ! -e "$place" ] || [ -w "$place" ] || {

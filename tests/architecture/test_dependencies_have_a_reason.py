@@ -7,11 +7,28 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from benchmarks.serving.environments import PACKAGES as RIVALS
 from support.projects import OURS, project
 
 ROOT = Path(__file__).parents[2]
-ROWS = re.findall(r"^\| ([\w.-]+) \| (.+) \|$", (ROOT / "DEPENDENCIES.md").read_text(encoding="utf-8"), re.M)
-REASONS = {canonicalize_name(name): reason for name, reason in ROWS if name != "package"}
+ROWS = re.findall(
+    r"^\| ([\w./ -]+) \| (.+) \|$", (ROOT / "DEPENDENCIES.md").read_text(encoding="utf-8"), re.M
+)
+HEADS = {"package", "Debian package", "image"}
+
+
+def rows_under(head: str) -> list[tuple[str, str]]:
+    """Name and reason of each, in all tables that begin with this word."""
+    found, here = [], ""
+    for name, reason in ROWS:
+        if name in HEADS:
+            here = name
+        elif here == head:
+            found.append((name, reason))
+    return found
+
+
+REASONS = {canonicalize_name(name): reason for name, reason in rows_under("package")}
 
 
 def asked_for() -> set[str]:
@@ -30,6 +47,7 @@ def asked_for() -> set[str]:
     # What only an image installs is asked for where it is locked.
     locked = re.findall(r"<<END\n(.*?)\nEND", (ROOT / "docker" / "lock.sh").read_text(), re.DOTALL)
     lines += [line for block in locked for line in block.splitlines() if not line.startswith("./")]
+    lines += [line for some in RIVALS.values() for line in some]
     return {canonicalize_name(Requirement(line).name) for line in lines} - {
         canonicalize_name(name) for name in OURS
     }
@@ -45,4 +63,21 @@ def test_no_reason_is_left_of_what_is_gone() -> None:
 
 
 def test_no_dependency_stands_twice() -> None:
-    assert len(ROWS) - sum(name == "package" for name, _ in ROWS) == len(REASONS)
+    assert len(rows_under("package")) == len(REASONS)
+
+
+def test_programs_that_make_installs_and_images_that_are_fetched_have_a_reason() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    lines = re.findall(r"apt-get install -y -qq ([^>]+) >", makefile)
+    assert len(lines) == makefile.count("apt-get install")
+    assert {name for name, _ in rows_under("Debian package")} == {
+        name for line in lines for name in line.split()
+    }
+    files = [*ROOT.glob("docker/*.Dockerfile"), *ROOT.glob("docker*/*.yml"), ROOT / "docker-compose.yml"]
+    fetched = {
+        name
+        for file in files
+        for name in re.findall(r"(?:BASE=|image: )(docker\.io/[\w./-]+):", file.read_text(encoding="utf-8"))
+    }
+    assert {name for name, _ in rows_under("image")} == fetched
+    assert min(len(reason) for _, reason in ROWS if reason != "reason") >= 5

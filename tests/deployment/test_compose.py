@@ -1,12 +1,13 @@
 """Compose itself reads the files, alone and on top of each other. Needs no engine, and starts nothing."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from deployment.tools import ROOT, run
+from deployment.tools import DOCKER, ROOT, run
 
 pytestmark = pytest.mark.long
 MAIN = ("-f", "docker-compose.yml")
@@ -96,3 +97,10 @@ def test_word_that_compose_does_not_know_is_refused(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yml"
     wrong.write_text("services: {server: {imagee: x}}\n")
     assert "imagee" in run("docker-compose", *MAIN, "-f", str(wrong), "config", "-q", code=15)
+
+
+def test_line_of_the_readme_keeps_the_gpu_for_whatever_is_started_later() -> None:
+    (named,) = re.findall(r"^\$ echo COMPOSE_FILE=(\S+) >> \.env$", (DOCKER / "README.md").read_text(), re.M)
+    profile = ("--profile", "observability")
+    assert configured(*profile, COMPOSE_FILE=named) == configured(*GPU, *profile)
+    assert configured(*profile, COMPOSE_FILE=named)["services"]["server"]["image"] == "diptych-server:gpu"

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from diptych.bundle.schema import NAME_PATTERN
 
 NOBODY = 65534
 SCRIPT = Path(__file__).parents[3] / "docker" / "train.sh"
@@ -110,6 +113,25 @@ def test_ctrl_c_of_a_terminal_reaches_the_step_once(environment: dict[str, str])
 def test_no_step_follows_one_that_ended_well_in_spite_of_a_signal(environment: dict[str, str]) -> None:
     assert start({**environment, "SIGNALLED_AT": "data"}).wait(timeout=20) == 143
     assert told(environment) == ["data pictograms"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["birds", "0", "b.i_r-ds", "a" * 64, "", "Birds", "-birds", ".birds", "a/b", "bird s", "é", "a" * 65],
+)
+def test_name_that_no_repository_takes_is_refused_before_the_first_step(
+    environment: dict[str, str], model: str
+) -> None:
+    done = subprocess.run(
+        [SCRIPT, "pictograms", "mine", model], env=environment, capture_output=True, text=True, check=False
+    )
+    if re.fullmatch(NAME_PATTERN, model):
+        assert done.returncode == 0, done.stderr
+        assert told(environment)[-1].split()[:5] == ["export", "--run", "mine", "--name", model]
+    else:
+        assert done.returncode == 1
+        assert f"train: model name '{model}' (DIPTYCH_MODEL) must be" in done.stderr
+        assert not Path(environment["TOLD"]).exists()  # no step was tried
 
 
 @pytest.mark.parametrize("place", ["cache", "model_repo", "model_repo/birds"])
