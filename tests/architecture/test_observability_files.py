@@ -106,6 +106,15 @@ def test_no_label_is_compared_with_values_that_nobody_knows() -> None:
     assert {name for name in names for query in QUERIES if query.words(name)} == VALUES.keys()
 
 
+def test_supervisors_are_left_out_alike_and_encoding_routes_taken_alike() -> None:
+    expressions = " ".join(query.expression for query in QUERIES)
+    assert set(re.findall(r'\broute!~"([^"]*)"', expressions)) == {"/healthz|/readyz|/metrics|/version"}
+    assert set(re.findall(r'\broute=~"([^"]*)"', expressions)) == {"/embed|/classify|/search|/v1/embeddings"}
+    # A share of errors has them in neither of its halves.
+    (share,) = [query.expression for query in QUERIES if query.place == "panel 'Server errors'"]
+    assert share.count("diptych_requests_total{") == share.count('route!~"') == 2
+
+
 def test_values_are_read_from_all_selectors_and_patterns() -> None:
     query = Query(
         "here", 'rate(diptych_a{code=~"5..", code!~"503|507", xcode="1"}[5m]) or diptych_b{code="200"}'
