@@ -47,6 +47,11 @@ def test_image_runs_as_a_user_without_rights(file: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize(("file", "target"), TARGETS)
+def test_image_is_ended_by_the_signal_that_its_command_heeds(file: Path, target: str) -> None:
+    assert rests(steps_of(file, target), "STOPSIGNAL") == ["SIGTERM"]
+
+
+@pytest.mark.parametrize(("file", "target"), TARGETS)
 def test_image_switches_telemetry_of_the_runtime_off(file: Path, target: str) -> None:
     assert environment(steps_of(file, target))["ORT_DISABLE_TELEMETRY"] == "1"
 
