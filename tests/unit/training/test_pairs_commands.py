@@ -1,6 +1,7 @@
 """`data inspect`, `data pack` and `data near-duplicates` from the command line."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,26 @@ def test_near_duplicates_are_found_in_other_files_and_listed_for_exclusion(tmp_p
     rows = [line.split("\t") for line in out.read_text().splitlines()]
     assert rows[0] == ["name", "cosine", "evaluation_image", "text", "evaluation_text"]
     assert ["train:same.png", "1.0000", "eval:1.png", "train same", "eval"] in rows
+
+
+def test_near_duplicates_whose_names_are_not_utf_8_are_excluded(tmp_path, capsys):
+    odd = [os.fsdecode(b"caf\xe9"), "caf\u00e9", os.fsdecode(b"caf\xc3")]
+    files = {name: drawing(number) for number, name in enumerate(odd)}
+    images = {f"{name}.png": file_of(image) for name, image in files.items()}
+    write_files(tmp_path / "odd", images | {f"{name}.txt": b"x" for name in files})
+    out = tmp_path / "near.tsv"
+    assert run("near-duplicates", tmp_path / "odd", "--against", tmp_path / "odd", "--out", out) == 0
+    assert read_excluded([str(out)]) == {f"odd:{name}.png" for name in odd}
+    assert run("shards", tmp_path / "odd", "--out", tmp_path / "s", "--exclude", out) == 1
+    assert "hold no pair that can be used, 0 that cannot" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sign", ["\t", "\n", "\r"])
+def test_a_near_duplicate_whose_name_cannot_stand_in_a_list_is_an_error(tmp_path, capsys, sign):
+    write_files(tmp_path / "odd", {f"a{sign}b.png": file_of(drawing(0)), f"a{sign}b.txt": b"x"})
+    command = ["near-duplicates", tmp_path / "odd", "--against", tmp_path / "odd"]
+    assert run(*command, "--out", tmp_path / "n.tsv") == 1
+    assert "a name with tabs or line breaks cannot stand in a list" in capsys.readouterr().err
 
 
 def test_mirror_images_are_near_if_asked_for(tmp_path, near_sources):

@@ -117,6 +117,64 @@ def test_a_bad_row_is_told_by_its_line_and_the_rows_around_it_are_kept(tmp_path,
     assert captions(found) == expected
 
 
+@pytest.mark.parametrize(
+    "torn",
+    [
+        [("0.png", "before"), ('0.png,"open', None), ("0.png", "more"), ("0.png", '"a quoted one"')],
+        [('0.png,"open', None), ("0.png", "more"), ('"0.png"', '"all is quoted"'), ("0.png", '"two\nlines"')],
+        [('"0.png","open', None), ('"0.png"', '"more, and more"'), ('"0.png"', '""')],
+        [('0.png,"open', None), ("0.png", "more"), ("0.png", 'a screen of 5"')],
+        [('0.png,"open', None), ("0.png", 'a screen of 5"')],
+        [('0.png,"open', None), ("0.png", 'a screen of 5", and more')],
+        [('0.png,"open', None), ('0.png,"open too', None), ("0.png", "more"), ("0.png", '"two\nlines"')],
+    ],
+)
+def test_an_open_quotation_mark_costs_its_own_line_though_others_follow(tmp_path, torn):
+    write_files(tmp_path, {"0.png": picture(0)})
+    lines = [image if text is None else f"{image},{text}" for image, text in torn]
+    (tmp_path / "t.csv").write_text("path,caption\n" + "\n".join(lines) + "\n" + "0.png,after\n" * ROWS)
+    rest = [line for line, (_, text) in zip(lines, torn, strict=True) if text is not None]
+    (tmp_path / "rest.csv").write_text("path,caption\n" + "\n".join(rest) + "\n" + "0.png,after\n" * ROWS)
+    found, expected = read(tmp_path / "t.csv"), read(tmp_path / "rest.csv")
+    assert captions(found) == captions(expected)
+    opened = [entry for entry in found if isinstance(entry, Unusable) and "mark is left open" in entry.reason]
+    assert len(opened) == sum(text is None for _, text in torn)
+    assert len(found) == len(expected) + len(opened)
+    for shard in SourceReader().shards([str(tmp_path / "t.csv")]):
+        assert list(shard.entries(2, 3)) == list(shard.entries())[2::3]
+
+
+@pytest.mark.parametrize("columns", [("path", "caption"), ("caption", "path")])
+@pytest.mark.parametrize("mark", ["\n", "\r\n"])
+def test_captions_of_several_lines_stay_whatever_commas_marks_and_names_they_hold(tmp_path, columns, mark):
+    write_files(tmp_path, {"0.png": picture(0)})
+    odd = [
+        "a cat,\na dog",
+        'a "big"\n"cat", they say',
+        "as in 0.png\nand so on",
+        "http://a/b, a site\nof cats",
+    ]
+    odd = [text.replace("\n", mark) for text in odd]
+    rows = [{"path": "0.png", "caption": text} for text in odd]
+    write_table(tmp_path / "t.csv", [columns, *([row[name] for name in columns] for row in rows)])
+    assert captions(read(tmp_path / "t.csv")) == odd
+
+
+def test_an_open_quotation_mark_of_a_table_of_urls_costs_its_own_line(tmp_path):
+    content = 'url,caption\nmemory://q/0,"open\nmemory://q/0,more\nmemory://q/0,a screen of 5"\n'
+    in_memory("/q/0", picture(0))
+    (tmp_path / "t.csv").write_text(content)
+    found = read(tmp_path / "t.csv")
+    assert captions(found) == ["more", 'a screen of 5"']
+    assert [entry.name for entry in found if isinstance(entry, Unusable)] == [f"{tmp_path.name}/t.csv:2"]
+
+
+def test_text_after_a_closing_quotation_mark_of_the_same_line_is_text(tmp_path):
+    write_files(tmp_path, {"0.png": picture(0)})
+    (tmp_path / "t.csv").write_text('path,caption\n0.png,"big" cats\n')
+    assert captions(read(tmp_path / "t.csv")) == ["big cats"]
+
+
 def test_bad_rows_are_where_they_are_from_wherever_a_table_is_entered(tmp_path):
     write_files(tmp_path, {"0.png": picture(0)})
     kinds = [b"0.png,fine\n", b"0.png,\xff\n", b'0.png,"open\n', b'0.png,"two\nlines"\n', b"0.png\n", b"\n"]

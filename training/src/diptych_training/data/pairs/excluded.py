@@ -10,8 +10,8 @@ from diptych_training.errors import DataError
 
 
 def read_excluded(files: Iterable[str]) -> frozenset[str]:
-    """The names in the first columns of tab-separated files whose first line is a heading. DataError that
-    names the file."""
+    """The names in the first columns of tab-separated files whose first line is a heading. Names
+    of files need not be UTF-8. DataError that names the file."""
     return frozenset(name for file in files for name in _names(Path(file)))
 
 
@@ -38,10 +38,10 @@ def _prefixes(name: str) -> Iterable[str]:
 
 def _names(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except FileNotFoundError:
         raise DataError(f"{file}: no such file of excluded pairs") from None
-    except (UnicodeDecodeError, OSError) as error:
+    except OSError as error:
         raise DataError(f"{file}: cannot be read: {error}") from None
     if lines[0].split("\t")[0] != "name":
         raise DataError(f"{file}: its first line must be a heading that begins with 'name'")

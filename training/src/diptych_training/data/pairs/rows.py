@@ -1,17 +1,19 @@
 """Cut CSV and TSV files into rows, and say what is wrong with a row; knows nothing of what rows mean.
 
 Where a row cannot be read, only its first line is given up: an open quotation mark would take what follows
-with it. From the end of any row, the rest is cut as if it had been read from the start.
+with it, up to the next one. From the end of any row, the rest is cut as if it had been read from the start.
 """
 
 import csv
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 MAX_LINE_BYTES = 1_000_000  # a longer line is taken for several
 LEFT_OPEN = f"a quotation mark is left open, or a field has more than {csv.field_size_limit():,} characters"
+NOT_CLOSED = "a quotation mark is left open, or text follows the one that ends a field of several lines"
+SWALLOWS = "a quotation mark is left open: a line before the next one is a row of its own"
 MARK = b"\xef\xbb\xbf"  # that some programs begin a file with
 
 
@@ -26,12 +28,22 @@ class Row:
     end_byte: int
 
 
-def read_rows(file: BinaryIO, delimiter: str, line: int = 1, at: int = 0) -> Iterator[Row]:
+# Of (line, row): whether the fields of a line within a quoted field of a row would be a row of their own.
+IsRow = Callable[[list[str], list[str]], bool]
+
+
+def read_rows(
+    file: BinaryIO, delimiter: str, line: int = 1, at: int = 0, is_row: IsRow = lambda one, row: False
+) -> Iterator[Row]:
     """The rows from byte `at` of a file on, where `line` begins."""
     lines = _Lines(file, at)
     reader = csv.reader(lines, delimiter=delimiter)
     while True:
         fields, problem = _next(reader, lines)
+        if problem is None and lines.n_taken > 1:
+            problem = _left_open(lines.texts(), fields, delimiter, is_row)
+            if problem is not None:
+                lines.take_back()
         raw = lines.taken()
         if not raw:
             return
@@ -68,6 +80,15 @@ class _Lines:
             raw = raw.removeprefix(MARK)
         return raw.decode("utf-8", "surrogateescape")
 
+    @property
+    def n_taken(self) -> int:
+        """Lines of the last row."""
+        return len(self._taken)
+
+    def texts(self) -> list[str]:
+        """The lines of the last row."""
+        return [raw.decode("utf-8", "surrogateescape") for raw in self._taken]
+
     def taken(self) -> bytes:
         """What the last row was made of."""
         raw = b"".join(self._taken)
@@ -91,6 +112,24 @@ def _next(reader: "Iterator[list[str]]", lines: _Lines) -> tuple[list[str], str 
         lines.take_back()
         return [], LEFT_OPEN
     return fields, None
+
+
+def _left_open(lines: list[str], fields: list[str], delimiter: str, is_row: IsRow) -> str | None:
+    """Why a row of several lines cannot be one. The mark that ends an open field is one that was to begin
+    another field, so that this one's text follows it; or one that ends a text, with whole rows before it."""
+    try:
+        next(csv.reader(lines, delimiter=delimiter, strict=True), None)
+    except csv.Error:
+        return NOT_CLOSED
+    inner = (line for field in fields if "\n" in field for line in field.split("\n"))
+    return SWALLOWS if any(is_row(_cut(line, delimiter), fields) for line in inner) else None
+
+
+def _cut(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
 
 
 def _wrong_bytes(raw: bytes) -> str | None:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from diptych_training.data.files import replacing
 from diptych_training.data.pairs.changes import mark_of
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, left_out, required, texts_of
 from diptych_training.data.pairs.patience import is_local, patiently
 from diptych_training.data.pairs.rows import Row, read_rows
+from diptych_training.data.pairs.tar_shard import IMAGE_ENDINGS
 from diptych_training.data.pairs.urls import folder_of, join, name_of, open_url, read_url
 from diptych_training.errors import DataError
 from diptych_training.paths import cache_dir
@@ -70,6 +72,20 @@ class Table:
     images_root: str
     max_bytes: int
 
+    def rows(self, file: BinaryIO, line: int, at: int) -> Iterator[Row]:
+        """Those from byte `at` on, where `line` begins."""
+        return read_rows(file, self.delimiter, line, at, self._is_row)
+
+    def _is_row(self, line: list[str], row: list[str]) -> bool:
+        """Whether a line of a text is rather a row of its own: it has all columns, and names an image."""
+        if _n_columns(line, self.n_columns) != self.n_columns:
+            return False
+        image = line[self.image_column]
+        if name_of(image).rpartition(".")[2].lower() in IMAGE_ENDINGS:
+            return True
+        is_url = "://" in image and not any(map(str.isspace, image))
+        return is_url and "://" in "".join(row[self.image_column : self.image_column + 1])
+
 
 @dataclass(frozen=True)
 class TableShard:
@@ -102,7 +118,7 @@ class TableShard:
         with self.table.file.open("rb") as file:
             file.seek(self.start_byte)
             part = io.BytesIO(file.read(self.end_byte - self.start_byte))
-        rows = read_rows(part, self.table.delimiter, self.first_line, self.start_byte)
+        rows = self.table.rows(part, self.first_line, self.start_byte)
         for row in islice(rows, start, None, step):
             yield self._entry(row, excluded, with_images=with_images)
 
@@ -150,8 +166,7 @@ def table_shards(
     file = _local(url)
     delimiter = "\t" if name_of(url).lower().endswith(".tsv") else ","
     with file.open("rb") as opened:
-        rows = read_rows(opened, delimiter)
-        first = next(rows, None)
+        first = next(read_rows(opened, delimiter), None)
         if first is None:
             raise DataError(f"{url} is empty: its first row must name its columns")
         if first.problem is not None:
@@ -169,6 +184,8 @@ def table_shards(
             images_root=folder_of(url) if images_root is None else images_root,
             max_bytes=max_bytes,
         )
+        opened.seek(first.end_byte)
+        rows = table.rows(opened, first.end_line, first.end_byte)
         shards: list[Shard] = []
         before = first
         while part := deque(islice(rows, ROWS), maxlen=1):

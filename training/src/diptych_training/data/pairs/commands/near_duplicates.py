@@ -88,16 +88,24 @@ def _write(file: Path, found: Iterable[Near]) -> int:
     with replacing(file) as out:
         out.write(("\t".join(COLUMNS) + "\n").encode())
         for near in found:
-            fields = (near.name, f"{near.cosine:.4f}", near.other, _line(near.text), _line(near.other_text))
-            if "\t" in near.name or "\n" in near.name:
-                raise DataError(f"{near.name!r}: a name with tabs or line breaks cannot stand in a list")
-            out.write(("\t".join(fields) + "\n").encode("utf-8", "replace"))
+            fields = (f"{near.cosine:.4f}", *map(_line, (near.other, near.text, near.other_text)))
+            out.write(b"\t".join([_name(near.name), *(field.encode() for field in fields)]) + b"\n")
             n_near += 1
     return n_near
 
 
+def _name(name: str) -> bytes:
+    """As it is read back: names of files need not be UTF-8."""
+    if any(sign in name for sign in "\t\r\n"):
+        raise DataError(f"{name!r}: a name with tabs or line breaks cannot stand in a list")
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise DataError(f"{name!r}: a name with lone surrogates cannot stand in a list") from None
+
+
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text.encode("utf-8", "replace").decode().split())
 
 
 def _cosine(text: str) -> float:

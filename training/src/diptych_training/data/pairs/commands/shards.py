@@ -104,8 +104,8 @@ def _plan(args: argparse.Namespace, flags: SourceFlags, shards: Sequence[Shard])
         check=ImageCheck(plain_spec(args.size or 224), flags.limits, args.size),
         made_from={
             "sources": list(args.sources),
-            "source_parts": hashlib.sha256(locations.encode()).hexdigest(),
-            "excluded": hashlib.sha256("\n".join(sorted(flags.excluded)).encode()).hexdigest(),
+            "source_parts": hashlib.sha256(_bytes(locations)).hexdigest(),
+            "excluded": hashlib.sha256(_bytes("\n".join(sorted(flags.excluded)))).hexdigest(),
             **{key: getattr(args, key) for key in OPTIONS},
         },
         max_skipped=args.max_skipped,
@@ -129,3 +129,8 @@ def _summary(out: Path, index: ShardIndex) -> str:
         *(f"  {n:>9,} skipped: {reason}" for reason, n in skipped.most_common()),
     ]
     return "\n".join(lines)
+
+
+def _bytes(names: str) -> bytes:
+    """Names of files need not be UTF-8."""
+    return names.encode("utf-8", "surrogateescape")
