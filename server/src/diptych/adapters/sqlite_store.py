@@ -7,7 +7,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -186,8 +186,11 @@ class SqliteStore:
         query = f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
 
         def work(db: sqlite3.Connection) -> list[ImageRecord]:
-            with closing(db.execute(query, (collection, after or "", -1))) as found:
-                return [record for _, (_, record) in zip(range(limit), self._whole(found), strict=False)]
+            with (
+                closing(db.execute(query, (collection, after or "", -1))) as found,
+                closing(self._whole(found)) as whole,
+            ):
+                return [record for _, (_, record) in zip(range(limit), whole, strict=False)]
 
         return await self._read_of(collection, work)
 
@@ -260,10 +263,12 @@ class SqliteStore:
             if keys:
                 yield keys, rows
 
-    async def damaged(self, collection: str, identity: str | None) -> list[int]:
+    async def damaged(
+        self, collection: str, identity: str | None, among: Collection[int] | None = None
+    ) -> list[int]:
         """Keys of the rows that are known to be damaged, or whose embedding of this identity is, in order.
 
-        Raises NotFound for the collection, if there is any damage.
+        All, or those `among` these. Raises NotFound for the collection, if there is any damage.
         """
         if not self._damaged_rows and not self._damaged_vectors:
             return []
@@ -271,6 +276,8 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> list[int]:
             number = None if identity is None else sql.identity_number(db, identity)
             keys = {*self._damaged_rows, *(key for key, by in tuple(self._damaged_vectors) if by == number)}
+            if among is not None:
+                keys.intersection_update(among)
             query = f"SELECT key FROM images WHERE collection = ? AND key {sql.ONE_OF} ORDER BY key"
             return [key for (key,) in db.execute(query, (collection, json.dumps(list(keys))))]
 
@@ -318,14 +325,18 @@ class SqliteStore:
 
         return await self._threads.read(work)
 
-    def _whole(self, found: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, ImageRecord]]:
-        """Of rows of a key and a RECORD, those that are not damaged."""
-        for key, *columns in found:
-            known = record_of(tuple(columns))
-            if known is None:
-                self._are_damaged([key])
-            else:
-                yield key, known
+    def _whole(self, found: Iterable[tuple[Any, ...]]) -> Generator[tuple[int, ImageRecord], None, None]:
+        """Of rows of a key and a RECORD, those that are not damaged; the log hears of the others at once."""
+        damaged: list[int] = []
+        try:
+            for key, *columns in found:
+                known = record_of(tuple(columns))
+                if known is None:
+                    damaged.append(key)
+                else:
+                    yield key, known
+        finally:
+            self._are_damaged(damaged)
 
     def _are_damaged(self, rows: Iterable[int]) -> None:
         """Called in any thread."""

@@ -1,6 +1,6 @@
 """What the domain needs from the outside, by role; knows nothing of who plays the role."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Literal, Protocol
 
 from diptych.core.filters import Filter
@@ -211,10 +211,13 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def damaged(self, collection: str, identity: str | None) -> list[int]:
+    async def damaged(
+        self, collection: str, identity: str | None, among: Collection[int] | None = None
+    ) -> list[int]:
         """Keys of the rows that are known to be damaged, or whose embedding of this identity is; ascending.
 
-        Of rows that is known from the start on; of embeddings once `embeddings` has read them.
+        All, or those `among` these. Of rows that is known from the start on; of embeddings once `embeddings`
+        has read them.
         """
         ...
 
