@@ -276,3 +276,21 @@ def test_image_that_was_added_again_while_it_was_embedded_is_there_once(
         await require_found(opened, COLOURS, shift=1)
 
     run(story)
+
+
+def test_images_that_cannot_be_embedded_again_are_told_in_the_log_by_their_rows_alone(
+    run: Callable[[Story], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(opened: Opened) -> None:
+        sha256s = [(await opened.collections.get_image("pets", id)).sha256 for id in COLOURS]
+        files = [tmp_path / "data" / "images" / sha256[:2] / sha256 for sha256 in sha256s]
+        files[0].unlink()
+        files[1].write_bytes(b"x")
+        await take(opened, "int8")
+        assert (await in_state(opened, "ready")).n_embedded == 1
+        why = "collection pets: the image of row {} cannot be embedded: the file of an image is {}"
+        assert why.format(1, "missing") in caplog.messages
+        assert why.format(2, "damaged") in caplog.messages
+        assert not [text for text in caplog.messages for sha256 in sha256s if sha256[:12] in text]
+
+    run(story)

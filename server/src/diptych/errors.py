@@ -149,3 +149,8 @@ class StoreReadOnly(StoreError):
 
 class ConfigError(DiptychError):
     """Settings that contradict each other or this machine."""
+
+
+def logged_of(error: DiptychError) -> str:
+    """What the log says of it: no image is named."""
+    return (error.logged if isinstance(error, CorruptStore) else "") or str(error)

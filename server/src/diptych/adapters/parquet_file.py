@@ -1,10 +1,12 @@
 """Write and read collections as Parquet files, a group of rows at a time; knows nothing of stores."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +25,7 @@ BATCH_ROWS = 1_000
 BATCH_ROWS_WITH_IMAGES = 64
 COLUMNS = ("id", "sha256", "media_type", "width", "height", "metadata", "created_at", "embedding")
 IMAGE = "image"
+_ABSENT = {"sha256": "", "metadata": "{}"}  # what null is, in files by other programs
 _UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError)  # pages that are damaged, and text in them
 
 
@@ -84,41 +87,71 @@ class ParquetWriter:
 
 
 class ParquetReader:
-    """An exported file. Raises InvalidValue naming what is wrong with it."""
+    """An exported file, its images only if they are wanted. Raises InvalidValue naming what is wrong."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, with_images: bool = True) -> None:
         self._name = str(file)
         try:
             self._file = pq.ParquetFile(file, page_checksum_verification=True)  # of pages that have one
+            self._unverified = pq.ParquetFile(file, metadata=self._file.metadata)
         except (OSError, pa.ArrowException) as error:
             raise InvalidValue(f"cannot be read as Parquet: {error}", self._name) from error
         self.n_rows: int = self._file.metadata.num_rows
         self.heading = self._heading()
-        self.has_images = IMAGE in self._file.schema_arrow.names
+        self.has_images = with_images and IMAGE in self._file.schema_arrow.names
         self._require_columns()
 
     def batches(self) -> Iterator[Sequence[Row | LostRow]]:
-        """The rows, some at a time. Behind a damaged page the rest of its group is lost, and no more."""
+        """The rows, some at a time. Behind a damaged page the rest of its group is lost, and no more.
+
+        Where only pages of images are damaged, rows come with the image that can still be read, to be
+        compared with their sha256; those without one are lost.
+        """
         first = 1  # row of the group, as people count
         for group in range(self._file.num_row_groups):  # asked for all, it would keep those it has read
-            n_read = 0
-            try:
-                for rows in self._group(group):
-                    yield rows
-                    n_read += len(rows)
-            except _UNREADABLE as error:
-                yield self._lost(group, n_read, first, f"the file is damaged there: {error}")
+            n_read, fault = 0, ""
+            for read in self._ways():
+                try:
+                    for rows in read(group, n_read, fault):
+                        yield rows
+                        n_read += len(rows)
+                    break
+                except _UNREADABLE as error:
+                    fault = f"the file is damaged there: {error}"
+            else:
+                yield self._lost(group, n_read, first, fault)
             first += self._file.metadata.row_group(group).num_rows
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._unverified.close()
 
-    def _group(self, group: int) -> Iterator[list[Row]]:
-        n_rows = BATCH_ROWS_WITH_IMAGES if self.has_images else BATCH_ROWS
+    def _ways(self) -> Sequence[Callable[[int, int, str], Iterator[Sequence[Row | LostRow]]]]:
+        """To read rows of a group behind the first few, each for where the one before it found a fault."""
+        return (self._verified, self._doubtful) if self.has_images else (self._verified,)
+
+    def _verified(self, group: int, _: int = 0, __: str = "") -> Iterator[list[Row]]:
+        """All rows of a group."""
         columns = [*COLUMNS, *([IMAGE] if self.has_images else [])]
-        for batch in self._file.iter_batches(n_rows, row_groups=[group], columns=columns):
+        for batch in self._batches(self._file, group, columns):
             yield self._rows(batch)
+
+    def _doubtful(self, group: int, n_read: int, fault: str) -> Iterator[list[Row | LostRow]]:
+        """Those behind the first `n_read`, with images whose pages are not verified."""
+        read = (batch.column(IMAGE) for batch in self._batches(self._unverified, group, [IMAGE]))
+        pictures = chain(
+            chain.from_iterable(map(_values, read)), repeat(None)
+        )  # a damaged page may have fewer
+        for batch in self._batches(self._file, group, COLUMNS):
+            both = [_doubted(row, next(pictures), fault) for row in self._rows(batch)]
+            if rows := both[n_read:]:
+                yield rows
+            n_read = max(0, n_read - len(both))
+
+    def _batches(self, file: pq.ParquetFile, group: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        n_rows = BATCH_ROWS_WITH_IMAGES if self.has_images else BATCH_ROWS
+        yield from file.iter_batches(n_rows, row_groups=[group], columns=list(columns))
 
     def _lost(self, group: int, n_read: int, first: int, reason: str) -> list[LostRow]:
         """The rows of a group behind those that were read."""
@@ -155,13 +188,23 @@ class ParquetReader:
 
     def _rows(self, batch: pa.RecordBatch) -> list[Row]:
         names = [name for name in batch.schema.names if name not in {"created_at", "embedding"}]
-        columns = [batch.column(name).to_pylist() for name in names]
-        moments = [_iso(moment) for moment in batch.column("created_at").to_pylist()]
+        columns = [_values(batch.column(name), _ABSENT.get(name)) for name in names]
+        moments = map(_iso, batch.column("created_at"))
         vectors = _vectors(batch.column("embedding"), self.heading.embed_dim)
         return [
             Row(**dict(zip(names, values, strict=True)), created_at=created_at, embedding=vector)
             for *values, created_at, vector in zip(*columns, moments, vectors, strict=True)
         ]
+
+
+def _values(column: pa.Array, absent: str | None = None) -> list[Any]:
+    return [absent if value is None else value for value in column.to_pylist()]
+
+
+def _doubted(row: Row, picture: bytes | None, fault: str) -> Row | LostRow:
+    """With an image that its sha256 decides on; lost without one, unless the row is a ready-made vector."""
+    is_known = row.width == 0 if picture is None else bool(row.sha256)
+    return replace(row, image=picture) if is_known else LostRow(row.id, fault)
 
 
 def _schema(heading: Heading, with_images: bool) -> pa.Schema:
@@ -208,5 +251,9 @@ def _vectors(column: pa.FixedSizeListArray, dim: int) -> Iterator[Embedding | No
         yield next(present) if is_there else None
 
 
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+def _iso(moment: pa.TimestampScalar) -> str:
+    try:
+        when: datetime | None = moment.as_py()
+    except OverflowError:  # a year that Python does not know
+        return ""
+    return "" if when is None else when.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -48,10 +48,10 @@ def _import(args: argparse.Namespace, client: Client) -> int:
     from diptych.adapters.parquet_file import ParquetReader  # noqa: PLC0415 - needs pyarrow
     from diptych.cli.importing import Importer  # noqa: PLC0415 - needs pyarrow
 
-    reader = ParquetReader(args.file)
+    reader = ParquetReader(args.file, with_images=not args.vectors_only)
     collection = args.into or reader.heading.collection
     ensure_collection(client, collection, reader.heading.precision)
-    importer = Importer(client, reader, collection, replace=args.replace, vectors_only=args.vectors_only)
+    importer = Importer(client, reader, collection, replace=args.replace)
     try:
         with Bars(hidden=args.json) as bars:
             importer.run(bars)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -9,19 +10,19 @@ from typing import Any
 from diptych.adapters.parquet_file import ParquetReader
 from diptych.core.backup import Report
 from diptych.core.exchange import LostRow, Row
+from diptych.core.metadata import to_json
 from diptych_client import AddOutcome, AddStatus, Client, ModelRef
+
+NO_OBJECT = "its metadata is no JSON object"
 
 
 class Importer:
     """One file into one collection. `counts` are of outcomes by status, `failures` their reasons by id."""
 
-    def __init__(
-        self, client: Client, reader: ParquetReader, collection: str, *, replace: bool, vectors_only: bool
-    ) -> None:
+    def __init__(self, client: Client, reader: ParquetReader, collection: str, *, replace: bool) -> None:
         self._client = client
         self._reader = reader
         self._same: dict[str, Any] = {"collection": collection, "replace": replace}
-        self._vectors_only = vectors_only
         self.counts: Counter[AddStatus] = Counter()
         self.failures: dict[str, str] = {}
 
@@ -37,27 +38,14 @@ class Importer:
         for row in rows:
             if isinstance(row, LostRow):
                 self._fail(row.name, row.reason)
-            elif fault := self._fault(row):
+            elif fault := _fault(row):
                 self._fail(row.id, fault)
             else:
                 good.append(row)
-        images = [row for row in good if self._is_image(row)]
-        vectors = [row for row in good if not self._is_image(row)]
+        images = [row for row in good if row.image is not None]
+        vectors = [row for row in good if row.image is None]
         self._count(images, self._add_images(images))
         self._count(vectors, self._add_vectors(vectors))
-
-    def _fault(self, row: Row) -> str:
-        """Why it is not sent, or nothing. Of a file by another maker the sha256 may be empty."""
-        if not _is_object(row.metadata):
-            return "its metadata is no JSON object"
-        if row.image is None or self._vectors_only:
-            return "has neither an image nor a vector" if row.embedding is None else ""
-        if row.sha256 and hashlib.sha256(row.image).hexdigest() != row.sha256:
-            return "its image is not that of its sha256: the file is damaged there"
-        return ""
-
-    def _is_image(self, row: Row) -> bool:
-        return row.image is not None and not self._vectors_only
 
     def _add_images(self, rows: Sequence[Row]) -> Sequence[AddOutcome]:
         if not rows:
@@ -91,8 +79,30 @@ class Importer:
         self.failures[name] = reason
 
 
-def _is_object(text: str) -> bool:
+def _fault(row: Row) -> str:
+    """Why it is not sent, or nothing."""
+    if fault := _metadata_fault(row.metadata):
+        return fault
+    if row.image is None:
+        return "has neither an image nor a vector" if row.embedding is None else ""
+    if row.sha256 and hashlib.sha256(row.image).hexdigest() != row.sha256.lower():
+        return "its image is not that of its sha256: the file is damaged there"
+    return ""
+
+
+def _metadata_fault(text: str) -> str:
     try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
+        metadata = json.loads(text)
+    except json.JSONDecodeError:
+        return NO_OBJECT
+    except RecursionError:
+        return "its metadata is nested too deeply"
+    except ValueError:  # all else that Python refuses
+        return f"its metadata has an integer of more than {sys.get_int_max_str_digits():,} digits"
+    if not isinstance(metadata, dict):
+        return NO_OBJECT
+    try:
+        to_json(metadata)
+    except ValueError:
+        return "its metadata has a number that JSON does not know: infinite, or none at all"
+    return ""

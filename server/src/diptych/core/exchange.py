@@ -35,6 +35,7 @@ class Heading:
 class Row:
     """One image of a collection. `metadata` is JSON; `created_at` is ISO 8601.
 
+    Of a file by another program, `sha256` and `created_at` may be empty.
     `embedding` is None where this maker has made none; `image` where its file is not kept, or not asked for.
     """
 

@@ -12,7 +12,7 @@ from diptych.core.ports import ImageStore, RecordStore, VectorIndex
 from diptych.core.shelf import Shelf
 from diptych.core.types import Embedding, Outcome
 from diptych.core.writes import Writes
-from diptych.errors import CorruptStore, DiptychError, NotReady, Overloaded, TooLarge
+from diptych.errors import CorruptStore, DiptychError, NotReady, Overloaded, TooLarge, logged_of
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +69,13 @@ class Reembedder:
         records = await self._records.by_key(keys)  # without those that were deleted meanwhile
         outcomes = await self._embed(engine, [record.sha256 for record in records.values()])
         rows: dict[int, Embedding] = {}
-        for (key, record), outcome in zip(records.items(), outcomes, strict=True):
+        for key, outcome in zip(records, outcomes, strict=True):
             if isinstance(outcome, NotReady):
                 raise outcome
             if isinstance(outcome, DiptychError):
-                # by its content: an id may be a file's name
-                file = record.sha256[:12]
-                log.warning("collection %s: image %s... cannot be embedded: %s", shelf.name, file, outcome)
+                # by its row: an id may be a file's name, and whoever has its sha256 can tell the image
+                why = logged_of(outcome)
+                log.warning("collection %s: the image of row %d cannot be embedded: %s", shelf.name, key, why)
             else:
                 rows[key] = outcome
         if rows:
