@@ -1,12 +1,19 @@
 """The tokenizer that a run learns, read back as the server reads it."""
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diptych.bundle.manifest import TextSpec
 from diptych.bundle.text import TextTokenizer
-from diptych_training.errors import TrainingConfigError
+from diptych_training import tokenizer as tokenizer_module
+from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.tokenizer import train_tokenizer, write_tokenizer
 
 TEXTS = ["grinning face", "face with tears of joy", "smiling face", "arrow left", "arrow right"] * 20
@@ -31,6 +38,48 @@ def test_end_of_text_has_the_largest_id_wherever_the_text_ends(tokenizer):
     end = tokens.input_ids.max()
     assert (tokens.input_ids == end).sum(axis=1).tolist() == [1, 1, 1, 1]
     assert tokens.truncated == (False, True, False, True)
+
+
+def test_a_signal_ends_it_while_it_waits_for_a_text():
+    def slow() -> Iterator[str]:
+        yield "a text"
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(5)
+        yield "another"
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        train_tokenizer(slow(), 560)
+    assert time.monotonic() - began < 4  # before the next text
+
+
+def test_a_signal_ends_it_while_it_learns(monkeypatch):
+    class Slow:
+        def __init__(self, *rest: object) -> None:
+            self.pre_tokenizer = None
+
+        def train_from_iterator(self, texts: object, trainer: object) -> None:
+            begun.set()
+            over.wait(5)
+
+    begun, over = threading.Event(), threading.Event()
+    monkeypatch.setattr(tokenizer_module, "Tokenizer", Slow)
+    killer = threading.Thread(target=lambda: begun.wait() and os.kill(os.getpid(), signal.SIGINT))
+    killer.start()
+    with pytest.raises(KeyboardInterrupt):
+        train_tokenizer(["a text"], 560)
+    assert not over.is_set()
+    over.set()
+    killer.join()
+
+
+def test_an_error_of_the_texts_is_its_error():
+    def broken() -> Iterator[str]:
+        yield "a text"
+        raise DataError("the server is gone")
+
+    with pytest.raises(DataError, match="the server is gone"):
+        train_tokenizer(broken(), 560)
 
 
 def test_it_learns_texts_as_the_recipe_cleans_them():

@@ -5,12 +5,18 @@ Processes that are started beside a run import this module again, and have no us
 
 import sys
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
 
 def main() -> int:
-    """Run the command line."""
-    from diptych_training.cli import main as run  # noqa: PLC0415  see above
+    """Run the command line. Ctrl-C while its parts are loaded is one line, too."""
+    try:
+        from diptych_training.cli import main as run  # noqa: PLC0415  see above
 
-    return run()
+        return run()
+    except KeyboardInterrupt:
+        sys.stderr.write("diptych-train: interrupted\n")
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

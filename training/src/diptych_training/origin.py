@@ -56,16 +56,25 @@ def open_origin(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin:
     path = Path(start.source).expanduser()
     if start.tokenizer is not None:
         return _open_weights(path, Path(start.tokenizer).expanduser())
+    own = open_own(start, runs_dir, model_repo)
+    if isinstance(own, Origin):
+        return own
+    return _open_published(str(path), None) if path.exists() else _open_published(start.source, own)
+
+
+def open_own(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin | CheckpointError:
+    """The same of what was made here, or why `start.source` is nothing of that."""
+    path = Path(start.source).expanduser()
     if not path.exists():
         named = _named(start.source, runs_dir, model_repo)
-        if isinstance(named, DiptychError):
-            return _open_published(start.source, named)
+        if isinstance(named, CheckpointError):
+            return named
         path = named
     if (path / MANIFEST_FILE).is_file():
         return _open_bundle(path)
     if RunFolder(path).model_file.is_file():
         return _open_run(path, start)
-    return _open_published(str(path), None)
+    return CheckpointError(f"{start.source} is no run and no version that was trained here")
 
 
 def fitted(weights: Mapping[str, Tensor], model: CLIP, title: str) -> dict[str, Tensor]:
@@ -92,7 +101,7 @@ def fitted(weights: Mapping[str, Tensor], model: CLIP, title: str) -> dict[str, 
     return resized
 
 
-def _named(source: str, runs_dir: Path, model_repo: Path) -> Path | DiptychError:
+def _named(source: str, runs_dir: Path, model_repo: Path) -> Path | CheckpointError:
     """The folder of a run or of a version, or why there is none."""
     name, _, version = source.partition("/")
     if not version and (runs_dir / name).is_dir():

@@ -1,8 +1,10 @@
 """Train a CLIP-style byte-level BPE tokenizer; knows nothing of images or of how texts are used."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -55,9 +57,28 @@ def _learn_merges(texts: Iterable[str], n_merges: int) -> list[tuple[str, str]]:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    # Texts are pulled here, and learned from in a thread of its own: a signal reaches this one alone, and the
+    # library would pull in a thread of its own and let nothing in between while it learns.
+    pulled = list(texts)
+    _beside(lambda: tokenizer.train_from_iterator(pulled, trainer))
     learned: list[list[str]] = json.loads(tokenizer.to_str())["model"]["merges"]
     return [(left, right) for left, right in learned[:n_merges]]
+
+
+def _beside(work: Callable[[], object]) -> None:
+    """Wait for `work`, which a thread does that this one may leave to its fate."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    Thread(target=run, name="tokenizer", daemon=True).start()
+    done.result()
 
 
 def _with_frame(bpe: models.BPE, vocab: dict[str, int]) -> Tokenizer:

@@ -11,7 +11,7 @@ from diptych_training.config import StartConfig
 from diptych_training.errors import CheckpointError
 from diptych_training.models import ModelConfig
 from diptych_training.naming.layouts import Layout, to_layout
-from diptych_training.origin import open_origin
+from diptych_training.origin import open_own
 from diptych_training.paths import model_repo, runs_dir
 
 ENDING = ".safetensors"
@@ -46,9 +46,11 @@ def run(args: argparse.Namespace) -> int:
     """Write the file, and say what is in it."""
     if args.out.suffix != ENDING:
         raise CheckpointError(f"--out {args.out} must end with {ENDING}")
-    origin = open_origin(StartConfig(source=args.model, which=args.which), args.runs_dir, args.model_repo)
-    if "model" not in origin.tables:
-        raise CheckpointError(f"{origin.title} is no run and no version that was trained here")
+    if args.out.is_dir():
+        raise CheckpointError(f"--out {args.out} is a folder: name a file")
+    origin = open_own(StartConfig(source=args.model, which=args.which), args.runs_dir, args.model_repo)
+    if isinstance(origin, CheckpointError):
+        raise origin
     config = ModelConfig.model_validate(origin.tables["model"])
     moved = to_layout(origin.weights(config), config, args.layout)
     tensors = {name: tensor.contiguous() for name, tensor in moved.items()}
