@@ -1,6 +1,7 @@
 """Start from a model, compare with it, mix with it: from the command line to files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,18 @@ def test_one_table_says_what_was_gained_and_what_was_lost(home, tmp_path, capsys
     assert "tuned (start" in table
     assert table.count("tiny-drawings/eval: 1 icon sets") == 2
     assert table in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["data", "copy"])
+def test_the_same_data_is_not_compared_as_the_old_task_and_the_new_one(home, tmp_path, capsys, place):
+    index = json.loads((home / "data" / "dataset.json").read_text())
+    shutil.copytree(home / "data", home / "copy")
+    (home / "copy" / "dataset.json").write_text(json.dumps({**index, "name": "renamed"}))
+    origin = str(home / "runs" / "origin")
+    command = ["evaluate", "--run", origin, "--compare", origin, "--data", str(home / "data")]
+    assert main([*command, "--also-on", str(home / place), "--out", str(tmp_path / "out")]) == 1
+    assert f"--also-on {home / place} has the same data in eval as --data" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_comparison_with_itself_changes_nothing(home, tmp_path):

@@ -61,13 +61,17 @@ def test_what_cannot_be_written_is_one_line(tmp_path, capsys):
     assert told.startswith("diptych-train: 'no-such' is no folder, no run in ")
     assert told.count("\n") == 1
     assert "hub" not in told
+    out = ["--out", str(tmp_path / "w.bin")]
+    assert write(tmp_path, "tiny", "original", *out) == 1
+    assert "w.bin must end with .safetensors" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+def test_what_was_not_made_here_and_a_folder_to_write_to_are_named(tmp_path, capsys):
+    write_tiny_run(tmp_path / "runs" / "tiny")
     (tmp_path / "theirs.safetensors").write_bytes(b"")
     assert write(tmp_path, str(tmp_path / "theirs.safetensors"), "original") == 1
     assert "theirs.safetensors is no run and no version that was trained here\n" in capsys.readouterr().err
     (tmp_path / "w.safetensors").mkdir()
     assert write(tmp_path, "tiny", "original") == 1
     assert f"--out {tmp_path / 'w.safetensors'} is a folder: name a file\n" in capsys.readouterr().err
-    out = ["--out", str(tmp_path / "w.bin")]
-    assert write(tmp_path, "tiny", "original", *out) == 1
-    assert "w.bin must end with .safetensors" in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]

@@ -9,7 +9,14 @@ from diptych.bundle.manifest import MANIFEST_FILE
 from diptych.bundle.repository import ModelRepository
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import EvaluationError
-from diptych_training.evaluate.comparison import Comparison, Measured, Task, comparison_tables, without
+from diptych_training.evaluate.comparison import (
+    Comparison,
+    Measured,
+    Task,
+    comparison_tables,
+    refuse_same,
+    without,
+)
 from diptych_training.evaluate.figure import draw_evaluation
 from diptych_training.evaluate.floors import pixel_floors
 from diptych_training.evaluate.measure import evaluate
@@ -111,6 +118,8 @@ def _compare(args: argparse.Namespace, after: Subject, dataset: PackedDataset, o
     before = _other(args)
     tasks: list[tuple[Task, PackedDataset]] = [("new", dataset)]
     tasks += [("old", without(read_dataset(path), dataset.name)) for path in args.also_on]
+    for _, old in tasks[1:]:
+        refuse_same(dataset, old, args.split)
     comparison = Comparison(
         measured=tuple(
             Measured(task=task, before=_measure(before, data, args), after=_measure(after, data, args))

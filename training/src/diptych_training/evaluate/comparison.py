@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from diptych_training.data.packed import PackedDataset
+from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.results import KINDS, Evaluation, Scores
 from diptych_training.evaluate.table import TITLES, markdown_table
 
@@ -39,6 +40,15 @@ class Comparison(BaseModel):
 def without(dataset: PackedDataset, source: str) -> PackedDataset:
     """A data set less the source that has become the new task: it says nothing of the old one any more."""
     return replace(dataset, entries={name: e for name, e in dataset.entries.items() if name != source})
+
+
+def refuse_same(new: PackedDataset, old: PackedDataset, split: str) -> None:
+    """EvaluationError where an old task is measured on the very data of the new one."""
+    if old.listed(split) and old.digest(split) == new.digest(split):
+        raise EvaluationError(
+            f"--also-on {old.path} has the same data in {split} as --data {new.path}: "
+            "it cannot be the old task and the new one"
+        )
 
 
 def comparison_tables(comparison: Comparison) -> str:
