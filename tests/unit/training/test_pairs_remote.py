@@ -166,6 +166,15 @@ def test_archives_of_a_web_server_that_tells_no_length_are_read_whole(chunked, e
     assert captions(list(shard.entries(with_images=False))) == captions(found)
 
 
+def test_large_archive_of_a_web_server_that_gives_no_parts_of_files_is_read_whole(web):
+    """Past fsspec's first block of 5 MB; this server ignores what part is asked for."""
+    write_files(web.folder, {"s.tar": tar_of({"0.bin": bytes(6_000_000), **LARGE})})
+    shard = TarShard(f"{web.url}/s.tar", "s", 1_000_000)
+    found = list(shard.entries())
+    assert captions(found) == [f"thing {number}" for number in range(8)]
+    assert list(shard.entries(5)) == found[5:]
+
+
 def test_an_archive_that_is_cut_off_is_damaged_at_a_web_server_that_tells_no_length_too(chunked):
     payload = tar_of(LARGE)
     write_files(chunked.folder, {"s.tar": payload[:100_000]})

@@ -96,7 +96,28 @@ def open_url(url: str) -> BinaryIO:
     error of the file system's own if its server fails."""
     if is_local(url):
         return _asked(url, lambda: Path(url).open("rb"))
-    return cast(BinaryIO, _asked(url, lambda: fsspec.open(url, "rb").open()))
+    return _asked(url, lambda: _of_file_system(url))
+
+
+def _of_file_system(url: str) -> BinaryIO:
+    """Web servers that give no parts of a file, whatever they say, are asked for all of it as it comes."""
+    file = fsspec.open(url, "rb").open()
+    is_large = url.startswith(("http://", "https://")) and (file.size or 0) > file.blocksize > 0
+    if is_large and not _gives_parts(file):
+        file.close()
+        file = fsspec.open(url, "rb", block_size=0).open()
+    return cast(BinaryIO, file)
+
+
+def _gives_parts(file: BinaryIO) -> bool:
+    """Tried by its last byte: within the first block nobody would notice."""
+    file.seek(-1, os.SEEK_END)
+    try:
+        file.read(1)
+    except ValueError:  # fsspec's, of an answer that is the whole file
+        return False
+    file.seek(0)
+    return True
 
 
 def read_url(url: str, max_bytes: int) -> bytes:
