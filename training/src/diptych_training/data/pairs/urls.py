@@ -102,8 +102,9 @@ def open_url(url: str) -> BinaryIO:
 def _of_file_system(url: str) -> BinaryIO:
     """Web servers that give no parts of a file, whatever they say, are asked for all of it as it comes."""
     file = fsspec.open(url, "rb").open()
-    is_large = url.startswith(("http://", "https://")) and (file.size or 0) > file.blocksize > 0
-    if is_large and not _gives_parts(file):
+    block = getattr(file, "blocksize", 0)
+    is_large = (getattr(file, "size", None) or 0) > block > 0
+    if is_large and url.startswith(("http://", "https://")) and not _gives_parts(file):
         file.close()
         file = fsspec.open(url, "rb", block_size=0).open()
     return cast(BinaryIO, file)
