@@ -95,13 +95,18 @@ def text_tower(folder: Path, change: Callable[[torch.nn.Module], None]) -> Tower
 
 @pytest.fixture(scope="module")
 def towers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tower]:
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("resnet", "vit", "text", "cancelling")}
+    folders = {
+        name: tmp_path_factory.mktemp(name) for name in ("resnet", "vit", "stem", "text", "cancelling")
+    }
     vit = ViTConfig(patch_size=8, width=128, layers=3, heads=4)
     return {
         "resnet": image_tower(
             folders["resnet"], TINY_RESNET.model_copy(update={"width": 32}), tiny_image_spec()
         ),
         "vit": image_tower(folders["vit"], vit, tiny_image_spec()),
+        "stem": image_tower(
+            folders["stem"], vit.model_copy(update={"stem": (16, 32, 64)}), tiny_image_spec()
+        ),
         "text": text_tower(folders["text"], plant_outliers),
         "cancelling": text_tower(folders["cancelling"], plant_cancelling_units),
     }
@@ -118,7 +123,7 @@ def lowest_cosine_in_company(file: Path, items: np.ndarray) -> float:
     return min(float((a * b).sum(axis=1).min()) for a, b in ((alone, together), (alone, beside)))
 
 
-@pytest.mark.parametrize("name", ["resnet", "vit", "text"])
+@pytest.mark.parametrize("name", ["resnet", "vit", "stem", "text"])
 def test_int8_follows_float32_and_is_the_same_in_any_company(
     name: str, towers: dict[str, Tower], tmp_path: Path
 ) -> None:
@@ -184,6 +189,17 @@ def test_vit_patches_and_products_run_on_integer_kernels(towers: dict[str, Tower
     types = [node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node]
     assert "Conv" not in types
     assert types.count("MatMul") == 2 * 3  # what is left: attention's own products, of two activations
+
+
+def test_the_convolutions_of_a_stem_take_8_bits(towers: dict[str, Tower], tmp_path: Path) -> None:
+    tower = towers["stem"]
+    write_int8(tower.file, tmp_path / "out.onnx", tower.calibration, check=tower.check, say=no_lines)
+    nodes = onnx.load(tmp_path / "out.onnx").graph.node
+    makers = {name: node.op_type for node in nodes for name in node.output}
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
+    assert len(convolutions) == 4  # three that halve, and the one in the place of the patches
+    assert {makers[name] for node in convolutions for name in node.input} == {"DequantizeLinear"}
+    assert "BatchNormalization" not in makers.values()
 
 
 @pytest.mark.parametrize("calibration", [[], [np.zeros((0, 32, 32, 3), np.uint8)]])

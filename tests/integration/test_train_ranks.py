@@ -17,7 +17,7 @@ from diptych_training.train.metrics_log import read_metrics
 from support.child_python import python_path
 from support.several_ranks import run_ranks
 from support.small_recipe import Stepped, small_recipe, two_steps, write_small_recipe
-from support.tiny_run import TINY_RESNET, write_tiny_dataset
+from support.tiny_run import TINY_RESNET, TINY_STEMMED_VIT, write_tiny_dataset
 
 WAYS = {
     "copies": {},
@@ -28,7 +28,11 @@ WAYS = {
 }
 LOCKED = {"image": 2, "text": 1, "scale": True}
 BOTTLENECKS = ResNetConfig(block="bottleneck", layers=(1, 2), width=8, heads=2, stem_pool=False)
-RESNETS = {"basic": TINY_RESNET, "bottleneck": BOTTLENECKS}
+BATCH_NORMED = {
+    "basic ResNet": TINY_RESNET,
+    "bottleneck ResNet": BOTTLENECKS,
+    "ViT with a stem": TINY_STEMMED_VIT,
+}
 COUNTING = ("copies", "shares")
 
 
@@ -37,9 +41,9 @@ def recipes() -> dict[str, TrainConfig]:
     found = {way: small_recipe(scale=scale, run={"ema_decay": 0.9}) for way, scale in WAYS.items()}
     for way in ("copies", "shares"):
         found[f"{way}, locked"] = small_recipe(scale=WAYS[way], lock=LOCKED)
-    for kind, image in RESNETS.items():  # batch normalisation that counts has no whole batch to equal
+    for kind, image in BATCH_NORMED.items():  # batch normalisation that counts has no whole batch to equal
         for way in ("shares", "shares in chunks with checkpointed blocks"):
-            found[f"{way}, {kind} ResNet"] = small_recipe(image, scale=WAYS[way], lock={"statistics": True})
+            found[f"{way}, {kind}"] = small_recipe(image, scale=WAYS[way], lock={"statistics": True})
     for way in ("copies", "shares in chunks with checkpointed blocks"):
         model = small_recipe().model.model_copy(update={"initial_bias": -2.0})
         found[f"{way}, sigmoid"] = small_recipe(scale=WAYS[way], loss="sigmoid", model=model)

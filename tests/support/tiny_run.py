@@ -37,6 +37,7 @@ from diptych_training.tokenizer import train_tokenizer, write_tokenizer
 IMAGE_SIZE, EMBED_DIM, CONTEXT_LENGTH, VOCAB_SIZE = 32, 16, 12, 600
 TINY_RESNET = ResNetConfig(block="basic", layers=(1, 1), width=16, heads=2, stem_pool=False)
 TINY_VIT = ViTConfig(patch_size=8, width=32, layers=2, heads=2)
+TINY_STEMMED_VIT = TINY_VIT.model_copy(update={"stem": (8, 16, 24)})
 TINY_POOLED_VIT = PooledViTConfig(patch_size=8, width=32, layers=2, heads=2, mlp_width=100)
 
 

@@ -17,7 +17,7 @@ IMAGE = "visual."
 _BLOCK = re.compile(r"(?:^|\.)(?:resblocks|blocks)\.(\d+)\.")
 _STAGE = re.compile(r"^layer(\d+)\.")
 _STEM = re.compile(
-    r"^(?:conv\d|bn\d|patch_embed|class_embedding|token_embedding|positional_embedding|pos_embed|ln_pre)(?:\.|$)"
+    r"^(?:stem|conv\d|bn\d|patch_embed|(?:class|token|positional)_embedding|pos_embed|ln_pre)(?:\.|$)"
 )
 
 

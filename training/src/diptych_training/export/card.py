@@ -19,6 +19,7 @@ from diptych_training.export.files import logit_bias, logit_scale
 from diptych_training.export.gate import parity_table
 from diptych_training.export.licence import Licence
 from diptych_training.loss import LossKind
+from diptych_training.models import ImageConfig, ViTConfig
 
 CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
 UNGATED_NOTE = "\n**Built without its gate (`--ungated`): it may not follow its model. Do not rely on it.**\n"
@@ -58,7 +59,7 @@ def model_card(
     template = Template((files(__package__) / card).read_text(encoding="utf-8"))
     return template.substitute(
         name=name,
-        image_tower=TOWERS[run.model_config.image.kind],
+        image_tower=_image_tower(run.model_config.image),
         embed_dim=run.model_config.embed_dim,
         n_parameters=f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million",
         image_size=run.image_spec.size,
@@ -82,6 +83,11 @@ def model_card(
         sources=_sources(own, run),
         licence=licence.sentence(),
     )
+
+
+def _image_tower(image: ImageConfig) -> str:
+    has_stem = isinstance(image, ViTConfig) and image.stem
+    return f"{TOWERS[image.kind]} with a convolutional stem" if has_stem else TOWERS[image.kind]
 
 
 def _beginning(run: TrainedRun) -> str:

@@ -59,17 +59,28 @@ class ResNetConfig(Frozen):
 
 
 class ViTConfig(Frozen):
-    """A vision transformer over square patches, class token first (Dosovitskiy et al. 2021)."""
+    """A vision transformer over square patches, class token first (Dosovitskiy et al. 2021).
+
+    `stem` are the channels of convolutions before the patches, each of which halves the image (Xiao et al.
+    2021, "Early convolutions help transformers see better"): together they must make patches of
+    `patch_size`. Empty, as in the original, patches are cut from the image itself.
+    """
 
     kind: Literal["vit"] = "vit"
     patch_size: PositiveInt
     width: PositiveInt
     layers: PositiveInt
     heads: PositiveInt
+    stem: tuple[PositiveInt, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> "ViTConfig":
         _require_whole_heads(self.width, self.heads)
+        if self.stem and 2 ** len(self.stem) != self.patch_size:
+            raise ValueError(
+                f"stem halves the image {len(self.stem)} times, which makes patches of "
+                f"{2 ** len(self.stem)} pixels: patch_size is {self.patch_size}"
+            )
         return self
 
     @property

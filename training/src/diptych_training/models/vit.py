@@ -1,5 +1,8 @@
 """The vision transformer image tower; knows nothing of text or preprocessing."""
 
+from collections import OrderedDict
+from itertools import pairwise, starmap
+
 import torch
 from torch import Tensor, nn
 
@@ -10,14 +13,31 @@ from diptych_training.models.positions import positions_for
 CLASS_TOKEN = 0  # its place
 
 
+def _halving(in_channels: int, channels: int) -> nn.Module:
+    """(B, in_channels, H, W) -> (B, channels, H / 2, W / 2)."""
+    return nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(in_channels, channels, 3, stride=2, padding=1, bias=False),
+            bn=nn.BatchNorm2d(channels),
+            relu=nn.ReLU(inplace=True),
+        )
+    )
+
+
 class VisionTransformer(nn.Module):
-    """Patches, class token, transformer, projection, with the original's attribute names."""
+    """Patches, class token, transformer, projection, with the original's attribute names.
+
+    Behind a stem `conv1` is 1 x 1: its patches are cells of the stem's map.
+    """
 
     def __init__(self, config: ViTConfig, image_size: int, embed_dim: int, block: Block) -> None:
         super().__init__()
         width, side = config.width, image_size // config.patch_size
         std = width**-0.5
-        self.conv1 = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size, bias=False)
+        channels = (3, *config.stem)
+        self.stem = nn.Sequential(*starmap(_halving, pairwise(channels)))  # nothing, where there is none
+        patch = config.patch_size >> len(config.stem)
+        self.conv1 = nn.Conv2d(channels[-1], width, patch, stride=patch, bias=False)
         self.class_embedding = nn.Parameter(torch.randn(width) * std)
         self.positional_embedding = nn.Parameter(torch.randn(side * side + 1, width) * std)
         self.ln_pre = nn.LayerNorm(width, eps=block.norm_eps)
@@ -27,7 +47,7 @@ class VisionTransformer(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) normalised -> (B, embed_dim)."""
-        x = self.conv1(pixels).flatten(2).transpose(1, 2)  # (B, side^2, W)
+        x = self.conv1(self.stem(pixels)).flatten(2).transpose(1, 2)  # (B, side^2, W)
         n_cells = x.shape[1]
         class_token = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         x = torch.cat([class_token, x], dim=1) + positions_for(self.positional_embedding, n_cells).to(x.dtype)

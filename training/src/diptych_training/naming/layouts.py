@@ -11,8 +11,8 @@ from typing import Literal, assert_never
 
 from torch import Tensor
 
-from diptych_training.errors import CheckpointError
-from diptych_training.models import ModelConfig
+from diptych_training.errors import CheckpointError, TrainingConfigError
+from diptych_training.models import ModelConfig, ViTConfig
 from diptych_training.models.count import meta_model
 from diptych_training.naming import hugging_face, open_clip
 from diptych_training.naming.entry import Entry, StateDict
@@ -64,6 +64,9 @@ def from_layout(state: Mapping[str, Tensor], config: ModelConfig, layout: Layout
 
 
 def _entries(config: ModelConfig, layout: Layout) -> list[Entry]:
+    if layout != "original" and isinstance(config.image, ViTConfig) and config.image.stem:
+        library = "open_clip" if layout == "open_clip" else "transformers"
+        raise TrainingConfigError(f"model.image has a stem: {library} has no CLIP with such an image tower")
     match layout:
         case "original":
             return [Entry(name, (name,)) for name in meta_model(config).state_dict()]
