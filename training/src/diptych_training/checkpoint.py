@@ -5,7 +5,8 @@ makes the whole of it appear at once.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -71,12 +72,24 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint into memory. Raises CheckpointError that names the file."""
+    with _opened(path) as (file, state):
+        return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, state)  # noqa: SIM118
+
+
+def checkpoint_step(path: Path) -> int:
+    """How many steps a checkpoint has behind it; reads no tensor. Raises CheckpointError."""
+    with _opened(path) as (_, state):
+        return int(state["step"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The file and its state."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; has the run reached its first one?")
     try:
         with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {})["state"])
-            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, state)  # noqa: SIM118
+            yield file, json.loads((file.metadata() or {})["state"])
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of this trainer ({error})") from error
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from diptych.errors import DiptychError
 from diptych_training import __version__
+from diptych_training.ablate import command as ablate
 from diptych_training.data.icon_set import command as icon_set
 from diptych_training.data.pairs.commands import inspect, near_duplicates, pack, shards
 from diptych_training.data.pictograms import command as pictograms
@@ -26,7 +27,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
     parser = argparse.ArgumentParser(
-        prog="diptych-train", description="Build data, train, evaluate, interpolate, export, import."
+        prog="diptych-train", description="Build data, train, ablate, evaluate, interpolate, export, import."
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -36,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     data_commands = data.add_subparsers(metavar="DATASET", required=True)
     for command in (pictograms, icon_set, gallery, shards, pack, inspect, near_duplicates):
         command.add_parser(data_commands)
-    for command in (train, models, evaluate, interpolate, export, weights, importing):
+    for command in (train, ablate, models, evaluate, interpolate, export, weights, importing):
         command.add_parser(commands)
     return parser
 

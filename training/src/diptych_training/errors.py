@@ -2,6 +2,7 @@
 
 DiptychError
 ├── TrainingConfigError   a configuration that cannot be used; names the key
+│   └── RunInUse          another process is training in a run's folder
 ├── DataError             a data set that is missing, incomplete or contradicts itself
 │   └── NoSuchFile        there is none at a path or URL, or none that may be read
 ├── CheckpointError       a run folder or checkpoint that cannot be read
@@ -18,6 +19,10 @@ from diptych.errors import DiptychError
 
 class TrainingConfigError(DiptychError):
     """A configuration that cannot be used; names the key."""
+
+
+class RunInUse(TrainingConfigError):
+    """Another process is training in a run's folder."""
 
 
 class DataError(DiptychError):

@@ -51,6 +51,11 @@ class RunFolder:
         return self.path / "best.safetensors"
 
     @property
+    def has_begun(self) -> bool:
+        """Whether something is kept that `--resume` goes on with; a run that failed earlier is begun anew."""
+        return self.last.is_file() or self.best.is_file()
+
+    @property
     def start(self) -> Path:
         """The weights that a run started from, if they were not random ones: what it is held against."""
         return self.path / "start.safetensors"

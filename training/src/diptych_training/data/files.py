@@ -47,6 +47,15 @@ def sole_owner(lock_file: Path, refusal: DiptychError) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def in_turn(lock_file: Path) -> Iterator[None]:
+    """Hold an advisory lock for the block, once no other process holds it. The file stays."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -12,7 +12,7 @@ from diptych_training.checkpoint import read_checkpoint
 from diptych_training.config import Tables, TrainConfig, model_tables, read_config, start_of
 from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import PackedDataset, read_dataset
-from diptych_training.errors import CheckpointError, TrainingConfigError
+from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigError
 from diptych_training.evaluate.validation import validate
 from diptych_training.models.clip import CLIP
 from diptych_training.origin import Origin, open_origin
@@ -80,7 +80,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Train to the end: 0. Stopped by a signal after a checkpoint: 130."""
-    config, origin = _config(args)
+    config, origin = recipe_and_origin(args)
     dataset = read_dataset(args.data)
     keep_freed_memory()
     if config.run.n_threads:
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 def _alone_in(run_dir: Path, ranks: Ranks) -> Iterator[None]:
     """One training at a time: the first rank holds the lock for all of its ranks."""
     lock_file = run_dir.parent / f".{run_dir.name}.lock"  # beside it: what is in it may be replaced
-    in_use = TrainingConfigError(f"another process is training in {run_dir}")
+    in_use = RunInUse(f"another process is training in {run_dir}")
     with ExitStack() as held:
         ranks.first_does(lambda: held.enter_context(sole_owner(lock_file, in_use)))
         yield
@@ -122,9 +122,7 @@ def _is_restarted(run_dir: Path) -> bool:
 
     One that was lost before it kept anything is not: it is begun again, as it would be by hand.
     """
-    folder = RunFolder(run_dir)
-    has_kept = folder.last.is_file() or folder.best.is_file()
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and has_kept
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and RunFolder(run_dir).has_begun
 
 
 def _train(loop: Loop) -> bool:
@@ -196,7 +194,7 @@ def _state(config: TrainConfig, folder: RunFolder, ranks: Ranks, *, resume: bool
     return state
 
 
-def _config(args: argparse.Namespace) -> tuple[TrainConfig, Origin | None]:
+def recipe_and_origin(args: argparse.Namespace) -> tuple[TrainConfig, Origin | None]:
     """The recipe, and the model that a new run starts from; one that is resumed has that in its folder."""
     path = recipe_file(args.config)
     found: list[Origin] = []

@@ -129,11 +129,19 @@ def open_run(path: Path, config: TrainConfig) -> RunFolder:
     folder = RunFolder(path)
     if not folder.config_file.is_file():
         raise TrainingConfigError(f"{path} has no run to resume: start it without --resume")
-    before = _with_what_is_free(read_config(folder.config_file), config)
-    if before != config:
-        was, is_ = (one.model_dump(mode="json", exclude_none=True) for one in (before, config))
-        raise TrainingConfigError(f"{path}: {_first_difference(was, is_)}: use another --name")
+    differs = difference(read_config(folder.config_file), config)
+    if differs is not None:
+        raise TrainingConfigError(f"{path}: {differs}: use another --name")
     return folder
+
+
+def difference(ran: TrainConfig, now: TrainConfig) -> str | None:
+    """The first key by which a run's recipe is not this one, and its two values; None if it is the same."""
+    before = _with_what_is_free(ran, now)
+    if before == now:
+        return None
+    was, is_ = (one.model_dump(mode="json", exclude_none=True) for one in (before, now))
+    return _first_difference(was, is_)
 
 
 def _with_what_is_free(before: TrainConfig, now: TrainConfig) -> TrainConfig:

@@ -1,0 +1,171 @@
+"""`diptych-train ablate`: train the variants of a plan one after the other, and tell what each change did."""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+
+from diptych_training.ablate.outcome import Ablation, Outcome, ablation_of, outcome_of
+from diptych_training.ablate.plan import Plan, Variant, read_plan, shipped_plans
+from diptych_training.ablate.table import ablation_tables
+from diptych_training.data.files import in_turn, write_text
+from diptych_training.errors import RunInUse, TrainingConfigError, TrainingFailed
+from diptych_training.paths import data_dir, model_repo, runs_dir
+from diptych_training.run_folder import RunFolder
+from diptych_training.train import command as train
+
+FAILED = 1
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its flags."""
+    parser = subparsers.add_parser(
+        "ablate",
+        help="train the variants of a recipe, and show in one table what each change does",
+        description="Trains each variant of a plan as a run of its own. What is finished is left, what was "
+        "broken off goes on: interrupted, the same command goes on with the plan.",
+    )
+    parser.add_argument(
+        "plan", metavar="PLAN", help=f"a TOML file, or a shipped plan ({', '.join(shipped_plans())})"
+    )
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument(
+        "--only", metavar="NAME[,NAME]", help="train these variants; other processes may train others"
+    )
+    part.add_argument("--table", action="store_true", help="train nothing, write the table of what is there")
+    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    parser.add_argument(
+        "--data", type=Path, default=data_dir(), metavar="DIR", help="a packed data set (DIPTYCH_DATA)"
+    )
+    parser.add_argument(
+        "--model-repo",
+        type=Path,
+        default=model_repo(),
+        metavar="DIR",
+        help="where recipes that start from a model look for it (DIPTYCH_MODEL_REPO)",
+    )
+    parser.add_argument(
+        "--device",
+        default=os.environ.get("DIPTYCH_DEVICE") or train.AUTO,
+        help="as of train (DIPTYCH_DEVICE)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="for ablation.md and .json; default: <runs-dir>/<plan's name>"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """All came to their end: 0. One failed: 1. Stopped by a signal: 130."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainingConfigError("ablate trains in one process: start several with --only, without torchrun")
+    plan = read_plan(args.plan)
+    out = args.out or args.runs_dir / plan.name
+    if RunFolder(out).config_file.is_file():
+        raise TrainingConfigError(f"{out} is the folder of a run: say where the table goes by --out")
+    chosen = _chosen(plan, args.only)
+    outcomes = _outcomes(plan, args)  # reads all recipes: a mistake in the last is not found after hours
+    if not args.table:
+        _refuse_others(plan, [outcomes[variant.name] for variant in chosen])
+    code = 0
+    for number, variant in enumerate([] if args.table else chosen, 1):
+        print(f"[{number}/{len(chosen)}] {_begins(outcomes[variant.name])}", flush=True)
+        if outcomes[variant.name].state != "finished":
+            code = _train(plan, variant, args) or code
+            _write(plan, args, out)
+        if code == train.INTERRUPTED:
+            print("stopped: the same command goes on")
+            return code
+    print(ablation_tables(_write(plan, args, out)))
+    print(*(out / file for file in ("ablation.md", "ablation.json")), sep="\n")
+    return code
+
+
+def _chosen(plan: Plan, only: str | None) -> list[Variant]:
+    if only is None:
+        return list(plan.variants)
+    named = {variant.name: variant for variant in plan.variants}
+    wanted = [name.strip() for name in only.split(",")]
+    unknown = [name for name in wanted if name not in named]
+    if unknown:
+        raise TrainingConfigError(
+            f"--only {only}: plan {plan.name} has no variant {unknown[0]!r}, it has: {', '.join(named)}"
+        )
+    return [named[name] for name in dict.fromkeys(wanted)]
+
+
+def _refuse_others(plan: Plan, outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.state == "broken off" and outcome.differs is not None:
+            raise TrainingConfigError(
+                f"{outcome.run} was broken off with another recipe than {plan.name} has: {outcome.differs}: "
+                "remove it, or rename the variant"
+            )
+
+
+def _begins(outcome: Outcome) -> str:
+    match outcome.state:
+        case "finished":
+            return f"{outcome.run}: finished"
+        case "broken off":
+            return f"{outcome.run}: {outcome.says}; goes on after step {outcome.step:,}"
+        case "not begun":
+            return f"{outcome.run}: {outcome.says}"
+
+
+def _train(plan: Plan, variant: Variant, args: argparse.Namespace) -> int:
+    """As `train` does, in this process. What went wrong with one variant does not end the others."""
+    n_threads = torch.get_num_threads()
+    try:
+        return train.run(recipe_arguments(plan, variant, args))
+    except RunInUse as error:
+        print(f"{error}: left to it")
+        return 0
+    except TrainingFailed as error:
+        print(f"{plan.run_name(variant)} failed: {error}")
+        return FAILED
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def recipe_arguments(plan: Plan, variant: Variant, args: argparse.Namespace) -> argparse.Namespace:
+    """What `diptych-train train` would be told on a command line."""
+    parser = argparse.ArgumentParser()
+    train.add_parser(parser.add_subparsers())
+    name = plan.run_name(variant)
+    folders = [
+        "--runs-dir",
+        str(args.runs_dir),
+        "--data",
+        str(args.data),
+        "--model-repo",
+        str(args.model_repo),
+    ]
+    overrides = [f"--set={change}" for change in plan.overrides(variant)]
+    resume = ["--resume"] if RunFolder(args.runs_dir / name).has_begun else []
+    return parser.parse_args(
+        ["train", plan.base, "--name", name, *folders, "--device", args.device, *overrides, *resume]
+    )
+
+
+def _outcomes(plan: Plan, args: argparse.Namespace) -> dict[str, Outcome]:
+    """Of each variant, by its name. Raises TrainingConfigError naming the variant and the key."""
+    found = {}
+    for variant in plan.variants:
+        try:
+            planned, _ = train.recipe_and_origin(recipe_arguments(plan, variant, args))
+        except TrainingConfigError as error:
+            raise TrainingConfigError(f"variant {variant.name} of plan {plan.name}: {error}") from error
+        folder = RunFolder(args.runs_dir / plan.run_name(variant))
+        found[variant.name] = outcome_of(plan, variant, planned, folder)
+    return found
+
+
+def _write(plan: Plan, args: argparse.Namespace, out: Path) -> Ablation:
+    """The table of what is there by now, also of what other processes have finished meanwhile."""
+    with in_turn(out.parent / f".{out.name}.lock"):
+        ablation = ablation_of(plan, list(_outcomes(plan, args).values()), args.runs_dir)
+        write_text(out / "ablation.md", ablation_tables(ablation))
+        write_text(out / "ablation.json", ablation.model_dump_json(indent=1) + "\n")
+    return ablation

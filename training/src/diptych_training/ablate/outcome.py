@@ -1,0 +1,151 @@
+"""What became of the variants of a plan, as data that is stored and read again; trains and draws nothing."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from diptych_training.ablate.plan import Plan, Variant
+from diptych_training.checkpoint import checkpoint_step, read_learned
+from diptych_training.config import TrainConfig, read_config
+from diptych_training.errors import EvaluationError
+from diptych_training.models.count import meta_model, model_size
+from diptych_training.models.frozen import Frozen
+from diptych_training.run_folder import RunFolder
+from diptych_training.train.metrics_log import Series, read_metrics
+from diptych_training.train.setup import difference
+
+VALIDATION = "validation/"
+# Of `run`: they change nothing of what is learned.
+FREE = ("n_threads", "log_every", "checkpoint_every", "validate_every")
+
+State = Literal["finished", "broken off", "not begun"]
+
+
+class Outcome(Frozen):
+    """One variant; what was measured is there once it is finished. Rates and minutes are of its steps alone.
+
+    `differs` says where the recipe of its run is not the one that the plan has now.
+    """
+
+    name: str
+    group: str
+    says: str
+    changes: tuple[str, ...]
+    run: str
+    state: State
+    step: int
+    n_steps: int
+    n_samples: int  # images seen up to `step`
+    validation: dict[str, float] = Field(default_factory=dict)
+    n_image_parameters: int | None = None
+    images_per_s: float | None = None
+    minutes: float | None = None
+    differs: str | None = None
+
+
+class Ablation(Frozen):
+    """All variants of a plan, the base first; `dataset` is what they are validated on, once one has begun."""
+
+    schema_version: Literal[1] = 1
+    plan: str
+    recipe: str
+    changes: tuple[str, ...]
+    dataset: str | None
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def base(self) -> Outcome:
+        """What all others are held against."""
+        return self.outcomes[0]
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of all validation figures that a finished variant has."""
+        return sorted({name for outcome in self.outcomes for name in outcome.validation})
+
+    def finished(self) -> list[Outcome]:
+        """The variants whose runs came to their end."""
+        return [outcome for outcome in self.outcomes if outcome.state == "finished"]
+
+
+def outcome_of(plan: Plan, variant: Variant, planned: TrainConfig, folder: RunFolder) -> Outcome:
+    """What the folder of a variant's run says. Raises CheckpointError, TrainingConfigError naming a file."""
+    has_begun = folder.has_begun and folder.config_file.is_file()
+    ran = read_config(folder.config_file) if has_begun else planned
+    step = checkpoint_step(folder.last) if folder.last.is_file() else 0
+    is_finished = step == ran.run.steps
+    return Outcome(
+        name=variant.name,
+        group=variant.group,
+        says=variant.says,
+        changes=variant.changes,
+        run=plan.run_name(variant),
+        state="finished" if is_finished else "broken off" if has_begun else "not begun",
+        step=step,
+        n_steps=ran.run.steps,
+        n_samples=step * ran.run.batch_size,
+        differs=difference(_with_what_is_free(ran, planned), planned),
+        **(_measured(ran, read_metrics(folder.metrics_file)) if is_finished else {}),
+    )
+
+
+def ablation_of(plan: Plan, outcomes: Sequence[Outcome], runs_dir: Path) -> Ablation:
+    """All of them as one, with the data set that their runs name."""
+    folders = [RunFolder(runs_dir / outcome.run) for outcome in outcomes if outcome.state != "not begun"]
+    learned = [found for folder in folders if (found := read_learned(folder)) is not None]
+    return Ablation(
+        plan=plan.name,
+        recipe=Path(plan.base).stem,
+        changes=plan.changes,
+        dataset=learned[0].own.name if learned else None,
+        outcomes=tuple(outcomes),
+    )
+
+
+def read_ablation(path: Path) -> Ablation:
+    """An ablation that `diptych-train ablate` wrote. Raises EvaluationError naming file and key."""
+    try:
+        return Ablation.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise EvaluationError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "(whole file)"
+        raise EvaluationError(f"{path}: {key}: {first['msg']}") from error
+
+
+def _with_what_is_free(ran: TrainConfig, planned: TrainConfig) -> TrainConfig:
+    run = ran.run.model_copy(update={key: getattr(planned.run, key) for key in FREE})
+    return ran.model_copy(update={"run": run})
+
+
+def _measured(ran: TrainConfig, series: Series) -> dict[str, Any]:
+    rates = series.get("images_per_s", [])
+    return {
+        "validation": _last_validation(series),
+        "n_image_parameters": model_size(meta_model(ran.model)).n_image,
+        "images_per_s": median(rate for _, rate in rates) if rates else None,
+        "minutes": _minutes(rates, ran.run.batch_size) if rates else None,
+    }
+
+
+def _last_validation(series: Series) -> dict[str, float]:
+    return {
+        name.removeprefix(VALIDATION): points[-1][1]
+        for name, points in series.items()
+        if name.startswith(VALIDATION)
+    }
+
+
+def _minutes(rates: list[tuple[int, float]], batch_size: int) -> float:
+    """Of all steps, each as fast as the next one that is logged; validation and pauses are not counted."""
+    steps = [0, *(step for step, _ in rates)]
+    seconds = [
+        (now - before) * batch_size / rate
+        for (before, now), (_, rate) in zip(pairwise(steps), rates, strict=True)
+    ]
+    return sum(seconds) / 60
