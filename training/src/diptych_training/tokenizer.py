@@ -32,9 +32,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, mode: Clean = "clip")
             f"model.text.vocab_size is {vocab_size}, it must be at least {2 * N_BYTES + 2}"
         )
     merges = _learn_merges((clean(text, mode) for text in texts), n_merges)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*alphabet, *(letter + WORD_END for letter in alphabet)]
-    tokens += [left + right for left, right in merges]
+    tokens = _letters() + [left + right for left, right in merges]
     tokens += [START, END]
     vocab = {
         token: index for index, token in enumerate(dict.fromkeys(tokens))
@@ -48,13 +46,21 @@ def write_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
     write_atomic(path, tokenizer.to_str(pretty=False).encode())
 
 
+def _letters() -> list[str]:
+    """Every byte, and then every byte that ends a word."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    return [*alphabet, *(letter + WORD_END for letter in alphabet)]
+
+
 def _learn_merges(texts: Iterable[str], n_merges: int) -> list[tuple[str, str]]:
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix=WORD_END))
     tokenizer.pre_tokenizer = _word_splitter()
     trainer = trainers.BpeTrainer(
         vocab_size=n_merges + 2 * N_BYTES,
         end_of_word_suffix=WORD_END,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        # Of pairs that are equally frequent the one of the smallest ids is merged first. The library numbers
+        # special tokens in their order, and letters that end a word as it meets them, in a random order.
+        special_tokens=_letters(),
         show_progress=False,
     )
     # Texts are pulled here, and learned from in a thread of its own: a signal reaches this one alone, and the
