@@ -67,7 +67,7 @@ def measure(config: TrainConfig) -> None:
         seconds = []
         for step in range(1 + N_STEPS):
             batch, started = batch_of(config, ranks), time.perf_counter()
-            state.stepper.apply(step, passes.forward_backward(batch))
+            state.stepper.apply(step, passes.forward_backward(batch)["loss"])
             seconds.append(time.perf_counter() - started)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(json.dumps({"peak_bytes": peak, "step_s": statistics.median(seconds[1:])}))

@@ -47,6 +47,9 @@ def recipes() -> dict[str, TrainConfig]:
     for way in ("copies", "shares in chunks with checkpointed blocks"):
         model = small_recipe().model.model_copy(update={"initial_bias": -2.0})
         found[f"{way}, sigmoid"] = small_recipe(scale=WAYS[way], loss="sigmoid", model=model)
+    distill = {"teachers": ["a", "b"], "weight": 0.7}
+    for way in ("copies", "copies in chunks", "shares"):
+        found[f"{way}, taught"] = small_recipe(scale=WAYS[way], distill=distill)
     return found
 
 

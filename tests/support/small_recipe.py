@@ -9,13 +9,14 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig, dump_config
-from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig
+from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
 from diptych_training.train.batches import Batch
 from diptych_training.train.parallel import whole
 from diptych_training.train.ranks import ALONE, Ranks
 from diptych_training.train.state import TrainState, new_state
 from diptych_training.train.step import Passes
-from support.tiny_run import TINY_VIT, tiny_image_spec, tiny_text_spec
+from diptych_training.train.teachers import Teachers
+from support.tiny_run import TINY_RESNET, TINY_VIT, tiny_image_spec, tiny_text_spec
 
 N_ITEMS = 8
 TEXT = TextConfig(vocab_size=600, context_length=12, width=16, layers=2, heads=2)
@@ -74,7 +75,7 @@ class Stepped:
 
 
 def passes_of(state: TrainState, config: TrainConfig) -> Passes:
-    """As the loop has them."""
+    """As the loop has them; teachers are made up."""
     return Passes(
         state.model,
         state.towers,
@@ -82,7 +83,20 @@ def passes_of(state: TrainState, config: TrainConfig) -> Passes:
         precision=config.run.precision,
         chunk_size=config.scale.chunk_size,
         ranks=state.ranks,
+        teachers=None if config.distill is None else some_teachers(config),
     )
+
+
+def some_teachers(config: TrainConfig) -> Teachers:
+    """Random weights, the same for the same number of teachers: each of another width and scale."""
+    assert config.distill is not None
+    models = []
+    with torch.random.fork_rng():
+        for number in range(len(config.distill.teachers)):
+            torch.manual_seed(100 + number)
+            wider = {"embed_dim": 12 + 4 * number, "initial_scale": 20.0 + 10 * number, "image": TINY_RESNET}
+            models.append(build_model(config.model.model_copy(update=wider)).eval().requires_grad_(False))
+    return Teachers(tuple(models), config.distill.weight)
 
 
 def two_steps(config: TrainConfig, ranks: Ranks = ALONE) -> Stepped:
@@ -91,7 +105,7 @@ def two_steps(config: TrainConfig, ranks: Ranks = ALONE) -> Stepped:
     passes = passes_of(state, config)
     losses, gradients = [], {}
     for step in range(2):
-        losses.append(passes.forward_backward(some_batch(step, ranks)))
+        losses.append(passes.forward_backward(some_batch(step, ranks))["loss"])
         if step == 0:
             found = {n: p.grad for n, p in state.model.named_parameters() if p.grad is not None}
             gradients = {name: t.clone() for name, t in whole(found, ranks).items()}

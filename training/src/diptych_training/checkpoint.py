@@ -54,7 +54,7 @@ class TrainedRun:
     config: TrainConfig
     step: int
     metrics: dict[str, float]
-    history: dict[str, Any] = field(default_factory=dict)  # what it started from, rehearsed, was mixed with
+    history: dict[str, Any] = field(default_factory=dict)  # its start, teachers, rehearsal, mixing
     learned: LearnedFrom | None = None  # None: it does not say
 
 
@@ -142,10 +142,11 @@ def read_learned(folder: RunFolder) -> LearnedFrom | None:
 
 def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     started = {} if config.start is None else {"started_from": config.start.source}
+    taught = {} if config.distill is None else {"taught_by": list(config.distill.teachers)}
     shares = {Path(one.data).name: one.share for one in config.data.rehearsal.values()}
     rehearsed = {"rehearsed": shares} if shares else {}
     mixed = checkpoint.state.get("interpolated")
-    return {**started, **rehearsed, **({} if mixed is None else {"interpolated": mixed})}
+    return {**started, **taught, **rehearsed, **({} if mixed is None else {"interpolated": mixed})}
 
 
 def _rebuild(config: ModelConfig, checkpoint: Checkpoint, run_dir: Path) -> CLIP:

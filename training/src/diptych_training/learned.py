@@ -5,6 +5,8 @@ Knows nothing of how licences compare.
 
 from pathlib import Path
 
+from pydantic import Field
+
 from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import DataError
@@ -12,7 +14,8 @@ from diptych_training.models.frozen import Frozen
 
 
 class LearnedFrom(Frozen):
-    """Indexes of data sets, sources with licences and authors, and the licences of the models it began with.
+    """Indexes of data sets, sources with licences and authors, and the licences of the models that it began
+    with and of those that taught it, by what its recipe calls them.
 
     `own` is what the run was validated on, and learned from unless it has `pairs`: those are sources, with
     their indexes where they are packed data sets; of others no licence is recorded anywhere.
@@ -22,6 +25,7 @@ class LearnedFrom(Frozen):
     pairs: dict[str, PackedDataset | None]
     rehearsed: dict[str, PackedDataset]
     started_from: dict[str, str]
+    taught_by: dict[str, str] = Field(default={})  # runs of earlier releases had no teachers
 
     def licences(self) -> dict[str, str | None]:
         """The licence that is recorded for each source that weights come from; None: for that, none is."""
@@ -29,10 +33,16 @@ class LearnedFrom(Frozen):
         found: dict[str, str | None] = {source: None for source, one in self.pairs.items() if one is None}
         for dataset in (*datasets, *self.rehearsed.values()):
             found |= {f"{dataset.name}/{name}": entry.licence for name, entry in dataset.listed("train")}
-        return {**found, **self.started_from}
+        taught = {f"teacher {name}": licence for name, licence in self.taught_by.items()}
+        return {**found, **self.started_from, **taught}
 
 
-def learned_from(dataset: PackedDataset, config: TrainConfig, started_from: dict[str, str]) -> LearnedFrom:
+def learned_from(
+    dataset: PackedDataset,
+    config: TrainConfig,
+    started_from: dict[str, str],
+    taught_by: dict[str, str] | None = None,
+) -> LearnedFrom:
     """What a run that begins now learns from. DataError if what is rehearsed is not there."""
     sources = () if config.data.pairs is None else config.data.pairs.train
     return LearnedFrom(
@@ -42,6 +52,7 @@ def learned_from(dataset: PackedDataset, config: TrainConfig, started_from: dict
             name: read_dataset(Path(one.data).expanduser()) for name, one in config.data.rehearsal.items()
         },
         started_from=started_from,
+        taught_by=taught_by or {},
     )
 
 

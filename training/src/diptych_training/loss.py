@@ -58,13 +58,21 @@ def softmax_loss(pairs: Pairs, logit_scale: Tensor) -> Tensor:
     equally among them: with equal captions in a batch, hard targets would teach that an image does not go
     with its own words. Positives are symmetric: one target both ways.
     """
-    images, texts, rows = _unit(pairs.image_features), _unit(pairs.text_features), pairs.rows
-    scale = logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-    positives = pairs.positives[rows]
+    positives = pairs.positives[pairs.rows]
     targets = positives / positives.sum(dim=1, keepdim=True)  # (b, B)
-    image_to_text = F.cross_entropy(scale * images[rows] @ texts.T, targets)
-    text_to_image = F.cross_entropy(scale * texts[rows] @ images.T, targets)
-    return (image_to_text + text_to_image) / 2
+    image_to_text, text_to_image = scaled_cosines(
+        pairs.image_features, pairs.text_features, pairs.rows, logit_scale
+    )
+    return (F.cross_entropy(image_to_text, targets) + F.cross_entropy(text_to_image, targets)) / 2
+
+
+def scaled_cosines(
+    image_features: Tensor, text_features: Tensor, rows: slice, logit_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(B, D) features of both sides -> (b, B) logits of `rows`: images to texts, and texts to images."""
+    images, texts = _unit(image_features), _unit(text_features)
+    scale = logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+    return scale * images[rows] @ texts.T, scale * texts[rows] @ images.T
 
 
 def sigmoid_loss(pairs: Pairs, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:

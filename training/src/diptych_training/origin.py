@@ -128,7 +128,9 @@ def _open_bundle(folder: Path) -> Origin:
     title = f"{manifest.name}/{manifest.version}"
     for file in (WEIGHTS_FILE, MODEL_FILE):
         if not (folder / file).is_file():
-            raise CheckpointError(f"{title} has no {file}: it was imported, start from the original instead")
+            raise CheckpointError(
+                f"{title} has no {file}: it was imported, and its weights are with the original"
+            )
     try:
         model = build_model(ModelConfig.model_validate_json((folder / MODEL_FILE).read_bytes()))
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))

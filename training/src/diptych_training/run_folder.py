@@ -60,6 +60,10 @@ class RunFolder:
         """The weights that a run started from, if they were not random ones: what it is held against."""
         return self.path / "start.safetensors"
 
+    def teacher(self, number: int) -> Path:
+        """Architecture and weights of a model that teaches the run: 0, 1, ... in the recipe's order."""
+        return self.path / "teachers" / f"{number}.safetensors"
+
     @property
     def metrics_file(self) -> Path:
         """Every logged number: step, metric, value."""

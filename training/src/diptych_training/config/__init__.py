@@ -3,6 +3,7 @@
 from diptych_training.config.augment import AugmentConfig
 from diptych_training.config.captions import CaptionConfig
 from diptych_training.config.data import DataConfig
+from diptych_training.config.distill import DistillConfig
 from diptych_training.config.optim import OptimConfig
 from diptych_training.config.overrides import Tables
 from diptych_training.config.pairs import PairsConfig
@@ -16,6 +17,7 @@ __all__ = [
     "AugmentConfig",
     "CaptionConfig",
     "DataConfig",
+    "DistillConfig",
     "LockConfig",
     "OptimConfig",
     "PairsConfig",

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config.augment import AugmentConfig
 from diptych_training.config.data import DataConfig
+from diptych_training.config.distill import DistillConfig
 from diptych_training.config.optim import OptimConfig
 from diptych_training.config.run import RunConfig, ScaleConfig
 from diptych_training.config.start import LockConfig, StartConfig
@@ -26,6 +27,7 @@ class TrainConfig(Frozen):
     text: TextSpec
     start: StartConfig | None = None
     lock: LockConfig = LockConfig()
+    distill: DistillConfig | None = None
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
@@ -72,6 +74,8 @@ class TrainConfig(Frozen):
             )
         if self.loss == "sigmoid" and self.model.initial_bias is None:
             raise ValueError('loss is "sigmoid", which needs model.initial_bias (SigLIP: -10)')
+        if self.distill is not None and self.loss != "softmax":
+            raise ValueError(f'loss is "{self.loss}", but distill teaches by the "softmax" loss alone')
         if self.text.pad_id >= self.model.text.vocab_size:
             raise ValueError(
                 f"text.pad_id is {self.text.pad_id}, it must be below "

@@ -1,4 +1,5 @@
-"""What a model card says of data beside the run's own: what was rehearsed, and what was left out."""
+"""What a model card says of data and models beside the run's own: what was rehearsed, what was left out, who
+taught it."""
 
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ def besides(run: TrainedRun) -> str:
     pairs = run.config.data.pairs
     files = () if pairs is None else pairs.exclude
     told += [_excluded(file) for file in files]
+    told += _taught(run)
     return "".join(f"{paragraph}\n\n" for paragraph in told)
 
 
@@ -47,6 +49,17 @@ def _rehearsed(run: TrainedRun, name: str) -> str:
         f"Of every batch {share:.0%} was rehearsed from the {n:,} training images of the data set "
         f"`{old.name}` (`data.rehearsal.{name}`)."
     )
+
+
+def _taught(run: TrainedRun) -> list[str]:
+    distill = run.config.distill
+    if distill is None:
+        return []
+    names = ", ".join(f"`{name}`" for name in distill.teachers)
+    return [
+        f"It was taught by other models, too (`distill`): {distill.weight:.0%} of its loss asked it to think "
+        f"of every batch what these do in the mean: {names}."
+    ]
 
 
 def _excluded(file: str) -> str:

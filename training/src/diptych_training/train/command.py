@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,6 +34,7 @@ from diptych_training.train.setup import (
     open_run,
 )
 from diptych_training.train.state import TrainState, new_state
+from diptych_training.train.teachers import OpenTeachers, load_teachers, open_teachers
 from diptych_training.train.training_data import training_data
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -64,7 +66,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         default=model_repo(),
         metavar="DIR",
-        help="where --start looks for models (DIPTYCH_MODEL_REPO)",
+        help="where --start and distill.teachers look for models (DIPTYCH_MODEL_REPO)",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     parser.add_argument(
@@ -97,7 +99,15 @@ def run(args: argparse.Namespace) -> int:
     ):
         if config.scale.compile:
             check_compiler(ranks.device)  # now, and not after all data were read
-        loop = prepare(config, dataset, run_dir, origin, resume=resume, ranks=ranks)
+        loop = prepare(
+            config,
+            dataset,
+            run_dir,
+            origin,
+            open_teachers=partial(open_teachers, config, args.runs_dir, args.model_repo),
+            resume=resume,
+            ranks=ranks,
+        )
         is_done = _train(loop)
         if ranks.is_first:
             print(
@@ -145,12 +155,14 @@ def prepare(
     run_dir: Path,
     origin: Origin | None = None,
     *,
+    open_teachers: OpenTeachers = dict,
     resume: bool,
     ranks: Ranks = ALONE,
 ) -> Loop:
     """Everything that the loop needs, at step 0 or where the run's last checkpoint stands.
 
-    `origin` is what a new run starts from; one that is resumed has it in its folder.
+    `origin` is what a new run starts from, `open_teachers` finds those that teach it; one that is resumed has
+    them in its folder.
     """
     data = training_data(dataset, config)
     check_validation(dataset, config)
@@ -160,12 +172,15 @@ def prepare(
     if resume:
         open_run(run_dir, config)
     else:
-        ranks.first_does(lambda: create_run(run_dir, config, dataset, data.texts(), origin))
+        ranks.first_does(
+            lambda: create_run(run_dir, config, dataset, data.texts(), origin, open_teachers=open_teachers)
+        )
     if not folder.config_file.is_file():
         raise TrainingConfigError(
             f"rank {ranks.rank} does not see {run_dir}: --runs-dir must be a folder that all machines share"
         )
     tokenizer = load_tokenizer(folder, config)
+    teachers = load_teachers(folder, config, ranks)  # before the seed is set, since building draws numbers
     state = _state(config, folder, ranks, resume=resume)
 
     def validate_model(model: CLIP) -> dict[str, float]:
@@ -179,6 +194,7 @@ def prepare(
         batches=data.batches(folder.tokenizer_file, ranks, first_step=state.step, position=state.position),
         validate=validate_model,
         log=MetricsLog(folder, resumed_at=state.step) if ranks.is_first else NoLog(),
+        teachers=teachers,
     )
 
 

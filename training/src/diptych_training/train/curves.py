@@ -17,7 +17,7 @@ def draw_curves(series: Series, title: str) -> bytes:
     figure = Figure(figsize=(11, 7), layout="constrained")
     figure.suptitle(title)
     (loss, validation), (rate, scale) = figure.subplots(2, 2)
-    _draw_loss(loss, series.get("loss", []))
+    _draw_loss(loss, series.get("loss/contrastive", series.get("loss", [])))
     _draw_validation(validation, series)
     _draw_line(rate, series.get("learning_rate", []), "learning rate")
     _draw_line(scale, series.get("logit_scale", []), "logit scale")

@@ -20,7 +20,8 @@ from diptych_training.train.interrupt import Interrupt
 from diptych_training.train.metrics_log import Log, read_metrics
 from diptych_training.train.ranks import naming_the_lost
 from diptych_training.train.state import TrainState
-from diptych_training.train.step import Passes, autocast, copied_buffers, restore_buffers
+from diptych_training.train.step import Losses, Passes, autocast, copied_buffers, restore_buffers
+from diptych_training.train.teachers import Teachers
 
 PACE_STEPS = 50
 AGAIN = "start all of them again with --resume"
@@ -39,6 +40,7 @@ class Loop:
     batches: Batches
     validate: Validate
     log: Log
+    teachers: Teachers | None = None
 
     @property
     def passes(self) -> Passes:
@@ -51,6 +53,7 @@ class Loop:
             precision=run.precision,
             chunk_size=self.config.scale.chunk_size,
             ranks=state.ranks,
+            teachers=self.teachers,
         )
 
     def train(self, seconds_left: SecondsLeft | None = None) -> bool:
@@ -89,7 +92,8 @@ class Loop:
         state, run = self.state, self.config.run
         started = time.perf_counter()
         buffers = copied_buffers(state.model)
-        loss = self.passes.forward_backward(self.batches.make(state.step))
+        losses = self.passes.forward_backward(self.batches.make(state.step))
+        loss = losses["loss"]
         norm = state.stepper.apply(state.step, loss)
         if not math.isfinite(norm):
             restore_buffers(state.model, buffers)
@@ -97,14 +101,14 @@ class Loop:
             state.ema.update(state.model, state.step)
         state.step += 1
         if state.step % run.log_every == 0 or state.step == run.steps:
-            self.log.write(state.step, self._numbers(loss, norm, time.perf_counter() - started))
+            self.log.write(state.step, self._numbers(losses, norm, time.perf_counter() - started))
         return loss
 
-    def _numbers(self, loss: float, norm: float, seconds: float) -> dict[str, float]:
+    def _numbers(self, losses: Losses, norm: float, seconds: float) -> dict[str, float]:
         state, run = self.state, self.config.run
         bias = state.model.logit_bias
         return {
-            "loss": loss,
+            **losses,
             "learning_rate": learning_rate(state.step - 1, run.steps, self.config.optim),
             "logit_scale": math.exp(state.model.logit_scale.item()),
             **({} if bias is None else {"logit_bias": bias.item()}),

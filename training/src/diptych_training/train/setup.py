@@ -1,5 +1,6 @@
 """Prepare a new run folder or take up an old one; knows nothing of the loop."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
 from diptych_training.train.ranks import Ranks
 from diptych_training.train.start import check_start
+from diptych_training.train.teachers import Found, OpenTeachers, kept_teachers
 
 # Of `data.pairs`, when a run goes on.
 FREE_OF_PAIRS = ("workers", "max_skipped", "tokenizer_pairs", "accept_changes")
@@ -66,9 +68,11 @@ def create_run(
     dataset: PackedDataset,
     texts: Iterable[str],
     origin: Origin | None = None,
+    *,
+    open_teachers: OpenTeachers = dict,
 ) -> RunFolder:
     """Write recipe, architecture, preprocessing, tokenizer, what it learns from, and the weights that it
-    starts from, if any.
+    starts from and those that teach it, if any.
 
     Raises TrainingConfigError if the folder holds a run that has come as far as a checkpoint; one that failed
     before that is replaced. Nothing is written if the recipe has no use for its data.
@@ -76,15 +80,21 @@ def create_run(
     folder = RunFolder(path)
     if folder.last.exists() or folder.best.exists():
         raise TrainingConfigError(f"{path} has a run already: go on with --resume, or choose another --name")
-    tokenizer = _tokenizer(config, texts, origin)
+    found = open_teachers()
+    tokenizer = _tokenizer(config, texts, origin, found)
+    teachers = kept_teachers(config, found, tokenizer)
     start = None if origin is None else _start(config, origin)
     licences = {} if origin is None else {origin.title: origin.licence}
-    learned = learned_from(dataset, config, licences)
+    taught_by = {name: teacher.licence for name, teacher in found.items()}
+    learned = learned_from(dataset, config, licences, taught_by)
     path.mkdir(parents=True, exist_ok=True)
     folder.config_file.unlink(missing_ok=True)
     folder.start.unlink(missing_ok=True)
     if start is not None:
         write_checkpoint(folder.start, start)
+    shutil.rmtree(folder.teacher(0).parent, ignore_errors=True)
+    for number, teacher in enumerate(teachers):
+        write_checkpoint(folder.teacher(number), teacher)
     write_tokenizer(tokenizer, folder.tokenizer_file)
     write_atomic(folder.learned_file, learned.model_dump_json(indent=1).encode())
     write_atomic(folder.model_file, config.model.model_dump_json(indent=1).encode())
@@ -96,10 +106,11 @@ def create_run(
     return folder
 
 
-def _tokenizer(config: TrainConfig, texts: Iterable[str], origin: Origin | None) -> Tokenizer:
-    """What the model already reads, or one that is learned from the data's texts."""
-    if origin is not None:
-        return origin.tokenizer
+def _tokenizer(config: TrainConfig, texts: Iterable[str], origin: Origin | None, found: Found) -> Tokenizer:
+    """What the model already reads, or its first teacher, or one that is learned from the data's texts."""
+    for known in (origin, *found.values()):
+        if known is not None:
+            return known.tokenizer
     tokenizer = train_tokenizer(texts, config.model.text.vocab_size, config.text.clean)
     _check_padding(tokenizer, config)
     return tokenizer

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from diptych_training.distillation import Affinities, affinities, distillation_loss, mean_affinities
 from diptych_training.loss import LossKind, Pairs, pair_loss
 from diptych_training.models.clip import CLIP
 from diptych_training.train.batches import Batch, equal_keys
 from diptych_training.train.parallel import average_whole, without_averaging
 from diptych_training.train.ranks import ALONE, Ranks
 from diptych_training.train.rng import RngState
+from diptych_training.train.teachers import Teachers
 
 Features = tuple[Tensor, Tensor]
+Losses = dict[str, float]  # `loss`, and what it is made of where that is more than one, by names of the log
 
 
 @dataclass(frozen=True)
@@ -28,40 +31,43 @@ class Passes:
     precision: str = "fp32"
     chunk_size: int | None = None
     ranks: Ranks = ALONE
+    teachers: Teachers | None = None
 
-    def forward_backward(self, batch: Batch) -> float:
+    def forward_backward(self, batch: Batch) -> Losses:
         """Add the gradients of a batch to the model's; none, if the loss is not finite. Returns the loss.
 
         `batch` is this rank's share; loss and gradients are those of the whole batch, in every rank.
         """
         n = len(batch.input_ids)
-        if self.chunk_size is None or self.chunk_size >= n:
-            loss = self._at_once(batch)
-        else:
-            loss = self._in_chunks(batch, list(_slices(n, self.chunk_size)))
-        if math.isfinite(loss):
+        chunks = list(_slices(n, self.chunk_size or n))
+        # First: the model's graph is never in memory beside what teachers need.
+        taught = self._taught(batch, chunks)
+        values = self._at_once(batch, taught) if len(chunks) == 1 else self._in_chunks(batch, chunks, taught)
+        if math.isfinite(values["loss"]):
             average_whole(self.model, self.ranks)
-        return loss
+        return values
 
-    def _at_once(self, batch: Batch) -> float:
-        loss = self._loss(*self._features(self.towers, batch, slice(None)), batch.keys)
-        value = self.ranks.mean(loss.item())
-        if math.isfinite(value):
-            loss.backward()  # type: ignore[no-untyped-call]
-        return value
+    def _at_once(self, batch: Batch, taught: Affinities | None) -> Losses:
+        losses = self._losses(*self._features(self.towers, batch, slice(None)), batch.keys, taught)
+        values = self._values(losses)
+        if math.isfinite(values["loss"]):
+            losses["loss"].backward()  # type: ignore[no-untyped-call]
+        return values
 
-    def _in_chunks(self, batch: Batch, chunks: list[slice]) -> float:
+    def _in_chunks(self, batch: Batch, chunks: list[slice], taught: Affinities | None) -> Losses:
         """Gradient caching (Gao et al. 2021): the features of all chunks, then what the loss asks of them,
         and then each chunk again, with gradients. Memory is that of one chunk; the gradients are the same.
         """
         features, states = self._cached_features(batch, chunks)
         images, texts = (side.requires_grad_() for side in features)
-        loss = self._loss(images, texts, batch.keys)
-        value = self.ranks.mean(loss.item())
-        if not math.isfinite(value):
-            return value
+        losses = self._losses(images, texts, batch.keys, taught)
+        values = self._values(losses)
+        if not math.isfinite(values["loss"]):
+            return values
         shared = self._shared()
-        image_gradients, text_gradients, *gradients = torch.autograd.grad(loss, [images, texts, *shared])
+        image_gradients, text_gradients, *gradients = torch.autograd.grad(
+            losses["loss"], [images, texts, *shared]
+        )
         for index, (rows, state) in enumerate(zip(chunks, states, strict=True)):
             is_last = index == len(chunks) - 1
             state.restore()
@@ -71,7 +77,7 @@ class Passes:
                 if is_last:  # averaged by the same backward pass as all others
                     asked = asked + sum(_dot(s, g) for s, g in zip(shared, gradients, strict=True))
                 asked.backward()  # type: ignore[no-untyped-call]
-        return value
+        return values
 
     def _cached_features(self, batch: Batch, chunks: list[slice]) -> tuple[Features, list[RngState]]:
         """(b, D) features of both sides, and the random state before each chunk; no trace in the model."""
@@ -82,8 +88,20 @@ class Passes:
                 states.append(RngState.now(self.ranks.device))
                 found.append(self._features(self.model, batch, rows))
             restore_buffers(self.model, buffers)
-        images, texts = zip(*found, strict=True)
-        return (torch.cat(images), torch.cat(texts)), states
+        return _joined(found), states
+
+    @torch.no_grad()
+    def _taught(self, batch: Batch, chunks: list[slice]) -> Affinities | None:
+        """What the teachers think in the mean, each by its own scale; this rank's rows of the whole batch."""
+        if self.teachers is None:
+            return None
+        thoughts = []
+        for teacher in self.teachers.models:
+            own = _joined([self._features(teacher, batch, rows) for rows in chunks])
+            images, texts = self._gathered(*own)
+            rows = self.ranks.share(len(images))
+            thoughts.append(affinities(images, texts, rows, teacher.logit_scale))
+        return mean_affinities(thoughts)
 
     def _features(self, towers: nn.Module, batch: Batch, rows: slice) -> Features:
         """(b, D) float32 of both sides: bfloat16 would be rounded once more on its way between ranks."""
@@ -93,16 +111,32 @@ class Passes:
             images, texts = towers(pixels, input_ids)
         return images.float(), texts.float()
 
-    def _loss(self, images: Tensor, texts: Tensor, keys: Tensor) -> Tensor:
-        """This rank's part of the loss of the whole batch, against the features of all ranks."""
-        both = self.ranks.gather_with_gradient(torch.cat([images, texts], dim=1))  # (B, 2D)
-        all_images, all_texts = both.tensor_split(2, dim=1)
-        positives = equal_keys(self.ranks.gather(keys.to(both.device)))  # (B, B)
-        model, rows = self.model, self.ranks.share(len(both))
+    def _losses(
+        self, images: Tensor, texts: Tensor, keys: Tensor, taught: Affinities | None
+    ) -> dict[str, Tensor]:
+        """This rank's part of the loss of the whole batch, against all ranks' features, and its parts."""
+        all_images, all_texts = self._gathered(images, texts)
+        positives = equal_keys(self.ranks.gather(keys.to(all_images.device)))  # (B, B)
+        model, rows = self.model, self.ranks.share(len(all_images))
         pairs = Pairs(all_images, all_texts, positives, rows)
         loss = pair_loss(self.loss, pairs, model.logit_scale, model.logit_bias)
+        parts = {}
+        if self.teachers is not None and taught is not None:
+            distilled, weight = distillation_loss(pairs, taught, model.logit_scale), self.teachers.weight
+            parts = {"loss/contrastive": loss, "loss/distill": distilled}
+            loss = (1 - weight) * loss + weight * distilled
         # Every scalar takes part, whether the loss has a use for it or not: averaging waits for all.
-        return loss + sum(0 * scalar for scalar in self._shared())
+        return {"loss": loss + sum(0 * scalar for scalar in self._shared()), **parts}
+
+    def _values(self, losses: dict[str, Tensor]) -> Losses:
+        """Those of the whole batch."""
+        return {name: self.ranks.mean(loss.item()) for name, loss in losses.items()}
+
+    def _gathered(self, images: Tensor, texts: Tensor) -> Features:
+        """(b, D) of both sides -> (B, D) of all ranks."""
+        both = self.ranks.gather_with_gradient(torch.cat([images, texts], dim=1))  # (B, 2D)
+        all_images, all_texts = both.tensor_split(2, dim=1)
+        return all_images, all_texts
 
     def _shared(self) -> list[Tensor]:
         """The learned scalars of the loss."""
@@ -129,6 +163,11 @@ def restore_buffers(model: nn.Module, copies: list[Tensor]) -> None:
 def _slices(n: int, size: int) -> Iterator[slice]:
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
+
+
+def _joined(parts: list[Features]) -> Features:
+    images, texts = zip(*parts, strict=True)
+    return torch.cat(images), torch.cat(texts)
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:
