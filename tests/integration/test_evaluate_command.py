@@ -12,8 +12,11 @@ from diptych_training.checkpoint import load_run
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate import command
+from diptych_training.evaluate.measure import evaluate as measure
 from diptych_training.evaluate.results import Evaluation, read_evaluation
+from diptych_training.evaluate.subject import Subject, bundle_subject, run_subject
 from diptych_training.evaluate.validation import validate
+from diptych_training.evaluate.worst import WorstAnswers
 from diptych_training.export.draft import Statement
 from diptych_training.export.publish import Watcher, export_run
 from support.tiny_run import write_tiny_dataset, write_tiny_run
@@ -46,7 +49,8 @@ def test_a_run_is_evaluated_into_tables_data_and_picture(home: Path, tmp_path: P
     evaluation = evaluate(home, tmp_path, "--run", str(home / "runs" / "tiny"))
 
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"evaluation.{end}" for end in ("json", "md", "png")
+        "confusions.png",
+        *(f"evaluation.{end}" for end in ("json", "md", "png")),
     ]
     assert [result.source for result in evaluation.sources] == ["new-set", "new-style"]
     emoji, icons = evaluation.of_kind("emoji")[0], evaluation.of_kind("icons")[0]
@@ -71,6 +75,43 @@ def test_a_template_set_changes_what_is_asked(home: Path, tmp_path: Path) -> Non
 
     assert evaluation.templates == ("a drawing of {}", "{} icon")
     assert evaluation.split == "validation"
+
+
+def test_worst_confusions_are_the_same_picture_each_time_and_for_a_run_as_for_its_bundle(
+    home: Path, tmp_path: Path
+) -> None:
+    run = ["--run", str(home / "runs" / "tiny")]
+    evaluate(home, tmp_path / "a", *run)
+    evaluate(home, tmp_path / "b", *run)
+
+    picture = (tmp_path / "a" / "confusions.png").read_bytes()
+    assert picture == (tmp_path / "b" / "confusions.png").read_bytes()
+    assert len(picture) <= 200_000
+    by_torch, by_onnx = WorstAnswers(run_subject(Path(run[1]), "best")), WorstAnswers(bundle_of(home))
+    dataset = read_dataset(home / "data")
+    assert by_torch.picture(dataset) is None  # nothing was looked at
+    for worst in (by_torch, by_onnx):
+        measure(worst.subject, dataset, "eval", lambda _: None, witness=worst.look)
+    assert labels(by_torch) == labels(by_onnx)
+    assert {source for source, *_ in labels(by_torch)} == {"new-style", "new-set"}
+
+
+def bundle_of(home: Path) -> Subject:
+    return bundle_subject(ModelRepository(home / "model_repo"), "drawings", 1)
+
+
+def labels(worst: WorstAnswers) -> list[tuple[str, str, str, str]]:
+    return [(one.source.name, one.right, one.given, f"{one.probability:.3f}") for one in worst.found]
+
+
+def test_an_evaluation_without_wrong_answers_leaves_no_picture_of_earlier_ones(
+    home: Path, tmp_path: Path
+) -> None:
+    result = evaluate(home, tmp_path, "--run", str(home / "runs" / "tiny"))
+    assert (tmp_path / "confusions.png").is_file()
+
+    assert command.write_evaluation(result, tmp_path, None)[-1] == tmp_path / "evaluation.png"
+    assert not (tmp_path / "confusions.png").exists()
 
 
 def test_a_split_that_flags_nothing_says_nothing_of_near_duplicates(home: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from diptych_training.evaluate.comparison import (
 )
 from diptych_training.evaluate.figure import draw_evaluation
 from diptych_training.evaluate.floors import pixel_floors
-from diptych_training.evaluate.measure import evaluate
+from diptych_training.evaluate.measure import Witness, evaluate, ignore
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.subject import (
     DEFAULT_PROMPTS,
@@ -29,6 +29,7 @@ from diptych_training.evaluate.subject import (
     run_subject,
 )
 from diptych_training.evaluate.table import evaluation_tables
+from diptych_training.evaluate.worst import CONFUSIONS_FILE, WorstAnswers
 from diptych_training.paths import data_dir, model_repo, run_dir
 from diptych_training.run_folder import RunFolder
 
@@ -98,20 +99,23 @@ def run(args: argparse.Namespace) -> int:
     if args.compare is not None:
         paths = _compare(args, subject, dataset, out)
     else:
-        result = _measure(subject, dataset, args)
+        worst = WorstAnswers(subject)
+        result = _measure(subject, dataset, args, worst.look)
         if not args.no_floors:
             result = result.with_pixel_floors(_missing_floors(dataset, args.split))
         print(evaluation_tables(result))
-        paths = write_evaluation(result, out)
+        paths = write_evaluation(result, out, worst.picture(dataset))
     for path in paths:
         print(path)
     return 0
 
 
-def _measure(subject: Subject, dataset: PackedDataset, args: argparse.Namespace) -> Evaluation:
+def _measure(
+    subject: Subject, dataset: PackedDataset, args: argparse.Namespace, witness: Witness = ignore
+) -> Evaluation:
     n_images = sum(entry.n for _, entry in dataset.listed(args.split))
     with tqdm(total=n_images, unit="image", desc=subject.name) as progress:
-        return evaluate(subject, dataset, args.split, progress.update, args.batch_size)
+        return evaluate(subject, dataset, args.split, progress.update, args.batch_size, witness=witness)
 
 
 def _compare(args: argparse.Namespace, after: Subject, dataset: PackedDataset, out: Path) -> list[Path]:
@@ -134,14 +138,19 @@ def _compare(args: argparse.Namespace, after: Subject, dataset: PackedDataset, o
     return [tables, numbers]
 
 
-def write_evaluation(result: Evaluation, out: Path) -> list[Path]:
-    """Write the tables, the data and the picture into `out`; returns the three paths."""
+def write_evaluation(result: Evaluation, out: Path, confusions: bytes | None) -> list[Path]:
+    """Write tables, data and pictures into `out`; returns their paths."""
     out.mkdir(parents=True, exist_ok=True)
     tables, data, picture = (out / f"evaluation.{suffix}" for suffix in ("md", "json", "png"))
     tables.write_text(evaluation_tables(result), encoding="utf-8")
     data.write_text(result.model_dump_json(indent=1), encoding="utf-8")
     draw_evaluation(result, picture)
-    return [tables, data, picture]
+    worst = out / CONFUSIONS_FILE
+    if confusions is None:
+        worst.unlink(missing_ok=True)  # of an earlier evaluation
+        return [tables, data, picture]
+    worst.write_bytes(confusions)
+    return [tables, data, picture, worst]
 
 
 def _missing_floors(dataset: PackedDataset, split: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ from diptych.bundle.encoder import Embeddings
 from diptych_training.data.packed import PackedDataset, PackedSource, Split
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.answers import Accepted, accepted_labels
+from diptych_training.evaluate.confusions import Answered
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.retrieval import image_to_text_recall, text_to_image_recall
@@ -15,6 +16,11 @@ from diptych_training.evaluate.validation import source_classes
 from diptych_training.evaluate.zero_shot import class_embeddings, zero_shot_top_k
 
 Classifier = Callable[[Sequence[str]], Embeddings]
+Witness = Callable[[Answered], object]  # is shown every source once it is embedded
+
+
+def ignore(_: Answered) -> None:
+    """Nobody looks."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,13 @@ class _Sides:
 
 
 def evaluate(
-    subject: Subject, dataset: PackedDataset, split: Split, advance: Advance, batch_size: int = 128
+    subject: Subject,
+    dataset: PackedDataset,
+    split: Split,
+    advance: Advance,
+    batch_size: int = 128,
+    *,
+    witness: Witness = ignore,
 ) -> Evaluation:
     """Zero-shot and retrieval of every source of the split; `advance` is told of images once embedded."""
     sources = dataset.sources(split)
@@ -43,7 +55,9 @@ def evaluate(
         split=split,
         templates=subject.templates,
         sources=tuple(
-            _evaluate_source(subject, source, classifier, advance, batch_size, is_flagged=is_flagged)
+            _evaluate_source(
+                subject, source, classifier, advance, batch_size, witness=witness, is_flagged=is_flagged
+            )
             for source in sources
         ),
     )
@@ -56,6 +70,7 @@ def _evaluate_source(
     advance: Advance,
     batch_size: int,
     *,
+    witness: Witness,
     is_flagged: bool,
 ) -> SourceResult:
     """`is_flagged`: the split says which items are near duplicates; else nothing is known without them."""
@@ -71,6 +86,7 @@ def _evaluate_source(
         subject.encoder, source.images, subject.image_spec, batch_size=batch_size, advance=advance
     )  # (N, D)
     accepted = accepted_labels(source.images, labels)
+    witness(Answered(source, images, classes, sides.class_rows, accepted))
     far = [index for index, item in enumerate(source.items) if is_flagged and not item.near_train]
     return SourceResult(
         source=source.name,

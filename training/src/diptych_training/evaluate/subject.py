@@ -1,5 +1,6 @@
 """What an evaluation measures: a trained run in torch, or a bundle as the server runs it."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,10 @@ DEFAULT_PROMPTS = "default"
 
 @dataclass(frozen=True)
 class Subject:
-    """A model ready to embed images and texts, with the template set that it is asked through."""
+    """A model ready to embed images and texts, with the template set that it is asked through.
+
+    Scores are a softmax of cosines times `logit_scale`.
+    """
 
     name: str
     runtime: str
@@ -25,6 +29,7 @@ class Subject:
     tokenizer: TextTokenizer
     image_spec: ImageSpec
     templates: tuple[str, ...]
+    logit_scale: float
 
 
 def run_subject(run_dir: Path, which: Which, prompts: str = DEFAULT_PROMPTS) -> Subject:
@@ -42,6 +47,7 @@ def trained_subject(run: TrainedRun, title: str, prompts: str = DEFAULT_PROMPTS)
         tokenizer=TextTokenizer(run.tokenizer_file, run.text_spec),
         image_spec=run.image_spec,
         templates=_templates(run.text_spec, prompts),
+        logit_scale=math.exp(float(run.model.logit_scale.detach())),
     )
 
 
@@ -74,6 +80,7 @@ def bundle_subject(
         tokenizer=TextTokenizer(folder / "tokenizer.json", manifest.text),
         image_spec=manifest.image,
         templates=_templates(manifest.text, prompts),
+        logit_scale=manifest.logit_scale,
     )
 
 

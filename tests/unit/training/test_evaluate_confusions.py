@@ -1,0 +1,164 @@
+"""The worst wrong answers: which are chosen, what is set beside them, and how they are drawn."""
+
+import io
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageChops
+
+from diptych_training.checkpoint import load_run
+from diptych_training.data.packed import Kind, PackedDataset, PackedItem, PackedSource, read_dataset
+from diptych_training.evaluate.confusion_picture import (
+    LEGEND,
+    MAX_BYTES,
+    TEXT,
+    WIDTH,
+    Cell,
+    draw_confusions,
+    font,
+    shortened,
+)
+from diptych_training.evaluate.confusions import PER_KIND, Answered, Confusion, varied, worst_of
+from diptych_training.evaluate.embedding import embed_images
+from diptych_training.evaluate.subject import trained_subject
+from diptych_training.evaluate.taught import TrainingImages
+from support.tiny_run import write_tiny_dataset, write_tiny_run
+
+CLASSES = ["home", "house", "star", "heart"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+    return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=12)
+
+
+def answered(dataset: PackedDataset, cosines: list[list[float]], rights: list[set[str]]) -> Answered:
+    """Images whose cosines with the four classes are these."""
+    source = dataset.source("new-set")
+    items = tuple(PackedItem(id=f"{n}", label=sorted(right)[0]) for n, right in enumerate(rights))
+    shown = replace(source, images=source.images[: len(items)], items=items)
+    rows = np.array(cosines, dtype=np.float32)
+    return Answered(shown, rows, CLASSES, np.eye(4, dtype=np.float32), [frozenset(right) for right in rights])
+
+
+def test_worst_is_what_lies_furthest_above_the_right_label(dataset: PackedDataset) -> None:
+    cosines = [[0.1, 0.5, 0.2, 0.0], [0.1, 0.0, 0.9, 0.2], [0.9, 0.1, 0.2, 0.3], [0.4, 0.0, 0.0, 0.5]]
+    first, second = worst_of(answered(dataset, cosines, [{"home"}, {"home"}, {"home"}, {"home"}]), 10.0)
+    assert [(one.index, one.right, one.given) for one in (first, second)] == [
+        (1, "home", "star"),
+        (0, "home", "house"),
+    ]
+    assert first.margin == pytest.approx(0.8)
+    logits = 10.0 * np.array(cosines[1])
+    assert first.probability == pytest.approx((np.exp(logits) / np.exp(logits).sum())[2], rel=1e-5)
+
+
+def test_any_label_of_the_same_drawing_is_right_and_the_nearest_one_is_named(dataset: PackedDataset) -> None:
+    both = {"home", "house"}
+    cosines = [[0.1, 0.6, 0.5, 0.0], [0.1, 0.3, 0.4, 0.0]]
+    (only,) = worst_of(answered(dataset, cosines, [both, both]), 1.0)
+    assert (only.index, only.right, only.given) == (1, "house", "star")
+
+
+def test_a_tie_is_no_confusion_and_neither_is_an_image_of_no_class(dataset: PackedDataset) -> None:
+    cosines = [[0.5, 0.5, 0.0, 0.0], [0.9, 0.0, 0.0, 0.0]]
+    assert worst_of(answered(dataset, cosines, [{"home"}, {"moon"}]), 1.0) == []
+
+
+def test_two_of_a_source_have_other_labels(dataset: PackedDataset) -> None:
+    cosines = [[0.0, 0.9, 0.0, 0.0], [0.0, 0.8, 0.0, 0.0], [0.0, 0.0, 0.0, 0.1]]
+    found = worst_of(answered(dataset, cosines, [{"home"}, {"home"}, {"home"}]), 1.0)
+    assert [one.given for one in found] == ["house", "heart"]
+
+
+def confusion(
+    dataset: PackedDataset, name: str, kind: Kind, margin: float, labels: str, nth: int = 0
+) -> Confusion:
+    source = dataset.source("new-set")
+    entry = replace(source.entry, kind=kind)
+    right, _, given = labels.partition(">")
+    shown = PackedSource(name, entry, source.images, source.items)
+    embedding = np.ones(4, dtype=np.float32)
+    return Confusion(shown, 0, embedding, right, given, probability=0.5, margin=margin, nth=nth)
+
+
+def test_each_source_has_its_turn_before_one_has_two_and_no_pair_of_labels_is_shown_twice(
+    dataset: PackedDataset,
+) -> None:
+    n = PER_KIND["emoji"]
+    loud = [confusion(dataset, "loud", "emoji", 0.9, f"a>b{nth}", nth) for nth in range(2)]
+    quiet = [confusion(dataset, f"style-{i}", "emoji", 0.1 * i / n, f"c{i}>d") for i in range(n - 1)]
+    icons = [
+        confusion(dataset, "set", "icons", 0.2, "a>b0"),
+        confusion(dataset, "twin", "icons", 0.3, "a>b0"),
+    ]
+    chosen = varied([*loud, *quiet, *icons])
+    names = [one.source.name for one in chosen["emoji"]]
+    assert names == ["loud", *(f"style-{i}" for i in reversed(range(n - 1)))]
+    assert [one.source.name for one in chosen["icons"]] == ["twin"]
+    assert chosen == varied([*reversed(loud), *icons, *reversed(quiet)])
+
+
+def test_beside_a_wrong_answer_stands_the_training_image_that_the_model_finds_most_alike(
+    dataset: PackedDataset, tmp_path: Path
+) -> None:
+    subject = trained_subject(load_run(write_tiny_run(tmp_path / "run")), "tiny")
+    train = dataset.source("train-set")
+    shutil.copytree(dataset.path, tmp_path / "data")
+    lines = (tmp_path / "data" / "train" / "train-set.jsonl").read_text()
+    alike = re.sub(r'"thing \d+"', '"thing 3"', lines)
+    (tmp_path / "data" / "train" / "train-set.jsonl").write_text(alike)
+    embedding = embed_images(subject.encoder, train.images[7:8], subject.image_spec)[0]
+    one = replace(confusion(dataset, "new-set", "icons", 0.1, "thing 1>thing 3"), embedding=embedding)
+    nearest = TrainingImages(read_dataset(tmp_path / "data"), ["thing 3"]).nearest(one, subject)
+    assert nearest is not None
+    assert np.array_equal(nearest, train.images[7])
+    assert TrainingImages(dataset, ["moon"]).nearest(replace(one, given="moon"), subject) is None
+
+
+def cells(n: int, size: int = 64, label: str = "arrow left") -> list[Cell]:
+    rng = np.random.default_rng(0)
+
+    def noise() -> NDArray[np.uint8]:
+        return rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+    return [Cell(noise(), label, "arrow right", 0.5, "a-set", noise() if i % 2 else None) for i in range(n)]
+
+
+def test_a_picture_is_as_wide_as_a_page_and_has_a_palette() -> None:
+    image = Image.open(io.BytesIO(draw_confusions({"emoji": cells(3), "icons": cells(6)}, "a model")))
+    assert (image.width, image.mode, image.format) == (WIDTH, "P", "PNG")
+    assert image.height < 800
+
+
+def test_a_picture_that_cannot_be_packed_has_fewer_colours_and_then_fewer_cells() -> None:
+    few = draw_confusions({"icons": cells(5)}, "noise")
+    many = draw_confusions({"icons": cells(25), "emoji": cells(10)}, "noise")
+    assert max(len(few), len(many)) <= MAX_BYTES
+    assert Image.open(io.BytesIO(many)).height < 1000  # 35 cells are taller
+
+
+def test_images_are_enlarged_by_whole_pixels_where_they_fit() -> None:
+    checks = (np.indices((46, 46)).sum(0) % 2).astype(np.uint8) * 255
+    pixels = np.repeat(checks[..., None], 3, axis=2)
+    drawn = Image.open(
+        io.BytesIO(draw_confusions({"icons": [Cell(pixels, "a", "b", 1.0, "s", None)]}, ""))
+    ).convert("RGB")
+    expected = Image.fromarray(pixels).resize((92, 92), Image.Resampling.NEAREST)
+    box = (8, 60 + 30 + 8, 8 + 92, 60 + 30 + 8 + 92)
+    assert ImageChops.difference(drawn.crop(box), expected).getbbox() is None
+
+
+def test_long_labels_are_cut_to_their_cell_and_keep_their_beginning() -> None:
+    face = font(12)
+    cut = shortened("person in suit levitating: medium-dark skin tone", face, TEXT)
+    assert cut.startswith("person in suit")
+    assert cut.endswith("…")
+    assert face.getlength(cut) <= TEXT
+    assert shortened("two\n lines", face, TEXT) == "two lines"
+    assert shortened(LEGEND, face, WIDTH - 16) == LEGEND
