@@ -61,6 +61,16 @@ def test_equal_captions_share_their_probability():
     torch.testing.assert_close(loss, torch.tensor(2 * math.log(2) / 3))
 
 
+def test_smoothing_gives_its_share_of_every_target_to_the_whole_batch():
+    images, texts = units(features())
+    positives = torch.eye(6, dtype=torch.bool) | (torch.arange(6) < 2).outer(torch.arange(6) < 2)
+    targets = 0.8 * positives / positives.sum(dim=1, keepdim=True) + 0.2 / 6
+    logits = SCALE.exp() * images @ texts.T
+    both_ways = [-(targets * side.log_softmax(dim=1)).sum(dim=1).mean() for side in (logits, logits.T)]
+    found = softmax_loss(Pairs(images, texts, positives), SCALE, label_smoothing=0.2)
+    torch.testing.assert_close(found, sum(both_ways) / 2)
+
+
 def test_equal_captions_match_each_other_in_the_sigmoid_loss():
     same = torch.tensor([[1.0, 0], [-1.0, 0], [1.0, 0]])
     positives = torch.tensor([[True, False, True], [False, True, False], [True, False, True]])

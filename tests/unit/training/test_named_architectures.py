@@ -92,6 +92,11 @@ def test_an_unknown_name_is_refused_with_those_there_are(tmp_path):
     ("overrides", "message"),
     [
         (["loss=sigmoid"], "which needs model.initial_bias"),
+        (
+            ["loss=sigmoid", "model.initial_bias=-10", "label_smoothing=0.1"],
+            'label_smoothing is 0.1: loss is "sigmoid", which judges each pair by itself',
+        ),
+        (["label_smoothing=1"], "label_smoothing is 1: must be less than 1"),
         (["loss=hinge"], "loss is \"hinge\": must be 'softmax' or 'sigmoid'"),
         (["model.text.causal=false"], 'text.pad_to is "longest", but this text tower sees padding'),
         (["model.text.pool=last"], 'text.pad_to is "longest", but this text tower sees padding'),

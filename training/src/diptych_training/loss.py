@@ -38,32 +38,39 @@ class Pairs:
     rows: slice = field(default_factory=lambda: slice(None))  # b of the B
 
 
-def pair_loss(kind: LossKind, pairs: Pairs, logit_scale: Tensor, logit_bias: Tensor | None) -> Tensor:
+def pair_loss(
+    kind: LossKind, pairs: Pairs, logit_scale: Tensor, logit_bias: Tensor | None, label_smoothing: float = 0.0
+) -> Tensor:
     """The loss that a recipe names, as a scalar; scale (a logarithm) and bias are scalars.
 
-    The sigmoid loss needs a bias, the other has no use for one.
+    The sigmoid loss needs a bias, the other has no use for one; `label_smoothing` is of the softmax loss.
     """
     if kind == "softmax":
-        return softmax_loss(pairs, logit_scale)
+        return softmax_loss(pairs, logit_scale, label_smoothing)
     if kind == "sigmoid":
         assert logit_bias is not None  # a recipe without it is refused when it is read
         return sigmoid_loss(pairs, logit_scale, logit_bias)
     assert_never(kind)
 
 
-def softmax_loss(pairs: Pairs, logit_scale: Tensor) -> Tensor:
+def softmax_loss(pairs: Pairs, logit_scale: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Mean over `rows` of the image-to-text and text-to-image cross-entropies.
 
     The loss of Radford et al. 2021 (2.3, figure 3), where a row with several positives shares its probability
     equally among them: with equal captions in a batch, hard targets would teach that an image does not go
-    with its own words. Positives are symmetric: one target both ways.
+    with its own words. Positives are symmetric: one target both ways. `label_smoothing` is the share of
+    each target that goes to the whole batch alike (Szegedy et al. 2016).
     """
     positives = pairs.positives[pairs.rows]
     targets = positives / positives.sum(dim=1, keepdim=True)  # (b, B)
     image_to_text, text_to_image = scaled_cosines(
         pairs.image_features, pairs.text_features, pairs.rows, logit_scale
     )
-    return (F.cross_entropy(image_to_text, targets) + F.cross_entropy(text_to_image, targets)) / 2
+    both_ways = [
+        F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+        for logits in (image_to_text, text_to_image)
+    ]
+    return (both_ways[0] + both_ways[1]) / 2
 
 
 def scaled_cosines(

@@ -22,6 +22,9 @@ class TrainConfig(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     seed: int = Field(default=0, ge=0)
     loss: LossKind = "softmax"
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1
+    )  # share of a target that the whole batch gets alike
     model: ModelConfig
     preprocess: ImageSpec
     text: TextSpec
@@ -76,6 +79,11 @@ class TrainConfig(Frozen):
             raise ValueError('loss is "sigmoid", which needs model.initial_bias (SigLIP: -10)')
         if self.distill is not None and self.loss != "softmax":
             raise ValueError(f'loss is "{self.loss}", but distill teaches by the "softmax" loss alone')
+        if self.loss == "sigmoid" and self.label_smoothing:
+            raise ValueError(
+                f'label_smoothing is {self.label_smoothing}: loss is "sigmoid", which judges each pair '
+                "by itself and has no targets to smooth"
+            )
         if self.text.pad_id >= self.model.text.vocab_size:
             raise ValueError(
                 f"text.pad_id is {self.text.pad_id}, it must be below "

@@ -50,6 +50,7 @@ class Loop:
             state.model,
             state.towers,
             loss=self.config.loss,
+            label_smoothing=self.config.label_smoothing,
             precision=run.precision,
             chunk_size=self.config.scale.chunk_size,
             ranks=state.ranks,

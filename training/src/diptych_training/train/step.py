@@ -28,6 +28,7 @@ class Passes:
     model: CLIP
     towers: nn.Module
     loss: LossKind = "softmax"
+    label_smoothing: float = 0.0
     precision: str = "fp32"
     chunk_size: int | None = None
     ranks: Ranks = ALONE
@@ -119,7 +120,7 @@ class Passes:
         positives = equal_keys(self.ranks.gather(keys.to(all_images.device)))  # (B, B)
         model, rows = self.model, self.ranks.share(len(all_images))
         pairs = Pairs(all_images, all_texts, positives, rows)
-        loss = pair_loss(self.loss, pairs, model.logit_scale, model.logit_bias)
+        loss = pair_loss(self.loss, pairs, model.logit_scale, model.logit_bias, self.label_smoothing)
         parts = {}
         if self.teachers is not None and taught is not None:
             distilled, weight = distillation_loss(pairs, taught, model.logit_scale), self.teachers.weight
