@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from diptych_training.ablate import command
-from diptych_training.ablate.outcome import Ablation, read_ablation
+from diptych_training.ablate.results import Ablation, read_ablation
 from diptych_training.cli import main
 from diptych_training.config import dump_config, read_config
 from diptych_training.data.files import sole_owner

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from diptych_training.ablate.outcome import Ablation, Outcome, ablation_of, outcome_of
+from diptych_training.ablate.outcome import ablation_of, outcome_of
 from diptych_training.ablate.plan import Plan, Variant, read_plan, shipped_plans
+from diptych_training.ablate.results import Ablation, Outcome
 from diptych_training.ablate.table import ablation_tables
 from diptych_training.data.files import in_turn, write_text
 from diptych_training.errors import RunInUse, TrainingConfigError, TrainingFailed

@@ -1,6 +1,6 @@
 """An ablation as a markdown table that also reads well in a terminal; measures nothing."""
 
-from diptych_training.ablate.outcome import Ablation, Outcome
+from diptych_training.ablate.results import Ablation, Outcome
 from diptych_training.evaluate.table import markdown_table
 
 NONE = "–"
@@ -24,17 +24,10 @@ def ablation_tables(ablation: Ablation) -> str:
 def ablation_table(ablation: Ablation) -> str:
     """One row a variant, those of a group together; one that is not finished says so."""
     metrics = ablation.metrics
-    header = [
-        "variant",
-        "group",
-        "what it changes",
-        "images seen",
-        *metrics,
-        "image tower",
-        "images/s",
-        "min",
-    ]
-    return markdown_table(header, [_row(outcome, ablation.base, metrics) for outcome in _grouped(ablation)])
+    words = ["variant", "group", "what it changes"]
+    header = [*words, "images seen", *metrics, "image tower", "images/s", "min"]
+    rows = [_row(outcome, ablation.base, metrics) for outcome in _grouped(ablation)]
+    return markdown_table(header, rows, n_words=len(words))
 
 
 def differing(ablation: Ablation) -> list[str]:

@@ -20,7 +20,7 @@ from diptych_training.evaluate.comparison import (
 from diptych_training.evaluate.figure import draw_evaluation
 from diptych_training.evaluate.floors import pixel_floors
 from diptych_training.evaluate.measure import Witness, evaluate, ignore
-from diptych_training.evaluate.results import Evaluation
+from diptych_training.evaluate.results import CONFUSIONS_FILE, Evaluation
 from diptych_training.evaluate.subject import (
     DEFAULT_PROMPTS,
     Subject,
@@ -29,7 +29,7 @@ from diptych_training.evaluate.subject import (
     run_subject,
 )
 from diptych_training.evaluate.table import evaluation_tables
-from diptych_training.evaluate.worst import CONFUSIONS_FILE, WorstAnswers
+from diptych_training.evaluate.worst import WorstAnswers
 from diptych_training.paths import data_dir, model_repo, run_dir
 from diptych_training.run_folder import RunFolder
 

@@ -63,18 +63,19 @@ def source_table(results: Sequence[SourceResult], pick: Pick) -> str:
     return markdown_table(HEADER, rows)
 
 
-def markdown_table(header: Row, rows: Sequence[Row]) -> str:
-    """A markdown table with padded columns: the first to the left, numbers to the right."""
+def markdown_table(header: Row, rows: Sequence[Row], n_words: int = 1) -> str:
+    """A markdown table with padded columns: the first `n_words` to the left, numbers to the right."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
 
     def line(cells: Row) -> str:
-        first, *rest = zip(cells, widths, strict=True)
-        return f"| {first[0].ljust(first[1])} | " + " | ".join(c.rjust(w) for c, w in rest) + " |"
+        padded = [
+            cell.ljust(width) if column < n_words else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
 
-    rule = (
-        "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
-    )
-    return "\n".join([line(header), rule, *map(line, rows)])
+    rules = ["-" * (w + 2) if column < n_words else "-" * (w + 1) + ":" for column, w in enumerate(widths)]
+    return "\n".join([line(header), f"|{'|'.join(rules)}|", *map(line, rows)])
 
 
 def _row(name: str, n_classes: str, floor: float | None, scores: Scores) -> Row:

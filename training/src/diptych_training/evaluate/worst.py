@@ -8,8 +8,6 @@ from diptych_training.evaluate.embedding import fit_pixels
 from diptych_training.evaluate.subject import Subject
 from diptych_training.evaluate.taught import TrainingImages
 
-CONFUSIONS_FILE = "confusions.png"  # beside evaluation.json
-
 
 class WorstAnswers:
     """Those of one subject, from all sources that it is shown to `look` at."""

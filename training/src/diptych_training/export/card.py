@@ -18,6 +18,7 @@ from diptych_training.export.besides import besides, rehearsed_set
 from diptych_training.export.files import logit_bias, logit_scale
 from diptych_training.export.gate import parity_table
 from diptych_training.export.licence import Licence
+from diptych_training.export.shown import NOTHING, Shown
 from diptych_training.loss import LossKind
 from diptych_training.models import ImageConfig, ViTConfig
 
@@ -50,6 +51,7 @@ def model_card(
     checkpoint: str,
     licence: Licence,
     ungated: bool,
+    shown: Shown = NOTHING,
 ) -> str:
     """Markdown, from the template beside this file."""
     own = dataset if run.learned is None else run.learned.own
@@ -82,6 +84,9 @@ def model_card(
         besides=besides(run),
         sources=_sources(own, run),
         licence=licence.sentence(),
+        confusions=shown.confusions_paragraph(),
+        curves=shown.curves_paragraph(),
+        tried=shown.tried_section(run),
     )
 
 

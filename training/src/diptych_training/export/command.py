@@ -4,16 +4,19 @@ import argparse
 from pathlib import Path
 
 from diptych.bundle.repository import ModelRepository
+from diptych_training.ablate.results import read_ablation
 from diptych_training.checkpoint import load_run
 from diptych_training.data.packed import read_dataset
-from diptych_training.evaluate.results import read_evaluation
+from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
 from diptych_training.export.draft import Statement
 from diptych_training.export.licence import UNKNOWN
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.progress import watched
 from diptych_training.export.proof import N_PARITY_IMAGES
 from diptych_training.export.publish import export_run
+from diptych_training.export.shown import Shown
 from diptych_training.paths import data_dir, model_repo, run_dir
+from diptych_training.run_folder import RunFolder
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -42,7 +45,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--evaluation",
         type=Path,
         metavar="FILE",
-        help="evaluation.json of this run and checkpoint, whose numbers go into manifest and card",
+        help="evaluation.json of this run and checkpoint, whose numbers go into manifest and card; so does "
+        "confusions.png beside it",
+    )
+    parser.add_argument(
+        "--ablation",
+        type=Path,
+        metavar="FILE",
+        help="ablation.json of `diptych-train ablate`, whose table goes into the card",
     )
     parser.add_argument(
         "--precisions", default="fp32", metavar="LIST", help="such as fp32,int8,fp16; fp32 is always made"
@@ -76,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         evaluation=None if args.evaluation is None else read_evaluation(args.evaluation),
         precisions=parse_precisions(args.precisions),
         optimise=not args.no_optimise,
+        shown=_shown(args),
     )
     dataset = read_dataset(args.data)
     repository = ModelRepository(args.model_repo)
@@ -87,3 +98,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"{licence.sentence()} --licence names one.")
     print(repository.folder(args.name, version))
     return 0
+
+
+def _shown(args: argparse.Namespace) -> Shown:
+    """The run's curves, what was drawn beside the evaluation, and the ablation that is named."""
+    confusions = None if args.evaluation is None else args.evaluation.with_name(CONFUSIONS_FILE)
+    return Shown(
+        curves=_if_there(RunFolder(args.run_dir).curves_file),
+        confusions=None if confusions is None else _if_there(confusions),
+        ablation=None if args.ablation is None else read_ablation(args.ablation),
+    )
+
+
+def _if_there(file: Path) -> Path | None:
+    return file if file.is_file() else None

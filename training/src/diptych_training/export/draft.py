@@ -12,6 +12,7 @@ from diptych_training.evaluate.results import Evaluation, Means, Scores
 from diptych_training.export.card import DATA_CARD_FILE
 from diptych_training.export.files import EXACT, logit_bias, logit_scale
 from diptych_training.export.licence import Licence, recorded_licence
+from diptych_training.export.shown import NOTHING, Shown
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Statement:
     evaluation: Evaluation | None = None
     precisions: tuple[str, ...] = (EXACT,)
     optimise: bool = True
+    shown: Shown = NOTHING
 
     def licence_of(self, run: TrainedRun) -> Licence:
         """That of the run's weights."""

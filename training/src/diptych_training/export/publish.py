@@ -32,12 +32,13 @@ def export_run(
 ) -> int:
     """Publish the run as the next version of `statement.name` and return that version.
 
-    Raises ExportError if the statement's evaluation is not of this run,
+    Raises ExportError if the statement's evaluation is not of this run, or what it shows cannot be shown,
     ParityFailed if the exported files do not follow the model and the statement is not `ungated`,
     GoldenMismatch if this machine does not reproduce its own reference; nothing is published then.
     """
     if statement.evaluation is not None:
         require_evaluation_of(run, statement.checkpoint, dataset, statement.evaluation)
+    statement.shown.check(run)
     stages = Stages(watcher)
     with repository.staging(statement.name) as folder:
         workshop = _prepare(folder, run, dataset, statement, watcher=watcher, stages=stages)
@@ -95,5 +96,7 @@ def _write_cards(
         checkpoint=statement.checkpoint,
         licence=statement.licence_of(run),
         ungated=statement.ungated,
+        shown=statement.shown,
     )
+    statement.shown.write(folder)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
