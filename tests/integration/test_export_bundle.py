@@ -1,6 +1,7 @@
 """Export of a run: from its folder to a bundle that the server's parts load, and faults that must stop it."""
 
 import argparse
+import copy
 import io
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -23,6 +25,7 @@ from diptych.errors import CorruptBundle, GoldenMismatch
 from diptych_training.ablate.results import Ablation, Outcome, read_ablation
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.cli import main
+from diptych_training.config.start import StartConfig
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.errors import ExportError, ParityFailed
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
@@ -30,13 +33,14 @@ from diptych_training.evaluate.subject import run_title
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export import command
 from diptych_training.export.draft import Statement
-from diptych_training.export.files import IMAGE_FILE, TEXT_FILE
+from diptych_training.export.files import IMAGE_FILE, TEXT_FILE, write_model_files
 from diptych_training.export.gate import broken_bounds, require_parity
 from diptych_training.export.graphs import write_image_graph, write_text_graph
 from diptych_training.export.proof import Reference, proof_on_dataset, prove_parity
 from diptych_training.export.publish import Watcher, export_run
 from diptych_training.learned import learned_from
 from diptych_training.models import ModelConfig, build_model
+from diptych_training.origin import open_origin
 from support.tiny_run import (
     TINY_VIT,
     tiny_text_spec,
@@ -196,6 +200,37 @@ def test_an_evaluation_goes_into_manifest_and_card_with_what_its_split_was_used_
     assert isinstance(stated, dict)
     assert stated["icons_top1"] == 0.25  # what steered the run is still there
     assert stated["measured_on"] == "tiny (best, step 7)"
+
+
+def test_half_weights_take_half_the_room_and_are_those_that_the_graphs_compute_with(
+    tmp_path: Path, run: TrainedRun, dataset: PackedDataset, repository: ModelRepository
+) -> None:
+    halves = ModelRepository(tmp_path / "model_repo")
+    export_run(run, dataset, halves, Statement("drawings", optimise=False, half_weights=True), quiet())
+
+    folder, _, _, encoder = load(halves)
+    whole = repository.folder("drawings", 1) / "weights.safetensors"
+    assert (folder / "weights.safetensors").stat().st_size < 0.6 * whole.stat().st_size
+    kept = load_file(folder / "weights.safetensors")
+    # Statistics, gains and the scale are as they were trained.
+    assert {tensor.dtype for tensor in kept.values() if tensor.ndim == 1} == {torch.float32}
+    origin = open_origin(StartConfig(source=str(folder)), tmp_path, tmp_path)
+    assert origin is not None
+    model = build_model(run.model_config)
+    model.load_state_dict(origin.weights(run.model_config))
+    pixels = dataset.sources("validation")[0].images[:8]
+    found = TorchEncoder(model.eval(), run.image_spec).encode_image(np.asarray(pixels))
+    np.testing.assert_allclose(encoder.encode_image(np.asarray(pixels)), found, atol=1e-6)
+
+
+def test_half_weights_of_a_model_that_float16_cannot_hold_are_refused_by_name(
+    tmp_path: Path, run: TrainedRun
+) -> None:
+    model = copy.deepcopy(run.model)
+    with torch.no_grad():
+        model.text_projection[0, 0] = 1e6
+    with pytest.raises(ExportError, match=r"text_projection has values beyond float16"):
+        write_model_files(replace(run, model=model), tmp_path, half_weights=True)
 
 
 @pytest.fixture

@@ -63,6 +63,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="publish the graphs as they were exported, without rewrites",
     )
     parser.add_argument(
+        "--half-weights",
+        action="store_true",
+        help="round matrices and kernels to float16, in the graphs too: weights.safetensors of half the size",
+    )
+    parser.add_argument(
         "--licence",
         help="licence of the weights; default: the strictest that is recorded for what they learned from, "
         f"{UNKNOWN} where one is not recorded",
@@ -86,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         evaluation=None if args.evaluation is None else read_evaluation(args.evaluation),
         precisions=parse_precisions(args.precisions),
         optimise=not args.no_optimise,
+        half_weights=args.half_weights,
         shown=_shown(args),
     )
     dataset = read_dataset(args.data)

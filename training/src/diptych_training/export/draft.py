@@ -27,6 +27,7 @@ class Statement:
     evaluation: Evaluation | None = None
     precisions: tuple[str, ...] = (EXACT,)
     optimise: bool = True
+    half_weights: bool = False
     shown: Shown = NOTHING
 
     def licence_of(self, run: TrainedRun) -> Licence:

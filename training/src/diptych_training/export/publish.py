@@ -62,7 +62,7 @@ def _prepare(
 ) -> Workshop:
     """Write the float32 files and what they are held against."""
     with stages.stage("write graphs, weights and tokenizer"):
-        write_model_files(run, folder)
+        write_model_files(run, folder, half_weights=statement.half_weights)
     reference = Reference(TorchEncoder(run.model, run.image_spec), run.image_spec, run.text_spec)
     with stages.stage("embed with the torch model"):
         proof = proof_on_dataset(folder, reference, dataset, watcher.advance)
