@@ -280,7 +280,7 @@ def test_pictures_and_what_was_tried_are_files_of_the_version_and_shown_by_its_c
     assert read_ablation(folder / "ablation.json") == ablation()
     card = (folder / "MODEL_CARD.md").read_text()
     assert re.findall(r"!\[[^\]]+\]\(([^)]+)\)", card) == ["confusions.png", "curves.png"]
-    assert "All that are finished saw the same number of images, 512; this model\nsaw 1,792." in card
+    assert "All saw the same number of images, 512; this model saw 1,792." in card
     assert "| `base`  | base  | what all others are held against |         512 |" in card
     assert "$" not in card
     (folder / "curves.png").write_bytes(b"another")

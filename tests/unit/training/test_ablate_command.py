@@ -10,6 +10,7 @@ import pytest
 
 from diptych_training.ablate import command
 from diptych_training.ablate.results import Ablation, read_ablation
+from diptych_training.ablate.table import ablation_tables
 from diptych_training.cli import main
 from diptych_training.config import dump_config, read_config
 from diptych_training.data.files import sole_owner
@@ -98,6 +99,17 @@ def test_every_variant_becomes_a_run_and_a_row_with_its_difference_to_the_base(h
     change = 100 * (fast.validation["icons_top5"] - base.validation["icons_top5"])
     assert rows[1][7] == f"{fast.validation['icons_top5']:.3f} ({change:+.1f})"
     assert rows[0][7] == f"{base.validation['icons_top5']:.3f}"
+
+
+def test_the_table_says_how_far_apart_another_seed_alone_puts_two_runs(home: Path) -> None:
+    base, fast, wide = ablation_in(home / "runs").outcomes
+    assert "made up to" not in (home / "runs/try/ablation.md").read_text()
+    figures = {"icons_top1": base.validation["icons_top1"] + 0.021}
+    other = fast.model_copy(update={"changes": ("seed=1",), "validation": figures})
+    ablation = ablation_in(home / "runs").model_copy(update={"outcomes": (base, other, wide)})
+    assert "(another seed alone made up to 2.1 points)" in ablation_tables(ablation)
+    unmeasured = base.model_copy(update={"validation": {}})
+    assert "made up to" not in ablation_tables(ablation.model_copy(update={"outcomes": (unmeasured, other)}))
 
 
 def test_rates_are_medians_and_minutes_are_of_all_steps(home: Path, runs: Path) -> None:
@@ -194,6 +206,25 @@ def test_a_variant_that_fails_or_is_in_use_does_not_hold_up_the_others(
     assert "try-base failed: loss is not finite" in said
     assert f"another process is training in {runs / 'try-fast'}: left to it" in said
     assert [outcome.state for outcome in ablation_in(runs).outcomes] == ["not begun", "not begun", "finished"]
+
+
+def test_what_another_process_has_trained_meanwhile_is_left(
+    home: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    for name in ("try-base", "try-fast"):
+        shutil.rmtree(runs / name)
+    run_one, trained = train.run, list[str]()
+
+    def trained_beside(args) -> int:
+        trained.append(args.name)
+        shutil.copytree(home / "runs" / "try-fast", runs / "try-fast")
+        return run_one(args)
+
+    monkeypatch.setattr(command.train, "run", trained_beside)
+    assert main(arguments(home, runs)) == 0
+    assert trained == ["try-base"]
+    assert "[2/3] try-fast: finished" in capsys.readouterr().out
+    assert {outcome.state for outcome in ablation_in(runs).outcomes} == {"finished"}
 
 
 def test_a_mistake_in_any_recipe_is_told_before_the_first_is_trained(

@@ -13,6 +13,7 @@ from PIL import Image, ImageChops
 
 from diptych_training.checkpoint import load_run
 from diptych_training.data.packed import Kind, PackedDataset, PackedItem, PackedSource, read_dataset
+from diptych_training.evaluate import confusions
 from diptych_training.evaluate.confusion_picture import (
     LEGEND,
     MAX_BYTES,
@@ -68,6 +69,17 @@ def test_any_label_of_the_same_drawing_is_right_and_the_nearest_one_is_named(dat
 def test_a_tie_is_no_confusion_and_neither_is_an_image_of_no_class(dataset: PackedDataset) -> None:
     cosines = [[0.5, 0.5, 0.0, 0.0], [0.9, 0.0, 0.0, 0.0]]
     assert worst_of(answered(dataset, cosines, [{"home"}, {"moon"}]), 1.0) == []
+
+
+def test_a_source_of_any_size_is_looked_at_part_by_part(
+    dataset: PackedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cosines = [[0.1, 0.5, 0.2, 0.0], [0.1, 0.0, 0.2, 0.2], [0.0, 0.1, 0.2, 0.3]]
+    given = answered(dataset, cosines, [{"home"}, {"moon"}, {"house"}])
+    at_once = [(one.index, one.given, one.margin) for one in worst_of(given, 1.0)]
+    monkeypatch.setattr(confusions, "CHUNK", 2)
+    assert [(one.index, one.given, one.margin) for one in worst_of(given, 1.0)] == at_once
+    assert [index for index, *_ in at_once] == [0, 2]
 
 
 def test_two_of_a_source_have_other_labels(dataset: PackedDataset) -> None:

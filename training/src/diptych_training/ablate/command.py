@@ -10,6 +10,7 @@ from diptych_training.ablate.outcome import ablation_of, outcome_of
 from diptych_training.ablate.plan import Plan, Variant, read_plan, shipped_plans
 from diptych_training.ablate.results import Ablation, Outcome
 from diptych_training.ablate.table import ablation_tables
+from diptych_training.config import TrainConfig
 from diptych_training.data.files import in_turn, write_text
 from diptych_training.errors import RunInUse, TrainingConfigError, TrainingFailed
 from diptych_training.paths import data_dir, model_repo, runs_dir
@@ -17,6 +18,7 @@ from diptych_training.run_folder import RunFolder
 from diptych_training.train import command as train
 
 FAILED = 1
+Recipes = dict[str, TrainConfig]
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -66,19 +68,20 @@ def run(args: argparse.Namespace) -> int:
     if RunFolder(out).config_file.is_file():
         raise TrainingConfigError(f"{out} is the folder of a run: say where the table goes by --out")
     chosen = _chosen(plan, args.only)
-    outcomes = _outcomes(plan, args)  # reads all recipes: a mistake in the last is not found after hours
+    recipes = _recipes(plan, args)  # of all: a mistake in the last must not be found after hours
     if not args.table:
-        _refuse_others(plan, [outcomes[variant.name] for variant in chosen])
+        _refuse_others(plan, [_outcome(plan, variant, recipes, args) for variant in chosen])
     code = 0
     for number, variant in enumerate([] if args.table else chosen, 1):
-        print(f"[{number}/{len(chosen)}] {_begins(outcomes[variant.name])}", flush=True)
-        if outcomes[variant.name].state != "finished":
+        outcome = _outcome(plan, variant, recipes, args)  # now: another process may have trained it
+        print(f"[{number}/{len(chosen)}] {_begins(outcome)}", flush=True)
+        if outcome.state != "finished":
             code = _train(plan, variant, args) or code
-            _write(plan, args, out)
+            _write(plan, recipes, args, out)
         if code == train.INTERRUPTED:
             print("stopped: the same command goes on")
             return code
-    print(ablation_tables(_write(plan, args, out)))
+    print(ablation_tables(_write(plan, recipes, args, out)))
     print(*(out / file for file in ("ablation.md", "ablation.json")), sep="\n")
     return code
 
@@ -135,14 +138,7 @@ def recipe_arguments(plan: Plan, variant: Variant, args: argparse.Namespace) -> 
     parser = argparse.ArgumentParser()
     train.add_parser(parser.add_subparsers())
     name = plan.run_name(variant)
-    folders = [
-        "--runs-dir",
-        str(args.runs_dir),
-        "--data",
-        str(args.data),
-        "--model-repo",
-        str(args.model_repo),
-    ]
+    folders = [f"--runs-dir={args.runs_dir}", f"--data={args.data}", f"--model-repo={args.model_repo}"]
     overrides = [f"--set={change}" for change in plan.overrides(variant)]
     resume = ["--resume"] if RunFolder(args.runs_dir / name).has_begun else []
     return parser.parse_args(
@@ -150,23 +146,27 @@ def recipe_arguments(plan: Plan, variant: Variant, args: argparse.Namespace) -> 
     )
 
 
-def _outcomes(plan: Plan, args: argparse.Namespace) -> dict[str, Outcome]:
-    """Of each variant, by its name. Raises TrainingConfigError naming the variant and the key."""
+def _recipes(plan: Plan, args: argparse.Namespace) -> Recipes:
+    """That of each variant, by its name. Raises TrainingConfigError naming the variant and the key."""
     found = {}
     for variant in plan.variants:
         try:
-            planned, _ = train.recipe_and_origin(recipe_arguments(plan, variant, args))
+            found[variant.name], _ = train.recipe_and_origin(recipe_arguments(plan, variant, args))
         except TrainingConfigError as error:
             raise TrainingConfigError(f"variant {variant.name} of plan {plan.name}: {error}") from error
-        folder = RunFolder(args.runs_dir / plan.run_name(variant))
-        found[variant.name] = outcome_of(plan, variant, planned, folder)
     return found
 
 
-def _write(plan: Plan, args: argparse.Namespace, out: Path) -> Ablation:
+def _outcome(plan: Plan, variant: Variant, recipes: Recipes, args: argparse.Namespace) -> Outcome:
+    folder = RunFolder(args.runs_dir / plan.run_name(variant))
+    return outcome_of(plan, variant, recipes[variant.name], folder)
+
+
+def _write(plan: Plan, recipes: Recipes, args: argparse.Namespace, out: Path) -> Ablation:
     """The table of what is there by now, also of what other processes have finished meanwhile."""
     with in_turn(out.parent / f".{out.name}.lock"):
-        ablation = ablation_of(plan, list(_outcomes(plan, args).values()), args.runs_dir)
+        outcomes = [_outcome(plan, variant, recipes, args) for variant in plan.variants]
+        ablation = ablation_of(plan, outcomes, args.runs_dir)
         write_text(out / "ablation.md", ablation_tables(ablation))
         write_text(out / "ablation.json", ablation.model_dump_json(indent=1) + "\n")
     return ablation

@@ -14,7 +14,8 @@ def ablation_tables(ablation: Ablation) -> str:
         f"# {ablation.plan}",
         f"The recipe `{ablation.recipe}`; of it all variants change {changes}. Zero-shot on validation at "
         f"the end of each run{dataset}; in brackets the difference to the base, in points (hundredths). "
-        "Images/s are medians of the logged steps, minutes are of the steps alone.",
+        f"Small ones may be chance{chance(ablation)}. Images/s are medians of the logged steps, minutes are "
+        "of the steps alone.",
         ablation_table(ablation),
         *differing(ablation),
     ]
@@ -28,6 +29,18 @@ def ablation_table(ablation: Ablation) -> str:
     header = [*words, "images seen", *metrics, "image tower", "images/s", "min"]
     rows = [_row(outcome, ablation.base, metrics) for outcome in _grouped(ablation)]
     return markdown_table(header, rows, n_words=len(words))
+
+
+def chance(ablation: Ablation) -> str:
+    """How far runs are from the base that differ from it in their seed alone, for a sentence; or nothing."""
+    apart = [
+        abs(value - ablation.base.validation[metric])
+        for outcome in ablation.outcomes
+        if outcome.changes and all(change.startswith("seed=") for change in outcome.changes)
+        for metric, value in outcome.validation.items()
+        if metric in ablation.base.validation
+    ]
+    return f" (another seed alone made up to {100 * max(apart):.1f} points)" if apart else ""
 
 
 def differing(ablation: Ablation) -> list[str]:

@@ -11,6 +11,7 @@ from diptych_training.data.packed import Kind, PackedSource
 from diptych_training.evaluate.answers import Accepted, relevance
 
 PER_SOURCE = 2
+CHUNK = 512  # images whose similarities to all classes are held at a time
 PER_KIND: dict[Kind, int] = {"emoji": 10, "icons": 25, "pairs": 25}
 
 
@@ -75,25 +76,33 @@ def varied(confusions: Sequence[Confusion]) -> dict[Kind, list[Confusion]]:
 
 
 def _by_margin(answered: Answered, logit_scale: float) -> Iterator[Confusion]:
-    """All that are wrong, widest margin first; each as it is asked for."""
-    similarity = answered.images @ answered.class_rows.T  # (N, C)
-    is_right = relevance(answered.accepted, answered.classes)  # (N, C)
-    right = np.where(is_right, similarity, -np.inf)
-    given = np.where(is_right, -np.inf, similarity)
-    margins = given.max(axis=1) - right.max(axis=1)  # (N,)
-    wrong = np.flatnonzero(is_right.any(axis=1) & (margins > 0))
+    """All that are wrong, widest margin first; each is looked at as it is asked for."""
+    starts = range(0, len(answered.images), CHUNK)
+    margins = np.concatenate([_margins(answered, slice(start, start + CHUNK)) for start in starts])  # (N,)
+    wrong = np.flatnonzero(margins > 0)
     for nth, index in enumerate(wrong[np.argsort(-margins[wrong], kind="stable")]):
-        label = int(given[index].argmax())
+        similarity = answered.class_rows @ answered.images[index]  # (C,)
+        is_right = relevance([answered.accepted[index]], answered.classes)[0]  # (C,)
+        given = int(np.where(is_right, -np.inf, similarity).argmax())
         yield Confusion(
             source=answered.source,
             index=int(index),
             embedding=answered.images[index],
-            right=answered.classes[int(right[index].argmax())],
-            given=answered.classes[label],
-            probability=float(_softmax(logit_scale * similarity[index])[label]),
+            right=answered.classes[int(np.where(is_right, similarity, -np.inf).argmax())],
+            given=answered.classes[given],
+            probability=float(_softmax(logit_scale * similarity)[given]),
             margin=float(margins[index]),
             nth=nth,
         )
+
+
+def _margins(answered: Answered, part: slice) -> NDArray[np.float32]:
+    """(B,): how much the best wrong class of each image is above its best right one; -inf without one."""
+    similarity = answered.images[part] @ answered.class_rows.T  # (B, C)
+    is_right = relevance(answered.accepted[part], answered.classes)  # (B, C)
+    right = np.where(is_right, similarity, -np.inf).max(axis=1)
+    given = np.where(is_right, -np.inf, similarity).max(axis=1)
+    return np.where(is_right.any(axis=1), given - right, -np.inf).astype(np.float32)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

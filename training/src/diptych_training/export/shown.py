@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from diptych_training.ablate.results import Ablation
-from diptych_training.ablate.table import ablation_table, differing
+from diptych_training.ablate.table import ablation_table, chance, differing
 from diptych_training.checkpoint import TrainedRun
 from diptych_training.errors import ExportError
 from diptych_training.evaluate.results import CONFUSIONS_FILE
@@ -54,10 +54,10 @@ class Shown:
         if self.confusions is None:
             return ""
         return (
-            "\nIts worst confusions on the same sources: images whose wrong label is furthest above the\n"
-            "right one, at most two of a source. Each as the model saw it, with the right label, the wrong\n"
-            "one and its probability among all classes, and a training image of the wrong label where there\n"
-            "is one.\n\n"
+            "\nIts worst confusions, on the sources of the tables above: images whose wrong label is\n"
+            "furthest above the right one, at most two of a source. Each as the model saw it, with the\n"
+            "right label, the wrong one and its probability among all classes, and a training image of the\n"
+            "wrong label where there is one.\n\n"
             f"![Images with their right and wrong labels]({CONFUSIONS_FILE})\n"
         )
 
@@ -71,6 +71,7 @@ class Shown:
             recipe=self.ablation.recipe,
             beside=f" beside what all of them change ({changes})" if changes else "",
             budget=_budget(self.ablation),
+            chance=chance(self.ablation),
             own=f"{run.step * run.config.run.batch_size:,}",
             file=ABLATION_FILE,
             table=ablation_table(self.ablation),
@@ -82,10 +83,12 @@ NOTHING = Shown()
 
 
 def _budget(ablation: Ablation) -> str:
-    seen = sorted({outcome.n_samples for outcome in ablation.finished()})
+    finished = ablation.finished()
+    seen = sorted({outcome.n_samples for outcome in finished})
+    those = "All" if len(finished) == len(ablation.outcomes) else "All that are finished"
     if len(seen) == 1:
-        return f"All that are finished saw the same number of images, {seen[0]:,}"
-    return f"Those that are finished saw {seen[0]:,} to {seen[-1]:,} images, as the table says"
+        return f"{those} saw the same number of images, {seen[0]:,}"
+    return f"{those} saw {seen[0]:,} to {seen[-1]:,} images, as the table says"
 
 
 def _require_picture(file: Path) -> None:
