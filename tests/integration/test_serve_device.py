@@ -16,7 +16,7 @@ from diptych.core.plan import GPU_BATCH_SIZES
 from diptych.core.precision import DeviceChoice
 from diptych.errors import BundleError, ConfigError, GoldenMismatch
 from diptych.settings import Settings
-from diptych.wiring import bundles, measuring, planning
+from diptych.wiring import encoders, measuring, planning
 from diptych.wiring.bundles import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.planning import PLAN_FILE, with_plan
 from diptych.wiring.served import Served, load_served
@@ -64,14 +64,14 @@ def test_gpu_is_taken_where_a_session_gets_it_and_it_has_fp16(
 def test_precision_that_is_not_taken_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda().install(monkeypatch)
     made: list[weakref.ref[Any]] = []
-    open_encoder = bundles.OnnxEncoder
+    open_encoder = encoders.OnnxEncoder
 
     def remembered(*values: Any, **options: Any) -> Any:
         encoder = open_encoder(*values, **options)
         made.append(weakref.ref(encoder))
         return encoder
 
-    monkeypatch.setattr(bundles, "OnnxEncoder", remembered)
+    monkeypatch.setattr(encoders, "OnnxEncoder", remembered)
     found = served(tmp_path, ALL)
     assert len(made) == 2
     assert [one() for one in made if one() is not None] == [found.embed.encoder]

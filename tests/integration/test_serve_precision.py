@@ -16,7 +16,7 @@ from diptych.cli import main
 from diptych.core.precision import Candidate
 from diptych.errors import BundleError, GoldenMismatch
 from diptych.settings import Settings
-from diptych.wiring import bundles, load, verify_bundle
+from diptych.wiring import encoders, load, verify_bundle
 from diptych.wiring.served import Served, load_served
 from support.app import FIXED_PLAN, running_app
 from support.pictures import picture
@@ -111,14 +111,14 @@ def test_precision_that_is_not_taken_is_freed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     made: list[weakref.ref[Any]] = []
-    open_encoder = bundles.OnnxEncoder
+    open_encoder = encoders.OnnxEncoder
 
     def remembered(*values: Any, **options: Any) -> Any:
         encoder = open_encoder(*values, **options)
         made.append(weakref.ref(encoder))
         return encoder
 
-    monkeypatch.setattr(bundles, "OnnxEncoder", remembered)
+    monkeypatch.setattr(encoders, "OnnxEncoder", remembered)
     found = served(tmp_path, {"fp32": "equal", "int8": fault})
     assert len(made) == 2
     assert [one() for one in made if one() is not None] == [found.embed.encoder]

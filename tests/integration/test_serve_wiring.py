@@ -12,6 +12,7 @@ from diptych.cli.gallery import Gallery
 from diptych.errors import ConfigError, CorruptBundle
 from diptych.settings import Settings
 from diptych.wiring import build, load
+from diptych.wiring.here import Here
 from diptych.wiring.versions import chosen_version
 from support.app import FIXED_PLAN
 from support.pictures import noise
@@ -32,8 +33,9 @@ def settings(repo: Path, data_dir: Path, **given: Any) -> Settings:
 
 
 def test_latest_version_is_chosen_unless_one_is_named(model_repo: Path, tmp_path: Path) -> None:
-    assert chosen_version(settings(model_repo, tmp_path)) == (TINY, 2)
-    assert chosen_version(settings(model_repo, tmp_path, version=1)) == (TINY, 1)
+    here = Here("cpu")
+    assert chosen_version(settings(model_repo, tmp_path), here) == (TINY, 2)
+    assert chosen_version(settings(model_repo, tmp_path, version=1), here) == (TINY, 1)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from diptych.adapters import onnx_cuda
 from diptych.adapters.cuda_driver import Gpu
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-CARD = Gpu("A card", (13, 0))
+CARD = Gpu("A card", (13, 0), (9, 0))
 # Of the provider: what its parser takes, and of those that are closed, which values.
 KNOWN_OPTIONS = {
     "device_id", "gpu_mem_limit", "arena_extend_strategy", "cudnn_conv_algo_search",

@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     # what it serves
     model_repo: Path = Field(Path("model_repo"), description="folder of bundles, <name>/<version>/")
     model: str = Field("pictograms", description="name of the model to serve")
-    version: int | None = Field(None, ge=1, description="version to serve; the latest when unset")
+    version: int | None = Field(
+        None, ge=1, description="version to serve; the newest that can be served here when unset"
+    )
     precision: str = Field(AUTO, description="precision of requests; auto: the fastest that passes here")
     collection_precision: str = Field(
         AUTO, description="precision of collections; auto: fp32 on a CPU, fp16 on a GPU"

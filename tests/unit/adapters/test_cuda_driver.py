@@ -31,7 +31,13 @@ def driver(*, status: dict[str, int] | None = None, version: int = 13000, name: 
         ctypes.memmove(into, name[: n_bytes - 1] + b"\0", min(len(name), n_bytes - 1) + 1)
         return answers.get("cuDeviceGetName", 0)
 
+    def get_attribute(into: Any, attribute: int, device: int) -> int:
+        assert device == 7
+        into[0] = {75: 8, 76: 6}[attribute]  # compute capability
+        return answers.get("cuDeviceGetAttribute", 0)
+
     return SimpleNamespace(
+        cuDeviceGetAttribute=CFUNCTYPE(c_int, POINTER(c_int), c_int, c_int)(get_attribute),
         cuInit=CFUNCTYPE(c_int, c_uint)(init),
         cuDriverGetVersion=CFUNCTYPE(c_int, POINTER(c_int))(get_version),
         cuDeviceGet=CFUNCTYPE(c_int, POINTER(c_int), c_int)(get_device),
@@ -46,7 +52,7 @@ def test_first_gpu_has_its_name_and_what_its_driver_can_run() -> None:
         asked.append(library)
         return driver(version=12040, name="Größe 80GB".encode())
 
-    assert first_gpu(load) == Gpu("Größe 80GB", (12, 4))
+    assert first_gpu(load) == Gpu("Größe 80GB", (12, 4), (8, 6))
     assert asked == [LIBRARY]
 
 
@@ -68,7 +74,9 @@ def test_hidden_gpus_are_said_to_be_hidden(monkeypatch: pytest.MonkeyPatch) -> N
         first_gpu(lambda _: driver(status={"cuInit": 100}))
 
 
-@pytest.mark.parametrize("call", ["cuInit", "cuDriverGetVersion", "cuDeviceGet", "cuDeviceGetName"])
+@pytest.mark.parametrize(
+    "call", ["cuInit", "cuDriverGetVersion", "cuDeviceGet", "cuDeviceGetName", "cuDeviceGetAttribute"]
+)
 def test_call_that_fails_is_named_with_its_status(call: str) -> None:
     with pytest.raises(ConfigError, match=f"{call} answers 999"):
         first_gpu(lambda _: driver(status={call: 999}))

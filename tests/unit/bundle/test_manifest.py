@@ -176,8 +176,8 @@ def test_only_plain_file_names_can_be_listed(folder, name):
 
 
 def test_newer_schema_is_named_before_its_unknown_keys(folder):
-    write(folder, {**changed("colour", value=1), "schema_version": 2})
-    with pytest.raises(InvalidManifest, match="schema_version 2 is newer than 1"):
+    write(folder, {**changed("colour", value=1), "schema_version": 3})
+    with pytest.raises(InvalidManifest, match="schema_version 3 is newer than 2"):
         read_manifest(folder)
 
 

@@ -189,11 +189,13 @@ def test_models_show_what_serves(monkeypatch: pytest.MonkeyPatch, capsys: Captur
         {"name": "pictograms", "versions": [1, 2], "active": 2, "source": None, "serving": SERVING},
         {"name": "mine", "versions": [1], "active": None, "source": None},
     ]
+    rows[1]["ignored"] = [{"version": 1, "reason": "it is for another GPU"}]
     command_runner(models, FakeApi().on("GET /models", ok({"models": rows})), monkeypatch)()
     assert capsys.readouterr().out.splitlines() == [
         "name        versions  active",
         "pictograms  1, 2      2",
         "mine        1",
+        "mine/1 is ignored: it is for another GPU",
         "",
         "pictograms serves",
         "  on CPUExecutionProvider: set by DIPTYCH_DEVICE",

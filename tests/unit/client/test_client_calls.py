@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from diptych_client import AsyncClient, Client, InvalidCall, Plan, ServingDevice, operations
+from diptych_client import AsyncClient, Client, IgnoredVersion, InvalidCall, Plan, ServingDevice, operations
 from support.fake_api import MODEL, FakeApi, body, embed_reply, problem
 
 RECORD = {
@@ -122,7 +122,8 @@ def test_models_and_versions_are_read() -> None:
     }
     models = [{"name": "tiny", "versions": [1, 3], "active": 3, "source": None, "serving": serving}]
     entry = {"name": "tiny", "version": 3, "active": True, "manifest": {"embed_dim": 16}, "error": None}
-    entry |= {"serving": None, "prompt_sets": ["default", "photos"]}
+    models[0]["ignored"] = [{"version": 1, "reason": "another GPU"}]
+    entry |= {"serving": None, "ignored": "another GPU", "prompt_sets": ["default", "photos"]}
     version = {
         "version": "0.1.0",
         "model": MODEL,
@@ -134,6 +135,7 @@ def test_models_and_versions_are_read() -> None:
     client = client_of(api.on("GET /version", ok(version)))
     (summary,) = client.models()
     assert summary.versions == (1, 3)
+    assert summary.ignored == (IgnoredVersion(1, "another GPU"),)
     assert summary.serving is not None
     assert (summary.serving.embed.precision, summary.serving.embed.candidates[0].error) == (
         "fp32",
@@ -143,6 +145,7 @@ def test_models_and_versions_are_read() -> None:
     assert (summary.serving.embed.plan, summary.serving.collections.plan) == (None, Plan(2, 8, 16, 4))
     assert summary.serving.device == ServingDevice("CUDAExecutionProvider", "A card", "fp32 passed on it")
     version_3 = client.model_version("tiny", 3)
+    assert version_3.ignored == "another GPU"
     assert version_3.manifest == {"embed_dim": 16}
     assert (version_3.prompt_sets, version_3.serving) == (("default", "photos"), None)
     running = client.version()

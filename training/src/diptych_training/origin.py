@@ -108,7 +108,7 @@ def _named(source: str, runs_dir: Path, model_repo: Path) -> Path | CheckpointEr
         return runs_dir / name
     repository = ModelRepository(model_repo)
     try:
-        number = int(version) if version.isdecimal() else 0 if version else repository.latest(name)
+        number = int(version) if version.isdecimal() else 0 if version else repository.latest_portable(name)
         return repository.folder(name, number)
     except DiptychError as error:
         return CheckpointError(
@@ -126,6 +126,9 @@ def _open_run(folder: Path, start: StartConfig) -> Origin:
 def _open_bundle(folder: Path) -> Origin:
     manifest = read_manifest(folder)
     title = f"{manifest.name}/{manifest.version}"
+    if manifest.tensorrt is not None:
+        made_of = manifest.source.get("version")
+        raise CheckpointError(f"{title} holds TensorRT's plans of {made_of}: name that")
     for file in (WEIGHTS_FILE, MODEL_FILE):
         if not (folder / file).is_file():
             raise CheckpointError(

@@ -20,6 +20,7 @@ from diptych_client.results import (
     EmbeddedItem,
     Embedding,
     Hit,
+    IgnoredVersion,
     ImagePage,
     ImageRecord,
     Job,
@@ -186,6 +187,9 @@ def model_summary(row: Json) -> ModelSummary:
         versions=tuple(int(version) for version in row["versions"]),
         active=None if active is None else int(active),
         serving=serving(row),
+        ignored=tuple(
+            IgnoredVersion(int(one["version"]), str(one["reason"])) for one in row.get("ignored", ())
+        ),
     )
 
 
@@ -230,6 +234,7 @@ def model_version(body: Json) -> ModelVersion:
         error=body.get("error"),
         prompt_sets=tuple(map(str, body.get("prompt_sets", ()))),
         serving=serving(body),
+        ignored=body.get("ignored"),
     )
 
 

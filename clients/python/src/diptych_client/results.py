@@ -275,13 +275,25 @@ class Serving:
 
 
 @dataclass(frozen=True)
+class IgnoredVersion:
+    """A version that the server cannot serve on its machine, such as one built for another GPU."""
+
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class ModelSummary:
-    """A model of the repository: its versions, and which of them serves (None: it does not), and how."""
+    """A model of the repository: its versions, and which of them serves (None: it does not), and how.
+
+    `ignored`: versions that cannot be served there, and why.
+    """
 
     name: str
     versions: tuple[int, ...]
     active: int | None
     serving: Serving | None = None
+    ignored: tuple[IgnoredVersion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -289,6 +301,7 @@ class ModelVersion:
     """One version: its manifest with parity and metrics, or the error that keeps it from being read.
 
     `prompt_sets`: the names that `templates` of `classify` may give. `serving`: None unless it is active.
+    `ignored`: why the server cannot serve it on its machine, if so.
     """
 
     name: str
@@ -298,6 +311,7 @@ class ModelVersion:
     error: str | None
     prompt_sets: tuple[str, ...] = ()
     serving: Serving | None = None
+    ignored: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from diptych.errors import ConfigError
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"  # comes with the driver
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 MAX_NAME_BYTES = 256
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # attributes of a device
 
 Load = Callable[[str], Any]  # the name of a library -> its functions; raises OSError
 
@@ -22,6 +23,7 @@ class Gpu:
 
     name: str
     cuda: tuple[int, int]  # such as (13, 0)
+    compute_capability: tuple[int, int]  # such as (9, 0)
 
 
 def first_gpu(load: Load = ctypes.CDLL) -> Gpu:
@@ -39,7 +41,14 @@ def first_gpu(load: Load = ctypes.CDLL) -> Gpu:
     _require(driver.cuDeviceGet(ctypes.byref(device), 0), "cuDeviceGet")
     _require(driver.cuDeviceGetName(name, MAX_NAME_BYTES, device), "cuDeviceGetName")
     major, rest = divmod(version.value, 1000)  # 13000 is 13.0, 12040 is 12.4
-    return Gpu(name.value.decode(errors="replace"), (major, rest // 10))
+    capability = _attribute(driver, CAPABILITY_MAJOR, device), _attribute(driver, CAPABILITY_MINOR, device)
+    return Gpu(name.value.decode(errors="replace"), (major, rest // 10), capability)
+
+
+def _attribute(driver: Any, attribute: int, device: ctypes.c_int) -> int:
+    value = ctypes.c_int()
+    _require(driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device), "cuDeviceGetAttribute")
+    return value.value
 
 
 def _require(status: int, call: str) -> None:

@@ -24,6 +24,7 @@ from diptych.bundle.schema import (
     Precision,
     TextSpec,
 )
+from diptych.bundle.tensorrt import TensorrtBuild
 from diptych.errors import InvalidManifest
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "ManifestDraft",
     "Parity",
     "Precision",
+    "TensorrtBuild",
     "TextSpec",
     "complete",
     "identity",
@@ -56,7 +58,7 @@ def complete(
     try:
         return Manifest(
             **stated,
-            schema_version=SCHEMA_VERSION,
+            schema_version=draft.lowest_schema,
             name=name,
             version=version,
             created_at=created_at,

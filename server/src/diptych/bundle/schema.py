@@ -4,12 +4,22 @@ import json
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from diptych.bundle.parity import Parity, broken_bounds
 from diptych.bundle.part import Part
+from diptych.bundle.tensorrt import MIN_LENGTH, TensorrtBuild, require_every_shape
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # the newest that is read; each version says the lowest that has all its keys
+TENSORRT_SCHEMA = 2  # which added `tensorrt`
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN_FILE = "golden.npz"
@@ -103,6 +113,12 @@ class TextSpec(Part):
             raise ValueError("prompts must have a set named 'default'")
         return self
 
+    @property
+    def lengths(self) -> range:
+        """Numbers of tokens that a batch of texts may have."""
+        shortest = self.context_length if self.pad_to == "context_length" else MIN_LENGTH
+        return range(min(shortest, self.context_length), self.context_length + 1)
+
 
 class Precision(Part):
     """The two graphs of one precision, and the proof that they agree with the trained model."""
@@ -134,7 +150,26 @@ class ManifestDraft(Part):
     data_card: str
     licence: str
     ungated: bool = False
+    tensorrt: TensorrtBuild | None = None  # of a version whose graphs TensorRT built for one GPU
     extra: Json = Field(default_factory=dict)
+
+    @property
+    def lowest_schema(self) -> int:
+        """The oldest readers that know every key of it."""
+        return 1 if self.tensorrt is None else TENSORRT_SCHEMA
+
+    @model_serializer(mode="wrap")
+    def _without_keys_that_older_readers_refuse(self, serialise: SerializerFunctionWrapHandler) -> Any:
+        stated = serialise(self)
+        if self.tensorrt is None:
+            stated.pop("tensorrt", None)
+        return stated
+
+    @model_validator(mode="after")
+    def _profiles_take_every_shape(self) -> Self:
+        if self.tensorrt is not None:
+            require_every_shape(self.tensorrt, self.text.lengths)
+        return self
 
     @model_validator(mode="after")
     def _gated_precisions_have_parity(self) -> Self:
@@ -164,6 +199,12 @@ class Manifest(ManifestDraft):
     version: int = Field(ge=1)
     created_at: AwareDatetime
     files: dict[FileName, FileEntry]
+
+    @model_validator(mode="after")
+    def _has_the_keys_of_its_schema(self) -> Self:
+        if self.schema_version < self.lowest_schema:
+            raise ValueError(f"tensorrt: unknown key in schema_version {self.schema_version}")
+        return self
 
     @model_validator(mode="after")
     def _lists_the_files_it_needs(self) -> Self:

@@ -26,7 +26,8 @@ def add_parser(subparsers: SubParsers) -> None:
         "check",
         help="verify the bundles of a model repository",
         description="Verify every file of each bundle, load it in every precision, reproduce its "
-        "reference outputs, and say which precision would be served here.",
+        "reference outputs, and say which precision would be served here. What TensorRT built for another "
+        "machine is verified alone.",
     )
     parser.add_argument("models", nargs="*", metavar="NAME[/VERSION]", help="all when none is given")
     parser.add_argument("--model-repo", metavar="DIR", help=f"folder of bundles ({PREFIX}MODEL_REPO)")
@@ -59,10 +60,14 @@ def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tupl
 
 def _check(repository: ModelRepository, settings: Settings, name: str, version: int) -> bool:
     # Only this command and serve need the model's runtime: the others must start without waiting for it.
-    from diptych.wiring import TRIAL_BATCH_SIZE, Trials, choose_for_requests, verify_bundle  # noqa: PLC0415
+    from diptych.wiring import TRIAL_BATCH_SIZE, Here, Trials, choose_for_requests, verify_bundle  # noqa: PLC0415
 
     try:
         bundle = verify_bundle(repository, name, version)
+        ignored = Here(settings.device).why_not(bundle.manifest)
+        if ignored is not None:
+            out(f"{name}/{version}  whole, and ignored here: {ignored}")
+            return True
         trials = Trials(bundle, device=settings.device, n_threads=settings.n_threads)
         on_cpu = Trials(bundle, device="cpu", n_threads=settings.n_threads)
         for precision in trials.precisions:  # those too that this machine has no use for

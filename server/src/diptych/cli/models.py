@@ -34,6 +34,9 @@ def _models(args: argparse.Namespace, client: Client) -> int:
     else:
         out_table(["name", "versions", "active"], [_row(model) for model in models], ["left"] * 3)
         for model in models:
+            for one in model.ignored:
+                out(f"{cell(model.name)}/{one.version} is ignored: {one.reason}")
+        for model in models:
             if model.serving is not None:
                 _show(model.name, model.serving)
     return 0

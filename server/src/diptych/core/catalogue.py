@@ -1,6 +1,7 @@
 """List the models of the repository and say which one is served; knows nothing of loading them."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from diptych.bundle.manifest import Manifest
@@ -10,18 +11,21 @@ from diptych.core.precision import Serving
 from diptych.core.types import ModelInfo
 from diptych.errors import DiptychError
 
+WhyNot = Callable[[Manifest], str | None]
+
 
 @dataclass(frozen=True)
 class ModelEntry:
     """One name of the repository. `active` is the version that answers now, in the precisions of `serving`.
 
-    Both are None for the other names.
+    Both are None for the other names. `ignored` are versions that cannot be served on this machine, and why.
     """
 
     name: str
     versions: tuple[int, ...]
     active: int | None
     serving: Serving | None
+    ignored: dict[int, str]
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class VersionEntry:
     """One version. Exactly one of `manifest` and `error` is set: a broken version is not hidden.
 
     `serving` is None unless it is active. `prompt_sets` are the names that `templates` of a request may give.
+    `ignored` is why this machine cannot serve it, if so.
     """
 
     version: int
@@ -37,12 +42,17 @@ class VersionEntry:
     manifest: Manifest | None
     prompt_sets: tuple[str, ...]
     error: str | None
+    ignored: str | None
 
 
 class Catalogue:
     """What there is in the model repository, read anew at each call."""
 
-    def __init__(self, repository: ModelRepository, served: ModelInfo, serving: Serving) -> None:
+    def __init__(
+        self, repository: ModelRepository, served: ModelInfo, serving: Serving, why_not: WhyNot
+    ) -> None:
+        """`why_not` is what keeps this machine from serving a version, or None."""
+        self._why_not = why_not
         self._repository = repository
         self._served = served
         self._serving = serving
@@ -64,9 +74,14 @@ class Catalogue:
 
     def _model(self, name: str) -> ModelEntry:
         versions = tuple(self._repository.versions(name))
+        ignored = {version: reason for version in versions if (reason := self._ignored(name, version))}
         if name != self._served.name:
-            return ModelEntry(name, versions, active=None, serving=None)
-        return ModelEntry(name, versions, self._served.version, self._serving)
+            return ModelEntry(name, versions, None, None, ignored)
+        return ModelEntry(name, versions, self._served.version, self._serving, ignored)
+
+    def _ignored(self, name: str, version: int) -> str | None:
+        manifest, _ = self._read(name, version)
+        return None if manifest is None else self._why_not(manifest)
 
     def _versions(self, name: str) -> list[VersionEntry]:
         return [self._version(name, version) for version in self._repository.versions(name)]
@@ -81,6 +96,7 @@ class Catalogue:
             manifest=manifest,
             prompt_sets=() if manifest is None else tuple(with_built_in(manifest.text.prompts)),
             error=error,
+            ignored=None if manifest is None else self._why_not(manifest),
         )
 
     def _read(self, name: str, version: int) -> tuple[Manifest | None, str | None]:

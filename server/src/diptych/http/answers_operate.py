@@ -45,7 +45,7 @@ class ChoiceAnswer(PrecisionAnswer):
 class DeviceAnswer(BaseModel):
     """Where the encoders run, and why there: what a fallback to the CPU lacked stands in `reason`."""
 
-    provider: str = Field(description="of onnxruntime, such as CUDAExecutionProvider")
+    provider: str = Field(description="of onnxruntime, such as CUDAExecutionProvider, or TensorRT")
     name: str | None = Field(description="of the GPU; null on the CPU")
     reason: str
 
@@ -63,6 +63,13 @@ class ServingAnswer(BaseModel):
         return None if serving is None else cls.model_validate(asdict(serving))
 
 
+class IgnoredVersion(BaseModel):
+    """A version that this server cannot serve on its machine, such as one built for another GPU."""
+
+    version: int
+    reason: str
+
+
 class ModelAnswer(BaseModel):
     """One name of the repository. `active`: the version that answers now, in the precisions of `serving`.
 
@@ -74,6 +81,7 @@ class ModelAnswer(BaseModel):
     active: int | None
     serving: ServingAnswer | None
     source: dict[str, Any] | None
+    ignored: list[IgnoredVersion] = Field(description="versions that cannot be served here, and why")
 
 
 class ModelList(BaseModel):
@@ -95,6 +103,7 @@ class VersionEntryAnswer(BaseModel):
     manifest: dict[str, Any] | None
     prompt_sets: list[str] = Field(description="names that `templates` of /classify may give")
     error: str | None
+    ignored: str | None = Field(description="why this server cannot serve it on its machine; else null")
 
 
 class ModelVersions(BaseModel):

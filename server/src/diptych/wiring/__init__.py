@@ -1,6 +1,7 @@
 """The composition root: settings in, running services out. The only place that picks adapters."""
 
 import asyncio
+import logging
 from dataclasses import replace
 
 from diptych.adapters.blas import use_one_blas_thread
@@ -10,21 +11,25 @@ from diptych.adapters.restore_target import refuse_unfinished
 from diptych.bundle.repository import ModelRepository
 from diptych.core.precision import Serving
 from diptych.core.services import Services
+from diptych.errors import BundleError, ConfigError, EncoderFailed
 from diptych.settings import Settings
 from diptych.wiring.assemble import assemble, limits_of
 from diptych.wiring.bundles import verify_bundle
 from diptych.wiring.engine import OnStuck
 from diptych.wiring.fetching import max_open_sockets
+from diptych.wiring.here import Here
 from diptych.wiring.planning import threads_of, with_plan
 from diptych.wiring.served import Served, choose_for_requests, load_served
 from diptych.wiring.trials import Trials
-from diptych.wiring.versions import check_choice, chosen_version
+from diptych.wiring.versions import check_choice, chosen_version, here_of
 from diptych.wiring.warming import warmed
 
+LOG = logging.getLogger("diptych.versions")
 TRIAL_BATCH_SIZE = 16  # in which precisions are compared while the best size is not known
 
 __all__ = [
     "TRIAL_BATCH_SIZE",
+    "Here",
     "Trials",
     "build",
     "check_choice",
@@ -69,8 +74,31 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
 
 def _build(settings: Settings, on_stuck: OnStuck, lock: DataLock) -> Services:
     use_one_blas_thread()
-    name, version = chosen_version(settings)
-    repository = ModelRepository(settings.model_repo)
+    repository, here = ModelRepository(settings.model_repo), here_of(settings)
+    served = _load_newest(settings, repository, here)
+    return assemble(settings, repository, served, on_stuck, lock, here=here)
+
+
+def _load_newest(settings: Settings, repository: ModelRepository, here: Here) -> Served:
+    """The newest version that can be served here, or the one that is asked for.
+
+    What TensorRT built is a copy of another version: where it fails, that one is taken, and the reason kept.
+    """
+    while True:
+        name, version = chosen_version(settings, here)
+        manifest = repository.manifest(name, version)
+        try:
+            served = _load(settings, repository, name, version)
+        except (BundleError, EncoderFailed, ConfigError) as error:
+            if settings.version is not None or manifest.tensorrt is None:
+                raise
+            here.refuse(manifest, str(error))
+            continue
+        _say_ignored(repository, name, version, here)
+        return served
+
+
+def _load(settings: Settings, repository: ModelRepository, name: str, version: int) -> Served:
     served = load_served(
         verify_bundle(repository, name, version),
         precision=settings.precision,
@@ -79,7 +107,14 @@ def _build(settings: Settings, on_stuck: OnStuck, lock: DataLock) -> Services:
         n_threads=threads_of(settings),
         max_batch_size=settings.max_batch_size or TRIAL_BATCH_SIZE,
     )
-    return assemble(settings, repository, _planned(served, settings), on_stuck, lock)
+    return _planned(served, settings)
+
+
+def _say_ignored(repository: ModelRepository, name: str, taken: int, here: Here) -> None:
+    """In the log: newer versions than the one that is taken, and why they are not."""
+    for version in repository.versions(name):
+        if version > taken and (reason := here.why_not(repository.manifest(name, version))):
+            LOG.warning("%s/%d is ignored, %d is taken: %s", name, version, taken, reason)
 
 
 def _planned(served: Served, settings: Settings) -> Served:

@@ -30,13 +30,23 @@ from diptych.wiring.bundles import LoadedBundle
 from diptych.wiring.engine import OnStuck, build_engine, health_of
 from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.further import Build, FurtherPrecisions
+from diptych.wiring.here import Here
 from diptych.wiring.served import Served
 
 
 def assemble(
-    settings: Settings, repository: ModelRepository, served: Served, on_stuck: OnStuck, lock: DataLock
+    settings: Settings,
+    repository: ModelRepository,
+    served: Served,
+    on_stuck: OnStuck,
+    lock: DataLock,
+    *,
+    here: Here,
 ) -> Services:
-    """The graph of parts. Opens the data folder, whose lock it is given: raises StoreError, CorruptStore."""
+    """The graph of parts. Opens the data folder, whose lock it is given: raises StoreError, CorruptStore.
+
+    `here` knows which versions cannot be served on this machine.
+    """
     limits, metrics = limits_of(settings), PrometheusMetrics()
     decoder = PillowDecoder(
         served.embed.bundle.manifest.image,
@@ -85,7 +95,7 @@ def assemble(
             max_batch=min(MAX_BATCH, kept.embedder.max_images),
             max_metadata_bytes=limits.max_metadata_bytes,
         ),
-        catalogue=Catalogue(repository, embed.model, served.serving),
+        catalogue=Catalogue(repository, embed.model, served.serving, here.why_not),
         health=health_of(engines.loaded, on_stuck),
         metrics=metrics,
         limits=limits,

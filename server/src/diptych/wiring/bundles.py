@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.adapters.onnx_session import Device
 from diptych.bundle.golden import Golden, check_golden, read_golden
 from diptych.bundle.image import DecodeMode
@@ -11,8 +10,9 @@ from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, ident
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
-from diptych.core.plan import GPU_BATCH_SIZES, ONE_LANE, Plan, sizes_up_to
+from diptych.core.plan import ONE_LANE, Plan
 from diptych.core.types import ModelInfo
+from diptych.wiring.encoders import ServedEncoder, open_encoder
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class LoadedBundle:
 
     bundle: VerifiedBundle
     precision: str
-    encoder: OnnxEncoder
-    beside: OnnxEncoder | None = None
+    encoder: ServedEncoder
+    beside: ServedEncoder | None = None
     plan: Plan = ONE_LANE
     slowest_batch_s: float = 0.0
 
@@ -72,13 +72,6 @@ def load_precision(bundle: VerifiedBundle, precision: str, *, device: Device, n_
 
     Raises BundleError, EncoderFailed, and ConfigError when the device cannot be had.
     """
-    files = bundle.manifest.precisions[precision]
-    encoder = OnnxEncoder(
-        bundle.folder / files.image_file,
-        bundle.folder / files.text_file,
-        n_threads=n_threads,
-        device=device,
-        batch_sizes=sizes_up_to(max(GPU_BATCH_SIZES)),
-    )
+    encoder = open_encoder(bundle.folder, bundle.manifest, precision, device=device, n_threads=n_threads)
     check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
     return LoadedBundle(bundle, precision, encoder)

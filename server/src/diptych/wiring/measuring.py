@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.image import DecodeMode, ImageLimits, load_pixels
 from diptych.core.plan import (
@@ -25,11 +24,12 @@ from diptych.core.plan import (
 )
 from diptych.core.precision import CPU_PROVIDER
 from diptych.wiring.bundles import LoadedBundle
+from diptych.wiring.encoders import ServedEncoder
 
 DECODE_GAIN = 1.1  # what fewer threads must bring
 IMAGE_S, TEXT_S, DECODE_S = 2.2, 0.7, 0.8  # what measuring each may take
 
-RunBatch = Callable[[OnnxEncoder, int], Embeddings]  # an encoder and a batch size
+RunBatch = Callable[[ServedEncoder, int], Embeddings]  # an encoder and a batch size
 Futures = list["Future[Any]"]
 
 
@@ -37,7 +37,7 @@ class Measurement:
     """`encoders` by the number of lanes that they are made for; one with all threads serves a single lane."""
 
     def __init__(
-        self, loaded: LoadedBundle, encoders: Mapping[int, OnnxEncoder], n_cpus: int, decode: DecodeMode
+        self, loaded: LoadedBundle, encoders: Mapping[int, ServedEncoder], n_cpus: int, decode: DecodeMode
     ) -> None:
         golden = loaded.bundle.golden
         self._on_gpu = loaded.encoder.provider != CPU_PROVIDER
@@ -125,10 +125,10 @@ class Measurement:
         Image.fromarray(self._pixels[0]).resize(size).save(encoded, "JPEG", quality=90)
         return encoded.getvalue()
 
-    def _encode_images(self, encoder: OnnxEncoder, n_items: int) -> Embeddings:
+    def _encode_images(self, encoder: ServedEncoder, n_items: int) -> Embeddings:
         return encoder.encode_image(self._pixels[:n_items])
 
-    def _encode_texts(self, encoder: OnnxEncoder, n_items: int) -> Embeddings:
+    def _encode_texts(self, encoder: ServedEncoder, n_items: int) -> Embeddings:
         return encoder.encode_text(self._input_ids[:n_items])
 
 

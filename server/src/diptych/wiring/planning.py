@@ -9,12 +9,12 @@ import logging
 from dataclasses import asdict, replace
 from time import perf_counter
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.adapters.plan_file import PlanFile, machine, n_cpus
 from diptych.core.plan import Plan, sizes_up_to
 from diptych.core.precision import CPU_PROVIDER
 from diptych.settings import Settings
 from diptych.wiring.bundles import LoadedBundle, load_precision
+from diptych.wiring.encoders import ServedEncoder
 from diptych.wiring.measuring import Measurement
 
 LOG = logging.getLogger("diptych.plan")
@@ -91,13 +91,13 @@ def _key(settings: Settings, loaded: LoadedBundle, given: dict[str, int]) -> str
     return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
-def _place(encoder: OnnxEncoder) -> str:
+def _place(encoder: ServedEncoder) -> str:
     """The device that a plan is for."""
     return encoder.provider if encoder.device_name is None else f"{encoder.provider} on {encoder.device_name}"
 
 
 def _settled(
-    loaded: LoadedBundle, settings: Settings, plan: Plan, how: str, beside: OnnxEncoder | None = None
+    loaded: LoadedBundle, settings: Settings, plan: Plan, how: str, beside: ServedEncoder | None = None
 ) -> LoadedBundle:
     LOG.info("plan for %s: %s", loaded.precision, how, extra={"fields": asdict(plan)})
     loaded.encoder.fit(sizes_up_to(plan.image_batch_size), sizes_up_to(plan.text_batch_size))
@@ -106,6 +106,6 @@ def _settled(
     return replace(loaded, plan=plan, beside=beside or _beside(loaded, settings, plan.n_lanes))
 
 
-def _beside(loaded: LoadedBundle, settings: Settings, n_lanes: int) -> OnnxEncoder:
+def _beside(loaded: LoadedBundle, settings: Settings, n_lanes: int) -> ServedEncoder:
     n_threads = max(1, threads_of(settings) // n_lanes)
     return load_precision(loaded.bundle, loaded.precision, device="cpu", n_threads=n_threads).encoder

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from diptych.adapters.onnx_cuda import is_offered
 from diptych.adapters.onnx_session import Device as SessionDevice
+from diptych.adapters.tensorrt_encoder import TENSORRT_PROVIDER
 from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.core.precision import CPU_PROVIDER, CUDA_PROVIDER, Candidate, DeviceChoice, unfit
 from diptych.errors import BundleError, ConfigError, EncoderFailed
@@ -33,6 +34,9 @@ class Trials:
         self._n_threads = n_threads
         self._found: dict[str, LoadedBundle | Failure] = {}
         self._name: str | None = None  # of the GPU
+        if bundle.manifest.tensorrt is not None:  # it was looked at before that this is the one
+            self._device, self._reason = "cuda", "the version was built by TensorRT for this GPU"
+            return
         if device == AUTO and (reason := _needs_cpu(wanted or self.precisions)):
             self._settle("cpu", reason)
 
@@ -50,7 +54,10 @@ class Trials:
     def device(self) -> DeviceChoice:
         """Where they run. To be asked once one was loaded."""
         assert self._device is not None, "settled with the first that loads"
-        return DeviceChoice(_PROVIDERS[self._device], self._name, self._reason)
+        return DeviceChoice(self._provider(self._device), self._name, self._reason)
+
+    def _provider(self, device: SessionDevice) -> str:
+        return _PROVIDERS[device] if self.bundle.manifest.tensorrt is None else TENSORRT_PROVIDER
 
     def load(self, precision: str) -> LoadedBundle:
         """This precision, loaded and proven, fit for the device or not.

@@ -1,13 +1,24 @@
 """Choose a version of the repository, and refuse what is known wrong without loading it."""
 
+from collections.abc import Sequence
+
 from diptych.bundle.manifest import Manifest
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import ConfigError
 from diptych.settings import AUTO, Settings
+from diptych.wiring.here import Here
 
 
-def chosen_version(settings: Settings) -> tuple[str, int]:
-    """The name and version to serve. Raises ConfigError that says what to run when there is none."""
+def here_of(settings: Settings) -> Here:
+    """What this machine can serve, as far as the settings let it."""
+    return Here(settings.device, (settings.precision, settings.collection_precision))
+
+
+def chosen_version(settings: Settings, here: Here) -> tuple[str, int]:
+    """The name and version to serve: the newest that can be served here, or the one that is asked for.
+
+    Raises ConfigError that says what to run when there is none, InvalidManifest.
+    """
     repository, name = ModelRepository(settings.model_repo), settings.model
     if not settings.model_repo.is_dir():
         raise ConfigError(
@@ -22,15 +33,27 @@ def chosen_version(settings: Settings) -> tuple[str, int]:
             f"choose with --model, or make it with `diptych-train export --name {name}`"
         )
     versions = repository.versions(name)
-    version = settings.version or versions[-1]
-    if version not in versions:
-        raise ConfigError(f"model {name!r} has no version {version}, only {', '.join(map(str, versions))}")
-    return name, version
+    if settings.version is not None and settings.version not in versions:
+        there = ", ".join(map(str, versions))
+        raise ConfigError(f"model {name!r} has no version {settings.version}, only {there}")
+    asked = [settings.version] if settings.version is not None else versions[::-1]
+    return name, _first_servable(repository, name, asked, here)
+
+
+def _first_servable(repository: ModelRepository, name: str, versions: Sequence[int], here: Here) -> int:
+    reasons = []
+    for version in versions:
+        reason = here.why_not(repository.manifest(name, version))
+        if reason is None:
+            return version
+        reasons.append(f"{name}/{version} cannot be served here: {reason}")
+    raise ConfigError("; ".join(reasons))
 
 
 def check_choice(settings: Settings) -> None:
     """Raises ConfigError or InvalidManifest for a choice of model that is known wrong without loading it."""
-    manifest = ModelRepository(settings.model_repo).manifest(*chosen_version(settings))
+    chosen = chosen_version(settings, here_of(settings))
+    manifest = ModelRepository(settings.model_repo).manifest(*chosen)
     for precision in (settings.precision, settings.collection_precision):
         _require_precision(manifest, precision)
     if manifest.ungated and not settings.allow_ungated:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.tensorrt_encoder import TensorrtEncoder
 from diptych.bundle.encoder import Encoder
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych.bundle.repository import ModelRepository
@@ -65,17 +66,23 @@ def bundle_subject(
     prompts: str = DEFAULT_PROMPTS,
     n_threads: int = 0,
 ) -> Subject:
-    """One precision of a verified bundle, through onnxruntime as the server runs it."""
+    """One precision of a verified bundle, as the server runs it: through onnxruntime, or TensorRT's plans."""
     manifest = repository.verify(name, version)
     if precision not in manifest.precisions:
         known = ", ".join(sorted(manifest.precisions))
         raise EvaluationError(f"{name}/{version} has no precision {precision!r}, it has: {known}")
     folder = repository.folder(name, version)
+    encoder: Encoder
     files = manifest.precisions[precision]
-    encoder = OnnxEncoder(folder / files.image_file, folder / files.text_file, n_threads=n_threads)
+    image_file, text_file = folder / files.image_file, folder / files.text_file
+    if manifest.tensorrt is None:
+        onnx = OnnxEncoder(image_file, text_file, n_threads=n_threads)
+        encoder, runtime = onnx, f"onnxruntime {onnx.provider}"
+    else:
+        encoder, runtime = TensorrtEncoder(image_file, text_file), f"TensorRT {manifest.tensorrt.version}"
     return Subject(
         name=f"{name}/{version} ({precision})",
-        runtime=f"onnxruntime {encoder.provider}",
+        runtime=runtime,
         encoder=encoder,
         tokenizer=TextTokenizer(folder / "tokenizer.json", manifest.text),
         image_spec=manifest.image,
@@ -85,11 +92,14 @@ def bundle_subject(
 
 
 def named_bundle(repository: ModelRepository, named: str) -> tuple[str, int]:
-    """Name and version of ``NAME/VERSION``, or of ``NAME``: its latest. Raises EvaluationError, NotFound."""
+    """Name and version of ``NAME/VERSION``, or of ``NAME``: the latest of ONNX graphs.
+
+    Raises EvaluationError, NotFound.
+    """
     name, _, version = named.partition("/")
     if version and not version.isdecimal():
         raise EvaluationError(f"{named}: the version is {version!r}, it must be a number")
-    return name, int(version) if version else repository.latest(name)
+    return name, int(version) if version else repository.latest_portable(name)
 
 
 def _templates(text_spec: TextSpec, prompts: str) -> tuple[str, ...]:

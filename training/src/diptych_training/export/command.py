@@ -16,6 +16,9 @@ from diptych_training.export.proof import N_PARITY_IMAGES
 from diptych_training.export.publish import export_run
 from diptych_training.export.shown import Shown
 from diptych_training.paths import data_dir, model_repo, run_dir
+from diptych_training.plans.flags import add_flags, plan_request
+from diptych_training.plans.publish import export_plans, require_tensorrt
+from diptych_training.plans.reference import n_proof_images
 from diptych_training.run_folder import RunFolder
 
 
@@ -27,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Writes ONNX graphs, proves them against the torch model, and publishes them atomically.",
     )
     parser.add_argument(
-        "--run", type=run_dir, required=True, metavar="RUN", dest="run_dir", help="name or folder of the run"
+        "--run", type=run_dir, metavar="RUN", dest="run_dir", help="name or folder of the run"
     )
     parser.add_argument("--name", required=True, help="name of the model in the repository")
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")
@@ -77,11 +80,26 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="publish even if the files do not follow the model; servers refuse such a version by default",
     )
+    add_flags(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, printing the parity table and where the version is."""
+    """Export, printing the parity table and where the version is; then its plans, if they are asked for."""
+    plans = plan_request(args)
+    if plans is not None:
+        require_tensorrt()  # before an hour of other work
+    repository = ModelRepository(args.model_repo)
+    version = args.from_version or _export(args, repository)
+    if plans is not None:
+        n_images = n_proof_images(repository.manifest(args.name, version)) * (1 + len(plans.precisions))
+        with watched(n_images, "parity") as watcher:
+            version = export_plans(repository, (args.name, version), plans, watcher, data=args.data)
+        print(repository.folder(args.name, version))
+    return 0
+
+
+def _export(args: argparse.Namespace, repository: ModelRepository) -> int:
     trained = load_run(args.run_dir, args.which)
     statement = Statement(
         name=args.name,
@@ -95,7 +113,6 @@ def run(args: argparse.Namespace) -> int:
         shown=_shown(args),
     )
     dataset = read_dataset(args.data)
-    repository = ModelRepository(args.model_repo)
     n_images = N_PARITY_IMAGES * (1 + len(statement.precisions))  # once for the reference
     with watched(n_images, "parity") as watcher:
         version = export_run(trained, dataset, repository, statement, watcher)
@@ -103,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     if licence.name == UNKNOWN and args.licence is None:
         print(f"{licence.sentence()} --licence names one.")
     print(repository.folder(args.name, version))
-    return 0
+    return version
 
 
 def _shown(args: argparse.Namespace) -> Shown:

@@ -86,18 +86,25 @@ def _graphs_to_run(folder: Path, precision: str) -> Iterator[list[Path]]:
 def proof_on_dataset(folder: Path, reference: Reference, dataset: PackedDataset, advance: Advance) -> Proof:
     """What the reference makes of held-out images and their labels; the tokenizer is the folder's."""
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, reference.text_spec)
-    drawn = draw_sample(dataset, N_PARITY_IMAGES)
-    sample = ParitySample(
-        pixels=fit_pixels(drawn.images, reference.image_spec),  # (N, S, S, 3)
-        input_ids=[tokenizer.ids(text)[0] for text in drawn.texts],
-        relevant=relevance(drawn.accepted, drawn.texts),
-    )
+    sample = sample_of_dataset(tokenizer, dataset, reference.image_spec)
     encode = EncodeFunctions(reference.encoder.encode_image, reference.encoder.encode_text)
     return Proof(
         embedded=embed(encode, sample, partial(pad, spec=reference.text_spec), advance),
         sample=sample,
         text_spec=reference.text_spec,
         golden=_golden(tokenizer, reference, dataset),
+    )
+
+
+def sample_of_dataset(
+    tokenizer: TextTokenizer, dataset: PackedDataset, image_spec: ImageSpec
+) -> ParitySample:
+    """Held-out images and their labels, prepared; the same ones every time."""
+    drawn = draw_sample(dataset, N_PARITY_IMAGES)
+    return ParitySample(
+        pixels=fit_pixels(drawn.images, image_spec),  # (N, S, S, 3)
+        input_ids=[tokenizer.ids(text)[0] for text in drawn.texts],
+        relevant=relevance(drawn.accepted, drawn.texts),
     )
 
 

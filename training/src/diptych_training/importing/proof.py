@@ -56,6 +56,22 @@ def proof_by_library(
     )
 
 
+def sample_of_photographs(
+    folder: Path, tokenizer: TextTokenizer, n_images: int, image_spec: ImageSpec
+) -> ParitySample:
+    """The same photographs and ordinary texts, without a library; pixels go to a file in `folder`."""
+    photos, texts = Photos(photographs(), PROOF_SEED), list(ordinary_texts())
+    pixels = PixelFile(folder / PIXELS_FILE, n_images, image_spec.size)
+    for start in range(0, n_images, BATCH_SIZE):
+        images = [photos[index] for index in range(start, min(start + BATCH_SIZE, n_images))]
+        pixels.write(start, _prepare(images, image_spec))
+    return ParitySample(
+        pixels=pixels,
+        input_ids=[tokenizer.ids(text)[0] for text in texts],
+        relevant=right_texts(photos, n_images, texts),
+    )
+
+
 def calibration_on_photographs(folder: Path, image_spec: ImageSpec, text_spec: TextSpec) -> Calibration:
     """Other variants of the photographs than the proof's, and other texts."""
     photos = Photos(photographs(), CALIBRATION_SEED)

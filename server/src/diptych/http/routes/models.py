@@ -8,6 +8,7 @@ from starlette.responses import Response
 from diptych.core.catalogue import Catalogue, VersionEntry
 from diptych.errors import NotFound
 from diptych.http.answers_operate import (
+    IgnoredVersion,
     ModelAnswer,
     ModelList,
     ModelVersions,
@@ -32,6 +33,7 @@ async def list_models(request: Request, services: ReadyServices) -> Response:
             active=entry.active,
             serving=ServingAnswer.of(entry.serving),
             source=await _source(catalogue, entry.name, entry.active or entry.versions[-1]),
+            ignored=[IgnoredVersion(version=n, reason=reason) for n, reason in entry.ignored.items()],
         )
         for entry in await catalogue.models()
     ]
@@ -72,4 +74,5 @@ def _entry(name: str, entry: VersionEntry) -> VersionEntryAnswer:
         manifest=None if entry.manifest is None else entry.manifest.model_dump(mode="json"),
         prompt_sets=list(entry.prompt_sets),
         error=entry.error,
+        ignored=entry.ignored,
     )

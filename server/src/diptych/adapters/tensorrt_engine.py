@@ -1,0 +1,205 @@
+"""Run one graph that TensorRT built, a batch at a time. Knows nothing of manifests or towers.
+
+Written against the documentation of TensorRT 10 and 11, not yet run on a GPU. A plan is executable: it holds
+kernels, and whoever made it decides what runs on the GPU. Only files of our own repository come here, after
+their sha256 was compared.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.adapters.checked_rows import require_embeddings
+from diptych.adapters.cuda_memory import CudaMemory
+from diptych.adapters.tensorrt_library import load_tensorrt, take_error, tensorrt_log
+from diptych.bundle.encoder import Embeddings, OnStart
+from diptych.errors import BundleError, EncoderFailed
+
+Batch = NDArray[np.uint8] | NDArray[np.int32]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EnginePort:
+    """One input or output, as a bundle must have it; `dtype` is TensorRT's name of it."""
+
+    name: str
+    dtype: str
+    rank: int
+
+
+@dataclass(frozen=True)
+class EngineProfile:
+    """The least and the largest shape that one choice of kernels takes; `number` is TensorRT's."""
+
+    number: int
+    least: Shape
+    largest: Shape
+
+    def holds(self, shape: Shape) -> bool:
+        """Whether a batch of this shape may run with it."""
+        return len(shape) == len(self.least) and all(
+            low <= size <= high for low, size, high in zip(self.least, shape, self.largest, strict=True)
+        )
+
+
+class TensorrtEngine:
+    """A deserialised plan with one input and one output. Calls may come from any thread, one at a time runs.
+
+    A batch goes into page-locked memory, to the GPU, through the kernels of the first profile that takes its
+    shape, and back, all in one stream; one that is larger than every profile runs in parts.
+    """
+
+    def __init__(self, file: Path, source: EnginePort, target: EnginePort, memory: CudaMemory) -> None:
+        """Raises BundleError when the file does not load, or lacks the signature; EncoderFailed."""
+        memory.enter()
+        engine = _deserialise(file)
+        _check_ports(file, engine, source, target)
+        self._name = target.name
+        self._profiles = _profiles(file, engine, source.name)
+        width = _width(file, engine, target.name)
+        self._lane = _Lane(engine, memory, source, target.name, width=width, profiles=self._profiles)
+        self._lock = threading.Lock()
+
+    def run(self, batch: Batch, on_start: OnStart | None) -> Embeddings:
+        """(B, ...) -> (B, D). A call that is stopped ends before its next part: kernels cannot be stopped."""
+        stopped = threading.Event()
+        if on_start is not None:
+            on_start(stopped.set)
+        size = self._largest(batch)
+        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+        with self._lock:
+            rows = np.concatenate([self._part(part, stopped) for part in parts])
+        return require_embeddings(rows, len(batch), self._name)
+
+    def _part(self, part: Batch, stopped: threading.Event) -> Embeddings:
+        if stopped.is_set():
+            raise EncoderFailed("the call was stopped")
+        return self._lane.run(part, self._profile(part.shape))
+
+    def _largest(self, batch: Batch) -> int:
+        """The most items that one run takes of such a batch."""
+        fitting = [one.largest[0] for one in self._profiles if one.holds((one.least[0], *batch.shape[1:]))]
+        return max(fitting, default=max(1, len(batch)))
+
+    def _profile(self, shape: Shape) -> EngineProfile:
+        for profile in self._profiles:
+            if profile.holds(shape):
+                return profile
+        taken = ", ".join(f"{one.least} to {one.largest}" for one in self._profiles)
+        raise EncoderFailed(f"no profile takes a batch of shape {shape}, only {taken}")
+
+
+class _Lane:
+    """A stream with its buffers, and an execution context for each profile."""
+
+    def __init__(
+        self,
+        engine: Any,
+        memory: CudaMemory,
+        source: EnginePort,
+        target: str,
+        *,
+        width: int,
+        profiles: Sequence[EngineProfile],
+    ) -> None:
+        self._source = source.name
+        self._width = width
+        self._memory = memory
+        self._stream = memory.new_stream()
+        itemsize = _ITEM_SIZES[source.dtype]
+        n_in = max(int(np.prod(one.largest)) for one in profiles) * itemsize
+        n_out = max(one.largest[0] for one in profiles) * width * _ITEM_SIZES["FLOAT"]
+        self._in, self._out = memory.on_host(n_in), memory.on_host(n_out)
+        self._gpu_in, self._gpu_out = memory.on_gpu(n_in), memory.on_gpu(n_out)
+        addresses = {source.name: self._gpu_in.address, target: self._gpu_out.address}
+        self._contexts = {one.number: self._context(engine, one.number, addresses) for one in profiles}
+        memory.wait(self._stream)
+
+    def run(self, batch: Batch, profile: EngineProfile) -> Embeddings:
+        memory, stream, context = self._memory, self._stream, self._contexts[profile.number]
+        memory.enter()
+        self._in.bytes[: batch.nbytes] = np.ascontiguousarray(batch).reshape(-1).view(np.uint8)
+        memory.copy_in(self._gpu_in, self._in, batch.nbytes, stream)
+        _require(context.set_input_shape(self._source, batch.shape), f"does not take the shape {batch.shape}")
+        _require(context.execute_async_v3(stream.handle), f"failed on a batch of {len(batch)}")
+        n_bytes = len(batch) * self._width * _ITEM_SIZES["FLOAT"]
+        memory.copy_out(self._out, self._gpu_out, n_bytes, stream)
+        memory.wait(stream)
+        rows: Embeddings = self._out.bytes[:n_bytes].view(np.float32).reshape(len(batch), self._width)
+        return rows.copy()  # the next batch writes there again
+
+    def _context(self, engine: Any, profile: int, addresses: dict[str, int]) -> Any:
+        context = engine.create_execution_context()
+        _require(context is not None, "has no memory for an execution context")
+        chosen = context.set_optimization_profile_async(profile, self._stream.handle)
+        _require(chosen, f"does not take its profile {profile}")
+        for name, address in addresses.items():
+            _require(context.set_tensor_address(name, address), f"does not take the memory of {name}")
+        return context
+
+
+_ITEM_SIZES = {"UINT8": 1, "INT32": 4, "FLOAT": 4}  # bytes
+
+
+def _require(worked: bool, otherwise: str) -> None:
+    if not worked:
+        raise EncoderFailed(f"TensorRT {take_error(otherwise)}")
+
+
+def _deserialise(file: Path) -> Any:
+    tensorrt = load_tensorrt()
+    runtime = tensorrt.Runtime(
+        tensorrt_log()
+    )  # plans with code for the host are refused: that is its default
+    try:
+        engine = runtime.deserialize_cuda_engine(file.read_bytes())
+    except Exception as error:  # its binding names no class of its own
+        raise _unloadable(file, str(error)) from error
+    if engine is None:
+        raise _unloadable(file, take_error("no reason is given"))
+    return engine
+
+
+def _unloadable(file: Path, reason: str) -> BundleError:
+    return BundleError(f"{file.name} does not load in TensorRT {load_tensorrt().__version__}: {reason}")
+
+
+def _check_ports(file: Path, engine: Any, source: EnginePort, target: EnginePort) -> None:
+    tensorrt = load_tensorrt()
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    describe = partial(_port, engine)
+    inputs = [describe(name) for name in names if engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT]
+    outputs = [
+        describe(name) for name in names if engine.get_tensor_mode(name) == tensorrt.TensorIOMode.OUTPUT
+    ]
+    for kind, found, expected in (("input", inputs, source), ("output", outputs, target)):
+        if found != [expected]:
+            raise BundleError(f"{file.name}: the {kind} must be {expected}, found {found}")
+
+
+def _port(engine: Any, name: str) -> EnginePort:
+    return EnginePort(name, engine.get_tensor_dtype(name).name, len(engine.get_tensor_shape(name)))
+
+
+def _profiles(file: Path, engine: Any, source: str) -> list[EngineProfile]:
+    found = []
+    for number in range(engine.num_optimization_profiles):
+        least, _, largest = engine.get_tensor_profile_shape(source, number)
+        found.append(EngineProfile(number, tuple(least), tuple(largest)))
+    if not found:
+        raise BundleError(f"{file.name}: has no optimization profile")
+    return found
+
+
+def _width(file: Path, engine: Any, target: str) -> int:
+    width = int(tuple(engine.get_tensor_shape(target))[1])
+    if width < 1:
+        raise BundleError(f"{file.name}: the width of the output must be a number, it is {width}")
+    return width

@@ -1,0 +1,271 @@
+"""Plans of a version: built, proven and published, or not; TensorRT is one that a CPU computes.
+
+The text tower here is read at the largest id of a text, as CLIP's is.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.bundle.golden import Golden, read_golden, write_golden
+from diptych.bundle.manifest import Manifest, ManifestDraft
+from diptych.bundle.repository import ModelRepository
+from diptych.errors import ConfigError, InvalidValue
+from diptych_training.cli import main
+from diptych_training.data.packed import PackedDataset
+from diptych_training.errors import ExportError, ParityFailed
+from diptych_training.export.stages import Watcher
+from diptych_training.plans import publish, reference
+from diptych_training.plans.publish import export_plans
+from diptych_training.plans.reference import against_the_model
+from diptych_training.plans.request import PlanRequest
+from support.fake_gpu import FakeGpu
+from support.fake_tensorrt_package import FakeTensorrt
+from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_run import write_tiny_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+    return write_tiny_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def tensorrt(monkeypatch: pytest.MonkeyPatch) -> FakeTensorrt:
+    return FakeTensorrt(FakeGpu()).install(monkeypatch)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> ModelRepository:
+    """Holds `tiny/1`, whose texts are read at their largest id."""
+    made = ModelRepository(tmp_path / "made")
+    write_tiny_bundle(tmp_path / "made")
+    folder, manifest = made.folder(TINY, 1), made.manifest(TINY, 1)
+    repository = ModelRepository(tmp_path / "repo")
+    with repository.staging(TINY) as staged:
+        for file in manifest.files:
+            shutil.copyfile(folder / file, staged / file)
+        _read_at_largest_id(staged / "text_encoder.onnx")
+        (staged / "MODEL_CARD.md").write_text("# tiny\n\nA card.\n")
+        (staged / "weights.safetensors").write_bytes(b"weights")
+        write_golden(staged / "golden.npz", _golden(staged))
+        kept = {key: getattr(manifest, key) for key in ManifestDraft.model_fields}
+        repository.publish(TINY, staged, ManifestDraft(**kept))
+    return repository
+
+
+def _read_at_largest_id(file: Path) -> None:
+    """The sum of the tokens up to the first largest id, in the place of the sum of all."""
+    model = onnx.load(file)
+    look_up, _, normalise = model.graph.node
+    model.graph.node.remove(model.graph.node[1])
+    nodes = [
+        look_up,
+        helper.make_node("CumSum", [look_up.output[0], "along"], ["sums"]),
+        helper.make_node("Cast", ["input_ids"], ["long_ids"], to=TensorProto.INT64),
+        helper.make_node("ArgMax", ["long_ids"], ["place"], axis=-1, keepdims=1),
+        helper.make_node("GatherND", ["sums", "place"], [normalise.input[0]], batch_dims=1),
+        normalise,
+    ]
+    copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copied)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "along"))
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+def _golden(folder: Path) -> Golden:
+    golden = read_golden(folder / "golden.npz")
+    encoder = OnnxEncoder(folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1)
+    changed = {"text_embedding": encoder.encode_text(golden.input_ids)}
+    return Golden(**(vars(golden) | changed))
+
+
+def export(
+    repository: ModelRepository, dataset: PackedDataset, said: list[str] | None = None, **asked: Any
+) -> int:
+    watcher = Watcher(say=(said if said is not None else []).append, advance=lambda _: None)
+    return export_plans(repository, (TINY, 1), PlanRequest(**asked), watcher, data=dataset.path)
+
+
+def stated(manifest: Manifest) -> dict[str, Any]:
+    found: dict[str, Any] = manifest.model_dump(mode="json")
+    return found
+
+
+def test_plans_are_the_next_version_and_name_gpu_release_and_profiles(
+    repository: ModelRepository, dataset: PackedDataset, tensorrt: FakeTensorrt
+) -> None:
+    said: list[str] = []
+    assert export(repository, dataset, said) == 2
+    manifest = repository.verify(TINY, 2)
+    build = stated(manifest)["tensorrt"]
+    assert (build["gpu"], build["compute_capability"], build["version"]) == (
+        "NVIDIA H100",
+        "9.0",
+        "10.16.1.11",
+    )
+    assert [one["batch"] for one in build["image_profiles"]] == [
+        {"min": 1, "opt": 1, "max": 4},
+        {"min": 1, "opt": 32, "max": 256},
+    ]
+    assert build["text_profiles"][1] == {
+        "batch": {"min": 1, "opt": 64, "max": 256},
+        "length": {"min": 2, "opt": 16, "max": 24},
+    }
+    assert list(manifest.precisions) == ["fp16"]
+    parity = manifest.precisions["fp16"].parity
+    assert parity is not None
+    assert (parity.n_images >= 1000, parity.n_texts >= 100, parity.cosine_min >= 0.999) == (True, True, True)
+    assert stated(manifest)["source"]["version"] == "tiny/1"
+    assert stated(manifest)["source"]["made_from"] == {"kind": "test"}
+    assert "text_encoder.fp16.plan: 1 ArgMax over integers replaced" in said
+
+
+def test_cards_and_tokenizer_travel_along_and_graphs_and_weights_do_not(
+    repository: ModelRepository, dataset: PackedDataset, tensorrt: FakeTensorrt
+) -> None:
+    folder = repository.folder(TINY, export(repository, dataset))
+    assert {path.name for path in folder.iterdir()} == {
+        "manifest.json", "tokenizer.json", "golden.npz", "MODEL_CARD.md",
+        "image_encoder.fp16.plan", "text_encoder.fp16.plan",
+    }  # fmt: skip
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert card.startswith("# tiny\n\nA card.\n")
+    assert "Plans of version 1, for NVIDIA H100 (compute capability 9.0) and TensorRT 10.16.1.11" in card
+    assert not list(folder.parent.glob(".tmp-*"))
+
+
+def test_graphs_are_built_in_float16_with_ids_compared_in_float32(
+    repository: ModelRepository, dataset: PackedDataset, tensorrt: FakeTensorrt
+) -> None:
+    export(repository, dataset, precisions=("fp16", "fp32"))
+    images, texts, exact_images, _ = tensorrt.built
+    assert TensorProto.FLOAT16 in images["types"].values()
+    assert texts["types"]["place_0_ids"] == TensorProto.FLOAT
+    assert TensorProto.FLOAT16 not in exact_images["types"].values()
+    assert list(repository.manifest(TINY, 2).precisions) == ["fp16", "fp32"]
+
+
+def test_text_tower_that_tensorrt_reads_at_the_wrong_place_is_caught_and_not_published(
+    repository: ModelRepository,
+    dataset: PackedDataset,
+    tensorrt: FakeTensorrt,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def leave_it(source: Path, target: Path, max_length: int) -> int:
+        shutil.copyfile(source, target)
+        return 0
+
+    tensorrt.pools_wrongly = True
+    monkeypatch.setattr(publish, "avoid_integer_argmax", leave_it)
+    with pytest.raises(ParityFailed, match="fp16 does not follow the float32 original: cosine_min is"):
+        export(repository, dataset)
+    assert repository.versions(TINY) == [1]
+
+
+def test_conversion_leaves_nothing_that_tensorrt_reads_at_the_wrong_place(
+    repository: ModelRepository, dataset: PackedDataset, tensorrt: FakeTensorrt
+) -> None:
+    tensorrt.pools_wrongly = True
+    assert export(repository, dataset) == 2
+
+
+@pytest.mark.parametrize("largest", [4, 40, 200])
+def test_plan_that_is_wrong_in_one_of_its_profiles_is_caught(
+    largest: int, repository: ModelRepository, dataset: PackedDataset, tensorrt: FakeTensorrt
+) -> None:
+    tensorrt.turns_large_batches = largest  # the sample runs in batches of 32, the largest profile takes 256
+    with pytest.raises(ParityFailed, match="batch_cosine_min is"):
+        export(repository, dataset)
+    assert repository.versions(TINY) == [1]
+
+
+def test_version_that_was_imported_is_proven_on_photographs(
+    repository: ModelRepository,
+    tensorrt: FakeTensorrt,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = repository.folder(TINY, 1) / "manifest.json"
+    file.write_text(file.read_text().replace('"kind": "test"', '"kind": "import"'))
+    monkeypatch.setattr(reference, "N_PROOF_IMAGES", 40)
+    watcher = Watcher(say=lambda _: None, advance=lambda _: None)
+    export_plans(repository, (TINY, 1), PlanRequest(ungated=True), watcher, data=tmp_path / "no data")
+    parity = repository.verify(TINY, 2).precisions["fp16"].parity
+    assert parity is not None
+    assert (parity.n_images, parity.cosine_min >= 0.999) == (40, True)
+
+
+def test_ungated_plans_are_published_and_say_so(
+    repository: ModelRepository, dataset: PackedDataset, tensorrt: FakeTensorrt
+) -> None:
+    tensorrt.turns_large_batches = 4
+    assert repository.manifest(TINY, export(repository, dataset, ungated=True)).ungated
+
+
+def test_distance_of_the_float32_graphs_is_added_to_that_of_the_plan(
+    repository: ModelRepository,
+) -> None:
+    one = repository.manifest(TINY, 1).precisions["fp32"].parity
+    assert one is not None
+    plan, exact = (one.model_copy(update={"cosine_min": low}) for low in (0.9995, 0.99999))
+    assert against_the_model(plan, exact).cosine_min == pytest.approx(
+        np.cos(np.arccos(0.9995) + np.arccos(0.99999))
+    )
+    assert against_the_model(plan, one).cosine_min == pytest.approx(0.9995)
+    assert against_the_model(plan, None) == plan
+
+
+def test_what_cannot_be_built_is_refused_before_anything_is_written(
+    repository: ModelRepository, dataset: PackedDataset, tensorrt: FakeTensorrt
+) -> None:
+    version = export(repository, dataset)
+    watcher = Watcher(say=lambda _: None, advance=lambda _: None)
+    with pytest.raises(ExportError, match="tiny/2 was built by TensorRT itself"):
+        export_plans(repository, (TINY, version), PlanRequest(), watcher, data=dataset.path)
+    lengths = PlanRequest().image_batches[0].model_copy(update={"min": 3, "opt": 4, "max": 24})
+    with pytest.raises(InvalidValue, match="text_profiles, for 2 tokens, take no batch of 1"):
+        export(repository, dataset, lengths=lengths)
+    tensorrt.refuses = "out of memory"
+    with pytest.raises(
+        ExportError, match=r"builds no plan of image_encoder\.fp16\.plan\.onnx: out of memory"
+    ):
+        export(repository, dataset)
+    assert repository.versions(TINY) == [1, 2]
+
+
+def test_command_needs_a_gpu_before_it_does_anything(
+    repository: ModelRepository, tensorrt: FakeTensorrt, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensorrt.gpu.fails["cuInit"] = 100
+    with pytest.raises(ConfigError, match="finds no GPU"):
+        publish.require_tensorrt()
+    flags = ["--name", TINY, "--model-repo", str(tmp_path / "repo"), "--run", str(tmp_path), "--tensorrt"]
+    assert main(["export", *flags]) == 1
+    assert "the NVIDIA driver finds no GPU" in capsys.readouterr().err
+
+
+def test_command_builds_plans_of_a_version_and_says_where_they_are(
+    repository: ModelRepository,
+    dataset: PackedDataset,
+    tensorrt: FakeTensorrt,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = ["--name", TINY, "--from-version", "1", "--tensorrt", "--image-batch", "1:2:64"]
+    places = ["--model-repo", str(tmp_path / "repo"), "--data", str(dataset.path)]
+    assert main(["export", *flags, *places]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(repository.folder(TINY, 2))
+    manifest = json.loads((repository.folder(TINY, 2) / "manifest.json").read_text())
+    assert manifest["tensorrt"]["image_profiles"] == [
+        {"batch": {"min": 1, "opt": 2, "max": 64}, "length": None}
+    ]

@@ -1,0 +1,140 @@
+"""Profiles and the builder's configuration as data, and what TensorRT is told of them."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from diptych.bundle.manifest import TextSpec
+from diptych.bundle.tensorrt import Extent, Profile, TensorrtBuild, require_every_shape
+from diptych.errors import InvalidValue
+from diptych_training.cli import build_parser
+from diptych_training.errors import ExportError
+from diptych_training.plans.build import build_plan, profile_shapes
+from diptych_training.plans.flags import plan_request
+from diptych_training.plans.request import PlanRequest, parse_extent, parse_plan_precisions
+from support.fake_gpu import FakeGpu
+from support.fake_tensorrt_package import FakeTensorrt
+from support.small_graphs import small_graph
+
+
+def spec(pad_to: str = "longest", context_length: int = 77) -> TextSpec:
+    return TextSpec(
+        context_length=context_length, clean="none", pad_to=pad_to, pad_id=0, prompts={"default": ["{}"]}
+    )
+
+
+def asked(*flags: str) -> PlanRequest | None:
+    return plan_request(build_parser().parse_args(["export", "--name", "mine", *flags]))
+
+
+@pytest.mark.parametrize(
+    ("text_spec", "lengths"),
+    [
+        (spec(), "2:16:77"),
+        (spec(context_length=12), "2:12:12"),
+        (spec("context_length", 64), "64:64:64"),
+    ],
+)
+def test_profiles_take_every_shape_that_a_server_asks_for(text_spec: TextSpec, lengths: str) -> None:
+    request = PlanRequest()
+    profiles = request.text_profiles(text_spec)
+    assert {str(profile.length) for profile in profiles} == {lengths}
+    build = TensorrtBuild(
+        gpu="A card",
+        compute_capability="9.0",
+        version="10.16.1",
+        image_profiles=request.image_profiles(),
+        text_profiles=profiles,
+    )
+    require_every_shape(build, text_spec.lengths)
+
+
+def test_flags_are_the_request() -> None:
+    request = asked(
+        "--tensorrt", "--from-version", "3", "--image-batch", "1:1:1", "--image-batch", "1:16:64",
+        "--text-batch", "1:8:128", "--lengths", "2:8:16", "--plan-precisions", "fp16,fp32",
+        "--optimization-level", "5", "--workspace-gib", "2.5", "--ungated",
+    )  # fmt: skip
+    assert request == PlanRequest(
+        image_batches=(Extent(min=1, opt=1, max=1), Extent(min=1, opt=16, max=64)),
+        text_batches=(Extent(min=1, opt=8, max=128),),
+        lengths=Extent(min=2, opt=8, max=16),
+        precisions=("fp16", "fp32"),
+        optimization_level=5,
+        workspace_bytes=2_684_354_560,
+        ungated=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ((), "--run is needed"),
+        (("--from-version", "1"), "--from-version needs --tensorrt"),
+        (("--tensorrt",), "--tensorrt needs --run, or --from-version"),
+        (("--tensorrt", "--from-version", "1", "--workspace-gib", "0"), "--workspace-gib is 0"),
+        (("--tensorrt", "--from-version", "1", "--lengths", "8:2:16"), "'8:2:16' must be MIN:OPT:MAX"),
+        (("--tensorrt", "--from-version", "1", "--plan-precisions", "int8"), "fp16 and fp32"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(flags: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(InvalidValue, match=complaint):
+        asked(*flags)
+
+
+def test_export_of_a_run_without_plans_asks_for_none(tmp_path: Path) -> None:
+    assert asked("--run", str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("text", ["", "1", "1:2", "0:1:2", "3:2:4", "1:2:3:4", "a:b:c", "-1:1:1"])
+def test_what_is_no_range_of_sizes_is_refused(text: str) -> None:
+    with pytest.raises(InvalidValue, match="must be MIN:OPT:MAX"):
+        parse_extent(text)
+
+
+def test_precisions_are_named_once_each() -> None:
+    assert parse_plan_precisions(" fp32, fp16,fp32 ") == ("fp32", "fp16")
+    with pytest.raises(InvalidValue):
+        parse_plan_precisions(",")
+
+
+def test_free_axes_of_an_input_are_the_batch_and_then_the_length() -> None:
+    batch, length = parse_extent("1:8:64"), parse_extent("2:16:77")
+    images = profile_shapes((None, 224, 224, 3), Profile(batch=batch))
+    assert images == ((1, 224, 224, 3), (8, 224, 224, 3), (64, 224, 224, 3))
+    texts = profile_shapes((None, None), Profile(batch=batch, length=length))
+    assert texts == ((1, 2), (8, 16), (64, 77))
+    assert profile_shapes((None, 64), Profile(batch=batch, length=length))[2] == (64, 64)  # a fixed length
+    with pytest.raises(ExportError, match="2 free axes, the profile 1"):
+        profile_shapes((None, None), Profile(batch=batch))
+
+
+RELU = "g (float[B,4] x) => (float[B,4] y) { y = Relu (x) }"
+
+
+def test_builder_is_told_the_profiles_the_level_the_memory_and_exact_float32(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tensorrt = FakeTensorrt(FakeGpu()).install(monkeypatch)
+    onnx.save(small_graph(RELU, {}), tmp_path / "g.onnx")
+    request = PlanRequest(optimization_level=4, workspace_bytes=1000)
+    build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", request.image_profiles(), request)
+    (built,) = tensorrt.built
+    assert built["profiles"] == [[[1, 4], [1, 4], [4, 4]], [[1, 4], [32, 4], [256, 4]]]
+    assert (built["level"], built["workspace"], built["tf32"]) == (4, 1000, False)
+
+
+def test_what_tensorrt_says_when_it_cannot_build_is_the_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tensorrt = FakeTensorrt(FakeGpu()).install(monkeypatch)
+    onnx.save(small_graph(RELU, {}), tmp_path / "g.onnx")
+    tensorrt.refuses = "no implementation for node Relu"
+    request = PlanRequest()
+    with pytest.raises(ExportError, match=r"builds no plan of g\.onnx: no implementation for node Relu"):
+        build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", request.image_profiles(), request)
+    (tmp_path / "bad.onnx").write_bytes(b"no graph")
+    with pytest.raises(ExportError, match=r"TensorRT cannot read bad\.onnx: "):
+        build_plan(tmp_path / "bad.onnx", tmp_path / "g.plan", request.image_profiles(), request)
+    assert not (tmp_path / "g.plan").exists()
