@@ -68,7 +68,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--half-weights",
         action="store_true",
-        help="round matrices and kernels to float16, in the graphs too: weights.safetensors of half the size",
+        help="keep weights as float16, in the float32 graphs too, at half the size; they compute as before",
     )
     parser.add_argument(
         "--licence",

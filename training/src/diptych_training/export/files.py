@@ -30,8 +30,8 @@ def graph_files(precision: str) -> tuple[str, str]:
 def write_model_files(run: TrainedRun, folder: Path, *, half_weights: bool = False) -> None:
     """Both graphs in float32, the tokenizer, the weights under their original names, and the architecture.
 
-    With `half_weights` matrices and kernels are rounded to float16 first, in the graphs too: weights of half
-    the size are those of the graphs to the last bit. Raises ExportError if one is beyond float16.
+    With `half_weights` matrices and kernels are rounded to float16 first, and the graphs made of those.
+    Raises ExportError if one is beyond float16.
     """
     model = rounded(run.model) if half_weights else run.model
     write_image_graph(model, run.image_spec, folder / IMAGE_FILE)

@@ -20,6 +20,7 @@ from diptych_training.export.calibration import Batch, Calibration, checker, spl
 from diptych_training.export.files import EXACT, graph_files
 from diptych_training.export.fp16 import write_fp16
 from diptych_training.export.gate import parity_table, require_parity
+from diptych_training.export.half_weights import halve_weights
 from diptych_training.export.int8 import Int8Report, write_int8
 from diptych_training.export.optimise import Step, optimise
 from diptych_training.export.proof import Proof, prove_parity
@@ -40,6 +41,7 @@ class Workshop:
     calibration: Callable[[], Calibration]  # asked only where something needs it
     ungated: bool = False
     optimise: bool = True  # rewrite the float32 graphs where that measurably helps
+    half_weights: bool = False  # keep the weights of the float32 graphs as float16
 
 
 @dataclass
@@ -73,6 +75,11 @@ def make_precisions(workshop: Workshop, asked: Sequence[str], watcher: Watcher, 
     try:
         for name in asked:
             _make(workshop, name, made, watcher, stages)
+        if workshop.half_weights:  # last, as all others are made from float32
+            with stages.stage("keep weights in float16"):
+                for file in graph_files(EXACT):
+                    halve_weights(workshop.folder / file)
+            _make(workshop, EXACT, made, watcher, stages)
     finally:
         if made.measured:
             watcher.say(parity_table(made.measured))

@@ -73,6 +73,7 @@ def _prepare(
         calibration=cache(partial(calibration_on_dataset, folder, dataset, run.image_spec, run.text_spec)),
         ungated=statement.ungated,
         optimise=statement.optimise,
+        half_weights=statement.half_weights,
     )
 
 
