@@ -9,8 +9,8 @@ $uv -o docker/server.cpu.lock - <<END
 ./clients/python
 ./server[cpu]
 END
-# Not the extra `gpu`: the index runs on the CPU on every machine, and faiss-gpu would bring a second CUDA. The runtime's
-# own extras bring the CUDA and the cuDNN that it was built for.
+# Not the extra `gpu`: collections are searched on the CPU in the images, as faiss-gpu would bring a second CUDA, of 0.7 GB.
+# The runtime's own extras bring the CUDA and the cuDNN that it was built for.
 $uv -o docker/server.gpu.lock - <<END
 ./clients/python
 ./server

@@ -105,7 +105,7 @@ def test_lock_has_what_the_project_requires_in_its_ranges_and_by_hash(name: str)
     assert locked.keys() & forbidden == set()
     runtimes = {"onnxruntime", "onnxruntime-gpu"}  # they overwrite each other
     assert len(locked.keys() & runtimes) == 1
-    assert "faiss-cpu" in locked  # the index runs on the CPU everywhere
+    assert "faiss-cpu" in locked  # the images search on the CPU
 
 
 def test_locks_have_the_releases_of_the_constraints() -> None:

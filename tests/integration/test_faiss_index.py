@@ -1,12 +1,35 @@
+"""The contract of an index: what the CPU's and the GPU's both do, the GPU's over a stand-in for the GPU."""
+
 import asyncio
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss_index import BLOCK_BYTES, FaissFlatIndex, index_thread
+from diptych.adapters.faiss_gpu import FaissGpu
+from diptych.adapters.faiss_gpu_index import FaissGpuIndex
+from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss_rows import BLOCK_BYTES
+from diptych.core.ports import VectorIndex
+from support.fake_faiss_gpu import FakeFaissGpu
 
 DIM = 16
+NewIndex = Callable[..., VectorIndex]
+
+
+@pytest.fixture(params=["cpu", "gpu"])
+def new_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> NewIndex:
+    """Of either; that of the GPU copies as soon and as often as it can."""
+    if request.param == "cpu":
+        return FaissFlatIndex
+    FakeFaissGpu().install(monkeypatch)
+
+    def make(embed_dim: int, thread: ThreadPoolExecutor, block_bytes: int = BLOCK_BYTES) -> FaissGpuIndex:
+        return FaissGpuIndex(embed_dim, thread, FaissGpu(), block_bytes, min_rows=1, min_tail=5)
+
+    return make
 
 
 def unit_rows(n: int, seed: int = 0) -> np.ndarray:
@@ -24,9 +47,11 @@ BLOCKS = pytest.mark.parametrize("block_bytes", [BLOCK_BYTES, 70 * ROW_BYTES])
 
 
 @BLOCKS
-def test_search_is_the_exact_ranking_with_and_without_a_selection(block_bytes: int) -> None:
+def test_search_is_the_exact_ranking_with_and_without_a_selection(
+    new_index: NewIndex, block_bytes: int
+) -> None:
     async def run() -> None:
-        index, rows = FaissFlatIndex(DIM, index_thread(), block_bytes), unit_rows(500)
+        index, rows = new_index(DIM, index_thread(), block_bytes), unit_rows(500)
         keys = np.arange(1000, 1500)
         await index.apply((), keys.tolist(), rows)
         chosen = keys[::7]
@@ -43,9 +68,11 @@ def test_search_is_the_exact_ranking_with_and_without_a_selection(block_bytes: i
 
 
 @BLOCKS
-def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is(block_bytes: int) -> None:
+def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is(
+    new_index: NewIndex, block_bytes: int
+) -> None:
     async def run() -> None:
-        index = FaissFlatIndex(DIM, index_thread(), block_bytes)
+        index = new_index(DIM, index_thread(), block_bytes)
         twins = np.repeat(unit_rows(10), 30, axis=0)  # ten vectors, thirty images each
         await index.apply((), list(range(300)), twins)
         query = unit_rows(1, seed=2)[0]
@@ -59,9 +86,9 @@ def test_equal_cosines_come_in_the_order_of_their_keys_whatever_k_is(block_bytes
     asyncio.run(run())
 
 
-def test_removed_keys_are_never_found_and_a_change_is_seen_whole() -> None:
+def test_removed_keys_are_never_found_and_a_change_is_seen_whole(new_index: NewIndex) -> None:
     async def run() -> None:
-        index, rows = FaissFlatIndex(DIM, index_thread()), unit_rows(3)
+        index, rows = new_index(DIM, index_thread()), unit_rows(3)
         await index.apply((), [1, 2], rows[:2])
         await index.apply([1], [3], rows[2:])
         found, _ = await index.search(rows[0], 10, None)
@@ -72,9 +99,11 @@ def test_removed_keys_are_never_found_and_a_change_is_seen_whole() -> None:
     asyncio.run(run())
 
 
-def test_rows_that_come_and_go_at_random_are_ranked_exactly_whatever_block_they_are_in() -> None:
+def test_rows_that_come_and_go_at_random_are_ranked_exactly_whatever_block_they_are_in(
+    new_index: NewIndex,
+) -> None:
     async def run() -> None:
-        index, rng = FaissFlatIndex(DIM, index_thread(), 10 * ROW_BYTES), np.random.default_rng(3)
+        index, rng = new_index(DIM, index_thread(), 10 * ROW_BYTES), np.random.default_rng(3)
         kept: dict[int, np.ndarray] = {}
         fresh = iter(rng.permutation(2_000).tolist())
         for step in range(60):
@@ -98,9 +127,9 @@ def test_rows_that_come_and_go_at_random_are_ranked_exactly_whatever_block_they_
     asyncio.run(run())
 
 
-def test_empty_index_finds_nothing() -> None:
+def test_empty_index_finds_nothing(new_index: NewIndex) -> None:
     async def run() -> None:
-        index = FaissFlatIndex(DIM, index_thread())
+        index = new_index(DIM, index_thread())
         assert (await index.search(unit_rows(1)[0], 5, None))[0].tolist() == []
         await index.apply((), [1], unit_rows(1))
         assert (await index.search(unit_rows(1)[0], 5, np.empty(0, np.int64)))[0].tolist() == []
@@ -109,9 +138,9 @@ def test_empty_index_finds_nothing() -> None:
     asyncio.run(run())
 
 
-def test_searches_during_adds_see_only_whole_changes() -> None:
+def test_searches_during_adds_see_only_whole_changes(new_index: NewIndex) -> None:
     async def run() -> None:
-        index, rows = FaissFlatIndex(DIM, index_thread()), unit_rows(2000)
+        index, rows = new_index(DIM, index_thread()), unit_rows(2000)
         await index.apply((), [0], rows[:1])
 
         async def add() -> None:
@@ -132,10 +161,10 @@ def test_searches_during_adds_see_only_whole_changes() -> None:
     asyncio.run(run())
 
 
-def test_many_indexes_share_one_thread_and_outlive_each_other() -> None:
+def test_many_indexes_share_one_thread_and_outlive_each_other(new_index: NewIndex) -> None:
     async def run() -> None:
         thread, rows = index_thread(), unit_rows(30)
-        indexes = [FaissFlatIndex(DIM, thread) for _ in range(30)]
+        indexes = [new_index(DIM, thread) for _ in range(30)]
         n_before = threading.active_count()
         for index in indexes:
             await index.apply((), list(range(30)), rows)

@@ -226,6 +226,7 @@ def test_sizes_tell_what_is_kept_and_what_makes_the_vectors(client: TestClient, 
     assert told["kept_bytes"] == len(payload)
     model = client.post("/embed", json={"input": [{"text": "red"}]}).json()["model"]
     assert (told["vectors"], told["recall"], told["state"]) == (model, 1.0, "ready")
+    assert (told["index"]["device"], bool(told["index"]["reason"])) == ("cpu", True)
     listed = client.get("/collections").json()
     assert told in listed["collections"]
     assert listed["database_bytes"] > 0

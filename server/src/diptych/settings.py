@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     device: Device = Field(
         "auto", description="where the encoders run: cpu, cuda, or auto: a GPU where one can be had"
     )
+    index_device: Device = Field(
+        "auto", description="where collections are searched: cpu, cuda, or auto: a GPU where faiss has one"
+    )
     decode: DecodeMode = Field(
         "exact", description="fast: large JPEGs at a fraction of their size, other vectors"
     )

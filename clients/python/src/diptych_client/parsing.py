@@ -161,6 +161,7 @@ def image_page(body: Json) -> ImagePage:
 
 def collection_info(row: Json) -> CollectionInfo:
     """One collection."""
+    index: Json = row.get("index") or {}
     return CollectionInfo(
         name=str(row["name"]),
         model=str(row["model"]),
@@ -176,6 +177,8 @@ def collection_info(row: Json) -> CollectionInfo:
         recall=row.get("recall"),
         precision=str(row.get("precision", "server")),
         n_damaged=int(row.get("n_damaged", 0)),
+        index_device=index.get("device"),
+        index_reason=str(index.get("reason", "")),
     )
 
 

@@ -190,7 +190,8 @@ class CollectionInfo:
     precision that is its own, or cannot be served in it. `reason` says why, and what to do.
     `precision` is its own, or "server" when it follows the server's; `vectors` names which one that is.
     `n_kept` images have their file, of `kept_bytes`. `vectors` is what makes its vectors, and `recall` the
-    share of the nearest images that a search finds; both are None when that is not served.
+    share of the nearest images that a search finds; both are None when that is not served. `index_device` is
+    where it is searched, "cpu" or "cuda", and `index_reason` why there; None from a server that does not say.
     `n_damaged` images are damaged in the server's database, themselves or their vectors, and are not found.
     """
 
@@ -208,6 +209,8 @@ class CollectionInfo:
     recall: float | None = None
     precision: str = "server"
     n_damaged: int = 0
+    index_device: str | None = None
+    index_reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -100,13 +100,12 @@ def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
     if args.json:
         out_json(asdict(collection))
         return
-    recall = "" if collection.recall is None else f"{collection.recall:.1%} of the nearest are found"
     lines = {
         "name": collection.name,
         "images": f"{collection.n_images}, {collection.n_embedded} of them can be found",
         "files": f"{collection.n_kept}, {size(collection.kept_bytes)}; new ones: {collection.keep}",
         "vectors": _vectors(collection),
-        "search": recall,
+        "search": _search(collection),
         "state": _state(collection),
         "damaged": f"{collection.n_damaged} images, in the database" if collection.n_damaged else "",
         "created": collection.created_at,
@@ -114,6 +113,13 @@ def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
     for name, value in lines.items():
         if value:
             out(f"{name:<8} {value}")
+
+
+def _search(collection: CollectionInfo) -> str:
+    if collection.recall is None:
+        return ""
+    place = f", on {collection.index_device}: {collection.index_reason}" if collection.index_device else ""
+    return f"{collection.recall:.1%} of the nearest are found{place}"
 
 
 def _vectors(collection: CollectionInfo) -> str:

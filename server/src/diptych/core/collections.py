@@ -372,5 +372,6 @@ class Collections:
             sizes=sizes,
             vectors=None if engine is None else engine.model,
             recall=None if engine is None else shelf.index.recall,
+            index=None if engine is None else shelf.index.place,
             n_damaged=len(damaged),
         )

@@ -11,6 +11,7 @@ from diptych.core.types import (
     Embedding,
     Embeddings,
     ImageRecord,
+    IndexPlace,
     InputIds,
     Keep,
     Keys,
@@ -83,6 +84,11 @@ class VectorIndex(Protocol):
     @property
     def recall(self) -> float:
         """The share of the nearest ones that it finds."""
+        ...
+
+    @property
+    def place(self) -> IndexPlace:
+        """Where it is searched now."""
         ...
 
     async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:

@@ -205,17 +205,26 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class IndexPlace:
+    """Where an index is searched, and why there."""
+
+    device: Literal["cpu", "cuda"]
+    reason: str
+
+
+@dataclass(frozen=True)
 class CollectionStats:
     """A collection with its sizes. `vectors` is what makes its vectors, None when that is not served.
 
-    `recall`: the share of the nearest images that its index finds. `n_damaged`: how many rows are not as they
-    were written, themselves or their vectors.
+    `recall`: the share of the nearest images that its index finds, at `index`. `n_damaged`: how many rows are
+    not as they were written, themselves or their vectors.
     """
 
     info: CollectionInfo
     sizes: Sizes
     vectors: ModelInfo | None
     recall: float | None
+    index: IndexPlace | None
     n_damaged: int = 0
 
 

@@ -1,12 +1,19 @@
 """What calls on collections answer, as types. Knows nothing of how the values came to be."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from diptych.core.types import AddStatus, CollectionState, CollectionStats, ImageRecord, Keep
 from diptych.http.answers import Links, ModelRef
 from diptych.http.problems import Problem
+
+
+class IndexAnswer(BaseModel):
+    """Where a collection is searched, and why there; filtered searches are the CPU's everywhere."""
+
+    device: Literal["cpu", "cuda"]
+    reason: str
 
 
 class CollectionAnswer(BaseModel):
@@ -31,6 +38,7 @@ class CollectionAnswer(BaseModel):
     kept_bytes: int = Field(description="bytes of those; images with the same bytes share one file")
     vectors: ModelRef | None = Field(description="what makes its vectors; null when that is not served")
     recall: float | None = Field(description="share of the nearest images that a search finds")
+    index: IndexAnswer | None = Field(description="where it is searched; null when that is not served")
     n_damaged: int = Field(
         description="images that are damaged in the database, themselves or their vectors: they are not found"
     )
@@ -39,8 +47,9 @@ class CollectionAnswer(BaseModel):
     def of(cls, stats: CollectionStats) -> "CollectionAnswer":
         """The same, for the wire."""
         vectors = None if stats.vectors is None else ModelRef.of(stats.vectors)
+        index = None if stats.index is None else IndexAnswer(**vars(stats.index))
         told = {**vars(stats.info), **vars(stats.sizes)}
-        return cls(**told, vectors=vectors, recall=stats.recall, n_damaged=stats.n_damaged)
+        return cls(**told, vectors=vectors, recall=stats.recall, index=index, n_damaged=stats.n_damaged)
 
 
 class CollectionList(BaseModel):

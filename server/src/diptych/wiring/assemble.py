@@ -1,10 +1,8 @@
 """Put the parts together: which adapter plays which role, with which numbers. Knows no step of loading."""
 
 from datetime import UTC, datetime
-from functools import partial
 
 from diptych.adapters.data_lock import DataLock
-from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.job_files import JobFiles
 from diptych.adapters.pillow_decoder import PillowDecoder
@@ -31,6 +29,7 @@ from diptych.wiring.engine import OnStuck, build_engine, health_of
 from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.further import Build, FurtherPrecisions
 from diptych.wiring.here import Here
+from diptych.wiring.indexing import new_index_of
 from diptych.wiring.served import Served
 
 
@@ -61,6 +60,8 @@ def assemble(
     engines = _engines(settings, repository, served, build)
     engines.on_change(lambda loaded: metrics.set_models([engine.model for engine in loaded]))
     embed, kept = engines.requests, engines.common
+    # Before the data folder is opened: it may refuse.
+    new_index = new_index_of(settings, kept.model.embed_dim)
     classifier = LabelClassifier(
         model=embed.model,
         embedder=embed.embedder,
@@ -76,7 +77,7 @@ def assemble(
         thumbnailer=decoder,
         images=ImageFiles(settings.data_dir, quota),
         records=records,
-        new_index=partial(FaissFlatIndex, kept.model.embed_dim, index_thread()),
+        new_index=new_index,
         metrics=metrics,
         max_metadata_bytes=limits.max_metadata_bytes,
     )
