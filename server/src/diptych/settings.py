@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     n_threads: int = Field(0, ge=0, description="threads that encode; 0 for one per core")
     n_lanes: int = Field(0, ge=0, description="batches encoded side by side; 0: measured")
     n_decode_threads: int = Field(0, ge=0, description="threads that decode images; 0: measured")
+    max_decoded_px: int = Field(
+        0, ge=0, description="pixels of all images decoded at once; 0: by DIPTYCH_MAX_IMAGE_PX and threads"
+    )
     max_batch_size: int = Field(0, ge=0, le=1024, description="items in one batch; 0: measured")
     max_queue_items: int = Field(1024, ge=1, description="items that may wait for one encoder")
     max_queue_bytes: int = Field(500_000_000, ge=1, description="bytes that may wait for one encoder")

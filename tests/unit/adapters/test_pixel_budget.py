@@ -79,11 +79,13 @@ def test_decoder_decodes_large_images_one_at_a_time(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(image, "load_pixels", counted)
 
-    async def run(max_px: int) -> int:
+    async def run(max_px: int, max_decoded_px: int | None = None) -> int:
         counts.clear()
-        decoder = PillowDecoder(image_spec(size=8), ImageLimits(max_px=max_px), n_threads=2)
+        limits = ImageLimits(max_px=max_px)
+        decoder = PillowDecoder(image_spec(size=8), limits, n_threads=2, max_decoded_px=max_decoded_px)
         await decoder.decode_many([noise(n, (40, 40)) for n in range(4)], lambda seconds: None)
         return max(counts)
 
     assert asyncio.run(run(3_000)) == 1
     assert asyncio.run(run(10_000)) == 2
+    assert asyncio.run(run(3_000, 10_000)) == 2, "where there is room for more than one image may have"

@@ -5,6 +5,7 @@ from diptych.core.plan import (
     Way,
     affordable,
     best_way,
+    decode_threads,
     measure_seconds,
     sizes_to_try,
     sizes_up_to,
@@ -89,3 +90,12 @@ def test_filling_a_batch_up_never_doubles_it() -> None:
     for largest in (1, 7, 64, 100, 256):
         for n_items in range(1, largest + 1):
             assert next(size for size in sizes_up_to(largest) if size >= n_items) < 2 * n_items
+
+
+def test_an_encoder_that_is_faster_than_all_cores_decode_leaves_them_all_to_decoding() -> None:
+    assert decode_threads({8: 0.1, 16: 0.05}) == 16
+    assert decode_threads({8: 0.1, 16: 0.109}) == 16, "what is hardly sooner takes no core from decoding"
+
+
+def test_an_encoder_on_the_same_cores_keeps_those_with_which_both_are_done_sooner() -> None:
+    assert decode_threads({1: 0.1, 2: 0.12}) == 1

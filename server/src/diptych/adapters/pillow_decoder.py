@@ -25,16 +25,22 @@ class PillowDecoder:
     """Satisfies `Decoder` and `Thumbnailer` of `diptych.core.ports`; Pillow decodes without the GIL.
 
     Calls take turns, image by image. The images that all threads hold decoded at once have at most
-    `limits.max_px` pixels together.
+    `max_decoded_px` pixels together, `limits.max_px` unless it is given; one of more is decoded alone.
     """
 
     def __init__(
-        self, spec: ImageSpec, limits: image.ImageLimits, *, n_threads: int, mode: image.DecodeMode = "exact"
+        self,
+        spec: ImageSpec,
+        limits: image.ImageLimits,
+        *,
+        n_threads: int,
+        mode: image.DecodeMode = "exact",
+        max_decoded_px: int | None = None,
     ) -> None:
         self._spec = spec
         self._limits = limits
         self._mode: image.DecodeMode = mode
-        self._budget = PixelBudget(limits.max_px)
+        self._budget = PixelBudget(max_decoded_px or limits.max_px)
         self._freed = FreedMemory()
         self._threads = FairThreads("decode", n_threads)
         image.silence_decoders()

@@ -14,6 +14,7 @@ BATCH_SIZES = (
 GPU_BATCH_SIZES = (8, 16, 32, 64, 128, 256)  # a GPU gains by more than a CPU does
 SLOW_BATCH_SIZES = ((4,), (1,))  # of models so slow that trying more would take too long
 ENOUGH = 0.98  # of the best rate: larger batches than this takes only add waiting
+DECODE_GAIN = 1.1  # what fewer threads that decode must bring
 MIN_GAIN = 1.03  # what fewer lanes must bring to be preferred, or more lanes than two to be worth it
 MAX_ROUNDS = 5
 
@@ -111,6 +112,16 @@ def best_way(seconds: Mapping[Way, float]) -> Way:
     n_lanes = _lanes({n: max(r for way, r in rates.items() if way.n_lanes == n) for n in _numbers(rates)})
     best = max(rate for way, rate in rates.items() if way.n_lanes == n_lanes)
     return min(way for way, rate in rates.items() if way.n_lanes == n_lanes and rate >= ENOUGH * best)
+
+
+def decode_threads(seconds: Mapping[int, float]) -> int:
+    """The number of threads that decode beside an encoder, from the time that both took with each number.
+
+    The largest, unless fewer leave the encoder so much more that both are done sooner by DECODE_GAIN. An
+    encoder that is faster than all cores decode waits for them, and leaves them all to decoding.
+    """
+    fastest = min(seconds.values())
+    return max(n for n, taken in seconds.items() if taken <= DECODE_GAIN * fastest)
 
 
 def _lanes(best_rates: Mapping[int, float]) -> int:

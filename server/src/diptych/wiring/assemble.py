@@ -30,6 +30,7 @@ from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.further import Build, FurtherPrecisions
 from diptych.wiring.here import Here
 from diptych.wiring.indexing import new_index_of
+from diptych.wiring.planning import decoded_px_of
 from diptych.wiring.served import Served
 
 
@@ -52,6 +53,7 @@ def assemble(
         ImageLimits(max_bytes=limits.max_image_bytes, max_px=limits.max_image_px),
         n_threads=served.embed.plan.n_decode_threads,
         mode=settings.decode,
+        max_decoded_px=decoded_px_of(settings, served.embed.plan, served.embed.encoder.provider),
     )
 
     def build(loaded: LoadedBundle, names: tuple[EncoderName, EncoderName]) -> Engine:

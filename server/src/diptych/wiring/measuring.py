@@ -19,6 +19,7 @@ from diptych.core.plan import (
     Way,
     affordable,
     best_way,
+    decode_threads,
     measure_seconds,
     sizes_to_try,
 )
@@ -26,7 +27,6 @@ from diptych.core.precision import CPU_PROVIDER
 from diptych.wiring.bundles import LoadedBundle
 from diptych.wiring.encoders import ServedEncoder
 
-DECODE_GAIN = 1.1  # what fewer threads must bring
 IMAGE_S, TEXT_S, DECODE_S = 2.2, 0.7, 0.8  # what measuring each may take
 
 RunBatch = Callable[[ServedEncoder, int], Embeddings]  # an encoder and a batch size
@@ -113,7 +113,7 @@ class Measurement:
             seconds = measure_seconds(options, run, DECODE_S)
         for pool in decoders.values():
             pool.shutdown()
-        return next(n for n in options if seconds[n] <= DECODE_GAIN * min(seconds.values()))
+        return decode_threads(seconds)
 
     def _decode_one(self) -> object:
         return load_pixels(self._photograph, self._spec, ImageLimits(), self._decode)

@@ -19,6 +19,7 @@ from diptych.wiring.measuring import Measurement
 
 LOG = logging.getLogger("diptych.plan")
 PLAN_FILE = "plans.json"  # in the data folder
+PHOTOGRAPH_PX = 12_500_000  # as phones take them
 RULES = 3  # counted up when plans are measured in another way: what an older server has measured is forgotten
 
 
@@ -59,6 +60,19 @@ def with_known_plan(loaded: LoadedBundle, settings: Settings, otherwise: Plan) -
 def threads_of(settings: Settings) -> int:
     """Threads that encode, all lanes together."""
     return settings.n_threads or n_cpus()
+
+
+def decoded_px_of(settings: Settings, plan: Plan, provider: str) -> int:
+    """Pixels of all images that may be decoded at once.
+
+    What one may have, so that many threads need no more memory than one. Beside a GPU, which waits for all
+    of them, a photograph of a phone for each thread where that is more.
+    """
+    if settings.max_decoded_px:
+        return settings.max_decoded_px
+    if provider == CPU_PROVIDER:
+        return settings.max_image_px
+    return max(settings.max_image_px, PHOTOGRAPH_PX * plan.n_decode_threads)
 
 
 def _given(settings: Settings, loaded: LoadedBundle) -> dict[str, int]:
