@@ -5,13 +5,14 @@ TOOLS  ?= $(VENV)-tools
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  ?= pictograms
+GPU_PYTHON ?= $(PYTHON)
 RUN    ?= pictograms
 
 # onnxruntime reports its use to its maker otherwise: our packages say the same, benchmarks load it without them.
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench bench-store bench-training soak constraints openapi clean
+.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench bench-store bench-training gpu-check soak constraints openapi clean
 .PHONY: image image-rootless training-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -84,6 +85,9 @@ bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images an
 
 bench-training: $(VENV)/.installed-tests ## train beside open_clip, in an environment of its own (20 minutes; TRAINING=--quick: 2)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.training $(TRAINING)
+
+gpu-check: ## prove and measure everything that this machine's GPU can run, with what GPU_PYTHON has installed (8 minutes; GPU=--quick: 3)
+	PYTHONPATH=tests $(GPU_PYTHON) -m benchmarks.gpu_check $(GPU)
 
 soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 2' to try it)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(SOAK)

@@ -16,8 +16,9 @@ from benchmarks.serving import default_model, growth, in_process, inputs, limit,
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.figure import draw
 from benchmarks.serving.machine import commit, machine, versions
+from benchmarks.serving.marks import write_between_marks
 from benchmarks.serving.places import REPOSITORY, in_cache
-from benchmarks.serving.report import report, write_between_marks
+from benchmarks.serving.report import report
 from benchmarks.serving.store import Store
 
 PARTS: dict[str, Callable[[Bench, int], None]] = {

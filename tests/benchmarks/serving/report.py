@@ -1,6 +1,4 @@
-"""A whole run as one Markdown text, and its place between two marks of a file."""
-
-from pathlib import Path
+"""A whole run as one Markdown text."""
 
 from benchmarks.serving import growth_tables, tables
 from benchmarks.serving.bars import bars_table
@@ -9,8 +7,6 @@ from benchmarks.serving.findings import figures, middle, rounds
 from benchmarks.serving.machine import commit, machine, versions
 from benchmarks.serving.measures import median
 from benchmarks.serving.texts import histogram
-
-MARKS = "bench"
 
 
 def report(bench: Bench) -> str:
@@ -35,22 +31,6 @@ def report(bench: Bench) -> str:
         *_growth(bench),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
-
-
-def write_between_marks(file: Path, text: str, marks: str = MARKS) -> None:
-    """Replace what stands between the marks. Raises SystemExit when they are not there."""
-    old = file.read_text(encoding="utf-8")
-    file.write_text(between_marks(old, text, str(file), marks), encoding="utf-8")
-
-
-def between_marks(old: str, text: str, name: str, marks: str = MARKS) -> str:
-    """`old` with `text` between the marks."""
-    first, last = f"<!-- {marks}:begin -->", f"<!-- {marks}:end -->"
-    before, begin, rest = old.partition(first)
-    _, end, after = rest.partition(last)
-    if not begin or not end:
-        raise SystemExit(f"{name} has no {first} followed by {last}")
-    return f"{before}{first}\n{text.strip()}\n{last}{after}"
 
 
 def _growth(bench: Bench) -> list[str]:

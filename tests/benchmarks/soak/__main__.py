@@ -17,8 +17,8 @@ import uvloop
 
 from benchmarks.serving.default_model import MODEL, MODEL_REPO
 from benchmarks.serving.machine import commit, machine, versions
+from benchmarks.serving.marks import write_between_marks
 from benchmarks.serving.places import REPOSITORY, in_cache
-from benchmarks.serving.report import write_between_marks
 from benchmarks.serving.servers import Program, diptych, running
 from benchmarks.soak.figure import draw
 from benchmarks.soak.report import MARKS, report

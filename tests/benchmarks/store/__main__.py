@@ -12,8 +12,8 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from benchmarks.serving.marks import write_between_marks
 from benchmarks.serving.photos import photos
-from benchmarks.serving.report import write_between_marks
 from benchmarks.store.adding import PER_REQUEST, Way, images_per_second, in_turns, server, ways
 from benchmarks.store.report import report
 from benchmarks.store.rows import Found, measure

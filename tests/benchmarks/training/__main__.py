@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.serving.environments import environment
-from benchmarks.serving.report import write_between_marks
+from benchmarks.serving.marks import write_between_marks
 from benchmarks.training import ours, theirs
 from benchmarks.training.data import write_pairs
 from benchmarks.training.report import OURS, THEIRS, report

@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.serving.load import read_bodies, write_bodies
-from benchmarks.serving.report import between_marks
+from benchmarks.serving.marks import between_marks
 from benchmarks.serving.texts import captions, histogram, labels
 
 
