@@ -150,7 +150,7 @@ def test_the_loss_falls_when_one_batch_is_learned():
     state = new_state(config)
     passes, batch, losses = passes_of(state, config), some_batch(0), []
     for step in range(8):
-        losses.append(passes.forward_backward(batch))
+        losses.append(passes.forward_backward(batch)["loss"])
         state.stepper.apply(step, losses[-1])
     assert losses[-1] < 0.9 * losses[0]
 
