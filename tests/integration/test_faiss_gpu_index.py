@@ -65,7 +65,7 @@ def test_few_rows_never_reach_the_gpu(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
         index = await filled(99)
         await index.search(unit_rows(1)[0], 3, None)
-        assert (gpu.indexes, index.place.device) == ([], "cpu")
+        assert (gpu.n_rows, index.place.device) == ([], "cpu")
         assert "fewer than 100 rows" in index.place.reason
 
     run(test)
@@ -82,7 +82,7 @@ def test_hits_and_cosines_are_bit_for_bit_those_of_the_cpu(gpu: FakeFaissGpu) ->
         for one in (index, flat):
             await one.apply(list(range(0, 300, 2)), list(range(3_000, 3_300)), fresh)
         await agrees(index, flat)
-        assert len(gpu.indexes) == 1, "the copy is never changed, and a short tail makes no other"
+        assert len(gpu.n_rows) == 1, "the copy is never changed, and a short tail makes no other"
         assert gpu.threads == {next(iter(gpu.threads))}
 
     run(test)
@@ -124,10 +124,10 @@ def test_a_long_tail_and_many_removals_each_make_a_new_copy(gpu: FakeFaissGpu) -
         index = await filled(1_000, min_tail=50)
         await index.apply((), list(range(2_000, 2_200)), unit_rows(200, seed=2))
         await copied(index)
-        assert [one.ntotal for one in gpu.indexes] == [1_000, 1_200]
+        assert gpu.n_rows == [1_000, 1_200]
         await index.apply(list(range(300)), (), NO_ROWS)
         await copied(index)
-        assert [one.ntotal for one in gpu.indexes] == [1_000, 1_200, 900]
+        assert gpu.n_rows == [1_000, 1_200, 900]
 
     run(test)
 
@@ -156,6 +156,21 @@ def test_what_changes_while_a_copy_is_made_is_found_as_it_is(gpu: FakeFaissGpu) 
     run(test)
 
 
+def test_a_gpu_without_room_for_two_copies_lets_the_old_one_go_first(gpu: FakeFaissGpu) -> None:
+    async def test() -> None:
+        gpu.max_rows = 1_500
+        index, flat = await filled(1_000, block_rows=100, min_tail=50), FaissFlatIndex(DIM, index_thread())
+        await flat.apply((), list(range(1_000)), unit_rows(1_000))
+        for one in (index, flat):
+            await one.apply([3], list(range(2_000, 2_200)), unit_rows(200, seed=2))
+        await copied(index)
+        await agrees(index, flat)
+        assert (gpu.n_rows, index.place.device) == ([1_000, 500, 1_199], "cuda")
+        assert [one.ntotal for one in gpu.alive] == [1_199]
+
+    run(test)
+
+
 @pytest.mark.parametrize("when", ["copied", "searched"])
 def test_a_gpu_that_fails_is_left_for_the_cpu_with_its_reason(
     gpu: FakeFaissGpu, caplog: pytest.LogCaptureFixture, when: str
@@ -170,7 +185,7 @@ def test_a_gpu_that_fails_is_left_for_the_cpu_with_its_reason(
         assert index.place.device == "cpu"
         assert ("out of memory" if when == "copied" else "illegal memory access") in index.place.reason
         await index.apply((), [7_000], unit_rows(1, seed=8))
-        assert len(gpu.indexes) == 1, "it is not tried again"
+        assert len(gpu.n_rows) == 1, "it is not tried again"
 
     with caplog.at_level(logging.WARNING, "diptych.index"):
         run(test)

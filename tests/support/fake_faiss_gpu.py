@@ -8,6 +8,7 @@ most 2,048 hits. Its cosines are off by what another order of the sum makes.
 """
 
 import threading
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,12 +25,13 @@ class FakeFaissGpu:
 
     n_gpus: int = 1
     fails_with: Exception | None = None  # raised by whatever is asked
-    max_rows: int | None = None  # that its memory holds
+    max_rows: int | None = None  # that its memory holds, of all indexes that are still there
     noise: float = 1e-7  # of its cosines
     threads: set[str] = field(default_factory=set)  # that used it
     n_searches: int = 0
     asked: list[int] = field(default_factory=list)  # hits of each search
-    indexes: list["_Index"] = field(default_factory=list)
+    n_rows: list[int] = field(default_factory=list)  # of each index that was made
+    alive: "weakref.WeakSet[_Index]" = field(default_factory=weakref.WeakSet)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeFaissGpu":
         """For the rest of the test."""
@@ -42,8 +44,10 @@ class FakeFaissGpu:
     def _index(self, resources: "_Resources", embed_dim: int, config: "_Config") -> "_Index":
         assert isinstance(resources, _Resources)
         assert config.device < self.n_gpus, "Invalid GPU device"
-        self.indexes.append(_Index(self, embed_dim))
-        return self.indexes[-1]
+        made = _Index(self, embed_dim, len(self.n_rows))
+        self.n_rows.append(0)
+        self.alive.add(made)
+        return made
 
 
 class _Resources:
@@ -57,8 +61,8 @@ class _Config:
 
 
 class _Index:
-    def __init__(self, gpu: FakeFaissGpu, embed_dim: int) -> None:
-        self._gpu, self._flat = gpu, faiss.IndexFlatIP(embed_dim)
+    def __init__(self, gpu: FakeFaissGpu, embed_dim: int, number: int) -> None:
+        self._gpu, self._number, self._flat = gpu, number, faiss.IndexFlatIP(embed_dim)
         self._rng = np.random.default_rng(0)
 
     @property
@@ -67,9 +71,11 @@ class _Index:
 
     def add(self, rows: Any) -> None:
         self._used()
-        if self._gpu.max_rows is not None and self.ntotal + len(rows) > self._gpu.max_rows:
+        taken = sum(one.ntotal for one in self._gpu.alive) + len(rows)
+        if self._gpu.max_rows is not None and taken > self._gpu.max_rows:
             raise RuntimeError("StandardGpuResources: alloc fail (cudaMalloc error out of memory [2])")
         self._flat.add(rows)
+        self._gpu.n_rows[self._number] = self.ntotal
 
     def search(self, rows: Any, k: int) -> Any:
         self._used()

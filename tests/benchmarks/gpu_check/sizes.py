@@ -28,7 +28,7 @@ TINY = "tiny"
 FULL = Sizes(
     model="ViT-B-32", precisions=("fp32", "fp16"), batches=(1, 8, 32, 128, 256, 512), text_length=16,
     seconds=0.5, product=8192, copy_mb=256, train_batch=512, train_steps=12, clients=(1, 32, 128),
-    serving_s=4.0, n_pictures=512, rows=(100_000, 1_000_000), n_queries=200, compiler="inductor",
+    serving_s=4.0, n_pictures=512, rows=(100_000, 1_000_000), n_queries=50, compiler="inductor",
 )  # fmt: skip
 QUICK = Sizes(
     model="ViT-B-32", precisions=("fp32", "fp16"), batches=(1, 32, 256), text_length=16,

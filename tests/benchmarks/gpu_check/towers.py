@@ -12,6 +12,8 @@ from benchmarks.gpu_check.rates import rates
 from benchmarks.gpu_check.sizes import Sizes
 from benchmarks.gpu_check.subject import Subject, TorchRun
 from benchmarks.gpu_check.theirs import FullLength, open_clip_model
+from diptych_training.errors import TrainingConfigError
+from diptych_training.train.economies import check_compiler
 
 TIER = "torch"
 
@@ -25,6 +27,9 @@ def measure_eager(device: torch.device, sizes: Sizes, subject: Subject) -> Itera
 
 def measure_compiled(device: torch.device, sizes: Sizes, subject: Subject) -> Iterator[Finding]:
     """The same in float16 through torch.compile, for the largest batch alone: each shape takes a while."""
+    if reason := why_not_compiled(device, sizes):
+        yield absent(TIER, "torch.compile fp16", reason)
+        return
     model = copy.deepcopy(subject.model).to(device, torch.float16)
     compiled = _Compiled(model, sizes.compiler)
     run = TorchRun(compiled, subject.image_spec, device, torch.float16)
@@ -42,6 +47,17 @@ def measure_open_clip(device: torch.device, sizes: Sizes, subject: Subject) -> I
         return
     towers = FullLength(model.to(device), subject.config.text.context_length)
     yield from _measured("open_clip fp16", towers, torch.float16, device, sizes, subject)
+
+
+def why_not_compiled(device: torch.device, sizes: Sizes) -> str:
+    """What torch.compile lacks here, such as a C compiler; empty where it works."""
+    if sizes.compiler != "inductor":
+        return ""
+    try:
+        check_compiler(device)
+    except TrainingConfigError as error:
+        return str(error)
+    return ""
 
 
 def _measured(

@@ -12,6 +12,7 @@ from benchmarks.gpu_check.findings import Finding, absent
 from benchmarks.gpu_check.sizes import Sizes
 from benchmarks.gpu_check.subject import Subject
 from benchmarks.gpu_check.theirs import open_clip_model
+from benchmarks.gpu_check.towers import why_not_compiled
 from diptych_training.config import OptimConfig
 from diptych_training.optim import Stepper, build_optimizer
 from diptych_training.train.batches import Batch
@@ -20,6 +21,7 @@ from diptych_training.train.step import Passes
 
 TIER = "torch"
 N_WARM = 3
+LARGE_BYTES = 36e9  # of memory, in which the full batch fits
 MAX_OFF = 0.02  # of the first loss, which bfloat16 rounds
 CLIP_NORM, MAX_SCALE = 1.0, 100.0
 OPTIM = OptimConfig(lr=1e-4, warmup_steps=1, grad_clip=CLIP_NORM)
@@ -32,6 +34,7 @@ def measure_training(device: torch.device, sizes: Sizes, subject: Subject) -> It
 
     Both begin with the same weights and the same batch: their first losses are the same, or one is wrong.
     """
+    sizes = fitted(device, sizes)
     ours = _measured("diptych-train", _ours(device, sizes, subject), device, sizes)
     yield ours
     try:
@@ -47,8 +50,19 @@ def measure_training(device: torch.device, sizes: Sizes, subject: Subject) -> It
 
 def measure_compiled_training(device: torch.device, sizes: Sizes, subject: Subject) -> Iterator[Finding]:
     """With `scale.compile`."""
+    if reason := why_not_compiled(device, sizes):
+        yield absent(TIER, "diptych-train with compile", reason)
+        return
+    sizes = fitted(device, sizes)
     step = _ours(device, sizes, subject, compiled=True)
     yield _measured("diptych-train with compile", step, device, sizes)
+
+
+def fitted(device: torch.device, sizes: Sizes) -> Sizes:
+    """With a smaller batch on a card of less memory."""
+    if device.type != "cuda" or torch.cuda.get_device_properties(device).total_memory >= LARGE_BYTES:
+        return sizes
+    return replace(sizes, train_batch=sizes.train_batch // 4)
 
 
 def _measured(name: str, step: Step, device: torch.device, sizes: Sizes) -> Finding:

@@ -17,7 +17,8 @@ MIN_ROWS = 50_000  # fewer are searched by the CPU in less time than a GPU is as
 SPARE = 64  # hits more than asked: those of which only their exact cosines tell whether they are among the k
 # Between the GPU's sum of the products of two unit vectors and the CPU's: both in float32, in other orders.
 MAX_ERROR = 2e-5
-MIN_TAIL, TAIL_SHARE, DEAD_SHARE = 10_000, 1 / 8, 1 / 5  # beyond which a new copy is made
+# Beyond which a new copy is made: over a row of the tail the CPU takes far longer than the GPU over its own.
+MIN_TAIL, TAIL_SHARE, DEAD_SHARE = 10_000, 1 / 32, 1 / 5
 
 
 class FaissGpuIndex:
@@ -80,7 +81,7 @@ class FaissGpuIndex:
             self._tail.change(removed, keys, rows)
         if self._copying is None and self._needs_copy():
             self._copying = _Copying(self._rows.blocks)
-            self._thread.submit(self._copy_on, self._copying)
+            self._submit(self._copying)
 
     def _needs_copy(self) -> bool:
         n_rows = self._rows.n_rows
@@ -107,11 +108,20 @@ class FaissGpuIndex:
             if is_known.any():
                 copying.copy.add(block.keys[is_known], block.rows[is_known])
         except Exception as error:
-            self._lose(f"rows cannot be copied onto the GPU: {short(error)}")
+            self._retry(short(error))
             return
-        self._submit_next(copying)
+        self._submit(copying)
 
-    def _submit_next(self, copying: "_Copying") -> None:
+    def _retry(self, error: str) -> None:
+        """Where the GPU has no room for two copies, the old one goes first; not where it has none for one."""
+        if self._sealed is None:
+            self._lose(f"rows cannot be copied onto the GPU: {error}")
+            return
+        LOG.info("the GPU takes no second copy of an index beside the first: %s", error)
+        self._sealed, self._copying = None, _Copying(self._rows.blocks)
+        self._submit(self._copying)
+
+    def _submit(self, copying: "_Copying") -> None:
         with suppress(RuntimeError):  # the thread was shut down: nobody searches any more
             self._thread.submit(self._copy_on, copying)
 
