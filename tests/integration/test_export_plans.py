@@ -19,9 +19,14 @@ from diptych.bundle.manifest import Manifest, ManifestDraft
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import ConfigError, InvalidValue
 from diptych_training.cli import main
+from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import ExportError, ParityFailed
+from diptych_training.errors import CheckpointError, ExportError, ImportFailed, ParityFailed
+from diptych_training.evaluate.subject import bundle_subject, named_bundle
 from diptych_training.export.stages import Watcher
+from diptych_training.importing.own import load_own_bundle
+from diptych_training.importing.subject import Choices
+from diptych_training.origin import open_origin
 from diptych_training.plans import publish, reference
 from diptych_training.plans.publish import export_plans
 from diptych_training.plans.reference import against_the_model
@@ -203,6 +208,21 @@ def test_version_that_was_imported_is_proven_on_photographs(
     parity = repository.verify(TINY, 2).precisions["fp16"].parity
     assert parity is not None
     assert (parity.n_images, parity.cosine_min >= 0.999) == (40, True)
+
+
+def test_plans_are_evaluated_by_tensorrt_and_trained_on_from_the_version_that_they_are_of(
+    repository: ModelRepository, dataset: PackedDataset, tensorrt: FakeTensorrt, tmp_path: Path
+) -> None:
+    version = export(repository, dataset)
+    subject = bundle_subject(repository, TINY, version, precision="fp16")
+    assert (subject.name, subject.runtime) == ("tiny/2 (fp16)", "TensorRT 10.16.1.11")
+    assert named_bundle(repository, TINY) == (TINY, 1)
+    folder = repository.folder(TINY, version)
+    with pytest.raises(ImportFailed, match="tiny/2 holds TensorRT's plans of tiny/1: import that"):
+        load_own_bundle(folder, Choices())
+    start = StartConfig(source=str(folder))
+    with pytest.raises(CheckpointError, match="tiny/2 holds TensorRT's plans of tiny/1: name that"):
+        open_origin(start, tmp_path, tmp_path / "repo")
 
 
 def test_ungated_plans_are_published_and_say_so(

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
+from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych_training.errors import ExportError
+from diptych_training.export.fp16 import write_fp16, write_rehearsal
+from diptych_training.export.parity import row_cosines
 from diptych_training.plans.pooling import avoid_integer_argmax, replace_integer_argmax
 from support.small_graphs import small_graph
 
@@ -94,6 +97,19 @@ def test_default_model_embeds_its_texts_as_before(tmp_path: Path) -> None:
     with np.load(bundle / "golden.npz") as golden:
         batch = golden["input_ids"]
     np.testing.assert_array_equal(run_graph(before, batch), run_graph(after, batch))
+
+
+def test_default_model_in_float16_keeps_its_bound_as_a_gpu_would_round_it(tmp_path: Path) -> None:
+    bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
+    half, replaced_half, rehearsed = (
+        tmp_path / name for name in ("half.onnx", "plan.onnx", "rehearsed.onnx")
+    )
+    write_fp16(bundle / "text_encoder.onnx", half)
+    assert avoid_integer_argmax(half, replaced_half, LENGTH) == 1
+    write_rehearsal(replaced_half, rehearsed)
+    with np.load(bundle / "golden.npz") as golden:
+        batch, expected = golden["input_ids"], golden["text_embedding"]
+    assert row_cosines(expected, run_graph(rehearsed, batch)).min() >= COSINE_BOUNDS["fp16"]
 
 
 def test_argmax_of_whether_an_id_is_the_end_is_replaced_too() -> None:
