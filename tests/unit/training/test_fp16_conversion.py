@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from diptych_training.errors import ExportError
 from diptych_training.export.fp16 import write_fp16
+from diptych_training.export.half_weights import halve_weights
 from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
 from support.small_graphs import random_weights, small_graph
 
@@ -43,6 +44,20 @@ def test_weights_of_matrix_products_are_float16_and_those_of_norms_float32(tmp_p
     types = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
     float32 = TensorProto.FLOAT
     assert types == {"gain": float32, "bias": float32, "w_float16": TensorProto.FLOAT16}
+
+
+def test_weights_that_are_kept_as_float16_are_weights_all_the_same(tmp_path: Path) -> None:
+    block = BLOCK.replace("B,8", "B,40")
+    drawn = random_weights(w=(40, 40), gain=(40,), bias=(40,))
+    drawn["w"] = drawn["w"].astype(np.float16).astype(np.float32)
+    write_graph(small_graph(block, drawn), tmp_path / "kept.onnx", external_data=False)
+    halve_weights(tmp_path / "kept.onnx")
+    assert casts(onnx.load(tmp_path / "kept.onnx")) == [("w.float16", TensorProto.FLOAT)]
+    write_fp16(tmp_path / "kept.onnx", tmp_path / "half.onnx")
+    found = onnx.load(tmp_path / "half.onnx").graph
+    expected = converted(small_graph(block, drawn), tmp_path).graph
+    assert list(found.node) == list(expected.node)
+    assert sorted(found.initializer, key=str) == sorted(expected.initializer, key=str)
 
 
 def test_ports_keep_their_types(tmp_path: Path) -> None:

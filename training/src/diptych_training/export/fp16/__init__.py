@@ -14,7 +14,7 @@ from pathlib import Path
 from diptych_training.export.fp16.halve import halve
 from diptych_training.export.fp16.islands import float32_nodes
 from diptych_training.export.fp16.rehearsal import write_rehearsal
-from diptych_training.export.fp16.values import lift_constants
+from diptych_training.export.fp16.values import fold_casts_of_weights, lift_constants
 from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
 
 __all__ = ["write_fp16", "write_rehearsal"]
@@ -27,5 +27,6 @@ def write_fp16(source: Path, target: Path) -> None:
     """
     model = read_graph(source)
     lift_constants(model.graph)
+    fold_casts_of_weights(model.graph)
     halve(model, float32_nodes(model.graph))
     write_graph(model, target, external_data=has_external_data(source))

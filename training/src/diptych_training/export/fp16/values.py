@@ -32,6 +32,28 @@ def lift_constants(graph: GraphProto) -> None:
     graph.node.extend(kept)
 
 
+def fold_casts_of_weights(graph: GraphProto) -> None:
+    """Turn every weight that is kept as float16 and cast to float32 into a float32 weight.
+
+    What is computed from a cast is no weight to whoever looks at the graph, and would stay in float32.
+    """
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    kept = []
+    for node in graph.node:
+        source = weights.get(node.input[0]) if node.op_type == "Cast" else None
+        if source is not None and source.data_type == TensorProto.FLOAT16 and _casts_to_float32(node):
+            values = numpy_helper.to_array(source).astype(np.float32)
+            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _casts_to_float32(node: NodeProto) -> bool:
+    return any(attribute.name == "to" and attribute.i == TensorProto.FLOAT for attribute in node.attribute)
+
+
 def _constant(node: NodeProto) -> TensorProto | None:
     (attribute,) = node.attribute
     value = onnx.helper.get_attribute_value(attribute)
