@@ -31,7 +31,7 @@ from diptych.core.engines import Engines
 from diptych.core.types import AddOutcome, Metadata, NewImage
 from diptych.errors import GoldenMismatch
 from support.tiny_bundle import EMBED_DIM, TINY
-from unit.core.core_fakes import FakeMetrics, model_info
+from unit.core.core_fakes import RUNNER, FakeMetrics, model_info
 
 
 class Opened:
@@ -147,7 +147,7 @@ class Opened:
         info = model_info(
             name=model, version=version, precision=precision, identity=identity, embed_dim=EMBED_DIM
         )
-        return Engine(info, embedder, lambda on_start: None, (images, texts), 60)
+        return Engine(info, embedder, lambda on_start: None, (images, texts), 60, RUNNER)
 
     def _open(self, precision: str, at_start: bool) -> Engine:
         if precision == "fp16":

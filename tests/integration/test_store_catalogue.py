@@ -1,11 +1,12 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
-from diptych.core.precision import Choice, DeviceChoice, Serving
+from diptych.core.precision import Choice, DeviceChoice, Running, Serving
 from diptych.errors import NotFound
 from support.tiny_bundle import write_tiny_bundle
 from unit.core.core_fakes import model_info
@@ -18,25 +19,28 @@ def test_catalogue_lists_all_versions_and_marks_the_served_one(tmp_path: Path) -
     serving = Serving(
         Choice("int8", "faster"), Choice("fp32", "exact"), DeviceChoice("CPUExecutionProvider", None, "set")
     )
+    running = [Running("int8", "CPUExecutionProvider", None)]
     catalogue = Catalogue(
         ModelRepository(tmp_path),
         model_info(name="tiny", version=2),
         serving,
         lambda manifest: "not on this GPU" if manifest.name == "other" else None,
+        lambda: running,
     )
 
     async def run() -> None:
         assert [(one.name, one.versions, one.active, one.serving) for one in await catalogue.models()] == [
             ("other", (1,), None, None),
-            ("tiny", (1, 2), 2, serving),
+            ("tiny", (1, 2), 2, replace(serving, running=tuple(running))),
         ]
         assert [one.ignored for one in await catalogue.models()] == [{1: "not on this GPU"}, {}]
         assert [one.ignored for one in await catalogue.versions("other")] == ["not on this GPU"]
+        running.clear()  # what runs is asked for anew
         broken, served = await catalogue.versions("tiny")
         assert (broken.active, broken.manifest, broken.serving, broken.prompt_sets) == (False, None, None, ())
         assert broken.error is not None
         assert "manifest.json" in broken.error
-        assert (served.active, served.error, served.serving) == (True, None, serving)
+        assert (served.active, served.error, served.serving) == (True, None, replace(serving, running=()))
         assert (broken.ignored, served.ignored) == (None, None)
         assert served.prompt_sets == ("default", "plain", "label", "pictograms", "photos")
         with pytest.raises(NotFound):

@@ -3,11 +3,19 @@
     cuda = FakeCuda().install(monkeypatch)      # a GPU that works
     cuda.fails_with = RuntimeError("...")       # one that does not
 
-Sessions are real ones that say they run on CUDA, values on the GPU real ones that say so and cannot be read
-from the host. A call that the real class has no such parameters for fails here too.
+Sessions are real ones that say they run on CUDA, values on the GPU real ones that say so; what the host reads
+of them is a copy. A call that the real class has no such parameters for fails here too.
+
+Captured runs have the traps of CUDA graphs: a replay computes with the buffers that were bound when it was
+captured, whatever is bound now; graphs belong to the thread that captured them; and nothing else may run
+meanwhile.
 """
 
 import inspect
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -18,6 +26,7 @@ import pytest
 
 from diptych.adapters import onnx_cuda
 from diptych.adapters.cuda_driver import Gpu
+from support.fake_tensorrt import TENSORRT, Engine, FakeTensorRt
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 CARD = Gpu("A card", (13, 0), (9, 0))
@@ -31,14 +40,12 @@ KNOWN_VALUES = {
     "arena_extend_strategy": {"kNextPowerOfTwo", "kSameAsRequested"},
     "cudnn_conv_algo_search": {"EXHAUSTIVE", "HEURISTIC", "DEFAULT"},
 }
+NOT_ALL_ON_CUDA = (  # of onnxruntime
+    "This session cannot use the graph capture feature as requested by the user as all compute graph nodes "
+    "have not been partitioned to the CUDAExecutionProvider"
+)
+_COUNTING = threading.Lock()
 _VALUE = inspect.signature(ort.OrtValue.ortvalue_from_shape_and_type)
-
-
-class GpuValue(ort.OrtValue):
-    """A value on the GPU."""
-
-    def numpy(self) -> Any:
-        raise AssertionError("the host has no access to the memory of the GPU")
 
 
 class CopiedValue(ort.OrtValue):
@@ -46,6 +53,10 @@ class CopiedValue(ort.OrtValue):
 
     def numpy(self) -> Any:
         return super().numpy().copy()
+
+
+class GpuValue(CopiedValue):
+    """A value on the GPU."""
 
 
 @dataclass
@@ -61,6 +72,13 @@ class FakeCuda:
     options: list[dict[str, Any]] = field(default_factory=list)  # of each session on the GPU
     shapes: list[tuple[int, ...]] = field(default_factory=list)  # of values on the GPU
     n_page_locked: int = 0
+    capture_fails: str = ""  # what it says of runs that cannot be captured
+    captured: list[tuple[int, str]] = field(default_factory=list)  # thread and number of each capture
+    n_replays: int = 0
+    released: list[int] = field(default_factory=list)  # numbers of graphs
+    tensorrt: FakeTensorRt | None = None  # where it is offered
+    n_running: int = 0
+    is_capturing: bool = False
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeCuda":
         """For the rest of the test."""
@@ -70,12 +88,17 @@ class FakeCuda:
             cuda: ClassVar = fake
 
         monkeypatch.setattr(ort, "InferenceSession", Session)
-        monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU] if fake.is_offered else [CPU])
+        monkeypatch.setattr(ort, "get_available_providers", self._offered)
         monkeypatch.setattr(ort.OrtValue, "ortvalue_from_shape_and_type", self._value)
+        monkeypatch.setattr(ort.IOBinding, "bind_ortvalue_input", _bind)
         monkeypatch.setattr(ort, "get_ep_devices", lambda: [_Device()] if fake.page_locked else [])
         monkeypatch.setattr(onnx_cuda, "first_gpu", lambda: CARD)
         monkeypatch.setattr(onnx_cuda, "_require_libraries", lambda: None)  # a build for GPUs may be here
         return self
+
+    def _offered(self) -> list[str]:
+        tensorrt = [TENSORRT] if self.tensorrt else []
+        return [*tensorrt, CUDA, CPU] if self.is_offered else [CPU]
 
     def _value(self, *args: Any, **options: Any) -> ort.OrtValue:
         given = _VALUE.bind(*args, **options)
@@ -92,6 +115,14 @@ class FakeCuda:
         assert (device, number) == ("cuda", 0)
         self.shapes.append(tuple(shape))
         return GpuValue(made._ortvalue)
+
+
+_real_bind = ort.IOBinding.bind_ortvalue_input
+
+
+def _bind(binding: Any, name: str, value: ort.OrtValue) -> None:
+    _real_bind(binding, name, value)
+    binding.bound_shape = tuple(value.shape())
 
 
 _real_value = ort.OrtValue.ortvalue_from_shape_and_type
@@ -117,12 +148,28 @@ class _Session(ort.InferenceSession):
         **kwargs: Any,
     ) -> None:
         names = [one if isinstance(one, str) else one[0] for one in providers]
-        self._turned = False
+        self._turned = self._captures = False
+        self._engine: Engine | None = None
+        self._graphs: dict[tuple[int, str], Any] = {}  # bindings
         if names[0] == CUDA:
             self._ask_for_gpu(str(path_or_bytes), providers[0])
+        if names[0] == TENSORRT:
+            assert names == [TENSORRT, CUDA, CPU]
+            assert self.cuda.tensorrt is not None
+            self._engine = Engine(self.cuda.tensorrt, str(path_or_bytes), providers[0][1])
         self._named = [CPU] if self.cuda.falls_back else names
         super().__init__(path_or_bytes, sess_options, [CPU], provider_options, **kwargs)
         assert not self._enable_fallback, "it would go on with the CPU when a batch fails"
+        if (
+            self._captures
+            and self.cuda.cpu_operators
+            and any(
+                node.op_type in self.cuda.cpu_operators
+                for part in super().get_provider_graph_assignment_info()
+                for node in part.get_nodes()
+            )
+        ):
+            raise RuntimeError(NOT_ALL_ON_CUDA)
 
     def _ask_for_gpu(self, file: str, provider: tuple[str, dict[str, Any]]) -> None:
         _, options = provider
@@ -133,11 +180,17 @@ class _Session(ort.InferenceSession):
             raise self.cuda.fails_with
         self.cuda.options.append(options)
         self._turned = any(part in file for part in self.cuda.wrong_precisions)
+        self._captures = options.get("enable_cuda_graph") == 1
 
     def get_providers(self) -> list[str]:
         return self._named
 
     def get_provider_graph_assignment_info(self) -> Any:
+        if self._engine is not None:
+            nodes = [
+                node for part in super().get_provider_graph_assignment_info() for node in part.get_nodes()
+            ]
+            return [SimpleNamespace(ep_name=TENSORRT, get_nodes=lambda: nodes)]
         placed: dict[str, list[Any]] = {CUDA: [], CPU: []}
         for part in super().get_provider_graph_assignment_info():
             for node in part.get_nodes():
@@ -145,11 +198,54 @@ class _Session(ort.InferenceSession):
         return [SimpleNamespace(ep_name=name, get_nodes=lambda n=nodes: n) for name, nodes in placed.items()]
 
     def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Any:
-        (rows,) = super().run(output_names, input_feed, run_options)
+        if self._captures:
+            assert run_options.get_run_config_entry("gpu_graph_id") == "-1", "it would be captured"
+        assert self._engine is None, "its batches are bound"
+        with self._busy():
+            (rows,) = super().run(output_names, input_feed, run_options)
         return [-rows if self._turned else rows]
 
     def run_with_iobinding(self, iobinding: Any, run_options: Any = None) -> None:
-        super().run_with_iobinding(iobinding, run_options)
-        if self._turned:
-            (rows,) = iobinding.get_outputs()
+        if self._captures:
+            iobinding = self._captured(iobinding, run_options)
+        with self._busy():
+            super().run_with_iobinding(iobinding, run_options)
+        (rows,) = iobinding.get_outputs()
+        if self._engine is not None:
+            self._engine.require(iobinding.bound_shape)
+        if self._turned or (self._engine is not None and self._engine.is_wrong):
             np.negative(rows.numpy(), out=rows.numpy())
+
+    def release_captured_graph(self, graph_annotation_id: int = 0) -> None:
+        self.cuda.released.append(graph_annotation_id)
+
+    def _captured(self, iobinding: Any, run_options: Any) -> Any:
+        """What a replay computes with. The first run in a thread captures."""
+        number = run_options.get_run_config_entry("gpu_graph_id")
+        assert number not in {"", "0", "-1"}, "0 is onnxruntime's own"
+        key = threading.get_ident(), number
+        if key in self._graphs:
+            self.cuda.n_replays += 1
+            return self._graphs[key]
+        if self.cuda.n_running:
+            raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing")
+        self.cuda.is_capturing = True
+        time.sleep(0.002)
+        self.cuda.is_capturing = False
+        if self.cuda.capture_fails:
+            raise RuntimeError(self.cuda.capture_fails)
+        self.cuda.captured.append(key)
+        self._graphs[key] = iobinding
+        return iobinding
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        if self.cuda.is_capturing:
+            raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing")
+        with _COUNTING:
+            self.cuda.n_running += 1
+        try:
+            yield
+        finally:
+            with _COUNTING:
+                self.cuda.n_running -= 1

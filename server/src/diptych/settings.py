@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -24,6 +25,19 @@ def default_data_dir() -> Path:
     """Where a user's programs keep state: $XDG_STATE_HOME/diptych, else ~/.local/state/diptych."""
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state") / "diptych"
+
+
+def default_cache_dir() -> Path:
+    """Where a user's programs keep what can be made again: $XDG_CACHE_HOME/diptych, else ~/.cache/diptych.
+
+    A user without a home, as in a container, has the folder for temporary files.
+    """
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "diptych"
+    try:
+        return Path.home() / ".cache" / "diptych"
+    except RuntimeError:
+        return Path(gettempdir()) / "diptych"
 
 
 class Settings(BaseSettings):
@@ -58,6 +72,12 @@ class Settings(BaseSettings):
     index_device: Device = Field(
         "auto", description="where collections are searched: cpu, cuda, or auto: a GPU where faiss has one"
     )
+    cuda_graphs: Literal["auto", "off"] = Field(
+        AUTO, description="batches of a GPU as CUDA graphs: auto: where they can be captured; off"
+    )
+    tensorrt: Literal["off", "auto"] = Field(
+        "off", description="engines for a GPU: off, or auto: built while CUDA serves, and taken once proven"
+    )
     decode: DecodeMode = Field(
         "exact", description="fast: large JPEGs at a fraction of their size, other vectors"
     )
@@ -65,6 +85,9 @@ class Settings(BaseSettings):
 
     # what it keeps
     data_dir: Path = Field(default_factory=default_data_dir, description="folder of collections")
+    cache_dir: Path = Field(
+        default_factory=default_cache_dir, description="folder of what can be made again, such as engines"
+    )
     max_data_bytes: int | None = Field(
         None,
         ge=1,

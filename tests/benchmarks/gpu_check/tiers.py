@@ -205,8 +205,7 @@ def _lacks_for_tensorrt(work: Work) -> str:
         return "it is for a card"
     if reason := _lacks_for_onnxruntime(work):
         return reason
-    from diptych.adapters.tensorrt import require_tensorrt  # noqa: PLC0415
-
+    from diptych.adapters.onnx_tensorrt import require_tensorrt  # noqa: PLC0415
     from diptych.errors import ConfigError  # noqa: PLC0415
 
     try:

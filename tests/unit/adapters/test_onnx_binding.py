@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from diptych.adapters import onnx_binding
-from diptych.adapters.onnx_binding import BoundRun, unbound
+from diptych.adapters.onnx_binding import BoundRun, CaptureFailed, Shapes, unbound
 from support.fake_cuda import CopiedValue, FakeCuda
 from support.tiny_graphs import image_graph, make_weights, text_graph
 
@@ -45,7 +45,8 @@ def session(graphs: Path) -> ort.InferenceSession:
 
 def bound(session: ort.InferenceSession, sizes: tuple[int, ...] = (1, 2, 4, 8), **options: Any) -> BoundRun:
     names = session.get_inputs()[0].name, session.get_outputs()[0].name
-    return BoundRun(session, *names, **({"width": D, "sizes": sizes, "memory": "cpu"} | options))
+    given = {"width": D, "shapes": Shapes(sizes), "memory": "cpu"} | options
+    return BoundRun(session, *names, **given)
 
 
 def plain(session: ort.InferenceSession) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
@@ -167,3 +168,76 @@ def test_page_locked_memory_that_cannot_be_had_is_done_without(
         rows = run(batch, ort.RunOptions())
     np.testing.assert_allclose(rows, plain(session)(batch), atol=1e-6)
     assert "no page-locked memory for batches of shape (4, 8, 8, 3): used up" in caplog.text
+
+
+def test_texts_are_filled_up_to_one_of_a_few_lengths(graphs: Path) -> None:
+    session = ort.InferenceSession(str(graphs / "text.onnx"), providers=["CPUExecutionProvider"])
+    run = bound(session, shapes=Shapes((1, 2, 4), lengths=(4, 8), fill=0))
+    for n_items, n_tokens in ((3, 3), (3, 4), (1, 5), (2, 8), (2, 6), (4, 2)):
+        batch = ids(n_items, n_tokens)
+        np.testing.assert_allclose(run(batch, ort.RunOptions()), plain(session)(batch), atol=1e-6)
+    assert {*run._bound} == {(4, 4), (1, 8), (2, 8)}
+
+
+def test_text_longer_than_all_lengths_runs_as_long_as_it_is(graphs: Path) -> None:
+    session = ort.InferenceSession(str(graphs / "text.onnx"), providers=["CPUExecutionProvider"])
+    run, batch = bound(session, shapes=Shapes((2,), lengths=(4,))), ids(2, 6)
+    np.testing.assert_allclose(run(batch, ort.RunOptions()), plain(session)(batch), atol=1e-6)
+    assert [*run._bound] == [(2, 6)]
+
+
+def capturing(graphs: Path, cuda: FakeCuda, **options: Any) -> BoundRun:
+    session = ort.InferenceSession(
+        str(graphs / "image.onnx"),
+        providers=[("CUDAExecutionProvider", {"enable_cuda_graph": 1}), "CPUExecutionProvider"],
+        enable_fallback=0,
+    )
+    return bound(session, memory="cuda", captures=True, **options)
+
+
+def test_each_shape_is_captured_once_and_replayed_in_its_own_buffers(
+    graphs: Path, session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    run = capturing(graphs, cuda)
+    for n_items in (1, 3, 4, 8, 2, 8, 4, 3, 9, 1):
+        batch = pixels(n_items)
+        np.testing.assert_allclose(run(batch, ort.RunOptions()), plain(session)(batch), atol=1e-6)
+    assert [number for _, number in cuda.captured] == ["1", "2", "3", "4"]  # 9 runs as it is
+    assert cuda.n_replays == 5
+
+
+def test_rows_of_a_captured_run_stay_what_they_are(graphs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = capturing(graphs, FakeCuda().install(monkeypatch))
+    first = run(pixels(2), ort.RunOptions())
+    kept = first.copy()
+    run(pixels(2), ort.RunOptions())
+    assert np.array_equal(first, kept)
+
+
+def test_graph_of_a_shape_that_is_let_go_is_never_replayed(
+    graphs: Path, session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would write where its buffers were."""
+    cuda = FakeCuda().install(monkeypatch)
+    run = capturing(graphs, cuda)
+    for n_items in (1, 2, 4):
+        run(pixels(n_items), ort.RunOptions())
+    run.fit((1, 6))
+    assert cuda.released == [2, 3]
+    run.fit((1, 2, 4))
+    batch = pixels(2)
+    np.testing.assert_allclose(run(batch, ort.RunOptions()), plain(session)(batch), atol=1e-6)
+    assert [number for _, number in cuda.captured] == ["1", "2", "3", "4"]
+
+
+def test_run_that_cannot_be_captured_says_for_which_shape_and_why(
+    graphs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda(capture_fails="CUDA failure 900: operation not permitted").install(monkeypatch)
+    run = capturing(graphs, cuda)
+    with pytest.raises(
+        CaptureFailed, match=r"shape \(4, 8, 8, 3\) cannot be captured: CUDA failure 900: operation not"
+    ):
+        run(pixels(3), ort.RunOptions())
+    assert not run._bound

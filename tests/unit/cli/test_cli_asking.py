@@ -181,6 +181,15 @@ SERVING = {
     },
     "collections": {"precision": "fp32", "reason": "exact"},
     "device": {"provider": "CPUExecutionProvider", "name": None, "reason": "set by DIPTYCH_DEVICE"},
+    "running": [
+        {"precision": "int8", "provider": "CPUExecutionProvider", "cuda_graphs": None, "tensorrt": None},
+        {
+            "precision": "fp16",
+            "provider": "CUDAExecutionProvider",
+            "cuda_graphs": {"captured": False, "reason": "set by DIPTYCH_CUDA_GRAPHS"},
+            "tensorrt": {"state": "unavailable", "reason": "libnvinfer.so.10 is missing"},
+        },
+    ],
 }
 
 
@@ -204,6 +213,8 @@ def test_models_show_what_serves(monkeypatch: pytest.MonkeyPatch, capsys: Captur
         "    fp16  fp16 is for a GPU",
         "    int8  4.12 ms an image, 0.75 ms a text",
         "  collections in fp32: exact",
+        "  fp16 runs without CUDA graphs: set by DIPTYCH_CUDA_GRAPHS",
+        "  fp16 in TensorRT, unavailable: libnvinfer.so.10 is missing",
     ]
 
 

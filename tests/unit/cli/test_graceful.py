@@ -87,9 +87,10 @@ def test_batch_that_runs_on_does_not_keep_the_collections_from_closing(
 ) -> None:
     monkeypatch.setattr(services, "LAST_BATCH_S", 0.05)
     closed: list[str] = []
-    parts: dict[str, Any] = {name: Part(closed, name) for name in ("health", "jobs", "collections")}
+    names = ("background", "health", "jobs", "collections")
+    parts: dict[str, Any] = {name: Part(closed, name) for name in names}
     engines = Part(closed, "engines", hangs=True)
     others = dict.fromkeys(Services.__dataclass_fields__) | parts
     whole = Services(**cast(Any, others | {"engines": engines}))
     asyncio.run(whole.close())
-    assert closed == ["health", "jobs", "collections"]
+    assert closed == list(names)

@@ -7,7 +7,18 @@ from typing import Any
 import httpx
 import pytest
 
-from diptych_client import AsyncClient, Client, IgnoredVersion, InvalidCall, Plan, ServingDevice, operations
+from diptych_client import (
+    AsyncClient,
+    Client,
+    CudaGraphs,
+    IgnoredVersion,
+    InvalidCall,
+    Plan,
+    RunningPrecision,
+    ServingDevice,
+    TensorRt,
+    operations,
+)
 from support.fake_api import MODEL, FakeApi, body, embed_reply, problem
 
 RECORD = {
@@ -119,6 +130,15 @@ def test_models_and_versions_are_read() -> None:
         "embed": {"precision": "fp32", "reason": "exact", "candidates": [tried]},
         "collections": {"precision": "fp32", "reason": "exact", "plan": plan},
         "device": {"provider": "CUDAExecutionProvider", "name": "A card", "reason": "fp32 passed on it"},
+        "running": [
+            {
+                "precision": "fp32",
+                "provider": "CUDAExecutionProvider",
+                "cuda_graphs": {"captured": True, "reason": "each shape"},
+                "tensorrt": {"state": "building", "reason": "CUDA serves"},
+            },
+            {"precision": "int8", "provider": "CPUExecutionProvider", "cuda_graphs": None, "tensorrt": None},
+        ],
     }
     models = [{"name": "tiny", "versions": [1, 3], "active": 3, "source": None, "serving": serving}]
     entry = {"name": "tiny", "version": 3, "active": True, "manifest": {"embed_dim": 16}, "error": None}
@@ -144,6 +164,15 @@ def test_models_and_versions_are_read() -> None:
     assert summary.serving.collections.candidates == ()
     assert (summary.serving.embed.plan, summary.serving.collections.plan) == (None, Plan(2, 8, 16, 4))
     assert summary.serving.device == ServingDevice("CUDAExecutionProvider", "A card", "fp32 passed on it")
+    assert summary.serving.running == (
+        RunningPrecision(
+            "fp32",
+            "CUDAExecutionProvider",
+            CudaGraphs(captured=True, reason="each shape"),
+            TensorRt("building", "CUDA serves"),
+        ),
+        RunningPrecision("int8", "CPUExecutionProvider"),
+    )
     version_3 = client.model_version("tiny", 3)
     assert version_3.ignored == "another GPU"
     assert version_3.manifest == {"embed_dim": 16}

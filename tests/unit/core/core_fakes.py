@@ -5,16 +5,18 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from diptych.bundle.encoder import OnStart
+from diptych.bundle.encoder import OnStart, StoppableEncoder
 from diptych.bundle.image import ImageInfo
 from diptych.core.admission import Admission
 from diptych.core.batcher import Batcher
 from diptych.core.embedder import Embedder
 from diptych.core.ports import EncoderName
+from diptych.core.precision import Running
+from diptych.core.runner import Runner
 from diptych.core.types import ModelInfo, Picture
 from diptych.errors import EncoderFailed, InvalidValue, UndecodableImage
 
@@ -219,6 +221,11 @@ def fake_embedder(
         text_admission=admission(),
         metrics=metrics,
     )
+
+
+RUNNER = Runner(
+    cast(StoppableEncoder, None), lambda: Running("fp32", "CPUExecutionProvider", None)
+)  # of engines whose encoder is not asked
 
 
 def model_info(**changes: Any) -> ModelInfo:

@@ -11,14 +11,14 @@ from diptych.core.engine import Engine
 from diptych.core.engines import Engines
 from diptych.core.types import SERVER
 from diptych.errors import GoldenMismatch, InvalidValue, NotReady
-from unit.core.core_fakes import FakeEncoder, fake_embedder, model_info, until
+from unit.core.core_fakes import RUNNER, FakeEncoder, fake_embedder, model_info, until
 
 Story = Callable[["Parts"], Coroutine[Any, Any, None]]
 
 
 def engine(precision: str) -> Engine:
     embedder = fake_embedder(FakeEncoder())
-    return Engine(model_info(precision=precision), embedder, lambda on_start: None, (), 60)  # type: ignore[arg-type]
+    return Engine(model_info(precision=precision), embedder, lambda on_start: None, (), 60, RUNNER)  # type: ignore[arg-type]
 
 
 class Parts:

@@ -1,12 +1,13 @@
 """Where settings come from and which are refused."""
 
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 from PIL import Image
 
 from diptych.errors import ConfigError
-from diptych.settings import Settings, default_data_dir, read_settings
+from diptych.settings import Settings, default_cache_dir, default_data_dir, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +87,17 @@ def test_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_data_dir() == Path("/state/diptych")
     monkeypatch.delenv("XDG_STATE_HOME")
     assert default_data_dir() == Path.home() / ".local/state/diptych"
+
+
+def test_cache_lies_where_programs_keep_theirs_and_a_user_without_a_home_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert default_cache_dir() == Path("/cache/diptych")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache_dir() == Path.home() / ".cache/diptych"
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert default_cache_dir() == Path(gettempdir()) / "diptych"
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from diptych.core.engine import Engine
 from diptych.wiring.engine import health_of
-from unit.core.core_fakes import model_info
+from unit.core.core_fakes import RUNNER, model_info
 
 
 def engine(*, broken: bool = False, last_success_at: float | None = None, trouble: str = "") -> Any:
@@ -15,7 +15,7 @@ def engine(*, broken: bool = False, last_success_at: float | None = None, troubl
             raise RuntimeError
 
     batchers: Any = (SimpleNamespace(last_success_at=last_success_at, trouble=trouble),) * 2
-    return Engine(model_info(), SimpleNamespace(), canary, batchers, 60)  # type: ignore[arg-type]
+    return Engine(model_info(), SimpleNamespace(), canary, batchers, 60, RUNNER)  # type: ignore[arg-type]
 
 
 def ready(*engines: Engine) -> bool:

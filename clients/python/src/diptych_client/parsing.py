@@ -17,6 +17,7 @@ from diptych_client.results import (
     AddOutcome,
     ClassifiedImage,
     CollectionInfo,
+    CudaGraphs,
     EmbeddedItem,
     Embedding,
     Hit,
@@ -34,10 +35,12 @@ from diptych_client.results import (
     PrecisionCandidate,
     PrecisionChoice,
     Prediction,
+    RunningPrecision,
     SearchResult,
     ServerVersion,
     Serving,
     ServingDevice,
+    TensorRt,
 )
 
 
@@ -206,6 +209,18 @@ def serving(row: Json) -> Serving | None:
         precision_choice(found["embed"]),
         precision_choice(found["collections"]),
         ServingDevice(str(device["provider"]), device["name"], str(device["reason"])) if device else None,
+        tuple(running_precision(row) for row in found.get("running", ())),
+    )
+
+
+def running_precision(body: Json) -> RunningPrecision:
+    """What runs one precision now."""
+    graphs, tensorrt = body.get("cuda_graphs"), body.get("tensorrt")
+    return RunningPrecision(
+        precision=str(body["precision"]),
+        provider=str(body["provider"]),
+        cuda_graphs=CudaGraphs(bool(graphs["captured"]), str(graphs["reason"])) if graphs else None,
+        tensorrt=TensorRt(str(tensorrt["state"]), str(tensorrt["reason"])) if tensorrt else None,
     )
 
 

@@ -266,15 +266,45 @@ class ServingDevice:
 
 
 @dataclass(frozen=True)
+class CudaGraphs:
+    """Whether batches on a GPU run as CUDA graphs, and why so."""
+
+    captured: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class TensorRt:
+    """How far TensorRT is: "building", "serving" or "unavailable", and why."""
+
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunningPrecision:
+    """What runs a precision at the moment.
+
+    `cuda_graphs` is None on the CPU, `tensorrt` where it is not asked for.
+    """
+
+    precision: str
+    provider: str
+    cuda_graphs: CudaGraphs | None = None
+    tensorrt: TensorRt | None = None
+
+
+@dataclass(frozen=True)
 class Serving:
     """The precisions of the version that serves: for `embed` and `classify`, and for collections.
 
-    `device` is None where a server does not say yet on what it runs.
+    `device` is None, and `running` empty, where a server does not say yet on what it runs.
     """
 
     embed: PrecisionChoice
     collections: PrecisionChoice
     device: ServingDevice | None = None
+    running: tuple[RunningPrecision, ...] = ()
 
 
 @dataclass(frozen=True)

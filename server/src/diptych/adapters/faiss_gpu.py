@@ -1,10 +1,14 @@
-"""Copies of rows on a GPU, by FAISS's build for GPUs, and whether there is one. Knows no index of ours."""
+"""Copies of rows on a GPU, by FAISS's build for GPUs, and whether there is one. Knows no index of ours.
+
+Its calls go through the gate of the GPU: one beside a capture of onnxruntime would spoil both.
+"""
 
 from typing import Any
 
 import faiss
 import numpy as np
 
+from diptych.adapters.gpu_gate import GATE
 from diptych.core.types import Embedding, Embeddings, Keys
 from diptych.errors import ConfigError
 
@@ -51,13 +55,14 @@ class FaissGpu:
 
     def copy(self, embed_dim: int) -> "GpuRows":
         """An empty one. Raises what FAISS raises."""
-        if self._resources is None:
-            self._resources = GPU.StandardGpuResources()
-            self._resources.setTempMemory(TEMPORARY_BYTES)
         config = GPU.GpuIndexFlatConfig()
         config.device = 0
-        # float32 throughout: FAISS forbids its products to round to fewer bits.
-        return GpuRows(GPU.GpuIndexFlatIP(self._resources, embed_dim, config))
+        with GATE.beside_others():
+            if self._resources is None:
+                self._resources = GPU.StandardGpuResources()
+                self._resources.setTempMemory(TEMPORARY_BYTES)
+            # float32 throughout: FAISS forbids its products to round to fewer bits.
+            return GpuRows(GPU.GpuIndexFlatIP(self._resources, embed_dim, config))
 
 
 class GpuRows:
@@ -82,7 +87,8 @@ class GpuRows:
 
     def add(self, keys: Keys, rows: Embeddings) -> None:
         """(N,) and (N, D), before it is sealed. Raises what FAISS raises, as when memory is short."""
-        self._index.add(np.ascontiguousarray(rows, np.float32))
+        with GATE.beside_others():
+            self._index.add(np.ascontiguousarray(rows, np.float32))
         self._keys.append(keys)
 
     def seal(self) -> None:
@@ -104,7 +110,8 @@ class GpuRows:
         """At most k (places, cosines as the GPU sums them up), best first; k is at most MAX_K."""
         row = np.ascontiguousarray(query[np.newaxis], np.float32)  # (1, D)
         # Never with a selector: without cuVS it is ignored in silence.
-        cosines, places = (found[0] for found in self._index.search(row, min(k, self.n_rows)))
+        with GATE.beside_others():
+            cosines, places = (found[0] for found in self._index.search(row, min(k, self.n_rows)))
         return places[places >= 0], cosines[places >= 0]
 
 

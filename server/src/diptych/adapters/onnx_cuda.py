@@ -12,7 +12,8 @@ from diptych.errors import ConfigError
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CUDNN = "cuDNN 9"  # which releases since 1.19 are built for
-# Not here: a stream of our own (`user_compute_stream`) and CUDA graphs (`enable_cuda_graph`).
+CUDA_GRAPHS = "enable_cuda_graph"  # an option beside these, of sessions that capture
+# Not here: a stream of our own (`user_compute_stream`).
 CUDA_OPTIONS: dict[str, int | str] = {
     "device_id": 0,  # the first that CUDA_VISIBLE_DEVICES leaves
     "arena_extend_strategy": "kSameAsRequested",  # batches have few sizes: memory that doubles is never used

@@ -2,43 +2,58 @@
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal, assert_never
 
 import onnxruntime as ort
 
-from diptych.adapters.onnx_cuda import CUDA_OPTIONS, CUDA_PROVIDER, wanted
+from diptych.adapters.gpu_gate import GATE
+from diptych.adapters.onnx_cuda import CUDA_GRAPHS, CUDA_OPTIONS, CUDA_PROVIDER, wanted
+from diptych.adapters.onnx_tensorrt import TENSORRT_PROVIDER
 from diptych.errors import BundleError, ConfigError
 
 LOG = logging.getLogger("diptych.onnx")
 CPU_PROVIDER = "CPUExecutionProvider"
 
-Device = Literal["cpu", "cuda"]
+Device = Literal["cpu", "cuda", "tensorrt"]
 Provider = str | tuple[str, dict[str, int | str]]
 
 
-def open_session(file: Path, *, n_threads: int, device: Device) -> ort.InferenceSession:
-    """Raises BundleError when the file does not load, ConfigError when the device was not had."""
+def open_session(
+    file: Path,
+    *,
+    n_threads: int,
+    device: Device,
+    captures: bool = False,
+    tensorrt: Mapping[str, int | str] | None = None,
+) -> ort.InferenceSession:
+    """Raises BundleError when the file does not load, ConfigError when the device was not had.
+
+    With `captures`, on CUDA alone, also when its runs cannot be captured as CUDA graphs. `tensorrt` are the
+    options of that device.
+    """
+    on_gpu = device != "cpu"
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1 if device == "cuda" else n_threads  # little is left for the CPU then
+    options.intra_op_num_threads = 1 if on_gpu else n_threads  # little is left for the CPU then
     options.log_severity_level = 4  # its errors are raised too, and its own lines are none of our log
     # Between two layers threads wait for each other by spinning, which is worth it; after the last one they
     # would spin on for 40 ms, on cores that decode the next images and answer the last request.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.add_session_config_entry(
-        "session.record_ep_graph_assignment_info", "1" if device == "cuda" else "0"
-    )
-    providers = _providers(device)
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1" if on_gpu else "0")
+    providers = _providers(device, captures, tensorrt or {})
     try:
         # Without its fallback: that goes on with the CPU, when a session is made and whenever one fails.
-        session = ort.InferenceSession(str(file), options, providers=providers, enable_fallback=0)
-        places = _places(session) if device == "cuda" else []
+        with GATE.beside_others() if on_gpu else nullcontext():  # it takes memory of the GPU
+            session = ort.InferenceSession(str(file), options, providers=providers, enable_fallback=0)
+        places = _places(session) if on_gpu else []
     except Exception as error:  # onnxruntime raises classes of its own that share no public base
         raise BundleError(f"{file.name} does not load in onnxruntime {ort.__version__}: {error}") from error
     asked, used = _name(providers[0]), session.get_providers()[0]
     if used != asked:  # when a library is missing it warns, and goes on with the CPU all the same
         raise ConfigError(f"{file.name}: {asked} was asked for, and onnxruntime took {used}; {wanted()}")
-    _report(file, places)
+    _report(file, asked, places)
     return session
 
 
@@ -48,24 +63,30 @@ def _places(session: ort.InferenceSession) -> list[tuple[str, str]]:
     return [(part.ep_name, node.op_type) for part in parts for node in part.get_nodes()]
 
 
-def _report(file: Path, places: list[tuple[str, str]]) -> None:
-    """Log what is computed on the CPU in between. Raises ConfigError where that is all."""
-    on_cpu = Counter(kind for provider, kind in places if provider == CPU_PROVIDER)
-    if not on_cpu:
+def _report(file: Path, asked: str, places: list[tuple[str, str]]) -> None:
+    """Log what is computed elsewhere in between. Raises ConfigError where that is all."""
+    elsewhere = Counter(kind for provider, kind in places if provider != asked)
+    if not elsewhere:
         return
-    told = ", ".join(f"{n} {kind}" for kind, n in on_cpu.most_common())
-    if on_cpu.total() == len(places):
-        raise ConfigError(f"{file.name}: {CUDA_PROVIDER} runs no operator of it, all are for the CPU: {told}")
-    LOG.info("%s: the CPU computes %d of %d operators: %s", file.name, on_cpu.total(), len(places), told)
+    told = ", ".join(f"{n} {kind}" for kind, n in elsewhere.most_common())
+    others = "the CPU" if asked == CUDA_PROVIDER else "CUDA or the CPU"
+    if elsewhere.total() == len(places):
+        raise ConfigError(f"{file.name}: {asked} runs no operator of it, all are for {others}: {told}")
+    LOG.info(
+        "%s: %s computes %d of %d operators: %s", file.name, others, elsewhere.total(), len(places), told
+    )
 
 
-def _providers(device: Device) -> list[Provider]:
+def _providers(device: Device, captures: bool, tensorrt: Mapping[str, int | str]) -> list[Provider]:
     match device:
         case "cpu":
             return [CPU_PROVIDER]
         case "cuda":
             # The CPU computes what CUDA has no kernel of: shapes, mostly.
-            return [(CUDA_PROVIDER, CUDA_OPTIONS), CPU_PROVIDER]
+            more: dict[str, int | str] = {CUDA_GRAPHS: 1} if captures else {}
+            return [(CUDA_PROVIDER, CUDA_OPTIONS | more), CPU_PROVIDER]
+        case "tensorrt":
+            return [(TENSORRT_PROVIDER, dict(tensorrt)), (CUDA_PROVIDER, CUDA_OPTIONS), CPU_PROVIDER]
         case _:
             assert_never(device)
 

@@ -27,6 +27,9 @@ class TensorrtEncoder:
     def __init__(self, image_file: Path, text_file: Path) -> None:
         self.device_name: str | None = first_gpu().name
         self.provider = TENSORRT_PROVIDER
+        self.text_lengths: tuple[int, ...] = ()  # any
+        self.captures: bool | None = None
+        self.why_not_captured = ""
         memory = CudaMemory()
         self._image = TensorrtEngine(image_file, PIXELS, IMAGE_EMBEDDING, memory)
         self._text = TensorrtEngine(text_file, INPUT_IDS, TEXT_EMBEDDING, memory)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from diptych.bundle.repository import ModelRepository
 from diptych.cli.console import err, out
-from diptych.cli.precisions import candidate_line, device_line
-from diptych.core.precision import CUDA_PROVIDER, Choice, DeviceChoice, unfit
+from diptych.cli.precisions import candidate_line, device_line, graphs_line
+from diptych.core.precision import CUDA_PROVIDER, Choice, DeviceChoice, Running, unfit
 from diptych.errors import BundleError, DiptychError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Settings, read_settings
 
@@ -68,7 +68,8 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
         if ignored is not None:
             out(f"{name}/{version}  whole, and ignored here: {ignored}")
             return True
-        trials = Trials(bundle, device=settings.device, n_threads=settings.n_threads)
+        captures = settings.cuda_graphs == AUTO
+        trials = Trials(bundle, device=settings.device, n_threads=settings.n_threads, captures=captures)
         on_cpu = Trials(bundle, device="cpu", n_threads=settings.n_threads)
         for precision in trials.precisions:  # those too that this machine has no use for
             is_for_cpu = unfit(precision, CUDA_PROVIDER) is not None
@@ -79,7 +80,9 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
     out(f"{name}/{version}  sound   {', '.join(trials.precisions)}")
     try:
         _show_device(trials.device)
-        _show(choose_for_requests(trials, AUTO, settings.max_batch_size or TRIAL_BATCH_SIZE))
+        choice = choose_for_requests(trials, AUTO, settings.max_batch_size or TRIAL_BATCH_SIZE)
+        _show(choice)
+        _show_graphs(trials.load(choice.precision).running())
     except DiptychError as error:  # sound, but made for another device
         out(f"  {error}")
     return True
@@ -95,6 +98,11 @@ def _prove(trials: "Trials", precision: str) -> None:
 
 def _show_device(device: DeviceChoice) -> None:
     out(f"  {device_line(**vars(device))}")
+
+
+def _show_graphs(running: Running) -> None:
+    if running.cuda_graphs is not None:
+        out(graphs_line(running.precision, **vars(running.cuda_graphs)))
 
 
 def _show(choice: Choice) -> None:

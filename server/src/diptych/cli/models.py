@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from diptych.cli.console import cell, out, out_json, out_table
-from diptych.cli.precisions import candidate_line, device_line
+from diptych.cli.precisions import candidate_line, device_line, graphs_line, tensorrt_line
 from diptych.cli.remote import add_server_arguments, run_with_client
 from diptych_client import Client, ModelSummary, Plan, Serving
 
@@ -59,6 +59,11 @@ def _show(name: str, serving: Serving) -> None:
     out(f"  collections in {serving.collections.precision}: {serving.collections.reason}")
     if serving.collections.precision != serving.embed.precision:
         _show_plan(serving.collections.plan)
+    for running in serving.running:
+        if running.cuda_graphs is not None:
+            out(graphs_line(running.precision, **vars(running.cuda_graphs)))
+        if running.tensorrt is not None:
+            out(tensorrt_line(running.precision, **vars(running.tensorrt)))
 
 
 def _show_plan(plan: Plan | None) -> None:

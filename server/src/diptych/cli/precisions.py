@@ -15,3 +15,13 @@ def candidate_line(
     if image_ms is None or text_ms is None:
         return f"    {precision}  passed"
     return f"    {precision}  {image_ms:.3g} ms an image, {text_ms:.3g} ms a text"
+
+
+def graphs_line(precision: str, captured: bool, reason: str) -> str:
+    """How batches of a precision run on a GPU, and why so."""
+    return f"  {precision} runs {'as' if captured else 'without'} CUDA graphs: {reason}"
+
+
+def tensorrt_line(precision: str, state: str, reason: str) -> str:
+    """How far TensorRT is with a precision, and why."""
+    return f"  {precision} in TensorRT, {state}: {reason}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from diptych.bundle.encoder import OnStart
 from diptych.core.batcher import Batcher
 from diptych.core.embedder import Embedder
+from diptych.core.runner import Runner
 from diptych.core.types import InputIds, ModelInfo, Pixels
 
 
@@ -18,3 +19,4 @@ class Engine:
     canary: Callable[[OnStart], object]
     batchers: tuple[Batcher[Pixels], Batcher[InputIds]]
     timeout_s: float
+    runner: Runner

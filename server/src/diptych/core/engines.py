@@ -67,6 +67,10 @@ class Engines:
         self._tell = tell
         self._changed()
 
+    def changed(self) -> None:
+        """What runs one of them is another now."""
+        self._changed()
+
     def loaded(self) -> list[Engine]:
         """All that are at work now; the one of requests and that of collections are the first."""
         further = [one.loading for one in self._further.values()]

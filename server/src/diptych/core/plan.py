@@ -11,6 +11,7 @@ BATCH_SIZES = (
     16,
     32,
 )  # below 8 a batch is slower by some percent, which a few tries hardly tell from noise
+MIN_LENGTH = 8  # tokens; shorter texts cost a GPU as much
 GPU_BATCH_SIZES = (8, 16, 32, 64, 128, 256)  # a GPU gains by more than a CPU does
 SLOW_BATCH_SIZES = ((4,), (1,))  # of models so slow that trying more would take too long
 ENOUGH = 0.98  # of the best rate: larger batches than this takes only add waiting
@@ -52,6 +53,11 @@ def sizes_up_to(max_batch_size: int) -> tuple[int, ...]:
     """The powers of two below it, and itself: batches that are filled up to one of them do not double."""
     powers = (2**n for n in range(max_batch_size.bit_length()))
     return (*(size for size in powers if size < max_batch_size), max_batch_size)
+
+
+def lengths_up_to(max_length: int) -> tuple[int, ...]:
+    """What texts are filled up to on a GPU, where each length takes buffers: few, and none far too long."""
+    return tuple(size for size in sizes_up_to(max_length) if size >= MIN_LENGTH or size == max_length)
 
 
 def sizes_to_try(lanes: Iterable[int], item_s: float, budget_s: float) -> Sequence[int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from diptych.core.plan import Plan
 from diptych.errors import BundleError
@@ -53,12 +54,45 @@ class DeviceChoice:
 
 
 @dataclass(frozen=True)
+class CudaGraphs:
+    """Whether batches on a GPU run as CUDA graphs, captured once for each shape, and why so."""
+
+    captured: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class TensorRt:
+    """How far TensorRT is with one precision, and why: `unavailable` leaves what ran before."""
+
+    state: Literal["building", "serving", "unavailable"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Running:
+    """What runs one precision now, which may change while the server runs.
+
+    No `cuda_graphs` on the CPU, no `tensorrt` where it is not asked for.
+    """
+
+    precision: str
+    provider: str
+    cuda_graphs: CudaGraphs | None
+    tensorrt: TensorRt | None = None
+
+
+@dataclass(frozen=True)
 class Serving:
-    """`embed` answers requests that embed and classify; `collections` embeds what is kept and its queries."""
+    """`embed` answers requests that embed and classify; `collections` embeds what is kept and its queries.
+
+    `running` are all precisions that are loaded, those that single collections ask for included.
+    """
 
     embed: Choice
     collections: Choice
     device: DeviceChoice
+    running: tuple[Running, ...] = ()
 
 
 def unfit(precision: str, provider: str) -> str | None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from diptych.core.background import Background
 from diptych.core.catalogue import Catalogue
 from diptych.core.collections import Collections
 from diptych.core.embedder import Embedder
@@ -20,6 +22,8 @@ from diptych.core.types import ModelInfo
 log = logging.getLogger(__name__)
 
 LAST_BATCH_S = 3.0
+
+Upgrade = Callable[[], Awaitable[None]]  # lets a precision be served by something faster
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Services:
     metrics: Metrics
     limits: Limits
     started_at: datetime  # UTC
+    upgrades: Sequence[Upgrade] = ()  # one after the other, in the background
+    background: Background = field(default_factory=Background)
 
     async def start(self) -> None:
         """Read the collections into their indexes, then start the canary and what must be embedded again.
@@ -51,12 +57,19 @@ class Services:
         await self.collections.open()
         await self.jobs.open()
         await self.health.start()
+        if self.upgrades:
+            self.background.start(self._upgrade(), "moving to another runtime")
+
+    async def _upgrade(self) -> None:
+        for upgrade in self.upgrades:
+            await upgrade()
 
     async def close(self) -> None:
         """Stop background work, finish writes that have begun, fail whatever still waits with NotReady.
 
         A batch that runs on for long is not waited for: nobody needs it any more.
         """
+        await self.background.close()
         await self.health.close()
         await self.jobs.close()
         await self.collections.close()

@@ -50,12 +50,39 @@ class DeviceAnswer(BaseModel):
     reason: str
 
 
+class CudaGraphsAnswer(BaseModel):
+    """Whether batches on a GPU run as CUDA graphs, captured once for each shape, and why so."""
+
+    captured: bool
+    reason: str
+
+
+class TensorRtAnswer(BaseModel):
+    """How far TensorRT is: `unavailable` leaves serving what served before, and `reason` says why."""
+
+    state: Literal["building", "serving", "unavailable"]
+    reason: str
+
+
+class RunningAnswer(BaseModel):
+    """What runs one precision at this moment."""
+
+    precision: str
+    provider: str = Field(description="of onnxruntime, such as CUDAExecutionProvider")
+    cuda_graphs: CudaGraphsAnswer | None = Field(description="null on the CPU")
+    tensorrt: TensorRtAnswer | None = Field(description="null where it is not asked for")
+
+
 class ServingAnswer(BaseModel):
-    """`embed` is for /embed, /classify and /v1; `collections` for what they hold and for /search."""
+    """`embed` is for /embed, /classify and /v1; `collections` for what they hold and for /search.
+
+    `running`: all precisions that are loaded, those that single collections ask for included.
+    """
 
     embed: ChoiceAnswer
     collections: PrecisionAnswer
     device: DeviceAnswer
+    running: list[RunningAnswer]
 
     @classmethod
     def of(cls, serving: Serving | None) -> "ServingAnswer | None":

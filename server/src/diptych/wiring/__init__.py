@@ -12,7 +12,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych.core.precision import Serving
 from diptych.core.services import Services
 from diptych.errors import BundleError, ConfigError, EncoderFailed
-from diptych.settings import Settings
+from diptych.settings import AUTO, Settings
 from diptych.wiring.assemble import assemble, limits_of
 from diptych.wiring.bundles import verify_bundle
 from diptych.wiring.engine import OnStuck
@@ -106,6 +106,7 @@ def _load(settings: Settings, repository: ModelRepository, name: str, version: i
         device=settings.device,
         n_threads=threads_of(settings),
         max_batch_size=settings.max_batch_size or TRIAL_BATCH_SIZE,
+        captures=settings.cuda_graphs == AUTO,
     )
     return _planned(served, settings)
 

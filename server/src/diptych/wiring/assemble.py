@@ -1,5 +1,6 @@
 """Put the parts together: which adapter plays which role, with which numbers. Knows no step of loading."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from diptych.adapters.data_lock import DataLock
@@ -11,6 +12,7 @@ from diptych.adapters.quota import Quota
 from diptych.adapters.reserve import Reserve
 from diptych.adapters.sqlite_jobs import SqliteJobs
 from diptych.adapters.sqlite_store import SqliteStore
+from diptych.adapters.tensorrt_child import build_in_child
 from diptych.bundle.image import ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
@@ -22,7 +24,9 @@ from diptych.core.jobs import Jobs
 from diptych.core.labels import LabelClassifier
 from diptych.core.limits import Limits
 from diptych.core.ports import EncoderName
-from diptych.core.services import Services
+from diptych.core.precision import CPU_PROVIDER, CUDA_PROVIDER, TensorRt
+from diptych.core.services import Services, Upgrade
+from diptych.core.types import ModelInfo
 from diptych.settings import Settings
 from diptych.wiring.bundles import LoadedBundle
 from diptych.wiring.engine import OnStuck, build_engine, health_of
@@ -32,6 +36,7 @@ from diptych.wiring.here import Here
 from diptych.wiring.indexing import new_index_of
 from diptych.wiring.planning import decoded_px_of
 from diptych.wiring.served import Served
+from diptych.wiring.upgrade import TensorRtUpgrade
 
 
 def assemble(
@@ -60,7 +65,7 @@ def assemble(
         return build_engine(settings, loaded, decoder, metrics, names=names, on_stuck=on_stuck)
 
     engines = _engines(settings, repository, served, build)
-    engines.on_change(lambda loaded: metrics.set_models([engine.model for engine in loaded]))
+    engines.on_change(lambda loaded: metrics.set_models([_as_it_runs(engine) for engine in loaded]))
     embed, kept = engines.requests, engines.common
     # Before the data folder is opened: it may refuse.
     new_index = new_index_of(settings, kept.model.embed_dim)
@@ -98,11 +103,18 @@ def assemble(
             max_batch=min(MAX_BATCH, kept.embedder.max_images),
             max_metadata_bytes=limits.max_metadata_bytes,
         ),
-        catalogue=Catalogue(repository, embed.model, served.serving, here.why_not),
+        catalogue=Catalogue(
+            repository,
+            embed.model,
+            served.serving,
+            here.why_not,
+            running=lambda: [engine.runner.running() for engine in engines.loaded()],
+        ),
         health=health_of(engines.loaded, on_stuck),
         metrics=metrics,
         limits=limits,
         started_at=datetime.now(UTC),
+        upgrades=_upgrades(settings, served, engines),
     )
 
 
@@ -117,6 +129,39 @@ def _engines(settings: Settings, repository: ModelRepository, served: Served, bu
         precisions=tuple(served.collections.bundle.manifest.precisions),
         open=FurtherPrecisions(settings, repository, served.collections, build).open,
     )
+
+
+def _as_it_runs(engine: Engine) -> ModelInfo:
+    return replace(engine.model, provider=engine.runner.running().provider)
+
+
+def _upgrades(settings: Settings, served: Served, engines: Engines) -> list[Upgrade]:
+    """What moves the precisions of the start to TensorRT, where that is asked for and there is a GPU."""
+    if settings.tensorrt == "off":
+        return []
+    found: list[Upgrade] = []
+    pairs = {
+        id(one): (one, engine)
+        for one, engine in ((served.embed, engines.requests), (served.collections, engines.common))
+    }
+    for loaded, engine in pairs.values():
+        if loaded.encoder.provider == CPU_PROVIDER:
+            engine.runner.tell(TensorRt("unavailable", "the encoders run on a CPU"))
+            continue
+        if loaded.encoder.provider != CUDA_PROVIDER:
+            engine.runner.tell(TensorRt("serving", "this version was built by it"))
+            continue
+        engine.runner.tell(TensorRt("building", "it has not begun"))
+        upgrade = TensorRtUpgrade(
+            loaded,
+            engine.runner,
+            identity=engine.model.identity,
+            cache_dir=settings.cache_dir,
+            build=build_in_child,
+            on_change=engines.changed,
+        )
+        found.append(upgrade.run)
+    return found
 
 
 def limits_of(settings: Settings) -> Limits:

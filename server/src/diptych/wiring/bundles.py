@@ -11,7 +11,9 @@ from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
 from diptych.core.plan import ONE_LANE, Plan
+from diptych.core.precision import CudaGraphs, Running
 from diptych.core.types import ModelInfo
+from diptych.settings import PREFIX
 from diptych.wiring.encoders import ServedEncoder, open_encoder
 
 
@@ -59,6 +61,10 @@ class LoadedBundle:
             prompts=with_built_in(manifest.text.prompts),
         )
 
+    def running(self) -> Running:
+        """What runs it now."""
+        return Running(self.precision, self.encoder.provider, _cuda_graphs(self.encoder))
+
 
 def verify_bundle(repository: ModelRepository, name: str, version: int) -> VerifiedBundle:
     """Read every file of a version. Raises BundleError naming the file, NotFound."""
@@ -67,11 +73,25 @@ def verify_bundle(repository: ModelRepository, name: str, version: int) -> Verif
     return VerifiedBundle(folder, manifest, tokenizer, read_golden(folder / GOLDEN_FILE))
 
 
-def load_precision(bundle: VerifiedBundle, precision: str, *, device: Device, n_threads: int) -> LoadedBundle:
+def load_precision(
+    bundle: VerifiedBundle, precision: str, *, device: Device, n_threads: int, captures: bool = False
+) -> LoadedBundle:
     """Load both graphs and reproduce the golden outputs, on this device and no other.
 
-    Raises BundleError, EncoderFailed, and ConfigError when the device cannot be had.
+    With `captures` batches of a GPU run as CUDA graphs, if they can. Raises BundleError, EncoderFailed, and
+    ConfigError when the device cannot be had.
     """
-    encoder = open_encoder(bundle.folder, bundle.manifest, precision, device=device, n_threads=n_threads)
+    encoder = open_encoder(
+        bundle.folder, bundle.manifest, precision, device=device, n_threads=n_threads, captures=captures
+    )
     check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
     return LoadedBundle(bundle, precision, encoder)
+
+
+def _cuda_graphs(encoder: ServedEncoder) -> CudaGraphs | None:
+    if encoder.captures is None:
+        return None
+    if not encoder.captures:
+        return CudaGraphs(captured=False, reason=f"set by {PREFIX}CUDA_GRAPHS")
+    why_not = encoder.why_not_captured
+    return CudaGraphs(captured=not why_not, reason=why_not or "each shape of a batch is captured once")

@@ -9,7 +9,7 @@ from diptych.adapters.onnx_session import Device
 from diptych.adapters.tensorrt_encoder import TensorrtEncoder
 from diptych.bundle.encoder import StoppableEncoder
 from diptych.bundle.manifest import Manifest
-from diptych.core.plan import GPU_BATCH_SIZES, sizes_up_to
+from diptych.core.plan import GPU_BATCH_SIZES, lengths_up_to, sizes_up_to
 from diptych.errors import ConfigError
 
 
@@ -18,6 +18,13 @@ class ServedEncoder(StoppableEncoder, Protocol):
 
     provider: str
     device_name: str | None  # of the GPU
+    text_lengths: tuple[int, ...]  # that texts are filled up to there; as long as they are when empty
+    captures: bool | None  # whether CUDA graphs were asked for; None where there are none
+
+    @property
+    def why_not_captured(self) -> str:
+        """Why batches run without, though they were; else empty."""
+        ...
 
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """Batches will have these sizes."""
@@ -25,14 +32,31 @@ class ServedEncoder(StoppableEncoder, Protocol):
 
 
 def open_encoder(
-    folder: Path, manifest: Manifest, precision: str, *, device: Device, n_threads: int
+    folder: Path,
+    manifest: Manifest,
+    precision: str,
+    *,
+    device: Device,
+    n_threads: int,
+    captures: bool = False,
 ) -> ServedEncoder:
-    """Raises BundleError, EncoderFailed, and ConfigError when the device cannot be had."""
-    files = manifest.precisions[precision]
+    """With `captures` batches of CUDA run as CUDA graphs, if they can.
+
+    Raises BundleError, EncoderFailed, and ConfigError when the device cannot be had.
+    """
+    files, text = manifest.precisions[precision], manifest.text
     image_file, text_file = folder / files.image_file, folder / files.text_file
     if manifest.tensorrt is None:
-        sizes = sizes_up_to(max(GPU_BATCH_SIZES))
-        return OnnxEncoder(image_file, text_file, n_threads=n_threads, device=device, batch_sizes=sizes)
+        return OnnxEncoder(
+            image_file,
+            text_file,
+            n_threads=n_threads,
+            device=device,
+            batch_sizes=sizes_up_to(max(GPU_BATCH_SIZES)),
+            text_lengths=lengths_up_to(text.context_length) if text.pad_to == "longest" else (),
+            pad_id=text.pad_id,
+            captures=captures,
+        )
     if device != "cuda":
         raise ConfigError(f"{manifest.name}/{manifest.version} runs on {manifest.tensorrt} alone")
     return TensorrtEncoder(image_file, text_file)

@@ -15,6 +15,7 @@ from diptych.core.embedder import Embedder, image_batch, text_batch
 from diptych.core.engine import Engine
 from diptych.core.health import Health
 from diptych.core.ports import EncoderName
+from diptych.core.runner import Runner
 from diptych.core.types import InputIds, Pixels
 from diptych.settings import Settings
 from diptych.wiring.bundles import LoadedBundle
@@ -35,7 +36,10 @@ def build_engine(
 ) -> Engine:
     """Starts threads for each tower on its first batches. `names` is what metrics call the two towers."""
     timeout_s = max(settings.encode_timeout_s, SLACK * loaded.slowest_batch_s)
-    images, texts = _batchers(settings, loaded, metrics, names, timeout_s=timeout_s, on_stuck=on_stuck)
+    runner = Runner(loaded.encoder, loaded.running)
+    images, texts = _batchers(
+        settings, loaded, runner, metrics, names, timeout_s=timeout_s, on_stuck=on_stuck
+    )
     embedder = Embedder(
         decoder=decoder,
         tokenizer=loaded.bundle.tokenizer,
@@ -45,7 +49,9 @@ def build_engine(
         text_admission=_admission(settings),
         metrics=metrics,
     )
-    return Engine(loaded.info(settings.decode), embedder, _canary(loaded), (images, texts), timeout_s)
+    return Engine(
+        loaded.info(settings.decode), embedder, _canary(loaded, runner), (images, texts), timeout_s, runner
+    )
 
 
 def health_of(loaded: Callable[[], Sequence[Engine]], on_stuck: OnStuck) -> Health:
@@ -78,6 +84,7 @@ def _oldest_success(engines: Sequence[Engine]) -> float | None:
 def _batchers(
     settings: Settings,
     loaded: LoadedBundle,
+    runner: Runner,
     metrics: PrometheusMetrics,
     names: tuple[EncoderName, EncoderName],
     *,
@@ -91,7 +98,7 @@ def _batchers(
     return (
         Batcher(
             image_name,
-            image_batch(loaded.encoder),
+            image_batch(runner),
             encode_beside=None if beside is None else image_batch(beside),
             n_lanes=plan.n_lanes,
             n_bytes=_n_bytes,
@@ -104,7 +111,7 @@ def _batchers(
         ),
         Batcher(
             text_name,
-            text_batch(loaded.encoder, padded),
+            text_batch(runner, padded),
             encode_beside=None if beside is None else text_batch(beside, padded),
             n_lanes=plan.n_lanes,
             size_of=len if spec.pad_to == "longest" else None,
@@ -127,13 +134,13 @@ def _n_bytes(item: Pixels | InputIds) -> int:
     return int(item.nbytes)
 
 
-def _canary(loaded: LoadedBundle) -> Callable[[OnStart], object]:
+def _canary(loaded: LoadedBundle, runner: Runner) -> Callable[[OnStart], object]:
     size = loaded.bundle.manifest.image.size
     pixels = np.zeros((1, size, size, 3), np.uint8)
     input_ids = loaded.bundle.tokenizer(["canary"]).input_ids  # (1, L)
 
     def encode_both(on_start: OnStart) -> None:
-        loaded.encoder.encode_image(pixels, on_start)
-        loaded.encoder.encode_text(input_ids, on_start)
+        runner.encode_image(pixels, on_start)
+        runner.encode_text(input_ids, on_start)
 
     return encode_both

@@ -6,9 +6,9 @@ from diptych.adapters.onnx_session import Device
 from diptych.bundle.repository import ModelRepository
 from diptych.core.engine import Engine
 from diptych.core.ports import EncoderName
-from diptych.core.precision import CPU_PROVIDER
+from diptych.core.precision import CPU_PROVIDER, TensorRt
 from diptych.errors import CorruptBundle
-from diptych.settings import Settings
+from diptych.settings import AUTO, Settings
 from diptych.wiring.bundles import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
 from diptych.wiring.planning import threads_of, with_known_plan, with_plan
 from diptych.wiring.warming import warmed
@@ -29,24 +29,31 @@ class FurtherPrecisions:
         """`beside` is what collections use that ask for nothing."""
         self._settings = settings
         self._repository = repository
-        self._beside = beside
+        self._bundle = beside.bundle
+        self._plan = beside.plan
+        self._device: Device = "cpu" if beside.encoder.provider == CPU_PROVIDER else "cuda"
         self._build = build
 
     def open(self, precision: str, at_start: bool) -> Engine:
         """Blocking. Raises BundleError, EncoderFailed, ConfigError, NotFound."""
-        bundle = self._beside.bundle if at_start else self._verified()
-        device: Device = "cpu" if self._beside.encoder.provider == CPU_PROVIDER else "cuda"
+        bundle = self._bundle if at_start else self._verified()
         n_threads = threads_of(self._settings)
-        loaded = load_precision(bundle, precision, device=device, n_threads=n_threads)
+        captures = self._settings.cuda_graphs == AUTO
+        loaded = load_precision(
+            bundle, precision, device=self._device, n_threads=n_threads, captures=captures
+        )
         if at_start:
             planned = with_plan(loaded, self._settings)
         else:
-            planned = with_known_plan(loaded, self._settings, otherwise=self._beside.plan)
+            planned = with_known_plan(loaded, self._settings, otherwise=self._plan)
         names = (f"collection_image_{precision}", f"collection_text_{precision}")
-        return self._build(warmed(planned), names)
+        engine = self._build(warmed(planned), names)
+        if self._settings.tensorrt != "off":
+            engine.runner.tell(TensorRt("unavailable", "it is for the server's own precisions"))
+        return engine
 
     def _verified(self) -> VerifiedBundle:
-        manifest = self._beside.bundle.manifest
+        manifest = self._bundle.manifest
         bundle = verify_bundle(self._repository, manifest.name, manifest.version)
         if bundle.manifest != manifest:
             raise CorruptBundle(

@@ -30,10 +30,14 @@ def load_served(
     device: Device,
     n_threads: int,
     max_batch_size: int,
+    captures: bool = False,
 ) -> Served:
-    """Try, choose, and let go of the rest. Raises BundleError, EncoderFailed, ConfigError."""
+    """Try, choose, and let go of the rest. Raises BundleError, EncoderFailed, ConfigError.
+
+    With `captures` batches of a GPU run as CUDA graphs, if they can.
+    """
     wanted = () if precision == AUTO else (precision,)
-    trials = Trials(bundle, device=device, n_threads=n_threads, wanted=wanted)
+    trials = Trials(bundle, device=device, n_threads=n_threads, wanted=wanted, captures=captures)
     embed = choose_for_requests(trials, precision, max_batch_size)
     loaded = trials.load(embed.precision)
     collections = _choose_for_collections(trials, collection_precision, loaded)

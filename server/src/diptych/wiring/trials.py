@@ -25,13 +25,23 @@ class Trials:
     """
 
     def __init__(
-        self, bundle: VerifiedBundle, *, device: Device, n_threads: int, wanted: Sequence[str] = ()
+        self,
+        bundle: VerifiedBundle,
+        *,
+        device: Device,
+        n_threads: int,
+        wanted: Sequence[str] = (),
+        captures: bool = False,
     ) -> None:
-        """`wanted` are the precisions that matter for the choice of a device; all when none is given."""
+        """`wanted` are the precisions that matter for the choice of a device; all when none is given.
+
+        With `captures` batches of a GPU run as CUDA graphs, if they can.
+        """
         self.bundle = bundle
         self._device: SessionDevice | None = None if device == AUTO else device  # None: not known yet
         self._reason = f"set by {PREFIX}DEVICE"
         self._n_threads = n_threads
+        self._captures = captures
         self._found: dict[str, LoadedBundle | Failure] = {}
         self._name: str | None = None  # of the GPU
         if bundle.manifest.tensorrt is not None:  # it was looked at before that this is the one
@@ -114,7 +124,9 @@ class Trials:
         return loaded
 
     def _load_on(self, device: SessionDevice, precision: str) -> LoadedBundle:
-        return load_precision(self.bundle, precision, device=device, n_threads=self._n_threads)
+        return load_precision(
+            self.bundle, precision, device=device, n_threads=self._n_threads, captures=self._captures
+        )
 
     def _settle(self, device: SessionDevice, reason: str) -> None:
         """What `auto` came to once holds for all precisions."""

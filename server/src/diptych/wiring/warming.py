@@ -6,30 +6,45 @@ from time import perf_counter
 
 import numpy as np
 
+from diptych.bundle.encoder import InputIds
 from diptych.core.plan import sizes_up_to
 from diptych.core.precision import CPU_PROVIDER
 from diptych.wiring.bundles import LoadedBundle
+from diptych.wiring.encoders import ServedEncoder
 
 
 def warmed(loaded: LoadedBundle) -> LoadedBundle:
     """Run the largest batches once, so that no request pays for allocations and kernel choices; timed.
 
-    On a GPU those of each size that it runs in.
+    On a GPU those of each size that it runs in, and texts of each length.
     """
     manifest, plan = loaded.bundle.manifest, loaded.plan
     pixels = np.zeros((plan.image_batch_size, manifest.image.size, manifest.image.size, 3), np.uint8)
-    longest = loaded.bundle.tokenizer(["a " * manifest.text.context_length]).input_ids  # (1, L)
-    input_ids = np.repeat(longest, plan.text_batch_size, axis=0)
     took_s = 0.0
     for encoder in filter(None, (loaded.encoder, loaded.beside)):
-        images, texts = (_sizes(encoder.provider, len(items)) for items in (pixels, input_ids))
+        images, texts = (
+            _sizes(encoder.provider, size) for size in (plan.image_batch_size, plan.text_batch_size)
+        )
         runs = [partial(encoder.encode_image, pixels[:size]) for size in images]
-        runs += [partial(encoder.encode_text, input_ids[:size]) for size in texts]
+        for input_ids in _texts(loaded, encoder):  # (1, L)
+            runs += [partial(encoder.encode_text, np.repeat(input_ids, size, axis=0)) for size in texts]
         for run in runs:
             began = perf_counter()
             run()
             took_s = max(took_s, perf_counter() - began)
     return replace(loaded, slowest_batch_s=took_s)
+
+
+def _texts(loaded: LoadedBundle, encoder: ServedEncoder) -> list[InputIds]:
+    """One text (1, L) of the largest length, and on a GPU, which runs in a few, one of each."""
+    spec, tokenizer = loaded.bundle.manifest.text, loaded.bundle.tokenizer
+    longest = tokenizer(["a " * spec.context_length]).input_ids
+    if encoder.provider == CPU_PROVIDER:
+        return [longest]
+    shortest = tokenizer(["a"]).input_ids
+    fills = [length - shortest.shape[1] for length in encoder.text_lengths]
+    filled = [np.pad(shortest, ((0, 0), (0, n)), constant_values=spec.pad_id) for n in fills if n >= 0]
+    return [*filled, longest]
 
 
 def _sizes(provider: str, largest: int) -> tuple[int, ...]:

@@ -52,7 +52,7 @@ async def version(request: Request, state: State) -> Response:
         ServerVersion(
             version=__version__,
             model=None if model is None else ModelRef.of(model),
-            provider=None if model is None else model.provider,
+            provider=None if services is None else services.engines.requests.runner.running().provider,
             embed_dim=None if model is None else model.embed_dim,
             default_collection=options.default_collection,
             max_items=options.limits.max_items,

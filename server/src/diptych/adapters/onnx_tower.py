@@ -1,0 +1,163 @@
+"""Run one ONNX graph of one input and one output, in one of several ways. Knows not what it encodes."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from diptych.adapters.onnx_binding import Batch, BoundRun, CaptureFailed, Run, Shapes, unbound
+from diptych.adapters.onnx_session import Device, open_session
+from diptych.bundle.encoder import Embeddings, OnStart
+from diptych.errors import BundleError, ConfigError, EncoderFailed
+
+LOG = logging.getLogger("diptych.onnx")
+# Normalisation is done in the graph, in float16 at worst: a row further from 1 is no embedding.
+MAX_NORM_ERROR = 1e-2
+
+# A session whose capture failed may still be capturing: to free it then ends the process.
+_LOST: list[ort.InferenceSession] = []
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a graph, as a bundle must have it."""
+
+    name: str
+    dtype: str
+    rank: int
+
+
+class Tower:
+    """One graph, checked when it is loaded and again on each answer.
+
+    On a GPU batches run in `shapes`, and with `captures` as CUDA graphs, unless that cannot be had: then
+    `why_not_captured` says why, and they run as they would have otherwise.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        source: Port,
+        target: Port,
+        *,
+        n_threads: int,
+        device: Device,
+        shapes: Shapes,
+        captures: bool,
+        tensorrt: Mapping[str, int | str] | None = None,
+    ) -> None:
+        """`tensorrt` are the options of that device. Raises BundleError, ConfigError."""
+        self._file, self._ports = file, (source, target)
+        self._open = partial(open_session, file, n_threads=n_threads, device=device, tensorrt=tensorrt)
+        self._in_parts = device == "tensorrt"  # its engine runs no larger batch than it was built for
+        self._shapes = shapes
+        self._bound: BoundRun | None = None
+        self._thread: ThreadPoolExecutor | None = None  # that captures
+        self.why_not_captured = ""
+        captured = self._captured_session() if captures and device == "cuda" else None
+        session = captured or self._open()
+        _check_port(file, "input", session.get_inputs(), source)
+        _check_port(file, "output", session.get_outputs(), target)
+        self.provider: str = session.get_providers()[0]
+        self._run: Run = unbound(session, source.name, target.name)
+        if captured is not None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="capture")
+        if device != "cpu":
+            self._bind(session, captures=captured is not None)
+
+    def fit(self, batch_sizes: Sequence[int]) -> None:
+        """On a GPU, run in these sizes from now on."""
+        if self._bound is None:
+            return
+        self._shapes = Shapes(batch_sizes, self._shapes.lengths, self._shapes.fill)
+        if self._thread is None:
+            self._bound.fit(batch_sizes)
+        else:
+            self._thread.submit(self._bound.fit, batch_sizes).result()
+
+    def run(self, batch: Batch, on_start: OnStart | None) -> Embeddings:
+        """(B, ...) -> (B, D) float32 of unit norm. Raises EncoderFailed."""
+        options = ort.RunOptions()
+        if on_start is not None:
+            on_start(partial(setattr, options, "terminate", True))
+        try:
+            rows = self._rows(batch, options)
+        except Exception as error:  # onnxruntime raises classes of its own that share no public base
+            name = type(error).__name__
+            raise EncoderFailed(f"the encoder raised {name} on a batch of {len(batch)}") from error
+        if rows.ndim != 2 or len(rows) != len(batch):
+            raise EncoderFailed(f"the encoder answered shape {rows.shape} to a batch of {len(batch)}")
+        norms = np.linalg.norm(rows, axis=1)  # (B,)
+        if not np.all(np.abs(norms - 1.0) <= MAX_NORM_ERROR):  # false for NaN as well
+            raise EncoderFailed(f"{self._ports[1].name} has rows that are not finite or not of unit norm")
+        return rows
+
+    def _rows(self, batch: Batch, options: ort.RunOptions) -> Embeddings:
+        largest = max(self._shapes.sizes, default=0)
+        if self._in_parts and len(batch) > largest:
+            parts = range(0, len(batch), largest)
+            return np.concatenate([self._rows(batch[at : at + largest], options) for at in parts])
+        thread = self._thread
+        if thread is None:
+            return self._run(batch, options)
+        return thread.submit(self._run_captured, batch, options).result()
+
+    def _run_captured(self, batch: Batch, options: ort.RunOptions) -> Embeddings:
+        """In the thread of the captures; when one has failed, those that wait there find it gone on."""
+        try:
+            return self._run(batch, options)
+        except CaptureFailed as error:
+            self._go_on_without(str(error))
+            if options.terminate:  # it was stopped, and would be again
+                raise
+        return self._run(batch, options)
+
+    def _captured_session(self) -> ort.InferenceSession | None:
+        """None when there is no such session of this graph."""
+        try:
+            return self._open(captures=True)
+        except (BundleError, ConfigError) as error:
+            self._say_why(str(error))
+            return None
+
+    def _bind(self, session: ort.InferenceSession, *, captures: bool) -> None:
+        source, target = self._ports
+        self._run = self._bound = BoundRun(
+            session,
+            source.name,
+            target.name,
+            width=_width(self._file, session),
+            shapes=self._shapes,
+            memory="cuda",
+            captures=captures,
+        )
+
+    def _go_on_without(self, reason: str) -> None:
+        assert self._bound is not None
+        _LOST.append(self._bound.session)
+        self._say_why(reason)
+        self._bind(self._open(), captures=False)
+        self._thread = None  # calls need not come from it any more
+
+    def _say_why(self, reason: str) -> None:
+        self.why_not_captured = reason
+        LOG.warning("%s: batches run without CUDA graphs: %s", self._file.name, reason)
+
+
+def _width(file: Path, session: ort.InferenceSession) -> int:
+    """D of the output (B, D), which buffers are laid out for."""
+    width = session.get_outputs()[0].shape[1]
+    if not isinstance(width, int):
+        raise BundleError(f"{file.name}: the width of the output must be a number on a GPU, it is {width!r}")
+    return width
+
+
+def _check_port(file: Path, kind: str, found: Sequence[ort.NodeArg], expected: Port) -> None:
+    ports = [Port(port.name, port.type, len(port.shape)) for port in found]
+    if ports != [expected]:
+        raise BundleError(f"{file.name}: the {kind} must be {expected}, found {ports}")

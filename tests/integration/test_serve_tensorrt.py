@@ -1,0 +1,297 @@
+"""CUDA serves while TensorRT's engines are built, and on if they cannot be had; both are fakes."""
+
+import asyncio
+import hashlib
+import json
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from diptych.adapters import tensorrt_build
+from diptych.adapters.tensorrt_build import EngineJob
+from diptych.errors import BundleError, ConfigError
+from diptych.wiring import upgrade
+from support.app import running_app
+from support.fake_cuda import CUDA, FakeCuda
+from support.fake_tensorrt import TENSORRT, FakeTensorRt
+from support.pictures import noise
+from support.tiny_bundle import CONTEXT_LENGTH, IMAGE_SIZE, write_tiny_bundle
+
+WAIT_S = 30.0
+ITEMS = [("image", (f"{n}.png", noise(n))) for n in range(5)] + [("text", (None, "red thing"))]
+
+
+@dataclass
+class Builder:
+    """In the place of the process that builds: in this one, when it is let."""
+
+    may_go_on: threading.Event = field(default_factory=threading.Event)
+    n_begun: int = 0
+    dies: bool = False
+
+    async def __call__(self, job: EngineJob) -> None:
+        self.n_begun += 1
+        for _ in range(3000):
+            if self.may_go_on.is_set():
+                break
+            await asyncio.sleep(0.01)
+        if self.dies:
+            folder = Path(str(job.towers[0][1]["trt_engine_cache_path"]))
+            (folder / "image_encoder_0_0_sm90.engine").write_bytes(b"half")
+            raise BundleError("the builder ended with signal 11: it said nothing")
+        await asyncio.to_thread(tensorrt_build.build, job)
+
+
+@dataclass
+class Machine:
+    """One with a GPU and TensorRT."""
+
+    cuda: FakeCuda
+    tensorrt: FakeTensorRt
+    builder: Builder
+    folder: Path
+
+    def app(self, **given: Any) -> Any:
+        """A server on it; engines are kept from one to the next."""
+        options = {"device": "cuda", "tensorrt": "auto", "cache_dir": self.folder / "cache"}
+        return running_app(self.folder, **(options | given))
+
+    def kept(self) -> list[Path]:
+        """Folders of engines that were built whole."""
+        return [record.parent for record in self.folder.glob("cache/*/*/built.json")]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    tensorrt, builder = FakeTensorRt(), Builder()
+    builder.may_go_on.set()
+    cuda = FakeCuda(tensorrt=tensorrt).install(monkeypatch)
+    for module in (upgrade, tensorrt_build):
+        monkeypatch.setattr(module, "require_tensorrt", lambda: "10.16.1")
+    # Its package has a function of the same name.
+    monkeypatch.setattr(import_module("diptych.wiring.assemble"), "build_in_child", builder)
+    return Machine(cuda, tensorrt, builder, tmp_path)
+
+
+def running(client: TestClient) -> dict[str, Any]:
+    (model,) = client.get("/models").json()["models"]
+    return dict(model["serving"]["running"][0])  # that of requests
+
+
+def wait_until_settled(client: TestClient) -> dict[str, Any]:
+    deadline = time.monotonic() + WAIT_S
+    while (found := running(client))["tensorrt"]["state"] == "building":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def vectors(client: TestClient) -> Any:
+    answer = client.post("/embed", files=ITEMS)
+    assert answer.status_code == 200, answer.text
+    return [row["embedding"] for row in answer.json()["data"]]
+
+
+def test_cuda_serves_until_engines_are_built_and_proven_and_no_request_notices(machine: Machine) -> None:
+    machine.builder.may_go_on.clear()
+    with machine.app() as client:
+        expected = vectors(client)
+        found = running(client)
+        assert (found["provider"], found["tensorrt"]["state"]) == (CUDA, "building")
+        assert found["cuda_graphs"]["captured"]
+        done, wrong = threading.Event(), []
+
+        def ask() -> None:
+            while not done.is_set():
+                if not np.allclose(vectors(client), expected, atol=1e-6):
+                    wrong.append("other vectors")
+
+        with ThreadPoolExecutor(2) as pool:
+            askers = [pool.submit(ask), pool.submit(ask)]
+            machine.builder.may_go_on.set()
+            found = wait_until_settled(client)
+            time.sleep(0.05)
+            done.set()
+            for asker in askers:
+                asker.result(WAIT_S)
+        assert wrong == []
+        assert found["provider"] == TENSORRT
+        assert found["cuda_graphs"] is None
+        assert found["tensorrt"]["state"] == "serving"
+        assert found["tensorrt"]["reason"].startswith("TensorRT 10.16.1, engines built in ")
+        assert client.get("/version").json()["provider"] == TENSORRT
+        assert f'precision="fp32",provider="{TENSORRT}"' in client.get("/metrics").text
+        assert CUDA not in client.get("/metrics").text
+        n_before = len(machine.tensorrt.shapes)
+        np.testing.assert_allclose(vectors(client), expected, atol=1e-6)
+        assert len(machine.tensorrt.shapes) > n_before
+
+
+def test_engines_are_proven_in_every_shape_that_they_will_run_in(machine: Machine) -> None:
+    with machine.app(max_batch_size=4) as client:
+        assert wait_until_settled(client)["provider"] == TENSORRT
+    images = {shape for shape in machine.tensorrt.shapes if len(shape) == 4}
+    assert images == {(size, IMAGE_SIZE, IMAGE_SIZE, 3) for size in (1, 2, 4)}
+    texts = {shape for shape in machine.tensorrt.shapes if len(shape) == 2}
+    assert texts == {(size, length) for size in (1, 2, 4) for length in (8, 16, CONTEXT_LENGTH)}
+
+
+def test_next_start_finds_the_engines_and_other_batches_need_others(machine: Machine) -> None:
+    with machine.app() as client:
+        wait_until_settled(client)
+    assert (machine.tensorrt.n_built, machine.builder.n_begun) == (2, 1)
+    (kept,) = machine.kept()
+    assert kept.name == "a-card-10.16.1"
+    with machine.app() as client:
+        found = wait_until_settled(client)
+    assert found["tensorrt"] == {
+        "state": "serving",
+        "reason": "TensorRT 10.16.1, engines of an earlier start",
+    }
+    assert (machine.tensorrt.n_built, machine.builder.n_begun) == (2, 1)
+    with machine.app(max_batch_size=8) as client:
+        assert wait_until_settled(client)["tensorrt"]["state"] == "serving"
+    assert (machine.tensorrt.n_built, machine.builder.n_begun) == (4, 2)
+    assert machine.tensorrt.timings[:2] == [b"", b"times"]
+    assert machine.tensorrt.timings[2:] == [b"times", b"times"]  # those of the first build
+    assert machine.kept() == [kept]
+
+
+def settled_on_cuda(machine: Machine) -> str:
+    """The reason; requests are answered all the same."""
+    with machine.app() as client:
+        found = wait_until_settled(client)
+        assert (found["provider"], found["tensorrt"]["state"]) == (CUDA, "unavailable")
+        assert len(vectors(client)) == len(ITEMS)
+        assert client.get("/version").json()["provider"] == CUDA
+    return str(found["tensorrt"]["reason"])
+
+
+def test_build_that_fails_leaves_cuda_serving_and_says_why(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.tensorrt.fails_with = "TensorRT EP could not build engine for fused node"
+    reason = settled_on_cuda(machine)
+    assert "image_encoder.onnx does not load in onnxruntime" in reason
+    assert reason.endswith(machine.tensorrt.fails_with)
+    assert f"fp32 is not served by TensorRT, CUDA goes on: {reason}" in caplog.text
+    assert machine.kept() == []
+
+
+def test_builder_that_dies_leaves_no_half_engine_in_use(machine: Machine) -> None:
+    machine.builder.dies = True
+    assert settled_on_cuda(machine) == "the builder ended with signal 11: it said nothing"
+    assert machine.kept() == []
+    assert list(machine.folder.glob("cache/*/.tmp-*/*.engine")) != []
+    machine.builder.dies = False
+    with machine.app() as client:
+        assert wait_until_settled(client)["provider"] == TENSORRT
+    assert list(machine.folder.glob("cache/*/.tmp-*")) == []
+
+
+@pytest.mark.parametrize(("tower", "item"), [("image", "golden image 1"), ("text", "golden text 1")])
+def test_engine_with_other_vectors_never_serves(tower: str, item: str, machine: Machine) -> None:
+    """As CLIP's text tower, whose pooling by the largest id TensorRT has got wrong."""
+    machine.tensorrt.wrong_engines = (f"{tower}_encoder",)
+    reason = settled_on_cuda(machine)
+    assert f"{item}: cosine is -1" in reason
+    assert settled_on_cuda(machine) == reason  # the next start finds it built, and proves it again
+    assert machine.builder.n_begun == 1
+
+
+def test_missing_library_is_the_reason(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise ConfigError("libnvinfer.so.10: cannot open shared object file")
+
+    monkeypatch.setattr(upgrade, "require_tensorrt", missing)
+    assert settled_on_cuda(machine) == "libnvinfer.so.10: cannot open shared object file"
+
+
+def test_surprise_on_the_way_is_told_too(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def surprise() -> str:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(upgrade, "require_tensorrt", surprise)
+    assert settled_on_cuda(machine) == "it failed unexpectedly: KeyError"
+
+
+@pytest.mark.parametrize("damage", ["on the disk", "before it was written"])
+def test_engines_that_were_damaged_are_built_anew(damage: str, machine: Machine) -> None:
+    with machine.app() as client:
+        wait_until_settled(client)
+    (kept,) = machine.kept()
+    engine = next(kept.glob("image_encoder*.engine"))
+    engine.write_bytes(b"no engine")
+    if damage != "on the disk":  # its hash is right, and TensorRT cannot read it
+        record = json.loads((kept / "built.json").read_text())
+        record["files"] |= {engine.name: hashlib.sha256(b"no engine").hexdigest()}
+        (kept / "built.json").write_text(json.dumps(record))
+    with machine.app() as client:
+        assert wait_until_settled(client)["provider"] == TENSORRT
+    assert machine.builder.n_begun == 2
+    assert engine.read_bytes() == b"an engine"
+
+
+def test_server_that_stops_does_not_wait_for_its_engines(machine: Machine) -> None:
+    machine.builder.may_go_on.clear()
+    began = time.monotonic()
+    with machine.app() as client:
+        assert running(client)["tensorrt"]["state"] == "building"
+        deadline = time.monotonic() + WAIT_S
+        while not machine.builder.n_begun:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert time.monotonic() - began < WAIT_S
+    assert machine.kept() == []
+
+
+def test_what_cuda_served_with_is_freed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[Any]] = []
+    open_encoder = upgrade.LoadedBundle.running
+
+    def remembered(loaded: Any) -> Any:
+        if not made:
+            made.append(weakref.ref(loaded.encoder))
+        return open_encoder(loaded)
+
+    monkeypatch.setattr(upgrade.LoadedBundle, "running", remembered)
+    with machine.app() as client:
+        assert wait_until_settled(client)["provider"] == TENSORRT
+        vectors(client)
+        deadline = time.monotonic() + WAIT_S
+        while made[0]() is not None:
+            assert time.monotonic() < deadline, "it is held"
+            time.sleep(0.01)
+
+
+def test_it_is_said_where_there_is_no_gpu_and_not_where_nobody_asked(machine: Machine) -> None:
+    with machine.app(device="cpu") as client:
+        assert running(client)["tensorrt"] == {"state": "unavailable", "reason": "the encoders run on a CPU"}
+        assert running(client)["cuda_graphs"] is None
+    with machine.app(tensorrt="off") as client:
+        assert running(client)["tensorrt"] is None
+    assert machine.builder.n_begun == 0
+
+
+def test_precision_of_a_single_collection_stays_on_cuda_and_says_so(machine: Machine) -> None:
+    write_tiny_bundle(machine.folder / "model_repo", precisions={"fp32": "equal", "fp16": "equal"})
+    with machine.app(precision="fp16", collection_precision="fp16") as client:
+        assert client.post("/collections", json={"name": "exact", "precision": "fp32"}).status_code == 201
+        wait_until_settled(client)
+        (model,) = client.get("/models").json()["models"]
+        found = {row["precision"]: row for row in model["serving"]["running"]}
+    assert found["fp16"]["provider"] == TENSORRT
+    assert found["fp32"]["provider"] == CUDA
+    assert found["fp32"]["tensorrt"] == {
+        "state": "unavailable",
+        "reason": "it is for the server's own precisions",
+    }

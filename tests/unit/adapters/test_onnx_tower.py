@@ -1,0 +1,144 @@
+"""Runs that are captured as CUDA graphs, and what becomes of those that cannot be, by `FakeCuda`."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from diptych.adapters import onnx_tower
+from diptych.adapters.onnx_binding import Shapes
+from diptych.adapters.onnx_encoder import IMAGE_EMBEDDING, PIXELS
+from diptych.adapters.onnx_tower import Tower
+from diptych.errors import EncoderFailed
+from support.fake_cuda import FakeCuda
+from support.tiny_graphs import image_graph, make_weights
+
+WORDS = {word: n for n, word in enumerate(("pad", "red", "green", "blue", "yellow", "black", "white"))}
+RANDOM = np.random.default_rng(0)
+
+
+def pixels(n_items: int) -> NDArray[np.uint8]:
+    return RANDOM.integers(0, 256, (n_items, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("graphs") / "image.onnx"
+    onnx.save(image_graph(make_weights(WORDS, 0, image_size=8, embed_dim=16, seed=0)), file)
+    return file
+
+
+def tower(file: Path, *, captures: bool = True) -> Tower:
+    shapes = Shapes((1, 2, 4, 8))
+    return Tower(file, PIXELS, IMAGE_EMBEDDING, n_threads=1, device="cuda", shapes=shapes, captures=captures)
+
+
+def assert_right(found: Tower, file: Path, n_items: int) -> None:
+    batch = pixels(n_items)
+    on_cpu = Tower(file, PIXELS, IMAGE_EMBEDDING, n_threads=1, device="cpu", shapes=Shapes(()), captures=True)
+    np.testing.assert_allclose(found.run(batch, None), on_cpu.run(batch, None), atol=1e-6)
+
+
+def test_callers_of_many_threads_share_the_graphs_of_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    found, batches = tower(file), [pixels(1 + n % 8) for n in range(40)]
+    alone = tower(file, captures=False)
+    expected = [alone.run(batch, None) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(lambda batch: found.run(batch, None), batches))
+    for one, other in zip(rows, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert len({thread for thread, _ in cuda.captured}) == 1
+    assert len(cuda.captured) == 4
+    assert found.why_not_captured == ""
+
+
+def test_captures_of_one_tower_do_not_meet_runs_of_the_other(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeCuda().install(
+        monkeypatch
+    )  # whose captures fail beside any run, and whose runs fail beside a capture
+    found, other, done = tower(file), tower(file, captures=False), threading.Event()
+
+    def go_on() -> None:
+        while not done.is_set():
+            other.run(pixels(2), None)
+
+    with ThreadPoolExecutor(2) as pool:
+        busy = [pool.submit(go_on), pool.submit(go_on)]
+        for n_items in (1, 2, 4, 8):
+            found.run(pixels(n_items), None)
+        done.set()
+        for future in busy:
+            future.result(10)
+    assert found.why_not_captured == ""
+
+
+def test_graph_with_operators_on_the_cpu_runs_uncaptured_and_says_why(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda = FakeCuda(cpu_operators=("Cast",)).install(monkeypatch)
+    found = tower(file)
+    assert "not been partitioned to the CUDAExecutionProvider" in found.why_not_captured
+    assert "image.onnx: batches run without CUDA graphs: image.onnx does not load" in caplog.text
+    assert found.provider == "CUDAExecutionProvider"
+    assert_right(found, file, 3)
+    assert cuda.captured == []
+
+
+def test_capture_that_fails_costs_no_batch_and_is_not_tried_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda = FakeCuda(capture_fails="CUDA failure 901: capture was invalidated").install(monkeypatch)
+    lost: list[object] = []
+    monkeypatch.setattr(onnx_tower, "_LOST", lost)
+    found = tower(file)
+    for n_items in (3, 8, 1):
+        assert_right(found, file, n_items)
+    assert found.why_not_captured == (
+        "shape (4, 8, 8, 3) cannot be captured: CUDA failure 901: capture was invalidated"
+    )
+    assert caplog.text.count("batches run without CUDA graphs") == 1
+    assert len(lost) == 1  # never freed: it may be capturing still
+    assert len(cuda.options) == 2
+
+
+def test_callers_that_wait_while_a_capture_fails_get_their_rows(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeCuda(capture_fails="CUDA failure 901").install(monkeypatch)
+    monkeypatch.setattr(onnx_tower, "_LOST", [])
+    found, batches = tower(file), [pixels(1 + n % 8) for n in range(16)]
+    expected = [tower(file, captures=False).run(batch, None) for batch in batches]
+    with ThreadPoolExecutor(8) as pool:
+        rows = list(pool.map(lambda batch: found.run(batch, None), batches))
+    for one, other in zip(rows, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_batch_that_is_stopped_while_it_is_captured_fails_and_the_next_one_runs(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeCuda().install(monkeypatch)
+    monkeypatch.setattr(onnx_tower, "_LOST", [])
+    found = tower(file)
+    with pytest.raises(EncoderFailed, match="the encoder raised CaptureFailed on a batch of 2"):
+        found.run(pixels(2), lambda stop: stop())
+    assert_right(found, file, 2)
+
+
+def test_fitting_keeps_graphs_in_their_thread(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    found = tower(file)
+    for n_items in (2, 8):
+        found.run(pixels(n_items), None)
+    found.fit((1, 2, 3))
+    assert cuda.released == [2]
+    for n_items in (3, 3, 2):
+        assert_right(found, file, n_items)
+    assert [number for _, number in cuda.captured] == ["1", "2", "3"]

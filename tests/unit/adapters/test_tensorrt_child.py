@@ -1,0 +1,134 @@
+"""Engines are built by another process: how it ends is told, and it ends with the one that waits for it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from diptych.adapters.tensorrt_build import EngineJob
+from diptych.adapters.tensorrt_child import build_in_child
+from diptych.errors import BundleError
+
+JOB = EngineJob((("image.onnx", {"device_id": 0}), ("text.onnx", {"device_id": 0})))
+WAIT_S = 30.0
+# A builder that writes its number, and then does not end.
+ENDLESS = """
+import json, os, pathlib, sys, time
+from diptych.adapters.tensorrt_build import _end_with
+_end_with(json.loads(sys.stdin.read())["parent"])
+pathlib.Path("number.tmp").write_text(str(os.getpid()))
+os.rename("number.tmp", "number")
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where modules of the tests lie, and processes run."""
+    monkeypatch.chdir(tmp_path)
+    paths = (str(tmp_path), *(path for path in sys.path if path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    return tmp_path
+
+
+def stub(folder: Path, text: str) -> str:
+    (folder / "stub.py").write_text(text)
+    return "stub"
+
+
+def number_of(folder: Path) -> int:
+    deadline = time.monotonic() + WAIT_S
+    while not (folder / "number").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return int((folder / "number").read_text())
+
+
+def is_gone(number: int) -> bool:
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{number}/stat").read_text().rpartition(") ")[2][0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_builder_gets_the_job_and_no_products_of_ten_bits(folder: Path) -> None:
+    text = """
+import json, os, sys
+job = json.loads(sys.stdin.read())
+assert job["towers"] == [["image.onnx", {"device_id": 0}], ["text.onnx", {"device_id": 0}]]
+assert job["parent"] == os.getppid()
+assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+print("what a library says")
+print('{"error": null}')
+"""
+    asyncio.run(build_in_child(JOB, stub(folder, text)))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('print(\'{"error": "image.onnx does not load"}\'); raise SystemExit(1)', "image.onnx does not load"),
+        (
+            "import sys; print('a part\\nout of memory', file=sys.stderr); sys.exit(3)",
+            "the builder ended with exit code 3: out of memory",
+        ),
+        (
+            "import os; os.kill(os.getpid(), 11)",
+            "the builder ended with signal 11: it said nothing",
+        ),
+        (
+            "import os; print('{\"error\": null}', flush=True); os.kill(os.getpid(), 9)",
+            "the builder ended with signal 9: it said nothing",
+        ),
+    ],
+    ids=["says why", "exits", "dies", "dies at the end"],
+)
+def test_builder_that_fails_is_told_as_it_ended(text: str, reason: str, folder: Path) -> None:
+    with pytest.raises(BundleError) as caught:
+        asyncio.run(build_in_child(JOB, stub(folder, text)))
+    assert str(caught.value) == reason
+
+
+def test_builder_on_this_machine_says_what_is_missing(folder: Path) -> None:
+    with pytest.raises(
+        BundleError, match=r"^(onnxruntime \S+ is built without|there is no NVIDIA driver|the NVIDIA)"
+    ):
+        asyncio.run(build_in_child(JOB))
+
+
+def test_builder_is_killed_when_nobody_waits_for_it_any_more(folder: Path) -> None:
+    module = stub(folder, ENDLESS)
+
+    async def run() -> int:
+        waiting = asyncio.create_task(build_in_child(JOB, module))
+        number = await asyncio.to_thread(number_of, folder)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        return number
+
+    assert is_gone(asyncio.run(run()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system offers it")
+def test_builder_ends_with_its_server_however_that_ends(folder: Path) -> None:
+    module = stub(folder, ENDLESS)
+    text = (
+        "import asyncio; from diptych.adapters.tensorrt_child import build_in_child; "
+        "from diptych.adapters.tensorrt_build import EngineJob; "
+        f"asyncio.run(build_in_child(EngineJob(()), {module!r}))"
+    )
+    with subprocess.Popen([sys.executable, "-c", text]) as server:
+        number = number_of(folder)
+        server.send_signal(signal.SIGKILL)
+    assert is_gone(number)
