@@ -1,6 +1,7 @@
 """The server's own encoders on the card: each version, precision and engine. Knows no HTTP."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from benchmarks.gpu_check import card
@@ -39,16 +40,18 @@ def measure_default(tier: str, device: Device, sizes: Sizes) -> Iterator[Finding
 def measure_model(
     tier: str, device: Device, sizes: Sizes, model_repo: Path, subject: Subject
 ) -> Iterator[Finding]:
-    """The architecture's bundle: parity with torch on the CPU, and pace."""
+    """The architecture's bundle, with and without CUDA graphs: parity with torch on the CPU, and pace."""
     if not model_repo.is_dir():
         yield absent(tier, subject.name, "its graphs could not be made, see above")
         return
     bundle = verify_bundle(ModelRepository(model_repo), NAME, 1)
-    for precision in _precisions(bundle, sizes):
-        name = f"onnxruntime {precision}"
+    for precision, captures in product(
+        _precisions(bundle, sizes), (False, True) if device == "cuda" else (False,)
+    ):
+        name = f"onnxruntime {precision}{', CUDA graphs' * captures}"
         before = card.used_mb()
         try:
-            encoder = load_precision(bundle, precision, device=device, n_threads=0).encoder
+            encoder = load_precision(bundle, precision, device=device, n_threads=0, captures=captures).encoder
         except DiptychError as error:
             yield failed(tier, name, error)
             continue
@@ -57,6 +60,8 @@ def measure_model(
         items = subject.sample.pixels, subject.sample.input_ids
         yield parity(tier, name, encoder, items, subject.truth, precision)
         yield from rates(tier, name, encoder, subject, sizes)
+        if captures and encoder.why_not_captured:
+            yield failed(tier, name, encoder.why_not_captured)
         after = card.used_mb()
         if before is not None and after is not None:
             note = "more of the card in use than before it was loaded"

@@ -118,9 +118,11 @@ def chosen(tier: str, server: Running) -> Finding:
 
 
 def _flat(serving: dict[str, Any]) -> dict[str, Any]:
-    device, embed = serving["device"], serving["embed"]
-    plan = embed.get("plan") or {}
-    told = {"provider": device["provider"], "precision": embed["precision"], "why": embed["reason"]}
+    embed, plan = serving["embed"], serving["embed"].get("plan") or {}
+    running = next(one for one in serving["running"] if one["precision"] == embed["precision"])
+    told = {"provider": running["provider"], "precision": embed["precision"], "why": embed["reason"]}
+    if graphs := running["cuda_graphs"]:
+        told["CUDA graphs"] = "captured" if graphs["captured"] else graphs["reason"]
     return told | dict(plan)
 
 
