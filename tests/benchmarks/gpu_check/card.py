@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 ASKED = "name,driver_version,memory.total,compute_cap,power.limit,clocks.max.sm"
 PACKAGES = (
-    "torch", "triton", "onnxruntime-gpu", "onnxruntime", "tensorrt", "tensorrt-cu13", "faiss-gpu",
+    "torch", "triton", "onnxruntime-gpu", "onnxruntime", "tensorrt", "tensorrt-cu13-libs", "faiss-gpu",
     "faiss-cpu", "open_clip_torch", "onnx", "numpy",
 )  # fmt: skip
 WITHIN_S = 20
