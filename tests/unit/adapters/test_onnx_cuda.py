@@ -33,7 +33,7 @@ def test_driver_that_is_too_old_is_told_with_both_versions(
 ) -> None:
     FakeCuda().install(monkeypatch)
     monkeypatch.setattr(ort, "cuda_version", build)
-    monkeypatch.setattr(onnx_cuda, "first_gpu", lambda: Gpu("Old card", driver))
+    monkeypatch.setattr(onnx_cuda, "first_gpu", lambda: Gpu("Old card", driver, (7, 0)))
     found = ".".join(map(str, driver))
     with pytest.raises(
         ConfigError, match=f"driver of Old card runs CUDA up to {found} only, .* built for CUDA {build}"

@@ -6,6 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diptych_training.ablate import command
@@ -184,7 +185,10 @@ def test_stopped_in_the_midst_it_ends_with_130_and_the_same_command_goes_on(
 def test_a_variant_is_trained_as_train_alone_would_train_it(home: Path, tmp_path: Path) -> None:
     begin(home, tmp_path, "wide", "model.image.width=32", "run.batch_size=8")
     alone, third = (read_metrics(folder / "try-wide/metrics.csv") for folder in (tmp_path, home / "runs"))
-    assert alone["loss"] == third["loss"]
+    assert [step for step, _ in alone["loss"]] == [step for step, _ in third["loss"]]
+    # Where tensors lie in memory, which differs by what ran before, decides over last bits.
+    losses = ([loss for _, loss in metrics["loss"]] for metrics in (alone, third))
+    np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
 def test_a_variant_that_fails_or_is_in_use_does_not_hold_up_the_others(
