@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from diptych.adapters.checked_rows import require_embeddings
 from diptych.adapters.onnx_binding import Batch, BoundRun, CaptureFailed, Run, Shapes, unbound
 from diptych.adapters.onnx_session import Device, open_session
 from diptych.bundle.encoder import Embeddings, OnStart
 from diptych.errors import BundleError, ConfigError, EncoderFailed
 
 LOG = logging.getLogger("diptych.onnx")
-# Normalisation is done in the graph, in float16 at worst: a row further from 1 is no embedding.
-MAX_NORM_ERROR = 1e-2
 
 # A session whose capture failed may still be capturing: to free it then ends the process.
 _LOST: list[ort.InferenceSession] = []
@@ -90,12 +89,7 @@ class Tower:
         except Exception as error:  # onnxruntime raises classes of its own that share no public base
             name = type(error).__name__
             raise EncoderFailed(f"the encoder raised {name} on a batch of {len(batch)}") from error
-        if rows.ndim != 2 or len(rows) != len(batch):
-            raise EncoderFailed(f"the encoder answered shape {rows.shape} to a batch of {len(batch)}")
-        norms = np.linalg.norm(rows, axis=1)  # (B,)
-        if not np.all(np.abs(norms - 1.0) <= MAX_NORM_ERROR):  # false for NaN as well
-            raise EncoderFailed(f"{self._ports[1].name} has rows that are not finite or not of unit norm")
-        return rows
+        return require_embeddings(rows, len(batch), self._ports[1].name)
 
     def _rows(self, batch: Batch, options: ort.RunOptions) -> Embeddings:
         largest = max(self._shapes.sizes, default=0)
