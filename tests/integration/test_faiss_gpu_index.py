@@ -205,6 +205,41 @@ def test_a_gpu_that_computes_wrongly_is_caught_by_the_search_itself(gpu: FakeFai
     run(test)
 
 
+@pytest.mark.parametrize("when", ["replaced", "no room for two", "no room for one", "searched", "closed"])
+def test_no_copy_is_freed_where_a_capture_could_run(gpu: FakeFaissGpu, when: str) -> None:
+    async def test() -> None:
+        gpu.max_rows = {"no room for two": 1_500, "no room for one": 500}.get(when)
+        index = await filled(1_000, block_rows=100, min_tail=50)
+        if when in {"replaced", "no room for two"}:
+            await index.apply((), list(range(2_000, 2_200)), unit_rows(200, seed=2))
+            await copied(index)
+        if when == "searched":
+            gpu.fails_with = RuntimeError("CUDA error 700 an illegal memory access")
+            await index.search(unit_rows(1)[0], 3, None)
+        if when == "closed":
+            await index.close()
+        assert (gpu.n_freed, gpu.freed_beside_captures) == ({"no room for two": 2}.get(when, 1), 0)
+
+    run(test)
+
+
+def test_a_copy_that_is_half_made_when_its_index_closes_is_not_freed_where_a_capture_could_run(
+    gpu: FakeFaissGpu,
+) -> None:
+    async def test() -> None:
+        index = FaissGpuIndex(DIM, index_thread(), FaissGpu(), 4 * DIM * 10, min_rows=100)
+        await asyncio.gather(
+            index.apply((), list(range(500)), unit_rows(500)),
+            index.search(unit_rows(1)[0], 0, None),
+            index.search(unit_rows(1)[0], 0, None),
+        )
+        await index.search(unit_rows(1)[0], 0, None)
+        await index.close()
+        assert (gpu.n_freed, gpu.freed_beside_captures) == (1, 0)
+
+    run(test)
+
+
 def test_a_closed_index_stops_copying(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
         index = FaissGpuIndex(DIM, index_thread(), FaissGpu(), 4 * DIM * 10, min_rows=100)

@@ -4,7 +4,8 @@
     gpu.fails_with = RuntimeError("cudaMalloc ...")  # one that does not any more
 
 Its index is a real flat one that takes what the real `GpuIndexFlatIP` takes and no more: no selectors, at
-most 2,048 hits. Its cosines are off by what another order of the sum makes.
+most 2,048 hits. Its cosines are off by what another order of the sum makes. An index that is freed out of
+turn, where a capture could run, is told of in `freed_beside_captures`.
 """
 
 import threading
@@ -16,6 +17,10 @@ import faiss
 import numpy as np
 import pytest
 
+from diptych.adapters import faiss_gpu
+from diptych.adapters.cuda_driver import Gpu
+from diptych.adapters.gpu_gate import GATE
+
 MAX_K = 2048
 
 
@@ -24,6 +29,7 @@ class FakeFaissGpu:
     """What the machine is like, and what it was asked for. Attributes may be changed at any time."""
 
     n_gpus: int = 1
+    driver: Gpu = field(default=Gpu("A card", (13, 0), (9, 0)))
     fails_with: Exception | None = None  # raised by whatever is asked
     max_rows: int | None = None  # that its memory holds, of all indexes that are still there
     noise: float = 1e-7  # of its cosines
@@ -31,11 +37,14 @@ class FakeFaissGpu:
     n_searches: int = 0
     asked: list[int] = field(default_factory=list)  # hits of each search
     n_rows: list[int] = field(default_factory=list)  # of each index that was made
+    n_freed: int = 0
+    freed_beside_captures: int = 0  # of those
     alive: "weakref.WeakSet[_Index]" = field(default_factory=weakref.WeakSet)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeFaissGpu":
         """For the rest of the test."""
         monkeypatch.setattr(faiss, "get_num_gpus", lambda: self.n_gpus, raising=False)
+        monkeypatch.setattr(faiss_gpu, "first_gpu", lambda: self.driver)
         monkeypatch.setattr(faiss, "StandardGpuResources", _Resources, raising=False)
         monkeypatch.setattr(faiss, "GpuIndexFlatConfig", _Config, raising=False)
         monkeypatch.setattr(faiss, "GpuIndexFlatIP", self._index, raising=False)
@@ -87,7 +96,13 @@ class _Index:
         order = np.argsort(-noisy, axis=1)[:, :k]
         return np.take_along_axis(noisy, order, axis=1), np.take_along_axis(places, order, axis=1)
 
+    def __del__(self) -> None:
+        self._gpu.n_freed += 1
+        self._gpu.freed_beside_captures += not GATE._n_calls
+
     def _used(self) -> None:
+        assert GATE._n_calls, "it is called where a capture could run"
         self._gpu.threads.add(threading.current_thread().name)
         if self._gpu.fails_with is not None:
-            raise self._gpu.fails_with
+            # Anew each time: an error that is kept holds on to the frames that it went through.
+            raise type(self._gpu.fails_with)(*self._gpu.fails_with.args)

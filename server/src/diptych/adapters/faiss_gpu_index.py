@@ -55,8 +55,9 @@ class FaissGpuIndex:
     @property
     def place(self) -> IndexPlace:
         """Where it is searched now."""
-        if self._sealed is not None:
-            return IndexPlace("cuda", f"{self._sealed.n_rows:,} rows are copied onto the GPU")
+        sealed = self._sealed  # another thread may let go of it
+        if sealed is not None:
+            return IndexPlace("cuda", f"{sealed.n_rows:,} rows are copied onto the GPU")
         return IndexPlace("cpu", self._lost or f"fewer than {self._min_rows:,} rows, or not copied yet")
 
     async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
@@ -97,20 +98,28 @@ class FaissGpuIndex:
         if copying is not self._copying:
             return  # it was closed
         try:
-            if copying.copy is None:
-                copying.copy = self._gpu.copy(self._embed_dim)
-            block = next(copying.blocks, None)
-            if block is None:
-                self._take(copying, copying.copy)
-                return
-            # What came back under the key of something that is gone is in the tail.
-            is_known = ~np.isin(block.keys, np.array(sorted(copying.gone), np.int64))
-            if is_known.any():
-                copying.copy.add(block.keys[is_known], block.rows[is_known])
+            is_whole = self._copy_block(copying)
         except Exception as error:
-            self._retry(short(error))
+            failure = short(error)
+        else:
+            if not is_whole:
+                self._submit(copying)
             return
-        self._submit(copying)
+        self._retry(failure)  # past the error, which holds on to the copy as well
+
+    def _copy_block(self, copying: "_Copying") -> bool:
+        """Whether there was none left, and the copy is taken. Raises what FAISS raises."""
+        if copying.copy is None:
+            copying.copy = self._gpu.copy(self._embed_dim)
+        block = next(copying.blocks, None)
+        if block is None:
+            self._take(copying, copying.copy)
+            return True
+        # What came back under the key of something that is gone is in the tail.
+        is_known = ~np.isin(block.keys, np.array(sorted(copying.gone), np.int64))
+        if is_known.any():
+            copying.copy.add(block.keys[is_known], block.rows[is_known])
+        return False
 
     def _retry(self, error: str) -> None:
         """Where the GPU has no room for two copies, the old one goes first; not where it has none for one."""
@@ -118,7 +127,8 @@ class FaissGpuIndex:
             self._lose(f"rows cannot be copied onto the GPU: {error}")
             return
         LOG.info("the GPU takes no second copy of an index beside the first: %s", error)
-        self._sealed, self._copying = None, _Copying(self._rows.blocks)
+        self._let_go()
+        self._copying = _Copying(self._rows.blocks)
         self._submit(self._copying)
 
     def _submit(self, copying: "_Copying") -> None:
@@ -129,18 +139,22 @@ class FaissGpuIndex:
         copy.seal()
         copy.bury(np.array(sorted(copying.gone), np.int64))
         self._tail.change(copy.keys[~copy.dead], (), np.empty((0, self._embed_dim), np.float32))
-        self._sealed, self._copying = copy, None
+        former, self._sealed, self._copying = self._sealed, copy, None
+        if former is not None:
+            former.close()
         LOG.info("an index of %d rows is on the GPU", copy.n_rows)
 
     def _search(self, query: Embedding, k: int, allowed: Keys | None) -> tuple[Keys, Embedding]:
         if self._sealed is not None and allowed is None and k > 0:
+            failure, found = "", None
             try:
                 found = self._certain(self._sealed, query, k)
             except Exception as error:
-                self._lose(f"the GPU failed in a search: {short(error)}")
-            else:
-                if found is not None:
-                    return found
+                failure = short(error)
+            if failure:  # past the error, which holds on to the copy as well
+                self._lose(f"the GPU failed in a search: {failure}")
+            elif found is not None:
+                return found
         return self._rows.nearest(query, k, allowed)
 
     def _certain(self, sealed: GpuRows, query: Embedding, k: int) -> tuple[Keys, Embedding] | None:
@@ -163,13 +177,20 @@ class FaissGpuIndex:
         """Search on the CPU from now on: it has all rows."""
         LOG.warning("an index is searched on the CPU from now on: %s", reason)
         self._lost = reason
-        self._sealed = self._copying = None
+        self._let_go()
         self._tail.clear()
 
     def _clear(self) -> None:
-        self._sealed = self._copying = None
+        self._let_go()
         self._tail.clear()
         self._rows.clear()
+
+    def _let_go(self) -> None:
+        """Of the copy, and of the one that is being made."""
+        copies = self._sealed, self._copying.copy if self._copying else None
+        self._sealed = self._copying = None
+        for copy in filter(None, copies):
+            copy.close()
 
 
 class _Wrong(Exception):
