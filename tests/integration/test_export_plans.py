@@ -27,12 +27,13 @@ from diptych_training.export.stages import Watcher
 from diptych_training.importing.own import load_own_bundle
 from diptych_training.importing.subject import Choices
 from diptych_training.origin import open_origin
-from diptych_training.plans import publish, reference
+from diptych_training.plans import graphs, publish, reference
 from diptych_training.plans.publish import export_plans
 from diptych_training.plans.reference import against_the_model
 from diptych_training.plans.request import PlanRequest
 from support.fake_gpu import FakeGpu
 from support.fake_tensorrt_package import FakeTensorrt
+from support.moved_bytes import move_bytes_first
 from support.tiny_bundle import TINY, write_tiny_bundle
 from support.tiny_run import write_tiny_dataset
 
@@ -49,7 +50,7 @@ def tensorrt(monkeypatch: pytest.MonkeyPatch) -> FakeTensorrt:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> ModelRepository:
-    """Holds `tiny/1`, whose texts are read at their largest id."""
+    """Holds `tiny/1`, whose texts are read at their largest id, and whose pixels are moved as bytes."""
     made = ModelRepository(tmp_path / "made")
     write_tiny_bundle(tmp_path / "made")
     folder, manifest = made.folder(TINY, 1), made.manifest(TINY, 1)
@@ -57,6 +58,7 @@ def repository(tmp_path: Path) -> ModelRepository:
     with repository.staging(TINY) as staged:
         for file in manifest.files:
             shutil.copyfile(folder / file, staged / file)
+        move_bytes_first(staged / "image_encoder.onnx")
         _read_at_largest_id(staged / "text_encoder.onnx")
         (staged / "MODEL_CARD.md").write_text("# tiny\n\nA card.\n")
         (staged / "weights.safetensors").write_bytes(b"weights")
@@ -132,7 +134,12 @@ def test_plans_are_the_next_version_and_name_gpu_release_and_profiles(
     assert (parity.n_images >= 1000, parity.n_texts >= 100, parity.cosine_min >= 0.999) == (True, True, True)
     assert stated(manifest)["source"]["version"] == "tiny/1"
     assert stated(manifest)["source"]["made_from"] == {"kind": "test"}
-    assert "text_encoder.fp16.plan: 1 ArgMax over integers replaced" in said
+    assert (
+        "image_encoder.fp16.plan: 0 ArgMax over integers replaced, 3 operators read pixels as floats" in said
+    )
+    assert (
+        "text_encoder.fp16.plan: 1 ArgMax over integers replaced, 0 operators read pixels as floats" in said
+    )
 
 
 def test_cards_and_tokenizer_travel_along_and_graphs_and_weights_do_not(
@@ -166,15 +173,22 @@ def test_text_tower_that_tensorrt_reads_at_the_wrong_place_is_caught_and_not_pub
     tensorrt: FakeTensorrt,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def leave_it(source: Path, target: Path, max_length: int) -> int:
-        shutil.copyfile(source, target)
-        return 0
-
     tensorrt.pools_wrongly = True
-    monkeypatch.setattr(publish, "avoid_integer_argmax", leave_it)
+    monkeypatch.setattr(graphs, "replace_integer_argmax", lambda model, max_length: 0)
     with pytest.raises(ParityFailed, match="fp16 does not follow the float32 original: cosine_min is"):
         export(repository, dataset)
     assert repository.versions(TINY) == [1]
+
+
+def test_graph_whose_bytes_are_not_cast_first_ends_the_build_named(
+    repository: ModelRepository,
+    dataset: PackedDataset,
+    tensorrt: FakeTensorrt,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graphs, "cast_bytes_first", lambda model: 0)
+    with pytest.raises(ExportError, match=r"TensorRT cannot read image_encoder.*Shape"):
+        export(repository, dataset)
 
 
 def test_conversion_leaves_nothing_that_tensorrt_reads_at_the_wrong_place(

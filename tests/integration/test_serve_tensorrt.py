@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import sys
 import threading
 import time
 import weakref
@@ -23,6 +24,7 @@ from diptych.wiring import upgrade
 from support.app import running_app
 from support.fake_cuda import CUDA, FakeCuda
 from support.fake_tensorrt import TENSORRT, FakeTensorRt
+from support.moved_bytes import write_moved_bytes_bundle
 from support.pictures import noise
 from support.tiny_bundle import CONTEXT_LENGTH, IMAGE_SIZE, write_tiny_bundle
 
@@ -271,6 +273,26 @@ def test_what_cuda_served_with_is_freed(machine: Machine, monkeypatch: pytest.Mo
         while made[0]() is not None:
             assert time.monotonic() < deadline, "it is held"
             time.sleep(0.01)
+
+
+def test_version_that_moves_its_bytes_is_read_by_tensorrt_too(machine: Machine) -> None:
+    write_moved_bytes_bundle(machine.folder / "model_repo", machine.folder / "plain")
+    with machine.app() as client:
+        expected = vectors(client)
+        assert wait_until_settled(client)["provider"] == TENSORRT
+        np.testing.assert_allclose(vectors(client), expected, atol=1e-6)
+
+
+def test_missing_package_that_rewrites_graphs_is_the_reason(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_bundle(machine.folder / "model_repo")
+    monkeypatch.delitem(sys.modules, "diptych.adapters.gpu_graphs", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with machine.app() as client:
+        found = wait_until_settled(client)
+    assert found["provider"] == CUDA
+    assert "by the package onnx, which is missing" in found["tensorrt"]["reason"]
 
 
 def test_it_is_said_where_there_is_no_gpu_and_not_where_nobody_asked(machine: Machine) -> None:

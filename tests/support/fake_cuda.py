@@ -156,7 +156,7 @@ class _Session(ort.InferenceSession):
         if names[0] == TENSORRT:
             assert names == [TENSORRT, CUDA, CPU]
             assert self.cuda.tensorrt is not None
-            self._engine = Engine(self.cuda.tensorrt, str(path_or_bytes), providers[0][1])
+            self._engine = Engine(self.cuda.tensorrt, path_or_bytes, providers[0][1])
         self._named = [CPU] if self.cuda.falls_back else names
         super().__init__(path_or_bytes, sess_options, [CPU], provider_options, **kwargs)
         assert not self._enable_fallback, "it would go on with the CPU when a batch fails"

@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import onnx
+
+from support.tensorrt_parser import refused
+
 TENSORRT = "TensorrtExecutionProvider"
 # What the parser of release 1.31 takes.
 KNOWN_OPTIONS = {
@@ -38,13 +42,17 @@ class FakeTensorRt:
 class Engine:
     """One engine, found or built as a session with explicit profiles is made."""
 
-    def __init__(self, tensorrt: FakeTensorRt, file: str, options: dict[str, Any]) -> None:
+    def __init__(self, tensorrt: FakeTensorRt, graph: str | bytes, options: dict[str, Any]) -> None:
         assert options.keys() <= KNOWN_OPTIONS
         assert all(isinstance(value, int | str) for value in options.values())
         self._tensorrt = tensorrt
         self.smallest, self.best, self.largest = (_shape(options[name]) for name in PROFILE)
         assert all(a <= b <= c for a, b, c in zip(self.smallest, self.best, self.largest, strict=True))
-        self.is_wrong = any(part in file for part in tensorrt.wrong_engines)
+        self.is_wrong = any(part in options["trt_engine_cache_prefix"] for part in tensorrt.wrong_engines)
+        model = onnx.load_from_string(graph) if isinstance(graph, bytes) else onnx.load(graph)
+        # The real one leaves such operators to CUDA, and its engine has another input than its profile names.
+        if refusal := refused(model):
+            raise RuntimeError(f"TensorRT EP: no profile of an input of the engine: {refusal}")
         if options["trt_engine_cache_enable"]:
             self._find_or_build(Path(options["trt_engine_cache_path"]), options)
 

@@ -3,9 +3,9 @@
     tensorrt = FakeTensorrt(gpu := FakeGpu()).install(monkeypatch)
 
 A plan holds the graph that it was built from, and a CPU computes it when somebody waits for its stream. What
-the real one refuses is refused here: networks that are not strongly typed, shapes outside of the profile,
-plans of another GPU or release. `pools_wrongly` plants what it does to ArgMax over integers: all texts are
-read at their first token.
+the real one refuses is refused here: networks that are not strongly typed, bytes that are read by anything
+but Cast, shapes outside of the profile, plans of another GPU or release. `pools_wrongly` plants what it does
+to ArgMax over integers: all texts are read at their first token.
 """
 
 import ctypes
@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from diptych.adapters import tensorrt_library
 from diptych.adapters.tensorrt_library import MODULES
 from support.fake_gpu import FakeGpu
+from support.tensorrt_parser import refused
 
 MAGIC = b"plan"
 INTEGERS = (TensorProto.INT32, TensorProto.INT64)
@@ -147,7 +148,9 @@ class _OnnxParser:
         except Exception as error:
             self._errors.append(str(error))
             return False
-        return True
+        if refusal := refused(self._network.model):
+            self._errors.append(refusal)
+        return not refusal
 
 
 class _Profile:

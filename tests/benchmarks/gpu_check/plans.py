@@ -15,7 +15,7 @@ from diptych.adapters.tensorrt_encoder import TensorrtEncoder
 from diptych.adapters.tensorrt_library import tensorrt_version
 from diptych.bundle.repository import ModelRepository
 from diptych_training.plans.build import build_plan
-from diptych_training.plans.pooling import avoid_integer_argmax
+from diptych_training.plans.graphs import write_for_tensorrt
 from diptych_training.plans.request import PlanRequest
 
 TIER, PRECISION = "plans", "fp16"
@@ -40,7 +40,7 @@ def measure_plans(sizes: Sizes, model_repo: Path, subject: Subject) -> Iterator[
         began = time.perf_counter()
         for file, profiles in towers:
             typed, plan = Path(name) / file, Path(name) / f"{file}.plan"
-            avoid_integer_argmax(version / file, typed, subject.text_spec.context_length)
+            write_for_tensorrt(version / file, typed, subject.text_spec.context_length)
             build_plan(typed, plan, profiles, request)
             plans.append(plan)
         figures = {"seconds": time.perf_counter() - began}

@@ -15,7 +15,8 @@ from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych_training.errors import ExportError
 from diptych_training.export.fp16 import write_fp16, write_rehearsal
 from diptych_training.export.parity import row_cosines
-from diptych_training.plans.pooling import avoid_integer_argmax, replace_integer_argmax
+from diptych_training.plans.graphs import write_for_tensorrt
+from diptych_training.plans.pooling import replace_integer_argmax
 from support.small_graphs import small_graph
 
 
@@ -93,7 +94,7 @@ def test_ids_are_compared_in_float32_whatever_the_graph_computes_in() -> None:
 def test_default_model_embeds_its_texts_as_before(tmp_path: Path) -> None:
     bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
     before, after = bundle / "text_encoder.onnx", tmp_path / "text_encoder.onnx"
-    assert avoid_integer_argmax(before, after, LENGTH) == 1
+    assert write_for_tensorrt(before, after, LENGTH) == (1, 0)
     with np.load(bundle / "golden.npz") as golden:
         batch = golden["input_ids"]
     np.testing.assert_array_equal(run_graph(before, batch), run_graph(after, batch))
@@ -105,7 +106,7 @@ def test_default_model_in_float16_keeps_its_bound_as_a_gpu_would_round_it(tmp_pa
         tmp_path / name for name in ("half.onnx", "plan.onnx", "rehearsed.onnx")
     )
     write_fp16(bundle / "text_encoder.onnx", half)
-    assert avoid_integer_argmax(half, replaced_half, LENGTH) == 1
+    assert write_for_tensorrt(half, replaced_half, LENGTH) == (1, 0)
     write_rehearsal(replaced_half, rehearsed)
     with np.load(bundle / "golden.npz") as golden:
         batch, expected = golden["input_ids"], golden["text_embedding"]
@@ -151,5 +152,5 @@ def test_choice_among_integers_that_cannot_be_replaced_is_refused_by_name(node: 
 def test_graph_without_any_is_written_as_it_is(tmp_path: Path) -> None:
     model = small_graph("g (float[B,4] x) => (float[B,4] y) { y = Relu (x) }", {})
     onnx.save(model, tmp_path / "a.onnx")
-    assert avoid_integer_argmax(tmp_path / "a.onnx", tmp_path / "b.onnx", LENGTH) == 0
+    assert write_for_tensorrt(tmp_path / "a.onnx", tmp_path / "b.onnx", LENGTH) == (0, 0)
     assert [node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node] == ["Relu"]

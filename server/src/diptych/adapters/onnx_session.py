@@ -12,10 +12,12 @@ import onnxruntime as ort
 from diptych.adapters.gpu_gate import GATE
 from diptych.adapters.onnx_cuda import CUDA_GRAPHS, CUDA_OPTIONS, CUDA_PROVIDER, wanted
 from diptych.adapters.onnx_tensorrt import TENSORRT_PROVIDER
-from diptych.errors import BundleError, ConfigError
+from diptych.errors import BundleError, ConfigError, DiptychError
 
 LOG = logging.getLogger("diptych.onnx")
 CPU_PROVIDER = "CPUExecutionProvider"
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+GRAPHS_REVISION = 1  # of what graphs are rewritten to: engines of an earlier one are built anew
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 Provider = str | tuple[str, dict[str, int | str]]
@@ -44,10 +46,15 @@ def open_session(
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1" if on_gpu else "0")
     providers = _providers(device, captures, tensorrt or {})
     try:
+        graph = _graph(file, device)
+        if isinstance(graph, bytes):
+            options.add_session_config_entry(WEIGHTS_FOLDER, str(file.parent))
         # Without its fallback: that goes on with the CPU, when a session is made and whenever one fails.
         with GATE.beside_others() if on_gpu else nullcontext():  # it takes memory of the GPU
-            session = ort.InferenceSession(str(file), options, providers=providers, enable_fallback=0)
+            session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
         places = _places(session) if on_gpu else []
+    except DiptychError:
+        raise
     except Exception as error:  # onnxruntime raises classes of its own that share no public base
         raise BundleError(f"{file.name} does not load in onnxruntime {ort.__version__}: {error}") from error
     asked, used = _name(providers[0]), session.get_providers()[0]
@@ -55,6 +62,21 @@ def open_session(
         raise ConfigError(f"{file.name}: {asked} was asked for, and onnxruntime took {used}; {wanted()}")
     _report(file, asked, places)
     return session
+
+
+def _graph(file: Path, device: Device) -> str | bytes:
+    """The file, or what it says in words that the device's library knows. Raises BundleError, ConfigError."""
+    if device != "tensorrt":
+        return str(file)
+    try:
+        from diptych.adapters.gpu_graphs import graph_for_tensorrt  # noqa: PLC0415 - beside TensorRT alone
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise ConfigError(
+            "graphs are rewritten for TensorRT by the package onnx, which is missing"
+        ) from error
+    return graph_for_tensorrt(file)
 
 
 def _places(session: ort.InferenceSession) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ import onnxruntime as ort
 from diptych.adapters.engine_folder import EngineFolder, Recipe
 from diptych.adapters.engine_options import engine_options, kept_options
 from diptych.adapters.onnx_encoder import INPUT_IDS, PIXELS, Engines, OnnxEncoder
+from diptych.adapters.onnx_session import GRAPHS_REVISION
 from diptych.adapters.onnx_tensorrt import Options, require_tensorrt
 from diptych.adapters.tensorrt_build import EngineJob
 from diptych.bundle.golden import check_golden
@@ -134,7 +135,7 @@ def _load(loaded: LoadedBundle, folder: Path) -> OnnxEncoder:
 def _recipe(loaded: LoadedBundle) -> Recipe:
     """All that decides what is built, beside the version, the GPU and TensorRT, which name the folder."""
     image, text = _options(loaded, kept_options)
-    return {"onnxruntime": ort.__version__, IMAGE: image, TEXT: text}
+    return {"onnxruntime": ort.__version__, "graphs": GRAPHS_REVISION, IMAGE: image, TEXT: text}
 
 
 def _options(

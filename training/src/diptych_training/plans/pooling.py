@@ -10,32 +10,23 @@ in float32, where every id below 2^24 is exact:
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from diptych_training.errors import ExportError
-from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
 
 OLDEST_OPSET = 18  # since when reductions take their axes as an input
 INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.INT8, TensorProto.UINT8})
 FAR = float(2**24)  # past every position
 
 
-def avoid_integer_argmax(source: Path, target: Path, max_length: int) -> int:
-    """Write the graph at `source` without ArgMax over integers; how many there were.
-
-    `max_length` is the longest row that will come. Raises ExportError naming one that cannot be replaced.
-    """
-    model = read_graph(source)
-    n_replaced = replace_integer_argmax(model, max_length)
-    write_graph(model, target, external_data=has_external_data(source))
-    return n_replaced
-
-
 def replace_integer_argmax(model: ModelProto, max_length: int) -> int:
-    """The same in memory. The types of the graph's values have been inferred."""
+    """Have the graph do without ArgMax over integers; how many there were.
+
+    The types of its values have been inferred; `max_length` is the longest row that will come. Raises
+    ExportError naming one that cannot be replaced.
+    """
     graph = model.graph
     types = _types(graph)
     nodes: list[NodeProto] = []

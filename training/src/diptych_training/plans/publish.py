@@ -36,7 +36,7 @@ from diptych_training.export.proof import Proof
 from diptych_training.export.stages import Stages, Watcher, files_table
 from diptych_training.plans.build import build_plan
 from diptych_training.plans.corners import corner_cosine_min
-from diptych_training.plans.pooling import avoid_integer_argmax
+from diptych_training.plans.graphs import write_for_tensorrt
 from diptych_training.plans.reference import against_the_model, proof_by_graphs
 from diptych_training.plans.request import PlanRequest
 
@@ -137,8 +137,11 @@ def _make(bench: _Bench, precision: str, watcher: Watcher, stages: Stages) -> Pr
     )
     for graph, (file, profiles) in zip(_graphs(bench, precision), towers, strict=True):
         typed = bench.scratch / f"{file}.onnx"
-        n_replaced = avoid_integer_argmax(graph, typed, bench.manifest.text.context_length)
-        watcher.say(f"{file}: {n_replaced} ArgMax over integers replaced")
+        changed = write_for_tensorrt(graph, typed, bench.manifest.text.context_length)
+        watcher.say(
+            f"{file}: {changed.n_argmax} ArgMax over integers replaced, "
+            f"{changed.n_bytes} operators read pixels as floats"
+        )
         with stages.stage(f"build {file}"):
             build_plan(typed, bench.staged / file, profiles, bench.request)
         typed.unlink()
