@@ -273,6 +273,8 @@ def test_what_cuda_served_with_is_freed(machine: Machine, monkeypatch: pytest.Mo
         while made[0]() is not None:
             assert time.monotonic() < deadline, "it is held"
             time.sleep(0.01)
+        # The first two are the builder's, which runs in this process here.
+        assert machine.cuda.freed[2:] == [True, True], "both towers, where no capture could run"
 
 
 def test_version_that_moves_its_bytes_is_read_by_tensorrt_too(machine: Machine) -> None:
@@ -310,6 +312,13 @@ def test_precision_of_a_single_collection_stays_on_cuda_and_says_so(machine: Mac
         assert client.post("/collections", json={"name": "exact", "precision": "fp32"}).status_code == 201
         wait_until_settled(client)
         (model,) = client.get("/models").json()["models"]
+        n_before, deadline = len(machine.cuda.freed), time.monotonic() + WAIT_S
+        assert client.delete("/collections/exact").status_code < 300
+        while len(machine.cuda.freed) < n_before + 2:
+            assert time.monotonic() < deadline, "it is held"
+            time.sleep(0.01)
+        # The first two are the builder's, which runs in this process here.
+        assert machine.cuda.freed[2:] == [True] * 4, "where no capture could run"
         found = {row["precision"]: row for row in model["serving"]["running"]}
     assert found["fp16"]["provider"] == TENSORRT
     assert found["fp32"]["provider"] == CUDA

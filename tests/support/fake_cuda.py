@@ -26,6 +26,7 @@ import pytest
 
 from diptych.adapters import onnx_cuda
 from diptych.adapters.cuda_driver import Gpu
+from diptych.adapters.gpu_gate import GATE
 from support.fake_tensorrt import TENSORRT, Engine, FakeTensorRt
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -77,6 +78,7 @@ class FakeCuda:
     n_replays: int = 0
     released: list[int] = field(default_factory=list)  # numbers of graphs
     tensorrt: FakeTensorRt | None = None  # where it is offered
+    freed: list[bool] = field(default_factory=list)  # of each session: whether nothing could capture then
     n_running: int = 0
     is_capturing: bool = False
 
@@ -170,6 +172,10 @@ class _Session(ort.InferenceSession):
             )
         ):
             raise RuntimeError(NOT_ALL_ON_CUDA)
+
+    def __del__(self) -> None:
+        if getattr(self, "_named", [CPU])[0] != CPU:
+            self.cuda.freed.append(bool(GATE._n_calls) or GATE._is_alone)
 
     def _ask_for_gpu(self, file: str, provider: tuple[str, dict[str, Any]]) -> None:
         _, options = provider

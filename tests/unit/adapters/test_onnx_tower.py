@@ -1,6 +1,7 @@
 """Runs that are captured as CUDA graphs, and what becomes of those that cannot be, by `FakeCuda`."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from diptych.adapters import onnx_tower
+from diptych.adapters.gpu_gate import GATE
 from diptych.adapters.onnx_binding import Shapes
 from diptych.adapters.onnx_encoder import IMAGE_EMBEDDING, PIXELS
 from diptych.adapters.onnx_tower import Tower
@@ -130,6 +132,29 @@ def test_batch_that_is_stopped_while_it_is_captured_fails_and_the_next_one_runs(
     with pytest.raises(EncoderFailed, match="the encoder raised CaptureFailed on a batch of 2"):
         found.run(pixels(2), lambda stop: stop())
     assert_right(found, file, 2)
+
+
+@pytest.mark.parametrize("captures", [True, False])
+def test_closed_tower_is_freed_where_nothing_captures_whoever_holds_it_or_its_errors(
+    file: Path, monkeypatch: pytest.MonkeyPatch, captures: bool
+) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    found = tower(file, captures=captures)
+    found.run(pixels(2), None)
+    with pytest.raises(EncoderFailed) as told:
+        found.run(pixels(2)[:, :7], None)
+    assert cuda.freed == []
+    with ThreadPoolExecutor(1) as pool:
+        with GATE.alone():
+            closing = pool.submit(found.close)
+            time.sleep(0.02)
+            assert cuda.freed == []
+        closing.result(10)
+    assert told.value.__cause__ is not None
+    assert cuda.freed and all(cuda.freed)
+    with pytest.raises(EncoderFailed, match="EncoderFailed on a batch of 2"):
+        found.run(pixels(2), None)
+    found.close()
 
 
 def test_fitting_keeps_graphs_in_their_thread(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,17 @@ print('{"error": null}')
     asyncio.run(build_in_child(JOB, stub(folder, text)))
 
 
+def test_builder_takes_no_modules_from_where_the_server_was_started(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = stub(folder, "import json; print('{\"error\": null}')")
+    started_in = folder / "downloads"
+    started_in.mkdir()
+    (started_in / "json.py").write_text("raise SystemExit('it was run')")
+    monkeypatch.chdir(started_in)
+    asyncio.run(build_in_child(JOB, module))
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

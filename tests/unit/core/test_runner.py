@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -64,6 +65,28 @@ def test_what_is_replaced_is_freed_with_its_last_call() -> None:
     runner.take(Numbered(2), lambda: running("new"), SERVING)
     gc.collect()
     assert gone() is None
+
+
+def test_what_is_replaced_is_closed_once_after_its_last_call() -> None:
+    old, closed = Numbered(1), list[str]()
+    runner = Runner(old, lambda: running("old"), lambda: closed.append("old"))
+    old.may_end.clear()
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(runner.encode_image, batch(3)), pool.submit(runner.encode_text, batch(1))]
+        assert old.inside.wait(WAIT_S)
+        while runner._now.n_calls < 2:
+            time.sleep(0.001)
+        runner.take(Numbered(2), lambda: running("new"), SERVING, lambda: closed.append("new"))
+        assert closed == []
+        old.may_end.set()
+        for call in calls:
+            call.result(WAIT_S)
+    assert closed == ["old"]
+    runner.encode_image(batch(1))
+    assert closed == ["old"]
+    runner.close()
+    runner.close()
+    assert closed == ["old", "new"]
 
 
 def test_no_batch_is_of_two_encoders_however_often_they_are_replaced() -> None:

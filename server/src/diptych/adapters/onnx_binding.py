@@ -51,6 +51,11 @@ class Shapes:
         return size, min((longer for longer in self.lengths if longer >= length), default=length)
 
 
+def unheld(error: Exception) -> Exception:
+    """Without its traceback, whose frames hold the session, which is to be freed in its turn."""
+    return error.with_traceback(None)
+
+
 def unbound(session: ort.InferenceSession, source: str, target: str) -> Run:
     """Any batch; onnxruntime takes memory for each, and copies to the device and back."""
 
@@ -115,13 +120,19 @@ class BoundRun:
             for shape in [shape for shape in self._bound if shape[0] not in sizes]:
                 self._let_go(shape)
 
+    def close(self) -> None:
+        """Let go of the session and its buffers; to be called at the gate, and nothing afterwards."""
+        with self._lock:
+            self._bound.clear()
+            del self.session, self._unbound
+
     def _capture(self, shape: tuple[int, ...], batch: Batch, options: ort.RunOptions) -> Embeddings:
         with GATE.alone():
             try:
                 return self._buffers(shape, batch.dtype).run(self.session, batch, options)
             except Exception as error:  # of onnxruntime's own classes
                 self._bound.pop(shape, None)
-                raise CaptureFailed(f"shape {shape} cannot be captured: {error}") from error
+                raise CaptureFailed(f"shape {shape} cannot be captured: {error}") from unheld(error)
 
     def _buffers(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> "_Bound":
         if shape not in self._bound:

@@ -11,7 +11,8 @@ import numpy as np
 import onnxruntime as ort
 
 from diptych.adapters.checked_rows import require_embeddings
-from diptych.adapters.onnx_binding import Batch, BoundRun, CaptureFailed, Run, Shapes, unbound
+from diptych.adapters.gpu_gate import GATE
+from diptych.adapters.onnx_binding import Batch, BoundRun, CaptureFailed, Run, Shapes, unbound, unheld
 from diptych.adapters.onnx_session import Device, open_session
 from diptych.bundle.encoder import Embeddings, OnStart
 from diptych.errors import BundleError, ConfigError, EncoderFailed
@@ -79,6 +80,19 @@ class Tower:
         else:
             self._thread.submit(self._bound.fit, batch_sizes).result()
 
+    def close(self) -> None:
+        """On a GPU, free the session in its turn: beside a capture that spoils both. No call runs or comes.
+
+        What stays is a tower whose calls fail.
+        """
+        if self._bound is None:
+            return
+        if self._thread is not None:
+            self._thread.shutdown()
+        with GATE.beside_others():
+            self._bound.close()
+            self._run, self._bound, self._thread = _closed, None, None
+
     def run(self, batch: Batch, on_start: OnStart | None) -> Embeddings:
         """(B, ...) -> (B, D) float32 of unit norm. Raises EncoderFailed."""
         options = ort.RunOptions()
@@ -88,7 +102,7 @@ class Tower:
             rows = self._rows(batch, options)
         except Exception as error:  # onnxruntime raises classes of its own that share no public base
             name = type(error).__name__
-            raise EncoderFailed(f"the encoder raised {name} on a batch of {len(batch)}") from error
+            raise EncoderFailed(f"the encoder raised {name} on a batch of {len(batch)}") from unheld(error)
         return require_embeddings(rows, len(batch), self._ports[1].name)
 
     def _rows(self, batch: Batch, options: ort.RunOptions) -> Embeddings:
@@ -141,6 +155,10 @@ class Tower:
     def _say_why(self, reason: str) -> None:
         self.why_not_captured = reason
         LOG.warning("%s: batches run without CUDA graphs: %s", self._file.name, reason)
+
+
+def _closed(batch: Batch, options: ort.RunOptions) -> Embeddings:
+    raise EncoderFailed("the encoder was closed")
 
 
 def _width(file: Path, session: ort.InferenceSession) -> int:

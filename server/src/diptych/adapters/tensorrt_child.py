@@ -21,6 +21,7 @@ async def build_in_child(job: EngineJob, module: str = MODULE) -> None:
     """
     child = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",  # or the folder that it is started in comes first among those that modules are taken from
         "-m",
         module,
         stdin=asyncio.subprocess.PIPE,

@@ -37,6 +37,9 @@ class TensorrtEncoder:
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """Nothing to do: a plan takes any size of its profiles, in buffers for the largest."""
 
+    def close(self) -> None:
+        """Nothing to do: no runs are captured beside plans, and memory goes with the last that holds it."""
+
     def encode_image(self, pixels: Pixels, on_start: OnStart | None = None) -> Embeddings:
         """(B, S, S, 3) uint8 RGB -> (B, D) float32 of unit norm. Raises EncoderFailed."""
         return self._image.run(pixels, on_start)

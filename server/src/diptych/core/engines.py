@@ -161,6 +161,7 @@ class Engines:
             return  # whoever asked was told
         self._changed()
         await engine.embedder.close()
+        await asyncio.to_thread(engine.runner.close)
         log.info("%s in %s is no longer loaded, no collection asks for it", self._version, precision)
 
     def _changed(self) -> None:

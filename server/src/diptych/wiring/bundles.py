@@ -84,7 +84,11 @@ def load_precision(
     encoder = open_encoder(
         bundle.folder, bundle.manifest, precision, device=device, n_threads=n_threads, captures=captures
     )
-    check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
+    try:
+        check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
+    except BaseException:
+        encoder.close()
+        raise
     return LoadedBundle(bundle, precision, encoder)
 
 

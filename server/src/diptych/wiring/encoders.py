@@ -30,6 +30,10 @@ class ServedEncoder(StoppableEncoder, Protocol):
         """Batches will have these sizes."""
         ...
 
+    def close(self) -> None:
+        """Give the memory of a GPU back, at a moment in which nothing is captured. No call runs or comes."""
+        ...
+
 
 def open_encoder(
     folder: Path,

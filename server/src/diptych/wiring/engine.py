@@ -17,6 +17,7 @@ from diptych.core.health import Health
 from diptych.core.ports import EncoderName
 from diptych.core.runner import Runner
 from diptych.core.types import InputIds, Pixels
+from diptych.errors import EncoderFailed
 from diptych.settings import Settings
 from diptych.wiring.bundles import LoadedBundle
 
@@ -36,7 +37,7 @@ def build_engine(
 ) -> Engine:
     """Starts threads for each tower on its first batches. `names` is what metrics call the two towers."""
     timeout_s = max(settings.encode_timeout_s, SLACK * loaded.slowest_batch_s)
-    runner = Runner(loaded.encoder, loaded.running)
+    runner = Runner(loaded.encoder, loaded.running, loaded.encoder.close)
     images, texts = _batchers(
         settings, loaded, runner, metrics, names, timeout_s=timeout_s, on_stuck=on_stuck
     )
@@ -59,7 +60,11 @@ def health_of(loaded: Callable[[], Sequence[Engine]], on_stuck: OnStuck) -> Heal
 
     def ask_all(on_start: OnStart) -> None:
         for engine in loaded():
-            engine.canary(on_start)
+            try:
+                engine.canary(on_start)
+            except EncoderFailed:
+                if engine in loaded():  # else it was closed meanwhile
+                    raise
 
     return Health(
         ask_all,

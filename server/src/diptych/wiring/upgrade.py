@@ -35,8 +35,7 @@ BuildEngines = Callable[[EngineJob], Awaitable[None]]
 class TensorRtUpgrade:
     """Build the engines of a loaded precision, or find them built, prove them, and let them serve.
 
-    Whatever fails leaves what serves in its place, and `runner` tells why. It holds on to what it replaces
-    until it is done.
+    Whatever fails leaves what serves in its place, and `runner` tells why.
     """
 
     def __init__(
@@ -72,7 +71,10 @@ class TensorRtUpgrade:
             self._give_up(f"it failed unexpectedly: {type(error).__name__}")
         else:
             running = Running(loaded.precision, encoder.provider, cuda_graphs=None)
-            self._runner.take(encoder, lambda: running, TensorRt("serving", how))
+            # In a thread of its own: memory of what it replaces is given back in its turn.
+            await asyncio.to_thread(
+                self._runner.take, encoder, lambda: running, TensorRt("serving", how), encoder.close
+            )
             LOG.info("%s is served by TensorRT: %s", self._name, how)
             self._on_change()
 
@@ -127,8 +129,12 @@ def _load(loaded: LoadedBundle, folder: Path) -> OnnxEncoder:
             sizes_up_to(plan.text_batch_size),
         ),
     )
-    check_golden(bundle.golden, bundle.manifest, loaded.precision, bundle.tokenizer, encoder)
-    require_agreement(loaded, encoder)
+    try:
+        check_golden(bundle.golden, bundle.manifest, loaded.precision, bundle.tokenizer, encoder)
+        require_agreement(loaded, encoder)
+    except BaseException:
+        encoder.close()
+        raise
     return encoder
 
 
