@@ -189,9 +189,32 @@ def test_a_gpu_that_fails_is_left_for_the_cpu_with_its_reason(
 
     with caplog.at_level(logging.WARNING, "diptych.index"):
         run(test)
+    how_long = "for 10 minutes at least" if when == "copied" else "from now on"
     assert [record.message.partition(":")[0] for record in caplog.records] == [
-        "an index is searched on the CPU from now on"
+        f"an index is searched on the CPU {how_long}"
     ]
+
+
+@pytest.mark.parametrize("when", ["searched", "changed"])
+def test_a_gpu_without_room_is_asked_again_after_ten_minutes(gpu: FakeFaissGpu, when: str) -> None:
+    async def test() -> None:
+        now, gpu.max_rows = [0.0], 1_500
+        index = FaissGpuIndex(DIM, index_thread(), FaissGpu(), min_rows=100, clock=lambda: now[0])
+        await index.apply((), list(range(2_000)), unit_rows(2_000))
+        await copied(index)
+        assert "out of memory" in index.place.reason
+        for now[0], gpu.max_rows, device in ((599, None, "cpu"), (600, 1_500, "cpu"), (1_200, None, "cuda")):
+            if when == "changed":
+                await index.apply([0], [0], unit_rows(1))
+            await copied(index)
+            assert index.place.device == device
+        assert len(gpu.n_rows) == 3
+        flat = FaissFlatIndex(DIM, index_thread())
+        await flat.apply((), list(range(2_000)), unit_rows(2_000))
+        if when == "searched":
+            await agrees(index, flat)
+
+    run(test)
 
 
 def test_a_gpu_that_computes_wrongly_is_caught_by_the_search_itself(gpu: FakeFaissGpu) -> None:

@@ -21,6 +21,11 @@ def test_engines_compute_in_the_types_of_their_graph() -> None:
     assert options["trt_profile_opt_shapes"] == "input_ids:32x16"
 
 
+def test_builder_leaves_memory_to_what_serves_beside_it() -> None:
+    options = kept_options("image_encoder", "pixels", image_profile(224, 64))
+    assert 0 < int(options["trt_max_workspace_size"]) <= 1 << 30  # 0 is all that is free
+
+
 def test_what_decides_on_an_engine_does_not_name_where_it_is() -> None:
     profile = image_profile(224, 64)
     kept = kept_options("image_encoder", "pixels", profile)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.gpu_check import tiers
+from benchmarks.gpu_check.__main__ import MINUTES, STOPS_WITHIN_S, _parser, until
 from benchmarks.gpu_check.engines import wait_for_engines
 from benchmarks.gpu_check.findings import Finding, absent, heard, tell
 from benchmarks.gpu_check.parity import parity
@@ -53,6 +55,21 @@ def test_a_part_that_fails_leaves_what_it_found_and_lets_the_others_go_on() -> N
     ]
     assert found[1].note == "RuntimeError: a card fell over"
     assert [one.is_failure for one in found] == [False, True, False]
+
+
+def test_it_has_ended_within_eight_minutes_also_where_a_tier_has_to_be_killed() -> None:
+    assert until(MINUTES, 1_000.0) + STOPS_WITHIN_S <= 1_000.0 + 8 * 60
+    parser = _parser()
+    assert until(parser.parse_args(["--minutes", "1"]).minutes, 0.0) == 60 - STOPS_WITHIN_S
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--minutes", "0.75"])
+
+
+def test_what_is_held_against_torch_lacks_it_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tiers, "find_spec", lambda name: None if name == "torch" else name)
+    assert TIERS["onnxruntime"].lacks(work()) == "package torch is not installed"
 
 
 def test_a_package_that_is_missing_is_absence_and_no_failure() -> None:

@@ -5,6 +5,9 @@ from pathlib import Path
 from diptych.adapters.onnx_tensorrt import Options
 from diptych.core.profiles import Profile, Shape
 
+# Of the GPU, for kernels to work in: without a limit the builder may take all that what serves leaves free.
+MAX_WORKSPACE_BYTES = 1 << 30
+
 
 def engine_options(folder: Path, tower: str, source: str, profile: Profile) -> Options:
     """For a session whose engine, named after its `tower`, is kept in `folder` or built into it.
@@ -25,6 +28,7 @@ def kept_options(tower: str, source: str, profile: Profile) -> Options:
         "trt_fp16_enable": 0,
         "trt_bf16_enable": 0,
         "trt_int8_enable": 0,
+        "trt_max_workspace_size": MAX_WORKSPACE_BYTES,
         "trt_cuda_graph_enable": 0,  # this provider keeps one graph a session, which has many shapes here
         "trt_profile_min_shapes": _shape(source, profile.smallest),
         "trt_profile_opt_shapes": _shape(source, profile.best),

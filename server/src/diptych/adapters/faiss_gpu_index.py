@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from math import inf
 
 import numpy as np
 
@@ -19,6 +21,8 @@ SPARE = 64  # hits more than asked: those of which only their exact cosines tell
 MAX_ERROR = 2e-5
 # Beyond which a new copy is made: over a row of the tail the CPU takes far longer than the GPU over its own.
 MIN_TAIL, TAIL_SHARE, DEAD_SHARE = 10_000, 1 / 32, 1 / 5
+AGAIN_S = 600.0  # after which a GPU that had no room may have some: what else runs there comes and goes
+NO_ROOM = ("out of memory", "alloc fail")  # as CUDA and FAISS say it
 
 
 class FaissGpuIndex:
@@ -44,13 +48,15 @@ class FaissGpuIndex:
         *,
         min_rows: int = MIN_ROWS,
         min_tail: int = MIN_TAIL,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rows, self._tail = FlatRows(embed_dim, block_bytes), FlatRows(embed_dim, block_bytes)
         self._embed_dim, self._thread, self._gpu = embed_dim, thread, gpu
         self._min_rows, self._min_tail = min_rows, min_tail
         self._sealed: GpuRows | None = None
         self._copying: _Copying | None = None
-        self._lost = ""  # why there will be no copy any more
+        self._lost = ""  # why there is no copy
+        self._clock, self._again_at = clock, 0.0  # when there may be one, where it is lost
 
     @property
     def place(self) -> IndexPlace:
@@ -80,13 +86,16 @@ class FaissGpuIndex:
             self._copying.gone.update(removed)
         if self._sealed is not None or self._copying is not None:
             self._tail.change(removed, keys, rows)
+        self._copy_if_needed()
+
+    def _copy_if_needed(self) -> None:
         if self._copying is None and self._needs_copy():
             self._copying = _Copying(self._rows.blocks)
             self._submit(self._copying)
 
     def _needs_copy(self) -> bool:
         n_rows = self._rows.n_rows
-        if self._lost or n_rows < self._min_rows:
+        if n_rows < self._min_rows or (self._lost and self._clock() < self._again_at):
             return False
         if self._sealed is None:
             return True
@@ -124,7 +133,8 @@ class FaissGpuIndex:
     def _retry(self, error: str) -> None:
         """Where the GPU has no room for two copies, the old one goes first; not where it has none for one."""
         if self._sealed is None:
-            self._lose(f"rows cannot be copied onto the GPU: {error}")
+            has_room = not any(said in error for said in NO_ROOM)
+            self._lose(f"rows cannot be copied onto the GPU: {error}", inf if has_room else AGAIN_S)
             return
         LOG.info("the GPU takes no second copy of an index beside the first: %s", error)
         self._let_go()
@@ -140,6 +150,7 @@ class FaissGpuIndex:
         copy.bury(np.array(sorted(copying.gone), np.int64))
         self._tail.change(copy.keys[~copy.dead], (), np.empty((0, self._embed_dim), np.float32))
         former, self._sealed, self._copying = self._sealed, copy, None
+        self._lost = ""
         if former is not None:
             former.close()
         LOG.info("an index of %d rows is on the GPU", copy.n_rows)
@@ -155,6 +166,8 @@ class FaissGpuIndex:
                 self._lose(f"the GPU failed in a search: {failure}")
             elif found is not None:
                 return found
+        if self._lost:
+            self._copy_if_needed()
         return self._rows.nearest(query, k, allowed)
 
     def _certain(self, sealed: GpuRows, query: Embedding, k: int) -> tuple[Keys, Embedding] | None:
@@ -173,10 +186,11 @@ class FaissGpuIndex:
                 return found[:k], cosines[:k]
         return None
 
-    def _lose(self, reason: str) -> None:
-        """Search on the CPU from now on: it has all rows."""
-        LOG.warning("an index is searched on the CPU from now on: %s", reason)
-        self._lost = reason
+    def _lose(self, reason: str, for_s: float = inf) -> None:
+        """Search on the CPU, which has all rows, from now on or for so long."""
+        how_long = "from now on" if for_s == inf else f"for {for_s / 60:.0f} minutes at least"
+        LOG.warning("an index is searched on the CPU %s: %s", how_long, reason)
+        self._lost, self._again_at = reason, self._clock() + for_s
         self._let_go()
         self._tail.clear()
 
