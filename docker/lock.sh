@@ -16,6 +16,7 @@ $uv -o docker/server.gpu.lock - <<END
 ./server
 onnxruntime-gpu[cuda,cudnn]
 faiss-cpu
+onnx
 END
 # What builds our wheels, in all images: no dependency of anything that runs.
 $uv -o docker/build.lock - <<END

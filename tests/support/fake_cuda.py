@@ -21,8 +21,10 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto
 
 from diptych.adapters import onnx_cuda
 from diptych.adapters.cuda_driver import Gpu
@@ -68,7 +70,7 @@ class FakeCuda:
     falls_back: bool = False  # with a mere warning, as it does where a library is missing
     fails_with: Exception | None = None  # raised when a session is made on the GPU
     wrong_precisions: tuple[str, ...] = ()  # parts of names of files whose rows come out turned round
-    cpu_operators: tuple[str, ...] = ()  # that it has no kernel for
+    cpu_operators: tuple[str, ...] = ()  # that it has no kernel for, beside ArgMax over integers
     page_locked: type[ort.OrtValue] | None = None  # what it offers such memory as, if it does
     options: list[dict[str, Any]] = field(default_factory=list)  # of each session on the GPU
     shapes: list[tuple[int, ...]] = field(default_factory=list)  # of values on the GPU
@@ -130,6 +132,15 @@ def _bind(binding: Any, name: str, value: ort.OrtValue) -> None:
 _real_value = ort.OrtValue.ortvalue_from_shape_and_type
 
 
+def _has_integer_argmax(graph: str | bytes) -> bool:
+    """Which no provider of a GPU has a kernel for: its ArgMax is for floats."""
+    model = onnx.load_from_string(graph) if isinstance(graph, bytes) else onnx.load(graph)
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types = {port.name: port.type.tensor_type.elem_type for port in (*inferred.input, *inferred.value_info)}
+    integers = {TensorProto.INT32, TensorProto.INT64}
+    return any(node.op_type == "ArgMax" and types.get(node.input[0]) in integers for node in inferred.node)
+
+
 class _Device:
     ep_name = CUDA
 
@@ -154,7 +165,10 @@ class _Session(ort.InferenceSession):
         self._engine: Engine | None = None
         self._graphs: dict[tuple[int, str], Any] = {}  # bindings
         if names[0] == CUDA:
-            self._ask_for_gpu(str(path_or_bytes), providers[0])
+            self._ask_for_gpu(str(path_or_bytes) if isinstance(path_or_bytes, str) else "", providers[0])
+        self._on_cpu = {*self.cuda.cpu_operators}
+        if names[0] == CUDA and _has_integer_argmax(path_or_bytes):
+            self._on_cpu.add("ArgMax")
         if names[0] == TENSORRT:
             assert names == [TENSORRT, CUDA, CPU]
             assert self.cuda.tensorrt is not None
@@ -164,9 +178,9 @@ class _Session(ort.InferenceSession):
         assert not self._enable_fallback, "it would go on with the CPU when a batch fails"
         if (
             self._captures
-            and self.cuda.cpu_operators
+            and self._on_cpu
             and any(
-                node.op_type in self.cuda.cpu_operators
+                node.op_type in self._on_cpu
                 for part in super().get_provider_graph_assignment_info()
                 for node in part.get_nodes()
             )
@@ -200,7 +214,7 @@ class _Session(ort.InferenceSession):
         placed: dict[str, list[Any]] = {CUDA: [], CPU: []}
         for part in super().get_provider_graph_assignment_info():
             for node in part.get_nodes():
-                placed[CPU if node.op_type in self.cuda.cpu_operators else CUDA].append(node)
+                placed[CPU if node.op_type in self._on_cpu else CUDA].append(node)
         return [SimpleNamespace(ep_name=name, get_nodes=lambda n=nodes: n) for name, nodes in placed.items()]
 
     def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Any:

@@ -9,7 +9,12 @@ import onnxruntime as ort
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from diptych.adapters.gpu_graphs import cast_bytes_first, graph_for_tensorrt
+from diptych.adapters.gpu_graphs import (
+    cast_bytes_first,
+    graph_for_cuda,
+    graph_for_tensorrt,
+    rank_ids_in_floats,
+)
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError
 from support.moved_bytes import move_bytes_first
@@ -70,3 +75,61 @@ def test_operator_that_computes_with_bytes_is_refused_by_name() -> None:
     model = small_graph("g (uint8[B,4] a) => (uint8[B,4] y) { y = Max (a, a) }", {})
     with pytest.raises(BundleError, match=re.escape("Max '' computes with the bytes a")):
         cast_bytes_first(model)
+
+
+POOLED = """g (int32[B,L] ids) => (int64[B] place) {
+    long = Cast <to = 7> (ids)
+    place = ArgMax <axis = -1, keepdims = 0> (long)
+}"""
+
+
+def test_first_largest_id_is_found_where_it_was_among_equal_and_neighbouring_ones() -> None:
+    model, changed = small_graph(POOLED, {}), small_graph(POOLED, {})
+    assert rank_ids_in_floats(changed) == 1
+    inferred = onnx.shape_inference.infer_shapes(changed, strict_mode=True)
+    onnx.checker.check_model(inferred, full_check=True)
+    types = {port.name: port.type.tensor_type.elem_type for port in inferred.graph.value_info}
+    (found,) = [node for node in changed.graph.node if node.op_type == "ArgMax"]
+    assert types[found.input[0]] == onnx.TensorProto.DOUBLE
+    ids = np.full((4, 77), 49407, np.int32)  # ends for padding
+    ids[:, 0] = 49406
+    ids[0, 1:76] = 49405
+    ids[1, 1:], ids[2, 1:], ids[3] = 0, 5, 2**24 + 1
+    ids[3, :50] = 2**24
+    ranked = ReferenceEvaluator(changed, verbose=0).run([found.input[0]], {"ids": ids})[0]
+    assert all(len(set(row)) == 77 for row in ranked.tolist())
+    (before,), (after,) = (ReferenceEvaluator(one).run(None, {"ids": ids}) for one in (model, changed))
+    assert before.tolist() == after.tolist() == [76, 0, 0, 50]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "place = ArgMax <axis = 1, keepdims = 0, select_last_index = 1> (x)",
+        "place = ArgMax <axis = 0, keepdims = 0> (x)",
+    ],
+)
+def test_other_argmax_stays(node: str) -> None:
+    model = small_graph(f"g (int64[B,L] x) => (int64[N] place) {{ {node} }}", {})
+    before = model.SerializeToString()
+    assert rank_ids_in_floats(model) == 0
+    assert model.SerializeToString() == before
+
+
+def test_default_model_embeds_its_texts_as_before_on_cuda() -> None:
+    bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
+    file = bundle / "text_encoder.onnx"
+    graph = graph_for_cuda(file)
+    assert isinstance(graph, bytes)
+    assert graph_for_cuda(bundle / "image_encoder.onnx") == str(bundle / "image_encoder.onnx")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    with np.load(bundle / "golden.npz") as golden:
+        ids = golden["input_ids"]
+    before, after = (
+        ort.InferenceSession(one, options, providers=["CPUExecutionProvider"]).run(None, {"input_ids": ids})[
+            0
+        ]
+        for one in (str(file), graph)
+    )
+    np.testing.assert_array_equal(before, after)

@@ -1,5 +1,6 @@
 """Runs that are captured as CUDA graphs, and what becomes of those that cannot be, by `FakeCuda`."""
 
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from diptych.adapters import onnx_tower
 from diptych.adapters.gpu_gate import GATE
 from diptych.adapters.onnx_binding import Shapes
-from diptych.adapters.onnx_encoder import IMAGE_EMBEDDING, PIXELS
+from diptych.adapters.onnx_encoder import IMAGE_EMBEDDING, INPUT_IDS, PIXELS, TEXT_EMBEDDING
 from diptych.adapters.onnx_tower import Tower
 from diptych.errors import EncoderFailed
 from support.fake_cuda import FakeCuda
@@ -167,3 +168,41 @@ def test_fitting_keeps_graphs_in_their_thread(file: Path, monkeypatch: pytest.Mo
     for n_items in (3, 3, 2):
         assert_right(found, file, n_items)
     assert [number for _, number in cuda.captured] == ["1", "2", "3"]
+
+
+def default_text_file() -> Path:
+    bundles = (Path(__file__).parents[3] / "model_repo" / "pictograms").iterdir()
+    return max(bundles, key=lambda folder: int(folder.name)) / "text_encoder.onnx"
+
+
+def text_tower(file: Path) -> Tower:
+    shapes = Shapes((1, 2))
+    return Tower(file, INPUT_IDS, TEXT_EMBEDDING, n_threads=1, device="cuda", shapes=shapes, captures=True)
+
+
+def test_text_tower_that_is_read_at_its_largest_id_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    found = text_tower(default_text_file())
+    assert found.why_not_captured == ""
+    found.run(np.array([[1, 2, 3]], np.int32), None)
+    assert len(cuda.captured) == 1
+
+
+def test_text_tower_is_not_captured_where_nothing_rewrites_its_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda().install(monkeypatch)
+    monkeypatch.delitem(sys.modules, "diptych.adapters.gpu_graphs", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    found = text_tower(default_text_file())
+    assert "not been partitioned to the CUDAExecutionProvider" in found.why_not_captured
+    assert len(found.run(np.array([[1, 2, 3]], np.int32), None)) == 1
+
+
+def test_graph_that_is_rewritten_finds_its_weights_in_a_file_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeCuda().install(monkeypatch)
+    file, ids = tmp_path / "text.onnx", np.array([[1, 2, 3]], np.int32)
+    onnx.save(onnx.load(default_text_file()), file, save_as_external_data=True, location="weights")
+    expected = text_tower(default_text_file()).run(ids, None)
+    np.testing.assert_array_equal(text_tower(file).run(ids, None), expected)
+    assert (tmp_path / "weights").stat().st_size > 10 * file.stat().st_size

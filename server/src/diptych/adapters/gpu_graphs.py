@@ -5,14 +5,19 @@ Files of a version stay as they were published: what a GPU's library cannot read
 
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from diptych.errors import BundleError
 
 # They hand on what they read, value by value, in whatever type it has.
 MOVES = frozenset({"Reshape", "Transpose", "Identity", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split"})
 MEASURES = frozenset({"Shape", "Size"})
+INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.INT8, TensorProto.UINT8})
+OLDEST_OPSET = 15  # since when Shape gives one size of several
+MAX_LENGTH = 1 << 14  # of a row that is searched
+APART = float(1 << 20)  # from one id to the next: more than MAX_LENGTH, and ids below 2^32 stay exact
 
 
 def graph_for_tensorrt(file: Path) -> str | bytes:
@@ -22,6 +27,72 @@ def graph_for_tensorrt(file: Path) -> str | bytes:
     """
     model = onnx.load(file, load_external_data=False)
     return bytes(model.SerializeToString()) if cast_bytes_first(model) else str(file)
+
+
+def graph_for_cuda(file: Path) -> str | bytes:
+    """The same for onnxruntime's CUDA provider."""
+    model = onnx.load(file, load_external_data=False)
+    return bytes(model.SerializeToString()) if rank_ids_in_floats(model) else str(file)
+
+
+def rank_ids_in_floats(model: ModelProto) -> int:
+    """Have ArgMax over integers search unequal floats, whose first largest is the same; how many there were.
+
+    CLIP's text tower is read at its first largest id. onnxruntime's ArgMax of CUDA is for floats, so over ids
+    it would be computed by the CPU, and a graph with a copy to there is none that can be captured. Among
+    equal numbers nothing promises the first on a GPU, so that none are: float64 `id * 2^20 - position`. All
+    operators are of versions that CUDA has kernels for. Others than along the last of two axes stay.
+    """
+    opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
+    if opset < OLDEST_OPSET or not any(node.op_type == "ArgMax" for node in model.graph.node):
+        return 0
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    kinds = {port.name: port.type.tensor_type for port in (*graph.input, *graph.value_info)}
+    nodes: list[NodeProto] = []
+    n_changed = 0
+    for node in model.graph.node:
+        if node.op_type == "ArgMax" and _is_along_rows(node, kinds.get(node.input[0])):
+            nodes += _ranked(node.input[0], n_changed)
+            node.input[0] = nodes[-1].output[0]
+            n_changed += 1
+        nodes.append(node)
+    if n_changed:
+        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del model.graph.node[:]
+        model.graph.node.extend(kept)
+        constants = {
+            "rank_apart": np.array(APART),
+            "rank_start": np.array([0], np.int64),
+            "rank_places": np.arange(MAX_LENGTH, dtype=np.float64),
+        }
+        model.graph.initializer.extend(numpy_helper.from_array(one, name) for name, one in constants.items())
+    return n_changed
+
+
+def _is_along_rows(node: NodeProto, kind: "onnx.TypeProto.Tensor | None") -> bool:
+    """Whether it takes the first largest integer of each row of a table."""
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return (
+        kind is not None
+        and kind.elem_type in INTEGERS
+        and len(kind.shape.dim) == 2
+        and given.get("axis", 0) in (-1, 1)
+        and not given.get("select_last_index", 0)
+    )
+
+
+def _ranked(ids: str, number: int) -> list[NodeProto]:
+    """(B, L) integers -> (B, L) float64, no two of a row alike; the last node's output."""
+    numbers, spread, length, places, ranked = (
+        f"rank_{number}_{part}" for part in ("numbers", "spread", "length", "places", "ranked")
+    )
+    return [
+        helper.make_node("Cast", [ids], [numbers], to=TensorProto.DOUBLE),
+        helper.make_node("Mul", [numbers, "rank_apart"], [spread]),
+        helper.make_node("Shape", [ids], [length], start=1, end=2),
+        helper.make_node("Slice", ["rank_places", "rank_start", length, "rank_start"], [places]),  # (L,)
+        helper.make_node("Sub", [spread, places], [ranked]),
+    ]
 
 
 def cast_bytes_first(model: ModelProto) -> int:

@@ -86,8 +86,11 @@ class OnnxEncoder:
 
     @property
     def why_not_captured(self) -> str:
-        """What a tower said that was to capture its runs and could not; empty otherwise."""
-        return "; ".join(filter(None, (self._image.why_not_captured, self._text.why_not_captured)))
+        """What the towers said that were to capture their runs and could not, by tower; empty otherwise."""
+        said = {"images": self._image.why_not_captured, "texts": self._text.why_not_captured}
+        if not any(said.values()):
+            return ""
+        return "; ".join(f"{items}: {why or 'captured'}" for items, why in said.items())
 
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """On a GPU, keep buffers for batches of these sizes alone; on the CPU any size runs as it is."""

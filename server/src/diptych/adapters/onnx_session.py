@@ -66,17 +66,19 @@ def open_session(
 
 def _graph(file: Path, device: Device) -> str | bytes:
     """The file, or what it says in words that the device's library knows. Raises BundleError, ConfigError."""
-    if device != "tensorrt":
+    if device == "cpu":
         return str(file)
     try:
-        from diptych.adapters.gpu_graphs import graph_for_tensorrt  # noqa: PLC0415 - beside TensorRT alone
+        from diptych.adapters.gpu_graphs import graph_for_cuda, graph_for_tensorrt  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name != "onnx":
             raise
+        if device == "cuda":  # it computes by the CPU what it has no kernel for, and then captures nothing
+            return str(file)
         raise ConfigError(
             "graphs are rewritten for TensorRT by the package onnx, which is missing"
         ) from error
-    return graph_for_tensorrt(file)
+    return graph_for_cuda(file) if device == "cuda" else graph_for_tensorrt(file)
 
 
 def _places(session: ort.InferenceSession) -> list[tuple[str, str]]:
