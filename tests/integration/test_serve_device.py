@@ -287,3 +287,14 @@ def test_warming_runs_every_size_that_requests_will_run_in(
     assert images | {4} == {1, 2, 4, 6}  # 4 was laid out by the golden check of three images
     texts = {shape[0] for shape in cuda.shapes if len(shape) == 2}
     assert texts == {1, 2, 4, 6}
+
+
+def test_tower_that_is_captured_is_told_from_the_one_that_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeCuda(cpu_operators=("ReduceSum",)).install(monkeypatch)  # of texts alone
+    with running_app(tmp_path, device="cuda") as client:
+        (model,) = client.get("/models").json()["models"]
+        found = model["serving"]["running"][0]["cuda_graphs"]
+    assert not found["captured"]
+    assert found["reason"].startswith("images: captured; texts: text_encoder.onnx does not load")
