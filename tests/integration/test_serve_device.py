@@ -3,6 +3,7 @@
 import json
 import re
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,27 @@ def served(folder: Path, precisions: dict[str, Fault] | None = None, **given: An
 
 def precisions_of(found: Served) -> tuple[str, str]:
     return found.embed.precision, found.collections.precision
+
+
+def test_replays_of_cuda_graphs_are_proven_and_not_their_captures_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda(wrong_replays=True).install(monkeypatch)
+    version = write_tiny_bundle(tmp_path)
+    bundle = verify_bundle(ModelRepository(tmp_path), TINY, version)
+    load = partial(load_precision, bundle, "fp32", device="cuda", n_threads=1)
+    assert load().encoder.provider == CUDA
+    with pytest.raises(GoldenMismatch, match="cosine is -1"):
+        load(captures=True)
+    cuda.wrong_replays = False
+    loaded = load(captures=True)
+    n_before = cuda.n_replays
+    assert n_before >= 2
+    warmed(loaded)
+    assert cuda.n_replays > n_before
+    cuda.wrong_replays = True  # since further shapes were captured
+    with pytest.raises(GoldenMismatch, match="cosine is -1"):
+        warmed(loaded)
 
 
 @pytest.mark.parametrize(

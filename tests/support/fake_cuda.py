@@ -78,6 +78,7 @@ class FakeCuda:
     capture_fails: str = ""  # what it says of runs that cannot be captured
     captured: list[tuple[int, str]] = field(default_factory=list)  # thread and number of each capture
     n_replays: int = 0
+    wrong_replays: bool = False  # as where something writes into the buffers of a graph
     released: list[int] = field(default_factory=list)  # numbers of graphs
     tensorrt: FakeTensorRt | None = None  # where it is offered
     freed: list[bool] = field(default_factory=list)  # of each session: whether nothing could capture then
@@ -226,6 +227,7 @@ class _Session(ort.InferenceSession):
         return [-rows if self._turned else rows]
 
     def run_with_iobinding(self, iobinding: Any, run_options: Any = None) -> None:
+        n_replays = self.cuda.n_replays
         if self._captures:
             iobinding = self._captured(iobinding, run_options)
         with self._busy():
@@ -233,7 +235,8 @@ class _Session(ort.InferenceSession):
         (rows,) = iobinding.get_outputs()
         if self._engine is not None:
             self._engine.require(iobinding.bound_shape)
-        if self._turned or (self._engine is not None and self._engine.is_wrong):
+        is_wrong = self.cuda.wrong_replays and self.cuda.n_replays > n_replays
+        if is_wrong or self._turned or (self._engine is not None and self._engine.is_wrong):
             np.negative(rows.numpy(), out=rows.numpy())
 
     def release_captured_graph(self, graph_annotation_id: int = 0) -> None:

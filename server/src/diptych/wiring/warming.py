@@ -7,6 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from diptych.bundle.encoder import InputIds
+from diptych.bundle.golden import check_golden
 from diptych.core.plan import sizes_up_to
 from diptych.core.precision import CPU_PROVIDER
 from diptych.wiring.bundles import LoadedBundle
@@ -16,7 +17,8 @@ from diptych.wiring.encoders import ServedEncoder
 def warmed(loaded: LoadedBundle) -> LoadedBundle:
     """Run the largest batches once, so that no request pays for allocations and kernel choices; timed.
 
-    On a GPU those of each size that it runs in, and texts of each length.
+    On a GPU those of each size that it runs in, and texts of each length; what is captured then is proven
+    once more. Raises GoldenMismatch, EncoderFailed.
     """
     manifest, plan = loaded.bundle.manifest, loaded.plan
     pixels = np.zeros((plan.image_batch_size, manifest.image.size, manifest.image.size, 3), np.uint8)
@@ -32,7 +34,15 @@ def warmed(loaded: LoadedBundle) -> LoadedBundle:
             began = perf_counter()
             run()
             took_s = max(took_s, perf_counter() - began)
+        if encoder.captures:
+            _prove_replays(loaded, encoder)
     return replace(loaded, slowest_batch_s=took_s)
+
+
+def _prove_replays(loaded: LoadedBundle, encoder: ServedEncoder) -> None:
+    """Once all shapes are captured: a replay computes in buffers that later captures must have left alone."""
+    bundle = loaded.bundle
+    check_golden(bundle.golden, bundle.manifest, loaded.precision, bundle.tokenizer, encoder)
 
 
 def _texts(loaded: LoadedBundle, encoder: ServedEncoder) -> list[InputIds]:
