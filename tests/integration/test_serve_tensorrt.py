@@ -29,6 +29,7 @@ from support.pictures import noise
 from support.tiny_bundle import CONTEXT_LENGTH, IMAGE_SIZE, write_tiny_bundle
 
 WAIT_S = 30.0
+NOT_OFFERED = "onnxruntime offers no page-locked memory"
 ITEMS = [("image", (f"{n}.png", noise(n))) for n in range(5)] + [("text", (None, "red thing"))]
 
 
@@ -110,6 +111,10 @@ def test_cuda_serves_until_engines_are_built_and_proven_and_no_request_notices(m
         found = running(client)
         assert (found["provider"], found["tensorrt"]["state"]) == (CUDA, "building")
         assert found["cuda_graphs"]["captured"]
+        assert found["cuda_graphs"]["reason"] == (
+            "each shape of a batch is captured once; copied from pageable memory: "
+            f"images: {NOT_OFFERED}; texts: {NOT_OFFERED}"
+        )
         done, wrong = threading.Event(), []
 
         def ask() -> None:

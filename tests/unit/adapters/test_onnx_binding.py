@@ -156,6 +156,7 @@ def test_page_locked_memory_is_taken_where_it_is_offered_and_can_be_written(
     assert cuda.n_page_locked == n_page_locked
     (kept,) = run._bound.values()
     assert isinstance(kept.staging.source, ort.OrtValue) == (offered is ort.OrtValue)
+    assert (run.why_not_page_locked == "") == (offered is ort.OrtValue)
 
 
 def test_page_locked_memory_that_cannot_be_had_is_done_without(
@@ -164,10 +165,12 @@ def test_page_locked_memory_that_cannot_be_had_is_done_without(
     FakeCuda(page_locked=ort.OrtValue).install(monkeypatch)
     monkeypatch.setattr(ort.OrtValue, "data_ptr", lambda _: (_ for _ in ()).throw(RuntimeError("used up")))
     run, batch = bound(session, memory="cuda"), pixels(3)
-    with caplog.at_level("INFO", "diptych.onnx"):
-        rows = run(batch, ort.RunOptions())
+    rows = run(batch, ort.RunOptions())
+    run(pixels(1), ort.RunOptions())
     np.testing.assert_allclose(rows, plain(session)(batch), atol=1e-6)
-    assert "no page-locked memory for batches of shape (4, 8, 8, 3): used up" in caplog.text
+    assert run.why_not_page_locked == "no page-locked memory for batches of shape (4, 8, 8, 3): used up"
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.getMessage().endswith(f"from pageable memory: {run.why_not_page_locked}")
 
 
 def test_texts_are_filled_up_to_one_of_a_few_lengths(graphs: Path) -> None:

@@ -95,6 +95,7 @@ class BoundRun:
         self._memory: Memory = memory
         self._shapes = shapes
         self._captures = captures
+        self.why_not_page_locked = ""  # of batches on a GPU: why they are copied from memory that is not
         self._n_graphs = 0  # numbers are not used again: a graph writes where its own buffers were
         self._unbound = unbound(session, source, target)
         self._bound: OrderedDict[tuple[int, ...], _Bound] = OrderedDict()
@@ -162,10 +163,27 @@ class BoundRun:
         binding = self.session.io_binding()
         binding.bind_ortvalue_input(source, value)
         binding.bind_ortvalue_output(target, written)
-        staging = _page_locked(shape, dtype, value) if self._memory == "cuda" else None
+        staging = self._page_locked(shape, dtype, value) if self._memory == "cuda" else None
         graph = self._n_graphs if self._captures else None
         fill = self._shapes.fill
         return _Bound(binding, staging or _pageable(shape, dtype), value, rows, graph, fill)
+
+    def _page_locked(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], value: ort.OrtValue
+    ) -> "_Staging | None":
+        try:
+            return _page_locked(shape, dtype, value)
+        except _NotPageLocked as error:
+            reason = str(error)
+        if not self.why_not_page_locked:
+            self.why_not_page_locked = reason
+            source, _ = self._names
+            LOG.warning("%s: batches are copied to the GPU from pageable memory: %s", source, reason)
+        return None
+
+
+class _NotPageLocked(Exception):
+    """There is no such memory for a batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,20 +236,22 @@ def _pageable(shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Staging:
     return _Staging(array, array)
 
 
-def _page_locked(shape: tuple[int, ...], dtype: np.dtype[Any], value: ort.OrtValue) -> _Staging | None:
-    """Memory that is copied to a GPU at full speed, where onnxruntime offers some; `value` is on that GPU."""
+def _page_locked(shape: tuple[int, ...], dtype: np.dtype[Any], value: ort.OrtValue) -> _Staging:
+    """Memory that is copied to a GPU at full speed; `value` is on that GPU. Raises _NotPageLocked."""
     devices = [device for device in ort.get_ep_devices() if device.ep_name == CUDA_PROVIDER]
     if not devices:
-        return None
+        raise _NotPageLocked("onnxruntime offers no page-locked memory")
     try:
         kind = devices[0].memory_info(ort.OrtDeviceMemoryType.HOST_ACCESSIBLE)
         source = ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, memory_info=kind)
         array = source.numpy()
-        if array.ctypes.data != source.data_ptr():  # a copy: what is written to it would never be seen
-            return None
+        is_shared = array.ctypes.data == source.data_ptr()
         array[...] = 0
         value.update_inplace(source)
     except Exception as error:  # of onnxruntime's own classes; nothing but speed depends on it
-        LOG.info("no page-locked memory for batches of shape %s: %s", shape, error)
-        return None
+        raise _NotPageLocked(f"no page-locked memory for batches of shape {shape}: {error}") from unheld(
+            error
+        )
+    if not is_shared:  # a copy: what is written to it would never be seen
+        raise _NotPageLocked("page-locked memory of onnxruntime cannot be written by the host")
     return _Staging(array, source)

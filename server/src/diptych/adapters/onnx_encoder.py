@@ -92,6 +92,12 @@ class OnnxEncoder:
             return ""
         return "; ".join(f"{items}: {why or 'captured'}" for items, why in said.items())
 
+    @property
+    def why_not_page_locked(self) -> str:
+        """Why batches of a tower are copied to a GPU from memory that is not page-locked; empty otherwise."""
+        said = {"images": self._image.why_not_page_locked, "texts": self._text.why_not_page_locked}
+        return "; ".join(f"{items}: {why}" for items, why in said.items() if why)
+
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """On a GPU, keep buffers for batches of these sizes alone; on the CPU any size runs as it is."""
         self._image.fit(image_sizes)

@@ -70,6 +70,12 @@ class Tower:
         if device != "cpu":
             self._bind(session, captures=captured is not None)
 
+    @property
+    def why_not_page_locked(self) -> str:
+        """Why batches are copied to a GPU from memory that is not page-locked; empty otherwise."""
+        bound = self._bound
+        return "" if bound is None else bound.why_not_page_locked
+
     def fit(self, batch_sizes: Sequence[int]) -> None:
         """On a GPU, run in these sizes from now on."""
         if self._bound is None:

@@ -29,7 +29,7 @@ class TensorrtEncoder:
         self.provider = TENSORRT_PROVIDER
         self.text_lengths: tuple[int, ...] = ()  # any
         self.captures: bool | None = None
-        self.why_not_captured = ""
+        self.why_not_captured = self.why_not_page_locked = ""
         memory = CudaMemory()
         self._image = TensorrtEngine(image_file, PIXELS, IMAGE_EMBEDDING, memory)
         self._text = TensorrtEngine(text_file, INPUT_IDS, TEXT_EMBEDDING, memory)

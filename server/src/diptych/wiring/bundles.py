@@ -96,7 +96,8 @@ def load_precision(
 def _cuda_graphs(encoder: ServedEncoder) -> CudaGraphs | None:
     if encoder.captures is None:
         return None
-    if not encoder.captures:
-        return CudaGraphs(captured=False, reason=f"set by {PREFIX}CUDA_GRAPHS")
-    why_not = encoder.why_not_captured
-    return CudaGraphs(captured=not why_not, reason=why_not or "each shape of a batch is captured once")
+    why_not = encoder.why_not_captured if encoder.captures else f"set by {PREFIX}CUDA_GRAPHS"
+    reason = why_not or "each shape of a batch is captured once"
+    if slow := encoder.why_not_page_locked:  # which costs what the graphs gain
+        reason = f"{reason}; copied from pageable memory: {slow}"
+    return CudaGraphs(captured=not why_not, reason=reason)

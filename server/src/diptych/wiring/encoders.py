@@ -26,6 +26,11 @@ class ServedEncoder(StoppableEncoder, Protocol):
         """Why batches run without, though they were; else empty."""
         ...
 
+    @property
+    def why_not_page_locked(self) -> str:
+        """Why batches are copied to a GPU from memory that is not page-locked; else empty."""
+        ...
+
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """Batches will have these sizes."""
         ...
