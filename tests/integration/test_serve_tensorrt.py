@@ -39,14 +39,17 @@ class Builder:
 
     may_go_on: threading.Event = field(default_factory=threading.Event)
     n_begun: int = 0
+    n_cancelled: int = 0
     dies: bool = False
 
     async def __call__(self, job: EngineJob) -> None:
         self.n_begun += 1
-        for _ in range(3000):
-            if self.may_go_on.is_set():
-                break
-            await asyncio.sleep(0.01)
+        try:
+            while not self.may_go_on.is_set():  # noqa: ASYNC110 - another thread sets it
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            self.n_cancelled += 1
+            raise
         if self.dies:
             folder = Path(str(job.towers[0][1]["trt_engine_cache_path"]))
             (folder / "image_encoder_0_0_sm90.engine").write_bytes(b"half")
@@ -249,15 +252,14 @@ def test_engines_that_were_damaged_are_built_anew(damage: str, machine: Machine)
 
 
 def test_server_that_stops_does_not_wait_for_its_engines(machine: Machine) -> None:
-    machine.builder.may_go_on.clear()
-    began = time.monotonic()
+    machine.builder.may_go_on.clear()  # for ever: a stop that waited would not end
     with machine.app() as client:
         assert running(client)["tensorrt"]["state"] == "building"
         deadline = time.monotonic() + WAIT_S
         while not machine.builder.n_begun:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-    assert time.monotonic() - began < WAIT_S
+    assert machine.builder.n_cancelled == 1
     assert machine.kept() == []
 
 
