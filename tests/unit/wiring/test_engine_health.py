@@ -1,10 +1,12 @@
 """Readiness speaks of every precision that is at work."""
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 from diptych.core.engine import Engine
+from diptych.errors import EncoderFailed
 from diptych.wiring.engine import health_of
 from unit.core.core_fakes import RUNNER, model_info
 
@@ -45,3 +47,22 @@ def test_batches_prove_health_only_once_every_encoder_had_one() -> None:
     assert health._last_proof() == 1.0
     engines.append(engine())  # one that has just been loaded
     assert health._last_proof() is None
+
+
+def test_canary_of_an_engine_that_is_closed_meanwhile_decides_nothing() -> None:
+    loaded: list[Engine] = [engine()]
+
+    def closed(on_start: Any) -> None:
+        del loaded[1:]
+        raise EncoderFailed("the encoder was closed")
+
+    loaded.append(replace(engine(), canary=closed))
+
+    async def run() -> bool:
+        health = health_of(lambda: tuple(loaded), print)
+        await health.start()
+        report = health.report()
+        await health.close()
+        return report.ready
+
+    assert asyncio.run(run())
