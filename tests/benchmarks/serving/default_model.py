@@ -1,10 +1,11 @@
 """The default model, whose encoder is nearly free: what the server itself costs."""
 
+import base64
 import json
 
 from benchmarks.serving import bare
 from benchmarks.serving.bench import Bench
-from benchmarks.serving.http_message import MULTIPART, OCTETS, Part, form
+from benchmarks.serving.http_message import JSON, MULTIPART, OCTETS, Part, form
 from benchmarks.serving.load import Asked
 from benchmarks.serving.model import image_graph
 from benchmarks.serving.over_http import measure_windows, missing
@@ -17,7 +18,7 @@ from benchmarks.serving.workers import ask
 MODEL = "pictograms"
 MODEL_REPO = REPOSITORY / "model_repo"
 PER_REQUEST = 64
-SINGLE_CLIENTS, MANY_CLIENTS = (1, 8, 32), (1, 2, 4)
+SINGLE_CLIENTS, MANY_CLIENTS, BODY_CLIENTS = (1, 8, 32), (1, 2, 4), (1, 32)
 BATCHES = (1, 8, 16, 32, 64)
 BATCH_SHARE = 0.25  # of a window
 
@@ -26,6 +27,7 @@ def measure_default(bench: Bench, number: int) -> None:
     """The server as its users start it, then the bare session."""
     program = diptych(MODEL_REPO, MODEL, precision="auto")
     windows = [(_single(), n) for n in SINGLE_CLIENTS] + [(_many(), n) for n in MANY_CLIENTS]
+    windows += [(kind(), n) for kind in (_form, _base64) for n in BODY_CLIENTS]
     todo = missing(bench, program, number, windows)
     if todo:
         with running(program) as server:
@@ -74,7 +76,21 @@ def _many() -> Asked:
     return Asked("64 pictures", "/embed", bodies_file("pictures-64", bodies), MULTIPART, OCTETS)
 
 
-PROFILED = ((_single, 1), (_single, 32), (_many, 2))
+def _form() -> Asked:
+    """The same picture as the one part of a form."""
+    bodies = [form([Part("image", picture, "image/png")]) for picture in _pictures()]
+    return Asked("picture, form", "/embed", bodies_file("pictures-form", bodies), MULTIPART, OCTETS)
+
+
+def _base64() -> Asked:
+    """The same picture as a data URI in JSON, answered by JSON with base64."""
+    uris = [f"data:image/png;base64,{base64.b64encode(picture).decode()}" for picture in _pictures()]
+    bodies = [json.dumps({"input": [{"image": uri}], "encoding_format": "base64"}).encode() for uri in uris]
+    return Asked("picture, base64", "/embed", bodies_file("pictures-base64", bodies), JSON)
+
+
+PROFILED = ((_single, 1), (_single, 32), (_form, 32), (_base64, 32), (_many, 2))
+BODIES = {"picture": "raw", "picture, form": "form", "picture, base64": "base64 in JSON, and so its answer"}
 
 
 def _pictures() -> list[bytes]:

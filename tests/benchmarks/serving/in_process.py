@@ -73,14 +73,35 @@ def _measure(precision: str, decode: str, seconds: float, cells: Sequence[Cell])
     return found
 
 
+def grids_table(bench: Bench) -> str:
+    """All grids that were measured, as one table."""
+    rows = []
+    for precision, decode in product(bench.precisions, bench.decodes):
+        found = bench.store.all(part="inprocess", precision=precision, decode=decode, seconds=bench.seconds)
+        cells = [cell for _, figures in found for cell in figures["cells"]]
+        rows += [[f"{precision} {decode}, {row[0]}", *row[1:]] for row in (_rows(cells) if cells else [])]
+    return markdown_table(["in one process, batch", *_columns()], rows) if rows else ""
+
+
 def _table(cells: Sequence[Figures]) -> str:
-    ways = [(*way, d) for way, d in product(_ways(), _threads())]
+    return markdown_table(["batch", *_columns()], _rows(cells))
+
+
+def _rows(cells: Sequence[Figures]) -> list[list[str]]:
+    """By batch, in the order of `_columns`."""
     per_s = {
         (one["batch"], one["lanes"], one["encoder_threads"], one["decode_threads"]): one["per_s"]
         for one in cells
     }
-    rows = [[str(batch), *(f"{per_s[batch, *way]:.1f}" for way in ways)] for batch in BATCHES]
-    return markdown_table(["batch", *(f"{lanes} x {e}, {d}" for lanes, e, d in ways)], rows)
+    ways = [(*way, d) for way, d in product(_ways(), _threads())]
+    return [
+        [str(batch), *(f"{per_s[batch, *way]:.1f}" if (batch, *way) in per_s else "-" for way in ways)]
+        for batch in BATCHES
+    ]
+
+
+def _columns() -> list[str]:
+    return [f"{lanes} x {e}, {d}" for (lanes, e), d in product(_ways(), _threads())]
 
 
 def _ways() -> list[tuple[int, int]]:

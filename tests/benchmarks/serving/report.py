@@ -1,6 +1,6 @@
 """A whole run as one Markdown text."""
 
-from benchmarks.serving import growth_tables, tables
+from benchmarks.serving import default_tables, growth_tables, in_process, tables
 from benchmarks.serving.bars import bars_table
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.findings import figures, middle, rounds
@@ -23,14 +23,22 @@ def report(bench: Bench) -> str:
         tables.limit_table(bench),
         "**The same work in one process**, decoding and encoding overlapped, the best of a grid:",
         tables.in_process_table(bench),
+        *_grids(bench),
         "**Labels**, beside `/embed` of the same photographs:",
         tables.classify_table(bench),
         "**The default model**, whose encoder is nearly free:",
-        tables.default_table(bench),
-        tables.profile_table(bench),
+        default_tables.default_table(bench),
+        default_tables.bodies_table(bench),
+        default_tables.profile_table(bench),
         *_growth(bench),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _grids(bench: Bench) -> list[str]:
+    """Nothing as long as nothing of them was measured."""
+    grids = in_process.grids_table(bench)
+    return ["Its grids, images/s by lanes x threads of each, decode threads:", grids] if grids else []
 
 
 def _growth(bench: Bench) -> list[str]:

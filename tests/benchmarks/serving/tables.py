@@ -2,10 +2,8 @@
 
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.classify import BUSY, N_LABELS
-from benchmarks.serving.default_model import MANY_CLIENTS, PER_REQUEST, PROFILED, SINGLE_CLIENTS
 from benchmarks.serving.findings import figures, middle, number, rounds, servers, spell
 from benchmarks.serving.limit import BATCHES, WAYS
-from benchmarks.serving.profile import STAGES
 from diptych_training.evaluate.table import markdown_table
 
 HTTP = {"part": "http"}
@@ -139,45 +137,6 @@ def classify_table(bench: Bench) -> str:
     return markdown_table(header, rows)
 
 
-def default_table(bench: Bench) -> str:
-    """The default model."""
-    same = {**HTTP, "server": "diptych auto exact"}
-    rows = []
-    for kind, clients, each in (("picture", SINGLE_CLIENTS, 1), ("64 pictures", MANY_CLIENTS, PER_REQUEST)):
-        for n in clients:
-            window = {**same, "kind": kind, "clients": n}
-            per_s = [each * value for value in rounds(bench, "per_s", **window).values()]
-            cpu = middle(rounds(bench, "server_cpu", **window).values())
-            rows.append([f"{kind} a request, clients: {n}", spell(per_s, 0), _p50(bench, window), cpu])
-    bare = {"part": "default bare"}
-    rows.append(["bare session at its best batch", spell(rounds(bench, "per_s", **bare).values(), 0), "", ""])
-    return markdown_table(["default model", "images/s", "p50 ms", "cores, server"], rows)
-
-
-def profile_table(bench: Bench) -> str:
-    """Where the time of the default model's server goes, for each picture."""
-    asked = [(kind().name, clients) for kind, clients in PROFILED]
-    header = ["ms a picture", *(f"{kind} a request, clients: {clients}" for kind, clients in asked)]
-    windows = [{"part": "default profile", "kind": kind, "clients": clients} for kind, clients in asked]
-
-    def row(what: str, figure: str, digits: int = 2) -> list[str]:
-        return [what, *(middle(rounds(bench, figure, **window).values(), digits) for window in windows)]
-
-    rows = [
-        row("processor, event loop: HTTP, bodies, answers", "loop_ms"),
-        row("processor, threads: decode and encode", "threads_ms"),
-        *(row(f"in stage {name}, waiting included", f"stage_ms.{name}") for name in STAGES),
-        row("pictures in a batch", "batch", 1),
-    ]
-    alone = middle(rounds(bench, "cpu_ms", part="default decoding").values(), 2)
-    bare = figures(bench, part="default bare").values()
-    encoding = middle((1000 * one["cpu"] / one["per_s"] for one in bare), 2)
-    below = (
-        f"By themselves, in processor time: decoding {alone} ms, the bare session {encoding} ms a picture."
-    )
-    return f"{markdown_table(header, rows)}\n\n{below}"
-
-
 def _image(bench: Bench, figure: str, server: str, clients: int) -> list[float]:
     return list(rounds(bench, figure, **HTTP, server=server, kind="image", clients=clients).values())
 
@@ -185,7 +144,3 @@ def _image(bench: Bench, figure: str, server: str, clients: int) -> list[float]:
 def _p99(bench: Bench, server: str, clients: int) -> str:
     few = min(_image(bench, "n", server, clients), default=ENOUGH_FOR_P99) < ENOUGH_FOR_P99
     return middle(_image(bench, "p99_ms", server, clients), 0) + ("\\*" if few else "")
-
-
-def _p50(bench: Bench, window: dict[str, object]) -> str:
-    return middle(rounds(bench, "p50_ms", **window).values())
