@@ -19,7 +19,7 @@ from diptych.core.host_rules import HostRules
 from diptych.core.image_urls import ImageUrls
 from diptych.core.services import Services
 from support.app import running_app
-from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host
+from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host, write_certificate
 from support.own_internet import Names, Wires
 from support.pictures import picture
 
@@ -29,7 +29,7 @@ MAX_BYTES = 20_000
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageHost]:
-    with image_host(tmp_path_factory.mktemp("host")) as host:
+    with image_host(*write_certificate(tmp_path_factory.mktemp("host"))) as host:
         yield host
 
 
@@ -161,7 +161,6 @@ def test_fetches_are_timed_and_urls_are_in_no_metric_and_no_log(
 
 def test_caller_that_hangs_up_ends_the_fetch(client: TestClient, host: ImageHost) -> None:
     host.seen.clear()
-    host.n_hangups = 0
     body = json.dumps({"input": [{"image": f"https://{NAME}/drip"}]}).encode()
 
     async def ask_and_hang_up() -> None:
@@ -185,7 +184,7 @@ def test_caller_that_hangs_up_ends_the_fetch(client: TestClient, host: ImageHost
             "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
         }
         await client.app(scope, receive, send)  # type: ignore[arg-type]
-        while host.n_hangups == 0:  # noqa: ASYNC110 - another thread's count has no event
+        while "/drip" not in host.left:  # noqa: ASYNC110 - another thread's list has no event
             await anyio.sleep(0.005)
 
     assert client.portal is not None

@@ -17,7 +17,7 @@ from diptych.adapters.https_fetcher import FetchLimits, HttpsFetcher
 from diptych.adapters.system_resolver import SystemResolver
 from diptych.core.host_rules import parse_host_rules
 from diptych.errors import DiptychError, InvalidValue, Overloaded, TooLarge, UnfetchableImage
-from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host
+from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host, write_certificate
 from support.own_internet import Names, Wires
 from unit.core.core_fakes import FakeMetrics
 
@@ -26,16 +26,15 @@ PRIVATE = "10.0.0.1"
 
 
 @pytest.fixture(scope="module")
-def running_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageHost]:
-    with image_host(tmp_path_factory.mktemp("host")) as host:
-        yield host
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_certificate(tmp_path_factory.mktemp("host"))
 
 
 @pytest.fixture
-def host(running_host: ImageHost) -> ImageHost:
-    running_host.seen.clear()
-    running_host.n_bytes_sent = running_host.n_hangups = 0
-    return running_host
+def host(certificate: tuple[Path, Path]) -> Iterator[ImageHost]:
+    """Of this test alone: what an earlier one's callers left behind is not counted here."""
+    with image_host(*certificate) as host:
+        yield host
 
 
 class Setting:
@@ -314,7 +313,7 @@ def test_undeclared_bytes_are_counted_while_they_come_and_cut_off_at_the_limit(h
     with pytest.raises(TooLarge, match="over the limit of 50000"):
         Setting(host).fetch(f"https://{NAME}/endless", counted.append)
     assert sum(counted) <= MAX_BYTES
-    wait_for(lambda: host.n_hangups == 1)
+    wait_for(lambda: host.left == ["/endless"])
     assert host.n_bytes_sent < 10_000_000  # what fits into buffers, not what was offered
 
 
@@ -334,7 +333,7 @@ def test_host_that_is_slow_is_given_up_and_let_go(host: ImageHost, path: str) ->
     error = Setting(host, timeout_s=0.3).refusal(f"https://{NAME}/{path}")
     assert isinstance(error, UnfetchableImage)
     assert "not fetched within 0.3 s" in str(error)
-    wait_for(lambda: host.n_hangups == 1)
+    wait_for(lambda: host.left in ([f"/{path}"], [""]))  # a busy machine may not get to ask in time
 
 
 def test_resolver_and_handshake_count_against_the_same_deadline(host: ImageHost) -> None:
@@ -371,7 +370,7 @@ def test_cancelled_fetch_lets_go_of_its_connection_and_the_loop_was_free_meanwhi
             await fetch
 
     asyncio.run(run())
-    wait_for(lambda: host.n_hangups == 1)
+    wait_for(lambda: host.left == ["/drip"])
 
 
 # -- the real network
@@ -379,14 +378,18 @@ def test_cancelled_fetch_lets_go_of_its_connection_and_the_loop_was_free_meanwhi
 
 def test_loop_of_the_server_fetches_and_lets_go_as_well(host: ImageHost) -> None:
     async def run() -> None:
-        setting = Setting(host, timeout_s=0.3)
-        assert await setting.fetcher.fetch(f"https://{NAME}/red.png", lambda n_bytes: None) == RED
-        for path, words in (("drip", "within 0.3 s"), ("garbage", "in HTTP"), ("status/404", "answered 404")):
+        patient, hurried = Setting(host), Setting(host, timeout_s=0.3)
+        assert await patient.fetcher.fetch(f"https://{NAME}/red.png", lambda n_bytes: None) == RED
+        for setting, path, words in (
+            (hurried, "drip", "within 0.3 s"),
+            (patient, "garbage", "in HTTP"),
+            (patient, "status/404", "answered 404"),
+        ):
             with pytest.raises(UnfetchableImage, match=words):
                 await setting.fetcher.fetch(f"https://{NAME}/{path}", lambda n_bytes: None)
 
     uvloop.run(run())
-    wait_for(lambda: host.n_hangups == 1)
+    wait_for(lambda: host.left in (["/drip"], [""]))
 
 
 def test_real_network_dials_what_the_real_resolver_found(host: ImageHost) -> None:

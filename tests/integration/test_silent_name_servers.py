@@ -15,7 +15,7 @@ from diptych.core.host_rules import parse_host_rules
 from diptych.core.image_urls import ImageUrl, ImageUrls
 from diptych.errors import Overloaded, UnfetchableImage
 from diptych.wiring.fetching import LOOK_UPS_PER_FETCH
-from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host
+from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host, write_certificate
 from support.own_internet import Wires
 from unit.core.core_fakes import FakeMetrics, until
 
@@ -33,7 +33,7 @@ class NameServers:
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageHost]:
-    with image_host(tmp_path_factory.mktemp("host")) as host:
+    with image_host(*write_certificate(tmp_path_factory.mktemp("host"))) as host:
         yield host
 
 

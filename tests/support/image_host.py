@@ -32,13 +32,18 @@ class Seen:
 
 @dataclass
 class ImageHost:
-    """`tls` trusts its certificate, which is for images.example and *.cdn.example. Bytes sent are counted."""
+    """`tls` trusts its certificate, which is for images.example and *.cdn.example. Bytes sent are counted.
+
+    `left` has the path of every request whose caller went away while it was being answered, "" for one who
+    went before asking. A caller's end is heard of later, in the connection's own thread: a test that counts
+    has a host of its own, lest it count what an earlier one left behind.
+    """
 
     port: int
     tls: ssl.SSLContext
     seen: list[Seen] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     n_bytes_sent: int = 0
-    n_hangups: int = 0
 
     @property
     def paths(self) -> list[str]:
@@ -78,9 +83,8 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def image_host(folder: Path) -> Iterator[ImageHost]:
-    """A running host; see `_Handler` for its paths."""
-    certificate, key = write_certificate(folder)
+def image_host(certificate: Path, key: Path) -> Iterator[ImageHost]:
+    """A running host; see `_Handler` for its paths, and `write_certificate`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server = _Server(("127.0.0.1", 0), _Handler)
@@ -88,7 +92,7 @@ def image_host(folder: Path) -> Iterator[ImageHost]:
     server.host = ImageHost(server.server_address[1], trusting)
     server.names, server.context = {}, context
     context.sni_callback = server.remember
-    running = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    running = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     running.start()
     try:
         yield server.host
@@ -111,8 +115,13 @@ class _Server(ThreadingHTTPServer):
     def finish_request(self, request: object, client_address: object) -> None:
         """The handshake in the connection's own thread: one that never comes holds up nobody."""
         assert isinstance(request, socket.socket)
-        with suppress(OSError), self.context.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)
+        try:
+            secured = self.context.wrap_socket(request, server_side=True)
+        except OSError:
+            self.host.left.append("")
+        else:
+            with suppress(OSError), secured:
+                super().finish_request(secured, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A caller that hung up is what is tested."""
@@ -123,6 +132,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: _Server
+
+    def handle(self) -> None:
+        self.raw_requestline = b""
+        try:
+            super().handle()
+        finally:
+            if not self.raw_requestline:
+                self.server.host.left.append("")
 
     def do_GET(self) -> None:  # the name is http.server's
         host, connection = self.server.host, self.connection
@@ -205,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(frame)
                 self.server.host.n_bytes_sent += len(CHUNK)
         except OSError:
-            self.server.host.n_hangups += 1
+            self.server.host.left.append(self.path)
 
     def _until_hangup(self, drop: bytes = b"") -> None:
         self.connection.settimeout(0.02)
@@ -220,7 +237,9 @@ class _Handler(BaseHTTPRequestHandler):
                 continue
             except OSError:
                 break
-        self.server.host.n_hangups += 1
+        else:
+            return
+        self.server.host.left.append(self.path)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Nothing: tests look at what was seen."""
