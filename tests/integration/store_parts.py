@@ -30,8 +30,11 @@ from diptych.core.engine import Engine
 from diptych.core.engines import Engines
 from diptych.core.types import AddOutcome, Metadata, NewImage
 from diptych.errors import GoldenMismatch
+from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM, TINY
 from unit.core.core_fakes import RUNNER, FakeMetrics, model_info
+
+COLOURS = ("red", "green", "blue", "yellow")
 
 
 class Opened:
@@ -206,20 +209,38 @@ Story = Callable[[Opened], Coroutine[Any, Any, None]]
 
 
 class Run(Protocol):
-    def __call__(self, story: Story, *, model: str = TINY) -> None: ...
+    def __call__(
+        self, story: Story, *, model: str = TINY, version: int = 1, admission: Admission | None = None
+    ) -> None: ...
 
 
 def stories(model_repo: Path, data_dir: Path) -> Run:
     """What runs a story to its end over this data folder, opened for it and closed after it."""
 
-    def run_story(story: Story, *, model: str = TINY) -> None:
+    def run_story(
+        story: Story, *, model: str = TINY, version: int = 1, admission: Admission | None = None
+    ) -> None:
         async def whole() -> None:
-            async with Opened(model_repo, data_dir, 1, model) as opened:
+            async with Opened(model_repo, data_dir, version, model, admission) as opened:
                 await story(opened)
 
         asyncio.run(whole())
 
     return run_story
+
+
+async def add_colours(opened: Opened) -> None:
+    """Four pictures, each under the name of its colour."""
+    items = [NewImage(picture(colour), colour, {"length": len(colour)}) for colour in COLOURS]
+    outcomes = (await opened.collections.add_many("default", items)).outcomes
+    assert [(one.index, one.id, one.status) for one in outcomes] == [
+        (n, colour, "created") for n, colour in enumerate(COLOURS)
+    ]
+
+
+async def look(opened: Opened, colour: str) -> Any:
+    """The embedding of a picture of the colour."""
+    return await opened.embedder.embed_image(picture(colour))
 
 
 def _admission() -> Admission:

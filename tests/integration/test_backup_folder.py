@@ -1,10 +1,8 @@
-"""Backups of real data folders: complete or not there, resumed, and checked to the last byte."""
+"""Backups of real data folders: complete or not there, resumed, and never into the wrong place."""
 
-import json
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +14,10 @@ from diptych.adapters.data_lock import DataLock
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.sqlite_schema import MIGRATIONS
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
-from diptych.cli.data_folders import back_up_folder, verify_backup
-from diptych.core.backup import BackupRecord, LostImage, Outcome
 from diptych.core.names import sha256_of
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull, StoreReadOnly
 from durability.small_disk import NEEDS_ROOT, read_only, small_disk
+from integration.backup_parts import PETS, back_up, ids, image, images, verify
 from integration.data_folders import (
     COLLECTION,
     IDENTITY,
@@ -31,42 +28,6 @@ from integration.data_folders import (
     put,
     row,
 )
-
-PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
-
-
-class Silent:
-    def begin(self, work: str, n_steps: int) -> None: ...
-
-    def advance(self, n_steps: int = 1) -> None: ...
-
-
-def back_up(data_dir: Path, target: Path) -> BackupRecord:
-    return back_up_folder(data_dir, target, Silent()).record
-
-
-def outcome_of(data_dir: Path, target: Path, *, sizes_only: bool = False) -> Outcome:
-    return back_up_folder(data_dir, target, Silent(), sizes_only=sizes_only)
-
-
-def verify(target: Path) -> BackupRecord:
-    return verify_backup(target, Silent())
-
-
-def image(target: Path, payload: bytes) -> Path:
-    sha256 = sha256_of(payload)
-    return target / "images" / sha256[:2] / sha256
-
-
-def images(target: Path) -> Mapping[str, int]:
-    """Name -> inode of all image files: a file that is written anew has another one."""
-    return {path.name: path.stat().st_ino for path in target.glob("images/*/*")}
-
-
-def ids(target: Path) -> list[str]:
-    (database,) = target.glob("database-*.sqlite3")
-    with sqlite3.connect(database) as db:
-        return [id for (id,) in db.execute("SELECT id FROM images ORDER BY id")]
 
 
 @pytest.fixture
@@ -193,151 +154,6 @@ def test_leftovers_of_a_killed_copy_are_removed(data_dir: Path, target: Path) ->
     assert not leftover.exists()
 
 
-@pytest.mark.parametrize("fault", ["missing", "damaged"])
-def test_file_that_the_data_folder_has_lost_is_said_and_the_rest_is_saved(
-    data_dir: Path, target: Path, fault: str
-) -> None:
-    if fault == "missing":
-        image(data_dir, b"cat").unlink()
-    else:
-        image(data_dir, b"cat").write_bytes(b"bat")
-    done = back_up(data_dir, target)
-    assert done.lost == {sha256_of(b"cat"): fault}
-    assert not image(target, b"cat").exists()
-    assert verify(target).lost == done.lost
-    add(data_dir, {"cat": b"cat"})
-    assert back_up(data_dir, target).lost == {}
-
-
-def test_file_that_the_data_folder_lost_since_is_kept_from_the_backup_before(
-    data_dir: Path, target: Path
-) -> None:
-    back_up(data_dir, target)
-    image(data_dir, b"cat").unlink()
-    assert back_up(data_dir, target).lost == {}
-    assert image(target, b"cat").read_bytes() == b"cat"
-
-
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
-def truncate(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-1])
-
-
-@pytest.mark.parametrize(
-    ("damage", "n_mended"), [(flip, 1), (truncate, 1), (Path.unlink, 0)], ids=["flipped", "cut", "gone"]
-)
-def test_file_that_is_bad_in_the_backup_is_copied_anew_by_repeating_it(
-    data_dir: Path, target: Path, damage: Callable[[Path], None], n_mended: int
-) -> None:
-    back_up(data_dir, target)
-    kept = images(target)[sha256_of(b"a dog")]
-    damage(image(target, b"cat"))
-    done = outcome_of(data_dir, target)
-    assert (done.record.lost, done.lost_images) == ({}, ())
-    assert len(done.mended) == n_mended  # one that was gone is like one that is new
-    assert image(target, b"cat").read_bytes() == b"cat"
-    assert images(target)[sha256_of(b"a dog")] == kept
-    assert verify(target) == done.record
-
-
-def test_file_that_is_bad_in_the_backup_and_lost_in_the_data_folder_is_named_by_id(
-    data_dir: Path, target: Path
-) -> None:
-    back_up(data_dir, target)
-    flip(image(target, b"cat"))
-    image(data_dir, b"cat").unlink()
-    done = outcome_of(data_dir, target)
-    cat = sha256_of(b"cat")
-    assert done.record.lost == {cat: "missing"}
-    assert done.lost_images == (
-        LostImage(COLLECTION, "again", cat, "missing"),
-        LostImage(COLLECTION, "cat", cat, "missing"),
-    )
-    assert done.mended == ()
-    add(data_dir, {"cat": b"cat"})
-    assert outcome_of(data_dir, target).mended == (cat,)
-
-
-def test_sizes_only_reads_nothing_and_takes_a_file_of_the_right_size_for_whole(
-    data_dir: Path, target: Path
-) -> None:
-    back_up(data_dir, target)
-    flip(image(target, b"cat"))
-    truncate(image(target, b"a dog"))
-    done = outcome_of(data_dir, target, sizes_only=True)
-    assert done.record.lost == {}
-    assert image(target, b"a dog").read_bytes() == b"a dog"
-    with pytest.raises(CorruptStore, match="1 of 2 image files of the backup are bad"):
-        verify(target)
-
-
-def test_damaged_database_of_the_backup_is_copied_anew_by_repeating_it(data_dir: Path, target: Path) -> None:
-    first = back_up(data_dir, target)
-    flip(target / first.database.name)
-    second = back_up(data_dir, target)
-    assert second.database == first.database
-    assert verify(target) == second
-
-
-def test_damaged_record_is_said_with_the_way_out_and_that_leads_to_a_backup(
-    data_dir: Path, target: Path
-) -> None:
-    back_up(data_dir, target)
-    kept = images(target)
-    (target / RECORD_FILE).write_bytes(b"{")
-    with pytest.raises(CorruptStore, match=r"backup.json is no record of a backup: remove it"):
-        back_up(data_dir, target)
-    (target / RECORD_FILE).unlink()
-    assert back_up(data_dir, target) == verify(target)
-    assert images(target) == kept
-
-
-def test_damaged_page_is_noticed_and_the_earlier_backup_stays(data_dir: Path, target: Path) -> None:
-    add(data_dir, {f"i{n}": f"image {n}".encode() for n in range(300)})
-    first = back_up(data_dir, target)
-    with (data_dir / DATABASE).open("r+b") as file:
-        file.seek(-4096 * 2, os.SEEK_END)
-        file.write(b"\xff" * 4096)
-    with pytest.raises(CorruptStore, match="is damaged"):
-        back_up(data_dir, target)
-    assert verify(target) == first
-
-
-def test_verify_finds_a_flipped_bit_a_missing_file_and_a_changed_database(
-    data_dir: Path, target: Path
-) -> None:
-    done = back_up(data_dir, target)
-    flip(image(target, b"cat"))
-    image(target, b"a dog").unlink()
-    with pytest.raises(CorruptStore, match="2 of 2 image files of the backup are bad") as bad:
-        verify(target)
-    assert f"{sha256_of(b'cat')} is damaged (pets/again, pets/cat)" in str(bad.value)
-    assert f"{sha256_of(b'a dog')} is missing (pets/dog)" in str(bad.value)
-    assert "repeat `diptych backup`" in str(bad.value)
-    flip(target / done.database.name)
-    with pytest.raises(CorruptStore, match=rf"{done.database.name} is damaged: its sha256 is"):
-        verify(target)
-    (target / done.database.name).unlink()
-    with pytest.raises(CorruptStore, match=rf"{done.database.name} cannot be read: No such file"):
-        verify(target)
-
-
-def test_record_that_is_cut_short_or_of_a_newer_format_is_refused(data_dir: Path, target: Path) -> None:
-    back_up(data_dir, target)
-    record = json.loads((target / RECORD_FILE).read_text())
-    (target / RECORD_FILE).write_text(json.dumps(record)[:-20])
-    with pytest.raises(CorruptStore, match="is no record of a backup"):
-        verify(target)
-    (target / RECORD_FILE).write_text(json.dumps(record | {"format": 2}))
-    with pytest.raises(StoreError, match="has backup format 2, this version of diptych knows up to 1"):
-        verify(target)
-
-
 def test_backup_of_another_data_folder_is_not_replaced(tmp_path: Path, data_dir: Path, target: Path) -> None:
     first = back_up(data_dir, target)
     add(tmp_path / "other", {"cow": b"a cow"})
@@ -447,13 +263,3 @@ def test_collection_without_images_is_backed_up(tmp_path: Path, target: Path) ->
     done = back_up(tmp_path / "data", target)
     assert (done.counts.n_collections, done.counts.n_images) == (1, 0)
     assert verify(target) == done
-
-
-def test_backup_that_an_earlier_version_made_says_nothing_of_damage_inside_of_rows(
-    data_dir: Path, target: Path
-) -> None:
-    back_up(data_dir, target)
-    said = json.loads((target / RECORD_FILE).read_text())
-    assert said["backup"].pop("damaged") == []
-    (target / RECORD_FILE).write_text(json.dumps(said))
-    assert verify(target).damaged == ()
