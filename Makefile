@@ -42,8 +42,12 @@ $(VENV)/.installed-tests: $(VENV)/.installed-import tests/requirements.txt
 serve: $(VENV)/.installed-server ## install, then serve the default model with its gallery on http://127.0.0.1:8000
 	$(BIN)/diptych serve --model $(MODEL) --gallery server/gallery --default-collection gallery
 
+# A process for each core, so one thread for each: more would only wait for each other. Compiled modules are
+# kept, since tests start hundreds of Pythons. Files in their own order end with small ones, all cores busy;
+# xdist's order, by the number of tests, ends with those of few and long ones.
 test: $(VENV)/.installed-tests chromium strace ## all tests but the long ones
-	$(BIN)/python -m pytest -m 'not long' -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m 'not long' \
+	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-long: $(VENV)/.installed-tests $(TOOLS)/.installed chromium strace container-tools ## every test, the long ones too
 	$(BIN)/python -m pytest

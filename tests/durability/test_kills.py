@@ -105,7 +105,7 @@ def _wait_for_the_end(server: WarmServer, kill_at: str) -> None:
 def test_kills_at_random_moments_lose_nothing_and_bring_nothing_back(
     warm: WarmServers, tmp_path: Path
 ) -> None:
-    die_at_random_moments(warm, tmp_path, n_kills=20)
+    die_at_random_moments(warm, tmp_path, n_kills=8)
 
 
 @pytest.mark.long

@@ -76,9 +76,19 @@ AWKWARD = [
 ]
 
 
-# One of each architecture and each way of masking: exports take seconds.
-IMAGE_GRAPHS = ["clip", "siglip", "siglip2-variable", "align"]
-TEXT_GRAPHS = ["clip", "clip-old-eos-gelu", "siglip", "siglip-with-mask", "chinese-clip", "altclip", "align"]
+# One of each architecture and each way of masking. Exports take seconds: one with convolutions, one without
+# and three readings of texts run always, the others with the long tests.
+OFTEN = {"image": {"align", "siglip"}, "text": {"clip-old-eos-gelu", "siglip-with-mask", "altclip"}}
+IMAGE_GRAPHS, TEXT_GRAPHS = (
+    [pytest.param(kind, marks=() if kind in OFTEN[tower] else pytest.mark.long) for kind in kinds]
+    for tower, kinds in {
+        "image": ("clip", "siglip", "siglip2-variable", "align"),
+        "text": (
+            *("clip", "clip-old-eos-gelu", "siglip", "siglip-with-mask"),
+            *("chinese-clip", "altclip", "align"),
+        ),
+    }.items()
+)
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,7 @@ from support.planted_faults import FAULTS
 LAYERS = 12
 N_IMAGES = 96  # the gate wants 1,000 to publish; each of these mistakes shows on fewer
 TO_SPARE = 1e-4  # ten times the bound of float32, on 1 - cosine
-# Exports take seconds: these run always, the others with the long tests.
-OFTEN = {"GELU for QuickGELU, image", "crop rounds where it floors"}
+pytestmark = pytest.mark.long  # exports of twelve layers; the gate itself has short tests elsewhere
 
 CHECKPOINTS: dict[str, Callable[[Path], Path]] = {
     # square projections, so that a missing or a transposed one still runs; padded by the end-of-text id
@@ -88,18 +87,14 @@ def prove(candidate: ImportedModel, honest: Honest, folder: Path) -> Parity:
     return prove_parity(folder, "fp32", proof, lambda _: None)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "clip" else pytest.mark.long) for name in CHECKPOINTS]
-)
+@pytest.mark.parametrize("name", CHECKPOINTS)
 def test_a_model_without_a_fault_passes(name: str, honest_of: Callable[[str], Honest]) -> None:
     honest = honest_of(name)
     parity = prove(load(honest.checkpoint), honest, honest.folder)
     assert broken_bounds(parity, "fp32") == [f"n_images is {N_IMAGES}, the bound is 1000"], parity
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.long) for name in FAULTS]
-)
+@pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_seen_with_ten_times_the_bound_to_spare(
     name: str, honest_of: Callable[[str], Honest], tmp_path: Path
 ) -> None:
