@@ -22,6 +22,8 @@ from diptych_training.train import command as train
 from diptych_training.train.metrics_log import read_metrics
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+
 PLAN = """
 name = "try"
 base = "small.toml"

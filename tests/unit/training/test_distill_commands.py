@@ -31,6 +31,8 @@ from diptych_training.train.teachers import open_teachers
 from support.small_recipe import small_recipe
 from support.tiny_run import TINY_POOLED_VIT, TINY_VIT, VOCAB_SIZE, write_tiny_dataset, write_tiny_run
 
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+
 VALIDATION = {"emoji_top1": 0.1, "icons_top1": 0.2}
 FP32 = {"fp32": Precision(image_file="image_encoder.onnx", text_file="text_encoder.onnx", parity=None)}
 
@@ -49,6 +51,17 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     left.parent.mkdir(parents=True)
     left.write_bytes(b"of an earlier beginning")
     assert train(home, "--set", "text.prompts.default=['a {}']") == 0  # prompts are the run's own
+    return home
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with runs that cannot teach `taught`: no training begins here."""
+    home = make_home(tmp_path_factory.mktemp("home"))
+    write_tiny_run(home / "runs" / "siglip", image=TINY_POOLED_VIT)
+    write_tiny_run(home / "runs" / "wide", image=TINY_VIT.model_copy(update={"patch_size": 16}))
+    other = RunFolder(write_tiny_run(home / "runs" / "other"))
+    write_tokenizer(train_tokenizer(["quite", "another", "tongue"], VOCAB_SIZE), other.tokenizer_file)
     return home
 
 
@@ -187,14 +200,12 @@ def test_a_run_that_starts_from_a_model_may_be_taught_by_others_with_its_tokeniz
         (["distill.teachers=['siglip']"], 'siglip learned by the sigmoid loss: only "softmax" gives'),
     ],
 )
-def test_what_keeps_a_teacher_from_teaching_is_named_before_anything_is_written(home, capsys, flags, message):
-    write_tiny_run(home / "runs" / "siglip", image=TINY_POOLED_VIT)
-    write_tiny_run(home / "runs" / "wide", image=TINY_VIT.model_copy(update={"patch_size": 16}))
-    other = RunFolder(write_tiny_run(home / "runs" / "other"))
-    write_tokenizer(train_tokenizer(["quite", "another", "tongue"], VOCAB_SIZE), other.tokenizer_file)
-    assert train(home, *(part for flag in flags for part in ("--set", flag))) == 1
+def test_what_keeps_a_teacher_from_teaching_is_named_before_anything_is_written(
+    refusing, capsys, flags, message
+):
+    assert train(refusing, *(part for flag in flags for part in ("--set", flag))) == 1
     assert message in capsys.readouterr().err
-    assert not (home / "runs" / "taught").exists()
+    assert not (refusing / "runs" / "taught").exists()
 
 
 def test_a_tokenizer_that_is_not_that_of_the_start_is_named(home, capsys):

@@ -14,6 +14,8 @@ from diptych_training.run_folder import RunFolder
 from diptych_training.train.metrics_log import read_metrics
 from support.tiny_run import TINY_VIT, write_tiny_dataset, write_tiny_run
 
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+
 RECIPE = """
 name = "tuned"
 start = "origin"
@@ -35,10 +37,28 @@ best_by = ["icons_top1"]
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A data set, a run `origin`, and a recipe that starts from it."""
-    write_tiny_dataset(tmp_path / "data", n_icons=12)
-    write_tiny_run(tmp_path / "runs" / "origin")
-    (tmp_path / "tuned.toml").write_text(RECIPE)
-    return tmp_path
+    return make_home(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a home where the run `tuned` has ended."""
+    home = make_home(tmp_path_factory.mktemp("home"))
+    assert train(home) == 0
+    return home
+
+
+@pytest.fixture
+def tuned_home(once: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return shutil.copytree(once, tmp_path / "home")
+
+
+def make_home(path: Path) -> Path:
+    write_tiny_dataset(path / "data", n_icons=12)
+    write_tiny_run(path / "runs" / "origin")
+    (path / "tuned.toml").write_text(RECIPE)
+    return path
 
 
 def train(home: Path, *more: str) -> int:
@@ -50,19 +70,18 @@ def weights(home: Path, run: str, which: str) -> dict[str, torch.Tensor]:
     return dict(load_run(home / "runs" / run, which).model.state_dict())
 
 
-def test_a_run_starts_from_another_with_its_words_its_preparation_and_its_weights(home):
-    assert train(home) == 0
-    origin, tuned = RunFolder(home / "runs" / "origin"), RunFolder(home / "runs" / "tuned")
+def test_a_run_starts_from_another_with_its_words_its_preparation_and_its_weights(once):
+    origin, tuned = RunFolder(once / "runs" / "origin"), RunFolder(once / "runs" / "tuned")
     assert tuned.tokenizer_file.read_bytes() == origin.tokenizer_file.read_bytes()
     assert json.loads(tuned.image_spec_file.read_text()) == json.loads(origin.image_spec_file.read_text())
-    start, original = weights(home, "tuned", "start"), weights(home, "origin", "best")
+    start, original = weights(once, "tuned", "start"), weights(once, "origin", "best")
     assert all(torch.equal(tensor, original[name]) for name, tensor in start.items())
-    assert any(not torch.equal(t, original[n]) for n, t in weights(home, "tuned", "last").items())
+    assert any(not torch.equal(t, original[n]) for n, t in weights(once, "tuned", "last").items())
 
 
-def test_a_run_records_what_it_learns_from_and_a_mix_of_it_what_it_is_mixed_with(home):
+def test_a_run_records_what_it_learns_from_and_a_mix_of_it_what_it_is_mixed_with(tuned_home):
+    home = tuned_home
     write_tiny_run(home / "runs" / "third", seed=2)
-    assert train(home) == 0
     learned = load_run(home / "runs" / "tuned").learned
     assert learned.licences() == {"tiny-drawings/train-set": "MIT", "origin (best, step 7)": "unknown"}
     where = ["--runs-dir", str(home / "runs"), "--data", str(home / "data")]
@@ -73,9 +92,8 @@ def test_a_run_records_what_it_learns_from_and_a_mix_of_it_what_it_is_mixed_with
     assert "third (best, step 7)" in load_run(home / "runs" / "other").learned.licences()
 
 
-def test_validation_before_the_first_step_says_what_there_is_to_gain_on(home):
-    assert train(home) == 0
-    points = read_metrics(home / "runs" / "tuned" / "metrics.csv")["validation/icons_top1"]
+def test_validation_before_the_first_step_says_what_there_is_to_gain_on(once):
+    points = read_metrics(once / "runs" / "tuned" / "metrics.csv")["validation/icons_top1"]
     assert [step for step, _ in points] == [0, 2, 4]
 
 
@@ -87,10 +105,9 @@ def test_a_start_of_the_command_line_takes_the_place_of_the_recipe_s(home):
     assert all(torch.equal(tensor, second[name]) for name, tensor in start.items())
 
 
-def test_a_run_goes_on_without_the_model_that_it_started_from(home):
-    assert train(home) == 0
-    (home / "runs" / "origin").rename(home / "runs" / "elsewhere")
-    assert train(home, "--resume") == 0
+def test_a_run_goes_on_without_the_model_that_it_started_from(tuned_home):
+    (tuned_home / "runs" / "origin").rename(tuned_home / "runs" / "elsewhere")
+    assert train(tuned_home, "--resume") == 0
 
 
 def test_positions_are_resized_to_another_size_of_images(home):
@@ -127,12 +144,11 @@ def test_what_contradicts_the_start_is_named(home, capsys, flags, message):
     assert not (home / "runs" / "tuned").exists()
 
 
-def test_one_table_says_what_was_gained_and_what_was_lost(home, tmp_path, capsys):
-    assert train(home) == 0
-    write_tiny_dataset(home / "old", n_icons=9)
-    command = ["evaluate", "--run", str(home / "runs" / "tuned"), "--data", str(home / "data")]
+def test_one_table_says_what_was_gained_and_what_was_lost(once, tmp_path, capsys):
+    write_tiny_dataset(tmp_path / "old", n_icons=9)
+    command = ["evaluate", "--run", str(once / "runs" / "tuned"), "--data", str(once / "data")]
     out = ["--out", str(tmp_path / "out")]
-    assert main([*command, "--compare", "start", "--also-on", str(home / "old"), *out]) == 0
+    assert main([*command, "--compare", "start", "--also-on", str(tmp_path / "old"), *out]) == 0
     comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [measured["task"] for measured in comparison["measured"]] == ["new", "old"]
     table = (tmp_path / "out" / "comparison.md").read_text()
@@ -177,8 +193,8 @@ def test_a_comparison_that_cannot_be_made_is_one_line(home, capsys, flags, messa
     assert message in capsys.readouterr().err
 
 
-def test_mixes_are_measured_and_one_is_kept_as_a_run(home, capsys):
-    assert train(home) == 0
+def test_mixes_are_measured_and_one_is_kept_as_a_run(tuned_home, capsys):
+    home = tuned_home
     command = ["interpolate", "--run", str(home / "runs" / "tuned"), "--which", "last"]
     folders = [
         "--runs-dir",

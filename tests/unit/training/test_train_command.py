@@ -16,10 +16,31 @@ from diptych_training.train import command
 from diptych_training.train.command import CONFIGS
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
     """A small recipe, its data and its folder for runs."""
+    return make_arguments(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such folders where the run `small` has ended."""
+    folder = tmp_path_factory.mktemp("once")
+    assert main(make_arguments(folder)) == 0
+    return folder
+
+
+@pytest.fixture
+def trained(once: Path, tmp_path: Path) -> list[str]:
+    """The same command again, on copies of its folders."""
+    shutil.copytree(once, tmp_path, dirs_exist_ok=True)
+    return arguments_in(tmp_path)
+
+
+def make_arguments(tmp_path: Path) -> list[str]:
     write_tiny_dataset(tmp_path / "data", n_icons=12)
     small = read_config(
         write_tiny_run(tmp_path / "model") / "config.toml",
@@ -33,6 +54,10 @@ def arguments(tmp_path: Path) -> list[str]:
         ],
     )
     (tmp_path / "small.toml").write_text(dump_config(small))
+    return arguments_in(tmp_path)
+
+
+def arguments_in(tmp_path: Path) -> list[str]:
     folders = ["--data", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")]
     return ["train", str(tmp_path / "small.toml"), *folders]
 
@@ -59,9 +84,8 @@ def test_a_refused_recipe_does_not_take_the_name(arguments):
     assert main(arguments) == 0
 
 
-def test_a_run_that_has_a_checkpoint_is_in_the_way(arguments, capsys):
-    assert main(arguments) == 0
-    assert main(arguments) == 1
+def test_a_run_that_has_a_checkpoint_is_in_the_way(trained, capsys):
+    assert main(trained) == 1
     assert "--resume" in capsys.readouterr().err
 
 
@@ -90,14 +114,13 @@ def test_a_folder_that_cannot_be_made_is_one_line(arguments, tmp_path, capsys):
 
 
 def test_a_checkpoint_of_another_model_is_one_line_that_names_file_and_first_weight(
-    arguments, tmp_path, capsys
+    trained, tmp_path, capsys
 ):
-    assert main(arguments) == 0
-    assert main([*arguments, "--name", "wide", "--set", "model.embed_dim=32"]) == 0
+    assert main([*trained, "--name", "wide", "--set", "model.embed_dim=32"]) == 0
     small, wide = (RunFolder(tmp_path / "runs" / name) for name in ("small", "wide"))
     capsys.readouterr()
     shutil.copy(wide.last, small.last)
-    assert main([*arguments, "--resume"]) == 1
+    assert main([*trained, "--resume"]) == 1
     said = capsys.readouterr().err
     assert said.startswith(
         f"diptych-train: {small.last} is not of this run: text_projection is (32, 32) in the"
@@ -113,18 +136,15 @@ def test_a_checkpoint_of_another_model_is_one_line_that_names_file_and_first_wei
     )
 
 
-def test_a_run_folder_without_its_tokenizer_is_incomplete(arguments, tmp_path, capsys):
-    assert main(arguments) == 0
+def test_a_run_folder_without_its_tokenizer_is_incomplete(trained, tmp_path, capsys):
     tokenizer = RunFolder(tmp_path / "runs" / "small").tokenizer_file
     tokenizer.unlink()
-    capsys.readouterr()
-    assert main([*arguments, "--resume"]) == 1
+    assert main([*trained, "--resume"]) == 1
     said = f"diptych-train: {tokenizer} is missing: the run folder is incomplete\n"
     assert capsys.readouterr().err == said
 
 
-def test_a_resumed_run_names_the_first_key_that_differs(arguments, capsys):
-    assert main(arguments) == 0
+def test_a_resumed_run_names_the_first_key_that_differs(trained, capsys):
     vit = "model.image={kind='vit', patch_size=8, width=32, layers=2, heads=2}"
     for change, said in (
         ("seed=9", "seed is 0 in the run and 9 in the configuration: use another --name"),
@@ -132,7 +152,7 @@ def test_a_resumed_run_names_the_first_key_that_differs(arguments, capsys):
         ("run.ema_decay=0.9", "run.ema_decay is nothing in the run and 0.9 in the configuration"),
     ):
         capsys.readouterr()
-        assert main([*arguments, "--resume", "--set", change]) == 1
+        assert main([*trained, "--resume", "--set", change]) == 1
         assert said in capsys.readouterr().err
 
 

@@ -22,6 +22,8 @@ from support.several_ranks import run_ranks
 from support.small_recipe import small_recipe, write_small_recipe
 from support.tiny_run import write_tiny_run
 
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+
 OVERRIDES = [
     "name=small", "run.steps=8", "run.batch_size=8", "optim.warmup_steps=1", "run.precision=fp32",
     "run.log_every=1", "run.checkpoint_every=3", "run.validate_every=8", "run.best_by=['pairs_top1']",
