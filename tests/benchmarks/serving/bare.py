@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from benchmarks.serving.sharing import n_cpus
 from benchmarks.serving.store import Figures
 from benchmarks.serving.workers import answer
 
@@ -15,7 +16,9 @@ WARM = 2
 
 def measure(graph: str, batches: list[int], seconds: float) -> list[Figures]:
     """Images a second at each batch, one after the other."""
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = n_cpus()  # by itself it takes what the machine has, not the container
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0]
     rng = np.random.default_rng(0)
     return [

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.serving.machine import commit
 from benchmarks.serving.store import Figures, Store
 
 
@@ -21,6 +22,8 @@ class Bench:
     rivals: Sequence[str] = ("infinity", "transformers")
     clients: Sequence[int] = (1, 8, 32, 64)
     text_clients: Sequence[int] = (1, 32)
+    commit: str = field(default_factory=commit)  # when it began
+    left_out: dict[str, str] = field(default_factory=dict)  # rivals that failed in this run, and why
     began: float = field(default_factory=time.monotonic)
 
     @property

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 
 from benchmarks.serving import bare
 from benchmarks.serving.bench import Bench
@@ -11,7 +12,8 @@ from benchmarks.serving.model import image_graph
 from benchmarks.serving.over_http import measure_windows, missing
 from benchmarks.serving.places import REPOSITORY
 from benchmarks.serving.profile import profiled
-from benchmarks.serving.servers import Running, diptych, post, running
+from benchmarks.serving.servers import Running, diptych, running, way_of
+from benchmarks.serving.store import Parameters
 from benchmarks.serving.windows import bodies_file, window
 from benchmarks.serving.workers import ask
 
@@ -29,12 +31,13 @@ def measure_default(bench: Bench, number: int) -> None:
     windows = [(_single(), n) for n in SINGLE_CLIENTS] + [(_many(), n) for n in MANY_CLIENTS]
     windows += [(kind(), n) for kind in (_form, _base64) for n in BODY_CLIENTS]
     todo = missing(bench, program, number, windows)
-    if todo:
+    profiles = [one for one in PROFILED if not bench.has(**_profile_of(number, *one))]
+    if todo or profiles or not bench.has(part="default precision"):
         with running(program) as server:
-            bench.measure(lambda: {"precision": _precision(server)}, part="default precision")
+            bench.measure(lambda: way_of(server), part="default precision")
             measure_windows(bench, server, number, todo)
-            for kind, clients in PROFILED:
-                _profile(bench, server, number, kind(), clients)
+            for kind, clients in profiles:
+                _profile(bench, server, number, kind, clients)
     precision = bench.store.get(part="default precision", seconds=bench.seconds) or {}
     newest = max(
         (MODEL_REPO / MODEL).iterdir(), key=lambda folder: int(folder.name) if folder.name.isdigit() else 0
@@ -53,14 +56,16 @@ def measure_default(bench: Bench, number: int) -> None:
     )
 
 
-def _profile(bench: Bench, server: Running, number: int, kind: Asked, clients: int) -> None:
+def _profile(bench: Bench, server: Running, number: int, kind: Callable[[], Asked], clients: int) -> None:
+    asked = kind()
     bench.measure(
-        lambda: profiled(server, lambda: window(bench, server, [kind], clients)),
-        part="default profile",
-        kind=kind.name,
-        clients=clients,
-        round=number,
+        lambda: profiled(server, lambda: window(bench, server, [asked], clients)),
+        **_profile_of(number, kind, clients),
     )
+
+
+def _profile_of(number: int, kind: Callable[[], Asked], clients: int) -> Parameters:
+    return {"part": "default profile", "kind": kind().name, "clients": clients, "round": number}
 
 
 def _single() -> Asked:
@@ -95,8 +100,3 @@ BODIES = {"picture": "raw", "picture, form": "form", "picture, base64": "base64 
 
 def _pictures() -> list[bytes]:
     return [file.read_bytes() for file in sorted((REPOSITORY / "server" / "gallery").glob("*.png"))]
-
-
-def _precision(server: Running) -> str:
-    body = json.dumps({"input": [{"text": "cat"}]}).encode()
-    return str(json.loads(post(server.port, "/embed", body, "application/json"))["model"]["precision"])

@@ -27,7 +27,9 @@ def default_table(bench: Bench) -> str:
             rows.append([f"{kind} a request, clients: {n}", spell(per_s, 0), _p50(bench, window), cpu])
     bare = {"part": "default bare"}
     rows.append(["bare session at its best batch", spell(rounds(bench, "per_s", **bare).values(), 0), "", ""])
-    return markdown_table(["default model", "images/s", "p50 ms", "cores, server"], rows)
+    table = markdown_table(["default model", "images/s", "p50 ms", "cores, server"], rows)
+    ways = figures(bench, part="default precision").values()
+    return "\n\n".join([table, *(f"The server ran it in {way['precision']}: {way['plan']}." for way in ways)])
 
 
 def profile_table(bench: Bench) -> str:

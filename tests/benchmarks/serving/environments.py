@@ -1,38 +1,51 @@
 """A virtual environment for each rival, made by pip when it is missing. Knows packages, no servers."""
 
+import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.serving.places import in_cache
 
-# torch's release is ours, so that both sides have the same kernels. infinity's extra `vision` is left out: it
-# brings a library for other models that holds torch back.
+# torch is added to each in our own release and build, so that both sides have the same kernels; torchvision
+# asks for the release of torch that it was built with. infinity's extra `vision` is left out: it brings a
+# library for other models that holds torch back.
 PACKAGES = {
     "infinity": (
-        "infinity-emb[server]==0.0.78", "torch==2.13.0", "torchvision==0.28.0", "transformers<5",
-        "sentence-transformers>=3,<5", "optimum", "aiohttp", "einops", "soundfile", "pillow", "timm",
+        "infinity-emb[server]==0.0.78", "torchvision", "transformers<5", "sentence-transformers>=3,<5",
+        "optimum", "aiohttp", "einops", "soundfile", "pillow", "timm",
     ),
-    "open_clip": ("open_clip_torch[training]==3.3.0", "torch==2.13.0", "torchvision==0.28.0"),
-    "transformers": (
-        "transformers==5.24.0", "torch==2.13.0", "fastapi", "uvicorn[standard]", "python-multipart", "pillow",
-    ),
+    "open_clip": ("open_clip_torch[training]==3.3.0", "torchvision"),
+    "transformers": ("transformers==5.24.0", "fastapi", "uvicorn[standard]", "python-multipart", "pillow"),
 }  # fmt: skip
-COMPLETE = ".complete"
+TORCH_BUILDS = "https://download.pytorch.org/whl/"  # and the build: cpu, cu130
+COMPLETE = ".complete"  # holds what was asked for: an edit of it makes the environment anew
 TOLD = ("infinity_emb", "torch", "transformers", "fastapi", "open_clip_torch")
 
 
 def environment(name: str) -> Path:
     """Its folder of programs. The first time takes minutes and a gigabyte or two."""
-    folder = in_cache("venvs", name)
-    if not (folder / COMPLETE).exists():
+    folder, asked = in_cache("venvs", name), packages(name, version("torch"))
+    complete = folder / COMPLETE
+    if not complete.exists() or complete.read_text(encoding="utf-8") != "\n".join(asked):
         print(f"installing {name} into {folder}: once, some minutes", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         _run(sys.executable, "-m", "venv", str(folder))
-        _run(str(folder / "bin" / "python"), "-m", "pip", "install", "-q", *PACKAGES[name])
-        (folder / COMPLETE).touch()
+        _run(str(folder / "bin" / "python"), "-m", "pip", "install", "-q", *asked)
+        complete.write_text("\n".join(asked), encoding="utf-8")
     return folder / "bin"
+
+
+def packages(name: str, torch: str) -> list[str]:
+    """What pip is asked for where `torch` is our release of it.
+
+    Without the build's own index pip would take the one for GPUs, gigabytes of it.
+    """
+    _, _, build = torch.partition("+")
+    index = ["--extra-index-url", TORCH_BUILDS + build] if build else []
+    return [*index, f"torch=={torch}", *PACKAGES[name]]
 
 
 def installed(name: str) -> str:
@@ -43,4 +56,6 @@ def installed(name: str) -> str:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    """Without our own modules in its way. Raises CalledProcessError."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(command, check=True, stdout=sys.stderr, env=clean)

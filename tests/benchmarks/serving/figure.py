@@ -10,6 +10,7 @@ from benchmarks.serving.bench import Bench
 from benchmarks.serving.findings import rounds, servers
 from benchmarks.serving.machine import machine
 from benchmarks.serving.measures import median
+from benchmarks.serving.sharing import n_cpus
 
 COLOURS = {
     "diptych fp32": "#1f5fa8",
@@ -34,7 +35,7 @@ def draw(bench: Bench, file: Path) -> None:
     left.set_ylim(bottom=0)
     right.set_yscale("log")
     left.legend(frameon=False, fontsize=9)
-    figure.suptitle(f"ViT-B/32, 640 x 480 JPEG over HTTP; {machine().split(';')[0]}", fontsize=11)
+    figure.suptitle(f"ViT-B/32, 640 x 480 JPEG over HTTP; {machine(n_cpus()).split(';')[0]}", fontsize=11)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
 

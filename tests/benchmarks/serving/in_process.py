@@ -1,21 +1,23 @@
 """The in-process reference: the best batch and threads of a grid, and windows of them."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import product
+from itertools import groupby, product
 
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.model import MAIN, bundle
 from benchmarks.serving.photos import photo_file
 from benchmarks.serving.reference import Cell
+from benchmarks.serving.sharing import decode_options, lane_options, n_cpus
 from benchmarks.serving.store import Figures
 from benchmarks.serving.workers import ask
 from diptych_training.evaluate.table import markdown_table
 
-BATCHES = (1, 4, 8, 16)
-GRID_SHARE = 0.25  # of a window, for each cell: the best ones are measured again in full
-N_BEST = 2
+FIRST_BATCH = 8
+BATCHES = (1, 4, FIRST_BATCH, 16, 32)  # all that a plan of the server may have on a CPU
+GRID_SHARE = 0.25  # of a window, for each cell: the best ones are measured again for longer
+CLOSE = 0.85  # of the best: ways below it with the first batch are not tried with others
+N_BEST = 3
 
 
 def measure_grids(bench: Bench, number: int) -> None:
@@ -31,19 +33,42 @@ def measure_grids(bench: Bench, number: int) -> None:
 
 
 def grid(bench: Bench, precision: str, decode: str) -> list[Figures]:
-    """All cells; each way to encode in a process of its own, so that one session is in use."""
-    cells = list[Figures]()
-    for lanes, encoder_threads in _ways():
-        row = [Cell(batch, lanes, encoder_threads, d) for batch, d in product(BATCHES, _threads())]
-        cells += bench.measure(
+    """Every way to share the cores with one batch, then those that came close with the other batches."""
+    first = _cells(
+        bench, precision, decode, [Cell(FIRST_BATCH, *way, d) for way, d in product(_ways(), _threads())]
+    )
+    others = [batch for batch in BATCHES if batch != FIRST_BATCH]
+    rest = [Cell(**{**asdict(cell), "batch": batch}) for cell in close_ones(first) for batch in others]
+    return first + _cells(bench, precision, decode, rest)
+
+
+def close_ones(cells: Sequence[Figures], share: float = CLOSE) -> list[Cell]:
+    """Those that are not far below the best, the best first."""
+    least = share * max(cell["per_s"] for cell in cells)
+    return best_cells([cell for cell in cells if cell["per_s"] >= least], len(cells))
+
+
+def _cells(bench: Bench, precision: str, decode: str, cells: Sequence[Cell]) -> list[Figures]:
+    """Each way to encode in a process of its own, so that one session is in use."""
+    found = list[Figures]()
+    for (lanes, encoder_threads), row in _by_way(cells):
+        found += bench.measure(
             lambda row=row: {"cells": _measure(precision, decode, bench.seconds * GRID_SHARE, row)},
             part="inprocess",
             precision=precision,
             decode=decode,
             lanes=lanes,
             encoder_threads=encoder_threads,
+            cells=[[cell.batch, cell.decode_threads] for cell in row],
         )["cells"]
-    return cells
+    return found
+
+
+def _by_way(cells: Sequence[Cell]) -> list[tuple[tuple[int, int], list[Cell]]]:
+    def way(cell: Cell) -> tuple[int, int]:
+        return cell.lanes, cell.encoder_threads
+
+    return [(name, list(row)) for name, row in groupby(sorted(cells, key=way), way)]
 
 
 def best_cells(cells: Sequence[Figures], n_cells: int = N_BEST) -> list[Cell]:
@@ -54,9 +79,19 @@ def best_cells(cells: Sequence[Figures], n_cells: int = N_BEST) -> list[Cell]:
     ]
 
 
-def in_window(precision: str, decode: str, seconds: float, cell: Cell | None = None) -> Figures:
-    """One window of one way to share the cores; of none: one image at a time."""
-    return _measure(precision, decode, seconds, [cell] if cell else [])[0]
+def in_windows(precision: str, decode: str, seconds: float, cells: Sequence[Cell]) -> list[Figures]:
+    """One window of each, in their order; those with equally many threads in one process."""
+    found: dict[Cell, Figures] = {}
+    threads = {cell.encoder_threads: None for cell in cells}
+    for n_threads in threads:
+        alike = [cell for cell in cells if cell.encoder_threads == n_threads]
+        found |= zip(alike, _measure(precision, decode, seconds, alike), strict=True)
+    return [found[cell] for cell in cells]
+
+
+def one_at_a_time(precision: str, decode: str, seconds: float) -> Figures:
+    """One window of one image after the other."""
+    return _measure(precision, decode, seconds, [])[0]
 
 
 def _measure(precision: str, decode: str, seconds: float, cells: Sequence[Cell]) -> list[Figures]:
@@ -105,10 +140,10 @@ def _columns() -> list[str]:
 
 
 def _ways() -> list[tuple[int, int]]:
-    """Lanes and threads of each: one thread, all threads on one batch, a batch for each thread."""
-    n_threads = len(os.sched_getaffinity(0))
-    return sorted({(1, 1), (1, n_threads), (n_threads, 1)})
+    """Lanes and threads of each: those of the server's plans, and one thread for all encoding."""
+    n_threads = n_cpus()
+    return sorted({(1, 1), *((lanes, n_threads // lanes) for lanes in lane_options(n_threads))})
 
 
 def _threads() -> list[int]:
-    return sorted({1, len(os.sched_getaffinity(0))})
+    return decode_options(n_cpus())

@@ -5,7 +5,7 @@ import sys
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.load import Asked, Task
 from benchmarks.serving.measures import median
-from benchmarks.serving.model import main_texts
+from benchmarks.serving.model import MAIN, bundle_facts, main_texts
 from benchmarks.serving.photos import photo_file, photos
 from benchmarks.serving.servers import PORT, Program, running
 from benchmarks.serving.store import Figures
@@ -26,6 +26,7 @@ def prepare(bench: Bench, number: int) -> None:
     """Model, photographs and texts; then what a request costs the one who sends it. Once for all rounds."""
     if number:
         return
+    bench.measure(lambda: bundle_facts(MAIN), part="bundle")
     sizes = [len(photo) for photo in photos()]
     bench.say(f"{len(sizes)} photographs of 640 x 480, median {median(sizes) / 1000:.0f} kB")
     _, lengths = main_texts()

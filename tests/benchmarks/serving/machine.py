@@ -1,5 +1,6 @@
 """Which machine and which releases a run was made on."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -9,16 +10,19 @@ from pathlib import Path
 from benchmarks.serving.places import REPOSITORY
 
 TOLD_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+DOCUMENTS = ("*.md", "server/figures", "training/figures")
+N_DIGITS = 8
 TOLD_PACKAGES = ("onnxruntime", "torch", "transformers", "numpy", "pillow", "fastapi", "uvicorn", "uvloop")
 
 
-def machine() -> str:
-    """Processor, cores and the instructions that matter to matrix products."""
+def machine(n_cores: int | None = None) -> str:
+    """Processor, cores (those of the affinity, if not told) and what matters to matrix products."""
     fields = _cpu_fields()
     flags = set(fields.get("flags", "").split())
     known = ", ".join(flag for flag in TOLD_FLAGS if flag in flags) or "none of those asked for"
     name = fields.get("model name", platform.processor() or "unknown processor")
-    return f"{name}, {len(os.sched_getaffinity(0))} cores; {known}; {platform.system()} {platform.machine()}"
+    n_cores = n_cores or len(os.sched_getaffinity(0))
+    return f"{name}, {n_cores} cores; {known}; {platform.system()} {platform.machine()}"
 
 
 def versions() -> str:
@@ -27,12 +31,16 @@ def versions() -> str:
 
 
 def commit() -> str:
-    """Of this repository; `+` when files that git knows were changed since."""
+    """Of this repository; with `+` and a hash of what was changed since in files that git knows.
+
+    Documents and the figures in them do not count: a run that writes its table is still of its commit.
+    """
     try:
         name = _git("rev-parse", "--short", "HEAD")
-        return name + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        changes = _git("diff", "HEAD", "--", ".", *(f":(exclude){path}" for path in DOCUMENTS))
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{name}+{hashlib.sha256(changes.encode()).hexdigest()[:N_DIGITS]}" if changes else name
 
 
 def _git(*arguments: str) -> str:

@@ -4,12 +4,17 @@ Seeded, so the same every time: speed and memory are those of trained weights, w
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from benchmarks.serving.places import REPOSITORY, in_cache
+from benchmarks.serving.sources import sources_hash
 from benchmarks.serving.texts import captions
 from benchmarks.serving.workers import ask
 from diptych.bundle.manifest import TOKENIZER_FILE, read_manifest
@@ -22,6 +27,8 @@ MAIN = "vit-b-32"
 PROOF_IMAGES, FEW_PROOF_IMAGES = 64, 16  # few: of models that only show how cost grows
 MAX_TOKENS = 20  # infinity cuts what is longer, whatever the context: it would do less than the others
 POOLING_STEPS = {candidate.name for candidate in PORTABLE if "pool" in candidate.name}
+PARITY = ("cosine_min", "cosine_mean", "batch_cosine_min", "n_images", "n_texts")
+EXPORTERS = ("torch", "onnx", "onnxscript", "onnxruntime", "transformers")
 SMALL_TEXT = {"num_hidden_layers": 2}
 
 
@@ -71,25 +78,74 @@ SHAPES = {
 
 
 def checkpoint(name: str) -> Path:
-    """The folder as transformers saves it; made when it is missing."""
+    """The folder as transformers saves it; made when it is missing, or was made by other sources."""
     folder = in_cache("checkpoints", name)
-    if not folder.exists():
+    if _is_stale(folder, _checkpoint_sources(name)):
+        shutil.rmtree(folder, ignore_errors=True)
         shape = SHAPES[name]
         ask("checkpoint", folder=str(folder), vision=_vision(shape.width, shape.depth), text=shape.text)
+        _mark(folder, _checkpoint_sources(name))
     return folder
 
 
 def bundle(name: str) -> Path:
-    """The version folder in `model_repo()`; imported by `diptych-train import` when it is missing."""
+    """The version folder in `model_repo()`; imported by `diptych-train import` when it is missing or stale.
+
+    Stale: other sources or releases made it than would make it now.
+    """
     folder = model_repo() / name / "1"
-    if not folder.exists():
-        print(f"importing {name}: once, a minute or more", file=sys.stderr, flush=True)
+    if _is_stale(folder.parent, bundle_sources(name)):
+        print(f"importing {name}: once for these sources, some minutes", file=sys.stderr, flush=True)
+        shutil.rmtree(folder.parent, ignore_errors=True)
         command = [sys.executable, "-m", "diptych_training", "import", str(checkpoint(name)), "--ungated"]
         command += ["--name", name, "--precisions", SHAPES[name].precisions, "--offline"]
         n_images = PROOF_IMAGES if name == MAIN else FEW_PROOF_IMAGES
         command += ["--proof-images", str(n_images), "--model-repo", str(model_repo())]
         subprocess.run(command, check=True, stdout=sys.stderr, cwd=REPOSITORY)
+        _mark(folder.parent, bundle_sources(name))
     return folder
+
+
+@cache
+def bundle_sources(name: str) -> str:
+    """Of all that decides what an import makes: checkpoint, exporter, bundle format, releases."""
+    training, server = REPOSITORY / "training" / "src" / "diptych_training", REPOSITORY / "server" / "src"
+    places = [training / "export", training / "importing", training / "models", server / "diptych" / "bundle"]
+    releases = [f"{package} {version(package)}" for package in EXPORTERS]
+    return sources_hash(places, _checkpoint_sources(name), *releases)
+
+
+@cache
+def _checkpoint_sources(name: str) -> str:
+    benchmarks = REPOSITORY / "tests" / "benchmarks"
+    places = [benchmarks / "import_full_size.py", benchmarks / "serving" / "checkpoint.py"]
+    return sources_hash(places, repr(SHAPES[name]))
+
+
+def _is_stale(folder: Path, sources: str) -> bool:
+    """Whether it is missing, half made, or was made by other sources than these."""
+    mark = _mark_of(folder)
+    return not folder.exists() or not mark.exists() or mark.read_text(encoding="utf-8") != sources
+
+
+def _mark(folder: Path, sources: str) -> None:
+    _mark_of(folder).write_text(sources, encoding="utf-8")
+
+
+def _mark_of(folder: Path) -> Path:
+    """Beside what a server reads, not in it."""
+    return in_cache("made-by", f"{folder.parent.name}-{folder.name}.txt")
+
+
+def bundle_facts(name: str) -> dict[str, Any]:
+    """When it was imported, by which sources, and how far each precision is from float32."""
+    manifest = read_manifest(bundle(name))
+    parity = {
+        name: {figure: getattr(files.parity, figure) for figure in PARITY}
+        for name, files in manifest.precisions.items()
+    }
+    made = f"{manifest.created_at:%Y-%m-%d %H:%M}"
+    return {"made_at": made, "sources": bundle_sources(name), "parity": parity}
 
 
 def model_repo() -> Path:

@@ -1,9 +1,9 @@
 """Time matrix products by two libraries and one bare session, in turns in one process; a worker."""
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,77 +13,146 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.serving.measures import median
+from benchmarks.serving.sharing import lane_options, n_cpus
 from benchmarks.serving.workers import answer
 
-WARM = 2
+SHORT_S = 0.1  # a run below it is woken by one that does not count, and repeated for so long
 PAUSE_S = 0.02  # lets the threads of the other library fall asleep
-SLICE_S = 0.1
+MIN_PASSES = 5  # however long each takes
+CLOSE = 1.1  # times the fastest way of the first pass: slower ones are left out of the others
 CPU = ["CPUExecutionProvider"]
 Run = Callable[[], object]
 
 
+@dataclass
+class Times:
+    """Seconds of each run that counts, and what all of them took of the processor."""
+
+    taken: dict[str, list[float]]
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    left_out: dict[str, float] = field(default_factory=dict)  # what was too slow to go on with
+
+
 def measure(graph: str, batch: int, rows: int, shapes: list[list[int]], seconds: float) -> dict[str, Any]:
-    """Median seconds of the batch in one session and in lanes, and of each shape's products in each way.
+    """Median seconds of the batch by lanes of a session, and of each shape's products in each way.
 
     A shape is (K, N, how many matrices of it the model has): the products of one call go through them all,
     since a model finds no matrix in the cache that it has multiplied by one image ago.
     """
-    runs: dict[str, Run] = {"session": _session(graph, batch)}
-    n_lanes = len(os.sched_getaffinity(0))
-    if batch >= n_lanes:
-        runs["lanes"] = _lanes(graph, batch, n_lanes)
-    for k, n, count in shapes:
-        runs |= _products(rows, k, n, count, n_lanes)
-    cpu, wall = time.process_time(), time.perf_counter()
-    taken = _in_turns(list(runs.values()), seconds)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    return {"taken": dict(zip(runs, taken, strict=True)), "cpu": cpu / wall}
+    n_threads = n_cpus()
+    torch.set_num_threads(n_threads)
+    torch.get_num_threads()  # settles it for this thread, whatever lanes set for theirs later
+    pools = {lanes: _pool(lanes, n_threads // lanes) for lanes in lane_options(n_threads)}
+    sessions = {
+        f"session, lanes: {lanes}": _session(graph, batch, lanes, n_threads // lanes, pool)
+        for lanes, pool in pools.items()
+        if lanes <= batch
+    }
+    products = [_products(rows, k, n, count, n_threads, pools) for k, n, count in shapes]
+    times = in_turns(sessions, products, seconds)
+    return {
+        "taken": {name: median(taken) for name, taken in times.taken.items()},
+        "left_out": times.left_out,
+        "passes": min(map(len, times.taken.values())),
+        "cpu": times.cpu_s / times.wall_s,
+    }
 
 
-def _in_turns(runs: Sequence[Run], seconds: float) -> list[float]:
-    taken: list[list[float]] = [[] for _ in runs]
-    for run in runs:
-        for _ in range(WARM):
-            run()
+def in_turns(always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], seconds: float) -> Times:
+    """All take turns, MIN_PASSES at least; of each group of rivals those that are close in the first pass."""
+    runs = {**always, **{name: run for group in rivals for name, run in group.items()}}
+    for run in runs.values():
+        _warm(run)
+    times = Times({name: [] for name in runs})
     until = time.perf_counter() + seconds
-    while time.perf_counter() < until or not taken[0]:
-        for run, times in zip(runs, taken, strict=True):
-            time.sleep(PAUSE_S)
-            run()  # wakes the threads
-            times.extend(_slice(run))
-    return [median(times) for times in taken]
-
-
-def _slice(run: Run) -> list[float]:
-    times, until = list[float](), time.perf_counter() + SLICE_S
-    while time.perf_counter() < until:
-        began = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - began)
+    _pass(runs, times)
+    for group in rivals:
+        first = {name: min(times.taken[name]) for name in group}
+        for name in first.keys() - close_ones(first):
+            times.left_out[name] = first[name]
+            del runs[name], times.taken[name]
+    n_passes = 1
+    while n_passes < MIN_PASSES or time.perf_counter() < until:
+        _pass(runs, times)
+        n_passes += 1
     return times
 
 
-def _products(m: int, k: int, n: int, count: int, n_lanes: int) -> dict[str, Run]:
+def close_ones(seconds: Mapping[str, float], share: float = CLOSE) -> Collection[str]:
+    """Those that are at most so many times as slow as the fastest."""
+    most = share * min(seconds.values())
+    return {name for name, taken in seconds.items() if taken <= most}
+
+
+def _warm(run: Run) -> None:
+    """A long run once, a short one for a moment: memory is taken, threads are there."""
+    until = time.perf_counter() + SHORT_S
+    run()
+    while time.perf_counter() < until:
+        run()
+
+
+def _pass(runs: Mapping[str, Run], times: Times) -> None:
+    """Each once where it is long, for a moment where it is short."""
+    for name, run in runs.items():
+        time.sleep(PAUSE_S)
+        began = time.perf_counter()
+        _timed(run, times, times.taken[name])
+        if time.perf_counter() - began >= SHORT_S:
+            continue  # waking the threads is nothing beside it
+        times.taken[name].pop()
+        until = time.perf_counter() + SHORT_S
+        while time.perf_counter() < until:
+            _timed(run, times, times.taken[name])
+
+
+def _timed(run: Run, times: Times, taken: list[float]) -> None:
+    cpu, began = time.process_time(), time.perf_counter()
+    run()
+    wall = time.perf_counter() - began
+    taken.append(wall)
+    times.wall_s += wall
+    times.cpu_s += time.process_time() - cpu
+
+
+def _pool(lanes: int, threads: int) -> ThreadPoolExecutor:
+    """One thread for each lane; in each of them torch takes so many."""
+    return ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(threads,))
+
+
+def _products(
+    m: int, k: int, n: int, count: int, n_threads: int, pools: Mapping[int, ThreadPoolExecutor]
+) -> dict[str, Run]:
     """The products of (m, k) with `count` constant matrices (k, n), in each way; nothing is allocated."""
-    torch.set_num_threads(n_lanes)
     rng = np.random.default_rng(0)
     left = rng.standard_normal((m, k), np.float32)
     matrices = [rng.standard_normal((k, n), np.float32) for _ in range(count)]
-    a, out = torch.from_numpy(left), torch.empty(m, n)
-    tensors = [torch.from_numpy(matrix) for matrix in matrices]
+    tensors, out = [torch.from_numpy(matrix) for matrix in matrices], torch.empty(m, n)
+    runs: dict[str, Run] = {}
+    for lanes, pool in pools.items():
+        rows, targets = np.array_split(left, lanes), torch.tensor_split(out, lanes)
+        runs[f"{k}x{n} by torch, lanes: {lanes}"] = _at_once(
+            pool, [_by_torch(torch.from_numpy(a), tensors, b) for a, b in zip(rows, targets, strict=True)]
+        )
+        session = _product_session(matrices, n_threads // lanes)
+        runs[f"{k}x{n} by onnxruntime, lanes: {lanes}"] = _at_once(pool, [_bound(session, a) for a in rows])
+    return runs
 
-    def by_torch() -> None:
-        for tensor in tensors:
-            torch.mm(a, tensor, out=out)
 
-    one, each = _product_session(matrices, n_lanes), _product_session(matrices, 1)
-    parts = [_bound(each, part) for part in np.array_split(left, n_lanes)]
-    pool = ThreadPoolExecutor(n_lanes)
-    return {
-        f"torch {k}x{n}": by_torch,
-        f"onnxruntime {k}x{n}": _bound(one, left),
-        f"onnxruntime in lanes {k}x{n}": lambda: list(pool.map(lambda run: run(), parts)),
-    }
+def _at_once(pool: ThreadPoolExecutor, parts: Sequence[Run]) -> Run:
+    """Each part in a lane of its own; a single one in this thread."""
+    if len(parts) == 1:
+        return parts[0]
+    return lambda: list(pool.map(lambda part: part(), parts))
+
+
+def _by_torch(rows: torch.Tensor, matrices: Sequence[torch.Tensor], out: torch.Tensor) -> Run:
+    def run() -> None:
+        for matrix in matrices:
+            torch.mm(rows, matrix, out=out)
+
+    return run
 
 
 def _bound(session: ort.InferenceSession, left: NDArray[np.float32]) -> Run:
@@ -114,21 +183,14 @@ def _product_session(matrices: Sequence[NDArray[np.float32]], n_threads: int) ->
     return ort.InferenceSession(model.SerializeToString(), options, providers=CPU)
 
 
-def _session(graph: str, batch: int) -> Run:
-    """The bundle's image graph with nothing around it."""
-    session = ort.InferenceSession(graph, providers=CPU)
-    source, pixels = session.get_inputs()[0].name, _pixels(session, batch)
-    return lambda: session.run(None, {source: pixels})
-
-
-def _lanes(graph: str, batch: int, n_lanes: int) -> Run:
-    """The same with the batch shared out between threads, each of which runs its part by itself."""
+def _session(graph: str, batch: int, lanes: int, threads: int, pool: ThreadPoolExecutor) -> Run:
+    """The bundle's image graph with nothing around it, the batch shared out to lanes as the server does."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     session = ort.InferenceSession(graph, options, providers=CPU)
-    source, pixels = session.get_inputs()[0].name, _pixels(session, batch)
-    parts, pool = np.array_split(pixels, n_lanes), ThreadPoolExecutor(n_lanes)
-    return lambda: list(pool.map(lambda part: session.run(None, {source: part}), parts))
+    source = session.get_inputs()[0].name
+    parts = np.array_split(_pixels(session, batch), lanes)
+    return _at_once(pool, [lambda part=part: session.run(None, {source: part}) for part in parts])
 
 
 def _pixels(session: ort.InferenceSession, batch: int) -> NDArray[np.uint8]:

@@ -1,7 +1,5 @@
 """The same work in one process without HTTP: decode threads feed batches to encoders; a worker."""
 
-import inspect
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,20 +7,29 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from benchmarks.serving.load import read_bodies
-from benchmarks.serving.measures import percentile
+from benchmarks.serving.measures import Span, percentile, rate
+from benchmarks.serving.sharing import n_cpus
 from benchmarks.serving.store import Figures
 from benchmarks.serving.workers import answer
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.bundle import image
+from diptych.bundle.image import DecodeMode
 from diptych.bundle.manifest import read_manifest
 from diptych.core.types import Embeddings, Pixels
 
 LIMITS = image.ImageLimits(max_bytes=20_000_000, max_px=50_000_000)
 Decode = Callable[[bytes], Pixels]
+
+
+class Encoder(Protocol):
+    """What is timed."""
+
+    def encode_image(self, pixels: Pixels, /) -> Embeddings: ...
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,10 @@ class Cell:
 
 
 def measure(
-    folder: str, precision: str, decode: str, photos: str, seconds: float, cells: list[dict[str, int]]
+    folder: str, precision: str, decode: DecodeMode, photos: str, seconds: float, cells: list[dict[str, int]]
 ) -> list[Figures]:
     """Images a second of each cell, all with the same `encoder_threads`; of none: one image at a time."""
-    n_threads = cells[0]["encoder_threads"] if cells else len(os.sched_getaffinity(0))
+    n_threads = cells[0]["encoder_threads"] if cells else n_cpus()
     encoder, decode_one = load(Path(folder), precision, n_threads), decoder_of(Path(folder), decode)
     payloads = read_bodies(Path(photos))
     if not cells:
@@ -48,39 +55,52 @@ def measure(
 
 
 def overlapped(
-    encoder: OnnxEncoder, decode: Decode, cell: Cell, payloads: Sequence[bytes], seconds: float
+    encoder: Encoder, decode: Decode, cell: Cell, payloads: Sequence[bytes], seconds: float
 ) -> Figures:
-    """Encode batches for so long, while the next ones are decoded."""
+    """Encode batches for so long, while the next ones are decoded.
+
+    Lanes end in bursts, so that a batch at an edge counts by the part of it that is inside, as a request to
+    a server does. All that began inside is seen to its end with as much beside it as ever.
+    """
     supply = cycle(payloads)
     with ThreadPoolExecutor(cell.decode_threads) as pool, ThreadPoolExecutor(cell.lanes) as lanes:
-        running: deque[Future[Embeddings]] = deque()
+        running: deque[Future[Span]] = deque()
         waiting: deque[Future[Pixels]] = deque()
 
         def refill() -> None:
             while len(waiting) < 2 * cell.batch + cell.decode_threads:
                 waiting.append(pool.submit(decode, next(supply)))
 
+        def encode(pixels: Pixels) -> Span:
+            began = time.perf_counter()
+            encoder.encode_image(pixels)
+            return Span(began, time.perf_counter())
+
         def start_one() -> None:
             refill()
             pixels = [waiting.popleft().result() for _ in range(cell.batch)]
             refill()
-            running.append(lanes.submit(encoder.encode_image, np.stack(pixels)))
+            running.append(lanes.submit(encode, np.stack(pixels)))
 
-        def one_batch() -> int:
+        def one_batch() -> Span:
             while len(running) <= cell.lanes:  # one more than run: no lane waits for this thread
                 start_one()
-            running.popleft().result()
-            return cell.batch
+            return running.popleft().result()
 
-        for _ in range(cell.lanes + 1):
-            one_batch()
-        cpu, began, n_images = time.process_time(), time.perf_counter(), 0
-        while time.perf_counter() < began + seconds:
-            n_images += one_batch()
-        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-        for future in waiting:
+        spans = [one_batch() for _ in range(cell.lanes + 1)]
+        cpu, begin = time.process_time(), time.perf_counter()
+        while time.perf_counter() < begin + seconds:
+            spans.append(one_batch())
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - begin
+        while spans[-1].start < begin + seconds:  # batches start in this order: none inside is missed
+            spans.append(one_batch())
+        for future in (*waiting, *running):
             future.cancel()
-    return {**asdict(cell), "per_s": n_images / wall, "cpu": cpu / wall}
+    return {
+        **asdict(cell),
+        "per_s": cell.batch * rate(spans, begin, begin + seconds),
+        "cpu": cpu / wall,
+    }
 
 
 def one_at_a_time(encoder: OnnxEncoder, decode: Decode, payloads: Sequence[bytes], seconds: float) -> Figures:
@@ -112,13 +132,9 @@ def load(folder: Path, precision: str, n_threads: int) -> OnnxEncoder:
     return OnnxEncoder(folder / files.image_file, folder / files.text_file, n_threads=n_threads)
 
 
-def decoder_of(folder: Path, mode: str) -> Decode:
-    """The function that the server decodes with. Raises SystemExit where it knows exact decoding only."""
+def decoder_of(folder: Path, mode: DecodeMode) -> Decode:
+    """The function that the server decodes with."""
     spec = read_manifest(folder).image
-    if mode == "exact":
-        return lambda payload: image.load_pixels(payload, spec, LIMITS)
-    if "mode" not in inspect.signature(image.load_pixels).parameters:
-        raise SystemExit("diptych.bundle.image.load_pixels knows no `mode`: measure with --decodes exact")
     return lambda payload: image.load_pixels(payload, spec, LIMITS, mode=mode)
 
 

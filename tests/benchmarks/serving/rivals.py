@@ -2,26 +2,35 @@
 
 import base64
 import json
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.serving import versus
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.environments import environment, installed
 from benchmarks.serving.http_message import JSON, MULTIPART, OCTETS, Part, form
 from benchmarks.serving.load import Asked
 from benchmarks.serving.model import MAIN, checkpoint, main_texts, model_repo
-from benchmarks.serving.over_http import measure_windows, missing
+from benchmarks.serving.over_http import asked_of, measure_windows, missing
 from benchmarks.serving.photos import photos
 from benchmarks.serving.places import REPOSITORY
 from benchmarks.serving.servers import PORT, Program, Running, diptych, post, running
-from benchmarks.serving.store import Figures
+from benchmarks.serving.store import Figures, Parameters
 from benchmarks.serving.windows import bodies_file
 
 N_COMPARED = 8
-QUIET = {"DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "HF_HUB_OFFLINE": "1"}
+MAX_WHY = 200  # characters
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "INFINITY_ANONYMOUS_USAGE_STATS": "0",
+    "HF_HUB_OFFLINE": "1",
+    "PYTHONPATH": "",  # ours has modules that are none of theirs
+}
 Rows = NDArray[np.float32]
 
 
@@ -46,27 +55,79 @@ class Rival:
         return Asked("text", self.text_path, bodies, JSON)
 
 
-def measure_rivals(bench: Bench, number: int) -> None:
-    """Each in turn."""
+def prepare_rivals(bench: Bench) -> None:
+    """Make their environments before anything is measured; what cannot be made is left out."""
     for name in bench.rivals:
-        measure_rival(bench, name, number)
+        _or_leave_out(bench, name, lambda name=name: environment(name))
+
+
+def measure_rivals(bench: Bench, number: int) -> None:
+    """Each in turn. One that cannot be installed, started or asked is left out of this run."""
+    for name in bench.rivals:
+        _or_leave_out(bench, name, lambda name=name: measure_rival(bench, name, number))
+
+
+def why_left_out(bench: Bench, name: str) -> str | None:
+    """What kept a rival from being measured when it was last tried."""
+    found = bench.store.get(**_left_out(bench, name))
+    return found["why"] if found else None
+
+
+def _or_leave_out(bench: Bench, name: str, work: Callable[[], object]) -> None:
+    if name in bench.left_out:
+        return
+    try:
+        work()
+    except (RuntimeError, OSError, subprocess.CalledProcessError, SystemExit) as error:
+        why = bench.left_out[name] = in_one_line(error)
+        bench.store.put({"why": why}, **_left_out(bench, name))
+        bench.say(f"{name} is left out: {why} (`--rivals none` measures without others)")
+    else:
+        if why_left_out(bench, name) is not None:
+            bench.store.put({"why": None}, **_left_out(bench, name))
+
+
+def in_one_line(error: BaseException) -> str:
+    """How an error begins and, where a traceback or a log follows, what that says in the end."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    ends = [lines[0][:MAX_WHY]] + ([lines[-1][:MAX_WHY]] if len(lines) > 1 else [])
+    return " ... ".join(ends)
+
+
+def _left_out(bench: Bench, name: str) -> Parameters:
+    return {"part": "left out", "server": name, "seconds": bench.seconds}
 
 
 def measure_rival(bench: Bench, name: str, number: int) -> None:
     """One in one round; it is not started when all of it was measured."""
-    rival, asked = RIVALS[name], {"part": "agreement", "server": name}
+    rival, agreement = RIVALS[name], {"part": "agreement", "server": name}
     program = rival.program()
-    windows = [(rival.images(name), n) for n in bench.clients]
-    windows += [(rival.texts(name), n) for n in bench.text_clients]
-    todo = missing(bench, program, number, windows)
-    ours = None if bench.has(**asked) else _ours()
-    if todo or ours is not None:
+    images, texts = rival.images(name), rival.texts(name)
+    in_turns = name == versus.RIVAL
+    alone = [(images, n) for n in bench.clients if not (in_turns and n in versus.CLIENTS)]
+    alone += [(texts, n) for n in bench.text_clients if not (in_turns and n in versus.CLIENTS)]
+    todo = missing(bench, program, number, alone)
+    with_turns = in_turns and versus.is_missing(bench, number)
+    ours = None if bench.has(**agreement) else _ours()
+    if todo or with_turns or ours is not None:
         with running(program) as server:
             if ours is not None:
                 bench.measure(
-                    lambda: _agreement(rival, server, ours) | {"releases": installed(name)}, **asked
+                    lambda: _agreement(rival, server, ours) | {"releases": installed(name)}, **agreement
                 )
+            if with_turns:
+                versus.take_turns_with(bench, server, [images, texts], number)
             measure_windows(bench, server, number, todo)
+    if in_turns:
+        _keep_turns(bench, program.name, number, [images, texts])
+
+
+def _keep_turns(bench: Bench, server: str, number: int, kinds: Sequence[Asked]) -> None:
+    """What the rival did in the turns is its window at as many clients."""
+    for kind, clients in product(kinds, versus.CLIENTS):
+        figures = bench.store.get(**versus.asked(number, kind.name, clients), seconds=bench.seconds)
+        if figures is not None:
+            bench.measure(lambda found=figures["rival"]: found, **asked_of(server, number, kind, clients))
 
 
 def _agreement(rival: Rival, server: Running, ours: tuple[Rows, Rows]) -> Figures:

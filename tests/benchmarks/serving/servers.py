@@ -1,6 +1,7 @@
 """Start one server as a process of its own, wait until it is ready, stop it; knows no measurement."""
 
 import http.client
+import json
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.serving import processes
 from benchmarks.serving.places import REPOSITORY, in_cache
@@ -72,7 +74,7 @@ def running(program: Program) -> Iterator[Running]:
             process_group=0,  # Ctrl-C is for us: we end it when we are done with it
         )
     try:
-        _wait_until_ready(process, port, program.ready_path, log)
+        _wait_until_ready(process, port, program, log)
         load_s = time.monotonic() - began
         time.sleep(SETTLE_S)
         yield Running(program.name, port, process.pid, processes.memory(process.pid), load_s)
@@ -101,15 +103,38 @@ def post(port: int, path: str, body: bytes, content_type: str, accept: str = "ap
     return data
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, path: str, log: Path) -> None:
+def get(port: int, path: str) -> Any:
+    """What a server of ours answers in JSON."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+def way_of(server: Running) -> dict[str, Any]:
+    """The precision that a server of ours answers in, and the plan that it runs it by."""
+    serving = next(model["serving"] for model in get(server.port, "/models")["models"] if model["serving"])
+    plan = serving["embed"]["plan"]
+    told = (
+        f"{plan['n_lanes']} lanes, {plan['image_batch_size']} images, {plan['text_batch_size']} texts, "
+        f"decode {plan['n_decode_threads']}"
+        if plan
+        else "none"
+    )
+    return {"precision": serving["embed"]["precision"], "plan": told}
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, program: Program, log: Path) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"the server ended with {process.returncode}: {_tail(log)}")
-        if _answers(port, path):
+            raise RuntimeError(f"{program.name} ended with {process.returncode}: {_tail(log)}")
+        if _answers(port, program.ready_path):
             return
         time.sleep(0.1)
-    raise RuntimeError(f"not ready within {READY_WITHIN_S} s: {_tail(log)}")
+    raise RuntimeError(f"{program.name} was not ready within {READY_WITHIN_S} s: {_tail(log)}")
 
 
 def _answers(port: int, path: str) -> bool:

@@ -13,17 +13,25 @@ Figures = dict[str, Any]
 class Store:
     """Figures by their parameters, all of which must be JSON's own kinds. Written after each one.
 
-    Only what was measured under the same conditions counts: those of another commit, machine or release are
-    forgotten, so that no figure is ever told under conditions that were not its own.
+    Only what was measured under the same conditions counts, so that no figure is ever told under conditions
+    that were not its own: those of another commit, machine or release stay in the file, and are not seen.
     """
 
     def __init__(self, file: Path, conditions: str, *, fresh: bool = False) -> None:
         self._file = file
         self._conditions = conditions
         self._kept: dict[str, dict[str, Any]] = {}
-        if file.exists() and not fresh:
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            self._kept = {key: one for key, one in kept.items() if one.get("conditions") == conditions}
+        self._others: list[dict[str, Any]] = []
+        for entry in _entries(file):
+            if entry["conditions"] != conditions:
+                self._others.append(entry)
+            elif not fresh:
+                self._kept[_key(entry["parameters"])] = entry
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was measured under these conditions."""
+        return not self._kept
 
     def get(self, **parameters: Any) -> Figures | None:
         """None when it was not measured yet."""
@@ -40,7 +48,7 @@ class Store:
             "conditions": self._conditions,
         }
         part = self._file.with_suffix(".part")
-        part.write_text(json.dumps(self._kept, indent=1), encoding="utf-8")
+        part.write_text(json.dumps([*self._others, *self._kept.values()], indent=1), encoding="utf-8")
         part.replace(self._file)
         return figures
 
@@ -55,6 +63,14 @@ class Store:
         """The first and the last day on which something was measured; today when nothing was."""
         days = sorted(entry["measured_at"][:10] for entry in self._kept.values())
         return (days[0], days[-1]) if days else (datetime.now(UTC).date().isoformat(),) * 2
+
+
+def _entries(file: Path) -> list[dict[str, Any]]:
+    """All of the file, whatever their conditions; earlier releases wrote them as a dictionary."""
+    if not file.exists():
+        return []
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    return list(kept.values() if isinstance(kept, dict) else kept)
 
 
 def _key(parameters: Parameters) -> str:

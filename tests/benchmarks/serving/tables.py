@@ -26,7 +26,7 @@ def latency_table(bench: Bench) -> str:
     for server in servers(bench):
         p50 = [middle(_image(bench, "p50_ms", server, n), 0) for n in bench.clients]
         rows.append([server, *p50, *(_p99(bench, server, n) for n in bench.clients)])
-    below = f"\\* of fewer than {ENOUGH_FOR_P99} requests in a window: the slowest one."
+    below = f"\\* of fewer than {ENOUGH_FOR_P99} requests in the shortest window: the slowest one."
     return f"{markdown_table(['ms an image by clients', *header], rows)}\n\n{below}"
 
 
@@ -56,7 +56,21 @@ def resources_table(bench: Bench) -> str:
         row = [server, middle(loaded, 0), number(max(most), 0) if most else "-"]
         row += [middle(rounds(bench, figure, **at_32).values()) for figure in ("load_s", "server_cpu")]
         rows.append([*row, middle(rounds(bench, "client_cpu", **at_32).values(), 3)])
-    return markdown_table(header, rows)
+    return markdown_table(header, rows + _as_started(bench))
+
+
+def _as_started(bench: Bench) -> list[list[str]]:
+    """Ours with nothing set; its start includes the choice of a precision, and the measuring of plans."""
+    return [
+        [
+            f"diptych as it starts by itself ({found['precision']})",
+            number(found["loaded_mb"], 0),
+            number(found["resident_mb"], 0),
+            *(number(found[figure]) for figure in ("load_s", "server_cpu")),
+            number(found["client_cpu"], 3),
+        ]
+        for found in figures(bench, part="as started").values()
+    ]
 
 
 def limit_table(bench: Bench) -> str:
@@ -69,7 +83,9 @@ def limit_table(bench: Bench) -> str:
         "in lanes",
         "one session over limit",
         "in lanes over limit",
-        "better one, as the graph is arranged",
+        "better one over the graph's own limit",
+        "cores",
+        "passes",
     ]
     rows = []
     for batch in BATCHES:
@@ -78,7 +94,9 @@ def limit_table(bench: Bench) -> str:
         rates = ("limit_per_s", *(f"{way}_per_s" for way in WAYS))
         row += [spell(rounds(bench, name, **same).values()) for name in rates]
         ratios = (*(f"{way}_ratio" for way in WAYS), "ratio_of_graph")
-        rows.append([*row, *(spell(rounds(bench, name, **same).values(), 3) for name in ratios)])
+        row += [spell(rounds(bench, name, **same).values(), 3) for name in ratios]
+        passes = middle(rounds(bench, "passes", **same).values(), 0)
+        rows.append([*row, middle(rounds(bench, "cpu", **same).values(), 2), passes])
     return markdown_table(header, rows)
 
 
@@ -92,6 +110,7 @@ def in_process_table(bench: Bench) -> str:
         "HTTP at 32",
         "p50 ms",
         "HTTP at one",
+        "the server's plan",
     ]
     rows = []
     for server in servers(bench)[: len(bench.precisions) * len(bench.decodes)]:
@@ -111,7 +130,9 @@ def in_process_table(bench: Bench) -> str:
         row += [middle(rounds(bench, "cpu", **same).values())]
         row += [spell(rounds(bench, "per_s", **over, clients=32).values())]
         row += [spell(rounds(bench, "p50_ms", **same).values(), low_is_good=True)]
-        rows.append([*row, spell(rounds(bench, "p50_ms", **over, clients=1).values(), low_is_good=True)])
+        row += [spell(rounds(bench, "p50_ms", **over, clients=1).values(), low_is_good=True)]
+        plans = {one["plan"] for one in figures(bench, part="plan", server=server).values()}
+        rows.append([*row, "; ".join(sorted(plans)) or "-"])
     return markdown_table(header, rows)
 
 
@@ -142,5 +163,5 @@ def _image(bench: Bench, figure: str, server: str, clients: int) -> list[float]:
 
 
 def _p99(bench: Bench, server: str, clients: int) -> str:
-    few = min(_image(bench, "n", server, clients), default=ENOUGH_FOR_P99) < ENOUGH_FOR_P99
+    few = min(_image(bench, "n_least", server, clients), default=ENOUGH_FOR_P99) < ENOUGH_FOR_P99
     return middle(_image(bench, "p99_ms", server, clients), 0) + ("\\*" if few else "")

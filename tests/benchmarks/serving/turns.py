@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.serving.bench import Bench
-from benchmarks.serving.in_process import best_cells, grid, in_window
+from benchmarks.serving.in_process import best_cells, grid, in_windows, one_at_a_time
 from benchmarks.serving.load import Asked
 from benchmarks.serving.measures import median
 from benchmarks.serving.reference import Cell
@@ -12,9 +12,9 @@ from benchmarks.serving.store import Figures
 from benchmarks.serving.windows import window
 
 TURNS = 3
-TURN_SHARE = 0.5  # of a window
+TURN_SHARE, MIN_TURN_S = 0.5, 4.0  # of a window; but at least so long, where windows are
 MANY, ONE = 32, 1  # clients
-SUMS, MOST = ("n", "seconds"), ("resident_mb", "peak_mb")
+SUMS, LEAST, MOST = ("n", "seconds"), ("n_least",), ("resident_mb", "peak_mb")
 
 
 def take_turns(
@@ -36,23 +36,28 @@ def take_turns(
 def _turns(
     bench: Bench, server: Running, kind: Asked, cells: Sequence[Cell], precision: str, decode: str
 ) -> Figures:
-    seconds = bench.seconds * TURN_SHARE
+    seconds = turn_s(bench.seconds)
     busy, single = [list[Figures]() for _ in cells], list[Figures]()
     http: dict[int, list[Figures]] = {MANY: [], ONE: []}
     for _ in range(TURNS):
-        for cell, found in zip(cells, busy, strict=True):
-            found.append(in_window(precision, decode, seconds, cell))
+        for found, one in zip(busy, in_windows(precision, decode, seconds, cells), strict=True):
+            found.append(one)
         http[MANY].append(window(bench, server, [kind], MANY, seconds))
-        single.append(in_window(precision, decode, seconds))
+        single.append(one_at_a_time(precision, decode, seconds))
         http[ONE].append(window(bench, server, [kind], ONE, seconds))
     best = max(busy, key=lambda found: median([one["per_s"] for one in found]))
     return {
         **together(best),
         **{name: together(single)[name] for name in ("p50_ms", "p99_ms")},
-        "ratio": _ratios(http[MANY], best, "per_s"),
-        "p50_ratio": _ratios(http[ONE], single, "p50_ms"),
+        "ratio": ratios(http[MANY], best, "per_s"),
+        "p50_ratio": ratios(http[ONE], single, "p50_ms"),
         "http": {str(clients): together(found) for clients, found in http.items()},
     }
+
+
+def turn_s(window_s: float) -> float:
+    """Seconds of one window of a turn."""
+    return max(window_s * TURN_SHARE, min(MIN_TURN_S, window_s))
 
 
 def together(windows: Sequence[Figures]) -> Figures:
@@ -62,6 +67,8 @@ def together(windows: Sequence[Figures]) -> Figures:
         values = [one[name] for one in windows]
         if name in SUMS:
             found[name] = sum(values)
+        elif name in LEAST:
+            found[name] = min(values)
         elif name in MOST or name.startswith("p99"):
             found[name] = max(values)
         else:
@@ -69,5 +76,6 @@ def together(windows: Sequence[Figures]) -> Figures:
     return found
 
 
-def _ratios(above: Sequence[Figures], below: Sequence[Figures], figure: str) -> list[float]:
+def ratios(above: Sequence[Figures], below: Sequence[Figures], figure: str) -> list[float]:
+    """Of each turn; the two have equally many."""
     return [one[figure] / other[figure] for one, other in zip(above, below, strict=True)]

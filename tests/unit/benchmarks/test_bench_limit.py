@@ -1,0 +1,97 @@
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.serving import products
+from benchmarks.serving.limit import compared
+from benchmarks.serving.model import Shape
+from benchmarks.serving.products import MIN_PASSES, close_ones, in_turns
+
+TOWER = Shape(768, 12, {}, "fp32")  # ViT-B/32
+SPEED = 200.0  # GFLOP/s
+
+
+def _found(batch: int, session_s: float, lanes_s: float | None = None) -> dict[str, object]:
+    """As `products.measure` finds it where every product is computed at SPEED in its best way."""
+    rows, counts = 50 * batch, TOWER.n_matrices()
+    taken = {"session, lanes: 1": session_s}
+    if lanes_s is not None:
+        taken["session, lanes: 2"] = lanes_s
+    for (k, n), count in counts.items():
+        best = count * 2 * rows * k * n / 1e9 / SPEED
+        taken |= {f"{k}x{n} by torch, lanes: 1": 1.05 * best, f"{k}x{n} by onnxruntime, lanes: 2": best}
+    return {"taken": taken, "left_out": {"768x768 by torch, lanes: 2": 9.0}, "cpu": 1.9, "passes": 5}
+
+
+def _compared(found: dict[str, object], batch: int) -> dict[str, float]:
+    as_arranged = TOWER.gflop_per_image(as_arranged=True)
+    return compared(found, batch, TOWER.gflop_per_image(), TOWER.n_matrices(), as_arranged)
+
+
+def test_the_limit_is_what_the_fastest_products_allow() -> None:
+    figures = _compared(_found(8, 0.4), 8)
+    gflop = sum(TOWER.gflop_per_image().values())
+    assert figures["gflops"] == pytest.approx(SPEED)
+    assert figures["limit_per_s"] == pytest.approx(SPEED / gflop)
+    assert figures["ratio"] == figures["session_ratio"] == pytest.approx((8 / 0.4) / (SPEED / gflop))
+    assert "lanes_per_s" not in figures
+
+
+def test_the_better_of_one_session_and_lanes_is_held_against_the_limit() -> None:
+    figures = _compared(_found(8, 0.4, 0.32), 8)
+    assert figures["lanes_per_s"] == pytest.approx(25)
+    assert figures["ratio"] == figures["lanes_ratio"] > figures["session_ratio"]
+
+
+def test_what_the_graph_saves_raises_its_own_limit_by_as_much() -> None:
+    figures = _compared(_found(8, 0.4), 8)
+    assert 0.06 < figures["saved_by_graph"] < 0.07  # all but keys and values of one block in twelve
+    assert figures["ratio_of_graph"] == pytest.approx(figures["ratio"] * (1 - figures["saved_by_graph"]))
+
+
+class Clock:
+    """Time as the runs spend it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def process_time(self) -> float:
+        return 2 * self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_ways_that_are_far_slower_are_left_out_after_the_first_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = Clock(), {"quick": 0, "close": 0, "slow": 0, "session": 0}
+    monkeypatch.setattr(products, "time", clock)
+
+    def run(name: str, seconds: float) -> Callable[[], None]:
+        def once() -> None:
+            calls[name] += 1
+            clock.sleep(seconds)
+
+        return once
+
+    group = {"quick": run("quick", 2.0), "close": run("close", 2.1), "slow": run("slow", 2.3)}
+    times = in_turns({"session": run("session", 9.0)}, [group], 0.0)
+    assert times.taken.keys() == {"quick", "close", "session"}
+    assert times.left_out == {"slow": pytest.approx(2.3)}
+    assert len(times.taken["quick"]) == MIN_PASSES  # however short the window
+    assert calls == {"quick": 6, "close": 6, "session": 6, "slow": 2}  # one warms
+    assert times.cpu_s / times.wall_s == pytest.approx(2.0)
+    assert close_ones({"a": 1.0, "b": 1.09, "c": 1.2}) == {"a", "b"}
+
+
+def test_short_runs_are_repeated_and_the_one_that_wakes_the_threads_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(products, "time", clock)
+    times = in_turns({"session": lambda: clock.sleep(0.02)}, [], 1.0)
+    each = len(times.taken["session"]) / MIN_PASSES
+    assert each >= 5
+    assert times.taken["session"] == pytest.approx([0.02] * len(times.taken["session"]))
