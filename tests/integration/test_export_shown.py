@@ -1,0 +1,207 @@
+"""What a version shows of its making: evaluation, pictures, ablation; that of something else is refused."""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diptych.bundle.repository import ModelRepository
+from diptych.errors import CorruptBundle
+from diptych_training.ablate.results import Ablation, Outcome, read_ablation
+from diptych_training.checkpoint import TrainedRun, load_run
+from diptych_training.cli import main
+from diptych_training.data.packed import PackedDataset, Split, read_dataset
+from diptych_training.errors import ExportError
+from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
+from diptych_training.evaluate.subject import run_title
+from diptych_training.export.draft import Statement
+from diptych_training.export.publish import Watcher, export_run
+from diptych_training.learned import learned_from
+from support.exported_once import exported_once
+from support.tiny_run import (
+    write_tiny_dataset,
+    write_tiny_run,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _graphs_are_exported_once() -> Iterator[None]:
+    with exported_once():
+        yield
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+    return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=20)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, dataset: PackedDataset) -> TrainedRun:
+    run = load_run(write_tiny_run(tmp_path_factory.mktemp("runs") / "tiny"))
+    return replace(run, learned=learned_from(dataset, run.config, {}))
+
+
+def quiet(said: list[str] | None = None) -> Watcher:
+    return Watcher(say=(said if said is not None else []).append, advance=lambda _: None)
+
+
+def evaluation_of(run: TrainedRun, split: Split = "eval", **changes: object) -> Evaluation:
+    recalls = {1: 0.5, 5: 0.5, 10: 0.5}
+    scores = Scores(n_images=4, zero_shot={1: 0.5, 5: 0.5}, text_to_image=recalls, image_to_text=recalls)
+    result = SourceResult(source="new-set", kind="icons", n_classes=2, pixel_floor=None, all=scores, far=None)
+    model = run_title(run.folder, "best", run.step)
+    evaluation = Evaluation(
+        model=model,
+        runtime="torch",
+        dataset="tiny-drawings",
+        split=split,
+        templates=("{}",),
+        sources=(result,),
+    )
+    return evaluation.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model": "tiny (best, step 8)"},
+            r"is of 'tiny \(best, step 8\)', the export is of 'tiny \(best, step 7\)'",
+        ),
+        ({"model": "tiny (last, step 7)"}, "is of 'tiny \\(last"),
+        ({"model": "other (best, step 7)"}, "is of 'other"),
+        ({"dataset": "photos"}, "is on data set 'photos'"),
+    ],
+)
+def test_an_evaluation_of_something_else_is_refused_before_anything_is_written(
+    run: TrainedRun, dataset: PackedDataset, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    statement = Statement("drawings", evaluation=evaluation_of(run, **changes))
+
+    with pytest.raises(ExportError, match=message):
+        export_run(run, dataset, ModelRepository(tmp_path / "model_repo"), statement, quiet())
+
+    assert not (tmp_path / "model_repo").exists()
+
+
+def test_an_evaluation_goes_into_manifest_and_card_with_what_its_split_was_used_for(
+    run: TrainedRun, dataset: PackedDataset, tmp_path: Path
+) -> None:
+    repository = ModelRepository(tmp_path / "model_repo")
+    statement = Statement("few", ungated=True, optimise=False, evaluation=evaluation_of(run, "validation"))
+
+    export_run(run, dataset, repository, statement, quiet())
+
+    card = (repository.folder("few", 1) / "MODEL_CARD.md").read_text()
+    assert "never saw, but was chosen on" in card
+    stated = repository.manifest("few", 1).metrics["validation"]
+    assert isinstance(stated, dict)
+    assert stated["icons_top1"] == 0.25  # what steered the run is still there
+    assert stated["measured_on"] == "tiny (best, step 7)"
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> list[str]:
+    """Folders and flags of an ungated export of a run with curves, confusions and an ablation."""
+    write_tiny_dataset(tmp_path / "data", n_icons=20)
+    run_dir = write_tiny_run(tmp_path / "runs" / "tiny")
+    run = load_run(run_dir)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "evaluation.json").write_text(evaluation_of(run).model_dump_json())
+    Image.new("RGB", (3, 3)).save(pictures / "confusions.png")
+    Image.new("RGB", (4, 4)).save(run_dir / "curves.png")
+    (tmp_path / "ablation.json").write_text(ablation().model_dump_json())
+    return [
+        "export", "--run", str(run_dir), "--name", "few", "--ungated", "--no-optimise",
+        "--data", str(tmp_path / "data"), "--model-repo", str(tmp_path / "model_repo"),
+        "--evaluation", str(pictures / "evaluation.json"), "--ablation", str(tmp_path / "ablation.json"),
+    ]  # fmt: skip
+
+
+def ablation(dataset: str = "tiny-drawings", **changes: object) -> Ablation:
+    outcome = Outcome(
+        name="base",
+        group="base",
+        says="what all others are held against",
+        changes=(),
+        run="try-base",
+        state="finished",
+        step=2,
+        n_steps=2,
+        n_samples=512,
+        validation={"icons_top1": 0.25},
+    ).model_copy(update=changes)
+    return Ablation(plan="try", recipe="small", changes=(), dataset=dataset, outcomes=(outcome,))
+
+
+def test_pictures_and_what_was_tried_are_files_of_the_version_and_shown_by_its_card(
+    shown: list[str], tmp_path: Path
+) -> None:
+    assert main(shown) == 0
+
+    repository = ModelRepository(tmp_path / "model_repo")
+    manifest, folder = repository.verify("few", 1), repository.folder("few", 1)
+    assert {"curves.png", "confusions.png", "ablation.json"} <= manifest.files.keys()
+    assert sizes(folder / "confusions.png", folder / "curves.png") == [(3, 3), (4, 4)]
+    assert read_ablation(folder / "ablation.json") == ablation()
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert re.findall(r"!\[[^\]]+\]\(([^)]+)\)", card) == ["confusions.png", "curves.png"]
+    assert "All saw the same number of images, 512; this model saw 1,792." in card
+    assert "| `base`  | base  | what all others are held against |         512 |" in card
+    assert "$" not in card
+    (folder / "curves.png").write_bytes(b"another")
+    with pytest.raises(CorruptBundle, match=r"few/1/curves\.png: "):
+        repository.verify("few", 1)
+
+
+def sizes(*pictures: Path) -> list[tuple[int, int]]:
+    return [Image.open(io.BytesIO(picture.read_bytes())).size for picture in pictures]
+
+
+def no_picture(home: Path) -> None:
+    (home / "pictures" / "confusions.png").write_bytes(b"GIF89a")
+
+
+def large_picture(home: Path) -> None:
+    with (home / "runs" / "tiny" / "curves.png").open("ab") as file:
+        file.write(bytes(2_000_000))
+
+
+def nothing_finished(home: Path) -> None:
+    unfinished = ablation(state="broken off", validation={})
+    (home / "ablation.json").write_text(unfinished.model_dump_json())
+
+
+def other_data(home: Path) -> None:
+    run = load_run(home / "runs" / "tiny")
+    learned = learned_from(read_dataset(home / "data"), run.config, {})
+    (home / "runs" / "tiny" / "learned_from.json").write_text(learned.model_dump_json())
+    (home / "ablation.json").write_text(ablation("photos").model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (no_picture, "confusions.png is no PNG"),
+        (large_picture, "curves.png has 2,000,0"),
+        (nothing_finished, "no variant of the ablation try is finished"),
+        (other_data, "try is on data set 'photos', the run is on 'tiny-drawings'"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_before_anything_is_written(
+    shown: list[str],
+    tmp_path: Path,
+    spoil: Callable[[Path], None],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spoil(tmp_path)
+
+    assert main(shown) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "model_repo").exists()
