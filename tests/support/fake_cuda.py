@@ -14,7 +14,7 @@ meanwhile.
 import inspect
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -82,6 +82,7 @@ class FakeCuda:
     released: list[int] = field(default_factory=list)  # numbers of graphs
     tensorrt: FakeTensorRt | None = None  # where it is offered
     freed: list[bool] = field(default_factory=list)  # of each session: whether nothing could capture then
+    on_load: Callable[[], None] = lambda: None  # called as a session is made on the GPU
     n_running: int = 0
     is_capturing: bool = False
 
@@ -190,7 +191,7 @@ class _Session(ort.InferenceSession):
 
     def __del__(self) -> None:
         if getattr(self, "_named", [CPU])[0] != CPU:
-            self.cuda.freed.append(bool(GATE._n_calls) or GATE._is_alone)
+            self.cuda.freed.append(bool(GATE._n_calls or GATE._n_loads) or GATE._is_alone)
 
     def _ask_for_gpu(self, file: str, provider: tuple[str, dict[str, Any]]) -> None:
         _, options = provider
@@ -199,6 +200,7 @@ class _Session(ort.InferenceSession):
             assert options.get(name, next(iter(values))) in values
         if self.cuda.fails_with is not None:
             raise self.cuda.fails_with
+        self.cuda.on_load()
         self.cuda.options.append(options)
         self._turned = any(part in file for part in self.cuda.wrong_precisions)
         self._captures = options.get("enable_cuda_graph") == 1

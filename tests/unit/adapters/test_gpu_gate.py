@@ -1,12 +1,22 @@
-"""Calls of a GPU run side by side, and a capture by itself."""
+"""Calls of a GPU run side by side, and a capture by itself, whatever is loaded meanwhile."""
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from diptych.adapters.gpu_gate import GpuGate
+import pytest
+
+from diptych.adapters.gpu_gate import GpuGate, NoTurn
 
 WAIT_S = 10.0
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def test_calls_run_side_by_side() -> None:
@@ -39,8 +49,7 @@ def test_capture_waits_for_calls_that_run_and_goes_before_those_that_come() -> N
         first = pool.submit(call, "first")
         assert inside.wait(WAIT_S)
         alone = pool.submit(capture)
-        while not gate._n_waiting:
-            time.sleep(0.001)
+        wait_until(lambda: gate._n_captures)
         second = pool.submit(call, "second")
         time.sleep(0.01)
         assert order == ["first"]
@@ -71,3 +80,74 @@ def test_captures_take_turns_and_a_failed_one_lets_others_in() -> None:
     assert most == 1
     with gate.beside_others():
         pass
+
+
+def test_calls_run_on_while_a_capture_waits_for_a_load_and_the_next_load_waits_for_the_capture() -> None:
+    gate, order, may_end = GpuGate(), list[str](), threading.Event()
+
+    def load(name: str) -> None:
+        with gate.while_loading():
+            order.append(name)
+            assert may_end.wait(WAIT_S)
+
+    def capture() -> None:
+        with gate.alone():
+            order.append("capture")
+
+    def call() -> None:
+        with gate.beside_others():
+            order.append("call")
+
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            first = pool.submit(load, "first load")
+            wait_until(lambda: order)
+            alone = pool.submit(capture)
+            wait_until(lambda: gate._n_captures)
+            second = pool.submit(load, "second load")
+            pool.submit(call).result(WAIT_S)
+            assert order == ["first load", "call"]
+        finally:
+            may_end.set()
+        for future in (first, alone, second):
+            future.result(WAIT_S)
+    assert order == ["first load", "call", "capture", "second load"]
+
+
+def test_capture_that_gets_no_turn_gives_up_and_says_why_and_holds_nobody_up_afterwards() -> None:
+    gate = GpuGate(within_s=0.01)
+    with gate.while_loading():
+        with pytest.raises(NoTurn, match=r"within 0.01 s, as something else was being loaded"), gate.alone():
+            pass
+        with gate.while_loading(), gate.beside_others(), pytest.raises(NoTurn), gate.alone():
+            pass
+    with gate.beside_others():
+        with pytest.raises(NoTurn, match="as 1 calls ran on"), gate.alone():
+            pass
+        with gate.while_loading():
+            pass
+    with gate.alone():
+        pass
+
+
+def test_calls_that_were_held_up_by_a_capture_go_before_the_next_one() -> None:
+    gate, order = GpuGate(), list[str]()
+
+    def capture(name: str) -> None:
+        with gate.alone():
+            order.append(name)
+
+    def call() -> None:
+        with gate.beside_others():
+            order.append("call")
+
+    with ThreadPoolExecutor(7) as pool:
+        with gate.alone():
+            calls = [pool.submit(call) for _ in range(3)]
+            wait_until(lambda: gate._n_held_up == 3)
+            captures = [pool.submit(capture, f"capture {n}") for n in range(3)]
+            wait_until(lambda: gate._n_captures == 3)
+        for future in (*calls, *captures):
+            future.result(WAIT_S)
+    assert order[:3] == ["call"] * 3
+    assert (gate._n_held_up, gate._n_before_next, gate._n_captures) == (0, 0, 0)

@@ -82,6 +82,51 @@ def test_captures_of_one_tower_do_not_meet_runs_of_the_other(
     assert found.why_not_captured == ""
 
 
+def test_serving_tower_waits_for_no_load_however_many_captures_wait_for_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    serving, begun, may_end = tower(file, captures=False), threading.Event(), threading.Event()
+    further, expected = tower(file), serving.run(batch := pixels(2), None)
+
+    def load() -> None:
+        begun.set()
+        assert may_end.wait(10)
+
+    cuda.on_load = load
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            loading = pool.submit(tower, file, captures=False)
+            assert begun.wait(10)
+            capture = pool.submit(further.run, batch, None)
+            while not GATE._n_captures:
+                time.sleep(0.001)
+            for _ in range(3):
+                np.testing.assert_array_equal(pool.submit(serving.run, batch, None).result(5), expected)
+            assert not capture.done()
+        finally:
+            may_end.set()
+        loading.result(10)
+        np.testing.assert_allclose(capture.result(10), expected, atol=1e-6)
+    assert further.why_not_captured == ""
+
+
+def test_tower_whose_capture_gets_no_turn_runs_without_and_says_why(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    monkeypatch.setattr(GATE, "_within_s", 0.01)
+    found = tower(file)
+    with GATE.while_loading():
+        assert_right(found, file, 3)
+    reason = "the GPU had no moment for a capture within 0.01 s, as something else was being loaded"
+    assert found.why_not_captured == reason
+    assert f"image.onnx: batches run without CUDA graphs: {reason}" in caplog.text
+    assert cuda.freed == [True], "what it was to capture with"
+    assert_right(found, file, 8)
+    assert cuda.captured == []
+
+
 def test_graph_with_operators_on_the_cpu_runs_uncaptured_and_says_why(
     file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,28 +1,49 @@
-"""Let calls of a GPU run side by side, and a capture by itself. Knows nothing of what is run."""
+"""Let calls of a GPU run side by side, and a capture by itself. Knows nothing of what is run.
+
+While CUDA captures, memory that another thread takes, copies or frees is an error in that thread and spoils
+the capture: onnxruntime captures in the mode that holds for the whole process. Who comes in:
+
+- A call (`beside_others`) runs beside calls and loads. It waits for a capture that runs, and for one that is
+  next, but never for two: those that were held up by one go before the next.
+- A load (`while_loading`) is a call that takes seconds. It waits for captures that run or wait.
+- A capture (`alone`) waits until nothing runs. While a load does, it holds no calls up: they would wait for
+  the load. It gives up after `WITHIN_S`, with NoTurn.
+
+So calls wait for the calls that run and one capture. Captures wait for loads that had begun and no others,
+and loads for captures, which are of one shape each and as many as shapes. Nobody who is inside comes in a
+second time.
+"""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+WITHIN_S = 60.0  # longer than weights take to load, or an engine that is kept
+
+
+class NoTurn(Exception):
+    """What runs on the GPU left no moment for a capture."""
+
 
 class GpuGate:
-    """Any number of calls at once, or one capture alone, for which the next calls wait.
+    """Any number of calls and loads at once, or one capture alone."""
 
-    While CUDA captures, memory that another thread takes or copies is an error in that thread and spoils the
-    capture: onnxruntime captures in the mode that holds for the whole process.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, within_s: float = WITHIN_S) -> None:
+        self._within_s = within_s
         self._changed = threading.Condition()
         self._n_calls = 0
-        self._n_waiting = 0  # captures
+        self._n_loads = 0
+        self._n_captures = 0  # that wait
+        self._n_held_up = 0  # calls that wait
+        self._n_before_next = 0  # of these, those that go before the next capture
+        self._n_captured = 0  # captures that have ended
         self._is_alone = False
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:
-        """For a call; not while a capture runs or waits."""
+        """For a call, and for giving memory back."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_alone and not self._n_waiting)
+            self._wait_for_captures()
             self._n_calls += 1
         try:
             yield
@@ -32,19 +53,63 @@ class GpuGate:
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """For a capture: once all calls that run have ended, and until it ends."""
+    def while_loading(self) -> Iterator[None]:
+        """For a call that takes memory for seconds."""
         with self._changed:
-            self._n_waiting += 1
-            self._changed.wait_for(lambda: not self._is_alone and not self._n_calls)
-            self._n_waiting -= 1
+            self._changed.wait_for(lambda: not self._is_alone and not self._n_captures)
+            self._n_loads += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_loads -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """For a capture. Raises NoTurn when it has waited for too long."""
+        with self._changed:
+            self._wait_for_turn()
             self._is_alone = True
         try:
             yield
         finally:
             with self._changed:
                 self._is_alone = False
+                self._n_captured += 1
+                self._n_before_next = self._n_held_up
                 self._changed.notify_all()
+
+    def _wait_for_captures(self) -> None:
+        came, self._n_held_up = self._n_captured, self._n_held_up + 1
+        try:
+            self._changed.wait_for(lambda: not self._is_alone and (self._n_captured > came or self._lets_in))
+        finally:
+            self._n_held_up -= 1
+            if self._n_captured > came:
+                self._n_before_next -= 1
+
+    @property
+    def _lets_in(self) -> bool:
+        return not self._n_captures or self._n_loads > 0
+
+    def _wait_for_turn(self) -> None:
+        self._n_captures += 1
+        try:
+            has_turn = self._changed.wait_for(
+                lambda: not (self._is_alone or self._n_calls or self._n_loads or self._n_before_next),
+                self._within_s,
+            )
+        finally:
+            self._n_captures -= 1
+            self._changed.notify_all()  # of use to those that wait for a capture which has given up
+        if not has_turn:
+            raise NoTurn(f"the GPU had no moment for a capture within {self._within_s:g} s, {self._busy()}")
+
+    def _busy(self) -> str:
+        if self._n_loads:
+            return "as something else was being loaded"
+        return "as other captures ran" if self._is_alone else f"as {self._n_calls} calls ran on"
 
 
 GATE = GpuGate()  # one for the process, as CUDA's mode is

@@ -102,7 +102,7 @@ class BoundRun:
         self._lock = threading.Lock()
 
     def __call__(self, batch: Batch, options: ort.RunOptions) -> Embeddings:
-        """B items -> (B, `width`). Raises what onnxruntime raises, and CaptureFailed in its place."""
+        """B items -> (B, `width`). Raises what onnxruntime raises, and CaptureFailed in its place; NoTurn."""
         with self._lock:
             shape = self._shapes.of(batch)
             if self._captures and shape is not None and shape not in self._bound:
@@ -116,7 +116,7 @@ class BoundRun:
 
     def fit(self, sizes: Sequence[int]) -> None:
         """Run in these sizes from now on, and let go of the buffers of others."""
-        with self._lock, GATE.alone() if self._captures else GATE.beside_others():
+        with self._lock, GATE.beside_others():
             self._shapes = replace(self._shapes, sizes=sizes)
             for shape in [shape for shape in self._bound if shape[0] not in sizes]:
                 self._let_go(shape)
@@ -132,7 +132,6 @@ class BoundRun:
             try:
                 return self._buffers(shape, batch.dtype).run(self.session, batch, options)
             except Exception as error:  # of onnxruntime's own classes
-                self._bound.pop(shape, None)
                 raise CaptureFailed(f"shape {shape} cannot be captured: {error}") from unheld(error)
 
     def _buffers(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> "_Bound":

@@ -50,7 +50,7 @@ def open_session(
         if isinstance(graph, bytes):
             options.add_session_config_entry(WEIGHTS_FOLDER, str(file.parent))
         # Without its fallback: that goes on with the CPU, when a session is made and whenever one fails.
-        with GATE.beside_others() if on_gpu else nullcontext():  # it takes memory of the GPU
+        with GATE.while_loading() if on_gpu else nullcontext():  # it takes memory of the GPU
             session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
         places = _places(session) if on_gpu else []
     except DiptychError:

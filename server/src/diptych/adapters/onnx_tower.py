@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from diptych.adapters.checked_rows import require_embeddings
-from diptych.adapters.gpu_gate import GATE
+from diptych.adapters.gpu_gate import GATE, NoTurn
 from diptych.adapters.onnx_binding import Batch, BoundRun, CaptureFailed, Run, Shapes, unbound, unheld
 from diptych.adapters.onnx_session import Device, open_session
 from diptych.bundle.encoder import Embeddings, OnStart
@@ -19,8 +19,8 @@ from diptych.errors import BundleError, ConfigError, EncoderFailed
 
 LOG = logging.getLogger("diptych.onnx")
 
-# A session whose capture failed may still be capturing: to free it then ends the process.
-_LOST: list[ort.InferenceSession] = []
+# A session whose capture failed may still be capturing: to free it then, or its buffers, ends the process.
+_LOST: list[BoundRun] = []
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ class Tower:
         """In the thread of the captures; when one has failed, those that wait there find it gone on."""
         try:
             return self._run(batch, options)
-        except CaptureFailed as error:
-            self._go_on_without(str(error))
+        except (CaptureFailed, NoTurn) as error:
+            self._go_on_without(str(error), is_lost=isinstance(error, CaptureFailed))
             if options.terminate:  # it was stopped, and would be again
                 raise
         return self._run(batch, options)
@@ -151,10 +151,16 @@ class Tower:
             captures=captures,
         )
 
-    def _go_on_without(self, reason: str) -> None:
+    def _go_on_without(self, reason: str, *, is_lost: bool) -> None:
+        """`is_lost`: what was captured with is not to be freed."""
         assert self._bound is not None
-        _LOST.append(self._bound.session)
+        former, self._bound, self._run = self._bound, None, _closed  # for good, if it does not open again
         self._say_why(reason)
+        if is_lost:
+            _LOST.append(former)
+        else:
+            with GATE.beside_others():
+                former.close()
         self._bind(self._open(), captures=False)
         self._thread = None  # calls need not come from it any more
 
