@@ -15,9 +15,9 @@ from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
 from diptych.core.plan import GPU_BATCH_SIZES
 from diptych.core.precision import DeviceChoice
-from diptych.errors import BundleError, ConfigError, GoldenMismatch
+from diptych.errors import BundleError, ConfigError, EncoderFailed, GoldenMismatch
 from diptych.settings import Settings
-from diptych.wiring import encoders, measuring, planning
+from diptych.wiring import build, encoders, measuring, planning
 from diptych.wiring.bundles import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.planning import PLAN_FILE, with_plan
 from diptych.wiring.served import Served, load_served
@@ -84,7 +84,7 @@ def test_gpu_is_taken_where_a_session_gets_it_and_it_has_fp16(
 
 
 def test_precision_that_is_not_taken_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeCuda().install(monkeypatch)
+    cuda = FakeCuda().install(monkeypatch)
     made: list[weakref.ref[Any]] = []
     open_encoder = encoders.OnnxEncoder
 
@@ -97,6 +97,45 @@ def test_precision_that_is_not_taken_is_freed(tmp_path: Path, monkeypatch: pytes
     found = served(tmp_path, ALL)
     assert len(made) == 2
     assert [one() for one in made if one() is not None] == [found.embed.encoder]
+    assert cuda.freed == [True, True], "both towers, where nothing could capture"
+
+
+def test_precision_that_cannot_be_taken_is_freed_with_all_that_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda(wrong_precisions=("fp16",)).install(monkeypatch)
+    with pytest.raises(GoldenMismatch) as told:
+        served(tmp_path, ALL, precision="fp32", collection_precision="fp16", device="cuda")
+    assert told.value.__traceback__ is not None
+    assert cuda.freed == [True] * 4
+
+
+def test_version_that_fails_as_it_is_warmed_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    write_tiny_bundle(tmp_path / "repo")
+    monkeypatch.setattr("diptych.wiring.warmed", _fail)
+    repo = {"model_repo": tmp_path / "repo", "model": TINY}
+    with pytest.raises(EncoderFailed) as told:
+        build(settings(tmp_path, device="cuda", max_batch_size=4, n_decode_threads=1, **repo))
+    assert told.value.__traceback__ is not None
+    assert cuda.freed == [True, True]
+
+
+def test_precision_of_a_collection_that_fails_as_it_is_warmed_is_freed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    write_tiny_bundle(tmp_path / "model_repo", precisions={"fp32": "equal", "fp16": "equal"})
+    with running_app(tmp_path, device="cuda", precision="fp16", collection_precision="fp16") as client:
+        monkeypatch.setattr("diptych.wiring.further.warmed", _fail)
+        cuda.freed.clear()
+        answer = client.post("/collections", json={"name": "exact", "precision": "fp32"})
+        assert answer.status_code == 422, answer.text
+        assert cuda.freed == [True, True]
+
+
+def _fail(loaded: LoadedBundle) -> LoadedBundle:
+    raise EncoderFailed("the encoder raised RuntimeError on a batch of 4")
 
 
 def test_gpu_without_fp16_serves_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +294,7 @@ def test_check_names_the_device_and_proves_what_is_for_cpus_on_the_cpu(
     assert choice.startswith("  auto is fp16: fp16 is ")
     assert candidates[2] == "    int8  int8 is for a CPU"
     assert len(cuda.options) == 4
+    assert cuda.freed == [True] * 4, "before the next version is loaded"
 
 
 @pytest.fixture

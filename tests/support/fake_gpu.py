@@ -16,6 +16,7 @@ import pytest
 
 from diptych.adapters.cuda_driver import first_gpu
 from diptych.adapters.cuda_memory import CudaMemory
+from diptych.adapters.gpu_gate import GATE
 
 DEVICE, CONTEXT = 7, 0xC0  # handles, no numbers
 INVALID_VALUE, INVALID_CONTEXT, INVALID_HANDLE = 1, 201, 400
@@ -33,6 +34,7 @@ class FakeGpu:
         self.on_host: dict[int, Any] = {}
         self.streams: dict[int, list[Done]] = {}  # what waits in each
         self.n_waits = 0
+        self.freed: list[bool] = []  # of each memory: whether nothing could capture then
         self._current = threading.local()
         self._functions: dict[str, Any] = {}
 
@@ -122,6 +124,7 @@ def _stream(gpu: FakeGpu, into: Any, flags: int) -> int:
 
 def _gone(place: str) -> Any:
     def free(gpu: FakeGpu, address: int) -> int:
+        gpu.freed.append(bool(GATE._n_calls or GATE._n_loads))
         return INVALID_VALUE if getattr(gpu, place).pop(address, None) is None else 0
 
     return free

@@ -66,7 +66,7 @@ def measure_model(
         if before is not None and after is not None:
             note = "more of the card in use than before it was loaded"
             yield Finding(tier, "memory", name, {"peak_mib": after - before}, note=note)
-        del encoder
+        encoder.close()
 
 
 def _precisions(bundle: VerifiedBundle, sizes: Sizes) -> list[str]:

@@ -16,7 +16,7 @@ from diptych.adapters.gpu_gate import GATE
 from diptych.adapters.onnx_binding import Shapes
 from diptych.adapters.onnx_encoder import IMAGE_EMBEDDING, INPUT_IDS, PIXELS, TEXT_EMBEDDING
 from diptych.adapters.onnx_tower import Tower
-from diptych.errors import EncoderFailed
+from diptych.errors import BundleError, ConfigError, EncoderFailed
 from support.fake_cuda import FakeCuda
 from support.tiny_graphs import image_graph, make_weights
 
@@ -201,6 +201,36 @@ def test_closed_tower_is_freed_where_nothing_captures_whoever_holds_it_or_its_er
     with pytest.raises(EncoderFailed, match="EncoderFailed on a batch of 2"):
         found.run(pixels(2), None)
     found.close()
+
+
+@pytest.mark.parametrize("captures", [True, False])
+def test_session_whose_ports_are_refused_is_freed_where_nothing_captures(
+    file: Path, monkeypatch: pytest.MonkeyPatch, captures: bool
+) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    with pytest.raises(BundleError, match=r"image\.onnx: the output must be") as told:
+        Tower(
+            file,
+            PIXELS,
+            TEXT_EMBEDDING,
+            n_threads=1,
+            device="cuda",
+            shapes=Shapes((1,)),
+            captures=captures,
+        )
+    assert told.value.__traceback__ is not None  # whose frames would hold it
+    assert cuda.freed == [True]
+
+
+def test_sessions_that_cannot_capture_or_compute_are_freed_where_nothing_captures(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operators = {node.op_type for node in onnx.load(file).graph.node}
+    cuda = FakeCuda(cpu_operators=tuple(operators)).install(monkeypatch)
+    with pytest.raises(ConfigError, match="runs no operator of it") as told:
+        tower(file)
+    assert told.value.__traceback__ is not None
+    assert cuda.freed == [True, True]
 
 
 def test_fitting_keeps_graphs_in_their_thread(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

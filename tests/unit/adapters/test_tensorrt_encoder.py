@@ -162,6 +162,33 @@ def test_memory_of_an_encoder_is_given_back_with_it(
     assert (tensorrt.gpu.on_gpu, tensorrt.gpu.on_host, tensorrt.gpu.streams) == ({}, {}, {})
 
 
+def test_memory_of_a_closed_encoder_is_given_back_where_nothing_captures(
+    tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
+) -> None:
+    encoder = TensorrtEncoder(*plans(tmp_path, weights))
+    encoder.close()
+    assert (tensorrt.gpu.on_gpu, tensorrt.gpu.on_host, tensorrt.gpu.streams) == ({}, {}, {})
+    assert tensorrt.gpu.freed == [True] * 10
+    with pytest.raises(EncoderFailed, match="the encoder was closed"):
+        encoder.encode_image(pixels(1))
+
+
+@pytest.mark.parametrize("call", ["cuStreamSynchronize", "text"])
+def test_memory_of_an_encoder_that_is_refused_is_given_back_where_nothing_captures(
+    call: str, tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
+) -> None:
+    image, text = plans(tmp_path, weights)
+    if call == "text":
+        text.write_bytes(b"no plan")
+    else:
+        tensorrt.gpu.fails[call] = 700
+    with pytest.raises((BundleError, EncoderFailed)) as told:
+        TensorrtEncoder(image, text)
+    assert told.value.__traceback__ is not None  # whose frames would hold it
+    assert tensorrt.gpu.on_gpu == {}
+    assert tensorrt.gpu.freed == [True] * 5
+
+
 def test_plan_of_another_release_or_gpu_does_not_load_and_says_why(
     tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
 ) -> None:

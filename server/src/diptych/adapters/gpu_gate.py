@@ -17,12 +17,20 @@ second time.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 WITHIN_S = 60.0  # longer than weights take to load, or an engine that is kept
 
 
 class NoTurn(Exception):
     """What runs on the GPU left no moment for a capture."""
+
+
+def unheld(error: _Error) -> _Error:
+    """The same without its traceback, whose frames hold what is to be freed: to be called at the gate."""
+    return error.with_traceback(None)
 
 
 class GpuGate:

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from diptych.adapters.gpu_gate import GATE
+from diptych.adapters.gpu_gate import GATE, unheld
 from diptych.adapters.onnx_cuda import CUDA_PROVIDER
 from diptych.bundle.encoder import Embeddings
 
@@ -49,11 +49,6 @@ class Shapes:
             return (size, *batch.shape[1:])
         (length,) = batch.shape[1:]
         return size, min((longer for longer in self.lengths if longer >= length), default=length)
-
-
-def unheld(error: Exception) -> Exception:
-    """Without its traceback, whose frames hold the session, which is to be freed in its turn."""
-    return error.with_traceback(None)
 
 
 def unbound(session: ort.InferenceSession, source: str, target: str) -> Run:

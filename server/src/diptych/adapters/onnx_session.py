@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 
 import onnxruntime as ort
 
-from diptych.adapters.gpu_gate import GATE
+from diptych.adapters.gpu_gate import GATE, unheld
 from diptych.adapters.onnx_cuda import CUDA_GRAPHS, CUDA_OPTIONS, CUDA_PROVIDER, wanted
 from diptych.adapters.onnx_tensorrt import TENSORRT_PROVIDER
 from diptych.errors import BundleError, ConfigError, DiptychError
@@ -49,19 +49,40 @@ def open_session(
         graph = _graph(file, device)
         if isinstance(graph, bytes):
             options.add_session_config_entry(WEIGHTS_FOLDER, str(file.parent))
-        # Without its fallback: that goes on with the CPU, when a session is made and whenever one fails.
         with GATE.while_loading() if on_gpu else nullcontext():  # it takes memory of the GPU
-            session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
-        places = _places(session) if on_gpu else []
+            session = _session(graph, options, providers)
+        if on_gpu:
+            try:
+                _accept(file, session, _name(providers[0]))
+            except BaseException as error:
+                with GATE.beside_others():
+                    unheld(error)
+                    del session
+                raise
     except DiptychError:
         raise
     except Exception as error:  # onnxruntime raises classes of its own that share no public base
         raise BundleError(f"{file.name} does not load in onnxruntime {ort.__version__}: {error}") from error
-    asked, used = _name(providers[0]), session.get_providers()[0]
+    return session
+
+
+def _session(
+    graph: str | bytes, options: ort.SessionOptions, providers: list[Provider]
+) -> ort.InferenceSession:
+    try:
+        # Without its fallback: that goes on with the CPU, when a session is made and whenever one fails.
+        return ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+    except Exception as error:
+        unheld(error)  # what it took of the GPU by then is given back here
+        raise
+
+
+def _accept(file: Path, session: ort.InferenceSession, asked: str) -> None:
+    """Raises ConfigError when it runs elsewhere."""
+    used = session.get_providers()[0]
     if used != asked:  # when a library is missing it warns, and goes on with the CPU all the same
         raise ConfigError(f"{file.name}: {asked} was asked for, and onnxruntime took {used}; {wanted()}")
-    _report(file, asked, places)
-    return session
+    _report(file, asked, _places(session))
 
 
 def _graph(file: Path, device: Device) -> str | bytes:

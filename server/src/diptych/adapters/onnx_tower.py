@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime as ort
 
 from diptych.adapters.checked_rows import require_embeddings
-from diptych.adapters.gpu_gate import GATE, NoTurn
-from diptych.adapters.onnx_binding import Batch, BoundRun, CaptureFailed, Run, Shapes, unbound, unheld
+from diptych.adapters.gpu_gate import GATE, NoTurn, unheld
+from diptych.adapters.onnx_binding import Batch, BoundRun, CaptureFailed, Run, Shapes, unbound
 from diptych.adapters.onnx_session import Device, open_session
 from diptych.bundle.encoder import Embeddings, OnStart
 from diptych.errors import BundleError, ConfigError, EncoderFailed
@@ -56,19 +56,22 @@ class Tower:
         self._open = partial(open_session, file, n_threads=n_threads, device=device, tensorrt=tensorrt)
         self._in_parts = device == "tensorrt"  # its engine runs no larger batch than it was built for
         self._shapes = shapes
+        self._run: Run = _closed
         self._bound: BoundRun | None = None
         self._thread: ThreadPoolExecutor | None = None  # that captures
         self.why_not_captured = ""
         captured = self._captured_session() if captures and device == "cuda" else None
-        session = captured or self._open()
-        _check_port(file, "input", session.get_inputs(), source)
-        _check_port(file, "output", session.get_outputs(), target)
-        self.provider: str = session.get_providers()[0]
-        self._run: Run = unbound(session, source.name, target.name)
-        if captured is not None:
+        session, is_captured = captured or self._open(), captured is not None
+        try:
+            self._take(session, on_gpu=device != "cpu", captures=is_captured)
+        except BaseException as error:
+            with GATE.beside_others():
+                unheld(error)
+                self._run, self._bound = _closed, None
+                del session, captured
+            raise
+        if is_captured:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="capture")
-        if device != "cpu":
-            self._bind(session, captures=captured is not None)
 
     @property
     def why_not_page_locked(self) -> str:
@@ -130,6 +133,15 @@ class Tower:
             if options.terminate:  # it was stopped, and would be again
                 raise
         return self._run(batch, options)
+
+    def _take(self, session: ort.InferenceSession, *, on_gpu: bool, captures: bool) -> None:
+        source, target = self._ports
+        _check_port(self._file, "input", session.get_inputs(), source)
+        _check_port(self._file, "output", session.get_outputs(), target)
+        self.provider: str = session.get_providers()[0]
+        self._run = unbound(session, source.name, target.name)
+        if on_gpu:
+            self._bind(session, captures=captures)
 
     def _captured_session(self) -> ort.InferenceSession | None:
         """None when there is no such session of this graph."""

@@ -32,13 +32,19 @@ class TensorrtEncoder:
         self.why_not_captured = self.why_not_page_locked = ""
         memory = CudaMemory()
         self._image = TensorrtEngine(image_file, PIXELS, IMAGE_EMBEDDING, memory)
-        self._text = TensorrtEngine(text_file, INPUT_IDS, TEXT_EMBEDDING, memory)
+        try:
+            self._text = TensorrtEngine(text_file, INPUT_IDS, TEXT_EMBEDDING, memory)
+        except BaseException:
+            self._image.close()
+            raise
 
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """Nothing to do: a plan takes any size of its profiles, in buffers for the largest."""
 
     def close(self) -> None:
-        """Nothing to do: no runs are captured beside plans, and memory goes with the last that holds it."""
+        """Give the GPU's memory back: what serves in place of a plan that was refused may be captured."""
+        self._image.close()
+        self._text.close()
 
     def encode_image(self, pixels: Pixels, on_start: OnStart | None = None) -> Embeddings:
         """(B, S, S, 3) uint8 RGB -> (B, D) float32 of unit norm. Raises EncoderFailed."""

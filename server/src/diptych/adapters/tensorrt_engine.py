@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from diptych.adapters.checked_rows import require_embeddings
 from diptych.adapters.cuda_memory import CudaMemory
+from diptych.adapters.gpu_gate import GATE, unheld
 from diptych.adapters.tensorrt_library import load_tensorrt, take_error, tensorrt_log
 from diptych.bundle.encoder import Embeddings, OnStart
 from diptych.errors import BundleError, EncoderFailed
@@ -58,14 +59,15 @@ class TensorrtEngine:
 
     def __init__(self, file: Path, source: EnginePort, target: EnginePort, memory: CudaMemory) -> None:
         """Raises BundleError when the file does not load, or lacks the signature; EncoderFailed."""
-        memory.enter()
-        engine = _deserialise(file)
-        _check_ports(file, engine, source, target)
         self._name = target.name
-        self._profiles = _profiles(file, engine, source.name)
-        width = _width(file, engine, target.name)
-        self._lane = _Lane(engine, memory, source, target.name, width=width, profiles=self._profiles)
         self._lock = threading.Lock()
+        with GATE.while_loading():  # it takes memory of the GPU
+            try:
+                memory.enter()
+                self._lane: _Lane | None = self._laid_out(file, source, target, memory)
+            except BaseException as error:
+                unheld(error)  # what it took by then is given back here
+                raise
 
     def run(self, batch: Batch, on_start: OnStart | None) -> Embeddings:
         """(B, ...) -> (B, D). A call that is stopped ends before its next part: kernels cannot be stopped."""
@@ -78,9 +80,23 @@ class TensorrtEngine:
             rows = np.concatenate([self._part(part, stopped) for part in parts])
         return require_embeddings(rows, len(batch), self._name)
 
+    def close(self) -> None:
+        """Give the GPU's memory back, at a moment in which nothing is captured. No call runs or comes."""
+        with GATE.beside_others():
+            self._lane = None
+
+    def _laid_out(self, file: Path, source: EnginePort, target: EnginePort, memory: CudaMemory) -> "_Lane":
+        engine = _deserialise(file)
+        _check_ports(file, engine, source, target)
+        self._profiles = _profiles(file, engine, source.name)
+        width = _width(file, engine, target.name)
+        return _Lane(engine, memory, source, target.name, width=width, profiles=self._profiles)
+
     def _part(self, part: Batch, stopped: threading.Event) -> Embeddings:
         if stopped.is_set():
             raise EncoderFailed("the call was stopped")
+        if self._lane is None:
+            raise EncoderFailed("the encoder was closed")
         return self._lane.run(part, self._profile(part.shape))
 
     def _largest(self, batch: Batch) -> int:

@@ -60,24 +60,37 @@ def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tupl
 
 def _check(repository: ModelRepository, settings: Settings, name: str, version: int) -> bool:
     # Only this command and serve need the model's runtime: the others must start without waiting for it.
-    from diptych.wiring import TRIAL_BATCH_SIZE, Here, Trials, choose_for_requests, verify_bundle  # noqa: PLC0415
+    from diptych.wiring import Here, Trials, verify_bundle  # noqa: PLC0415
 
     try:
         bundle = verify_bundle(repository, name, version)
         ignored = Here(settings.device).why_not(bundle.manifest)
-        if ignored is not None:
-            out(f"{name}/{version}  whole, and ignored here: {ignored}")
-            return True
-        captures = settings.cuda_graphs == AUTO
-        trials = Trials(bundle, device=settings.device, n_threads=settings.n_threads, captures=captures)
-        on_cpu = Trials(bundle, device="cpu", n_threads=settings.n_threads)
+    except DiptychError as error:
+        return _failed(name, version, error)
+    if ignored is not None:
+        out(f"{name}/{version}  whole, and ignored here: {ignored}")
+        return True
+    captures = settings.cuda_graphs == AUTO
+    trials = Trials(bundle, device=settings.device, n_threads=settings.n_threads, captures=captures)
+    on_cpu = Trials(bundle, device="cpu", n_threads=settings.n_threads)
+    try:
+        return _try(trials, on_cpu, settings)
+    finally:  # what is loaded of the next version may be captured on a GPU
+        for one in (trials, on_cpu):
+            one.let_go()
+
+
+def _try(trials: "Trials", on_cpu: "Trials", settings: Settings) -> bool:
+    from diptych.wiring import TRIAL_BATCH_SIZE, choose_for_requests  # noqa: PLC0415
+
+    manifest = trials.bundle.manifest
+    try:
         for precision in trials.precisions:  # those too that this machine has no use for
             is_for_cpu = unfit(precision, CUDA_PROVIDER) is not None
             _prove(on_cpu if trials.on_gpu and is_for_cpu else trials, precision)
     except DiptychError as error:
-        out(f"{name}/{version}  FAILED  {error}")
-        return False
-    out(f"{name}/{version}  sound   {', '.join(trials.precisions)}")
+        return _failed(manifest.name, manifest.version, error)
+    out(f"{manifest.name}/{manifest.version}  sound   {', '.join(trials.precisions)}")
     try:
         _show_device(trials.device)
         choice = choose_for_requests(trials, AUTO, settings.max_batch_size or TRIAL_BATCH_SIZE)
@@ -86,6 +99,11 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
     except DiptychError as error:  # sound, but made for another device
         out(f"  {error}")
     return True
+
+
+def _failed(name: str, version: int, error: DiptychError) -> bool:
+    out(f"{name}/{version}  FAILED  {error}")
+    return False
 
 
 def _prove(trials: "Trials", precision: str) -> None:

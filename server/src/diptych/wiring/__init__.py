@@ -108,7 +108,12 @@ def _load(settings: Settings, repository: ModelRepository, name: str, version: i
         max_batch_size=settings.max_batch_size or TRIAL_BATCH_SIZE,
         captures=settings.cuda_graphs == AUTO,
     )
-    return _planned(served, settings)
+    try:
+        return _planned(served, settings)
+    except BaseException:  # another version may be taken, whose runs are captured
+        for loaded in (served.embed, served.collections):
+            loaded.encoder.close()
+        raise
 
 
 def _say_ignored(repository: ModelRepository, name: str, taken: int, here: Here) -> None:

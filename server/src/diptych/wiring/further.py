@@ -42,15 +42,22 @@ class FurtherPrecisions:
         loaded = load_precision(
             bundle, precision, device=self._device, n_threads=n_threads, captures=captures
         )
+        try:
+            engine = self._made(loaded, precision, at_start)
+        except BaseException:
+            loaded.encoder.close()
+            raise
+        if self._settings.tensorrt != "off":
+            engine.runner.tell(TensorRt("unavailable", "it is for the server's own precisions"))
+        return engine
+
+    def _made(self, loaded: LoadedBundle, precision: str, at_start: bool) -> Engine:
         if at_start:
             planned = with_plan(loaded, self._settings)
         else:
             planned = with_known_plan(loaded, self._settings, otherwise=self._plan)
         names = (f"collection_image_{precision}", f"collection_text_{precision}")
-        engine = self._build(warmed(planned), names)
-        if self._settings.tensorrt != "off":
-            engine.runner.tell(TensorRt("unavailable", "it is for the server's own precisions"))
-        return engine
+        return self._build(warmed(planned), names)
 
     def _verified(self) -> VerifiedBundle:
         manifest = self._bundle.manifest

@@ -38,6 +38,16 @@ def load_served(
     """
     wanted = () if precision == AUTO else (precision,)
     trials = Trials(bundle, device=device, n_threads=n_threads, wanted=wanted, captures=captures)
+    try:
+        served = _chosen(trials, precision, collection_precision, max_batch_size)
+    except BaseException:
+        trials.let_go()
+        raise
+    trials.let_go(but=(served.embed, served.collections))
+    return served
+
+
+def _chosen(trials: Trials, precision: str, collection_precision: str, max_batch_size: int) -> Served:
     embed = choose_for_requests(trials, precision, max_batch_size)
     loaded = trials.load(embed.precision)
     collections = _choose_for_collections(trials, collection_precision, loaded)

@@ -18,7 +18,7 @@ Failure = BundleError | EncoderFailed
 
 
 class Trials:
-    """Holds what it loaded, and why the rest did not load: letting go of it frees all that was not taken.
+    """Holds what it loaded, and why the rest did not load, until it lets go of what was not taken.
 
     What a `device` of `auto` comes to is found out with the first precision that loads, and holds for all:
     the GPU, if there is one and that precision passes on it, else the CPU.
@@ -89,12 +89,19 @@ class Trials:
         reason = unfit(precision, found.encoder.provider)
         return Candidate(precision, passed=reason is None, error=reason)
 
+    def let_go(self, but: Sequence[LoadedBundle] = ()) -> None:
+        """Of all that it loaded `but` those; on a GPU each is freed in its turn. Nothing is loaded later."""
+        for found in self._found.values():
+            if isinstance(found, LoadedBundle) and not any(found is taken for taken in but):
+                found.encoder.close()
+        self._found.clear()
+
     def _try(self, precision: str) -> LoadedBundle | Failure:
         if precision not in self._found:
             try:
                 loaded = self._load(precision)
             except (BundleError, EncoderFailed) as error:
-                # Without its traceback: that holds this object, and what is not taken must be freed at once.
+                # Without its traceback, which holds this object and all that it loads.
                 self._found[precision] = error.with_traceback(None)
             else:
                 self._found[precision] = loaded
