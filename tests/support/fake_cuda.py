@@ -79,6 +79,8 @@ class FakeCuda:
     captured: list[tuple[int, str]] = field(default_factory=list)  # thread and number of each capture
     n_replays: int = 0
     wrong_replays: bool = False  # as where something writes into the buffers of a graph
+    wrong_shapes: set[tuple[int, ...]] = field(default_factory=set)  # of batches, whose replays alone are
+    stale_shapes: set[tuple[int, ...]] = field(default_factory=set)  # whose replays leave what was there
     released: list[int] = field(default_factory=list)  # numbers of graphs
     tensorrt: FakeTensorRt | None = None  # where it is offered
     freed: list[bool] = field(default_factory=list)  # of each session: whether nothing could capture then
@@ -229,29 +231,30 @@ class _Session(ort.InferenceSession):
         return [-rows if self._turned else rows]
 
     def run_with_iobinding(self, iobinding: Any, run_options: Any = None) -> None:
-        n_replays = self.cuda.n_replays
+        is_replay = False
         if self._captures:
-            iobinding = self._captured(iobinding, run_options)
-        with self._busy():
-            super().run_with_iobinding(iobinding, run_options)
+            iobinding, is_replay = self._captured(iobinding, run_options)
+        if not (is_replay and iobinding.bound_shape in self.cuda.stale_shapes):
+            with self._busy():
+                super().run_with_iobinding(iobinding, run_options)
         (rows,) = iobinding.get_outputs()
         if self._engine is not None:
             self._engine.require(iobinding.bound_shape)
-        is_wrong = self.cuda.wrong_replays and self.cuda.n_replays > n_replays
+        is_wrong = is_replay and (self.cuda.wrong_replays or iobinding.bound_shape in self.cuda.wrong_shapes)
         if is_wrong or self._turned or (self._engine is not None and self._engine.is_wrong):
             np.negative(rows.numpy(), out=rows.numpy())
 
     def release_captured_graph(self, graph_annotation_id: int = 0) -> None:
         self.cuda.released.append(graph_annotation_id)
 
-    def _captured(self, iobinding: Any, run_options: Any) -> Any:
-        """What a replay computes with. The first run in a thread captures."""
+    def _captured(self, iobinding: Any, run_options: Any) -> tuple[Any, bool]:
+        """What a run computes with, and whether it is a replay. The first run in a thread captures."""
         number = run_options.get_run_config_entry("gpu_graph_id")
         assert number not in {"", "0", "-1"}, "0 is onnxruntime's own"
         key = threading.get_ident(), number
         if key in self._graphs:
             self.cuda.n_replays += 1
-            return self._graphs[key]
+            return self._graphs[key], True
         if self.cuda.n_running:
             raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing")
         self.cuda.is_capturing = True
@@ -261,7 +264,7 @@ class _Session(ort.InferenceSession):
             raise RuntimeError(self.cuda.capture_fails)
         self.cuda.captured.append(key)
         self._graphs[key] = iobinding
-        return iobinding
+        return iobinding, False
 
     @contextmanager
     def _busy(self) -> Iterator[None]:

@@ -60,8 +60,9 @@ def measure_model(
         items = subject.sample.pixels, subject.sample.input_ids
         yield parity(tier, name, encoder, items, subject.truth, precision)
         yield from rates(tier, name, encoder, subject, sizes)
-        if captures and encoder.why_not_captured:
-            yield failed(tier, name, encoder.why_not_captured)
+        for tower, why_not in encoder.why_not_captured._asdict().items():
+            if captures and why_not:
+                yield failed(tier, name, f"{tower}s: {why_not}")
         after = card.used_mb()
         if before is not None and after is not None:
             note = "more of the card in use than before it was loaded"

@@ -122,7 +122,9 @@ def _flat(serving: dict[str, Any]) -> dict[str, Any]:
     running = next(one for one in serving["running"] if one["precision"] == embed["precision"])
     told = {"provider": running["provider"], "precision": embed["precision"], "why": embed["reason"]}
     if graphs := running["cuda_graphs"]:
-        told["CUDA graphs"] = "captured" if graphs["captured"] else graphs["reason"]
+        told["CUDA graphs"] = "; ".join(
+            f"{tower}s: {'captured' if one['captured'] else one['reason']}" for tower, one in graphs.items()
+        )
     return told | dict(plan)
 
 

@@ -186,7 +186,10 @@ SERVING = {
         {
             "precision": "fp16",
             "provider": "CUDAExecutionProvider",
-            "cuda_graphs": {"captured": False, "reason": "set by DIPTYCH_CUDA_GRAPHS"},
+            "cuda_graphs": {
+                "image": {"captured": True, "reason": "each shape of a batch is captured once"},
+                "text": {"captured": False, "reason": "a replay is off"},
+            },
             "tensorrt": {"state": "unavailable", "reason": "libnvinfer.so.10 is missing"},
         },
     ],
@@ -213,7 +216,8 @@ def test_models_show_what_serves(monkeypatch: pytest.MonkeyPatch, capsys: Captur
         "    fp16  fp16 is for a GPU",
         "    int8  4.12 ms an image, 0.75 ms a text",
         "  collections in fp32: exact",
-        "  fp16 runs without CUDA graphs: set by DIPTYCH_CUDA_GRAPHS",
+        "  fp16 runs images as CUDA graphs: each shape of a batch is captured once",
+        "  fp16 runs texts without CUDA graphs: a replay is off",
         "  fp16 in TensorRT, unavailable: libnvinfer.so.10 is missing",
     ]
 

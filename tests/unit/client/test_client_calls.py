@@ -17,6 +17,7 @@ from diptych_client import (
     RunningPrecision,
     ServingDevice,
     TensorRt,
+    TowerGraphs,
     operations,
 )
 from support.fake_api import MODEL, FakeApi, body, embed_reply, problem
@@ -134,7 +135,10 @@ def test_models_and_versions_are_read() -> None:
             {
                 "precision": "fp32",
                 "provider": "CUDAExecutionProvider",
-                "cuda_graphs": {"captured": True, "reason": "each shape"},
+                "cuda_graphs": {
+                    "image": {"captured": True, "reason": "each shape"},
+                    "text": {"captured": False, "reason": "a replay is off"},
+                },
                 "tensorrt": {"state": "building", "reason": "CUDA serves"},
             },
             {"precision": "int8", "provider": "CPUExecutionProvider", "cuda_graphs": None, "tensorrt": None},
@@ -168,7 +172,7 @@ def test_models_and_versions_are_read() -> None:
         RunningPrecision(
             "fp32",
             "CUDAExecutionProvider",
-            CudaGraphs(captured=True, reason="each shape"),
+            CudaGraphs(TowerGraphs(True, "each shape"), TowerGraphs(False, "a replay is off")),
             TensorRt("building", "CUDA serves"),
         ),
         RunningPrecision("int8", "CPUExecutionProvider"),

@@ -60,6 +60,7 @@ from diptych_client.results import (
     Serving,
     ServingDevice,
     TensorRt,
+    TowerGraphs,
 )
 
 __version__ = "0.1.0"
@@ -117,6 +118,7 @@ __all__ = [
     "TensorRt",
     "TimedOut",
     "TooLarge",
+    "TowerGraphs",
     "Unauthorized",
     "UnexpectedAnswer",
     "Unreachable",

@@ -41,6 +41,7 @@ from diptych_client.results import (
     Serving,
     ServingDevice,
     TensorRt,
+    TowerGraphs,
 )
 
 
@@ -219,9 +220,16 @@ def running_precision(body: Json) -> RunningPrecision:
     return RunningPrecision(
         precision=str(body["precision"]),
         provider=str(body["provider"]),
-        cuda_graphs=CudaGraphs(bool(graphs["captured"]), str(graphs["reason"])) if graphs else None,
+        cuda_graphs=CudaGraphs(tower_graphs(graphs["image"]), tower_graphs(graphs["text"]))
+        if graphs
+        else None,
         tensorrt=TensorRt(str(tensorrt["state"]), str(tensorrt["reason"])) if tensorrt else None,
     )
+
+
+def tower_graphs(body: Json) -> TowerGraphs:
+    """How batches of one tower run on a GPU."""
+    return TowerGraphs(bool(body["captured"]), str(body["reason"]))
 
 
 def precision_choice(body: Json) -> PrecisionChoice:

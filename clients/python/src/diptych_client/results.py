@@ -266,11 +266,19 @@ class ServingDevice:
 
 
 @dataclass(frozen=True)
-class CudaGraphs:
-    """Whether batches on a GPU run as CUDA graphs, and why so."""
+class TowerGraphs:
+    """Whether batches of one tower run as CUDA graphs, and why so."""
 
     captured: bool
     reason: str
+
+
+@dataclass(frozen=True)
+class CudaGraphs:
+    """How batches on a GPU run, images and texts."""
+
+    image: TowerGraphs
+    text: TowerGraphs
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,12 @@ class BoundRun:
                     options.add_run_config_entry(GRAPH_ID, NO_GRAPH)
                 return self._unbound(batch, options)
 
+    def uncaptured(self, batch: Batch, options: ort.RunOptions) -> Embeddings:
+        """The rows of a run that is not captured, and in memory of its own."""
+        with self._lock, GATE.beside_others():
+            options.add_run_config_entry(GRAPH_ID, NO_GRAPH)
+            return self._unbound(batch, options)
+
     def fit(self, sizes: Sequence[int]) -> None:
         """Run in these sizes from now on, and let go of the buffers of others."""
         with self._lock, GATE.beside_others():

@@ -1,6 +1,6 @@
 """Run the two ONNX graphs of a bundle; knows nothing of manifests, image files or words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from diptych.adapters.onnx_cuda import require_cuda
 from diptych.adapters.onnx_session import Device
 from diptych.adapters.onnx_tensorrt import Options
 from diptych.adapters.onnx_tower import Port, Tower
-from diptych.bundle.encoder import Embeddings, InputIds, OnStart, Pixels
+from diptych.bundle.encoder import ByTower, Embeddings, InputIds, OnStart, Pixels
 
 PIXELS = Port("pixels", "tensor(uint8)", 4)  # (B, S, S, 3)
 INPUT_IDS = Port("input_ids", "tensor(int32)", 2)  # (B, L)
@@ -85,23 +85,29 @@ class OnnxEncoder:
         self.provider = self._image.provider
 
     @property
-    def why_not_captured(self) -> str:
-        """What the towers said that were to capture their runs and could not, by tower; empty otherwise."""
-        said = {"images": self._image.why_not_captured, "texts": self._text.why_not_captured}
-        if not any(said.values()):
-            return ""
-        return "; ".join(f"{items}: {why or 'captured'}" for items, why in said.items())
+    def why_not_captured(self) -> ByTower:
+        """Of towers that were to capture their runs and could not."""
+        return ByTower(self._image.why_not_captured, self._text.why_not_captured)
 
     @property
-    def why_not_page_locked(self) -> str:
-        """Why batches of a tower are copied to a GPU from memory that is not page-locked; empty otherwise."""
-        said = {"images": self._image.why_not_page_locked, "texts": self._text.why_not_page_locked}
-        return "; ".join(f"{items}: {why}" for items, why in said.items() if why)
+    def why_not_page_locked(self) -> ByTower:
+        """Of towers whose batches are copied to a GPU from memory that is not page-locked."""
+        return ByTower(self._image.why_not_page_locked, self._text.why_not_page_locked)
 
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """On a GPU, keep buffers for batches of these sizes alone; on the CPU any size runs as it is."""
         self._image.fit(image_sizes)
         self._text.fit(text_sizes)
+
+    def prove_replays(
+        self, images: Iterable[tuple[Pixels, Pixels]], texts: Iterable[tuple[InputIds, InputIds]]
+    ) -> None:
+        """Hold what was captured against runs that are not; where a replay is off its tower runs without.
+
+        Each pair is two batches of one shape. No other call runs or comes. Raises EncoderFailed.
+        """
+        self._image.prove_replays(images)
+        self._text.prove_replays(texts)
 
     def close(self) -> None:
         """On a GPU, give its memory back at a moment in which nothing is captured. No call runs or comes."""

@@ -1,7 +1,7 @@
 """Run one ONNX graph of one input and one output, in one of several ways. Knows not what it encodes."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from diptych.adapters.gpu_gate import GATE, NoTurn, unheld
 from diptych.adapters.onnx_binding import Batch, BoundRun, CaptureFailed, Run, Shapes, unbound
 from diptych.adapters.onnx_session import Device, open_session
 from diptych.bundle.encoder import Embeddings, OnStart
+from diptych.bundle.parity import MIN_BATCH_COSINE
 from diptych.errors import BundleError, ConfigError, EncoderFailed
 
 LOG = logging.getLogger("diptych.onnx")
@@ -107,8 +108,36 @@ class Tower:
         options = ort.RunOptions()
         if on_start is not None:
             on_start(partial(setattr, options, "terminate", True))
+        return self._checked(self._rows, batch, options)
+
+    def prove_replays(self, pairs: Iterable[tuple[Batch, Batch]]) -> None:
+        """Hold replays against runs that are not captured; no other call runs or comes. Raises EncoderFailed.
+
+        Each pair is two batches of one shape: what a replay of the second leaves as it was is the first.
+        Where one is off, batches run without CUDA graphs from then on.
+        """
+        for first, batch in pairs:
+            self._prove_replay(first, batch)
+
+    def _prove_replay(self, first: Batch, batch: Batch) -> None:
+        thread, bound = self._thread, self._bound
+        if thread is None or bound is None:
+            return  # there are none
+        expected = self._checked(
+            lambda *call: thread.submit(bound.uncaptured, *call).result(), batch, ort.RunOptions()
+        )
         try:
-            rows = self._rows(batch, options)
+            self.run(first, None)
+            off = _off(expected, self.run(batch, None))
+        except EncoderFailed as error:
+            off = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+        if off and self._bound is bound:
+            self._go_on_without(f"a replay of shape {batch.shape} is off: {off}", is_lost=False)
+            thread.shutdown()
+
+    def _checked(self, run: Run, batch: Batch, options: ort.RunOptions) -> Embeddings:
+        try:
+            rows = run(batch, options)
         except Exception as error:  # onnxruntime raises classes of its own that share no public base
             name = type(error).__name__
             raise EncoderFailed(f"the encoder raised {name} on a batch of {len(batch)}") from unheld(error)
@@ -179,6 +208,16 @@ class Tower:
     def _say_why(self, reason: str) -> None:
         self.why_not_captured = reason
         LOG.warning("%s: batches run without CUDA graphs: %s", self._file.name, reason)
+
+
+def _off(expected: Embeddings, found: Embeddings) -> str:
+    """How far the row is that is furthest from its own; empty where all are the same."""
+    products = (expected.astype(np.float64) * found).sum(axis=1)
+    cosines = products / (np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1))
+    item = int(np.argmin(cosines))
+    if cosines[item] >= MIN_BATCH_COSINE:
+        return ""
+    return f"item {item} has a cosine of {cosines[item]:.6f} to its row of a run that is not captured"
 
 
 def _closed(batch: Batch, options: ort.RunOptions) -> Embeddings:

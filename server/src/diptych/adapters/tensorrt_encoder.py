@@ -1,12 +1,12 @@
 """Run the two plans of a version that TensorRT built; knows nothing of manifests, image files or words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from diptych.adapters.cuda_driver import first_gpu
 from diptych.adapters.cuda_memory import CudaMemory
 from diptych.adapters.tensorrt_engine import EnginePort, TensorrtEngine
-from diptych.bundle.encoder import Embeddings, InputIds, OnStart, Pixels
+from diptych.bundle.encoder import ByTower, Embeddings, InputIds, OnStart, Pixels
 
 TENSORRT_PROVIDER = "TensorRT"
 
@@ -29,7 +29,7 @@ class TensorrtEncoder:
         self.provider = TENSORRT_PROVIDER
         self.text_lengths: tuple[int, ...] = ()  # any
         self.captures: bool | None = None
-        self.why_not_captured = self.why_not_page_locked = ""
+        self.why_not_captured = self.why_not_page_locked = ByTower()
         memory = CudaMemory()
         self._image = TensorrtEngine(image_file, PIXELS, IMAGE_EMBEDDING, memory)
         try:
@@ -40,6 +40,11 @@ class TensorrtEncoder:
 
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """Nothing to do: a plan takes any size of its profiles, in buffers for the largest."""
+
+    def prove_replays(
+        self, images: Iterable[tuple[Pixels, Pixels]], texts: Iterable[tuple[InputIds, InputIds]]
+    ) -> None:
+        """Nothing to do: nothing is captured."""
 
     def close(self) -> None:
         """Give the GPU's memory back: what serves in place of a plan that was refused may be captured."""

@@ -1,7 +1,7 @@
 """What every encoder can do, whatever runs it; knows nothing of files, ONNX or torch."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,13 @@ Embeddings = NDArray[np.float32]  # (B, D), unit norm
 
 Stop = Callable[[], None]  # ends a call early, if it still runs; may come from any thread
 OnStart = Callable[[Stop], None]  # is told how to stop a call, as that begins
+
+
+class ByTower(NamedTuple):
+    """What is said of each tower; empty where there is nothing to say."""
+
+    image: str = ""
+    text: str = ""
 
 
 class ImageEncoder(Protocol):

@@ -120,7 +120,8 @@ def _show_device(device: DeviceChoice) -> None:
 
 def _show_graphs(running: Running) -> None:
     if running.cuda_graphs is not None:
-        out(graphs_line(running.precision, **vars(running.cuda_graphs)))
+        out(graphs_line(running.precision, "images", **vars(running.cuda_graphs.image)))
+        out(graphs_line(running.precision, "texts", **vars(running.cuda_graphs.text)))
 
 
 def _show(choice: Choice) -> None:

@@ -61,7 +61,8 @@ def _show(name: str, serving: Serving) -> None:
         _show_plan(serving.collections.plan)
     for running in serving.running:
         if running.cuda_graphs is not None:
-            out(graphs_line(running.precision, **vars(running.cuda_graphs)))
+            out(graphs_line(running.precision, "images", **vars(running.cuda_graphs.image)))
+            out(graphs_line(running.precision, "texts", **vars(running.cuda_graphs.text)))
         if running.tensorrt is not None:
             out(tensorrt_line(running.precision, **vars(running.tensorrt)))
 

@@ -17,9 +17,9 @@ def candidate_line(
     return f"    {precision}  {image_ms:.3g} ms an image, {text_ms:.3g} ms a text"
 
 
-def graphs_line(precision: str, captured: bool, reason: str) -> str:
-    """How batches of a precision run on a GPU, and why so."""
-    return f"  {precision} runs {'as' if captured else 'without'} CUDA graphs: {reason}"
+def graphs_line(precision: str, items: str, captured: bool, reason: str) -> str:
+    """How batches of a tower's items run on a GPU in a precision, and why so."""
+    return f"  {precision} runs {items} {'as' if captured else 'without'} CUDA graphs: {reason}"
 
 
 def tensorrt_line(precision: str, state: str, reason: str) -> str:

@@ -54,11 +54,19 @@ class DeviceChoice:
 
 
 @dataclass(frozen=True)
-class CudaGraphs:
-    """Whether batches on a GPU run as CUDA graphs, captured once for each shape, and why so."""
+class TowerGraphs:
+    """Whether batches of one tower run as CUDA graphs, captured once for each shape, and why so."""
 
     captured: bool
     reason: str
+
+
+@dataclass(frozen=True)
+class CudaGraphs:
+    """How batches on a GPU run: each tower is captured or not for reasons of its own."""
+
+    image: TowerGraphs
+    text: TowerGraphs
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,18 @@ class DeviceAnswer(BaseModel):
     reason: str
 
 
-class CudaGraphsAnswer(BaseModel):
-    """Whether batches on a GPU run as CUDA graphs, captured once for each shape, and why so."""
+class TowerGraphsAnswer(BaseModel):
+    """Whether batches of one tower run as CUDA graphs, captured once for each shape, and why so."""
 
     captured: bool
     reason: str
+
+
+class CudaGraphsAnswer(BaseModel):
+    """How batches on a GPU run: each tower is captured or not for reasons of its own."""
+
+    image: TowerGraphsAnswer
+    text: TowerGraphsAnswer
 
 
 class TensorRtAnswer(BaseModel):

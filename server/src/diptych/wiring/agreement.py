@@ -1,27 +1,15 @@
 """Hold an encoder against the one that serves, in every shape that it will run in. Knows no devices."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-
 import numpy as np
 
-from diptych.bundle.encoder import Embeddings, InputIds, Pixels, StoppableEncoder
+from diptych.bundle.encoder import Embeddings, StoppableEncoder
 from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.bundle.parity import MIN_BATCH_COSINE
-from diptych.bundle.text import pad
-from diptych.core.plan import sizes_up_to
 from diptych.errors import GoldenMismatch
 from diptych.wiring.bundles import LoadedBundle
+from diptych.wiring.shapes import B, Shaped, image_batches, text_batches
 
-
-@dataclass(frozen=True)
-class _Batch:
-    """Items of one tower by number, and what encodes them."""
-
-    name: str
-    items: Sequence[int]
-    encode: Callable[[StoppableEncoder], Embeddings]
+Seen = dict[int, Embeddings]  # the first row of each item
 
 
 def require_agreement(loaded: LoadedBundle, candidate: StoppableEncoder) -> None:
@@ -31,53 +19,22 @@ def require_agreement(loaded: LoadedBundle, candidate: StoppableEncoder) -> None
     shape, and those of one item the same in all shapes. That runs each shape once, too.
     """
     bound = COSINE_BOUNDS[loaded.precision]
-    seen: dict[tuple[str, int], Embeddings] = {}
-    for batch in (*_images(loaded), *_texts(loaded)):
-        expected, found = batch.encode(loaded.encoder), batch.encode(candidate)
-        for item, wanted, row in zip(batch.items, expected, found, strict=True):
-            named = f"{batch.name}, item {item}"
-            _require(named, "the one that serves", _cosine(row, wanted), bound)
-            first = seen.setdefault((batch.name.partition(" ")[0], item), row)
-            _require(named, "itself in another shape", _cosine(row, first), MIN_BATCH_COSINE)
+    seen_images, seen_texts = Seen(), Seen()
+    for images in image_batches(loaded):
+        expected, found = loaded.encoder.encode_image(images.batch), candidate.encode_image(images.batch)
+        _require_same(images, expected, found, bound, seen_images)
+    for texts in text_batches(loaded):
+        expected, found = loaded.encoder.encode_text(texts.batch), candidate.encode_text(texts.batch)
+        _require_same(texts, expected, found, bound, seen_texts)
 
 
-def _images(loaded: LoadedBundle) -> Iterator[_Batch]:
-    pixels = loaded.bundle.golden.pixels  # (N, S, S, 3)
-    for size in sizes_up_to(loaded.plan.image_batch_size):
-        items = [n % len(pixels) for n in range(size)]
-        yield _Batch(f"images in a batch of {size}", items, partial(_encode_images, pixels[items]))
-
-
-def _texts(loaded: LoadedBundle) -> Iterator[_Batch]:
-    """The golden texts, a short one and one as long as there may be, in each length that they fit into."""
-    spec, tokenizer = loaded.bundle.manifest.text, loaded.bundle.tokenizer
-    texts = ["a", *loaded.bundle.golden.texts, "a " * spec.context_length]
-    ids = [tokenizer.ids(text)[0] for text in texts]
-    for length in loaded.encoder.text_lengths or (spec.context_length,):
-        fitting = [n for n, row in enumerate(ids) if len(row) <= length]
-        if not fitting:
-            continue
-        for size in sizes_up_to(loaded.plan.text_batch_size):
-            items = [fitting[n % len(fitting)] for n in range(size)]
-            batch = _filled(pad([ids[n] for n in items], spec), length, spec.pad_id)
-            yield _Batch(
-                f"texts of {length} tokens in a batch of {size}",
-                items,
-                partial(_encode_texts, batch),
-            )
-
-
-def _encode_images(pixels: Pixels, encoder: StoppableEncoder) -> Embeddings:
-    return encoder.encode_image(pixels)
-
-
-def _encode_texts(input_ids: InputIds, encoder: StoppableEncoder) -> Embeddings:
-    return encoder.encode_text(input_ids)
-
-
-def _filled(input_ids: InputIds, length: int, pad_id: int) -> InputIds:
-    """(B, L) -> (B, `length`)"""
-    return np.pad(input_ids, ((0, 0), (0, length - input_ids.shape[1])), constant_values=pad_id)
+def _require_same(
+    shaped: Shaped[B], expected: Embeddings, found: Embeddings, bound: float, seen: Seen
+) -> None:
+    for item, wanted, row in zip(shaped.items, expected, found, strict=True):
+        named = f"{shaped.name}, item {item}"
+        _require(named, "the one that serves", _cosine(row, wanted), bound)
+        _require(named, "itself in another shape", _cosine(row, seen.setdefault(item, row)), MIN_BATCH_COSINE)
 
 
 def _cosine(one: Embeddings, other: Embeddings) -> float:

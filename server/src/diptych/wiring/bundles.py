@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.adapters.onnx_session import Device
+from diptych.bundle.encoder import ByTower
 from diptych.bundle.golden import Golden, check_golden, read_golden
 from diptych.bundle.image import DecodeMode
 from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, identity
@@ -11,7 +12,7 @@ from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
 from diptych.core.plan import ONE_LANE, Plan
-from diptych.core.precision import CudaGraphs, Running
+from diptych.core.precision import CudaGraphs, Running, TowerGraphs
 from diptych.core.types import ModelInfo
 from diptych.settings import PREFIX
 from diptych.wiring.encoders import ServedEncoder, open_encoder
@@ -85,7 +86,10 @@ def load_precision(
         bundle.folder, bundle.manifest, precision, device=device, n_threads=n_threads, captures=captures
     )
     try:
-        for _ in range(2 if encoder.captures else 1):  # the first run is captured, the second replays that
+        check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
+        if encoder.captures:  # those runs were captured
+            pixels, ids = bundle.golden.pixels, bundle.golden.input_ids
+            encoder.prove_replays([(pixels[::-1], pixels)], [(ids[::-1], ids)])
             check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
     except BaseException:
         encoder.close()
@@ -96,8 +100,14 @@ def load_precision(
 def _cuda_graphs(encoder: ServedEncoder) -> CudaGraphs | None:
     if encoder.captures is None:
         return None
-    why_not = encoder.why_not_captured if encoder.captures else f"set by {PREFIX}CUDA_GRAPHS"
+    off = f"set by {PREFIX}CUDA_GRAPHS"
+    why_not = encoder.why_not_captured if encoder.captures else ByTower(off, off)
+    slow = encoder.why_not_page_locked
+    return CudaGraphs(_graphs_of(why_not.image, slow.image), _graphs_of(why_not.text, slow.text))
+
+
+def _graphs_of(why_not: str, slow: str) -> TowerGraphs:
     reason = why_not or "each shape of a batch is captured once"
-    if slow := encoder.why_not_page_locked:  # which costs what the graphs gain
+    if slow:  # which costs what the graphs gain
         reason = f"{reason}; copied from pageable memory: {slow}"
-    return CudaGraphs(captured=not why_not, reason=reason)
+    return TowerGraphs(captured=not why_not, reason=reason)

@@ -1,13 +1,13 @@
 """Open the encoder that a version's graphs are made for: onnxruntime's or TensorRT's. Knows no proof."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.adapters.onnx_session import Device
 from diptych.adapters.tensorrt_encoder import TensorrtEncoder
-from diptych.bundle.encoder import StoppableEncoder
+from diptych.bundle.encoder import ByTower, InputIds, Pixels, StoppableEncoder
 from diptych.bundle.manifest import Manifest
 from diptych.core.plan import GPU_BATCH_SIZES, lengths_up_to, sizes_up_to
 from diptych.errors import ConfigError
@@ -22,17 +22,26 @@ class ServedEncoder(StoppableEncoder, Protocol):
     captures: bool | None  # whether CUDA graphs were asked for; None where there are none
 
     @property
-    def why_not_captured(self) -> str:
+    def why_not_captured(self) -> ByTower:
         """Why batches run without, though they were; else empty."""
         ...
 
     @property
-    def why_not_page_locked(self) -> str:
+    def why_not_page_locked(self) -> ByTower:
         """Why batches are copied to a GPU from memory that is not page-locked; else empty."""
         ...
 
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """Batches will have these sizes."""
+        ...
+
+    def prove_replays(
+        self, images: Iterable[tuple[Pixels, Pixels]], texts: Iterable[tuple[InputIds, InputIds]]
+    ) -> None:
+        """Each pair is two batches of one shape; a tower whose replay is off runs without, and says so.
+
+        No other call runs or comes. Raises EncoderFailed.
+        """
         ...
 
     def close(self) -> None:

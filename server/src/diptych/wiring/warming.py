@@ -12,13 +12,14 @@ from diptych.core.plan import sizes_up_to
 from diptych.core.precision import CPU_PROVIDER
 from diptych.wiring.bundles import LoadedBundle
 from diptych.wiring.encoders import ServedEncoder
+from diptych.wiring.shapes import image_batches, text_batches
 
 
 def warmed(loaded: LoadedBundle) -> LoadedBundle:
     """Run the largest batches once, so that no request pays for allocations and kernel choices; timed.
 
-    On a GPU those of each size that it runs in, and texts of each length; what is captured then is proven
-    once more. Raises GoldenMismatch, EncoderFailed.
+    On a GPU those of each size that it runs in, and texts of each length. What is captured then is proven: a
+    tower with a replay that is off runs without. Raises GoldenMismatch, EncoderFailed.
     """
     manifest, plan = loaded.bundle.manifest, loaded.plan
     pixels = np.zeros((plan.image_batch_size, manifest.image.size, manifest.image.size, 3), np.uint8)
@@ -42,6 +43,12 @@ def warmed(loaded: LoadedBundle) -> LoadedBundle:
 def _prove_replays(loaded: LoadedBundle, encoder: ServedEncoder) -> None:
     """Once all shapes are captured: a replay computes in buffers that later captures must have left alone."""
     bundle = loaded.bundle
+    images = zip(image_batches(loaded, 1), image_batches(loaded), strict=True)
+    texts = zip(text_batches(loaded, 1), text_batches(loaded), strict=True)
+    encoder.prove_replays(
+        ((first.batch, then.batch) for first, then in images),
+        ((first.batch, then.batch) for first, then in texts),
+    )
     check_golden(bundle.golden, bundle.manifest, loaded.precision, bundle.tokenizer, encoder)
 
 
