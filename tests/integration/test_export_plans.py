@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
-from diptych.bundle.golden import Golden, read_golden, write_golden
 from diptych.bundle.manifest import Manifest, ManifestDraft
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import ConfigError, InvalidValue
@@ -33,6 +30,7 @@ from diptych_training.plans.reference import against_the_model
 from diptych_training.plans.request import PlanRequest
 from support.fake_gpu import FakeGpu
 from support.fake_tensorrt_package import FakeTensorrt
+from support.largest_id import read_at_largest_id
 from support.moved_bytes import move_bytes_first
 from support.tiny_bundle import TINY, write_tiny_bundle
 from support.tiny_run import write_tiny_dataset
@@ -59,41 +57,12 @@ def repository(tmp_path: Path) -> ModelRepository:
         for file in manifest.files:
             shutil.copyfile(folder / file, staged / file)
         move_bytes_first(staged / "image_encoder.onnx")
-        _read_at_largest_id(staged / "text_encoder.onnx")
+        read_at_largest_id(staged)
         (staged / "MODEL_CARD.md").write_text("# tiny\n\nA card.\n")
         (staged / "weights.safetensors").write_bytes(b"weights")
-        write_golden(staged / "golden.npz", _golden(staged))
         kept = {key: getattr(manifest, key) for key in ManifestDraft.model_fields}
         repository.publish(TINY, staged, ManifestDraft(**kept))
     return repository
-
-
-def _read_at_largest_id(file: Path) -> None:
-    """The sum of the tokens up to the first largest id, in the place of the sum of all."""
-    model = onnx.load(file)
-    look_up, _, normalise = model.graph.node
-    model.graph.node.remove(model.graph.node[1])
-    nodes = [
-        look_up,
-        helper.make_node("CumSum", [look_up.output[0], "along"], ["sums"]),
-        helper.make_node("Cast", ["input_ids"], ["long_ids"], to=TensorProto.INT64),
-        helper.make_node("ArgMax", ["long_ids"], ["place"], axis=-1, keepdims=1),
-        helper.make_node("GatherND", ["sums", "place"], [normalise.input[0]], batch_dims=1),
-        normalise,
-    ]
-    copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(copied)
-    model.graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "along"))
-    onnx.checker.check_model(model)
-    onnx.save(model, file)
-
-
-def _golden(folder: Path) -> Golden:
-    golden = read_golden(folder / "golden.npz")
-    encoder = OnnxEncoder(folder / "image_encoder.onnx", folder / "text_encoder.onnx", n_threads=1)
-    changed = {"text_embedding": encoder.encode_text(golden.input_ids)}
-    return Golden(**(vars(golden) | changed))
 
 
 def export(

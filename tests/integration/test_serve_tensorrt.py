@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import re
 import sys
 import threading
 import time
@@ -17,13 +18,14 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.adapters import tensorrt_build
+from diptych.adapters import gpu_graphs, tensorrt_build
 from diptych.adapters.tensorrt_build import EngineJob
 from diptych.errors import BundleError, ConfigError
 from diptych.wiring import upgrade
 from support.app import running_app
 from support.fake_cuda import CUDA, FakeCuda
 from support.fake_tensorrt import TENSORRT, FakeTensorRt
+from support.largest_id import write_largest_id_bundle
 from support.moved_bytes import write_moved_bytes_bundle
 from support.pictures import noise
 from support.tiny_bundle import CONTEXT_LENGTH, IMAGE_SIZE, write_tiny_bundle
@@ -289,6 +291,20 @@ def test_version_that_moves_its_bytes_is_read_by_tensorrt_too(machine: Machine) 
         expected = vectors(client)
         assert wait_until_settled(client)["provider"] == TENSORRT
         np.testing.assert_allclose(vectors(client), expected, atol=1e-6)
+
+
+def test_version_whose_texts_are_read_at_their_largest_id_is_read_rightly_by_tensorrt(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_largest_id_bundle(machine.folder / "model_repo", machine.folder / "plain")
+    with machine.app() as client:
+        expected = vectors(client)
+        assert wait_until_settled(client)["provider"] == TENSORRT
+        np.testing.assert_allclose(vectors(client), expected, atol=1e-6)
+    # The trap is there: without the rewrite the engine is wrong, and caught.
+    monkeypatch.setattr(gpu_graphs, "replace_integer_argmax", lambda model, max_length: 0)
+    monkeypatch.setattr(upgrade, "GRAPHS_REVISION", 0)
+    assert re.match(r"golden text \d: cosine is -1", settled_on_cuda(machine))
 
 
 def test_missing_package_that_rewrites_graphs_is_the_reason(

@@ -21,15 +21,14 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto
 
 from diptych.adapters import onnx_cuda
 from diptych.adapters.cuda_driver import Gpu
 from diptych.adapters.gpu_gate import GATE
 from support.fake_tensorrt import TENSORRT, Engine, FakeTensorRt
+from support.largest_id import has_integer_argmax
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 CARD = Gpu("A card", (13, 0), (9, 0))
@@ -136,15 +135,6 @@ def _bind(binding: Any, name: str, value: ort.OrtValue) -> None:
 _real_value = ort.OrtValue.ortvalue_from_shape_and_type
 
 
-def _has_integer_argmax(graph: str | bytes) -> bool:
-    """Which no provider of a GPU has a kernel for: its ArgMax is for floats."""
-    model = onnx.load_from_string(graph) if isinstance(graph, bytes) else onnx.load(graph)
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    types = {port.name: port.type.tensor_type.elem_type for port in (*inferred.input, *inferred.value_info)}
-    integers = {TensorProto.INT32, TensorProto.INT64}
-    return any(node.op_type == "ArgMax" and types.get(node.input[0]) in integers for node in inferred.node)
-
-
 class _Device:
     ep_name = CUDA
 
@@ -171,7 +161,7 @@ class _Session(ort.InferenceSession):
         if names[0] == CUDA:
             self._ask_for_gpu(str(path_or_bytes) if isinstance(path_or_bytes, str) else "", providers[0])
         self._on_cpu = {*self.cuda.cpu_operators}
-        if names[0] == CUDA and _has_integer_argmax(path_or_bytes):
+        if names[0] == CUDA and has_integer_argmax(path_or_bytes):
             self._on_cpu.add("ArgMax")
         if names[0] == TENSORRT:
             assert names == [TENSORRT, CUDA, CPU]

@@ -1,4 +1,4 @@
-"""TensorRT's provider of onnxruntime: what it takes, keeps on the disk and refuses. Knows no arithmetic."""
+"""TensorRT's provider of onnxruntime: what it takes, keeps on the disk, refuses and gets wrong."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx
 
+from support.largest_id import has_integer_argmax
 from support.tensorrt_parser import refused
 
 TENSORRT = "TensorrtExecutionProvider"
@@ -48,7 +49,10 @@ class Engine:
         self._tensorrt = tensorrt
         self.smallest, self.best, self.largest = (_shape(options[name]) for name in PROFILE)
         assert all(a <= b <= c for a, b, c in zip(self.smallest, self.best, self.largest, strict=True))
-        self.is_wrong = any(part in options["trt_engine_cache_prefix"] for part in tensorrt.wrong_engines)
+        # As it has read all texts of CLIP at a wrong place.
+        self.is_wrong = has_integer_argmax(graph) or any(
+            part in options["trt_engine_cache_prefix"] for part in tensorrt.wrong_engines
+        )
         model = onnx.load_from_string(graph) if isinstance(graph, bytes) else onnx.load(graph)
         # The real one leaves such operators to CUDA, and its engine has another input than its profile names.
         if refusal := refused(model):

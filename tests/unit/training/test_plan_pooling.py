@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
+from diptych.adapters.gpu_argmax import replace_integer_argmax
+from diptych.adapters.gpu_graphs import graph_for_tensorrt
 from diptych.bundle.manifest import COSINE_BOUNDS
+from diptych.errors import BundleError
 from diptych_training.errors import ExportError
 from diptych_training.export.fp16 import write_fp16, write_rehearsal
 from diptych_training.export.parity import row_cosines
 from diptych_training.plans.graphs import write_for_tensorrt
-from diptych_training.plans.pooling import replace_integer_argmax
 from support.small_graphs import small_graph
 
 
@@ -142,11 +144,18 @@ def test_argmax_over_floats_stays() -> None:
         ("values, place = TopK <axis = 1> (ids, one)", "TopK '' over integers"),
     ],
 )
-def test_choice_among_integers_that_cannot_be_replaced_is_refused_by_name(node: str, words: str) -> None:
+def test_choice_among_integers_that_cannot_be_replaced_is_refused_by_name(
+    node: str, words: str, tmp_path: Path
+) -> None:
     rank = "int64[B,1]" if "TopK" in node else "int64[N]"
     model = small_graph(f"g (int64[B,L] ids) => ({rank} place) {{ {node} }}", {"one": np.array([1])})
-    with pytest.raises(ExportError, match=re.escape(words)):
+    with pytest.raises(BundleError, match=re.escape(words)):
         replaced(model)
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(ExportError, match=r"a\.onnx: TensorRT may compute"):
+        write_for_tensorrt(tmp_path / "a.onnx", tmp_path / "b.onnx", LENGTH)
+    with pytest.raises(BundleError, match=r"a\.onnx: TensorRT may compute"):
+        graph_for_tensorrt(tmp_path / "a.onnx")
 
 
 def test_graph_without_any_is_written_as_it_is(tmp_path: Path) -> None:

@@ -7,26 +7,35 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
 
+from diptych.adapters.gpu_argmax import CHOICES, INTEGERS, replace_integer_argmax
 from diptych.errors import BundleError
 
 # They hand on what they read, value by value, in whatever type it has.
 MOVES = frozenset({"Reshape", "Transpose", "Identity", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split"})
 MEASURES = frozenset({"Shape", "Size"})
-INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.INT8, TensorProto.UINT8})
 OLDEST_OPSET = 15  # since when Shape gives one size of several
 MAX_LENGTH = 1 << 14  # of a row that is searched
 APART = float(1 << 20)  # from one id to the next: more than MAX_LENGTH, and ids below 2^32 stay exact
 
 
 def graph_for_tensorrt(file: Path) -> str | bytes:
-    """What a session is made of: the path of a graph that TensorRT reads as it is, else its rewrite.
+    """What a session is made of: the path of a graph that TensorRT reads as it is meant, else its rewrite.
 
-    Weights in a file of their own stay there. Raises BundleError.
+    Weights in a file of their own stay there. Raises BundleError with the file and what cannot be rewritten.
     """
     model = onnx.load(file, load_external_data=False)
-    return bytes(model.SerializeToString()) if cast_bytes_first(model) else str(file)
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    kinds = {node.op_type for node in model.graph.node}
+    if kinds & CHOICES:
+        model = onnx.shape_inference.infer_shapes(model)
+    try:
+        n_changed = replace_integer_argmax(model, MAX_LENGTH) + cast_bytes_first(model)
+    except BundleError as error:
+        raise BundleError(f"{file.name}: {error}") from error
+    return bytes(model.SerializeToString()) if n_changed else str(file)
 
 
 def graph_for_cuda(file: Path) -> str | bytes:

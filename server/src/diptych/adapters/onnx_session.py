@@ -17,7 +17,7 @@ from diptych.errors import BundleError, ConfigError, DiptychError
 LOG = logging.getLogger("diptych.onnx")
 CPU_PROVIDER = "CPUExecutionProvider"
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
-GRAPHS_REVISION = 1  # of what graphs are rewritten to: engines of an earlier one are built anew
+GRAPHS_REVISION = 2  # of what graphs are rewritten to: engines of an earlier one are built anew
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 Provider = str | tuple[str, dict[str, int | str]]

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from diptych.adapters.gpu_argmax import replace_integer_argmax
 from diptych.adapters.gpu_graphs import cast_bytes_first
 from diptych.errors import BundleError
 from diptych_training.errors import ExportError
 from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
-from diptych_training.plans.pooling import replace_integer_argmax
 
 
 class Changed(NamedTuple):

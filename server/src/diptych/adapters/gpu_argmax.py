@@ -14,9 +14,10 @@ from collections.abc import Iterable
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from diptych_training.errors import ExportError
+from diptych.errors import BundleError
 
 OLDEST_OPSET = 18  # since when reductions take their axes as an input
+CHOICES = frozenset({"ArgMax", "ArgMin", "TopK"})
 INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.INT8, TensorProto.UINT8})
 FAR = float(2**24)  # past every position
 
@@ -25,14 +26,14 @@ def replace_integer_argmax(model: ModelProto, max_length: int) -> int:
     """Have the graph do without ArgMax over integers; how many there were.
 
     The types of its values have been inferred; `max_length` is the longest row that will come. Raises
-    ExportError naming one that cannot be replaced.
+    BundleError naming one that cannot be replaced.
     """
     graph = model.graph
     types = _types(graph)
     nodes: list[NodeProto] = []
     n_replaced = 0
     for node in graph.node:
-        if node.op_type in ("ArgMax", "ArgMin", "TopK") and types.get(node.input[0]) in INTEGERS:
+        if node.op_type in CHOICES and types.get(node.input[0]) in INTEGERS:
             nodes += _first_place_of_largest(node, _ranks(graph), n_replaced)
             n_replaced += 1
         else:
@@ -51,7 +52,7 @@ def _first_place_of_largest(node: NodeProto, ranks: dict[str, int], number: int)
     axis, rank = attributes.get("axis", 0), ranks.get(node.input[0])
     is_first = node.op_type == "ArgMax" and not attributes.get("select_last_index", 0)
     if not is_first or rank != 2 or axis not in (-1, 1):
-        raise ExportError(
+        raise BundleError(
             f"TensorRT may compute {node.op_type} {node.name!r} over integers wrongly; replaced is an "
             "ArgMax that takes the first of the largest along the last of two axes, "
             f"this one has {rank} axes and {attributes}"
@@ -97,4 +98,6 @@ def _ranks(graph: GraphProto) -> dict[str, int]:
 def _require_opset(model: ModelProto) -> None:
     opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
     if opset < OLDEST_OPSET:
-        raise ExportError(f"the graph has opset {opset}, plans are built from {OLDEST_OPSET} and later")
+        raise BundleError(
+            f"the graph has opset {opset}, ArgMax over integers is replaced in {OLDEST_OPSET} and later"
+        )
