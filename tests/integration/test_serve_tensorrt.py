@@ -20,15 +20,18 @@ from fastapi.testclient import TestClient
 
 from diptych.adapters import gpu_graphs, tensorrt_build
 from diptych.adapters.tensorrt_build import EngineJob
+from diptych.bundle.repository import ModelRepository
+from diptych.core.runner import Runner
 from diptych.errors import BundleError, ConfigError
 from diptych.wiring import upgrade
+from diptych.wiring.bundles import load_precision, verify_bundle
 from support.app import running_app
 from support.fake_cuda import CUDA, FakeCuda
 from support.fake_tensorrt import TENSORRT, FakeTensorRt
 from support.largest_id import write_largest_id_bundle
 from support.moved_bytes import write_moved_bytes_bundle
 from support.pictures import noise
-from support.tiny_bundle import CONTEXT_LENGTH, IMAGE_SIZE, write_tiny_bundle
+from support.tiny_bundle import CONTEXT_LENGTH, IMAGE_SIZE, TINY, write_tiny_bundle
 
 WAIT_S = 30.0
 NOT_OFFERED = "onnxruntime offers no page-locked memory"
@@ -262,6 +265,67 @@ def test_server_that_stops_does_not_wait_for_its_engines(machine: Machine) -> No
             time.sleep(0.01)
     assert machine.builder.n_cancelled == 1
     assert machine.kept() == []
+
+
+def hold_up(at: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, ...]:
+    """Whether a load or a proof of engines that are kept is at that point, and what lets it go on."""
+    inside, may_go_on = threading.Event(), threading.Event()
+
+    def held() -> None:
+        inside.set()
+        assert may_go_on.wait(WAIT_S)
+
+    if at == "load":
+        machine.tensorrt.on_found = held
+        return inside, may_go_on
+    proof = getattr(upgrade, at)
+
+    def held_proof(*given: Any) -> Any:
+        held()
+        return proof(*given)
+
+    monkeypatch.setattr(upgrade, at, held_proof)
+    return inside, may_go_on
+
+
+@pytest.mark.parametrize("at", ["load", "check_golden", "require_agreement"])
+def test_server_that_stops_beside_a_load_or_a_proof_does_not_wait_and_frees_the_engines_in_their_turn(
+    at: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_bundle(machine.folder / "repo")
+    bundle = verify_bundle(ModelRepository(machine.folder / "repo"), TINY, 1)
+    loaded = load_precision(bundle, "fp32", device="cuda", n_threads=1)
+    runner = Runner(loaded.encoder, loaded.running, loaded.encoder.close)
+    made = upgrade.TensorRtUpgrade(
+        loaded,
+        runner,
+        identity="tiny",
+        cache_dir=machine.folder / "cache",
+        build=machine.builder,
+        on_change=lambda: None,
+    )
+    inside, may_go_on = hold_up(at, machine, monkeypatch)
+    n_ran: list[int] = []
+
+    async def stopped() -> None:
+        task = asyncio.create_task(made.run())
+        assert await asyncio.to_thread(inside.wait, WAIT_S)
+        machine.cuda.freed.clear()  # the builder's, which runs in this process here
+        n_ran.append(len(machine.tensorrt.shapes))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, WAIT_S / 2)  # while it is held up, for all that it waits
+        assert machine.cuda.freed == []
+        may_go_on.set()
+
+    try:
+        asyncio.run(stopped())  # which waits for its threads
+    finally:
+        may_go_on.set()
+    assert machine.cuda.freed == [True, True], "both towers, where nothing could capture"
+    assert n_ran == [len(machine.tensorrt.shapes)], "nothing was proven any more"
+    assert runner.running().provider == CUDA
+    assert len(runner.encode_image(bundle.golden.pixels)) == len(bundle.golden.pixels)
 
 
 def test_what_cuda_served_with_is_freed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

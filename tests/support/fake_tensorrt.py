@@ -1,6 +1,7 @@
 """TensorRT's provider of onnxruntime: what it takes, keeps on the disk, refuses and gets wrong."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class FakeTensorRt:
     fails_with: str = ""  # when an engine is built
     n_built: int = 0
     n_loaded: int = 0  # engines that were found on the disk
+    on_found: Callable[[], None] = lambda: None  # called as one is loaded
     timings: list[bytes] = field(default_factory=list)  # that each build began with
     wrong_engines: tuple[str, ...] = ()  # parts of names of towers whose rows come out wrong
     shapes: list[tuple[int, ...]] = field(default_factory=list)  # that ran
@@ -74,6 +76,7 @@ class Engine:
             if engine.read_bytes() != b"an engine":
                 raise RuntimeError("TensorRT EP could not deserialize engine from cache")
             self._tensorrt.n_loaded += 1
+            self._tensorrt.on_found()
             return
         if self._tensorrt.fails_with:
             raise RuntimeError(self._tensorrt.fails_with)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from diptych.core.background import Background
 from diptych.core.engine import Engine
+from diptych.core.handover import loaded_in_thread
 from diptych.core.types import SERVER
 from diptych.errors import DiptychError, InvalidValue, NotReady
 
@@ -140,7 +141,9 @@ class Engines:
         await asyncio.gather(*(engine.embedder.close() for engine in self.loaded()))
 
     async def _load(self, precision: str, at_start: bool) -> Engine:
-        engine = await asyncio.to_thread(self._open, precision, at_start)
+        engine = await loaded_in_thread(
+            lambda: self._open(precision, at_start), lambda unwanted: unwanted.runner.close()
+        )
         log.info("%s in %s is at work for collections that ask for it", self._version, precision)
         asyncio.get_running_loop().call_soon(self._changed)  # once this task has its result
         return engine

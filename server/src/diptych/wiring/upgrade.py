@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -16,12 +18,14 @@ from diptych.adapters.onnx_encoder import INPUT_IDS, PIXELS, Engines, OnnxEncode
 from diptych.adapters.onnx_session import GRAPHS_REVISION
 from diptych.adapters.onnx_tensorrt import Options, require_tensorrt
 from diptych.adapters.tensorrt_build import EngineJob
+from diptych.bundle.encoder import Embeddings, InputIds, OnStart, Pixels
 from diptych.bundle.golden import check_golden
+from diptych.core.handover import loaded_in_thread
 from diptych.core.plan import sizes_up_to
 from diptych.core.precision import Running, TensorRt
 from diptych.core.profiles import Profile, image_profile, text_profile
 from diptych.core.runner import Runner
-from diptych.errors import BundleError, DiptychError, EncoderFailed, GoldenMismatch
+from diptych.errors import BundleError, DiptychError, EncoderFailed, GoldenMismatch, NotReady
 from diptych.wiring.agreement import require_agreement
 from diptych.wiring.bundles import LoadedBundle
 
@@ -71,10 +75,12 @@ class TensorRtUpgrade:
             self._give_up(f"it failed unexpectedly: {type(error).__name__}")
         else:
             running = Running(loaded.precision, encoder.provider, cuda_graphs=None)
-            # In a thread of its own: memory of what it replaces is given back in its turn.
-            await asyncio.to_thread(
+            # In a thread of its own: memory of what it replaces is given back in its turn. It is taken by a
+            # server that stops, too, as it would be nobody's otherwise.
+            taking = asyncio.to_thread(
                 self._runner.take, encoder, lambda: running, TensorRt("serving", how), encoder.close
             )
+            await asyncio.shield(taking)
             LOG.info("%s is served by TensorRT: %s", self._name, how)
             self._on_change()
 
@@ -92,7 +98,7 @@ class TensorRtUpgrade:
             how = f"TensorRT {version}, engines of an earlier start"
             if await asyncio.to_thread(folder.holds, recipe):
                 try:
-                    return await asyncio.to_thread(_load, loaded, folder.path), how
+                    return await _load(loaded, folder.path), how
                 except GoldenMismatch:
                     raise
                 except BundleError as error:
@@ -100,7 +106,7 @@ class TensorRtUpgrade:
             began = perf_counter()
             await self._make(loaded, folder, recipe)
             how = f"TensorRT {version}, engines built in {perf_counter() - began:.0f} s"
-            return await asyncio.to_thread(_load, loaded, folder.path), how
+            return await _load(loaded, folder.path), how
 
     async def _make(self, loaded: LoadedBundle, folder: EngineFolder, recipe: Recipe) -> None:
         draft = await asyncio.to_thread(folder.draft)
@@ -111,17 +117,63 @@ class TensorRtUpgrade:
         await asyncio.to_thread(folder.publish, draft, recipe)
 
 
-def _load(loaded: LoadedBundle, folder: Path) -> OnnxEncoder:
-    """The encoder of engines that are kept, proven. Raises BundleError, ConfigError, EncoderFailed."""
-    bundle, plan = loaded.bundle, loaded.plan
+async def _load(loaded: LoadedBundle, folder: Path) -> OnnxEncoder:
+    """The encoder of engines that are kept, proven. Raises BundleError, ConfigError, EncoderFailed.
+
+    A server that stops does not wait: the proof ends with the batch that it is in, and what was loaded is
+    closed.
+    """
+    stopped = threading.Event()
+    try:
+        return await loaded_in_thread(lambda: _proven_encoder(loaded, folder, stopped), OnnxEncoder.close)
+    except asyncio.CancelledError:
+        stopped.set()
+        raise
+
+
+def _proven_encoder(loaded: LoadedBundle, folder: Path, stopped: threading.Event) -> OnnxEncoder:
+    bundle = loaded.bundle
+    encoder = _open(loaded, folder)
+    until_stopped = _UntilStopped(encoder, stopped)
+    try:
+        check_golden(bundle.golden, bundle.manifest, loaded.precision, bundle.tokenizer, until_stopped)
+        require_agreement(loaded, until_stopped)
+    except BaseException:
+        encoder.close()
+        raise
+    return encoder
+
+
+@dataclass(frozen=True)
+class _UntilStopped:
+    """An encoder for as long as anybody waits for what it proves."""
+
+    encoder: OnnxEncoder
+    stopped: threading.Event
+
+    def encode_image(self, pixels: Pixels, on_start: OnStart | None = None) -> Embeddings:
+        self._require_wanted()
+        return self.encoder.encode_image(pixels, on_start)
+
+    def encode_text(self, input_ids: InputIds, on_start: OnStart | None = None) -> Embeddings:
+        self._require_wanted()
+        return self.encoder.encode_text(input_ids, on_start)
+
+    def _require_wanted(self) -> None:
+        if self.stopped.is_set():
+            raise NotReady("the server is stopping")
+
+
+def _open(loaded: LoadedBundle, folder: Path) -> OnnxEncoder:
+    plan = loaded.plan
     image_options, text_options = _options(loaded, partial(engine_options, folder))
     image_file, text_file = _files(loaded)
-    encoder = OnnxEncoder(
+    return OnnxEncoder(
         image_file,
         text_file,
         device="tensorrt",
         text_lengths=loaded.encoder.text_lengths,
-        pad_id=bundle.manifest.text.pad_id,
+        pad_id=loaded.bundle.manifest.text.pad_id,
         engines=Engines(
             image_options,
             text_options,
@@ -129,13 +181,6 @@ def _load(loaded: LoadedBundle, folder: Path) -> OnnxEncoder:
             sizes_up_to(plan.text_batch_size),
         ),
     )
-    try:
-        check_golden(bundle.golden, bundle.manifest, loaded.precision, bundle.tokenizer, encoder)
-        require_agreement(loaded, encoder)
-    except BaseException:
-        encoder.close()
-        raise
-    return encoder
 
 
 def _recipe(loaded: LoadedBundle) -> Recipe:
