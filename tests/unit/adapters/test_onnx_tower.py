@@ -17,7 +17,7 @@ from diptych.adapters.onnx_binding import Shapes
 from diptych.adapters.onnx_encoder import IMAGE_EMBEDDING, INPUT_IDS, PIXELS, TEXT_EMBEDDING
 from diptych.adapters.onnx_tower import Tower
 from diptych.errors import BundleError, ConfigError, EncoderFailed
-from support.fake_cuda import FakeCuda
+from support.fake_cuda import FakeCuda, GpuValue
 from support.tiny_graphs import image_graph, make_weights
 
 WORDS = {word: n for n, word in enumerate(("pad", "red", "green", "blue", "yellow", "black", "white"))}
@@ -231,6 +231,23 @@ def test_sessions_that_cannot_capture_or_compute_are_freed_where_nothing_capture
         tower(file)
     assert told.value.__traceback__ is not None
     assert cuda.freed == [True, True]
+
+
+def test_buffers_of_a_batch_that_fails_are_freed_where_nothing_captures(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeCuda().install(monkeypatch)
+    found, freed = tower(file, captures=False), list[bool]()
+    monkeypatch.setattr(GpuValue, "__del__", lambda _: freed.append(bool(GATE._n_calls)), raising=False)
+    monkeypatch.setattr("onnxruntime.IOBinding.bind_ortvalue_output", _no_memory)
+    with pytest.raises(EncoderFailed, match="raised MemoryError on a batch of 2") as told:
+        found.run(pixels(2), None)
+    assert told.value.__cause__ is not None
+    assert freed == [True]
+
+
+def _no_memory(*_: object) -> None:
+    raise MemoryError
 
 
 def test_fitting_keeps_graphs_in_their_thread(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,17 +103,18 @@ class BoundRun:
             if self._captures and shape is not None and shape not in self._bound:
                 return self._capture(shape, batch, options)
             with GATE.beside_others():
-                if shape is not None:
-                    return self._buffers(shape, batch.dtype).run(self.session, batch, options)
-                if self._captures:
-                    options.add_run_config_entry(GRAPH_ID, NO_GRAPH)
-                return self._unbound(batch, options)
+                try:
+                    if shape is not None:
+                        return self._buffers(shape, batch.dtype).run(self.session, batch, options)
+                    return self._uncaptured(batch, options)
+                except Exception as error:
+                    unheld(error)  # what it took by then is given back here
+                    raise
 
     def uncaptured(self, batch: Batch, options: ort.RunOptions) -> Embeddings:
         """The rows of a run that is not captured, and in memory of its own."""
         with self._lock, GATE.beside_others():
-            options.add_run_config_entry(GRAPH_ID, NO_GRAPH)
-            return self._unbound(batch, options)
+            return self._uncaptured(batch, options)
 
     def fit(self, sizes: Sequence[int]) -> None:
         """Run in these sizes from now on, and let go of the buffers of others."""
@@ -127,6 +128,11 @@ class BoundRun:
         with self._lock:
             self._bound.clear()
             del self.session, self._unbound
+
+    def _uncaptured(self, batch: Batch, options: ort.RunOptions) -> Embeddings:
+        if self._captures:
+            options.add_run_config_entry(GRAPH_ID, NO_GRAPH)
+        return self._unbound(batch, options)
 
     def _capture(self, shape: tuple[int, ...], batch: Batch, options: ort.RunOptions) -> Embeddings:
         with GATE.alone():
