@@ -21,7 +21,7 @@ from typing import TypeVar
 
 _Error = TypeVar("_Error", bound=BaseException)
 
-WITHIN_S = 60.0  # longer than weights take to load, or an engine that is kept
+WITHIN_S = 30.0  # longer than most loads take, and half of what a batch may take before it counts as stuck
 
 
 class NoTurn(Exception):
