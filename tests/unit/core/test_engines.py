@@ -9,6 +9,7 @@ import pytest
 
 from diptych.core.engine import Engine
 from diptych.core.engines import Engines
+from diptych.core.runner import Runner
 from diptych.core.types import SERVER
 from diptych.errors import GoldenMismatch, InvalidValue, NotReady
 from unit.core.core_fakes import RUNNER, FakeEncoder, fake_embedder, model_info, until
@@ -16,9 +17,9 @@ from unit.core.core_fakes import RUNNER, FakeEncoder, fake_embedder, model_info,
 Story = Callable[["Parts"], Coroutine[Any, Any, None]]
 
 
-def engine(precision: str) -> Engine:
+def engine(precision: str, runner: Runner = RUNNER) -> Engine:
     embedder = fake_embedder(FakeEncoder())
-    return Engine(model_info(precision=precision), embedder, lambda on_start: None, (), 60, RUNNER)  # type: ignore[arg-type]
+    return Engine(model_info(precision=precision), embedder, lambda on_start: None, (), 60, runner)  # type: ignore[arg-type]
 
 
 class Parts:
@@ -30,6 +31,7 @@ class Parts:
         self.opened: list[tuple[str, bool]] = []
         self.loaded: list[list[str]] = []
         self.broken = False
+        self.runner = RUNNER  # of what is opened
         self.engines = Engines(
             engine("int8"),
             engine("fp32"),
@@ -43,7 +45,7 @@ class Parts:
         assert self.gate.wait(10)
         if self.broken:
             raise GoldenMismatch("golden image 1: cosine is 0.5")
-        return engine(precision)
+        return engine(precision, self.runner)
 
     async def is_closed(self, one: Engine) -> bool:
         try:
@@ -164,3 +166,22 @@ def test_stop_while_a_precision_is_loaded_is_told_to_who_waits_and_closes_all() 
             await parts.engines.take("fp16")
 
     run(story)
+
+
+def test_precision_that_is_loaded_only_after_the_stop_is_closed_then() -> None:
+    closed = list[str]()
+
+    async def story() -> None:
+        parts, runner = Parts(), Runner(RUNNER, RUNNER.running, lambda: closed.append("fp16"))
+        parts.runner = runner
+        parts.gate.clear()
+        asking = asyncio.create_task(parts.engines.take("fp16"))
+        await until(lambda: bool(parts.opened))
+        await parts.engines.close()
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+        assert closed == []
+        parts.gate.set()
+
+    asyncio.run(story())  # which waits for its threads
+    assert closed == ["fp16"]
