@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from diptych.adapters.faiss_gpu import FaissGpu
-from diptych.adapters.faiss_gpu_index import SPARE, FaissGpuIndex
+from diptych.adapters.faiss_gpu_certain import SPARE
+from diptych.adapters.faiss_gpu_index import FaissGpuIndex
 from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 from diptych.core.types import IndexPlace
 from support.fake_faiss_gpu import FakeFaissGpu

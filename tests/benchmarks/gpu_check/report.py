@@ -130,7 +130,9 @@ def _searches(_: Sequence[Finding]) -> Columns:
     return [
         ("p50, ms", _number("p50_ms", 3)),
         ("p99, ms", _number("p99_ms", 3)),
-        ("same hits", _number("same", 4)),
+        ("same hits and cosines", _number("same", 4)),
+        ("of the nearest found", _number("found", 4)),
+        ("recall as the index measured it", _number("recall", 4)),
         ("of", lambda one: one.note),
     ]
 
@@ -150,7 +152,7 @@ _TABLES: Sequence[tuple[str, Kind, Callable[[Sequence[Finding]], Columns]]] = (
     ("Training steps:", "training", _trainings),
     ("Through the server, one item a request:", "serving", _servings),
     ("Made on the way:", "made", _made),
-    ("Exact search:", "search", _searches),
+    ("Search:", "search", _searches),
     ("Memory of the card:", "memory", _memories),
 )
 

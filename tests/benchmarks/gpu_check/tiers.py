@@ -173,8 +173,8 @@ def _lacks_for_torch(work: Work) -> str:
 
 
 def _lacks_for_onnxruntime(work: Work) -> str:
-    """What it is held against is torch's, on the CPU."""
-    if (reason := _no_card(work) or _missing("onnxruntime", "torch")) or not work.on_card:
+    """What it is held against is torch's, on the CPU; graphs are rewritten by onnx as they are opened."""
+    if (reason := _no_card(work) or _missing("onnxruntime", "onnx", "torch")) or not work.on_card:
         return reason
     from diptych.adapters.onnx_cuda import require_cuda  # noqa: PLC0415
     from diptych.errors import ConfigError  # noqa: PLC0415

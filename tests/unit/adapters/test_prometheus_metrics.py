@@ -11,6 +11,7 @@ def test_scraper_sees_the_published_names() -> None:
     metrics.count_rejected("queue_full")
     metrics.count_label_cache(2, 1)
     metrics.set_collection("default", 7)
+    metrics.set_collection("large", 9, 0.993)
     metrics.set_models([model_info(), model_info(precision="int8")])
     metrics.set_ready(True)
     body, content_type = metrics.render()
@@ -27,6 +28,7 @@ def test_scraper_sees_the_published_names() -> None:
         'diptych_label_cache_total{result="miss"} 1.0',
         'diptych_collection_images{collection="default"} 7.0',
         'diptych_index_recall{collection="default"} 1.0',
+        'diptych_index_recall{collection="large"} 0.993',
         'diptych_model_info{name="fake",precision="fp32",provider="none",version="1"} 1.0',
         'diptych_model_info{name="fake",precision="int8",provider="none",version="1"} 1.0',
         'diptych_rollout_state{name="fake"} 1.0',

@@ -65,11 +65,15 @@ def test_it_has_ended_within_eight_minutes_also_where_a_tier_has_to_be_killed() 
         parser.parse_args(["--minutes", "0.75"])
 
 
-def test_what_is_held_against_torch_lacks_it_before_anything_is_measured(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("package", ["torch", "onnx"])
+def test_what_runs_graphs_lacks_what_they_need_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    monkeypatch.setattr(tiers, "find_spec", lambda name: None if name == "torch" else name)
-    assert TIERS["onnxruntime"].lacks(work()) == "package torch is not installed"
+    monkeypatch.setattr(tiers, "find_spec", lambda name: None if name == package else name)
+    assert TIERS["onnxruntime"].lacks(work()) == f"package {package} is not installed"
+    monkeypatch.setattr(tiers, "_no_card", lambda _: "")
+    on_card = Work(Task("cuda", "dry", "/nowhere", 0.0))
+    assert TIERS["tensorrt"].lacks(on_card) == f"package {package} is not installed"
 
 
 def test_a_package_that_is_missing_is_absence_and_no_failure() -> None:

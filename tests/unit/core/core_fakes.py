@@ -59,7 +59,7 @@ class FakeMetrics:
     def count_label_cache(self, n_hits: int, n_misses: int) -> None:
         self.label_cache.update(hit=n_hits, miss=n_misses)
 
-    def set_collection(self, collection: str, n_images: int | None) -> None:
+    def set_collection(self, collection: str, n_images: int | None, recall: float = 1.0) -> None:
         self.collections[collection] = n_images
 
     def set_ready(self, ready: bool) -> None:

@@ -97,3 +97,36 @@ def test_a_gpu_that_fails_its_probe_is_not_taken(
     assert (gpu.n_freed, gpu.freed_beside_captures) == (1, 0)
     with pytest.raises(ConfigError, match=said):
         new_index_of(read_settings({"index_device": "cuda"}), DIM)
+
+
+def test_lists_without_a_gpu_are_a_wish_that_the_cpu_says_it_does_not_grant() -> None:
+    reason = str(place(index_device="cpu", index_search="ivf"))
+    assert reason == (
+        "set by DIPTYCH_INDEX_DEVICE; DIPTYCH_INDEX_SEARCH=ivf is for a GPU: every row is compared"
+    )
+
+
+@pytest.mark.usefixtures("without_gpus")
+def test_lists_on_a_gpu_that_is_demanded_and_lacks_are_no_start() -> None:
+    assert "; DIPTYCH_INDEX_SEARCH=ivf is for a GPU" in str(place(index_search="ivf"))
+    with pytest.raises(ConfigError, match="DIPTYCH_INDEX_DEVICE=cuda cannot be had"):
+        new_index_of(read_settings({"index_device": "cuda", "index_search": "ivf"}), DIM)
+
+
+def test_a_gpu_is_proven_with_lists_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = FakeFaissGpu().install(monkeypatch)
+    assert isinstance(new_index_of(read_settings({}), DIM)(), FaissGpuIndex)
+    assert gpu.n_lists == []
+    assert isinstance(new_index_of(read_settings({"index_search": "ivf"}), DIM)(), FaissGpuIndex)
+    assert len(gpu.n_lists) == 1
+    assert gpu.n_probes[-1] == gpu.n_lists[0], "all of them"
+    assert (len(gpu.alive), gpu.freed_beside_captures, len(gpu.threads)) == (0, 0, 1)
+
+
+def test_a_gpu_that_loses_rows_of_lists_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = FakeFaissGpu(loses_rows=True).install(monkeypatch)
+    said = "computes wrongly on the GPU: 399 of 400 rows are found"
+    assert said in str(place(index_search="ivf"))
+    assert (len(gpu.alive), gpu.freed_beside_captures) == (0, 0)
+    with pytest.raises(ConfigError, match=said):
+        new_index_of(read_settings({"index_search": "ivf", "index_device": "cuda"}), DIM)

@@ -1,24 +1,25 @@
-"""Exact nearest neighbours by inner product, found on a GPU; knows nothing of images or collections."""
+"""Nearest neighbours by inner product, found on a GPU; knows nothing of images or collections."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from math import inf
 
 import numpy as np
 
-from diptych.adapters.faiss_gpu import MAX_K, FaissGpu, GpuRows, short
-from diptych.adapters.faiss_rows import BLOCK_BYTES, Block, FlatRows, cosines_of, ranked
+from diptych.adapters.faiss_gpu import FaissGpu, GpuRows, short
+from diptych.adapters.faiss_gpu_certain import can_answer, certain_nearest
+from diptych.adapters.faiss_gpu_choice import CopyChoice
+from diptych.adapters.faiss_gpu_copying import Copying
+from diptych.adapters.faiss_gpu_lists import IvfPlan
+from diptych.adapters.faiss_rows import BLOCK_BYTES, FlatRows
 from diptych.core.types import Embedding, Embeddings, IndexPlace, Keys
 
 LOG = logging.getLogger("diptych.index")
 MIN_ROWS = 50_000  # fewer are searched by the CPU in less time than a GPU is asked in
-SPARE = 64  # hits more than asked: those of which only their exact cosines tell whether they are among the k
-# Between the GPU's sum of the products of two unit vectors and the CPU's: both in float32, in other orders.
-MAX_ERROR = 2e-5
 # Beyond which a new copy is made: over a row of the tail the CPU takes far longer than the GPU over its own.
 MIN_TAIL, TAIL_SHARE, DEAD_SHARE = 10_000, 1 / 32, 1 / 5
 AGAIN_S = 600.0  # after which a GPU that had no room may have some: what else runs there comes and goes
@@ -33,11 +34,14 @@ class FaissGpuIndex:
     if it is certain that nothing which the GPU left out can be as near. Else, as among thousands of equal
     rows, the CPU is asked, and so it is for searches among `allowed` rows: GPU indexes know no selectors.
 
+    With a plan for IVF, the copy of a large collection is in lists, of which so few are searched that almost
+    all of the nearest are found, as measured by rows of its own and by the last queries. What is certain then
+    is certain of the rows in those lists: cosines and order are right, and a few rows may be missed. For more
+    hits than recall is measured of, and for searches that are to be `exact`, the CPU is asked.
+
     Copies are never changed: a new one is made block by block between searches, when the tail has grown or
     much was removed. All calls go through `thread`, which alone uses the GPU.
     """
-
-    recall = 1.0  # every row is compared
 
     def __init__(
         self,
@@ -46,33 +50,53 @@ class FaissGpuIndex:
         gpu: FaissGpu,
         block_bytes: int = BLOCK_BYTES,
         *,
+        ivf: IvfPlan | None = None,
         min_rows: int = MIN_ROWS,
         min_tail: int = MIN_TAIL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rows, self._tail = FlatRows(embed_dim, block_bytes), FlatRows(embed_dim, block_bytes)
         self._embed_dim, self._thread, self._gpu = embed_dim, thread, gpu
-        self._min_rows, self._min_tail = min_rows, min_tail
+        self._choice, self._min_rows, self._min_tail = CopyChoice(embed_dim, ivf), min_rows, min_tail
         self._sealed: GpuRows | None = None
-        self._copying: _Copying | None = None
+        self._copying: Copying | None = None
+        self._measuring: Generator[None, None, str] | None = None
         self._lost = ""  # why there is no copy
         self._clock, self._again_at = clock, 0.0  # when there may be one, where it is lost
 
     @property
+    def recall(self) -> float:
+        """As measured of the copy that is searched; of all rows and 1 where every row is compared."""
+        sealed = self._sealed  # another thread may let go of it
+        return 1.0 if sealed is None else sealed.recall
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is being copied or measured."""
+        return self._copying is None and self._measuring is None
+
+    @property
     def place(self) -> IndexPlace:
         """Where it is searched now."""
-        sealed = self._sealed  # another thread may let go of it
-        if sealed is not None:
-            return IndexPlace("cuda", f"{sealed.n_rows:,} rows are copied onto the GPU")
-        return IndexPlace("cpu", self._lost or f"fewer than {self._min_rows:,} rows, or not copied yet")
+        sealed = self._sealed
+        if sealed is None:
+            return IndexPlace("cpu", self._lost or f"fewer than {self._min_rows:,} rows, or not copied yet")
+        copied = f"{sealed.n_rows:,} rows are copied onto the GPU"
+        if sealed.n_lists:
+            lists = f"in {sealed.n_lists:,} lists, of which {sealed.n_probes:,} are searched"
+            return IndexPlace("cuda", f"{copied}, {lists}", "ivf")
+        return IndexPlace("cuda", f"{copied}; {sealed.why}" if sealed.why else copied)
 
     async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Take `removed` out and put `rows` (N, D) in under `keys`; no search sees half of it."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, removed, keys, rows)
 
-    async def search(self, query: Embedding, k: int, allowed: Keys | None) -> tuple[Keys, Embedding]:
-        """As `FaissFlatIndex.search`."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._search, query, k, allowed)
+    async def search(
+        self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False
+    ) -> tuple[Keys, Embedding]:
+        """As `FaissFlatIndex.search`; a copy in lists may miss some unless it is to be `exact`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._search, query, k, allowed, exact)
 
     async def close(self) -> None:
         """Wait for the calls made so far and give the memory back, the GPU's too."""
@@ -90,8 +114,7 @@ class FaissGpuIndex:
 
     def _copy_if_needed(self) -> None:
         if self._copying is None and self._needs_copy():
-            self._copying = _Copying(self._rows.blocks)
-            self._submit(self._copying)
+            self._copy()
 
     def _needs_copy(self) -> bool:
         n_rows = self._rows.n_rows
@@ -102,89 +125,105 @@ class FaissGpuIndex:
         n_tail, n_dead = self._tail.n_rows, self._sealed.n_dead
         return n_tail > max(self._min_tail, TAIL_SHARE * n_rows) or n_dead > DEAD_SHARE * self._sealed.n_rows
 
-    def _copy_on(self, copying: "_Copying") -> None:
-        """One block more; searches that wait come in between."""
+    def _copy(self) -> None:
+        """Begin another copy, which is measured by itself."""
+        self._measuring = None
+        self._copying = Copying(self._gpu, self._embed_dim, self._rows.blocks)
+        self._choice.begin(self._copying, self._rows.n_rows)
+        self._submit(self._copy_on, self._copying)
+
+    def _copy_on(self, copying: Copying) -> None:
+        """One piece more; searches that wait come in between."""
         if copying is not self._copying:
             return  # it was closed
+        failure = ""
         try:
-            is_whole = self._copy_block(copying)
+            is_whole = next(copying.steps, self) is self
         except Exception as error:
             failure = short(error)
+        if failure:  # past the error, which holds on to the copy as well
+            self._retry(copying, failure)
+        elif is_whole:
+            self._take(copying)
         else:
-            if not is_whole:
-                self._submit(copying)
-            return
-        self._retry(failure)  # past the error, which holds on to the copy as well
+            self._submit(self._copy_on, copying)
 
-    def _copy_block(self, copying: "_Copying") -> bool:
-        """Whether there was none left, and the copy is taken. Raises what FAISS raises."""
-        if copying.copy is None:
-            copying.copy = self._gpu.copy(self._embed_dim)
-        block = next(copying.blocks, None)
-        if block is None:
-            self._take(copying, copying.copy)
-            return True
-        # What came back under the key of something that is gone is in the tail.
-        is_known = ~np.isin(block.keys, np.array(sorted(copying.gone), np.int64))
-        if is_known.any():
-            copying.copy.add(block.keys[is_known], block.rows[is_known])
-        return False
-
-    def _retry(self, error: str) -> None:
+    def _retry(self, copying: Copying, error: str) -> None:
         """Where the GPU has no room for two copies, the old one goes first; not where it has none for one."""
-        if self._sealed is None:
-            has_room = not any(said in error for said in NO_ROOM)
-            self._lose(f"rows cannot be copied onto the GPU: {error}", inf if has_room else AGAIN_S)
+        has_no_room = any(said in error for said in NO_ROOM)
+        if self._sealed is not None:
+            LOG.info("the GPU takes no second copy of an index beside the first: %s", error)
+        elif has_no_room and copying.in_lists:  # which take more than their rows while they grow
+            self._choice.give_up(f"the GPU has no room for lists: {error}", self._rows.n_rows)
+        else:
+            self._lose(f"rows cannot be copied onto the GPU: {error}", AGAIN_S if has_no_room else inf)
             return
-        LOG.info("the GPU takes no second copy of an index beside the first: %s", error)
         self._let_go()
-        self._copying = _Copying(self._rows.blocks)
-        self._submit(self._copying)
+        self._copy()
 
-    def _submit(self, copying: "_Copying") -> None:
+    def _submit(self, call: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the thread was shut down: nobody searches any more
-            self._thread.submit(self._copy_on, copying)
+            self._thread.submit(call, *arguments)
 
-    def _take(self, copying: "_Copying", copy: GpuRows) -> None:
-        copy.seal()
+    def _take(self, copying: Copying) -> None:
+        copy = copying.copy
+        assert copy is not None
         copy.bury(np.array(sorted(copying.gone), np.int64))
         self._tail.change(copy.keys[~copy.dead], (), np.empty((0, self._embed_dim), np.float32))
         former, self._sealed, self._copying = self._sealed, copy, None
         self._lost = ""
         if former is not None:
             former.close()
-        LOG.info("an index of %d rows is on the GPU", copy.n_rows)
+        if copying.in_lists and not copy.n_lists:
+            self._choice.give_up(copy.why, self._rows.n_rows)
+        LOG.info("an index is on the GPU: %s", self.place.reason)
 
-    def _search(self, query: Embedding, k: int, allowed: Keys | None) -> tuple[Keys, Embedding]:
-        if self._sealed is not None and allowed is None and k > 0:
+    def _measure_if_due(self, sealed: GpuRows) -> None:
+        if self._measuring is None and self._copying is None:
+            self._measuring = self._choice.measuring(sealed, self._rows.blocks)
+            if self._measuring is not None:
+                self._submit(self._measure_on, self._measuring)
+
+    def _measure_on(self, measuring: Generator[None, None, str]) -> None:
+        """One piece more, as `_copy_on`."""
+        if measuring is not self._measuring:
+            return  # it was closed, or another copy is made
+        failure, why, is_done = "", "", False
+        try:
+            next(measuring)
+        except StopIteration as end:
+            is_done, why = True, end.value
+        except Exception as error:
+            failure = short(error)
+        if failure:
+            self._lose(f"the GPU failed while it was measured: {failure}")
+        elif not is_done:
+            self._submit(self._measure_on, measuring)
+        else:
+            self._measuring = None
+            if why:
+                self._choice.give_up(why, self._rows.n_rows)
+                self._copy()
+
+    def _search(self, query: Embedding, k: int, allowed: Keys | None, exact: bool) -> tuple[Keys, Embedding]:
+        if allowed is None and k > 0:
+            self._choice.heard(query)
+        sealed = self._sealed
+        if sealed is not None and allowed is None and k > 0 and can_answer(sealed, k, exact=exact):
             failure, found = "", None
             try:
-                found = self._certain(self._sealed, query, k)
+                found = certain_nearest(sealed, self._rows, self._tail, query, k)
             except Exception as error:
                 failure = short(error)
             if failure:  # past the error, which holds on to the copy as well
                 self._lose(f"the GPU failed in a search: {failure}")
-            elif found is not None:
+            else:
+                self._measure_if_due(sealed)
+            if found is not None:
                 return found
         if self._lost:
             self._copy_if_needed()
         return self._rows.nearest(query, k, allowed)
-
-    def _certain(self, sealed: GpuRows, query: Embedding, k: int) -> tuple[Keys, Embedding] | None:
-        """The k nearest; None where the GPU cannot tell them from others. Raises _Wrong, and FAISS's own."""
-        tail = self._tail.nearest(query, k, None)
-        for asked in _amounts(k + SPARE, sealed.n_rows):
-            places, rough = sealed.nearest(query, asked)
-            is_live = ~sealed.dead[places]
-            keys = sealed.keys[places[is_live]]
-            exact = cosines_of(query, self._rows.rows_of(keys)) if len(keys) else np.empty(0, np.float32)
-            _require_equal(exact, rough[is_live])
-            found, cosines = ranked([tail, (keys, exact)])
-            # What was left out is at most as near as the last that was not, but for the error of both sums.
-            is_whole = len(places) >= sealed.n_rows
-            if is_whole or (len(found) >= k and cosines[k - 1] > rough[-1] + MAX_ERROR):
-                return found[:k], cosines[:k]
-        return None
 
     def _lose(self, reason: str, for_s: float = inf) -> None:
         """Search on the CPU, which has all rows, from now on or for so long."""
@@ -201,36 +240,9 @@ class FaissGpuIndex:
 
     def _let_go(self) -> None:
         """Of the copy, and of the one that is being made."""
-        copies = self._sealed, self._copying.copy if self._copying else None
-        self._sealed = self._copying = None
-        for copy in filter(None, copies):
-            copy.close()
-
-
-class _Wrong(Exception):
-    """What the GPU computed is not what the CPU computes."""
-
-
-class _Copying:
-    """A copy that is being made: `blocks` are left to do, `gone` was removed since its block was copied."""
-
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self.blocks: Iterator[Block] = iter(blocks)
-        self.copy: GpuRows | None = None
-        self.gone: set[int] = set()
-
-
-def _amounts(first: int, n_rows: int) -> Iterator[int]:
-    """Of hits to ask for, more and more, as long as the GPU gives so many at once."""
-    amount = first
-    while amount < n_rows and amount <= MAX_K:
-        yield amount
-        amount *= 4
-    if n_rows <= MAX_K:
-        yield n_rows
-
-
-def _require_equal(exact: Embedding, rough: Embedding) -> None:
-    off = float(np.abs(exact - rough).max(initial=0.0))
-    if not off <= MAX_ERROR:  # true for NaN as well
-        raise _Wrong(f"a cosine is off by {off:.2g}")
+        sealed, copying = self._sealed, self._copying
+        self._sealed = self._copying = self._measuring = None
+        if sealed is not None:
+            sealed.close()
+        if copying is not None:
+            copying.close()

@@ -42,7 +42,9 @@ class FaissFlatIndex:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._rows.change, removed, keys, rows)
 
-    async def search(self, query: Embedding, k: int, allowed: Keys | None) -> tuple[Keys, Embedding]:
+    async def search(
+        self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False
+    ) -> tuple[Keys, Embedding]:
         """At most k (keys, cosines), best first, equal cosines by ascending key; among `allowed` when given.
 
         The first m of k are the same for every k >= m, so that pages of one search never overlap.

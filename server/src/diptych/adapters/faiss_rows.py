@@ -113,6 +113,12 @@ class Block:
         rows: Embeddings = found
         return rows
 
+    def at(self, places: Keys) -> tuple[Keys, Embeddings]:
+        """(N,) in 0 ... n_rows - 1 -> (N,) keys and (N, D) rows, copies."""
+        found: Any = self._vectors.reconstruct_batch(places)
+        rows: Embeddings = found
+        return self.keys[places], rows
+
     def row(self, key: int) -> Embedding | None:
         """(D,), a copy; None when it is not here."""
         if not self._lowest <= key <= self._highest:

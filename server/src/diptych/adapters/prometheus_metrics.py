@@ -50,7 +50,7 @@ class PrometheusMetrics:
         )
         self._index_recall = Gauge(
             "diptych_index_recall",
-            "Share of the exact nearest neighbours the index finds; not measured, 1 as it is exact",
+            "Share of the exact nearest neighbours the index finds: 1 where it is exact, else as measured",
             ["collection"],
             registry=registry,
         )
@@ -94,14 +94,14 @@ class PrometheusMetrics:
         self._label_cache.labels("hit").inc(n_hits)
         self._label_cache.labels("miss").inc(n_misses)
 
-    def set_collection(self, collection: str, n_images: int | None) -> None:
-        """The size of one collection, whose index is exact; None when it is dropped."""
+    def set_collection(self, collection: str, n_images: int | None, recall: float = 1.0) -> None:
+        """The size of one collection, None when it is dropped, and what share of the nearest it finds."""
         if n_images is None:
             self._collection_images.remove(collection)
             self._index_recall.remove(collection)
             return
         self._collection_images.labels(collection).set(n_images)
-        self._index_recall.labels(collection).set(1.0)
+        self._index_recall.labels(collection).set(recall)
 
     def set_models(self, models: Sequence[ModelInfo]) -> None:
         """What is served now, in each of its precisions; instead of what was before."""

@@ -139,6 +139,12 @@ class Collections:
                 found.append(await self._stats(shelf, known))
         return sorted(found, key=lambda stats: stats.info.name)
 
+    def measure(self) -> None:
+        """Tell the metrics sizes and recalls as they are now: a recall changes by itself."""
+        for shelf in self._shelves:
+            if not shelf.dropped:
+                shelf.measure()
+
     async def database_bytes(self) -> int:
         """What the database of all collections and its log take on the disk."""
         return await self._records.n_bytes()
@@ -298,10 +304,12 @@ class Collections:
         filter: Filter | None = None,
         min_relevance: float | None = None,
         made_by: Engine | None = None,
+        exact: bool = False,
     ) -> builtins.list[Hit]:
         """(D,) of unit norm -> at most k hits after the first `offset`, best first.
 
-        `made_by` made the query, if the collection may have taken another precision since. Raises Conflict
+        `made_by` made the query, if the collection may have taken another precision since. With `exact`, all
+        images are compared, also where the collection's recall is below 1. Raises Conflict
         when the collection belongs to a model or has a precision that is not served, NotReady while it is
         being embedded again or after it took another precision than the query's, InvalidValue for
         `min_relevance`, as relevance is not calibrated.
@@ -311,7 +319,7 @@ class Collections:
         require_no_min_relevance(min_relevance)
         with stage(self._metrics, "search"):
             return await self._finder.nearest(
-                shelf, query, k=k, offset=offset, filter=filter, made_by=made_by
+                shelf, query, k=k, offset=offset, filter=filter, made_by=made_by, exact=exact
             )
 
     async def embedding_of(self, collection: str, id: str) -> Embedding:

@@ -17,7 +17,7 @@ MOST_FURTHER = 20_000
 
 
 class Finder:
-    """Exact cosine search, filtered on metadata."""
+    """Cosine search, filtered on metadata."""
 
     def __init__(self, records: RecordStore, writes: Writes) -> None:
         self._records = records
@@ -32,6 +32,7 @@ class Finder:
         offset: int,
         filter: Filter | None,
         made_by: Engine | None = None,
+        exact: bool = False,
     ) -> list[Hit]:
         """(D,) -> at most k hits after the first `offset`, best first; equal cosines in order of adding.
 
@@ -45,7 +46,7 @@ class Finder:
         while True:
             shelf.require_kept()  # nothing is awaited between this and the search: a dropped index is closed
             shelf.require_by(made_by)
-            found, cosines = await shelf.index.search(query, offset + k + further, allowed)
+            found, cosines = await shelf.index.search(query, offset + k + further, allowed, exact=exact)
             keys: list[int] = found.tolist()
             page = keys[offset : offset + k]
             records = await self._records.by_key(page)

@@ -95,8 +95,13 @@ class VectorIndex(Protocol):
         """Take `removed` out and put `rows` (N, D) in under `keys`; no search sees half of it."""
         ...
 
-    async def search(self, query: Embedding, k: int, allowed: Keys | None) -> tuple[Keys, Embedding]:
-        """At most k (keys, cosines), best first; among `allowed` keys only, when given."""
+    async def search(
+        self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False
+    ) -> tuple[Keys, Embedding]:
+        """At most k (keys, cosines), best first; among `allowed` keys only, when given.
+
+        With `exact`, all rows are compared, also where `recall` is below 1 without.
+        """
         ...
 
     async def close(self) -> None:
@@ -298,8 +303,8 @@ class Metrics(Protocol):
         """Labels looked up in the label cache."""
         ...
 
-    def set_collection(self, collection: str, n_images: int | None) -> None:
-        """The size of one collection; None when it is dropped."""
+    def set_collection(self, collection: str, n_images: int | None, recall: float = 1.0) -> None:
+        """The size of one collection, None when it is dropped, and what share of the nearest it finds."""
         ...
 
     def set_ready(self, ready: bool) -> None:

@@ -223,5 +223,5 @@ class Shelf:
         return f"To try again, set its precision to {self.precision!r}, or start the server again"
 
     def measure(self) -> None:
-        """Report the size."""
-        self.metrics.set_collection(self.name, None if self.dropped else self.n_images)
+        """Report the size and the recall."""
+        self.metrics.set_collection(self.name, None if self.dropped else self.n_images, self.index.recall)

@@ -206,10 +206,11 @@ class Sizes:
 
 @dataclass(frozen=True)
 class IndexPlace:
-    """Where an index is searched, and why there."""
+    """Where an index is searched, why there, and how: "ivf" may miss some of the nearest."""
 
     device: Literal["cpu", "cuda"]
     reason: str
+    search: Literal["exact", "ivf"] = "exact"
 
 
 @dataclass(frozen=True)

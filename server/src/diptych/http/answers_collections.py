@@ -14,6 +14,7 @@ class IndexAnswer(BaseModel):
 
     device: Literal["cpu", "cuda"]
     reason: str
+    search: Literal["exact", "ivf"] = Field(description="ivf: may miss some of the nearest, see `recall`")
 
 
 class CollectionAnswer(BaseModel):
@@ -37,7 +38,9 @@ class CollectionAnswer(BaseModel):
     n_kept: int = Field(description="images whose file is there")
     kept_bytes: int = Field(description="bytes of those; images with the same bytes share one file")
     vectors: ModelRef | None = Field(description="what makes its vectors; null when that is not served")
-    recall: float | None = Field(description="share of the nearest images that a search finds")
+    recall: float | None = Field(
+        description="share of the nearest images that a search finds: 1 if exact, else as measured"
+    )
     index: IndexAnswer | None = Field(description="where it is searched; null when that is not served")
     n_damaged: int = Field(
         description="images that are damaged in the database, themselves or their vectors: they are not found"

@@ -38,6 +38,7 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
 async def metrics(services: ReadyServices) -> Response:
     """Counts and times for Prometheus."""
     services.metrics.set_ready(services.health.report().ready)
+    services.collections.measure()
     payload, content_type = services.metrics.render()
     return Response(payload, media_type=content_type)
 

@@ -68,7 +68,7 @@ async def search_by_words(
 async def search(request: Request, services: ReadyServices, options: Options) -> Response:
     """The `k` images that fit the query best, best first; several queries are mixed by weight.
 
-    Indexes are exact in this version, so `exact` changes nothing.
+    With `exact` all images are compared, also where the collection's `recall` is below 1.
     """
     with context_of(request).stage("parse"):
         asked = await read_search(request, options)
@@ -108,6 +108,7 @@ async def _search(services: Services, asked: AskedSearch, name: str, collection:
             filter=asked.filter,
             min_relevance=asked.options.min_relevance,
             made_by=engine,
+            exact=asked.options.exact,
         )
     return Found(hits, any(row.truncated for row in rows), engine.model)
 

@@ -1,0 +1,67 @@
+"""What the API says of an index that may miss some, and how callers have every image compared."""
+
+from collections.abc import Iterator
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
+from diptych.core.types import Embedding, IndexPlace, Keys
+from support.app import running_app
+from support.pictures import picture
+from support.tiny_bundle import EMBED_DIM
+
+PLACE = IndexPlace("cuda", "9 rows are copied onto the GPU, in 3 lists, of which 1 is searched", "ivf")
+
+
+class Approximate(FaissFlatIndex):
+    """Says that it misses some, and notes which searches were to miss none."""
+
+    recall = 0.993
+    exact: list[bool]
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.place = PLACE
+
+    async def search(
+        self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False
+    ) -> tuple[Keys, Embedding]:
+        self.exact.append(exact)
+        return await super().search(query, k, allowed)
+
+
+@pytest.fixture
+def client(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    monkeypatch.setattr(Approximate, "exact", [], raising=False)
+    assemble = import_module("diptych.wiring.assemble")  # of the package it is a function
+    monkeypatch.setattr(assemble, "new_index_of", lambda *_: partial(Approximate, EMBED_DIM, index_thread()))
+    with running_app(tmp_path_factory.mktemp("approximate")) as client:
+        client.post("/collections/default/images", files=[("image", ("x", picture("red")))])
+        yield client
+
+
+def test_a_collection_says_that_and_how_well_it_is_searched(client: TestClient) -> None:
+    told = client.get("/collections/default").json()
+    assert told["recall"] == 0.993
+    assert told["index"] == {"device": "cuda", "reason": PLACE.reason, "search": "ivf"}
+
+
+def test_a_recall_that_changes_by_itself_is_in_the_metrics(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = 'diptych_index_recall{collection="default"} '
+    assert line + "0.993" in client.get("/metrics").text
+    monkeypatch.setattr(Approximate, "recall", 0.95)
+    assert line + "0.95" in client.get("/metrics").text
+
+
+def test_a_search_that_is_to_be_exact_is(client: TestClient) -> None:
+    client.get("/search", params={"q": "red"})
+    client.get("/search", params={"q": "red", "exact": "true"})
+    client.post("/search", json={"query": {"text": "red"}, "exact": True})
+    client.post("/search", json={"query": {"text": "red"}})
+    assert Approximate.exact == [False, True, True, False]
