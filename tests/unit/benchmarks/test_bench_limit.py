@@ -1,6 +1,7 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+import torch
 
 from benchmarks.serving import products
 from benchmarks.serving.limit import compared
@@ -95,3 +96,35 @@ def test_short_runs_are_repeated_and_the_one_that_wakes_the_threads_does_not_cou
     each = len(times.taken["session"]) / MIN_PASSES
     assert each >= 5
     assert times.taken["session"] == pytest.approx([0.02] * len(times.taken["session"]))
+
+
+@pytest.fixture
+def torch_threads() -> Iterator[int]:
+    """Of this thread; afterwards new ones get as many again."""
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("torch_threads")
+def test_every_way_multiplies_by_every_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = {lanes: products._pool(lanes, 2 // lanes) for lanes in (1, 2)}
+    found: list[torch.Tensor] = []
+    mm = torch.mm
+    monkeypatch.setattr(torch, "mm", lambda *args, out: found.append(mm(*args, out=out)))
+    runs = products._products(6, 4, 3, 5, 2, pools)
+    libraries = ("torch", "onnxruntime")
+    assert runs.keys() == {f"4x3 by {one}, lanes: {lanes}" for one in libraries for lanes in pools}
+    for lanes in pools:
+        found.clear()
+        runs[f"4x3 by torch, lanes: {lanes}"]()
+        assert [tuple(one.shape) for one in found] == [(6 // lanes, 3)] * 5 * lanes
+        runs[f"4x3 by onnxruntime, lanes: {lanes}"]()
+    for pool in pools.values():
+        pool.shutdown()
+
+
+def test_lanes_of_torch_leave_this_thread_its_own_number_of_threads(torch_threads: int) -> None:
+    with products._pool(1, torch_threads + 1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == torch_threads + 1
+    assert torch.get_num_threads() == torch_threads
