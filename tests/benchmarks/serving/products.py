@@ -19,7 +19,7 @@ from benchmarks.serving.workers import answer
 SHORT_S = 0.1  # a run below it is woken by one that does not count, and repeated for so long
 PAUSE_S = 0.02  # lets the threads of the other library fall asleep
 MIN_PASSES = 5  # however long each takes
-CLOSE = 1.1  # times the fastest way of the first pass: slower ones are left out of the others
+CLOSE = 1.2  # times the fastest way of a group: slower ones are left out after the first pass
 CPU = ["CPUExecutionProvider"]
 Run = Callable[[], object]
 
@@ -62,13 +62,13 @@ def measure(graph: str, batch: int, rows: int, shapes: list[list[int]], seconds:
 def in_turns(always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], seconds: float) -> Times:
     """All take turns, MIN_PASSES at least; of each group of rivals those that are close in the first pass."""
     runs = {**always, **{name: run for group in rivals for name, run in group.items()}}
-    for run in runs.values():
-        _warm(run)
+    warm = {name: _warm(run) for name, run in runs.items()}
     times = Times({name: [] for name in runs})
     until = time.perf_counter() + seconds
     _pass(runs, times)
     for group in rivals:
-        first = {name: min(times.taken[name]) for name in group}
+        # A moment that somebody else had does not decide: each was timed twice at least.
+        first = {name: min(warm[name], *times.taken[name]) for name in group}
         for name in first.keys() - close_ones(first):
             times.left_out[name] = first[name]
             del runs[name], times.taken[name]
@@ -85,12 +85,13 @@ def close_ones(seconds: Mapping[str, float], share: float = CLOSE) -> Collection
     return {name for name, taken in seconds.items() if taken <= most}
 
 
-def _warm(run: Run) -> None:
-    """A long run once, a short one for a moment: memory is taken, threads are there."""
-    until = time.perf_counter() + SHORT_S
-    run()
+def _warm(run: Run) -> float:
+    """A long run once, a short one for a moment: memory is taken, threads are there. Seconds at best."""
+    times, until = Times({"warm": []}), time.perf_counter() + SHORT_S
+    _timed(run, times, times.taken["warm"])
     while time.perf_counter() < until:
-        run()
+        _timed(run, times, times.taken["warm"])
+    return min(times.taken["warm"])
 
 
 def _pass(runs: Mapping[str, Run], times: Times) -> None:
