@@ -150,9 +150,13 @@ def test_half_weights_take_less_room_and_compute_what_the_trained_ones_do(
     tmp_path: Path, run: TrainedRun, dataset: PackedDataset, repository: ModelRepository
 ) -> None:
     halves = ModelRepository(tmp_path / "model_repo")
-    export_run(run, dataset, halves, Statement("drawings", optimise=False, half_weights=True), quiet())
+    statement, advanced = Statement("drawings", optimise=False, half_weights=True), list[int]()
+    export_run(run, dataset, halves, statement, replace(quiet(), advance=advanced.append))
 
-    folder, _, _, encoder = load(halves)
+    folder, manifest, _, encoder = load(halves)
+    parity = manifest.precisions["fp32"].parity
+    assert parity is not None
+    assert sum(advanced) == parity.n_images * statement.n_embedded  # the bar ends at its end
     whole = repository.folder("drawings", 1)
     for file in ("weights.safetensors", IMAGE_FILE, TEXT_FILE):
         assert (folder / file).stat().st_size < 0.8 * (whole / file).stat().st_size, file

@@ -113,8 +113,7 @@ def _export(args: argparse.Namespace, repository: ModelRepository) -> int:
         shown=_shown(args),
     )
     dataset = read_dataset(args.data)
-    n_images = N_PARITY_IMAGES * (1 + len(statement.precisions))  # once for the reference
-    with watched(n_images, "parity") as watcher:
+    with watched(N_PARITY_IMAGES * statement.n_embedded, "parity") as watcher:
         version = export_run(trained, dataset, repository, statement, watcher)
     licence = statement.licence_of(trained)
     if licence.name == UNKNOWN and args.licence is None:

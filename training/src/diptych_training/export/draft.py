@@ -30,6 +30,11 @@ class Statement:
     half_weights: bool = False
     shown: Shown = NOTHING
 
+    @property
+    def n_embedded(self) -> int:
+        """How often the sample is: by the model, in each precision, and again once weights are halved."""
+        return 1 + len(self.precisions) + self.half_weights
+
     def licence_of(self, run: TrainedRun) -> Licence:
         """That of the run's weights."""
         return recorded_licence(run.learned) if self.licence is None else Licence(self.licence)
