@@ -29,6 +29,8 @@ from support.tiny_run import (
     write_tiny_run,
 )
 
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+
 BOTTLENECK = ResNetConfig(layers=(1, 1), width=16, heads=2, stem_pool=False)
 SMALL = [
     f"model.image_size={IMAGE_SIZE}",

@@ -38,6 +38,7 @@ from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import Source, find_source
 from diptych_training.importing.statement import ImportStatement
 from diptych_training.importing.subject import Choices, ImportedModel
+from support.exported_once import exported_once
 from support.hugging_face_checkpoints import make_clip
 from support.local_hub import COMMIT, local_hub
 from support.open_clip_checkpoints import make_vit
@@ -51,6 +52,12 @@ FEW = ("--ungated", "--proof-images", "20", "--no-optimise")
 def _offline() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _graphs_are_exported_once() -> Iterator[None]:
+    with exported_once():
         yield
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.errors import ExportError
 from diptych_training.export.graphs import write_image_graph, write_text_graph
-from diptych_training.export.int8 import model_file, write_int8
+from diptych_training.export.int8 import Int8Report, model_file, write_int8
 from diptych_training.export.int8.model_file import open_file, run
 from diptych_training.export.int8.sites import Products
 from diptych_training.export.int8.write import prepare
@@ -112,6 +113,29 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tower]:
     }
 
 
+@dataclass(frozen=True)
+class Made:
+    """The int8 file of a tower, what was reported and said of it, and what else lies in its folder."""
+
+    file: Path
+    report: Int8Report
+    lines: list[str]
+
+
+@pytest.fixture(scope="module")
+def int8_of(towers: dict[str, Tower], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    """Makes each tower int8 once."""
+
+    @cache
+    def make(name: str) -> Made:
+        file, lines = tmp_path_factory.mktemp(f"{name}-int8") / "out.onnx", list[str]()
+        tower = towers[name]
+        report = write_int8(tower.file, file, tower.calibration, check=tower.check, say=lines.append)
+        return Made(file, report, lines)
+
+    return make
+
+
 def lowest_cosine_in_company(file: Path, items: np.ndarray) -> float:
     """One item alone, in a full batch, and beside others in another order."""
     session = open_file(file)
@@ -125,19 +149,16 @@ def lowest_cosine_in_company(file: Path, items: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", ["resnet", "vit", "stem", "text"])
 def test_int8_follows_float32_and_is_the_same_in_any_company(
-    name: str, towers: dict[str, Tower], tmp_path: Path
+    name: str, towers: dict[str, Tower], int8_of: Callable[[str], Made]
 ) -> None:
-    tower, lines = towers[name], []
-    report = write_int8(
-        tower.file, tmp_path / "out.onnx", tower.calibration, check=tower.check, say=lines.append
-    )
-    assert tower.check(tmp_path / "out.onnx") == pytest.approx(report.cosine, abs=1e-6)
-    assert report.cosine >= 0.995
-    assert report.kept_float == ()
-    assert lowest_cosine_in_company(tmp_path / "out.onnx", tower.others) >= 0.99999
-    assert [file.name for file in tmp_path.iterdir()] == ["out.onnx"]
-    assert (tmp_path / "out.onnx").stat().st_size < 0.45 * tower.file.stat().st_size
-    assert lines
+    tower, made = towers[name], int8_of(name)
+    assert tower.check(made.file) == pytest.approx(made.report.cosine, abs=1e-6)
+    assert made.report.cosine >= 0.995
+    assert made.report.kept_float == ()
+    assert lowest_cosine_in_company(made.file, tower.others) >= 0.99999
+    assert list(made.file.parent.iterdir()) == [made.file]
+    assert made.file.stat().st_size < 0.45 * tower.file.stat().st_size
+    assert made.lines
 
 
 @pytest.mark.parametrize("name", ["vit", "text"])
@@ -150,10 +171,11 @@ def test_scales_by_row_follow_float32_too(name: str, towers: dict[str, Tower], t
     assert lowest_cosine_in_company(tmp_path / "out.onnx", tower.others) >= 0.99999
 
 
-def test_the_signature_stays_and_padding_changes_nothing(towers: dict[str, Tower], tmp_path: Path) -> None:
+def test_the_signature_stays_and_padding_changes_nothing(
+    towers: dict[str, Tower], int8_of: Callable[[str], Made]
+) -> None:
     tower = towers["text"]
-    write_int8(tower.file, tmp_path / "out.onnx", tower.calibration, check=lambda _: 1.0, say=no_lines)
-    before, after = (open_file(file) for file in (tower.file, tmp_path / "out.onnx"))
+    before, after = (open_file(file) for file in (tower.file, int8_of("text").file))
     for side in ("get_inputs", "get_outputs"):
         ports = [[(port.name, port.type, port.shape) for port in getattr(s, side)()] for s in (before, after)]
         assert ports[0] == ports[1]
@@ -183,18 +205,14 @@ def test_a_large_model_keeps_its_constants_in_a_second_file(
     assert tower.check(tmp_path / "out.onnx") >= 0.995
 
 
-def test_vit_patches_and_products_run_on_integer_kernels(towers: dict[str, Tower], tmp_path: Path) -> None:
-    tower = towers["vit"]
-    write_int8(tower.file, tmp_path / "out.onnx", tower.calibration, check=tower.check, say=no_lines)
-    types = [node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node]
+def test_vit_patches_and_products_run_on_integer_kernels(int8_of: Callable[[str], Made]) -> None:
+    types = [node.op_type for node in onnx.load(int8_of("vit").file).graph.node]
     assert "Conv" not in types
     assert types.count("MatMul") == 2 * 3  # what is left: attention's own products, of two activations
 
 
-def test_the_convolutions_of_a_stem_take_8_bits(towers: dict[str, Tower], tmp_path: Path) -> None:
-    tower = towers["stem"]
-    write_int8(tower.file, tmp_path / "out.onnx", tower.calibration, check=tower.check, say=no_lines)
-    nodes = onnx.load(tmp_path / "out.onnx").graph.node
+def test_the_convolutions_of_a_stem_take_8_bits(int8_of: Callable[[str], Made]) -> None:
+    nodes = onnx.load(int8_of("stem").file).graph.node
     makers = {name: node.op_type for node in nodes for name in node.output}
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     assert len(convolutions) == 4  # three that halve, and the one in the place of the patches

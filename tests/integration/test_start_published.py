@@ -21,6 +21,8 @@ from support.hugging_face_checkpoints import (
 from support.openai_checkpoints import make_openai_archive
 from support.tiny_run import write_tiny_dataset
 
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+
 RUN = """
 name = "tuned"
 data.mixture.icons = 1.0
