@@ -8,8 +8,8 @@ import pytest
 from diptych.core.label_cache import LabelCache, keys_of
 from diptych.core.labels import LabelClassifier
 from diptych.core.types import TextEmbedding
-from diptych.errors import EncoderFailed, InvalidValue, TooLarge
-from unit.core.core_fakes import FakeEncoder, FakeMetrics, fake_embedder, model_info, unit_vector
+from diptych.errors import EncoderFailed, InvalidValue, Overloaded, TooLarge
+from unit.core.core_fakes import FakeEncoder, FakeMetrics, fake_embedder, model_info, unit_vector, until
 
 IMAGES = np.stack([unit_vector("b"), unit_vector("c")])
 
@@ -20,10 +20,11 @@ def classifier(encoder: FakeEncoder | None = None, metrics: Any = None, **change
         for name in ("max_labels", "max_label_texts", "max_cached_labels")
         if name in changes
     }
+    metrics = metrics or FakeMetrics()
     return LabelClassifier(
         model=model_info(**changes),
-        embedder=fake_embedder(encoder or FakeEncoder(), max_items=8),
-        metrics=metrics or FakeMetrics(),
+        embedder=fake_embedder(encoder or FakeEncoder(), max_items=8, metrics=metrics),
+        metrics=metrics,
         **limits,
     )
 
@@ -193,3 +194,84 @@ def test_cached_label_holds_neither_the_templates_nor_the_list_it_came_with() ->
     for key, entry in part._cache._entries.items():
         assert sum(map(len, key)) < 100
         assert entry.embedding.base is None
+
+
+def test_new_list_that_comes_in_many_requests_at_once_is_encoded_once_and_refused_to_none() -> None:
+    encoder, metrics = FakeEncoder(), FakeMetrics()
+    part, labels = classifier(encoder, metrics), [f"l{n}" for n in range(16)]  # each holds half the queue
+
+    async def run() -> list[Any]:
+        return await asyncio.gather(*(part.classify(IMAGES, labels, ["{}"]) for _ in range(8)))
+
+    first, *others = asyncio.run(run())
+    assert all(other == first for other in others)
+    assert sorted(encoder.texts) == sorted(labels)
+    assert metrics.label_cache == {"miss": 16, "hit": 7 * 16}
+    assert not metrics.rejected
+
+
+def test_label_left_empty_is_encoded_once_for_many_requests_at_once() -> None:
+    encoder = FakeEncoder()
+    part = classifier(encoder)
+
+    async def run() -> None:
+        await part.label_embeddings(["b"], ["a {}"])
+        await asyncio.gather(*(part.classify(IMAGES, ["b"], ["a {}"], multi_label=True) for _ in range(8)))
+
+    asyncio.run(run())
+    assert encoder.texts == ["a b", "a "]
+
+
+def test_empty_label_is_refused_also_beside_multi_label_scores_that_need_it() -> None:
+    part = classifier()
+    classify(part, ["b"], multi_label=True)
+    with pytest.raises(InvalidValue, match=r"labels\[0\]: a label must not be empty"):
+        classify(part, [""])
+
+
+def test_full_queue_still_refuses_each_request_of_a_list_and_each_is_counted() -> None:
+    metrics = FakeMetrics()
+    part = classifier(metrics=metrics)
+    lists = [[f"{name}{n}" for n in range(16)] for name in "abccc"]  # two of them fill the queue
+
+    async def run() -> list[Any]:
+        calls = (part.classify(IMAGES, labels, ["{}"]) for labels in lists)
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    refused = [isinstance(outcome, Overloaded) for outcome in asyncio.run(run())]
+    assert refused == [False, False, True, True, True]
+    assert metrics.rejected == {"tokenize_full": 3}
+
+
+def test_caller_who_leaves_takes_the_list_from_nobody_who_waits_for_it() -> None:
+    encoder = FakeEncoder()
+    part, labels = classifier(encoder), [f"l{n}" for n in range(16)]
+
+    async def run() -> Any:
+        first = asyncio.create_task(part.classify(IMAGES, labels, ["{}"]))
+        second = asyncio.create_task(part.classify(IMAGES, labels, ["{}"]))
+        await until(lambda: encoder.texts)
+        first.cancel()
+        predictions = await second
+        assert first.cancelled()
+        return predictions
+
+    assert len(asyncio.run(run())[0]) == 16
+    assert len(encoder.texts) == 16
+
+
+def test_error_of_a_list_reaches_all_who_wait_and_is_not_kept() -> None:
+    encoder = FakeEncoder()
+    part = classifier(encoder)
+    refused = ["a", "why?"]
+
+    async def run() -> None:
+        calls = (part.classify(IMAGES, refused, ["{}"]) for _ in range(3))
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(outcome, EncoderFailed) for outcome in outcomes)
+        n_texts = len(encoder.texts)
+        with pytest.raises(EncoderFailed):
+            await part.classify(IMAGES, refused, ["{}"])
+        assert len(encoder.texts) > n_texts
+
+    asyncio.run(run())

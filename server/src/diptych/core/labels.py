@@ -7,13 +7,14 @@ from functools import partial
 import numpy as np
 
 from diptych.core import ranking
-from diptych.core.classifiers import Classifier, ClassifierCache, list_key
+from diptych.core.classifiers import Classifier, ClassifierCache, ListKey, list_key
 from diptych.core.embedder import Embedder
 from diptych.core.label_cache import LabelCache, keys_of
 from diptych.core.label_checks import PLACE, check_labels, check_templates
 from diptych.core.ports import Metrics
+from diptych.core.single_flight import SingleFlight
 from diptych.core.types import Embedding, Embeddings, ModelInfo, Prediction, TextEmbedding, TextOutcome
-from diptych.errors import DiptychError, InputError, InvalidValue, TooLarge
+from diptych.errors import DiptychError, InputError, InvalidValue, Overloaded, TooLarge
 
 MAX_COSINES_ON_LOOP = 20_000  # a fraction of a millisecond; more would keep other requests waiting
 
@@ -23,7 +24,8 @@ class LabelClassifier:
 
     A label's embedding is the mean over its templates, scaled back to unit norm (Radford et al. 2021, 3.1.4).
     Labels are cached one by one, so that a known label costs no text encoding, and whole lists of labels as
-    well, so that a repeated list costs next to nothing.
+    well, so that a repeated list costs next to nothing. Requests that bring the same new list at the same
+    time wait for one encoding of it: each by itself would hold half the text queue.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class LabelClassifier:
         self._max_label_texts = max_label_texts
         self._cache = LabelCache(max_cached_labels)
         self._classifiers = ClassifierCache(max_cached_labels // 2)
+        self._in_flight: SingleFlight[ListKey, Classifier] = SingleFlight()
 
     async def classify(
         self,
@@ -77,7 +80,7 @@ class LabelClassifier:
 
     async def label_embeddings(self, labels: Sequence[str], templates: Sequence[str]) -> Embeddings:
         """C labels -> (C, D) unit rows, from the cache as far as it goes."""
-        return np.stack([entry.embedding for entry in await self._entries(labels, templates)])
+        return (await self._encoded(list_key(templates, labels))).rows
 
     async def _classifier(self, labels: Sequence[str], templates: Sequence[str]) -> Classifier:
         """C labels -> (C, D). Raises as classify, for a list that was not checked before."""
@@ -87,11 +90,27 @@ class LabelClassifier:
             self._metrics.count_label_cache(len(labels), 0)
             return known
         self._check(labels, templates)
-        entries = await self._entries(labels, templates)  # C of (D,)
-        rows = np.stack([entry.embedding for entry in entries])  # (C, D)
-        classifier = Classifier(rows, tuple(entry.truncated for entry in entries))
+        classifier = await self._encoded(key)
         self._classifiers.put(key, classifier)
         return classifier
+
+    async def _encoded(self, key: ListKey) -> Classifier:
+        """One that is being made for another request, or else is made now."""
+        templates, labels = key
+        if key not in self._in_flight:
+            return await self._in_flight.get(key, partial(self._encode, labels, templates))
+        try:
+            classifier = await self._in_flight.get(key, partial(self._encode, labels, templates))
+        except Overloaded:  # which was counted for the first request alone
+            self._metrics.count_rejected("tokenize_full")
+            raise
+        self._metrics.count_label_cache(len(labels), 0)
+        return classifier
+
+    async def _encode(self, labels: Sequence[str], templates: Sequence[str]) -> Classifier:
+        entries = await self._entries(labels, templates)  # C of (D,)
+        rows = np.stack([entry.embedding for entry in entries])  # (C, D)
+        return Classifier(rows, tuple(entry.truncated for entry in entries))
 
     async def _entries(self, labels: Sequence[str], templates: Sequence[str]) -> list[TextEmbedding]:
         """C labels -> C of (D,), each saying whether the label was cut in any template."""
