@@ -1,11 +1,13 @@
 """How a server shares the machine out: measured once, kept, or as settings say."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from diptych.bundle.repository import ModelRepository
+from diptych.core import cores
 from diptych.core.plan import BATCH_SIZES, Plan
 from diptych.settings import Settings
 from diptych.wiring import measuring, planning
@@ -30,12 +32,18 @@ def _little_time(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(measuring, name, 0.02)
 
 
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else the machine of these tests does."""
+    monkeypatch.setattr(cores, "MIN_SHARE", 0.0)
+
+
 def settings(folder: Path, **given: object) -> Settings:
     return Settings(**{"data_dir": folder / "data", "n_threads": 2, **given})
 
 
 def forbid_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measured(*_: object) -> None:
+    def measured(*_: object, **__: object) -> None:
         raise AssertionError("this would measure")
 
     monkeypatch.setattr(planning, "Measurement", measured)
@@ -51,6 +59,15 @@ def test_what_settings_leave_open_is_measured_and_kept(
 
     forbid_measuring(monkeypatch)
     assert with_plan(loaded, settings(tmp_path)).plan == plan
+
+
+def test_plan_that_was_measured_while_others_had_the_cores_is_not_kept(
+    loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cores, "MIN_SHARE", math.inf)
+    assert with_plan(loaded, settings(tmp_path)).plan.n_lanes in {1, 2}
+    assert "the plan is not kept, the next start measures again" in caplog.text
+    assert not (tmp_path / "data" / PLAN_FILE).exists()
 
 
 def test_settings_are_taken_as_they_are(

@@ -15,11 +15,15 @@ WAYS = [Way(lanes, size) for lanes in (1, 2) for size in (1, 4, 8)]
 
 
 def test_slow_models_are_tried_on_few_ways() -> None:
-    assert affordable(WAYS, item_s=0.001, budget_s=1.0) == [
+    assert affordable(WAYS, {1: 0.001, 2: 0.001}, budget_s=1.0) == [
         *(Way(1, 1), Way(2, 1), Way(1, 4), Way(1, 8), Way(2, 4), Way(2, 8))
     ]
-    assert affordable(WAYS, item_s=0.1, budget_s=2.0) == [Way(1, 1), Way(2, 1), Way(1, 4)]
-    assert affordable(WAYS, item_s=100.0, budget_s=2.0) == [Way(1, 1), Way(2, 1)]
+    assert affordable(WAYS, {1: 0.1, 2: 0.1}, budget_s=2.0) == [Way(1, 1), Way(2, 1), Way(1, 4)]
+    assert affordable(WAYS, {1: 100.0, 2: 100.0}, budget_s=2.0) == [Way(1, 1), Way(2, 1)]
+
+
+def test_ways_cost_what_items_take_in_so_many_lanes() -> None:
+    assert affordable(WAYS, {1: 0.5, 2: 0.05}, budget_s=2.0) == [Way(2, 1), Way(2, 4), Way(1, 1)]
 
 
 def test_best_of_several_rounds_counts_and_time_is_kept() -> None:
@@ -48,10 +52,24 @@ def test_every_way_runs_once_however_long_it_takes() -> None:
 
 
 def test_a_slow_model_is_tried_with_small_batches_and_a_slower_one_with_single_items() -> None:
-    assert sizes_to_try([1, 2], item_s=0.04, budget_s=1.0) == BATCH_SIZES
-    assert sizes_to_try([1, 2], item_s=0.08, budget_s=1.0) == (4,)
-    assert sizes_to_try([1, 2], item_s=0.5, budget_s=1.0) == (1,)
-    assert sizes_to_try([1, 2], item_s=50.0, budget_s=1.0) == (1,)
+    assert sizes_to_try({1: 0.04, 2: 0.04}, budget_s=1.0) == BATCH_SIZES
+    assert sizes_to_try({1: 0.08, 2: 0.08}, budget_s=1.0) == (4,)
+    assert sizes_to_try({1: 0.5, 2: 0.5}, budget_s=1.0) == (1,)
+    assert sizes_to_try({1: 50.0, 2: 50.0}, budget_s=1.0) == (1,)
+
+
+@pytest.mark.parametrize(
+    "item_s",
+    [
+        {1: 0.012, 8: 0.0065, 16: 0.00575},  # ViT-B/32 on 16 cores, of which one lane makes little use
+        {1: 0.008, 16: 0.0033, 32: 0.0029},
+        {1: 0.010, 32: 0.0016, 64: 0.00145},
+    ],
+)
+def test_many_cores_are_tried_with_batches_though_one_lane_makes_little_use_of_them(
+    item_s: dict[int, float],
+) -> None:
+    assert sizes_to_try(item_s, budget_s=2.2) == BATCH_SIZES
 
 
 def seconds(**rates: float) -> dict[Way, float]:

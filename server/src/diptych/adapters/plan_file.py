@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import platform
 from dataclasses import asdict
@@ -55,11 +56,16 @@ def machine(n_threads: int) -> str:
 
 
 def n_cpus() -> int:
+    """Processors that this process may use, the last one perhaps in part."""
+    return max(1, math.ceil(usable_cpus()))
+
+
+def usable_cpus() -> float:
     """Processors that this process may use: its affinity, and the quota of its container."""
     n_allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = CGROUP_QUOTA.read_text().split()
-        return max(1, min(n_allowed, -(-int(quota) // int(period))))
+        return min(n_allowed, int(quota) / int(period))
     except (OSError, ValueError):  # no container, or one without a quota
         return n_allowed
 

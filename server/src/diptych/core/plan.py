@@ -20,6 +20,9 @@ MIN_GAIN = 1.03  # what fewer lanes must bring to be preferred, or more lanes th
 MAX_ROUNDS = 5
 
 Clock = Callable[[], float]
+# By the number of lanes: what each item adds to the time of batches that have all cores. Threads of one batch
+# wait for each other, the more the more there are, so that an item of a single lane tells nothing of others.
+ItemSeconds = Mapping[int, float]
 Option = TypeVar("Option")
 
 
@@ -60,24 +63,25 @@ def lengths_up_to(max_length: int) -> tuple[int, ...]:
     return tuple(size for size in sizes_up_to(max_length) if size >= MIN_LENGTH or size == max_length)
 
 
-def sizes_to_try(lanes: Iterable[int], item_s: float, budget_s: float) -> Sequence[int]:
-    """Batch sizes that are worth a try where one item by itself takes `item_s`."""
-    one_of_each_s = sum(lanes) * item_s
+def sizes_to_try(item_s: ItemSeconds, budget_s: float) -> Sequence[int]:
+    """Batch sizes that are worth a try in each of the numbers of lanes."""
+    one_of_each_s = sum(n_lanes * seconds for n_lanes, seconds in item_s.items())
     tiers = (BATCH_SIZES, *SLOW_BATCH_SIZES)
     return next((sizes for sizes in tiers if sizes[0] * one_of_each_s <= budget_s), tiers[-1])
 
 
-def affordable(ways: Iterable[Way], item_s: float, budget_s: float) -> list[Way]:
+def affordable(ways: Iterable[Way], item_s: ItemSeconds, budget_s: float) -> list[Way]:
     """Those that can all be tried twice in the time, cheapest first; always the cheapest of each lane number.
 
-    `item_s`: what one item takes by itself. A slow model is tried on few ways: its batches gain nothing.
+    A slow model is tried on few ways: its batches gain nothing.
     """
-    by_cost = sorted(ways, key=lambda way: (way.n_items, way))
+    cost_s = {way: way.n_items * item_s[way.n_lanes] for way in ways}
+    by_cost = sorted(cost_s, key=lambda way: (cost_s[way], way))
     cheapest = {way.n_lanes: way for way in reversed(by_cost)}
     left_s = budget_s / 2
     chosen: list[Way] = []
     for way in by_cost:
-        left_s -= way.n_items * item_s
+        left_s -= cost_s[way]
         if left_s >= 0 or cheapest[way.n_lanes] is way:
             chosen.append(way)
     return chosen

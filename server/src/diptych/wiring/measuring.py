@@ -1,6 +1,7 @@
 """Time the encoders of one precision in several ways on its golden items; knows no settings."""
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter, process_time
@@ -12,9 +13,11 @@ from PIL import Image
 
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.image import DecodeMode, ImageLimits, load_pixels
+from diptych.core.cores import CoresHad
 from diptych.core.plan import (
     BATCH_SIZES,
     GPU_BATCH_SIZES,
+    ItemSeconds,
     Plan,
     Way,
     affordable,
@@ -28,6 +31,7 @@ from diptych.wiring.bundles import LoadedBundle
 from diptych.wiring.encoders import ServedEncoder
 
 IMAGE_S, TEXT_S, DECODE_S = 2.2, 0.7, 0.8  # what measuring each may take
+ITEM_S = 0.4  # and of an item by itself, before; a slow one is run once in each number of lanes
 
 RunBatch = Callable[[ServedEncoder, int], Embeddings]  # an encoder and a batch size
 Futures = list["Future[Any]"]
@@ -37,8 +41,15 @@ class Measurement:
     """`encoders` by the number of lanes that they are made for; one with all threads serves a single lane."""
 
     def __init__(
-        self, loaded: LoadedBundle, encoders: Mapping[int, ServedEncoder], n_cpus: int, decode: DecodeMode
+        self,
+        loaded: LoadedBundle,
+        encoders: Mapping[int, ServedEncoder],
+        *,
+        n_threads: int,
+        n_cpus: float,
+        decode: DecodeMode,
     ) -> None:
+        """`n_threads` encode, all lanes together; a container may have a part of a processor in `n_cpus`."""
         golden = loaded.bundle.golden
         self._on_gpu = loaded.encoder.provider != CPU_PROVIDER
         self._sizes = GPU_BATCH_SIZES if self._on_gpu else BATCH_SIZES
@@ -46,12 +57,19 @@ class Measurement:
         self._input_ids = _repeated(golden.input_ids, max(self._sizes))
         self._spec = loaded.bundle.manifest.image
         self._encoders = encoders
-        self._n_cpus = n_cpus
+        self._n_cpus = math.ceil(n_cpus)
+        self._n_cores = min(n_cpus, n_threads)  # that encode
+        self._had = CoresHad(self._n_cores, cpu=process_time, wall=perf_counter)
         self._decode: DecodeMode = decode
         self._photograph = self._made_photograph()
         # Processor time tells the same as wall time on an idle CPU, and still tells it on a busy one; the
         # time that threads lose by waiting for each other is in it, since they spin while a batch runs.
         self._cost = perf_counter if self._on_gpu else process_time
+
+    @property
+    def was_alone(self) -> bool:
+        """Whether the cores were this process's own, which a GPU does not ask for."""
+        return self._on_gpu or self._had.were_ours
 
     def plan(self, given: Mapping[str, int]) -> Plan:
         """The fields of a plan that `given` leaves at 0, measured."""
@@ -80,20 +98,34 @@ class Measurement:
         beside: Callable[[int], Futures] = lambda _: [],
     ) -> Way:
         """The best way to run batches, of `sizes` if there are any, while `beside` works on as many items."""
-        first = self._encoders[lanes[0]]
-        n_items = min(self._sizes) if self._on_gpu else 1  # which take a GPU hardly longer than one
-        run_batch(first, n_items)  # the first call of a shape may prepare for seconds
-        item_s = min(_seconds(lambda: run_batch(first, n_items)) for _ in range(3)) / n_items
-        sizes = sizes or (self._sizes if self._on_gpu else sizes_to_try(lanes, item_s, budget_s))
+        item_s = self._item_s(lanes, run_batch)
+        sizes = sizes or (self._sizes if self._on_gpu else sizes_to_try(item_s, budget_s))
         ways = affordable([Way(n, size) for n in lanes for size in sizes], item_s, budget_s)
         with ThreadPoolExecutor(max(lanes)) as pool:
 
             def run(way: Way) -> None:
-                encoder, work = self._encoders[way.n_lanes], beside(way.n_items)
-                work += [pool.submit(run_batch, encoder, way.batch_size) for _ in range(way.n_lanes)]
-                _all(work)
+                with self._had.during((run_batch, way)):
+                    encoder, work = self._encoders[way.n_lanes], beside(way.n_items)
+                    work += [pool.submit(run_batch, encoder, way.batch_size) for _ in range(way.n_lanes)]
+                    _all(work)
 
             return best_way(measure_seconds(ways, run, budget_s, cost=self._cost))
+
+    def _item_s(self, lanes: Sequence[int], run_batch: RunBatch) -> ItemSeconds:
+        """What each item adds to batches that have all the cores, or the GPU.
+
+        From processor time, as their cost: by wall time a model would be slow because something else runs.
+        """
+        n_items = min(self._sizes) if self._on_gpu else 1  # which take a GPU hardly longer than one
+
+        def run(n_lanes: int) -> None:
+            run_batch(self._encoders[n_lanes], n_items)
+
+        for n_lanes in lanes:
+            run(n_lanes)  # the first call of a shape may prepare for seconds
+        taken_s = measure_seconds(lanes, run, ITEM_S, cost=self._cost)
+        n_cores = 1 if self._on_gpu else self._n_cores
+        return {n_lanes: seconds / n_items / n_cores for n_lanes, seconds in taken_s.items()}
 
     def _decode_threads(self, way: Way) -> int:
         """One per core, unless half as many leave the encoder so much more that both are done sooner."""
@@ -143,9 +175,3 @@ def _repeated(items: NDArray[Any], n_items: int) -> NDArray[Any]:
     n_items = max(len(items), n_items)
     repeated: NDArray[Any] = np.take(items, np.arange(n_items) % len(items), axis=0)
     return repeated
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    began = perf_counter()
-    run()
-    return perf_counter() - began

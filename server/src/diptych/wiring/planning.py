@@ -1,7 +1,7 @@
 """Measure how a loaded precision runs best on this machine, or take the plan of an earlier start.
 
-Knows nothing of services. Measuring takes at most about five seconds, and happens once for each version,
-precision, machine and choice of settings.
+Knows nothing of services. Measuring takes at most about five seconds of a machine that does nothing else, and
+happens once for each version, precision, machine and choice of settings.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import logging
 from dataclasses import asdict, replace
 from time import perf_counter
 
-from diptych.adapters.plan_file import PlanFile, machine, n_cpus
+from diptych.adapters.plan_file import PlanFile, machine, n_cpus, usable_cpus
 from diptych.core.plan import Plan, sizes_up_to
 from diptych.core.precision import CPU_PROVIDER
 from diptych.settings import Settings
@@ -20,7 +20,7 @@ from diptych.wiring.measuring import Measurement
 LOG = logging.getLogger("diptych.plan")
 PLAN_FILE = "plans.json"  # in the data folder
 PHOTOGRAPH_PX = 12_500_000  # as phones take them
-RULES = 3  # counted up when plans are measured in another way: what an older server has measured is forgotten
+RULES = 4  # counted up when plans are measured in another way: what an older server has measured is forgotten
 
 
 def with_plan(loaded: LoadedBundle, settings: Settings) -> LoadedBundle:
@@ -37,8 +37,14 @@ def with_plan(loaded: LoadedBundle, settings: Settings) -> LoadedBundle:
         n: loaded.encoder if n == 1 else _beside(loaded, settings, n) for n in _options(settings, given)
     }
     began = perf_counter()
-    plan = Measurement(loaded, encoders, n_cpus(), settings.decode).plan(given)
-    plans.put(key, plan)
+    measurement = Measurement(
+        loaded, encoders, n_threads=threads_of(settings), n_cpus=usable_cpus(), decode=settings.decode
+    )
+    plan = measurement.plan(given)
+    if measurement.was_alone:
+        plans.put(key, plan)
+    else:
+        LOG.warning("the plan is not kept, the next start measures again: others had the cores meanwhile")
     how = f"measured in {perf_counter() - began:.1f} s"
     return _settled(loaded, settings, plan, how, beside=encoders[plan.n_lanes])
 
