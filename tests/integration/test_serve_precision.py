@@ -16,7 +16,7 @@ from diptych.cli import main
 from diptych.core.precision import Candidate
 from diptych.errors import BundleError, GoldenMismatch
 from diptych.settings import Settings
-from diptych.wiring import encoders, load, verify_bundle
+from diptych.wiring import encoders, load, pacing, verify_bundle
 from diptych.wiring.served import Served, load_served
 from support.app import FIXED_PLAN, running_app
 from support.pictures import picture
@@ -197,6 +197,25 @@ def test_models_say_what_was_chosen_from_what_and_why(tmp_path: Path) -> None:
     assert tried["fp16"]["image_ms"] is None
     assert tried["int8"]["image_ms"] < tried["fp32"]["image_ms"]
     assert tried["int8"]["text_ms"] < tried["fp32"]["text_ms"]
+
+
+def test_second_start_takes_the_times_of_the_first_and_chooses_as_that_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_bundle(tmp_path / "model_repo", precisions={"fp32": "slow", "int8": "equal"})
+
+    def chosen() -> Any:
+        with running_app(tmp_path) as client:
+            return client.get("/models").json()["models"][0]["serving"]["embed"]
+
+    first = chosen()
+
+    def measured(*_: Any, **__: Any) -> None:
+        raise AssertionError("this would measure")
+
+    monkeypatch.setattr(pacing, "measure_pace", measured)
+    assert chosen() == first
+    assert first["candidates"][1]["image_ms"] > 0
 
 
 def test_data_folder_follows_the_precision_of_collections_and_never_mixes(tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
-"""Keep measured plans in a file, so that only the first start on a machine measures. Knows no measurement."""
+"""Keep what was measured in a file, so that only the first start on a machine measures. Measures nothing."""
 
 import json
 import logging
 import math
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import onnxruntime as ort
 
 from diptych.bundle.durable import write_durably
+from diptych.core.pace import Pace
 from diptych.core.plan import Plan
 
 LOG = logging.getLogger("diptych.plan")
@@ -19,7 +22,7 @@ CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class PlanFile:
-    """Plans by what they were measured for. A file that cannot be read or written is as good as none."""
+    """Plans and paces by what they are for. A file that cannot be read or written is as good as none."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -33,21 +36,42 @@ class PlanFile:
 
     def put(self, key: str, plan: Plan) -> None:
         """Keep it for the next start."""
+        self._put(key, asdict(plan))
+
+    def paces(self, key: str) -> dict[str, Pace] | None:
+        """Those of an earlier start, by precision."""
+        try:
+            return {name: _pace(**times) for name, times in self._read()[key].items()}
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
+
+    def put_paces(self, key: str, paces: Mapping[str, Pace]) -> None:
+        """Keep them for the next start."""
+        self._put(key, {name: asdict(pace) for name, pace in paces.items()})
+
+    def _put(self, key: str, value: Mapping[str, object]) -> None:
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            content = json.dumps({**self._read(), key: asdict(plan)}, indent=1)
+            content = json.dumps({**self._read(), key: value}, indent=1)
             unfinished = self._file.with_suffix(".tmp")
             write_durably(unfinished, content.encode())
             unfinished.replace(self._file)
         except OSError as error:
-            LOG.warning("the plan is not kept: %s", error.strerror)
+            LOG.warning("what was measured is not kept: %s", error.strerror)
 
-    def _read(self) -> dict[str, dict[str, int]]:
+    def _read(self) -> dict[str, Any]:
         try:
             plans = json.loads(self._file.read_bytes())
         except (OSError, ValueError):
             return {}
         return plans if isinstance(plans, dict) else {}
+
+
+def _pace(image_ms: float, text_ms: float) -> Pace:
+    """Raises ValueError for times that nothing takes."""
+    if not (0 < image_ms < math.inf and 0 < text_ms < math.inf):
+        raise ValueError(f"{image_ms} and {text_ms} ms")
+    return Pace(image_ms, text_ms)
 
 
 def machine(n_threads: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from diptych.adapters.blas import use_one_blas_thread
 from diptych.adapters.data_folder import refuse_lost_database
 from diptych.adapters.data_lock import DataLock
+from diptych.adapters.plan_file import PlanFile
 from diptych.adapters.restore_target import refuse_unfinished
 from diptych.bundle.repository import ModelRepository
 from diptych.core.precision import Serving
@@ -18,7 +19,7 @@ from diptych.wiring.bundles import verify_bundle
 from diptych.wiring.engine import OnStuck
 from diptych.wiring.fetching import max_open_sockets
 from diptych.wiring.here import Here
-from diptych.wiring.planning import threads_of, with_plan
+from diptych.wiring.planning import PLAN_FILE, threads_of, with_plan
 from diptych.wiring.served import Served, choose_for_requests, load_served
 from diptych.wiring.trials import Trials
 from diptych.wiring.versions import check_choice, chosen_version, here_of
@@ -107,6 +108,7 @@ def _load(settings: Settings, repository: ModelRepository, name: str, version: i
         n_threads=threads_of(settings),
         max_batch_size=settings.max_batch_size or TRIAL_BATCH_SIZE,
         captures=settings.cuda_graphs == AUTO,
+        kept=PlanFile(settings.data_dir / PLAN_FILE),
     )
     try:
         return _planned(served, settings)

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diptych.core.pace import measure_pace
+from diptych.adapters.plan_file import PlanFile
 from diptych.core.precision import Candidate, Choice, Serving, choose_fastest, choose_for_collections
 from diptych.settings import AUTO, PREFIX, Device
 from diptych.wiring.bundles import LoadedBundle, VerifiedBundle
+from diptych.wiring.pacing import paces_of
 from diptych.wiring.trials import Trials
 
 LOG = logging.getLogger("diptych.precision")
@@ -31,15 +32,17 @@ def load_served(
     n_threads: int,
     max_batch_size: int,
     captures: bool = False,
+    kept: PlanFile | None = None,
 ) -> Served:
     """Try, choose, and let go of the rest. Raises BundleError, EncoderFailed, ConfigError.
 
-    With `captures` batches of a GPU run as CUDA graphs, if they can.
+    With `captures` batches of a GPU run as CUDA graphs, if they can. Precisions are timed only where `kept`
+    has no times of an earlier start.
     """
     wanted = () if precision == AUTO else (precision,)
     trials = Trials(bundle, device=device, n_threads=n_threads, wanted=wanted, captures=captures)
     try:
-        served = _chosen(trials, precision, collection_precision, max_batch_size)
+        served = _chosen(trials, precision, collection_precision, max_batch_size, kept)
     except BaseException:
         trials.let_go()
         raise
@@ -47,8 +50,14 @@ def load_served(
     return served
 
 
-def _chosen(trials: Trials, precision: str, collection_precision: str, max_batch_size: int) -> Served:
-    embed = choose_for_requests(trials, precision, max_batch_size)
+def _chosen(
+    trials: Trials,
+    precision: str,
+    collection_precision: str,
+    max_batch_size: int,
+    kept: PlanFile | None,
+) -> Served:
+    embed = choose_for_requests(trials, precision, max_batch_size, kept)
     loaded = trials.load(embed.precision)
     collections = _choose_for_collections(trials, collection_precision, loaded)
     for purpose, choice in (("requests", embed), ("collections", collections)):
@@ -58,22 +67,27 @@ def _chosen(trials: Trials, precision: str, collection_precision: str, max_batch
     return Served(loaded, trials.load(collections.precision), Serving(embed, collections, where))
 
 
-def choose_for_requests(trials: Trials, precision: str, max_batch_size: int) -> Choice:
+def choose_for_requests(
+    trials: Trials, precision: str, max_batch_size: int, kept: PlanFile | None = None
+) -> Choice:
     """The named precision, or with `auto` the fastest that passes. Raises as load_served."""
     if precision != AUTO:
         trials.load(precision)
         return Choice(precision, f"set by {PREFIX}PRECISION", (Candidate(precision, passed=True),))
     candidates = [trials.attempt(name) for name in trials.precisions]
-    return choose_fastest(_timed(trials, candidates, max_batch_size))
+    return choose_fastest(_timed(trials, candidates, max_batch_size, kept))
 
 
-def _timed(trials: Trials, candidates: Sequence[Candidate], max_batch_size: int) -> list[Candidate]:
+def _timed(
+    trials: Trials, candidates: Sequence[Candidate], max_batch_size: int, kept: PlanFile | None
+) -> list[Candidate]:
     """The same with the times of those that passed, unless there is only one."""
     encoders = {one.precision: trials.load(one.precision).encoder for one in candidates if one.passed}
     if len(encoders) < 2:
         return list(candidates)
-    golden = trials.bundle.golden
-    paces = measure_pace(encoders, golden.pixels, golden.input_ids, max_batch_size=max_batch_size)
+    paces = paces_of(
+        trials.bundle, encoders, n_threads=trials.n_threads, max_batch_size=max_batch_size, kept=kept
+    )
     return [
         replace(one, image_ms=paces[one.precision].image_ms, text_ms=paces[one.precision].text_ms)
         if one.precision in paces

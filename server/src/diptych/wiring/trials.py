@@ -40,7 +40,7 @@ class Trials:
         self.bundle = bundle
         self._device: SessionDevice | None = None if device == AUTO else device  # None: not known yet
         self._reason = f"set by {PREFIX}DEVICE"
-        self._n_threads = n_threads
+        self.n_threads = n_threads
         self._captures = captures
         self._found: dict[str, LoadedBundle | Failure] = {}
         self._name: str | None = None  # of the GPU
@@ -132,7 +132,7 @@ class Trials:
 
     def _load_on(self, device: SessionDevice, precision: str) -> LoadedBundle:
         return load_precision(
-            self.bundle, precision, device=device, n_threads=self._n_threads, captures=self._captures
+            self.bundle, precision, device=device, n_threads=self.n_threads, captures=self._captures
         )
 
     def _settle(self, device: SessionDevice, reason: str) -> None:

@@ -1,0 +1,78 @@
+"""The times by which a precision is chosen: taken once, and the same at every start."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from diptych.adapters.plan_file import PlanFile
+from diptych.bundle.manifest import MANIFEST_FILE
+from diptych.core.pace import Pace
+from diptych.core.precision import Candidate, choose_fastest
+from diptych.wiring import pacing
+from diptych.wiring.pacing import paces_of
+
+
+class Start:
+    """Starts of servers on one version, on a machine whose times differ from start to start."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, gains: Sequence[float]) -> None:
+        (folder / MANIFEST_FILE).write_text("{}")
+        self._bundle: Any = SimpleNamespace(folder=folder, golden=SimpleNamespace(pixels=[], input_ids=[]))
+        self._kept = PlanFile(folder / "plans.json")
+        self._gains = iter(gains)
+        self.n_measured = 0
+        monkeypatch.setattr(pacing, "measure_pace", self._measure)
+
+    def _measure(self, encoders: Any, *_: Any, **__: Any) -> dict[str, Pace]:
+        self.n_measured += 1
+        gain = next(self._gains)
+        return {name: Pace(10.0 / (gain if name == "int8" else 1), 2.0) for name in encoders}
+
+    def __call__(
+        self, *precisions: str, n_threads: int = 2, max_batch_size: int = 16, keeps: bool = True
+    ) -> dict[str, Pace]:
+        encoders: Any = {
+            name: SimpleNamespace(provider="CPUExecutionProvider", device_name=None, captures=None)
+            for name in precisions or ("fp32", "int8")
+        }
+        kept = self._kept if keeps else None
+        return paces_of(self._bundle, encoders, n_threads=n_threads, max_batch_size=max_batch_size, kept=kept)
+
+
+def chosen(paces: dict[str, Pace]) -> str:
+    timed = [Candidate(name, True, None, pace.image_ms, pace.text_ms) for name, pace in paces.items()]
+    return choose_fastest(timed).precision
+
+
+def test_precision_near_the_bound_is_chosen_alike_at_every_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Start(tmp_path, monkeypatch, gains=[1.2, 1.05])
+    first, second = start(), start()
+    assert first == second
+    assert (chosen(first), start.n_measured) == ("int8", 1)
+    assert chosen(start(keeps=False)) == "fp32", "measured anew it would be the other one"
+
+
+@pytest.mark.parametrize("changes", [{"n_threads": 1}, {"max_batch_size": 8}])
+def test_other_settings_are_measured_anew(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Start(tmp_path, monkeypatch, gains=[2.0, 2.0])
+    start()
+    start(**changes)
+    assert start.n_measured == 2
+
+
+def test_another_version_or_other_precisions_that_pass_are_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Start(tmp_path, monkeypatch, gains=[2.0] * 3)
+    start("fp32", "int8")
+    start("fp16", "fp32")
+    (tmp_path / MANIFEST_FILE).write_text('{"version": 2}')
+    start("fp32", "int8")
+    assert start.n_measured == 3
