@@ -1,5 +1,6 @@
 """Keep what was measured in a file, so that only the first start on a machine measures. Measures nothing."""
 
+import hashlib
 import json
 import logging
 import math
@@ -18,6 +19,13 @@ from diptych.core.plan import Plan
 
 LOG = logging.getLogger("diptych.plan")
 CPU_INFO = Path("/proc/cpuinfo")
+# Of /proc/cpuinfo, on x86 and on ARM: what does not change from start to start.
+CPU_FIELDS = frozenset(
+    {
+        *("vendor_id", "cpu family", "model", "model name", "cache size", "flags"),
+        *("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features"),
+    }
+)
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -95,8 +103,15 @@ def usable_cpus() -> float:
 
 
 def _processor() -> str:
+    """Its name, kind, and what it can do: virtual ones of many generations have one name, ARM's have none.
+
+    One that other processors stand beside, as in a phone, is told by the first.
+    """
     try:
-        lines = CPU_INFO.read_text().splitlines()
+        first, _, _ = CPU_INFO.read_text().partition("\n\n")
     except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+        return f"{platform.machine()} {platform.processor()}"
+    lines = [line.partition(":") for line in first.splitlines()]
+    told = [(name.strip(), value.strip()) for name, _, value in lines if name.strip() in CPU_FIELDS]
+    name = next((value for name, value in told if name == "model name"), "")
+    return f"{platform.machine()} {name} {hashlib.sha256(repr(told).encode()).hexdigest()}"
