@@ -61,7 +61,7 @@ def test_room_is_given_back_after_a_failure() -> None:
 
 def test_decoder_decodes_large_images_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     lock, counts, n_now = threading.Lock(), list[int](), 0
-    load_pixels, both = image.load_pixels, threading.Barrier(2)
+    preprocess, both = image.preprocess, threading.Barrier(2)
 
     def counted(*values: Any) -> Any:
         nonlocal n_now
@@ -72,12 +72,12 @@ def test_decoder_decodes_large_images_one_at_a_time(monkeypatch: pytest.MonkeyPa
             both.wait(0.05)  # long enough for a second one to come in, if it may
         except threading.BrokenBarrierError:
             both.reset()
-        pixels = load_pixels(*values)
+        pixels = preprocess(*values)
         with lock:
             n_now -= 1
         return pixels
 
-    monkeypatch.setattr(image, "load_pixels", counted)
+    monkeypatch.setattr(image, "preprocess", counted)
 
     async def run(max_px: int, max_decoded_px: int | None = None) -> int:
         counts.clear()

@@ -1,7 +1,7 @@
 """Decode image files in a pool of threads; knows nothing of models beyond the bundle's image settings."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from functools import partial
 from time import perf_counter
@@ -10,6 +10,7 @@ from typing import TypeVar
 from diptych.adapters.freed_memory import FreedMemory
 from diptych.adapters.pixel_budget import PixelBudget
 from diptych.bundle import image
+from diptych.bundle.decode import ImageInfo
 from diptych.bundle.geometry import resized_size
 from diptych.bundle.manifest import ImageSpec
 from diptych.core.fair_threads import FairThreads
@@ -67,16 +68,25 @@ class PillowDecoder:
         return result
 
     def _decode(self, payload: bytes) -> Picture:
-        info = image.probe(payload, self._limits)
-        width, height = resized_size(info.width, info.height, self._spec)  # the intermediate counts too
-        with self._room(info.width * info.height + width * height):
-            pixels = image.load_pixels(payload, self._spec, self._limits, self._mode)
-        return Picture(info, pixels)
+        seen: list[ImageInfo] = []
+        with ExitStack() as room:
+
+            def claim(info: ImageInfo) -> None:
+                """Once the header says how large the picture is, and before a pixel is decoded."""
+                width, height = resized_size(info.width, info.height, self._spec)  # it counts too
+                room.enter_context(self._room(info.width * info.height + width * height))
+                seen.append(info)
+
+            pixels = image.load_pixels(payload, self._spec, self._limits, self._mode, claim)
+        return Picture(seen[0], pixels)
 
     def _thumbnail(self, payload: bytes, size_px: int) -> bytes:
-        info = image.probe(payload, self._limits)
-        with self._room(info.width * info.height):
-            return image.thumbnail(payload, self._limits, size_px)
+        with ExitStack() as room:
+
+            def claim(info: ImageInfo) -> None:
+                room.enter_context(self._room(info.width * info.height))
+
+            return image.thumbnail(payload, self._limits, size_px, claim)
 
     @contextmanager
     def _room(self, n_px: int) -> Iterator[None]:

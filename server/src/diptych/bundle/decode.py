@@ -40,7 +40,6 @@ _SIDEWAYS = frozenset(
 
 MAX_EXIF_BYTES = 1_200_000  # beyond it is not read: the decoder makes an object of every number in a tag
 
-SizeCheck = Callable[[int, int], None]  # raises for a (width, height) that must not be decoded
 Needed = Callable[[int, int], tuple[int, int]]  # of an upright (width, height): what is enough of it
 
 
@@ -74,11 +73,16 @@ class ImageInfo:
     height: int
 
 
+# Hears what the header says before any pixel is decoded: raises InputError for what must not be decoded, and
+# may wait until there is room for what may.
+OnHeader = Callable[[ImageInfo], None]
+
+
 def probe(payload: bytes, limits: ImageLimits) -> ImageInfo:
     """Read the header only. Raises UnsupportedImage, UndecodableImage, TooLarge."""
     image_format = _format(payload, limits)
     with _opened(payload, image_format, limits) as image:
-        return ImageInfo(image_format, MEDIA_TYPES[image_format], *image.size)
+        return _info(image, image_format)
 
 
 @dataclass(frozen=True)
@@ -99,21 +103,21 @@ def decode(
     payload: bytes,
     limits: ImageLimits,
     convert: Callable[[Image.Image], Image.Image],
-    check_size: SizeCheck | None = None,
+    on_header: OnHeader | None = None,
 ) -> Image.Image:
     """Decode the first picture fully, `convert` its colours and turn it upright.
 
-    Limits and `check_size` see the header's width and height before any pixel is decoded.
+    Limits and `on_header` see the header before any pixel is decoded. It is read once.
     Raises UnsupportedImage, UndecodableImage (truncated files too), TooLarge.
     """
-    return decode_scaled(payload, limits, convert, check_size).image
+    return decode_scaled(payload, limits, convert, on_header).image
 
 
 def decode_scaled(
     payload: bytes,
     limits: ImageLimits,
     convert: Callable[[Image.Image], Image.Image],
-    check_size: SizeCheck | None = None,
+    on_header: OnHeader | None = None,
     needed: Needed | None = None,
 ) -> Decoded:
     """As `decode`; a JPEG of 2, 4 or 8 times what is `needed` is decoded to a half, a quarter or an eighth.
@@ -123,8 +127,8 @@ def decode_scaled(
     """
     image_format = _format(payload, limits)
     with _opened(payload, image_format, limits) as image:
-        if check_size is not None:
-            check_size(*image.size)
+        if on_header is not None:
+            on_header(_info(image, image_format))
         size = image.size
         if needed is not None and image_format == "JPEG":  # whose EXIF stands before its pixels
             transpose = _UPRIGHT.get(_orientation(image))
@@ -173,6 +177,10 @@ def _format(payload: bytes, limits: ImageLimits) -> ImageFormat:
     if feature is not None and not features.check(feature):
         raise UnsupportedImage(f"this installation has no decoder for {image_format}")
     return image_format
+
+
+def _info(image: Image.Image, image_format: ImageFormat) -> ImageInfo:
+    return ImageInfo(image_format, MEDIA_TYPES[image_format], *image.size)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from diptych.bundle.decode import (
     Decoded,
     ImageInfo,
     ImageLimits,
+    OnHeader,
     decode,
     decode_scaled,
     probe,
@@ -47,6 +48,7 @@ __all__ = [
     "DecodeMode",
     "ImageInfo",
     "ImageLimits",
+    "OnHeader",
     "load_pixels",
     "open_rgb",
     "preprocess",
@@ -62,16 +64,23 @@ DecodeMode = Literal["exact", "fast"]  # parity is proven for exact
 
 
 def load_pixels(
-    payload: bytes, spec: ImageSpec, limits: ImageLimits, mode: DecodeMode = "exact"
+    payload: bytes,
+    spec: ImageSpec,
+    limits: ImageLimits,
+    mode: DecodeMode = "exact",
+    on_header: OnHeader | None = None,
 ) -> NDArray[np.uint8]:
-    """Image file -> (S, S, 3) uint8 RGB. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+    """Image file -> (S, S, 3) uint8 RGB. Raises UnsupportedImage, UndecodableImage, TooLarge.
+
+    `on_header` hears of what is within the limits, before its pixels are decoded.
+    """
     if mode == "exact":
-        return preprocess(open_rgb(payload, spec, limits), spec, limits)
+        return preprocess(open_rgb(payload, spec, limits, on_header), spec, limits)
     decoded = decode_scaled(
         payload,
         limits,
         partial(to_rgb, alpha=spec.alpha),
-        partial(_check_resized, spec, limits),
+        partial(_check_header, spec, limits, on_header),
         partial(resized_size, spec=spec),
     )
     if decoded.is_scaled:
@@ -79,12 +88,15 @@ def load_pixels(
     return preprocess(decoded.image, spec, limits)
 
 
-def open_rgb(payload: bytes, spec: ImageSpec, limits: ImageLimits) -> Image.Image:
+def open_rgb(
+    payload: bytes, spec: ImageSpec, limits: ImageLimits, on_header: OnHeader | None = None
+) -> Image.Image:
     """Image file -> upright 8-bit RGB image, fully decoded, without metadata.
 
     Raises UnsupportedImage, UndecodableImage, TooLarge.
     """
-    return decode(payload, limits, partial(to_rgb, alpha=spec.alpha), partial(_check_resized, spec, limits))
+    check = partial(_check_header, spec, limits, on_header)
+    return decode(payload, limits, partial(to_rgb, alpha=spec.alpha), check)
 
 
 def preprocess(image: Image.Image, spec: ImageSpec, limits: ImageLimits) -> NDArray[np.uint8]:
@@ -100,14 +112,14 @@ def preprocess(image: Image.Image, spec: ImageSpec, limits: ImageLimits) -> NDAr
     return _on_canvas(resized, placement.left, placement.top, spec)
 
 
-def thumbnail(payload: bytes, limits: ImageLimits, size_px: int) -> bytes:
+def thumbnail(payload: bytes, limits: ImageLimits, size_px: int, on_header: OnHeader | None = None) -> bytes:
     """Image file -> WebP without metadata, longest edge at most `size_px`, transparency over white.
 
     Never enlarged. Raises UnsupportedImage, UndecodableImage, TooLarge.
     """
     if not 1 <= size_px <= 4096:
         raise InvalidValue(f"thumbnail size is {size_px} pixels, must be between 1 and 4096")
-    image = decode(payload, limits, partial(to_rgb, alpha="white"))
+    image = decode(payload, limits, partial(to_rgb, alpha="white"), on_header)
     image.thumbnail((size_px, size_px), Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
     image.save(encoded, "WEBP", quality=THUMBNAIL_QUALITY)
@@ -135,6 +147,12 @@ def _on_canvas(resized: Image.Image, left: int, top: int, spec: ImageSpec) -> ND
     canvas = Image.new("RGB", (spec.size, spec.size), spec.fill_color)
     canvas.paste(resized, (left, top))
     return np.array(canvas)
+
+
+def _check_header(spec: ImageSpec, limits: ImageLimits, then: OnHeader | None, info: ImageInfo) -> None:
+    _check_resized(spec, limits, info.width, info.height)
+    if then is not None:
+        then(info)
 
 
 def _check_resized(spec: ImageSpec, limits: ImageLimits, width: int, height: int) -> None:
