@@ -82,8 +82,8 @@ def _finite_or_refused(digits: str) -> float | _Refused:
 
 def _check_counts(text: str, max_keys: int, item: str | None) -> None:
     bounds = (("values", ",[{", MAX_VALUES), ("keys", ":", max_keys))
-    if all(_n_of(signs, text) <= most for _, signs, most in bounds):
-        return
+    if all(len(text) <= most or _n_of(signs, text) <= most for _, signs, most in bounds):
+        return  # a text of fewer characters than there may be signs need not be counted: a photograph is one
     bare = _STRING.sub("", text)
     for name, signs, most in bounds:
         if _n_of(signs, bare) > most:
