@@ -38,6 +38,31 @@ def test_equal_scores_keep_the_given_order() -> None:
     assert ranking.top_k(scores, 3).tolist() == [1, 2, 0]
 
 
+@given(
+    arrays(np.float32, st.integers(0, 40), elements=st.sampled_from([np.nan, -np.inf, -1, -0.0, 0, 0.5, 1])),
+    st.integers(0, 45),
+)
+def test_best_few_are_the_first_of_all_sorted_ties_and_nan_included(scores: np.ndarray, k: int) -> None:
+    assert ranking.top_k(scores, k).tolist() == np.argsort(-scores, kind="stable")[:k].tolist()
+
+
+@pytest.mark.parametrize(("k", "n_sorted"), [(10, 13), (None, 1_000), (1_000, 1_000)])
+def test_only_what_is_as_good_as_the_last_of_the_best_is_sorted(
+    k: int | None, n_sorted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argsort, lengths = np.argsort, list[int]()
+
+    def noted(values: np.ndarray, **options: str) -> np.ndarray:
+        lengths.append(len(values))
+        return argsort(values, **options)
+
+    monkeypatch.setattr(np, "argsort", noted)
+    scores = np.arange(1_000, dtype=np.float32)
+    scores[:3] = scores[-10]  # as good as the tenth
+    assert len(ranking.top_k(scores, k)) == (k or 1_000)
+    assert lengths == [n_sorted]
+
+
 def test_mixed_query_is_the_unit_weighted_sum() -> None:
     x, y = np.eye(2, dtype=np.float32)
     assert mix([x], [0.001]) == pytest.approx(x)

@@ -38,9 +38,18 @@ def against_empty(logits: Scores, empty_logits: Scores) -> Scores:
 
 
 def top_k(scores: NDArray[np.float32], k: int | None) -> NDArray[np.int64]:
-    """Positions of the k largest of (C,), best first, equal ones in their given order; all when k is None."""
-    order: NDArray[np.int64] = np.argsort(-scores, kind="stable")[:k]
-    return order
+    """Positions of the k largest of (C,), best first, equal ones in their given order; all when k is None.
+
+    NaN comes last. Only what is as large as the k-th is sorted, in the order that sorting all would give.
+    """
+    falling = -scores
+    if k is None or not 0 < k < len(scores):
+        order: NDArray[np.int64] = np.argsort(falling, kind="stable")[:k]
+        return order
+    kth = np.partition(falling, k - 1)[k - 1]
+    candidates = np.flatnonzero(~(falling > kth))  # in their given order; NaN is larger than nothing
+    best: NDArray[np.int64] = candidates[np.argsort(falling[candidates], kind="stable")[:k]]
+    return best
 
 
 def normalised(rows: Embeddings) -> Embeddings:
