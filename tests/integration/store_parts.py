@@ -150,7 +150,7 @@ class Opened:
         info = model_info(
             name=model, version=version, precision=precision, identity=identity, embed_dim=EMBED_DIM
         )
-        return Engine(info, embedder, lambda on_start: None, (images, texts), 60, RUNNER)
+        return Engine(info, embedder, (lambda on_start: None,) * 2, (images, texts), 60, RUNNER)
 
     def _open(self, precision: str, at_start: bool) -> Engine:
         if precision == "fp16":

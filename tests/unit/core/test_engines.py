@@ -19,7 +19,7 @@ Story = Callable[["Parts"], Coroutine[Any, Any, None]]
 
 def engine(precision: str, runner: Runner = RUNNER) -> Engine:
     embedder = fake_embedder(FakeEncoder())
-    return Engine(model_info(precision=precision), embedder, lambda on_start: None, (), 60, runner)  # type: ignore[arg-type]
+    return Engine(model_info(precision=precision), embedder, (lambda on_start: None,) * 2, (), 60, runner)  # type: ignore[arg-type]
 
 
 class Parts:

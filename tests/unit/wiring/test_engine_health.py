@@ -1,9 +1,13 @@
 """Readiness speaks of every precision that is at work."""
 
 import asyncio
+import time
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from diptych.core.engine import Engine
 from diptych.errors import EncoderFailed
@@ -17,7 +21,8 @@ def engine(*, broken: bool = False, last_success_at: float | None = None, troubl
             raise RuntimeError
 
     batchers: Any = (SimpleNamespace(last_success_at=last_success_at, trouble=trouble),) * 2
-    return Engine(model_info(), SimpleNamespace(), canary, batchers, 60, RUNNER)  # type: ignore[arg-type]
+    canaries = (canary, canary)
+    return Engine(model_info(), SimpleNamespace(), canaries, batchers, 60, RUNNER)  # type: ignore[arg-type]
 
 
 def ready(*engines: Engine) -> bool:
@@ -56,7 +61,7 @@ def test_canary_of_an_engine_that_is_closed_meanwhile_decides_nothing() -> None:
         del loaded[1:]
         raise EncoderFailed("the encoder was closed")
 
-    loaded.append(replace(engine(), canary=closed))
+    loaded.append(replace(engine(), canaries=(closed, closed)))
 
     async def run() -> bool:
         health = health_of(lambda: tuple(loaded), print)
@@ -66,3 +71,37 @@ def test_canary_of_an_engine_that_is_closed_meanwhile_decides_nothing() -> None:
         return report.ready
 
     assert asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("ages_s", "asked"),
+    [
+        ((None, None), ["image", "text"]),
+        ((1.0, None), ["text"]),  # while images alone come
+        ((None, 1.0), ["image"]),
+        ((1.0, 60.0), ["text"]),
+        ((60.0, 60.0), ["image", "text"]),
+    ],
+)
+def test_canary_asks_only_the_tower_that_has_not_just_proven_itself(
+    ages_s: tuple[float | None, float | None], asked: list[str]
+) -> None:
+    now, seen = time.monotonic(), list[str]()
+    batchers: Any = tuple(
+        SimpleNamespace(last_success_at=None if age_s is None else now - age_s, trouble="")
+        for age_s in ages_s
+    )
+    canaries = tuple(partial(lambda name, on_start: seen.append(name), name) for name in ("image", "text"))
+    assert ready(replace(engine(), batchers=batchers, canaries=canaries))
+    assert seen == asked
+
+
+def test_tower_that_failed_since_is_asked_though_the_other_one_proves_itself() -> None:
+    def broken(on_start: Any) -> None:
+        raise RuntimeError
+
+    batchers: Any = (
+        SimpleNamespace(last_success_at=None, trouble=""),
+        SimpleNamespace(last_success_at=time.monotonic(), trouble=""),
+    )
+    assert not ready(replace(engine(), batchers=batchers, canaries=(broken, lambda on_start: None)))

@@ -9,14 +9,20 @@ from diptych.core.embedder import Embedder
 from diptych.core.runner import Runner
 from diptych.core.types import InputIds, ModelInfo, Pixels
 
+Canary = Callable[[OnStart], object]
+
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """Vectors of two engines are never mixed. `canary` encodes one image and one text past the queues."""
+    """Vectors of two engines are never mixed.
+
+    `canaries` encode one image and one text past the queues: the first what the first of `batchers` does, the
+    second what the second does.
+    """
 
     model: ModelInfo
     embedder: Embedder
-    canary: Callable[[OnStart], object]
+    canaries: tuple[Canary, Canary]
     batchers: tuple[Batcher[Pixels], Batcher[InputIds]]
     timeout_s: float
     runner: Runner

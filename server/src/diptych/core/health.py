@@ -11,6 +11,8 @@ from diptych.core.calls import Calls, Stuck
 
 log = logging.getLogger(__name__)
 
+PERIOD_S = 10.0
+
 
 @dataclass(frozen=True)
 class HealthReport:
@@ -37,9 +39,9 @@ class Health:
         trouble: Callable[[], str],
         timeout_s: float,
         on_stuck: Callable[[str], None],
-        period_s: float = 10.0,
+        period_s: float = PERIOD_S,
     ) -> None:
-        """`canary` encodes one item and raises when it cannot.
+        """`canary` encodes an item with each encoder that has no proof of its own, and raises when it cannot.
 
         `last_success_at` is in time.monotonic(), None when the last batch failed; `trouble` says what is
         wrong with the batches now, or nothing; `on_stuck` hears of a canary that cannot be stopped.
