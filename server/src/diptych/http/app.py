@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
 from diptych import __version__
 from diptych.core.services import Services
@@ -22,7 +22,6 @@ from diptych.http.methods import HeadAsGet
 from diptych.http.openapi import describe
 from diptych.http.options import HttpOptions
 from diptych.http.problems import OpenAIError, Problem
-from diptych.http.query_string import refuse_repeated, refuse_unknown
 from diptych.http.refusals import other_refusals
 from diptych.http.routes import (
     classify,
@@ -50,8 +49,6 @@ _ROUTERS = (
     *(collections.router, images.router, pictures.router, vectors.router, jobs.router),
     *(models.router, openai.router, operate.router),
 )
-# Programs of others call these, and may say more than we read.
-_LENIENT = (openai.router, operate.router)
 _UNSEEN_MODELS = (
     requests.EmbedRequest,
     requests.ClassifyRequest,
@@ -94,10 +91,8 @@ def create_app(
         responses=other_refusals(),
     )
     app.state.diptych = state
-    for router in _ROUTERS:
-        strict = () if router in _LENIENT else (Depends(refuse_unknown),)
-        app.include_router(router, dependencies=[Depends(refuse_repeated), *strict])
-    app.include_router(page.router)
+    for router in (*_ROUTERS, page.router):
+        app.include_router(router)
     add_handlers(app)
     _add_middlewares(app, state)
     app.openapi = _described_once(app)  # type: ignore[method-assign]

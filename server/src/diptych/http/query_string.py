@@ -1,17 +1,21 @@
 """Refuse a query string that says one thing twice, or what nobody reads. Knows no parameter by name."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, ClassVar
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.responses import Response
 
 from diptych.errors import InvalidValue
 
+Check = Callable[[Request], None]
 
-async def refuse_repeated(request: Request) -> None:
+
+def refuse_repeated(request: Request) -> None:
     """InvalidValue naming the parameter: no call takes one twice, and which is meant would be a guess."""
     counts = Counter(name for name, _ in request.query_params.multi_items())
     for name, n in counts.items():
@@ -19,7 +23,7 @@ async def refuse_repeated(request: Request) -> None:
             raise InvalidValue(f"is there {n} times, once is enough", name[:100])
 
 
-async def refuse_unknown(request: Request) -> None:
+def refuse_unknown(request: Request) -> None:
     """InvalidValue naming the first parameter that the route does not have, and those that it has."""
     if not request.query_params:
         return
@@ -44,3 +48,29 @@ def _parameters_of(dependant: Dependant) -> Iterator[str]:
             yield field.alias
     for inner in dependant.dependencies:
         yield from _parameters_of(inner)
+
+
+class LenientRoute(APIRoute):
+    """For programs of others, which may say more than we read, but nothing twice.
+
+    The checks are no dependencies: FastAPI looks at each request anew for what each of them needs itself.
+    """
+
+    checks: ClassVar[tuple[Check, ...]] = (refuse_repeated,)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers a request whose query string may be as it is."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            for check in self.checks:
+                check(request)
+            return await handle(request)
+
+        return checked
+
+
+class StrictRoute(LenientRoute):
+    """For all others, where a name that nobody reads is a mistake."""
+
+    checks: ClassVar[tuple[Check, ...]] = (refuse_repeated, refuse_unknown)

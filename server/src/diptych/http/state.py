@@ -44,6 +44,15 @@ def state_of(request: Request) -> ServerState:
     return state
 
 
+def at_work(request: Request) -> tuple[Services, HttpOptions]:
+    """The services, and the options, of calls that are made the most: NotReady while they load.
+
+    Other calls name what they need as below, and FastAPI gets it; these have no parameters for it to read.
+    """
+    state = state_of(request)
+    return state.ready(), state.options
+
+
 # Coroutines, though they wait for nothing: FastAPI sends a plain function through a thread at each request.
 
 

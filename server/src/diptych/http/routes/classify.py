@@ -13,12 +13,13 @@ from diptych.http.context import context_of
 from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import FILES, STRINGS, body_of
+from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, refusals
 from diptych.http.requests import ClassifyRequest
 from diptych.http.respond import sized_json_response
-from diptych.http.state import Options, ReadyServices
+from diptych.http.state import at_work
 
-router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["encode"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
 _FORM = {
     "image": FILES,
@@ -36,11 +37,12 @@ _FORM = {
     responses=refusals(*BODY),
     openapi_extra=body_of(ClassifyRequest, _FORM),
 )
-async def classify(request: Request, services: ReadyServices, options: Options) -> Response:
+async def classify(request: Request) -> Response:
     """Zero-shot predictions: which of the labels goes with each image, best first.
 
     Scores are a softmax over the given labels, or with `multi_label` a probability of each label alone.
     """
+    services, options = at_work(request)
     context = context_of(request)
     with context.stage("parse"):
         asked = await read_classify(request, options)

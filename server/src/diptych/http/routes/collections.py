@@ -10,13 +10,14 @@ from diptych.http.body import read_body
 from diptych.http.content import JSON, MERGE_PATCH, media_type, unsupported
 from diptych.http.json_body import parse_json
 from diptych.http.openapi import body_of
+from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, refusals
 from diptych.http.requests import CollectionPatch, CollectionRequest, DeletionRequest
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
 from diptych.http.validation import validated
 
-router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
 
 @router.get("/collections", response_model=CollectionList)

@@ -16,12 +16,13 @@ from diptych.http.embed_body import Item, read_embed
 from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import BINARY, FILES, STRINGS, body_of
+from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, Responses, refusals
 from diptych.http.requests import EmbedRequest, EncodingFormat
 from diptych.http.respond import encode_embedding, octets_response, sized_json_response
-from diptych.http.state import Options, ReadyServices
+from diptych.http.state import at_work
 
-router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["encode"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
 _ROWS: Responses = {200: {"content": {OCTETS: BINARY}}}
 _FORM = {"image": FILES, "text": STRINGS, "encoding_format": {"enum": ["float", "base64"]}}
@@ -33,12 +34,13 @@ _FORM = {"image": FILES, "text": STRINGS, "encoding_format": {"enum": ["float", 
     responses=_ROWS | refusals(*BODY),
     openapi_extra=body_of(EmbedRequest, _FORM, (ANY_IMAGE, TEXT)),
 )
-async def embed(request: Request, services: ReadyServices, options: Options) -> Response:
+async def embed(request: Request) -> Response:
     """Embed texts and images into one space; embeddings have unit norm.
 
     A form is answered in the order of its parts. `Accept: application/octet-stream` gets the rows as raw
     little-endian float32, their shape in X-Diptych-Shape. One bad item fails the request and is named.
     """
+    services, options = at_work(request)
     context, model = context_of(request), ModelRef.of(services.model)
     with context.stage("parse"):
         asked = await read_embed(request, options)

@@ -22,6 +22,7 @@ from diptych.http.json_body import parse_json
 from diptych.http.openapi import FILES, body_of
 from diptych.http.options import HttpOptions
 from diptych.http.outcomes import respond_outcomes
+from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, Responses, refusals
 from diptych.http.requests import LookupRequest, PatchRequest
 from diptych.http.respond import json_response
@@ -29,7 +30,7 @@ from diptych.http.state import Options, ReadyServices
 from diptych.http.tar_body import TAR, read_tar
 from diptych.http.validation import validated
 
-router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
 _IMAGES = "/collections/{collection}/images"
 _IMAGE = f"{_IMAGES}/{{id}}"

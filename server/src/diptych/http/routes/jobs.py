@@ -10,11 +10,12 @@ from diptych.http.answers_jobs import JobAnswer, JobList, JobOutcomeAnswer, JobO
 from diptych.http.checks import check_at_most
 from diptych.http.context import context_of
 from diptych.http.events import events_of
+from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import GUARDED, Responses, refusals
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices, State
 
-router = APIRouter(tags=["jobs"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["jobs"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
 _EVENTS = "text/event-stream"
 _STREAM: Responses = {200: {"content": {_EVENTS: {"schema": {"type": "string"}}}}}

@@ -15,11 +15,12 @@ from diptych.http.answers_operate import (
     ServingAnswer,
     VersionEntryAnswer,
 )
+from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import GUARDED, refusals
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices
 
-router = APIRouter(tags=["models"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["models"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
 
 @router.get("/models", response_model=ModelList)

@@ -22,13 +22,16 @@ from diptych.http.hangup import while_connected
 from diptych.http.json_body import parse_json, read_json
 from diptych.http.openapi import body_of
 from diptych.http.options import HttpOptions
+from diptych.http.query_string import LenientRoute
 from diptych.http.refusals import BODY, GUARDED, openai_refusals
 from diptych.http.requests import OpenAIEmbeddingRequest
 from diptych.http.respond import encode_embedding, json_response, sized_json_response
-from diptych.http.state import Options, ReadyServices
+from diptych.http.state import ReadyServices, at_work
 from diptych.http.validation import validated
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=openai_refusals(*GUARDED))
+router = APIRouter(
+    prefix="/v1", tags=["OpenAI"], responses=openai_refusals(*GUARDED), route_class=LenientRoute
+)
 
 
 @router.post(
@@ -37,8 +40,9 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=openai_refusals(*GUA
     responses=openai_refusals(404, *BODY),
     openapi_extra=body_of(OpenAIEmbeddingRequest),
 )
-async def embeddings(request: Request, services: ReadyServices, options: Options) -> Response:
+async def embeddings(request: Request) -> Response:
     """Embed one text or a list of texts. `model` must be the served one, as its name or `name/version`."""
+    services, options = at_work(request)
     context = context_of(request)
     with context.stage("parse"):
         asked = await _read(request, services, options)

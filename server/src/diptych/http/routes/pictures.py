@@ -5,10 +5,11 @@ from starlette.responses import Response
 
 from diptych.bundle.image import THUMBNAIL_MEDIA_TYPE
 from diptych.http.openapi import BINARY
+from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import GUARDED, Responses, refusals
 from diptych.http.state import ReadyServices
 
-router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
 _IMAGE = "/collections/{collection}/images/{id}"
 _PICTURE: Responses = {

@@ -20,13 +20,14 @@ from diptych.http.budget import Take, room_of
 from diptych.http.context import context_of
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import FILES, STRINGS, body_of
+from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, refusals
 from diptych.http.requests import SearchQuery, SearchRequest
 from diptych.http.respond import json_response
 from diptych.http.search_body import AskedSearch, StoredImage, read_search, search_of_query_string
-from diptych.http.state import Options, ReadyServices
+from diptych.http.state import Options, ReadyServices, at_work
 
-router = APIRouter(tags=["search"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["search"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
 _FORM = {
     "image": FILES,
@@ -65,11 +66,12 @@ async def search_by_words(
     responses=refusals(404, 409, *BODY),
     openapi_extra=body_of(SearchRequest, _FORM),
 )
-async def search(request: Request, services: ReadyServices, options: Options) -> Response:
+async def search(request: Request) -> Response:
     """The `k` images that fit the query best, best first; several queries are mixed by weight.
 
     With `exact` all images are compared, also where the collection's `recall` is below 1.
     """
+    services, options = at_work(request)
     with context_of(request).stage("parse"):
         asked = await read_search(request, options)
     return await _answer(request, services, asked, "query", options.default_collection)

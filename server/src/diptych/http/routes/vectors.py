@@ -8,12 +8,13 @@ from diptych.http.context import context_of
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import body_of
 from diptych.http.outcomes import respond_outcomes
+from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, refusals
 from diptych.http.requests import AddVectorsRequest
 from diptych.http.state import Options, ReadyServices
 from diptych.http.vectors_body import read_vectors
 
-router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
 _FORM = {
     "model": {"type": "string", "description": "JSON {name, version}, and if known precision and decode"},
