@@ -73,6 +73,34 @@ def test_every_format_of_the_allow_list_is_read(name):
     np.testing.assert_allclose(rgb(payload).astype(int), np.asarray(image), atol=3)
 
 
+UNWRITTEN = {"PNG": ["CMYK"], "BMP": ["CMYK"], "GIF": ["CMYK"], "JPEG": ["P", "RGBA"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        (name, mode)
+        for name in LOSSLESS
+        for mode in ("RGB", "L", "P", "RGBA", "CMYK")
+        if mode not in UNWRITTEN.get(name, [])
+    ],
+)
+def test_pixels_are_those_of_a_new_rgb_image_without_metadata(name, mode):
+    payload = encoded(noise(70, 50).convert(mode), name, **LOSSLESS[name])
+    np.testing.assert_array_equal(
+        load_pixels(payload, SPEC, LIMITS), preprocess(open_rgb(payload, SPEC, LIMITS), SPEC, LIMITS)
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSLESS if name != "GIF"])
+def test_picture_that_is_rgb_already_is_not_copied(name, monkeypatch):
+    payload = encoded(noise(70, 50), name, **LOSSLESS[name])
+    expected = load_pixels(payload, SPEC, LIMITS)
+    for method in ("copy", "convert"):
+        monkeypatch.setattr(Image.Image, method, None)
+    np.testing.assert_array_equal(load_pixels(payload, SPEC, LIMITS), expected)
+
+
 def test_progressive_jpeg_equals_its_baseline_twin():
     image = noise(70, 50)
     progressive = encoded(image, "JPEG", progressive=True)

@@ -29,6 +29,12 @@ def to_rgb(image: Image.Image, alpha: Alpha) -> Image.Image:
     return rgb
 
 
+def as_rgb(image: Image.Image, alpha: Alpha) -> Image.Image:
+    """As `to_rgb`, but the image itself where it is RGB: metadata and all, so to be read and never saved."""
+    is_rgb = image.mode == "RGB" and not image.has_transparency_data
+    return image if is_rgb else to_rgb(image, alpha)
+
+
 def _without_alpha(image: Image.Image, alpha: Alpha) -> Image.Image:
     """In strips of rows: the images in between take 16 bytes a pixel, and the result itself only 4."""
     rgb = Image.new("RGB", image.size)

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diptych.bundle.colour import to_rgb
+from diptych.bundle.colour import as_rgb, to_rgb
 from diptych.bundle.decode import (
     Decoded,
     ImageInfo,
@@ -74,28 +74,21 @@ def load_pixels(
 
     `on_header` hears of what is within the limits, before its pixels are decoded.
     """
+    convert, check = partial(as_rgb, alpha=spec.alpha), partial(_check_header, spec, limits, on_header)
     if mode == "exact":
-        return preprocess(open_rgb(payload, spec, limits, on_header), spec, limits)
-    decoded = decode_scaled(
-        payload,
-        limits,
-        partial(to_rgb, alpha=spec.alpha),
-        partial(_check_header, spec, limits, on_header),
-        partial(resized_size, spec=spec),
-    )
+        return preprocess(decode(payload, limits, convert, check), spec, limits)
+    decoded = decode_scaled(payload, limits, convert, check, partial(resized_size, spec=spec))
     if decoded.is_scaled:
         return _prepare_scaled(decoded, spec)
     return preprocess(decoded.image, spec, limits)
 
 
-def open_rgb(
-    payload: bytes, spec: ImageSpec, limits: ImageLimits, on_header: OnHeader | None = None
-) -> Image.Image:
+def open_rgb(payload: bytes, spec: ImageSpec, limits: ImageLimits) -> Image.Image:
     """Image file -> upright 8-bit RGB image, fully decoded, without metadata.
 
     Raises UnsupportedImage, UndecodableImage, TooLarge.
     """
-    check = partial(_check_header, spec, limits, on_header)
+    check = partial(_check_header, spec, limits, None)
     return decode(payload, limits, partial(to_rgb, alpha=spec.alpha), check)
 
 
