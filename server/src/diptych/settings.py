@@ -127,7 +127,9 @@ class Settings(BaseSettings):
     encode_timeout_s: float = Field(
         60.0, gt=0, description="seconds after which a batch that is being encoded is stopped"
     )
-    label_cache_items: int = Field(50_000, ge=0, description="label embeddings kept in memory")
+    label_cache_items: int = Field(
+        50_000, ge=0, description="label embeddings kept in memory, and half as many again in whole lists"
+    )
     max_connections: int = Field(
         1000, ge=1, description="connections at once; idle ones and slow bodies make room"
     )

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
+from diptych.core.weighed_cache import WeighedCache
 from diptych.errors import InvalidValue, Malformed
 from diptych.http import form
-from diptych.http.form import MAX_KEPT_CHARS, Form
+from diptych.http.form import MAX_KEPT_BYTES, Form
 from diptych.http.multipart import Part
 
 
@@ -29,10 +30,32 @@ def test_list_that_comes_again_is_not_parsed_again(monkeypatch: pytest.MonkeyPat
     assert labels_of(payload) == ["known once", "known twice"]
 
 
-def test_long_lists_are_not_kept() -> None:
-    form._kept_strings.cache_clear()
-    labels_of(json.dumps(["x" * MAX_KEPT_CHARS]).encode())
-    assert form._kept_strings.cache_info().currsize == 0
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> WeighedCache[str, tuple[str, ...]]:
+    """None yet."""
+    cache: WeighedCache[str, tuple[str, ...]] = WeighedCache(MAX_KEPT_BYTES)
+    monkeypatch.setattr(form, "_KEPT", cache)
+    return cache
+
+
+@pytest.mark.parametrize("n_chars", [10, 100])
+def test_lists_of_as_many_labels_as_there_may_be_are_kept(
+    n_chars: int, kept: WeighedCache[str, tuple[str, ...]]
+) -> None:
+    labels_of(json.dumps([f"{n:0{n_chars}d}" for n in range(10_000)]).encode())
+    assert len(kept) == 1
+
+
+def test_lists_are_kept_up_to_so_many_bytes_of_them_and_of_their_labels(
+    kept: WeighedCache[str, tuple[str, ...]],
+) -> None:
+    labels_of(json.dumps(["x" * (MAX_KEPT_BYTES // 2)]).encode())
+    assert len(kept) == 0
+    labels_of(json.dumps([f"{n}" for n in range(MAX_KEPT_BYTES // 50)]).encode())
+    assert len(kept) == 0, "short strings take more memory than they have characters"
+    for n in range(50):
+        labels_of(json.dumps([f"{n} {'x' * 100_000}"]).encode())
+    assert 0 < len(kept) <= MAX_KEPT_BYTES // 200_000
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ from functools import partial
 import numpy as np
 
 from diptych.core import ranking
-from diptych.core.classifiers import Classifier, ClassifierCache, ListKey, list_key
+from diptych.core.classifiers import Classifier, ListKey, list_key
 from diptych.core.embedder import Embedder
 from diptych.core.label_cache import LabelCache, keys_of
 from diptych.core.label_checks import PLACE, check_labels, check_templates
 from diptych.core.ports import Metrics
 from diptych.core.single_flight import SingleFlight
 from diptych.core.types import Embedding, Embeddings, ModelInfo, Prediction, TextEmbedding, TextOutcome
+from diptych.core.weighed_cache import WeighedCache
 from diptych.errors import DiptychError, InputError, InvalidValue, Overloaded, TooLarge
 
 MAX_COSINES_ON_LOOP = 20_000  # a fraction of a millisecond; more would keep other requests waiting
@@ -44,7 +45,8 @@ class LabelClassifier:
         self._max_labels = max_labels
         self._max_label_texts = max_label_texts
         self._cache = LabelCache(max_cached_labels)
-        self._classifiers = ClassifierCache(max_cached_labels // 2)
+        # Without it a list of a thousand known labels costs a thousand look-ups and a copy of all their rows.
+        self._classifiers: WeighedCache[ListKey, Classifier] = WeighedCache(max_cached_labels // 2)
         self._in_flight: SingleFlight[ListKey, Classifier] = SingleFlight()
 
     async def classify(
@@ -91,7 +93,7 @@ class LabelClassifier:
             return known
         self._check(labels, templates)
         classifier = await self._encoded(key)
-        self._classifiers.put(key, classifier)
+        self._classifiers.put(key, classifier, len(labels))
         return classifier
 
     async def _encoded(self, key: ListKey) -> Classifier:

@@ -60,7 +60,7 @@ async def stream_body(
 
 
 async def read_body(request: Request, limits: BodyLimits) -> bytearray:
-    """The whole body; not copied into `bytes`, which would hold it twice."""
+    """The whole body. Whoever makes `bytes` of it, as of an image, holds it twice for that moment."""
     body = bytearray()
     await stream_body(request, lambda: limits, body.extend)
     return body

@@ -1,16 +1,17 @@
 """The fields of a multipart form, by name and in body order. Knows no field of its own."""
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from sys import getsizeof
 
+from diptych.core.weighed_cache import WeighedCache
 from diptych.errors import InvalidValue
 from diptych.http.json_body import parse_json
 from diptych.http.multipart import Part
 
 # A list of labels that comes with every picture is read once: a thousand strings would be made anew while
-# the processor's caches are full of the model's weights. The bounds hold what is kept to a few megabytes.
-MAX_KEPT_CHARS = 32_000
-N_KEPT = 32
+# the processor's caches are full of the model's weights.
+MAX_KEPT_BYTES = 4_000_000  # of all lists: one of 10,000 labels, or thirty of a thousand
+STRING_BYTES = 60  # of one beside its characters, with its place in a list
 
 
 class Form:
@@ -44,8 +45,7 @@ class Form:
         """A field that is repeated, or holds one JSON array of strings. Commas never split anything."""
         values = [part.text(f"{name}[{i}]") for i, part in enumerate(self.parts(name))]
         if len(values) == 1 and values[0].lstrip().startswith("["):
-            read = _kept_strings if len(values[0]) <= MAX_KEPT_CHARS else _strings
-            return list(read(values[0], name))
+            return list(_kept_strings(values[0], name))
         return values or None
 
     def given(self, *names: str) -> dict[str, object]:
@@ -63,4 +63,15 @@ def _strings(text: str, name: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-_kept_strings = lru_cache(N_KEPT)(_strings)  # what raises is not kept
+_KEPT: WeighedCache[str, tuple[str, ...]] = WeighedCache(MAX_KEPT_BYTES)
+
+
+def _kept_strings(text: str, name: str) -> tuple[str, ...]:
+    """As `_strings`, from those that were read lately. What raises is not kept."""
+    if len(text) > MAX_KEPT_BYTES:
+        return _strings(text, name)
+    known = _KEPT.get(text)
+    if known is None:
+        known = _strings(text, name)
+        _KEPT.put(text, known, 2 * getsizeof(text) + STRING_BYTES * len(known))
+    return known
