@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from diptych.bundle.manifest import read_manifest
+from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import Clean, TextTokenizer, clean
 from diptych.errors import InvalidValue
 from support.hostile.texts import random_text, strange_texts
 
-BUNDLE = Path(__file__).parents[3] / "model_repo" / "pictograms" / "2"
+REPOSITORY = ModelRepository(Path(__file__).parents[3] / "model_repo")
+BUNDLE = REPOSITORY.folder("pictograms", REPOSITORY.latest("pictograms"))
 MODES: tuple[Clean, ...] = ("none", "clip", "canonical")
 FAR_TOO_LONG_S = 2  # 10,000 characters take 0.04 s at most; unbounded, some took 5 s
 

@@ -35,11 +35,12 @@ def test_process_that_ends_by_itself_is_left_alone() -> None:
 
 def test_closing_that_hangs_is_given_up_and_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graceful, "CLOSE_S", 0.1)
+    never = asyncio.Event()  # held here: what nobody can reach any more is collected, and so ends
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
-        await asyncio.Event().wait()
+        await never.wait()
 
     async def scenario() -> None:
         async with serving(app) as place:
