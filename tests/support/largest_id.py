@@ -1,6 +1,5 @@
 """The tiny text tower read at the first largest id of a text, as CLIP's is. Knows no TensorRT."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,24 +8,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.bundle.golden import Golden, read_golden, write_golden
-from diptych.bundle.manifest import ManifestDraft
-from diptych.bundle.repository import ModelRepository
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import write_changed_bundle
 
 INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64})
 
 
 def write_largest_id_bundle(repo: Path, scratch: Path) -> None:
     """`tiny/1` with such a text tower."""
-    write_tiny_bundle(scratch)
-    made, repository = ModelRepository(scratch), ModelRepository(repo)
-    manifest = made.manifest(TINY, 1)
-    with repository.staging(TINY) as staged:
-        for file in manifest.files:
-            shutil.copyfile(made.folder(TINY, 1) / file, staged / file)
-        read_at_largest_id(staged)
-        kept = {key: getattr(manifest, key) for key in ManifestDraft.model_fields}
-        repository.publish(TINY, staged, ManifestDraft(**kept))
+    write_changed_bundle(repo, scratch, read_at_largest_id)
 
 
 def read_at_largest_id(folder: Path) -> None:

@@ -1,27 +1,16 @@
 """The tiny image tower with bytes that are moved before they are cast, as an export for CPUs does it."""
 
-import shutil
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
 
-from diptych.bundle.manifest import ManifestDraft
-from diptych.bundle.repository import ModelRepository
-from support.tiny_bundle import TINY, write_tiny_bundle
+from support.tiny_bundle import write_changed_bundle
 
 
 def write_moved_bytes_bundle(repo: Path, scratch: Path) -> None:
     """`tiny/1` with such an image tower, whose golden outputs are those of the plain one."""
-    write_tiny_bundle(scratch)
-    made, repository = ModelRepository(scratch), ModelRepository(repo)
-    manifest = made.manifest(TINY, 1)
-    with repository.staging(TINY) as staged:
-        for file in manifest.files:
-            shutil.copyfile(made.folder(TINY, 1) / file, staged / file)
-        move_bytes_first(staged / "image_encoder.onnx")
-        kept = {key: getattr(manifest, key) for key in ManifestDraft.model_fields}
-        repository.publish(TINY, staged, ManifestDraft(**kept))
+    write_changed_bundle(repo, scratch, lambda staged: move_bytes_first(staged / "image_encoder.onnx"))
 
 
 def move_bytes_first(file: Path) -> None:

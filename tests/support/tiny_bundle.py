@@ -7,7 +7,8 @@
 Its colour words (`support.tiny_graphs.COLOURS`) lie where pictures of that colour lie.
 """
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, assert_never
 
@@ -169,3 +170,16 @@ def _golden(folder: Path, weights: TinyWeights, draft: ManifestDraft) -> Golden:
         input_ids=tokens.input_ids,
         text_embedding=text_reference(weights, tokens.input_ids),
     )
+
+
+def write_changed_bundle(repo: Path, scratch: Path, change: Callable[[Path], object]) -> None:
+    """`tiny/1`, of whose files `change` makes others before it is published."""
+    write_tiny_bundle(scratch)
+    made, repository = ModelRepository(scratch), ModelRepository(repo)
+    manifest = made.manifest(TINY, 1)
+    with repository.staging(TINY) as staged:
+        for file in manifest.files:
+            shutil.copyfile(made.folder(TINY, 1) / file, staged / file)
+        change(staged)
+        kept = {key: getattr(manifest, key) for key in ManifestDraft.model_fields}
+        repository.publish(TINY, staged, ManifestDraft(**kept))
