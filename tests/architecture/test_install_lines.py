@@ -13,6 +13,7 @@ FOLDERS = {folder: name for name, folder in PROJECTS.items()}
 LINES = [
     (readme.relative_to(ROOT), words)
     for readme, words in (*command_lines(("pip",)), *inline_commands("pip install"))
+    if words[1] == "install"
 ]
 
 
@@ -38,7 +39,7 @@ def installed_by(words: list[str]) -> set[str]:
 
 
 def test_every_readme_of_a_project_says_how_to_install_it() -> None:
-    said = {readme.parent.as_posix() for readme, words in LINES if words[1] == "install"}
+    said = {readme.parent.as_posix() for readme, _ in LINES}
     assert set(FOLDERS) <= said
 
 
@@ -48,6 +49,15 @@ def test_install_line_names_every_project_of_ours_that_it_needs(readme: Path, wo
     assert installed, f"{readme}: {' '.join(words)} installs nothing of ours"
     needed = set[str]().union(*(needed_by(project) for project in installed))
     assert needed - installed == set(), f"{readme}: {' '.join(words)}"
+
+
+def test_line_that_comes_to_cuda_beside_training_brings_back_the_runtime_that_training_lies_over() -> None:
+    """Both builds of it are one folder, and `training` asks for the other one."""
+    lines = [words for readme, words in command_lines(("pip",)) if ".venv-gpu" in words[0]]
+    asked, removed, again = lines
+    assert {"training", "server[gpu,tensorrt]"} <= {*asked}
+    assert {*removed[2:]} == {"-y", "onnxruntime", "onnxruntime-gpu"}
+    assert again[1:] == ["install", "-e", "clients/python", "-e", "server[gpu]"]
 
 
 def test_training_needs_the_server_and_the_server_the_client() -> None:

@@ -40,6 +40,15 @@ def test_both_programs_are_shown() -> None:
     } <= shown
 
 
+def test_plans_of_the_default_model_are_checked_as_the_version_that_they_become() -> None:
+    newest = max(int(folder.name) for folder in (ROOT / "model_repo" / "pictograms").iterdir())
+    exports = [parse(words) for _, words in LINES if words[1] == "export" and "--tensorrt" in words]
+    (export,) = (args for args in exports if args.name == "pictograms")
+    checked = [words for _, words in LINES if words[1] == "check" and str(export.model_repo) in words]
+    assert export.from_version == newest
+    assert [words[2] for words in checked] == [f"pictograms/{newest + 1}"]
+
+
 def test_command_line_that_the_parser_lacks_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["diptych-train", "export", "--runs", "mine"])

@@ -93,6 +93,19 @@ def test_replay_that_is_off_in_one_shape_alone_has_its_tower_run_without_graphs(
     np.testing.assert_allclose(rows, expected, atol=1e-6)
 
 
+def test_batches_that_are_not_copied_from_page_locked_memory_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda().install(monkeypatch)
+    cuda.gpu.fails["cuMemHostAlloc"] = 2  # there is none left
+    with running_app(tmp_path, device="cuda", max_batch_size=1) as client:
+        (model,) = client.get("/models").json()["models"]
+    for graphs in model["serving"]["running"][0]["cuda_graphs"].values():
+        assert graphs["captured"]
+        assert "copied from pageable memory: no page-locked memory for batches of shape" in graphs["reason"]
+        assert graphs["reason"].endswith("cuMemHostAlloc answers 2")
+
+
 @pytest.mark.parametrize(
     ("device", "reason"), [("auto", "fp32 passed on it"), ("cuda", "set by DIPTYCH_DEVICE")]
 )

@@ -26,7 +26,9 @@ import pytest
 
 from diptych.adapters import onnx_cuda
 from diptych.adapters.cuda_driver import Gpu
+from diptych.adapters.cuda_memory import CudaMemory
 from diptych.adapters.gpu_gate import GATE
+from support.fake_gpu import FakeGpu
 from support.fake_tensorrt import TENSORRT, Engine, FakeTensorRt
 from support.largest_id import has_integer_argmax
 
@@ -50,15 +52,17 @@ _COUNTING = threading.Lock()
 _VALUE = inspect.signature(ort.OrtValue.ortvalue_from_shape_and_type)
 
 
-class CopiedValue(ort.OrtValue):
-    """A value whose array is a copy, as of memory that the host cannot write."""
+class GpuValue(ort.OrtValue):
+    """A value on the GPU: the host reads a copy of it, and writes it from memory that may be page-locked."""
+
+    fake: "FakeCuda"
 
     def numpy(self) -> Any:
         return super().numpy().copy()
 
-
-class GpuValue(CopiedValue):
-    """A value on the GPU."""
+    def update_inplace(self, data: Any) -> None:
+        self.fake.from_page_locked.append(data.ctypes.data in self.fake.gpu.on_host)
+        super().update_inplace(data)
 
 
 @dataclass
@@ -70,10 +74,10 @@ class FakeCuda:
     fails_with: Exception | None = None  # raised when a session is made on the GPU
     wrong_precisions: tuple[str, ...] = ()  # parts of names of files whose rows come out turned round
     cpu_operators: tuple[str, ...] = ()  # that it has no kernel for, beside ArgMax over integers
-    page_locked: type[ort.OrtValue] | None = None  # what it offers such memory as, if it does
+    gpu: FakeGpu = field(default_factory=FakeGpu)  # whose driver has page-locked memory
     options: list[dict[str, Any]] = field(default_factory=list)  # of each session on the GPU
     shapes: list[tuple[int, ...]] = field(default_factory=list)  # of values on the GPU
-    n_page_locked: int = 0
+    from_page_locked: list[bool] = field(default_factory=list)  # of each batch that was copied to the GPU
     capture_fails: str = ""  # what it says of runs that cannot be captured
     captured: list[tuple[int, str]] = field(default_factory=list)  # thread and number of each capture
     n_replays: int = 0
@@ -98,7 +102,7 @@ class FakeCuda:
         monkeypatch.setattr(ort, "get_available_providers", self._offered)
         monkeypatch.setattr(ort.OrtValue, "ortvalue_from_shape_and_type", self._value)
         monkeypatch.setattr(ort.IOBinding, "bind_ortvalue_input", _bind)
-        monkeypatch.setattr(ort, "get_ep_devices", lambda: [_Device()] if fake.page_locked else [])
+        monkeypatch.setattr(CudaMemory.__init__, "__defaults__", (self.gpu.load,))
         monkeypatch.setattr(onnx_cuda, "first_gpu", lambda: CARD)
         monkeypatch.setattr(onnx_cuda, "_require_libraries", lambda: None)  # a build for GPUs may be here
         return self
@@ -112,16 +116,13 @@ class FakeCuda:
         given.apply_defaults()
         shape, element_type, device, number, _, memory = given.args
         made = _real_value(shape, element_type)
-        if memory is not None:
-            assert memory == "page-locked of the device"
-            assert self.page_locked is not None
-            self.n_page_locked += 1
-            return self.page_locked(made._ortvalue)
         if device == "cpu":
             return made
-        assert (device, number) == ("cuda", 0)
+        assert (device, number, memory) == ("cuda", 0, None)
         self.shapes.append(tuple(shape))
-        return GpuValue(made._ortvalue)
+        value = GpuValue(made._ortvalue)
+        value.fake = self
+        return value
 
 
 _real_bind = ort.IOBinding.bind_ortvalue_input
@@ -133,14 +134,6 @@ def _bind(binding: Any, name: str, value: ort.OrtValue) -> None:
 
 
 _real_value = ort.OrtValue.ortvalue_from_shape_and_type
-
-
-class _Device:
-    ep_name = CUDA
-
-    def memory_info(self, kind: Any) -> str:
-        assert kind == ort.OrtDeviceMemoryType.HOST_ACCESSIBLE
-        return "page-locked of the device"
 
 
 class _Session(ort.InferenceSession):

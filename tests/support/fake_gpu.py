@@ -124,7 +124,7 @@ def _stream(gpu: FakeGpu, into: Any, flags: int) -> int:
 
 def _gone(place: str) -> Any:
     def free(gpu: FakeGpu, address: int) -> int:
-        gpu.freed.append(bool(GATE._n_calls or GATE._n_loads))
+        gpu.freed.append(bool(GATE._n_calls or GATE._n_loads) or GATE._is_alone)
         return INVALID_VALUE if getattr(gpu, place).pop(address, None) is None else 0
 
     return free

@@ -26,6 +26,8 @@ KNOWN_OPTIONS = {
     "trt_tactic_sources", "trt_timing_cache_enable", "trt_timing_cache_path",
     "trt_weight_stripped_engine_enable", "user_compute_stream", "has_user_compute_stream",
 }  # fmt: skip
+# Of its switches the binding for Python takes these spellings of their values: "1" is an error.
+SWITCHED = {"True", "true", "False", "false"}
 PROFILE = ("trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes")
 
 
@@ -47,7 +49,7 @@ class Engine:
 
     def __init__(self, tensorrt: FakeTensorRt, graph: str | bytes, options: dict[str, Any]) -> None:
         assert options.keys() <= KNOWN_OPTIONS
-        assert all(isinstance(value, int | str) for value in options.values())
+        require_switches(options)
         self._tensorrt = tensorrt
         self.smallest, self.best, self.largest = (_shape(options[name]) for name in PROFILE)
         assert all(a <= b <= c for a, b, c in zip(self.smallest, self.best, self.largest, strict=True))
@@ -86,6 +88,14 @@ class Engine:
         engine.write_bytes(b"an engine")
         timing.write_bytes(b"times")
         self._tensorrt.n_built += 1
+
+
+def require_switches(options: dict[str, Any]) -> None:
+    """As the binding does, which is given the words of all values."""
+    for name, value in options.items():
+        assert isinstance(value, int | str)
+        if name.endswith("_enable") and str(value) not in SWITCHED:
+            raise RuntimeError(f"The value for the key '{name}' should be 'True' or 'False', it is {value}")
 
 
 def _shape(spelled: str) -> tuple[int, ...]:

@@ -244,8 +244,6 @@ TIERS: dict[str, Tier] = {
             "eager": _towers("measure_eager"),
             "open_clip": _towers("measure_open_clip"),
             "training": _training("measure_training"),
-            "compiled": _towers("measure_compiled"),
-            "compiled training": _training("measure_compiled_training"),
         },
     ),
     "onnxruntime": Tier(
@@ -255,6 +253,14 @@ TIERS: dict[str, Tier] = {
     "faiss": Tier(_lacks_for_faiss, {"searches": _searches}),
     "plans": Tier(_lacks_for_plans, {"plans": _plans}),
     "tensorrt": Tier(_lacks_for_tensorrt, {"server": _tensorrt}),
+    # A comparison, and what takes longest: last, or it would cut off what is proven.
+    "compile": Tier(
+        _lacks_for_torch,
+        {
+            "towers": _towers("measure_compiled"),
+            "training": _training("measure_compiled_training"),
+        },
+    ),
 }
 
 

@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from diptych.adapters import onnx_binding
+from diptych.adapters.gpu_gate import GATE
 from diptych.adapters.onnx_binding import BoundRun, CaptureFailed, Shapes, unbound
-from support.fake_cuda import CopiedValue, FakeCuda
+from support.fake_cuda import FakeCuda
 from support.tiny_graphs import image_graph, make_weights, text_graph
 
 D = 16
@@ -140,35 +141,39 @@ def test_run_that_fails_leaves_the_next_one_well(session: ort.InferenceSession) 
     np.testing.assert_allclose(run(batch, ort.RunOptions()), plain(session)(batch), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("offered", "n_page_locked"), [(None, 0), (ort.OrtValue, 1), (CopiedValue, 1)], ids=str
-)
-def test_page_locked_memory_is_taken_where_it_is_offered_and_can_be_written(
-    offered: type[ort.OrtValue] | None,
-    n_page_locked: int,
-    session: ort.InferenceSession,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_batches_are_copied_from_page_locked_memory_that_is_given_back_at_the_gate(
+    kind: str, graphs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cuda = FakeCuda(page_locked=offered).install(monkeypatch)
-    run, batch = bound(session, memory="cuda"), pixels(3)
-    for _ in range(2):
+    session = ort.InferenceSession(str(graphs / f"{kind}.onnx"), providers=["CPUExecutionProvider"])
+    cuda = FakeCuda().install(monkeypatch)
+    run = bound(session, memory="cuda")
+    for n_items in (3, 1, 3):
+        batch = pixels(n_items) if kind == "image" else ids(n_items, 5)
         np.testing.assert_allclose(run(batch, ort.RunOptions()), plain(session)(batch), atol=1e-6)
-    assert cuda.n_page_locked == n_page_locked
-    (kept,) = run._bound.values()
-    assert isinstance(kept.staging.source, ort.OrtValue) == (offered is ort.OrtValue)
-    assert (run.why_not_page_locked == "") == (offered is ort.OrtValue)
+    assert cuda.from_page_locked == [True] * 3
+    assert (len(cuda.gpu.on_host), run.why_not_page_locked) == (2, "")
+    run.fit((4,))
+    assert len(cuda.gpu.on_host) == 1
+    with GATE.beside_others():
+        run.close()
+    assert (len(cuda.gpu.on_host), cuda.gpu.freed) == (0, [True, True])
 
 
 def test_page_locked_memory_that_cannot_be_had_is_done_without(
     session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    FakeCuda(page_locked=ort.OrtValue).install(monkeypatch)
-    monkeypatch.setattr(ort.OrtValue, "data_ptr", lambda _: (_ for _ in ()).throw(RuntimeError("used up")))
+    cuda = FakeCuda().install(monkeypatch)
+    cuda.gpu.fails["cuMemHostAlloc"] = 2
     run, batch = bound(session, memory="cuda"), pixels(3)
     rows = run(batch, ort.RunOptions())
     run(pixels(1), ort.RunOptions())
     np.testing.assert_allclose(rows, plain(session)(batch), atol=1e-6)
-    assert run.why_not_page_locked == "no page-locked memory for batches of shape (4, 8, 8, 3): used up"
+    assert cuda.from_page_locked == [False, False]
+    assert run.why_not_page_locked == (
+        "no page-locked memory for batches of shape (4, 8, 8, 3): "
+        "the NVIDIA driver does not work: cuMemHostAlloc answers 2"
+    )
     (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
     assert warning.getMessage().endswith(f"from pageable memory: {run.why_not_page_locked}")
 

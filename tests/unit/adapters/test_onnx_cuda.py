@@ -27,6 +27,15 @@ def test_build_without_cuda_says_what_to_install(monkeypatch: pytest.MonkeyPatch
         require_cuda()
 
 
+def test_build_for_gpus_that_another_one_lies_over_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda(is_offered=False).install(monkeypatch)
+    monkeypatch.setattr(onnx_cuda, "version", {"onnxruntime-gpu": "1.31.1"}.__getitem__)
+    with pytest.raises(
+        ConfigError, match="the package onnxruntime lies over onnxruntime-gpu, which is installed too"
+    ):
+        require_cuda()
+
+
 @pytest.mark.parametrize(("driver", "build"), [((12, 9), "13.0"), ((13, 0), "14.1")])
 def test_driver_that_is_too_old_is_told_with_both_versions(
     driver: tuple[int, int], build: str, monkeypatch: pytest.MonkeyPatch

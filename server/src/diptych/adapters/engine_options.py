@@ -18,18 +18,22 @@ def engine_options(folder: Path, tower: str, source: str, profile: Profile) -> O
 
 
 def kept_options(tower: str, source: str, profile: Profile) -> Options:
-    """The part that decides what is built."""
+    """The part that decides what is built.
+
+    Switches are bools: unlike CUDA's, the provider's parser in Python takes "True" and "False", and neither
+    1 nor 0.
+    """
     return {
-        "trt_engine_cache_enable": 1,
+        "trt_engine_cache_enable": True,
         "trt_engine_cache_prefix": tower,
-        "trt_timing_cache_enable": 1,
+        "trt_timing_cache_enable": True,
         # With all of these off the network is strongly typed: it computes in the types of the graph, whose
         # norms and softmax are float32. With one on, the builder may take float16 wherever that is faster.
-        "trt_fp16_enable": 0,
-        "trt_bf16_enable": 0,
-        "trt_int8_enable": 0,
+        "trt_fp16_enable": False,
+        "trt_bf16_enable": False,
+        "trt_int8_enable": False,
         "trt_max_workspace_size": MAX_WORKSPACE_BYTES,
-        "trt_cuda_graph_enable": 0,  # this provider keeps one graph a session, which has many shapes here
+        "trt_cuda_graph_enable": False,  # this provider keeps one graph a session, which has many shapes here
         "trt_profile_min_shapes": _shape(source, profile.smallest),
         "trt_profile_opt_shapes": _shape(source, profile.best),
         "trt_profile_max_shapes": _shape(source, profile.largest),

@@ -1,6 +1,7 @@
 """Run one graph on batches of a few shapes, whose buffers are laid out once. Knows nothing of towers."""
 
 import logging
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -11,9 +12,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from diptych.adapters.cuda_memory import CudaMemory, HostBuffer
 from diptych.adapters.gpu_gate import GATE, unheld
-from diptych.adapters.onnx_cuda import CUDA_PROVIDER
 from diptych.bundle.encoder import Embeddings
+from diptych.errors import ConfigError, EncoderFailed
 
 LOG = logging.getLogger("diptych.onnx")
 MAX_SHAPES = 128  # whose buffers are kept
@@ -91,6 +93,7 @@ class BoundRun:
         self._shapes = shapes
         self._captures = captures
         self.why_not_page_locked = ""  # of batches on a GPU: why they are copied from memory that is not
+        self._driver: CudaMemory | None = None  # which has that memory
         self._n_graphs = 0  # numbers are not used again: a graph writes where its own buffers were
         self._unbound = unbound(session, source, target)
         self._bound: OrderedDict[tuple[int, ...], _Bound] = OrderedDict()
@@ -169,18 +172,20 @@ class BoundRun:
         binding = self.session.io_binding()
         binding.bind_ortvalue_input(source, value)
         binding.bind_ortvalue_output(target, written)
-        staging = self._page_locked(shape, dtype, value) if self._memory == "cuda" else None
+        staging = self._page_locked(shape, dtype) if self._memory == "cuda" else None
         graph = self._n_graphs if self._captures else None
         fill = self._shapes.fill
-        return _Bound(binding, staging or _pageable(shape, dtype), value, rows, graph, fill)
+        return _Bound(binding, staging or _Staging(np.zeros(shape, dtype)), value, rows, graph, fill)
 
-    def _page_locked(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], value: ort.OrtValue
-    ) -> "_Staging | None":
+    def _page_locked(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> "_Staging | None":
+        """From NVIDIA's driver: onnxruntime has such memory only where its provider is a plugin."""
         try:
-            return _page_locked(shape, dtype, value)
-        except _NotPageLocked as error:
-            reason = str(error)
+            self._driver = self._driver or CudaMemory()
+            buffer = self._driver.on_host(math.prod(shape) * dtype.itemsize)
+        except (ConfigError, EncoderFailed) as error:
+            reason = f"no page-locked memory for batches of shape {shape}: {error}"
+        else:
+            return _Staging(buffer.bytes.view(dtype).reshape(shape), buffer)
         if not self.why_not_page_locked:
             self.why_not_page_locked = reason
             source, _ = self._names
@@ -188,19 +193,16 @@ class BoundRun:
         return None
 
 
-class _NotPageLocked(Exception):
-    """There is no such memory for a batch."""
-
-
 @dataclass(frozen=True, eq=False)
 class _Staging:
-    """Host memory in which a batch is laid out: the array to write, and what onnxruntime copies from.
+    """Host memory in which a batch is laid out, and which onnxruntime copies from; `buffer` has that of the
+    array where it is page-locked, which is copied to a GPU at full speed.
 
     Zeros at first: rows that no batch has filled yet are computed too, and must be valid.
     """
 
     array: Batch
-    source: ort.OrtValue | Batch
+    buffer: HostBuffer | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +218,7 @@ class _Bound:
 
     def run(self, session: ort.InferenceSession, batch: Batch, options: ort.RunOptions) -> Embeddings:
         self._lay_out(batch)
-        self.value.update_inplace(self.staging.source)
+        self.value.update_inplace(self.staging.array)
         self.binding.synchronize_inputs()  # the session computes in a stream of its own
         if self.graph is not None:
             options.add_run_config_entry(GRAPH_ID, str(self.graph))
@@ -235,29 +237,3 @@ class _Bound:
         length = batch.shape[1]
         target[:, :length] = batch
         target[:, length:] = self.fill
-
-
-def _pageable(shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Staging:
-    array = np.zeros(shape, dtype)
-    return _Staging(array, array)
-
-
-def _page_locked(shape: tuple[int, ...], dtype: np.dtype[Any], value: ort.OrtValue) -> _Staging:
-    """Memory that is copied to a GPU at full speed; `value` is on that GPU. Raises _NotPageLocked."""
-    devices = [device for device in ort.get_ep_devices() if device.ep_name == CUDA_PROVIDER]
-    if not devices:
-        raise _NotPageLocked("onnxruntime offers no page-locked memory")
-    try:
-        kind = devices[0].memory_info(ort.OrtDeviceMemoryType.HOST_ACCESSIBLE)
-        source = ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, memory_info=kind)
-        array = source.numpy()
-        is_shared = array.ctypes.data == source.data_ptr()
-        array[...] = 0
-        value.update_inplace(source)
-    except Exception as error:  # of onnxruntime's own classes; nothing but speed depends on it
-        raise _NotPageLocked(f"no page-locked memory for batches of shape {shape}: {error}") from unheld(
-            error
-        )
-    if not is_shared:  # a copy: what is written to it would never be seen
-        raise _NotPageLocked("page-locked memory of onnxruntime cannot be written by the host")
-    return _Staging(array, source)

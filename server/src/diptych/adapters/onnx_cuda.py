@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import io
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import onnxruntime as ort
@@ -11,6 +12,7 @@ from diptych.adapters.cuda_driver import Gpu, first_gpu
 from diptych.errors import ConfigError
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
+CUDA_PACKAGE = "onnxruntime-gpu"
 CUDNN = "cuDNN 9"  # which releases since 1.19 are built for
 CUDA_GRAPHS = "enable_cuda_graph"  # an option beside these, of sessions that capture
 # Not here: a stream of our own (`user_compute_stream`).
@@ -35,8 +37,7 @@ def require_cuda() -> Gpu:
     """The GPU that sessions will get. Raises ConfigError that names the first thing that is missing."""
     if not is_offered():
         raise ConfigError(
-            f"onnxruntime {ort.__version__} is built without {CUDA_PROVIDER}: "
-            "server[gpu] in place of server[cpu] brings one that has it"
+            f"onnxruntime {ort.__version__} is built without {CUDA_PROVIDER}: {_what_to_install()}"
         )
     gpu = first_gpu()
     _require_driver(gpu)
@@ -47,6 +48,18 @@ def require_cuda() -> Gpu:
 def wanted() -> str:
     """The versions that this build was made for."""
     return f"onnxruntime {ort.__version__} is built for CUDA {ort.cuda_version or '(unknown)'} and {CUDNN}"
+
+
+def _what_to_install() -> str:
+    """Both builds are one folder, and the one that was installed last lies over the other."""
+    try:
+        version(CUDA_PACKAGE)
+    except PackageNotFoundError:
+        return "server[gpu] in place of server[cpu] brings one that has it"
+    return (
+        f"the package onnxruntime lies over {CUDA_PACKAGE}, which is installed too: uninstall both, and then "
+        f"install {CUDA_PACKAGE} alone"
+    )
 
 
 def _require_driver(gpu: Gpu) -> None:
