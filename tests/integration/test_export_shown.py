@@ -20,6 +20,7 @@ from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.subject import run_title
 from diptych_training.export.draft import Statement
 from diptych_training.export.publish import Watcher, export_run
+from diptych_training.export.shown import Shown
 from diptych_training.learned import learned_from
 from support.exported_once import exported_once
 from support.tiny_run import (
@@ -154,9 +155,29 @@ def test_pictures_and_what_was_tried_are_files_of_the_version_and_shown_by_its_c
     assert "All saw the same number of images, 512; this model saw 1,792." in card
     assert "| `base`  | base  | what all others are held against |         512 |" in card
     assert "$" not in card
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in card.split("\n") if "|" in line]
+    assert ["new-set", "eval, shown", "icons", "20", "nobody", "MIT"] in rows  # evaluated, so maybe drawn
+    assert not [row for row in rows if row[0] == "new-style"]  # not evaluated
+    assert "has the changes of" not in card
     (folder / "curves.png").write_bytes(b"another")
     with pytest.raises(CorruptBundle, match=r"few/1/curves\.png: "):
         repository.verify("few", 1)
+
+
+def test_a_card_names_the_variants_whose_changes_the_recipe_has(run: TrainedRun) -> None:
+    variants = {
+        "kept": ("label_smoothing=0.0", "run.steps=1"),
+        "half": ("label_smoothing=0.0", "run.steps=2"),
+        "other": ("model.image.patch_size=8",),
+        "seed-0": ("seed=0",),
+    }
+    base = ablation().base
+    tried = [base.model_copy(update={"name": name, "changes": set_}) for name, set_ in variants.items()]
+    shown = Shown(ablation=ablation().model_copy(update={"outcomes": (base, *tried)}))
+
+    section = shown.tried_section(run)
+
+    assert "The recipe of this model has the changes of `kept`, and those of no other" in section
 
 
 def sizes(*pictures: Path) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from diptych_training.export.licence import Licence
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 
-def card_of(home: Path, *overrides: str) -> str:
+def card_of(home: Path, *overrides: str, half_weights: bool = False) -> str:
     """The card of a tiny run whose recipe has these changes."""
     if not (home / "run").exists():
         write_tiny_dataset(home / "new", n_icons=3)
@@ -20,7 +20,10 @@ def card_of(home: Path, *overrides: str) -> str:
     run = load_run(home / "run")
     run = replace(run, config=read_config(home / "run" / "config.toml", ["run.batch_size=8", *overrides]))
     new = read_dataset(home / "new")
-    return model_card("m", run, new, {}, None, checkpoint="best", licence=Licence("MIT"), ungated=False)
+    return model_card(
+        "m", run, new, {}, None, checkpoint="best", licence=Licence("MIT"), ungated=False,
+        half_weights=half_weights,
+    )  # fmt: skip
 
 
 def rehearsing(home: Path) -> list[str]:
@@ -59,3 +62,45 @@ def test_a_card_lists_what_was_left_out(tmp_path):
     assert "Left out were pairs that `near.tsv` names: 2 names." in card
     assert "Left out were pairs that `gone.tsv` named. It was not there when this was exported." in card
     assert "Left out" not in card_of(tmp_path, "data.pairs.train='a.tar'")
+
+
+def test_a_card_tells_steps_sizes_smoothing_rate_and_average_of_the_recipe(tmp_path):
+    small = ("run.start_size=16", "run.start_fraction=0.75")
+    card = card_of(
+        tmp_path, "run.steps=1000", *small, "label_smoothing=0.1", "run.ema_decay=0.99", "optim.lr=0.002"
+    )
+    assert "has 1,000 steps of 8 images with their texts, 8,000 in all." in card
+    assert "In the first 750 of them (75%) images were 16 x 16 pixels, then 32 x 32." in card
+    assert "Validation is judged at 32 x 32 all the while" in card
+    assert "10% goes to the whole batch alike (label smoothing)" in card
+    assert "The rate rises to 0.002 in 1 steps" in card
+    assert "the exponential average of those of all steps (decay 0.99)" in card
+
+
+def test_a_card_says_nothing_of_sizes_and_smoothing_that_a_recipe_lacks(tmp_path):
+    card = card_of(tmp_path)
+    assert "smoothing" not in card
+    assert "images were" not in card
+    assert "not an average" in card
+
+
+def test_a_card_says_that_halved_weights_are_not_what_was_evaluated(tmp_path):
+    said = "evaluation and validation are of the float32 weights as trained"
+    assert said in card_of(tmp_path, half_weights=True)
+    assert said not in card_of(tmp_path)
+
+
+def test_a_card_names_validation_sources_by_authors_of_training(tmp_path):
+    said = "`choice-set` is by the author of `train-set`, which it learned from"
+    card = card_of(tmp_path)
+    assert said in card
+    assert "`choice-style` is by" not in card  # of another kind
+    assert said not in card_of(tmp_path, "data.pairs.train='a.tar'")  # learned from those alone
+
+
+def test_a_card_credits_the_names_of_emoji(tmp_path):
+    assert "emojibase-data (MIT), which has them from Unicode CLDR (Unicode License)" in card_of(tmp_path)
+
+
+def test_a_card_says_which_splits_the_export_was_proven_on(tmp_path):
+    assert "on images and texts of `eval` and `validation`" in card_of(tmp_path)

@@ -1,5 +1,6 @@
 """Which images an export is proven on, and how golden files are made of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from diptych.bundle.encoder import Embeddings, InputIds, Pixels
 from diptych.bundle.text import TextTokenizer
 from diptych_training.data.pictograms.classes import emoji_classes
 from diptych_training.export.golden_items import REENCODINGS, make_golden
-from diptych_training.export.samples import draw_sample, even_shares
+from diptych_training.export.samples import draw_sample, even_shares, held_out
 from diptych_training.tokenizer import train_tokenizer
 from support.tiny_run import IMAGE_SIZE, tiny_image_spec, tiny_text_spec, write_tiny_dataset
 
@@ -40,6 +41,16 @@ def test_a_sample_is_held_out_spread_and_the_same_every_time(tmp_path: Path) -> 
     assert len(first.images) == len(first.accepted) == 40
     assert set(emoji_classes()[:10]) <= set(first.texts)
     assert len(set(first.texts)) == len(first.texts)
+
+
+def test_eval_is_drawn_from_only_where_validation_has_too_few_images(tmp_path: Path) -> None:
+    dataset = write_tiny_dataset(tmp_path, n_icons=30)  # validation has 40 images
+    entries = {name: entry for name, entry in dataset.entries.items() if entry.split != "validation"}
+
+    assert held_out(dataset, 40) == ("validation",)
+    assert held_out(dataset, 41) == ("eval", "validation")
+    assert len(draw_sample(dataset, 41).images) == 41
+    assert len(draw_sample(replace(dataset, entries=entries), 5).images) == 5
 
 
 class SameEncoder:

@@ -127,6 +127,7 @@ def test_card_names_every_source_with_licence_and_author(tmp_path: Path) -> None
         assert "| train | 0 in 0 | 2 in 1 | learning |" in card
         assert "| style | emoji | 2 | Somebody | CC-BY-4.0 |" in card
         assert "2 blank, 2 failed" in card
+        assert "emojibase-data (MIT), which has them from Unicode CLDR (Unicode License)." in card
 
 
 def test_contact_sheets_show_each_split_that_is_there(tmp_path: Path) -> None:

@@ -5,26 +5,34 @@ from string import Template
 
 from diptych.bundle.manifest import Parity
 from diptych_training.checkpoint import TrainedRun
-from diptych_training.data.packed import PackedDataset, SourceEntry, Split
+from diptych_training.data.packed import PackedDataset, Split
 from diptych_training.evaluate.results import KINDS, Evaluation
 from diptych_training.evaluate.table import (
     FLOORS_NOTE,
     TITLES,
-    markdown_table,
     means_table,
     source_table,
 )
-from diptych_training.export.besides import besides, rehearsed_set
+from diptych_training.export.besides import besides
+from diptych_training.export.credits import credits_of, kin_of_training, only_shown
 from diptych_training.export.files import logit_bias, logit_scale
 from diptych_training.export.gate import parity_table
 from diptych_training.export.licence import Licence
+from diptych_training.export.proof import N_PARITY_IMAGES
+from diptych_training.export.samples import held_out
 from diptych_training.export.shown import NOTHING, Shown
+from diptych_training.export.trained import how_trained
+from diptych_training.export.weak_spots import weak_spots
 from diptych_training.loss import LossKind
 from diptych_training.models import ImageConfig, ViTConfig
 
 CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
 UNGATED_NOTE = "\n**Built without its gate (`--ungated`): it may not follow its model. Do not rely on it.**\n"
-SPLITS: tuple[Split, ...] = ("train", "validation")
+HALVED_NOTE = (
+    " Their matrices and kernels are rounded to float16, and so are those of the float32 graphs, which "
+    "compute in float32; evaluation and validation are of the float32 weights as trained, parity is of the "
+    "files as published."
+)
 KNOWN: dict[Split, str] = {
     "eval": "sources that it never saw",
     "validation": "sources that it never saw, but was chosen on",
@@ -51,6 +59,7 @@ def model_card(
     checkpoint: str,
     licence: Licence,
     ungated: bool,
+    half_weights: bool = False,
     shown: Shown = NOTHING,
 ) -> str:
     """Markdown, from the template beside this file."""
@@ -71,6 +80,11 @@ def model_card(
         ungated=UNGATED_NOTE if ungated else "",
         evaluation="Not measured when it was exported.\n" if evaluation is None else _evaluation(evaluation),
         validation=_validation(run.metrics),
+        kin=kin_of_training(own) if pairs is None else "",
+        proven_on=" and ".join(f"`{split}`" for split in held_out(dataset, N_PARITY_IMAGES)),
+        weak="" if evaluation is None else weak_spots(evaluation),
+        trained=how_trained(run.config),
+        halved=HALVED_NOTE if half_weights else "",
         parity=parity_table(parities),
         beginning=_beginning(run),
         run=run.folder.resolve().name,
@@ -82,7 +96,7 @@ def model_card(
         n_train_sources=len(train),
         data_note=_data_note(own, dataset),
         besides=besides(run),
-        sources=_sources(own, run),
+        sources=credits_of(own, run, only_shown(evaluation, dataset, own) if shown.confusions else []),
         licence=licence.sentence(),
         confusions=shown.confusions_paragraph(),
         curves=shown.curves_paragraph(),
@@ -133,18 +147,3 @@ def _data_note(own: PackedDataset, proven_on: PackedDataset) -> str:
     if own.name == proven_on.name:
         return f"How it was collected, named and split is in `{DATA_CARD_FILE}`."
     return f"The export was proven on the data set `{proven_on.name}`, which `{DATA_CARD_FILE}` is about."
-
-
-def _sources(own: PackedDataset, run: TrainedRun) -> str:
-    """Every source that the weights learned from, or that a choice was made on, with author and licence."""
-    rows = [_source_row(name, entry, entry.split) for split in SPLITS for name, entry in own.listed(split)]
-    for name in run.config.data.rehearsal:
-        old = rehearsed_set(run, name)
-        listed = [] if old is None else old.listed("train")
-        rows += [_source_row(source, entry, f"rehearsed: {name}") for source, entry in listed]
-    return markdown_table(["source", "split", "kind", "images", "author", "licence"], rows)
-
-
-def _source_row(name: str, entry: SourceEntry, split: str) -> list[str]:
-    cells = (name, split, entry.kind, f"{entry.n:,}", entry.author, entry.licence)
-    return [cell.replace("|", "\\|") for cell in cells]

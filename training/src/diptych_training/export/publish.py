@@ -97,6 +97,7 @@ def _write_cards(
         checkpoint=statement.checkpoint,
         licence=statement.licence_of(run),
         ungated=statement.ungated,
+        half_weights=statement.half_weights,
         shown=statement.shown,
     )
     statement.shown.write(folder)

@@ -10,8 +10,6 @@ from diptych.bundle.encoder import Pixels
 from diptych_training.data.packed import PackedDataset, PackedSource, Split
 from diptych_training.evaluate.answers import Accepted, accepted_labels
 
-HELD_OUT: tuple[Split, ...] = ("eval", "validation")  # splits that the model never trained on
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -23,16 +21,29 @@ class Sample:
 
 
 def draw_sample(
-    dataset: PackedDataset, n_images: int, seed: int = 0, splits: Sequence[Split] = HELD_OUT
+    dataset: PackedDataset, n_images: int, seed: int = 0, splits: Sequence[Split] | None = None
 ) -> Sample:
-    """Up to `n_images` images of the splits, about as many from every source; the same ones every time."""
+    """Up to `n_images` images of the splits (of those held out), about as many from every source.
+
+    The same ones every time.
+    """
     rng = np.random.default_rng(seed)
-    sources = [source for split in splits for source in dataset.sources(split)]
+    chosen = held_out(dataset, n_images) if splits is None else splits
+    sources = [source for split in chosen for source in dataset.sources(split)]
     counts = even_shares([len(source.items) for source in sources], n_images)
     parts = [_draw(source, count, rng) for source, count in zip(sources, counts, strict=True) if count]
     accepted = [labels for _, labels_of in parts for labels in labels_of]
     images = np.concatenate([pixels for pixels, _ in parts]) if parts else np.zeros((0, 1, 1, 3), np.uint8)
     return Sample(images, accepted, sorted(frozenset().union(*accepted)))
+
+
+def held_out(dataset: PackedDataset, n_images: int) -> Sequence[Split]:
+    """Splits that no model trained on: validation where it has enough images, else both.
+
+    Eval is for final tables: where it can be spared, it decides nothing of an export.
+    """
+    enough = sum(entry.n for _, entry in dataset.listed("validation")) >= n_images
+    return ("validation",) if enough else ("eval", "validation")
 
 
 def even_shares(available: list[int], wanted: int) -> list[int]:

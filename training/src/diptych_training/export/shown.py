@@ -6,10 +6,14 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from pydantic import ValidationError
+
 from diptych_training.ablate.results import Ablation
 from diptych_training.ablate.table import ablation_table, chance, differing
 from diptych_training.checkpoint import TrainedRun
-from diptych_training.errors import ExportError
+from diptych_training.config import TrainConfig
+from diptych_training.config.overrides import apply_override
+from diptych_training.errors import ExportError, TrainingConfigError
 from diptych_training.evaluate.results import CONFUSIONS_FILE
 
 CURVES_FILE, ABLATION_FILE = "curves.png", "ablation.json"
@@ -55,9 +59,11 @@ class Shown:
             return ""
         return (
             "\nIts worst confusions, on the sources of the tables above: images whose wrong label is\n"
-            "furthest above the right one, at most two of a source. Each as the model saw it, with the\n"
-            "right label, the wrong one and its probability among all classes, and a training image of the\n"
-            "wrong label where there is one.\n\n"
+            "furthest above the right one, first the worst one of each source, then a second one where\n"
+            "there is room: at most 10 emoji, 25 icons and 25 of other pairs. Each as the model saw it,\n"
+            "with the right label, the wrong one and its probability among all classes, and a training\n"
+            "image of the wrong label where there is one. Whose drawings these are is in the table of\n"
+            "sources below and in `DATA_CARD.md`.\n\n"
             f"![Images with their right and wrong labels]({CONFUSIONS_FILE})\n"
         )
 
@@ -76,7 +82,8 @@ class Shown:
             file=ABLATION_FILE,
             table=ablation_table(self.ablation),
         )
-        return section + "".join(f"{sentence}\n\n" for sentence in differing(self.ablation))
+        told = [*differing(self.ablation), *_taken(self.ablation, run.config)]
+        return section + "".join(f"{sentence}\n\n" for sentence in told)
 
 
 NOTHING = Shown()
@@ -89,6 +96,30 @@ def _budget(ablation: Ablation) -> str:
     if len(seen) == 1:
         return f"{those} saw the same number of images, {seen[0]:,}"
     return f"{those} saw {seen[0]:,} to {seen[-1]:,} images, as the table says"
+
+
+def _taken(ablation: Ablation, config: TrainConfig) -> list[str]:
+    """A sentence on the variants whose changes the recipe has, every one; none where it has no variant's."""
+    names = [f"`{one.name}`" for one in ablation.outcomes if one.changes and _has(config, one.changes)]
+    if not names:
+        return []
+    return [
+        f"The recipe of this model has the changes of {', '.join(names)}, and those of no other variant as a "
+        "whole."
+    ]
+
+
+def _has(config: TrainConfig, changes: tuple[str, ...]) -> bool:
+    """Whether the changes change nothing of it; seeds are no part of a recipe's worth."""
+    if all(change.startswith("seed=") for change in changes):
+        return False
+    tables = config.model_dump(mode="json", exclude_none=True)
+    try:
+        for change in changes:
+            apply_override(tables, change)
+        return TrainConfig.model_validate(tables) == config
+    except (TrainingConfigError, ValidationError):  # it makes no sense of them: it has other parts
+        return False
 
 
 def _require_picture(file: Path) -> None:

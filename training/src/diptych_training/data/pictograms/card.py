@@ -8,7 +8,7 @@ from typing import get_args
 
 from diptych_training.data.files import write_text
 from diptych_training.data.packed import Kind, PackedDataset, SourceEntry, Split
-from diptych_training.data.pictograms.lists import package_versions
+from diptych_training.data.pictograms.lists import NAMES_CREDIT, package_versions
 
 CARD_FILE = "CARD.md"
 
@@ -35,6 +35,7 @@ def card_text(dataset: PackedDataset) -> str:
         n_images=sum(entry.n for entry in entries),
         size=dataset.image_size,
         packages=", ".join(f"{package} {version}" for package, version in package_versions().items()),
+        names=NAMES_CREDIT,
         counts="\n".join(_counts_row(entries, split) for split in get_args(Split)),
         drops=_drops(entries),
         n_near=sum(item.near_train for item in held_out),

@@ -12,6 +12,10 @@ from diptych_training.data.pictograms.classes import class_text
 
 ICONS_PACKAGE = "@iconify/json"
 NAMES_PACKAGE = "emojibase-data"
+NAMES_CREDIT = (
+    f"Names, keywords and groups of emoji are those of the npm package {NAMES_PACKAGE} (MIT), which has "
+    "them from Unicode CLDR (Unicode License)."
+)
 KINDS: tuple[Kind, ...] = ("emoji", "icons")
 
 
