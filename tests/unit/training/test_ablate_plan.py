@@ -28,6 +28,18 @@ def test_every_variant_of_a_shipped_plan_is_a_recipe_that_differs_from_the_base(
     assert len(set(unnamed)) == len(unnamed)
 
 
+@pytest.mark.parametrize("name", shipped_plans())
+def test_what_teaches_a_variant_of_a_shipped_plan_is_trained_before_it(name: str, tmp_path: Path):
+    plan = read_plan(name)
+    args = argparse.Namespace(runs_dir=tmp_path, data=tmp_path, model_repo=tmp_path, device="cpu")
+    trained: list[str] = []
+    for variant in plan.variants:
+        config = recipe_and_origin(recipe_arguments(plan, variant, args))[0]
+        assert config.distill is None or set(config.distill.teachers) <= set(trained)
+        trained.append(plan.run_name(variant))
+    assert name != "pictograms" or f"{plan.name}-distill" in trained
+
+
 def test_the_base_comes_first_whether_it_is_listed_or_not(tmp_path: Path):
     plan = read_plan(written(tmp_path, VARIANT.format("fast")))
     assert [variant.name for variant in plan.variants] == ["base", "fast"]
