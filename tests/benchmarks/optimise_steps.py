@@ -30,7 +30,7 @@ from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.evaluate.table import markdown_table
 from diptych_training.export.graphs import write_image_graph, write_text_graph
 from diptych_training.export.onnx_files import read_graph
-from diptych_training.export.optimise import PORTABLE, Candidate
+from diptych_training.export.optimise import FLOAT32, PORTABLE, Candidate
 from diptych_training.export.optimise.measure import Batch, Graph, compare_speed
 from diptych_training.export.parity import row_cosines
 from diptych_training.models import ModelConfig, TextConfig, ViTConfig, build_model
@@ -90,6 +90,7 @@ LEVELS = ort.GraphOptimizationLevel
 CANDIDATES = (
     Candidate("none (noise)", same),
     *PORTABLE,
+    *FLOAT32,
     Candidate("onnxscript: fold and rewrite", folded_by_onnxscript),
     Candidate("onnxscript: fusions for onnxruntime", fused_by_onnxscript),
     Candidate("onnxruntime: basic", saved_by_onnxruntime(LEVELS.ORT_ENABLE_BASIC)),

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import JsonValue
 
@@ -22,7 +23,7 @@ from diptych_training.export.fp16 import write_fp16
 from diptych_training.export.gate import parity_table, require_parity
 from diptych_training.export.half_weights import halve_weights
 from diptych_training.export.int8 import Int8Report, write_int8
-from diptych_training.export.optimise import Step, optimise
+from diptych_training.export.optimise import FLOAT32, PORTABLE, Step, optimise
 from diptych_training.export.proof import Proof, prove_parity
 from diptych_training.export.stages import Stages, Watcher
 
@@ -46,8 +47,12 @@ class Workshop:
 
 @dataclass
 class Made:
-    """`measured`: what could be made; `published`: whose files stay; `reports`: how they were made."""
+    """`measured`: what could be made; `published`: whose files stay; `reports`: how they were made.
 
+    `sources`: the float32 graphs of which other precisions are made.
+    """
+
+    sources: Sequence[Path]
     measured: dict[str, Parity] = field(default_factory=dict)
     published: dict[str, Precision] = field(default_factory=dict)
     reports: dict[str, JsonValue] = field(default_factory=dict)
@@ -68,40 +73,47 @@ def make_precisions(workshop: Workshop, asked: Sequence[str], watcher: Watcher, 
     Raises ParityFailed or GoldenMismatch if the float32 graphs do not follow the model: nothing is worth
     publishing then. A workshop that is ungated keeps whatever can be made.
     """
-    made = Made()
-    if workshop.optimise:
-        with stages.stage("optimise graphs"):
-            made.reports["optimised"] = _optimise(workshop, watcher)
-    try:
-        for name in asked:
-            _make(workshop, name, made, watcher, stages)
-        if workshop.half_weights:  # last, as all others are made from float32
-            with stages.stage("keep weights in float16"):
-                for file in graph_files(EXACT):
-                    halve_weights(workshop.folder / file)
-            _make(workshop, EXACT, made, watcher, stages)
-    finally:
-        if made.measured:
-            watcher.say(parity_table(made.measured))
+    made = Made([workshop.folder / file for file in graph_files(EXACT)])
+    with TemporaryDirectory(dir=workshop.folder, prefix=".sources-") as kept:
+        if workshop.optimise:
+            with stages.stage("optimise graphs"):
+                made.sources, made.reports["optimised"] = _optimise(workshop, Path(kept), watcher)
+        try:
+            for name in asked:
+                _make(workshop, name, made, watcher, stages)
+            if workshop.half_weights:  # last, as all others are made from float32
+                with stages.stage("keep weights in float16"):
+                    for file in graph_files(EXACT):
+                        halve_weights(workshop.folder / file)
+                _make(workshop, EXACT, made, watcher, stages)
+        finally:
+            if made.measured:
+                watcher.say(parity_table(made.measured))
     return made
 
 
-def _optimise(workshop: Workshop, watcher: Watcher) -> JsonValue:
-    """Every rewrite of either float32 graph with its measured gain; what the proof sees is the result."""
+def _optimise(workshop: Workshop, kept: Path, watcher: Watcher) -> tuple[list[Path], JsonValue]:
+    """Every rewrite of either float32 graph with its measured gain; what the proof sees is the result.
+
+    The graphs from which other precisions are to be made, after what is good for all, go into `kept`.
+    """
     calibration = workshop.calibration()
+    sources: list[Path] = []
     reports: dict[str, JsonValue] = {}
     for tower, file, batches in zip(TOWERS, graph_files(EXACT), _inputs(calibration), strict=True):
-        graph = workshop.folder / file
-        steps = optimise(graph, graph, batches[:N_OPTIMISE_BATCHES], watcher.say)
-        reports[tower] = [_as_json(step) for step in steps]
-    return reports
+        graph, source, few = workshop.folder / file, kept / file, batches[:N_OPTIMISE_BATCHES]
+        for_all = optimise(graph, source, few, watcher.say, PORTABLE)
+        for_float32 = optimise(source, graph, few, watcher.say, FLOAT32)
+        sources.append(source)
+        reports[tower] = [_as_json(step) for step in [*for_all, *for_float32]]
+    return sources, reports
 
 
 def _make(workshop: Workshop, name: str, made: Made, watcher: Watcher, stages: Stages) -> None:
     try:
         if name != EXACT:
             with stages.stage(f"write {name} graphs"):
-                made.reports[name] = _write(workshop, name, watcher)
+                made.reports[name] = _write(workshop, name, made.sources, watcher)
         with stages.stage(f"prove {name}"):
             made.measured[name] = prove_parity(workshop.folder, name, workshop.proof, watcher.advance)
         published = _precision(name, made.measured[name])
@@ -126,15 +138,14 @@ def _gate(workshop: Workshop, name: str, precision: Precision) -> None:
     check_golden(workshop.proof.golden, draft, name, tokenizer, encoder)
 
 
-def _write(workshop: Workshop, name: str, watcher: Watcher) -> JsonValue:
+def _write(workshop: Workshop, name: str, sources: Sequence[Path], watcher: Watcher) -> JsonValue:
     """Both graphs of one further precision; what their maker reports of each tower."""
-    exact = [workshop.folder / file for file in graph_files(EXACT)]
     targets = [workshop.folder / file for file in graph_files(name)]
     if name == "fp16":
-        for source, target in zip(exact, targets, strict=True):
+        for source, target in zip(sources, targets, strict=True):
             write_fp16(source, target)
         return {}
-    towers = zip(TOWERS, exact, targets, _inputs(workshop.calibration()), strict=True)
+    towers = zip(TOWERS, sources, targets, _inputs(workshop.calibration()), strict=True)
     return {tower: _write_int8(source, target, batches, watcher) for tower, source, target, batches in towers}
 
 

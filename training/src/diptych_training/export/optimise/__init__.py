@@ -5,7 +5,7 @@ machine. What is not portable (fusions into onnxruntime's own operators, memory 
 onnxruntime does itself whenever it loads a graph, for the machine that it then runs on.
 """
 
-from diptych_training.export.optimise.candidates import PORTABLE, Candidate
+from diptych_training.export.optimise.candidates import FLOAT32, PORTABLE, Candidate
 from diptych_training.export.optimise.run import Step, optimise
 
-__all__ = ["PORTABLE", "Candidate", "Step", "optimise"]
+__all__ = ["FLOAT32", "PORTABLE", "Candidate", "Step", "optimise"]

@@ -9,8 +9,10 @@ from onnx import GraphProto
 from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
 from diptych_training.export.optimise.attend_first import attend_first
 from diptych_training.export.optimise.attention_biases import attention_biases
+from diptych_training.export.optimise.biases import biases_in_products
 from diptych_training.export.optimise.patches import patches_by_product
 from diptych_training.export.optimise.pool_first import pool_first
+from diptych_training.export.optimise.silu import quick_gelu_as_silu
 
 
 @dataclass(frozen=True)
@@ -39,4 +41,8 @@ PORTABLE = (
     Candidate("attend from the pooled token alone", _in_place(attend_first)),
     Candidate("embed patches by a matrix product", _in_place(patches_by_product)),
     Candidate("drop or fold biases of keys and values", _in_place(attention_biases)),
+    Candidate("take the factor out of QuickGELU", _in_place(quick_gelu_as_silu)),
 )
+
+# Of the float32 graph alone: what makes int8 from a graph looks for products behind their normalisation.
+FLOAT32 = (Candidate("add biases within matrix products", _in_place(biases_in_products)),)

@@ -1,0 +1,86 @@
+"""Products of tokens take their biases, and the answers stay."""
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto
+from onnx.reference import ReferenceEvaluator
+
+from diptych_training.export.optimise.biases import biases_in_products
+from support.small_graphs import random_weights, small_graph
+
+TWO = """
+    queries = MatMul (x, ask)
+    asked = Add (queries, ask_bias)
+    keys = MatMul (x, key)
+    known = Add (key_bias, keys)
+    y = Mul (asked, known)
+"""
+WEIGHTS = random_weights(ask=(8, 6), key=(8, 6)) | random_weights(1, ask_bias=(6,), key_bias=(6,))
+
+
+def block(*changes: tuple[str, str], tokens: str = "5", also: str = "") -> ModelProto:
+    text = TWO
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return small_graph(f"g (float[B,{tokens},8] x) => (float[B,{tokens},6] y{also}) {{ {text} }}", WEIGHTS)
+
+
+def items() -> NDArray[np.float32]:
+    return np.random.default_rng(1).standard_normal((3, 5, 8)).astype(np.float32)
+
+
+def rewritten(model: ModelProto) -> tuple[ModelProto, int]:
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    n_biases = biases_in_products(changed.graph)
+    onnx.checker.check_model(changed, full_check=True)
+    return changed, n_biases
+
+
+def test_products_take_their_biases_and_the_rows_are_the_same() -> None:
+    model = block()
+    changed, n_biases = rewritten(model)
+    assert n_biases == 2
+    operators = [node.op_type for node in changed.graph.node]
+    assert operators == [
+        "Reshape",
+        "Gemm",
+        "Reshape",
+        "Gemm",
+        "Reshape",
+        "Mul",
+    ]  # the rows of x are made once
+    expected = ReferenceEvaluator(model).run(None, {"x": items()})[0]
+    found = ReferenceEvaluator(changed).run(None, {"x": items()})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_any_batch_may_come() -> None:
+    changed, _ = rewritten(block())
+    alone = [ReferenceEvaluator(changed).run(None, {"x": item[None]})[0][0] for item in items()]
+    together = ReferenceEvaluator(changed).run(None, {"x": items()})[0]
+    np.testing.assert_allclose(alone, together, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "left"),
+    [
+        (block(tokens="L"), 0),  # how many rows belong together is not known
+        (block(also=", float[B,5,6] queries"), 1),  # read by others
+        (block(("Add (queries, ask_bias)", "Add (queries, queries)")), 1),  # no bias
+        (block(("Add (queries, ask_bias)", "Sub (queries, ask_bias)")), 1),
+    ],
+)
+def test_other_products_stay(model: ModelProto, left: int) -> None:
+    changed, n_biases = rewritten(model)
+    assert n_biases == left
+    assert sum(node.op_type == "Gemm" for node in changed.graph.node) == left
+
+
+def test_a_product_of_rows_stays_since_onnxruntime_sees_to_it() -> None:
+    text = "g (float[B,8] x) => (float[B,6] y) { queries = MatMul (x, ask) \n y = Add (queries, ask_bias) }"
+    model = small_graph(text, {name: WEIGHTS[name] for name in ("ask", "ask_bias")})
+    assert rewritten(model)[1] == 0
