@@ -75,6 +75,9 @@ def _limit(bench: Bench) -> Iterator[Bar]:
         yield Bar(
             f"the same over the limit of the graph's own products, batch {batch}", None, list(found.values())
         )
+        found = rounds(bench, "ratio_of_weights", part="limit", batch=batch)
+        what = f"the same over the limit of products with weights alone, batch {batch}"
+        yield Bar(what, None, list(found.values()))
 
 
 def _beside(bench: Bench, precision: str, decode: str, bound: float) -> Iterator[Bar]:

@@ -2,7 +2,8 @@
 
 The limit is the best product for each shape, by torch or onnxruntime, with all threads on it or its rows
 shared out to lanes, weighted by what the tower needs, with as many matrices of a shape as the tower has. The
-session runs a batch by itself, and in lanes as the server does.
+products within the attentions count like all others, with operands that stay in the cache. The session runs a
+batch by itself, and in lanes as the server does.
 
 What the tower needs is the textbook's: every token through every product. An imported graph computes less in
 its last block, which is told beside it with the limit of just its own products. Those of the one token there
@@ -13,14 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving.bench import Bench
-from benchmarks.serving.model import MAIN, SHAPES, Gflop, bundle, image_graph, is_arranged
+from benchmarks.serving.model import (
+    MAIN,
+    SHAPES,
+    TOKENS,
+    Gflop,
+    Product,
+    bundle,
+    image_graph,
+    is_arranged,
+    is_with_weights,
+)
 from benchmarks.serving.store import Figures
 from benchmarks.serving.workers import ask
 
 BATCHES = (1, 8, 16, 32)
 WAYS = ("session", "lanes")
 SESSION = "session, lanes: "  # and of how many: a way of `products`
-TOKENS = 50  # 7 x 7 patches and the class token
 
 
 def measure_limit(bench: Bench, number: int) -> None:
@@ -36,25 +46,32 @@ def measure_limit(bench: Bench, number: int) -> None:
 
 
 def _one_batch(folder: Path, batch: int, seconds: float) -> Figures:
-    gflop, counts = SHAPES[MAIN].gflop_per_image(), SHAPES[MAIN].n_matrices()
+    tower = SHAPES[MAIN]
     asked = {"graph": str(image_graph(folder, "fp32")), "batch": batch, "rows": batch * TOKENS}
-    found = ask("products", **asked, shapes=[[*shape, counts[shape]] for shape in gflop], seconds=seconds)
-    as_arranged = SHAPES[MAIN].gflop_per_image(as_arranged=is_arranged(folder))
-    return compared(found, batch, gflop, counts, as_arranged)
+    counts = tower.n_products()
+    shapes = [[*product, count] for product, count in counts.items() if is_with_weights(product)]
+    attention = [list(product) for product in counts if not is_with_weights(product)]
+    within = {"attention": attention, "heads": tower.heads, "blocks": tower.depth}
+    found = ask("products", **asked, shapes=shapes, **within, seconds=seconds)
+    as_arranged = tower.gflop_per_image(as_arranged=is_arranged(folder))
+    return compared(found, batch, tower.gflop_per_image(), counts, as_arranged)
 
 
 def compared(
-    found: dict[str, Any], batch: int, gflop: Gflop, counts: dict[tuple[int, int], int], as_arranged: Gflop
+    found: dict[str, Any], batch: int, gflop: Gflop, counts: dict[Product, int], as_arranged: Gflop
 ) -> Figures:
     """The session beside the limit, from what `products.measure` found.
 
-    `gflop` of an image by shape in the textbook's tower, `as_arranged` in the graph; `counts` of matrices.
+    `gflop` of an image by product in the textbook's tower, `as_arranged` in the graph; `counts` of products.
     """
     taken: dict[str, float] = found["taken"]
     speeds = {
-        shape: counts[shape] * _gflop(batch * TOKENS, *shape) / _fastest(taken, shape) for shape in gflop
+        product: counts[product] * _gflop(batch, product) / _fastest(taken, product) for product in gflop
     }
     limit, limit_of_graph = _per_s(gflop, speeds), _per_s(as_arranged, speeds)
+    limit_of_weights = _per_s(
+        {product: n for product, n in gflop.items() if is_with_weights(product)}, speeds
+    )
     rates = _rates(taken, batch)
     return {
         "gflops": sum(gflop.values()) * limit,
@@ -64,6 +81,7 @@ def compared(
         **{f"{way}_ratio": rate / limit for way, rate in rates.items()},
         "ratio": max(rates.values()) / limit,
         "ratio_of_graph": max(rates.values()) / limit_of_graph,
+        "ratio_of_weights": max(rates.values()) / limit_of_weights,
         "saved_by_graph": 1 - sum(as_arranged.values()) / sum(gflop.values()),
         "cpu": found["cpu"],
         "passes": found["passes"],
@@ -79,13 +97,16 @@ def _rates(taken: dict[str, float], batch: int) -> dict[str, float]:
     return rates | ({"lanes": batch / min(seconds.values())} if seconds else {})
 
 
-def _fastest(taken: dict[str, float], shape: tuple[int, int]) -> float:
+def _fastest(taken: dict[str, float], product: Product) -> float:
     """Seconds of all products of a shape, in the best way."""
-    return min(value for name, value in taken.items() if name.startswith(f"{shape[0]}x{shape[1]} by "))
+    name = "x".join(map(str, product))
+    return min(value for way, value in taken.items() if way.startswith(f"{name} by "))
 
 
-def _gflop(m: int, k: int, n: int) -> float:
-    return 2 * m * k * n / 1e9
+def _gflop(batch: int, product: Product) -> float:
+    """Of one in each image of a batch."""
+    m, k, n = (TOKENS, *product) if is_with_weights(product) else product
+    return 2 * batch * m * k * n / 1e9
 
 
 def _per_s(gflop: Gflop, gflop_per_s: Gflop) -> float:

@@ -21,7 +21,9 @@ from diptych.bundle.manifest import TOKENIZER_FILE, read_manifest
 from diptych.bundle.text import TextTokenizer
 from diptych_training.export.optimise.candidates import PORTABLE
 
-Gflop = dict[tuple[int, int], float]  # by the shape (K, N) of a matrix product
+# Of matrix products: (K, N) of those with weights, (M, K, N) of those within an attention, of each head.
+Product = tuple[int, ...]
+Gflop = dict[Product, float]
 
 MAIN = "vit-b-32"
 PROOF_IMAGES, FEW_PROOF_IMAGES = 64, 16  # few: of models that only show how cost grows
@@ -30,10 +32,17 @@ POOLING_STEPS = {candidate.name for candidate in PORTABLE if "pool" in candidate
 PARITY = ("cosine_min", "cosine_mean", "batch_cosine_min", "n_images", "n_texts")
 EXPORTERS = ("torch", "onnx", "onnxscript", "onnxruntime", "transformers")
 SMALL_TEXT = {"num_hidden_layers": 2}
+TOKENS = 50  # of an image: 7 x 7 patches and the class token
+HEAD = 64  # the width of each head
+
+
+def is_with_weights(product: Product) -> bool:
+    """Else it is of an attention: logits, or the sums of values."""
+    return len(product) == 2
 
 
 def _vision(width: int, depth: int) -> dict[str, int]:
-    rest = {"num_attention_heads": width // 64, "patch_size": 32}
+    rest = {"num_attention_heads": width // HEAD, "patch_size": 32}
     return {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": depth, **rest}
 
 
@@ -46,28 +55,35 @@ class Shape:
     text: dict[str, int]
     precisions: str
 
+    @property
+    def heads(self) -> int:
+        """Of each block's attention."""
+        return self.width // HEAD
+
     def gflop_per_image(self, *, as_arranged: bool = False) -> Gflop:
-        """(K, N) of each matrix product -> GFLOP an image; attention's own products are left out (1%).
+        """GFLOP an image by product.
 
         `as_arranged` by importing: of the last block only keys and values see more than the pooled token.
         """
-        w, tokens = self.width, 50
+        w = self.width
         gflop = 2 * w * w / 1e9  # of one square matrix with one token
-        last = 1 if as_arranged else tokens  # tokens in most of the last block
-        rows = (self.depth - 1) * tokens + last
-        square = gflop * (2 * self.depth * tokens + 2 * rows)  # keys and values; queries and projection
+        last = 1 if as_arranged else TOKENS  # tokens in most of the last block
+        rows = (self.depth - 1) * TOKENS + last
+        square = gflop * (2 * self.depth * TOKENS + 2 * rows)  # keys and values; queries and projection
         mlp = gflop * 4 * rows
         patches = 2 * 49 * 3 * 32 * 32 * w / 1e9
-        products = {(w, w): square, (w, 4 * w): mlp, (4 * w, w): mlp}
+        attention = 2 * rows * TOKENS * HEAD * self.heads / 1e9
+        products: Gflop = {(w, w): square, (w, 4 * w): mlp, (4 * w, w): mlp}
         products[3072, w] = products.get((3072, w), 0.0) + patches
-        return products
+        return products | {(TOKENS, HEAD, TOKENS): attention, (TOKENS, TOKENS, HEAD): attention}
 
-    def n_matrices(self) -> dict[tuple[int, int], int]:
-        """(K, N) of each matrix product -> how many matrices the tower has of it."""
+    def n_products(self) -> dict[Product, int]:
+        """How many the tower has of each in one image: matrices of weights, and heads of all blocks."""
         w = self.width
-        counts = {(w, w): 4 * self.depth, (w, 4 * w): self.depth, (4 * w, w): self.depth}
+        counts: dict[Product, int] = {(w, w): 4 * self.depth, (w, 4 * w): self.depth, (4 * w, w): self.depth}
         counts[3072, w] = counts.get((3072, w), 0) + 1
-        return counts
+        heads = self.heads * self.depth
+        return counts | {(TOKENS, HEAD, TOKENS): heads, (TOKENS, TOKENS, HEAD): heads}
 
 
 SHAPES = {

@@ -22,6 +22,7 @@ MIN_PASSES = 5  # however long each takes
 CLOSE = 1.2  # times the fastest way of a group: slower ones are left out after the first pass
 CPU = ["CPUExecutionProvider"]
 Run = Callable[[], object]
+Floats = NDArray[np.float32]
 
 
 @dataclass
@@ -34,11 +35,22 @@ class Times:
     left_out: dict[str, float] = field(default_factory=dict)  # what was too slow to go on with
 
 
-def measure(graph: str, batch: int, rows: int, shapes: list[list[int]], seconds: float) -> dict[str, Any]:
+def measure(
+    *,
+    graph: str,
+    batch: int,
+    rows: int,
+    shapes: list[list[int]],
+    attention: list[list[int]],
+    heads: int,
+    blocks: int,
+    seconds: float,
+) -> dict[str, Any]:
     """Median seconds of the batch by lanes of a session, and of each shape's products in each way.
 
     A shape is (K, N, how many matrices of it the model has): the products of one call go through them all,
-    since a model finds no matrix in the cache that it has multiplied by one image ago.
+    since a model finds no matrix in the cache that it has multiplied by one image ago. One of `attention` is
+    (M, K, N), for each head of each block; its operands stay the same, as a model has just computed its own.
     """
     n_threads = n_cpus()
     torch.set_num_threads(n_threads)
@@ -49,7 +61,10 @@ def measure(graph: str, batch: int, rows: int, shapes: list[list[int]], seconds:
         for lanes, pool in pools.items()
         if lanes <= batch
     }
-    products = [_products(rows, k, n, count, n_threads, pools) for k, n, count in shapes]
+    products = [
+        *(_products(rows, k, n, count, n_threads, pools) for k, n, count in shapes),
+        *(_within(batch * heads, (m, k, n), blocks, n_threads, pools) for m, k, n in attention),
+    ]
     times = in_turns(sessions, products, seconds)
     return {
         "taken": {name: median(taken) for name, taken in times.taken.items()},
@@ -141,6 +156,51 @@ def _products(
     return runs
 
 
+def _within(
+    n_heads: int,
+    shape: tuple[int, int, int],
+    blocks: int,
+    n_threads: int,
+    pools: Mapping[int, ThreadPoolExecutor],
+) -> dict[str, Run]:
+    """As many products of (M, K) with (K, N) at once, for each block, in each way; nothing is allocated."""
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    left, right = (rng.standard_normal((n_heads, *sizes), np.float32) for sizes in ((m, k), (k, n)))
+    out = np.empty((n_heads, m, n), np.float32)
+    runs: dict[str, Run] = {}
+    for lanes, pool in pools.items():
+        parts = list(zip(*(np.array_split(one, lanes) for one in (left, right, out)), strict=True))
+        session = _batched_session(n_threads // lanes)
+        ways = {
+            "torch": [_times(blocks, _batched_by_torch(*part)) for part in parts],
+            "onnxruntime": [_times(blocks, _batched_by_session(session, *part)) for part in parts],
+        }
+        runs |= {f"{m}x{k}x{n} by {way}, lanes: {lanes}": _at_once(pool, run) for way, run in ways.items()}
+    return runs
+
+
+def _times(count: int, run: Run) -> Run:
+    def repeated() -> None:
+        for _ in range(count):
+            run()
+
+    return repeated
+
+
+def _batched_by_torch(left: Floats, right: Floats, out: Floats) -> Run:
+    a, b, target = (torch.from_numpy(one) for one in (left, right, out))
+    return lambda: torch.bmm(a, b, out=target)
+
+
+def _batched_by_session(session: ort.InferenceSession, left: Floats, right: Floats, out: Floats) -> Run:
+    binding = session.io_binding()
+    for name, value in (("left", left), ("right", right)):
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value))
+    binding.bind_ortvalue_output("product", ort.OrtValue.ortvalue_from_numpy(out))
+    return lambda: session.run_with_iobinding(binding)
+
+
 def _at_once(pool: ThreadPoolExecutor, parts: Sequence[Run]) -> Run:
     """Each part in a lane of its own; a single one in this thread."""
     if len(parts) == 1:
@@ -156,7 +216,7 @@ def _by_torch(rows: torch.Tensor, matrices: Sequence[torch.Tensor], out: torch.T
     return run
 
 
-def _bound(session: ort.InferenceSession, left: NDArray[np.float32]) -> Run:
+def _bound(session: ort.InferenceSession, left: Floats) -> Run:
     """All products of these rows, into one matrix that is there already."""
     binding = session.io_binding()
     binding.bind_ortvalue_input("left", ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(left)))
@@ -167,7 +227,7 @@ def _bound(session: ort.InferenceSession, left: NDArray[np.float32]) -> Run:
     return lambda: session.run_with_iobinding(binding)
 
 
-def _product_session(matrices: Sequence[NDArray[np.float32]], n_threads: int) -> ort.InferenceSession:
+def _product_session(matrices: Sequence[Floats], n_threads: int) -> ort.InferenceSession:
     k, n = matrices[0].shape
     value = onnx.helper.make_tensor_value_info
     indices = range(len(matrices))
@@ -178,10 +238,24 @@ def _product_session(matrices: Sequence[NDArray[np.float32]], n_threads: int) ->
         [value(f"product{i}", onnx.TensorProto.FLOAT, ["M", n]) for i in indices],
         [onnx.numpy_helper.from_array(matrix, f"right{i}") for i, matrix in enumerate(matrices)],
     )
+    return _opened(graph, n_threads)
+
+
+def _opened(graph: onnx.GraphProto, n_threads: int) -> ort.InferenceSession:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
     options = ort.SessionOptions()
     options.intra_op_num_threads = n_threads
     return ort.InferenceSession(model.SerializeToString(), options, providers=CPU)
+
+
+def _batched_session(n_threads: int) -> ort.InferenceSession:
+    shapes = {"left": ["H", "M", "K"], "right": ["H", "K", "N"], "product": ["H", "M", "N"]}
+    left, right, product = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    )
+    node = onnx.helper.make_node("MatMul", [left.name, right.name], [product.name])
+    return _opened(onnx.helper.make_graph([node], "batched", [left, right], [product]), n_threads)
 
 
 def _session(graph: str, batch: int, lanes: int, threads: int, pool: ThreadPoolExecutor) -> Run:

@@ -1,5 +1,7 @@
 from collections.abc import Callable, Iterator
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,19 +16,20 @@ SPEED = 200.0  # GFLOP/s
 
 def _found(batch: int, session_s: float, lanes_s: float | None = None) -> dict[str, object]:
     """As `products.measure` finds it where every product is computed at SPEED in its best way."""
-    rows, counts = 50 * batch, TOWER.n_matrices()
+    counts = TOWER.n_products()
     taken = {"session, lanes: 1": session_s}
     if lanes_s is not None:
         taken["session, lanes: 2"] = lanes_s
-    for (k, n), count in counts.items():
-        best = count * 2 * rows * k * n / 1e9 / SPEED
-        taken |= {f"{k}x{n} by torch, lanes: 1": 1.05 * best, f"{k}x{n} by onnxruntime, lanes: 2": best}
+    for product, count in counts.items():
+        m, k, n = product if len(product) == 3 else (50, *product)
+        best, name = count * 2 * batch * m * k * n / 1e9 / SPEED, "x".join(map(str, product))
+        taken |= {f"{name} by torch, lanes: 1": 1.05 * best, f"{name} by onnxruntime, lanes: 2": best}
     return {"taken": taken, "left_out": {"768x768 by torch, lanes: 2": 9.0}, "cpu": 1.9, "passes": 5}
 
 
 def _compared(found: dict[str, object], batch: int) -> dict[str, float]:
     as_arranged = TOWER.gflop_per_image(as_arranged=True)
-    return compared(found, batch, TOWER.gflop_per_image(), TOWER.n_matrices(), as_arranged)
+    return compared(found, batch, TOWER.gflop_per_image(), TOWER.n_products(), as_arranged)
 
 
 def test_the_limit_is_what_the_fastest_products_allow() -> None:
@@ -48,6 +51,18 @@ def test_what_the_graph_saves_raises_its_own_limit_by_as_much() -> None:
     figures = _compared(_found(8, 0.4), 8)
     assert 0.06 < figures["saved_by_graph"] < 0.07  # all but keys and values of one block in twelve
     assert figures["ratio_of_graph"] == pytest.approx(figures["ratio"] * (1 - figures["saved_by_graph"]))
+
+
+def test_products_within_the_attentions_count_like_all_others() -> None:
+    found = _found(8, 0.4)
+    taken = found["taken"]
+    assert isinstance(taken, dict)
+    as_fast = _compared(found, 8)
+    assert as_fast["ratio_of_weights"] == pytest.approx(0.99 * as_fast["ratio"], rel=0.005)  # 1% of all work
+    found["taken"] = {way: (5 if way.startswith("50x") else 1) * seconds for way, seconds in taken.items()}
+    slower = _compared(found, 8)  # at a fifth of the speed
+    assert slower["ratio_of_weights"] == pytest.approx(as_fast["ratio_of_weights"])
+    assert slower["ratio"] == pytest.approx(1.04 * as_fast["ratio"], rel=0.01)
 
 
 class Clock:
@@ -137,3 +152,36 @@ def test_lanes_of_torch_leave_this_thread_its_own_number_of_threads(torch_thread
     with products._pool(1, torch_threads + 1) as pool:
         assert pool.submit(torch.get_num_threads).result() == torch_threads + 1
     assert torch.get_num_threads() == torch_threads
+
+
+def test_products_within_an_attention_are_those_of_all_heads(torch_threads: int) -> None:
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((6, 5, 4), np.float32), rng.standard_normal((6, 4, 5), np.float32)
+    session = products._batched_session(1)
+    for by in (products._batched_by_torch, partial(products._batched_by_session, session)):
+        out = np.zeros((6, 5, 5), np.float32)
+        by(left, right, out)()
+        np.testing.assert_allclose(out, left @ right, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("torch_threads")
+def test_every_way_runs_the_heads_of_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = {lanes: products._pool(lanes, 1) for lanes in (1, 2)}
+    found: list[tuple[int, ...]] = []
+    bmm = torch.bmm
+
+    def noted(*args: torch.Tensor, out: torch.Tensor) -> None:
+        bmm(*args, out=out)
+        found.append(tuple(out.shape))
+
+    monkeypatch.setattr(torch, "bmm", noted)
+    runs = products._within(6, (5, 4, 5), 3, 2, pools)
+    libraries = ("torch", "onnxruntime")
+    assert runs.keys() == {f"5x4x5 by {one}, lanes: {lanes}" for one in libraries for lanes in pools}
+    for lanes in pools:
+        found.clear()
+        runs[f"5x4x5 by torch, lanes: {lanes}"]()
+        assert found == [(6 // lanes, 5, 5)] * 3 * lanes
+        runs[f"5x4x5 by onnxruntime, lanes: {lanes}"]()
+    for pool in pools.values():
+        pool.shutdown()
