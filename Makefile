@@ -65,7 +65,7 @@ format: $(VENV)/.installed-tests ## format and mend what ruff can
 data: $(VENV)/.installed-training ## build the pictograms data set (280 MB of packages, a few minutes)
 	$(BIN)/diptych-train data pictograms
 
-train: data ## train the default model's recipe (25 minutes on two cores)
+train: data ## train the default model's recipe (two and a half hours on two cores)
 	$(BIN)/diptych-train train pictograms
 
 evaluate: $(VENV)/.installed-training ## measure a run zero-shot and by retrieval: make evaluate RUN=pictograms

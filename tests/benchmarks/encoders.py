@@ -1,7 +1,7 @@
 """How many images a second a version encodes, pixels in to embedding out, in each of its precisions.
 
-    python tests/benchmarks/encoders.py                        # the default model
-    python tests/benchmarks/encoders.py --model mine/3
+    PYTHONPATH=tests python tests/benchmarks/encoders.py                   # the default model
+    PYTHONPATH=tests python tests/benchmarks/encoders.py --model mine/3
 
 The server's own encoder, without server, decoding and queue. Precisions take turns at every batch size; `cpu`
 is processor time over wall time: below 1.9 of two cores, the machine was busy. Prints one markdown table.

@@ -25,7 +25,7 @@ OURS_WIDTH, THEIRS_WIDTH = 2.2, 1.6
 def draw(bench: Bench, file: Path) -> None:
     """Replaces the file."""
     mpl.use("Agg")
-    figure = Figure(figsize=(10, 4.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(10, 4.7), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)
     for server in servers(bench):
         _line(bench, left, server, "per_s")
@@ -34,7 +34,7 @@ def draw(bench: Bench, file: Path) -> None:
     _dress(right, bench, "p50, ms (less is better)")
     left.set_ylim(bottom=0)
     right.set_yscale("log")
-    left.legend(frameon=False, fontsize=9)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.suptitle(f"ViT-B/32, 640 x 480 JPEG over HTTP; {machine(n_cpus()).split(';')[0]}", fontsize=11)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
