@@ -35,7 +35,7 @@ RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/diptych \
 # Read by everybody, written by nobody, whatever the modes of the checkout: under a umask of 077 its files are the owner's.
 # The default model, so that the image serves without a mount, and no version that was trained here.
 FROM ${BASE} AS model
-COPY model_repo/pictograms/3 /model_repo/pictograms/3
+COPY model_repo/pictograms/4 /model_repo/pictograms/4
 RUN chmod -R u=rwX,go=rX /model_repo
 
 # What follows in the targets lies on top of it, what changes seldom below: packages, the model, our code.

@@ -175,7 +175,7 @@ def print_table(graph: Path, candidates: Sequence[Candidate], folder: Path) -> N
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("model_repo/pictograms/3"))
+    parser.add_argument("--model", type=Path, default=Path("model_repo/pictograms/4"))
     parser.add_argument("--graph", type=Path, action="append", help="measure this graph only; repeatable")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

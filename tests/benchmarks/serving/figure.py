@@ -34,7 +34,9 @@ def draw(bench: Bench, file: Path) -> None:
     _dress(right, bench, "p50, ms (less is better)")
     left.set_ylim(bottom=0)
     right.set_yscale("log")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
+    )
     figure.suptitle(f"ViT-B/32, 640 x 480 JPEG over HTTP; {machine(n_cpus()).split(';')[0]}", fontsize=11)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
