@@ -12,13 +12,14 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.serving.measures import median
 from benchmarks.serving.sharing import lane_options, n_cpus
 from benchmarks.serving.workers import answer
 
 SHORT_S = 0.1  # a run below it is woken by one that does not count, and repeated for so long
 PAUSE_S = 0.02  # lets the threads of the other library fall asleep
-MIN_PASSES = 5  # however long each takes
+MIN_PASSES = 12  # however long each takes: one of them has the machine at its full speed
+SETTLED = 1.02  # times the fastest run: the second fastest, where both had the machine to themselves
+PATIENCE = 6  # times the window, until all have settled
 CLOSE = 1.2  # times the fastest way of a group: slower ones are left out after the first pass
 CPU = ["CPUExecutionProvider"]
 Run = Callable[[], object]
@@ -46,7 +47,10 @@ def measure(
     blocks: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Median seconds of the batch by lanes of a session, and of each shape's products in each way.
+    """Least seconds of the batch by lanes of a session, and of each shape's products in each way.
+
+    The least, since a machine that is shared may run at two speeds, a quarter apart and for seconds at a
+    time: a median is now one, now the other, and the slower one says what somebody else did.
 
     A shape is (K, N, how many matrices of it the model has): the products of one call go through them all,
     since a model finds no matrix in the cache that it has multiplied by one image ago. One of `attention` is
@@ -67,7 +71,7 @@ def measure(
     ]
     times = in_turns(sessions, products, seconds)
     return {
-        "taken": {name: median(taken) for name, taken in times.taken.items()},
+        "taken": {name: min(taken) for name, taken in times.taken.items()},
         "left_out": times.left_out,
         "passes": min(map(len, times.taken.values())),
         "cpu": times.cpu_s / times.wall_s,
@@ -75,11 +79,14 @@ def measure(
 
 
 def in_turns(always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], seconds: float) -> Times:
-    """All take turns, MIN_PASSES at least; of each group of rivals those that are close in the first pass."""
+    """All take turns; of each group of rivals those that are close in the first pass.
+
+    For so many seconds, MIN_PASSES at least, and then until all have settled, as far as PATIENCE goes.
+    """
     runs = {**always, **{name: run for group in rivals for name, run in group.items()}}
     warm = {name: _warm(run) for name, run in runs.items()}
     times = Times({name: [] for name in runs})
-    until = time.perf_counter() + seconds
+    began = time.perf_counter()
     _pass(runs, times)
     for group in rivals:
         # A moment that somebody else had does not decide: each was timed twice at least.
@@ -88,10 +95,20 @@ def in_turns(always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], sec
             times.left_out[name] = first[name]
             del runs[name], times.taken[name]
     n_passes = 1
-    while n_passes < MIN_PASSES or time.perf_counter() < until:
+    while n_passes < MIN_PASSES or time.perf_counter() - began < _enough(times, seconds):
         _pass(runs, times)
         n_passes += 1
     return times
+
+
+def _enough(times: Times, seconds: float) -> float:
+    return seconds if all(map(is_settled, times.taken.values())) else PATIENCE * seconds
+
+
+def is_settled(taken: Sequence[float]) -> bool:
+    """Whether the fastest run is no lucky one: another was as fast."""
+    fastest, second = sorted(taken)[:2]
+    return second <= SETTLED * fastest
 
 
 def close_ones(seconds: Mapping[str, float], share: float = CLOSE) -> Collection[str]:

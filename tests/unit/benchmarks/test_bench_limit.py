@@ -8,7 +8,7 @@ import torch
 from benchmarks.serving import products
 from benchmarks.serving.limit import compared
 from benchmarks.serving.model import Shape
-from benchmarks.serving.products import MIN_PASSES, close_ones, in_turns
+from benchmarks.serving.products import MIN_PASSES, PATIENCE, close_ones, in_turns, is_settled
 
 TOWER = Shape(768, 12, {}, "fp32")  # ViT-B/32
 SPEED = 200.0  # GFLOP/s
@@ -97,18 +97,19 @@ def test_ways_that_are_far_slower_are_left_out_after_the_first_pass(monkeypatch:
     assert times.taken.keys() == {"quick", "close", "session"}
     assert times.left_out == {"slow": pytest.approx(2.5)}
     assert len(times.taken["quick"]) == MIN_PASSES  # however short the window
-    assert calls == {"quick": 6, "close": 6, "session": 6, "slow": 2}  # one warms
+    n_calls = MIN_PASSES + 1  # one warms
+    assert calls == {"quick": n_calls, "close": n_calls, "session": n_calls, "slow": 2}
     assert times.cpu_s / times.wall_s == pytest.approx(2.0)
     assert close_ones({"a": 1.0, "b": 1.19, "c": 1.3}) == {"a", "b"}
 
 
 def test_one_slow_moment_leaves_no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, durations = Clock(), iter([1.0, 9.0, *[1.0] * 4])  # as it warms, then pass by pass
+    clock, durations = Clock(), iter([1.0, 9.0, *[1.0] * MIN_PASSES])  # as it warms, then pass by pass
     monkeypatch.setattr(products, "time", clock)
     group = {"quick": lambda: clock.sleep(1.0), "disturbed": lambda: clock.sleep(next(durations))}
     times = in_turns({}, [group], 0.0)
     assert times.left_out == {}
-    assert times.taken["disturbed"] == pytest.approx([9.0, 1.0, 1.0, 1.0, 1.0])
+    assert times.taken["disturbed"] == pytest.approx([9.0, *[1.0] * (MIN_PASSES - 1)])
 
 
 def test_short_runs_are_repeated_and_the_one_that_wakes_the_threads_does_not_count(
@@ -120,6 +121,28 @@ def test_short_runs_are_repeated_and_the_one_that_wakes_the_threads_does_not_cou
     each = len(times.taken["session"]) / MIN_PASSES
     assert each >= 5
     assert times.taken["session"] == pytest.approx([0.02] * len(times.taken["session"]))
+
+
+def test_a_run_that_no_other_was_as_fast_as_is_waited_for_until_patience_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(products, "time", clock)
+    window = 100.0
+
+    def times_after(n_slow: int) -> list[float]:
+        """One fast run, so many slow ones, and fast ones from then on."""
+        clock.now = 0.0
+        durations = iter([2.5, 2.0, *[2.5] * n_slow, *[2.0] * 1000])  # the first warms
+        return in_turns({"session": lambda: clock.sleep(next(durations))}, [], window).taken["session"]
+
+    assert sum(times_after(10)) == pytest.approx(window, rel=0.05)
+    settled_late = times_after(60)
+    assert window < sum(settled_late) < 1.7 * window
+    assert sorted(settled_late)[:2] == pytest.approx([2.0, 2.0])
+    assert sum(times_after(900)) == pytest.approx(PATIENCE * window, rel=0.05)
+    assert is_settled([2.5, 2.02, 2.0])
+    assert not is_settled([2.5, 2.1, 2.0])
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from onnx import GraphProto
 from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
 from diptych_training.export.optimise.attend_first import attend_first
 from diptych_training.export.optimise.attention_biases import attention_biases
-from diptych_training.export.optimise.biases import biases_in_products
 from diptych_training.export.optimise.patches import patches_by_product
 from diptych_training.export.optimise.pool_first import pool_first
+from diptych_training.export.optimise.rows import tokens_as_rows
 from diptych_training.export.optimise.silu import quick_gelu_as_silu
+from diptych_training.export.optimise.tokens_first import tokens_first
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ PORTABLE = (
     Candidate("embed patches by a matrix product", _in_place(patches_by_product)),
     Candidate("drop or fold biases of keys and values", _in_place(attention_biases)),
     Candidate("take the factor out of QuickGELU", _in_place(quick_gelu_as_silu)),
+    Candidate("let tokens come before items", _in_place(tokens_first)),
 )
 
 # Of the float32 graph alone: what makes int8 from a graph looks for products behind their normalisation.
-FLOAT32 = (Candidate("add biases within matrix products", _in_place(biases_in_products)),)
+FLOAT32 = (Candidate("keep tokens as rows, add biases within products", _in_place(tokens_as_rows)),)

@@ -1,0 +1,187 @@
+"""Tokens come before items, attention reads its heads where they lie, and the answers stay."""
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto
+from onnx.reference import ReferenceEvaluator
+
+from diptych_training.export.optimise.rows import tokens_as_rows
+from diptych_training.export.optimise.tokens_first import tokens_first
+from support.small_graphs import random_weights, small_graph
+
+PATCHES = """
+    split = Reshape (x, to_cells)
+    gathered = Transpose <perm = [0, 1, 3, 2, 4]> (split)
+    patches = Reshape (gathered, to_patches)
+    embedded = MatMul (patches, embed)
+    sizes = Shape <end = 1> (x)
+    class_sizes = Concat <axis = 0> (sizes, one, width)
+    class_token = Expand (token, class_sizes)
+    joined = Concat <axis = 1> (class_token, embedded)
+    tokens = Add (joined, positions)
+"""
+ATTENTION = """
+    normed = LayerNormalization <axis = -1> (tokens, gain, offset)
+    queries = MatMul (normed, ask)
+    biased = Add (queries, ask_bias)
+    keys = MatMul (normed, key)
+    values = MatMul (normed, value)
+    q4 = Reshape (biased, to_heads)
+    k4 = Reshape (keys, to_heads)
+    v4 = Reshape (values, to_heads)
+    q = Transpose <perm = [0, 2, 1, 3]> (q4)
+    k = Transpose <perm = [0, 2, 3, 1]> (k4)
+    v = Transpose <perm = [0, 2, 1, 3]> (v4)
+    scores = MatMul (q, k)
+    shares = Softmax <axis = -1> (scores)
+    heads = MatMul (shares, v)
+    back = Transpose <perm = [0, 2, 1, 3]> (heads)
+    attended = Reshape (back, to_tokens)
+    projected = MatMul (attended, project)
+    summed = Add (tokens, projected)
+"""
+POOL = "y = Gather <axis = 1> (summed, first)"
+WEIGHTS = (
+    random_weights(embed=(12, 8), token=(8,), positions=(1, 5, 8), ask=(8, 8), key=(8, 8), value=(8, 8))
+    | random_weights(1, gain=(8,), offset=(8,), ask_bias=(8,), project=(8, 8))
+    | {
+        "to_cells": np.array([0, 2, 2, 2, 6]),
+        "to_patches": np.array([0, 4, 12]),
+        "to_heads": np.array([-1, 5, 2, 4]),
+        "to_tokens": np.array([-1, 5, 8]),
+        "one": np.array([1]),
+        "width": np.array([8]),
+        "first": np.array(0),
+    }
+)
+
+
+def tower(*changes: tuple[str, str], outputs: str = "float[B,8] y") -> ModelProto:
+    text = f"g (float[B,4,4,3] x) => ({outputs}) {{ {PATCHES} {ATTENTION} {POOL} }}"
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return small_graph(text, WEIGHTS)
+
+
+def pictures() -> NDArray[np.float32]:
+    return np.random.default_rng(1).standard_normal((3, 4, 4, 3)).astype(np.float32)
+
+
+def rewritten(model: ModelProto) -> tuple[ModelProto, int]:
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    n_taken = tokens_first(changed.graph)
+    onnx.checker.check_model(changed, full_check=True)
+    return changed, n_taken
+
+
+def answers(model: ModelProto, x: NDArray[np.float32] | None = None) -> list[NDArray[np.float32]]:
+    return [
+        np.asarray(one) for one in ReferenceEvaluator(model).run(None, {"x": pictures() if x is None else x})
+    ]
+
+
+def perms(model: ModelProto) -> list[list[int]]:
+    return [
+        list(attribute.ints)
+        for node in model.graph.node
+        if node.op_type == "Transpose"
+        for attribute in node.attribute
+    ]
+
+
+def test_products_of_attention_read_queries_keys_and_values_from_tokens_first() -> None:
+    changed, n_taken = rewritten(tower())
+    assert n_taken == 3
+    # Patches; the class token and the positions; what onnxruntime takes into products; what attention gives.
+    assert perms(changed) == [
+        [1, 3, 0, 2, 4],
+        [1, 0, 2],
+        [1, 0, 2],
+        [1, 2, 0, 3],
+        [1, 2, 3, 0],
+        [1, 2, 0, 3],
+        [2, 0, 1, 3],
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [],
+        [("first)", "one)"), ("float[B,8] y", "float[B,1,8] y")],  # a token with its axis
+        [("Add (joined, positions)", "Add (positions, joined)")],
+        [
+            (
+                "tokens = Add (joined, positions)",
+                "flat = Squeeze (positions, zeroth)\n tokens = Add (joined, flat)",
+            )
+        ],
+        [("axis = -1> (tokens", "axis = 2> (tokens")],
+        [("y = Gather <axis = 1> (summed, first)", "y = ReduceMax <keepdims = 0> (summed, one)")],
+    ],
+)
+def test_the_answers_stay(changes: list[tuple[str, str]]) -> None:
+    text = f"g (float[B,4,4,3] x) => (float[B,8] y) {{ {PATCHES} {ATTENTION} {POOL} }}"
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    model = small_graph(text, WEIGHTS | {"zeroth": np.array([0])})
+    changed, n_taken = rewritten(model)
+    assert n_taken == 3
+    np.testing.assert_allclose(answers(changed)[0], answers(model)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_any_batch_may_come() -> None:
+    changed, _ = rewritten(tower())
+    (together,) = answers(changed)
+    alone = [answers(changed, one[None])[0][0] for one in pictures()]
+    np.testing.assert_allclose(alone, together, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_an_answer_itself_is_given_back_as_it_was() -> None:
+    model = tower(outputs="float[B,8] y, float[B,5,8] summed")
+    changed, n_taken = rewritten(model)
+    assert n_taken == 3
+    assert [port.name for port in changed.graph.output] == ["y", "summed"]
+    for found, expected in zip(answers(changed), answers(model), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_products_may_then_take_rows_and_biases() -> None:
+    model = tower()
+    changed, _ = rewritten(model)
+    inferred = onnx.shape_inference.infer_shapes(changed)
+    assert tokens_as_rows(inferred.graph) == 1
+    onnx.checker.check_model(inferred, full_check=True)
+    np.testing.assert_allclose(answers(inferred)[0], answers(model)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        tower(
+            ("q = Transpose <perm = [0, 2, 1, 3]> (q4)", "q = Identity (q4)"),
+            ("k = Transpose <perm = [0, 2, 3, 1]> (k4)", "k = Identity (k4)"),
+            ("v = Transpose <perm = [0, 2, 1, 3]> (v4)", "v = Identity (v4)"),
+            ("scores = MatMul (q, k)", "scores = Mul (q, k)"),
+            ("heads = MatMul (shares, v)", "heads = Mul (shares, v)"),
+            ("back = Transpose <perm = [0, 2, 1, 3]> (heads)", "back = Identity (heads)"),
+        ),  # nothing to take
+        small_graph(
+            """g (float[B,L,8] x) => (float[B,2,L,4] y) {
+                product = MatMul (x, ask)
+                split = Reshape (product, to_any_heads)
+                y = Transpose <perm = [0, 2, 1, 3]> (split)
+            }""",
+            {"ask": WEIGHTS["ask"], "to_any_heads": np.array([0, 0, 2, 4])},
+        ),  # texts: how many tokens come is not known
+    ],
+)
+def test_other_graphs_stay(model: ModelProto) -> None:
+    changed, n_taken = rewritten(model)
+    assert n_taken == 0
+    assert changed == model

@@ -1,0 +1,122 @@
+"""Carry values of a graph in another layout than it says; knows neither layout.
+
+A layout says for each operator how it works on values as they are carried. Where an operator does not, its
+inputs are given back as the graph has them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from onnx import GraphProto, NodeProto, helper, numpy_helper
+
+from diptych_training.export.optimise.neighbours import Neighbours
+from diptych_training.export.optimise.shapes import Shape, shapes_of
+
+UNARY = frozenset({"Gelu", "Sigmoid", "Relu", "Tanh", "Erf", "HardSwish", "Identity", "Neg", "Cast"})
+BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
+
+
+class Layout(Protocol):
+    """What one layout knows."""
+
+    def carry(self, node: NodeProto, graph: "Relayout") -> bool:
+        """Add what does the node's work on carried values, and say that it did; or add nothing."""
+        ...
+
+    def partner(self, name: str, graph: "Relayout") -> str | None:
+        """A value that is not carried, as it goes together with carried ones in an operator by element."""
+        ...
+
+    def give_back(self, name: str, graph: "Relayout") -> None:
+        """Add the node that makes a carried value as the graph has it, under its own name."""
+        ...
+
+
+class Relayout:
+    """A graph on its way into another layout, whose shapes have been inferred; it itself is left as it is."""
+
+    def __init__(self, graph: GraphProto) -> None:
+        self.shapes: dict[str, Shape] = shapes_of(graph)
+        self.neighbours = Neighbours(graph)
+        self.carried: dict[str, str] = {}  # a value's name -> its name as it is carried
+        self._graph = graph
+        self._nodes: list[NodeProto] = []
+        self._made: set[str] = set()
+        self._sizes: dict[str, list[int]] = {}
+
+    def through(self, layout: Layout) -> None:
+        """Every node in turn."""
+        for node in self._graph.node:
+            if not layout.carry(node, self):
+                self._ask_back(node.input, layout)
+                self.add(node)
+        self._ask_back([port.name for port in self._graph.output], layout)
+
+    def write(self) -> None:
+        """Put what was made into the graph."""
+        read = {name for node in self._nodes for name in node.input}
+        known = {
+            tensor.name for tensor in self._graph.initializer
+        }  # another layout may have made the same sizes
+        sizes = {name: np.array(size) for name, size in self._sizes.items() if name not in known}
+        constants = [numpy_helper.from_array(size, name) for name, size in sizes.items()]
+        kept = [tensor for tensor in [*self._graph.initializer, *constants] if tensor.name in read]
+        del self._graph.node[:], self._graph.initializer[:], self._graph.value_info[:]
+        self._graph.node.extend(self._nodes)
+        self._graph.initializer.extend(kept)
+
+    def add(self, node: NodeProto) -> None:
+        """The next node."""
+        self._nodes.append(node)
+        self._made.update(node.output)
+
+    def new(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Add a node with one output, which is named like it, unless it is there already."""
+        if output not in self._made:
+            self.add(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def like(self, node: NodeProto, inputs: Sequence[str], output: str, **attributes: Any) -> None:
+        """Add the same operator with other inputs and output, and with some other attributes."""
+        kept = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        self.new(node.op_type, inputs, output, **kept | attributes)
+
+    def sizes(self, sizes: Sequence[int | str]) -> str:
+        """The constant with which a Reshape makes this shape, in which one size may be unknown."""
+        known = [size if isinstance(size, int) else -1 for size in sizes]
+        name = "shape_" + "x".join("n" if size < 0 else str(size) for size in known)
+        self._sizes[name] = known
+        return name
+
+    def by_token(self, node: NodeProto, layout: Layout, suffix: str) -> bool:
+        """Carry an operator that treats every token alike, or every element, if one of its inputs is."""
+        binary = node.op_type in BINARY
+        normalises = node.op_type == "LayerNormalization" and self._normalises_last(node)
+        if not (binary or normalises or node.op_type in UNARY) or len(node.output) != 1:
+            return False
+        values = list(node.input) if binary else [node.input[0]]
+        if not any(name in self.carried for name in values):
+            return False
+        found = [self.carried.get(name) or layout.partner(name, self) for name in values]
+        together = [name for name in found if name is not None]
+        if len(together) < len(found):
+            return False
+        target = f"{node.output[0]}_{suffix}"
+        self.like(node, [*together, *node.input[len(values) :]], target)
+        self.carried[node.output[0]] = target
+        return True
+
+    def _normalises_last(self, node: NodeProto) -> bool:
+        axis = next((one.i for one in node.attribute if one.name == "axis"), -1)
+        return axis in (-1, len(self.shapes.get(node.input[0], ())) - 1)
+
+    def _ask_back(self, names: Sequence[str], layout: Layout) -> None:
+        for name in names:
+            if name in self.carried and name not in self._made:
+                layout.give_back(name, self)
+
+
+def unknown_sizes(shape: Sequence[int | str]) -> int:
+    """How many sizes are not known before a batch comes."""
+    return sum(not isinstance(size, int) for size in shape)
