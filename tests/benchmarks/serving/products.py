@@ -12,15 +12,15 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.serving.measures import median
 from benchmarks.serving.sharing import lane_options, n_cpus
 from benchmarks.serving.workers import answer
 
 SHORT_S = 0.1  # a run below it is woken by one that does not count, and repeated for so long
 PAUSE_S = 0.02  # lets the threads of the other library fall asleep
-MIN_PASSES = 12  # however long each takes: one of them has the machine at its full speed
-SETTLED = 1.02  # times the fastest run: the second fastest, where both had the machine to themselves
-PATIENCE = 6  # times the window, until all have settled
+MIN_PASSES = 8  # however long each takes
 CLOSE = 1.2  # times the fastest way of a group: slower ones are left out after the first pass
+PROBE = (256, 768, 3072)  # M, K, N: some milliseconds
 CPU = ["CPUExecutionProvider"]
 Run = Callable[[], object]
 Floats = NDArray[np.float32]
@@ -28,12 +28,22 @@ Floats = NDArray[np.float32]
 
 @dataclass
 class Times:
-    """Seconds of each run that counts, and what all of them took of the processor."""
+    """Seconds of each run that counts, and what all of them took of the processor.
+
+    A machine that is shared runs at two speeds, here a quarter apart and for a second or some at a time. So a
+    small product is timed before and after each run, and the run's seconds are told at the first pace of all.
+    """
 
     taken: dict[str, list[float]]
+    paces: list[float] = field(default_factory=list)  # seconds of the small product
     cpu_s: float = 0.0
     wall_s: float = 0.0
     left_out: dict[str, float] = field(default_factory=dict)  # what was too slow to go on with
+
+    def medians(self) -> dict[str, float]:
+        """Seconds of each at the median pace."""
+        usual = median(self.paces) / self.paces[0]
+        return {name: usual * median(taken) for name, taken in self.taken.items()}
 
 
 def measure(
@@ -47,10 +57,7 @@ def measure(
     blocks: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Least seconds of the batch by lanes of a session, and of each shape's products in each way.
-
-    The least, since a machine that is shared may run at two speeds, a quarter apart and for seconds at a
-    time: a median is now one, now the other, and the slower one says what somebody else did.
+    """Median seconds of the batch by lanes of a session, and of each shape's products in each way.
 
     A shape is (K, N, how many matrices of it the model has): the products of one call go through them all,
     since a model finds no matrix in the cache that it has multiplied by one image ago. One of `attention` is
@@ -69,25 +76,24 @@ def measure(
         *(_products(rows, k, n, count, n_threads, pools) for k, n, count in shapes),
         *(_within(batch * heads, (m, k, n), blocks, n_threads, pools) for m, k, n in attention),
     ]
-    times = in_turns(sessions, products, seconds)
+    times = in_turns(sessions, products, seconds, _probe())
     return {
-        "taken": {name: min(taken) for name, taken in times.taken.items()},
+        "taken": times.medians(),
         "left_out": times.left_out,
         "passes": min(map(len, times.taken.values())),
         "cpu": times.cpu_s / times.wall_s,
     }
 
 
-def in_turns(always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], seconds: float) -> Times:
-    """All take turns; of each group of rivals those that are close in the first pass.
-
-    For so many seconds, MIN_PASSES at least, and then until all have settled, as far as PATIENCE goes.
-    """
+def in_turns(
+    always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], seconds: float, probe: Run
+) -> Times:
+    """All take turns, MIN_PASSES at least; of each group of rivals those that are close in the first pass."""
     runs = {**always, **{name: run for group in rivals for name, run in group.items()}}
     warm = {name: _warm(run) for name, run in runs.items()}
     times = Times({name: [] for name in runs})
-    began = time.perf_counter()
-    _pass(runs, times)
+    until = time.perf_counter() + seconds
+    _pass(runs, times, probe)
     for group in rivals:
         # A moment that somebody else had does not decide: each was timed twice at least.
         first = {name: min(warm[name], *times.taken[name]) for name in group}
@@ -95,20 +101,10 @@ def in_turns(always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], sec
             times.left_out[name] = first[name]
             del runs[name], times.taken[name]
     n_passes = 1
-    while n_passes < MIN_PASSES or time.perf_counter() - began < _enough(times, seconds):
-        _pass(runs, times)
+    while n_passes < MIN_PASSES or time.perf_counter() < until:
+        _pass(runs, times, probe)
         n_passes += 1
     return times
-
-
-def _enough(times: Times, seconds: float) -> float:
-    return seconds if all(map(is_settled, times.taken.values())) else PATIENCE * seconds
-
-
-def is_settled(taken: Sequence[float]) -> bool:
-    """Whether the fastest run is no lucky one: another was as fast."""
-    fastest, second = sorted(taken)[:2]
-    return second <= SETTLED * fastest
 
 
 def close_ones(seconds: Mapping[str, float], share: float = CLOSE) -> Collection[str]:
@@ -119,34 +115,51 @@ def close_ones(seconds: Mapping[str, float], share: float = CLOSE) -> Collection
 
 def _warm(run: Run) -> float:
     """A long run once, a short one for a moment: memory is taken, threads are there. Seconds at best."""
-    times, until = Times({"warm": []}), time.perf_counter() + SHORT_S
-    _timed(run, times, times.taken["warm"])
+    until = time.perf_counter() + SHORT_S
+    taken = [_timed(run)]
     while time.perf_counter() < until:
-        _timed(run, times, times.taken["warm"])
-    return min(times.taken["warm"])
+        taken.append(_timed(run))
+    return min(taken)
 
 
-def _pass(runs: Mapping[str, Run], times: Times) -> None:
+def _pass(runs: Mapping[str, Run], times: Times, probe: Run) -> None:
     """Each once where it is long, for a moment where it is short."""
+    before = _pace(probe)
     for name, run in runs.items():
         time.sleep(PAUSE_S)
-        began = time.perf_counter()
-        _timed(run, times, times.taken[name])
-        if time.perf_counter() - began >= SHORT_S:
-            continue  # waking the threads is nothing beside it
-        times.taken[name].pop()
-        until = time.perf_counter() + SHORT_S
-        while time.perf_counter() < until:
-            _timed(run, times, times.taken[name])
+        cpu, began = time.process_time(), time.perf_counter()
+        taken = [_timed(run)]
+        if taken[0] < SHORT_S:  # else waking the threads is nothing beside it
+            taken.clear()
+            cpu, began = time.process_time(), time.perf_counter()
+            while time.perf_counter() < began + SHORT_S:
+                taken.append(_timed(run))
+        times.cpu_s += time.process_time() - cpu
+        times.wall_s += time.perf_counter() - began
+        time.sleep(PAUSE_S)
+        after = _pace(probe)
+        times.paces.append(after)
+        pace = times.paces[0] / ((before + after) / 2)
+        times.taken[name] += [pace * seconds for seconds in taken]
+        before = after
 
 
-def _timed(run: Run, times: Times, taken: list[float]) -> None:
-    cpu, began = time.process_time(), time.perf_counter()
+def _pace(probe: Run) -> float:
+    """Seconds of the probe, which is run once before to wake the threads."""
+    probe()
+    return _timed(probe)
+
+
+def _timed(run: Run) -> float:
+    began = time.perf_counter()
     run()
-    wall = time.perf_counter() - began
-    taken.append(wall)
-    times.wall_s += wall
-    times.cpu_s += time.process_time() - cpu
+    return time.perf_counter() - began
+
+
+def _probe() -> Run:
+    m, k, n = PROBE
+    left, right, out = torch.ones(m, k), torch.ones(k, n), torch.empty(m, n)
+    return lambda: torch.mm(left, right, out=out)
 
 
 def _pool(lanes: int, threads: int) -> ThreadPoolExecutor:

@@ -8,7 +8,7 @@ import torch
 from benchmarks.serving import products
 from benchmarks.serving.limit import compared
 from benchmarks.serving.model import Shape
-from benchmarks.serving.products import MIN_PASSES, PATIENCE, close_ones, in_turns, is_settled
+from benchmarks.serving.products import MIN_PASSES, close_ones, in_turns
 
 TOWER = Shape(768, 12, {}, "fp32")  # ViT-B/32
 SPEED = 200.0  # GFLOP/s
@@ -93,7 +93,7 @@ def test_ways_that_are_far_slower_are_left_out_after_the_first_pass(monkeypatch:
         return once
 
     group = {"quick": run("quick", 2.0), "close": run("close", 2.1), "slow": run("slow", 2.5)}
-    times = in_turns({"session": run("session", 9.0)}, [group], 0.0)
+    times = in_turns({"session": run("session", 9.0)}, [group], 0.0, lambda: clock.sleep(0.01))
     assert times.taken.keys() == {"quick", "close", "session"}
     assert times.left_out == {"slow": pytest.approx(2.5)}
     assert len(times.taken["quick"]) == MIN_PASSES  # however short the window
@@ -107,7 +107,7 @@ def test_one_slow_moment_leaves_no_way_out(monkeypatch: pytest.MonkeyPatch) -> N
     clock, durations = Clock(), iter([1.0, 9.0, *[1.0] * MIN_PASSES])  # as it warms, then pass by pass
     monkeypatch.setattr(products, "time", clock)
     group = {"quick": lambda: clock.sleep(1.0), "disturbed": lambda: clock.sleep(next(durations))}
-    times = in_turns({}, [group], 0.0)
+    times = in_turns({}, [group], 0.0, lambda: clock.sleep(0.01))
     assert times.left_out == {}
     assert times.taken["disturbed"] == pytest.approx([9.0, *[1.0] * (MIN_PASSES - 1)])
 
@@ -117,32 +117,33 @@ def test_short_runs_are_repeated_and_the_one_that_wakes_the_threads_does_not_cou
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(products, "time", clock)
-    times = in_turns({"session": lambda: clock.sleep(0.02)}, [], 1.0)
+    times = in_turns({"session": lambda: clock.sleep(0.02)}, [], 1.0, lambda: clock.sleep(0.01))
     each = len(times.taken["session"]) / MIN_PASSES
     assert each >= 5
     assert times.taken["session"] == pytest.approx([0.02] * len(times.taken["session"]))
 
 
-def test_a_run_that_no_other_was_as_fast_as_is_waited_for_until_patience_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Clock()
+def test_seconds_are_told_at_the_pace_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = Clock(), 0
     monkeypatch.setattr(products, "time", clock)
-    window = 100.0
 
-    def times_after(n_slow: int) -> list[float]:
-        """One fast run, so many slow ones, and fast ones from then on."""
-        clock.now = 0.0
-        durations = iter([2.5, 2.0, *[2.5] * n_slow, *[2.0] * 1000])  # the first warms
-        return in_turns({"session": lambda: clock.sleep(next(durations))}, [], window).taken["session"]
+    def slowness() -> float:
+        """The machine's: a pass of two runs is slow, the next one is not."""
+        return 1.25 if (calls // 2) % 2 else 1.0
 
-    assert sum(times_after(10)) == pytest.approx(window, rel=0.05)
-    settled_late = times_after(60)
-    assert window < sum(settled_late) < 1.7 * window
-    assert sorted(settled_late)[:2] == pytest.approx([2.0, 2.0])
-    assert sum(times_after(900)) == pytest.approx(PATIENCE * window, rel=0.05)
-    assert is_settled([2.5, 2.02, 2.0])
-    assert not is_settled([2.5, 2.1, 2.0])
+    def run(seconds: float) -> Callable[[], None]:
+        def once() -> None:
+            nonlocal calls
+            clock.sleep(seconds * slowness())
+            calls += 1
+
+        return once
+
+    always, group = {"session": run(3.0)}, {"product": run(2.0)}
+    times = in_turns(always, [group], 0.0, lambda: clock.sleep(0.01 * slowness()))
+    found = times.medians()
+    assert found["session"] / found["product"] == pytest.approx(1.5, rel=0.15)
+    assert set(np.round(times.paces, 4)) == {0.01, 0.0125}
 
 
 @pytest.fixture

@@ -78,3 +78,41 @@ def test_a_product_of_rows_stays_since_onnxruntime_sees_to_it() -> None:
     text = "g (float[B,8] x) => (float[B,6] y) { queries = MatMul (x, ask) \n y = Add (queries, ask_bias) }"
     model = small_graph(text, {name: WEIGHTS[name] for name in ("ask", "ask_bias")})
     assert rewritten(model)[1] == 0
+
+
+NORMALISED = """
+    queries = MatMul (x, ask)
+    asked = Add (queries, ask_bias)
+    placed = Add (asked, places)
+    y = LayerNormalization <axis = 2> (placed, gain)
+"""
+
+
+@pytest.mark.parametrize(("places", "carried"), [((1, 5, 6), False), ((6,), True)])
+def test_what_is_repeated_for_all_items_is_added_to_items(places: tuple[int, ...], carried: bool) -> None:
+    kept = {name: WEIGHTS[name] for name in ("ask", "ask_bias")}
+    more = random_weights(2, places=places, gain=(6,))
+    model = small_graph(f"g (float[B,5,8] x) => (float[B,5,6] y) {{ {NORMALISED} }}", kept | more)
+    changed, n_biases = rewritten(model)
+    assert n_biases == 1
+    operators = [node.op_type for node in changed.graph.node]
+    by_item, by_row = ["Reshape", "Add", "LayerNormalization"], ["Add", "LayerNormalization", "Reshape"]
+    assert operators == ["Reshape", "Gemm", *(by_row if carried else by_item)]
+    expected = ReferenceEvaluator(model).run(None, {"x": items()})[0]
+    found = ReferenceEvaluator(changed).run(None, {"x": items()})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_value_that_no_batch_changes_is_no_row_of_one() -> None:
+    text = """g (float[B,5,8] x) => (float[B,5,6] y) {
+        queries = MatMul (x, ask)
+        asked = Add (queries, ask_bias)
+        places = Reshape (flat, to_places)
+        y = Add (places, asked)
+    }"""
+    kept = {name: WEIGHTS[name] for name in ("ask", "ask_bias")}
+    model = small_graph(text, kept | random_weights(2, flat=(30,)) | {"to_places": np.array([1, 5, 6])})
+    changed, _ = rewritten(model)
+    expected = ReferenceEvaluator(model).run(None, {"x": items()})[0]
+    found = ReferenceEvaluator(changed).run(None, {"x": items()})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -9,7 +9,7 @@ from onnx.reference import ReferenceEvaluator
 
 from diptych_training.export.optimise.rows import tokens_as_rows
 from diptych_training.export.optimise.tokens_first import tokens_first
-from support.small_graphs import random_weights, small_graph
+from support.small_graphs import Arrays, random_weights, small_graph
 
 PATCHES = """
     split = Reshape (x, to_cells)
@@ -58,12 +58,12 @@ WEIGHTS = (
 )
 
 
-def tower(*changes: tuple[str, str], outputs: str = "float[B,8] y") -> ModelProto:
+def tower(*changes: tuple[str, str], outputs: str = "float[B,8] y", also: Arrays | None = None) -> ModelProto:
     text = f"g (float[B,4,4,3] x) => ({outputs}) {{ {PATCHES} {ATTENTION} {POOL} }}"
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    return small_graph(text, WEIGHTS)
+    return small_graph(text, WEIGHTS | (also or {}))
 
 
 def pictures() -> NDArray[np.float32]:
@@ -125,11 +125,7 @@ def test_products_of_attention_read_queries_keys_and_values_from_tokens_first() 
     ],
 )
 def test_the_answers_stay(changes: list[tuple[str, str]]) -> None:
-    text = f"g (float[B,4,4,3] x) => (float[B,8] y) {{ {PATCHES} {ATTENTION} {POOL} }}"
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    model = small_graph(text, WEIGHTS | {"zeroth": np.array([0])})
+    model = tower(*changes, also={"zeroth": np.array([0])})
     changed, n_taken = rewritten(model)
     assert n_taken == 3
     np.testing.assert_allclose(answers(changed)[0], answers(model)[0], rtol=1e-5, atol=1e-6)
@@ -160,6 +156,20 @@ def test_products_may_then_take_rows_and_biases() -> None:
     np.testing.assert_allclose(answers(inferred)[0], answers(model)[0], rtol=1e-5, atol=1e-6)
 
 
+def test_what_is_by_head_and_not_by_token_goes_with_heads_as_they_were() -> None:
+    model = tower(
+        ("q4 = Reshape (biased, to_heads)", "plain = Reshape (biased, to_heads)\n q4 = Mul (plain, by_head)"),
+        (
+            "joined = Concat <axis = 1> (class_token, ",
+            "again = Gather <axis = 1> (embedded, one)\n joined = Concat <axis = 1> (again, ",
+        ),
+        also={"by_head": np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)},
+    )
+    changed, n_taken = rewritten(model)
+    assert n_taken == 2  # of keys and values
+    np.testing.assert_allclose(answers(changed)[0], answers(model)[0], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -179,6 +189,15 @@ def test_products_may_then_take_rows_and_biases() -> None:
             }""",
             {"ask": WEIGHTS["ask"], "to_any_heads": np.array([0, 0, 2, 4])},
         ),  # texts: how many tokens come is not known
+        small_graph(
+            f"""g (float[B,4,4,3] x) => (float[B,8] z) {{ {PATCHES} {ATTENTION} {POOL}
+                z = If (always) <
+                    then_branch = h1 () => (float[B,8] a) {{ a = Identity (y) }},
+                    else_branch = h2 () => (float[B,8] b) {{ b = ReduceMax <keepdims = 0> (summed, one) }}
+                >
+            }}""",
+            WEIGHTS | {"always": np.array(True)},
+        ),  # a graph within the graph
     ],
 )
 def test_other_graphs_stay(model: ModelProto) -> None:

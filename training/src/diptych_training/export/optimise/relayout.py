@@ -24,8 +24,11 @@ class Layout(Protocol):
         """Add what does the node's work on carried values, and say that it did; or add nothing."""
         ...
 
-    def partner(self, name: str, graph: "Relayout") -> str | None:
-        """A value that is not carried, as it goes together with carried ones in an operator by element."""
+    def partner(self, name: str, rank: int, graph: "Relayout") -> str | None:
+        """A value that is not carried, as it goes together with carried ones in an operator by element.
+
+        `rank` is that of what they make; None where it is not known how.
+        """
         ...
 
     def give_back(self, name: str, graph: "Relayout") -> None:
@@ -46,7 +49,9 @@ class Relayout:
         self._sizes: dict[str, list[int]] = {}
 
     def through(self, layout: Layout) -> None:
-        """Every node in turn."""
+        """Every node in turn; none where one has a graph inside it, which may read any value unseen."""
+        if any(attribute.HasField("g") for node in self._graph.node for attribute in node.attribute):
+            return
         for node in self._graph.node:
             if not layout.carry(node, self):
                 self._ask_back(node.input, layout)
@@ -98,12 +103,14 @@ class Relayout:
         values = list(node.input) if binary else [node.input[0]]
         if not any(name in self.carried for name in values):
             return False
-        found = [self.carried.get(name) or layout.partner(name, self) for name in values]
+        rank = len(self.shapes.get(node.output[0], ()))
+        found = [self.carried.get(name) or layout.partner(name, rank, self) for name in values]
         together = [name for name in found if name is not None]
         if len(together) < len(found):
             return False
         target = f"{node.output[0]}_{suffix}"
-        self.like(node, [*together, *node.input[len(values) :]], target)
+        last = {"axis": -1} if normalises else {}  # which is another number where axes are fewer
+        self.like(node, [*together, *node.input[len(values) :]], target, **last)
         self.carried[node.output[0]] = target
         return True
 

@@ -44,16 +44,10 @@ class _Rows:
             case "Reshape":
                 return self._reshape(node, graph)
             case _:
-                return _is_matrix_to_be(graph.shapes.get(node.output[0], ())) and graph.by_token(
-                    node, self, SUFFIX
-                )
+                return _is_by_row(node, graph) and graph.by_token(node, self, SUFFIX)
 
-    def partner(self, name: str, graph: Relayout) -> str | None:
-        shape = graph.shapes.get(name)
-        if shape is None or len(shape) <= 1:
-            return None if shape is None else name
-        # A size of 1 would be repeated for all items, or for all tokens: rows cannot say that.
-        return self._rows(name, graph) if _is_matrix_to_be(shape) and 1 not in shape[:2] else None
+    def partner(self, name: str, rank: int, graph: Relayout) -> str | None:
+        return self._rows(name, graph) if len(graph.shapes[name]) == rank else name
 
     def give_back(self, name: str, graph: Relayout) -> None:
         graph.new("Reshape", [graph.carried[name], graph.sizes(graph.shapes[name])], name)
@@ -104,6 +98,23 @@ class _Rows:
             return False
         graph.new("Reshape", [source, graph.sizes(after)], node.output[0])
         return True
+
+
+def _is_by_row(node: NodeProto, graph: Relayout) -> bool:
+    """Whether every input has the rows of the output, or is one row for all: no other repeating."""
+    after = graph.shapes.get(node.output[0], ())
+    if not _is_matrix_to_be(after):
+        return False
+    before = [graph.shapes.get(name) for name in node.input]
+    return all(
+        one is not None and (len(one) <= 1 or (len(one) == RANK and _known(one[:2]) == _known(after[:2])))
+        for one in before
+    )
+
+
+def _known(sizes: Sequence[int | str]) -> list[int | None]:
+    """Without the names of the others: a graph has one size that is not known, the number of items."""
+    return [size if isinstance(size, int) else None for size in sizes]
 
 
 def _is_matrix_to_be(shape: Sequence[int | str]) -> bool:

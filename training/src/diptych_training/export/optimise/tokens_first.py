@@ -55,12 +55,14 @@ class _TokensFirst:
             case _:
                 return graph.by_token(node, self, SUFFIX)
 
-    def partner(self, name: str, graph: Relayout) -> str | None:
+    def partner(self, name: str, rank: int, graph: Relayout) -> str | None:
         shape = graph.shapes.get(name)
         if shape is None:
             return None
         if len(shape) <= 1:
             return name
+        if rank != RANK:
+            return None
         if len(shape) == RANK - 1:  # (L, W), of each item alike
             return graph.new("Reshape", [name, graph.sizes([shape[0], 1, shape[1]])], f"{name}_{SUFFIX}")
         return self._turned(name, graph) if len(shape) == RANK else None
