@@ -12,15 +12,13 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.serving.measures import median
 from benchmarks.serving.sharing import lane_options, n_cpus
 from benchmarks.serving.workers import answer
 
 SHORT_S = 0.1  # a run below it is woken by one that does not count, and repeated for so long
 PAUSE_S = 0.02  # lets the threads of the other library fall asleep
-MIN_PASSES = 8  # however long each takes
+MIN_PASSES = 12  # however long each takes
 CLOSE = 1.2  # times the fastest way of a group: slower ones are left out after the first pass
-PROBE = (256, 768, 3072)  # M, K, N: some milliseconds
 CPU = ["CPUExecutionProvider"]
 Run = Callable[[], object]
 Floats = NDArray[np.float32]
@@ -28,22 +26,21 @@ Floats = NDArray[np.float32]
 
 @dataclass
 class Times:
-    """Seconds of each run that counts, and what all of them took of the processor.
+    """Seconds of a run in each pass, and what all runs that count took of the processor.
 
-    A machine that is shared runs at two speeds, here a quarter apart and for a second or some at a time. So a
-    small product is timed before and after each run, and the run's seconds are told at the first pace of all.
+    A machine that is shared runs at two speeds, here a quarter apart and for a second or some at a time. Of
+    few runs the median is one or the other, and the least is that of the shortest, which are run most. The
+    mean over many passes, in each of which all take their turn, is of the same mix of speeds for all.
     """
 
     taken: dict[str, list[float]]
-    paces: list[float] = field(default_factory=list)  # seconds of the small product
     cpu_s: float = 0.0
     wall_s: float = 0.0
     left_out: dict[str, float] = field(default_factory=dict)  # what was too slow to go on with
 
-    def medians(self) -> dict[str, float]:
-        """Seconds of each at the median pace."""
-        usual = median(self.paces) / self.paces[0]
-        return {name: usual * median(taken) for name, taken in self.taken.items()}
+    def means(self) -> dict[str, float]:
+        """Seconds of each."""
+        return {name: sum(taken) / len(taken) for name, taken in self.taken.items()}
 
 
 def measure(
@@ -57,7 +54,7 @@ def measure(
     blocks: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Median seconds of the batch by lanes of a session, and of each shape's products in each way.
+    """Mean seconds of the batch by lanes of a session, and of each shape's products in each way.
 
     A shape is (K, N, how many matrices of it the model has): the products of one call go through them all,
     since a model finds no matrix in the cache that it has multiplied by one image ago. One of `attention` is
@@ -76,24 +73,22 @@ def measure(
         *(_products(rows, k, n, count, n_threads, pools) for k, n, count in shapes),
         *(_within(batch * heads, (m, k, n), blocks, n_threads, pools) for m, k, n in attention),
     ]
-    times = in_turns(sessions, products, seconds, _probe())
+    times = in_turns(sessions, products, seconds)
     return {
-        "taken": times.medians(),
+        "taken": times.means(),
         "left_out": times.left_out,
         "passes": min(map(len, times.taken.values())),
         "cpu": times.cpu_s / times.wall_s,
     }
 
 
-def in_turns(
-    always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], seconds: float, probe: Run
-) -> Times:
+def in_turns(always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], seconds: float) -> Times:
     """All take turns, MIN_PASSES at least; of each group of rivals those that are close in the first pass."""
     runs = {**always, **{name: run for group in rivals for name, run in group.items()}}
     warm = {name: _warm(run) for name, run in runs.items()}
     times = Times({name: [] for name in runs})
     until = time.perf_counter() + seconds
-    _pass(runs, times, probe)
+    _pass(runs, times)
     for group in rivals:
         # A moment that somebody else had does not decide: each was timed twice at least.
         first = {name: min(warm[name], *times.taken[name]) for name in group}
@@ -102,7 +97,7 @@ def in_turns(
             del runs[name], times.taken[name]
     n_passes = 1
     while n_passes < MIN_PASSES or time.perf_counter() < until:
-        _pass(runs, times, probe)
+        _pass(runs, times)
         n_passes += 1
     return times
 
@@ -122,9 +117,8 @@ def _warm(run: Run) -> float:
     return min(taken)
 
 
-def _pass(runs: Mapping[str, Run], times: Times, probe: Run) -> None:
+def _pass(runs: Mapping[str, Run], times: Times) -> None:
     """Each once where it is long, for a moment where it is short."""
-    before = _pace(probe)
     for name, run in runs.items():
         time.sleep(PAUSE_S)
         cpu, began = time.process_time(), time.perf_counter()
@@ -136,30 +130,13 @@ def _pass(runs: Mapping[str, Run], times: Times, probe: Run) -> None:
                 taken.append(_timed(run))
         times.cpu_s += time.process_time() - cpu
         times.wall_s += time.perf_counter() - began
-        time.sleep(PAUSE_S)
-        after = _pace(probe)
-        times.paces.append(after)
-        pace = times.paces[0] / ((before + after) / 2)
-        times.taken[name] += [pace * seconds for seconds in taken]
-        before = after
-
-
-def _pace(probe: Run) -> float:
-    """Seconds of the probe, which is run once before to wake the threads."""
-    probe()
-    return _timed(probe)
+        times.taken[name].append(sum(taken) / len(taken))
 
 
 def _timed(run: Run) -> float:
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
-
-
-def _probe() -> Run:
-    m, k, n = PROBE
-    left, right, out = torch.ones(m, k), torch.ones(k, n), torch.empty(m, n)
-    return lambda: torch.mm(left, right, out=out)
 
 
 def _pool(lanes: int, threads: int) -> ThreadPoolExecutor:
