@@ -1,5 +1,6 @@
 """Time matrix products by two libraries and one bare session, in turns in one process; a worker."""
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 from benchmarks.serving.sharing import lane_options, n_cpus
 from benchmarks.serving.workers import answer
 
+MOST = 100  # times that a short one is repeated
 SHORT_S = 0.1  # a run below it is woken by one that does not count, and repeated for so long
 PAUSE_S = 0.02  # lets the threads of the other library fall asleep
-MIN_PASSES = 12  # however long each takes
+MIN_PASSES = 20  # however long each takes
 CLOSE = 1.2  # times the fastest way of a group: slower ones are left out after the first pass
 CPU = ["CPUExecutionProvider"]
+NO_SPINNING = ("session.force_spinning_stop", "1")  # of threads when all is done, into the next one's time
 Run = Callable[[], object]
 Floats = NDArray[np.float32]
 
@@ -86,9 +89,11 @@ def in_turns(always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], sec
     """All take turns, MIN_PASSES at least; of each group of rivals those that are close in the first pass."""
     runs = {**always, **{name: run for group in rivals for name, run in group.items()}}
     warm = {name: _warm(run) for name, run in runs.items()}
+    # Settled here: were each pass to judge by its own first run, slow ones would count more often.
+    repeats = {name: math.ceil(SHORT_S / max(seconds, SHORT_S / MOST)) for name, seconds in warm.items()}
     times = Times({name: [] for name in runs})
     until = time.perf_counter() + seconds
-    _pass(runs, times)
+    _pass(runs, repeats, times)
     for group in rivals:
         # A moment that somebody else had does not decide: each was timed twice at least.
         first = {name: min(warm[name], *times.taken[name]) for name in group}
@@ -97,7 +102,7 @@ def in_turns(always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], sec
             del runs[name], times.taken[name]
     n_passes = 1
     while n_passes < MIN_PASSES or time.perf_counter() < until:
-        _pass(runs, times)
+        _pass(runs, repeats, times)
         n_passes += 1
     return times
 
@@ -117,20 +122,19 @@ def _warm(run: Run) -> float:
     return min(taken)
 
 
-def _pass(runs: Mapping[str, Run], times: Times) -> None:
-    """Each once where it is long, for a moment where it is short."""
+def _pass(runs: Mapping[str, Run], repeats: Mapping[str, int], times: Times) -> None:
+    """Each once where it is long, some times where it is short."""
     for name, run in runs.items():
         time.sleep(PAUSE_S)
+        if repeats[name] > 1:  # else waking the threads is nothing beside it
+            run()
         cpu, began = time.process_time(), time.perf_counter()
-        taken = [_timed(run)]
-        if taken[0] < SHORT_S:  # else waking the threads is nothing beside it
-            taken.clear()
-            cpu, began = time.process_time(), time.perf_counter()
-            while time.perf_counter() < began + SHORT_S:
-                taken.append(_timed(run))
+        for _ in range(repeats[name]):
+            run()
+        wall = time.perf_counter() - began
         times.cpu_s += time.process_time() - cpu
-        times.wall_s += time.perf_counter() - began
-        times.taken[name].append(sum(taken) / len(taken))
+        times.wall_s += wall
+        times.taken[name].append(wall / repeats[name])
 
 
 def _timed(run: Run) -> float:
@@ -252,6 +256,7 @@ def _opened(graph: onnx.GraphProto, n_threads: int) -> ort.InferenceSession:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
     options = ort.SessionOptions()
     options.intra_op_num_threads = n_threads
+    options.add_session_config_entry(*NO_SPINNING)
     return ort.InferenceSession(model.SerializeToString(), options, providers=CPU)
 
 
@@ -269,6 +274,7 @@ def _session(graph: str, batch: int, lanes: int, threads: int, pool: ThreadPoolE
     """The bundle's image graph with nothing around it, the batch shared out to lanes as the server does."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry(*NO_SPINNING)
     session = ort.InferenceSession(graph, options, providers=CPU)
     source = session.get_inputs()[0].name
     parts = np.array_split(_pixels(session, batch), lanes)

@@ -17,7 +17,9 @@ TWO = """
     known = Add (key_bias, keys)
     y = Mul (asked, known)
 """
-WEIGHTS = random_weights(ask=(8, 6), key=(8, 6)) | random_weights(1, ask_bias=(6,), key_bias=(6,))
+WEIGHTS = random_weights(ask=(8, 6), key=(8, 6)) | random_weights(
+    1, ask_bias=(6,), key_bias=(6,), one_bias=(1,)
+)
 
 
 def block(*changes: tuple[str, str], tokens: str = "5", also: str = "") -> ModelProto:
@@ -66,6 +68,7 @@ def test_any_batch_may_come() -> None:
         (block(also=", float[B,5,6] queries"), 1),  # read by others
         (block(("Add (queries, ask_bias)", "Add (queries, queries)")), 1),  # no bias
         (block(("Add (queries, ask_bias)", "Sub (queries, ask_bias)")), 1),
+        (block(("Add (queries, ask_bias)", "Add (queries, one_bias)")), 1),  # Gemm's would have to be as wide
     ],
 )
 def test_other_products_stay(model: ModelProto, left: int) -> None:
@@ -116,3 +119,25 @@ def test_a_value_that_no_batch_changes_is_no_row_of_one() -> None:
     expected = ReferenceEvaluator(model).run(None, {"x": items()})[0]
     found = ReferenceEvaluator(changed).run(None, {"x": items()})[0]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_no_node_made_is_given_back_as_it_is() -> None:
+    text = """g (float[B,5,8] x) => (float[B,5,8] y, float[1,5,6] z) {
+        y = Softmax (x)
+        asked = MatMul (latents, ask)
+        z = Add (asked, ask_bias)
+        expanded = Expand (latents, five)
+    }"""
+    kept = {name: WEIGHTS[name] for name in ("ask", "ask_bias")}
+    more = random_weights(2, latents=(1, 5, 8)) | {"five": np.array([5, 5, 8])}
+    model = small_graph(
+        text.replace("float[1,5,6] z)", "float[1,5,6] z, float[5,5,8] expanded)"), kept | more
+    )
+    changed, n_biases = rewritten(model)
+    assert n_biases == 1
+    for found, expected in zip(
+        ReferenceEvaluator(changed).run(None, {"x": items()}),
+        ReferenceEvaluator(model).run(None, {"x": items()}),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

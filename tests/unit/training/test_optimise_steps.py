@@ -117,3 +117,26 @@ def test_graph_with_weights_beside_it_can_be_optimised_in_place(tmp_path: Path) 
         shutil.move(file, moved / file.name)
     np.testing.assert_allclose(Graph(moved / "slow.onnx").run(IDS), expected, atol=1e-5)
     assert not list(tmp_path.glob(".optimise-*"))
+
+
+def test_a_rewrite_that_gives_no_graph_that_runs_is_dropped_and_says_why(tmp_path: Path) -> None:
+    def breaks(source: Path, target: Path) -> bool:
+        model = read_graph(source)
+        model.graph.node[0].input[0] = "nowhere"
+        target.write_bytes(model.SerializeToString())
+        return True
+
+    def raises(_source: Path, _target: Path) -> bool:
+        raise KeyError("shape")
+
+    source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
+    write_graph(graph(2), source, external_data=False)
+    said: list[str] = []
+    candidates = [Candidate("breaks", breaks), Candidate("raises", raises)]
+    steps = optimise(source, target, [IDS], said.append, candidates)
+    assert [(step.name, step.kept, step.changed) for step in steps] == [
+        ("breaks", False, True),
+        ("raises", False, True),
+    ]
+    assert any("breaks: gave no graph that runs" in line and "nowhere" in line for line in said)
+    assert target.read_bytes() == source.read_bytes()

@@ -1,14 +1,17 @@
 """Tokens come before items, attention reads its heads where they lie, and the answers stay."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
 from diptych_training.export.optimise.rows import tokens_as_rows
-from diptych_training.export.optimise.tokens_first import tokens_first
+from diptych_training.export.optimise.tokens_first import _TokensFirst, tokens_first
 from support.small_graphs import Arrays, random_weights, small_graph
 
 PATCHES = """
@@ -64,6 +67,26 @@ def tower(*changes: tuple[str, str], outputs: str = "float[B,8] y", also: Arrays
         assert old in text
         text = text.replace(old, new)
     return small_graph(text, WEIGHTS | (also or {}))
+
+
+def asked_of_tokens(n_tokens: str, end: str = "y = MatMul (heads, by_head)") -> ModelProto:
+    """Tokens from a transposition, whose heads are moved before a product reads them."""
+    return small_graph(
+        f"""g (float[B,{n_tokens},2,4] x) => (float[B,2,{n_tokens},4] y) {{
+            turned = Transpose <perm = [0, 1, 3, 2]> (x)
+            tokens = Reshape (turned, to_tokens)
+            product = MatMul (tokens, ask)
+            split = Reshape (product, to_heads)
+            heads = Transpose <perm = [0, 2, 1, 3]> (split)
+            {end}
+        }}""",
+        {
+            "ask": WEIGHTS["ask"],
+            "by_head": WEIGHTS["ask"][:4, :4],
+            "to_tokens": np.array([0, 0, 8]),
+            "to_heads": np.array([0, 0, 2, 4]),
+        },
+    )
 
 
 def pictures() -> NDArray[np.float32]:
@@ -131,6 +154,82 @@ def test_the_answers_stay(changes: list[tuple[str, str]]) -> None:
     np.testing.assert_allclose(answers(changed)[0], answers(model)[0], rtol=1e-5, atol=1e-6)
 
 
+def test_known_tokens_are_enough() -> None:
+    changed, n_taken = rewritten(asked_of_tokens("5"))
+    assert n_taken == 1
+    x = np.random.default_rng(1).standard_normal((3, 5, 2, 4)).astype(np.float32)
+    np.testing.assert_allclose(
+        answers(changed, x)[0], answers(asked_of_tokens("5"), x)[0], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_onnxruntime_takes_them_into_its_products(tmp_path: Path) -> None:
+    changed, _ = rewritten(tower())
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    session = ort.InferenceSession(changed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": pictures()})
+    np.testing.assert_allclose(found, answers(tower())[0], rtol=1e-4, atol=1e-5)
+    left = [node for node in onnx.load(tmp_path / "optimised.onnx").graph.node if node.op_type == "Transpose"]
+    # Pixels, the class token, and what attention gives: none before its products.
+    assert sorted(node.output[0] for node in left) == [
+        "back_tokens_first",
+        "class_token_tokens_first",
+        "gathered_tokens_first",
+    ]
+
+
+PACKED = (
+    (
+        "biased = Add (queries, ask_bias)",
+        "queries3 = MatMul (normed, ask3)\n biased3 = Add (queries3, ask_bias3)",
+    ),
+    ("keys = MatMul (normed, key)", "biased, keys, values = Split <axis = -1, num_outputs = 3> (biased3)"),
+    ("values = MatMul (normed, value)", ""),
+)
+
+
+def test_queries_keys_and_values_may_be_one_product() -> None:
+    packed = random_weights(2, ask3=(8, 24), ask_bias3=(24,))
+    model = tower(*PACKED, also=packed)
+    changed, n_taken = rewritten(model)
+    assert n_taken == 3
+    np.testing.assert_allclose(answers(changed)[0], answers(model)[0], rtol=1e-5, atol=1e-6)
+    inferred = onnx.shape_inference.infer_shapes(changed)
+    assert tokens_as_rows(inferred.graph) == 1
+    onnx.checker.check_model(inferred, full_check=True)
+    np.testing.assert_allclose(answers(inferred)[0], answers(model)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_transposition_that_says_nothing_turns_all_axes_around() -> None:
+    model = small_graph(
+        """g (float[4,2,5,B] x) => (float[B,5,8] y) {
+            turned = Transpose (x)
+            tokens = Reshape (turned, to_tokens)
+            product = MatMul (tokens, ask)
+            split = Reshape (product, to_heads)
+            heads = Transpose <perm = [0, 2, 1, 3]> (split)
+            asked = MatMul (heads, by_head)
+            back = Transpose <perm = [0, 2, 1, 3]> (asked)
+            y = Reshape (back, to_tokens)
+        }""",
+        {
+            "ask": WEIGHTS["ask"],
+            "by_head": WEIGHTS["ask"][:4, :4],
+            "to_tokens": np.array([0, 5, 8]),
+            "to_heads": np.array([0, 5, 2, 4]),
+        },
+    )
+    x = np.random.default_rng(1).standard_normal((4, 2, 5, 3)).astype(np.float32)
+    layout = _TokensFirst(model.graph)
+    layout.go_through()
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    layout.write()  # whatever it is worth
+    onnx.checker.check_model(model, full_check=True)
+    np.testing.assert_allclose(answers(model, x)[0], answers(changed, x)[0], rtol=1e-5, atol=1e-6)
+
+
 def test_any_batch_may_come() -> None:
     changed, _ = rewritten(tower())
     (together,) = answers(changed)
@@ -181,14 +280,8 @@ def test_what_is_by_head_and_not_by_token_goes_with_heads_as_they_were() -> None
             ("heads = MatMul (shares, v)", "heads = Mul (shares, v)"),
             ("back = Transpose <perm = [0, 2, 1, 3]> (heads)", "back = Identity (heads)"),
         ),  # nothing to take
-        small_graph(
-            """g (float[B,L,8] x) => (float[B,2,L,4] y) {
-                product = MatMul (x, ask)
-                split = Reshape (product, to_any_heads)
-                y = Transpose <perm = [0, 2, 1, 3]> (split)
-            }""",
-            {"ask": WEIGHTS["ask"], "to_any_heads": np.array([0, 0, 2, 4])},
-        ),  # texts: how many tokens come is not known
+        asked_of_tokens("L"),  # texts: how many come is not known
+        asked_of_tokens("5", "y = Identity (heads)"),  # no product is there to take it
         small_graph(
             f"""g (float[B,4,4,3] x) => (float[B,8] z) {{ {PATCHES} {ATTENTION} {POOL}
                 z = If (always) <

@@ -101,7 +101,8 @@ def _optimise(workshop: Workshop, kept: Path, watcher: Watcher) -> tuple[list[Pa
     sources: list[Path] = []
     reports: dict[str, JsonValue] = {}
     for tower, file, batches in zip(TOWERS, graph_files(EXACT), _inputs(calibration), strict=True):
-        graph, source, few = workshop.folder / file, kept / file, batches[:N_OPTIMISE_BATCHES]
+        graph, source = workshop.folder / file, kept / file
+        few = [*batches[:N_OPTIMISE_BATCHES], batches[0][:1]]  # one item by itself, too
         for_all = optimise(graph, source, few, watcher.say, PORTABLE)
         for_float32 = optimise(source, graph, few, watcher.say, FLOAT32)
         sources.append(source)

@@ -16,104 +16,98 @@ from diptych_training.export.optimise.neighbours import other
 from diptych_training.export.optimise.relayout import Relayout, unknown_sizes
 
 RANK = 3  # (B, L, K), or (L, B, K)
-SUFFIX = "rows"
 
 
 def tokens_as_rows(graph: GraphProto) -> int:
     """Rewrite in place; gives how many products take their bias. The graph's shapes have been inferred."""
-    layout, changed = _Rows(), Relayout(graph)
-    changed.through(layout)
-    if layout.n_biases:
+    changed = _Rows(graph)
+    changed.go_through()
+    if changed.n_biases:
         changed.write()
-    return layout.n_biases
+    return changed.n_biases
 
 
-class _Rows:
+class _Rows(Relayout):
     """Values (A, B, W) are carried as (A * B, W)."""
 
-    def __init__(self) -> None:
-        self.n_biases = 0
-        self._added: set[str] = set()
+    suffix = "rows"
 
-    def carry(self, node: NodeProto, graph: Relayout) -> bool:
-        if node.output[0] in self._added:
+    def __init__(self, graph: GraphProto) -> None:
+        super().__init__(graph)
+        self.n_biases = 0
+
+    def carry(self, node: NodeProto) -> bool:
+        if node.output[0] in self.carried:  # the bias of a product that was made with it
             return True
         match node.op_type:
             case "MatMul":
-                return self._product(node, graph)
+                return self._product(node)
             case "Reshape":
-                return self._reshape(node, graph)
+                return self._reshape(node)
             case _:
-                return _is_by_row(node, graph) and graph.by_token(node, self, SUFFIX)
+                return self._is_by_row(node) and self.by_token(node)
 
-    def partner(self, name: str, rank: int, graph: Relayout) -> str | None:
-        return self._rows(name, graph) if len(graph.shapes[name]) == rank else name
+    def partner(self, name: str, rank: int) -> str | None:
+        return self._rows(name) if len(self.shapes[name]) == rank else name
 
-    def give_back(self, name: str, graph: Relayout) -> None:
-        graph.new("Reshape", [graph.carried[name], graph.sizes(graph.shapes[name])], name)
+    def give_back(self, name: str) -> None:
+        self.new("Reshape", [self.carried[name], self.size(self.shapes[name])], name)
 
-    def _rows(self, name: str, graph: Relayout) -> str:
-        if name not in graph.carried:
-            sizes = graph.sizes([-1, graph.shapes[name][-1]])
-            graph.carried[name] = graph.new("Reshape", [name, sizes], f"{name}_{SUFFIX}")
-        return graph.carried[name]
+    def _rows(self, name: str) -> str:
+        if name not in self.carried:
+            size = self.size([-1, self.shapes[name][-1]])
+            self.new("Reshape", [name, size], self.carried_as(name))
+        return self.carried[name]
 
-    def _product(self, node: NodeProto, graph: Relayout) -> bool:
+    def _product(self, node: NodeProto) -> bool:
         source, weights = node.input
-        shape = graph.shapes.get(source, ())
-        if not graph.neighbours.is_weight(weights, 2) or not _is_matrix_to_be(shape):
+        is_matrix = _is_matrix_to_be(self.shapes.get(source, ()))
+        if not is_matrix or not self.neighbours.is_weight(weights, 2):
             return False
-        add = self._bias(node, graph)
-        if add is None and source not in graph.carried:
+        add = self._bias(node)
+        if add is None and source not in self.carried:
             return False
-        rows = self._rows(source, graph)
-        made = node.output[0] if add is None else add.output[0]
-        target = f"{made}_{SUFFIX}"
+        rows = self._rows(source)
         if add is None:
-            graph.new("MatMul", [rows, weights], target)
+            self.new("MatMul", [rows, weights], self.carried_as(node.output[0]))
         else:
-            graph.new("Gemm", [rows, weights, other(add, node.output[0])], target)
-            self._added.add(made)
+            bias = other(add, node.output[0])
+            self.new("Gemm", [rows, weights, bias], self.carried_as(add.output[0]))
             self.n_biases += 1
-        graph.carried[made] = target
         return True
 
-    def _bias(self, product: NodeProto, graph: Relayout) -> NodeProto | None:
+    def _bias(self, product: NodeProto) -> NodeProto | None:
         """The Add of a bias to the product, if nothing else reads it."""
-        add = graph.neighbours.only_reader(product.output[0], "Add")
-        if add is None or not graph.neighbours.is_weight(other(add, product.output[0]), 1):
+        add = self.neighbours.only_reader(product.output[0], "Add")
+        if add is None:
             return None
-        return add
+        bias = other(add, product.output[0])
+        n_outputs = self.shapes[product.input[1]][1]
+        return add if self.neighbours.is_weight(bias, 1) and self.shapes[bias] == (n_outputs,) else None
 
-    def _reshape(self, node: NodeProto, graph: Relayout) -> bool:
+    def _reshape(self, node: NodeProto) -> bool:
         """From rows as from what they were; a matrix to be is made as rows at once."""
-        after = graph.shapes.get(node.output[0], ())
-        source = graph.carried.get(node.input[0], node.input[0])
+        after = self.shapes.get(node.output[0], ())
+        source = self.carried.get(node.input[0], node.input[0])
         if _is_matrix_to_be(after):
-            target = f"{node.output[0]}_{SUFFIX}"
-            graph.new("Reshape", [source, graph.sizes([-1, after[-1]])], target)
-            graph.carried[node.output[0]] = target
+            self.new("Reshape", [source, self.size([-1, after[-1]])], self.carried_as(node.output[0]))
             return True
         if source == node.input[0] or not after or unknown_sizes(after) > 1:
             return False
-        graph.new("Reshape", [source, graph.sizes(after)], node.output[0])
+        self.new("Reshape", [source, self.size(after)], node.output[0])
         return True
 
-
-def _is_by_row(node: NodeProto, graph: Relayout) -> bool:
-    """Whether every input has the rows of the output, or is one row for all: no other repeating."""
-    after = graph.shapes.get(node.output[0], ())
-    if not _is_matrix_to_be(after):
-        return False
-    before = [graph.shapes.get(name) for name in node.input]
-    return all(
-        one is not None and (len(one) <= 1 or (len(one) == RANK and _known(one[:2]) == _known(after[:2])))
-        for one in before
-    )
+    def _is_by_row(self, node: NodeProto) -> bool:
+        """Whether every input has the rows of the output, or is one row for all: no other repeating."""
+        after = self.shapes.get(node.output[0], ())
+        return _is_matrix_to_be(after) and all(
+            one is not None and (len(one) <= 1 or (len(one) == RANK and _known(one[:2]) == _known(after[:2])))
+            for one in map(self.shapes.get, node.input)
+        )
 
 
 def _known(sizes: Sequence[int | str]) -> list[int | None]:
-    """Without the names of the others: a graph has one size that is not known, the number of items."""
+    """Without names: at most one of these two is unknown, and it is the number of items wherever it is."""
     return [size if isinstance(size, int) else None for size in sizes]
 
 

@@ -23,7 +23,7 @@ class Step:
     """What one rewrite did.
 
     Speeds are batch items in a second of one thread's processor time (see `compare_speed`); `cosine_min` is
-    the lowest cosine between rows before and after.
+    the lowest cosine between rows before and after. All three are 0 where no graph came of it that runs.
     """
 
     name: str
@@ -51,7 +51,7 @@ def optimise(
         current = source
         for index, candidate in enumerate(candidates):
             tried = Path(folder) / f"{index}.onnx"
-            step = _try(candidate, current, tried, inputs)
+            step = _try(candidate, current, tried, inputs, say)
             say(_sentence(step))
             steps.append(step)
             current = tried if step.kept else current
@@ -59,11 +59,20 @@ def optimise(
     return steps
 
 
-def _try(candidate: Candidate, current: Path, tried: Path, inputs: Sequence[Batch]) -> Step:
-    if not candidate.rewrite(current, tried):
-        return Step(candidate.name, 0.0, 0.0, 1.0, kept=False, changed=False)
-    before, after = Graph(current), Graph(tried)
-    cosine_min = min(_cosine_min(before.run(batch), after.run(batch)) for batch in inputs)
+def _try(
+    candidate: Candidate, current: Path, tried: Path, inputs: Sequence[Batch], say: Callable[[str], object]
+) -> Step:
+    try:
+        if not candidate.rewrite(current, tried):
+            return Step(candidate.name, 0.0, 0.0, 1.0, kept=False, changed=False)
+        after = Graph(tried)
+        rows = [after.run(batch) for batch in inputs]
+    except Exception as error:  # onnxruntime raises classes of its own that share no public base
+        # What a rewrite is worth is a few per cent: a graph that it cannot do is published without.
+        say(f"optimise: {candidate.name}: gave no graph that runs: {error}")
+        return Step(candidate.name, 0.0, 0.0, 0.0, kept=False)
+    before = Graph(current)
+    cosine_min = min(_cosine_min(before.run(batch), found) for batch, found in zip(inputs, rows, strict=True))
     per_s_before, per_s_after = compare_speed([before, after], inputs[0])
     # `>=` on both: a NaN keeps nothing.
     kept = cosine_min >= MIN_COSINE and per_s_after >= (1 - NOISE) * per_s_before

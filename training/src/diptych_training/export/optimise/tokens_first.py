@@ -17,152 +17,155 @@ from onnx import GraphProto, NodeProto, helper
 from diptych_training.export.optimise.relayout import Relayout, unknown_sizes
 
 RANK = 3  # (B, L, W)
-SUFFIX = "tokens_first"
 
 
 def tokens_first(graph: GraphProto) -> int:
     """Rewrite in place; gives how many transpositions are left to products.
 
-    The graph's shapes have been inferred. It is left as it is where more transpositions would be added.
+    The graph's shapes have been inferred. It is left as it is where as many transpositions would be added.
     """
-    layout, changed = _TokensFirst(), Relayout(graph)
-    changed.through(layout)
-    if layout.n_added >= layout.n_taken:
+    changed = _TokensFirst(graph)
+    changed.go_through()
+    if changed.n_added >= changed.n_taken:
         return 0
     changed.write()
-    return layout.n_taken
+    return changed.n_taken
 
 
-class _TokensFirst:
+class _TokensFirst(Relayout):
     """Values (B, L, ...) are carried as (L, B, ...)."""
 
-    def __init__(self) -> None:
+    suffix = "tokens_first"
+
+    def __init__(self, graph: GraphProto) -> None:
+        super().__init__(graph)
         self.n_taken = 0
         self.n_added = 0
 
-    def carry(self, node: NodeProto, graph: Relayout) -> bool:
+    def carry(self, node: NodeProto) -> bool:
         match node.op_type:
             case "Reshape":
-                return self._split(node, graph) or self._begin(node, graph)
+                return self._split(node) or self._begin(node)
             case "Transpose":
-                return self._heads(node, graph) or self._is_to_begin(node, graph)
+                return self._heads(node) or self._is_to_begin(node)
             case "MatMul":
-                return self._product(node, graph)
+                return self._product(node)
             case "Gather":
-                return self._pick(node, graph)
+                return self._pick(node)
             case "Concat":
-                return self._join(node, graph)
+                return self._join(node)
             case _:
-                return graph.by_token(node, self, SUFFIX)
+                return self.by_token(node)
 
-    def partner(self, name: str, rank: int, graph: Relayout) -> str | None:
-        shape = graph.shapes.get(name)
+    def partner(self, name: str, rank: int) -> str | None:
+        shape = self.shapes.get(name)
         if shape is None:
             return None
         if len(shape) <= 1:
             return name
-        if rank != RANK:
+        if rank != RANK or unknown_sizes(shape) > 1:
             return None
         if len(shape) == RANK - 1:  # (L, W), of each item alike
-            return graph.new("Reshape", [name, graph.sizes([shape[0], 1, shape[1]])], f"{name}_{SUFFIX}")
-        return self._turned(name, graph) if len(shape) == RANK else None
+            size = self.size([shape[0], 1, shape[1]])
+            return self.new("Reshape", [name, size], f"{name}_{self.suffix}")
+        return self._turned(name) if len(shape) == RANK else None
 
-    def give_back(self, name: str, graph: Relayout) -> None:
-        rank = len(graph.shapes[name])
-        graph.new("Transpose", [graph.carried[name]], name, perm=[1, 0, *range(2, rank)])
-        self.n_added += 1
+    def give_back(self, name: str) -> None:
+        self._count_added(name)
+        rank = len(self.shapes[name])
+        self.new("Transpose", [self.carried[name]], name, perm=[1, 0, *range(2, rank)])
 
-    def _turned(self, name: str, graph: Relayout) -> str:
-        if 1 not in graph.shapes[name][:2]:  # else nothing is moved
-            self.n_added += 1
-        return graph.new("Transpose", [name], f"{name}_{SUFFIX}", perm=[1, 0, 2])
+    def _turned(self, name: str) -> str:
+        self._count_added(name)
+        return self.new("Transpose", [name], f"{name}_{self.suffix}", perm=[1, 0, 2])
 
-    def _split(self, node: NodeProto, graph: Relayout) -> bool:
+    def _count_added(self, name: str) -> None:
+        self.n_added += 1 not in self.shapes[name][:2]  # else nothing is moved
+
+    def _split(self, node: NodeProto) -> bool:
         """(B, L, W) to (B, L, H, d) or back: what is behind the tokens."""
-        before, after = (graph.shapes.get(name, ()) for name in (node.input[0], node.output[0]))
-        if node.input[0] not in graph.carried or not _are_tokens(after) or before[1] != after[1]:
+        before, after = (self.shapes.get(name, ()) for name in (node.input[0], node.output[0]))
+        if node.input[0] not in self.carried or not _are_tokens(after) or before[1] != after[1]:
             return False
         if unknown_sizes(before[2:]) or _count(before[2:]) != _count(after[2:]):
             return False
-        self._reshaped(node, graph.carried[node.input[0]], graph)
+        self._reshaped(node, self.carried[node.input[0]])
         return True
 
-    def _begin(self, node: NodeProto, graph: Relayout) -> bool:
+    def _begin(self, node: NodeProto) -> bool:
         """(B, ..., W) to (B, L, W) behind a transposition, which may as well put the items behind the tokens.
 
         Its tokens may still lie in several axes, as patches do.
         """
-        transposition = self._before(node, graph)
-        if transposition is None:
+        transposition = self.neighbours.maker(node.input[0], "Transpose")
+        if transposition is None or not self._is_to_begin(transposition):
             return False
-        n_axes = _token_axes(graph.shapes[transposition.output[0]], graph.shapes[node.output[0]])
-        perm = _perm(transposition)
+        made = transposition.output[0]
+        n_axes = _token_axes(self.shapes[made], self.shapes[node.output[0]])
+        perm = self._perm(transposition)
         moved = [*perm[1 : 1 + n_axes], perm[0], *perm[1 + n_axes :]]
-        source = f"{transposition.output[0]}_{SUFFIX}"
-        graph.like(transposition, transposition.input, source, perm=moved)
-        self._reshaped(node, source, graph)
+        source = f"{made}_{self.suffix}"
+        self.like(transposition, transposition.input, [source], perm=moved)
+        self._reshaped(node, source)
         return True
 
-    def _reshaped(self, node: NodeProto, source: str, graph: Relayout) -> None:
-        _, n_tokens, *rest = graph.shapes[node.output[0]]
-        target = f"{node.output[0]}_{SUFFIX}"
-        graph.new("Reshape", [source, graph.sizes([n_tokens, -1, *rest])], target)
-        graph.carried[node.output[0]] = target
+    def _reshaped(self, node: NodeProto, source: str) -> None:
+        _, n_tokens, *rest = self.shapes[node.output[0]]
+        size = self.size([n_tokens, -1, *rest])
+        self.new("Reshape", [source, size], self.carried_as(node.output[0]))
 
-    def _before(self, reshape: NodeProto, graph: Relayout) -> NodeProto | None:
-        made = graph.neighbours.maker(reshape.input[0], "Transpose")
-        return made if made is not None and self._is_to_begin(made, graph) else None
-
-    def _is_to_begin(self, node: NodeProto, graph: Relayout) -> bool:
+    def _is_to_begin(self, node: NodeProto) -> bool:
         """Whether a transposition is made by the Reshape behind it, when its turn comes."""
-        if node.input[0] in graph.carried:
+        if node.input[0] in self.carried:
             return False
-        reshape = graph.neighbours.only_reader(node.output[0], "Reshape")
+        reshape = self.neighbours.only_reader(node.output[0], "Reshape")
         if reshape is None or reshape.input[0] != node.output[0]:
             return False
-        before, after = (graph.shapes.get(name, ()) for name in (node.output[0], reshape.output[0]))
+        before, after = (self.shapes.get(name, ()) for name in (node.output[0], reshape.output[0]))
         return _are_tokens(after) and len(after) == RANK and _token_axes(before, after) > 0
 
-    def _heads(self, node: NodeProto, graph: Relayout) -> bool:
+    def _heads(self, node: NodeProto) -> bool:
         """(B, L, H, d) to what the products of attention read."""
-        source = graph.carried.get(node.input[0])
+        source = self.carried.get(node.input[0])
         if source is None:
             return False
-        swapped = [{0: 1, 1: 0}.get(axis, axis) for axis in _perm(node)]
-        graph.like(node, [source], node.output[0], perm=swapped)
-        self.n_taken += 1
+        swapped = [{0: 1, 1: 0}.get(axis, axis) for axis in self._perm(node)]
+        self.like(node, [source], node.output, perm=swapped)
+        readers = self.neighbours.readers(node.output[0])
+        self.n_taken += {reader.op_type for reader in readers} == {"MatMul"}
         return True
 
-    def _product(self, node: NodeProto, graph: Relayout) -> bool:
-        source = graph.carried.get(node.input[0])
-        if source is None or not graph.neighbours.is_weight(node.input[1], 2):
+    def _product(self, node: NodeProto) -> bool:
+        source = self.carried.get(node.input[0])
+        if source is None or not self.neighbours.is_weight(node.input[1], 2):
             return False
-        target = f"{node.output[0]}_{SUFFIX}"
-        graph.like(node, [source, node.input[1]], target)
-        graph.carried[node.output[0]] = target
+        self.like(node, [source, node.input[1]], [self.carried_as(node.output[0])])
         return True
 
-    def _pick(self, node: NodeProto, graph: Relayout) -> bool:
+    def _pick(self, node: NodeProto) -> bool:
         """Tokens by their number: one without its axis is the same in either layout."""
-        source, picked = graph.carried.get(node.input[0]), graph.shapes.get(node.input[1])
+        source, picked = self.carried.get(node.input[0]), self.shapes.get(node.input[1])
         if source is None or picked is None or len(picked) > 1 or _axis(node) != 1:
             return False
-        target = node.output[0] if not picked else f"{node.output[0]}_{SUFFIX}"
-        graph.like(node, [source, node.input[1]], target, axis=0)
-        if picked:
-            graph.carried[node.output[0]] = target
+        target = self.carried_as(node.output[0]) if picked else node.output[0]
+        self.like(node, [source, node.input[1]], [target], axis=0)
         return True
 
-    def _join(self, node: NodeProto, graph: Relayout) -> bool:
+    def _join(self, node: NodeProto) -> bool:
         """More tokens."""
-        ranks = {len(graph.shapes.get(name, ())) for name in node.input}
-        if not any(name in graph.carried for name in node.input) or ranks != {RANK} or _axis(node) != 1:
+        ranks = {len(self.shapes.get(name, ())) for name in node.input}
+        if not any(name in self.carried for name in node.input) or ranks != {RANK} or _axis(node) != 1:
             return False
-        parts = [graph.carried.get(name) or self._turned(name, graph) for name in node.input]
-        target = f"{node.output[0]}_{SUFFIX}"
-        graph.like(node, parts, target, axis=0)
-        graph.carried[node.output[0]] = target
+        parts = [self.carried.get(name) or self._turned(name) for name in node.input]
+        self.like(node, parts, [self.carried_as(node.output[0])], axis=0)
         return True
+
+    def _perm(self, node: NodeProto) -> list[int]:
+        """Where it is not said, axes are turned around."""
+        for one in node.attribute:
+            if one.name == "perm":
+                return [int(axis) for axis in helper.get_attribute_value(one)]
+        return [*reversed(range(len(self.shapes[node.output[0]])))]
 
 
 def _are_tokens(shape: Sequence[int | str]) -> bool:
@@ -186,10 +189,3 @@ def _count(sizes: Sequence[int | str]) -> int:
 
 def _axis(node: NodeProto) -> int:
     return next((int(one.i) for one in node.attribute if one.name == "axis"), 0)
-
-
-def _perm(node: NodeProto) -> list[int]:
-    for one in node.attribute:
-        if one.name == "perm":
-            return [int(axis) for axis in helper.get_attribute_value(one)]
-    raise AssertionError(f"{node.name} does not say how it turns its axes")
