@@ -72,6 +72,13 @@ def compared(
     limit_of_weights = _per_s(
         {product: n for product, n in gflop.items() if is_with_weights(product)}, speeds
     )
+    # What onnxruntime was left out with counts here: it is how far its session is from its own products.
+    all_ways = found["left_out"] | taken
+    by_onnxruntime = {way: seconds for way, seconds in all_ways.items() if "by onnxruntime" in way}
+    own = {
+        product: counts[product] * _gflop(batch, product) / _fastest(by_onnxruntime, product)
+        for product in gflop
+    }
     rates = _rates(taken, batch)
     return {
         "gflops": sum(gflop.values()) * limit,
@@ -82,6 +89,7 @@ def compared(
         "ratio": max(rates.values()) / limit,
         "ratio_of_graph": max(rates.values()) / limit_of_graph,
         "ratio_of_weights": max(rates.values()) / limit_of_weights,
+        "ratio_of_onnxruntime": max(rates.values()) / _per_s(gflop, own),
         "saved_by_graph": 1 - sum(as_arranged.values()) / sum(gflop.values()),
         "cpu": found["cpu"],
         "passes": found["passes"],

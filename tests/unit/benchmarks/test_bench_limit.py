@@ -65,6 +65,22 @@ def test_products_within_the_attentions_count_like_all_others() -> None:
     assert slower["ratio"] == pytest.approx(1.04 * as_fast["ratio"], rel=0.01)
 
 
+def test_the_session_is_held_against_the_products_of_its_own_library_too() -> None:
+    found = _found(8, 0.4)
+    taken = found["taken"]
+    assert isinstance(taken, dict)
+    alike = _compared(found, 8)
+    assert alike["ratio_of_onnxruntime"] == pytest.approx(alike["ratio"])
+    found["taken"] = {way: (2 if "onnxruntime" in way else 1) * seconds for way, seconds in taken.items()}
+    slower = _compared(found, 8)  # torch is the limit now, 1.05 times what onnxruntime took before
+    assert slower["ratio"] == pytest.approx(1.05 * alike["ratio"])
+    assert slower["ratio_of_onnxruntime"] == pytest.approx(2 * alike["ratio"])
+    slow = {way: seconds for way, seconds in found["taken"].items() if "onnxruntime" in way}
+    rest = {way: seconds for way, seconds in found["taken"].items() if way not in slow}
+    left_out = _compared(found | {"taken": rest, "left_out": slow}, 8)  # as they would be then
+    assert left_out["ratio_of_onnxruntime"] == pytest.approx(slower["ratio_of_onnxruntime"])
+
+
 class Clock:
     """Time as the runs spend it."""
 

@@ -14,6 +14,7 @@ from diptych_training.export.optimise.pool_first import pool_first
 from diptych_training.export.optimise.rows import tokens_as_rows
 from diptych_training.export.optimise.silu import quick_gelu_as_silu
 from diptych_training.export.optimise.tokens_first import tokens_first
+from diptych_training.export.optimise.widths import wider_rows
 
 
 @dataclass(frozen=True)
@@ -47,4 +48,7 @@ PORTABLE = (
 )
 
 # Of the float32 graph alone: what makes int8 from a graph looks for products behind their normalisation.
-FLOAT32 = (Candidate("keep tokens as rows, add biases within products", _in_place(tokens_as_rows)),)
+FLOAT32 = (
+    Candidate("keep tokens as rows, add biases within products", _in_place(tokens_as_rows)),
+    Candidate("wider rows between feed-forward products", _in_place(wider_rows)),
+)
