@@ -26,7 +26,6 @@ Constant = tuple[NodeProto, int, int]  # an input of a node, and the axis along 
 class _Wide:
     """Values of one width, all by element from one product."""
 
-    product: NodeProto
     width: int
     values: set[str] = field(default_factory=set)
     constants: list[Constant] = field(default_factory=list)
@@ -61,7 +60,7 @@ def _wide(neighbours: Neighbours, product: NodeProto) -> _Wide | None:
     width = neighbours.array(product.input[1]).shape[1]
     if width % PAGE:
         return None
-    wide = _Wide(product, width, set(product.output))
+    wide = _Wide(width, set(product.output))
     wide.constants = [(product, 1, 1), *((product, 2, 0) for _ in product.input[2:])]
     todo = list(product.output)
     while todo:
