@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.serving.sharing import lane_options, n_cpus
 from benchmarks.serving.workers import answer
+from diptych.adapters.huge_pages import huge_pages
 
 MOST = 100  # times that a short one is repeated
 SHORT_S = 0.1  # a run below it is woken by one that does not count, and repeated for so long
@@ -34,6 +35,8 @@ class Times:
     A machine that is shared runs at two speeds, here a quarter apart and for a second or some at a time. Of
     few runs the median is one or the other, and the least is that of the shortest, which are run most. The
     mean over many passes, in each of which all take their turn, is of the same mix of speeds for all.
+
+    Means are of every other pass: what is chosen by one half can be timed by the other one.
     """
 
     taken: dict[str, list[float]]
@@ -41,9 +44,10 @@ class Times:
     wall_s: float = 0.0
     left_out: dict[str, float] = field(default_factory=dict)  # what was too slow to go on with
 
-    def means(self) -> dict[str, float]:
-        """Seconds of each."""
-        return {name: sum(taken) / len(taken) for name, taken in self.taken.items()}
+    def halves(self) -> dict[str, tuple[float, float]]:
+        """Seconds of each in even and in odd passes; of what was left out the same twice."""
+        taken = {name: (_mean(one[::2]), _mean(one[1::2])) for name, one in self.taken.items()}
+        return taken | {name: (seconds, seconds) for name, seconds in self.left_out.items()}
 
 
 def measure(
@@ -57,7 +61,7 @@ def measure(
     blocks: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Mean seconds of the batch by lanes of a session, and of each shape's products in each way.
+    """Mean seconds of the batch by lanes of a session, and of each shape's products in each way, by halves.
 
     A shape is (K, N, how many matrices of it the model has): the products of one call go through them all,
     since a model finds no matrix in the cache that it has multiplied by one image ago. One of `attention` is
@@ -67,19 +71,20 @@ def measure(
     torch.set_num_threads(n_threads)
     torch.get_num_threads()  # settles it for this thread, whatever lanes set for theirs later
     pools = {lanes: _pool(lanes, n_threads // lanes) for lanes in lane_options(n_threads)}
-    sessions = {
-        f"session, lanes: {lanes}": _session(graph, batch, lanes, n_threads // lanes, pool)
-        for lanes, pool in pools.items()
-        if lanes <= batch
-    }
-    products = [
-        *(_products(rows, k, n, count, n_threads, pools) for k, n, count in shapes),
-        *(_within(batch * heads, (m, k, n), blocks, n_threads, pools) for m, k, n in attention),
-    ]
+    with huge_pages():  # as the server has its weights; numpy asks for them by itself
+        sessions = {
+            f"session, lanes: {lanes}": _session(graph, batch, lanes, n_threads // lanes, pool)
+            for lanes, pool in pools.items()
+            if lanes <= batch
+        }
+        products = [
+            *(_products(rows, k, n, count, n_threads, pools) for k, n, count in shapes),
+            *(_within(batch * heads, (m, k, n), blocks, n_threads, pools) for m, k, n in attention),
+        ]
     times = in_turns(sessions, products, seconds)
     return {
-        "taken": times.means(),
-        "left_out": times.left_out,
+        "taken": times.halves(),
+        "left_out": sorted(times.left_out),
         "passes": min(map(len, times.taken.values())),
         "cpu": times.cpu_s / times.wall_s,
     }
@@ -111,6 +116,10 @@ def close_ones(seconds: Mapping[str, float], share: float = CLOSE) -> Collection
     """Those that are at most so many times as slow as the fastest."""
     most = share * min(seconds.values())
     return {name for name, taken in seconds.items() if taken <= most}
+
+
+def _mean(seconds: Sequence[float]) -> float:
+    return sum(seconds) / len(seconds)
 
 
 def _warm(run: Run) -> float:
