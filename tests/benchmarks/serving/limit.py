@@ -32,7 +32,7 @@ from benchmarks.serving.workers import ask
 BATCHES = (1, 8, 16, 32)
 WAYS = ("session", "lanes")
 SESSION = "session, lanes: "  # and of how many: a way of `products`
-Halves = Sequence[float]  # mean seconds in even and in odd passes
+Passes = Sequence[float]  # seconds in each
 
 
 def measure_limit(bench: Bench, number: int) -> None:
@@ -66,10 +66,10 @@ def compared(
 
     `gflop` of an image by product in the textbook's tower, `as_arranged` in the graph; `counts` of products.
     """
-    taken: dict[str, Halves] = found["taken"]
+    taken: dict[str, Passes] = found["taken"]
     # What was left out is no way to be fast, but how far the session is from the products of its own library.
-    close = {way: halves for way, halves in taken.items() if way not in found["left_out"]}
-    by_onnxruntime = {way: halves for way, halves in taken.items() if "by onnxruntime" in way}
+    close = {way: passes for way, passes in taken.items() if way not in found["left_out"]}
+    by_onnxruntime = {way: passes for way, passes in taken.items() if "by onnxruntime" in way}
     speeds, own = (
         {product: counts[product] * _gflop(batch, product) / _fastest(ways, product) for product in gflop}
         for ways in (close, by_onnxruntime)
@@ -78,7 +78,7 @@ def compared(
     limit_of_weights = _per_s(
         {product: n for product, n in gflop.items() if is_with_weights(product)}, speeds
     )
-    sessions = {way: halves for way, halves in taken.items() if way.startswith(SESSION)}
+    sessions = {way: passes for way, passes in taken.items() if way.startswith(SESSION)}
     rates, best = _rates(sessions, batch), batch / seconds_of_fastest(sessions)
     return {
         "gflops": sum(gflop.values()) * limit,
@@ -93,28 +93,33 @@ def compared(
         "saved_by_graph": 1 - sum(as_arranged.values()) / sum(gflop.values()),
         "cpu": found["cpu"],
         "passes": found["passes"],
-        "ms": {way: [1000 * seconds for seconds in halves] for way, halves in taken.items()},
+        "ms": {way: 1000 * sum(passes) / len(passes) for way, passes in taken.items()},
     }
 
 
-def seconds_of_fastest(ways: Mapping[str, Halves]) -> float:
-    """Of the ways to do one thing. Each half of the passes says for the other one which is the fastest.
+def seconds_of_fastest(ways: Mapping[str, Passes]) -> float:
+    """The mean of the passes; which way is the fastest is told for each of them by all the others.
 
     Of several ways that are alike, the fastest is the one that the noise of its own passes favoured.
     """
-    even = ways[min(ways, key=lambda way: ways[way][1])][0]
-    odd = ways[min(ways, key=lambda way: ways[way][0])][1]
-    return (even + odd) / 2
+    totals = {way: sum(passes) for way, passes in ways.items()}
+
+    def chosen(turn: int) -> float:
+        return ways[min(ways, key=lambda way: totals[way] - ways[way][turn])][turn]
+
+    n_passes = min(map(len, ways.values()))
+    return sum(map(chosen, range(n_passes))) / n_passes
 
 
-def _rates(sessions: Mapping[str, Halves], batch: int) -> dict[str, float]:
-    """Images a second of one session, and of the best number of lanes where it can share a batch out."""
+def _rates(sessions: Mapping[str, Passes], batch: int) -> dict[str, float]:
+    """Images a second of one session, and of the best of its lanes where they can share a batch out."""
     lanes = dict(sessions)
-    rates = {"session": batch / (sum(lanes.pop(f"{SESSION}1")) / 2)}
+    alone = lanes.pop(f"{SESSION}1")
+    rates = {"session": batch / seconds_of_fastest({"alone": alone})}
     return rates | ({"lanes": batch / seconds_of_fastest(lanes)} if lanes else {})
 
 
-def _fastest(ways: Mapping[str, Halves], product: Product) -> float:
+def _fastest(ways: Mapping[str, Passes], product: Product) -> float:
     """Seconds of all products of a shape, in the best way."""
     name = "x".join(map(str, product))
     return seconds_of_fastest({way: ways[way] for way in ways if way.startswith(f"{name} by ")})

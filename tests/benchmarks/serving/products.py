@@ -21,6 +21,7 @@ MOST = 100  # times that a short one is repeated
 SHORT_S = 0.1  # a run below it is woken by one that does not count, and repeated for so long
 PAUSE_S = 0.02  # lets the threads of the other library fall asleep
 MIN_PASSES = 20  # however long each takes
+PART = 8  # images: what the server's plans mostly come to
 CLOSE = 1.2  # times the fastest way of a group: slower ones are left out after the first pass
 CPU = ["CPUExecutionProvider"]
 NO_SPINNING = ("session.force_spinning_stop", "1")  # of threads when all is done, into the next one's time
@@ -35,8 +36,6 @@ class Times:
     A machine that is shared runs at two speeds, here a quarter apart and for a second or some at a time. Of
     few runs the median is one or the other, and the least is that of the shortest, which are run most. The
     mean over many passes, in each of which all take their turn, is of the same mix of speeds for all.
-
-    Means are of every other pass: what is chosen by one half can be timed by the other one.
     """
 
     taken: dict[str, list[float]]
@@ -44,10 +43,10 @@ class Times:
     wall_s: float = 0.0
     left_out: dict[str, float] = field(default_factory=dict)  # what was too slow to go on with
 
-    def halves(self) -> dict[str, tuple[float, float]]:
-        """Seconds of each in even and in odd passes; of what was left out the same twice."""
-        taken = {name: (_mean(one[::2]), _mean(one[1::2])) for name, one in self.taken.items()}
-        return taken | {name: (seconds, seconds) for name, seconds in self.left_out.items()}
+    def passes(self) -> dict[str, list[float]]:
+        """Of each as many; of what was left out the same again and again."""
+        n_passes = min(map(len, self.taken.values()))
+        return self.taken | {name: n_passes * [seconds] for name, seconds in self.left_out.items()}
 
 
 def measure(
@@ -61,7 +60,7 @@ def measure(
     blocks: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Mean seconds of the batch by lanes of a session, and of each shape's products in each way, by halves.
+    """Seconds of the batch by lanes of a session, and of each shape's products in each way, pass by pass.
 
     A shape is (K, N, how many matrices of it the model has): the products of one call go through them all,
     since a model finds no matrix in the cache that it has multiplied by one image ago. One of `attention` is
@@ -73,9 +72,9 @@ def measure(
     pools = {lanes: _pool(lanes, n_threads // lanes) for lanes in lane_options(n_threads)}
     with huge_pages():  # as the server has its weights; numpy asks for them by itself
         sessions = {
-            f"session, lanes: {lanes}": _session(graph, batch, lanes, n_threads // lanes, pool)
+            f"session, lanes: {way}": run
             for lanes, pool in pools.items()
-            if lanes <= batch
+            for way, run in _session(graph, batch, lanes, n_threads // lanes, pool).items()
         }
         products = [
             *(_products(rows, k, n, count, n_threads, pools) for k, n, count in shapes),
@@ -83,7 +82,7 @@ def measure(
         ]
     times = in_turns(sessions, products, seconds)
     return {
-        "taken": times.halves(),
+        "taken": times.passes(),
         "left_out": sorted(times.left_out),
         "passes": min(map(len, times.taken.values())),
         "cpu": times.cpu_s / times.wall_s,
@@ -116,10 +115,6 @@ def close_ones(seconds: Mapping[str, float], share: float = CLOSE) -> Collection
     """Those that are at most so many times as slow as the fastest."""
     most = share * min(seconds.values())
     return {name for name, taken in seconds.items() if taken <= most}
-
-
-def _mean(seconds: Sequence[float]) -> float:
-    return sum(seconds) / len(seconds)
 
 
 def _warm(run: Run) -> float:
@@ -279,15 +274,26 @@ def _batched_session(n_threads: int) -> ort.InferenceSession:
     return _opened(onnx.helper.make_graph([node], "batched", [left, right], [product]), n_threads)
 
 
-def _session(graph: str, batch: int, lanes: int, threads: int, pool: ThreadPoolExecutor) -> Run:
-    """The bundle's image graph with nothing around it, the batch shared out to lanes as the server does."""
+def _session(graph: str, batch: int, lanes: int, threads: int, pool: ThreadPoolExecutor) -> dict[str, Run]:
+    """The bundle's image graph with nothing around it, the batch shared out to lanes as the server does.
+
+    Also in parts of PART images, which lanes take one after the other. A batch too small for them has no way.
+    """
+    if batch < lanes:
+        return {}
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry(*NO_SPINNING)
     session = ort.InferenceSession(graph, options, providers=CPU)
-    source = session.get_inputs()[0].name
-    parts = np.array_split(_pixels(session, batch), lanes)
-    return _at_once(pool, [lambda part=part: session.run(None, {source: part}) for part in parts])
+    source, pixels = session.get_inputs()[0].name, _pixels(session, batch)
+
+    def in_parts(n_parts: int) -> Run:
+        parts = np.array_split(pixels, n_parts)
+        return _at_once(pool, [lambda part=part: session.run(None, {source: part}) for part in parts])
+
+    ways = {f"{lanes}": in_parts(lanes)}
+    n_parts = batch // PART
+    return ways | ({f"{lanes}, parts: {n_parts}": in_parts(n_parts)} if n_parts > lanes > 1 else {})
 
 
 def _pixels(session: ort.InferenceSession, batch: int) -> NDArray[np.uint8]:

@@ -1,9 +1,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
+from typing import cast
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.serving import products
 from benchmarks.serving.limit import compared, seconds_of_fastest
@@ -26,12 +30,12 @@ def _found(batch: int, session_s: float, lanes_s: float | None = None) -> dict[s
         best, name = count * 2 * batch * m * k * n / 1e9 / SPEED, "x".join(map(str, product))
         taken |= {f"{name} by torch, lanes: 1": 1.05 * best, f"{name} by onnxruntime, lanes: 2": best}
     taken[LEFT_OUT] = 0.5 * min(taken.values())
-    halves = {way: [0.9 * seconds, 1.1 * seconds] for way, seconds in taken.items()}
-    return {"taken": halves, "left_out": [LEFT_OUT], "cpu": 1.9, "passes": 20}
+    passes = {way: [0.9 * seconds, 1.1 * seconds] for way, seconds in taken.items()}
+    return {"taken": passes, "left_out": [LEFT_OUT], "cpu": 1.9, "passes": 20}
 
 
-def _times(factor: float, halves: Sequence[float]) -> list[float]:
-    return [factor * seconds for seconds in halves]
+def _times(factor: float, passes: Sequence[float]) -> list[float]:
+    return [factor * seconds for seconds in passes]
 
 
 def _compared(found: dict[str, object], batch: int) -> dict[str, float]:
@@ -55,12 +59,13 @@ def test_the_better_of_one_session_and_lanes_is_held_against_the_limit() -> None
 
 
 def test_luck_with_the_noise_is_no_speed() -> None:
-    assert seconds_of_fastest({"alike": [0.9, 1.1], "so, too": [1.1, 0.9]}) == pytest.approx(1.1)
+    lucky_once = {"lucky once": [0.6, 1.1, 1.1, 1.1], "steady": [1.0, 1.0, 1.0, 1.0]}
+    assert seconds_of_fastest(lucky_once) == pytest.approx((1.0 + 3 * 1.1) / 4)
     assert seconds_of_fastest({"fast": [0.5, 0.7], "slow": [0.8, 0.9]}) == pytest.approx(0.6)
-    many = np.random.default_rng(0).normal(1.0, 0.1, (2000, 6, 2))  # six ways that are alike
+    many = np.random.default_rng(0).normal(1.0, 0.1, (500, 6, 20))  # six ways that are alike
     chosen = [seconds_of_fastest({str(i): list(way) for i, way in enumerate(ways)}) for ways in many]
-    assert np.mean(chosen) == pytest.approx(1.0, abs=0.01)
-    assert np.mean(many.mean(2).min(1)) < 0.92  # what the least of them would say
+    assert np.mean(chosen) == pytest.approx(1.0, abs=0.005)
+    assert np.mean(many.mean(2).min(1)) < 0.975  # what the least of them would say
 
 
 def test_what_the_graph_saves_raises_its_own_limit_by_as_much() -> None:
@@ -75,7 +80,7 @@ def test_products_within_the_attentions_count_like_all_others() -> None:
     assert isinstance(taken, dict)
     as_fast = _compared(found, 8)
     assert as_fast["ratio_of_weights"] == pytest.approx(0.99 * as_fast["ratio"], rel=0.005)  # 1% of all work
-    found["taken"] = {way: _times(5 if way.startswith("50x") else 1, halves) for way, halves in taken.items()}
+    found["taken"] = {way: _times(5 if way.startswith("50x") else 1, passes) for way, passes in taken.items()}
     slower = _compared(found, 8)  # at a fifth of the speed
     assert slower["ratio_of_weights"] == pytest.approx(as_fast["ratio_of_weights"])
     assert slower["ratio"] == pytest.approx(1.04 * as_fast["ratio"], rel=0.01)
@@ -87,7 +92,7 @@ def test_the_session_is_held_against_the_products_of_its_own_library_too() -> No
     assert isinstance(taken, dict)
     alike = _compared(found, 8)
     assert alike["ratio_of_onnxruntime"] == pytest.approx(alike["ratio"])
-    found["taken"] = {way: _times(2 if "onnxruntime" in way else 1, halves) for way, halves in taken.items()}
+    found["taken"] = {way: _times(2 if "onnxruntime" in way else 1, passes) for way, passes in taken.items()}
     slower = _compared(found, 8)  # torch is the limit now, 1.05 times what onnxruntime took before
     assert slower["ratio"] == pytest.approx(1.05 * alike["ratio"])
     assert slower["ratio_of_onnxruntime"] == pytest.approx(2 * alike["ratio"])
@@ -173,10 +178,9 @@ def test_a_machine_of_two_speeds_is_as_slow_for_all_on_the_mean(monkeypatch: pyt
         return lambda: clock.sleep(seconds * (1.0 if clock.now % 180 < 60 else 1.33))
 
     times = in_turns({"session": run(3.0)}, [{"product": run(2.0)}], 3600.0)
-    found = times.halves()
-    for session, product in zip(found["session"], found["product"], strict=True):
-        assert session / product == pytest.approx(1.5, rel=0.01)
-        assert product == pytest.approx(2.0 * 1.2, rel=0.01)  # three of five runs are slow ones
+    session, product = (seconds_of_fastest({name: passes}) for name, passes in times.passes().items())
+    assert session / product == pytest.approx(1.5, rel=0.01)
+    assert product == pytest.approx(2.0 * 1.2, rel=0.01)  # three of five runs are slow ones
 
 
 @pytest.fixture
@@ -213,6 +217,38 @@ def test_a_session_of_products_multiplies_by_each_matrix() -> None:
     assert len(found) == len(matrices)
     for one, matrix in zip(found, matrices, strict=True):
         np.testing.assert_allclose(one, left @ matrix, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("torch_threads")
+def test_a_session_runs_every_image_in_each_way(tmp_path: Path) -> None:
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Cast", ["pixels"], ["seen"], to=onnx.TensorProto.FLOAT)],
+        "cast",
+        [value("pixels", onnx.TensorProto.UINT8, ["B", 2, 2, 3])],
+        [value("seen", onnx.TensorProto.FLOAT, ["B", 2, 2, 3])],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, tmp_path / "cast.onnx")
+    found: dict[tuple[int, str], list[int]] = {}
+    for lanes in (1, 2):
+        with products._pool(lanes, 2 // lanes) as pool:
+            for batch in (1, 8, 16, 32):
+                for way, run in products._session(
+                    str(tmp_path / "cast.onnx"), batch, lanes, 2 // lanes, pool
+                ).items():
+                    parts = cast(list[list[NDArray[np.float32]]], run())
+                    found[batch, way] = [len(parts[0])] if lanes == 1 else [len(part) for (part,) in parts]
+    assert found == {
+        (1, "1"): [1],
+        (8, "1"): [8],
+        (16, "1"): [16],
+        (32, "1"): [32],
+        (8, "2"): [4, 4],
+        (16, "2"): [8, 8],
+        (32, "2"): [16, 16],
+        (32, "2, parts: 4"): [8, 8, 8, 8],
+    }
 
 
 def test_lanes_of_torch_leave_this_thread_its_own_number_of_threads(torch_threads: int) -> None:
