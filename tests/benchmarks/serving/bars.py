@@ -78,9 +78,6 @@ def _limit(bench: Bench) -> Iterator[Bar]:
         found = rounds(bench, "ratio_of_weights", part="limit", batch=batch)
         what = f"the same over the limit of products with weights alone, batch {batch}"
         yield Bar(what, None, list(found.values()))
-        found = rounds(bench, "ratio_of_onnxruntime", part="limit", batch=batch)
-        what = f"the same over the limit of onnxruntime's products alone, batch {batch}"
-        yield Bar(what, None, list(found.values()))
 
 
 def _beside(bench: Bench, precision: str, decode: str, bound: float) -> Iterator[Bar]:

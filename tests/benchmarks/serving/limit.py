@@ -10,7 +10,6 @@ its last block, which is told beside it with the limit of just its own products.
 count at the speed of all rows, which they do not reach: that limit is a little too high.
 """
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,11 @@ from benchmarks.serving.model import (
     is_with_weights,
 )
 from benchmarks.serving.store import Figures
+from benchmarks.serving.ways import LANES, ONE_SESSION, SESSIONS
 from benchmarks.serving.workers import ask
 
 BATCHES = (1, 8, 16, 32)
-WAYS = ("session", "lanes")
-SESSION = "session, lanes: "  # and of how many: a way of `products`
-Passes = Sequence[float]  # seconds in each
+WAYS = {"session": ONE_SESSION, "lanes": LANES}
 
 
 def measure_limit(bench: Bench, number: int) -> None:
@@ -66,20 +64,17 @@ def compared(
 
     `gflop` of an image by product in the textbook's tower, `as_arranged` in the graph; `counts` of products.
     """
-    taken: dict[str, Passes] = found["taken"]
-    # What was left out is no way to be fast, but how far the session is from the products of its own library.
-    close = {way: passes for way, passes in taken.items() if way not in found["left_out"]}
-    by_onnxruntime = {way: passes for way, passes in taken.items() if "by onnxruntime" in way}
-    speeds, own = (
-        {product: counts[product] * _gflop(batch, product) / _fastest(ways, product) for product in gflop}
-        for ways in (close, by_onnxruntime)
-    )
+    seconds: dict[str, float] = found["seconds"]
+    speeds = {
+        product: counts[product] * _gflop(batch, product) / seconds["x".join(map(str, product))]
+        for product in gflop
+    }
     limit, limit_of_graph = _per_s(gflop, speeds), _per_s(as_arranged, speeds)
     limit_of_weights = _per_s(
         {product: n for product, n in gflop.items() if is_with_weights(product)}, speeds
     )
-    sessions = {way: passes for way, passes in taken.items() if way.startswith(SESSION)}
-    rates, best = _rates(sessions, batch), batch / seconds_of_fastest(sessions)
+    rates = {way: batch / seconds[group] for way, group in WAYS.items() if group in seconds}
+    best = batch / seconds[SESSIONS]
     return {
         "gflops": sum(gflop.values()) * limit,
         "limit_per_s": limit,
@@ -89,40 +84,12 @@ def compared(
         "ratio": best / limit,
         "ratio_of_graph": best / limit_of_graph,
         "ratio_of_weights": best / limit_of_weights,
-        "ratio_of_onnxruntime": best / _per_s(gflop, own),
         "saved_by_graph": 1 - sum(as_arranged.values()) / sum(gflop.values()),
         "cpu": found["cpu"],
         "passes": found["passes"],
-        "ms": {way: 1000 * sum(passes) / len(passes) for way, passes in taken.items()},
+        "ways": found["ways"],
+        "ms": {group: 1000 * taken for group, taken in seconds.items()},
     }
-
-
-def seconds_of_fastest(ways: Mapping[str, Passes]) -> float:
-    """The mean of the passes; which way is the fastest is told for each of them by all the others.
-
-    Of several ways that are alike, the fastest is the one that the noise of its own passes favoured.
-    """
-    totals = {way: sum(passes) for way, passes in ways.items()}
-
-    def chosen(turn: int) -> float:
-        return ways[min(ways, key=lambda way: totals[way] - ways[way][turn])][turn]
-
-    n_passes = min(map(len, ways.values()))
-    return sum(map(chosen, range(n_passes))) / n_passes
-
-
-def _rates(sessions: Mapping[str, Passes], batch: int) -> dict[str, float]:
-    """Images a second of one session, and of the best of its lanes where they can share a batch out."""
-    lanes = dict(sessions)
-    alone = lanes.pop(f"{SESSION}1")
-    rates = {"session": batch / seconds_of_fastest({"alone": alone})}
-    return rates | ({"lanes": batch / seconds_of_fastest(lanes)} if lanes else {})
-
-
-def _fastest(ways: Mapping[str, Passes], product: Product) -> float:
-    """Seconds of all products of a shape, in the best way."""
-    name = "x".join(map(str, product))
-    return seconds_of_fastest({way: ways[way] for way in ways if way.startswith(f"{name} by ")})
 
 
 def _gflop(batch: int, product: Product) -> float:

@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.serving.sharing import lane_options, n_cpus
+from benchmarks.serving.ways import LANES, ONE_SESSION, SESSIONS
 from benchmarks.serving.workers import answer
 from diptych.adapters.huge_pages import huge_pages
 
 MOST = 100  # times that a short one is repeated
 SHORT_S = 0.1  # a run below it is woken by one that does not count, and repeated for so long
 PAUSE_S = 0.02  # lets the threads of the other library fall asleep
-MIN_PASSES = 20  # however long each takes
+CHOOSING, MIN_PASSES = 6, 30  # passes, however long each takes
 PART = 8  # images: what the server's plans mostly come to
-CLOSE = 1.2  # times the fastest way of a group: slower ones are left out after the first pass
 CPU = ["CPUExecutionProvider"]
 NO_SPINNING = ("session.force_spinning_stop", "1")  # of threads when all is done, into the next one's time
 Run = Callable[[], object]
@@ -31,7 +31,7 @@ Floats = NDArray[np.float32]
 
 @dataclass
 class Times:
-    """Seconds of a run in each pass, and what all runs that count took of the processor.
+    """Seconds of a run in each pass, and what all runs took of the processor.
 
     A machine that is shared runs at two speeds, here a quarter apart and for a second or some at a time. Of
     few runs the median is one or the other, and the least is that of the shortest, which are run most. The
@@ -41,12 +41,10 @@ class Times:
     taken: dict[str, list[float]]
     cpu_s: float = 0.0
     wall_s: float = 0.0
-    left_out: dict[str, float] = field(default_factory=dict)  # what was too slow to go on with
 
-    def passes(self) -> dict[str, list[float]]:
-        """Of each as many; of what was left out the same again and again."""
-        n_passes = min(map(len, self.taken.values()))
-        return self.taken | {name: n_passes * [seconds] for name, seconds in self.left_out.items()}
+    def mean(self, name: str) -> float:
+        """Seconds of one of them."""
+        return sum(self.taken[name]) / len(self.taken[name])
 
 
 def measure(
@@ -60,7 +58,7 @@ def measure(
     blocks: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Seconds of the batch by lanes of a session, and of each shape's products in each way, pass by pass.
+    """Mean seconds of the batch in a session, and of each shape's products, in the fastest way of each.
 
     A shape is (K, N, how many matrices of it the model has): the products of one call go through them all,
     since a model finds no matrix in the cache that it has multiplied by one image ago. One of `attention` is
@@ -72,49 +70,53 @@ def measure(
     pools = {lanes: _pool(lanes, n_threads // lanes) for lanes in lane_options(n_threads)}
     with huge_pages():  # as the server has its weights; numpy asks for them by itself
         sessions = {
-            f"session, lanes: {way}": run
-            for lanes, pool in pools.items()
-            for way, run in _session(graph, batch, lanes, n_threads // lanes, pool).items()
+            lanes: _session(graph, batch, lanes, n_threads // lanes, pool) for lanes, pool in pools.items()
         }
-        products = [
-            *(_products(rows, k, n, count, n_threads, pools) for k, n, count in shapes),
-            *(_within(batch * heads, (m, k, n), blocks, n_threads, pools) for m, k, n in attention),
-        ]
-    times = in_turns(sessions, products, seconds)
+        products = {
+            **{f"{k}x{n}": _products(rows, k, n, count, n_threads, pools) for k, n, count in shapes},
+            **{
+                f"{m}x{k}x{n}": _within(batch * heads, (m, k, n), blocks, n_threads, pools)
+                for m, k, n in attention
+            },
+        }
+    fastest, times = fastest_in_turns(_groups(sessions) | products, seconds)
     return {
-        "taken": times.passes(),
-        "left_out": sorted(times.left_out),
+        "seconds": {group: times.mean(way) for group, way in fastest.items()},
+        "ways": fastest,
         "passes": min(map(len, times.taken.values())),
         "cpu": times.cpu_s / times.wall_s,
     }
 
 
-def in_turns(always: Mapping[str, Run], rivals: Sequence[Mapping[str, Run]], seconds: float) -> Times:
-    """All take turns, MIN_PASSES at least; of each group of rivals those that are close in the first pass."""
-    runs = {**always, **{name: run for group in rivals for name, run in group.items()}}
-    warm = {name: _warm(run) for name, run in runs.items()}
+def fastest_in_turns(groups: Mapping[str, Mapping[str, Run]], seconds: float) -> tuple[dict[str, str], Times]:
+    """The way of each group that is fastest in some passes, and the times of those in passes of their own.
+
+    Of several ways that are alike, the fastest is the one that the noise of its passes favoured: in others it
+    is as fast as it is. Names tell ways apart, in whatever groups they are.
+    """
+    runs = {name: run for group in groups.values() for name, run in group.items()}
+    trial = in_turns(runs, CHOOSING, 0.0)
+    fastest = {group: min(ways, key=trial.mean) for group, ways in groups.items()}
+    return fastest, in_turns({name: runs[name] for name in fastest.values()}, MIN_PASSES, seconds)
+
+
+def in_turns(runs: Mapping[str, Run], n_passes: int, seconds: float) -> Times:
+    """All take turns, in so many passes and for so long at least."""
     # Settled here: were each pass to judge by its own first run, slow ones would count more often.
-    repeats = {name: math.ceil(SHORT_S / max(seconds, SHORT_S / MOST)) for name, seconds in warm.items()}
+    repeats = {name: math.ceil(SHORT_S / max(_warm(run), SHORT_S / MOST)) for name, run in runs.items()}
     times = Times({name: [] for name in runs})
-    until = time.perf_counter() + seconds
-    _pass(runs, repeats, times)
-    for group in rivals:
-        # A moment that somebody else had does not decide: each was timed twice at least.
-        first = {name: min(warm[name], *times.taken[name]) for name in group}
-        for name in first.keys() - close_ones(first):
-            times.left_out[name] = first[name]
-            del runs[name], times.taken[name]
-    n_passes = 1
-    while n_passes < MIN_PASSES or time.perf_counter() < until:
+    until, n_done = time.perf_counter() + seconds, 0
+    while n_done < n_passes or time.perf_counter() < until:
         _pass(runs, repeats, times)
-        n_passes += 1
+        n_done += 1
     return times
 
 
-def close_ones(seconds: Mapping[str, float], share: float = CLOSE) -> Collection[str]:
-    """Those that are at most so many times as slow as the fastest."""
-    most = share * min(seconds.values())
-    return {name for name, taken in seconds.items() if taken <= most}
+def _groups(sessions: Mapping[int, Mapping[str, Run]]) -> dict[str, dict[str, Run]]:
+    """One session, the lanes where a batch can be shared out, and all of them together."""
+    lanes = {name: run for n, ways in sessions.items() if n > 1 for name, run in ways.items()}
+    one = dict(sessions[1])
+    return {SESSIONS: one | lanes, ONE_SESSION: one} | ({LANES: lanes} if lanes else {})
 
 
 def _warm(run: Run) -> float:
@@ -291,9 +293,11 @@ def _session(graph: str, batch: int, lanes: int, threads: int, pool: ThreadPoolE
         parts = np.array_split(pixels, n_parts)
         return _at_once(pool, [lambda part=part: session.run(None, {source: part}) for part in parts])
 
-    ways = {f"{lanes}": in_parts(lanes)}
+    ways = {f"session, lanes: {lanes}": in_parts(lanes)}
     n_parts = batch // PART
-    return ways | ({f"{lanes}, parts: {n_parts}": in_parts(n_parts)} if n_parts > lanes > 1 else {})
+    if n_parts > lanes > 1:
+        ways[f"session, lanes: {lanes}, parts: {n_parts}"] = in_parts(n_parts)
+    return ways
 
 
 def _pixels(session: ort.InferenceSession, batch: int) -> NDArray[np.uint8]:

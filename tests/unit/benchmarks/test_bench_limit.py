@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -10,37 +10,31 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.serving import products
-from benchmarks.serving.limit import compared, seconds_of_fastest
+from benchmarks.serving.limit import compared
 from benchmarks.serving.model import Shape
-from benchmarks.serving.products import MIN_PASSES, close_ones, in_turns
+from benchmarks.serving.products import CHOOSING, MIN_PASSES, fastest_in_turns, in_turns
+from benchmarks.serving.ways import LANES, ONE_SESSION, SESSIONS
 
 TOWER = Shape(768, 12, {}, "fp32")  # ViT-B/32
 SPEED = 200.0  # GFLOP/s
-LEFT_OUT = "768x768 by torch, lanes: 2"
 
 
-def _found(batch: int, session_s: float, lanes_s: float | None = None) -> dict[str, object]:
+def _found(batch: int, session_s: float, lanes_s: float | None = None) -> dict[str, dict[str, float]]:
     """As `products.measure` finds it where every product is computed at SPEED in its best way."""
-    counts = TOWER.n_products()
-    taken = {"session, lanes: 1": session_s}
+    seconds = {SESSIONS: min(session_s, lanes_s or session_s), ONE_SESSION: session_s}
     if lanes_s is not None:
-        taken["session, lanes: 2"] = lanes_s
-    for product, count in counts.items():
+        seconds[LANES] = lanes_s
+    for product, count in TOWER.n_products().items():
         m, k, n = product if len(product) == 3 else (50, *product)
-        best, name = count * 2 * batch * m * k * n / 1e9 / SPEED, "x".join(map(str, product))
-        taken |= {f"{name} by torch, lanes: 1": 1.05 * best, f"{name} by onnxruntime, lanes: 2": best}
-    taken[LEFT_OUT] = 0.5 * min(taken.values())
-    passes = {way: [0.9 * seconds, 1.1 * seconds] for way, seconds in taken.items()}
-    return {"taken": passes, "left_out": [LEFT_OUT], "cpu": 1.9, "passes": 20}
+        name = "x".join(map(str, product))
+        seconds[name] = count * 2 * batch * m * k * n / 1e9 / SPEED
+    return {"seconds": seconds}
 
 
-def _times(factor: float, passes: Sequence[float]) -> list[float]:
-    return [factor * seconds for seconds in passes]
-
-
-def _compared(found: dict[str, object], batch: int) -> dict[str, float]:
+def _compared(found: dict[str, dict[str, float]], batch: int) -> dict[str, float]:
     as_arranged = TOWER.gflop_per_image(as_arranged=True)
-    return compared(found, batch, TOWER.gflop_per_image(), TOWER.n_products(), as_arranged)
+    told = found | {"cpu": 1.9, "passes": 40, "ways": {}}
+    return compared(told, batch, TOWER.gflop_per_image(), TOWER.n_products(), as_arranged)
 
 
 def test_the_limit_is_what_the_fastest_products_allow() -> None:
@@ -58,16 +52,6 @@ def test_the_better_of_one_session_and_lanes_is_held_against_the_limit() -> None
     assert figures["ratio"] == figures["lanes_ratio"] > figures["session_ratio"]
 
 
-def test_luck_with_the_noise_is_no_speed() -> None:
-    lucky_once = {"lucky once": [0.6, 1.1, 1.1, 1.1], "steady": [1.0, 1.0, 1.0, 1.0]}
-    assert seconds_of_fastest(lucky_once) == pytest.approx((1.0 + 3 * 1.1) / 4)
-    assert seconds_of_fastest({"fast": [0.5, 0.7], "slow": [0.8, 0.9]}) == pytest.approx(0.6)
-    many = np.random.default_rng(0).normal(1.0, 0.1, (500, 6, 20))  # six ways that are alike
-    chosen = [seconds_of_fastest({str(i): list(way) for i, way in enumerate(ways)}) for ways in many]
-    assert np.mean(chosen) == pytest.approx(1.0, abs=0.005)
-    assert np.mean(many.mean(2).min(1)) < 0.975  # what the least of them would say
-
-
 def test_what_the_graph_saves_raises_its_own_limit_by_as_much() -> None:
     figures = _compared(_found(8, 0.4), 8)
     assert 0.06 < figures["saved_by_graph"] < 0.07  # all but keys and values of one block in twelve
@@ -76,29 +60,12 @@ def test_what_the_graph_saves_raises_its_own_limit_by_as_much() -> None:
 
 def test_products_within_the_attentions_count_like_all_others() -> None:
     found = _found(8, 0.4)
-    taken = found["taken"]
-    assert isinstance(taken, dict)
     as_fast = _compared(found, 8)
     assert as_fast["ratio_of_weights"] == pytest.approx(0.99 * as_fast["ratio"], rel=0.005)  # 1% of all work
-    found["taken"] = {way: _times(5 if way.startswith("50x") else 1, passes) for way, passes in taken.items()}
-    slower = _compared(found, 8)  # at a fifth of the speed
+    slow = {name: (5 if name.startswith("50x") else 1) * one for name, one in found["seconds"].items()}
+    slower = _compared({"seconds": slow}, 8)  # at a fifth of the speed
     assert slower["ratio_of_weights"] == pytest.approx(as_fast["ratio_of_weights"])
     assert slower["ratio"] == pytest.approx(1.04 * as_fast["ratio"], rel=0.01)
-
-
-def test_the_session_is_held_against_the_products_of_its_own_library_too() -> None:
-    found = _found(8, 0.4)
-    taken = found["taken"]
-    assert isinstance(taken, dict)
-    alike = _compared(found, 8)
-    assert alike["ratio_of_onnxruntime"] == pytest.approx(alike["ratio"])
-    found["taken"] = {way: _times(2 if "onnxruntime" in way else 1, passes) for way, passes in taken.items()}
-    slower = _compared(found, 8)  # torch is the limit now, 1.05 times what onnxruntime took before
-    assert slower["ratio"] == pytest.approx(1.05 * alike["ratio"])
-    assert slower["ratio_of_onnxruntime"] == pytest.approx(2 * alike["ratio"])
-    slow = [way for way in taken if "onnxruntime" in way]
-    left_out = _compared(found | {"left_out": [LEFT_OUT, *slow]}, 8)  # as they would be then
-    assert left_out["ratio_of_onnxruntime"] == pytest.approx(slower["ratio_of_onnxruntime"])
 
 
 class Clock:
@@ -117,8 +84,8 @@ class Clock:
         self.now += seconds
 
 
-def test_ways_that_are_far_slower_are_left_out_after_the_first_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, calls = Clock(), {"quick": 0, "close": 0, "slow": 0, "session": 0}
+def test_the_fastest_way_of_each_group_is_timed_in_passes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = Clock(), {"one": 0, "lanes": 0, "quick": 0, "slow": 0}
     monkeypatch.setattr(products, "time", clock)
 
     def run(name: str, seconds: float) -> Callable[[], None]:
@@ -128,24 +95,31 @@ def test_ways_that_are_far_slower_are_left_out_after_the_first_pass(monkeypatch:
 
         return once
 
-    group = {"quick": run("quick", 2.0), "close": run("close", 2.1), "slow": run("slow", 2.5)}
-    times = in_turns({"session": run("session", 9.0)}, [group], 0.0)
-    assert times.taken.keys() == {"quick", "close", "session"}
-    assert times.left_out == {"slow": pytest.approx(2.5)}
-    assert len(times.taken["quick"]) == MIN_PASSES  # however short the window
-    n_calls = MIN_PASSES + 1  # one warms
-    assert calls == {"quick": n_calls, "close": n_calls, "session": n_calls, "slow": 2}
+    one, lanes = {"one": run("one", 9.0)}, {"lanes": run("lanes", 8.0)}
+    shape = {"quick": run("quick", 2.0), "slow": run("slow", 2.1)}
+    fastest, times = fastest_in_turns({"all": one | lanes, "one": one, "shape": shape}, 0.0)
+    assert fastest == {"all": "lanes", "one": "one", "shape": "quick"}
+    assert {way: len(passes) for way, passes in times.taken.items()} == dict.fromkeys(
+        ("lanes", "one", "quick"), MIN_PASSES
+    )
+    n_calls = CHOOSING + MIN_PASSES + 2  # one warms each time
+    assert calls == {"one": n_calls, "lanes": n_calls, "quick": n_calls, "slow": CHOOSING + 1}
+    assert times.mean("lanes") == pytest.approx(8.0)
     assert times.cpu_s / times.wall_s == pytest.approx(2.0)
-    assert close_ones({"a": 1.0, "b": 1.19, "c": 1.3}) == {"a", "b"}
 
 
-def test_one_slow_moment_leaves_no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, durations = Clock(), iter([1.0, 9.0, *[1.0] * MIN_PASSES])  # as it warms, then pass by pass
+def test_luck_with_the_noise_is_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, rng = Clock(), np.random.default_rng(0)
     monkeypatch.setattr(products, "time", clock)
-    group = {"quick": lambda: clock.sleep(1.0), "disturbed": lambda: clock.sleep(next(durations))}
-    times = in_turns({}, [group], 0.0)
-    assert times.left_out == {}
-    assert times.taken["disturbed"] == pytest.approx([9.0, *[1.0] * (MIN_PASSES - 1)])
+    alike = {str(number): lambda: clock.sleep(rng.normal(10.0, 1.0)) for number in range(6)}
+    in_own, in_chosen = [], []
+    for _ in range(50):
+        fastest, times = fastest_in_turns({"shape": alike}, 0.0)
+        in_own.append(times.mean(fastest["shape"]))
+        trial = in_turns(alike, CHOOSING, 0.0)
+        in_chosen.append(min(map(trial.mean, alike)))
+    assert np.mean(in_own) == pytest.approx(10.0, abs=0.1)
+    assert np.mean(in_chosen) < 9.6
 
 
 def test_short_runs_are_repeated_and_the_one_that_wakes_the_threads_does_not_count(
@@ -161,7 +135,7 @@ def test_short_runs_are_repeated_and_the_one_that_wakes_the_threads_does_not_cou
         clock.sleep(0.05 if is_first else 0.02 + 0.02 * (n_passes % 2))  # every other pass is a slow one
         ends.append(clock.now)
 
-    times = in_turns({"session": session}, [], 0.0)
+    times = in_turns({"session": session}, MIN_PASSES, 0.0)
     assert len(times.taken["session"]) == MIN_PASSES
     in_passes = len(ends) - 4  # 0.05 and three times 0.02 warm
     assert in_passes == 6 * MIN_PASSES  # one wakes, five are a tenth of a second
@@ -177,10 +151,9 @@ def test_a_machine_of_two_speeds_is_as_slow_for_all_on_the_mean(monkeypatch: pyt
         """A third slower in two of three minutes."""
         return lambda: clock.sleep(seconds * (1.0 if clock.now % 180 < 60 else 1.33))
 
-    times = in_turns({"session": run(3.0)}, [{"product": run(2.0)}], 3600.0)
-    session, product = (seconds_of_fastest({name: passes}) for name, passes in times.passes().items())
-    assert session / product == pytest.approx(1.5, rel=0.01)
-    assert product == pytest.approx(2.0 * 1.2, rel=0.01)  # three of five runs are slow ones
+    times = in_turns({"session": run(3.0), "product": run(2.0)}, MIN_PASSES, 3600.0)
+    assert times.mean("session") / times.mean("product") == pytest.approx(1.5, rel=0.01)
+    assert times.mean("product") == pytest.approx(2.0 * 1.2, rel=0.01)  # three of five runs are slow ones
 
 
 @pytest.fixture
@@ -240,14 +213,14 @@ def test_a_session_runs_every_image_in_each_way(tmp_path: Path) -> None:
                     parts = cast(list[list[NDArray[np.float32]]], run())
                     found[batch, way] = [len(parts[0])] if lanes == 1 else [len(part) for (part,) in parts]
     assert found == {
-        (1, "1"): [1],
-        (8, "1"): [8],
-        (16, "1"): [16],
-        (32, "1"): [32],
-        (8, "2"): [4, 4],
-        (16, "2"): [8, 8],
-        (32, "2"): [16, 16],
-        (32, "2, parts: 4"): [8, 8, 8, 8],
+        (1, "session, lanes: 1"): [1],
+        (8, "session, lanes: 1"): [8],
+        (16, "session, lanes: 1"): [16],
+        (32, "session, lanes: 1"): [32],
+        (8, "session, lanes: 2"): [4, 4],
+        (16, "session, lanes: 2"): [8, 8],
+        (32, "session, lanes: 2"): [16, 16],
+        (32, "session, lanes: 2, parts: 4"): [8, 8, 8, 8],
     }
 
 
