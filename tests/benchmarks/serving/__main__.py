@@ -27,7 +27,7 @@ from diptych.wiring.planning import PLAN_FILE
 
 PARTS = {
     "inputs": Part(inputs.prepare, once=Cost(20, 0)),
-    "limit": Part(limit.measure_limit, each=Cost(200, 2)),
+    "limit": Part(limit.measure_limit, each=Cost(420, 2)),
     "inprocess": Part(in_process.measure_grids, once=Cost(188, 18)),
     "http": Part(over_http.measure_http, each=Cost(316, 88), once=Cost(25, 1)),
     "rivals": Part(rivals.measure_rivals, each=Cost(73, 28)),
