@@ -1,6 +1,7 @@
 """The in-process reference: the best batch and threads of a grid, and windows of them."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from itertools import groupby, product
 
@@ -10,7 +11,7 @@ from benchmarks.serving.photos import photo_file
 from benchmarks.serving.reference import Cell
 from benchmarks.serving.sharing import decode_options, lane_options, n_cpus
 from benchmarks.serving.store import Figures
-from benchmarks.serving.workers import ask
+from benchmarks.serving.workers import Ask, resident
 from diptych_training.evaluate.table import markdown_table
 
 FIRST_BATCH = 8
@@ -53,7 +54,7 @@ def _cells(bench: Bench, precision: str, decode: str, cells: Sequence[Cell]) -> 
     found = list[Figures]()
     for (lanes, encoder_threads), row in _by_way(cells):
         found += bench.measure(
-            lambda row=row: {"cells": _measure(precision, decode, bench.seconds * GRID_SHARE, row)},
+            lambda row=row: {"cells": _of_row(precision, decode, bench.seconds * GRID_SHARE, row)},
             part="inprocess",
             precision=precision,
             decode=decode,
@@ -62,6 +63,11 @@ def _cells(bench: Bench, precision: str, decode: str, cells: Sequence[Cell]) -> 
             cells=[[cell.batch, cell.decode_threads] for cell in row],
         )["cells"]
     return found
+
+
+def _of_row(precision: str, decode: str, seconds: float, row: Sequence[Cell]) -> list[Figures]:
+    with reference() as ask:
+        return _measure(ask, precision, decode, seconds, row)
 
 
 def _by_way(cells: Sequence[Cell]) -> list[tuple[tuple[int, int], list[Cell]]]:
@@ -79,25 +85,29 @@ def best_cells(cells: Sequence[Figures], n_cells: int = N_BEST) -> list[Cell]:
     ]
 
 
-def in_windows(precision: str, decode: str, seconds: float, cells: Sequence[Cell]) -> list[Figures]:
-    """One window of each, in their order; those with equally many threads in one process."""
+def reference() -> AbstractContextManager[Ask]:
+    """A process that keeps the encoders of all windows that it is asked for."""
+    return resident("reference")
+
+
+def in_windows(ask: Ask, precision: str, decode: str, seconds: float, cells: Sequence[Cell]) -> list[Figures]:
+    """One window of each, in their order."""
     found: dict[Cell, Figures] = {}
     threads = {cell.encoder_threads: None for cell in cells}
     for n_threads in threads:
         alike = [cell for cell in cells if cell.encoder_threads == n_threads]
-        found |= zip(alike, _measure(precision, decode, seconds, alike), strict=True)
+        found |= zip(alike, _measure(ask, precision, decode, seconds, alike), strict=True)
     return [found[cell] for cell in cells]
 
 
-def one_at_a_time(precision: str, decode: str, seconds: float) -> Figures:
+def one_at_a_time(ask: Ask, precision: str, decode: str, seconds: float) -> Figures:
     """One window of one image after the other."""
-    return _measure(precision, decode, seconds, [])[0]
+    return _measure(ask, precision, decode, seconds, [])[0]
 
 
-def _measure(precision: str, decode: str, seconds: float, cells: Sequence[Cell]) -> list[Figures]:
+def _measure(ask: Ask, precision: str, decode: str, seconds: float, cells: Sequence[Cell]) -> list[Figures]:
     """See `reference.measure`."""
     found: list[Figures] = ask(
-        "reference",
         folder=str(bundle(MAIN)),
         precision=precision,
         decode=decode,

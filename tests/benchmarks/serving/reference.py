@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from typing import Protocol
@@ -126,8 +127,9 @@ def one_at_a_time(encoder: OnnxEncoder, decode: Decode, payloads: Sequence[bytes
     }
 
 
+@cache
 def load(folder: Path, precision: str, n_threads: int) -> OnnxEncoder:
-    """As the server loads it."""
+    """As the server loads it, once for all windows of a process."""
     files = read_manifest(folder).precisions[precision]
     return OnnxEncoder(folder / files.image_file, folder / files.text_file, n_threads=n_threads)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.serving.bench import Bench
-from benchmarks.serving.in_process import best_cells, grid, in_windows, one_at_a_time
+from benchmarks.serving.in_process import best_cells, grid, in_windows, one_at_a_time, reference
 from benchmarks.serving.load import Asked
 from benchmarks.serving.measures import median
 from benchmarks.serving.reference import Cell
@@ -11,7 +11,7 @@ from benchmarks.serving.servers import Running
 from benchmarks.serving.store import Figures
 from benchmarks.serving.windows import window
 
-TURNS = 5
+TURNS = 10
 TURN_SHARE, MIN_TURN_S = 0.5, 4.0  # of a window; but at least so long, where windows are
 MANY, ONE = 32, 1  # clients
 SUMS, LEAST, MOST = ("n", "seconds"), ("n_least",), ("resident_mb", "peak_mb")
@@ -37,15 +37,16 @@ def take_turns(
 def _turns(
     bench: Bench, server: Running, kind: Asked, cells: Sequence[Cell], precision: str, decode: str
 ) -> Figures:
-    seconds = turn_s(bench.seconds)
+    seconds = short_turn_s(bench.seconds)
     busy, single = [list[Figures]() for _ in cells], list[Figures]()
     http: dict[int, list[Figures]] = {MANY: [], ONE: []}
-    for _ in range(TURNS):
-        for found, one in zip(busy, in_windows(precision, decode, seconds, cells), strict=True):
-            found.append(one)
-        http[MANY].append(window(bench, server, [kind], MANY, seconds))
-        single.append(one_at_a_time(precision, decode, seconds))
-        http[ONE].append(window(bench, server, [kind], ONE, seconds))
+    with reference() as ask:
+        for _ in range(TURNS):
+            for found, one in zip(busy, in_windows(ask, precision, decode, seconds, cells), strict=True):
+                found.append(one)
+            http[MANY].append(window(bench, server, [kind], MANY, seconds))
+            single.append(one_at_a_time(ask, precision, decode, seconds))
+            http[ONE].append(window(bench, server, [kind], ONE, seconds))
     return {
         **together(best_of(busy)),
         **{name: together(single)[name] for name in ("p50_ms", "p99_ms")},
@@ -68,6 +69,11 @@ def over_best(http: Sequence[Figures], cells: Sequence[list[Figures]]) -> list[f
 def turn_s(window_s: float) -> float:
     """Seconds of one window of a turn."""
     return max(window_s * TURN_SHARE, min(MIN_TURN_S, window_s))
+
+
+def short_turn_s(window_s: float) -> float:
+    """Half of that, where no model is loaded anew for a turn: more turns are of more of a machine's moods."""
+    return turn_s(window_s) / 2
 
 
 def together(windows: Sequence[Figures]) -> Figures:
