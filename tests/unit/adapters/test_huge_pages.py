@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters.huge_pages import KERNEL, _without, huge_pages
+from diptych.adapters.huge_pages import KERNEL, _ours, _without, huge_pages
 
 MIB = 1 << 20
 SIZE = 16 * MIB
@@ -85,6 +85,28 @@ def test_nothing_is_moved_where_they_are_turned_off(turned_off: Path) -> None:
 def test_a_system_that_knows_none_is_left_alone(tmp_path: Path) -> None:
     with huge_pages(tmp_path / "missing"):
         pass
+
+
+def test_files_with_names_in_another_encoding_are_passed_over(tmp_path: Path) -> None:
+    mappings = tmp_path / "maps"
+    mappings.write_bytes(
+        b"1000-3000 rw-p 00000000 00:00 0 \n"
+        b"4000-5000 rw-p 00000000 08:01 77 /models/caf\xe9.onnx\n"
+        b"6000-7000 rw-p 00000000 00:00 0                          [heap]\n"
+        b"8000-9000 r--p 00000000 00:00 0 \n"
+    )
+    assert _ours(mappings) == [(0x1000, 0x3000), (0x6000, 0x7000)]
+
+
+@has_huge_pages
+def test_memory_that_the_system_does_not_tell_of_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "enabled").write_text("always [madvise] never\n")
+    (tmp_path / "hpage_pmd_size").write_text(str(2 * MIB))
+    before = _huge_bytes()
+    with huge_pages(tmp_path, tmp_path / "missing"):
+        taken = _taken()
+    assert taken[0] == 7
+    assert _huge_bytes() - before < 2 * MIB
 
 
 def test_an_error_of_the_block_is_its_own() -> None:

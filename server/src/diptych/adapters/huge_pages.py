@@ -16,18 +16,19 @@ Range = tuple[int, int]  # of addresses, the second one behind the end
 
 
 @contextmanager
-def huge_pages(kernel: Path = KERNEL) -> Iterator[None]:
+def huge_pages(kernel: Path = KERNEL, mappings: Path = MAPPINGS) -> Iterator[None]:
     """Memory that the block takes and keeps: large parts of it move into huge pages when it ends.
 
     A batch reads all weights once. In pages of 4 KiB a model of 350 MB has 90,000 of them, and the processor
     remembers the places of some 2,000. Moving takes a second a gigabyte, in steps for which threads that
     need a new page wait; what is not moved stays as it was. Before Linux 6.1 the system does it by itself
-    over the next minutes. Nothing is done where the machine's owner has turned huge pages off.
+    over the next minutes. Nothing is done where the machine's owner has turned huge pages off, or where the
+    system does not tell a process of its memory.
     """
     page = _page_bytes(kernel)
-    former = _ours() if page else []
+    former = _ours(mappings) if page else []
     yield
-    for start, end in _without(_ours(), former) if page else ():
+    for start, end in _without(_ours(mappings), former) if page else ():
         first, last = -(-start // page) * page, end // page * page
         if first < last:
             _advise(first, last - first)
@@ -43,10 +44,13 @@ def _page_bytes(kernel: Path) -> int:
         return 0
 
 
-def _ours() -> list[Range]:
+def _ours(mappings: Path) -> list[Range]:
     """In the order of their addresses."""
-    found = map(_OURS.fullmatch, MAPPINGS.read_text().splitlines())
-    return [(int(match[1], 16), int(match[2], 16)) for match in found if match]
+    try:
+        lines = mappings.read_text(errors="replace").splitlines()  # names of files may be in any encoding
+    except OSError:
+        return []
+    return [(int(match[1], 16), int(match[2], 16)) for match in map(_OURS.fullmatch, lines) if match]
 
 
 def _without(ranges: Iterable[Range], former: Iterable[Range]) -> Iterator[Range]:
