@@ -105,8 +105,8 @@ def test_what_is_served_equals_the_library_on_images_and_texts_it_was_not_proven
 ) -> None:
     _, manifest, tokenizer, encoder = bundle(model_repo, "theirs")
     changed = [step["name"] for step in manifest.extra["optimised"]["image"] if step["changed"]]
-    rows, _ = FLOAT32  # so small a tower has no rows of 4 KiB
-    assert changed == [step.name for step in (*PORTABLE, rows)]
+    *of_float32, _ = FLOAT32  # so small a tower has no rows of 4 KiB
+    assert changed == [step.name for step in (*PORTABLE, *of_float32)]
     library = find_source(str(make_clip(tmp_path / "clip")), Choices()).load().library
     images = [Photos(photographs(), seed=77)[index] for index in range(12)]
     texts = ["red", "a house by the sea, in winter", "x " * 100]

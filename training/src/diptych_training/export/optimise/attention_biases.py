@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, numpy_helper
 
 from diptych_training.export.optimise.shapes import Shape, shapes_of
+from diptych_training.export.optimise.unread import drop_unread
 
 TOKENS = 1  # the axis of (B, L, W) and of (B, L, heads, W / heads)
 KEYS, VALUES = -1, -2  # where that axis comes to lie, transposed for the products with logits and with shares
@@ -34,7 +35,7 @@ def attention_biases(graph: GraphProto) -> int:
         finder = _Finder(graph)
         n_folded += finder.drop_keys(softmax) + finder.fold_values(softmax)
     if n_folded:
-        _drop_unread(graph)
+        drop_unread(graph)
     return n_folded
 
 
@@ -167,18 +168,3 @@ class _Finder:
 def _perm(transpose: NodeProto) -> list[int]:
     """Of four axes; reversed where it is not said."""
     return next((list(one.ints) for one in transpose.attribute if one.name == "perm"), [3, 2, 1, 0])
-
-
-def _drop_unread(graph: GraphProto) -> None:
-    """Nodes and weights whose values nobody reads any more."""
-    ends = {port.name for port in graph.output}
-    while True:
-        read = ends | {name for node in graph.node for name in node.input}
-        kept = [node for node in graph.node if any(name in read for name in node.output)]
-        if len(kept) == len(graph.node):
-            break
-        del graph.node[:]
-        graph.node.extend(kept)
-    weights = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(weights)

@@ -7,6 +7,7 @@ from pathlib import Path
 from onnx import GraphProto
 
 from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
+from diptych_training.export.optimise.ask_tokens import ask_tokens
 from diptych_training.export.optimise.attend_first import attend_first
 from diptych_training.export.optimise.attention_biases import attention_biases
 from diptych_training.export.optimise.patches import patches_by_product
@@ -47,8 +48,10 @@ PORTABLE = (
     Candidate("let tokens come before items", _in_place(tokens_first)),
 )
 
-# Of the float32 graph alone: what makes int8 from a graph looks for products behind their normalisation.
+# Of the float32 graph alone: what makes int8 from a graph looks for products with matrices behind their
+# normalisation.
 FLOAT32 = (
+    Candidate("let the pooled token ask tokens, not keys and values", _in_place(ask_tokens)),
     Candidate("keep tokens as rows, add biases within products", _in_place(tokens_as_rows)),
     Candidate("wider rows between feed-forward products", _in_place(wider_rows)),
 )
