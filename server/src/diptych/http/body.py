@@ -39,21 +39,24 @@ async def stream_body(
     TooLarge as soon as it is known; 408 when it is not there in time, where the time in `take` counts too.
     """
     now = limits()
-    _check_declared(request, now.max_bytes)
+    declared = _declared(request, now.max_bytes)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "compressed bodies are not read: their size is unknown until it is too late")
     n_bytes, began = 0, asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(now.seconds_for(0)) as deadline:
             async for chunk in request.stream():
+                if not chunk:  # the end
+                    continue
                 n_bytes += len(chunk)
                 if n_bytes > now.max_bytes:
                     raise TooLarge(f"body is over the limit of {now.max_bytes} bytes")
                 taken = take(chunk)
                 if taken is not None:
                     await taken
-                now = limits()
-                deadline.reschedule(began + now.seconds_for(n_bytes))
+                if n_bytes != declared:  # else nothing is waited for any more
+                    now = limits()
+                    deadline.reschedule(began + now.seconds_for(n_bytes))
     except TimeoutError:
         detail = f"body was not complete: {n_bytes} bytes in {now.seconds_for(n_bytes):.3g} s"
         raise HTTPException(408, detail, {"Connection": "close"}) from None
@@ -66,11 +69,13 @@ async def read_body(request: Request, limits: BodyLimits) -> bytearray:
     return body
 
 
-def _check_declared(request: Request, max_bytes: int) -> None:
+def _declared(request: Request, max_bytes: int) -> int | None:
+    """The bytes that the body is said to have, within the limit; None where nothing is said."""
     declared = request.headers.get("content-length")
     if declared is None:
-        return
+        return None
     if not (declared.isascii() and declared.isdigit()):
         raise Malformed(f"Content-Length {declared[:40]!r} is not a number")
     if len(declared) > MAX_DIGITS or int(declared) > max_bytes:
         raise TooLarge(f"body has {declared[:MAX_DIGITS]} bytes, limit is {max_bytes}")
+    return int(declared)

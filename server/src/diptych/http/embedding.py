@@ -16,9 +16,12 @@ async def embed_items(embedder: Embedder, items: Sequence[str | bytes], prefix: 
     """
     images = [item for item in items if isinstance(item, bytes)]
     texts = [item for item in items if isinstance(item, str)]
-    image_outcomes, text_outcomes = await asyncio.gather(
-        embedder.embed_images(images), embedder.embed_texts(texts)
-    )
+    if images and texts:
+        image_outcomes, text_outcomes = await asyncio.gather(
+            embedder.embed_images(images), embedder.embed_texts(texts)
+        )
+    else:  # one of them has nothing to do, and a task for each would cost more than that
+        image_outcomes, text_outcomes = await embedder.embed_images(images), await embedder.embed_texts(texts)
     image_rows, text_rows = iter(image_outcomes), iter(text_outcomes)
     outcomes: list[TextEmbedding | DiptychError] = []
     for item in items:

@@ -23,9 +23,10 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -
             raise ClientDisconnect
         return task.result()
     finally:
-        task.cancel()
         hangup.cancel()
-        await asyncio.gather(task, hangup, return_exceptions=True)
+        if hangup.done() or not task.done():  # else all is well, and the listener ends at its next turn
+            task.cancel()
+            await asyncio.gather(task, hangup, return_exceptions=True)
 
 
 async def _hangup(request: Request) -> None:

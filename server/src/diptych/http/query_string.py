@@ -1,7 +1,8 @@
 """Refuse a query string that says one thing twice, or what nobody reads. Knows no parameter by name."""
 
+import inspect
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, ClassVar
 
 from fastapi import Request
@@ -59,15 +60,30 @@ class LenientRoute(APIRoute):
     checks: ClassVar[tuple[Check, ...]] = (refuse_repeated,)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """What answers a request whose query string may be as it is."""
-        handle = super().get_route_handler()
+        """What answers a request whose query string may be as it is.
+
+        An endpoint that takes the request alone has nothing for FastAPI to find in it, and is called at once.
+        """
+        handle: Callable[[Request], Awaitable[Response]] = super().get_route_handler()
+        if _takes_request_alone(self.endpoint) and not self.dependencies:
+            handle = self.endpoint
 
         async def checked(request: Request) -> Response:
-            for check in self.checks:
-                check(request)
+            if request.scope["query_string"]:
+                for check in self.checks:
+                    check(request)
             return await handle(request)
 
         return checked
+
+
+def _takes_request_alone(endpoint: Callable[..., Any]) -> bool:
+    """Whether it is to be given nothing else, and gives a whole answer."""
+    signature = inspect.signature(endpoint)
+    annotations = [parameter.annotation for parameter in signature.parameters.values()]
+    returned = signature.return_annotation
+    is_answer = isinstance(returned, type) and issubclass(returned, Response)
+    return annotations == [Request] and is_answer and inspect.iscoroutinefunction(endpoint)
 
 
 class StrictRoute(LenientRoute):
