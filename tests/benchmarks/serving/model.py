@@ -98,7 +98,7 @@ def checkpoint(name: str) -> Path:
     """The folder as transformers saves it; made when it is missing, or was made by other sources."""
     folder = in_cache("checkpoints", name)
     if _is_stale(folder, _checkpoint_sources(name)):
-        shutil.rmtree(folder, ignore_errors=True)
+        _unmark(folder)
         shape = SHAPES[name]
         ask("checkpoint", folder=str(folder), vision=_vision(shape.width, shape.depth), text=shape.text)
         _mark(folder, _checkpoint_sources(name))
@@ -113,7 +113,7 @@ def bundle(name: str) -> Path:
     folder = model_repo() / name / "1"
     if _is_stale(folder.parent, bundle_sources(name)):
         print(f"importing {name}: once for these sources, some minutes", file=sys.stderr, flush=True)
-        shutil.rmtree(folder.parent, ignore_errors=True)
+        _unmark(folder.parent)
         command = [sys.executable, "-m", "diptych_training", "import", str(checkpoint(name)), "--ungated"]
         command += ["--name", name, "--precisions", SHAPES[name].precisions, "--offline"]
         n_images = PROOF_IMAGES if name == MAIN else FEW_PROOF_IMAGES
@@ -147,6 +147,12 @@ def _is_stale(folder: Path, sources: str) -> bool:
 
 def _mark(folder: Path, sources: str) -> None:
     _mark_of(folder).write_text(sources, encoding="utf-8")
+
+
+def _unmark(folder: Path) -> None:
+    """It and what it was made by are gone: what is interrupted from here on counts as missing."""
+    _mark_of(folder).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _mark_of(folder: Path) -> Path:
