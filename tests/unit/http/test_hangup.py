@@ -1,6 +1,7 @@
 """Work is stopped when its caller goes away."""
 
 import asyncio
+import gc
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
@@ -48,3 +49,26 @@ def test_hangup_cancels_the_work() -> None:
     with pytest.raises(ClientDisconnect):
         asyncio.run(while_connected(request_that_hears("http.request", "http.disconnect"), work()))
     assert cancelled == [True]
+
+
+def test_error_in_the_moment_in_which_it_is_cancelled_is_heard() -> None:
+    """Else the log would tell of an exception that nobody asked for."""
+
+    async def serve() -> list[dict[str, object]]:
+        unheard: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+        serving: asyncio.Task[None] | None = None
+
+        async def work() -> None:
+            await asyncio.sleep(0)
+            assert serving is not None
+            serving.cancel()
+            raise KeyError("its own")
+
+        serving = asyncio.create_task(while_connected(request_that_hears(), work()))
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        gc.collect()
+        return unheard
+
+    assert asyncio.run(serve()) == []

@@ -1,5 +1,6 @@
 """Routes look at a query string before their endpoint is called, and call it without a detour."""
 
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -8,6 +9,7 @@ from fastapi.testclient import TestClient
 from starlette.responses import PlainTextResponse, Response
 
 from diptych.errors import InvalidValue
+from diptych.http import query_string
 from diptych.http.query_string import LenientRoute, StrictRoute
 
 
@@ -28,6 +30,10 @@ def router_of(route_class: type[LenientRoute]) -> APIRouter:
     async def number(request: Request) -> dict[str, int]:
         return {"n": 1}
 
+    @router.get("/named")
+    async def named(*, request: Request) -> Response:
+        return PlainTextResponse("by its name")
+
     @router.get("/in-thread")
     def in_thread(request: Request) -> Response:
         return PlainTextResponse("from a thread")
@@ -47,6 +53,7 @@ def test_endpoints_of_all_kinds_are_called(route_class: type[LenientRoute]) -> N
     assert "Request" in client.get("/alone").text
     assert client.get("/item/ab", params={"times": 3}).text == "ababab"
     assert client.get("/number").json() == {"n": 1}
+    assert client.get("/named").text == "by its name"
     assert client.get("/in-thread").text == "from a thread"
 
 
@@ -72,3 +79,11 @@ def test_an_endpoint_that_takes_the_request_alone_costs_no_look_for_more() -> No
     with pytest.raises(StopIteration) as ended:
         coroutine.send(None)
     assert isinstance(ended.value.value, PlainTextResponse)
+
+
+def test_no_dependency_is_given_where_it_would_not_be_asked() -> None:
+    """FastAPI tells a route nothing of what the app, or the place where it is included, depends on."""
+    package = Path(query_string.__file__).parent
+    files = sorted(package.rglob("*.py"))
+    assert len(files) > 30
+    assert [file.name for file in files if "dependencies=" in file.read_text(encoding="utf-8")] == []

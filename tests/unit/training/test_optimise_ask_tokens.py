@@ -1,5 +1,6 @@
 """A single asking token reads the tokens themselves; the answers stay."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -125,6 +126,11 @@ def test_no_token_is_projected_for_a_single_one_that_asks(changes: tuple[tuple[s
             outputs="float[B,2,8] y",
         ),
         attention(("scaled = Mul (logits, half)", "scaled = Add (logits, mask)")),
+        attention(("k4 = Reshape (k,", "kb = Add (k, third) k4 = Reshape (kb,")),
+        attention(
+            ("scaled = Mul (logits, half)", "scaled = Div (logits, nought)"), also={"nought": np.float32(0)}
+        ),
+        attention(("Softmax <axis = -1>", "Softmax")),
         attention(("Softmax <axis = -1>", "Softmax <axis = 1>")),
         attention(outputs="float[B,1,8] y, float[B,5,8] k"),
         attention(outputs="float[B,1,8] y, float[B,2,1,5] shares"),
@@ -138,6 +144,9 @@ def test_no_token_is_projected_for_a_single_one_that_asks(changes: tuple[tuple[s
     ids=[
         "two tokens ask",
         "logits are masked",
+        "one number is added to keys",
+        "logits are divided by nothing",
+        "an axis that versions differ in",
         "shares of heads",
         "keys are an output",
         "shares are an output",
@@ -149,6 +158,21 @@ def test_attention_of_another_form_is_left_as_it_is(model: ModelProto) -> None:
     changed, n_gone = rewritten(model)
     assert n_gone == 0
     assert changed == model
+
+
+def test_all_attentions_of_a_graph_are_rewritten() -> None:
+    """The second one asks what the first one answered."""
+    names = ("n", "a", "q", "qb", "q4", "qt", "k", "k4", "kt", "v", "v4", "vt", "logits", "scaled", "shares")
+    second = ATTENTION
+    for name in (*names, "sums", "joined", "y"):
+        second = re.sub(rf"\b{name}\b", f"{name}2", second)
+    second = second.replace("LayerNormalization (x,", "LayerNormalization (x2,")
+    text = f"g (float[B,5,8] x) => (float[B,1,8] y2) {{ {ATTENTION} x2 = Add (x, y) {second} }}"
+    model = small_graph(text, WEIGHTS)
+    changed, n_gone = rewritten(model)
+    assert n_gone == 4
+    assert not {"key", "value"} & {one.name for one in changed.graph.initializer}
+    np.testing.assert_allclose(answer(changed), answer(model), rtol=1e-5, atol=1e-6)
 
 
 def test_tokens_that_come_before_items_are_moved_by_products_alone(tmp_path: Path) -> None:

@@ -21,12 +21,15 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -
         await asyncio.wait({task, hangup}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientDisconnect
-        return task.result()
-    finally:
+        result = task.result()
+    except BaseException:
+        task.cancel()
         hangup.cancel()
-        if hangup.done() or not task.done():  # else all is well, and the listener ends at its next turn
-            task.cancel()
-            await asyncio.gather(task, hangup, return_exceptions=True)
+        await asyncio.gather(task, hangup, return_exceptions=True)
+        raise
+    if not hangup.cancel():  # it has ended, too; else it ends at its next turn, and nobody need wait for that
+        await asyncio.gather(hangup, return_exceptions=True)
+    return result
 
 
 async def _hangup(request: Request) -> None:

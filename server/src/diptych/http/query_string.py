@@ -62,7 +62,8 @@ class LenientRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request whose query string may be as it is.
 
-        An endpoint that takes the request alone has nothing for FastAPI to find in it, and is called at once.
+        An endpoint that takes the request alone has nothing for FastAPI to find in it, and is called at once:
+        dependencies given to the app, or where a router is included, would not be asked, so there are none.
         """
         handle: Callable[[Request], Awaitable[Response]] = super().get_route_handler()
         if _takes_request_alone(self.endpoint) and not self.dependencies:
@@ -80,7 +81,7 @@ class LenientRoute(APIRoute):
 def _takes_request_alone(endpoint: Callable[..., Any]) -> bool:
     """Whether it is to be given nothing else, and gives a whole answer."""
     signature = inspect.signature(endpoint)
-    annotations = [parameter.annotation for parameter in signature.parameters.values()]
+    annotations = [one.annotation for one in signature.parameters.values() if one.kind != one.KEYWORD_ONLY]
     returned = signature.return_annotation
     is_answer = isinstance(returned, type) and issubclass(returned, Response)
     return annotations == [Request] and is_answer and inspect.iscoroutinefunction(endpoint)

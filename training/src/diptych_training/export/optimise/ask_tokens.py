@@ -62,12 +62,20 @@ def ask_tokens(graph: GraphProto) -> int:
     The graph's shapes have been inferred. Attentions that more than one token asks, or whose form is another,
     are left as they are.
     """
+    if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
+        return 0  # a graph inside may read any value unseen
     finder = _Finder(graph)
     found = [finder.attention(node) for node in graph.node if node.op_type == "Softmax"]
     attentions = [one for one in found if one is not None]
+    replaced: dict[int, list[NodeProto]] = {}  # by the node whose place they take
     for attention in attentions:
-        _rewrite(graph, attention)
+        replaced |= _rewritten(graph, attention)
+        (axis,) = [one for one in attention.softmax.attribute if one.name == "axis"]
+        axis.i = -1  # the last, which is another one now
     if attentions:
+        nodes = [new for node in graph.node for new in replaced.get(id(node), [node])]
+        del graph.node[:]
+        graph.node.extend(nodes)
         drop_unread(graph)
         del graph.value_info[:]  # logits and shares have lost the axis of the asking token
     return 2 * len(attentions)
@@ -84,7 +92,10 @@ class _Finder:
         """What leads to this softmax and away from it, if one token asks."""
         sums = self._neighbours.only_reader(softmax.output[0], "MatMul")
         logits = self._logits(softmax.input[0])
-        over_last = _attribute(softmax, "axis") in (None, -1, 3)
+        over_last = _attribute(softmax, "axis") in (
+            -1,
+            3,
+        )  # what it is where nothing is said, versions differ in
         if sums is None or logits is None or not over_last or sums.input[0] != softmax.output[0]:
             return None
         asking = self._shapes.get(logits.input[0], ())
@@ -107,6 +118,8 @@ class _Finder:
             if not self._is_number(node.input[1]):
                 break
             number = float(self._neighbours.array(node.input[1]).item())
+            if number == 0:
+                break
             factor = factor * number if node.op_type == "Mul" else factor / number
             name = node.input[0]
         return name, factor
@@ -134,6 +147,8 @@ class _Finder:
         if not self._neighbours.is_weight(product.input[1], 2):
             return None
         n_heads, width = int(heads[2]), int(heads[3])
+        if any(self._shapes[one] != (n_heads * width,) for one in biases):
+            return None
         weights = factor * self._neighbours.array(product.input[1])
         bias = factor * self._neighbours.array(biases[0]).reshape(n_heads, 1, width) if biases else None
         return _Projection(
@@ -152,8 +167,8 @@ class _Finder:
         return isinstance(n_heads, int) and isinstance(width, int) and tokens[2] == n_heads * width
 
 
-def _rewrite(graph: GraphProto, attention: _Attention) -> None:
-    """Logits and sums by other products, under their own names.
+def _rewritten(graph: GraphProto, attention: _Attention) -> dict[int, list[NodeProto]]:
+    """Other products for logits and sums, under the same names, by the node in whose place they come.
 
     Logits are (B, H, L), as are the shares that come of them, in place of (B, H, 1, L).
     """
@@ -173,11 +188,7 @@ def _rewrite(graph: GraphProto, attention: _Attention) -> None:
     by_item = answer.times_weights(mixed, values.weights, values.bias)  # (B, H, d)
     one_row = answer.constant("one_row", np.array([-1, n_heads, 1, values.weights.shape[2]]))
     answer.nodes.append(helper.make_node("Reshape", [by_item, one_row], sums.output, name=sums.name))
-    del attention.softmax.attribute[:]  # over the last axis, which is another one now
-    replaced = {id(logits): asking.nodes, id(sums): answer.nodes}
-    nodes = [new for node in graph.node for new in replaced.get(id(node), [node])]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    return {id(logits): asking.nodes, id(sums): answer.nodes}
 
 
 class _Chain:
