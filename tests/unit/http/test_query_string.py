@@ -34,6 +34,10 @@ def router_of(route_class: type[LenientRoute]) -> APIRouter:
     async def named(*, request: Request) -> Response:
         return PlainTextResponse("by its name")
 
+    @router.get("/more-by-name")
+    async def more_by_name(request: Request, *, times: int = 1) -> Response:
+        return PlainTextResponse("ab" * times)
+
     @router.get("/in-thread")
     def in_thread(request: Request) -> Response:
         return PlainTextResponse("from a thread")
@@ -54,6 +58,7 @@ def test_endpoints_of_all_kinds_are_called(route_class: type[LenientRoute]) -> N
     assert client.get("/item/ab", params={"times": 3}).text == "ababab"
     assert client.get("/number").json() == {"n": 1}
     assert client.get("/named").text == "by its name"
+    assert client.get("/more-by-name", params={"times": 2}).text == "abab"
     assert client.get("/in-thread").text == "from a thread"
 
 

@@ -81,10 +81,11 @@ class LenientRoute(APIRoute):
 def _takes_request_alone(endpoint: Callable[..., Any]) -> bool:
     """Whether it is to be given nothing else, and gives a whole answer."""
     signature = inspect.signature(endpoint)
-    annotations = [one.annotation for one in signature.parameters.values() if one.kind != one.KEYWORD_ONLY]
+    taken = [(one.annotation, one.kind) for one in signature.parameters.values()]
     returned = signature.return_annotation
     is_answer = isinstance(returned, type) and issubclass(returned, Response)
-    return annotations == [Request] and is_answer and inspect.iscoroutinefunction(endpoint)
+    is_alone = taken == [(Request, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    return is_alone and is_answer and inspect.iscoroutinefunction(endpoint)
 
 
 class StrictRoute(LenientRoute):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
-from diptych_training.export.optimise.neighbours import Neighbours, other
+from diptych_training.export.optimise.neighbours import Neighbours, has_graphs_inside, other
 from diptych_training.export.optimise.shapes import Shape, shapes_of
 from diptych_training.export.optimise.unread import drop_unread
 
@@ -62,8 +62,8 @@ def ask_tokens(graph: GraphProto) -> int:
     The graph's shapes have been inferred. Attentions that more than one token asks, or whose form is another,
     are left as they are.
     """
-    if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
-        return 0  # a graph inside may read any value unseen
+    if has_graphs_inside(graph):
+        return 0
     finder = _Finder(graph)
     found = [finder.attention(node) for node in graph.node if node.op_type == "Softmax"]
     attentions = [one for one in found if one is not None]
@@ -92,10 +92,7 @@ class _Finder:
         """What leads to this softmax and away from it, if one token asks."""
         sums = self._neighbours.only_reader(softmax.output[0], "MatMul")
         logits = self._logits(softmax.input[0])
-        over_last = _attribute(softmax, "axis") in (
-            -1,
-            3,
-        )  # what it is where nothing is said, versions differ in
+        over_last = _attribute(softmax, "axis") in (-1, 3)  # where it is not said, versions differ
         if sums is None or logits is None or not over_last or sums.input[0] != softmax.output[0]:
             return None
         asking = self._shapes.get(logits.input[0], ())

@@ -44,3 +44,8 @@ class Neighbours:
 def other(node: NodeProto, name: str) -> str:
     """Of a node with two inputs, the one that is not `name`; `name` where both are."""
     return str(node.input[1] if node.input[0] == name else node.input[0])
+
+
+def has_graphs_inside(graph: GraphProto) -> bool:
+    """Whether a node has a graph of its own, which may read any value unseen."""
+    return any(attribute.HasField("g") for node in graph.node for attribute in node.attribute)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
-from diptych_training.export.optimise.neighbours import Neighbours
+from diptych_training.export.optimise.neighbours import Neighbours, has_graphs_inside
 from diptych_training.export.optimise.shapes import Shape, shapes_of
 
 UNARY = frozenset({"Gelu", "Sigmoid", "Relu", "Tanh", "Erf", "HardSwish", "Identity", "Neg", "Cast"})
@@ -50,8 +50,8 @@ class Relayout(ABC):
         """Add the node that makes a carried value as the graph has it, under its own name."""
 
     def go_through(self) -> None:
-        """Every node in turn; none where one has a graph inside it, which may read any value unseen."""
-        if any(attribute.HasField("g") for node in self._graph.node for attribute in node.attribute):
+        """Every node in turn; none where one has a graph inside it."""
+        if has_graphs_inside(self._graph):
             return
         for node in self._graph.node:
             if not self.carry(node):
