@@ -148,9 +148,9 @@ def measured_row(candidate: Candidate, source: Path, target: Path) -> list[str]:
         return [candidate.name, f"failed: {type(error).__name__}", *["-"] * (len(HEADER) - 2)]
     if not changed:
         return [candidate.name, "nothing to do", *["-"] * (len(HEADER) - 2)]
-    speeds = [compare_speed([before, after], batch) for batch in batches_for(source)]
+    speeds = [compare_speed(before, after, batch) for batch in batches_for(source)]
     cosine = min(float(row_cosines(before.run(b), after.run(b)).min()) for b in batches_for(source))
-    pairs = [f"{a:.1f} -> {b:.1f} ({b / a - 1:+.1%})" for a, b in speeds]
+    pairs = [f"{s.per_s_before:.1f} -> {s.per_s_after:.1f} ({s.ratio - 1:+.1%})" for s in speeds]
     return [candidate.name, new_operators(source, target), *pairs, f"{cosine:.7f}"]
 
 

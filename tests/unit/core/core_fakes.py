@@ -152,8 +152,12 @@ class FakeDecoder:
 
     def __init__(self) -> None:
         self.n_decoded = 0
+        self.alone: list[bool] = []  # of each call
 
-    async def decode_many(self, payloads: Sequence[bytes], on_decoded: Callable[[float], None]) -> list[Any]:
+    async def decode_many(
+        self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
+    ) -> list[Any]:
+        self.alone.append(alone)
         await asyncio.sleep(0)
         return [self._decode(payload, on_decoded) for payload in payloads]
 

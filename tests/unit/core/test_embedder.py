@@ -36,6 +36,19 @@ def test_single_image_raises_its_error() -> None:
         asyncio.run(fake_embedder(FakeEncoder()).embed_image(b"bad"))
 
 
+def test_decoder_hears_which_image_is_the_only_one_at_work() -> None:
+    async def run() -> None:
+        decoder = FakeDecoder()
+        embedder = fake_embedder(FakeEncoder(), decoder=decoder)
+        await embedder.embed_image(b"A")
+        await embedder.embed_images([b"A", b"B"])
+        await asyncio.gather(embedder.embed_image(b"A"), embedder.embed_image(b"B"))
+        await embedder.embed_image(b"A")
+        assert decoder.alone == [True, False, True, False, True]
+
+    asyncio.run(run())
+
+
 def test_refused_request_is_refused_before_anything_is_decoded() -> None:
     async def run() -> None:
         decoder, metrics = FakeDecoder(), FakeMetrics()

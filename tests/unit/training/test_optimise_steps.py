@@ -58,6 +58,7 @@ def test_faster_graph_with_the_same_rows_is_kept(tmp_path: Path) -> None:
     (step,) = optimise(source, target, [IDS], said.append, [becomes(graph(0), tmp_path)])
     assert step.kept
     assert step.per_s_after > step.per_s_before > 0
+    assert step.ratio > 1
     assert step.cosine_min >= run_module.MIN_COSINE
     assert len(read_graph(target).graph.node) == len(graph(0).graph.node)
     assert len(said) == 1

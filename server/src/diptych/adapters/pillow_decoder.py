@@ -9,10 +9,12 @@ from typing import TypeVar
 
 from diptych.adapters.freed_memory import FreedMemory
 from diptych.adapters.pixel_budget import PixelBudget
+from diptych.adapters.shared_work import SharedWork
 from diptych.bundle import image
 from diptych.bundle.decode import ImageInfo
 from diptych.bundle.geometry import resized_size
 from diptych.bundle.manifest import ImageSpec
+from diptych.bundle.resize import ALONE, Sharing
 from diptych.core.fair_threads import FairThreads
 from diptych.core.types import Picture
 from diptych.errors import InputError
@@ -37,24 +39,29 @@ class PillowDecoder:
         n_threads: int,
         mode: image.DecodeMode = "exact",
         max_decoded_px: int | None = None,
+        n_sharing: int = 1,
     ) -> None:
+        """`n_threads` decode, an image each; `n_sharing` resize one that comes alone."""
         self._spec = spec
         self._limits = limits
         self._mode: image.DecodeMode = mode
         self._budget = PixelBudget(max_decoded_px or limits.max_px)
         self._freed = FreedMemory()
         self._threads = FairThreads("decode", n_threads)
+        self._sharing = ALONE
+        if n_sharing > 1:
+            self._sharing = Sharing(n_sharing, SharedWork("resize", n_sharing - 1).run)
         image.silence_decoders()
 
     async def decode_many(
-        self, payloads: Sequence[bytes], on_decoded: Callable[[float], None]
+        self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
     ) -> list[Picture | InputError]:
         """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge."""
-        began = perf_counter()
+        began, sharing = perf_counter(), self._sharing if alone else ALONE
 
         def decode(payload: bytes) -> Picture | InputError:
             try:
-                return _outcome(partial(self._decode, payload))
+                return _outcome(partial(self._decode, payload, sharing))
             finally:
                 on_decoded(perf_counter() - began)
 
@@ -67,7 +74,7 @@ class PillowDecoder:
             raise copy(result)  # a frame that holds what it raises is garbage that has to be found
         return result
 
-    def _decode(self, payload: bytes) -> Picture:
+    def _decode(self, payload: bytes, sharing: Sharing) -> Picture:
         seen: list[ImageInfo] = []
         with ExitStack() as room:
 
@@ -77,7 +84,7 @@ class PillowDecoder:
                 room.enter_context(self._room(info.width * info.height + width * height))
                 seen.append(info)
 
-            pixels = image.load_pixels(payload, self._spec, self._limits, self._mode, claim)
+            pixels = image.load_pixels(payload, self._spec, self._limits, self._mode, claim, sharing=sharing)
         return Picture(seen[0], pixels)
 
     def _thumbnail(self, payload: bytes, size_px: int) -> bytes:

@@ -21,6 +21,7 @@ What becomes of each kind of file:
 """
 
 import io
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -41,6 +42,7 @@ from diptych.bundle.decode import (
 )
 from diptych.bundle.geometry import place, resized_size
 from diptych.bundle.manifest import ImageSpec
+from diptych.bundle.resize import ALONE, Sharing, kept, on_canvas, resize
 from diptych.errors import InvalidValue
 
 __all__ = [
@@ -69,18 +71,21 @@ def load_pixels(
     limits: ImageLimits,
     mode: DecodeMode = "exact",
     on_header: OnHeader | None = None,
+    *,
+    sharing: Sharing = ALONE,
 ) -> NDArray[np.uint8]:
     """Image file -> (S, S, 3) uint8 RGB. Raises UnsupportedImage, UndecodableImage, TooLarge.
 
-    `on_header` hears of what is within the limits, before its pixels are decoded.
+    `on_header` hears of what is within the limits, before its pixels are decoded. `sharing` may resize parts
+    of them side by side.
     """
     convert, check = partial(as_rgb, alpha=spec.alpha), partial(_check_header, spec, limits, on_header)
     if mode == "exact":
-        return preprocess(decode(payload, limits, convert, check), spec, limits)
+        return preprocess(decode(payload, limits, convert, check), spec, limits, sharing=sharing)
     decoded = decode_scaled(payload, limits, convert, check, partial(resized_size, spec=spec))
     if decoded.is_scaled:
         return _prepare_scaled(decoded, spec)
-    return preprocess(decoded.image, spec, limits)
+    return preprocess(decoded.image, spec, limits, sharing=sharing)
 
 
 def open_rgb(payload: bytes, spec: ImageSpec, limits: ImageLimits) -> Image.Image:
@@ -92,17 +97,19 @@ def open_rgb(payload: bytes, spec: ImageSpec, limits: ImageLimits) -> Image.Imag
     return decode(payload, limits, partial(to_rgb, alpha=spec.alpha), check)
 
 
-def preprocess(image: Image.Image, spec: ImageSpec, limits: ImageLimits) -> NDArray[np.uint8]:
+def preprocess(
+    image: Image.Image, spec: ImageSpec, limits: ImageLimits, *, sharing: Sharing = ALONE
+) -> NDArray[np.uint8]:
     """Upright RGB image -> (S, S, 3) uint8: resize, then crop or letterbox. Raises TooLarge.
 
+    `sharing` may do parts of the work side by side, with the same bytes.
     Pixel-equal to torchvision on PIL images (`crop: round`) and to CLIPImageProcessorPil (`crop: floor`).
     """
     if image.mode != "RGB":
         raise InvalidValue(f"preprocess takes RGB images, not {image.mode}")
     _check_resized(spec, limits, *image.size)
     placement = place(*image.size, spec)
-    resized = image.resize((placement.width, placement.height), Image.Resampling[spec.interpolation.upper()])
-    return _on_canvas(resized, placement.left, placement.top, spec)
+    return resize(image, placement, spec, sharing)
 
 
 def thumbnail(payload: bytes, limits: ImageLimits, size_px: int, on_header: OnHeader | None = None) -> bytes:
@@ -122,24 +129,13 @@ def thumbnail(payload: bytes, limits: ImageLimits, size_px: int, on_header: OnHe
 def _prepare_scaled(decoded: Decoded, spec: ImageSpec) -> NDArray[np.uint8]:
     """As `preprocess`, placed as the full picture would be; only what the crop keeps is resized."""
     placement = place(decoded.width, decoded.height, spec)
-    left, width = _kept(placement.left, placement.width, spec.size)
-    top, height = _kept(placement.top, placement.height, spec.size)
+    left, width = kept(placement.left, placement.width, spec.size)
+    top, height = kept(placement.top, placement.height, spec.size)
     x, y = decoded.image.width / placement.width, decoded.image.height / placement.height
     box = (left * x, top * y, (left + width) * x, (top + height) * y)
     resized = decoded.image.resize((width, height), Image.Resampling[spec.interpolation.upper()], box=box)
-    return _on_canvas(resized, max(placement.left, 0), max(placement.top, 0), spec)
-
-
-def _kept(offset: int, length: int, size: int) -> tuple[int, int]:
-    """(start, length) of the part of a resized edge that lies on the canvas; see `Placement`."""
-    start = max(-offset, 0)
-    return start, min(length - start, size)
-
-
-def _on_canvas(resized: Image.Image, left: int, top: int, spec: ImageSpec) -> NDArray[np.uint8]:
-    canvas = Image.new("RGB", (spec.size, spec.size), spec.fill_color)
-    canvas.paste(resized, (left, top))
-    return np.array(canvas)
+    placed = replace(placement, left=max(placement.left, 0), top=max(placement.top, 0))
+    return on_canvas(resized, placed, spec)
 
 
 def _check_header(spec: ImageSpec, limits: ImageLimits, then: OnHeader | None, info: ImageInfo) -> None:

@@ -80,7 +80,9 @@ class Embedder:
         try:
             with self._image_admission.hold(len(payloads), sum(map(len, payloads))):
                 began = time.perf_counter()
-                pictures = await self._decoder.decode_many(payloads, self._decoded)  # N, or errors
+                alone = self._image_admission.n_items == 1
+                # N, or errors
+                pictures = await self._decoder.decode_many(payloads, self._decoded, alone=alone)
                 note("decode", began, time.perf_counter())
                 if on_decoded is not None:
                     on_decoded([None if isinstance(one, DiptychError) else one.info for one in pictures])

@@ -41,11 +41,12 @@ class Decoder(Protocol):
     """Turns the bytes of an image file into what the encoder sees, off the event loop. Calls take turns."""
 
     async def decode_many(
-        self, payloads: Sequence[bytes], on_decoded: Callable[[float], None]
+        self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
     ) -> list[Picture | InputError]:
         """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge.
 
-        `on_decoded` hears of each, in any thread, how many seconds from now it took.
+        `on_decoded` hears of each, in any thread, how many seconds from now it took. `alone`: no other
+        image is at work, so that idle threads may help with this one.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Run graphs on this machine's processor and compare their speed; knows nothing of what is in them."""
 
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,16 @@ Batch = NDArray[np.uint8] | NDArray[np.int32]
 
 MIN_SECONDS, MAX_SECONDS = 0.3, 10.0  # for one comparison
 MIN_ROUNDS = 12
+DOUBTED = 3  # a graph that seems slower is compared that many times as long: chance has dropped good ones
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Batch items in a second of one thread's processor time, and the ratio of after to before."""
+
+    per_s_before: float
+    per_s_after: float
+    ratio: float
 
 
 class Graph:
@@ -30,25 +40,36 @@ class Graph:
         return np.asarray(rows, np.float32)
 
 
-def compare_speed(graphs: Sequence[Graph], batch: Batch) -> list[float]:
-    """Batch items in a second of processor time of each graph: its best of turns A, B, B, A, A, B, ...
+def compare_speed(before: Graph, after: Graph, batch: Batch, least: float = 0.0) -> Speeds:
+    """Run two graphs in turns A, B, B, A, ...: medians, and the median ratio of runs that were neighbours.
 
+    A shared machine may change its speed by a quarter for seconds at a time. Neighbours have the same speed
+    mostly; the best run of each tells which graph was lucky. A ratio below `least` is looked at for longer.
     Processor time and not the clock, because a machine that exports has other things to do: there, the clock
     differed by a quarter between two runs of one graph.
     """
-    seconds: list[list[float]] = [[] for _ in graphs]
-    for graph in graphs:
-        graph.run(batch)  # the first run allocates
-    order = list(range(len(graphs)))
+    before.run(batch)  # the first run allocates
+    after.run(batch)
+    seconds: list[tuple[float, float]] = []
     started = time.perf_counter()
-    while not _enough(len(seconds[0]), time.perf_counter() - started):
-        for index in order:
-            before = time.thread_time()
-            graphs[index].run(batch)
-            seconds[index].append(time.thread_time() - before)
-        order.reverse()
-    return [len(batch) / min(spent) for spent in seconds]
+    while True:
+        first, second = (before, after) if len(seconds) % 2 == 0 else (after, before)
+        times = _seconds(first, batch), _seconds(second, batch)
+        seconds.append(times if first is before else times[::-1])
+        spent_before, spent_after = np.array(seconds).T
+        ratio = float(np.median(spent_before / spent_after))
+        if _enough(len(seconds), time.perf_counter() - started, DOUBTED if ratio < least else 1):
+            n = len(batch)
+            return Speeds(n / float(np.median(spent_before)), n / float(np.median(spent_after)), ratio)
 
 
-def _enough(n_rounds: int, spent_s: float) -> bool:
-    return n_rounds > 0 and (spent_s >= MAX_SECONDS or (spent_s >= MIN_SECONDS and n_rounds >= MIN_ROUNDS))
+def _seconds(graph: Graph, batch: Batch) -> float:
+    began = time.thread_time()
+    graph.run(batch)
+    return time.thread_time() - began
+
+
+def _enough(n_rounds: int, spent_s: float, times: int) -> bool:
+    return spent_s >= MAX_SECONDS * times or (
+        spent_s >= MIN_SECONDS * times and n_rounds >= MIN_ROUNDS * times
+    )

@@ -22,13 +22,15 @@ NOISE = 0.03  # two measurements of one graph differ by less: within it, nothing
 class Step:
     """What one rewrite did.
 
-    Speeds are batch items in a second of one thread's processor time (see `compare_speed`); `cosine_min` is
-    the lowest cosine between rows before and after. All three are 0 where no graph came of it that runs.
+    Speeds are batch items in a second of one thread's processor time, `ratio` that of after to before (see
+    `compare_speed`); `cosine_min` is the lowest cosine between rows before and after. All four are 0 where no
+    graph came of it that runs.
     """
 
     name: str
     per_s_before: float
     per_s_after: float
+    ratio: float
     cosine_min: float
     kept: bool
     changed: bool = True  # False: the graph has nothing that this rewrite is about; the rest was not measured
@@ -64,19 +66,19 @@ def _try(
 ) -> Step:
     try:
         if not candidate.rewrite(current, tried):
-            return Step(candidate.name, 0.0, 0.0, 1.0, kept=False, changed=False)
+            return Step(candidate.name, 0.0, 0.0, 1.0, 1.0, kept=False, changed=False)
         after = Graph(tried)
         rows = [after.run(batch) for batch in inputs]
     except Exception as error:  # onnxruntime raises classes of its own that share no public base
         # What a rewrite is worth is a few per cent: a graph that it cannot do is published without.
         say(f"optimise: {candidate.name}: gave no graph that runs: {error}")
-        return Step(candidate.name, 0.0, 0.0, 0.0, kept=False)
+        return Step(candidate.name, 0.0, 0.0, 0.0, 0.0, kept=False)
     before = Graph(current)
     cosine_min = min(_cosine_min(before.run(batch), found) for batch, found in zip(inputs, rows, strict=True))
-    per_s_before, per_s_after = compare_speed([before, after], inputs[0])
+    speeds = compare_speed(before, after, inputs[0], least=1 - NOISE)
     # `>=` on both: a NaN keeps nothing.
-    kept = cosine_min >= MIN_COSINE and per_s_after >= (1 - NOISE) * per_s_before
-    return Step(candidate.name, per_s_before, per_s_after, cosine_min, kept)
+    kept = cosine_min >= MIN_COSINE and speeds.ratio >= 1 - NOISE
+    return Step(candidate.name, speeds.per_s_before, speeds.per_s_after, speeds.ratio, cosine_min, kept)
 
 
 def _cosine_min(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
@@ -95,5 +97,6 @@ def _place(graph: Path, target: Path) -> None:
 def _sentence(step: Step) -> str:
     if not step.changed:
         return f"optimise: {step.name}: nothing to do"
-    speed = f"{step.per_s_before:.1f} -> {step.per_s_after:.1f} items/s, cosine {step.cosine_min:.7f}"
-    return f"optimise: {step.name}: {speed}, {'kept' if step.kept else 'dropped'}"
+    speed = f"{step.per_s_before:.1f} -> {step.per_s_after:.1f} items/s ({step.ratio - 1:+.1%})"
+    outcome = "kept" if step.kept else "dropped"
+    return f"optimise: {step.name}: {speed}, cosine {step.cosine_min:.7f}, {outcome}"
