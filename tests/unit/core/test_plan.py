@@ -2,6 +2,7 @@ import pytest
 
 from diptych.core.plan import (
     BATCH_SIZES,
+    GPU_ENOUGH,
     Way,
     affordable,
     best_way,
@@ -94,6 +95,12 @@ def test_lanes_are_preferred_to_one_and_few_lanes_and_small_batches_to_more(
     rates: dict[str, float], best: Way
 ) -> None:
     assert best_way(seconds(**rates)) == best
+
+
+def test_larger_batches_must_bring_more_on_a_cpu_than_on_a_gpu() -> None:
+    rates = seconds(l1b8=96, l1b16=100)
+    assert best_way(rates) == Way(1, 8)
+    assert best_way(rates, GPU_ENOUGH) == Way(1, 16)
 
 
 @pytest.mark.parametrize(

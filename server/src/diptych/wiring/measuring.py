@@ -16,7 +16,9 @@ from diptych.bundle.image import DecodeMode, ImageLimits, load_pixels
 from diptych.core.cores import CoresHad
 from diptych.core.plan import (
     BATCH_SIZES,
+    ENOUGH,
     GPU_BATCH_SIZES,
+    GPU_ENOUGH,
     ItemSeconds,
     Plan,
     Way,
@@ -109,7 +111,8 @@ class Measurement:
                     work += [pool.submit(run_batch, encoder, way.batch_size) for _ in range(way.n_lanes)]
                     _all(work)
 
-            return best_way(measure_seconds(ways, run, budget_s, cost=self._cost))
+            seconds = measure_seconds(ways, run, budget_s, cost=self._cost)
+        return best_way(seconds, GPU_ENOUGH if self._on_gpu else ENOUGH)
 
     def _item_s(self, lanes: Sequence[int], run_batch: RunBatch) -> ItemSeconds:
         """What each item adds to batches that have all the cores, or the GPU.
