@@ -63,7 +63,7 @@ def test_decoder_decodes_large_images_one_at_a_time(monkeypatch: pytest.MonkeyPa
     lock, counts, n_now = threading.Lock(), list[int](), 0
     preprocess, both = image.preprocess, threading.Barrier(2)
 
-    def counted(*values: Any) -> Any:
+    def counted(*values: Any, **options: Any) -> Any:
         nonlocal n_now
         with lock:
             n_now += 1
@@ -72,7 +72,7 @@ def test_decoder_decodes_large_images_one_at_a_time(monkeypatch: pytest.MonkeyPa
             both.wait(0.05)  # long enough for a second one to come in, if it may
         except threading.BrokenBarrierError:
             both.reset()
-        pixels = preprocess(*values)
+        pixels = preprocess(*values, **options)
         with lock:
             n_now -= 1
         return pixels
