@@ -18,6 +18,7 @@ from benchmarks.serving.sharing import n_cpus
 from benchmarks.serving.store import Figures
 from benchmarks.serving.workers import answer
 from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.shared_work import sharing
 from diptych.bundle import image
 from diptych.bundle.image import DecodeMode
 from diptych.bundle.manifest import read_manifest
@@ -48,10 +49,10 @@ def measure(
 ) -> list[Figures]:
     """Images a second of each cell, all with the same `encoder_threads`; of none: one image at a time."""
     n_threads = cells[0]["encoder_threads"] if cells else n_cpus()
-    encoder, decode_one = load(Path(folder), precision, n_threads), decoder_of(Path(folder), decode)
-    payloads = read_bodies(Path(photos))
+    encoder, payloads = load(Path(folder), precision, n_threads), read_bodies(Path(photos))
     if not cells:
-        return [one_at_a_time(encoder, decode_one, payloads, seconds)]
+        return [one_at_a_time(encoder, decoder_of(Path(folder), decode, n_threads), payloads, seconds)]
+    decode_one = decoder_of(Path(folder), decode)
     return [overlapped(encoder, decode_one, Cell(**cell), payloads, seconds) for cell in cells]
 
 
@@ -134,10 +135,10 @@ def load(folder: Path, precision: str, n_threads: int) -> OnnxEncoder:
     return OnnxEncoder(folder / files.image_file, folder / files.text_file, n_threads=n_threads)
 
 
-def decoder_of(folder: Path, mode: DecodeMode) -> Decode:
-    """The function that the server decodes with."""
-    spec = read_manifest(folder).image
-    return lambda payload: image.load_pixels(payload, spec, LIMITS, mode=mode)
+def decoder_of(folder: Path, mode: DecodeMode, n_sharing: int = 1) -> Decode:
+    """The function that the server decodes with; `n_sharing` threads resize one, as for a single client."""
+    spec, shared = read_manifest(folder).image, sharing(n_sharing)
+    return lambda payload: image.load_pixels(payload, spec, LIMITS, mode=mode, sharing=shared)
 
 
 if __name__ == "__main__":

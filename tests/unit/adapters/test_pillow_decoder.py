@@ -3,15 +3,17 @@
 import asyncio
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from diptych.adapters.pillow_decoder import PillowDecoder
 from diptych.adapters.pixel_budget import PixelBudget
+from diptych.adapters.shared_work import SharedWork
 from diptych.bundle.image import DecodeMode, ImageLimits
 from diptych.core.types import Picture
 from diptych.errors import TooLarge
@@ -94,6 +96,26 @@ def test_header_is_read_once_and_room_is_claimed_before_a_pixel_is_decoded(
     assert course.steps[:3] == ["header", f"room for {64 * 48 + 42 * 32}", "pixels"]
     assert course.steps[-1] == "room is free"
     assert course.steps.count("header") == 1
+
+
+def test_picture_that_is_alone_is_shared_and_comes_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_parts: list[int] = []
+    run = SharedWork.run
+
+    def counted(work: SharedWork, parts: Sequence[Callable[[], None]]) -> None:
+        n_parts.append(len(parts))
+        run(work, parts)
+
+    monkeypatch.setattr(SharedWork, "run", counted)
+    decoder = PillowDecoder(image_spec(size=224), ImageLimits(), n_threads=1, n_sharing=3)
+    file = encoded(noise(512, 400), "PNG")  # more than MIN_SHARED_PX
+    pictures: list[Picture] = []
+    for alone in (False, True):
+        (picture,) = asyncio.run(decoder.decode_many([file], lambda seconds: None, alone=alone))
+        assert isinstance(picture, Picture)
+        pictures.append(picture)
+        assert n_parts == ([3, 3] if alone else [])
+    np.testing.assert_array_equal(pictures[0].pixels, pictures[1].pixels)
 
 
 def test_thumbnail_reads_the_header_once_and_claims_room_before_a_pixel_is_decoded(

@@ -1,7 +1,7 @@
 """Parts of one piece of work are done by whoever is free."""
 
 import threading
-from collections.abc import Callable
+import time
 
 import pytest
 
@@ -55,19 +55,30 @@ def test_work_does_not_wait_for_helpers_that_are_kept_elsewhere() -> None:
     assert not first.is_alive()
 
 
-@pytest.mark.parametrize("n_before", [0, 1, 5])
-def test_error_of_a_part_is_raised_once_none_runs_any_more(n_before: int) -> None:
-    running: list[int] = []
+def test_work_is_done_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
 
-    def part() -> None:
-        running.append(1)
-        running.pop()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done: list[int] = []
+    SharedWork("helper", 2).run([lambda: done.append(1), lambda: done.append(2)])
+    assert done == [1, 2]
+
+
+def test_error_of_a_part_is_raised_once_none_runs_any_more() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def long() -> None:
+        begun.set()
+        time.sleep(0.05)
+        ended.set()
 
     def fails() -> None:
+        assert begun.wait(PATIENCE_S)
         raise ValueError("no")
 
-    parts: list[Callable[[], None]] = [part] * n_before + [fails] + [part] * 5
-    for _ in range(50):
-        with pytest.raises(ValueError, match="no"):
-            SharedWork("helper", 1).run(parts)
-        assert running == []
+    done: list[int] = []
+    with pytest.raises(ValueError, match="no"):
+        SharedWork("helper", 1).run([long, fails, *[lambda: done.append(1)] * 5])
+    assert ended.is_set()
+    assert done == []  # what nobody waits for any more

@@ -46,6 +46,7 @@ class Threads:
 def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
     monkeypatch.setattr(resize_module, "MIN_SHARED_PX", 0)
     monkeypatch.setattr(resize_module, "BAND_PX", 500)
+    monkeypatch.setattr(resize_module, "BAND_ROWS", 1)
     return Threads()
 
 
@@ -72,11 +73,20 @@ def test_parts_give_the_bytes_of_the_whole(
             np.testing.assert_array_equal(found, expected, err_msg=f"{width} x {height} to {spec.size}")
 
 
-@pytest.mark.parametrize("size", [(1, 3_000), (3_000, 1), (2, 500), (500, 2), (1, 1), (480, 640), (640, 480)])
-def test_strips_and_photographs_give_the_bytes_of_the_whole(size: tuple[int, int], threads: Threads) -> None:
+SIZES = [
+    *((1, 3_000), (3_000, 1), (2, 500), (500, 2), (1, 1), (480, 640), (640, 480)),
+    *((100, 200), (100, 201), (101, 200), (64, 96)),  # as many rows fewer as Pillow takes first, or nearly so
+]
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize("size", SIZES)
+def test_strips_and_photographs_give_the_bytes_of_the_whole(
+    size: tuple[int, int], interpolation: str, threads: Threads
+) -> None:
     image = noise(*size)
     for resize_mode in MODES:
-        spec = image_spec(size=32, interpolation="bicubic", resize_mode=resize_mode, fill_color=FILL)
+        spec = image_spec(size=32, interpolation=interpolation, resize_mode=resize_mode, fill_color=FILL)
         found = resize(image, place(*size, spec), spec, Sharing(3, threads.run))
         np.testing.assert_array_equal(found, whole(image, spec))
 

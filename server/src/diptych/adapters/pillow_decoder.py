@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from diptych.adapters.freed_memory import FreedMemory
 from diptych.adapters.pixel_budget import PixelBudget
-from diptych.adapters.shared_work import SharedWork
+from diptych.adapters.shared_work import sharing
 from diptych.bundle import image
 from diptych.bundle.decode import ImageInfo
 from diptych.bundle.geometry import resized_size
@@ -41,27 +41,25 @@ class PillowDecoder:
         max_decoded_px: int | None = None,
         n_sharing: int = 1,
     ) -> None:
-        """`n_threads` decode, an image each; `n_sharing` resize one that comes alone."""
+        """`n_threads` decode, an image each; up to `n_sharing` resize one that is alone."""
         self._spec = spec
         self._limits = limits
         self._mode: image.DecodeMode = mode
         self._budget = PixelBudget(max_decoded_px or limits.max_px)
         self._freed = FreedMemory()
         self._threads = FairThreads("decode", n_threads)
-        self._sharing = ALONE
-        if n_sharing > 1:
-            self._sharing = Sharing(n_sharing, SharedWork("resize", n_sharing - 1).run)
+        self._sharing = sharing(n_sharing)
         image.silence_decoders()
 
     async def decode_many(
         self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
     ) -> list[Picture | InputError]:
         """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge."""
-        began, sharing = perf_counter(), self._sharing if alone else ALONE
+        began, shared = perf_counter(), self._sharing if alone else ALONE
 
         def decode(payload: bytes) -> Picture | InputError:
             try:
-                return _outcome(partial(self._decode, payload, sharing))
+                return _outcome(partial(self._decode, payload, shared))
             finally:
                 on_decoded(perf_counter() - began)
 
@@ -74,7 +72,7 @@ class PillowDecoder:
             raise copy(result)  # a frame that holds what it raises is garbage that has to be found
         return result
 
-    def _decode(self, payload: bytes, sharing: Sharing) -> Picture:
+    def _decode(self, payload: bytes, shared: Sharing) -> Picture:
         seen: list[ImageInfo] = []
         with ExitStack() as room:
 
@@ -84,7 +82,7 @@ class PillowDecoder:
                 room.enter_context(self._room(info.width * info.height + width * height))
                 seen.append(info)
 
-            pixels = image.load_pixels(payload, self._spec, self._limits, self._mode, claim, sharing=sharing)
+            pixels = image.load_pixels(payload, self._spec, self._limits, self._mode, claim, sharing=shared)
         return Picture(seen[0], pixels)
 
     def _thumbnail(self, payload: bytes, size_px: int) -> bytes:

@@ -2,7 +2,15 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+
+from diptych.bundle.resize import ALONE, Sharing
+
+
+def sharing(n_threads: int) -> Sharing:
+    """For resizing: the thread that asks and the others, if there are any."""
+    return Sharing(n_threads, SharedWork("resize", n_threads - 1).run) if n_threads > 1 else ALONE
 
 
 class SharedWork:
@@ -13,7 +21,7 @@ class SharedWork:
 
     def __init__(self, name: str, n_helpers: int) -> None:
         self._n_helpers = n_helpers
-        self._helpers = ThreadPoolExecutor(max(1, n_helpers), thread_name_prefix=name)
+        self._helpers = ThreadPoolExecutor(n_helpers, thread_name_prefix=name)
 
     def run(self, parts: Sequence[Callable[[], None]]) -> None:
         """Every part, in any order. Raises what one of them raised, once none runs any more."""
@@ -25,13 +33,20 @@ class SharedWork:
                     part = left.popleft()
                 except IndexError:
                     return
-                part()
+                try:
+                    part()
+                except BaseException:
+                    left.clear()  # nobody asks for the rest any more
+                    raise
 
-        helpers = [self._helpers.submit(work) for _ in range(min(self._n_helpers, len(parts) - 1))]
+        helpers: list[Future[None]] = []
         try:
+            for _ in range(min(self._n_helpers, len(parts) - 1)):
+                with suppress(RuntimeError):  # no thread can be started: the others do its parts
+                    helpers.append(self._helpers.submit(work))
             work()
         finally:
-            errors = [helper.exception() for helper in helpers if not helper.cancel()]
-        for error in errors:
-            if error is not None:
-                raise error
+            begun = [helper for helper in helpers if not helper.cancel()]
+            wait(begun)
+        for helper in begun:
+            helper.result()

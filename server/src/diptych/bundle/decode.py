@@ -137,6 +137,9 @@ def decode_scaled(
         transpose = _UPRIGHT.get(_orientation(image))
         converted = convert(image)
         upright = converted if transpose is None else converted.transpose(transpose)
+        if image_format == "HEIF" and upright is image:  # which unpacks itself again at every use
+            upright = image.copy()
+        upright.info = {}  # metadata is of no use any more, and would be copied with every part
         return Decoded(upright, *_turned(size, transpose))
 
 

@@ -1,8 +1,8 @@
 """Resize an upright picture for the model, in parts that may run side by side; knows no files.
 
 Pillow resizes in two passes, along the rows and then along the columns, and rounds to 8 bits after each. In
-neither does a row or a column depend on its neighbours, so that parts give the bytes of the whole; and what
-the model's square does not keep is left out as soon as it can be: columns after the first pass, rows before.
+neither does a row or a column depend on its neighbours, so that parts give the bytes of the whole. Columns
+that the model's square does not keep are left out between the passes, rows that it does not need before them.
 Where Pillow takes the columns first, which gives other bytes, it is left to do the whole.
 """
 
@@ -38,6 +38,7 @@ ALONE = Sharing(1, _in_turn)
 
 MIN_SHARED_PX = 1 << 17  # of half a millisecond: to wake a thread takes a tenth of that
 BAND_PX = 1 << 18  # a part's copy of a megabyte stays in the second cache
+BAND_ROWS = 64  # at least: the weights of the filter are computed anew for each
 
 # How far a filter reaches, in pixels of whichever side is the smaller one.
 _REACH = {"box": 0.5, "bilinear": 1.0, "hamming": 1.0, "bicubic": 2.0, "lanczos": 3.0}
@@ -62,14 +63,16 @@ def resize(image: Image.Image, placement: Placement, spec: ImageSpec, sharing: S
         band = image if stop - start == image.height else image.crop((0, start, image.width, stop))
         narrow.paste(band.resize((placement.width, stop - start), filter), (-left, start))
 
-    sharing.run(_parts(narrowed, rows, max(sharing.n_threads, math.ceil(len(rows) * image.width / BAND_PX))))
+    sharing.run(_parts(narrowed, rows, _n_bands(image, rows, sharing.n_threads)))
     canvas = np.full((spec.size, spec.size, 3), spec.fill_color, np.uint8)
     y, x = max(placement.top, 0), max(placement.left, 0)
 
     def shortened(start: int, stop: int) -> None:
         strip = narrow if stop - start == n_columns else narrow.crop((start, 0, stop, image.height))
-        short = np.asarray(strip.resize((stop - start, placement.height), filter))
-        canvas[y : y + n_rows, x + start : x + stop] = short[top : top + n_rows]
+        short = strip.resize((stop - start, placement.height), filter)
+        if n_rows < placement.height:
+            short = short.crop((0, top, stop - start, top + n_rows))
+        canvas[y : y + n_rows, x + start : x + stop] = np.asarray(short)
 
     sharing.run(_parts(shortened, range(n_columns), sharing.n_threads))
     return canvas
@@ -100,6 +103,14 @@ def _needed_rows(height: int, resized: int, start: int, stop: int, interpolation
     reach = _REACH[interpolation] * max(scale, 1.0) + 1  # and one more, for whatever is rounded
     first, end = math.floor((start + 0.5) * scale - reach), math.ceil((stop - 0.5) * scale + reach)
     return range(max(0, first), min(height, end))
+
+
+def _n_bands(image: Image.Image, rows: range, n_threads: int) -> int:
+    """One for a thread that takes all rows as they are; else so many that copies are small."""
+    if n_threads == 1 and len(rows) == image.height:
+        return 1
+    n_small = min(math.ceil(len(rows) * image.width / BAND_PX), len(rows) // BAND_ROWS)
+    return max(n_threads, n_small)
 
 
 def _parts(work: Callable[[int, int], None], over: range, n_parts: int) -> list[Part]:

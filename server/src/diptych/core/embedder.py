@@ -39,7 +39,8 @@ class Embedder:
     `image_admission` bounds the images from before they are decoded until they are embedded, and
     `text_admission` the texts from before they are tokenised. They should let in no more items than the
     batchers do: then nothing is prepared only to be refused there. Requests take turns at being tokenised,
-    text by text; what a caller that left has not had tokenised never is.
+    text by text; what a caller that left has not had tokenised never is. An image that comes while no other
+    is inside may be decoded by more threads than one.
     """
 
     def __init__(
@@ -81,7 +82,6 @@ class Embedder:
             with self._image_admission.hold(len(payloads), sum(map(len, payloads))):
                 began = time.perf_counter()
                 alone = self._image_admission.n_items == 1
-                # N, or errors
                 pictures = await self._decoder.decode_many(payloads, self._decoded, alone=alone)
                 note("decode", began, time.perf_counter())
                 if on_decoded is not None:

@@ -114,7 +114,7 @@ def measure_seconds(
 
 
 def best_way(seconds: Mapping[Way, float], enough: float = ENOUGH) -> Way:
-    """The number of lanes, then the smallest batch that with them has so much of the best rate.
+    """The number of lanes, then the smallest batch that with them has `enough` of the best rate.
 
     One lane only where it beats all others by MIN_GAIN: measured alone it is at its best, while in service
     its threads wait for each other whenever something else has a core. Of the others the fewest that nothing

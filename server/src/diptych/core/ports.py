@@ -45,8 +45,8 @@ class Decoder(Protocol):
     ) -> list[Picture | InputError]:
         """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge.
 
-        `on_decoded` hears of each, in any thread, how many seconds from now it took. `alone`: no other
-        image is at work, so that idle threads may help with this one.
+        `on_decoded` hears of each, in any thread, how many seconds from now it took. `alone`: the caller
+        has no other image at work, so that idle threads may help with this one.
         """
         ...
 

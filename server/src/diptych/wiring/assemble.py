@@ -7,7 +7,6 @@ from diptych.adapters.data_lock import DataLock
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.job_files import JobFiles
 from diptych.adapters.pillow_decoder import PillowDecoder
-from diptych.adapters.plan_file import n_cpus
 from diptych.adapters.prometheus_metrics import PrometheusMetrics
 from diptych.adapters.quota import Quota
 from diptych.adapters.reserve import Reserve
@@ -35,13 +34,9 @@ from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.further import Build, FurtherPrecisions
 from diptych.wiring.here import Here
 from diptych.wiring.indexing import new_index_of
-from diptych.wiring.planning import decoded_px_of
+from diptych.wiring.planning import decoded_px_of, sharing_of
 from diptych.wiring.served import Served
 from diptych.wiring.upgrade import TensorRtUpgrade
-
-MAX_SHARING = (
-    4  # threads for one picture: its file is decoded by one, and that takes as long as four resize it
-)
 
 
 def assemble(
@@ -64,7 +59,7 @@ def assemble(
         n_threads=served.embed.plan.n_decode_threads,
         mode=settings.decode,
         max_decoded_px=decoded_px_of(settings, served.embed.plan, served.embed.encoder.provider),
-        n_sharing=min(MAX_SHARING, n_cpus()),
+        n_sharing=sharing_of(settings),
     )
 
     def build(loaded: LoadedBundle, names: tuple[EncoderName, EncoderName]) -> Engine:

@@ -20,7 +20,8 @@ from diptych.wiring.measuring import Measurement
 LOG = logging.getLogger("diptych.plan")
 PLAN_FILE = "plans.json"  # in the data folder
 PHOTOGRAPH_PX = 12_500_000  # as phones take them
-RULES = 4  # counted up when plans are measured in another way: what an older server has measured is forgotten
+MAX_SHARING = 4  # its file is decoded by one thread, which takes as long as four take to resize it
+RULES = 5  # counted up when plans are measured in another way: what an older server has measured is forgotten
 
 
 def with_plan(loaded: LoadedBundle, settings: Settings) -> LoadedBundle:
@@ -79,6 +80,11 @@ def decoded_px_of(settings: Settings, plan: Plan, provider: str) -> int:
     if provider == CPU_PROVIDER:
         return settings.max_image_px
     return max(settings.max_image_px, PHOTOGRAPH_PX * plan.n_decode_threads)
+
+
+def sharing_of(settings: Settings) -> int:
+    """Threads that resize a picture which is alone: no more than may encode, or decode."""
+    return min(MAX_SHARING, threads_of(settings), settings.n_decode_threads or n_cpus())
 
 
 def _given(settings: Settings, loaded: LoadedBundle) -> dict[str, int]:
