@@ -81,7 +81,7 @@ serve-hub: $(VENV)/.installed-import ## import a checkpoint of a hub, prove it a
 	$(BIN)/diptych-train import '$(or $(SOURCE),$(error say which checkpoint: SOURCE=openai/clip-vit-base-patch32))' \
 	  --name '$(or $(NAME),$(error say what the model is called here: NAME=clip))' --serve $(FLAGS)
 
-bench: $(VENV)/.installed-tests ## measure serving beside rivals and this machine's limit, on Linux (an hour and a quarter, the first time imports and installs on top; BENCH=--quick: 16 minutes; BENCH='--write server/README.md' keeps it)
+bench: $(VENV)/.installed-tests ## measure serving beside rivals and this machine's limit, on Linux (an hour and a half, the first time imports and installs on top; BENCH=--quick: half an hour; BENCH='--write server/README.md' keeps it)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving $(BENCH)
 
 bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows (6 minutes, 3 GB of disk; STORE=--quick: 1)

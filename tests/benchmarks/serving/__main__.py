@@ -29,7 +29,7 @@ PARTS = {
     "inputs": Part(inputs.prepare, once=Cost(20, 0)),
     "limit": Part(limit.measure_limit, each=Cost(420, 2)),
     "inprocess": Part(in_process.measure_grids, once=Cost(188, 18)),
-    "http": Part(over_http.measure_http, each=Cost(316, 88), once=Cost(25, 1)),
+    "http": Part(over_http.measure_http, each=Cost(650, 88), once=Cost(25, 1)),
     "rivals": Part(rivals.measure_rivals, each=Cost(73, 28)),
     "default": Part(default_model.measure_default, each=Cost(25, 20)),
     "growth": Part(growth.measure_growth, each=Cost(61, 13), once=Cost(40, 2)),
