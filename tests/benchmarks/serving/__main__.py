@@ -8,6 +8,7 @@ machine and releases are the same. `--fresh` starts over. Needs Linux, whose /pr
 
 import argparse
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +70,12 @@ def main() -> int:
     if args.write is not None:
         write_between_marks(args.write, text)
     return 0
+
+
+def heed_signals() -> None:
+    """Both end the run as Ctrl-C does: servers are stopped. A shell's background jobs ignore SIGINT else."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _forget_what_is_old(bench: Bench, fresh: bool) -> None:
@@ -141,6 +148,7 @@ def _parts(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    heed_signals()
     try:
         sys.exit(main())
     except KeyboardInterrupt:

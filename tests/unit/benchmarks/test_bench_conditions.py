@@ -1,13 +1,16 @@
 """Under which conditions a figure counts: commit, sources, what a run left behind."""
 
 import json
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.serving import __main__ as command
 from benchmarks.serving import machine, model
+from benchmarks.serving.places import REPOSITORY
 from benchmarks.serving.progress import Cost, Part, progress
 from benchmarks.serving.sources import sources_hash
 from benchmarks.serving.store import Store
@@ -130,3 +133,28 @@ def test_what_is_left_is_told_by_round_with_about_its_minutes() -> None:
 def test_the_whole_run_is_an_hour_and_a_half() -> None:
     seconds = sum(part.seconds(n, command.SECONDS) for part in command.PARTS.values() for n in range(2))
     assert 80 * 60 < seconds < 100 * 60
+
+
+HEEDING = """
+import time
+from benchmarks.serving.__main__ import heed_signals
+heed_signals()
+try:
+    print("at work", flush=True)
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("servers stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_with_its_servers_also_where_the_shell_had_it_ignored(
+    number: signal.Signals,
+) -> None:
+    ignoring = ["sh", "-c", 'trap \'\' INT; exec "$0" -c "$1"', sys.executable, HEEDING]
+    child = subprocess.Popen(ignoring, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY / "tests")
+    assert child.stdout is not None
+    with child:
+        assert child.stdout.readline() == "at work\n"
+        child.send_signal(number)
+        assert child.stdout.read() == "servers stopped\n"
