@@ -14,7 +14,7 @@ BATCH = 16
 async def batches_waited(
     n_lanes: int, size_of: Callable[[int], int] | None, large: list[range]
 ) -> tuple[list[int], int]:
-    """For each of ten single items, how many batches began until it had its row; and how many in all.
+    """For each of ten single items, how many batches began until it was in one; and how many in all.
 
     The requests `large` are there first, and part of them is encoded already.
     """
@@ -30,7 +30,7 @@ async def batches_waited(
     async def ask(item: int) -> int:
         began = len(encoder.batches)
         await batcher.submit(item)
-        return len(encoder.batches) - began
+        return next(n for n, batch in enumerate(encoder.batches[began:], 1) if item in batch)
 
     first = [asyncio.create_task(batcher.submit_many(items)) for items in large]
     await until(lambda: len(encoder.batches) > 5)

@@ -19,9 +19,9 @@ def test_call_in_time_returns_or_raises_its_own() -> None:
 
     async def run() -> None:
         timely = calls(timeout_s=60)
-        assert await timely.run(lambda on_start: 7) == 7
+        assert await timely.start(lambda on_start: 7) == 7
         with pytest.raises(ZeroDivisionError):
-            await timely.run(fail)
+            await timely.start(fail)
         assert timely.trouble == ""
 
     asyncio.run(run())
@@ -38,9 +38,9 @@ def test_call_that_hangs_is_stopped_and_has_failed() -> None:
     async def run() -> None:
         late = calls()
         with pytest.raises(EncoderFailed, match=r"did not answer within 0\.02 s"):
-            await late.run(hang)
+            await late.start(hang)
         assert late.trouble == ""
-        assert await late.run(lambda on_start: 7) == 7
+        assert await late.start(lambda on_start: 7) == 7
 
     asyncio.run(run())
 
@@ -56,7 +56,7 @@ def test_stop_reaches_a_call_that_says_too_late_how_to_stop_it() -> None:
 
     async def run() -> None:
         parts = calls()
-        running = asyncio.create_task(parts.run(hang))
+        running = asyncio.create_task(parts.start(hang))
         await until(lambda: parts.trouble)
         late.set()
         with pytest.raises(EncoderFailed):
@@ -73,7 +73,7 @@ def test_answer_that_comes_after_the_deadline_but_before_the_stop_took_effect_co
         assert stopped.wait(10)
         return 7
 
-    assert asyncio.run(calls().run(slow)) == 7
+    assert asyncio.run(calls().start(slow)) == 7
 
 
 def test_call_that_cannot_be_stopped_is_stuck_and_the_trouble_stays() -> None:
@@ -82,11 +82,31 @@ def test_call_that_cannot_be_stopped_is_stuck_and_the_trouble_stays() -> None:
     async def run() -> None:
         deaf = calls(stop_within_s=0.02)
         with pytest.raises(Stuck):
-            await deaf.run(lambda on_start: gate.wait(10))
+            await deaf.start(lambda on_start: gate.wait(10))
         assert deaf.trouble == "the encoder has not answered for 0.02 s"
         gate.set()
 
     asyncio.run(run())
+
+
+def test_call_runs_before_anybody_waits_for_it() -> None:
+    begun = threading.Event()
+
+    async def run() -> None:
+        call = calls(timeout_s=60).start(lambda on_start: begun.set())
+        assert begun.wait(10)  # the loop does not come round in between
+        await call
+
+    asyncio.run(run())
+
+
+def test_call_for_which_no_thread_can_be_started_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="new thread"):
+        asyncio.run(calls().start(lambda on_start: 7))
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), StopIteration(), GeneratorExit()])
@@ -95,4 +115,4 @@ def test_exception_that_would_end_the_loop_is_an_ordinary_failure(error: BaseExc
         raise error
 
     with pytest.raises(RuntimeError, match=type(error).__name__):
-        asyncio.run(calls(timeout_s=60).run(fail))
+        asyncio.run(calls(timeout_s=60).start(fail))

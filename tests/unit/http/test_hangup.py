@@ -66,9 +66,45 @@ def test_error_in_the_moment_in_which_it_is_cancelled_is_heard() -> None:
             raise KeyError("its own")
 
         serving = asyncio.create_task(while_connected(request_that_hears(), work()))
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(KeyError):
             await serving
         gc.collect()
         return unheard
 
     assert asyncio.run(serve()) == []
+
+
+def test_deadline_of_the_work_is_no_hangup() -> None:
+    async def work() -> None:
+        async with asyncio.timeout(0):
+            await asyncio.sleep(3600)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(while_connected(request_that_hears(), work()))
+
+
+def test_one_who_cancels_is_told_so_and_no_hangup() -> None:
+    async def serve() -> None:
+        async with asyncio.timeout(0.01):
+            await while_connected(request_that_hears(), asyncio.sleep(3600))
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(serve())
+
+
+def test_connection_that_cannot_be_heard_is_a_hangup() -> None:
+    async def receive() -> dict[str, object]:
+        raise OSError("it is gone")
+
+    request = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(while_connected(request, asyncio.sleep(3600)))
+
+
+def test_nothing_listens_on_once_the_result_is_there() -> None:
+    async def serve() -> int:
+        await while_connected(request_that_hears(), asyncio.sleep(0.01))
+        await asyncio.sleep(0)
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(serve()) == 1

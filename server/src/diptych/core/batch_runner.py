@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -39,14 +39,26 @@ class BatchRunner(Generic[Item]):
         """Why no requests should come here now: a call hangs. Else empty."""
         return f"the {self._name} encoder hangs: {self._calls.trouble}" if self._calls.trouble else ""
 
-    async def run(self, batch: Batch[Item], encode: Encode[Item]) -> None:
-        """Give every item that is waited for its outcome. Raises Stuck, and then some have none."""
+    def start(self, batch: Batch[Item], encode: Encode[Item]) -> Coroutine[Any, Any, None]:
+        """Hand the batch to a thread at once; to be awaited until every item waited for has its outcome.
+
+        That raises Stuck, and then some have none.
+        """
         now = time.perf_counter()
         for submission, _ in batch:
             self._metrics.observe_stage("queue", now - submission.since)
             submission.note("queue", submission.since, now)
+        return self._settle(batch, encode, self._call(batch, encode))
+
+    def close(self) -> None:
+        """No batch may follow."""
+        self._calls.close()
+
+    async def _settle(
+        self, batch: Batch[Item], encode: Encode[Item], call: Coroutine[Any, Any, Embeddings]
+    ) -> None:
         try:
-            rows = await self._call(batch, encode)
+            rows = await call
         except Stuck:
             raise
         except Exception as error:
@@ -54,10 +66,6 @@ class BatchRunner(Generic[Item]):
         else:
             for (submission, index), row in zip(batch, rows, strict=True):
                 submission.settle(index, row)
-
-    def close(self) -> None:
-        """No batch may follow."""
-        self._calls.close()
 
     async def _after_failure(self, batch: Batch[Item], encode: Encode[Item], error: Exception) -> None:
         self.last_success_at = None
@@ -82,13 +90,18 @@ class BatchRunner(Generic[Item]):
         else:
             submission.settle(index, row)
 
-    async def _call(self, batch: Batch[Item], encode: Encode[Item]) -> Embeddings:
-        """Encode in a thread; raises what the encoder does, or EncoderFailed for a wrong answer."""
+    def _call(self, batch: Batch[Item], encode: Encode[Item]) -> Coroutine[Any, Any, Embeddings]:
+        """Encode in a thread; awaiting raises what the encoder does, or EncoderFailed for a wrong answer."""
         items, began = [submission.items[index] for submission, index in batch], time.perf_counter()
-        rows = await self._calls.run(lambda on_start: encode(items, on_start))  # (B, D)
+        return self._rows(batch, began, self._calls.start(lambda on_start: encode(items, on_start)))
+
+    async def _rows(
+        self, batch: Batch[Item], began: float, call: Coroutine[Any, Any, Embeddings]
+    ) -> Embeddings:
+        rows = await call  # (B, D)
         ended = time.perf_counter()
-        self._check(rows, len(items))
-        self._metrics.observe_batch(self._name, len(items))
+        self._check(rows, len(batch))
+        self._metrics.observe_batch(self._name, len(batch))
         self._metrics.observe_stage("encode", ended - began)
         for submission, _ in batch:
             submission.note("encode", began, ended)

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from diptych.core.admission import Admission
 from diptych.core.batch_queue import BatchQueue
@@ -69,6 +69,7 @@ class Batcher(Generic[Item]):
             name, n_lanes=n_lanes, embed_dim=embed_dim, timeout_s=timeout_s, metrics=metrics
         )
         self._running: set[asyncio.Task[None]] = set()
+        self._n_told = -1  # items that wait, as the metrics have it
 
     @property
     def max_items(self) -> int:
@@ -129,18 +130,23 @@ class Batcher(Generic[Item]):
             return await submission.outcomes()
         finally:
             self._queue.drop(submission)  # something is left of it when this was cancelled
-            self._metrics.set_queue_items(self._name, len(self._queue))
+            self._tell_queue()
 
     def _start_batches(self) -> None:
         while len(self._running) < self._n_lanes and (batch := self._take()):
             is_alone = not self._running and not len(self._queue)
             encode = self._encode if is_alone else self._encode_beside
             task = asyncio.get_running_loop().create_task(
-                self._run(batch, encode),
+                self._finish(batch, self._runner.start(batch, encode)),
                 context=Context(),  # not that of the request which happens to start it: a batch is of many
             )
             self._running.add(task)
-        self._metrics.set_queue_items(self._name, len(self._queue))
+        self._tell_queue()
+
+    def _tell_queue(self) -> None:
+        if len(self._queue) != self._n_told:
+            self._n_told = len(self._queue)
+            self._metrics.set_queue_items(self._name, self._n_told)
 
     def _take(self) -> Batch[Item]:
         """The next batch, without items whose waiter went away this moment; empty when nothing waits."""
@@ -149,10 +155,10 @@ class Batcher(Generic[Item]):
                 return batch
         return []
 
-    async def _run(self, batch: Batch[Item], encode: Encode[Item]) -> None:
+    async def _finish(self, batch: Batch[Item], running: Coroutine[Any, Any, None]) -> None:
         """Give every item of the batch its outcome, and start the next batch, come what may."""
         try:
-            await self._runner.run(batch, encode)
+            await running
         except Stuck:
             self._give_up(batch)
         except Exception:

@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from diptych.bundle.encoder import OnStart, Stop
 from diptych.errors import EncoderFailed
@@ -38,30 +39,61 @@ class Calls:
         """What is wrong now: a call is past its deadline and has not ended. Else empty."""
         return f"the encoder has not answered for {self._timeout_s:g} s" if self._n_late else ""
 
-    async def run(self, call: Callable[[OnStart], Result]) -> Result:
-        """What `call` returns or raises; EncoderFailed when it had to be stopped, Stuck when it cannot be.
+    def start(self, call: Callable[[OnStart], Result]) -> Coroutine[Any, Any, Result]:
+        """Hand `call` to a thread at once; to be awaited for what it returns or raises.
 
-        `call` is given a function, to be told how to stop it. To be called no more often at once than there
-        are threads: waiting for one would count as hanging.
+        That raises EncoderFailed when it had to be stopped, Stuck when it cannot be. `call` is given a
+        function, to be told how to stop it. To be called no more often at once than there are threads:
+        waiting for one would count as hanging.
         """
         handle = _Handle()
-        running = asyncio.get_running_loop().run_in_executor(self._threads, _contained, call, handle.started)
-        await asyncio.wait([running], timeout=self._timeout_s)
-        if running.done():
+        return self._end_of(self._submitted(call, handle), handle)
+
+    def close(self) -> None:
+        """No call may follow; those that run are not waited for."""
+        self._threads.shutdown(wait=False)
+
+    def _submitted(self, call: Callable[[OnStart], Result], handle: "_Handle") -> Future[Result]:
+        try:
+            return self._threads.submit(_contained, call, handle.started)
+        except RuntimeError as error:  # no thread can be started
+            failed = Future[Result]()
+            failed.set_exception(error)
+            return failed
+
+    async def _end_of(self, running: Future[Result], handle: "_Handle") -> Result:
+        if await _ends(running, self._timeout_s):
             return running.result()
         self._n_late += 1
         handle.stop()
-        await asyncio.wait([running], timeout=self._stop_within_s)
-        if not running.done():
+        if not await _ends(running, self._stop_within_s):
             raise Stuck(self.trouble)  # it stays late for ever
         self._n_late -= 1
         if running.exception() is None:
             return running.result()  # just in time
         raise EncoderFailed(f"the encoder did not answer within {self._timeout_s:g} s")
 
-    def close(self) -> None:
-        """No call may follow; those that run are not waited for."""
-        self._threads.shutdown(wait=False)
+
+async def _ends(running: Future[Any], within_s: float) -> bool:
+    """Whether it ends in time. asyncio's own ways would make the loop come round once more to tell."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not told.done():
+            told.set_result(None)
+
+    def tell_loop(_: Future[Any]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell)
+
+    timer = loop.call_later(within_s, tell)
+    running.add_done_callback(tell_loop)
+    try:
+        await told
+    finally:
+        timer.cancel()
+    return running.done()
 
 
 def _contained(call: Callable[[OnStart], Result], on_start: OnStart) -> Result:

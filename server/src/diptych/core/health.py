@@ -87,7 +87,7 @@ class Health:
 
     async def _ask(self) -> None:
         try:
-            await self._calls.run(self._canary)
+            await self._calls.start(self._canary)
         except Stuck:
             log.error("the canary hangs and cannot be stopped")
             self._on_stuck(self._calls.trouble)

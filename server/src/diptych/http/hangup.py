@@ -1,37 +1,38 @@
 """Stop work whose caller went away. Knows nothing of the work."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 Result = TypeVar("Result")
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
     """The result of `work`; when the caller hangs up first it is cancelled and ClientDisconnect raised.
 
-    The body must have been read, since this listens to what comes after it. A write that has begun goes on
-    to its end even when it is cancelled (see core.writes).
+    The body must have been read, since this listens to what comes after it. The work is done by the task
+    that asks: a task of its own would make the loop come round twice more before an answer goes out. A write
+    that has begun goes on to its end even when it is cancelled (see core.writes).
     """
-    task = asyncio.create_task(work)
-    hangup = asyncio.create_task(_hangup(request))
+    connected = asyncio.timeout(None)  # until the caller hangs up
     try:
-        await asyncio.wait({task, hangup}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        result = task.result()
-    except BaseException:
-        task.cancel()
-        hangup.cancel()
-        await asyncio.gather(task, hangup, return_exceptions=True)
-        raise
-    if not hangup.cancel():  # it has ended, too; else it ends at its next turn, and nobody need wait for that
-        await asyncio.gather(hangup, return_exceptions=True)
-    return result
+        async with connected:
+            hangup = asyncio.create_task(_hangup(request, connected))
+            try:
+                return await work
+            finally:
+                hangup.cancel()  # it ends at its next turn, and nobody need wait for that
+    except TimeoutError:
+        if connected.expired():
+            raise ClientDisconnect from None
+        raise  # one of the work's own
 
 
-async def _hangup(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+async def _hangup(request: Request, connected: asyncio.Timeout) -> None:
+    with suppress(Exception):  # a connection that cannot be heard is as good as none
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+    connected.reschedule(asyncio.get_running_loop().time())
