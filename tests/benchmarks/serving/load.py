@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -233,6 +234,7 @@ def _latency(spans: Sequence[Span], begin: float, end: float) -> Latency:
     return Latency(len(ms), percentile(ms, 0.5), percentile(ms, 0.99))
 
 
+@cache
 def _requests(kind: Asked) -> list[bytes]:
     bodies = read_bodies(Path(kind.bodies))
     return [request(kind.path, body, kind.content_type, kind.accept) for body in bodies]

@@ -10,7 +10,7 @@ from benchmarks.serving.rivals import why_left_out
 from benchmarks.serving.sharing import n_cpus
 from benchmarks.serving.store import Figures
 from benchmarks.serving.texts import histogram
-from benchmarks.serving.turns import TURNS, short_turn_s, turn_s
+from benchmarks.serving.turns import TURNS, n_pairs_in, short_turn_s, turn_s
 
 BODIES = (
     "A photograph is diptych's whole body, answered by raw float32; infinity takes base64 in JSON and "
@@ -68,7 +68,8 @@ def _conditions(bench: Bench) -> str:
         f"photographs of 640 x 480. Rounds in which all take turns: {bench.rounds}; windows of "
         f"{bench.seconds:g} s; median of the rounds (best). At 1 and 32 clients shorter windows take turns "
         f"in each round: {TURNS} of {short_turn_s(bench.seconds):g} s of diptych with the work in one "
-        f"process, {versus.TURNS} of {turn_s(bench.seconds):g} s of diptych and {versus.RIVAL}; "
+        f"process, which at one client take {n_pairs_in(short_turn_s(bench.seconds))} turns within each, "
+        f"{versus.TURNS} of {turn_s(bench.seconds):g} s of diptych and {versus.RIVAL}; "
         "median of the turns.",
         _waiting(bench),
         _bundle(bench),

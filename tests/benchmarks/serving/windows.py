@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from benchmarks.serving.bench import Bench
@@ -10,7 +11,7 @@ from benchmarks.serving.load import Asked, Task, write_bodies
 from benchmarks.serving.places import in_cache
 from benchmarks.serving.servers import Running
 from benchmarks.serving.store import Figures
-from benchmarks.serving.workers import ask
+from benchmarks.serving.workers import Ask, ask
 
 
 def bodies_file(name: str, bodies: Sequence[bytes]) -> str:
@@ -35,22 +36,28 @@ def window(
     bench: Bench, server: Running, kinds: Sequence[Asked], clients: int, seconds: float | None = None
 ) -> Figures:
     """Figures of one window; latencies of a single kind stand at the top, those of several by kind."""
-    task = Task(
-        server.port,
-        server.pid,
+    return take_window(
+        server,
+        kinds,
         clients,
         bench.seconds if seconds is None else seconds,
         bench.warm_s,
-        list(kinds),
+        partial(ask, "load"),
     )
-    figures = run_load(task)
+
+
+def take_window(
+    server: Running, kinds: Sequence[Asked], clients: int, seconds: float, warm_s: float, load: Ask
+) -> Figures:
+    """The same by a generator that may be kept for the next one, with as long before it as is said."""
+    figures = run_load(Task(server.port, server.pid, clients, seconds, warm_s, list(kinds)), load)
     if len(kinds) == 1:
         figures |= figures.pop("latency")[kinds[0].name]
         figures["n_least"] = figures["n"]
     return figures | {"loaded_mb": server.loaded.resident / 1e6, "load_s": server.load_s}
 
 
-def run_load(task: Task) -> Figures:
+def run_load(task: Task, load: Ask = partial(ask, "load")) -> Figures:  # noqa: B008 - nothing is called
     """Raises SystemExit with what the server answered, when that was an error."""
-    figures: Figures = ask("load", **asdict(task))
+    figures: Figures = load(**asdict(task))
     return figures

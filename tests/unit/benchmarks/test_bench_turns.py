@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.serving.turns import best_of, over_best
+from benchmarks.serving.turns import best_of, in_each, n_pairs_in, over_best
 
 
 def _turns(*per_s: float) -> list[dict[str, float]]:
@@ -18,3 +18,16 @@ def test_a_server_that_is_as_fast_as_cells_that_are_alike_is_told_to_be_so() -> 
     many = np.random.default_rng(0).normal(30.0, 3.0, (500, 4, 5))  # the server and three cells, five turns
     found = [over_best(_turns(*http), [_turns(*cell) for cell in cells]) for http, *cells in many]
     assert np.median(np.array(found)) == pytest.approx(1.0, abs=0.01)
+
+
+def test_short_windows_are_told_as_the_turn_that_they_are_of() -> None:
+    windows = [
+        {"n": n, "n_least": n, "p50_ms": p50, "p99_ms": 2 * p50} for n, p50 in ((8, 4.0), (6, 5.0), (9, 3.0))
+    ]
+    found = in_each([*windows, *windows], 3)
+    assert found == [{"n": 23, "n_least": 23, "p50_ms": 4.0, "p99_ms": 10.0}] * 2
+
+
+@pytest.mark.parametrize(("seconds", "n_pairs"), [(2.0, 8), (0.5, 2), (0.1, 1)])
+def test_a_turn_has_as_many_pairs_as_fit(seconds: float, n_pairs: int) -> None:
+    assert n_pairs_in(seconds) == n_pairs
