@@ -63,11 +63,12 @@ class Latency:
 
 @dataclass(frozen=True)
 class Window:
-    """What came of it; processor seconds are per second of the window."""
+    """What came of it; processor seconds are per second of the window, `ms` is what each request took."""
 
     per_s: float
     seconds: float
     latency: dict[str, Latency]
+    ms: list[float]
     server_cpu: float
     client_cpu: float
     resident_mb: float
@@ -171,7 +172,7 @@ def read_bodies(file: Path) -> list[bytes]:
 
 async def measure(task: Task) -> Window:
     """Warm every connection, take the window, let the requests on their way come home. Raises BadAnswer."""
-    loop, deck, recorder = asyncio.get_running_loop(), Deck(task.kinds), Recorder()
+    loop, deck, recorder = asyncio.get_running_loop(), _deck(*task.kinds), Recorder()
     overs: list[asyncio.Future[None]] = [loop.create_future() for _ in range(task.clients)]
     connecting = (
         loop.create_connection(lambda over=over: Client(deck, recorder, over), HOST, task.port)
@@ -191,10 +192,12 @@ async def measure(task: Task) -> Window:
     client_cpu = time.process_time() - client_cpu
     recorder.stopping = True
     await asyncio.wait_for(work, DRAIN_S)
+    ms = {kind: _ms(spans, begin, end) for kind, spans in recorder.spans.items()}
     return Window(
         per_s=rate([span for spans in recorder.spans.values() for span in spans], begin, end),
         seconds=end - begin,
-        latency={kind: _latency(spans, begin, end) for kind, spans in recorder.spans.items()},
+        latency={kind: _latency(found) for kind, found in ms.items()},
+        ms=[one for found in ms.values() for one in found],
         server_cpu=server_cpu / (end - begin),
         client_cpu=client_cpu / (end - begin),
         resident_mb=memory.resident / 1e6,
@@ -227,14 +230,22 @@ async def _pause(seconds: float, work: "asyncio.Future[list[None]]") -> None:
         work.result()
 
 
-def _latency(spans: Sequence[Span], begin: float, end: float) -> Latency:
-    ms = [1000 * (span.end - span.start) for span in spans if begin <= span.end <= end]
-    if not ms:  # each takes longer than the window
-        ms = [1000 * (span.end - span.start) for span in spans[-1:]]
+def _ms(spans: Sequence[Span], begin: float, end: float) -> list[float]:
+    """Of those that ended in the window; of the last one, where each takes longer than the window."""
+    ended = [span for span in spans if begin <= span.end <= end] or spans[-1:]
+    return [1000 * (span.end - span.start) for span in ended]
+
+
+def _latency(ms: Sequence[float]) -> Latency:
     return Latency(len(ms), percentile(ms, 0.5), percentile(ms, 0.99))
 
 
 @cache
+def _deck(*kinds: Asked) -> Deck:
+    """A process that is asked for several windows goes on with the bodies where it stopped."""
+    return Deck(kinds)
+
+
 def _requests(kind: Asked) -> list[bytes]:
     bodies = read_bodies(Path(kind.bodies))
     return [request(kind.path, body, kind.content_type, kind.accept) for body in bodies]

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.serving.load import read_bodies
-from benchmarks.serving.measures import Span, percentile, rate
+from benchmarks.serving.measures import Span, rate
 from benchmarks.serving.sharing import n_cpus
 from benchmarks.serving.store import Figures
 from benchmarks.serving.workers import answer
@@ -49,10 +49,11 @@ def measure(
 ) -> list[Figures]:
     """Images a second of each cell, all with the same `encoder_threads`; of none: one image at a time."""
     n_threads = cells[0]["encoder_threads"] if cells else n_cpus()
-    encoder, payloads = load(Path(folder), precision, n_threads), read_bodies(Path(photos))
+    encoder = load(Path(folder), precision, n_threads)
     if not cells:
-        return [one_at_a_time(encoder, decoder_of(Path(folder), decode, n_threads), payloads, seconds)]
-    decode_one = decoder_of(Path(folder), decode)
+        decode_alone = decoder_of(Path(folder), decode, n_threads)
+        return [one_at_a_time(encoder, decode_alone, supply_of(Path(photos)), seconds)]
+    decode_one, payloads = decoder_of(Path(folder), decode), read_bodies(Path(photos))
     return [overlapped(encoder, decode_one, Cell(**cell), payloads, seconds) for cell in cells]
 
 
@@ -105,9 +106,9 @@ def overlapped(
     }
 
 
-def one_at_a_time(encoder: OnnxEncoder, decode: Decode, payloads: Sequence[bytes], seconds: float) -> Figures:
+def one_at_a_time(encoder: OnnxEncoder, decode: Decode, supply: Iterator[bytes], seconds: float) -> Figures:
     """Milliseconds from the bytes of one image to its embedding, nothing overlapped."""
-    supply, taken = cycle(payloads), list[float]()
+    taken = list[float]()
 
     def one() -> float:
         began = time.perf_counter()
@@ -120,12 +121,13 @@ def one_at_a_time(encoder: OnnxEncoder, decode: Decode, payloads: Sequence[bytes
     while time.perf_counter() < began + seconds:
         taken.append(1000 * one())
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    return {
-        "p50_ms": percentile(taken, 0.5),
-        "p99_ms": percentile(taken, 0.99),
-        "n": len(taken),
-        "cpu": cpu / wall,
-    }
+    return {"ms": taken, "cpu": cpu / wall}
+
+
+@cache
+def supply_of(photos: Path) -> Iterator[bytes]:
+    """The photographs for ever: each window of a process goes on where the last one stopped."""
+    return cycle(read_bodies(photos))
 
 
 @cache

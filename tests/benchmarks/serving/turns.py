@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.in_process import best_cells, grid, in_windows, one_at_a_time, reference
 from benchmarks.serving.load import Asked
-from benchmarks.serving.measures import median
+from benchmarks.serving.measures import median, percentile
 from benchmarks.serving.reference import Cell
 from benchmarks.serving.servers import Running
 from benchmarks.serving.store import Figures
-from benchmarks.serving.windows import take_window, window
+from benchmarks.serving.windows import short_window, window
 from benchmarks.serving.workers import resident
 
 TURNS = 10
@@ -51,15 +51,18 @@ def _turns(
             for found, cell in zip(busy, in_windows(ask, precision, decode, seconds, cells), strict=True):
                 found.append(cell)
             many.append(window(bench, server, [kind], MANY, seconds))
+            alone, alone_http = list[Figures](), list[Figures]()
             for _ in range(n_pairs):
-                single.append(one_at_a_time(ask, precision, decode, seconds / n_pairs))
-                one.append(take_window(server, [kind], ONE, seconds / n_pairs, PAIR_WARM_S, load))
+                alone.append(one_at_a_time(ask, precision, decode, seconds / n_pairs))
+                alone_http.append(short_window(load, server, kind, ONE, seconds / n_pairs, PAIR_WARM_S))
+            single.append(as_one(alone))
+            one.append(as_one(alone_http))
     return {
         **together(best_of(busy)),
         **{name: together(single)[name] for name in ("p50_ms", "p99_ms")},
         "ratio": over_best(many, busy),
         "p50_ratio": ratios(one, single, "p50_ms"),
-        "http": {str(MANY): together(many), str(ONE): together(in_each(one, n_pairs))},
+        "http": {str(MANY): together(many), str(ONE): together(one)},
     }
 
 
@@ -68,10 +71,13 @@ def n_pairs_in(seconds: float) -> int:
     return max(1, round(seconds / PAIR_S))
 
 
-def in_each(windows: Sequence[Figures], n: int) -> list[Figures]:
-    """Every `n` windows that follow each other as one."""
-    joined = [together(windows[at : at + n]) for at in range(0, len(windows), n)]
-    return [one | dict.fromkeys(LEAST, one["n"]) for one in joined]
+def as_one(windows: Sequence[Figures]) -> Figures:
+    """Windows that tell the `ms` of each request as a longer one, which does not: a median of a few would
+    depend on how many fit into a short one."""
+    ms = [taken for one in windows for taken in one["ms"]]
+    told = together([{name: value for name, value in one.items() if name != "ms"} for one in windows])
+    latency = {"p50_ms": percentile(ms, 0.5), "p99_ms": percentile(ms, 0.99)}
+    return told | latency | {"n": len(ms), "n_least": len(ms)}
 
 
 def best_of(cells: Sequence[list[Figures]], but: int = -1) -> list[Figures]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from benchmarks.serving.bench import Bench
@@ -36,28 +35,30 @@ def window(
     bench: Bench, server: Running, kinds: Sequence[Asked], clients: int, seconds: float | None = None
 ) -> Figures:
     """Figures of one window; latencies of a single kind stand at the top, those of several by kind."""
-    return take_window(
-        server,
-        kinds,
-        clients,
-        bench.seconds if seconds is None else seconds,
-        bench.warm_s,
-        partial(ask, "load"),
-    )
+    length = bench.seconds if seconds is None else seconds
+    return _told(server, kinds, run_load(_task(server, kinds, clients, length, bench.warm_s)))
 
 
-def take_window(
-    server: Running, kinds: Sequence[Asked], clients: int, seconds: float, warm_s: float, load: Ask
+def short_window(
+    load: Ask, server: Running, kind: Asked, clients: int, seconds: float, warm_s: float
 ) -> Figures:
-    """The same by a generator that may be kept for the next one, with as long before it as is said."""
-    figures = run_load(Task(server.port, server.pid, clients, seconds, warm_s, list(kinds)), load)
+    """The same of one kind by a generator that is kept for the next one, with the `ms` of every request."""
+    return _told(server, [kind], load(**asdict(_task(server, [kind], clients, seconds, warm_s))))
+
+
+def run_load(task: Task) -> Figures:
+    """Raises SystemExit with what the server answered, when that was an error."""
+    figures: Figures = ask("load", **asdict(task))
+    del figures["ms"]
+    return figures
+
+
+def _task(server: Running, kinds: Sequence[Asked], clients: int, seconds: float, warm_s: float) -> Task:
+    return Task(server.port, server.pid, clients, seconds, warm_s, list(kinds))
+
+
+def _told(server: Running, kinds: Sequence[Asked], figures: Figures) -> Figures:
     if len(kinds) == 1:
         figures |= figures.pop("latency")[kinds[0].name]
         figures["n_least"] = figures["n"]
     return figures | {"loaded_mb": server.loaded.resident / 1e6, "load_s": server.load_s}
-
-
-def run_load(task: Task, load: Ask = partial(ask, "load")) -> Figures:  # noqa: B008 - nothing is called
-    """Raises SystemExit with what the server answered, when that was an error."""
-    figures: Figures = load(**asdict(task))
-    return figures

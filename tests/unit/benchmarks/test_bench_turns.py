@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.serving.turns import best_of, in_each, n_pairs_in, over_best
+from benchmarks.serving.turns import as_one, best_of, n_pairs_in, over_best
 
 
 def _turns(*per_s: float) -> list[dict[str, float]]:
@@ -22,10 +22,17 @@ def test_a_server_that_is_as_fast_as_cells_that_are_alike_is_told_to_be_so() -> 
 
 def test_short_windows_are_told_as_the_turn_that_they_are_of() -> None:
     windows = [
-        {"n": n, "n_least": n, "p50_ms": p50, "p99_ms": 2 * p50} for n, p50 in ((8, 4.0), (6, 5.0), (9, 3.0))
+        {"ms": ms, "n": len(ms), "n_least": len(ms), "p50_ms": ms[0], "seconds": 0.25, "per_s": per_s}
+        for ms, per_s in (([5.0, 9.0, 1.0], 8.0), ([2.0, 8.0], 4.0), ([3.0, 7.0], 6.0))
     ]
-    found = in_each([*windows, *windows], 3)
-    assert found == [{"n": 23, "n_least": 23, "p50_ms": 4.0, "p99_ms": 10.0}] * 2
+    assert as_one(windows) == {
+        "n": 7,
+        "n_least": 7,
+        "p50_ms": 5.0,
+        "p99_ms": 9.0,
+        "seconds": 0.75,
+        "per_s": 6.0,
+    }
 
 
 @pytest.mark.parametrize(("seconds", "n_pairs"), [(2.0, 8), (0.5, 2), (0.1, 1)])

@@ -100,13 +100,23 @@ def test_call_runs_before_anybody_waits_for_it() -> None:
     asyncio.run(run())
 
 
-def test_call_for_which_no_thread_can_be_started_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_call_for_which_no_thread_can_be_started_fails_and_never_begins(error: Exception) -> None:
+    begun: list[int] = []
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(RuntimeError, match="new thread"):
-        asyncio.run(calls().start(lambda on_start: 7))
+    def refuse(self: threading.Thread) -> None:
+        raise error
+
+    async def run() -> None:
+        starved = calls(timeout_s=60)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(type(error)):
+                await starved.start(lambda on_start: begun.append(1))
+        await starved.start(lambda on_start: begun.append(2))
+
+    asyncio.run(run())
+    assert begun == [2]
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), StopIteration(), GeneratorExit()])

@@ -92,6 +92,32 @@ def test_one_who_cancels_is_told_so_and_no_hangup() -> None:
         asyncio.run(serve())
 
 
+def test_work_that_was_cancelled_is_not_cancelled_again_by_a_hangup() -> None:
+    """What it holds for a thread is held as long as the thread works."""
+    seen_out: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.05)
+            seen_out.append(True)
+            raise
+
+    async def receive() -> dict[str, object]:
+        await asyncio.sleep(0.02)
+        return {"type": "http.disconnect"}
+
+    async def serve() -> None:
+        request = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
+        async with asyncio.timeout(0.01):
+            await while_connected(request, work())
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(serve())
+    assert seen_out == [True]
+
+
 def test_connection_that_cannot_be_heard_is_a_hangup() -> None:
     async def receive() -> dict[str, object]:
         raise OSError("it is gone")

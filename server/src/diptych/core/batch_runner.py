@@ -44,19 +44,18 @@ class BatchRunner(Generic[Item]):
 
         That raises Stuck, and then some have none.
         """
-        now = time.perf_counter()
-        for submission, _ in batch:
-            self._metrics.observe_stage("queue", now - submission.since)
-            submission.note("queue", submission.since, now)
-        return self._settle(batch, encode, self._call(batch, encode))
+        return self._settle(batch, encode, time.perf_counter(), self._call(batch, encode))
 
     def close(self) -> None:
         """No batch may follow."""
         self._calls.close()
 
     async def _settle(
-        self, batch: Batch[Item], encode: Encode[Item], call: Coroutine[Any, Any, Embeddings]
+        self, batch: Batch[Item], encode: Encode[Item], began: float, call: Coroutine[Any, Any, Embeddings]
     ) -> None:
+        for submission, _ in batch:
+            self._metrics.observe_stage("queue", began - submission.since)
+            submission.note("queue", submission.since, began)
         try:
             rows = await call
         except Stuck:

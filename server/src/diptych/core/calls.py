@@ -55,8 +55,9 @@ class Calls:
 
     def _submitted(self, call: Callable[[OnStart], Result], handle: "_Handle") -> Future[Result]:
         try:
-            return self._threads.submit(_contained, call, handle.started)
-        except RuntimeError as error:  # no thread can be started
+            return self._threads.submit(_contained, call, handle)
+        except Exception as error:  # no thread can be started; but one may find it in the queue later
+            handle.is_dropped = True
             failed = Future[Result]()
             failed.set_exception(error)
             return failed
@@ -96,10 +97,12 @@ async def _ends(running: Future[Any], within_s: float) -> bool:
     return running.done()
 
 
-def _contained(call: Callable[[OnStart], Result], on_start: OnStart) -> Result:
+def _contained(call: Callable[[OnStart], Result], handle: "_Handle") -> Result:
     """The same, but for exceptions that would take the event loop with them, or that no future can hold."""
+    if handle.is_dropped:
+        raise RuntimeError("nobody waits for this call")
     try:
-        return call(on_start)
+        return call(handle.started)
     except BaseException as error:
         if isinstance(error, Exception) and not isinstance(error, StopIteration):
             raise
@@ -110,6 +113,7 @@ class _Handle:
     """Stops one call, even when it is told to before the call has said how."""
 
     def __init__(self) -> None:
+        self.is_dropped = False  # it is never to begin
         self._lock = threading.Lock()
         self._how: Stop | None = None
         self._stopped = False

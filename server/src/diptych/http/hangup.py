@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -18,9 +18,11 @@ async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
     that has begun goes on to its end even when it is cancelled (see core.writes).
     """
     connected = asyncio.timeout(None)  # until the caller hangs up
+    worker = asyncio.current_task()
+    assert worker is not None, "a request is worked on by a task"
     try:
         async with connected:
-            hangup = asyncio.create_task(_hangup(request, connected))
+            hangup = asyncio.create_task(_hangup(request, connected, worker))
             try:
                 return await work
             finally:
@@ -31,8 +33,9 @@ async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
         raise  # one of the work's own
 
 
-async def _hangup(request: Request, connected: asyncio.Timeout) -> None:
+async def _hangup(request: Request, connected: asyncio.Timeout, worker: "asyncio.Task[Any]") -> None:
     with suppress(Exception):  # a connection that cannot be heard is as good as none
         while (await request.receive())["type"] != "http.disconnect":
             pass
-    connected.reschedule(asyncio.get_running_loop().time())
+    if not worker.cancelling():  # else it ends already, and what it still waits for it must see out
+        connected.reschedule(asyncio.get_running_loop().time())
