@@ -2,11 +2,16 @@
 
 import asyncio
 import gc
+from collections.abc import Awaitable, Callable
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from diptych.http.hangup import while_connected
+
+
+def request_of(receive: Callable[[], Awaitable[dict[str, object]]]) -> Request:
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
 
 
 def request_that_hears(*kinds: str) -> Request:
@@ -17,7 +22,7 @@ def request_that_hears(*kinds: str) -> Request:
             await asyncio.sleep(3600)
         return {"type": waiting.pop(0)}
 
-    return Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
+    return request_of(receive)
 
 
 def test_result_comes_through() -> None:
@@ -109,9 +114,8 @@ def test_work_that_was_cancelled_is_not_cancelled_again_by_a_hangup() -> None:
         return {"type": "http.disconnect"}
 
     async def serve() -> None:
-        request = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
         async with asyncio.timeout(0.01):
-            await while_connected(request, work())
+            await while_connected(request_of(receive), work())
 
     with pytest.raises(TimeoutError):
         asyncio.run(serve())
@@ -122,9 +126,8 @@ def test_connection_that_cannot_be_heard_is_a_hangup() -> None:
     async def receive() -> dict[str, object]:
         raise OSError("it is gone")
 
-    request = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
     with pytest.raises(ClientDisconnect):
-        asyncio.run(while_connected(request, asyncio.sleep(3600)))
+        asyncio.run(while_connected(request_of(receive), asyncio.sleep(3600)))
 
 
 def test_nothing_listens_on_once_the_result_is_there() -> None:
