@@ -150,7 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
         if answer is None:
             self._send(404, b"the secret of an internal page")
         else:
-            answer(rest)
+            try:
+                answer(rest)
+            except OSError:  # it was gone before the head was out, or while an answer was
+                host.left.append(self.path)
         self.close_connection = True
 
     def _red_png(self, _: str) -> None:
