@@ -211,12 +211,15 @@ def test_builder_that_dies_leaves_no_half_engine_in_use(machine: Machine) -> Non
     assert list(machine.folder.glob("cache/*/.tmp-*")) == []
 
 
-@pytest.mark.parametrize(("tower", "item"), [("image", "golden image 1"), ("text", "golden text 1")])
-def test_engine_with_other_vectors_never_serves(tower: str, item: str, machine: Machine) -> None:
-    """As CLIP's text tower, whose pooling by the largest id TensorRT has got wrong."""
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_engine_with_other_vectors_never_serves(tower: str, machine: Machine) -> None:
+    """As CLIP's text tower, whose pooling by the largest id TensorRT has got wrong.
+
+    All items are equally wrong: which one is the worst is a matter of rounding, and so of the processor.
+    """
     machine.tensorrt.wrong_engines = (f"{tower}_encoder",)
     reason = settled_on_cuda(machine)
-    assert f"{item}: cosine is -1" in reason
+    assert re.search(rf"golden {tower} \d: cosine is -1\.000000", reason)
     assert settled_on_cuda(machine) == reason  # the next start finds it built, and proves it again
     assert machine.builder.n_begun == 1
 
