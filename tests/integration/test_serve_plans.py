@@ -73,7 +73,7 @@ def test_plans_are_served_on_the_gpu_that_they_were_built_on(tensorrt: FakeTenso
         ({"compute_capability": "8.0"}, {}, "here is NVIDIA H100 (compute capability 9.0)"),
         ({"version": "10.13.3.9"}, {}, "here is TensorRT 10.16.1.11"),
         ({}, {"device": "cpu"}, "DIPTYCH_DEVICE is cpu"),
-        ({}, {"precision": "fp32"}, "it has no fp32, which is asked for"),
+        ({}, {"precision": "fp32"}, "it has no precision 'fp32', only fp16"),
     ],
 )
 def test_plans_for_elsewhere_are_ignored_and_the_newest_other_version_serves(
@@ -92,7 +92,7 @@ def test_plans_for_elsewhere_are_ignored_and_the_newest_other_version_serves(
     assert (found["version"], found["provider"]) == (2, "CPUExecutionProvider")
     assert list(found["ignored"]) == [3]
     assert found["ignored"][3].endswith(reason)
-    assert f"tiny/3 is ignored, 2 is taken: {found['ignored'][3]}" in caplog.text
+    assert f"tiny/3 is ignored, tiny/2 is taken: {found['ignored'][3]}" in caplog.text
 
 
 def test_without_driver_or_tensorrt_the_reason_says_so(tensorrt: FakeTensorrt, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from diptych.cli import main
 from diptych.cli.gallery import Gallery
-from diptych.errors import ConfigError, CorruptBundle
+from diptych.errors import ConfigError
 from diptych.settings import Settings
 from diptych.wiring import build, load
 from diptych.wiring.here import Here
@@ -118,6 +118,10 @@ def test_check_proves_sound_bundles_and_finds_a_damaged_one(
         "  auto is fp32: the only precision of this version",
         "    fp32  passed",
     ]
+    write_tiny_bundle(tmp_path, ungated=True)
+    assert main(["check", "--model-repo", str(tmp_path), "tiny/2"]) == 0
+    why = "it was built ungated, its parity is unknown: see --allow-ungated"
+    assert f"tiny/2  sound   fp32\n  not served: {why}\n" in capsys.readouterr().out
     (tmp_path / "tiny" / "1" / "golden.npz").write_bytes(b"")
     assert main(["check", "--model-repo", str(tmp_path)]) == 1
     assert "golden.npz" in capsys.readouterr().out
@@ -127,5 +131,5 @@ def test_check_proves_sound_bundles_and_finds_a_damaged_one(
 def test_damaged_bundle_is_never_loaded(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "repo")
     (tmp_path / "repo" / TINY / "1" / "tokenizer.json").unlink()
-    with pytest.raises(CorruptBundle, match=r"tokenizer\.json"):
+    with pytest.raises(ConfigError, match=r"tiny/1 cannot be served here: tiny/1/tokenizer\.json"):
         build(settings(tmp_path / "repo", tmp_path / "data"))

@@ -4,15 +4,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from diptych.adapters.data_lock import DataLock
 from diptych.errors import ConfigError
-
-OTHER = 12345
+from support.other_user import as_nobody_in_particular
 
 
 @pytest.fixture
@@ -23,21 +21,6 @@ def folder() -> Iterator[Path]:
     yield made
     made.chmod(0o755)
     shutil.rmtree(made)
-
-
-@contextmanager
-def as_nobody_in_particular() -> Iterator[None]:
-    """Root may write everything, so it is somebody else in the block; others may not write 555 anyway."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.setegid(OTHER)
-    os.seteuid(OTHER)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
 
 
 def test_folder_that_this_user_may_not_write_is_named_with_both_users_and_a_way_out(folder: Path) -> None:

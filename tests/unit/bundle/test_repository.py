@@ -1,14 +1,18 @@
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue, NotFound, PublishFailed
+from support.other_user import as_nobody_in_particular
 from unit.bundle.bundle_examples import draft, fill_bundle
 
 
@@ -264,3 +268,23 @@ def test_unwritable_repository_says_so(tmp_path):
         ModelRepository(tmp_path / "model_repo").staging("mine"),
     ):
         pass
+
+
+def test_version_whose_folder_this_user_may_not_enter_is_there_and_says_why_it_cannot_be_read():
+    """As one that root copied into the repository of a server that is somebody else."""
+    folder = Path(tempfile.mkdtemp(prefix="diptych-test-"))  # pytest's own are for one user alone
+    try:
+        folder.chmod(0o755)
+        repository = ModelRepository(folder)
+        publish(repository)
+        publish(repository)
+        repository.folder("mine", 2).chmod(0o000)
+        with as_nobody_in_particular():
+            assert repository.versions("mine") == [1, 2]
+            with pytest.raises(
+                InvalidManifest, match=r"mine/2/manifest\.json: cannot be read: Permission denied"
+            ):
+                repository.manifest("mine", 2)
+    finally:
+        repository.folder("mine", 2).chmod(0o755)
+        shutil.rmtree(folder)

@@ -158,7 +158,10 @@ def _is_folder(path: Path) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
+    try:
+        return path.is_file() and not path.is_symlink()
+    except PermissionError:  # the folder cannot be entered: the version is there, and reading it says why not
+        return True
 
 
 def _is_name(path: Path) -> bool:

@@ -64,7 +64,7 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
 
     try:
         bundle = verify_bundle(repository, name, version)
-        ignored = Here(settings.device).why_not(bundle.manifest)
+        ignored = Here(settings.device, allow_ungated=True).why_not(bundle.manifest)
     except DiptychError as error:
         return _failed(name, version, error)
     if ignored is not None:
@@ -81,7 +81,7 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
 
 
 def _try(trials: "Trials", on_cpu: "Trials", settings: Settings) -> bool:
-    from diptych.wiring import TRIAL_BATCH_SIZE, choose_for_requests  # noqa: PLC0415
+    from diptych.wiring import TRIAL_BATCH_SIZE, UNGATED, choose_for_requests  # noqa: PLC0415
 
     manifest = trials.bundle.manifest
     try:
@@ -91,6 +91,8 @@ def _try(trials: "Trials", on_cpu: "Trials", settings: Settings) -> bool:
     except DiptychError as error:
         return _failed(manifest.name, manifest.version, error)
     out(f"{manifest.name}/{manifest.version}  sound   {', '.join(trials.precisions)}")
+    if manifest.ungated and not settings.allow_ungated:
+        out(f"  not served: {UNGATED}")
     try:
         _show_device(trials.device)
         choice = choose_for_requests(trials, AUTO, settings.max_batch_size or TRIAL_BATCH_SIZE)

@@ -89,8 +89,8 @@ class Catalogue:
         return ModelEntry(name, versions, self._served.version, serving, ignored)
 
     def _ignored(self, name: str, version: int) -> str | None:
-        manifest, _ = self._read(name, version)
-        return None if manifest is None else self._why_not(manifest)
+        manifest, error = self._read(name, version)
+        return error if manifest is None else self._why_not(manifest)
 
     def _versions(self, name: str, serving: Serving) -> list[VersionEntry]:
         return [self._version(name, version, serving) for version in self._repository.versions(name)]

@@ -9,20 +9,21 @@ from diptych.adapters.data_folder import refuse_lost_database
 from diptych.adapters.data_lock import DataLock
 from diptych.adapters.plan_file import PlanFile
 from diptych.adapters.restore_target import refuse_unfinished
+from diptych.bundle.manifest import Manifest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.precision import Serving
 from diptych.core.services import Services
-from diptych.errors import BundleError, ConfigError, EncoderFailed
+from diptych.errors import BundleError, ConfigError, DiptychError, EncoderFailed
 from diptych.settings import AUTO, Settings
 from diptych.wiring.assemble import assemble, limits_of
 from diptych.wiring.bundles import verify_bundle
 from diptych.wiring.engine import OnStuck
 from diptych.wiring.fetching import max_open_sockets
-from diptych.wiring.here import Here
+from diptych.wiring.here import UNGATED, Here
 from diptych.wiring.planning import PLAN_FILE, threads_of, with_plan
 from diptych.wiring.served import Served, choose_for_requests, load_served
 from diptych.wiring.trials import Trials
-from diptych.wiring.versions import check_choice, chosen_version, here_of
+from diptych.wiring.versions import check_choice, chosen_version, here_of, why_not_served
 from diptych.wiring.warming import warmed
 
 LOG = logging.getLogger("diptych.versions")
@@ -30,6 +31,7 @@ TRIAL_BATCH_SIZE = 16  # in which precisions are compared while the best size is
 
 __all__ = [
     "TRIAL_BATCH_SIZE",
+    "UNGATED",
     "Here",
     "Trials",
     "build",
@@ -83,20 +85,24 @@ def _build(settings: Settings, on_stuck: OnStuck, lock: DataLock) -> Services:
 def _load_newest(settings: Settings, repository: ModelRepository, here: Here) -> Served:
     """The newest version that can be served here, or the one that is asked for.
 
-    What TensorRT built is a copy of another version: where it fails, that one is taken, and the reason kept.
+    Where a version fails, the next older one is tried, and `here` keeps the reason.
     """
     while True:
         name, version = chosen_version(settings, here)
-        manifest = repository.manifest(name, version)
         try:
             served = _load(settings, repository, name, version)
         except (BundleError, EncoderFailed, ConfigError) as error:
-            if settings.version is not None or manifest.tensorrt is None:
+            if settings.version is not None or _lacks_device(error, repository.manifest(name, version)):
                 raise
-            here.refuse(manifest, str(error))
+            here.refuse(name, version, str(error))
             continue
         _say_ignored(repository, name, version, here)
         return served
+
+
+def _lacks_device(error: DiptychError, manifest: Manifest) -> bool:
+    """Whether no version could be served: the device cannot be had. Plans run on a GPU of their own."""
+    return isinstance(error, ConfigError) and manifest.tensorrt is None
 
 
 def _load(settings: Settings, repository: ModelRepository, name: str, version: int) -> Served:
@@ -121,8 +127,8 @@ def _load(settings: Settings, repository: ModelRepository, name: str, version: i
 def _say_ignored(repository: ModelRepository, name: str, taken: int, here: Here) -> None:
     """In the log: newer versions than the one that is taken, and why they are not."""
     for version in repository.versions(name):
-        if version > taken and (reason := here.why_not(repository.manifest(name, version))):
-            LOG.warning("%s/%d is ignored, %d is taken: %s", name, version, taken, reason)
+        if version > taken and (reason := why_not_served(repository, name, version, here)):
+            LOG.warning("%s/%d is ignored, %s/%d is taken: %s", name, version, name, taken, reason)
 
 
 def _planned(served: Served, settings: Settings) -> Served:

@@ -6,28 +6,37 @@ from diptych.bundle.manifest import Manifest, TensorrtBuild
 from diptych.errors import ConfigError
 from diptych.settings import AUTO, PREFIX, Device
 
+UNGATED = "it was built ungated, its parity is unknown: see --allow-ungated"
+
 
 class Here:
     """ONNX graphs can be tried anywhere; what TensorRT built runs on its GPU, with its release."""
 
-    def __init__(self, device: Device, precisions: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, device: Device, precisions: tuple[str, ...] = (), *, allow_ungated: bool = False
+    ) -> None:
         """`device` and `precisions` are what the settings ask for; `auto` of either asks for nothing."""
         self._device = device
         self._asked = tuple(name for name in precisions if name != AUTO)
+        self._allow_ungated = allow_ungated
         self._refused: dict[tuple[str, int], str] = {}
 
-    def refuse(self, manifest: Manifest, reason: str) -> None:
-        """From now on this version is one that cannot be served here: it was tried."""
-        self._refused[manifest.name, manifest.version] = reason
+    def refuse(self, name: str, version: int, reason: str) -> None:
+        """Remember that this version was tried and cannot be served here."""
+        self._refused[name, version] = reason
 
     def why_not(self, manifest: Manifest) -> str | None:
         """Why the version cannot be served here; None for one that is worth a try."""
         refused = self._refused.get((manifest.name, manifest.version))
-        if refused is not None or manifest.tensorrt is None:
+        if refused is not None:
             return refused
+        if manifest.ungated and not self._allow_ungated:
+            return UNGATED
         lacking = [name for name in self._asked if name not in manifest.precisions]
         if lacking:
-            return f"it has no {lacking[0]}, which is asked for"
+            return f"it has no precision {lacking[0]!r}, only {', '.join(manifest.precisions)}"
+        if manifest.tensorrt is None:
+            return None
         reason = self._why_not_built_for(manifest.tensorrt)
         return None if reason is None else f"it is for {manifest.tensorrt}: {reason}"
 

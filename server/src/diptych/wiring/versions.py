@@ -2,22 +2,22 @@
 
 from collections.abc import Sequence
 
-from diptych.bundle.manifest import Manifest
 from diptych.bundle.repository import ModelRepository
-from diptych.errors import ConfigError
-from diptych.settings import AUTO, Settings
+from diptych.errors import BundleError, ConfigError
+from diptych.settings import Settings
 from diptych.wiring.here import Here
 
 
 def here_of(settings: Settings) -> Here:
     """What this machine can serve, as far as the settings let it."""
-    return Here(settings.device, (settings.precision, settings.collection_precision))
+    precisions = (settings.precision, settings.collection_precision)
+    return Here(settings.device, precisions, allow_ungated=settings.allow_ungated)
 
 
 def chosen_version(settings: Settings, here: Here) -> tuple[str, int]:
     """The name and version to serve: the newest that can be served here, or the one that is asked for.
 
-    Raises ConfigError that says what to run when there is none, InvalidManifest.
+    Raises ConfigError when there is none: it names each version and why, or says what to run.
     """
     repository, name = ModelRepository(settings.model_repo), settings.model
     if not settings.model_repo.is_dir():
@@ -43,27 +43,21 @@ def chosen_version(settings: Settings, here: Here) -> tuple[str, int]:
 def _first_servable(repository: ModelRepository, name: str, versions: Sequence[int], here: Here) -> int:
     reasons = []
     for version in versions:
-        reason = here.why_not(repository.manifest(name, version))
+        reason = why_not_served(repository, name, version, here)
         if reason is None:
             return version
         reasons.append(f"{name}/{version} cannot be served here: {reason}")
     raise ConfigError("; ".join(reasons))
 
 
+def why_not_served(repository: ModelRepository, name: str, version: int, here: Here) -> str | None:
+    """Why this version cannot be served here, such as a manifest that cannot be read; None if it may be."""
+    try:
+        return here.why_not(repository.manifest(name, version))
+    except BundleError as error:
+        return str(error)
+
+
 def check_choice(settings: Settings) -> None:
-    """Raises ConfigError or InvalidManifest for a choice of model that is known wrong without loading it."""
-    chosen = chosen_version(settings, here_of(settings))
-    manifest = ModelRepository(settings.model_repo).manifest(*chosen)
-    for precision in (settings.precision, settings.collection_precision):
-        _require_precision(manifest, precision)
-    if manifest.ungated and not settings.allow_ungated:
-        raise ConfigError(
-            f"{manifest.name}/{manifest.version} was built ungated, its parity is unknown: "
-            "see --allow-ungated"
-        )
-
-
-def _require_precision(manifest: Manifest, precision: str) -> None:
-    if precision != AUTO and precision not in manifest.precisions:
-        known = ", ".join(manifest.precisions)
-        raise ConfigError(f"{manifest.name}/{manifest.version} has no precision {precision!r}, only {known}")
+    """Raises ConfigError for a choice of model that is known wrong without loading it."""
+    chosen_version(settings, here_of(settings))
