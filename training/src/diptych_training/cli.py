@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from diptych.errors import DiptychError
+from diptych.usage import Parser
 from diptych_training import __version__
 from diptych_training.ablate import command as ablate
 from diptych_training.data.icon_set import command as icon_set
@@ -26,7 +27,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="diptych-train", description="Build data, train, ablate, evaluate, interpolate, export, import."
     )
     parser.add_argument("--version", action="version", version=__version__)

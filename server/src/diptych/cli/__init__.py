@@ -22,6 +22,7 @@ from diptych.cli import (
 )
 from diptych.cli.console import discard, encode_anything, err
 from diptych.errors import DiptychError
+from diptych.usage import Parser
 from diptych_client import ClientError
 
 _COMMANDS = (
@@ -34,7 +35,7 @@ READER_LEFT = 141  # and for a program whose output nobody reads any more, as in
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(prog="diptych", description="Image-text embeddings, labels and search.")
+    parser = Parser(prog="diptych", description="Image-text embeddings, labels and search.")
     parser.add_argument("--version", action="version", version=f"diptych {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in _COMMANDS:

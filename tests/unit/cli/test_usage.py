@@ -1,0 +1,33 @@
+"""Wrong usage: the reason is the first line, and names what was wrong."""
+
+import pytest
+
+from diptych.cli import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prog", "reason"),
+    [
+        (["serve", "--no-such-flag"], "diptych serve", "unrecognized arguments: --no-such-flag"),
+        (["serve", "--port", "x"], "diptych serve", "--port: Input should be a valid integer"),
+        (["search", "a", "-k"], "diptych search", "argument -k"),
+        (["serv"], "diptych", "argument COMMAND: invalid choice: 'serv'"),
+        ([], "diptych", "the following arguments are required: COMMAND"),
+        (["check", "a/b"], "diptych check", "'a/b' is not of the form"),
+        (["check", "--a\nb"], "diptych check", "unrecognized arguments: --a\ufffdb"),
+    ],
+)
+def test_first_line_is_the_reason(
+    arguments: list[str],
+    prog: str,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    first, second = err.splitlines()
+    assert out == ""
+    assert first.startswith(f"{prog}: error: {reason}")
+    assert second == f"see `{prog} --help`"
