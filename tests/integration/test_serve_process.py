@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,9 +28,16 @@ def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def refusal(model_repo: Path, model: str, data_dir: Path, *flags: str, status: int = 1) -> str:
+def refusal(
+    model_repo: Path,
+    model: str,
+    data_dir: Path,
+    *flags: str,
+    status: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """The log of a server that must not start."""
-    process, log_file = start(model_repo, model, data_dir, *flags)
+    process, log_file = start(model_repo, model, data_dir, *flags, environment=environment)
     assert process.wait(timeout=60) == status
     return log_file.read_text()
 
@@ -171,6 +178,26 @@ def test_setting_that_cannot_work_is_refused_before_it_listens(
     assert words in log
     assert "listening" not in log
     assert "Traceback" not in log
+
+
+def test_misspelt_variable_stops_the_start_and_its_value_is_not_shown(
+    model_repo: Path, tmp_path: Path
+) -> None:
+    log = refusal(model_repo, TINY, tmp_path, environment={"DIPTYCH_APIKEY": "correct horse"})
+    assert log.startswith("diptych: DIPTYCH_APIKEY is not a setting, DIPTYCH_API_KEY is: ")
+    assert log.count("\n") == 1
+    assert "horse" not in log
+
+
+def test_unknown_variable_is_one_warning_and_one_of_kubernetes_is_none(
+    model_repo: Path, tmp_path: Path
+) -> None:
+    given = {"DIPTYCH_COLOUR": "correct horse", "DIPTYCH_PORT": "tcp://10.96.0.7:8000"}
+    with serve(model_repo, TINY, tmp_path, environment=given) as server:
+        assert server.stop() == 0
+    warnings = [line["message"] for line in server.log() if line["level"] == "warning"]
+    assert warnings == ["DIPTYCH_COLOUR is not a setting of the server and has no effect"]
+    assert "horse" not in server.log_file.read_text()
 
 
 def test_bodies_of_all_callers_share_one_budget(model_repo: Path, tmp_path: Path) -> None:

@@ -1,14 +1,22 @@
 """Every setting of the server, validated once; wiring and the command line hand on plain values."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from diptych.bundle.image import DecodeMode
 from diptych.core.host_rules import OFF, parse_host_rules
@@ -38,6 +46,20 @@ def default_cache_dir() -> Path:
         return Path.home() / ".cache" / "diptych"
     except RuntimeError:
         return Path(gettempdir()) / "diptych"
+
+
+def is_service_address(value: str) -> bool:
+    """Whether it is what Kubernetes sets `<SERVICE>_PORT` to, such as tcp://10.0.0.1:8000."""
+    return re.match(r"(tcp|udp|sctp)://", value) is not None
+
+
+class _Variables(EnvSettingsSource):
+    """The environment. In a pod beside a Service called `diptych`, DIPTYCH_PORT is not the setting."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        value, key, is_complex = super().get_field_value(field, field_name)
+        is_other = field_name == "port" and isinstance(value, str) and is_service_address(value)
+        return None if is_other else value, key, is_complex
 
 
 class Settings(BaseSettings):
@@ -162,6 +184,17 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(100_000_000, ge=1, description="bytes of one body")
     max_k: int = Field(1000, ge=1, description="hits of one /search")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,
+        **more: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the command line gave, then the environment."""
+        return init_settings, _Variables(settings_cls)
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from diptych.bundle import failpoints
+from diptych.cli.variables import refuse_misspelt
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings, read_settings
 
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     # Only this command needs the model's runtime: the others must start without waiting for it.
     from diptych.cli.server import serve  # noqa: PLC0415
 
+    refuse_misspelt(os.environ)
     given = {name: value for name in Settings.model_fields if (value := getattr(args, name)) is not None}
     try:
         settings = read_settings(given)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import signal
 import socket
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from diptych.cli.gallery import Gallery
 from diptych.cli.graceful import SIGNALS, GracefulServer
 from diptych.cli.last_exit import LastExit
 from diptych.cli.logs import configure_logging
+from diptych.cli.variables import warn_of_unknown
 from diptych.core.services import Services
 from diptych.errors import ConfigError, DiptychError
 from diptych.http.app import Background, create_app
@@ -32,6 +34,7 @@ def serve(settings: Settings) -> int:
     Raises ConfigError and BundleError for what is known to be wrong before anything is loaded.
     """
     configure_logging(settings.log_format)
+    warn_of_unknown(os.environ)
     check_choice(settings)
     background: list[Background] = [] if settings.gallery is None else [Gallery(settings.gallery).fill]
     with _listen(settings.host, settings.port) as listener:
