@@ -18,7 +18,7 @@ from support.server import RunningServer, serve, start
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 ONE_BY_ONE = ["--max-batch-size", "1"]
 TIMES_OF_ENDING = 5  # a loaded machine
 
@@ -137,6 +137,20 @@ def test_second_signal_ends_it_there_and_then(slow_repo: Path, tmp_path: Path) -
         assert exit_status(server, within_s=1 * TIMES_OF_ENDING) == -signal.SIGTERM
         asking.join()
         assert asking.error is not None
+
+
+def test_terminal_that_closes_hangs_up_twice_and_the_stop_stays_orderly(
+    slow_repo: Path, tmp_path: Path
+) -> None:
+    """Its shell sends SIGHUP, and so does the system."""
+    with serve(slow_repo, TINY, tmp_path, *ONE_BY_ONE) as server:
+        asking = Asking(f"{server.url}/embed", files=files_of(different_pictures(20)))
+        wait_until_inside(server)
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
+        server.process.send_signal(signal.SIGHUP)
+        assert asking.ended().status_code == 200
+        assert exit_status(server, within_s=5 * TIMES_OF_ENDING) == 0
 
 
 def test_signal_while_the_model_is_loaded_ends_it(slow_repo: Path, tmp_path: Path) -> None:

@@ -55,10 +55,15 @@ class Place:
 
 @asynccontextmanager
 async def serving(
-    app: Any, terms: ConnectionTerms | None = None, *, inside: Inside | None = None, grace_s: float = 1.0
+    app: Any,
+    terms: ConnectionTerms | None = None,
+    *,
+    inside: Inside | None = None,
+    grace_s: float = 1.0,
+    listener: socket.socket | None = None,
 ) -> AsyncIterator[Place]:
     """The server is stopped at the end, as by a signal."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listener or socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app, http=connection_class(terms or ConnectionTerms()), lifespan="on", ws="none", log_config=None
     )

@@ -1,8 +1,11 @@
 """The end of a server: bounded, whatever hangs."""
 
 import asyncio
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -14,7 +17,7 @@ from diptych.cli.graceful import GracefulServer
 from diptych.core import services
 from diptych.core.services import Services
 from diptych.http.inside import Inside
-from support.raw_http import run, serving, until
+from support.raw_http import answer_of, is_hung_up, run, serving, until
 
 
 def ended(code: str, timeout_s: float = 20) -> int:
@@ -69,6 +72,100 @@ def test_orderly_end_is_a_success_and_bounded(monkeypatch: pytest.MonkeyPatch) -
 
     run(scenario)
     assert ends == [(graceful.EXIT_S, 0)]
+
+
+ASKED = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def ok_app(at_end: Callable[[], Awaitable[None]]) -> Any:
+    """Answers, and waits for `at_end` when it is closed."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = [(b"content-length", b"2"), (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": 503, "headers": headers})
+            await send({"type": "http.response.body", "body": b"ok"})
+            return
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await at_end()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return app
+
+
+def test_who_comes_while_things_are_closed_is_answered_on_old_and_new_connections() -> None:
+    closing, may_close = asyncio.Event(), asyncio.Event()
+
+    async def at_end() -> None:
+        closing.set()
+        await may_close.wait()
+
+    async def scenario() -> None:
+        async with serving(ok_app(at_end)) as place:
+            old, writer = await place.call()
+            place.server.leave()
+            await closing.wait()
+            writer.write(ASKED)
+            new, _ = await place.call(ASKED)
+            for reader in (old, new):
+                assert (await answer_of(reader)).status == 503
+                assert await is_hung_up(reader)
+            may_close.set()
+
+    run(scenario)
+
+
+class LateCaller(socket.socket):
+    """A listener that somebody connects to, and asks, as soon as it is asked who waits."""
+
+    caller: socket.socket | None = None
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.caller is None:
+            self.caller = socket.create_connection(self.getsockname())
+            self.caller.sendall(ASKED)
+        return super().accept()
+
+
+def test_who_is_connected_as_the_last_thing_is_answered_and_not_reset() -> None:
+    listener = LateCaller(fileno=socket.create_server(("127.0.0.1", 0)).detach())
+
+    async def at_end() -> None:
+        pass
+
+    async def scenario() -> None:
+        async with serving(ok_app(at_end), listener=listener):
+            pass
+        assert listener.caller is not None
+        listener.caller.settimeout(20)
+        with listener.caller as caller:
+            assert caller.recv(1000).startswith(b"HTTP/1.1 503 ")
+
+    run(scenario)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Those of this process, put back at the end."""
+    before = {number: signal.getsignal(number) for number in graceful.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(("before", "is_heeded"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_hangup_is_heeded_but_below_nohup(before: signal.Handlers, is_heeded: bool) -> None:
+    signal.signal(signal.SIGHUP, before)
+    server = GracefulServer(uvicorn.Config(lambda: None), Inside(), 30, end_after=lambda *when: None)
+    server.heed_signals()
+    assert signal.getsignal(signal.SIGTERM) == server.stop
+    assert (signal.getsignal(signal.SIGHUP) == server.stop) is is_heeded
+    server.stop(signal.SIGTERM, None)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 class Part:

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import signal
 import socket
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ from fastapi import FastAPI
 
 from diptych.cli.descriptors import connections_within
 from diptych.cli.gallery import Gallery
-from diptych.cli.graceful import SIGNALS, GracefulServer
+from diptych.cli.graceful import GracefulServer
 from diptych.cli.last_exit import LastExit
 from diptych.cli.logs import configure_logging
 from diptych.cli.variables import warn_of_unknown
@@ -63,8 +62,7 @@ class _Server:
 
     def run(self) -> int:
         LOG.info("listening, loading the model", extra={"fields": {"url": self._url}})
-        for number in SIGNALS:
-            signal.signal(number, self._server.stop)
+        self._server.heed_signals()
         self._server.run(sockets=[self._listener])
         self._last_exit.exit_if_lost()
         return self._server.status

@@ -172,6 +172,10 @@ class Connection(HttpToolsProtocol):
             return None
         return pace_of(self._n_body, now - self._body_since)
 
+    def is_answering(self) -> bool:
+        """Whether a request is inside, or an answer waits to be read."""
+        return self._is_busy() or self.transport.get_write_buffer_size() > 0
+
     def _is_unheard(self) -> bool:
         """Whether work goes on for a caller whose end would not be heard: reading stopped after its body."""
         inside = self._inside

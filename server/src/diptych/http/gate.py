@@ -12,9 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from diptych.errors import NotReady
 from diptych.http.context import context_of
 from diptych.http.problems import respond_error, respond_http
-from diptych.http.state import ServerState
+from diptych.http.state import STOPPING, ServerState
 
-STOPPING = "the server is stopping"
 _MORE_TIME = "diptych_more_time"
 WHILE_STOPPING = frozenset({"/healthz", "/metrics"})  # answered to the end, and nothing waits for them
 

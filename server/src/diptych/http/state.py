@@ -12,6 +12,8 @@ from diptych.errors import DiptychError, NotReady
 from diptych.http.inside import Inside
 from diptych.http.options import HttpOptions
 
+STOPPING = "the server is stopping"
+
 
 @dataclass
 class ServerState:
@@ -22,9 +24,9 @@ class ServerState:
     inside: Inside = field(default_factory=Inside)
 
     def ready(self) -> Services:
-        """The services; NotReady while they load."""
+        """The services; NotReady while they load, and once they are closed."""
         if self.services is None:
-            raise NotReady("the model is being loaded")
+            raise NotReady(STOPPING if self.inside.stopping else "the model is being loaded")
         return self.services
 
     def count_rejected(self, reason: Reason) -> None:
