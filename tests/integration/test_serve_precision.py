@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import re
 import time
 import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -19,8 +21,9 @@ from diptych.settings import Settings
 from diptych.wiring import encoders, load, pacing, verify_bundle
 from diptych.wiring.served import Served, load_served
 from support.app import FIXED_PLAN, running_app
+from support.callers import files_of
 from support.pictures import picture
-from support.tiny_bundle import TINY, Fault, write_tiny_bundle
+from support.tiny_bundle import TINY, Fault, write_changed_bundle, write_tiny_bundle
 
 WITHIN_S = 60
 
@@ -49,6 +52,10 @@ def errors_of(found: Served) -> dict[str, str | None]:
     return {one.precision: one.error for one in found.serving.embed.candidates}
 
 
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+
+
 def test_faster_precision_answers_requests_and_the_exact_one_keeps_collections(tmp_path: Path) -> None:
     found = served(tmp_path, {"fp32": "slow", "int8": "equal"})
     assert precisions_of(found) == ("int8", "fp32")
@@ -64,17 +71,57 @@ def test_precision_that_gains_nothing_is_not_chosen(tmp_path: Path) -> None:
     assert found.collections is found.embed
 
 
-def test_precision_that_fails_its_golden_check_is_left_out_with_its_reason(tmp_path: Path) -> None:
+def test_precision_that_fails_its_golden_check_is_left_out_with_its_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     found = served(tmp_path, {"fp32": "equal", "int8": "broken"})
+    assert warnings_of(caplog) == [f"tiny/1 is not served in int8: {errors_of(found)['int8']}"]
     assert precisions_of(found) == ("fp32", "fp32")
     assert errors_of(found)["fp32"] is None
     assert "golden image 1: cosine is" in str(errors_of(found)["int8"])
     assert found.serving.embed.reason == "the only one that passed here"
 
 
-def test_requests_and_collections_go_on_without_the_exact_precision_if_that_is_broken(tmp_path: Path) -> None:
+def test_precision_with_a_nan_among_its_weights_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def spoil(folder: Path) -> None:
+        graph = onnx.load(folder / "image_encoder.int8.onnx")
+        for weights in graph.graph.initializer:
+            if weights.data_type == onnx.TensorProto.FLOAT:
+                nans = np.full_like(onnx.numpy_helper.to_array(weights), np.nan)
+                weights.CopyFrom(onnx.numpy_helper.from_array(nans, weights.name))
+        onnx.save(graph, folder / "image_encoder.int8.onnx")
+
+    both: dict[str, Fault] = {"fp32": "equal", "int8": "equal"}
+    write_changed_bundle(tmp_path / "model_repo", tmp_path / "scratch", spoil, both)
+    with running_app(tmp_path) as client:
+        (model,) = client.get("/models").json()["models"]
+    assert model["serving"]["embed"]["precision"] == "fp32"
+    (warning,) = warnings_of(caplog)
+    assert re.fullmatch(r"tiny/1 is not served in int8: .* not finite or not of unit norm", warning)
+
+
+def test_collection_that_takes_another_precision_is_named_in_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tiny_bundle(tmp_path / "model_repo", precisions={"fp32": "equal", "int8": "equal"})
+    with running_app(tmp_path) as client:
+        client.post("/collections/default/images", files=files_of([picture("red"), picture("blue")]))
+    assert warnings_of(caplog) == []
+    with running_app(tmp_path, collection_precision="int8"):
+        pass
+    named = "collection default: 2 of 2 images have no vector of tiny/1 in int8 yet"
+    assert warnings_of(caplog) == [named]
+
+
+def test_requests_and_collections_go_on_without_the_exact_precision_if_that_is_broken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     found = served(tmp_path, {"fp32": "broken", "int8": "equal"})
     assert precisions_of(found) == ("int8", "int8")
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith("tiny/1 is not served in fp32: golden image")
     assert "no fp32 of this version passes here" in found.serving.collections.reason
 
 

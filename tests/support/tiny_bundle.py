@@ -172,9 +172,14 @@ def _golden(folder: Path, weights: TinyWeights, draft: ManifestDraft) -> Golden:
     )
 
 
-def write_changed_bundle(repo: Path, scratch: Path, change: Callable[[Path], object]) -> None:
+def write_changed_bundle(
+    repo: Path,
+    scratch: Path,
+    change: Callable[[Path], object],
+    precisions: Mapping[str, Fault] | None = None,
+) -> None:
     """`tiny/1`, of whose files `change` makes others before it is published."""
-    write_tiny_bundle(scratch)
+    write_tiny_bundle(scratch, precisions=precisions)
     made, repository = ModelRepository(scratch), ModelRepository(repo)
     manifest = made.manifest(TINY, 1)
     with repository.staging(TINY) as staged:

@@ -142,8 +142,14 @@ class Shelves:
             shelf.state, shelf.reason = "no_precision", error.message
             await self._damaged(info.name, None)
             return
-        shelf = self._place(info, engine)
-        await self._fill(shelf, engine, await self._records.missing(shelf.name, engine.model.identity))
+        shelf, model = self._place(info, engine), engine.model
+        missing = await self._records.missing(shelf.name, model.identity)
+        if missing:
+            log.warning(
+                "collection %s: %d of %d images have no vector of %s/%d in %s yet",
+                *(shelf.name, len(missing), shelf.n_images, model.name, model.version, model.precision),
+            )
+        await self._fill(shelf, engine, missing)
 
     def _place(self, info: CollectionInfo, engine: Engine | None) -> Shelf:
         shelf = Shelf(

@@ -62,6 +62,9 @@ def _chosen(
     collections = _choose_for_collections(trials, collection_precision, loaded)
     for purpose, choice in (("requests", embed), ("collections", collections)):
         LOG.info("%s for %s: %s", choice.precision, purpose, choice.reason)
+    manifest = trials.bundle.manifest
+    for name, why in trials.failed().items():
+        LOG.warning("%s/%d is not served in %s: %s", manifest.name, manifest.version, name, why)
     where = trials.device
     LOG.info("encoders run on %s: %s", where.name or where.provider, where.reason)
     return Served(loaded, trials.load(collections.precision), Serving(embed, collections, where))

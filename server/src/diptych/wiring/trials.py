@@ -89,6 +89,11 @@ class Trials:
         reason = unfit(precision, found.encoder.provider)
         return Candidate(precision, passed=reason is None, error=reason)
 
+    def failed(self) -> dict[str, str]:
+        """The precisions that do not load or fail their check here, and why."""
+        found = self._found.items()
+        return {name: _with_cause(error) for name, error in found if not isinstance(error, LoadedBundle)}
+
     def let_go(self, but: Sequence[LoadedBundle] = ()) -> None:
         """Of all that it loaded `but` those; on a GPU each is freed in its turn. Nothing is loaded later."""
         for found in self._found.values():
