@@ -40,7 +40,7 @@ $(VENV)/.installed-tests: $(VENV)/.installed-import tests/requirements.txt
 	@touch $@
 
 serve: $(VENV)/.installed-server ## install, then serve the default model with its gallery on http://127.0.0.1:8000
-	$(BIN)/diptych serve --model $(MODEL) --gallery server/gallery --default-collection gallery
+	$(BIN)/diptych serve --model $(MODEL) --gallery server/gallery
 
 # A process for each core, so one thread for each: more would only wait for each other. Compiled modules are
 # kept, since tests start hundreds of Pythons. Files in their own order end with small ones, all cores busy;

@@ -60,8 +60,7 @@ def gallery_server(tiny_repo: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A real server process whose gallery is filled."""
     folder = tmp_path_factory.mktemp("gallery")
     gallery = write_gallery(folder / "pictures")
-    flags = ["--gallery", str(gallery), "--default-collection", "gallery"]
-    with serve(tiny_repo, TINY, folder / "data", *flags) as running:
+    with serve(tiny_repo, TINY, folder / "data", "--gallery", str(gallery)) as running:
         wait_until_filled(running.url)
         yield running
 

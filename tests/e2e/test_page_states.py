@@ -36,7 +36,7 @@ def test_empty_collection_says_how_to_fill_it_once_the_key_is_given(
     page.get_by_label("API key").fill(KEY)
     page.keyboard.press("Enter")
     expect(page.locator(".empty")).to_contain_text("No pictures here yet")
-    expect(page.locator(".empty code")).to_have_text("diptych add --collection default FOLDER")
+    expect(page.locator(".empty code")).to_have_text(f"diptych add --url {locked_empty_server.url} FOLDER")
     page.reload()
     expect(page.locator(".empty")).to_be_visible()
     expect(page.locator("#key-dialog")).to_be_hidden()

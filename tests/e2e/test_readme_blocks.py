@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"^```(bash|python|console)\n(.*?)^```$", README, flags=re.M
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with serve(
         ROOT / "model_repo", "pictograms", tmp_path_factory.mktemp("data"),
-        "--gallery", str(ROOT / "server" / "gallery"), "--default-collection", "gallery",
+        "--gallery", str(ROOT / "server" / "gallery"),
     ) as running:  # fmt: skip
         running.wait_until_gallery_is_filled(n_images=642)
         yield running

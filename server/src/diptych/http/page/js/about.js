@@ -24,9 +24,9 @@ export function drawModel(version, models) {
 /** A model learned from drawings says so in its manifest: `source.dataset`. */
 const knowsDrawingsOnly = (model) => model?.source?.dataset === "pictograms";
 
-/** Credit the maker of the gallery, and offer its names as labels, where its pictures tell either. */
+/** Credit the maker of the pictures, and offer their names as labels, where the first of them tells either. */
 export function drawCredit([first]) {
-  const credit = creditOf(first);
-  byId("credit").textContent = credit && `Pictures: ${credit}`;
-  byId("own-names").hidden = !first.metadata?.name;
+  const credit = first && creditOf(first);
+  byId("credit").textContent = credit ? `Pictures: ${credit}` : "";
+  byId("own-names").hidden = !first?.metadata?.name;
 }

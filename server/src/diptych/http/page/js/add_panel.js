@@ -1,4 +1,4 @@
-/** Adds pictures to the gallery: chosen or dropped ones, folders too, with progress, and why some failed. */
+/** Adds pictures to a collection: chosen or dropped ones, folders too, with progress, and why some failed. */
 
 import { Adding } from "./adding.js";
 import { byId, element, plural, showProblem } from "./dom.js";
@@ -11,9 +11,10 @@ export class AddPanel {
   #gallery;
   #onAdded;
   #adding = null;  // what is being sent, or could not be
+  #collection = null;  // of the last ones
   #running = false;
 
-  /** `onAdded` is called when there are new pictures. */
+  /** `onAdded` is called with their collection when there are new pictures. */
   constructor(api, gallery, onAdded) {
     this.#api = api;
     this.#gallery = gallery;
@@ -30,9 +31,11 @@ export class AddPanel {
 
   /** Add a list of {name, file}; more may come while it is at work. */
   add(pictures) {
-    const wanted = pictures.filter(({ name }) => !isHidden(name));
+    const collection = this.#gallery.target;
+    const wanted = pictures.filter(({ name }) => !isHidden(name)).map((picture) => ({ ...picture, collection }));
     if (!wanted.length) return;
-    this.#adding ??= new Adding(this.#api, this.#gallery.name, () => this.#draw());
+    this.#collection = collection;
+    this.#adding ??= new Adding(this.#api, () => this.#draw());
     this.#adding.push(wanted);
     if (!this.#running) this.#run();
   }
@@ -49,7 +52,7 @@ export class AddPanel {
       showProblem(byId("adding-problem"), problem, () => this.#run());
     }
     this.#running = false;
-    if (adding.counts.created) this.#onAdded();
+    if (adding.counts.created) this.#onAdded(this.#collection);
   }
 
   #stopOrClose() {

@@ -1,4 +1,4 @@
-/** Sends many pictures to a collection, some at a time; knows nothing of how that is shown. */
+/** Sends many pictures to their collections, some at a time; knows nothing of how that is shown. */
 
 import { Problem } from "./api.js";
 
@@ -15,16 +15,14 @@ export class Adding {
   counts = { created: 0, unchanged: 0, replaced: 0, failed: 0 };
   failures = [];  // {name, reason}
   total = 0;
-  #waiting = [];  // chunks: lists of {name, file}
+  #waiting = [];  // chunks: lists of {name, file, collection}, each for one collection
   #api;
-  #collection;
   #onChange;
   #controller = new AbortController();
 
   /** `onChange` is called when more is known. */
-  constructor(api, collection, onChange) {
+  constructor(api, onChange) {
     this.#api = api;
-    this.#collection = collection;
     this.#onChange = onChange;
   }
 
@@ -36,7 +34,7 @@ export class Adding {
     return this.#controller.signal.aborted;
   }
 
-  /** Pictures to send: a list of {name, file}. */
+  /** Pictures to send to one collection: a list of {name, file, collection}. */
   push(pictures) {
     this.total += pictures.length;
     let n_bytes = 0;
@@ -79,7 +77,7 @@ export class Adding {
   }
 
   async #send(chunk) {
-    const answer = await this.#api.add(this.#collection, chunk, this.#controller.signal);
+    const answer = await this.#api.add(chunk[0].collection, chunk, this.#controller.signal);
     if (answer.outcomes) this.#note(chunk, answer.outcomes);
     else await this.#follow(chunk, answer);
   }

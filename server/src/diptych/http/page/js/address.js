@@ -1,4 +1,4 @@
-/** The query as a part of the page's address. It stands in the #fragment, which browsers never send, so that
+/** The query and the collection as parts of the page's address. They stand in the #fragment, which browsers never send, so that
  *  back, forward and bookmarks work and no log sees a query. */
 
 const decode = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
@@ -11,9 +11,14 @@ export function queryOfAddress() {
   return { kind: upload ? "upload" : "browse" };
 }
 
-/** Move to a query; the "hashchange" event tells the page, which is also told when the address stays the same. */
+/** The collection that the address names, else null. */
+export const collectionOfAddress = () => decode().collection || null;
+
+/** Move to a query, in the same collection unless one is given. The "hashchange" event tells the page, also when
+ *  the address stays the same. */
 export function goTo(parameters) {
-  const hash = new URLSearchParams(parameters).toString();
+  const { collection } = decode();
+  const hash = new URLSearchParams({ ...(collection && { collection }), ...parameters }).toString();
   if (location.hash.slice(1) === hash) window.dispatchEvent(new HashChangeEvent("hashchange"));
   else location.hash = hash;
 }

@@ -66,16 +66,17 @@ export function createApi(askForKey) {
     },
 
     /** Hits for one query, `{text}` or `{id}`, best first. */
-    search: (query, k, offset, signal) =>
+    search: (collection, query, k, offset, signal) =>
       get("search", {
         method: "POST", signal,
         headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ query, k, offset }),
+        body: JSON.stringify({ collection, query, k, offset }),
       }),
 
     /** Hits for a picture that is not in the collection. */
-    searchByImage: (file, k, offset, signal) => {
+    searchByImage: (collection, file, k, offset, signal) => {
       const body = new FormData();
+      body.append("collection", collection);
       body.append("image", file);
       body.append("k", k);
       body.append("offset", offset);

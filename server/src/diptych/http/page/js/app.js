@@ -1,10 +1,11 @@
 /** Puts the page together: waits for the model, then opens both panels. */
 
 import { AddPanel } from "./add_panel.js";
+import { goTo } from "./address.js";
 import { createApi } from "./api.js";
 import { byId, showProblem } from "./dom.js";
 import { FindPanel } from "./find.js";
-import { Gallery } from "./gallery.js";
+import { Gallery, SAMPLES } from "./gallery.js";
 import { askForKey, prepareKeyDialog } from "./key.js";
 import { NamePanel } from "./name.js";
 import { placeholders } from "./tiles.js";
@@ -31,7 +32,9 @@ async function open() {
   const gallery = new Gallery(api, version.default_collection);
   const name = new NamePanel(api, gallery, (file) => find.findAlike(file));
   const find = new FindPanel(api, gallery, (item) => name.showItem(item), drawCredit);
-  new AddPanel(api, gallery, () => find.show());
+  // The samples stay as they are: whoever adds pictures while they are shown wants to see those instead.
+  const show = (added) => (gallery.name === SAMPLES && added !== SAMPLES ? goTo({ collection: added }) : find.show());
+  new AddPanel(api, gallery, show);
   document.querySelector("main").inert = false;  // nothing can be asked before the panels listen
   await find.show();
 }

@@ -1,13 +1,16 @@
 /** The left panel: from words, or from a picture, to pictures. */
 
-import { goTo, queryOfAddress } from "./address.js";
+import { collectionOfAddress, goTo, queryOfAddress } from "./address.js";
+import { drawCollections, listenForCollection } from "./collections.js";
 import { byId, element, plural, showProblem } from "./dom.js";
+import { SAMPLES } from "./gallery.js";
 import { drawQueryPicture } from "./query_picture.js";
 import { placeholders, tile } from "./tiles.js";
 
 /** Few on a narrow window, where the other panel stands below them. */
 const N_TILES = matchMedia("(max-width: 899px)").matches ? 18 : 48;
 const EMPTY_POLL_MS = 3000;
+const DEFAULT_URL = "http://127.0.0.1:8000";  // where `diptych add` looks by itself
 
 export class FindPanel {
   #api;
@@ -24,7 +27,7 @@ export class FindPanel {
   #hits = byId("hits");
   #more = byId("more");
 
-  /** `onName` receives a picture of the gallery that the other panel shall name, `onPictures` all that are drawn. */
+  /** `onName` receives a picture that the other panel shall name, `onPictures` all that are drawn. */
   constructor(api, gallery, onName, onPictures) {
     this.#api = api;
     this.#gallery = gallery;
@@ -41,6 +44,7 @@ export class FindPanel {
     byId("examples").addEventListener("click", ({ target }) => {
       if (target.tagName === "BUTTON") goTo({ q: target.textContent });
     });
+    listenForCollection();
     this.#more.addEventListener("click", () => this.#load(true));
     window.addEventListener("hashchange", () => this.show());
   }
@@ -52,9 +56,6 @@ export class FindPanel {
     this.#offset = 0;
     this.#after = null;
     byId("query").value = this.#query.text ?? "";
-    const { id } = this.#query;
-    const item = this.#known.get(id) ?? { id, links: this.#gallery.links(id) };
-    drawQueryPicture(this.#api, this.#query, item, this.#upload, () => this.#onName(item));
     return this.#load(false);
   }
 
@@ -67,7 +68,10 @@ export class FindPanel {
   async #load(append) {
     const signal = this.#begin();
     try {
-      const total = await this.#gallery.count();
+      const chosen = await this.#gallery.choose(collectionOfAddress());
+      if (signal.aborted) return;
+      this.#turnTo(chosen, append);
+      const { total } = chosen;
       const started = performance.now();
       const { list, last } = total ? await this.#fetch(signal) : { list: [], last: true };
       const elapsed_ms = performance.now() - started;
@@ -91,6 +95,18 @@ export class FindPanel {
     return this.#controller.signal;
   }
 
+  #turnTo({ name, names }, append) {
+    if (name !== this.#gallery.name) this.#known.clear();
+    this.#gallery.name = name;
+    drawCollections(names, name);
+    byId("examples").hidden = name !== SAMPLES;  // what they look for is there
+    byId("add-files").parentElement.title = `to the collection “${this.#gallery.target}”`;
+    if (append) return;
+    const { id } = this.#query;
+    const item = this.#known.get(id) ?? { id, links: this.#gallery.links(id) };
+    drawQueryPicture(this.#api, this.#query, item, this.#upload, () => this.#onName(item));
+  }
+
   async #fetch(signal) {
     if (this.#query.kind === "browse") {
       const page = await this.#gallery.page(this.#after, N_TILES);
@@ -106,8 +122,9 @@ export class FindPanel {
 
   #search(signal) {
     const { kind, text, id } = this.#query;
-    if (kind === "upload") return this.#api.searchByImage(this.#upload, N_TILES, this.#offset, signal);
-    return this.#api.search(kind === "text" ? { text } : { id }, N_TILES, this.#offset, signal);
+    const { name } = this.#gallery;
+    if (kind === "upload") return this.#api.searchByImage(name, this.#upload, N_TILES, this.#offset, signal);
+    return this.#api.search(name, kind === "text" ? { text } : { id }, N_TILES, this.#offset, signal);
   }
 
   #draw(list, append, last) {
@@ -118,7 +135,7 @@ export class FindPanel {
     else this.#hits.replaceChildren(...tiles);
     if (!append) this.#hits.parentElement.scrollTop = 0;
     this.#more.hidden = last;
-    if (list.length) this.#onPictures(list);
+    if (!append) this.#onPictures(list);
   }
 
   #report(total, elapsed_ms) {
@@ -134,7 +151,7 @@ export class FindPanel {
     this.#hits.replaceChildren(element("li", { class: "empty" },
       element("strong", {}, "No pictures here yet"),
       element("p", {}, "Drop some here, or add a folder of them:"),
-      element("code", {}, `diptych add --collection ${this.#gallery.name} FOLDER`)));
+      element("code", {}, addCommand(this.#gallery))));
     this.#emptyTimer = setTimeout(() => this.#load(false), EMPTY_POLL_MS);
   }
 
@@ -143,4 +160,11 @@ export class FindPanel {
     byId("find-status").textContent = "";
     showProblem(byId("find-problem"), error, () => this.#load(append));
   }
+}
+
+/** The command that adds a folder to the collection that is shown. */
+function addCommand({ target, own }) {
+  const here = new URL(".", document.baseURI).href.replace(/\/$/, "");
+  const words = ["diptych add", here !== DEFAULT_URL && `--url ${here}`, target !== own && `--collection ${target}`, "FOLDER"];
+  return words.filter(Boolean).join(" ");
 }

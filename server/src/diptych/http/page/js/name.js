@@ -11,7 +11,6 @@ export class NamePanel {
   #gallery;
   #labels = new Labels(() => this.#classify());
   #file = null;
-  #galleryNames = null;
   #controller = new AbortController();
 
   /** `onFindAlike` receives the picture that the other panel shall look for. */
@@ -69,8 +68,7 @@ export class NamePanel {
 
   async #allLabels() {
     if (!byId("use-own-names").checked) return this.#labels.all;
-    this.#galleryNames ??= await this.#gallery.names();
-    return [...new Set([...this.#labels.all, ...this.#galleryNames])];
+    return [...new Set([...this.#labels.all, ...(await this.#gallery.names())])];
   }
 
   #fail(error) {

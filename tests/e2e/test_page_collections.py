@@ -1,0 +1,106 @@
+"""Which collection the page at / shows, and which one it adds to: the samples stay as they are."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from e2e.conftest import wait_until_filled, write_gallery
+from support.browser import Watched
+from support.pictures import picture
+from support.server import RunningServer, serve
+from support.tiny_bundle import TINY
+
+pytestmark = pytest.mark.browser
+
+OpenPage = Callable[..., Watched]
+MINE = {"name": "mine.png", "mimeType": "image/png", "buffer": picture("red", size=(40, 30))}
+
+
+@pytest.fixture
+def server(tiny_repo: Path, tmp_path: Path) -> Iterator[RunningServer]:
+    """One as `make serve` starts it: a gallery, and a default collection that is empty."""
+    gallery = write_gallery(tmp_path / "pictures")
+    with serve(tiny_repo, TINY, tmp_path / "data", "--gallery", str(gallery)) as running:
+        wait_until_filled(running.url)
+        yield running
+
+
+def opened(new_page: OpenPage, server: RunningServer, hash_: str = "") -> Page:
+    page = new_page().page
+    page.goto(f"{server.url}/{hash_}")
+    return page
+
+
+def n_images(server: RunningServer, collection: str) -> int:
+    told = httpx.get(f"{server.url}/collections/{collection}", verify=False).json()
+    return int(told["n_images"])
+
+
+def add(server: RunningServer, collection: str, name: str, payload: bytes) -> None:
+    url = f"{server.url}/collections/{collection}"
+    httpx.post(f"{server.url}/collections", json={"name": collection}, verify=False)
+    files = {"image": payload}
+    items = f'[{{"metadata": {{"file": "{name}"}}}}]'
+    httpx.post(f"{url}/images", files=files, data={"items": items}, verify=False).raise_for_status()
+
+
+def test_gallery_is_shown_while_the_own_collection_is_empty_and_nothing_is_added_to_it(
+    new_page: OpenPage, server: RunningServer
+) -> None:
+    page = opened(new_page, server)
+    expect(page.locator("#collection")).to_have_value("gallery")
+    expect(page.locator("#find-status")).to_have_text("26 pictures")
+    expect(page.locator("#examples")).to_be_visible()
+    page.set_input_files("#add-files", MINE)
+    expect(page.locator("#adding-status")).to_have_text("1 picture: 1 added")
+    expect(page.locator("#collection")).to_have_value("default")
+    expect(page.locator("#find-status")).to_have_text("1 picture")
+    expect(page.locator(".tile .caption")).to_have_text("mine.png")
+    expect(page.locator("#examples")).to_be_hidden()
+    expect(page.locator("#credit")).to_be_empty()
+    assert (n_images(server, "default"), n_images(server, "gallery")) == (1, 26)
+    again = opened(new_page, server)
+    expect(again.locator("#collection")).to_have_value("default")
+
+
+def test_searches_stay_in_the_collection_that_was_chosen(new_page: OpenPage, server: RunningServer) -> None:
+    add(server, "mine", "sea.png", picture("blue", size=(30, 20)))
+    page = opened(new_page, server)
+    page.fill("#query", "blue")
+    page.press("#query", "Enter")
+    expect(page.locator(".tile .caption").first).to_have_text("blue")
+    page.select_option("#collection", "mine")
+    expect(page.locator("#find-status")).to_contain_text("Best 1 of 1 picture")
+    expect(page.locator(".tile .caption")).to_have_text("sea.png")
+    page.set_input_files("#file", {**MINE, "buffer": picture("blue")})
+    page.get_by_role("button", name="Find pictures like this one").click()
+    expect(page.locator("#query-picture")).to_contain_text("Pictures like yours")
+    expect(page.locator(".tile .caption")).to_have_text("sea.png")
+    page.reload()
+    expect(page.locator("#collection")).to_have_value("mine")
+    page.go_back()
+    expect(page.locator("#query")).to_have_value("blue")
+    page.select_option("#collection", "gallery")
+    expect(page.locator(".tile .caption").first).to_have_text("blue")
+
+
+def test_collection_that_is_shown_gets_what_is_added(new_page: OpenPage, server: RunningServer) -> None:
+    add(server, "mine", "sea.png", picture("blue", size=(30, 20)))
+    page = opened(new_page, server, "#collection=mine")
+    expect(page.locator(".tile .caption")).to_have_text("sea.png")
+    page.set_input_files("#add-files", MINE)
+    expect(page.locator("#find-status")).to_have_text("2 pictures")
+    assert (n_images(server, "mine"), n_images(server, "default")) == (2, 0)
+
+
+def test_one_that_is_chosen_and_empty_says_how_to_fill_it(new_page: OpenPage, server: RunningServer) -> None:
+    httpx.post(f"{server.url}/collections", json={"name": "mine"}, verify=False).raise_for_status()
+    page = opened(new_page, server)
+    page.select_option("#collection", "mine")
+    command = f"diptych add --url {server.url} --collection mine FOLDER"
+    expect(page.locator(".empty code")).to_have_text(command)
+    add(server, "mine", "sea.png", picture("blue", size=(30, 20)))
+    expect(page.locator(".tile .caption")).to_have_text("sea.png")
