@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -68,6 +69,56 @@ def test_log_says_what_is_served_from_where(model_repo: Path, tmp_path: Path) ->
     access = [line for line in server.log() if line["logger"] == "diptych.access"]
     assert [(line["route"], line["status"]) for line in access] == [("/search", 200)]
     assert "private" not in server.log_file.read_text()
+
+
+def printed(server: RunningServer) -> list[str]:
+    """What the server says to people before it answers: the lines of its output that are no log."""
+    deadline = time.monotonic() + 30
+    while httpx.get(f"{server.url}/readyz").status_code != 200:
+        assert time.monotonic() < deadline, server.log_file.read_text()
+        time.sleep(0.05)
+    return [line for line in server.log_file.read_text().splitlines() if not line.startswith("{")]
+
+
+def write_gallery(folder: Path, *colours: str) -> Path:
+    folder.mkdir()
+    for colour in colours:
+        (folder / f"{colour}.png").write_bytes(picture(colour))
+    lines = [{"file": f"{c}.png", "id": c, "metadata": {"name": c}} for c in colours]
+    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+@pytest.mark.parametrize("flags", [[], ["--host", "0.0.0.0", "--api-key", "a key of tests"]])
+def test_commands_that_a_ready_server_prints_work_as_they_stand(
+    model_repo: Path, tmp_path: Path, flags: list[str]
+) -> None:
+    gallery = write_gallery(tmp_path / "it's a gallery", "red", "blue")
+    with serve(model_repo, TINY, tmp_path / "data", "--gallery", str(gallery), *flags) as server:
+        server.wait_until_gallery_is_filled(2)
+        where, curl, add = printed(server)
+        port = urlsplit(server.url).port
+        assert f"http://127.0.0.1:{port} " in where
+        key = {"DIPTYCH_API_KEY": "a key of tests"} if flags else {}
+        environment = {"PATH": os.environ["PATH"], **key}
+        found = subprocess.check_output(curl, shell=True, env=environment)
+        assert {hit["id"] for hit in json.loads(found)["hits"]} == {"red", "blue"}
+        added = subprocess.check_output(add, shell=True, env=environment, text=True, cwd=tmp_path)
+        assert added == "default: 1 created, 0 replaced, 0 unchanged, 0 failed\n"
+    assert "a key of tests" not in server.log_file.read_text()
+    assert ("DIPTYCH_API_KEY" in where) == bool(flags)
+
+
+def test_server_without_a_gallery_prints_a_command_for_vectors(model_repo: Path, tmp_path: Path) -> None:
+    with serve(model_repo, TINY, tmp_path) as server:
+        _, curl, add = printed(server)
+        assert json.loads(subprocess.check_output(curl, shell=True))["data"][0]["index"] == 0
+        assert add.endswith(f"add --url {server.url} FOLDER")
+
+
+def test_output_that_is_to_be_json_is_json_alone(model_repo: Path, tmp_path: Path) -> None:
+    with serve(model_repo, TINY, tmp_path, "--log-format", "json") as server:
+        assert printed(server) == []
 
 
 def test_request_in_flight_is_finished_after_sigterm(model_repo: Path, tmp_path: Path) -> None:
@@ -136,12 +187,7 @@ def test_many_callers_at_once_all_get_their_own_answer(model_repo: Path, tmp_pat
 
 
 def test_gallery_is_loaded_once_and_follows_its_folder(model_repo: Path, tmp_path: Path) -> None:
-    gallery = tmp_path / "gallery"
-    gallery.mkdir()
-    for colour in ("red", "blue"):
-        (gallery / f"{colour}.png").write_bytes(picture(colour))
-    lines = [{"file": f"{c}.png", "id": c, "metadata": {"name": c}} for c in ("red", "blue")]
-    (gallery / "items.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    gallery = write_gallery(tmp_path / "gallery", "red", "blue")
     flags = ["--gallery", str(gallery), "--default-collection", "gallery"]
     counts = []
     for change in (None, None, picture("green")):

@@ -43,6 +43,11 @@ class Gallery:
         self._folder = folder
         self._items = _read_items(folder / ITEMS_FILE)
 
+    @property
+    def sample(self) -> Path | None:
+        """The first of the pictures, if there is one."""
+        return self._folder / self._items[0].file if self._items else None
+
     async def fill(self, services: Services) -> None:
         """Add what is new and replace what changed; what is there already costs a look only."""
         await services.collections.ensure(COLLECTION)

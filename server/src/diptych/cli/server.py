@@ -4,12 +4,16 @@ import logging
 import math
 import os
 import socket
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import uvicorn
 from fastapi import FastAPI
 
+from diptych.cli.console import out
 from diptych.cli.descriptors import connections_within
+from diptych.cli.first_steps import first_steps
 from diptych.cli.gallery import Gallery
 from diptych.cli.graceful import GracefulServer
 from diptych.cli.last_exit import LastExit
@@ -25,6 +29,7 @@ from diptych.settings import Settings
 from diptych.wiring import check_choice, limits_of, load, max_open_sockets
 
 LOG = logging.getLogger("diptych")
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - by which a server on all addresses is called here
 
 
 def serve(settings: Settings) -> int:
@@ -35,19 +40,20 @@ def serve(settings: Settings) -> int:
     configure_logging(settings.log_format)
     warn_of_unknown(os.environ)
     check_choice(settings)
-    background: list[Background] = [] if settings.gallery is None else [Gallery(settings.gallery).fill]
+    gallery = None if settings.gallery is None else Gallery(settings.gallery)
     with _listen(settings.host, settings.port) as listener:
-        return _Server(settings, listener, background).run()
+        return _Server(settings, listener, gallery).run()
 
 
 class _Server:
     """One server, told to stop when loading fails."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, background: Sequence[Background]) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, gallery: Gallery | None) -> None:
         self._settings = settings
         self._listener = listener
-        host, port = listener.getsockname()[:2]
-        self._url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self._gallery = gallery
+        self._url = _url(*listener.getsockname()[:2])
+        background: Sequence[Background] = [] if gallery is None else [gallery.fill]
         app = create_app(self._load, _http_options(settings), on_failure=self._give_up, background=background)
         state: ServerState = app.state.diptych
         terms = ConnectionTerms(
@@ -81,7 +87,21 @@ class _Server:
             "url": self._url,
         }
         LOG.info("ready", extra={"fields": fields})
+        self._say_first_steps()
         return services
+
+    def _say_first_steps(self) -> None:
+        """To people: where all output is a log of JSON, there are none."""
+        if self._settings.log_format == "json":
+            return
+        sample = None if self._gallery is None else self._gallery.sample
+        host, port = self._listener.getsockname()[:2]
+        here = _url(LOOPBACK_OF.get(host, host), port)
+        lines = first_steps(here, sample, needs_key=self._settings.api_key is not None)
+        with suppress(OSError, AttributeError):  # nobody reads them: stdout may be closed, and then is None
+            for line in lines:
+                out(line)
+            sys.stdout.flush()
 
     def _give_up(self, error: BaseException) -> None:
         self._server.status = 1
@@ -108,6 +128,10 @@ def _uvicorn_config(app: FastAPI, terms: ConnectionTerms) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=math.ceil(terms.keep_alive_s),
     )
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _listen(host: str, port: int) -> socket.socket:
