@@ -54,6 +54,13 @@ def test_nothing_of_ours_runs_as_root_by_default(name: str) -> None:
     assert "0" not in users
 
 
+def test_training_takes_as_long_as_the_other_pages_say() -> None:
+    pages = ("docker/README.md", "README.md", "Makefile")
+    texts = [(DOCKER.parent / page).read_text(encoding="utf-8") for page in pages]
+    said = [re.findall(r"([\w ]+? hours)(?: of steps)? on two cores", text) for text in texts]
+    assert [[hours.strip() for hours in each] for each in said] == [["two and a half hours"]] * len(pages)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_logs_of_every_service_are_rotated(name: str) -> None:
     logging = services()[name]["logging"]
@@ -127,9 +134,11 @@ def test_training_keeps_and_publishes_in_the_folders_that_are_mounted() -> None:
     assert mounted == {image["DIPTYCH_CACHE"], image["DIPTYCH_MODEL_REPO"]}
 
 
-def test_server_may_not_write_the_models_that_it_serves() -> None:
-    read_only = {one["target"] for one in services()["server"]["volumes"] if one.get("read_only")}
-    assert read_only == {environment(steps_of(DOCKER / "server.Dockerfile", "cpu"))["DIPTYCH_MODEL_REPO"]}
+def test_server_may_not_write_the_models_that_it_serves_or_the_gallery() -> None:
+    server = services()["server"]
+    read_only = {one["target"] for one in server["volumes"] if one.get("read_only")}
+    models = environment(steps_of(DOCKER / "server.Dockerfile", "cpu"))["DIPTYCH_MODEL_REPO"]
+    assert read_only == {models, server["environment"]["DIPTYCH_GALLERY"]}
 
 
 def test_connections_of_the_server_fit_into_the_files_that_it_may_open() -> None:

@@ -58,7 +58,8 @@ def each_deployment() -> pytest.MarkDecorator:
 
 
 def test_server_of_compose_finds_its_folders_where_the_image_looks_for_them() -> None:
-    assert mounts("server").keys() == {IMAGE["DIPTYCH_MODEL_REPO"], IMAGE["DIPTYCH_DATA_DIR"]}
+    gallery = services()["server"]["environment"]["DIPTYCH_GALLERY"]
+    assert mounts("server").keys() == {IMAGE["DIPTYCH_MODEL_REPO"], IMAGE["DIPTYCH_DATA_DIR"], gallery}
     (published,) = services()["server"]["ports"]
     assert published.rpartition(":")[2] == IMAGE["DIPTYCH_PORT"]
 

@@ -39,6 +39,7 @@ def test_server_runs_as_the_caller_and_on_loopback() -> None:
     mounted = {one["target"]: one["source"] for one in server["volumes"]}
     assert mounted == {
         "/srv/model_repo": str(ROOT / "model_repo"),
+        "/srv/gallery": str(ROOT / "server" / "gallery"),
         "/srv/data": str(ROOT / "data" / "server"),
     }
 
