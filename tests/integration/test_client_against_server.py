@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from diptych_client import (
     AsyncClient,
@@ -47,6 +49,18 @@ def pets(client: Client, request: pytest.FixtureRequest) -> Iterator[str]:
     client.create_collection(name)
     yield name
     client.drop_collection(name)
+
+
+def test_image_in_memory_has_the_vector_of_its_file(client: Client, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held sideways
+    file = tmp_path / "turned.jpg"
+    Image.open(io.BytesIO(noise(1))).convert("RGB").resize((90, 40)).save(file, exif=exif)
+    opened = Image.open(file)
+    upright = np.asarray(ImageOps.exif_transpose(opened))
+    rows = [item.embedding for item in client.embed(images=[file, opened, upright]).images]
+    assert rows[0] == rows[1] == rows[2]
+    assert client.classify([upright], ["red", "blue"]).data == client.classify([file], ["red", "blue"]).data
 
 
 def test_server_says_what_it_is(client: Client) -> None:

@@ -11,13 +11,14 @@ import httpx
 
 from diptych_client import operations as calls
 from diptych_client.binding import bound_like
-from diptych_client.steps import Effect, ReadFile, Request, Sleep, Steps
+from diptych_client.pixels import png_of
+from diptych_client.steps import Effect, EncodePng, ReadFile, Request, Sleep, Steps
 from diptych_client.transport import (
     DEFAULT_TIMEOUT_S,
-    DEFAULT_URL,
     answer_of,
     chunks_of,
     client_options,
+    default_url,
     foreign_errors_translated,
     opened,
     read_file,
@@ -41,13 +42,13 @@ class AsyncClient:
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | None = None,
         api_key: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.url = url
-        self._http = httpx.AsyncClient(**client_options(url, api_key, timeout_s), transport=transport)
+        self.url = default_url() if url is None else url
+        self._http = httpx.AsyncClient(**client_options(self.url, api_key, timeout_s), transport=transport)
 
     embed = _awaited(calls.embed)
     classify = _awaited(calls.classify)
@@ -100,6 +101,8 @@ class AsyncClient:
                     return answer_of(await self._http.request(effect.method, effect.path, **arguments))
             case ReadFile():
                 return await asyncio.to_thread(read_file, effect.path)
+            case EncodePng():
+                return await asyncio.to_thread(png_of, effect.image)
             case Sleep():
                 return await asyncio.sleep(effect.seconds)
 

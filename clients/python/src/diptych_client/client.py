@@ -11,12 +11,13 @@ import httpx
 
 from diptych_client import operations as calls
 from diptych_client.binding import bound_like
-from diptych_client.steps import Effect, ReadFile, Request, Sleep, Steps
+from diptych_client.pixels import png_of
+from diptych_client.steps import Effect, EncodePng, ReadFile, Request, Sleep, Steps
 from diptych_client.transport import (
     DEFAULT_TIMEOUT_S,
-    DEFAULT_URL,
     answer_of,
     client_options,
+    default_url,
     foreign_errors_translated,
     opened,
     read_file,
@@ -38,19 +39,20 @@ def _blocking(call: Callable[P, Steps[T]]) -> Callable[Concatenate[Client, P], T
 class Client:
     """A diptych server at `url`. Safe to share between threads; close it, or use it in a `with` block.
 
+    Without `url` it is the one at DIPTYCH_URL, else where DIPTYCH_HOST and DIPTYCH_PORT put a server here.
     `timeout_s` bounds each wait for the network, not a whole call. `transport` is for tests: an
     `httpx.MockTransport` answers without a server. Raises InvalidCall for arguments that cannot work.
     """
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | None = None,
         api_key: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.url = url
-        self._http = httpx.Client(**client_options(url, api_key, timeout_s), transport=transport)
+        self.url = default_url() if url is None else url
+        self._http = httpx.Client(**client_options(self.url, api_key, timeout_s), transport=transport)
 
     embed = _blocking(calls.embed)
     classify = _blocking(calls.classify)
@@ -103,6 +105,8 @@ class Client:
                     return answer_of(self._http.request(effect.method, effect.path, **arguments))
             case ReadFile():
                 return read_file(effect.path)
+            case EncodePng():
+                return png_of(effect.image)
             case Sleep():
                 return time.sleep(effect.seconds)
 

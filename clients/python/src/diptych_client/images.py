@@ -1,4 +1,4 @@
-"""Images as callers give them, read and cut into batches; knows nothing of formats or of HTTP."""
+"""Images as callers give them, read and cut into batches; knows nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from diptych_client.errors import UnreadableFile
-from diptych_client.steps import ReadFile, Steps
+from diptych_client.errors import InvalidCall, UnreadableFile
+from diptych_client.pixels import PillowImage, PixelArray, fault_of
+from diptych_client.steps import EncodePng, ReadFile, Steps
 
 T = TypeVar("T")
+ImageT = TypeVar("ImageT")
 
-ImageInput: TypeAlias = str | os.PathLike[str] | bytes
-"""An image: the path of a file, or the bytes of one, in any format that the server decodes."""
+ImageInput: TypeAlias = str | os.PathLike[str] | bytes | PillowImage | PixelArray
+"""An image: the path of a file or the bytes of one, in any format that the server decodes; an image of
+Pillow; or an array of pixels, (H, W, 3) uint8 RGB."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,25 @@ def listed(name: str, values: Sequence[T]) -> Sequence[T]:
     return values
 
 
+def images_of(images: Sequence[ImageT]) -> Sequence[ImageT]:
+    """A list of images, or an array of them, as a list. Raises InvalidCall for what cannot be an image."""
+    if isinstance(images, PillowImage) or (isinstance(images, PixelArray) and len(images.shape) != 4):
+        raise TypeError(f"images must be a list, not one {type(images).__name__}")
+    every = list(listed("images", images))
+    for index, image in enumerate(every):
+        if isinstance(image, PixelArray) and (fault := fault_of(image)):
+            raise InvalidCall(f"images[{index}] {fault}")
+    return every
+
+
 def load(image: ImageInput) -> Steps[bytes]:
-    """The bytes of one image. Raises UnreadableFile."""
+    """The bytes of one image. Raises UnreadableFile, and InvalidCall for an array that is no image."""
     if isinstance(image, bytes):
         return image
-    content: bytes | UnreadableFile = yield ReadFile(Path(image))
+    if isinstance(image, PixelArray) and (fault := fault_of(image)):
+        raise InvalidCall(f"the image {fault}")
+    need = EncodePng(image) if isinstance(image, PillowImage | PixelArray) else ReadFile(Path(image))
+    content: bytes | UnreadableFile = yield need
     if isinstance(content, UnreadableFile):
         raise content
     return content
@@ -80,7 +97,7 @@ class ImageBatches:
         max_images: int = MAX_BATCH_IMAGES,
         max_bytes: int = MAX_BATCH_BYTES,
     ) -> None:
-        self._waiting = enumerate(listed("images", images))
+        self._waiting = enumerate(images)
         self._left_over: Loaded | None = None
         self._max_images = max_images
         self._max_bytes = max_bytes
@@ -127,7 +144,7 @@ class SourceBatches:
     """Hands out images in the order given, files and URLs apart: they travel in bodies of different kinds."""
 
     def __init__(self, images: Sequence[ImageSource]) -> None:
-        runs = groupby(listed("images", images), lambda image: isinstance(image, ImageUrl))
+        runs = groupby(images, lambda image: isinstance(image, ImageUrl))
         self._runs = deque((is_url, list(run)) for is_url, run in runs)
         self._files: ImageBatches | None = None
         self._start = 0

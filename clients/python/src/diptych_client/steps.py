@@ -1,7 +1,8 @@
 """What a call needs from the world, as values; knows neither sockets nor files nor clocks.
 
-A call is a generator. It yields a `Request`, a `ReadFile` or a `Sleep`, and is sent an `Answer`, the bytes,
-or None. `Client` and `AsyncClient` only carry these out, so that every call is written once for both.
+A call is a generator. It yields a `Request`, a `ReadFile`, an `EncodePng` or a `Sleep`, and is sent an
+`Answer`, the bytes, or None. `Client` and `AsyncClient` only carry these out, so that every call is written
+once for both.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from diptych_client.errors import InvalidCall, Problem, UnexpectedAnswer, api_error
+from diptych_client.pixels import PillowImage, PixelArray
 
 T = TypeVar("T")
 
@@ -57,6 +59,13 @@ class ReadFile:
 
 
 @dataclass(frozen=True)
+class EncodePng:
+    """The bytes of an image in memory are needed, as a PNG file."""
+
+    image: PillowImage | PixelArray
+
+
+@dataclass(frozen=True)
 class Sleep:
     """Nothing is to be done for a while."""
 
@@ -82,7 +91,7 @@ class Answer:
             ) from error
 
 
-Effect: TypeAlias = Request | ReadFile | Sleep
+Effect: TypeAlias = Request | ReadFile | EncodePng | Sleep
 Steps: TypeAlias = Generator[Effect, Any, T]
 
 

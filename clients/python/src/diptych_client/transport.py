@@ -23,11 +23,24 @@ from diptych_client.errors import (
 )
 from diptych_client.steps import Answer, Request, json_bytes
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", "8000"
+DEFAULT_URL = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how a server on all addresses is reached
 DEFAULT_TIMEOUT_S = 60.0
 FILE_CHUNK = 262_144
 MAX_TIMEOUT_S = 86_400.0
 """A day: operating systems refuse waits of more than a few weeks."""
+
+
+def default_url() -> str:
+    """Where a server is looked for: at DIPTYCH_URL, else where DIPTYCH_HOST and DIPTYCH_PORT put one."""
+    if url := os.environ.get("DIPTYCH_URL"):
+        return url
+    host, port = os.environ.get("DIPTYCH_HOST") or DEFAULT_HOST, os.environ.get("DIPTYCH_PORT") or ""
+    if "://" in port:  # of Kubernetes, for a Service that is called `diptych`
+        port = ""
+    host = LOOPBACK_OF.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port or DEFAULT_PORT}"
 
 
 def client_options(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:

@@ -9,15 +9,16 @@ from pathlib import Path
 from diptych.cli.named_files import existing
 from diptych_client import ApiError, Client, ImageUrl, InvalidCall
 from diptych_client.errors import api_error
-from diptych_client.transport import DEFAULT_TIMEOUT_S, DEFAULT_URL
+from diptych_client.transport import DEFAULT_TIMEOUT_S, default_url
 
 
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     """--url, --api-key, --timeout-s and --json; `args.usage` ends the command as argparse does, with 2."""
     group = parser.add_argument_group("server")
-    url = os.environ.get("DIPTYCH_URL") or DEFAULT_URL
+    url = default_url()
     shown_url = url.replace("%", "%%")  # argparse formats its help texts
-    group.add_argument("--url", default=url, help=f"where the server is (DIPTYCH_URL; now {shown_url})")
+    about = f"where the server is (DIPTYCH_URL; else by DIPTYCH_HOST and DIPTYCH_PORT; now {shown_url})"
+    group.add_argument("--url", default=url, help=about)
     group.add_argument(
         "--api-key",
         default=os.environ.get("DIPTYCH_API_KEY") or None,

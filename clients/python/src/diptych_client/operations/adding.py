@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from diptych_client import parsing
 from diptych_client.errors import ApiError, InvalidCall, TooLarge, UnexpectedAnswer, UnreadableFile
-from diptych_client.images import ImageBatches, ImageInput, Loaded
+from diptych_client.images import ImageBatches, ImageInput, Loaded, images_of
 from diptych_client.operations.describing import version
 from diptych_client.operations.managing import find_images
 from diptych_client.operations.naming import of_the_only_item
@@ -39,6 +39,7 @@ def add(
     An item that fails is an outcome with its error; the rest goes on. What concerns every item is raised (no
     connection, a wrong key, a stopped server); `on_outcome` has seen by then what was done before.
     """
+    images = images_of(images)
     each_id, each_metadata = each("ids", ids, images), each("metadata", metadata, images)
     if collection is None:
         collection = (yield from version()).default_collection

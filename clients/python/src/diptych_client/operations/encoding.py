@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from diptych_client import parsing
 from diptych_client.errors import InvalidCall
-from diptych_client.images import ImageSource, Loaded, SourceBatches, listed
+from diptych_client.images import ImageSource, Loaded, SourceBatches, images_of, listed
 from diptych_client.operations.naming import items_named, same_model
 from diptych_client.results import (
     Classification,
@@ -28,6 +28,7 @@ def embed(*, texts: Sequence[str] = (), images: Sequence[ImageSource] = ()) -> S
     `array('f')`, and `numpy.stack([item.embedding for item in result.images])` makes a matrix of them.
     Raises ApiError naming the first bad item (``images[3]``), and UnreadableFile.
     """
+    images = images_of(images)
     if not texts and not images:
         raise InvalidCall("embed needs texts or images")
     model, text_rows = yield from _embed_texts(listed("texts", texts))
@@ -90,6 +91,7 @@ def classify(
     are averaged, or the name of a set that the model brings. Scores sum to 1 over the labels, or, with
     `multi_label`, judge each label by itself.
     """
+    images = images_of(images)
     if not images:
         raise InvalidCall("classify needs at least one image")
     options = _options(listed("labels", labels), template, templates, multi_label, top_k)

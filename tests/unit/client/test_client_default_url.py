@@ -1,0 +1,41 @@
+"""Without a URL the client looks for a server where the variables of the server put one."""
+
+import pytest
+
+from diptych_client import AsyncClient, Client, InvalidCall
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"PORT": "8123"}, "http://127.0.0.1:8123"),
+        ({"PORT": "8123", "HOST": "0.0.0.0"}, "http://127.0.0.1:8123"),
+        ({"HOST": "::", "PORT": "8123"}, "http://[::1]:8123"),
+        ({"HOST": "192.168.7.7"}, "http://192.168.7.7:8000"),
+        ({"HOST": "fd00::7", "PORT": "80"}, "http://[fd00::7]:80"),
+        ({"PORT": "tcp://10.0.0.1:8000"}, "http://127.0.0.1:8000"),  # of Kubernetes, for a Service `diptych`
+        ({"PORT": "", "HOST": ""}, "http://127.0.0.1:8000"),
+        ({"URL": "https://images.example.org", "PORT": "8123"}, "https://images.example.org"),
+    ],
+)
+def test_server_is_found_by_the_variables(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], url: str
+) -> None:
+    for name in ("URL", "HOST", "PORT"):
+        monkeypatch.delenv(f"DIPTYCH_{name}", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"DIPTYCH_{name}", value)
+    assert Client().url == AsyncClient().url == url
+
+
+def test_url_that_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPTYCH_PORT", "8123")
+    assert Client("http://127.0.0.1:9000").url == "http://127.0.0.1:9000"
+
+
+def test_port_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DIPTYCH_URL", raising=False)
+    monkeypatch.setenv("DIPTYCH_PORT", "80a")
+    with pytest.raises(InvalidCall, match="80a"):
+        Client()

@@ -1,0 +1,145 @@
+"""Images of Pillow and arrays of NumPy travel as PNG files, wherever a path or bytes do."""
+
+import asyncio
+import io
+import subprocess
+import sys
+from base64 import b64decode
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from diptych_client import AsyncClient, Client, InvalidCall, Query, UnreadableFile
+from support.fake_api import MODEL, FakeApi, body, embed_reply, parts
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    hits = httpx.Response(200, json={"model": MODEL, "collection": "pets", "hits": []})
+    return FakeApi().on("POST /embed", embed_reply).on("POST /search", hits)
+
+
+@pytest.fixture
+def client(api: FakeApi) -> Client:
+    return Client(transport=api.transport())
+
+
+def sent_images(request: httpx.Request) -> list[Image.Image]:
+    """What of a request's parts are images, decoded."""
+    return [Image.open(io.BytesIO(content)) for name, content in parts(request) if name == "image"]
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """With the note of a camera that was held sideways."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    image.save(file, "JPEG", exif=exif)
+    return Image.open(file)
+
+
+@pytest.mark.parametrize(
+    "array", [PIXELS, PIXELS[:, ::-1], PIXELS[:1], PIXELS[:, :1], np.asfortranarray(PIXELS)]
+)
+def test_array_arrives_with_its_pixels(client: Client, api: FakeApi, array: Any) -> None:
+    client.embed(images=[array])
+    (sent,) = sent_images(api.requests[0])
+    assert (sent.format, sent.mode) == ("PNG", "RGB")
+    np.testing.assert_array_equal(np.asarray(sent), array)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_image_of_pillow_arrives_in_its_mode(client: Client, api: FakeApi, mode: str) -> None:
+    image = Image.fromarray(PIXELS).convert("I" if mode == "I;16" else mode).convert(mode)
+    client.embed(images=[image])
+    (sent,) = sent_images(api.requests[0])
+    assert (sent.format, sent.mode) == ("PNG", mode)
+    assert sent.tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "F"])
+def test_mode_that_png_does_not_have_becomes_rgb(client: Client, api: FakeApi, mode: str) -> None:
+    source = Image.fromarray(PIXELS).convert("L" if mode == "F" else "RGB")
+    image = source.convert(mode)
+    client.embed(images=[image])
+    (sent,) = sent_images(api.requests[0])
+    assert sent.tobytes() == image.convert("RGB").tobytes()
+
+
+def test_turn_that_a_camera_noted_goes_along(client: Client, api: FakeApi) -> None:
+    client.embed(images=[turned(Image.fromarray(PIXELS))])
+    assert sent_images(api.requests[0])[0].getexif()[0x0112] == 6
+
+
+def test_array_of_images_is_a_list_of_them(client: Client, api: FakeApi) -> None:
+    assert len(client.embed(images=np.stack([PIXELS, PIXELS])).images) == 2  # type: ignore[arg-type]
+    assert len(sent_images(api.requests[0])) == 2
+
+
+def test_search_takes_an_array_and_an_image_of_pillow(client: Client, api: FakeApi) -> None:
+    client.search(image=PIXELS)
+    client.search(queries=[Query(image=Image.fromarray(PIXELS)), Query(text="red")])
+    one, first = body(api.requests[0])["query"], body(api.requests[1])["query"][0]
+    for query in (one, first):
+        sent = Image.open(io.BytesIO(b64decode(query["image"].rpartition(",")[2])))
+        np.testing.assert_array_equal(np.asarray(sent), PIXELS)
+
+
+def test_image_in_memory_that_cannot_be_written_is_an_outcome(client: Client, api: FakeApi) -> None:
+    closed = Image.fromarray(PIXELS)
+    closed.close()
+    rows = [{"index": index, "id": str(index), "status": "created"} for index in range(2)]
+    api.on("POST /collections/pets/images", httpx.Response(200, json={"outcomes": rows}))
+    outcomes = client.add([PIXELS, closed, b"c"], collection="pets")
+    assert [outcome.status for outcome in outcomes] == ["created", "failed", "created"]
+    assert isinstance(outcomes[1].error, UnreadableFile)
+    assert "cannot be written as PNG" in str(outcomes[1].error)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (
+            PIXELS.astype(np.float32),
+            r"images\[1\] is an array of shape \(5, 7, 3\) and type float32, must be",
+        ),
+        (PIXELS.transpose(2, 0, 1), r"images\[1\] is an array of shape \(3, 5, 7\)"),
+        (PIXELS[:, :, 0], r"images\[1\] is an array of shape \(5, 7\)"),
+        (PIXELS[:0], r"images\[1\] is an array of shape \(0, 7, 3\)"),
+    ],
+)
+def test_array_that_is_no_image_is_refused_before_anything_is_sent(
+    client: Client, api: FakeApi, array: Any, words: str
+) -> None:
+    with pytest.raises(InvalidCall, match=words):
+        client.add([b"a", array], collection="pets")
+    with pytest.raises(InvalidCall, match="must be"):
+        client.search(image=array)
+    assert api.requests == []
+
+
+@pytest.mark.parametrize("image", [PIXELS, Image.fromarray(PIXELS)])
+def test_one_image_is_no_list(client: Client, image: Any) -> None:
+    for call in (lambda: client.embed(images=image), lambda: client.classify(image, ["a", "b"])):
+        with pytest.raises(TypeError, match="images must be a list, not one"):
+            call()
+    with pytest.raises(TypeError, match="images must be a list, not one"):
+        client.add(image, collection="pets")
+
+
+def test_client_that_is_awaited_takes_them_too(api: FakeApi) -> None:
+    async def embed() -> int:
+        async with AsyncClient(transport=api.transport()) as client:
+            return len((await client.embed(images=[PIXELS, Image.fromarray(PIXELS)])).images)
+
+    assert asyncio.run(embed()) == 2
+
+
+def test_neither_pillow_nor_numpy_is_needed() -> None:
+    program = "import sys, diptych_client; print([name for name in ('PIL', 'numpy') if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
