@@ -73,7 +73,7 @@ def served(
     checkpoint = kind.make(tmp_path_factory.mktemp(name) / "checkpoint")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
-        command = ["import", str(checkpoint), "--name", name, "--model-repo", str(model_repo), *kind.flags]
+        command = ["import", str(checkpoint), "--name", name, "--model-repo", str(model_repo)]
         assert main(command) == 0
         library = kind.run_by(checkpoint)
     repository = ModelRepository(model_repo)

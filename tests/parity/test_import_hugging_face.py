@@ -23,7 +23,6 @@ from support.hugging_face_checkpoints import (
     make_clip,
     make_siglip,
     make_siglip2_fixed,
-    make_siglip2_variable,
 )
 
 SAME = 1 - 1e-5  # cosine; float32 rounding over a few layers
@@ -36,8 +35,7 @@ KINDS: dict[str, tuple[Callable[[Path], Path], Choices]] = {
     "siglip": (make_siglip, Choices()),
     "siglip-with-mask": (lambda folder: make_siglip(folder, attention_mask=True), Choices()),
     "siglip2-fixed": (make_siglip2_fixed, Choices()),
-    "siglip2-variable": (make_siglip2_variable, Choices(image_size=32)),
-    "siglip2-variable-small": (make_siglip2_variable, Choices(image_size=24)),
+    "siglip2-lower-case": (lambda folder: make_siglip2_fixed(folder, lowercase=True), Choices()),
     "chinese-clip": (make_chinese_clip, Choices()),
     "altclip": (make_altclip, Choices()),
     "align": (make_align, Choices()),
@@ -82,7 +80,7 @@ OFTEN = {"image": {"align", "siglip"}, "text": {"clip-old-eos-gelu", "siglip-wit
 IMAGE_GRAPHS, TEXT_GRAPHS = (
     [pytest.param(kind, marks=() if kind in OFTEN[tower] else pytest.mark.long) for kind in kinds]
     for tower, kinds in {
-        "image": ("clip", "siglip", "siglip2-variable", "align"),
+        "image": ("clip", "siglip", "align"),
         "text": (
             *("clip", "clip-old-eos-gelu", "siglip", "siglip-with-mask"),
             *("chinese-clip", "altclip", "align"),

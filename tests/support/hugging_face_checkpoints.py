@@ -97,6 +97,7 @@ def make_siglip(
 def make_siglip2_fixed(
     folder: Path,
     *,
+    lowercase: bool = False,
     layers: int = LAYERS,
     width: int = WIDTH,
     image_size: int = IMAGE_SIZE,
@@ -104,26 +105,18 @@ def make_siglip2_fixed(
     seed: int = 0,
 ) -> Path:
     """SigLIP 2 for one size of image: SigLIP's architecture with Gemma's tokenizer."""
-    tokenizer = gemma_tokenizer(context_length, lowercase=False)
+    tokenizer = gemma_tokenizer(context_length, lowercase=lowercase)
     model = _siglip(tokenizer, layers, width, image_size, context_length, seed)
     return _save(folder, model, _siglip_images(image_size), tokenizer)
 
 
-def make_siglip2_variable(
-    folder: Path,
-    *,
-    layers: int = LAYERS,
-    width: int = WIDTH,
-    grid: int = 4,
-    context_length: int = CONTEXT_LENGTH,
-    seed: int = 0,
-) -> Path:
-    """SigLIP 2 for images of any shape, at most `grid` x `grid` patches; lower-case tokenizer."""
-    tokenizer = gemma_tokenizer(context_length, lowercase=True)
-    text = _tower(layers, width, max_position_embeddings=context_length, vocab_size=len(tokenizer))
-    vision = _tower(layers, width, patch_size=PATCH_SIZE, num_patches=grid**2)
-    model = _randomised(Siglip2Model(Siglip2Config(text_config=text, vision_config=vision)), seed)
-    images = Siglip2ImageProcessorPil(patch_size=PATCH_SIZE, max_num_patches=grid**2)
+def make_siglip2_naflex(folder: Path) -> Path:
+    """SigLIP 2 for images of any shape, at most 16 patches."""
+    tokenizer = gemma_tokenizer(CONTEXT_LENGTH, lowercase=True)
+    text = _tower(LAYERS, WIDTH, max_position_embeddings=CONTEXT_LENGTH, vocab_size=len(tokenizer))
+    vision = _tower(LAYERS, WIDTH, patch_size=PATCH_SIZE, num_patches=16)
+    model = Siglip2Model(Siglip2Config(text_config=text, vision_config=vision))
+    images = Siglip2ImageProcessorPil(patch_size=PATCH_SIZE, max_num_patches=16)
     return _save(folder, model, images, tokenizer)
 
 

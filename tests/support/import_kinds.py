@@ -13,7 +13,6 @@ from support.hugging_face_checkpoints import (
     make_clip,
     make_siglip,
     make_siglip2_fixed,
-    make_siglip2_variable,
 )
 from support.open_clip_checkpoints import make_hf_text, make_resnet, make_timm_siglip, make_vit
 from support.openai_checkpoints import make_openai_archive
@@ -32,7 +31,6 @@ class Kind:
     crop: Literal["floor", "round"]
     pad_to: Literal["longest", "context_length"]
     family: Literal["clip", "siglip"] = "clip"
-    flags: tuple[str, ...] = ()
 
 
 SHORTEST = {"resize_mode": "shortest", "pad_to": "longest"}
@@ -48,13 +46,6 @@ KINDS: dict[str, Kind] = {
     # attention pooling; text at its last position, tanh GELU, SentencePiece
     "siglip": of_transformers(make_siglip, **SIGLIP),
     "siglip2-fixed": of_transformers(make_siglip2_fixed, **SIGLIP),  # Gemma's BPE
-    "siglip2-variable": Kind(
-        make_siglip2_variable,
-        partial(by_transformers, squashed_to=24),
-        crop="floor",
-        flags=("--image-size", "24"),
-        **SIGLIP,
-    ),
     # first token of a BERT, WordPiece
     "chinese-clip": of_transformers(make_chinese_clip, resize_mode="squash", pad_to="longest"),
     "altclip": of_transformers(make_altclip, **SHORTEST),  # first token of an XLM-RoBERTa, Unigram

@@ -43,11 +43,10 @@ class OriginalLibrary:
         return _embed(self.text_features(part) for part in _parts(texts))
 
 
-def by_transformers(folder: Path, *, squashed_to: int | None = None) -> OriginalLibrary:
+def by_transformers(folder: Path) -> OriginalLibrary:
     """`AutoModel` with its processor for PIL images and its tokenizer.
 
-    SigLIP was trained on texts padded to the full length, and its documentation asks for that. `squashed_to`:
-    images of a model that takes any shape are brought to this square first.
+    SigLIP was trained on texts padded to the full length, and its documentation asks for that.
     """
     logging.disable_progress_bar()
     # sdpa is the library's choice, and another road than the importer's plain attention
@@ -57,11 +56,7 @@ def by_transformers(folder: Path, *, squashed_to: int | None = None) -> Original
     padding = "max_length" if model.config.model_type.startswith("siglip") else "longest"
 
     def image_features(images: Sequence[Image.Image]) -> Tensor:
-        how: dict[str, Any] = {}
-        if squashed_to is not None:
-            images = [image.resize((squashed_to, squashed_to), processor.resample) for image in images]
-            how = {"max_num_patches": (squashed_to // processor.patch_size) ** 2}
-        inputs = processor(images=list(images), return_tensors="pt", **how)
+        inputs = processor(images=list(images), return_tensors="pt")
         return _pooled(model.get_image_features(**inputs))
 
     def text_features(texts: Sequence[str]) -> Tensor:

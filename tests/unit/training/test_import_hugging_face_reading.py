@@ -19,7 +19,7 @@ from support.hugging_face_checkpoints import (
     make_chinese_clip,
     make_clip,
     make_siglip,
-    make_siglip2_variable,
+    make_siglip2_naflex,
 )
 
 SAID = Choices(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), interpolation="bilinear", resize_mode="squash")
@@ -192,7 +192,7 @@ def test_other_models_are_refused_with_a_list_of_what_is_supported(tmp_path, mod
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     message = refusal(tmp_path)
     assert model_type in message
-    assert "clip, siglip, siglip2, chinese_clip, altclip, align" in message
+    assert "clip, siglip, chinese_clip, altclip, align" in message
 
 
 def test_without_a_processor_file_the_flags_are_named(clip):
@@ -208,10 +208,11 @@ def test_flag_that_contradicts_the_checkpoint_is_refused(clip):
     assert "--image-size 48: the checkpoint takes 32" in refusal(clip, Choices(image_size=48))
 
 
-def test_variable_resolution_asks_for_a_size_in_whole_patches(tmp_path):
-    folder = make_siglip2_variable(tmp_path / "variable")
-    assert "pass --image-size" in refusal(folder)
-    assert "--image-size 30 must be a multiple" in refusal(folder, Choices(image_size=30))
+@pytest.mark.parametrize("choices", [Choices(), Choices(image_size=32)])
+def test_images_of_any_shape_are_refused_with_what_to_import_instead(tmp_path, choices):
+    message = refusal(make_siglip2_naflex(tmp_path / "naflex"), choices)
+    assert "SigLIP 2 NaFlex, which keeps the aspect ratio of each image" in message
+    assert "a SigLIP 2 of one image size instead, such as google/siglip2-base-patch16-256" in message
 
 
 @pytest.mark.parametrize(

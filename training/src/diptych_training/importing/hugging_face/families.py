@@ -10,7 +10,6 @@ from transformers import (
     ChineseCLIPModel,
     CLIPModel,
     PreTrainedModel,
-    Siglip2Model,
     SiglipModel,
 )
 
@@ -34,24 +33,30 @@ class Family:
     scoring: Literal["clip", "siglip"]
     pooling: Pooling
     fixed_image_size: bool = True  # position embeddings for one size of image, named in the configuration
-    variable_resolution: bool = False  # takes patches of any grid: a person chooses one square
     positions_after_padding: bool = False  # numbers positions from padding_idx + 1, as XLM-RoBERTa does
 
 
 FAMILIES = {
     "clip": Family(CLIPModel, "clip", "end_of_text"),
     "siglip": Family(SiglipModel, "siglip", "last_position"),
-    "siglip2": Family(
-        Siglip2Model, "siglip", "last_position", fixed_image_size=False, variable_resolution=True
-    ),
     "chinese_clip": Family(ChineseCLIPModel, "clip", "first_token"),
     "altclip": Family(AltCLIPModel, "clip", "first_token", positions_after_padding=True),
     "align": Family(AlignModel, "clip", "first_token", fixed_image_size=False),
 }
+# Dual encoders that are refused, and why.
+REFUSED = {
+    "siglip2": (
+        "this is SigLIP 2 NaFlex, which keeps the aspect ratio of each image, and a bundle makes every image "
+        "a square: photographs would get other vectors than in transformers. Import a SigLIP 2 of one image "
+        "size instead, such as google/siglip2-base-patch16-256 (its model_type is siglip)"
+    )
+}
 
 
 def family_of(model_type: str) -> Family:
-    """The family of a `model_type`. Raises ImportFailed that lists what is supported."""
+    """The family of a `model_type`. Raises ImportFailed that says why not, or lists what is supported."""
+    if model_type in REFUSED:
+        raise ImportFailed(f"model_type {model_type!r} cannot be imported: {REFUSED[model_type]}")
     if model_type not in FAMILIES:
         raise ImportFailed(
             f"model_type {model_type!r} is no dual encoder that can be imported; "
@@ -61,8 +66,8 @@ def family_of(model_type: str) -> Family:
 
 
 def is_dual_encoder(folder: Path) -> bool:
-    """True if the folder's `config.json` names one of these families."""
-    return is_hugging_face(folder) and model_type_of(folder) in FAMILIES
+    """True if the folder's `config.json` names one of these families, or one that is refused."""
+    return is_hugging_face(folder) and model_type_of(folder) in {*FAMILIES, *REFUSED}
 
 
 def logit_scale_and_bias(model: DualEncoder) -> tuple[float, float]:

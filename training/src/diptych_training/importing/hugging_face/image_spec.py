@@ -40,9 +40,7 @@ def read_image_spec(
         raise ImportFailed("do_resize is false: images of any size would reach the model, a bundle takes one")
     if getattr(processor, "do_pad", None):
         raise ImportFailed("do_pad is true: padded images cannot be expressed in a bundle")
-    geometry = (
-        _chosen_square(vision_config, choices) if family.variable_resolution else _stored_geometry(processor)
-    )
+    geometry = _stored_geometry(processor)
     mean, std = _folded(processor)
     try:
         spec = ImageSpec(
@@ -89,17 +87,6 @@ def _square_edge(name: str, size: dict[str, Any]) -> int:
     if set(size) != {"height", "width"} or size["height"] != size["width"]:
         raise ImportFailed(f"{name} is {size}: a bundle takes one square")
     return int(size["height"])
-
-
-def _chosen_square(vision_config: ModelConfig, choices: Choices) -> _Geometry:
-    patch_size, size = vision_config.patch_size, choices.image_size
-    if size is None:
-        raise ImportFailed(
-            f"the model takes images of any size: pass --image-size, a multiple of its patch of {patch_size}"
-        )
-    if size < patch_size or size % patch_size:
-        raise ImportFailed(f"--image-size {size} must be a multiple of the model's patch size {patch_size}")
-    return {"size": size, "resize": None, "resize_mode": "squash"}
 
 
 def _folded(processor: ImageProcessor) -> tuple[list[float], list[float]]:

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import transformers
 from PIL import Image
 
-from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych.bundle.manifest import TextSpec
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.hugging_face.families import Family, family_of, logit_scale_and_bias
 from diptych_training.importing.hugging_face.folder import CONFIG_FILE, model_type_of
 from diptych_training.importing.hugging_face.image_spec import read_image_spec
-from diptych_training.importing.hugging_face.library_path import Prepare, TransformersPath
+from diptych_training.importing.hugging_face.library_path import TransformersPath
 from diptych_training.importing.hugging_face.library_types import (
     DualEncoder,
     ImageProcessor,
@@ -31,7 +31,6 @@ from diptych_training.importing.hugging_face.tokenizer import (
     to_tokenizer_file,
 )
 from diptych_training.importing.hugging_face.towers import Towers, embed_dim_of
-from diptych_training.importing.hugging_face.variable_resolution import SquareImages, prepare_squares
 from diptych_training.importing.hugging_face.weights import load_config, load_model
 from diptych_training.importing.subject import Choices, ImportedModel
 
@@ -69,8 +68,7 @@ def _load(folder: Path, choices: Choices) -> ImportedModel:
 
     model = load_model(folder, family)  # last: what is wrong above should not wait for gigabytes
     logit_scale, logit_bias = logit_scale_and_bias(model)
-    squares, prepare = _image_ways(family, image, model, processor)
-    towers = Towers(model, squares, padding).eval()
+    towers = Towers(model, padding).eval()
     sample = tokenizer(SAMPLE_TEXT, truncation=True, max_length=context_length)["input_ids"]
     text = text_spec(context_length, padding, pad_to=_pad_to(family, towers, sample, context_length))
     return ImportedModel(
@@ -82,10 +80,10 @@ def _load(folder: Path, choices: Choices) -> ImportedModel:
         text=text,
         tokenizer=tokenizer_file,
         model=towers,
-        library=TransformersPath(model, prepare, tokenizer, text),
+        library=TransformersPath(model, partial(_prepare, processor), tokenizer, text),
         source=_source(folder, model_type, model, processor, tokenizer),
         licence=licence,
-        notes=_notes(family, image, text, choices),
+        notes=_notes(text, choices),
     )
 
 
@@ -113,16 +111,6 @@ def _tokenizer_folder(folder: Path, choices: Choices) -> Path:
     return chosen
 
 
-def _image_ways(
-    family: Family, image: ImageSpec, model: DualEncoder, processor: ImageProcessor
-) -> tuple[SquareImages | None, Prepare]:
-    """How normalised pixels enter the model, and how the library's processor prepares PIL images for it."""
-    if family.variable_resolution:
-        squares = SquareImages(model.vision_model, image.size)
-        return squares, partial(prepare_squares, processor, image.size, squares.patch_size)
-    return None, partial(_prepare, processor)
-
-
 def _prepare(processor: ImageProcessor, images: Sequence[Image.Image]) -> dict[str, Any]:
     return dict(processor(images=list(images), return_tensors="pt"))
 
@@ -146,13 +134,8 @@ def _source(
     }
 
 
-def _notes(family: Family, image: ImageSpec, text: TextSpec, choices: Choices) -> list[str]:
+def _notes(text: TextSpec, choices: Choices) -> list[str]:
     notes = ["Special tokens spelled out in a text are text here; transformers takes them as special tokens."]
-    if family.variable_resolution:
-        notes.append(
-            f"Images are squashed to {image.size} x {image.size} pixels; "
-            "transformers keeps their aspect ratio for this model."
-        )
     if choices.context_length is not None:
         notes.append(f"Texts are cut to {text.context_length} ids as asked for, not as the checkpoint says.")
     return notes

@@ -8,7 +8,6 @@ from transformers import AutoImageProcessor
 from transformers.image_processing_backends import PilBackend
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
-from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.hugging_face.families import Family
@@ -39,7 +38,7 @@ def load_processor(folder: Path, config: ModelConfig, family: Family, choices: C
         processor = _stored(folder, config)
     else:
         processor = _said(folder, config, family, choices)
-    _require_known_steps(processor, family)
+    _require_known_steps(processor)
     return processor
 
 
@@ -73,8 +72,6 @@ def _said(folder: Path, config: ModelConfig, family: Family, choices: Choices) -
         "image_std": list(choices.std or ()),
         "resample": _resampling(choices.interpolation or ""),
     }
-    if family.variable_resolution:
-        return Siglip2ImageProcessorPil(patch_size=config.vision_config.patch_size, **settings)
     return CLIPImageProcessorPil(**_geometry(size, choices.resize_mode), **settings)
 
 
@@ -98,13 +95,9 @@ def _resampling(name: str) -> Image.Resampling:
     return Image.Resampling[name.upper()]
 
 
-def _require_known_steps(processor: ImageProcessor, family: Family) -> None:
+def _require_known_steps(processor: ImageProcessor) -> None:
     """Subclasses may replace any step: only the ones whose settings `image_spec` can read are let through."""
     kind = type(processor)
-    if family.variable_resolution:
-        known = kind is Siglip2ImageProcessorPil
-    else:
-        plain = all(getattr(kind, step) is getattr(PilBackend, step) for step in STEPS)
-        known = plain or kind is EfficientNetImageProcessorPil
-    if not known:
+    plain = all(getattr(kind, step) is getattr(PilBackend, step) for step in STEPS)
+    if not plain and kind is not EfficientNetImageProcessorPil:
         raise ImportFailed(f"image processor {kind.__name__} prepares images in ways a bundle cannot express")

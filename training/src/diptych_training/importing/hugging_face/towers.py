@@ -8,27 +8,19 @@ from torch import Tensor, nn
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.hugging_face.library_types import DualEncoder
 from diptych_training.importing.hugging_face.padding import Padding
-from diptych_training.importing.hugging_face.variable_resolution import SquareImages
 
 
 class Towers(nn.Module):
-    """The library's own modules: what its `get_..._features` return, before normalisation.
+    """The library's own modules: what its `get_..._features` return, before normalisation."""
 
-    `squares` stands in for the start of a vision tower that does not take images as they are.
-    """
-
-    def __init__(self, model: DualEncoder, squares: SquareImages | None, padding: Padding) -> None:
+    def __init__(self, model: DualEncoder, padding: Padding) -> None:
         super().__init__()
         self.model = model
-        self.squares = squares
         self.padding = padding
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) normalised float -> (B, D) features."""
-        if self.squares is None:
-            return image_features(self.model, {"pixel_values": pixels})
-        features: Tensor = self.squares(self.model.vision_model, pixels)
-        return features
+        return image_features(self.model, {"pixel_values": pixels})
 
     def encode_text(self, input_ids: Tensor) -> Tensor:
         """(B, L) int64 ids -> (B, D) features; an attention mask, where there is one, comes from the ids."""
