@@ -21,6 +21,7 @@ from support.hugging_face_checkpoints import (
     make_altclip,
     make_chinese_clip,
     make_clip,
+    make_metaclip_2,
     make_siglip,
     make_siglip2_fixed,
 )
@@ -32,6 +33,7 @@ KINDS: dict[str, tuple[Callable[[Path], Path], Choices]] = {
     "clip": (make_clip, Choices()),
     "clip-old-eos-gelu": (lambda folder: make_clip(folder, old_eos=True, activation="gelu"), Choices()),
     "clip-nested": (lambda folder: make_clip(folder, nested=True), Choices()),
+    "metaclip-2": (make_metaclip_2, Choices()),
     "siglip": (make_siglip, Choices()),
     "siglip-with-mask": (lambda folder: make_siglip(folder, attention_mask=True), Choices()),
     "siglip2-fixed": (make_siglip2_fixed, Choices()),
@@ -82,7 +84,7 @@ IMAGE_GRAPHS, TEXT_GRAPHS = (
     for tower, kinds in {
         "image": ("clip", "siglip", "align"),
         "text": (
-            *("clip", "clip-old-eos-gelu", "siglip", "siglip-with-mask"),
+            *("clip", "clip-old-eos-gelu", "metaclip-2", "siglip", "siglip-with-mask"),
             *("chinese-clip", "altclip", "align"),
         ),
     }.items()

@@ -17,6 +17,8 @@ from transformers import (
     ChineseCLIPModel,
     CLIPConfig,
     CLIPModel,
+    MetaClip2Config,
+    MetaClip2Model,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Siglip2Config,
@@ -76,6 +78,26 @@ def make_clip(
     model.save_pretrained(folder)
     CLIPProcessor(images, tokenizer).save_pretrained(folder)
     return folder
+
+
+def make_metaclip_2(
+    folder: Path,
+    *,
+    layers: int = LAYERS,
+    width: int = WIDTH,
+    embed_dim: int = EMBED_DIM,
+    image_size: int = IMAGE_SIZE,
+    context_length: int = CONTEXT_LENGTH,
+    seed: int = 0,
+) -> Path:
+    """MetaCLIP 2: CLIP's architecture with XLM-RoBERTa's tokenizer, whose end-of-text id is 2."""
+    tokenizer = xlm_roberta_tokenizer(context_length)
+    text = _tower(layers, width, max_position_embeddings=context_length, vocab_size=len(tokenizer))
+    text |= {"pad_token_id": tokenizer.pad_token_id, **_frame_ids(tokenizer)}
+    vision = _vision(layers, width, image_size)
+    config = MetaClip2Config(text_config=text, vision_config=vision, projection_dim=embed_dim)
+    images = CLIPImageProcessorPil(**_shortest(image_size))
+    return _save(folder, _randomised(MetaClip2Model(config), seed), images, tokenizer)
 
 
 def make_siglip(

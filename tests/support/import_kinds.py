@@ -11,6 +11,7 @@ from support.hugging_face_checkpoints import (
     make_altclip,
     make_chinese_clip,
     make_clip,
+    make_metaclip_2,
     make_siglip,
     make_siglip2_fixed,
 )
@@ -43,6 +44,8 @@ KINDS: dict[str, Kind] = {
     "clip-old-eos": of_transformers(partial(make_clip, old_eos=True), **SHORTEST),
     # class token; text at the end-of-text id that the configuration names, GELU
     "clip-gelu": of_transformers(partial(make_clip, activation="gelu"), **SHORTEST),
+    # text at the end-of-text id, Unigram
+    "metaclip-2": of_transformers(make_metaclip_2, **SHORTEST),
     # attention pooling; text at its last position, tanh GELU, SentencePiece
     "siglip": of_transformers(make_siglip, **SIGLIP),
     "siglip2-fixed": of_transformers(make_siglip2_fixed, **SIGLIP),  # Gemma's BPE

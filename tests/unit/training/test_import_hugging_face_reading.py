@@ -18,6 +18,7 @@ from support.hugging_face_checkpoints import (
     make_altclip,
     make_chinese_clip,
     make_clip,
+    make_metaclip_2,
     make_siglip,
     make_siglip2_naflex,
 )
@@ -80,6 +81,14 @@ def test_siglip_texts_are_filled_to_their_full_length(tmp_path):
     assert imported.logit_scale == pytest.approx(110)
     assert imported.logit_bias == pytest.approx(-15)
     assert (imported.image.resize_mode, imported.image.interpolation) == ("squash", "bilinear")
+
+
+def test_metaclip_2_ends_its_texts_with_the_id_that_it_names(tmp_path):
+    folder = make_metaclip_2(tmp_path / "metaclip")
+    imported = load_hugging_face(folder, Choices())
+    assert (imported.family, imported.text.pad_to, imported.text.pad_id) == ("clip", "longest", 2)
+    other = make_siglip(tmp_path / "siglip")  # its tokenizer ends a text with the id 1
+    assert "eos_token_id is 2, the tokenizer places [1]" in refusal(folder, Choices(tokenizer=str(other)))
 
 
 def test_positions_that_padding_takes_are_not_counted(tmp_path):
@@ -192,7 +201,7 @@ def test_other_models_are_refused_with_a_list_of_what_is_supported(tmp_path, mod
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     message = refusal(tmp_path)
     assert model_type in message
-    assert "clip, siglip, chinese_clip, altclip, align" in message
+    assert "clip, metaclip_2, siglip, chinese_clip, altclip, align" in message
 
 
 def test_without_a_processor_file_the_flags_are_named(clip):

@@ -77,7 +77,10 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what a checkpoint may leave unsaid")
     group.add_argument("--context-length", type=whole_number(MIN_CONTEXT_LENGTH), metavar="N")
     group.add_argument(
-        "--image-size", type=whole_number(1), metavar="PX", help="for a model that takes any size, such as ALIGN"
+        "--image-size",
+        type=whole_number(1),
+        metavar="PX",
+        help="for a model that takes any size, such as ALIGN",
     )
     group.add_argument("--mean", type=channels, metavar="R,G,B")
     group.add_argument("--std", type=spreads, metavar="R,G,B")

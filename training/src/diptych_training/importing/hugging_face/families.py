@@ -9,6 +9,7 @@ from transformers import (
     AltCLIPModel,
     ChineseCLIPModel,
     CLIPModel,
+    MetaClip2Model,
     PreTrainedModel,
     SiglipModel,
 )
@@ -33,11 +34,13 @@ class Family:
     scoring: Literal["clip", "siglip"]
     pooling: Pooling
     fixed_image_size: bool = True  # position embeddings for one size of image, named in the configuration
+    old_end_id: bool = False  # an eos_token_id of 2 stands for the largest id, as in old configurations
     positions_after_padding: bool = False  # numbers positions from padding_idx + 1, as XLM-RoBERTa does
 
 
 FAMILIES = {
-    "clip": Family(CLIPModel, "clip", "end_of_text"),
+    "clip": Family(CLIPModel, "clip", "end_of_text", old_end_id=True),
+    "metaclip_2": Family(MetaClip2Model, "clip", "end_of_text"),
     "siglip": Family(SiglipModel, "siglip", "last_position"),
     "chinese_clip": Family(ChineseCLIPModel, "clip", "first_token"),
     "altclip": Family(AltCLIPModel, "clip", "first_token", positions_after_padding=True),

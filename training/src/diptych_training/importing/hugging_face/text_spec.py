@@ -50,7 +50,7 @@ def read_padding(
     """
     placed = tokenizer_file.encode("").ids
     if family.pooling == "end_of_text":
-        return Padding(_end_id(text_config, placed), "everything")
+        return Padding(_end_id(text_config, family, placed), "everything")
     pad_id = tokenizer.pad_token_id
     if pad_id is None:
         raise ImportFailed("the tokenizer names no padding token, which the text tower needs")
@@ -59,12 +59,12 @@ def read_padding(
     return Padding(pad_id, "up_to_padding" if pad_id in placed else "all_but_padding")
 
 
-def _end_id(text_config: ModelConfig, placed: list[int]) -> int:
+def _end_id(text_config: ModelConfig, family: Family, placed: list[int]) -> int:
     """The id at which the tower takes a text's feature."""
     end_id: Any = text_config.eos_token_id
     if not placed:
         raise ImportFailed("the tokenizer ends a text with no token, where the tower takes its feature")
-    if end_id == LEGACY_END_ID:
+    if family.old_end_id and end_id == LEGACY_END_ID:
         return placed[-1]
     if not isinstance(end_id, int) or end_id not in placed:
         raise ImportFailed(
