@@ -60,7 +60,9 @@ def assigned_text():
     return st.lists(pieces, max_size=6).map("".join)
 
 
-@pytest.mark.parametrize(("mode", "reference"), [("clip", "lower"), ("canonical", "canonicalize")])
+@pytest.mark.parametrize(
+    ("mode", "reference"), [("clip", "lower"), ("clip_cased", "whitespace"), ("canonical", "canonicalize")]
+)
 @pytest.mark.parametrize("text", AWKWARD)
 def test_awkward_text_is_cleaned_as_the_reference_does(mode, reference, text):
     assert clean(text, mode) == get_clean_fn(reference)(text)
@@ -70,6 +72,7 @@ def test_awkward_text_is_cleaned_as_the_reference_does(mode, reference, text):
 @given(text=assigned_text())
 def test_any_text_is_cleaned_as_the_reference_does(text):
     assert clean(text, "clip") == get_clean_fn("lower")(text)
+    assert clean(text, "clip_cased") == get_clean_fn("whitespace")(text)
     assert clean(text, "canonical") == get_clean_fn("canonicalize")(text)
 
 

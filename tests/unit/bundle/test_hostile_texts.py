@@ -14,7 +14,7 @@ from support.hostile.texts import random_text, strange_texts
 
 REPOSITORY = ModelRepository(Path(__file__).parents[3] / "model_repo")
 BUNDLE = REPOSITORY.folder("pictograms", REPOSITORY.latest("pictograms"))
-MODES: tuple[Clean, ...] = ("none", "clip", "canonical")
+MODES: tuple[Clean, ...] = ("none", "clip", "clip_cased", "canonical")
 FAR_TOO_LONG_S = 2  # 10,000 characters take 0.04 s at most; unbounded, some took 5 s
 
 

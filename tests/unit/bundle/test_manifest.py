@@ -176,8 +176,21 @@ def test_only_plain_file_names_can_be_listed(folder, name):
 
 
 def test_newer_schema_is_named_before_its_unknown_keys(folder):
-    write(folder, {**changed("colour", value=1), "schema_version": 3})
-    with pytest.raises(InvalidManifest, match="schema_version 3 is newer than 2"):
+    write(folder, {**changed("colour", value=1), "schema_version": 4})
+    with pytest.raises(InvalidManifest, match="schema_version 4 is newer than 3"):
+        read_manifest(folder)
+
+
+def test_only_a_text_cleaning_that_older_readers_do_not_know_raises_the_schema(folder):
+    cased = complete(draft(text=text_spec(clean="clip_cased")), "pictograms", 3, NOW, FILES)
+    write(folder, cased.model_dump_json())
+    assert read_manifest(folder) == cased
+    assert (example().schema_version, cased.schema_version) == (1, 3)
+
+
+def test_schema_2_has_no_such_cleaning(folder):
+    write(folder, {**changed("text", "clean", value="clip_cased"), "schema_version": 2})
+    with pytest.raises(InvalidManifest, match=r"text\.clean: unknown value 'clip_cased' in schema_version 2"):
         read_manifest(folder)
 
 

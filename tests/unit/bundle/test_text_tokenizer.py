@@ -127,6 +127,7 @@ def test_pad_keeps_row_order_and_fills_on_the_right():
     ("text", "mode", "expected"),
     [
         ("  A  Cat\t&amp;amp; DOG ", "clip", "a cat & dog"),
+        ("  A  Cat\t&amp;amp; DOG ", "clip_cased", "A Cat & DOG"),
         ("  A  Cat ", "none", "  A  Cat "),
         ("A big_Cat, isn't it?!", "canonical", "a big cat isnt it"),
         ("ΣΟΦΟΣ", "clip", "σοφος"[:-1] + "ς"),

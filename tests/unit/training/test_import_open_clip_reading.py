@@ -13,6 +13,7 @@ import sentencepiece
 import torch
 from safetensors.torch import load_file, save_file
 
+from diptych.bundle.text import TextTokenizer
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.open_clip import is_open_clip, load_open_clip
 from diptych_training.importing.open_clip.architecture import listed_name
@@ -111,6 +112,22 @@ def test_trained_bias_makes_the_family_siglip(tmp_path):
         1,
         "canonical",
     )
+
+
+@pytest.mark.parametrize(("kind", "clean"), [("bert", "clip"), ("xlm-roberta", "clip_cased")])
+def test_a_tokenizer_that_keeps_case_gets_texts_that_keep_it(tmp_path, kind, clean):
+    imported = load_open_clip(make_hf_text(tmp_path / kind, kind=kind, layers=1), Choices())
+    assert imported.text.clean == clean
+
+
+def test_cased_texts_for_clips_own_tokenizer_stay_cased(tmp_path):
+    config = vit_config(text={"tokenizer_kwargs": {"clean": "whitespace"}}, layers=1)
+    imported = load_open_clip(make_checkpoint(tmp_path / "model", config), Choices())
+    assert imported.text.clean == "clip_cased"
+    imported.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = TextTokenizer(tmp_path / "tokenizer.json", imported.text)
+    for text in ("A Cat &amp; a DOG", "It'LL rain", "a cat"):
+        assert tokenizer.ids(text)[0].tolist() == imported.library.input_ids(text)
 
 
 def test_missing_unexpected_and_transposed_tensors_are_named(vit):

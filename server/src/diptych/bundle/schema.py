@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -18,8 +19,9 @@ from diptych.bundle.parity import Parity, broken_bounds
 from diptych.bundle.part import Part
 from diptych.bundle.tensorrt import MIN_LENGTH, TensorrtBuild, require_every_shape
 
-SCHEMA_VERSION = 2  # the newest that is read; each version says the lowest that has all its keys
+SCHEMA_VERSION = 3  # the newest that is read; each version says the lowest that knows all of it
 TENSORRT_SCHEMA = 2  # which added `tensorrt`
+CASED_SCHEMA = 3  # which added `clip_cased` to `text.clean`
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN_FILE = "golden.npz"
@@ -102,7 +104,7 @@ class TextSpec(Part):
     """How a text becomes input_ids, beside what `tokenizer.json` does."""
 
     context_length: int = Field(ge=1, le=8192)
-    clean: Literal["none", "clip", "canonical"]
+    clean: Literal["none", "clip", "clip_cased", "canonical"]
     pad_to: Literal["longest", "context_length"]
     pad_id: int = Field(ge=0)
     prompts: dict[str, Annotated[list[Template], Field(min_length=1)]]  # named sets of templates
@@ -155,8 +157,15 @@ class ManifestDraft(Part):
 
     @property
     def lowest_schema(self) -> int:
-        """The oldest readers that know every key of it."""
-        return 1 if self.tensorrt is None else TENSORRT_SCHEMA
+        """The schema of the oldest readers that know all of it."""
+        return max((schema for schema, _ in self._additions()), default=1)
+
+    def _additions(self) -> Iterator[tuple[int, str]]:
+        """What the first schema did not have: the schema that added it, and what older readers say."""
+        if self.tensorrt is not None:
+            yield TENSORRT_SCHEMA, "tensorrt: unknown key"
+        if self.text.clean == "clip_cased":
+            yield CASED_SCHEMA, "text.clean: unknown value 'clip_cased'"
 
     @model_serializer(mode="wrap")
     def _without_keys_that_older_readers_refuse(self, serialise: SerializerFunctionWrapHandler) -> Any:
@@ -201,9 +210,10 @@ class Manifest(ManifestDraft):
     files: dict[FileName, FileEntry]
 
     @model_validator(mode="after")
-    def _has_the_keys_of_its_schema(self) -> Self:
-        if self.schema_version < self.lowest_schema:
-            raise ValueError(f"tensorrt: unknown key in schema_version {self.schema_version}")
+    def _has_only_what_its_schema_knows(self) -> Self:
+        for schema, unknown in self._additions():
+            if self.schema_version < schema:
+                raise ValueError(f"{unknown} in schema_version {self.schema_version}")
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from diptych.bundle.manifest import TextSpec
 from diptych.bundle.repair import MAX_CHARS, repair
 from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue
 
-Clean = Literal["none", "clip", "canonical"]
+Clean = Literal["none", "clip", "clip_cased", "canonical"]
 Ids = NDArray[np.int32]
 
 CHARS_PER_TOKEN = 32  # far more than words have; texts with longer tokens only cost more
@@ -33,14 +33,17 @@ class Tokens:
 def clean(text: str, mode: Clean, max_chars: int = MAX_CHARS) -> str:
     """Text as the model's training saw it, before BPE; a tokenizer file cannot express this.
 
-    `clip` repairs, unescapes, collapses and lower-cases as CLIP does (Radford et al. 2021); `canonical` also
-    drops ASCII punctuation, as SigLIP does (Zhai et al. 2023). `max_chars` bounds what is mended of a text.
+    `clip` repairs, unescapes, collapses and lower-cases as CLIP does (Radford et al. 2021); `clip_cased` does
+    not lower-case; `canonical` also drops ASCII punctuation, as SigLIP does (Zhai et al. 2023). `max_chars`
+    bounds what is mended of a text.
     """
     match mode:
         case "none":
             return text
         case "clip":
             return _collapse(repair(text, max_chars)).lower()
+        case "clip_cased":
+            return _collapse(repair(text, max_chars))
         case "canonical":
             return _collapse(
                 repair(text, max_chars).replace("_", " ").translate(_WITHOUT_PUNCTUATION).lower()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from open_clip.tokenizer import HFTokenizer
-from tokenizers import Regex, Tokenizer, normalizers
+from tokenizers import Tokenizer
 
 from diptych.bundle.text import Clean
 from diptych_training.errors import ImportFailed
@@ -15,20 +15,6 @@ from diptych_training.importing.open_clip.templates import replace_separator, se
 from diptych_training.importing.open_clip.tokenizing import CLEANS, Tokenizing
 
 OPTIONS = {"clean": "whitespace", "strip_sep_token": False, "language": None}
-# What open_clip does to every text before a tokenizer that keeps upper case, as far as a file can say it:
-# canonical composition, straight quotes, single spaces. Broken encodings and HTML escapes stay as they are.
-WHITESPACE = r"[\s\x1c-\x1f\x85]+"  # Python's idea of white space, which \s alone is not
-TIDY = (
-    normalizers.NFC(),
-    normalizers.Replace(Regex("[\u02bc\u2018-\u201b]"), "'"),
-    normalizers.Replace(Regex("[\u201c-\u201f]"), '"'),
-    normalizers.Replace(Regex(WHITESPACE), " "),
-    normalizers.Strip(),
-)
-NOTE = (
-    "open_clip mends broken encodings, ligatures and HTML escapes before this tokenizer; the bundle only "
-    "composes accents, straightens quotes and collapses spaces."
-)
 
 
 def hugging_face_tokenizing(source: Path, text: dict[str, Any], context_length: int) -> Tokenizing:
@@ -43,16 +29,12 @@ def hugging_face_tokenizing(source: Path, text: dict[str, Any], context_length: 
     library = _load(source, context_length=context_length, tokenizer_mode=mode, **options)
     tokenizer = _backend(library)
     clean = _clean(options["clean"], tokenizer)
-    if clean == "none":
-        rest = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
-        tokenizer.normalizer = normalizers.Sequence([*TIDY, *rest])
-    notes = [NOTE] if clean == "none" else []
     if mode == "clips":
-        return _clips(library, tokenizer, clean, context_length, notes)
+        return _clips(library, tokenizer, clean, context_length)
     if options["strip_sep_token"]:
         replace_separator(tokenizer, library.tokenizer.sep_token_id)
     ids = _ids_of(library, context_length)
-    return Tokenizing(tokenizer, clean, context_length, _pad_id(library), library, ids, notes=notes)
+    return Tokenizing(tokenizer, clean, context_length, _pad_id(library), library, ids)
 
 
 def _load(source: Path, **options: Any) -> HFTokenizer:
@@ -77,12 +59,13 @@ def _backend(library: HFTokenizer) -> Tokenizer:
 
 
 def _clean(asked: str, tokenizer: Tokenizer) -> Clean:
-    """A tokenizer that lower-cases by itself loses nothing by CLIP's cleaning, which also mends texts."""
-    if asked in CLEANS:
-        return CLEANS[asked]
+    """What open_clip does before this tokenizer; one that lower-cases by itself loses nothing by `clip`.
+
+    Older servers know `clip`, and refuse `clip_cased`.
+    """
     normalizer = tokenizer.normalizer
     lowers = normalizer is not None and normalizer.normalize_str("ABC").endswith("abc")
-    return "clip" if lowers else "none"
+    return "clip" if asked == "whitespace" and lowers else CLEANS[asked]
 
 
 def _pad_id(library: HFTokenizer) -> int:
@@ -103,9 +86,7 @@ def _ids_of(library: HFTokenizer, context_length: int) -> Callable[[str], list[i
     return library_ids
 
 
-def _clips(
-    library: HFTokenizer, tokenizer: Tokenizer, clean: Clean, context_length: int, notes: list[str]
-) -> Tokenizing:
+def _clips(library: HFTokenizer, tokenizer: Tokenizer, clean: Clean, context_length: int) -> Tokenizing:
     """Start, text, end, padding, and the class token behind the padding, which the text tower adds itself."""
     fast = library.tokenizer
     if None in (fast.bos_token_id, fast.eos_token_id, fast.cls_token_id):
@@ -125,5 +106,4 @@ def _clips(
         library,
         library_ids,
         appended_id=int(fast.cls_token_id),
-        notes=notes,
     )

@@ -86,7 +86,7 @@ def _load(path: Path, checkpoint: _Checkpoint, choices: Choices) -> ImportedMode
         library=OpenClipPath(model, image, tokenizing),
         source=_source(path, checkpoint, model),
         licence=licence,
-        notes=[LITERALS_NOTE, *tokenizing.notes],
+        notes=[LITERALS_NOTE],
     )
 
 

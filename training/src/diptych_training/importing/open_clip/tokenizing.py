@@ -1,14 +1,14 @@
 """How open_clip turns texts into ids, as what a bundle needs of it; knows neither models nor files."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from diptych.bundle.text import Clean
 
-CLEANS: dict[str, Clean] = {"lower": "clip", "canonicalize": "canonical"}
+CLEANS: dict[str, Clean] = {"lower": "clip", "whitespace": "clip_cased", "canonicalize": "canonical"}
 
 
 @dataclass(frozen=True)
@@ -22,4 +22,3 @@ class Tokenizing:
     library: Callable[[Sequence[str]], Tensor]  # N texts -> (N, context length) int64
     library_ids: Callable[[str], list[int]]  # one text, padding left out
     appended_id: int | None = None  # put behind the padding of every text
-    notes: list[str] = field(default_factory=list)
