@@ -129,6 +129,8 @@ def test_text_differences_stand_in_manifest_and_card(model_repo: Path) -> None:
     assert stated["n_texts"] - stated["n_equal"] == len(stated["differing"])
     assert "special literals" in {row["kind"] for row in stated["differing"]}
     assert "special literals" in card
+    left_out = next(line for line in card.splitlines() if "| texts left out" in line)
+    assert left_out.endswith(f" {len(stated['differing'])} |")
     assert "1.0000000 (>= 0.99999)" in card or "0.99999" in card
     assert "$" not in card.replace("$2,500", "")
 
@@ -142,6 +144,7 @@ def test_our_own_run_and_its_bundle_are_imported_with_weights_to_go_on_from(
     assert "write image graph: " in out
     assert "peak memory" in out
     assert "| batch_cosine_min " in out
+    assert "| texts left out" in out
     assert "| image_encoder.onnx " in out
     assert out.rstrip().endswith("first/1")
 

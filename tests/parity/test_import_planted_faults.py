@@ -18,6 +18,7 @@ from diptych_training.importing.proof import proof_by_library
 from diptych_training.importing.publish import write_tokenizer
 from diptych_training.importing.source import find_source
 from diptych_training.importing.subject import Choices, ImportedModel, LibraryPath
+from diptych_training.importing.text_differences import TextDifferences
 from support.hugging_face_checkpoints import make_clip, make_siglip
 from support.open_clip_checkpoints import make_hf_text, make_vit
 from support.planted_faults import FAULTS
@@ -43,7 +44,7 @@ class Honest:
     checkpoint: Path
     folder: Path
     library: LibraryPath
-    equal_texts: tuple[str, ...]
+    differences: TextDifferences
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,7 +65,7 @@ def honest_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Hones
         imported = load(checkpoint)
         differences = write_tokenizer(imported, folder)
         write_graphs(imported, folder, {"image", "text"})
-        return Honest(checkpoint, folder, imported.library, differences.equal)
+        return Honest(checkpoint, folder, imported.library, differences)
 
     return make
 
@@ -83,7 +84,7 @@ def write_graphs(imported: ImportedModel, folder: Path, which: set[str | None]) 
 def prove(candidate: ImportedModel, honest: Honest, folder: Path) -> Parity:
     """The pipeline's own proof of a candidate's folder against the library of an untouched checkpoint."""
     held = replace(candidate, library=honest.library)
-    proof = proof_by_library(held, folder, N_IMAGES, honest.equal_texts, lambda _: None)
+    proof = proof_by_library(held, folder, N_IMAGES, honest.differences, lambda _: None)
     return prove_parity(folder, "fp32", proof, lambda _: None)
 
 

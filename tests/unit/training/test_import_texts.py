@@ -84,6 +84,22 @@ def test_an_ordinary_text_with_other_ids_stops_the_import(tokenizer: TextTokeniz
         require_equal_ids(["red", "a cat"], tokenizer, library)
 
 
+def test_a_text_that_the_library_fails_on_is_counted_as_different(tokenizer: TextTokenizer) -> None:
+    class Failing(Library):
+        def input_ids(self, text: str) -> list[int]:
+            if text == "red":
+                raise RuntimeError("no such piece")
+            return super().input_ids(text)
+
+    library = Failing(tokenizer, {})
+    differences = measure_differences([AwkwardText("plain", "red")], tokenizer, library)
+
+    assert (differences.equal, [row["theirs"] for row in differences.stated()["differing"]]) == ((), [None])
+    assert "it fails" in differences.table()
+    with pytest.raises(ImportFailed, match=r"'red' becomes .*, in the library none: it fails"):
+        require_equal_ids(["red"], tokenizer, library)
+
+
 def test_differences_are_counted_shown_in_ascii_and_cut(tokenizer: TextTokenizer) -> None:
     texts = [AwkwardText("plain", "red"), AwkwardText("emoji", "🐕|" * 40), AwkwardText("empty", "")]
     library = Library(tokenizer, {"🐕|" * 40: list(range(50)), "": [9]})

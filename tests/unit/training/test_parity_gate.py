@@ -60,6 +60,14 @@ def test_parity_table_shows_every_measure_beside_its_bound() -> None:
     assert all(measure in table for measure in Parity.model_fields)
 
 
+def test_parity_table_counts_texts_that_were_left_out_where_some_may_be() -> None:
+    assert "left out" not in parity_table({"fp32": PERFECT})
+    table = parity_table({"fp32": PERFECT, "int8": PERFECT}, 9)
+
+    assert table.splitlines()[-1].startswith("| texts left out: other ids than in the original ")
+    assert table.splitlines()[-1].count(" 9 |") == 2
+
+
 @pytest.mark.parametrize(("n_near_ties", "judged"), [(0, "1,000 of"), (170, "830 of"), (501, "1,000 of")])
 def test_parity_table_says_how_many_images_were_judged(n_near_ties: int, judged: str) -> None:
     table = parity_table({"int8": PERFECT.model_copy(update={"n_near_ties": n_near_ties})})

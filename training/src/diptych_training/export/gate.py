@@ -16,8 +16,11 @@ def require_parity(parity: Parity, precision: str) -> None:
         raise ParityFailed(f"{precision} does not follow the float32 original: {'; '.join(broken)}")
 
 
-def parity_table(parities: dict[str, Parity]) -> str:
-    """Markdown: one row for each measure, its bound in brackets, and one for how many images were judged."""
+def parity_table(parities: dict[str, Parity], n_texts_left_out: int | None = None) -> str:
+    """Markdown: one row for each measure, its bound in brackets, and one for how many images were judged.
+
+    `n_texts_left_out`: texts that nothing was measured on, as their ids are not those of the original.
+    """
     bounds: dict[str, dict[str, float]] = {
         name: {bound.measure: bound.lowest for bound in BOUNDS[name]} for name in parities
     }
@@ -26,6 +29,10 @@ def parity_table(parities: dict[str, Parity]) -> str:
         for measure in Parity.model_fields
     ]
     rows.append(["images judged by top1_agreement", *(_judged(parity) for parity in parities.values())])
+    if n_texts_left_out is not None:
+        rows.append(
+            ["texts left out: other ids than in the original", *[f"{n_texts_left_out:,}"] * len(parities)]
+        )
     return markdown_table(["parity", *parities], rows)
 
 

@@ -88,7 +88,7 @@ def make_precisions(workshop: Workshop, asked: Sequence[str], watcher: Watcher, 
                 _make(workshop, EXACT, made, watcher, stages)
         finally:
             if made.measured:
-                watcher.say(parity_table(made.measured))
+                watcher.say(parity_table(made.measured, workshop.proof.n_texts_left_out))
     return made
 
 

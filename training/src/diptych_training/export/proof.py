@@ -54,6 +54,7 @@ class Proof:
     sample: ParitySample
     text_spec: TextSpec
     golden: Golden
+    n_texts_left_out: int | None = None  # where texts may have other ids than in the original
 
 
 def prove_parity(folder: Path, precision: str, proof: Proof, advance: Advance) -> Parity:

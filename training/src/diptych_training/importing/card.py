@@ -30,7 +30,7 @@ def import_card(
         ungated=UNGATED_NOTE if statement.ungated else "",
         source=_source(facts),
         licence=facts.licence,
-        parity=parity_table(dict(parities)),
+        parity=parity_table(dict(parities), n_differing),
         n_equal=n_equal,
         n_texts=n_equal + n_differing,
         differences=differences.table() if n_differing else "None differs.",

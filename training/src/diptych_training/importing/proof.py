@@ -19,6 +19,7 @@ from diptych_training.export.pixel_file import PixelFile
 from diptych_training.export.proof import Proof
 from diptych_training.importing.photos import Photos, photographs
 from diptych_training.importing.subject import ImportedModel, LibraryPath
+from diptych_training.importing.text_differences import TextDifferences
 from diptych_training.importing.texts import calibration_texts, ordinary_texts, right_texts
 
 N_PROOF_IMAGES = 1000
@@ -32,15 +33,15 @@ Advance = Callable[[int], object]
 
 
 def proof_by_library(
-    imported: ImportedModel, folder: Path, n_images: int, awkward: Sequence[str], advance: Advance
+    imported: ImportedModel, folder: Path, n_images: int, differences: TextDifferences, advance: Advance
 ) -> Proof:
-    """Embed `n_images` photographs and all texts with the library; `awkward` are those whose ids are equal.
+    """Embed `n_images` photographs and all texts whose ids are equal with the library.
 
     The library gets upright RGB images and strings: resize, crop, cleaning and tokenising are part of what is
     proven. Prepared pixels go to a file in `folder`, where the tokenizer must be already.
     """
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, imported.text)
-    texts = [*ordinary_texts(), *awkward]
+    texts = [*ordinary_texts(), *differences.equal]
     photos = Photos(photographs(), PROOF_SEED)
     pixels = PixelFile(folder / PIXELS_FILE, n_images, imported.image.size)
     images = _embed_images(imported, photos, pixels, advance)
@@ -53,6 +54,7 @@ def proof_by_library(
         ),
         text_spec=imported.text,
         golden=_golden(imported, tokenizer),
+        n_texts_left_out=len(differences.differing),
     )
 
 

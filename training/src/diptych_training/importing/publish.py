@@ -94,7 +94,7 @@ def read_and_write(
         write_weights(model.model, folder)
     gc.collect()  # the exporter's graphs refer to each other, and to all weights
     with stages.stage("embed with the original library"):
-        proof = proof_by_library(model, folder, statement.n_images, differences.equal, watcher.advance)
+        proof = proof_by_library(model, folder, statement.n_images, differences, watcher.advance)
     return Imported(facts_of(model, statement.prompts), differences, proof)
 
 
