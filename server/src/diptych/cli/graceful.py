@@ -117,8 +117,8 @@ class GracefulServer(uvicorn.Server):
             connection.shutdown()
         ends_at = max(ends_at, asyncio.get_running_loop().time() + ANSWER_S)
         await self._until(lambda: not self.server_state.connections.intersection(connections), ends_at)
-        for connection in self.server_state.connections.intersection(connections):
-            connection.transport.abort()
+        for left in self.server_state.connections.intersection(connections):
+            left.transport.abort()
 
     async def _stop_listening(self, listeners: Sequence[socket.socket]) -> None:
         """The system resets connections that were made and not accepted: those are accepted first."""
