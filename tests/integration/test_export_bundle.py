@@ -22,7 +22,7 @@ from diptych.errors import GoldenMismatch
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.config.start import StartConfig
 from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import ExportError, ParityFailed
+from diptych_training.errors import ExportError, ParityFailed, TooFewSamples
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export import command
 from diptych_training.export.draft import Statement
@@ -293,8 +293,9 @@ def test_too_few_images_stop_an_export_and_nothing_is_published(run: TrainedRun,
     few = write_tiny_dataset(tmp_path / "data", n_icons=20)
     repository = ModelRepository(tmp_path / "model_repo")
 
-    with pytest.raises(ParityFailed, match="n_images is 60, the bound is 1000"):
-        export_run(run, few, repository, Statement("few", optimise=False), quiet())
+    watcher = Watcher(say=pytest.fail, advance=pytest.fail)  # before any stage
+    with pytest.raises(TooFewSamples, match="60 held-out images with 30 texts, at least 1,000 and 100 are"):
+        export_run(run, few, repository, Statement("few", optimise=False), watcher)
 
     assert repository.names() == []
     assert list((tmp_path / "model_repo").iterdir()) == []

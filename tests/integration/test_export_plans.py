@@ -18,7 +18,7 @@ from diptych.errors import ConfigError, InvalidValue
 from diptych_training.cli import main
 from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import CheckpointError, ExportError, ImportFailed, ParityFailed
+from diptych_training.errors import CheckpointError, ExportError, ImportFailed, ParityFailed, TooFewSamples
 from diptych_training.evaluate.subject import bundle_subject, named_bundle
 from diptych_training.export.stages import Watcher
 from diptych_training.importing.own import load_own_bundle
@@ -134,6 +134,16 @@ def test_graphs_are_built_in_float16_with_ids_compared_in_float32(
     assert texts["types"]["place_0_ids"] == TensorProto.FLOAT
     assert TensorProto.FLOAT16 not in exact_images["types"].values()
     assert list(repository.manifest(TINY, 2).precisions) == ["fp16", "fp32"]
+
+
+def test_plans_are_not_built_where_the_data_cannot_prove_them(
+    repository: ModelRepository, tensorrt: FakeTensorrt, tmp_path: Path
+) -> None:
+    few = write_tiny_dataset(tmp_path / "few", n_icons=20)
+    with pytest.raises(TooFewSamples, match="60 held-out images with 30 texts"):
+        export(repository, few)
+    assert tensorrt.built == []
+    assert repository.versions(TINY) == [1]
 
 
 def test_text_tower_that_tensorrt_reads_at_the_wrong_place_is_caught_and_not_published(

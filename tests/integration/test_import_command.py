@@ -365,6 +365,18 @@ def test_what_cannot_be_is_said_before_anything_is_fetched(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_photographs_that_a_proof_needs_are_missed_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("diptych_training.importing.photos.find_spec", lambda _: None)
+    monkeypatch.setattr("diptych_training.importing.command.find_source", lambda *_: pytest.fail("fetched"))
+    photographs.cache_clear()
+
+    assert main(["import", "some/model", "--name", "x", "--model-repo", str(tmp_path / "repo")]) == 1
+
+    assert "the proof needs the photographs that" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

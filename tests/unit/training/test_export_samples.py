@@ -11,7 +11,8 @@ from diptych.bundle.encoder import Embeddings, InputIds, Pixels
 from diptych.bundle.text import TextTokenizer
 from diptych_training.data.pictograms.classes import emoji_classes
 from diptych_training.export.golden_items import REENCODINGS, make_golden
-from diptych_training.export.samples import draw_sample, even_shares, held_out
+from diptych_training.export.samples import count_sample, draw_sample, even_shares, held_out
+from diptych_training.export.shortage import shortage
 from diptych_training.tokenizer import train_tokenizer
 from support.tiny_run import IMAGE_SIZE, tiny_image_spec, tiny_text_spec, write_tiny_dataset
 
@@ -51,6 +52,24 @@ def test_eval_is_drawn_from_only_where_validation_has_too_few_images(tmp_path: P
     assert held_out(dataset, 41) == ("eval", "validation")
     assert len(draw_sample(dataset, 41).images) == 41
     assert len(draw_sample(replace(dataset, entries=entries), 5).images) == 5
+
+
+def test_a_sample_is_counted_as_it_is_drawn(tmp_path: Path) -> None:
+    dataset = write_tiny_dataset(tmp_path, n_icons=30)
+
+    for n_images in (40, 41, 1000):
+        drawn = draw_sample(dataset, n_images)
+        assert count_sample(dataset, n_images) == (len(drawn.images), len(drawn.texts))
+
+
+def test_a_data_set_that_cannot_prove_an_export_says_what_it_has_and_what_to_do(tmp_path: Path) -> None:
+    few, enough = write_tiny_dataset(tmp_path / "few", n_icons=30), write_tiny_dataset(tmp_path / "enough")
+
+    assert shortage(enough) is None
+    said = shortage(few)
+    assert said is not None
+    assert "80 held-out images with 40 texts, at least 1,000 and 100 are needed" in said
+    assert all(way in said for way in ("--validation", "--eval", "export --data", "export --ungated"))
 
 
 class SameEncoder:

@@ -81,7 +81,9 @@ def test_pack_makes_a_data_set_that_the_reader_takes(tmp_path, capsys):
     out = tmp_path / "d"
     arguments = ["pack", "--validation", tmp_path / "f", "--out", out, "--size", 16, "--licence", "MIT"]
     assert run(*arguments) == 0
-    assert "pairs-validation: 2 images, 1 unusable" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "pairs-validation: 2 images, 1 unusable" in captured.out
+    assert f"warning: {out} has too few samples to prove an export on: 2 held-out images" in captured.err
     source = read_dataset(out).source("pairs-validation")
     assert (source.kind, source.split, source.licence) == ("pairs", "validation", "MIT")
     items = {item.id: item for item in source.items}

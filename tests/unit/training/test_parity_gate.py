@@ -3,7 +3,7 @@
 import pytest
 
 from diptych.bundle.manifest import Parity
-from diptych_training.errors import ParityFailed
+from diptych_training.errors import ParityFailed, TooFewSamples
 from diptych_training.export.gate import broken_bounds, parity_table, require_parity
 
 PERFECT = Parity(
@@ -32,8 +32,6 @@ def test_perfect_parity_passes_every_precision(precision: str) -> None:
         ("int8", "top1_agreement", 0.979),
         ("fp32", "batch_cosine_min", 0.99998),
         ("int8", "batch_cosine_min", 0.99985),
-        ("fp32", "n_images", 999),
-        ("fp32", "n_texts", 99),
     ],
 )
 def test_each_broken_bound_is_named_with_its_value(precision: str, measure: str, value: float) -> None:
@@ -41,6 +39,16 @@ def test_each_broken_bound_is_named_with_its_value(precision: str, measure: str,
 
     with pytest.raises(ParityFailed, match=f"{precision}.*{measure} is {value}"):
         require_parity(parity, precision)
+
+
+@pytest.mark.parametrize(("measure", "value"), [("n_images", 999), ("n_texts", 99)])
+def test_too_few_samples_are_no_failure_of_the_model(measure: str, value: int) -> None:
+    few = PERFECT.model_copy(update={measure: value})
+
+    with pytest.raises(TooFewSamples, match=f"fp32 has no sufficient proof: .*{value} "):
+        require_parity(few, "fp32")
+    with pytest.raises(ParityFailed, match=f"cosine_min is 0.9, .*; {measure} is {value}"):
+        require_parity(few.model_copy(update={"cosine_min": 0.9}), "fp32")
 
 
 def test_not_a_number_breaks_its_bound() -> None:

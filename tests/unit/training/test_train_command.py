@@ -14,6 +14,7 @@ from diptych_training.errors import DataError
 from diptych_training.run_folder import RunFolder
 from diptych_training.train import command
 from diptych_training.train.command import CONFIGS
+from diptych_training.train.loop import Loop
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 pytestmark = pytest.mark.usefixtures("curves_undrawn")
@@ -72,6 +73,20 @@ def test_training_states_its_cost_first_and_leaves_a_whole_run_folder(arguments,
         "best.safetensors", "checkpoints", "config.toml", "curves.png", "learned_from.json", "metrics.csv",
         "model.json", "preprocess.json", "tensorboard", "text.json", "tokenizer.json",
     }  # fmt: skip
+
+
+def test_training_says_before_its_first_step_what_an_export_will_lack(arguments, capsys, monkeypatch):
+    monkeypatch.setattr(Loop, "train", lambda *_: pytest.fail(capsys.readouterr().err))
+    with pytest.raises(
+        pytest.fail.Exception, match="44 held-out images with 22 texts, at least 1,000 and 100"
+    ):
+        main(arguments)
+
+
+def test_training_on_a_data_set_that_can_prove_an_export_warns_of_nothing(arguments, tmp_path, capsys):
+    write_tiny_dataset(tmp_path / "data")
+    assert main(arguments) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_a_mistake_is_one_line_that_names_the_key(arguments, capsys):

@@ -10,6 +10,7 @@ DiptychError
 │   └── RankLost          another process of the same training is gone, or does not answer
 ├── EvaluationError       nothing to measure, or a stored evaluation that cannot be read
 ├── ExportError           a model that cannot be made into a bundle
+├── TooFewSamples         a proof would have too few images or texts; says how many, and what to do
 ├── ImportFailed          a checkpoint that cannot be read as what it is; names the flag that says more
 └── ParityFailed          an exported precision does not follow the trained model: not published
 """
@@ -51,6 +52,10 @@ class EvaluationError(DiptychError):
 
 class ExportError(DiptychError):
     """A model that cannot be made into a bundle."""
+
+
+class TooFewSamples(DiptychError):
+    """A proof would have too few images or texts, however well the model is followed."""
 
 
 class ImportFailed(DiptychError):

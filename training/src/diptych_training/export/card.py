@@ -18,8 +18,7 @@ from diptych_training.export.credits import credits_of, kin_of_training, only_sh
 from diptych_training.export.files import logit_bias, logit_scale
 from diptych_training.export.gate import parity_table
 from diptych_training.export.licence import Licence
-from diptych_training.export.proof import N_PARITY_IMAGES
-from diptych_training.export.samples import held_out
+from diptych_training.export.samples import N_PARITY_IMAGES, held_out
 from diptych_training.export.shown import NOTHING, Shown
 from diptych_training.export.trained import how_trained
 from diptych_training.export.weak_spots import weak_spots

@@ -12,8 +12,8 @@ from diptych_training.export.draft import Statement
 from diptych_training.export.licence import UNKNOWN
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.progress import watched
-from diptych_training.export.proof import N_PARITY_IMAGES
 from diptych_training.export.publish import export_run
+from diptych_training.export.samples import N_PARITY_IMAGES
 from diptych_training.export.shown import Shown
 from diptych_training.paths import data_dir, model_repo, run_dir
 from diptych_training.plans.flags import add_flags, plan_request

@@ -1,17 +1,25 @@
 """The gate of publication: its bounds are those of every reader. Knows nothing of how parity is measured."""
 
 from diptych.bundle.manifest import Parity
-from diptych.bundle.parity import BOUNDS, MIN_BATCH_COSINE, MIN_IMAGES, broken_bounds
-from diptych_training.errors import ParityFailed
+from diptych.bundle.parity import BOUNDS, MIN_BATCH_COSINE, MIN_IMAGES, MIN_TEXTS, broken_bounds
+from diptych_training.errors import ParityFailed, TooFewSamples
 from diptych_training.evaluate.table import markdown_table
 from diptych_training.export.parity import MIN_JUDGED
 
 __all__ = ["MIN_BATCH_COSINE", "MIN_IMAGES", "broken_bounds", "parity_table", "require_parity"]
 
+COUNTS = ("n_images is", "n_texts is")  # how reasons begin that say nothing of the model
+
 
 def require_parity(parity: Parity, precision: str) -> None:
-    """Raises ParityFailed naming the precision, each broken bound and its value."""
+    """Raises ParityFailed naming the precision, each broken bound and its value; TooFewSamples if only the
+    numbers of images and texts are below their bounds."""
     broken = broken_bounds(parity, precision)
+    if broken and all(reason.startswith(COUNTS) for reason in broken):
+        raise TooFewSamples(
+            f"{precision} has no sufficient proof: {parity.n_images:,} images and {parity.n_texts:,} texts "
+            f"were compared, at least {MIN_IMAGES:,} and {MIN_TEXTS} are needed"
+        )
     if broken:
         raise ParityFailed(f"{precision} does not follow the float32 original: {'; '.join(broken)}")
 

@@ -29,9 +29,8 @@ from diptych_training.export.parity import (
     embed,
     measure_parity,
 )
-from diptych_training.export.samples import draw_sample
+from diptych_training.export.samples import N_PARITY_IMAGES, draw_sample
 
-N_PARITY_IMAGES = 1200  # a manifest must speak of 1,000 at least
 N_GOLDEN_IMAGES = 18
 
 Advance = Callable[[int], object]  # told how many images were embedded

@@ -18,6 +18,7 @@ from diptych_training.export.evaluated import require_evaluation_of
 from diptych_training.export.files import write_model_files
 from diptych_training.export.precisions import Workshop, make_precisions
 from diptych_training.export.proof import Reference, proof_on_dataset
+from diptych_training.export.shortage import require_enough
 from diptych_training.export.stages import Stages, Watcher, files_table
 
 __all__ = ["Watcher", "export_run"]
@@ -33,12 +34,15 @@ def export_run(
     """Publish the run as the next version of `statement.name` and return that version.
 
     Raises ExportError if the statement's evaluation is not of this run, or what it shows cannot be shown,
+    TooFewSamples if the data set cannot prove it (both before any work, the latter unless `ungated`),
     ParityFailed if the exported files do not follow the model and the statement is not `ungated`,
     GoldenMismatch if this machine does not reproduce its own reference; nothing is published then.
     """
     if statement.evaluation is not None:
         require_evaluation_of(run, statement.checkpoint, dataset, statement.evaluation)
     statement.shown.check(run)
+    if not statement.ungated:
+        require_enough(dataset)
     stages = Stages(watcher)
     with repository.staging(statement.name) as folder:
         workshop = _prepare(folder, run, dataset, statement, watcher=watcher, stages=stages)

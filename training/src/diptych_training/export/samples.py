@@ -10,6 +10,8 @@ from diptych.bundle.encoder import Pixels
 from diptych_training.data.packed import PackedDataset, PackedSource, Split
 from diptych_training.evaluate.answers import Accepted, accepted_labels
 
+N_PARITY_IMAGES = 1200  # a manifest must speak of 1,000 at least
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -27,14 +29,22 @@ def draw_sample(
 
     The same ones every time.
     """
-    rng = np.random.default_rng(seed)
-    chosen = held_out(dataset, n_images) if splits is None else splits
-    sources = [source for split in chosen for source in dataset.sources(split)]
-    counts = even_shares([len(source.items) for source in sources], n_images)
-    parts = [_draw(source, count, rng) for source, count in zip(sources, counts, strict=True) if count]
-    accepted = [labels for _, labels_of in parts for labels in labels_of]
-    images = np.concatenate([pixels for pixels, _ in parts]) if parts else np.zeros((0, 1, 1, 3), np.uint8)
+    drawn = _drawn(dataset, n_images, seed, splits)
+    parts = [np.stack([source.images[index] for index in chosen]) for source, chosen in drawn]
+    accepted = [
+        labels
+        for images, (source, chosen) in zip(parts, drawn, strict=True)
+        for labels in accepted_labels(images, [source.items[index].label for index in chosen])
+    ]
+    images = np.concatenate(parts) if parts else np.zeros((0, 1, 1, 3), np.uint8)
     return Sample(images, accepted, sorted(frozenset().union(*accepted)))
+
+
+def count_sample(dataset: PackedDataset, n_images: int) -> tuple[int, int]:
+    """How many images and how many distinct texts `draw_sample` gives of those held out; reads no image."""
+    drawn = _drawn(dataset, n_images)
+    labels = [source.items[index].label for source, chosen in drawn for index in chosen]
+    return len(labels), len(set(labels))
 
 
 def held_out(dataset: PackedDataset, n_images: int) -> Sequence[Split]:
@@ -57,7 +67,16 @@ def even_shares(available: list[int], wanted: int) -> list[int]:
     return shares
 
 
-def _draw(source: PackedSource, count: int, rng: np.random.Generator) -> tuple[Pixels, Accepted]:
-    chosen: NDArray[np.int64] = np.sort(rng.choice(len(source.items), count, replace=False))
-    images = np.stack([source.images[index] for index in chosen])
-    return images, accepted_labels(images, [source.items[index].label for index in chosen])
+def _drawn(
+    dataset: PackedDataset, n_images: int, seed: int = 0, splits: Sequence[Split] | None = None
+) -> list[tuple[PackedSource, NDArray[np.int64]]]:
+    """Sources with the positions of the items that are drawn from each."""
+    rng = np.random.default_rng(seed)
+    chosen = held_out(dataset, n_images) if splits is None else splits
+    sources = [source for split in chosen for source in dataset.sources(split)]
+    counts = even_shares([len(source.items) for source in sources], n_images)
+    return [
+        (source, np.sort(rng.choice(len(source.items), count, replace=False)))
+        for source, count in zip(sources, counts, strict=True)
+        if count
+    ]

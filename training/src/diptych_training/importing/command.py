@@ -10,10 +10,12 @@ from diptych.bundle.manifest import NAME_PATTERN
 from diptych.bundle.prompts import prompt_set
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import InvalidValue
+from diptych_training.errors import TooFewSamples
 from diptych_training.export.gate import MIN_IMAGES
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.progress import watched
 from diptych_training.importing.flags import MIN_CONTEXT_LENGTH, channels, spreads, whole_number
+from diptych_training.importing.photos import photographs
 from diptych_training.importing.proof import N_PROOF_IMAGES
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.serve import become_server, serve_command
@@ -114,16 +116,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _require_sense(args: argparse.Namespace) -> None:
-    """Raise InvalidValue for what would be refused after all the work."""
+    """Raise InvalidValue, TooFewSamples or ImportFailed for what would be refused after all the work."""
     if not re.fullmatch(NAME_PATTERN, args.name):
         raise InvalidValue(f"--name: model name {args.name!r} must match {NAME_PATTERN}")
     if args.proof_images < MIN_IMAGES and not args.ungated:
-        raise InvalidValue(
+        raise TooFewSamples(
             f"--proof-images {args.proof_images}: a proof takes at least {MIN_IMAGES:,} images; "
             "with fewer, pass --ungated too"
         )
     if args.model_repo.exists() and not args.model_repo.is_dir():
         raise InvalidValue(f"--model-repo {args.model_repo}: must be a folder, this is a file")
+    photographs()  # a proof has none without the packages that ship them
 
 
 def _choices(args: argparse.Namespace) -> Choices:

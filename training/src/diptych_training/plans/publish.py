@@ -26,6 +26,7 @@ from diptych.bundle.repository import STAGING_PREFIX, ModelRepository
 from diptych.bundle.tensorrt import PLAN_SUFFIX, Profile, require_every_shape
 from diptych.bundle.text import TextTokenizer, pad
 from diptych.errors import InvalidValue
+from diptych_training.data.packed import read_dataset
 from diptych_training.errors import ExportError
 from diptych_training.export.card import CARD_FILE
 from diptych_training.export.files import EXACT, IMAGE_FILE, MODEL_FILE, TEXT_FILE, WEIGHTS_FILE
@@ -33,11 +34,12 @@ from diptych_training.export.fp16 import write_fp16
 from diptych_training.export.gate import parity_table, require_parity
 from diptych_training.export.parity import EncodeFunctions, measure_parity
 from diptych_training.export.proof import Proof
+from diptych_training.export.shortage import require_enough
 from diptych_training.export.stages import Stages, Watcher, files_table
 from diptych_training.plans.build import build_plan
 from diptych_training.plans.corners import corner_cosine_min
 from diptych_training.plans.graphs import write_for_tensorrt
-from diptych_training.plans.reference import against_the_model, proof_by_graphs
+from diptych_training.plans.reference import against_the_model, is_imported, proof_by_graphs
 from diptych_training.plans.request import PlanRequest
 
 KIND = "tensorrt"  # of the source of such a version
@@ -75,6 +77,7 @@ def export_plans(
 
     `data` is the data set whose held-out images they are proven on. Raises ConfigError without a GPU or
     TensorRT, InvalidValue for profiles that leave shapes out, ExportError where a graph cannot be built,
+    TooFewSamples where `data` cannot prove them,
     ParityFailed or GoldenMismatch where a plan does not follow the model and `request` is not `ungated`;
     nothing is published then.
     """
@@ -96,6 +99,8 @@ def export_plans(
         require_every_shape(build, manifest.text.lengths)
     except ValueError as error:
         raise InvalidValue(str(error)) from error
+    if not (request.ungated or manifest.ungated or is_imported(manifest)):
+        require_enough(read_dataset(data))
     with repository.staging(name) as staged, _scratch(staged) as scratch:
         _copy_what_stays(manifest, folder, staged)
         with stages.stage("embed with the float32 graphs"):

@@ -8,11 +8,12 @@ from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.bundle.golden import read_golden
 from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, Parity
 from diptych.bundle.text import TextTokenizer, pad
-from diptych_training.data.packed import PackedDataset, read_dataset
+from diptych_training.data.packed import read_dataset
 from diptych_training.errors import ExportError
 from diptych_training.export.files import EXACT
 from diptych_training.export.parity import EncodeFunctions, ParitySample, embed
-from diptych_training.export.proof import N_PARITY_IMAGES, Advance, Proof, sample_of_dataset
+from diptych_training.export.proof import Advance, Proof, sample_of_dataset
+from diptych_training.export.samples import N_PARITY_IMAGES
 from diptych_training.importing.proof import N_PROOF_IMAGES, sample_of_photographs
 
 IMPORTED = "import"  # kind of the source of a version that was imported
@@ -20,7 +21,7 @@ IMPORTED = "import"  # kind of the source of a version that was imported
 
 def n_proof_images(manifest: Manifest) -> int:
     """How many images are embedded for it."""
-    return N_PROOF_IMAGES if _is_imported(manifest) else N_PARITY_IMAGES
+    return N_PROOF_IMAGES if is_imported(manifest) else N_PARITY_IMAGES
 
 
 def proof_by_graphs(manifest: Manifest, folder: Path, staged: Path, data: Path, advance: Advance) -> Proof:
@@ -56,14 +57,11 @@ def against_the_model(found: Parity, exact: Parity | None) -> Parity:
 
 def _sample(manifest: Manifest, folder: Path, staged: Path, data: Path) -> ParitySample:
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, manifest.text)
-    if _is_imported(manifest):
+    if is_imported(manifest):
         return sample_of_photographs(staged, tokenizer, N_PROOF_IMAGES, manifest.image)
-    return sample_of_dataset(tokenizer, _dataset(data), manifest.image)
+    return sample_of_dataset(tokenizer, read_dataset(data), manifest.image)
 
 
-def _dataset(data: Path) -> PackedDataset:
-    return read_dataset(data)
-
-
-def _is_imported(manifest: Manifest) -> bool:
+def is_imported(manifest: Manifest) -> bool:
+    """Whether its proof takes photographs, not a data set."""
     return manifest.source.get("kind") == IMPORTED

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigError
 from diptych_training.evaluate.validation import validate
+from diptych_training.export.shortage import shortage
 from diptych_training.models.clip import CLIP
 from diptych_training.origin import Origin, open_origin
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
@@ -108,6 +110,9 @@ def run(args: argparse.Namespace) -> int:
             resume=resume,
             ranks=ranks,
         )
+        lack = shortage(dataset)
+        if lack is not None and ranks.is_first:
+            print(f"warning: {lack}", file=sys.stderr, flush=True)
         is_done = _train(loop)
         if ranks.is_first:
             print(

@@ -6,6 +6,7 @@ Its images lie decoded at one size, so that a run can look at them again and aga
 import argparse
 import hashlib
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,6 +47,7 @@ from diptych_training.data.pairs.image_files import plain_spec, side_by_side
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
 from diptych_training.data.pairs.stream import Cursor, Order, Stream
 from diptych_training.errors import DataError
+from diptych_training.export.shortage import shortage
 from diptych_training.paths import recipe_file
 
 KIND = "pairs"
@@ -95,7 +97,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pack the splits that are named, write the card, and say what is there."""
+    """Pack the splits that are named, write the card, and say what is there, and what an export lacks."""
     wanted: list[tuple[Split, list[str]]] = [
         (split, sources) for split in SPLITS if (sources := getattr(args, split)) is not None
     ]
@@ -115,6 +117,9 @@ def run(args: argparse.Namespace) -> int:
         _write_card(dataset)
     for name, entry in sorted(dataset.entries.items()):
         print(f"{name}: {entry.n:,} images" + "".join(f", {n:,} {why}" for why, n in entry.drops.items()))
+    lack = shortage(dataset)
+    if lack is not None:
+        print(f"warning: {lack}", file=sys.stderr)
     return 0
 
 
