@@ -71,8 +71,8 @@ train: data ## train the default model's recipe (two and a half hours on two cor
 evaluate: $(VENV)/.installed-training ## measure a run zero-shot and by retrieval: make evaluate RUN=pictograms
 	$(BIN)/diptych-train evaluate --run '$(RUN)'
 
-export: $(VENV)/.installed-training ## publish a run as the next version of a model: make export RUN=pictograms NAME=mine
-	$(BIN)/diptych-train export --run '$(RUN)' --name '$(or $(NAME),$(error say which model it becomes: NAME=mine))'
+export: $(VENV)/.installed-training ## publish a run as the next version of a model: make export RUN=pictograms NAME=mine (in the precisions of the version before; FLAGS='--precisions fp32,int8' names others)
+	$(BIN)/diptych-train export --run '$(RUN)' --name '$(or $(NAME),$(error say which model it becomes: NAME=mine))' $(FLAGS)
 
 import: $(VENV)/.installed-import ## bring your own checkpoint: make import SOURCE=openai/clip-vit-base-patch32 NAME=clip
 	$(BIN)/diptych-train import '$(SOURCE)' --name '$(NAME)' $(FLAGS)

@@ -1,14 +1,16 @@
 """`diptych-train export`: publish a run as the next version of a model, once its files are proven."""
 
 import argparse
+from itertools import chain
 from pathlib import Path
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.ablate.results import read_ablation
-from diptych_training.checkpoint import load_run
+from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
 from diptych_training.export.draft import Statement
+from diptych_training.export.inherited import precisions_before
 from diptych_training.export.licence import UNKNOWN
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.progress import watched
@@ -58,7 +60,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="ablation.json of `diptych-train ablate`, whose table goes into the card",
     )
     parser.add_argument(
-        "--precisions", default="fp32", metavar="LIST", help="such as fp32,int8,fp16; fp32 is always made"
+        "--precisions",
+        metavar="LIST",
+        help="such as fp32,int8,fp16; fp32 is always made. Default: those of the version that the run "
+        "started from, and of the newest version of --name",
     )
     parser.add_argument(
         "--no-optimise",
@@ -107,7 +112,7 @@ def _export(args: argparse.Namespace, repository: ModelRepository) -> int:
         licence=args.licence,
         ungated=args.ungated,
         evaluation=None if args.evaluation is None else read_evaluation(args.evaluation),
-        precisions=parse_precisions(args.precisions),
+        precisions=_precisions(args, trained, repository),
         optimise=not args.no_optimise,
         half_weights=args.half_weights,
         shown=_shown(args),
@@ -120,6 +125,21 @@ def _export(args: argparse.Namespace, repository: ModelRepository) -> int:
         print(f"{licence.sentence()} --licence names one.")
     print(repository.folder(args.name, version))
     return version
+
+
+def _precisions(
+    args: argparse.Namespace, trained: TrainedRun, repository: ModelRepository
+) -> tuple[str, ...]:
+    """What is asked for, or what a server that has the versions before would miss."""
+    if args.precisions is not None:
+        return parse_precisions(args.precisions)
+    before = precisions_before(trained, repository, args.name)
+    chosen = parse_precisions(",".join(chain.from_iterable(before.values())))
+    for title, precisions in before.items():
+        print(f"{title}: {', '.join(precisions) or f'not in {args.model_repo}, its precisions are unknown'}")
+    if before:
+        print(f"this export makes {', '.join(chosen)}; --precisions names others", flush=True)
+    return chosen
 
 
 def _shown(args: argparse.Namespace) -> Shown:
