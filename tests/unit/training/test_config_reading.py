@@ -78,7 +78,7 @@ def test_overrides_take_toml_values_and_bare_words():
         ("run.steps=many", 'toml: run.steps is "many": must be a whole number'),
         ("run.steps=10.5", "toml: run.steps is 10.5: must be a whole number"),
         ("run=7", "toml: run is 7: must be a table"),
-        ("run.best_by=[]", r"toml: run.best_by is \[\]: must have at least 1 item"),
+        ("data.pairs.train=[]", r"toml: data.pairs.train is \[\]: must have at least 1 item"),
         ("run.precision=fp16", "toml: run.precision is \"fp16\": must be 'fp32' or 'bf16'"),
         ("lock.scale=often", 'toml: lock.scale is "often": must be true or false'),
         ("augment.scale=[1.0]", "toml: augment.scale.1 is missing"),

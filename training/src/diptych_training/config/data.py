@@ -11,7 +11,8 @@ from diptych_training.models.frozen import Frozen
 
 class DataConfig(Frozen):
     """What is learned from: relative weights of kinds of sources, and of single sources within their kind;
-    or `pairs`. `rehearsal` names further data sets that each batch has a share of."""
+    or `pairs`. Without a `mixture` all kinds are as likely as one another. `rehearsal` names further data
+    sets that each batch has a share of."""
 
     pairs: PairsConfig | None = None
     mixture: dict[str, Share] = Field(default={"emoji": 1.0, "icons": 1.0}, min_length=1)

@@ -12,7 +12,7 @@ class OptimConfig(Frozen):
     lr: PositiveFloat = 1e-3
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     min_lr_ratio: Probability = 0.01
-    warmup_steps: int = Field(default=200, ge=0)
+    warmup_steps: int = Field(default=200, ge=0)  # at most a tenth of the steps if left out
     weight_decay: float = Field(default=0.1, ge=0)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.98, ge=0, lt=1)

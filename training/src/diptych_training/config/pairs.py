@@ -16,7 +16,7 @@ class PairsConfig(Frozen):
     """
 
     train: Annotated[tuple[str, ...], Field(min_length=1)]
-    streams: PositiveInt = 8
+    streams: PositiveInt = 8  # fewer if left out, where a batch is no multiple of it
     shuffle: int = Field(
         default=2048, ge=0
     )  # entries held to be mixed, by all streams together; 0: as they come

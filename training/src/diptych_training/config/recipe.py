@@ -89,7 +89,7 @@ class TrainConfig(Frozen):
                 f"text.pad_id is {self.text.pad_id}, it must be below "
                 f"model.text.vocab_size {self.model.text.vocab_size}"
             )
-        if self.optim.warmup_steps > self.run.steps:
+        if "warmup_steps" in self.optim.model_fields_set and self.optim.warmup_steps > self.run.steps:
             raise ValueError(
                 f"optim.warmup_steps {self.optim.warmup_steps} is more than run.steps {self.run.steps}"
             )
@@ -107,7 +107,7 @@ class TrainConfig(Frozen):
             raise ValueError(
                 f"data.rehearsal: shares of {shares} leave nothing of run.batch_size {size} for other data"
             )
-        if pairs is not None and self.n_own % pairs.streams:
+        if pairs is not None and "streams" in pairs.model_fields_set and self.n_own % pairs.streams:
             rest = "" if self.n_own == size else f", less {size - self.n_own} of data.rehearsal,"
             raise ValueError(
                 f"run.batch_size {size}{rest} is not a multiple of data.pairs.streams {pairs.streams}: "

@@ -12,14 +12,14 @@ class RunConfig(Frozen):
     """How long, how often, and on what terms with the machine."""
 
     steps: PositiveInt
-    batch_size: int = Field(default=256, ge=2)
+    batch_size: int = Field(default=256, ge=2)  # less for a packed data set that has fewer items
     precision: Literal["fp32", "bf16"] = "bf16"
     channels_last: bool = True
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     log_every: PositiveInt = 10
     checkpoint_every: PositiveInt = 500
     validate_every: PositiveInt = 500
-    best_by: tuple[str, ...] = Field(default=("emoji_top1", "icons_top1"), min_length=1)  # their mean
+    best_by: tuple[str, ...] = ("emoji_top1", "icons_top1")  # their mean; what validation gives if left out
     n_threads: int = Field(default=0, ge=0)  # 0: all cores
     start_size: PositiveInt | None = (
         None  # image side of the first steps: most is learned as well, and faster

@@ -22,6 +22,7 @@ from diptych_training.origin import Origin, open_origin
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.allocator import keep_freed_memory
+from diptych_training.train.defaults import with_defaults
 from diptych_training.train.economies import check_compiler
 from diptych_training.train.estimate import estimate
 from diptych_training.train.lock import check_lock
@@ -115,10 +116,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"warning: {lack}", file=sys.stderr, flush=True)
         is_done = _train(loop)
         if ranks.is_first:
-            print(
-                f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; "
-                f"best {loop.state.best_score:.4f}"
-            )
+            best = f"best {loop.state.best_score:.4f}" if loop.config.run.best_by else "the last is the best"
+            print(f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; {best}")
     return 0 if is_done else INTERRUPTED
 
 
@@ -169,14 +168,13 @@ def prepare(
     `origin` is what a new run starts from, `open_teachers` finds those that teach it; one that is resumed has
     them in its folder.
     """
+    config = open_run(run_dir, config) if resume else with_defaults(config, dataset)
     data = training_data(dataset, config)
     check_validation(dataset, config)
     check_lock(config.model, config.lock)
     check_shares(config, ranks)
     folder = RunFolder(run_dir)
-    if resume:
-        open_run(run_dir, config)
-    else:
+    if not resume:
         ranks.first_does(
             lambda: create_run(run_dir, config, dataset, data.texts(), origin, open_teachers=open_teachers)
         )

@@ -132,7 +132,8 @@ class Loop:
         with autocast(state.model.logit_scale.device, self.config.run.precision):
             metrics = self.validate(state.judged)
         # One rank decides: a last bit that differs must not part them.
-        score = state.ranks.first(fmean(metrics[name] for name in self.config.run.best_by))
+        scores = [metrics[name] for name in self.config.run.best_by]
+        score = state.ranks.first(fmean(scores) if scores else state.step)  # unjudged, the last are kept
         self.log.write(state.step, {f"validation/{name}": value for name, value in metrics.items()})
         is_best = score > state.best_score
         if is_best:
@@ -141,7 +142,7 @@ class Loop:
         if state.ranks.is_first:
             title = f"{self.config.name}, step {state.step}"
             write_atomic(self.folder.curves_file, draw_curves(read_metrics(self.folder.metrics_file), title))
-        numbers = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation data"
         return f"step {state.step}: {numbers}{'  (best so far)' if is_best else ''}"
 
     def _keep(self) -> None:

@@ -17,6 +17,7 @@ from diptych_training.learned import learned_from
 from diptych_training.origin import Origin
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
+from diptych_training.train.defaults import as_it_ran
 from diptych_training.train.ranks import Ranks
 from diptych_training.train.start import check_start
 from diptych_training.train.teachers import Found, OpenTeachers, kept_teachers
@@ -133,21 +134,26 @@ def _check_padding(tokenizer: Tokenizer, config: TrainConfig) -> None:
         )
 
 
-def open_run(path: Path, config: TrainConfig) -> RunFolder:
-    """An existing run of this recipe, but for what changes nothing of what is learned: `scale`, and how pairs
-    are read. TrainingConfigError names the first key that differs.
+def open_run(path: Path, config: TrainConfig) -> TrainConfig:
+    """The recipe of an existing run, which may be another only in what changes nothing of what is learned:
+    `scale`, and how pairs are read. TrainingConfigError names the first key that differs.
     """
     folder = RunFolder(path)
     if not folder.config_file.is_file():
         raise TrainingConfigError(f"{path} has no run to resume: start it without --resume")
-    differs = difference(read_config(folder.config_file), config)
+    ran = read_config(folder.config_file)
+    differs = difference(ran, config)
     if differs is not None:
         raise TrainingConfigError(f"{path}: {differs}: use another --name")
-    return folder
+    return as_it_ran(config, ran)
 
 
 def difference(ran: TrainConfig, now: TrainConfig) -> str | None:
-    """The first key by which a run's recipe is not this one, and its two values; None if it is the same."""
+    """The first key by which a run's recipe is not this one, and its two values; None if it is the same.
+
+    What this one leaves open is the same.
+    """
+    now = as_it_ran(now, ran)
     before = _with_what_is_free(ran, now)
     if before == now:
         return None

@@ -172,7 +172,8 @@ def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSou
     that the data set should have, or if their image size is another."""
     if dataset.image_size != config.preprocess.size:
         raise DataError(
-            f"{dataset.path}: images are {dataset.image_size} px, preprocess.size is {config.preprocess.size}"
+            f"{dataset.path}: images are {dataset.image_size} px, preprocess.size is "
+            f"{config.preprocess.size}; `data pack --recipe` packs pairs as a recipe needs them"
         )
     refuse_incomplete(dataset)
     sources = dataset.sources("train")

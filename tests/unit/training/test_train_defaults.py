@@ -1,0 +1,120 @@
+"""What a recipe leaves open follows from its data and its other keys, and stays as it was on a resume."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from diptych_training.checkpoint import load_run
+from diptych_training.cli import main
+from diptych_training.config import TrainConfig, dump_config, read_config
+from diptych_training.data.packed import PackedDataset, SourceEntry, read_dataset, write_index
+from diptych_training.run_folder import RunFolder
+from diptych_training.train.defaults import as_it_ran, with_defaults
+from support.tiny_run import write_tiny_dataset, write_tiny_run
+
+MODEL = """
+[model]
+architecture = "ViT-B-32"
+"""
+
+
+def recipe(tmp_path: Path, *overrides: str) -> TrainConfig:
+    file = tmp_path / "open.toml"
+    file.write_text(f'name = "open"\n{MODEL}')
+    return read_config(file, ["run.steps=300", *overrides])
+
+
+def dataset(*kinds_and_counts: tuple[str, str, int]) -> PackedDataset:
+    entries = {
+        f"{split}-{kind}": SourceEntry(split=split, kind=kind, n=n, licence="", author="", recipe="")
+        for split, kind, n in kinds_and_counts
+    }
+    return PackedDataset(Path("nowhere"), "own", 224, entries)
+
+
+FIFTY = dataset(("train", "pairs", 40), ("validation", "pairs", 10))
+
+
+def test_fifty_pairs_are_enough_for_a_recipe_that_says_nothing_of_its_data(tmp_path):
+    config = with_defaults(recipe(tmp_path), FIFTY)
+    assert config.data.mixture == {"pairs": 1.0}
+    assert config.run.best_by == ("pairs_top1",)
+    assert config.run.batch_size == 32
+    assert config.optim.warmup_steps == 30
+    file = tmp_path / "ran.toml"
+    file.write_text(dump_config(config))
+    assert read_config(file) == config
+
+
+def test_all_kinds_of_the_data_are_learned_from_and_judged_alike(tmp_path):
+    pictograms = dataset(("train", "emoji", 900), ("train", "icons", 9), ("validation", "emoji", 5))
+    config = with_defaults(recipe(tmp_path, "run.steps=9000"), pictograms)
+    assert config.data.mixture == {"emoji": 1.0, "icons": 1.0}
+    assert config.run.best_by == ("emoji_top1",)
+    assert (config.run.batch_size, config.optim.warmup_steps) == (256, 200)
+
+
+def test_what_a_recipe_says_is_kept(tmp_path):
+    said = ["run.batch_size=20", "optim.warmup_steps=7", "run.best_by=['x_top1']", "data.mixture={x=1.0}"]
+    config = recipe(tmp_path, *said)
+    assert with_defaults(config, FIFTY) == config
+
+
+def test_rehearsed_items_come_on_top_of_the_own(tmp_path):
+    half = recipe(tmp_path, "data.rehearsal.old.data=old")
+    config = with_defaults(half, FIFTY)
+    assert (config.run.batch_size, config.n_own, config.rehearsed) == (64, 32, {"old": 32})
+
+
+@pytest.mark.parametrize(("batch_size", "streams"), [(256, 8), (20, 5), (7, 7), (22, 2)])
+def test_streams_of_pairs_divide_the_batch(tmp_path, batch_size, streams):
+    config = recipe(tmp_path, "data.pairs.train='a.tar'", f"run.batch_size={batch_size}")
+    assert with_defaults(config, FIFTY).data.pairs.streams == streams
+
+
+def test_a_run_that_goes_on_keeps_what_it_began_with_though_its_data_have_grown(tmp_path):
+    open_recipe = recipe(tmp_path)
+    ran = with_defaults(open_recipe, FIFTY)
+    assert as_it_ran(open_recipe, ran) == ran
+    assert as_it_ran(recipe(tmp_path, "run.batch_size=8"), ran).run.batch_size == 8
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    """Trains a tiny recipe that says nothing of its data."""
+    write_tiny_dataset(tmp_path / "data", n_icons=12)
+    small = read_config(write_tiny_run(tmp_path / "model") / "config.toml")
+    text = dump_config(small).split("[data")[0]
+    assert "mixture" not in text
+    (tmp_path / "small.toml").write_text(f'{text}\n[run]\nsteps = 2\nprecision = "fp32"\nn_threads = 1\n')
+    return ["train", str(tmp_path / "small.toml"), "--name", "small", "--data", str(tmp_path / "data"),
+            "--runs-dir", str(tmp_path / "runs")]  # fmt: skip
+
+
+@pytest.mark.usefixtures("curves_undrawn")
+def test_without_validation_data_the_last_weights_are_the_best(command, tmp_path, capsys):
+    data = read_dataset(tmp_path / "data")
+    taught = {name: entry for name, entry in data.entries.items() if entry.split == "train"}
+    write_index(replace(data, entries=taught))
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "finished at step 2; the last is the best" in captured.out
+    assert "step 2: no validation data" in captured.out + captured.err
+    assert load_run(tmp_path / "runs" / "small", "best").step == 2
+
+
+@pytest.mark.usefixtures("curves_undrawn")
+def test_a_run_of_open_keys_resumes_on_data_that_have_grown(command, tmp_path):
+    assert main(command) == 0
+    ran = read_config(RunFolder(tmp_path / "runs" / "small").config_file)
+    assert (ran.run.batch_size, ran.run.best_by) == (16, ("emoji_top1", "icons_top1"))
+    data = read_dataset(tmp_path / "data")
+    for suffix in (".npy", ".jsonl"):
+        files = tmp_path / "data" / "train"
+        shutil.copyfile(files / f"train-set{suffix}", files / f"more{suffix}")
+    write_index(replace(data, entries={**data.entries, "more": data.entries["train-set"]}))
+    assert main([*command, "--resume"]) == 0
+    assert main([*command[:2], "--name", "anew", *command[4:]]) == 0
+    assert read_config(RunFolder(tmp_path / "runs" / "anew").config_file).run.batch_size == 32
