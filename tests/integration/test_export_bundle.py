@@ -297,8 +297,7 @@ def test_too_few_images_stop_an_export_and_nothing_is_published(run: TrainedRun,
     with pytest.raises(TooFewSamples, match="60 held-out images with 30 texts, at least 1,000 and 100 are"):
         export_run(run, few, repository, Statement("few", optimise=False), watcher)
 
-    assert repository.names() == []
-    assert list((tmp_path / "model_repo").iterdir()) == []
+    assert not (tmp_path / "model_repo").exists()
 
 
 def test_an_ungated_export_is_published_and_says_so(tmp_path: Path) -> None:

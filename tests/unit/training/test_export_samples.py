@@ -10,6 +10,8 @@ from PIL import Image
 from diptych.bundle.encoder import Embeddings, InputIds, Pixels
 from diptych.bundle.text import TextTokenizer
 from diptych_training.data.pictograms.classes import emoji_classes
+from diptych_training.errors import ExportError
+from diptych_training.export.calibration import calibration_on_dataset
 from diptych_training.export.golden_items import REENCODINGS, make_golden
 from diptych_training.export.samples import count_sample, draw_sample, even_shares, held_out
 from diptych_training.export.shortage import shortage
@@ -70,6 +72,14 @@ def test_a_data_set_that_cannot_prove_an_export_says_what_it_has_and_what_to_do(
     assert said is not None
     assert "80 held-out images with 40 texts, at least 1,000 and 100 are needed" in said
     assert all(way in said for way in ("--validation", "--eval", "export --data", "export --ungated"))
+
+
+def test_a_data_set_without_training_images_calibrates_nothing(tmp_path: Path) -> None:
+    dataset = write_tiny_dataset(tmp_path, n_icons=3)
+    held = {name: entry for name, entry in dataset.entries.items() if entry.split != "train"}
+
+    with pytest.raises(ExportError, match=r"has no training images.*data pack --train"):
+        calibration_on_dataset(tmp_path, replace(dataset, entries=held), tiny_image_spec(), tiny_text_spec())
 
 
 class SameEncoder:

@@ -12,7 +12,9 @@ from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
 from diptych_training.data.pairs.excluded import read_excluded
 from support.pair_files import json_file, numbers_of, pair_files, picture, write_files, write_tars
-from support.tiny_run import write_tiny_dataset
+from support.tiny_run import write_tiny_dataset, write_tiny_run
+
+PARTS = ("validation", "train")
 
 
 def run(*arguments: object) -> int:
@@ -125,12 +127,43 @@ def test_pack_prepares_images_as_a_recipe_says(tmp_path):
     assert (pixels[32, 32] == 0).all()
 
 
+def test_pack_prepares_images_as_the_model_does_that_a_recipe_starts_from(tmp_path):
+    write_tiny_run(tmp_path / "runs" / "origin")  # takes images of 32 px
+    write_files(tmp_path / "f", pair_files([1]))
+    (tmp_path / "own.toml").write_text('name = "own"\nstart = "origin"\n[run]\nsteps = 1\n')
+    recipe = ["--recipe", tmp_path / "own.toml", "--runs-dir", tmp_path / "runs", "--model-repo", tmp_path]
+    assert run("pack", "--eval", tmp_path / "f", "--out", tmp_path / "d", *recipe) == 0
+    assert read_dataset(tmp_path / "d").image_size == 32
+    origin = ["--start", str(tmp_path / "runs" / "origin")]
+    assert (
+        run("pack", "--eval", tmp_path / "f", "--out", tmp_path / "e", "--recipe", "own-pairs", *origin) == 0
+    )
+    assert read_dataset(tmp_path / "e").image_size == 32
+
+
+def test_pack_holds_pairs_out_of_training_by_their_names(tmp_path):
+    write_files(tmp_path / "f", pair_files(range(40)))
+    out = ["--out", tmp_path / "d", "--size", 16, "--hold-out", 0.25]
+    assert run("pack", "--train", tmp_path / "f", *out) == 0
+    dataset = read_dataset(tmp_path / "d")
+    held_out, taught = ({item.id for item in dataset.source(f"pairs-{split}").items} for split in PARTS)
+    assert held_out.isdisjoint(taught)
+    assert len(held_out | taught) == 40
+    assert 4 <= len(held_out) <= 16
+    write_files(tmp_path / "f", pair_files(range(40, 50)))
+    assert run("pack", "--train", tmp_path / "f", *out, "--seed", 1) == 0
+    more = {item.id for item in read_dataset(tmp_path / "d").source("pairs-validation").items}
+    assert held_out <= more
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "nothing to pack: name sources with --train, --validation or --eval"),
         (["--eval", "{f}", "--size", "100"], "images of 100 px: the side must be a multiple of 16"),
         (["--eval", "{bad}", "--size", "16"], "none of 1 entries can be used"),
+        (["--eval", "{f}", "--hold-out", "0.2"], "--hold-out takes validation from --train: name --train"),
+        (["--train", "{f}", "--validation", "{f}", "--hold-out", "0.2"], "and no --validation"),
     ],
 )
 def test_pack_refuses_what_makes_no_data_set(tmp_path, capsys, arguments, message):

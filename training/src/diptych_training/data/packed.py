@@ -148,7 +148,8 @@ def read_dataset(path: Path) -> PackedDataset:
         index = json.loads(index_file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(
-            f"no data set in {path}: {INDEX_FILE} is missing; `diptych-train data pictograms` builds one"
+            f"no data set in {path}: {INDEX_FILE} is missing; `diptych-train data pictograms` builds one, "
+            "`diptych-train data pack` packs your own pairs"
         ) from None
     except ValueError as error:
         raise DataError(f"{index_file} is not JSON: {error}") from None

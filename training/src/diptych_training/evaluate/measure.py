@@ -45,7 +45,11 @@ def evaluate(
     """Zero-shot and retrieval of every source of the split; `advance` is told of images once embedded."""
     sources = dataset.sources(split)
     if not sources:
-        raise EvaluationError(f"data set {dataset.name!r} has no sources in split {split!r}")
+        others = sorted({entry.split for entry in dataset.entries.values()} - {"train"})
+        raise EvaluationError(
+            f"data set {dataset.name!r} has no sources in split {split!r}; "
+            f"choose with --split of those that it has: {', '.join(others) or 'none'}"
+        )
     classifier = _cached_classifier(subject)
     is_flagged = any(item.near_train for source in sources for item in source.items)
     return Evaluation(

@@ -13,6 +13,7 @@ from diptych.bundle.encoder import Embeddings, Pixels
 from diptych.bundle.manifest import TOKENIZER_FILE, ImageSpec, TextSpec
 from diptych.bundle.text import TextTokenizer, pad
 from diptych_training.data.packed import PackedDataset
+from diptych_training.errors import ExportError
 from diptych_training.evaluate.embedding import fit_pixels
 from diptych_training.export.parity import row_cosines
 from diptych_training.export.samples import draw_sample
@@ -35,8 +36,16 @@ class Calibration:
 def calibration_on_dataset(
     folder: Path, dataset: PackedDataset, image_spec: ImageSpec, text_spec: TextSpec
 ) -> Calibration:
-    """Training images and their labels: what the proof is measured on was held out."""
+    """Training images and their labels: what the proof is measured on was held out.
+
+    Raises ExportError if the data set has none.
+    """
     drawn = draw_sample(dataset, N_CALIBRATION_IMAGES, splits=("train",))
+    if not drawn.texts:
+        raise ExportError(
+            f"{dataset.path} has no training images, on which int8 and rewritten graphs are tried: pack some "
+            "with `data pack --train`, or pass --no-optimise and --precisions fp32"
+        )
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, text_spec)
     rows = [tokenizer.ids(text)[0] for text in drawn.texts]
     return make_calibration(fit_pixels(drawn.images, image_spec), rows, text_spec)

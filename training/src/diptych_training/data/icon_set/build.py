@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from diptych_training.data.files import write_text
+from diptych_training.data.hashed import place_of
 from diptych_training.data.packed import (
     INDEX_FILE,
     PackedDataset,
@@ -59,7 +60,7 @@ def build_icon_set(icons: IconSet, out: Path, licence: str, author: str) -> Pack
 
 def split_of(label: str) -> Split:
     """The part that a label's drawing belongs to: the same in every build, whatever else is in the set."""
-    at = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big") / 2**64  # in [0, 1)
+    at = place_of(label)
     for split, share in HELD_OUT.items():
         if at < share:
             return split

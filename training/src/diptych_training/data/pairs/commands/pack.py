@@ -21,9 +21,10 @@ from diptych.bundle.encoder import Pixels
 from diptych.bundle.image import ImageLimits, load_pixels
 from diptych.bundle.manifest import ImageSpec
 from diptych.errors import InputError
-from diptych_training.config import read_config
+from diptych_training.config import Tables, read_config, start_of
 from diptych_training.data.cells import GRID
 from diptych_training.data.files import sole_owner, write_text
+from diptych_training.data.hashed import place_of
 from diptych_training.data.packed import (
     INDEX_FILE,
     PackedDataset,
@@ -40,6 +41,7 @@ from diptych_training.data.pairs.commands.flags import (
     add_source_flags,
     natural,
     positive,
+    share,
     source_flags,
 )
 from diptych_training.data.pairs.excluded import refuse_foreign
@@ -48,7 +50,8 @@ from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
 from diptych_training.data.pairs.stream import Cursor, Order, Stream
 from diptych_training.errors import DataError
 from diptych_training.export.shortage import shortage
-from diptych_training.paths import recipe_file
+from diptych_training.origin import open_origin
+from diptych_training.paths import model_repo, recipe_file, runs_dir
 
 KIND = "pairs"
 MIXED = 2_000  # pairs held to be mixed, beside a random order of the sources' parts
@@ -85,12 +88,30 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--recipe", metavar="CONFIG", help="prepare images as this recipe does; else by --size"
     )
+    parser.add_argument(
+        "--start", metavar="MODEL", help="the model that the recipe starts from, as of train: in its place"
+    )
+    parser.add_argument(
+        "--hold-out",
+        type=share,
+        default=0.0,
+        metavar="SHARE",
+        help="this share of the pairs of --train goes to validation, by a hash of their names",
+    )
     parser.add_argument("--size", type=positive, default=224, metavar="PX", help=f"a multiple of {GRID}")
     parser.add_argument("--limit", type=positive, default=5_000, metavar="N", help="pairs of each split")
     parser.add_argument("--seed", type=natural, default=0, help="of what is drawn")
     parser.add_argument("--licence", default="unknown", help="of the images, for the data card")
     parser.add_argument("--author", default="unknown", help="of the images, for the data card")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads that decode")
+    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    parser.add_argument(
+        "--model-repo",
+        type=Path,
+        default=model_repo(),
+        metavar="DIR",
+        help="where the model is looked for that a recipe starts from (DIPTYCH_MODEL_REPO)",
+    )
     parser.epilog = f"SOURCE: {SOURCES_HELP}"
     add_source_flags(parser)
     parser.set_defaults(run=run)
@@ -98,20 +119,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Pack the splits that are named, write the card, and say what is there, and what an export lacks."""
-    wanted: list[tuple[Split, list[str]]] = [
-        (split, sources) for split in SPLITS if (sources := getattr(args, split)) is not None
-    ]
-    if not wanted:
-        raise DataError("nothing to pack: name sources with --train, --validation or --eval")
+    wanted = _wanted(args)
     spec = _spec(args)
     flags = source_flags(args)
-    shards = {split: flags.reader.shards(sources) for split, sources in wanted}
+    shards = {split: flags.reader.shards(sources) for split, sources in wanted.items()}
     refuse_foreign(flags.excluded, chain.from_iterable(shards.values()))
     args.out.mkdir(parents=True, exist_ok=True)
     with sole_owner(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
         dataset = _begun(args.out, spec.size)
         for split, parts in shards.items():
-            entry = _pack(args, split, parts, flags, spec)
+            entry = _pack(args, split, wanted[split], parts, flags=flags, spec=spec)
             dataset = replace(dataset, entries={**dataset.entries, _name(split): entry})
             write_index(dataset)
         _write_card(dataset)
@@ -123,16 +140,37 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _wanted(args: argparse.Namespace) -> dict[Split, list[str]]:
+    """The sources of each split that is packed."""
+    wanted: dict[Split, list[str]] = {
+        split: sources for split in SPLITS if (sources := getattr(args, split)) is not None
+    }
+    if not wanted:
+        raise DataError("nothing to pack: name sources with --train, --validation or --eval")
+    if args.hold_out:
+        if "train" not in wanted or "validation" in wanted:
+            raise DataError("--hold-out takes validation from --train: name --train, and no --validation")
+        wanted["validation"] = wanted["train"]
+    return wanted
+
+
+def _is_of(split: Split, entry: Entry, hold_out: float) -> bool:
+    """Whether a pair of the split's sources belongs to the split."""
+    is_held_out = place_of(entry.name) < hold_out
+    return split == "eval" or not hold_out or is_held_out == (split == "validation")
+
+
 def _pack(
     args: argparse.Namespace,
     split: Split,
+    sources: list[str],
     shards: Sequence[Shard],
+    *,
     flags: SourceFlags,
     spec: ImageSpec,
 ) -> SourceEntry:
     stream = Stream(shards, 0, Order(args.seed, 1, MIXED)).entries(Cursor(), 1, flags.excluded)
-    entries = (entry for entry, _ in stream)
-    sources: list[str] = getattr(args, split)
+    entries = (entry for entry, _ in stream if _is_of(split, entry, args.hold_out))
     items: list[PackedItem] = []
     images: list[Pixels] = []
     drops: Counter[str] = Counter()
@@ -156,7 +194,9 @@ def _pack(
         n=len(items),
         licence=args.licence,
         author=args.author,
-        recipe=hashlib.sha256(repr((sources, args.seed, args.limit, spec)).encode()).hexdigest(),
+        recipe=hashlib.sha256(
+            repr((sources, args.seed, args.limit, args.hold_out, spec)).encode()
+        ).hexdigest(),
         drops=dict(drops),
     )
 
@@ -191,12 +231,18 @@ def _begun(out: Path, size: int) -> PackedDataset:
 
 def _spec(args: argparse.Namespace) -> ImageSpec:
     if args.recipe is not None:
-        spec = read_config(recipe_file(args.recipe)).preprocess
+        recipe = read_config(recipe_file(args.recipe), start=args.start, beneath=partial(_start, args))
+        spec = recipe.preprocess
     else:
         spec = plain_spec(args.size)
     if spec.size % GRID:
         raise DataError(f"images of {spec.size} px: the side must be a multiple of {GRID}")
     return spec
+
+
+def _start(args: argparse.Namespace, recipe: Tables) -> Tables:
+    """What the model says that the recipe starts from."""
+    return open_origin(start_of(recipe), args.runs_dir, args.model_repo).tables
 
 
 def _name(split: Split) -> str:

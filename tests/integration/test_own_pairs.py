@@ -1,0 +1,75 @@
+"""README's walk from a folder of own pictures to a model that knows them, at small size.
+
+Its very commands are run, with pictures that are drawn here, folders of the test and fewer steps.
+"""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from diptych_training.cli import main
+from diptych_training.config import read_config
+from diptych_training.data.packed import read_dataset
+from support.readmes import ROOT
+
+COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta", "black", "gray", "orange", "brown")
+CORNERS = {"circle": 0, "triangle": 3, "square": 4, "pentagon": 5, "hexagon": 6, "octagon": 8}
+FEWER_STEPS = {"train": ["--set", "run.steps=2"]}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Sixty pictures, each beside a text file of its name."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for shape, n_corners in CORNERS.items():
+        for colour in COLOURS:
+            image = Image.new("RGB", (60, 48), "white")
+            draw = ImageDraw.Draw(image)
+            if n_corners:
+                draw.regular_polygon((30, 24, 20), n_corners, fill=colour)
+            else:
+                draw.ellipse((10, 4, 50, 44), fill=colour)
+            image.save(folder / f"{colour}-{shape}.jpg")
+            (folder / f"{colour}-{shape}.txt").write_text(f"a {colour} {shape} on my desk")
+    return folder
+
+
+def walk(home: Path) -> list[list[str]]:
+    """The command lines of the walk, for this machine."""
+    readme = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
+    block = readme.split("**From fifty pictures up.**")[1].split("```console\n")[1].split("```")[0]
+    places = {"photos": str(home / "photos"), "packed": str(home / "packed")}
+    lines = [shlex.split(line.removeprefix("$ diptych-train ")) for line in block.splitlines()]
+    return [[*(places.get(word, word) for word in line), *FEWER_STEPS.get(line[0], [])] for line in lines]
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_stranger_teaches_the_default_model_sixty_pictures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DIPTYCH_MODEL_REPO", str(ROOT / "model_repo"))
+    pack, train, evaluate = walk(tmp_path)
+
+    assert main(pack) == 0
+    assert "at least 1,000 and 100 are needed" in capsys.readouterr().err
+    packed = read_dataset(tmp_path / "packed")
+    assert sum(entry.n for entry in packed.entries.values()) == 60
+
+    assert main(train) == 0
+    captured = capsys.readouterr()
+    assert captured.err.index("at least 1,000 and 100 are needed") < captured.err.index("step/s")
+    assert "finished at step 2" in captured.out
+
+    assert main(evaluate) == 0
+    assert "own-pairs (start" in capsys.readouterr().out
+    assert main(["evaluate", "--run", "own-pairs", "--data", str(tmp_path / "packed")]) == 1
+    assert "choose with --split of those that it has: validation" in capsys.readouterr().err
+
+    run = tmp_path / "cache" / "runs" / "own-pairs"
+    assert read_config(run / "config.toml").start is not None
+    export = ["export", "--run", str(run), "--name", "mine", "--data", str(tmp_path / "packed")]
+    assert main([*export, "--model-repo", str(tmp_path / "models")]) == 1
+    assert "prove the export on another data set with `export --data DIR`" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
