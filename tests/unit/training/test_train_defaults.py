@@ -10,7 +10,9 @@ from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.config import TrainConfig, dump_config, read_config
 from diptych_training.data.packed import PackedDataset, SourceEntry, read_dataset, write_index
+from diptych_training.errors import TrainingConfigError
 from diptych_training.run_folder import RunFolder
+from diptych_training.train.command import CONFIGS
 from diptych_training.train.defaults import as_it_ran, with_defaults
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
@@ -60,6 +62,15 @@ def test_what_a_recipe_says_is_kept(tmp_path):
     said = ["run.batch_size=20", "optim.warmup_steps=7", "run.best_by=['x_top1']", "data.mixture={x=1.0}"]
     config = recipe(tmp_path, *said)
     assert with_defaults(config, FIFTY) == config
+
+
+def test_fewer_steps_than_a_recipe_warms_up_for_have_a_warm_up_that_fits():
+    shorter = read_config(CONFIGS / "pictograms.toml", ["run.steps=100"])
+    assert with_defaults(shorter, FIFTY).optim.warmup_steps == 10
+    as_it_is = read_config(CONFIGS / "pictograms.toml", ["run.steps=1000"])
+    assert with_defaults(as_it_is, FIFTY).optim.warmup_steps == 300
+    with pytest.raises(TrainingConfigError, match=r"optim\.warmup_steps 300 is more than run\.steps 100"):
+        read_config(CONFIGS / "pictograms.toml", ["run.steps=100", "optim.warmup_steps=300"])
 
 
 def test_rehearsed_items_come_on_top_of_the_own(tmp_path):

@@ -28,7 +28,8 @@ def read_config(
     `architecture` and whatever differs from it.
 
     `start` takes the place of the recipe's own. `beneath` gives the tables of the model that a recipe starts
-    from: those of the recipe are laid over them, key by key. Raises TrainingConfigError naming file and key.
+    from: those of the recipe are laid over them, key by key. A warm-up of the recipe that is longer than the
+    steps of an override is as if it were left out. Raises TrainingConfigError naming file and key.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -42,6 +43,7 @@ def read_config(
     for override in overrides:
         apply_override(values, override)
         _open_name(values)
+    _leave_long_warmup_open(values, overrides)
     if name is not None:
         values["name"] = name
     if start is not None:
@@ -81,6 +83,18 @@ def _open_name(values: Tables) -> None:
     """`model = "NAME"` as the table that it is short for, so that single keys can be changed beside it."""
     if isinstance(values.get("model"), str):
         values["model"] = {NAME_KEY: values["model"]}
+
+
+def _leave_long_warmup_open(values: Tables, overrides: Sequence[str]) -> None:
+    """What a recipe says for its own steps does not refuse fewer of them."""
+    changed = {override.partition("=")[0].strip() for override in overrides}
+    run, optim = values.get("run"), values.get("optim")
+    if "run.steps" not in changed or not isinstance(run, dict) or not isinstance(optim, dict):
+        return
+    steps, warmup = run.get("steps"), optim.get("warmup_steps")
+    is_long = isinstance(steps, int) and isinstance(warmup, int) and warmup > steps
+    if is_long and "optim.warmup_steps" not in changed:
+        del optim["warmup_steps"]
 
 
 def _over_start(lower: Tables, recipe: Tables) -> Tables:
