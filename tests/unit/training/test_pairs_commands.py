@@ -162,6 +162,10 @@ def test_pack_holds_pairs_out_of_training_by_their_names(tmp_path):
         ([], "nothing to pack: name sources with --train, --validation or --eval"),
         (["--eval", "{f}", "--size", "100"], "images of 100 px: the side must be a multiple of 16"),
         (["--eval", "{bad}", "--size", "16"], "none of 1 entries can be used"),
+        (
+            ["--eval", "{f}", "--start", "pictograms"],
+            "--start is the model of a recipe: name that by --recipe",
+        ),
         (["--eval", "{f}", "--hold-out", "0.2"], "--hold-out takes validation from --train: name --train"),
         (["--train", "{f}", "--validation", "{f}", "--hold-out", "0.2"], "and no --validation"),
     ],

@@ -233,6 +233,8 @@ def _spec(args: argparse.Namespace) -> ImageSpec:
     if args.recipe is not None:
         recipe = read_config(recipe_file(args.recipe), start=args.start, beneath=partial(_start, args))
         spec = recipe.preprocess
+    elif args.start is not None:
+        raise DataError("--start is the model of a recipe: name that by --recipe")
     else:
         spec = plain_spec(args.size)
     if spec.size % GRID:
