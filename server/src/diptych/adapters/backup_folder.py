@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from diptych.adapters.data_lock import LOCK_FILE
 from diptych.adapters.image_tree import ImageTree
+from diptych.adapters.private_files import make_new
 from diptych.adapters.sqlite_schema import MIGRATIONS
 from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.bundle.durable import fsync_folder, write_durably
@@ -108,6 +109,7 @@ def read_record(folder: Path) -> BackupRecord | None:
 def write_record(folder: Path, record: BackupRecord) -> None:
     """Durably, by one rename: before it the old backup is the complete one, and after it the new one."""
     unfinished = folder / f".tmp-{RECORD_FILE}"
+    make_new(unfinished)
     write_durably(unfinished, dumps(asdict(_RecordFile(FORMAT, record)), indent=1).encode() + b"\n")
     unfinished.replace(folder / RECORD_FILE)
     fsync_folder(folder)

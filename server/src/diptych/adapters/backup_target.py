@@ -124,7 +124,6 @@ class BackupTarget:
     ) -> tuple[DatabaseFile, tuple[DamagedImage, ...]]:
         """The copy, and what is damaged inside of it."""
         unfinished = self._folder / UNFINISHED_DATABASE
-        unfinished.unlink(missing_ok=True)
         snapshot.copy_to(unfinished, report)
         fsync_file(unfinished)
         n_bytes = unfinished.stat().st_size

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
+from diptych.adapters.private_files import narrow
 from diptych.adapters.quota import Quota
 from diptych.adapters.whole_files import (
     TMP_PREFIX,
@@ -47,6 +48,7 @@ class ImageFiles:
         with translated():
             for folder in (self._images, self._thumbnails):
                 folder.mkdir(mode=0o700, exist_ok=True)
+                narrow(folder)  # nobody else reaches the files in it then, whatever their modes
             fsync_folder(data_dir)
             fsync_folder(self._images)  # a killed process may have made folders in it and not waited
             self._lasting = {path for path in self._images.iterdir() if path.is_dir()}  # names on the disk

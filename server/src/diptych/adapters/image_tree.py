@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from diptych.adapters.private_files import make_new
 from diptych.adapters.whole_files import TMP_PREFIX
 from diptych.bundle.durable import fsync_folder
 from diptych.core.backup import Fault, Outcomes
@@ -102,7 +103,8 @@ def _copy_checked(source: Path, target: Path, sha256: str) -> Fault | None:
     """Bytes are compared with the name on their way, so that a damaged file is never copied."""
     temporary = target.with_name(f"{TMP_PREFIX}{uuid.uuid4().hex}")
     try:
-        with temporary.open("xb") as copy:
+        make_new(temporary)
+        with temporary.open("wb") as copy:
             fault = _write(source, sha256, copy.write)
             if fault is None:
                 copy.flush()

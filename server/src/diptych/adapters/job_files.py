@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from diptych.adapters.private_files import FILE_MODE, narrow
 from diptych.adapters.quota import Quota
 from diptych.adapters.refused_writes import file_errors_translated
 from diptych.bundle.durable import fsync_folder
@@ -30,7 +31,7 @@ class JobFile:
         self._finished = False
         self._lock = threading.Lock()  # a caller that is cancelled closes it while it is being finished
         with _translated():
-            self._descriptor = os.open(self._file, _FLAGS, 0o600)
+            self._descriptor = os.open(self._file, _FLAGS, FILE_MODE)
 
     async def write(self, chunk: bytes | bytearray) -> None:
         """Append. The chunk must not change meanwhile."""
@@ -84,6 +85,7 @@ class JobFiles:
         self._folder = data_dir / "jobs"
         with _translated():
             self._folder.mkdir(mode=0o700, exist_ok=True)
+            narrow(self._folder)
             fsync_folder(data_dir)
             for path in self._folder.iterdir():
                 self._quota.count_file(path.stat().st_size)

@@ -13,6 +13,7 @@ from typing import Any
 
 import onnxruntime as ort
 
+from diptych.adapters.private_files import make_new, narrow
 from diptych.bundle.durable import write_durably
 from diptych.core.pace import Pace
 from diptych.core.plan import Plan
@@ -34,6 +35,7 @@ class PlanFile:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        narrow(file)
 
     def get(self, key: str) -> Plan | None:
         """The plan of an earlier start."""
@@ -62,6 +64,7 @@ class PlanFile:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             content = json.dumps({**self._read(), key: value}, indent=1)
             unfinished = self._file.with_suffix(".tmp")
+            make_new(unfinished)
             write_durably(unfinished, content.encode())
             unfinished.replace(self._file)
         except OSError as error:

@@ -10,6 +10,7 @@ from diptych.adapters.backup_folder import BackupFolder, digest_of
 from diptych.adapters.data_lock import LOCK_FILE, DataLock
 from diptych.adapters.folders import disk_errors_translated, require_apart
 from diptych.adapters.image_tree import ImageTree
+from diptych.adapters.private_files import make_new
 from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.adapters.sqlite_store import DATABASE
 from diptych.bundle.durable import fsync_file, fsync_folder, write_durably
@@ -85,9 +86,8 @@ class RestoreTarget:
 
     def _copy_database(self, unfinished: Path, report: Report) -> None:
         said = self._backup.record.database
-        unfinished.unlink(missing_ok=True)
+        make_new(unfinished)
         shutil.copyfile(self._backup.database, unfinished)
-        unfinished.chmod(0o600)
         fsync_file(unfinished)
         report.begin("checking the database", said.n_bytes)
         if digest_of(unfinished, report) != said.sha256:

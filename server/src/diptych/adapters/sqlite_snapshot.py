@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from diptych.adapters.private_files import make_new
 from diptych.adapters.sqlite_checksums import damaged_rows, damaged_vectors
 from diptych.adapters.sqlite_schema import MIGRATIONS, schema_version
 from diptych.core.backup import Counts, DamagedImage, Report
@@ -117,7 +118,7 @@ class SqliteSnapshot:
 
         Raises CorruptStore, StoreError, and OSError where the new file does not fit.
         """
-        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        make_new(file)
         done = 0
 
         def show(status: int, n_left: int, n_pages: int) -> None:

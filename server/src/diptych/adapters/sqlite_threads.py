@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from diptych.adapters.private_files import FILE_MODE, narrow
 from diptych.adapters.quota import Quota
-from diptych.adapters.refused_writes import sqlite_errors_translated
+from diptych.adapters.refused_writes import file_errors_translated, sqlite_errors_translated
 from diptych.adapters.reserve import free_bytes
 from diptych.adapters.sqlite_checksums import damaged_rows
 from diptych.adapters.sqlite_schema import BUSY_S, connect, is_current, migrate, require_sound
@@ -80,6 +81,7 @@ class SqliteThreads:
 
     def _open(self) -> None:
         """The writer's connection, to a database that is sound and of today's schema."""
+        self._keep_private()
         with sqlite_errors_translated(self._file.parent):
             self._writer_db = db = self._connect(writes=True)
             try:
@@ -89,6 +91,14 @@ class SqliteThreads:
                 self._connections.remove(db)
                 db.close()
                 raise
+
+    def _keep_private(self) -> None:
+        """SQLite gives the files beside a database the mode of the database."""
+        with file_errors_translated("the database"):
+            if not self._file.exists():
+                self._file.touch(mode=FILE_MODE)
+        for suffix in ("", "-wal", "-shm"):
+            narrow(self._file.with_name(self._file.name + suffix))
 
     def _connect(self, *, writes: bool) -> sqlite3.Connection:
         db = connect(self._file, writes=writes)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from diptych.adapters.private_files import FILE_MODE
 from diptych.adapters.quota import Quota
 from diptych.adapters.refused_writes import file_errors_translated
 from diptych.bundle.durable import fsync_folder
@@ -155,10 +156,10 @@ def _new_file(path: Path) -> int:
     """Open for writing, in its folder, which is made if it is not there."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        return os.open(path, flags, 0o666)
+        return os.open(path, flags, FILE_MODE)
     except FileNotFoundError:
         path.parent.mkdir(mode=0o700, exist_ok=True)  # exist_ok: another thread may be as far
-        return os.open(path, flags, 0o666)
+        return os.open(path, flags, FILE_MODE)
 
 
 def _write_all(descriptor: int, payload: bytes) -> None:

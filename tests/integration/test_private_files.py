@@ -1,0 +1,92 @@
+"""What a server keeps, and a backup of it, is for its own user alone, whatever the umask."""
+
+import asyncio
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diptych.adapters.data_lock import DataLock
+from diptych.adapters.image_files import ImageFiles
+from diptych.adapters.job_files import JobFiles
+from diptych.adapters.plan_file import PlanFile
+from diptych.adapters.quota import Quota
+from diptych.adapters.reserve import Reserve
+from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.cli.data_folders import back_up_folder, restore_backup
+from diptych.core.names import sha256_of
+from diptych.core.plan import Plan
+from integration.data_folders import add, put
+
+PETS = {"cat": b"cat", "dog": b"a dog"}
+
+
+class Silent:
+    def begin(self, work: str, n_steps: int) -> None: ...
+
+    def advance(self, n_steps: int = 1) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def permissive_umask() -> Iterator[None]:
+    umask = os.umask(0)
+    yield
+    os.umask(umask)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    """Of all files and folders in it, by their names from there."""
+    return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+
+
+def readable_by_others(folder: Path) -> dict[str, str]:
+    return {name: oct(mode) for name, mode in modes(folder).items() if mode & 0o077}
+
+
+async def serve(data_dir: Path) -> dict[str, int]:
+    """Keep one of everything; the modes while the folder is served."""
+    lock = DataLock(data_dir)
+    store = SqliteStore(data_dir, Quota(reserve=Reserve(data_dir)), lock)
+    try:
+        files, jobs = ImageFiles(data_dir), JobFiles(data_dir)
+        await put(store, files, PETS)
+        await files.put_thumbnail(sha256_of(b"cat"), 64, b"a small cat")
+        job = await jobs.create(uuid.uuid4().hex)
+        await job.write(b"a body")
+        await job.finish()
+        PlanFile(data_dir / "plans.json").put("a machine", Plan(1, 8, 8, 1))
+        return modes(data_dir)
+    finally:
+        await store.close()
+
+
+def test_data_folder_is_for_its_user_alone(tmp_path: Path) -> None:
+    data_dir = tmp_path / "deep" / "data"
+    found = asyncio.run(serve(data_dir))
+    assert {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "plans.json", "lock", "reserve"} <= found.keys()
+    assert {name: oct(mode) for name, mode in found.items() if mode & 0o077} == {}
+    assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+
+
+def test_what_an_earlier_version_left_open_is_narrowed_at_the_start(tmp_path: Path) -> None:
+    asyncio.run(serve(tmp_path))
+    for name in (DATABASE, "plans.json"):
+        (tmp_path / name).chmod(0o644)
+    for suffix in ("-wal", "-shm"):
+        (tmp_path / f"{DATABASE}{suffix}").touch(0o644)
+    for name in ("images", "thumbnails", "jobs"):
+        (tmp_path / name).chmod(0o755)
+    found = asyncio.run(serve(tmp_path))
+    assert {name: oct(mode) for name, mode in found.items() if mode & 0o077} == {}
+
+
+def test_backup_and_what_is_restored_of_it_are_for_their_user_alone(tmp_path: Path) -> None:
+    data_dir, backup, restored = tmp_path / "data", tmp_path / "backup", tmp_path / "restored"
+    add(data_dir, PETS)
+    back_up_folder(data_dir, backup, Silent())
+    assert readable_by_others(backup) == {}
+    restore_backup(backup, restored, Silent(), replace=False)
+    assert readable_by_others(restored) == {}
