@@ -1,8 +1,11 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from diptych.core.pictures import MADE_AT_ONCE, Pictures
 from diptych.core.writes import Writes
+from diptych.errors import StoreFull
 
 
 class Shelf:
@@ -38,3 +41,25 @@ def test_few_originals_are_in_memory_however_many_thumbnails_are_asked_for() -> 
         assert shelf.most == MADE_AT_ONCE
 
     asyncio.run(run())
+
+
+class FullShelf(Shelf):
+    async def used(self, sha256s: Any) -> set[str]:
+        return set(sha256s)
+
+    async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
+        raise StoreFull("no space is left")
+
+
+def test_thumbnails_that_a_full_disk_does_not_keep_are_handed_out_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def run() -> None:
+        shelf: Any = FullShelf()
+        pictures = Pictures(images=shelf, records=shelf, thumbnailer=shelf, writes=Writes())
+        for n in range(3):
+            assert await pictures.thumbnail(f"a{n}", 64) == f"A{n}".encode()
+
+    asyncio.run(run())
+    said = "thumbnails cannot be kept, and are made anew each time: no space is left"
+    assert [one.getMessage() for one in caplog.records] == [said]

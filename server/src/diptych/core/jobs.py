@@ -183,7 +183,8 @@ class Jobs:
                 await self._try(id)
                 return
             except StoreError as error:
-                log.warning("job %s waits: %s", id, error)
+                if self._trouble.get(id) != str(error):  # it is tried again every few seconds
+                    log.warning("job %s waits: %s", id, error)
                 self._trouble[id] = str(error)
                 if reason := refusal_of(error):
                     self._metrics.count_rejected(reason)
@@ -230,8 +231,8 @@ class Jobs:
         try:
             await self._end(id, "cancelled")
         except StoreError as error:
-            log.warning("job %s has stopped, which is not on the disk yet: %s", id, error)
             if id not in self._unrecorded:
+                log.warning("job %s has stopped, which is not on the disk yet: %s", id, error)
                 self._background.start(self._end_later(id), "ending a cancelled job")
             told = type(error)(f"the job has stopped, but that could not be recorded yet: {error}")
             self._unrecorded[id] = (told, self._unrecorded.get(id, (told, _now()))[1])

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from diptych.core.episodes import Episodes
 from diptych.core.ports import ImageStore, RecordStore, Thumbnailer
 from diptych.core.writes import Writes
 from diptych.errors import InvalidValue, StoreError
@@ -25,6 +26,7 @@ class Pictures:
         self._thumbnailer = thumbnailer
         self._writes = writes
         self._turn = asyncio.Semaphore(MADE_AT_ONCE)
+        self._unkept = Episodes()
 
     async def original(self, sha256: str) -> bytes:
         """The bytes that were added. Raises CorruptStore."""
@@ -44,7 +46,8 @@ class Pictures:
         try:
             await self._writes.run(self._keep(sha256, size_px, made))
         except StoreError as error:  # a full disk is no reason to refuse what is in hand
-            log.warning("a thumbnail cannot be kept, and is made anew each time: %s", error)
+            if self._unkept.begins(type(error).__name__):
+                log.warning("thumbnails cannot be kept, and are made anew each time: %s", error)
         return made
 
     async def _keep(self, sha256: str, size_px: int, thumbnail: bytes) -> None:

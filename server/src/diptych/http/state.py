@@ -1,17 +1,20 @@
 """Whether the server loads, is ready, stops, or never will be ready. Knows no route and no part by name."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from diptych.core.disk_refusals import refusal_of
+from diptych.core.episodes import Episodes
 from diptych.core.ports import Reason
 from diptych.core.services import Services
 from diptych.errors import DiptychError, NotReady
 from diptych.http.inside import Inside
 from diptych.http.options import HttpOptions
 
+LOG = logging.getLogger("diptych.http")
 STOPPING = "the server is stopping"
 
 
@@ -22,6 +25,7 @@ class ServerState:
     options: HttpOptions
     services: Services | None = None
     inside: Inside = field(default_factory=Inside)
+    refusals: Episodes = field(default_factory=Episodes)
 
     def ready(self) -> Services:
         """The services; NotReady while they load, and once they are closed."""
@@ -35,9 +39,12 @@ class ServerState:
             self.services.metrics.count_rejected(reason)
 
     def count_disk_refusals(self, *errors: DiptychError | None) -> None:
-        """Once for a request, however many of its items the disk refused."""
-        for reason in {reason for error in errors if (reason := refusal_of(error))}:
+        """Once for a request, however many of its items the disk refused. The log has one line for all."""
+        refused = {reason: error for error in errors if error and (reason := refusal_of(error))}
+        for reason, error in refused.items():
             self.count_rejected(reason)
+            if self.refusals.begins(reason):
+                LOG.warning("the data folder takes no writes: %s", error.message)
 
 
 def state_of(request: Request) -> ServerState:
