@@ -22,7 +22,8 @@ DiptychError
 │   ├── DataDirLocked        another process owns it
 │   ├── CorruptStore         what is on disk contradicts itself
 │   ├── StoreFull            the disk, or the quota, has no room for it
-│   └── StoreReadOnly        the disk takes no writes
+│   ├── StoreReadOnly        the disk takes no writes
+│   └── StoreUnavailable     a folder of it is gone, as when its disk is unmounted
 └── ConfigError              settings that contradict each other or this machine
 """
 
@@ -145,6 +146,10 @@ class StoreFull(StoreError):
 
 class StoreReadOnly(StoreError):
     """The disk of the data folder takes no writes; what is on it can be read."""
+
+
+class StoreUnavailable(StoreError):
+    """A folder of the data folder is gone, as when its disk is unmounted; what was in it may come back."""
 
 
 class ConfigError(DiptychError):

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
+from diptych.adapters.opened_folder import OpenedFolder
 from diptych.adapters.private_files import narrow
 from diptych.adapters.quota import Quota
 from diptych.adapters.whole_files import (
@@ -19,7 +20,7 @@ from diptych.adapters.whole_files import (
     translated,
 )
 from diptych.bundle.durable import fsync_folder
-from diptych.errors import CorruptStore
+from diptych.errors import CorruptStore, StoreError
 
 N_AT_ONCE = 8  # reads and removals that do not wait for each other
 N_WRITERS = 2  # puts at a time, so that few files are open; each syncs side by side
@@ -52,8 +53,13 @@ class ImageFiles:
             fsync_folder(data_dir)
             fsync_folder(self._images)  # a killed process may have made folders in it and not waited
             self._lasting = {path for path in self._images.iterdir() if path.is_dir()}  # names on the disk
+            self._opened = OpenedFolder(self._images, lambda: self._lasting)
         if quota.is_set:
             self._files.count(self._paths())
+
+    async def require_there(self) -> None:
+        """Raises StoreUnavailable while the folder of the images is not there, as when its disk is gone."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._opened.require)
 
     async def put(self, payloads: dict[str, bytes]) -> None:
         """sha256 -> bytes; all of them durable and whole when this returns.
@@ -96,6 +102,10 @@ class ImageFiles:
             await asyncio.get_running_loop().run_in_executor(self._pool, self._remove, sha256s)
 
     def _put(self, payloads: Mapping[str, bytes], named_in: Collection[Path]) -> None:
+        with self._opened.required():
+            self._put_all(payloads, named_in)
+
+    def _put_all(self, payloads: Mapping[str, bytes], named_in: Collection[Path]) -> None:
         places = {sha256: _place(self._images, sha256) for sha256 in payloads}
         with translated():
             there = [one for one, place in places.items() if size_of(place) == len(payloads[one])]
@@ -116,6 +126,13 @@ class ImageFiles:
         return {item: result for one in running for item, result in one.result()}
 
     def _get(self, sha256: str) -> bytes:
+        try:
+            return self._read(sha256)
+        except StoreError:
+            self._opened.require()
+            raise
+
+    def _read(self, sha256: str) -> bytes:
         payload = read_if_there(_place(self._images, sha256))
         if payload is None:
             raise CorruptStore(
@@ -138,12 +155,12 @@ class ImageFiles:
             return sorted(found)
 
     def _sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
-        with translated():
+        with self._opened.required(), translated():
             found = {sha256: size_of(_place(self._images, sha256)) for sha256 in sha256s}
         return {sha256: n_bytes for sha256, n_bytes in found.items() if n_bytes}  # none is empty
 
     def _remove(self, sha256s: Sequence[str]) -> None:
-        with translated():
+        with self._opened.required(), translated():
             for sha256 in sha256s:
                 self._files.remove(_place(self._images, sha256))
                 for path in _place(self._thumbnails, sha256).parent.glob(f"{sha256}-*"):

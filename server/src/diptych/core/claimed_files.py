@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
+from diptych.core.episodes import Episodes
 from diptych.core.ports import ImageStore, RecordStore
 from diptych.core.types import ImageRecord
 from diptych.core.writes import Writes
-from diptych.errors import NotReady, StoreError
+from diptych.errors import NotReady, StoreError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,11 @@ class ClaimedFiles:
         self._left: set[str] = set()  # not removed, as they were claimed
         self._touched: set[str] = set()  # being written or removed now
         self._change = asyncio.Event()
+        self._unremoved = Episodes()
+
+    async def require_there(self) -> None:
+        """Raises StoreUnavailable while the files are out of reach: no row may go then, whose file stays."""
+        await self._images.require_there()
 
     @asynccontextmanager
     async def claim(self) -> AsyncIterator[Claim]:
@@ -129,8 +135,11 @@ class ClaimedFiles:
         self._let_go(claim)
         try:
             await self.remove_unused(doubtful)
+        except StoreUnavailable:
+            pass  # the log has it already, once
         except StoreError as error:
-            log.warning("%d files that no image uses are left until the next start: %s", len(doubtful), error)
+            if self._unremoved.begins(type(error).__name__):
+                log.warning("files that no image uses are left until the next start: %s", error)
 
     def _doubtful(self, claim: Claim) -> set[str]:
         """Files that may be of no use to anybody."""

@@ -145,6 +145,10 @@ class Collections:
             if not shelf.dropped:
                 shelf.measure()
 
+    async def require_files(self) -> None:
+        """Raises StoreUnavailable while image files are out of reach, as when their disk is unmounted."""
+        await self._files.require_there()
+
     async def database_bytes(self) -> int:
         """What the database of all collections and its log take on the disk."""
         return await self._records.n_bytes()
@@ -333,6 +337,7 @@ class Collections:
         return embedding
 
     async def _drop(self, shelf: Shelf) -> None:
+        await self._files.require_there()
         try:
             await self._shelves.drop(shelf)
         except StoreFull:

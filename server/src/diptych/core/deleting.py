@@ -57,6 +57,7 @@ class Deleting:
         """How many: in transactions that are ever smaller while a full disk refuses them, as it has little
         room for their log. Files that go make more.
         """
+        await self._files.require_there()
         size, done, n_deleted = CHUNK, 0, 0
         while done < len(keys):
             part = keys[done : done + size]
@@ -75,6 +76,7 @@ class Deleting:
 
     async def _one(self, shelf: Shelf, id: str) -> None:
         shelf.require_kept()
+        await self._files.require_there()
         await self._finish(shelf, await self._records.delete(shelf.name, id))
 
     async def _finish(self, shelf: Shelf, removed: Removed) -> None:

@@ -113,6 +113,10 @@ class VectorIndex(Protocol):
 class ImageStore(Protocol):
     """Image files by the sha256 of their content. Raises StoreError when the disk refuses."""
 
+    async def require_there(self) -> None:
+        """Raises StoreUnavailable while the folder of the files is gone, as when its disk is unmounted."""
+        ...
+
     async def put(self, payloads: dict[str, bytes]) -> None:
         """sha256 -> bytes; all durable and whole when this returns; a damaged file is written anew."""
         ...

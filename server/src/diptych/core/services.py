@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from diptych.core.background import Background
@@ -11,13 +11,14 @@ from diptych.core.catalogue import Catalogue
 from diptych.core.collections import Collections
 from diptych.core.embedder import Embedder
 from diptych.core.engines import Engines
-from diptych.core.health import Health
+from diptych.core.health import Health, HealthReport
 from diptych.core.image_urls import ImageUrls
 from diptych.core.jobs import Jobs
 from diptych.core.labels import LabelClassifier
 from diptych.core.limits import Limits
 from diptych.core.ports import Metrics
 from diptych.core.types import ModelInfo
+from diptych.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,17 @@ class Services:
         await self.health.start()
         if self.upgrades:
             self.background.start(self._upgrade(), "moving to another runtime")
+
+    async def report(self) -> HealthReport:
+        """Whether requests should come here: the encoders answer, and image files are within reach."""
+        report = self.health.report()
+        if not report.ready:
+            return report
+        try:
+            await self.collections.require_files()
+        except StoreUnavailable as error:
+            return replace(report, ready=False, reason=error.message)
+        return report
 
     async def _upgrade(self) -> None:
         for upgrade in self.upgrades:

@@ -63,6 +63,7 @@ class Storing:
         """
         shelf.require_kept()
         identity = shelf.require_rows_by_engine(rows)
+        await self._files.require_there()  # what is replaced has one
         results = await self._records.put(shelf.name, rows, identity=identity, replace=replace, news=news)
         if not rows:
             return []

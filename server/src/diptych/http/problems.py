@@ -40,6 +40,7 @@ STATUS: dict[type[DiptychError], int] = {
     errors.CorruptStore: 500,
     errors.StoreFull: 507,
     errors.StoreReadOnly: 503,
+    errors.StoreUnavailable: 503,
     errors.ConfigError: 500,
 }
 NOT_READY_RETRY_S = 1

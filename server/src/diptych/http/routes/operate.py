@@ -26,8 +26,10 @@ async def healthz(request: Request) -> Response:
 
 @router.get("/readyz", response_model=Ready, responses=refusals(503), openapi_extra=NO_KEY)
 async def readyz(request: Request, services: ReadyServices) -> Response:
-    """200 when requests should come here; 503 with the reason while loading or while the canary fails."""
-    report = services.health.report()
+    """200 when requests should come here; 503 with the reason while loading, while the canary fails, or
+    while the folder of image files is gone.
+    """
+    report = await services.report()
     if not report.ready:
         raise NotReady(report.reason)
     n_without_precision = services.collections.n_without_precision
@@ -38,7 +40,7 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
 @router.get("/metrics", response_class=Response, responses=_LINES | refusals(*GUARDED))
 async def metrics(services: ReadyServices) -> Response:
     """Counts and times for Prometheus."""
-    services.metrics.set_ready(services.health.report().ready)
+    services.metrics.set_ready((await services.report()).ready)
     services.collections.measure()
     payload, content_type = services.metrics.render()
     return Response(payload, media_type=content_type)
