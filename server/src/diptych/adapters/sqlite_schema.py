@@ -1,5 +1,6 @@
 """Open the database file and bring its schema up to date; knows nothing of what the rows mean."""
 
+import re
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from diptych.bundle.failpoints import around
 from diptych.errors import CorruptStore, StoreError
 
 BUSY_S = 30.0
+INDEX_FAULT = re.compile(r" index (\S+)$")  # "row 7 missing from index images_by_key"
 MAX_IDLE_LOG_BYTES = 16_000_000  # a log that grew beyond, as beside a backup, is cut once nobody reads it
 
 # One entry is one step, never edited after it was released; the version is the number of steps applied.
@@ -114,6 +116,12 @@ def require_sound(db: sqlite3.Connection) -> None:
     A page of one index put in the place of another would otherwise answer with other rows, or with none.
     """
     (fault,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    if INDEX_FAULT.search(fault):
+        *_, file = db.execute("PRAGMA database_list").fetchone()
+        raise CorruptStore(
+            f"the database is damaged: {fault}; where no more than indexes is, "
+            f"`diptych check --data-dir {Path(file).parent} --repair` builds them anew"
+        )
     if fault != "ok":
         raise CorruptStore(damaged(fault))
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from diptych.adapters.private_files import make_new
 from diptych.adapters.sqlite_checksums import damaged_rows, damaged_vectors
-from diptych.adapters.sqlite_schema import MIGRATIONS, schema_version
+from diptych.adapters.sqlite_schema import MIGRATIONS, require_sound, schema_version
 from diptych.core.backup import Counts, DamagedImage, Report
 from diptych.errors import CorruptStore, StoreError
 
@@ -73,6 +73,11 @@ class SqliteSnapshot:
         )
         with _translated(self._file):
             return dict(self._db.execute(query, (prefix, prefix + "g")).fetchall())  # g: after every digit
+
+    def require_sound(self) -> None:
+        """Raises CorruptStore naming the first fault in the structure of the database, as a start would."""
+        with _translated(self._file):
+            require_sound(self._db)
 
     def images_of(self, sha256s: Collection[str]) -> Iterator[tuple[str, str, str]]:
         """(collection, id, sha256) of its images whose file is one of these."""

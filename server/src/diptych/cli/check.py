@@ -1,4 +1,4 @@
-"""`diptych check`: prove the bundles of a model repository on this machine, without a server."""
+"""`diptych check`: prove the bundles of a model repository, or a database, without a server."""
 
 import argparse
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.bundle.repository import ModelRepository
+from diptych.cli.check_data import check_data
 from diptych.cli.console import err, out
 from diptych.cli.precisions import candidate_line, device_line, graphs_line
 from diptych.core.precision import CUDA_PROVIDER, Choice, DeviceChoice, Running, unfit
@@ -21,21 +22,33 @@ SubParsers = Any  # argparse keeps the class of add_subparsers() private
 
 
 def add_parser(subparsers: SubParsers) -> None:
-    """`diptych check [NAME[/VERSION] ...] [--model-repo DIR]`."""
+    """`diptych check [NAME[/VERSION] ...] [--model-repo DIR]`, `diptych check --data-dir DIR [--repair]`."""
     parser = subparsers.add_parser(
         "check",
-        help="verify the bundles of a model repository",
+        help="verify the bundles of a model repository, or the database of a data folder",
         description="Verify every file of each bundle, load it in every precision, reproduce its "
         "reference outputs, and say which precision would be served here. What TensorRT built for another "
-        "machine is verified alone.",
+        "machine is verified alone. With --data-dir: check the database of a data folder instead.",
     )
     parser.add_argument("models", nargs="*", metavar="NAME[/VERSION]", help="all when none is given")
     parser.add_argument("--model-repo", metavar="DIR", help=f"folder of bundles ({PREFIX}MODEL_REPO)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="check its database, and no bundle")
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="build damaged indexes of that database anew, in one transaction; no server may run on it",
+    )
     parser.set_defaults(run=run, usage=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when every bundle is sound in every precision, 1 when one is not."""
+    """0 when every bundle is sound in every precision, or the database is; 1 when one is not."""
+    if args.data_dir is not None:
+        if args.models or args.model_repo is not None:
+            args.usage("--data-dir checks no bundles: name none")
+        return check_data(args.data_dir, repair=args.repair)
+    if args.repair:
+        args.usage("--repair needs --data-dir: bundles are not repaired")
     given = {} if args.model_repo is None else {"model_repo": Path(args.model_repo)}
     for model in args.models:
         if not _MODEL.fullmatch(model):

@@ -1,0 +1,137 @@
+"""`diptych check --data-dir`: damaged indexes are built anew, and damage beyond them is left as it is."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from diptych.adapters.data_lock import DataLock
+from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.cli import main
+from diptych.errors import CorruptStore
+from integration.data_folders import add, contents
+
+PETS = {f"pet{n}": b"x" * (n + 1) for n in range(300)}
+INDEX = "images_by_sha256"
+PAGE = 4096
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    add(tmp_path / "data", PETS)
+    return tmp_path / "data"
+
+
+def content(data_dir: Path) -> bytes:
+    return (data_dir / DATABASE).read_bytes()
+
+
+def run(data_dir: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(data_dir / DATABASE, isolation_level=None)) as db:
+        db.execute("PRAGMA foreign_keys = ON")
+        for statement in statements:
+            db.execute(statement)
+
+
+def other_entries(data_dir: Path) -> None:
+    """All that the index has is of another column."""
+    run(
+        data_dir,
+        f"DROP INDEX {INDEX}",
+        f"CREATE INDEX {INDEX} ON images (id)",
+        "PRAGMA writable_schema = ON",
+        f"UPDATE sqlite_schema SET sql = 'CREATE INDEX {INDEX} ON images (sha256)' WHERE name = '{INDEX}'",
+    )
+
+
+def fewer_entries(data_dir: Path) -> None:
+    """The index lacks some rows."""
+    run(
+        data_dir,
+        f"DROP INDEX {INDEX}",
+        f"CREATE INDEX {INDEX} ON images (sha256) WHERE key > 100",
+        "PRAGMA writable_schema = ON",
+        f"UPDATE sqlite_schema SET sql = 'CREATE INDEX {INDEX} ON images (sha256)' WHERE name = '{INDEX}'",
+    )
+
+
+def lost_row(data_dir: Path) -> None:
+    """The table has lost a row that this index knows of."""
+    with closing(sqlite3.connect(data_dir / DATABASE)) as db:
+        query = f"SELECT rootpage, sql FROM sqlite_schema WHERE name = '{INDEX}'"
+        page, sql = db.execute(query).fetchone()
+    run(data_dir, "PRAGMA writable_schema = ON", f"DELETE FROM sqlite_schema WHERE name = '{INDEX}'")
+    run(data_dir, "DELETE FROM images WHERE key = 7")
+    row = f"'index', '{INDEX}', 'images', {page}, '{sql}'"
+    run(data_dir, "PRAGMA writable_schema = ON", f"INSERT INTO sqlite_schema VALUES ({row})")
+
+
+def lost_page(data_dir: Path) -> None:
+    """As a disk loses one."""
+    whole = bytearray(content(data_dir))
+    middle = len(whole) // 2 // PAGE * PAGE
+    whole[middle : middle + PAGE] = bytes(PAGE)
+    (data_dir / DATABASE).write_bytes(whole)
+
+
+@pytest.mark.parametrize("damage", [other_entries, fewer_entries])
+def test_a_damaged_index_is_built_anew_by_the_command_that_the_start_names(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    damage(data_dir)
+    with pytest.raises(CorruptStore, match=rf"`diptych check --data-dir {data_dir} --repair` builds them"):
+        SqliteStore(data_dir)
+    assert main(["check", "--data-dir", str(data_dir)]) == 1
+    assert f"index {INDEX}; where no more than indexes is" in capsys.readouterr().err
+    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 0
+    assert f"indexes built anew: {INDEX}\n" in capsys.readouterr().out
+    assert main(["check", "--data-dir", str(data_dir)]) == 0
+    assert contents(data_dir) == PETS
+
+
+def test_a_sound_database_is_left_as_it_is(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = content(data_dir)
+    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 0
+    assert "no index was damaged" in capsys.readouterr().out
+    assert content(data_dir) == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [(lost_row, "table images has 299 rows, its index images_by_sha256 knows of 300"), (lost_page, "")],
+)
+def test_damage_beyond_indexes_is_refused_and_nothing_changed(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], why: str
+) -> None:
+    damage(data_dir)
+    before = content(data_dir)
+    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 1
+    said = capsys.readouterr().err
+    assert f"the database is damaged: {why}" in said
+    assert "a backup can be restored with `diptych restore`" in said
+    assert content(data_dir) == before
+
+
+def test_a_folder_that_is_served_is_checked_and_not_repaired(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = DataLock(data_dir)
+    assert main(["check", "--data-dir", str(data_dir)]) == 0
+    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 1
+    assert "is in use by process" in capsys.readouterr().err
+    lock.release()
+
+
+def test_a_folder_without_a_database_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for flags in ([], ["--repair"]):
+        assert main(["check", "--data-dir", str(tmp_path / "none"), *flags]) == 1
+        assert "is no data folder" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("flags", [["--repair"], ["--data-dir", "data", "tiny"]])
+def test_flags_of_bundles_and_of_data_folders_do_not_mix(flags: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", *flags])
