@@ -1,8 +1,13 @@
 """Copies in lists (IVF) on a GPU: taken where they are measured to find enough, and else not."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 
@@ -23,6 +28,35 @@ CENTRES[:, DIM // 2 :] = 0.0  # rows lie in half of the space, as images do in t
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeFaissGpu:
     return FakeFaissGpu().install(monkeypatch)
+
+
+class SteppedThread(ThreadPoolExecutor):
+    """An index's thread whose own work, the steps of a copy and of measuring, waits for the test."""
+
+    def __init__(self) -> None:
+        super().__init__(1, initializer=faiss.omp_set_num_threads, initargs=(1,))
+        self._test = threading.get_ident()
+        self._waiting: Callable[[], Future[Any]] | None = None
+        self._is_held = True
+
+    def submit(self, call: Callable[..., Any], /, *given: Any, **options: Any) -> "Future[Any]":
+        begin = partial(super().submit, call, *given, **options)
+        if threading.get_ident() == self._test or not self._is_held:
+            return begin()
+        assert self._waiting is None, "a step begins the next one"
+        self._waiting = begin
+        return Future()
+
+    async def step(self) -> None:
+        """Do the one that waits."""
+        begin, self._waiting = self._waiting, None
+        assert begin is not None, "there is nothing more to do"
+        await asyncio.wrap_future(begin())
+
+    async def let_go(self) -> None:
+        """All others come by themselves."""
+        self._is_held = False
+        await self.step()
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -235,25 +269,32 @@ def test_new_rows_are_found_at_once_and_removed_ones_never(gpu: FakeFaissGpu) ->
 
 def test_what_changes_while_lists_are_made_or_measured_is_found_as_it_is(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
+        thread = SteppedThread()
         index = FaissGpuIndex(
-            DIM, index_thread(), FaissGpu(), 4 * DIM * BLOCK_ROWS, ivf=IvfPlan(min_rows=1_000), min_rows=100
+            DIM, thread, FaissGpu(), 4 * DIM * BLOCK_ROWS, ivf=IvfPlan(min_rows=1_000), min_rows=100
         )
         rows, others = images(N_ROWS), images(200, seed=3)
         await index.apply((), list(range(N_ROWS)), rows)
-        for at, key in enumerate(range(5, 2_005, 150)):  # between each two about one step of the copy
+        for at, key in enumerate(range(5, 2_005, 150)):
             await index.apply([key], [key], others[at : at + 1])
+            await thread.step()
             if at == 7:
                 await index.apply(list(range(2_500, 2_600)), (), NO_ROWS)
         assert not index.is_settled
-        await settled(index)
+        while not index.is_settled:
+            await thread.step()
         assert index.place.search == "ivf"
         for at, key in enumerate(range(5, 2_005, 150)):
             assert (await index.search(others[at], 1, None))[0].tolist() == [key]
         n_tail = index._tail.n_rows
         assert index._sealed.n_rows - index._sealed.n_dead + n_tail == index._rows.n_rows == N_ROWS - 100
         # Some go while it is measured.
-        searches = [index.search(row, 5, None) for row in images(N_ASKED, seed=4)]
-        await asyncio.gather(*searches, index.apply(list(range(300)), (), NO_ROWS))
+        for row in images(N_ASKED, seed=4):
+            await index.search(row, 5, None)
+        await thread.step()
+        await index.apply(list(range(300)), (), NO_ROWS)
+        assert not index.is_settled
+        await thread.let_go()
         await settled(index)
         assert index.recall >= 0.99
         keys, _ = await index.search(rows[3], 20, None)
