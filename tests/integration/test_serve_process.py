@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from diptych.adapters.data_lock import DataLock
+from support.callers import wait_until
 from support.pictures import picture
 from support.server import RunningServer, log_lines, serve, start
 from support.tiny_bundle import TINY, write_tiny_bundle
@@ -52,6 +53,12 @@ def half_sent(server: RunningServer, length: int, begin: bytes) -> Iterator[http
         connection.putheader("Content-Length", str(length))
         connection.endheaders(begin)
         yield connection
+
+
+def wait_until_let_in(server: RunningServer) -> None:
+    """What was sent before has been read: requests that came after it were answered."""
+    for _ in range(2):
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
 
 
 def ask_embed(server: RunningServer, body: str) -> httpx.Response:
@@ -125,9 +132,9 @@ def test_request_in_flight_is_finished_after_sigterm(model_repo: Path, tmp_path:
     with serve(model_repo, TINY, tmp_path) as server:
         body = json.dumps({"input": [{"text": "red"}]}).encode()
         with half_sent(server, len(body), body[:5]) as slow:
-            time.sleep(0.3)
+            wait_until_let_in(server)
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
+            wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
             slow.send(body[5:])
             answer = slow.getresponse()
             assert (answer.status, len(json.loads(answer.read())["data"])) == (200, 1)
@@ -136,7 +143,7 @@ def test_request_in_flight_is_finished_after_sigterm(model_repo: Path, tmp_path:
 
 def test_request_that_never_ends_is_cut_off_after_the_grace(model_repo: Path, tmp_path: Path) -> None:
     with serve(model_repo, TINY, tmp_path, "--grace-s", "1") as server, half_sent(server, 100, b"{"):
-        time.sleep(0.3)
+        wait_until_let_in(server)
         assert server.stop(signal.SIGINT) == 0
 
 

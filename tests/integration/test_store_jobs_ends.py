@@ -232,9 +232,10 @@ def test_on_a_full_disk_the_input_of_a_cancelled_job_makes_room_for_its_end(
         first, second = await submit(jobs, 2), await submit(jobs, 2, first=10)
         await until(lambda: gate.n_waiting > 0)
         Disk(monkeypatch, StoreFull("no space is left"), n_times=1)
+        change = jobs.next_change()
         cancelling = asyncio.create_task(jobs.cancel(second.id if waits else first.id))
         if not waits:
-            await asyncio.sleep(0.01)
+            await change.wait()  # it is to stop: what is being added still is
             gate.permits.release()
         assert (await cancelling).state == "cancelled"
         assert inputs() == [first.id if waits else second.id]

@@ -164,7 +164,8 @@ def test_closing_that_is_not_waited_for_tells_a_late_call_from_a_slow_one(
 def test_other_lane_ends_what_it_runs_when_one_is_lost() -> None:
     async def run() -> None:
         batcher, encoder, reasons, waiting = await stuck(2, 0.8)
-        await asyncio.sleep(0.5)
+        await until(lambda: batcher.trouble)
+        batcher._runner._calls._stop_within_s = 60  # of calls that are late from now on
         encoder.gate.clear()
         beside = asyncio.create_task(batcher.submit_many([1, 2]))
         assert values(await waiting) == [NotReady] * 2

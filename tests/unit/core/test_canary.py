@@ -66,7 +66,7 @@ def test_failing_canary_makes_unready_until_it_answers_again() -> None:
 def test_canary_is_skipped_while_batches_succeed() -> None:
     async def run() -> None:
         canary = Canary()
-        health = health_of(canary, last_success_at=time.monotonic, period_s=0.01)
+        health = health_of(canary, last_success_at=lambda: time.monotonic() + 60, period_s=0.01)
         await health.start()
         await asyncio.sleep(0.1)
         assert canary.n_asked == 1
@@ -95,9 +95,9 @@ def test_canary_that_cannot_be_stopped_is_reported_once_and_never_ready_again() 
     async def run() -> None:
         canary, reasons = Canary(), list[str]()
         health = health_of(canary, timeout_s=0.02, on_stuck=reasons.append)
-        health._calls._stop_within_s = 0.02
         await health.start()
         canary.gate.clear()
+        health._calls._stop_within_s = 0.02  # not before: the first answer may take its time
         await until(lambda: reasons)
         await asyncio.sleep(0.02)
         assert reasons == ["the encoder has not answered for 0.02 s"]
