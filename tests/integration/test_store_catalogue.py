@@ -33,7 +33,10 @@ def test_catalogue_lists_all_versions_and_marks_the_served_one(tmp_path: Path) -
             ("other", (1,), None, None),
             ("tiny", (1, 2), 2, replace(serving, running=tuple(running))),
         ]
-        assert [one.ignored for one in await catalogue.models()] == [{1: "not on this GPU"}, {}]
+        other, tiny = (one.ignored for one in await catalogue.models())
+        assert other == {1: "not on this GPU"}
+        assert list(tiny) == [1]
+        assert "manifest.json" in tiny[1]
         assert [one.ignored for one in await catalogue.versions("other")] == ["not on this GPU"]
         running.clear()  # what runs is asked for anew
         broken, served = await catalogue.versions("tiny")
