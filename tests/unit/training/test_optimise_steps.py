@@ -1,17 +1,16 @@
-"""A rewrite is kept when its rows agree and it is not slower."""
+"""A rewrite is kept when its rows agree, however fast the graph runs."""
 
 import itertools
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pytest
 from onnx import ModelProto
 
+from diptych_training.export.calibration import run_graph
 from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
 from diptych_training.export.optimise import Candidate, optimise
 from diptych_training.export.optimise import run as run_module
-from diptych_training.export.optimise.measure import Graph
 from support.small_graphs import random_weights, small_graph
 
 N_PRODUCTS = 40  # of the slow graph: enough to be slower than the fast one in any weather
@@ -46,26 +45,19 @@ def becomes(model: ModelProto, folder: Path, *, external_data: bool = False) -> 
     return Candidate("made", rewrite)
 
 
-@pytest.fixture(autouse=True)
-def short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diptych_training.export.optimise.measure.MIN_SECONDS", 0.05)
-
-
-def test_faster_graph_with_the_same_rows_is_kept(tmp_path: Path) -> None:
+def test_graph_with_the_same_rows_is_kept(tmp_path: Path) -> None:
     source, target = tmp_path / "slow.onnx", tmp_path / "target.onnx"
     write_graph(graph(N_PRODUCTS), source, external_data=False)
     said: list[str] = []
     (step,) = optimise(source, target, [IDS], said.append, [becomes(graph(0), tmp_path)])
     assert step.kept
-    assert step.per_s_after > step.per_s_before > 0
-    assert step.ratio > 1
     assert step.cosine_min >= run_module.MIN_COSINE
     assert len(read_graph(target).graph.node) == len(graph(0).graph.node)
     assert len(said) == 1
     assert "kept" in said[0]
 
 
-def test_faster_graph_with_other_rows_is_dropped(tmp_path: Path) -> None:
+def test_graph_with_other_rows_is_dropped(tmp_path: Path) -> None:
     source, target = tmp_path / "slow.onnx", tmp_path / "target.onnx"
     write_graph(graph(N_PRODUCTS), source, external_data=False)
     (step,) = optimise(source, target, [IDS], print, [becomes(graph(0, seed=1), tmp_path)])
@@ -74,16 +66,16 @@ def test_faster_graph_with_other_rows_is_dropped(tmp_path: Path) -> None:
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_slower_graph_with_the_same_rows_is_dropped(tmp_path: Path) -> None:
+def test_slower_graph_with_the_same_rows_is_kept_too(tmp_path: Path) -> None:
+    """What is published does not depend on a time that a busy machine took."""
     source, target = tmp_path / "fast.onnx", tmp_path / "target.onnx"
     write_graph(graph(0), source, external_data=False)
     (step,) = optimise(source, target, [IDS], print, [becomes(graph(N_PRODUCTS), tmp_path)])
-    assert not step.kept
-    assert step.per_s_after < step.per_s_before
-    assert target.read_bytes() == source.read_bytes()
+    assert step.kept
+    assert len(read_graph(target).graph.node) == len(graph(N_PRODUCTS).graph.node)
 
 
-def test_graph_without_the_pattern_is_copied_and_nothing_is_measured(tmp_path: Path) -> None:
+def test_graph_without_the_pattern_is_copied_and_nothing_is_compared(tmp_path: Path) -> None:
     source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
     write_graph(graph(0), source, external_data=False)
     steps = optimise(source, target, [IDS], print)
@@ -107,7 +99,7 @@ def test_all_given_batches_must_agree(tmp_path: Path) -> None:
 def test_graph_with_weights_beside_it_can_be_optimised_in_place(tmp_path: Path) -> None:
     source = tmp_path / "slow.onnx"
     write_graph(graph(N_PRODUCTS), source, external_data=True)
-    expected = Graph(source).run(IDS)
+    expected = run_graph(source, [IDS])
     candidate = becomes(graph(0), tmp_path, external_data=True)
     (step,) = optimise(source, source, [IDS], print, [candidate])
     assert step.kept
@@ -116,7 +108,7 @@ def test_graph_with_weights_beside_it_can_be_optimised_in_place(tmp_path: Path) 
     moved.mkdir()
     for file in (source, source.with_name("slow.onnx.data")):
         shutil.move(file, moved / file.name)
-    np.testing.assert_allclose(Graph(moved / "slow.onnx").run(IDS), expected, atol=1e-5)
+    np.testing.assert_allclose(run_graph(moved / "slow.onnx", [IDS]), expected, atol=1e-5)
     assert not list(tmp_path.glob(".optimise-*"))
 
 

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import onnx
-from onnx import inliner
+from onnx import TensorProto, inliner
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+
+MAX_READ_BYTES = 1024  # of a constant that inference may read, such as the shape that a Reshape makes
 
 
 def has_external_data(path: Path) -> bool:
@@ -18,12 +20,25 @@ def read_graph(path: Path) -> onnx.ModelProto:
     model = onnx.load(path, load_external_data=False)
     if model.functions:
         model = inliner.inline_local_functions(model)
+    model = _with_types(model)
     if any(uses_external_data(tensor) for tensor in model.graph.initializer):
-        # Types first: inference passes the model on as one message, which ends at 2 GB.
-        model = onnx.shape_inference.infer_shapes(model)
         load_external_data_for_model(model, str(path.parent))
-        return model
-    return onnx.shape_inference.infer_shapes(model)
+    return model
+
+
+def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Inference passes the model on as one message, twice: slow with the weights in it, which end at 2 GB."""
+    large = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) > MAX_READ_BYTES]
+    weights = {tensor.name: tensor.raw_data for tensor in large}
+    for tensor in large:
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL  # else inference takes it for damaged
+    model = onnx.shape_inference.infer_shapes(model)
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            tensor.raw_data = weights[tensor.name]
+            tensor.data_location = TensorProto.DEFAULT
+    return model
 
 
 def write_graph(model: onnx.ModelProto, path: Path, *, external_data: bool) -> None:

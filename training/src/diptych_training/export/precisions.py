@@ -29,7 +29,6 @@ from diptych_training.export.stages import Stages, Watcher
 
 MakeDraft = Callable[[dict[str, Precision]], ManifestDraft]
 TOWERS = ("image", "text")
-N_OPTIMISE_BATCHES = 3
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Workshop:
     make_draft: MakeDraft  # the manifest with these precisions
     calibration: Callable[[], Calibration]  # asked only where something needs it
     ungated: bool = False
-    optimise: bool = True  # rewrite the float32 graphs where that measurably helps
+    optimise: bool = True  # rewrite the float32 graphs
     half_weights: bool = False  # keep the weights of the float32 graphs as float16
 
 
@@ -93,7 +92,7 @@ def make_precisions(workshop: Workshop, asked: Sequence[str], watcher: Watcher, 
 
 
 def _optimise(workshop: Workshop, kept: Path, watcher: Watcher) -> tuple[list[Path], JsonValue]:
-    """Every rewrite of either float32 graph with its measured gain; what the proof sees is the result.
+    """The rewrites of both float32 graphs, each with its check; what the proof sees is the result.
 
     The graphs from which other precisions are to be made, after what is good for all, go into `kept`.
     """
@@ -102,7 +101,7 @@ def _optimise(workshop: Workshop, kept: Path, watcher: Watcher) -> tuple[list[Pa
     reports: dict[str, JsonValue] = {}
     for tower, file, batches in zip(TOWERS, graph_files(EXACT), _inputs(calibration), strict=True):
         graph, source = workshop.folder / file, kept / file
-        few = [*batches[:N_OPTIMISE_BATCHES], batches[0][:1]]  # one item by itself, too
+        few = [batches[0], batches[0][:1]]  # one item by itself, too
         for_all = optimise(graph, source, few, watcher.say, PORTABLE)
         for_float32 = optimise(source, graph, few, watcher.say, FLOAT32)
         sources.append(source)

@@ -23,7 +23,6 @@ class Int8Report:
     - `kept_float`: nodes that stayed float32.
     - `weight_steps`: steps of the weights on either side of 0, which depends on the processor of the export.
     - `cosine`: mean cosine against the reference, of the last of `tries` that counted.
-    - `fp32_items_per_s`, `items_per_s`: the best pace of both graphs on this machine, measured in turns.
     """
 
     n_quantised: int
@@ -32,5 +31,3 @@ class Int8Report:
     weight_steps: int
     cosine: float
     tries: tuple[Try, ...]
-    fp32_items_per_s: float
-    items_per_s: float

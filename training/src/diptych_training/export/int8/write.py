@@ -9,9 +9,8 @@ import numpy as np
 
 from diptych_training.errors import ExportError
 from diptych_training.export.int8.graph import Floats
-from diptych_training.export.int8.model_file import open_file, open_model, read_simplified, run, write_model
+from diptych_training.export.int8.model_file import open_model, read_simplified, run, write_model
 from diptych_training.export.int8.observe import Batches, observe
-from diptych_training.export.int8.pace import items_per_s
 from diptych_training.export.int8.processor import weight_steps
 from diptych_training.export.int8.quantiser import Quantiser, tensors_to_observe
 from diptych_training.export.int8.report import Int8Report, Say
@@ -39,9 +38,7 @@ def write_int8(
         judge = _judge(quantiser, check, folder / target.name)
         found = Search(ladders, judge, _probe(quantiser, calibration, folder), say).run()
         _publish(quantiser, found.plan, folder / target.name, target)
-    paces = items_per_s([open_file(source), open_file(target)], max(calibration, key=len))
-    say(f"int8: {paces[1]:.1f} items/s, fp32: {paces[0]:.1f} ({paces[1] / paces[0]:.2f} times)")
-    return _report(found, paces)
+    return _report(found)
 
 
 def prepare(source: Path, calibration: Batches, folder: Path) -> Quantiser:
@@ -106,7 +103,7 @@ def _publish(quantiser: Quantiser, plan: Plan, built: Path, target: Path) -> Non
     built.replace(target)
 
 
-def _report(found: Found, paces: list[float]) -> Int8Report:
+def _report(found: Found) -> Int8Report:
     def of(form: Form) -> tuple[str, ...]:
         return tuple(name for name, each in found.plan.items() if each == form)
 
@@ -117,6 +114,4 @@ def _report(found: Found, paces: list[float]) -> Int8Report:
         weight_steps=weight_steps(),
         cosine=found.cosine,
         tries=found.tries,
-        fp32_items_per_s=paces[0],
-        items_per_s=paces[1],
     )

@@ -1,4 +1,4 @@
-"""Rewrite a float32 graph so that it runs faster, step by step, each step measured; knows nothing of towers.
+"""Rewrite a float32 graph so that it runs faster, step by step, each step checked; knows nothing of towers.
 
 Only what is portable may become part of a published graph: standard operators, nothing chosen for this
 machine. What is not portable (fusions into onnxruntime's own operators, memory layouts for this processor),

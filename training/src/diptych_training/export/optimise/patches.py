@@ -37,7 +37,8 @@ class _Patches:
 
 def patches_by_product(graph: GraphProto) -> int:
     """Rewrite in place; gives how many convolutions are gone. The graph's shapes have been inferred."""
-    found = [patches for node in graph.node if (patches := _Reader(graph).patches(node)) is not None]
+    reader = _Reader(graph)
+    found = [patches for node in graph.node if (patches := reader.patches(node)) is not None]
     for index, patches in enumerate(found):
         _replace(graph, patches, f"patches_{index}")
     if found:
