@@ -9,9 +9,9 @@ from pathlib import Path
 
 from benchmarks.serving.places import in_cache
 
-# torch is added to each in our own release and build, so that both sides have the same kernels; torchvision
-# asks for the release of torch that it was built with. infinity's extra `vision` is left out: it brings a
-# library for other models that holds torch back.
+# torch is added to each in our own release, so that both sides have the same kernels; torchvision asks for
+# the release of torch that it was built with. infinity's extra `vision` is left out: it brings a library for
+# other models that holds torch back.
 PACKAGES = {
     "infinity": (
         "infinity-emb[server]==0.0.78", "torchvision", "transformers<5", "sentence-transformers>=3,<5",
@@ -20,7 +20,6 @@ PACKAGES = {
     "open_clip": ("open_clip_torch[training]==3.3.0", "torchvision"),
     "transformers": ("transformers==5.24.0", "fastapi", "uvicorn[standard]", "python-multipart", "pillow"),
 }  # fmt: skip
-TORCH_BUILDS = "https://download.pytorch.org/whl/"  # and the build: cpu, cu130
 COMPLETE = ".complete"  # holds what was asked for: an edit of it makes the environment anew
 TOLD = ("infinity_emb", "torch", "transformers", "fastapi", "open_clip_torch")
 
@@ -41,11 +40,10 @@ def environment(name: str) -> Path:
 def packages(name: str, torch: str) -> list[str]:
     """What pip is asked for where `torch` is our release of it.
 
-    Without the build's own index pip would take the one for GPUs, gigabytes of it.
+    No build of it is named, nor where it lies: what pip is configured for has builds of its own.
     """
-    _, _, build = torch.partition("+")
-    index = ["--extra-index-url", TORCH_BUILDS + build] if build else []
-    return [*index, f"torch=={torch}", *PACKAGES[name]]
+    release, _, _ = torch.partition("+")
+    return [f"torch=={release}", *PACKAGES[name]]
 
 
 def installed(name: str) -> str:

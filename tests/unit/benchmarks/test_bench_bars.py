@@ -9,7 +9,6 @@ from benchmarks.serving import rivals, tables, versus
 from benchmarks.serving.bars import Bar, bars_table
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.default_model import PROFILED, _profile_of
-from benchmarks.serving.environments import packages
 from benchmarks.serving.report import report
 from benchmarks.serving.servers import Running
 from benchmarks.serving.store import Store
@@ -156,13 +155,6 @@ def test_a_rival_that_failed_before_and_works_now_is_not_said_to_fail(
     monkeypatch.setattr(rivals, "measure_rival", lambda *_: None)
     rivals.measure_rivals(bench, 0)
     assert rivals.why_left_out(bench, "infinity") is None
-
-
-def test_rivals_get_our_own_build_of_torch_from_where_it_is() -> None:
-    asked = packages("transformers", "2.13.0+cpu")
-    assert asked[1].endswith("/whl/cpu")
-    assert "torch==2.13.0+cpu" in asked
-    assert packages("transformers", "2.13.0")[0] == "torch==2.13.0"
 
 
 def test_a_profile_that_was_not_measured_is_missing(bench: Bench, tmp_path: Path, monkeypatch: Any) -> None:

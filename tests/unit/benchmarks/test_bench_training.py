@@ -5,6 +5,7 @@ import csv
 import pytest
 from PIL import Image
 
+from benchmarks.serving.environments import packages
 from benchmarks.training.data import write_pairs
 from benchmarks.training.report import OURS, THEIRS, loss_difference, verdict
 from benchmarks.training.task import BATCH_SIZE, IMAGE_SIZE, Turn
@@ -12,6 +13,12 @@ from benchmarks.training.task import BATCH_SIZE, IMAGE_SIZE, Turn
 
 def turn(step_s: float, loss: float) -> Turn:
     return Turn([9.0, 9.0, 9.0, step_s, step_s], [5.0, 5.0, 5.0, *[loss] * 5], peak_mb=100, cpu_share=1.9)
+
+
+def test_its_environment_comes_from_what_pip_is_configured_for():
+    asked = packages("open_clip", "2.13.0+cpu")
+    assert asked[0] == "torch==2.13.0"
+    assert not any(part.startswith("-") or "://" in part for part in asked)
 
 
 def test_the_first_steps_do_not_count():
