@@ -105,13 +105,14 @@ def two_steps(config: TrainConfig, ranks: Ranks = ALONE) -> Stepped:
     passes = passes_of(state, config)
     losses, gradients = [], {}
     for step in range(2):
-        losses.append(passes.forward_backward(some_batch(step, ranks))["loss"])
+        loss = passes.forward_backward(some_batch(step, ranks))["loss"]
+        losses.append(float(loss))
         if step == 0:
             found = {n: p.grad for n, p in state.model.named_parameters() if p.grad is not None}
             gradients = {name: t.clone() for name, t in whole(found, ranks).items()}
-        state.stepper.apply(step, losses[-1])
+        norm = state.stepper.apply(step, loss)
         if state.ema is not None:
-            state.ema.update(state.model, step)
+            state.ema.update(state.model, step, norm.isfinite())
     return Stepped(
         losses,
         gradients,

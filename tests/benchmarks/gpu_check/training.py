@@ -94,7 +94,7 @@ def _ours(device: torch.device, sizes: Sizes, subject: Subject, *, compiled: boo
     def step(number: int) -> float:
         loss = passes.forward_backward(batch)["loss"]
         stepper.apply(number, loss)
-        return loss
+        return float(loss)
 
     return step
 

@@ -17,6 +17,7 @@ from diptych_training.optim import (
     rate_scales,
 )
 
+LOSS = torch.tensor(1.0)
 CONFIG = OptimConfig(lr=1.0, min_lr_ratio=0.1, warmup_steps=4, max_skipped_in_row=3)
 
 
@@ -64,7 +65,7 @@ def test_a_layer_moves_at_its_own_rate():
     stepper = Stepper(model, build_optimizer(model, config), config, n_steps=10)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     set_gradients(model, 0.1)
-    stepper.apply(0, loss=1.0)
+    stepper.apply(0, LOSS)
     moved = {name: (p - before[name]).abs().max().item() for name, p in model.named_parameters()}
     assert moved["text_projection"] == pytest.approx(1.0, rel=1e-2)  # Adam's first step is the rate itself
     assert moved["ln_final.weight"] == pytest.approx(1.0, rel=1e-2)
@@ -77,10 +78,10 @@ def test_a_non_finite_step_is_skipped_and_counted():
     stepper = Stepper(model, build_optimizer(model, CONFIG), CONFIG, n_steps=10)
     before = {name: p.clone() for name, p in model.named_parameters()}
     set_gradients(model, math.nan)
-    stepper.apply(0, loss=1.0)
+    stepper.apply(0, LOSS)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     set_gradients(model, 0.1)
-    stepper.apply(1, loss=1.0)
+    stepper.apply(1, LOSS)
     assert (stepper.n_skipped, stepper.n_skipped_in_row) == (1, 0)
     assert not torch.equal(model.text_projection, before["text_projection"])
 
@@ -88,7 +89,7 @@ def test_a_non_finite_step_is_skipped_and_counted():
 def test_a_step_of_non_finite_loss_is_skipped_without_gradients():
     model = tiny_model()
     stepper = Stepper(model, build_optimizer(model, CONFIG), CONFIG, n_steps=10)
-    assert not math.isfinite(stepper.apply(0, loss=math.inf))
+    assert not math.isfinite(stepper.apply(0, torch.tensor(math.inf)))
     assert stepper.n_skipped == 1
 
 
@@ -98,7 +99,23 @@ def test_too_many_skipped_steps_in_a_row_end_the_run():
     with pytest.raises(TrainingFailed, match="3 times in a row"):
         for step in range(3):
             set_gradients(model, math.inf)
-            stepper.apply(step, loss=1.0)
+            stepper.apply(step, LOSS)
+            stepper.check(step)
+
+
+def test_skipped_steps_in_a_row_are_found_after_one_that_was_not_skipped():
+    model = tiny_model()
+    stepper = Stepper(model, build_optimizer(model, CONFIG), CONFIG, n_steps=10)
+    for step, value in enumerate([math.nan, math.nan, 0.1, math.nan]):
+        set_gradients(model, value)
+        stepper.apply(step, LOSS)
+    stepper.check(3)
+    assert (stepper.n_skipped, stepper.n_skipped_in_row) == (3, 1)
+    for step, value in enumerate([math.nan, math.nan, 0.1], 4):
+        set_gradients(model, value)
+        stepper.apply(step, LOSS)
+    with pytest.raises(TrainingFailed, match="3 times in a row"):
+        stepper.check(6)
 
 
 def test_optimizer_state_survives_its_tensors_in_any_memory_format():

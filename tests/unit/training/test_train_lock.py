@@ -30,7 +30,7 @@ def one_step(model: CLIP) -> set[str]:
     images, texts = model(torch.randn(4, 3, 16, 16), torch.randint(1, 20, (4, 6)))
     loss = (images * texts).sum() * model.logit_scale
     loss.backward()
-    stepper.apply(0, loss.item())
+    stepper.apply(0, loss.detach())
     return {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
 
 

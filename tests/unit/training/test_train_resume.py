@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from diptych_training.checkpoint import load_run, read_checkpoint
-from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig, dump_config
+from diptych_training.config import DataConfig, OptimConfig, RunConfig, ScaleConfig, TrainConfig, dump_config
 from diptych_training.data.packed import PackedDataset
-from diptych_training.errors import TrainingConfigError
+from diptych_training.errors import TrainingConfigError, TrainingFailed
 from diptych_training.models import CLIP, ModelConfig, TextConfig
 from diptych_training.train import loop as loops
 from diptych_training.train.batches import Batch
@@ -29,6 +30,18 @@ from support.tiny_run import TINY_RESNET, tiny_image_spec, tiny_text_spec, write
 N_STEPS = 8
 TEXT = TextConfig(vocab_size=600, context_length=12, width=16, layers=1, heads=2)
 VALIDATION = {"emoji_top1": 0.1, "icons_top1": 0.2}
+
+
+class Questions(TorchDispatchMode):
+    """Counts what makes Python wait for a tensor's value: `item`, `if tensor`, sizes that depend on it."""
+
+    NAMES = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "unique_dim", "_unique2")
+
+    n = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.n += func.overloadpacket.__name__ in self.NAMES
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +155,45 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(dataset, tmp_pa
         assert all(torch.equal(tensor, new[name]) for name, tensor in old.items())
     assert (state.step, state.stepper.n_skipped) == (1, 1)
     loop.log.close()
+
+
+def test_steps_ask_the_device_for_nothing_until_they_are_logged(dataset, tmp_path):
+    """Each question waits for all that is queued there. Of a longer run there are no more of them."""
+
+    def n_questions(n_steps: int, **economies: object) -> int:
+        config = recipe(steps=n_steps, log_every=100, validate_every=100, checkpoint_every=100, ema_decay=0.9)
+        config = config.model_copy(update={"scale": ScaleConfig.model_validate(economies)})
+        loop = loop_for(config, dataset, tmp_path / f"{n_steps}{economies}")
+        batch = loop.batches.make(0)
+
+        class SameBatch:
+            def make(self, _step: int) -> Batch:
+                return batch
+
+            def numbers(self) -> dict[str, float]:
+                return {}
+
+            def position(self, _step: int) -> dict[str, object]:
+                return {}
+
+        with Questions() as asked:
+            finish(replace(loop, batches=SameBatch()))
+        return asked.n
+
+    assert n_questions(2) == n_questions(6) > 0
+    assert n_questions(2, chunk_size=3) == n_questions(6, chunk_size=3)
+
+
+def test_a_run_whose_loss_stays_not_finite_ends_when_it_is_logged(dataset, tmp_path):
+    config = recipe(log_every=4, checkpoint_every=100, precision="fp32")
+    config = config.model_copy(update={"optim": OptimConfig(warmup_steps=2, max_skipped_in_row=3)})
+    loop = loop_for(config, dataset, tmp_path / "run")
+    with torch.no_grad():
+        loop.state.model.text_projection.fill_(torch.nan)
+    with pytest.raises(TrainingFailed, match="4 times in a row"):
+        loop.train()
+    loop.log.close()
+    assert loop.state.step == 4
 
 
 def test_the_time_left_is_told_again_at_the_pace_of_the_first_steps(dataset, tmp_path, monkeypatch):

@@ -73,7 +73,10 @@ def learning_rate(step: int, n_steps: int, config: OptimConfig) -> float:
 
 
 class Stepper:
-    """Applies gradients: clipped, at the scheduled rate, or not at all when they are not finite."""
+    """Applies gradients: clipped, at the scheduled rate, or not at all when they are not finite.
+
+    Whether they are is found out and counted on the device, so that no step waits for it; `check` does.
+    """
 
     def __init__(
         self,
@@ -86,40 +89,56 @@ class Stepper:
     ) -> None:
         self._model, self._optimizer, self._max_logit_scale = model, optimizer, max_logit_scale
         self._config, self._n_steps = config, n_steps
-        self.n_skipped = 0
-        self.n_skipped_in_row = 0
+        self.restore(n_skipped=0, n_skipped_in_row=0)
 
-    def apply(self, step: int, loss: float) -> float:
-        """Use the gradients of this step and clear them. Returns their norm before clipping.
+    @property
+    def n_skipped(self) -> int:
+        """Steps that changed nothing. Waits for the device."""
+        return int(self._skipped[0])
+
+    @property
+    def n_skipped_in_row(self) -> int:
+        """How many of them were the last ones. Waits for the device."""
+        return int(self._skipped[1])
+
+    def restore(self, *, n_skipped: int, n_skipped_in_row: int) -> None:
+        """Go on counting from there."""
+        counts = [n_skipped, n_skipped_in_row, n_skipped_in_row]  # the third: most in a row
+        self._skipped = torch.tensor(counts, device=self._model.logit_scale.device)
+
+    def apply(self, step: int, loss: Tensor) -> Tensor:
+        """Use the gradients of this step and clear them. Returns their norm before clipping, on the device.
 
         If it or the loss is not finite, the weights stay as they are and what is returned is not finite.
-        Raises TrainingFailed after too many such steps in a row.
         """
         rate = learning_rate(step, self._n_steps, self._config)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        norm = math.nan
-        if math.isfinite(loss):
-            norm = clip_gradients(self._model.parameters(), self._config.grad_clip)
-        if math.isfinite(norm):
-            self._optimizer.step()
-            if self._max_logit_scale is not None:
-                with torch.no_grad():
-                    self._model.logit_scale.clamp_(max=math.log(self._max_logit_scale))
-            self.n_skipped_in_row = 0
-        else:
-            self._skip(step)
+        norm = clip_gradients(self._model.parameters(), self._config.grad_clip).to(loss.device)
+        is_finite = norm.isfinite() & loss.isfinite()
+        # What torch's GradScaler tells a fused optimizer: its kernels then leave weights and moments alone.
+        self._optimizer.found_inf = (~is_finite).float()  # type: ignore[attr-defined]
+        self._optimizer.step()
+        if self._max_logit_scale is not None:
+            with torch.no_grad():
+                self._model.logit_scale.clamp_(max=math.log(self._max_logit_scale))
+        self._count(~is_finite)
         self._optimizer.zero_grad(set_to_none=True)
-        return norm
+        return norm.where(is_finite, math.nan)
 
-    def _skip(self, step: int) -> None:
-        self.n_skipped += 1
-        self.n_skipped_in_row += 1
-        if self.n_skipped_in_row >= self._config.max_skipped_in_row:
+    def check(self, step: int) -> None:
+        """Raises TrainingFailed if too many steps in a row were skipped by now. Waits for the device."""
+        most = int(self._skipped[2])
+        if most >= self._config.max_skipped_in_row:
             raise TrainingFailed(
-                f"step {step}: loss or gradients were not finite {self.n_skipped_in_row} times in a row; "
+                f"step {step}: loss or gradients were not finite {most} times in a row; "
                 f'lower optim.lr (now {self._config.lr}) or use run.precision = "fp32"'
             )
+
+    def _count(self, is_skipped: Tensor) -> None:
+        in_all, in_row, most = self._skipped.unbind()
+        in_row = (in_row + 1) * is_skipped
+        self._skipped = torch.stack([in_all + is_skipped, in_row, torch.maximum(most, in_row)])
 
 
 def optimizer_tensors(optimizer: torch.optim.AdamW) -> dict[str, Tensor]:

@@ -18,10 +18,15 @@ class Ema:
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def update(self, model: CLIP, step: int) -> None:
-        """Move towards the weights after step 0, 1, ...; faster early on, or the start would linger."""
+    def update(self, model: CLIP, step: int, is_kept: torch.Tensor) -> None:
+        """Move towards the weights after step 0, 1, ...; faster early on, or the start would linger.
+
+        A step that was not kept moves nothing. `is_kept` is a scalar on the device, which is not waited for.
+        """
         decay = min(self._decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(_floats(self.model), _floats(model), 1 - decay)
+        average = _floats(self.model)
+        weight = torch.where(is_kept, 1 - decay, 0.0)
+        torch._foreach_lerp_(average, _floats(model), [weight] * len(average))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The averaged state dict."""

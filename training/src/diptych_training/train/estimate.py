@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
+import torch
+
 from diptych_training.config import TrainConfig
 from diptych_training.train.batches import Batches
 from diptych_training.train.parallel import local
@@ -81,6 +83,8 @@ def _step_seconds(passes: Passes, batches: Batches, step: int) -> float:
     for _ in range(1 + N_TRIALS):
         started = time.perf_counter()
         passes.forward_backward(batches.make(step))
+        if passes.ranks.device.type == "cuda":
+            torch.cuda.synchronize(passes.ranks.device)
         seconds.append(time.perf_counter() - started)
         passes.model.zero_grad()
     return median(seconds[1:])

@@ -3,10 +3,11 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
+from torch import Tensor
 from tqdm import tqdm
 
 from diptych_training.checkpoint import Checkpoint, write_atomic, write_checkpoint
@@ -28,6 +29,14 @@ AGAIN = "start all of them again with --resume"
 
 Validate = Callable[[CLIP], dict[str, float]]
 SecondsLeft = Callable[[int, float], float]  # steps done, seconds they took -> seconds that the others take
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """Where the measured time begins: a single step's says nothing while the device lags behind."""
+
+    step: int
+    started: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(frozen=True)
@@ -78,53 +87,74 @@ class Loop:
 
             if self.config.start is not None and first == 0:
                 say(self._validate())  # what there is to gain on, and the best so far
-            while self.state.step < n_steps and not ranks.any(interrupt.requested):
-                loss = self._step()
+            pace = _Pace(first)
+            while self.state.step < n_steps and not self._is_stopped(interrupt):
+                losses, norm = self._step()
                 progress.update()
-                progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
-                self._after_step(say)
+                if self._is_logged():
+                    pace = self._logged(losses, norm, pace)
+                    progress.set_postfix(loss=f"{float(losses['loss']):.3f}", refresh=False)
+                if self._after_step(say):
+                    pace = _Pace(self.state.step)
                 if seconds_left is not None and self.state.step - first == PACE_STEPS:
                     left_s = seconds_left(PACE_STEPS, time.perf_counter() - started)
                     say(f"about {left_s / 60:.1f} min left, by the pace of {PACE_STEPS} steps")
         self._keep()
         return self.state.step == n_steps
 
-    def _step(self) -> float:
-        state, run = self.state, self.config.run
-        started = time.perf_counter()
+    def _step(self) -> tuple[Losses, Tensor]:
+        """Queue the next step on the device. Its losses and the norm of its gradients stay there."""
+        state = self.state
         buffers = copied_buffers(state.model)
         losses = self.passes.forward_backward(self.batches.make(state.step))
-        loss = losses["loss"]
-        norm = state.stepper.apply(state.step, loss)
-        if not math.isfinite(norm):
-            restore_buffers(state.model, buffers)
-        elif state.ema is not None:
-            state.ema.update(state.model, state.step)
+        norm = state.stepper.apply(state.step, losses["loss"])
+        is_kept = norm.isfinite()
+        restore_buffers(state.model, buffers, unless=is_kept)
+        if state.ema is not None:
+            state.ema.update(state.model, state.step, is_kept)
         state.step += 1
-        if state.step % run.log_every == 0 or state.step == run.steps:
-            self.log.write(state.step, self._numbers(losses, norm, time.perf_counter() - started))
-        return loss
+        return losses, norm
 
-    def _numbers(self, losses: Losses, norm: float, seconds: float) -> dict[str, float]:
+    def _is_stopped(self, interrupt: Interrupt) -> bool:
+        """Whether a signal came. Ranks agree on it through their devices: not at each step of a GPU."""
+        ranks = self.state.ranks
+        is_asked = ranks.is_alone or ranks.device.type == "cpu" or self._is_logged()
+        return is_asked and ranks.any(interrupt.requested)
+
+    def _is_logged(self) -> bool:
+        return self.state.step % self.config.run.log_every == 0 or self.state.step == self.config.run.steps
+
+    def _logged(self, losses: Losses, norm: Tensor, pace: "_Pace") -> "_Pace":
+        """Wait for the device and log the last step. Raises TrainingFailed if too many were skipped."""
+        read = {name: float(value) for name, value in {**losses, "gradient_norm": norm}.items()}
+        step, seconds = self.state.step, time.perf_counter() - pace.started
+        self.log.write(step, self._numbers(read, (step - pace.step) / seconds))
+        self.state.stepper.check(step - 1)
+        return _Pace(step)
+
+    def _numbers(self, read: dict[str, float], steps_per_s: float) -> dict[str, float]:
         state, run = self.state, self.config.run
         bias = state.model.logit_bias
         return {
-            **losses,
+            **read,
             "learning_rate": learning_rate(state.step - 1, run.steps, self.config.optim),
             "logit_scale": math.exp(state.model.logit_scale.item()),
             **({} if bias is None else {"logit_bias": bias.item()}),
-            "gradient_norm": norm,
             "skipped_steps": float(state.stepper.n_skipped),
-            "images_per_s": run.batch_size / seconds,
+            "images_per_s": run.batch_size * steps_per_s,
             **self.batches.numbers(),
         }
 
-    def _after_step(self, say: Callable[[str], None]) -> None:
+    def _after_step(self, say: Callable[[str], None]) -> bool:
+        """Validate and keep when it is time. Returns whether it was."""
         step, run = self.state.step, self.config.run
-        if step % run.validate_every == 0 or step == run.steps:
+        is_judged = step % run.validate_every == 0 or step == run.steps
+        if is_judged:
             say(self._validate())
         if step % run.checkpoint_every == 0:
+            self.state.stepper.check(step - 1)
             self._keep()
+        return is_judged or step % run.checkpoint_every == 0
 
     def _validate(self) -> str:
         """Validate, keep the weights if they are the best so far, draw. Returns a line for the screen."""

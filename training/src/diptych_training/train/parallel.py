@@ -106,12 +106,12 @@ def copy_whole(target: Tensor, tensor: Tensor) -> None:
     target.copy_(tensor)
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
-    """Scale gradients down to a norm over all processes' shares. Returns the norm before."""
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale gradients down to a norm over all processes' shares. Returns the norm before, on the device."""
     learned = [parameter for parameter in parameters if parameter.grad is not None]
     shares = [parameter.grad for parameter in learned if isinstance(parameter.grad, DTensor)]
     if not shares:
-        return float(nn.utils.clip_grad_norm_(learned, max_norm))
+        return nn.utils.clip_grad_norm_(learned, max_norm)
     squares = _sum_of_squares(shares)
     dist.all_reduce(squares, group=shares[0].device_mesh.get_group())
     whole_ones = [p.grad for p in learned if not isinstance(p.grad, DTensor)]
@@ -120,7 +120,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
     for parameter in learned:
         assert parameter.grad is not None
         local(parameter.grad).mul_(scale)
-    return float(norm)
+    return norm
 
 
 def _sum_of_squares(gradients: Iterable[Tensor | None]) -> Tensor:

@@ -49,9 +49,13 @@ class Ranks:
         size = n // self.world_size
         return slice(self.rank * size, (self.rank + 1) * size)
 
-    def mean(self, value: float) -> float:
-        """The mean of all processes' values; not finite if one of them is not."""
-        return self._summed(value) / self.world_size
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of all processes' scalars, on the device; not finite if one of them is not."""
+        if self.is_alone:
+            return value
+        total = value.double()
+        dist.all_reduce(total)
+        return total / self.world_size
 
     def any(self, flag: bool) -> bool:
         """Whether it is so in any process."""

@@ -69,8 +69,9 @@ class TrainState:
         self.step = int(state["step"])
         self.best_score = float(state["best_score"]) if state["best_score"] is not None else float("-inf")
         self.position = dict(state.get("data", {}))
-        self.stepper.n_skipped = int(state["n_skipped"])
-        self.stepper.n_skipped_in_row = int(state["n_skipped_in_row"])
+        self.stepper.restore(
+            n_skipped=int(state["n_skipped"]), n_skipped_in_row=int(state["n_skipped_in_row"])
+        )
 
     def _numbers(self) -> dict[str, float | int | None]:
         return {

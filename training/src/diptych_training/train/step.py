@@ -1,6 +1,5 @@
 """A training step's forward and backward pass, at once or in chunks; knows nothing of schedules or files."""
 
-import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from diptych_training.train.rng import RngState
 from diptych_training.train.teachers import Teachers
 
 Features = tuple[Tensor, Tensor]
-Losses = dict[str, float]  # `loss`, and what it is made of where that is more than one, by names of the log
+# `loss`, and what it is made of where that is more than one, by names of the log: scalars on the device.
+Losses = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,25 +35,23 @@ class Passes:
     teachers: Teachers | None = None
 
     def forward_backward(self, batch: Batch) -> Losses:
-        """Add the gradients of a batch to the model's; none, if the loss is not finite. Returns the loss.
+        """Add the gradients of a batch to the model's. Returns the loss; nothing here waits for the device.
 
-        `batch` is this rank's share; loss and gradients are those of the whole batch, in every rank.
+        `batch` is this rank's share; loss and gradients are those of the whole batch, in every rank. Whether
+        they are finite is for `Stepper` to find out.
         """
         n = len(batch.input_ids)
         chunks = list(_slices(n, self.chunk_size or n))
         # First: the model's graph is never in memory beside what teachers need.
         taught = self._taught(batch, chunks)
         values = self._at_once(batch, taught) if len(chunks) == 1 else self._in_chunks(batch, chunks, taught)
-        if math.isfinite(values["loss"]):
-            average_whole(self.model, self.ranks)
+        average_whole(self.model, self.ranks)
         return values
 
     def _at_once(self, batch: Batch, taught: Affinities | None) -> Losses:
         losses = self._losses(*self._features(self.towers, batch, slice(None)), batch.keys, taught)
-        values = self._values(losses)
-        if math.isfinite(values["loss"]):
-            losses["loss"].backward()  # type: ignore[no-untyped-call]
-        return values
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        return self._values(losses)
 
     def _in_chunks(self, batch: Batch, chunks: list[slice], taught: Affinities | None) -> Losses:
         """Gradient caching (Gao et al. 2021): the features of all chunks, then what the loss asks of them,
@@ -62,9 +60,6 @@ class Passes:
         features, states = self._cached_features(batch, chunks)
         images, texts = (side.requires_grad_() for side in features)
         losses = self._losses(images, texts, batch.keys, taught)
-        values = self._values(losses)
-        if not math.isfinite(values["loss"]):
-            return values
         shared = self._shared()
         image_gradients, text_gradients, *gradients = torch.autograd.grad(
             losses["loss"], [images, texts, *shared]
@@ -78,7 +73,7 @@ class Passes:
                 if is_last:  # averaged by the same backward pass as all others
                     asked = asked + sum(_dot(s, g) for s, g in zip(shared, gradients, strict=True))
                 asked.backward()  # type: ignore[no-untyped-call]
-        return values
+        return self._values(losses)
 
     def _cached_features(self, batch: Batch, chunks: list[slice]) -> tuple[Features, list[RngState]]:
         """(b, D) features of both sides, and the random state before each chunk; no trace in the model."""
@@ -107,7 +102,7 @@ class Passes:
     def _features(self, towers: nn.Module, batch: Batch, rows: slice) -> Features:
         """(b, D) float32 of both sides: bfloat16 would be rounded once more on its way between ranks."""
         device = self.model.logit_scale.device
-        pixels, input_ids = batch.pixels[rows].to(device), batch.input_ids[rows].to(device)
+        pixels, input_ids = _placed(batch.pixels[rows], device), _placed(batch.input_ids[rows], device)
         with autocast(device, self.precision):
             images, texts = towers(pixels, input_ids)
         return images.float(), texts.float()
@@ -117,7 +112,7 @@ class Passes:
     ) -> dict[str, Tensor]:
         """This rank's part of the loss of the whole batch, against all ranks' features, and its parts."""
         all_images, all_texts = self._gathered(images, texts)
-        positives = equal_keys(self.ranks.gather(keys.to(all_images.device)))  # (B, B)
+        positives = equal_keys(self.ranks.gather(_placed(keys, all_images.device)))  # (B, B)
         model, rows = self.model, self.ranks.share(len(all_images))
         pairs = Pairs(all_images, all_texts, positives, rows)
         loss = pair_loss(self.loss, pairs, model.logit_scale, model.logit_bias, self.label_smoothing)
@@ -131,7 +126,7 @@ class Passes:
 
     def _values(self, losses: dict[str, Tensor]) -> Losses:
         """Those of the whole batch."""
-        return {name: self.ranks.mean(loss.item()) for name, loss in losses.items()}
+        return {name: self.ranks.mean(loss.detach()) for name, loss in losses.items()}
 
     def _gathered(self, images: Tensor, texts: Tensor) -> Features:
         """(b, D) of both sides -> (B, D) of all ranks."""
@@ -155,10 +150,15 @@ def copied_buffers(model: nn.Module) -> list[Tensor]:
     return [buffer.clone() for buffer in model.buffers()]
 
 
-def restore_buffers(model: nn.Module, copies: list[Tensor]) -> None:
-    """Take back what a forward pass changed since `copied_buffers`."""
+def restore_buffers(model: nn.Module, copies: list[Tensor], unless: Tensor | None = None) -> None:
+    """Take back what a forward pass changed since `copied_buffers`, unless a scalar on the device is true."""
     for buffer, copy in zip(model.buffers(), copies, strict=True):
-        buffer.copy_(copy)
+        buffer.copy_(copy if unless is None else torch.where(unless, buffer, copy))
+
+
+def _placed(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device; the copy to a GPU is not waited for, as it would be from memory that is not pinned."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _slices(n: int, size: int) -> Iterator[slice]:

@@ -100,12 +100,13 @@ class StreamBatches:
     def numbers(self) -> dict[str, float]:
         """For the log: of all streams since the run began; seconds that a rank waited since last asked."""
         places = self._of_all_ranks(self._after)
-        waited, self._wait_s = self._wait_s, 0.0
+        waited = torch.tensor(self._wait_s, device=self._ranks.device)
+        self._wait_s = 0.0
         return {
             "data/epoch": float(min(place.cursor.epoch for place in places)),
             "data/read": float(sum(place.n_read for place in places)),
             "data/skipped": float(sum(place.n_skipped for place in places)),
-            "data/wait_s": self._ranks.mean(waited),
+            "data/wait_s": float(self._ranks.mean(waited)),
         }
 
     def close(self) -> None:

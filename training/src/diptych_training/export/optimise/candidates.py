@@ -1,9 +1,9 @@
 """The rewrites that a published graph goes through, by its precision; measures nothing.
 
-Each rewrite looks for its own pattern, so that the kind of a tower decides whether it applies: a tower without
-QuickGELU has no factor to take out, one with texts of any length keeps items before tokens. No time that is
-measured at an import or export decides: the same checkpoint gives the same graphs on every machine. Gains were
-measured once, by `tests/benchmarks/optimise_steps.py`, and stand in the README.
+Each rewrite looks for its own pattern, so that the kind of a tower decides whether it applies: a tower
+without QuickGELU has no factor to take out, one with texts of any length keeps items before tokens. No time
+that is measured at an import or export decides: the same checkpoint gives the same graphs on every machine.
+Gains were measured once, by `tests/benchmarks/optimise_steps.py`, and stand in the README.
 """
 
 from collections.abc import Callable
@@ -55,9 +55,9 @@ PORTABLE = (
     Candidate("let tokens come before items", _in_place(tokens_first)),
 )
 
-# Of the float32 graph alone. int8 has fast keys and values: without them one image took 5% more time. It looks
-# for products with matrices behind their normalisation, which rows hide, and its rows of bytes are no multiple
-# of 4 KiB where those of float32 are.
+# Of the float32 graph alone. int8 has fast keys and values: without them one image took 5% more time. It
+# looks for products with matrices behind their normalisation, which rows hide, and its rows of bytes are no
+# multiple of 4 KiB where those of float32 are.
 FLOAT32 = (
     Candidate("let the pooled token ask tokens, not keys and values", _in_place(ask_tokens)),
     Candidate("keep tokens as rows, add biases within products", _in_place(tokens_as_rows)),

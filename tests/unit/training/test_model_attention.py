@@ -1,0 +1,62 @@
+"""Attention on a GPU keeps no matrices of all pairs of tokens, and gives what the explicit form gives."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from diptych_training.models.layers import SelfAttention, explicit_attention, fused_attention
+
+BATCH, HEADS, LENGTH, WIDTH = 3, 2, 11, 16
+CAUSAL = torch.full((LENGTH, LENGTH), -torch.inf).triu(1)
+
+
+class OnGpu(Tensor):
+    """Says that it lies on a GPU."""
+
+    is_cuda = True
+
+
+def heads(n_rows: int = LENGTH, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(BATCH, HEADS, n_rows, WIDTH // HEADS, generator=generator, dtype=torch.float64)
+    return drawn.to(dtype).requires_grad_()
+
+
+@pytest.mark.parametrize("mask", [None, CAUSAL, torch.linspace(-2, 2, LENGTH**2).view(LENGTH, LENGTH)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_both_forms_give_the_same_values_and_gradients(mask: Tensor | None, dtype: torch.dtype) -> None:
+    found = []
+    for attend in (explicit_attention, fused_attention):
+        inputs = [heads(seed=seed, dtype=dtype) for seed in range(3)]
+        y = attend(*inputs, mask)
+        y.square().sum().backward()
+        found.append([y.detach(), *(tensor.grad for tensor in inputs)])
+    bound = 1e-10 if dtype is torch.float64 else 0.1
+    for explicit, fused in zip(*found, strict=True):
+        torch.testing.assert_close(fused, explicit, rtol=bound, atol=bound)
+
+
+def test_both_forms_agree_where_one_row_of_each_item_asks() -> None:
+    rows = torch.tensor([2, 10, 5])
+    mask = CAUSAL[rows][:, None, None, :]
+    query, key, value = heads(1), heads(seed=1), heads(seed=2)
+    torch.testing.assert_close(
+        fused_attention(query, key, value, mask), explicit_attention(query, key, value, mask)
+    )
+
+
+@pytest.mark.parametrize("row", [None, 3, torch.tensor([2, 10, 5])])
+def test_on_a_gpu_nothing_of_the_size_of_all_pairs_is_kept(row: Tensor | int | None) -> None:
+    torch.manual_seed(0)
+    layer, x = SelfAttention(WIDTH, HEADS), torch.randn(BATCH, LENGTH, WIDTH)
+    kept: list[torch.Size] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        fused = layer(x.as_subclass(OnGpu), CAUSAL, row)
+    assert kept
+    assert (BATCH, HEADS, LENGTH, LENGTH) not in kept
+    torch.testing.assert_close(fused.as_subclass(Tensor), layer(x, CAUSAL, row))
