@@ -37,6 +37,24 @@ def test_a_recipe_is_laid_over_the_tables_of_its_start_key_by_key(tmp_path: Path
     assert read.text.context_length == default.text.context_length
 
 
+def test_preparation_that_a_recipe_leaves_out_follows_its_model(tmp_path: Path):
+    whole = (CONFIGS / "tiny.toml").read_text()
+    start, end = whole.index("[preprocess]"), whole.index("[augment]")
+    path = tmp_path / "tiny.toml"
+    path.write_text(whole[:start] + whole[end:])
+    assert read_config(path) == read_config(CONFIGS / "tiny.toml")
+    larger = ["model.image_size=128", "model.text.context_length=9", "model.text.causal=false"]
+    read = read_config(path, [*larger, "model.text.pool=last", "preprocess.resize_mode=squash"])
+    assert (read.preprocess.size, read.preprocess.resize_mode) == (128, "squash")
+    assert (read.text.context_length, read.text.pad_to) == (9, "context_length")
+    with pytest.raises(TrainingConfigError, match="preprocess is missing; text is missing"):
+        read_config(path, start="weights.pt")  # which learned by a preparation of their own
+    with pytest.raises(
+        TrainingConfigError, match=r'toml: model\.embed_dim is "many": must be a whole number$'
+    ):
+        read_config(path, ["model.embed_dim=many"])
+
+
 def test_the_default_model_leaves_room_for_its_bundle_limit():
     model = build_model(read_config(CONFIGS / "pictograms.toml").model)
     n_parameters, table = sum(p.numel() for p in model.parameters()), model.token_embedding.weight.numel()
@@ -80,6 +98,8 @@ def test_overrides_take_toml_values_and_bare_words():
         ("run=7", "toml: run is 7: must be a table"),
         ("data.pairs.train=[]", r"toml: data.pairs.train is \[\]: must have at least 1 item"),
         ("run.precision=fp16", "toml: run.precision is \"fp16\": must be 'fp32' or 'bf16'"),
+        ("preprocess.crop=center", "toml: preprocess.crop is \"center\": must be 'round' or 'floor'"),
+        ("loss=hinge", "toml: loss is \"hinge\": must be 'softmax' or 'sigmoid'"),
         ("lock.scale=often", 'toml: lock.scale is "often": must be true or false'),
         ("augment.scale=[1.0]", "toml: augment.scale.1 is missing"),
         (

@@ -23,10 +23,12 @@ def test_a_place_is_what_its_variable_says(
 
 
 def test_a_run_is_named_by_folder_or_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path))
-    named, elsewhere = tmp_path / "runs" / "mine", tmp_path / "elsewhere"
-    named.mkdir(parents=True)
-    elsewhere.mkdir()
-    assert run_dir("mine") == named
-    assert run_dir(str(elsewhere)) == elsewhere
-    assert run_dir("nowhere") == Path("nowhere")
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mine", "runs/mine"):
+        (tmp_path / folder).mkdir(parents=True)
+    runs = tmp_path / "runs"
+    assert run_dir("mine", runs) == runs / "mine"
+    assert run_dir("./mine", runs) == Path("mine")
+    assert run_dir(str(tmp_path / "elsewhere"), runs) == tmp_path / "elsewhere"
+    assert run_dir("~/mine", runs) == Path.home() / "mine"
+    assert [run_dir(name, runs) for name in (".", "..")] == [Path(), Path("..")]

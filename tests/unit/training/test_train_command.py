@@ -12,8 +12,9 @@ from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import read_dataset, write_index
 from diptych_training.errors import DataError
 from diptych_training.run_folder import RunFolder
-from diptych_training.train import command
+from diptych_training.train import command, loop
 from diptych_training.train.command import CONFIGS
+from diptych_training.train.interrupt import Interrupt
 from diptych_training.train.loop import Loop
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
@@ -112,7 +113,46 @@ def test_a_folder_in_which_another_process_trains_is_refused(arguments, tmp_path
 
 def test_a_device_that_is_not_there_is_one_line(arguments, capsys):
     assert main([*arguments, "--device", "abacus"]) == 1
-    assert capsys.readouterr().err.startswith("diptych-train: --device abacus: ")
+    said = capsys.readouterr().err
+    assert said.startswith("diptych-train: --device abacus: ")
+    assert said.endswith("; it must be auto, cpu, cuda or cuda:N\n")
+
+
+def test_a_run_that_is_stopped_before_it_is_validated_says_so(arguments, monkeypatch, capsys):
+    class Stopped(Interrupt):
+        def __enter__(self) -> Interrupt:
+            self.requested = True
+            return super().__enter__()
+
+    monkeypatch.setattr(loop, "Interrupt", Stopped)
+    assert main(arguments) == command.INTERRUPTED
+    assert "stopped at step 0; not validated yet; go on with --resume\n" in capsys.readouterr().out
+    monkeypatch.setattr(loop, "Interrupt", Interrupt)
+    assert main([*arguments, "--resume"]) == 0
+    assert "finished at step 2; best " in capsys.readouterr().out
+
+
+def test_progress_in_a_log_is_lines_of_its_own(arguments, tmp_path, capsys):
+    assert main(arguments) == 0
+    said = capsys.readouterr().err
+    assert "\r" not in said
+    assert "2/2 steps" in said.splitlines()[-1]
+    assert all(line.strip() for line in said.splitlines())
+
+
+def test_a_name_is_a_run_of_runs_dir_and_a_path_a_folder(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").mkdir()  # no run, and in the way of none
+    where = ["--data", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")]
+    evaluate = ["evaluate", *where, "--split", "validation", "--no-floors"]
+    assert main([*evaluate, "--run", "small"]) == 0
+    assert (tmp_path / "runs" / "small" / "evaluation-validation" / "evaluation.json").is_file()
+    assert main([*evaluate, "--run", "./small"]) == 1
+    assert main([*evaluate, "--run", "other"]) == 1
+    assert "runs/other: no such run; a folder is named by a path, as in ./other" in capsys.readouterr().err
+    export = ["export", *where, "--run", "other", "--name", "x", "--model-repo", str(tmp_path / "repo")]
+    assert main(export) == 1
+    assert "runs/other: no such run" in capsys.readouterr().err
 
 
 def test_a_padding_above_the_end_of_text_is_refused(arguments, tmp_path, capsys):

@@ -27,6 +27,7 @@ from diptych_training.importing.pretrained import load_pretrained
 from diptych_training.loss import LossKind
 from diptych_training.models import CLIP, ModelConfig, PooledViTConfig, build_model
 from diptych_training.models.positions import positions_for
+from diptych_training.paths import is_path
 from diptych_training.published import Published, open_published
 from diptych_training.run_folder import RunFolder
 
@@ -65,11 +66,12 @@ def open_origin(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin:
 def open_own(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin | CheckpointError:
     """The same of what was made here, or why `start.source` is nothing of that."""
     path = Path(start.source).expanduser()
-    if not path.exists():
+    if not (path.exists() and is_path(start.source)):  # a name means what is kept, whatever lies here
         named = _named(start.source, runs_dir, model_repo)
-        if isinstance(named, CheckpointError):
+        if isinstance(named, Path):
+            path = named
+        elif not path.exists():
             return named
-        path = named
     if (path / MANIFEST_FILE).is_file():
         return _open_bundle(path)
     if RunFolder(path).model_file.is_file():

@@ -6,6 +6,8 @@ Each place is a variable; the flags of the commands take it as their default, an
 import os
 from pathlib import Path
 
+RUN_HELP = "name of the run in --runs-dir, or its folder as a path with a separator, such as ./mine"
+
 
 def chosen(variable: str, otherwise: Path) -> Path:
     """The folder that the variable names, if it names one; not created here."""
@@ -33,10 +35,14 @@ def model_repo() -> Path:
     return chosen("DIPTYCH_MODEL_REPO", Path("model_repo"))
 
 
-def run_dir(given: str) -> Path:
-    """A run's folder: the path given, or else the run of that name in `runs_dir`."""
-    path, named = Path(given).expanduser(), runs_dir() / given
-    return named if named.is_dir() and not path.is_dir() else path
+def is_path(given: str) -> bool:
+    """Whether this is a path, as in ./digits: a name has no separator and is not . or ..."""
+    return given in (".", "..") or any(one in given for one in (os.sep, os.altsep) if one)
+
+
+def run_dir(given: str, runs: Path) -> Path:
+    """A run's folder: the run of that name in `runs`, or what a path names, whatever lies here."""
+    return Path(given).expanduser() if is_path(given) else runs / given
 
 
 def recipe_file(given: str) -> Path:

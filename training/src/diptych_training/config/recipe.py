@@ -1,14 +1,17 @@
 """A training recipe, whole: its tables, and what they must agree on."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config.augment import AugmentConfig
 from diptych_training.config.data import DataConfig
 from diptych_training.config.distill import DistillConfig
 from diptych_training.config.optim import OptimConfig
+from diptych_training.config.preparation import image_defaults, text_defaults
 from diptych_training.config.run import RunConfig, ScaleConfig
 from diptych_training.config.start import LockConfig, StartConfig
 from diptych_training.loss import LossKind
@@ -26,9 +29,9 @@ class TrainConfig(Frozen):
         default=0.0, ge=0, lt=1
     )  # share of a target that the whole batch gets alike
     model: ModelConfig
-    preprocess: ImageSpec
-    text: TextSpec
     start: StartConfig | None = None
+    preprocess: ImageSpec = Field(default={}, validate_default=True)  # type: ignore[assignment]
+    text: TextSpec = Field(default={}, validate_default=True)  # type: ignore[assignment]
     lock: LockConfig = LockConfig()
     distill: DistillConfig | None = None
     data: DataConfig = DataConfig()
@@ -49,10 +52,20 @@ class TrainConfig(Frozen):
 
     @field_validator("preprocess", "text", mode="before")
     @classmethod
-    def _no_flag_for_a_number_of_a_manifest(cls, value: Any, info: ValidationInfo) -> Any:
-        """Other tables see to it themselves."""
-        refuse_flags(ImageSpec if info.field_name == "preprocess" else TextSpec, value)
-        return value
+    def _complete(cls, value: Any, info: ValidationInfo) -> Any:
+        """What is left out follows from the model; weights of a start learned by a preparation of their own.
+
+        Flags for numbers are refused, as other tables do.
+        """
+        is_image = info.field_name == "preprocess"
+        refuse_flags(ImageSpec if is_image else TextSpec, value)
+        has_start = info.data.get("start") is not None
+        if has_start and not value:
+            raise PydanticKnownError("missing")
+        if has_start or not isinstance(value, Mapping):
+            return value
+        model = info.data.get("model")
+        return {**(image_defaults(model) if is_image else text_defaults(model)), **value}
 
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":

@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from diptych.bundle.manifest import MANIFEST_FILE
 from diptych.bundle.repository import ModelRepository
 from diptych_training.data.packed import PackedDataset, read_dataset
@@ -30,7 +28,8 @@ from diptych_training.evaluate.subject import (
 )
 from diptych_training.evaluate.table import evaluation_tables
 from diptych_training.evaluate.worst import WorstAnswers
-from diptych_training.paths import data_dir, model_repo, run_dir
+from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
+from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 
 
@@ -43,11 +42,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     subject = parser.add_mutually_exclusive_group(required=True)
     subject.add_argument(
-        "--run", type=run_dir, metavar="RUN", dest="run_dir", help="name or folder of a run, through torch"
+        "--run",
+        metavar="RUN",
+        dest="run_dir",
+        help=f"{RUN_HELP}; through torch",
     )
     subject.add_argument(
         "--bundle", metavar="NAME[/V]", help="a bundle, through onnxruntime; the latest version if not named"
     )
+    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
     parser.add_argument(
         "--which",
         choices=("best", "last", "start"),
@@ -89,6 +92,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, and write them: evaluation.*, or comparison.* beside what is compared."""
+    args.run_dir = None if args.run_dir is None else run_dir(args.run_dir, args.runs_dir)
     if args.batch_size < 1:
         raise EvaluationError(f"--batch-size is {args.batch_size}, it must be at least 1")
     if args.also_on and args.compare is None:
@@ -114,7 +118,7 @@ def _measure(
     subject: Subject, dataset: PackedDataset, args: argparse.Namespace, witness: Witness = ignore
 ) -> Evaluation:
     n_images = sum(entry.n for _, entry in dataset.listed(args.split))
-    with tqdm(total=n_images, unit="image", desc=subject.name) as progress:
+    with progress_bar(total=n_images, unit="image", desc=subject.name) as progress:
         return evaluate(subject, dataset, args.split, progress.update, args.batch_size, witness=witness)
 
 
@@ -157,7 +161,9 @@ def _missing_floors(dataset: PackedDataset, split: str) -> dict[str, float]:
     """Pixel floors of the sources for which the data set states none."""
     unknown = [(name, entry) for name, entry in dataset.listed(split) if entry.pixel_1nn_top1 is None]
     sources = [dataset.source(name) for name, _ in unknown]
-    with tqdm(total=sum(entry.n for _, entry in unknown), unit="image", desc="pixel floors") as progress:
+    with progress_bar(
+        total=sum(entry.n for _, entry in unknown), unit="image", desc="pixel floors"
+    ) as progress:
         return pixel_floors(dataset, sources, progress.update)
 
 
@@ -173,7 +179,7 @@ def _other(args: argparse.Namespace) -> Subject:
         if args.run_dir is None:
             raise EvaluationError("--compare start: only a run has a start, name it with --run")
         return run_subject(args.run_dir, "start", args.prompts)
-    other = run_dir(args.compare)
+    other = run_dir(args.compare, args.runs_dir)
     if RunFolder(other).model_file.is_file() and not (other / MANIFEST_FILE).is_file():
         return run_subject(other, "best", args.prompts)
     return _bundle(args, args.compare)

@@ -17,7 +17,7 @@ from diptych_training.export.progress import watched
 from diptych_training.export.publish import export_run
 from diptych_training.export.samples import N_PARITY_IMAGES
 from diptych_training.export.shown import Shown
-from diptych_training.paths import data_dir, model_repo, run_dir
+from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
 from diptych_training.plans.flags import add_flags, plan_request
 from diptych_training.plans.publish import export_plans, require_tensorrt
 from diptych_training.plans.reference import n_proof_images
@@ -32,8 +32,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Writes ONNX graphs, proves them against the torch model, and publishes them atomically.",
     )
     parser.add_argument(
-        "--run", type=run_dir, metavar="RUN", dest="run_dir", help="name or folder of the run"
+        "--run",
+        metavar="RUN",
+        dest="run_dir",
+        help=RUN_HELP,
     )
+    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
     parser.add_argument("--name", required=True, help="name of the model in the repository")
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")
     parser.add_argument(
@@ -91,6 +95,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Export, printing the parity table and where the version is; then its plans, if they are asked for."""
+    args.run_dir = None if args.run_dir is None else run_dir(args.run_dir, args.runs_dir)
     plans = plan_request(args)
     if plans is not None:
         require_tensorrt()  # before an hour of other work

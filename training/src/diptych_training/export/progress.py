@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 from diptych_training.export.interrupts import noticing_interrupts
 from diptych_training.export.stages import Watcher
+from diptych_training.progress import progress_bar
 
 
 @contextmanager
 def watched(n_images: int, name: str) -> Iterator[Watcher]:
     """A bar over `n_images` embeddings; finished stages are said above it."""
-    with noticing_interrupts() as check, tqdm(total=n_images, unit="image", desc=name) as bar:
+    with noticing_interrupts() as check, progress_bar(total=n_images, unit="image", desc=name) as bar:
 
         def advance(n_done: int) -> None:
             check()

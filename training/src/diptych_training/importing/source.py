@@ -21,7 +21,7 @@ from diptych_training.export.card import DATA_CARD_FILE
 from diptych_training.importing.hub import HUB_ID, fetch_checkpoint, fetch_tokenizer
 from diptych_training.importing.own import is_own_bundle, is_own_run, load_own_bundle, load_own_run
 from diptych_training.importing.subject import Choices, ImportedModel
-from diptych_training.paths import run_dir
+from diptych_training.paths import run_dir, runs_dir
 
 Read = Callable[[Path, Choices], ImportedModel]
 LOOKED_FOR = (
@@ -62,7 +62,8 @@ def find_source(
     fetch_tokenizer: Fetch = fetch_tokenizer,
 ) -> Source:
     """What `given` names. Raises ImportFailed saying what was looked for."""
-    path = run_dir(given)
+    path = Path(given).expanduser()
+    path = path if path.exists() else run_dir(given, runs_dir())
     choices = _with_local_tokenizer(choices, fetch_tokenizer)
     if path.is_file():
         return Source(path, _foreign_reader(path), choices, {})

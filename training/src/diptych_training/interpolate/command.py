@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 from torch import Tensor
-from tqdm import tqdm
 
 from diptych_training.checkpoint import (
     MODEL,
@@ -26,7 +25,8 @@ from diptych_training.interpolate.table import Mixed, interpolation_table
 from diptych_training.interpolate.weights import interpolated
 from diptych_training.learned import LearnedFrom
 from diptych_training.origin import Origin, open_origin
-from diptych_training.paths import data_dir, model_repo, run_dir, runs_dir
+from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
+from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 
 ALPHAS = "0,0.25,0.5,0.75,1"
@@ -41,7 +41,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "measured on the new task and on old ones; --write keeps one as a run that can be exported.",
     )
     parser.add_argument(
-        "--run", type=run_dir, required=True, metavar="RUN", dest="run_dir", help="name or folder of the run"
+        "--run",
+        required=True,
+        metavar="RUN",
+        dest="run_dir",
+        help=RUN_HELP,
     )
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")
     parser.add_argument(
@@ -80,6 +84,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Measure every alpha and print the table; with --write, only make the run."""
+    args.run_dir = run_dir(args.run_dir, args.runs_dir)
     tuned = load_run(args.run_dir, args.which)
     origin = (
         None
@@ -128,7 +133,7 @@ def _alphas(given: str) -> list[float]:
 def _measure(run: TrainedRun, alpha: float, dataset: PackedDataset, split: Split) -> Evaluation:
     subject = trained_subject(run, f"alpha {alpha:g}")
     n_images = sum(entry.n for _, entry in dataset.listed(split))
-    with tqdm(total=n_images, unit="image", desc=f"{subject.name}, {dataset.name}") as progress:
+    with progress_bar(total=n_images, unit="image", desc=f"{subject.name}, {dataset.name}") as progress:
         return evaluate(subject, dataset, split, progress.update)
 
 

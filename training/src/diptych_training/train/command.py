@@ -1,6 +1,7 @@
 """`diptych-train train`: train a model by a recipe, or go on with a run."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -116,9 +117,16 @@ def run(args: argparse.Namespace) -> int:
             print(f"warning: {lack}", file=sys.stderr, flush=True)
         is_done = _train(loop)
         if ranks.is_first:
-            best = f"best {loop.state.best_score:.4f}" if loop.config.run.best_by else "the last is the best"
-            print(f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; {best}")
+            print(f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; {_best(loop)}")
     return 0 if is_done else INTERRUPTED
+
+
+def _best(loop: Loop) -> str:
+    if not loop.config.run.best_by:
+        return "the last is the best"
+    if math.isinf(loop.state.best_score):
+        return "not validated yet; go on with --resume"
+    return f"best {loop.state.best_score:.4f}"
 
 
 @contextmanager

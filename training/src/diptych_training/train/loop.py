@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import fmean
 
 from torch import Tensor
-from tqdm import tqdm
 
 from diptych_training.checkpoint import Checkpoint, write_atomic, write_checkpoint
 from diptych_training.config import TrainConfig
 from diptych_training.models.clip import CLIP
 from diptych_training.optim import learning_rate
+from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches import Batches
 from diptych_training.train.curves import draw_curves
@@ -78,7 +78,7 @@ class Loop:
     def _train(self, seconds_left: SecondsLeft | None) -> bool:
         ranks = self.state.ranks
         n_steps, first, started = self.config.run.steps, self.state.step, time.perf_counter()
-        bar = tqdm(total=n_steps, initial=first, unit="step", disable=not ranks.is_first)
+        bar = progress_bar(total=n_steps, initial=first, unit="step", disable=not ranks.is_first)
         with Interrupt() as interrupt, bar as progress:
 
             def say(line: str) -> None:

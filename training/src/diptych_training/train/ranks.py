@@ -183,7 +183,9 @@ def usable_device(name: str) -> torch.device:
     try:
         torch.zeros(1, device=name).item()  # a device of a known name may still not be there
     except (RuntimeError, AssertionError) as error:
-        raise TrainingConfigError(f"--device {name}: {_first_line(error)}") from error
+        raise TrainingConfigError(
+            f"--device {name}: {_first_line(error)}; it must be auto, cpu, cuda or cuda:N"
+        ) from error
     return torch.device(name)
 
 

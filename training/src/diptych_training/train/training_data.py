@@ -6,8 +6,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
-
 from diptych.bundle.text import TextTokenizer
 from diptych_training.config import TrainConfig
 from diptych_training.data.captions import all_texts
@@ -17,6 +15,7 @@ from diptych_training.data.pairs.pair import Pair, Shard, WithoutImages
 from diptych_training.data.pairs.stream import in_turns
 from diptych_training.data.pictograms.build import refuse_incomplete
 from diptych_training.errors import DataError
+from diptych_training.progress import each
 from diptych_training.train.batches import Batches, BatchMaker, Position, key_of
 from diptych_training.train.mixed_batches import MixedBatches
 from diptych_training.train.ranks import ALONE, Ranks
@@ -85,7 +84,7 @@ class StreamedTraining:
             read_excluded(pairs.exclude),
         )
         chosen = islice((entry for entry in entries if isinstance(entry, Pair)), pairs.tokenizer_pairs)
-        for pair in tqdm(chosen, desc="texts for a tokenizer", unit="pair", mininterval=1.0):
+        for pair in each(chosen, desc="texts for a tokenizer", unit="pair"):
             yield from pair.texts.all()
 
     def batches(

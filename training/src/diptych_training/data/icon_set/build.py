@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from diptych_training.data.files import write_text
 from diptych_training.data.hashed import place_of
@@ -29,6 +28,7 @@ from diptych_training.data.pictograms.icons import hyphenated_words, icon_drawin
 from diptych_training.data.pictograms.joined_words import JoinedWords
 from diptych_training.data.pictograms.pool import RenderPool
 from diptych_training.errors import DataError
+from diptych_training.progress import progress_bar
 
 HELD_OUT: dict[Split, float] = {"validation": 0.1, "eval": 0.2}  # shares; training has the rest
 SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
@@ -73,7 +73,7 @@ def _rendered(icons: IconSet) -> dict[Split, Kept]:
     parts: dict[Split, Kept] = {split: [] for split in SPLITS}
     with (
         RenderPool(IMAGE_SIZE, os.cpu_count() or 1) as pool,
-        tqdm(total=len(drawings), desc=icons.prefix, unit="image", mininterval=1.0) as bar,
+        progress_bar(total=len(drawings), desc=icons.prefix, unit="image") as bar,
     ):
         for drawing, outcome in zip(drawings, pool.render(drawings, bar.update), strict=True):
             if not isinstance(outcome, str):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import (
@@ -31,6 +30,7 @@ from diptych_training.data.pictograms.lists import (
 )
 from diptych_training.data.pictograms.pool import RenderPool
 from diptych_training.errors import DataError
+from diptych_training.progress import progress_bar
 
 NAME = "pictograms"
 IMAGE_SIZE = 64
@@ -82,7 +82,7 @@ class Builder:
 
     def _build_source(self, spec: SourceSpec, pool: RenderPool, label: str) -> SourceEntry:
         drawings = self.sources.drawings(spec)
-        with tqdm(total=len(drawings), desc=label, unit="image", mininterval=1.0) as bar:
+        with progress_bar(total=len(drawings), desc=label, unit="image") as bar:
             outcomes = pool.render(drawings, bar.update)
         kept: list[tuple[PackedItem, np.ndarray]] = []
         drops: Counter[str] = Counter()

@@ -27,6 +27,7 @@ from diptych_training.data.pictograms.render import render
 from diptych_training.data.pictograms.sources import FOLDERS
 from diptych_training.errors import DataError
 from diptych_training.paths import cache_dir
+from diptych_training.progress import each
 
 SIZE_PX = 128
 MAX_COLOURS = 256
@@ -61,7 +62,7 @@ def write_gallery(spec: SourceSpec, icon_set: Path, out: Path) -> tuple[int, int
     drawings = listed_drawings(read_icon_set(icon_set), spec, eval_items(spec.name))
     n_bytes = 0
     lines = []
-    for drawing in tqdm(sorted(drawings, key=lambda drawing: drawing.item.id), desc=spec.name, unit="image"):
+    for drawing in each(sorted(drawings, key=lambda drawing: drawing.item.id), desc=spec.name, unit="image"):
         png = draw(drawing.payload)
         n_bytes += len(png)
         with replacing(out / f"{drawing.item.id}.png") as file:

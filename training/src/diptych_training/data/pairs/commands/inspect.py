@@ -10,8 +10,6 @@ from hashlib import sha256
 from itertools import chain, islice
 from statistics import median
 
-from tqdm import tqdm
-
 from diptych.bundle.image import ImageInfo, open_rgb, probe
 from diptych.errors import InputError
 from diptych_training.data.pairs.commands.flags import (
@@ -29,6 +27,7 @@ from diptych_training.data.pairs.shard_index import SHARD_INDEX_FILE, read_shard
 from diptych_training.data.pairs.stream import Order, in_turns
 from diptych_training.data.pairs.urls import exists, is_folder, join, open_url
 from diptych_training.errors import DataError
+from diptych_training.progress import each, progress_bar
 
 CHUNK = 1 << 20
 N_EXAMPLES = 5
@@ -96,7 +95,7 @@ def _print_index(source: str, *, verify: bool) -> None:
     index = read_shard_index(source)
     print(f"  {index.n_pairs:,} pairs in {index.n_bytes / 1e6:,.1f} MB; {index.n_skipped:,} were unusable")
     if verify:
-        for shard in tqdm(index.shards, desc="verify", unit="shard"):
+        for shard in each(index.shards, desc="verify", unit="shard"):
             url = join(source, shard.file)
             found = patiently(url, partial(_sha256, url))
             if found != shard.sha256:
@@ -113,7 +112,7 @@ def _look_at(shards: Sequence[Shard], flags: SourceFlags, args: argparse.Namespa
     entries = islice(found, args.pairs)
     look = partial(_info, flags=flags)
     seen = _Seen()
-    with tqdm(desc="decode", total=args.pairs, unit="pair", mininterval=1.0) as bar:
+    with progress_bar(desc="decode", total=args.pairs, unit="pair") as bar:
         for entry, info in side_by_side(entries, look, args.jobs):
             bar.update()
             if info is None:

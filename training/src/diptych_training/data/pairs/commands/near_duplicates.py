@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
-from tqdm import tqdm
-
 from diptych_training.data.files import replacing
 from diptych_training.data.pairs.commands.flags import (
     SOURCES_HELP,
@@ -19,6 +17,7 @@ from diptych_training.data.pairs.excluded import refuse_foreign
 from diptych_training.data.pairs.near import NEAR, Near, NearFinder, evaluation_images
 from diptych_training.data.pairs.pair import Entry, Shard, Unusable
 from diptych_training.errors import DataError
+from diptych_training.progress import progress_bar
 
 COLUMNS = ("name", "cosine", "evaluation_image", "text", "evaluation_text")
 N_SHOWN = 10
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     def refuse(entry: Unusable) -> None:
         refused.update([entry.reason])
 
-    with tqdm(desc="evaluation images", unit="image", mininterval=1.0) as bar:
+    with progress_bar(desc="evaluation images", unit="image") as bar:
         images = evaluation_images(_entries(against), flags.limits, args.jobs, bar.update, refuse)
     if not images.names:
         raise DataError(f"--against {' '.join(args.against)}: no image can be decoded")
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         images, flags.limits, threshold=args.threshold, mirrored=args.mirrored, n_threads=args.jobs
     )
     wanted = (entry for entry in _entries(shards, flags.excluded) if entry.name not in flags.excluded)
-    with tqdm(desc="training images", unit="image", mininterval=1.0) as bar:
+    with progress_bar(desc="training images", unit="image") as bar:
         n_near = _write(args.out, finder.find(wanted, bar.update, refuse))
         n_compared = bar.n
     print(f"{n_near:,} of {n_compared:,} training images are near one of {len(images.names):,}: {args.out}")

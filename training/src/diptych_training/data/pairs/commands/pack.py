@@ -15,7 +15,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from diptych.bundle.encoder import Pixels
 from diptych.bundle.image import ImageLimits, load_pixels
@@ -52,6 +51,7 @@ from diptych_training.errors import DataError
 from diptych_training.export.shortage import shortage
 from diptych_training.origin import open_origin
 from diptych_training.paths import model_repo, recipe_file, runs_dir
+from diptych_training.progress import progress_bar
 
 KIND = "pairs"
 MIXED = 2_000  # pairs held to be mixed, beside a random order of the sources' parts
@@ -175,7 +175,7 @@ def _pack(
     images: list[Pixels] = []
     drops: Counter[str] = Counter()
     prepare = partial(_prepared, spec=spec, limits=flags.limits)
-    with tqdm(desc=split, total=args.limit, unit="pair", mininterval=1.0) as bar:
+    with progress_bar(desc=split, total=args.limit, unit="pair") as bar:
         for entry, pixels in side_by_side(entries, prepare, args.jobs):
             if pixels is None or isinstance(entry, Unusable):
                 drops["unusable"] += 1

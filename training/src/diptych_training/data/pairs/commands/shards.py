@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from diptych_training.data.pairs.commands.flags import (
     SOURCES_HELP,
     SourceFlags,
@@ -26,6 +24,7 @@ from diptych_training.data.pairs.shard_index import ShardIndex
 from diptych_training.data.pairs.stream import Order
 from diptych_training.data.pairs.write_shards import ShardPlan, write_shards
 from diptych_training.errors import DataError
+from diptych_training.progress import progress_bar
 
 MB = 1_000_000
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -79,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     flags = source_flags(args)
     shards = flags.reader.shards(args.sources)
     refuse_foreign(flags.excluded, shards)
-    with tqdm(desc=str(args.out), unit="pair", mininterval=1.0) as bar:
+    with progress_bar(desc=str(args.out), unit="pair") as bar:
         n_skipped = 0
 
         def watch(n_pairs: int, skipped: int) -> None:
