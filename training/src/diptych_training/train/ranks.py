@@ -53,7 +53,7 @@ class Ranks:
         """The mean of all processes' scalars, on the device; not finite if one of them is not."""
         if self.is_alone:
             return value
-        total = value.double()
+        total = value.to(torch.float64, copy=True)
         dist.all_reduce(total)
         return total / self.world_size
 
