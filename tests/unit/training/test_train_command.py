@@ -149,7 +149,10 @@ def test_a_name_is_a_run_of_runs_dir_and_a_path_a_folder(trained, tmp_path, monk
     assert (tmp_path / "runs" / "small" / "evaluation-validation" / "evaluation.json").is_file()
     assert main([*evaluate, "--run", "./small"]) == 1
     assert main([*evaluate, "--run", "other"]) == 1
-    assert "runs/other: no such run; a folder is named by a path, as in ./other" in capsys.readouterr().err
+    assert (
+        "runs/other: no such run, there are: small; a folder is named by a path, as in ./other"
+        in capsys.readouterr().err
+    )
     export = ["export", *where, "--run", "other", "--name", "x", "--model-repo", str(tmp_path / "repo")]
     assert main(export) == 1
     assert "runs/other: no such run" in capsys.readouterr().err

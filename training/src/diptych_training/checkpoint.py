@@ -117,7 +117,11 @@ def load_run(run_dir: Path, which: Which = "best") -> TrainedRun:
     Raises CheckpointError naming the file that is missing, unreadable or does not fit the model.
     """
     if not run_dir.is_dir():
-        raise CheckpointError(f"{run_dir}: no such run; a folder is named by a path, as in ./{run_dir.name}")
+        known = sorted(file.parent.name for file in run_dir.parent.glob("*/model.json"))
+        raise CheckpointError(
+            f"{run_dir}: no such run, there are: {', '.join(known) or 'none'}; a folder is named by a path, "
+            f"as in ./{run_dir.name}"
+        )
     folder = RunFolder(run_dir)
     checkpoint = read_checkpoint({"best": folder.best, "last": folder.last, "start": folder.start}[which])
     model_config = _read_json(folder.model_file, ModelConfig)
