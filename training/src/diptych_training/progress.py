@@ -1,7 +1,7 @@
 """Shows how far something is, on stderr: a bar on a terminal, a line now and then in a log."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -35,7 +35,7 @@ def progress_bar(
 
 def each(items: Iterable[Item], *, unit: str, desc: str | None = None) -> Iterable[Item]:
     """The items, with a bar over them."""
-    total = len(items) if hasattr(items, "__len__") else None
+    total = len(items) if isinstance(items, Sized) else None
     return tqdm(items, unit=unit, total=total, desc=desc, **_shown(total))
 
 

@@ -30,8 +30,8 @@ class TrainConfig(Frozen):
     )  # share of a target that the whole batch gets alike
     model: ModelConfig
     start: StartConfig | None = None
-    preprocess: ImageSpec = Field(default={}, validate_default=True)  # type: ignore[assignment]
-    text: TextSpec = Field(default={}, validate_default=True)  # type: ignore[assignment]
+    preprocess: ImageSpec = Field(default={}, validate_default=True)
+    text: TextSpec = Field(default={}, validate_default=True)
     lock: LockConfig = LockConfig()
     distill: DistillConfig | None = None
     data: DataConfig = DataConfig()

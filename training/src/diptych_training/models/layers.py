@@ -61,7 +61,8 @@ def explicit_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
     logits = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # (B, heads, L or 1, L)
     if mask is not None:
         logits = logits + mask
-    return logits.softmax(dim=-1).to(value.dtype) @ value
+    mixed: Tensor = logits.softmax(dim=-1).to(value.dtype) @ value
+    return mixed
 
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
