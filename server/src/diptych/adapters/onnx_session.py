@@ -10,6 +10,7 @@ import onnxruntime as ort
 
 from diptych.adapters.gpu_gate import GATE, unheld
 from diptych.adapters.huge_pages import huge_pages
+from diptych.adapters.int8_products import may_saturate
 from diptych.adapters.onnx_cuda import CUDA_GRAPHS, CUDA_OPTIONS, CUDA_PROVIDER, wanted
 from diptych.adapters.onnx_tensorrt import TENSORRT_PROVIDER
 from diptych.errors import BundleError, ConfigError, DiptychError
@@ -43,6 +44,8 @@ def open_session(
     # Between two layers threads wait for each other by spinning, which is worth it; after the last one they
     # would spin on for 40 ms, on cores that decode the next images and answer the last request.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if not on_gpu and may_saturate():  # elsewhere the kernels for uint8 weights are the slower ones
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1" if on_gpu else "0")
     providers = _providers(device, captures, tensorrt or {})
     try:

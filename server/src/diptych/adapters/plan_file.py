@@ -13,13 +13,13 @@ from typing import Any
 
 import onnxruntime as ort
 
+from diptych.adapters.int8_products import CPU_INFO
 from diptych.adapters.private_files import make_new, narrow
 from diptych.bundle.durable import write_durably
 from diptych.core.pace import Pace
 from diptych.core.plan import Plan
 
 LOG = logging.getLogger("diptych.plan")
-CPU_INFO = Path("/proc/cpuinfo")
 # Of /proc/cpuinfo, on x86 and on ARM: what does not change from start to start.
 CPU_FIELDS = frozenset(
     {
