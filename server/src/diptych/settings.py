@@ -172,7 +172,8 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(20_000_000, ge=1, description="bytes of one image file")
     # The image decoder itself refuses more: Pillow's MAX_IMAGE_PIXELS.
     max_image_px: int = Field(50_000_000, ge=1, le=89_478_485, description="pixels of one image")
-    max_items: int = Field(256, ge=1, description="items in one /embed, /classify or /v1/embeddings")
+    max_items: int = Field(256, ge=1, description="items in one /embed or /classify")
+    max_openai_inputs: int = Field(2048, ge=1, description="inputs in one /v1/embeddings")
     max_add_items: int = Field(64, ge=1, description="images in one add; more become a job")
     max_job_items: int = Field(10_000, ge=1, description="images in one job")
     max_job_bytes: int = Field(2_000_000_000, ge=1, description="bytes of the body of one job")

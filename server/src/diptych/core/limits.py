@@ -10,6 +10,7 @@ class Limits:
     max_image_bytes: int = 20_000_000
     max_image_px: int = 50_000_000  # of the file and of the resized intermediate
     max_items: int = 256  # in one /embed or /classify
+    max_openai_inputs: int = 2048  # texts in one /v1/embeddings; OpenAI takes as many
     max_add_items: int = 64  # images in one synchronous add; more become a job
     max_job_items: int = 10_000  # images in one job
     max_job_bytes: int = 2_000_000_000  # of its body

@@ -11,12 +11,18 @@ _DATA_URI = re.compile(r"data:[A-Za-z0-9.+/-]*(;[A-Za-z0-9.+=/-]+)*;base64,", re
 _MAX_HEAD_CHARS = (
     300  # up to the comma: the pattern keeps a note of each repetition, thousands of times its size
 )
+_ANY_DATA_URI = re.compile(r"\s*data:(image/|[^\s,]*;base64,)", re.IGNORECASE)
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 def read_image(text: str, item: str, max_bytes: int) -> bytes | ImageUrl:
     """The bytes of a data URI, or the URL that is still to be fetched. Raises as decode_data_uri."""
     return ImageUrl(text) if _URL.match(text) else decode_data_uri(text, item, max_bytes)
+
+
+def is_data_uri(text: str) -> bool:
+    """Whether the text holds a file, of an image or of another kind, and not words."""
+    return _ANY_DATA_URI.match(text[:_MAX_HEAD_CHARS]) is not None
 
 
 def decode_data_uri(uri: str, item: str, max_bytes: int) -> bytes:

@@ -15,6 +15,14 @@ Item = TypeVar("Item", bound=BaseModel)
 Element = TypeVar("Element")
 Listed = Annotated[list[Element], Field(fail_fast=True)]
 MAX_QUERIES = 32
+
+
+def _without_fraction(value: object) -> object:
+    """JSON does not tell 10.0 from 10, and some languages write every number as the former."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_without_fraction)]
 _IMAGE = Field(
     None,
     description="data URI, such as data:image/png;base64,..., or an https URL where the server fetches them",
@@ -73,7 +81,7 @@ class ClassifyOptions(Asked):
         None, description="several, or the name of a set: see prompt_sets of the version"
     )
     multi_label: bool = False
-    top_k: int | None = Field(None, ge=1)
+    top_k: Whole | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _not_both(self) -> Self:
@@ -104,8 +112,8 @@ class QueryItem(Asked):
 class SearchOptions(Asked):
     """The part of a search that is the same in JSON, in a form and in a query string."""
 
-    k: int = Field(10, ge=1)
-    offset: int = Field(0, ge=0)
+    k: Whole = Field(10, ge=1)
+    offset: Whole = Field(0, ge=0)
     collection: str | None = None
     exact: bool = False
     min_relevance: float | None = Field(None, ge=0, le=1)
@@ -197,7 +205,7 @@ class VectorModel(Asked):
     """What made ready-made vectors; the `model` of an answer of `/embed` has all of it."""
 
     name: str
-    version: int = Field(ge=1)
+    version: Whole = Field(ge=1)
     precision: str | None = None
     decode: Literal["exact", "fast"] | None = None
     identity: str | None = Field(None, max_length=128)  # as exported files have it
@@ -230,7 +238,7 @@ class OpenAIEmbeddingRequest(Asked):
     input: str | Listed[str]
     model: str
     encoding_format: EncodingFormat = "float"
-    dimensions: int | None = Field(None, ge=1)
+    dimensions: Whole | None = Field(None, ge=1)
     user: str | None = None
 
 

@@ -171,6 +171,7 @@ def limits_of(settings: Settings) -> Limits:
         max_image_bytes=settings.max_image_bytes,
         max_image_px=settings.max_image_px,
         max_items=settings.max_items,
+        max_openai_inputs=settings.max_openai_inputs,
         max_add_items=settings.max_add_items,
         max_job_items=settings.max_job_items,
         max_job_bytes=settings.max_job_bytes,
