@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from diptych.core.jobs import MAX_WAITING
 from support.callers import connect, connected, files_of, message, metric, wait_until
 from support.pictures import noise, picture
 from support.server import RunningServer, serve
+from support.tars import tar_of
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 N_IDLE = 500
@@ -95,6 +97,30 @@ def test_bodies_that_drip_on_all_connections_stop_nobody(model_repo: Path, tmp_p
 
 def _is_readable(caller: socket.socket) -> bool:
     return bool(select.select([caller], [], [], 0)[0])
+
+
+def test_uploads_that_drip_take_no_place_among_jobs(server: RunningServer) -> None:
+    inputs, path = server.log_file.parent / "jobs", "/collections/default/images"
+    kinds = [("application/x-tar", b"x"), ("multipart/form-data; boundary=b", image_parts(65))]
+    with connected(server, 2 * (MAX_WAITING + 1)) as dripping:
+        for n, caller in enumerate(dripping):
+            content_type, begin = kinds[n % 2]
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
+            caller.sendall(f"{head}Content-Length: 900000\r\n\r\n".encode() + begin)
+        wait_until(lambda: len(list(inputs.iterdir())) == len(dripping))
+        archive = tar_of({"cat.png": picture("red")})
+        answer = httpx.post(
+            f"{server.url}{path}",
+            content=archive,
+            headers={"Content-Type": "application/x-tar"},
+        )
+        assert answer.status_code == 202, answer.text
+        wait_until(lambda: httpx.get(f"{server.url}{answer.headers['location']}").json()["state"] == "done")
+    wait_until(lambda: not list(inputs.iterdir()))
+
+
+def image_parts(n: int) -> bytes:
+    return b"--b\r\nContent-Disposition: form-data; name=image\r\n\r\nx\r\n" * n
 
 
 def test_head_that_stops_is_a_408_and_a_line_in_the_log(server: RunningServer) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from diptych.adapters.job_files import JobFiles
 from diptych.core import job_runner, jobs
-from diptych.core.job import Job
+from diptych.core.job import Job, JobItem
 from diptych.core.jobs import Jobs
 from diptych.errors import NotFound, Overloaded, StoreError, TooLarge
 from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
@@ -173,11 +173,15 @@ def test_jobs_are_bounded_in_number_and_old_ones_forgotten(
     async def story(opened: Opened, running: Jobs) -> None:
         gate = Gate(opened)
         first = await submit(running, 1)
-        async with running.receiving():
+        async with running.receiving() as slow, running.receiving():  # what comes in takes no place
+            second = await submit(running, 1, first=1)
             with pytest.raises(Overloaded, match="2 jobs have not ended"):
                 async with running.receiving():
                     pass
-        second = await submit(running, 1, first=1)
+            await slow.write(tiny_png(2))
+            late = [JobItem(0, 0, slow.n_bytes)]
+            with pytest.raises(Overloaded, match="2 jobs have not ended"):
+                await running.submit(slow, "default", late, replace=False)
         gate.permits.release()
         gate.permits.release()
         await end_of(running, second.id)
@@ -186,6 +190,29 @@ def test_jobs_are_bounded_in_number_and_old_ones_forgotten(
         assert list((tmp_path / "data" / "jobs").iterdir()) == []
 
     run(story)
+
+
+def test_inputs_are_bounded_in_bytes_together(tmp_path: Path) -> None:
+    async def story() -> None:
+        inputs = JobFiles(tmp_path, max_bytes=10)
+        first, second = await inputs.create("first"), await inputs.create("second")
+        await first.write(b"x" * 6)
+        with pytest.raises(Overloaded, match="6 bytes together, limit is 10"):
+            await second.write(b"x" * 5)
+        await second.write(b"x" * 4)
+        await first.finish()
+        await second.close()
+        await JobFiles(tmp_path, max_bytes=9).keep_only({"first"})
+        third = await JobFiles(tmp_path, max_bytes=9).create("third")
+        with pytest.raises(Overloaded):
+            await third.write(b"x" * 4)
+        await third.close()
+        await inputs.remove("first")
+        fourth = await inputs.create("fourth")
+        await fourth.write(b"x" * 10)
+        await fourth.close()
+
+    asyncio.run(story())
 
 
 def test_batches_are_bounded_in_bytes(run: RunJobs, monkeypatch: pytest.MonkeyPatch) -> None:

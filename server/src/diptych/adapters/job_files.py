@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -12,20 +13,61 @@ from diptych.adapters.quota import Quota
 from diptych.adapters.refused_writes import file_errors_translated
 from diptych.bundle.durable import fsync_folder
 from diptych.bundle.failpoints import around
-from diptych.errors import CorruptStore
+from diptych.errors import CorruptStore, Overloaded, StoreFull
 
 TMP_PREFIX = ".tmp-"
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL
+RETRY_S = 30.0
+
+
+class _Room:
+    """The bytes of all inputs, those that are still coming included, and what they may be together."""
+
+    def __init__(self, quota: Quota, max_bytes: int) -> None:
+        self._quota = quota
+        self._max_bytes = max_bytes
+        self._n_bytes = 0
+        self._lock = threading.Lock()
+
+    def count(self, n_bytes: int) -> None:
+        """Of a file that was there before."""
+        self._quota.count_file(n_bytes)
+        with self._lock:
+            self._n_bytes += n_bytes
+
+    def take(self, n_bytes: int) -> None:
+        """Raises Overloaded, StoreFull."""
+        with self._lock:
+            if self._n_bytes + n_bytes > self._max_bytes:
+                message = (
+                    f"the inputs of jobs have {self._n_bytes} bytes together, limit is {self._max_bytes}"
+                )
+                raise Overloaded(message, RETRY_S)
+            self._n_bytes += n_bytes
+        try:
+            self._quota.take_file(n_bytes)
+        except StoreFull:
+            self._forget(n_bytes)
+            raise
+
+    def give(self, n_bytes: int) -> None:
+        """They were removed."""
+        self._quota.give_file(n_bytes)
+        self._forget(n_bytes)
+
+    def _forget(self, n_bytes: int) -> None:
+        with self._lock:
+            self._n_bytes -= n_bytes
 
 
 class JobFile:
     """Satisfies `diptych.core.job_ports.JobInput`: a temporary file, renamed once it is on the disk."""
 
-    def __init__(self, folder: Path, id: str, quota: Quota) -> None:
+    def __init__(self, folder: Path, id: str, room: _Room) -> None:
         self.id = id
-        self._quota = quota
+        self._room = room
         self.n_bytes = 0
-        self._n_taken = 0  # of the quota
+        self._n_taken = 0  # of the room
         self._file = folder / f"{TMP_PREFIX}{id}"
         self._final = folder / id
         self._finished = False
@@ -51,7 +93,7 @@ class JobFile:
         await asyncio.to_thread(self._close)
 
     def _write(self, chunk: bytes | bytearray) -> None:
-        self._quota.take_file(len(chunk))
+        self._room.take(len(chunk))
         self._n_taken += len(chunk)
         with _translated(), memoryview(chunk) as view:
             done = 0
@@ -73,26 +115,26 @@ class JobFile:
             os.close(self._descriptor)
             if not self._finished:
                 self._file.unlink(missing_ok=True)
-                self._quota.give_file(self._n_taken)
+                self._room.give(self._n_taken)
 
 
 class JobFiles:
     """`<data_dir>/jobs/<id>`. Satisfies `diptych.core.job_ports.JobInputs`."""
 
-    def __init__(self, data_dir: Path, quota: Quota | None = None) -> None:
-        """Blocking. Raises StoreError; all inputs are counted."""
-        self._quota = quota or Quota()
+    def __init__(self, data_dir: Path, quota: Quota | None = None, max_bytes: int = sys.maxsize) -> None:
+        """Blocking. Raises StoreError; all inputs are counted, and have at most `max_bytes` together."""
+        self._room = _Room(quota or Quota(), max_bytes)
         self._folder = data_dir / "jobs"
         with _translated():
             self._folder.mkdir(mode=0o700, exist_ok=True)
             narrow(self._folder)
             fsync_folder(data_dir)
             for path in self._folder.iterdir():
-                self._quota.count_file(path.stat().st_size)
+                self._room.count(path.stat().st_size)
 
     async def create(self, id: str) -> JobFile:
         """An empty one."""
-        return await asyncio.to_thread(JobFile, self._folder, id, self._quota)
+        return await asyncio.to_thread(JobFile, self._folder, id, self._room)
 
     async def read(self, id: str, pieces: Sequence[tuple[int, int]]) -> list[bytes]:
         """Pieces of (offset, bytes). Raises CorruptStore when the input is gone or shorter."""
@@ -132,7 +174,7 @@ class JobFiles:
                 n_bytes = path.stat().st_size
                 with around("input_remove"):
                     path.unlink()
-                self._quota.give_file(n_bytes)
+                self._room.give(n_bytes)
 
 
 def _translated() -> AbstractContextManager[None]:

@@ -43,7 +43,10 @@ class JobStore(Protocol):
 
 
 class JobInput(Protocol):
-    """The input of one job while it comes in. Raises StoreError when the disk refuses."""
+    """The input of one job while it comes in. Raises StoreError when the disk refuses.
+
+    Overloaded when all inputs together would have more bytes than they may.
+    """
 
     id: str
     n_bytes: int  # so far

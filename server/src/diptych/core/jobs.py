@@ -35,7 +35,7 @@ from diptych.errors import (
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 16  # jobs that come in, wait or run: each may have gigabytes of input
+MAX_WAITING = 16  # jobs that wait or run: each may have gigabytes of input
 MAX_ENDED = 100  # jobs that have ended and are still told of
 RETRY_S = 30.0
 PAUSE_S = 10.0  # before a job is tried again when the data folder failed
@@ -67,7 +67,7 @@ class Jobs:
         self._runner = JobRunner(collections=collections, store=store, inputs=inputs, max_batch=max_batch)
         self._max_metadata_bytes = max_metadata_bytes
         self._queue = JobQueue(collections.require_served)
-        self._n_coming = 0
+        self._n_accepting = 0
         self._running: str | None = None
         self._told: Job | None = None  # the one that runs, as far as its images can be found
         self._trouble: dict[str, str] = {}  # why a job does not get on
@@ -91,23 +91,24 @@ class Jobs:
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[JobInput]:
-        """An input to write to; it is removed unless it was submitted. Raises Overloaded, StoreError."""
-        if len(self._queue) + self._n_coming >= MAX_WAITING:
-            raise Overloaded(f"{MAX_WAITING} jobs have not ended, which is the limit", RETRY_S)
-        self._n_coming += 1
+        """An input to write to; it is removed unless it was submitted. Raises Overloaded, StoreError.
+
+        It takes no place among the jobs before it is whole: slow senders would keep all others out.
+        """
+        self._require_place()
+        job_input = await self._inputs.create(uuid.uuid4().hex)
         try:
-            job_input = await self._inputs.create(uuid.uuid4().hex)
-            try:
-                yield job_input
-            finally:
-                await asyncio.shield(job_input.close())  # removes it, unless it is finished
+            yield job_input
         finally:
-            self._n_coming -= 1
+            await asyncio.shield(job_input.close())  # removes it, unless it is finished
 
     async def submit(
         self, job_input: JobInput, collection: str, items: Sequence[JobItem], *, replace: bool
     ) -> Job:
-        """Accept it: durable when this returns. Raises NotFound or Conflict of the collection, StoreError."""
+        """Accept it: durable when this returns.
+
+        Raises NotFound or Conflict of the collection, Overloaded when there is no place by now, StoreError.
+        """
         self._collections.require_served(collection)
         items = await asyncio.to_thread(checked, items, self._max_metadata_bytes)
         job = Job(job_input.id, collection, replace, "queued", len(items), _now())
@@ -160,14 +161,23 @@ class Jobs:
 
     async def _accept(self, job_input: JobInput, job: Job, items: Sequence[JobItem]) -> None:
         """File, then row: a kill in between leaves an input that no job needs."""
-        await job_input.finish()
+        self._require_place()
+        self._n_accepting += 1
         try:
-            await self._store.create(job, items)
-        except DiptychError:
-            with suppress(StoreError):  # else the next start removes it
-                await self._inputs.remove(job.id)
-            raise
-        self._queue.put(job)
+            await job_input.finish()
+            try:
+                await self._store.create(job, items)
+            except DiptychError:
+                with suppress(StoreError):  # else the next start removes it
+                    await self._inputs.remove(job.id)
+                raise
+            self._queue.put(job)
+        finally:
+            self._n_accepting -= 1
+
+    def _require_place(self) -> None:
+        if len(self._queue) + self._n_accepting >= MAX_WAITING:
+            raise Overloaded(f"{MAX_WAITING} jobs have not ended, which is the limit", RETRY_S)
 
     async def _run_all(self) -> None:
         while True:

@@ -17,7 +17,7 @@ from diptych.http.gate import more_time_for
 from diptych.http.options import HttpOptions
 
 TAR = "application/x-tar"
-CHUNK = 1_000_000  # bytes in memory before they are written
+CHUNK = 100_000  # bytes in memory before they are written: of each of a thousand that come slowly
 
 
 async def read_tar(request: Request, options: HttpOptions, job_input: JobInput) -> list[JobItem]:

@@ -20,7 +20,7 @@ from diptych.core.collections import Collections
 from diptych.core.engine import Engine
 from diptych.core.engines import Engines
 from diptych.core.job_runner import MAX_BATCH
-from diptych.core.jobs import Jobs
+from diptych.core.jobs import MAX_WAITING, Jobs
 from diptych.core.labels import LabelClassifier
 from diptych.core.limits import Limits
 from diptych.core.ports import EncoderName
@@ -99,7 +99,7 @@ def assemble(
         jobs=Jobs(
             collections=collections,
             store=SqliteJobs(records.threads),
-            inputs=JobFiles(settings.data_dir, quota),
+            inputs=JobFiles(settings.data_dir, quota, MAX_WAITING * limits.max_job_bytes),
             metrics=metrics,
             max_batch=min(MAX_BATCH, kept.embedder.max_images),
             max_metadata_bytes=limits.max_metadata_bytes,
