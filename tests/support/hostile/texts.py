@@ -172,7 +172,6 @@ def _json() -> Iterator[HostileBody]:
         "a trailing comma": b'{"input": [{"text": "a"},]}',
         "single quotes": b"{'input': []}",
         "control characters in a string": b'{"input": [{"text": "a\x01b"}]}',
-        "an integer of 5000 digits": b'{"input": ' + b"1" * 5_000 + b"}",
         "an unknown escape": rb'{"input": [{"text": "\x41"}]}',
     }
     for name, body in bodies.items():
@@ -181,6 +180,7 @@ def _json() -> Iterator[HostileBody]:
         "NaN": b'{"input": [{"text": NaN}]}',
         "Infinity": b'{"input": -Infinity}',
         "beyond a double": b'{"input": 1e999}',
+        "an integer of 5000 digits": b'{"input": ' + b"1" * 5_000 + b"}",
         "null": b'{"input": null}',
         "a number as text": b'{"input": [{"text": 1}]}',
         "a list as text": b'{"input": [{"text": ["a"]}]}',

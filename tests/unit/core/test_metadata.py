@@ -1,3 +1,4 @@
+import sys
 from typing import Any
 
 import pytest
@@ -32,6 +33,24 @@ def test_merge_patch_follows_the_rfc(target: Any, patch: Any, result: Any) -> No
 def test_metadata_that_is_no_json_object_is_refused(metadata: Any) -> None:
     with pytest.raises(InvalidValue):
         check_metadata(metadata, 1000)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "where"),
+    [
+        ({"a": 10**400}, "metadata.a"),
+        ({"a": [0, {"b": -(10**309)}]}, r"metadata.a\[1\].b"),
+        ({"9" * 400: 2 * int(sys.float_info.max)}, "metadata.9{40}"),
+    ],
+)
+def test_integer_beyond_a_double_is_refused_with_its_name(metadata: Any, where: str) -> None:
+    with pytest.raises(InvalidValue, match=f"^{where} is an integer beyond the range of a double$"):
+        check_metadata(metadata, 10_000)
+
+
+def test_long_digits_that_are_no_such_integer_are_taken() -> None:
+    kept = {"text": "9" * 400, "9" * 400: int(sys.float_info.max), "exact": 2**53 + 1}
+    assert check_metadata(kept, 10_000) == kept
 
 
 def test_metadata_is_bounded_in_size_and_depth() -> None:

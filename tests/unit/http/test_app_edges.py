@@ -15,6 +15,7 @@ from diptych.core.services import Services
 from diptych.http.app import create_app
 from diptych.http.methods import HeadAsGet
 from diptych.http.options import HttpOptions
+from support.raw_http import answer_of, run, serving
 
 KEY = "correct horse"
 
@@ -278,6 +279,43 @@ def test_foreign_host_and_origin_are_refused(client: TestClient) -> None:
     assert client.get("/version", headers=foreign).status_code == 200
     own = {"Origin": "http://127.0.0.1"}
     assert client.post("/collections", json={"name": "a"}, headers=own).status_code == 503
+
+
+@pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-origin", 503), ("none", 503)])
+def test_write_that_a_page_of_another_site_sends_is_refused(
+    client: TestClient, site: str, status: int
+) -> None:
+    headers = {"Sec-Fetch-Site": site}
+    assert client.post("/embed", json={"input": [{"text": "a"}]}, headers=headers).status_code == status
+    assert client.get("/version", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("HTTP/1.1\r\nHost: 127.0.0.1", 200),
+        ("HTTP/1.1\r\nA: b", 400),
+        ("HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: 127.0.0.1", 400),
+        ("HTTP/1.1\r\nHost: 127.0.0.1\r\nhost: evil.example", 400),
+        ("HTTP/1.0\r\nA: b", 200),
+    ],
+)
+def test_request_names_its_host_once(head: str, status: int) -> None:
+    async def scenario() -> None:
+        async with serving(create_app(load_for_ever)) as place:
+            reader, _ = await place.call(f"GET /healthz {head}\r\n\r\n".encode())
+            answer = await answer_of(reader)
+            assert answer.status == status
+            if status == 400:
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert "Host headers, it needs one" in answer.json()["detail"]
+
+    run(scenario)
+
+
+def test_no_page_of_another_origin_shows_an_answer(client: TestClient) -> None:
+    for path in ("/healthz", "/", "/assets/icon.svg", "/crash", "/nowhere", "/search?q=a"):
+        assert client.get(path).headers["cross-origin-resource-policy"] == "same-origin", path
 
 
 def test_docs_load_nothing_from_elsewhere(client: TestClient) -> None:

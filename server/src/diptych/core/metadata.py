@@ -1,25 +1,34 @@
 """What metadata may be and how a patch changes it; knows nothing of images or stores."""
 
 import json
+import re
+import sys
 from typing import Any
 
 from diptych.core.types import Metadata
 from diptych.errors import InvalidValue, TooLarge
 
 MAX_DEPTH = 32
+_LARGEST = int(sys.float_info.max)
+_LONG_NUMBER = re.compile(r"\d{309}")  # it may be a part of a text, too
 
 
 def check_metadata(metadata: object, max_bytes: int) -> Metadata:
-    """Raises InvalidValue unless it is a JSON object of bounded depth, TooLarge over `max_bytes` of JSON."""
+    """Raises InvalidValue unless it is a JSON object of bounded depth, TooLarge over `max_bytes` of JSON.
+
+    Integers beyond the range of a double are refused: most programs that read the answers cannot hold them.
+    """
     if not isinstance(metadata, dict):
         raise InvalidValue(f"metadata must be a JSON object, not {json_kind(metadata)}")
     _check_depth(metadata)
     try:
-        n_bytes = len(to_json(metadata))
+        text = to_json(metadata)
     except (TypeError, ValueError) as error:  # NaN, infinity, or no JSON value at all
         raise InvalidValue(f"metadata is not JSON: {error}") from error
-    if n_bytes > max_bytes:
-        raise TooLarge(f"metadata has {n_bytes} bytes as JSON, the limit is {max_bytes}")
+    if len(text) > max_bytes:
+        raise TooLarge(f"metadata has {len(text)} bytes as JSON, the limit is {max_bytes}")
+    if _LONG_NUMBER.search(text):
+        _check_integers(metadata, "metadata")
     return metadata
 
 
@@ -64,6 +73,17 @@ def _check_depth(metadata: Metadata) -> None:
         if not level:
             return
     raise InvalidValue(f"metadata is nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_integers(value: Any, where: str) -> None:
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise InvalidValue(f"{where} is an integer beyond the range of a double")
+    if isinstance(value, dict):
+        for key, child in value.items():
+            _check_integers(child, f"{where}.{key[:40]}")
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            _check_integers(child, f"{where}[{index}]")
 
 
 def _children(value: Any) -> list[Any]:

@@ -16,6 +16,7 @@ from diptych.core.ports import Stage
 from diptych.http.context import RequestContext, attach_context, working_on
 from diptych.http.problems import respond_http
 from diptych.http.state import ServerState
+from diptych.http.turned_away import SAFE_HEADERS
 
 ACCESS_LOG = logging.getLogger("diptych.access")
 LOG = logging.getLogger("diptych.http")
@@ -91,7 +92,7 @@ class Door:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = context.request_id
                 headers["Server-Timing"] = context.server_timing()
-                headers["X-Content-Type-Options"] = "nosniff"
+                headers.update(SAFE_HEADERS)
                 if self._state.inside.stopping:
                     headers["Connection"] = "close"
                 reach("answer.before")

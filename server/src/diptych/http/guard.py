@@ -1,7 +1,7 @@
 """Middlewares that refuse: foreign hosts and origins, callers without the key. Knows the open paths only.
 
 A page on the web can make a browser send requests to a server on this machine. The Host check stops a
-name that was rebound to our address, the Origin check stops plain cross-site posts.
+name that was rebound to our address, the checks of Origin and Sec-Fetch-Site stop plain cross-site posts.
 """
 
 import hmac
@@ -22,7 +22,10 @@ _DEFAULT_PORT = {"http": 80, "https": 443}
 
 
 class HostGuard:
-    """403 for requests that were not meant for this server, judged by Host and Origin."""
+    """403 for requests that were not meant for this server, judged by Host, Origin and Sec-Fetch-Site.
+
+    400 for those that do not say, or say twice, which host they are meant for (RFC 9112, 3.2).
+    """
 
     def __init__(self, app: ASGIApp, host: str, allowed_hosts: tuple[str, ...]) -> None:
         self._app = app
@@ -30,8 +33,16 @@ class HostGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class."""
-        if scope["type"] == "http" and scope["path"] not in PROBES:
-            refusal = self._refusal(scope["method"], Headers(scope=scope))
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            n_hosts = len(headers.getlist("host"))
+            if n_hosts > 1 or (n_hosts == 0 and scope["http_version"] != "1.0"):
+                answer = respond_http(
+                    Request(scope), 400, f"the request has {n_hosts} Host headers, it needs one"
+                )
+                await answer(scope, receive, send)
+                return
+            refusal = None if scope["path"] in PROBES else self._refusal(scope["method"], headers)
             if refusal:
                 await respond_http(Request(scope), 403, refusal)(scope, receive, send)
                 return
@@ -43,9 +54,13 @@ class HostGuard:
             return (
                 f"Host {host[:100]!r} is not a name of this server: if it is, add it to DIPTYCH_ALLOWED_HOSTS"
             )
+        if method in SAFE_METHODS:
+            return None
         origin = headers.get("origin")
-        if method not in SAFE_METHODS and origin is not None and not same_origin(origin, host):
+        if origin is not None and not same_origin(origin, host):
             return f"Origin {origin[:100]!r} is not this server"
+        if headers.get("sec-fetch-site") == "cross-site":
+            return "Sec-Fetch-Site is cross-site: a page of another site sent this"
         return None
 
     def _is_ours(self, host: str) -> bool:

@@ -12,7 +12,7 @@ from diptych.http.paths import spelled
 
 MAX_VALUES = 2_000_000  # an empty list is 3 bytes of a body and 20 times that in memory
 MAX_KEYS = 200_000  # each that is not known is an error of its own, of which one is told
-MAX_DIGITS = 400  # of an integer: more are beyond a double, and take a time that grows with their square
+MAX_DIGITS = 309  # of an integer: more are beyond a double, and take a time that grows with their square
 MAX_BYTES_ON_LOOP = 100_000  # read in a millisecond or two
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # or what begins as one and does not end
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -67,8 +67,8 @@ def _loads(text: str) -> tuple[object, str | None]:
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole), None
     except InvalidValue as error:
-        found = json.loads(text, parse_constant=_Refused, parse_float=_finite_or_refused, parse_int=_whole)
-        return found, error.message
+        as_read = {"parse_float": _finite_or_refused, "parse_int": _whole_or_refused}
+        return json.loads(text, parse_constant=_Refused, **as_read), error.message
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -94,10 +94,19 @@ def _n_of(signs: str, text: str) -> int:
     return sum(map(text.count, signs))
 
 
+def _whole_or_refused(digits: str) -> int | _Refused:
+    return _Refused(digits) if _is_beyond_double(digits) else int(digits)
+
+
 def _whole(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ValueError(f"an integer of {len(digits)} digits, limit is {MAX_DIGITS}")
+    if _is_beyond_double(digits):
+        raise InvalidValue(f"an integer of {len(digits)} digits is beyond the range of a double")
     return int(digits)
+
+
+def _is_beyond_double(digits: str) -> bool:
+    n_digits = len(digits.removeprefix("-"))
+    return n_digits > MAX_DIGITS or (n_digits == MAX_DIGITS and not math.isfinite(float(digits)))
 
 
 def _finite(digits: str) -> float:
