@@ -142,6 +142,17 @@ def test_missing_decoder_is_named(monkeypatch):
         probe(payload, LIMITS)
 
 
+def test_formats_are_named_as_far_as_they_are_installed(monkeypatch):
+    monkeypatch.setattr("diptych.bundle.decode.features.check", lambda feature: feature != "avif")
+    monkeypatch.setattr("diptych.bundle.heic.why_not", lambda: "not installed")
+    with pytest.raises(UnsupportedImage, match=r"in one of: JPEG, PNG, WEBP, GIF, BMP, TIFF$"):
+        probe(b"a text", LIMITS)
+    monkeypatch.undo()
+    monkeypatch.setattr("diptych.bundle.heic.why_not", lambda: "")
+    with pytest.raises(UnsupportedImage, match=r"TIFF, AVIF, HEIF$"):
+        probe(b"a text", LIMITS)
+
+
 # Colour modes
 
 

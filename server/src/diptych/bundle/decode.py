@@ -173,13 +173,20 @@ def _format(payload: bytes, limits: ImageLimits) -> ImageFormat:
         raise UnsupportedImage("image is empty (0 bytes)")
     image_format = sniff(payload)
     if image_format is None:
-        raise UnsupportedImage(f"not an image in one of: {', '.join(MEDIA_TYPES)}")
-    if image_format == "HEIF" and (why_not := heic.why_not()):
+        installed = ", ".join(name for name in MEDIA_TYPES if not _why_not(name))
+        raise UnsupportedImage(f"not an image in one of: {installed}")
+    if why_not := _why_not(image_format):
         raise UnsupportedImage(why_not)
-    feature = _OPTIONAL_DECODERS.get(image_format)
-    if feature is not None and not features.check(feature):
-        raise UnsupportedImage(f"this installation has no decoder for {image_format}")
     return image_format
+
+
+def _why_not(image_format: ImageFormat) -> str:
+    """Why this installation reads no such images; empty where it does."""
+    if image_format == "HEIF":
+        return heic.why_not()
+    feature = _OPTIONAL_DECODERS.get(image_format)
+    is_missing = feature is not None and not features.check(feature)
+    return f"this installation has no decoder for {image_format}" if is_missing else ""
 
 
 def _info(image: Image.Image, image_format: ImageFormat) -> ImageInfo:
