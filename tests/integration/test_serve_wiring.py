@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from diptych.cli import main
+from diptych.cli import gallery, main
 from diptych.cli.gallery import Gallery
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, NotReady
 from diptych.settings import Settings
 from diptych.wiring import build, load
 from diptych.wiring.here import Here
@@ -104,6 +104,41 @@ def test_gallery_is_loaded_through_a_queue_smaller_than_its_batch(
         return info.n_images
 
     assert asyncio.run(run()) == n_loaded
+
+
+def test_search_says_that_the_gallery_is_being_loaded_for_the_first_time(
+    model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "BATCH", 1)
+    for n in range(2):
+        (tmp_path / f"{n}.png").write_bytes(noise(n, (16, 16)))
+    lines = [json.dumps({"file": f"{n}.png", "id": str(n)}) for n in range(2)]
+    (tmp_path / "items.jsonl").write_text("\n".join(lines))
+
+    async def run() -> list[str]:
+        services, seen = await load(settings(model_repo, tmp_path / "data")), list[str]()
+        collections = services.collections
+        query, add_many = (await services.embedder.embed_text("red")).embedding, collections.add_many
+
+        async def search() -> None:
+            try:
+                seen.append(f"{len(await collections.search('gallery', query, k=9))} hits")
+            except NotReady as error:
+                seen.append(str(error))
+
+        async def search_and_add(*items: Any, **options: Any) -> Any:
+            await search()
+            return await add_many(*items, **options)
+
+        monkeypatch.setattr(collections, "add_many", search_and_add)
+        await Gallery(tmp_path).fill(services)
+        await search()
+        await services.close()
+        return seen
+
+    first = [f"collection 'gallery' is being loaded: {n} of 2 images done" for n in range(2)]
+    assert asyncio.run(run()) == [*first, "2 hits"]
+    assert asyncio.run(run()) == ["2 hits"] * 3
 
 
 def test_check_proves_sound_bundles_and_finds_a_damaged_one(

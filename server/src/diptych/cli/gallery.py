@@ -49,8 +49,16 @@ class Gallery:
         return self._folder / self._items[0].file if self._items else None
 
     async def fill(self, services: Services) -> None:
-        """Add what is new and replace what changed; what is there already costs a look only."""
+        """Add what is new and replace what changed; what is there already costs a look only.
+
+        Before all are there for the first time, searches say that the gallery is being loaded.
+        """
         await services.collections.ensure(COLLECTION)
+        with services.collections.loading(COLLECTION, len(self._items)):
+            counts = await self._add_all(services)
+        LOG.info("the gallery is loaded", extra={"fields": {"images": counts.total(), **counts}})
+
+    async def _add_all(self, services: Services) -> Counter[str]:
         counts: Counter[str] = Counter()
         batch = min(BATCH, services.engines.common.embedder.max_images)
         for start in range(0, len(self._items), batch):
@@ -59,7 +67,7 @@ class Gallery:
             done = counts.total()
             if done % LOG_EVERY < batch and done < len(self._items) and counts["unchanged"] < done:
                 LOG.info("loading the gallery: %d of %d images", done, len(self._items))
-        LOG.info("the gallery is loaded", extra={"fields": {"images": counts.total(), **counts}})
+        return counts
 
     async def _add(self, collections: Collections, items: Sequence[GalleryItem]) -> list[AddOutcome]:
         images = await asyncio.to_thread(self._read, items)

@@ -184,6 +184,16 @@ class Collections:
         with self._engines.hold(engine):
             yield engine
 
+    @contextmanager
+    def loading(self, collection: str, n_images: int) -> Iterator[None]:
+        """To the end of the block, searches raise NotReady while the collection has fewer images."""
+        shelf = self._shelves[collection]
+        shelf.n_expected = n_images
+        try:
+            yield
+        finally:
+            shelf.n_expected = 0
+
     @property
     def n_without_precision(self) -> int:
         """How many are not served for want of their own precision."""
@@ -315,7 +325,7 @@ class Collections:
         `made_by` made the query, if the collection may have taken another precision since. With `exact`, all
         images are compared, also where the collection's recall is below 1. Raises Conflict
         when the collection belongs to a model or has a precision that is not served, NotReady while it is
-        being embedded again or after it took another precision than the query's, InvalidValue for
+        being loaded, embedded again, or after it took another precision than the query's, InvalidValue for
         `min_relevance`, as relevance is not calibrated.
         """
         shelf = self._shelves[collection]

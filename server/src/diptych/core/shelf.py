@@ -35,6 +35,7 @@ class Shelf:
     pending: set[int] = field(default_factory=set)  # keys that the index should hold and does not, yet
     stranded: set[int] = field(default_factory=set)  # those of them that keep no image to be embedded again
     reason: str = ""  # why the state is "failed" or "no_precision"
+    n_expected: int = 0  # images that it is being loaded with: answers would lack some before
     dropped: bool = False
     n_renames: int = 0
     _renamed: asyncio.Event | None = None  # while it gets another name: the end of that
@@ -69,7 +70,7 @@ class Shelf:
             )
 
     def require_searchable(self) -> None:
-        """Raises Conflict as above, NotReady unless all images are embedded: answers would lack some.
+        """Raises Conflict as above, NotReady unless all is loaded and embedded: answers would lack some.
 
         Conflict too when waiting would not help, as what lacks cannot be embedded again.
         """
@@ -86,6 +87,10 @@ class Shelf:
             raise NotReady(
                 f"collection {self.name!r} could not be embedded for this model version: {self.reason}. "
                 f"{self._another_try()}"
+            )
+        if self.n_images < self.n_expected:
+            raise NotReady(
+                f"collection {self.name!r} is being loaded: {self.n_images} of {self.n_expected} images done"
             )
 
     def require_tried(self) -> Engine:
