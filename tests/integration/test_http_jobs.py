@@ -152,6 +152,15 @@ def test_long_forms_that_are_wrong_leave_nothing_behind(client: TestClient, fold
     assert list((folder / "data" / "jobs").iterdir()) == []
 
 
+@pytest.mark.parametrize("after", [10**9, 2**63, 2**70, -2])
+def test_index_that_no_item_has_is_refused(client: TestClient, after: int) -> None:
+    job = ended(client, send_tar(client, tar_of({"cat.png": noise(1)})))["job"]
+    for call in ("outcomes", "events"):
+        answer = client.get(f"/jobs/{job['id']}/{call}", params={"after": after})
+        assert (answer.status_code, answer.json()["item"]) == (422, "after")
+    assert client.get(f"/jobs/{job['id']}/outcomes", params={"after": 10**9 - 1}).json()["outcomes"] == []
+
+
 def events(client: TestClient, path: str, **headers: str) -> list[dict[str, str]]:
     """All events of a stream that ends."""
     found: list[dict[str, str]] = []

@@ -5,14 +5,14 @@ import re
 
 from diptych.errors import InvalidValue
 
-_IMAGE_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
-_COLLECTION = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+IMAGE_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+COLLECTION = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 CONTENT_ID_DIGITS = 32
 
 
 def check_id(id: str) -> str:
     """Raises InvalidValue unless it is safe in a path: 1 to 128 of A-Z a-z 0-9 . _ ~ - and not . or .. ."""
-    if id in {".", ".."} or not _IMAGE_ID.fullmatch(id):
+    if id in {".", ".."} or not IMAGE_ID.fullmatch(id):
         raise InvalidValue(
             f"id {id[:140]!r} must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ - and not . or .."
         )
@@ -21,7 +21,7 @@ def check_id(id: str) -> str:
 
 def check_collection_name(name: str) -> str:
     """Raises InvalidValue unless it is spelled as a model name: lower case, digits, . _ -, at most 64."""
-    if not _COLLECTION.fullmatch(name):
+    if not COLLECTION.fullmatch(name):
         raise InvalidValue(
             f"collection name {name[:80]!r} must be 1 to 64 of a-z 0-9 . _ - and begin with a letter or digit"
         )

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from diptych import __version__
+from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.errors import DiptychError
 from diptych.http import requests
@@ -57,7 +58,9 @@ _UNSEEN_MODELS = (
     requests.CollectionPatch,
     requests.DeletionRequest,
     requests.LookupRequest,
+    requests.AddItem,
     requests.AddVectorsRequest,
+    requests.VectorModel,
     requests.PatchRequest,
     requests.OpenAIEmbeddingRequest,
     Problem,
@@ -95,7 +98,7 @@ def create_app(
         app.include_router(router)
     add_handlers(app)
     _add_middlewares(app, state)
-    app.openapi = _described_once(app)  # type: ignore[method-assign]
+    app.openapi = _described_once(app, options.limits)  # type: ignore[method-assign]
     return app
 
 
@@ -112,10 +115,10 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     app.add_middleware(Linger)
 
 
-def _described_once(app: FastAPI) -> Callable[[], dict[str, Any]]:
+def _described_once(app: FastAPI, limits: Limits) -> Callable[[], dict[str, Any]]:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = describe(app, _UNSEEN_MODELS)
+            app.openapi_schema = describe(app, _UNSEEN_MODELS, limits)
         return app.openapi_schema
 
     return openapi

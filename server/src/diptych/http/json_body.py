@@ -67,8 +67,10 @@ def _loads(text: str) -> tuple[object, str | None]:
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole), None
     except InvalidValue as error:
-        as_read = {"parse_float": _finite_or_refused, "parse_int": _whole_or_refused}
-        return json.loads(text, parse_constant=_Refused, **as_read), error.message
+        found = json.loads(
+            text, parse_constant=_Refused, parse_float=_finite_or_refused, parse_int=_whole_or_refused
+        )
+        return found, error.message
 
 
 def _refuse_constant(name: str) -> NoReturn:

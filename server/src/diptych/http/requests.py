@@ -5,10 +5,12 @@ Lists fail fast: only the first thing wrong is told, and a body may hold a milli
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from diptych.core.metadata import MAX_DEPTH
 from diptych.core.types import SERVER
+from diptych.http import schemas
 
 EncodingFormat = Literal["float", "base64"]
 Item = TypeVar("Item", bound=BaseModel)
@@ -23,6 +25,23 @@ def _without_fraction(value: object) -> object:
 
 
 Whole = Annotated[int, BeforeValidator(_without_fraction)]
+Positive = Annotated[int, Field(ge=1), BeforeValidator(_without_fraction)]
+Text = Annotated[str, WithJsonSchema(schemas.TEXT)]
+QueryText = Annotated[str, WithJsonSchema(schemas.QUERY_TEXT)]
+OpenAIText = Annotated[str, WithJsonSchema(schemas.NO_IMAGE)]
+OpenAITexts = Annotated[
+    Listed[str], WithJsonSchema(schemas.some(schemas.NO_IMAGE, limit="max_openai_inputs"))
+]
+ImageUri = Annotated[str, WithJsonSchema(schemas.IMAGE_URI)]
+Labels = Annotated[Listed[str], Field(min_length=1), WithJsonSchema(schemas.LABELS)]
+Template = Annotated[str, WithJsonSchema(schemas.TEMPLATE)]
+Templates = Annotated[Listed[str], WithJsonSchema(schemas.TEMPLATES)]
+TemplateSet = Annotated[str, WithJsonSchema(schemas.TEMPLATE_SET)]
+Precision = Annotated[str, WithJsonSchema(schemas.PRECISION)]
+CollectionName = Annotated[str, WithJsonSchema(schemas.COLLECTION_NAME)]
+ImageId = Annotated[str, WithJsonSchema(schemas.ID)]
+FilterObject = Annotated[dict[str, Any], WithJsonSchema(schemas.ref("Filter"))]
+_METADATA = f"at most 16,384 bytes as JSON, nested at most {MAX_DEPTH} deep"
 _IMAGE = Field(
     None,
     description="data URI, such as data:image/png;base64,..., or an https URL where the server fetches them",
@@ -52,8 +71,10 @@ class Asked(BaseModel):
 class EmbedItem(Asked):
     """One text or one image."""
 
-    text: str | None = None
-    image: str | None = _IMAGE
+    model_config = ConfigDict(json_schema_extra=schemas.exactly_one("text", "image"))
+
+    text: Text | None = None
+    image: ImageUri | None = _IMAGE
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -69,19 +90,21 @@ class EmbedOptions(Asked):
 class EmbedRequest(EmbedOptions):
     """`POST /embed` as JSON."""
 
-    input: Listed[EmbedItem] = Field(min_length=1)
+    input: Listed[EmbedItem] = Field(min_length=1, json_schema_extra=schemas.limited(maxItems="max_items"))
 
 
 class ClassifyOptions(Asked):
     """The part of a classification that is the same in JSON and in a form."""
 
-    labels: Listed[str] = Field(min_length=1)
-    template: str | None = Field(None, description="one text with one {} where the label goes")
-    templates: Listed[str] | str | None = Field(
+    model_config = ConfigDict(json_schema_extra=schemas.ONE_KIND_OF_TEMPLATES)
+
+    labels: Labels
+    template: Template | None = Field(None, description="one text with one {} where the label goes")
+    templates: Templates | TemplateSet | None = Field(
         None, description="several, or the name of a set: see prompt_sets of the version"
     )
     multi_label: bool = False
-    top_k: Whole | None = Field(None, ge=1)
+    top_k: Positive | None = None
 
     @model_validator(mode="after")
     def _not_both(self) -> Self:
@@ -93,16 +116,18 @@ class ClassifyOptions(Asked):
 class ClassifyRequest(ClassifyOptions):
     """`POST /classify` as JSON; images are data URIs, or https URLs where the server fetches them."""
 
-    images: Listed[str] = Field(min_length=1)
+    images: Listed[ImageUri] = Field(min_length=1, json_schema_extra=schemas.limited(maxItems="max_items"))
 
 
 class QueryItem(Asked):
     """One text, one image or the id of an image of the collection; a negative weight leads away from it."""
 
-    text: str | None = None
-    image: str | None = _IMAGE
+    model_config = ConfigDict(json_schema_extra=schemas.exactly_one("text", "image", "id"))
+
+    text: QueryText | None = None
+    image: ImageUri | None = _IMAGE
     id: str | None = None
-    weight: float = 1.0
+    weight: float = Field(1.0, json_schema_extra={"not": {"const": 0}})
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -112,11 +137,18 @@ class QueryItem(Asked):
 class SearchOptions(Asked):
     """The part of a search that is the same in JSON, in a form and in a query string."""
 
-    k: Whole = Field(10, ge=1)
-    offset: Whole = Field(0, ge=0)
+    k: Whole = Field(10, ge=1, json_schema_extra=schemas.limited(maximum="max_k"))
+    offset: Whole = Field(0, ge=0, json_schema_extra=schemas.limited(maximum="max_offset"))
     collection: str | None = None
     exact: bool = False
-    min_relevance: float | None = Field(None, ge=0, le=1)
+    min_relevance: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="relevance is not calibrated yet: a bound on it is a 422"),
+        WithJsonSchema({"type": "null"}),
+    ] = None
+
+
+_Queries = Annotated[list[QueryItem], Field(min_length=1, max_length=MAX_QUERIES)]
 
 
 def _as_list(query: object) -> object:
@@ -130,26 +162,28 @@ class SearchRequest(SearchOptions):
     """`POST /search` as JSON."""
 
     query: Annotated[
-        Listed[QueryItem], BeforeValidator(_as_list, json_schema_input_type=QueryItem | list[QueryItem])
+        Listed[QueryItem], BeforeValidator(_as_list, json_schema_input_type=QueryItem | _Queries)
     ]
-    filter: dict[str, Any] | None = None
+    filter: FilterObject | None = None
 
 
 class SearchQuery(SearchOptions):
     """`GET /search`."""
 
-    q: str = Field(description="the text to look for")
-    filter: str | None = Field(None, description="the filter as JSON")
+    q: QueryText = Field(description="the text to look for")
+    filter: Annotated[str | None, WithJsonSchema(schemas.FILTER_TEXT)] = Field(
+        None, description="the filter as JSON"
+    )
 
 
 class CollectionRequest(Asked):
     """`POST /collections`."""
 
-    name: str
+    name: CollectionName
     keep: Literal["original", "none"] = Field(
         "original", description="none: image files are not kept, so that they cannot be embedded again"
     )
-    precision: str = Field(
+    precision: Precision = Field(
         SERVER, description="of its vectors and queries; server: that which the server has for collections"
     )
 
@@ -157,11 +191,11 @@ class CollectionRequest(Asked):
 class CollectionPatch(Asked):
     """`PATCH` of a collection: what is not given stays."""
 
-    name: str | None = Field(None, description="its new name")
+    name: CollectionName | None = Field(None, description="its new name")
     keep: Literal["original", "none"] | None = Field(
         None, description="for images that are added from now on; those that are there stay as they are"
     )
-    precision: str | None = Field(
+    precision: Precision | None = Field(
         None,
         description="of its vectors and queries, or server; kept images are embedded again for it, also when "
         "it is the same and that has failed",
@@ -171,7 +205,16 @@ class CollectionPatch(Asked):
 class DeletionRequest(Asked):
     """`POST /collections/{collection}/deletions`: a filter, `lacking`, or both, which must both hold."""
 
-    filter: dict[str, Any] | None = Field(None, description="on metadata, as in a search")
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["filter"], "properties": {"filter": {"type": "object"}}},
+                {"required": ["lacking"], "properties": {"lacking": {"const": True}}},
+            ]
+        }
+    )
+
+    filter: FilterObject | None = Field(None, description="on metadata, as in a search")
     lacking: bool = Field(False, description="images that have no vector of the served version")
     preview: bool = Field(False, description="delete nothing, tell how many it would be and the first ids")
 
@@ -185,14 +228,14 @@ class DeletionRequest(Asked):
 class LookupRequest(Asked):
     """`POST /collections/{collection}/lookups`."""
 
-    ids: Listed[str]
+    ids: Listed[str] = Field(json_schema_extra=schemas.limited(maxItems="max_page_items"))
 
 
 class AddItem(Asked):
     """One entry of the `items` field of an add."""
 
-    id: str | None = None
-    metadata: dict[str, Any] | None = None
+    id: ImageId | None = None
+    metadata: dict[str, Any] | None = Field(None, description=_METADATA)
 
 
 class AddItems(Asked):
@@ -215,30 +258,32 @@ class VectorItem(Asked):
     """One ready-made vector of unit norm: numbers, or base64 of little-endian float32."""
 
     embedding: Listed[float] | str
-    id: str | None = None
-    metadata: dict[str, Any] | None = None
+    id: ImageId | None = None
+    metadata: dict[str, Any] | None = Field(None, description=_METADATA)
 
 
 class AddVectorsRequest(Asked):
     """`POST /collections/{collection}/vectors` as JSON."""
 
     model: VectorModel
-    items: Listed[VectorItem] = Field(min_length=1)
+    items: Listed[VectorItem] = Field(
+        min_length=1, json_schema_extra=schemas.limited(maxItems="max_add_vectors")
+    )
 
 
 class PatchRequest(Asked):
     """`PATCH` of an image: a merge patch (RFC 7396) of its metadata, null removes a key."""
 
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] = Field(description=_METADATA)
 
 
 class OpenAIEmbeddingRequest(Asked):
     """`POST /v1/embeddings`."""
 
-    input: str | Listed[str]
+    input: OpenAIText | OpenAITexts
     model: str
     encoding_format: EncodingFormat = "float"
-    dimensions: Whole | None = Field(None, ge=1)
+    dimensions: Positive | None = None
     user: str | None = None
 
 

@@ -6,13 +6,14 @@ from starlette.responses import Response
 
 from diptych.core.services import Services
 from diptych.core.types import Prediction
+from diptych.http import schemas
 from diptych.http.answers import ClassifiedImage, ClassifyAnswer, ModelRef, PredictionAnswer
 from diptych.http.budget import Take, room_of
 from diptych.http.classify_body import AskedClassify, read_classify, templates_of
 from diptych.http.context import context_of
 from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
-from diptych.http.openapi import FILES, STRINGS, body_of
+from diptych.http.openapi import body_of
 from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, refusals
 from diptych.http.requests import ClassifyRequest
@@ -21,14 +22,24 @@ from diptych.http.state import at_work
 
 router = APIRouter(tags=["encode"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
-_FORM = {
-    "image": FILES,
-    "labels": {**STRINGS, "description": "repeated, or one JSON array of strings; commas never split"},
-    "template": {"type": "string", "description": "one text with one {} where the label goes"},
-    "templates": {**STRINGS, "description": "several, or the name of a set: see prompt_sets of the version"},
-    "multi_label": {"type": "boolean"},
-    "top_k": {"type": "integer"},
-}
+_FORM = schemas.form(
+    {
+        "image": schemas.some(schemas.FILE, limit="max_items"),
+        "labels": {
+            **schemas.LABEL_FIELDS,
+            "description": "repeated, or one JSON array of strings; commas never split",
+        },
+        "template": {**schemas.TEMPLATE, "description": "one text with one {} where the label goes"},
+        "templates": {
+            **schemas.TEMPLATE_FIELDS,
+            "description": "several, or the name of a set: see prompt_sets of the version",
+        },
+        "multi_label": {"type": "boolean"},
+        "top_k": {"type": "integer", "minimum": 1},
+    },
+    required=("image", "labels"),
+    **schemas.ONE_KIND_OF_TEMPLATES,
+)
 
 
 @router.post(

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from diptych.core.services import Services
 from diptych.core.types import TextEmbedding
+from diptych.http import schemas
 from diptych.http.answers import EmbedAnswer, EmbeddedItem, ModelRef
 from diptych.http.budget import Take, room_of
 from diptych.http.content import ANY_IMAGE, OCTETS, TEXT, wants_octets
@@ -15,7 +16,7 @@ from diptych.http.context import context_of
 from diptych.http.embed_body import Item, read_embed
 from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
-from diptych.http.openapi import BINARY, FILES, STRINGS, body_of
+from diptych.http.openapi import BINARY, body_of
 from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, Responses, refusals
 from diptych.http.requests import EmbedRequest, EncodingFormat
@@ -25,7 +26,14 @@ from diptych.http.state import at_work
 router = APIRouter(tags=["encode"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
 _ROWS: Responses = {200: {"content": {OCTETS: BINARY}}}
-_FORM = {"image": FILES, "text": STRINGS, "encoding_format": {"enum": ["float", "base64"]}}
+_FORM = schemas.form(
+    {
+        "image": schemas.some(schemas.FILE, limit="max_items"),
+        "text": schemas.some(schemas.TEXT, limit="max_items"),
+        "encoding_format": {"enum": ["float", "base64"]},
+    },
+    anyOf=[{"required": ["image"]}, {"required": ["text"]}],
+)
 
 
 @router.post(

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from diptych.core.job import Job
 from diptych.core.jobs import Jobs
 from diptych.core.types import NewImage
+from diptych.http import schemas
 from diptych.http.add_body import LongAdd, read_add
 from diptych.http.answers_collections import AddAnswer, FoundImages, ImageAnswer, ImagePage
 from diptych.http.answers_jobs import JobAnswer
@@ -19,7 +20,7 @@ from diptych.http.content import JSON, MERGE_PATCH, media_type, unsupported
 from diptych.http.context import context_of
 from diptych.http.hangup import while_connected
 from diptych.http.json_body import parse_json
-from diptych.http.openapi import FILES, body_of
+from diptych.http.openapi import body_of
 from diptych.http.options import HttpOptions
 from diptych.http.outcomes import respond_outcomes
 from diptych.http.query_string import StrictRoute
@@ -35,10 +36,17 @@ router = APIRouter(tags=["collections"], responses=refusals(*GUARDED), route_cla
 _IMAGES = "/collections/{collection}/images"
 _IMAGE = f"{_IMAGES}/{{id}}"
 _ACCEPTED: Responses = {202: {"model": JobAnswer, "description": "A job was made of it, see `/jobs`"}}
-_FORM = {
-    "image": FILES,
-    "items": {"type": "string", "description": "JSON array of {id, metadata} in the order of the images"},
-}
+_FORM = schemas.form(
+    {
+        "image": schemas.some(schemas.FILE, limit="max_job_items"),
+        "items": schemas.json_field(
+            schemas.some(schemas.ref("AddItem"), limit="max_job_items"),
+            "{id, metadata} of each image, in their order",
+        ),
+    },
+    required=("image",),
+)
+_LIMIT = Query(ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
 
 
 @router.post(
@@ -80,7 +88,7 @@ async def list_images(
     *,
     collection: str,
     after: str | None = None,
-    limit: Annotated[int, Query(ge=1)] = 100,
+    limit: Annotated[int, _LIMIT] = 100,
 ) -> Response:
     """Images in the order of their ids; `next` of the answer is the `after` of the following page."""
     check_at_most(limit, "limit", options.limits.max_page_items)

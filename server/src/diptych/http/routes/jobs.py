@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from diptych.errors import InvalidValue
+from diptych.http import schemas
 from diptych.http.answers_jobs import JobAnswer, JobList, JobOutcomeAnswer, JobOutcomePage
 from diptych.http.checks import check_at_most
 from diptych.http.context import context_of
@@ -17,6 +18,9 @@ from diptych.http.state import Options, ReadyServices, State
 
 router = APIRouter(tags=["jobs"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
+MAX_INDEX = 999_999_999  # of an item: far beyond any job, and within what the database takes
+_AFTER = Query(ge=-1, le=MAX_INDEX)
+_LIMIT = Query(ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
 _EVENTS = "text/event-stream"
 _STREAM: Responses = {200: {"content": {_EVENTS: {"schema": {"type": "string"}}}}}
 
@@ -49,8 +53,8 @@ async def list_outcomes(
     options: Options,
     *,
     job: str,
-    after: Annotated[int, Query(ge=-1)] = -1,
-    limit: Annotated[int, Query(ge=1)] = 100,
+    after: Annotated[int, _AFTER] = -1,
+    limit: Annotated[int, _LIMIT] = 100,
 ) -> Response:
     """What became of the items behind index `after`, in their order, as far as it is known."""
     check_at_most(limit, "limit", options.limits.max_page_items)
@@ -72,14 +76,14 @@ async def follow_job(
     state: State,
     *,
     job: str,
-    after: Annotated[int, Query(ge=-1)] = -1,
+    after: Annotated[int, _AFTER] = -1,
 ) -> Response:
     """Server-sent events: `outcome` (its id is the item's index), `progress`, and `end` at last.
 
     Beginning behind `after`, or behind the `Last-Event-ID` of a caller that comes back.
     """
     seen = request.headers.get("last-event-id", "")
-    if seen and not (seen.isascii() and seen.isdigit() and len(seen) < 10):
+    if seen and not (seen.isascii() and seen.isdigit() and len(seen) <= len(str(MAX_INDEX))):
         raise InvalidValue("is not the id of an event", "Last-Event-ID")
     await services.jobs.get(job)  # a 404 before the stream begins
     events = events_of(

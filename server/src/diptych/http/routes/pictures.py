@@ -1,9 +1,12 @@
 """The bytes of stored images: originals and thumbnails."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from diptych.bundle.image import THUMBNAIL_MEDIA_TYPE
+from diptych.core.pictures import THUMBNAIL_SIZES_PX
 from diptych.http.openapi import BINARY
 from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import GUARDED, Responses, refusals
@@ -16,6 +19,7 @@ _PICTURE: Responses = {
     200: {"content": {"image/*": BINARY}},
     304: {"description": "The caller has it: `If-None-Match` names its `ETag`"},
 }
+_SIZE = Query(json_schema_extra={"enum": list(THUMBNAIL_SIZES_PX)})
 # A stored file is whatever somebody sent: a browser may show it, and must not run it.
 _INERT = "default-src 'none'; sandbox"
 
@@ -33,7 +37,7 @@ async def original(request: Request, services: ReadyServices, collection: str, i
 
 @router.get(f"{_IMAGE}/thumbnail", response_class=Response, responses=_PICTURE | refusals(404, 413, 422))
 async def thumbnail(
-    request: Request, services: ReadyServices, collection: str, id: str, size: int = 256
+    request: Request, services: ReadyServices, collection: str, id: str, size: Annotated[int, _SIZE] = 256
 ) -> Response:
     """A small picture without metadata, its longer side at most `size` pixels."""
     record = await services.collections.get_image(collection, id)

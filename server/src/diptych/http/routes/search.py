@@ -14,31 +14,34 @@ from diptych.core.search import mix
 from diptych.core.services import Services
 from diptych.core.types import Hit, ModelInfo, TextEmbedding
 from diptych.errors import InputError, NotFound
-from diptych.http import search_body
+from diptych.http import schemas, search_body
 from diptych.http.answers import HitAnswer, Links, ModelRef, SearchAnswer
 from diptych.http.budget import Take, room_of
 from diptych.http.context import context_of
 from diptych.http.hangup import while_connected
-from diptych.http.openapi import FILES, STRINGS, body_of
+from diptych.http.openapi import body_of
 from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, refusals
-from diptych.http.requests import SearchQuery, SearchRequest
+from diptych.http.requests import MAX_QUERIES, SearchQuery, SearchRequest
 from diptych.http.respond import json_response
 from diptych.http.search_body import AskedSearch, StoredImage, read_search, search_of_query_string
 from diptych.http.state import Options, ReadyServices, at_work
 
 router = APIRouter(tags=["search"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
-_FORM = {
-    "image": FILES,
-    "text": STRINGS,
-    "k": {"type": "integer"},
-    "offset": {"type": "integer"},
-    "filter": {"type": "string", "description": "JSON"},
-    "collection": {"type": "string"},
-    "exact": {"type": "boolean"},
-    "min_relevance": {"type": "number"},
-}
+_QUERIES: schemas.Schema = {"type": "array", "minItems": 1, "maxItems": MAX_QUERIES}
+_FORM = schemas.form(
+    {
+        "image": {**_QUERIES, "items": schemas.FILE},
+        "text": {**_QUERIES, "items": schemas.QUERY_TEXT},
+        "k": {"type": "integer", "minimum": 1, **schemas.limited(maximum="max_k")},
+        "offset": {"type": "integer", "minimum": 0, **schemas.limited(maximum="max_offset")},
+        "filter": schemas.json_field(schemas.ref("Filter"), "on metadata"),
+        "collection": schemas.STRING,
+        "exact": {"type": "boolean"},
+    },
+    anyOf=[{"required": ["image"]}, {"required": ["text"]}],
+)
 
 
 @dataclass(frozen=True)

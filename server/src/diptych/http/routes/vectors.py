@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from diptych.http import schemas
 from diptych.http.answers_collections import AddAnswer
 from diptych.http.context import context_of
 from diptych.http.hangup import while_connected
@@ -16,11 +17,19 @@ from diptych.http.vectors_body import read_vectors
 
 router = APIRouter(tags=["collections"], responses=refusals(*GUARDED), route_class=StrictRoute)
 
-_FORM = {
-    "model": {"type": "string", "description": "JSON {name, version}, and if known precision and decode"},
-    "embeddings": {"type": "string", "format": "binary", "description": "rows of little-endian float32"},
-    "items": {"type": "string", "description": "JSON array of {id, metadata} in the order of the rows"},
-}
+_FORM = schemas.form(
+    {
+        "model": schemas.json_field(
+            schemas.ref("VectorModel"), "{name, version}, and if known precision and decode"
+        ),
+        "embeddings": {**schemas.FILE, "description": "rows of little-endian float32"},
+        "items": schemas.json_field(
+            schemas.some(schemas.ref("AddItem"), limit="max_add_vectors"),
+            "{id, metadata} of each row, in their order",
+        ),
+    },
+    required=("model", "embeddings"),
+)
 
 
 @router.post(
