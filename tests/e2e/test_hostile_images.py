@@ -25,7 +25,8 @@ PEAK_BYTES = 3_000_000_000  # the largest picture takes 0.8 GB while it is decod
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with serve(MODEL_REPO, "pictograms", tmp_path_factory.mktemp("hostile")) as running:
+    data_dir = tmp_path_factory.mktemp("hostile")
+    with serve(MODEL_REPO, "pictograms", data_dir, "--log-format", "json") as running:
         yield running
         assert errors_in_log(running) == []
 

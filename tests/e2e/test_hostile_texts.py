@@ -25,7 +25,8 @@ PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with serve(MODEL_REPO, "pictograms", tmp_path_factory.mktemp("hostile-texts")) as running:
+    data_dir = tmp_path_factory.mktemp("hostile-texts")
+    with serve(MODEL_REPO, "pictograms", data_dir, "--log-format", "json") as running:
         yield running
         assert errors_in_log(running) == []
 

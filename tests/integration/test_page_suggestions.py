@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
+from diptych.adapters.onnx_session import open_session
 from diptych.bundle.image import ImageLimits, load_pixels
 from diptych.bundle.repository import ModelRepository
 from diptych.wiring.bundles import VerifiedBundle, verify_bundle
@@ -34,15 +34,12 @@ def bundle() -> VerifiedBundle:
 
 
 def vectors(tower: str, precision: str, inputs: np.ndarray) -> np.ndarray:
-    """Embeddings as a processor computes them that multiplies int8 exactly: others saturate, unless told."""
+    """Embeddings as the server computes them: (N, D)."""
     graph = f"{tower}_encoder.onnx" if precision == "fp32" else f"{tower}_encoder.{precision}.onnx"
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    session = ort.InferenceSession(bundle().folder / graph, options, providers=["CPUExecutionProvider"])
+    session = open_session(bundle().folder / graph, n_threads=1, device="cpu")
     name = session.get_inputs()[0].name
     batches = [inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH)]
-    return np.concatenate([session.run(None, {name: batch})[0] for batch in batches])  # (N, D)
+    return np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
 
 
 def suggestions() -> list[str]:

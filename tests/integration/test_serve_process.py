@@ -78,13 +78,18 @@ def test_log_says_what_is_served_from_where(model_repo: Path, tmp_path: Path) ->
     assert "private" not in server.log_file.read_text()
 
 
+def past_the_log(server: RunningServer) -> list[str]:
+    """The lines of its output that are no log."""
+    return [line for line in server.log_file.read_text().splitlines() if not line.startswith("{")]
+
+
 def printed(server: RunningServer) -> list[str]:
-    """What the server says to people before it answers: the lines of its output that are no log."""
+    """What the server says to people once it is ready and its gallery is loaded: three lines."""
     deadline = time.monotonic() + 30
-    while httpx.get(f"{server.url}/readyz").status_code != 200:
+    while len(lines := past_the_log(server)) < 3:
         assert time.monotonic() < deadline, server.log_file.read_text()
         time.sleep(0.05)
-    return [line for line in server.log_file.read_text().splitlines() if not line.startswith("{")]
+    return lines
 
 
 def write_gallery(folder: Path, *colours: str) -> Path:
@@ -102,7 +107,6 @@ def test_commands_that_a_ready_server_prints_work_as_they_stand(
 ) -> None:
     gallery = write_gallery(tmp_path / "it's a gallery", "red", "blue")
     with serve(model_repo, TINY, tmp_path / "data", "--gallery", str(gallery), *flags) as server:
-        server.wait_until_gallery_is_filled(2)
         where, curl, add = printed(server)
         port = urlsplit(server.url).port
         assert f"http://127.0.0.1:{port} " in where
@@ -125,7 +129,8 @@ def test_server_without_a_gallery_prints_a_command_for_vectors(model_repo: Path,
 
 def test_output_that_is_to_be_json_is_json_alone(model_repo: Path, tmp_path: Path) -> None:
     with serve(model_repo, TINY, tmp_path, "--log-format", "json") as server:
-        assert printed(server) == []
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+    assert past_the_log(server) == []
 
 
 def test_request_in_flight_is_finished_after_sigterm(model_repo: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 
 import uvicorn
@@ -21,7 +20,7 @@ from diptych.cli.logs import configure_logging
 from diptych.cli.variables import warn_of_unknown
 from diptych.core.services import Services
 from diptych.errors import ConfigError, DiptychError
-from diptych.http.app import Background, create_app
+from diptych.http.app import create_app
 from diptych.http.connection import ConnectionTerms, connection_class
 from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
@@ -53,8 +52,9 @@ class _Server:
         self._listener = listener
         self._gallery = gallery
         self._url = _url(*listener.getsockname()[:2])
-        background: Sequence[Background] = [] if gallery is None else [gallery.fill]
-        app = create_app(self._load, _http_options(settings), on_failure=self._give_up, background=background)
+        app = create_app(
+            self._load, _http_options(settings), on_failure=self._give_up, background=[self._welcome]
+        )
         state: ServerState = app.state.diptych
         terms = ConnectionTerms(
             header_timeout_s=settings.header_timeout_s,
@@ -87,8 +87,13 @@ class _Server:
             "url": self._url,
         }
         LOG.info("ready", extra={"fields": fields})
-        self._say_first_steps()
         return services
+
+    async def _welcome(self, services: Services) -> None:
+        """Fill the gallery, then say what to try: a search over the gallery works from then on."""
+        if self._gallery is not None:
+            await self._gallery.fill(services)
+        self._say_first_steps()
 
     def _say_first_steps(self) -> None:
         """To people: where all output is a log of JSON, there are none."""
