@@ -59,7 +59,7 @@ def test_a_stranger_teaches_the_default_model_sixty_pictures(tmp_path, monkeypat
 
     assert main(train) == 0
     captured = capsys.readouterr()
-    assert captured.err.index("at least 1,000 and 100 are needed") < captured.err.index("step/s")
+    assert captured.err.index("at least 1,000 and 100 are needed") < captured.err.index(" steps, ")
     assert "finished at step 2" in captured.out
 
     assert main(evaluate) == 0
