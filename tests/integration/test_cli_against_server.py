@@ -95,6 +95,13 @@ def test_files_that_are_the_same_picture_are_named_on_request(server: RunningSer
     assert json.loads(as_json.stdout)["duplicates"] == [
         {"file": str(folder / "a.png"), "id": id, "first": None}
     ]
+    repeated = diptych(server, "add", folder / "c.png", "--collection", "album", "--duplicates")
+    assert repeated.stdout.splitlines() == ["album: 0 created, 0 replaced, 1 unchanged, 0 failed"]
+    named = ["--id-from", "name", "--collection", "named-album", "--duplicates"]
+    assert diptych(server, "add", folder, *named).stdout.splitlines() == [
+        f"{folder / 'c.png'}: same picture as a.png ({folder / 'a.png'})",
+        "named-album: 3 created, 0 replaced, 0 unchanged, 0 failed",
+    ]
     archive = tmp_path / "album.tar"
     archive.write_bytes(tar_of({"b.png": picture("blue"), "copy.png": picture("blue")}))
     told = diptych(server, "add", archive, "--collection", "tarred-album", "--duplicates")

@@ -9,7 +9,7 @@ import pytest
 
 from diptych.cli import gallery, main
 from diptych.cli.gallery import Gallery
-from diptych.errors import ConfigError, NotReady
+from diptych.errors import ConfigError, NotReady, StoreFull
 from diptych.settings import Settings
 from diptych.wiring import build, load
 from diptych.wiring.here import Here
@@ -106,14 +106,18 @@ def test_gallery_is_loaded_through_a_queue_smaller_than_its_batch(
     assert asyncio.run(run()) == n_loaded
 
 
+def write_gallery(folder: Path, n_images: int) -> None:
+    for n in range(n_images):
+        (folder / f"{n}.png").write_bytes(noise(n, (16, 16)))
+    lines = [json.dumps({"file": f"{n}.png", "id": str(n)}) for n in range(n_images)]
+    (folder / "items.jsonl").write_text("\n".join(lines))
+
+
 def test_search_says_that_the_gallery_is_being_loaded_for_the_first_time(
     model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gallery, "BATCH", 1)
-    for n in range(2):
-        (tmp_path / f"{n}.png").write_bytes(noise(n, (16, 16)))
-    lines = [json.dumps({"file": f"{n}.png", "id": str(n)}) for n in range(2)]
-    (tmp_path / "items.jsonl").write_text("\n".join(lines))
+    write_gallery(tmp_path, 2)
 
     async def run() -> list[str]:
         services, seen = await load(settings(model_repo, tmp_path / "data")), list[str]()
@@ -168,3 +172,50 @@ def test_damaged_bundle_is_never_loaded(tmp_path: Path) -> None:
     (tmp_path / "repo" / TINY / "1" / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match=r"tiny/1 cannot be served here: tiny/1/tokenizer\.json"):
         build(settings(tmp_path / "repo", tmp_path / "data"))
+
+
+def test_gallery_is_tried_again_after_a_full_disk_and_says_meanwhile_that_it_is_being_loaded(
+    model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(gallery, "RETRY_S", 0.0)
+    write_gallery(tmp_path, 2)
+
+    async def run() -> list[str]:
+        services, seen = await load(settings(model_repo, tmp_path / "data")), list[str]()
+        collections = services.collections
+        query, add_many = (await services.embedder.embed_text("red")).embedding, collections.add_many
+
+        async def full_disk(*items: Any, **options: Any) -> Any:
+            monkeypatch.setattr(collections, "add_many", search_and_add)
+            raise StoreFull("no space is left")
+
+        async def search_and_add(*items: Any, **options: Any) -> Any:
+            with pytest.raises(NotReady, match="is being loaded: 0 of 2"):
+                await collections.search("gallery", query, k=9)
+            return await add_many(*items, **options)
+
+        monkeypatch.setattr(collections, "add_many", full_disk)
+        await Gallery(tmp_path).fill(services)
+        seen += [hit.id for hit in await collections.search("gallery", query, k=9)]
+        await services.close()
+        return seen
+
+    assert sorted(asyncio.run(run())) == ["0", "1"]
+    assert "the gallery is not loaded, the next try is in 0 s: no space is left" in caplog.messages
+
+
+def test_picture_that_went_away_keeps_no_other_out_of_the_gallery(
+    model_repo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_gallery(tmp_path, 3)
+
+    async def run() -> int:
+        services, samples = await load(settings(model_repo, tmp_path / "data")), Gallery(tmp_path)
+        (tmp_path / "1.png").unlink()
+        await samples.fill(services)
+        info = await services.collections.get("gallery")
+        await services.close()
+        return info.n_images
+
+    assert asyncio.run(run()) == 2
+    assert "gallery image 1.png cannot be read: No such file or directory" in caplog.messages

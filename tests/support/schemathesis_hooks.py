@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from schemathesis.transport.serialization import Binary
 
 EMBED_DIM = 256  # of the default model
+UNIT_VECTOR = [1.0] + [0.0] * (EMBED_DIM - 1)
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PICTURE = base64.b64decode(PIXEL)
 
@@ -44,6 +45,10 @@ def complete(context: Any, case: Any, **_: Any) -> None:
         case.query = {name: value for name, value in (case.query or {}).items() if name != "collection"}
     if case.operation.path == "/v1/embeddings" and body.get("dimensions") is not None:
         body["dimensions"] = EMBED_DIM
+    if case.operation.path == "/collections/{collection}/vectors":  # as many numbers as the model's vectors
+        for item in body.get("items", ()):
+            if isinstance(item, dict) and "embedding" in item:
+                item["embedding"] = UNIT_VECTOR
     if case.media_type == "multipart/form-data":
         body.update(_with_files(body))
 

@@ -22,6 +22,8 @@ def of(*names: str, value: str = VALUE) -> dict[str, str]:
         ("API_KEYS", "API_KEY"),
         ("KEY", "API_KEY"),
         ("API_KEY_FILE", "API_KEY"),
+        ("AUTH_TOKEN", "API_KEY"),
+        ("PASSWORD", "API_KEY"),
         ("DATADIR", "DATA_DIR"),
         ("ALLOWED_HOST", "ALLOWED_HOSTS"),
         ("MAX_IMAGE_PIXELS", "MAX_IMAGE_PX"),

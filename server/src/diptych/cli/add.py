@@ -104,6 +104,7 @@ def _add(args: argparse.Namespace, client: Client) -> int:
         raise InvalidValue(f"no image files in {', '.join(map(str, args.paths))}")
     collection = args.collection or client.version().default_collection
     ensure_collection(client, collection)
+    known = duplicates.list_by_sha256(client, collection) if args.duplicates else None
     outcomes: list[AddOutcome] = []
     try:
         with tqdm(total=len(sources), unit="image", disable=True if args.json else None) as progress:
@@ -122,7 +123,8 @@ def _add(args: argparse.Namespace, client: Client) -> int:
                 on_outcome=done,
             )
     finally:
-        _report(collection, sources, outcomes, as_json=args.json, with_duplicates=args.duplicates)
+        same = None if known is None else duplicates.find_among_files(sources, outcomes, known)
+        _report(collection, sources, outcomes, same, as_json=args.json)
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
@@ -141,22 +143,23 @@ def _report(
     collection: str,
     sources: Sequence[Source],
     outcomes: Sequence[AddOutcome],
+    same: Sequence[duplicates.Duplicate] | None,
     *,
     as_json: bool,
-    with_duplicates: bool,
 ) -> None:
-    """What has been done so far, also when an error or an interrupt ends the command."""
+    """What has been done so far, also when an error or an interrupt ends the command.
+
+    `same` is None where nobody asked for duplicates.
+    """
     n_left = len(sources) - len(outcomes)
     counts = Counter(outcome.status for outcome in outcomes)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    same = duplicates.find_duplicates((str(sources[o.index].path), o.id, o.status) for o in outcomes)
     if as_json:
         failures = [{"file": str(sources[o.index].path), "error": str(o.error)} for o in failed]
         tally: dict[str, object] = {status: counts[status] for status in STATUSES}
-        wanted = {"duplicates": duplicates.as_json(same)} if with_duplicates else {}
+        wanted = {} if same is None else {"duplicates": duplicates.as_json(same)}
         out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures} | wanted)
         return
     show_failures([(str(sources[outcome.index].path), str(outcome.error)) for outcome in failed])
-    if with_duplicates:
-        duplicates.show(same)
+    duplicates.show(same or ())
     out(f"{collection}: {said_of(counts, n_left)}")

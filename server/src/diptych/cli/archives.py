@@ -42,7 +42,7 @@ def follow(client: Client, job: Job, *, as_json: bool, with_duplicates: bool = F
 def _report(job: Job, outcomes: Sequence[JobOutcome], *, as_json: bool, with_duplicates: bool) -> None:
     counts = Counter(outcome.status for outcome in outcomes)
     failed = [(_name(one), str(one.error)) for one in outcomes if one.status == "failed"]
-    same = duplicates.find_duplicates((_name(one), one.id, one.status) for one in outcomes)
+    same = duplicates.find_among_outcomes((_name(one), one.id, one.status) for one in outcomes)
     n_left = job.n_items - len(outcomes)
     if as_json:
         tally: dict[str, object] = {status: counts[status] for status in STATUSES}

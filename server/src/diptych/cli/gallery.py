@@ -16,13 +16,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from diptych.core.collections import Collections
 from diptych.core.services import Services
 from diptych.core.types import AddOutcome, NewImage
-from diptych.errors import ConfigError, Overloaded, TooLarge
+from diptych.errors import ConfigError, Overloaded, StoreError, TooLarge
 
 LOG = logging.getLogger("diptych.gallery")
 COLLECTION = "gallery"
 ITEMS_FILE = "items.jsonl"
 BATCH = 16  # small, so that requests find room in the queue beside it
 LOG_EVERY = 8 * BATCH
+RETRY_S = 10.0  # after an error of the data folder
 
 
 class GalleryItem(BaseModel):
@@ -55,8 +56,17 @@ class Gallery:
         """
         await services.collections.ensure(COLLECTION)
         with services.collections.loading(COLLECTION, len(self._items)):
-            counts = await self._add_all(services)
+            counts = await self._until_all_are_added(services)
         LOG.info("the gallery is loaded", extra={"fields": {"images": counts.total(), **counts}})
+
+    async def _until_all_are_added(self, services: Services) -> Counter[str]:
+        """Try again after errors of the data folder, such as a full disk: part of a gallery is not served."""
+        while True:
+            try:
+                return await self._add_all(services)
+            except StoreError as error:
+                LOG.warning("the gallery is not loaded, the next try is in %g s: %s", RETRY_S, error)
+                await asyncio.sleep(RETRY_S)
 
     async def _add_all(self, services: Services) -> Counter[str]:
         counts: Counter[str] = Counter()
@@ -70,7 +80,10 @@ class Gallery:
         return counts
 
     async def _add(self, collections: Collections, items: Sequence[GalleryItem]) -> list[AddOutcome]:
-        images = await asyncio.to_thread(self._read, items)
+        read = await asyncio.to_thread(self._read, items)
+        if not read:
+            return []
+        items, images = [item for item, _ in read], [image for _, image in read]
         while True:
             try:
                 outcomes = (await collections.add_many(COLLECTION, images, replace=True)).outcomes
@@ -82,12 +95,23 @@ class Gallery:
                     return [outcome for item in items for outcome in await self._add(collections, [item])]
                 outcomes = [AddOutcome(0, items[0].id, "failed", error)]
             for outcome in outcomes:
+                if isinstance(outcome.error, StoreError):
+                    raise outcome.error
                 if outcome.error is not None:
                     LOG.warning("gallery image %s: %s", items[outcome.index].file, outcome.error)
             return outcomes
 
-    def _read(self, items: Sequence[GalleryItem]) -> list[NewImage]:
-        return [NewImage((self._folder / item.file).read_bytes(), item.id, item.metadata) for item in items]
+    def _read(self, items: Sequence[GalleryItem]) -> list[tuple[GalleryItem, NewImage]]:
+        """Those whose file can be read: one that went away since the start keeps no other out."""
+        found = []
+        for item in items:
+            try:
+                payload = (self._folder / item.file).read_bytes()
+            except OSError as error:
+                LOG.warning("gallery image %s cannot be read: %s", item.file, error.strerror)
+            else:
+                found.append((item, NewImage(payload, item.id, item.metadata)))
+        return found
 
 
 def _read_items(file: Path) -> list[GalleryItem]:

@@ -26,6 +26,7 @@ _PORT_OF_A_SERVICE = re.compile(rf"{PREFIX}(\w+_)?PORT")
 _MIN_LIKENESS = (
     0.8  # of two names without their underscores: APIKEYS and API_KEY, not MODEL_DIR and MODEL_REPO
 )
+_SECRETS = frozenset({"key", "authkey", "accesskey", "token", "apitoken", "authtoken", "secret", "password"})
 _SETTINGS = {name.replace("_", ""): f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
@@ -61,7 +62,7 @@ def _is_of_a_service(name: str, value: str) -> bool:
 
 def _meant(name: str) -> str | None:
     bare = name.upper().removeprefix(PREFIX).replace("_", "").lower()
-    if bare == "key" or bare.startswith("apikey"):  # such as API_KEY_FILE: the server would be open
+    if bare in _SECRETS or bare.startswith("apikey"):  # such as API_KEY_FILE: the server would be open
         return f"{PREFIX}API_KEY"
     nearest = difflib.get_close_matches(bare, _SETTINGS, n=1, cutoff=_MIN_LIKENESS)
     return _SETTINGS[nearest[0]] if nearest else None
