@@ -76,6 +76,97 @@ def lost_page(data_dir: Path) -> None:
     (data_dir / DATABASE).write_bytes(whole)
 
 
+def root_page(data_dir: Path, index: str) -> int:
+    with closing(sqlite3.connect(data_dir / DATABASE)) as db:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        return int(db.execute(query, (index,)).fetchone()[0])
+
+
+def overwrite(data_dir: Path, page: int, offset: int, payload: bytes) -> None:
+    with (data_dir / DATABASE).open("r+b") as file:
+        file.seek((page - 1) * PAGE + offset)
+        file.write(payload)
+
+
+def last_leaf(data_dir: Path, index: str) -> int:
+    """The page at the right end of its tree, whose inner pages are of type 2."""
+    whole, page = content(data_dir), root_page(data_dir, index)
+    assert whole[(page - 1) * PAGE] == 2  # there are several pages
+    while whole[(page - 1) * PAGE] == 2:
+        page = int.from_bytes(whole[(page - 1) * PAGE + 8 :][:4])
+    return page
+
+
+def second_half_lost(data_dir: Path, index: str) -> None:
+    overwrite(data_dir, last_leaf(data_dir, index), PAGE // 2, bytes(PAGE // 2))
+
+
+def sector_lost(data_dir: Path, index: str) -> None:
+    overwrite(data_dir, last_leaf(data_dir, index), 1024, bytes(512))
+
+
+def end_lost(data_dir: Path, index: str) -> None:
+    overwrite(data_dir, last_leaf(data_dir, index), PAGE - 512, bytes(512))
+
+
+def header_flipped(data_dir: Path, index: str) -> None:
+    """The number of bytes between its cells."""
+    overwrite(data_dir, last_leaf(data_dir, index), 7, b"\x80")
+
+
+def more_cells(data_dir: Path, index: str) -> None:
+    """The page says that it has 128 more entries than are there, or fewer."""
+    page = last_leaf(data_dir, index)
+    overwrite(data_dir, page, 4, bytes([content(data_dir)[(page - 1) * PAGE + 4] ^ 0x80]))
+
+
+def root_one_short(data_dir: Path, index: str) -> None:
+    """A page of the tree is reached from nowhere."""
+    root = root_page(data_dir, index)
+    n_cells = int.from_bytes(content(data_dir)[(root - 1) * PAGE + 3 :][:2])
+    overwrite(data_dir, root, 3, (n_cells - 1).to_bytes(2))
+
+
+def lost_leaf(data_dir: Path) -> None:
+    """All indexes know of the rows on a page of the table that is reached from nowhere."""
+    root_one_short(data_dir, "images")
+
+
+@pytest.mark.parametrize("index", [INDEX, "sqlite_autoindex_images_1"])
+@pytest.mark.parametrize(
+    "damage", [second_half_lost, sector_lost, end_lost, header_flipped, more_cells, root_one_short]
+)
+def test_a_damaged_page_of_an_index_is_mended_by_the_command_that_the_start_names(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path, str], None], index: str
+) -> None:
+    damage(data_dir, index)
+    with pytest.raises(
+        CorruptStore, match=rf"`diptych check --data-dir {data_dir} --repair` builds .*restore"
+    ):
+        SqliteStore(data_dir)
+    assert main(["check", "--data-dir", str(data_dir)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 0
+    assert index in capsys.readouterr().out
+    assert main(["check", "--data-dir", str(data_dir)]) == 0
+    assert contents(data_dir) == PETS
+
+
+def test_a_page_that_a_table_has_lost_is_not_cleared_away(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No index knows of all rows of this table."""
+    rows = [f"INSERT INTO job_items (job, number, at, n_bytes) VALUES ('a', {n}, 0, 0)" for n in range(999)]
+    job = "INSERT INTO jobs VALUES ('a', 'pets', 0, 'running', 999, '', NULL, '')"
+    run(data_dir, job, *rows, "DROP INDEX job_items_to_do")
+    root_one_short(data_dir, "job_items")
+    overwrite(data_dir, root_page(data_dir, "job_items"), 7, bytes([18]))  # bytes between its cells
+    before = content(data_dir)
+    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 1
+    assert "never used" in capsys.readouterr().err
+    assert content(data_dir) == before
+
+
 @pytest.mark.parametrize("damage", [other_entries, fewer_entries])
 def test_a_damaged_index_is_built_anew_by_the_command_that_the_start_names(
     data_dir: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
@@ -100,7 +191,11 @@ def test_a_sound_database_is_left_as_it_is(data_dir: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize(
     ("damage", "why"),
-    [(lost_row, "table images has 299 rows, its index images_by_sha256 knows of 300"), (lost_page, "")],
+    [
+        (lost_row, "table images has 299 rows, its index images_by_sha256 knows of 300"),
+        (lost_leaf, "table images has 2"),
+        (lost_page, ""),
+    ],
 )
 def test_damage_beyond_indexes_is_refused_and_nothing_changed(
     data_dir: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], why: str

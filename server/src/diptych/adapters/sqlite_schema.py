@@ -1,7 +1,7 @@
 """Open the database file and bring its schema up to date; knows nothing of what the rows mean."""
 
-import re
 import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from diptych.bundle.failpoints import around
 from diptych.errors import CorruptStore, StoreError
 
 BUSY_S = 30.0
-INDEX_FAULT = re.compile(r" index (\S+)$")  # "row 7 missing from index images_by_key"
 MAX_IDLE_LOG_BYTES = 16_000_000  # a log that grew beyond, as beside a backup, is cut once nobody reads it
 
 # One entry is one step, never edited after it was released; the version is the number of steps applied.
@@ -115,15 +114,27 @@ def require_sound(db: sqlite3.Connection) -> None:
 
     A page of one index put in the place of another would otherwise answer with other rows, or with none.
     """
-    (fault,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-    if INDEX_FAULT.search(fault):
+    for fault in faults(db, 1):
         *_, file = db.execute("PRAGMA database_list").fetchone()
-        raise CorruptStore(
-            f"the database is damaged: {fault}; where no more than indexes is, "
-            f"`diptych check --data-dir {Path(file).parent} --repair` builds them anew"
-        )
-    if fault != "ok":
-        raise CorruptStore(damaged(fault))
+        repair = f"`diptych check --data-dir {Path(file).parent} --repair`"
+        raise CorruptStore(damaged(f"{fault}; where no more than indexes is, {repair} builds them anew"))
+
+
+def faults(db: sqlite3.Connection, limit: int) -> Iterator[str]:
+    """In the structure, each on one line. Most within a page of an index do not say of which one it is."""
+    try:
+        for (fault,) in db.execute(f"PRAGMA integrity_check({limit})"):
+            if fault != "ok":
+                yield " ".join(fault.split())
+    except sqlite3.DatabaseError as error:  # the check itself may fail on what it reads
+        if not is_corrupt(error):
+            raise
+        yield str(error)
+
+
+def is_corrupt(error: sqlite3.DatabaseError) -> bool:
+    """Whether SQLite met what it cannot make sense of, and not, for one, a full disk."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
 
 
 def damaged(fault: object) -> str:

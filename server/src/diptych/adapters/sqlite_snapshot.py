@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from diptych.adapters.private_files import make_new
 from diptych.adapters.sqlite_checksums import damaged_rows, damaged_vectors
-from diptych.adapters.sqlite_schema import MIGRATIONS, require_sound, schema_version
+from diptych.adapters.sqlite_schema import MIGRATIONS, faults, require_sound, schema_version
 from diptych.core.backup import Counts, DamagedImage, Report
 from diptych.errors import CorruptStore, StoreError
 
@@ -137,8 +137,8 @@ class SqliteSnapshot:
             copy.execute("PRAGMA synchronous = OFF")
             self._db.backup(copy, pages=PAGES, progress=show, sleep=0)
             copy.execute("PRAGMA journal_mode = DELETE")  # no second file belongs to it
-            (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()  # as the server asks at its start
-        if found != "ok":
+            found = next(faults(copy, 1), None)  # as the server asks at its start
+        if found:
             raise CorruptStore(f"database {self._file} is damaged: {found}")
 
 
