@@ -1,5 +1,6 @@
 """Look into a data folder beside the process that serves it, or while none does; changes nothing."""
 
+import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,7 @@ from diptych.adapters.reserve import RESERVE_FILE
 from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.adapters.sqlite_store import DATABASE
 from diptych.adapters.whole_files import size_of, translated
-from diptych.errors import CorruptStore
+from diptych.errors import CorruptStore, StoreError
 
 # What comes into a folder after its database only. Names are as long as a sha256 or the id of a job; those of
 # broken writes are not.
@@ -19,6 +20,8 @@ _LATER = {
     "inputs of jobs": "jobs/" + "?" * 32,
 }
 _LOG = f"{DATABASE}-wal"
+
+log = logging.getLogger(__name__)
 
 
 def refuse_lost_database(data_dir: Path) -> None:
@@ -43,6 +46,33 @@ def refuse_lost_database(data_dir: Path) -> None:
         )
 
 
+def refuse_lost_images(data_dir: Path) -> None:
+    """Raises CorruptStore where originals are kept and the folder of them is not there, as without its disk.
+
+    A new folder would take files that the disk hides once it is mounted. An empty one is only warned of.
+    """
+    folder = data_dir / "images"
+    with translated():
+        if any(data_dir.glob(_LATER["images"])):
+            return
+        is_there = folder.exists()
+    n_files = _n_originals(data_dir)
+    if n_files and not is_there:
+        raise CorruptStore(
+            f"the folder {folder} is not there, and the database knows of originals in it "
+            f"(files: {n_files}): mount its disk, or restore a backup with "
+            f"`diptych restore FOLDER --data-dir {data_dir} --replace`; to go on without the originals, "
+            f"make an empty folder {folder}"
+        )
+    if n_files:
+        log.warning(
+            "the folder %s is empty, and the database knows of originals in it (files: %d): if they are on a "
+            "disk that is not mounted, stop the server and mount it",
+            folder,
+            n_files,
+        )
+
+
 class DataFolder:
     """Satisfies `diptych.core.backup.ServedFolder`."""
 
@@ -64,3 +94,12 @@ def _knows_images(file: Path) -> bool:
             return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'images'").fetchone() is not None
     except sqlite3.DatabaseError:
         return True
+
+
+def _n_originals(data_dir: Path) -> int:
+    """Files that its database speaks of; 0 where it cannot tell, which is for the store to refuse."""
+    try:
+        with DataFolder(data_dir).snapshot() as snapshot:
+            return snapshot.counts().n_files
+    except (StoreError, CorruptStore):
+        return 0

@@ -5,7 +5,7 @@ import logging
 from dataclasses import replace
 
 from diptych.adapters.blas import use_one_blas_thread
-from diptych.adapters.data_folder import refuse_lost_database
+from diptych.adapters.data_folder import refuse_lost_database, refuse_lost_images
 from diptych.adapters.data_lock import DataLock
 from diptych.adapters.plan_file import PlanFile
 from diptych.adapters.restore_target import refuse_unfinished
@@ -62,13 +62,14 @@ async def load(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> S
 def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Services:
     """Blocking: take the data folder, verify, load, prove and warm the model, open the folder; not started.
 
-    A folder that is taken, or whose database is lost, is refused before anything is loaded.
+    A folder that is taken, or has lost its database or its originals, is refused before anything is loaded.
     """
     check_choice(settings)
     lock = DataLock(settings.data_dir)
     try:
         refuse_unfinished(settings.data_dir)
         refuse_lost_database(settings.data_dir)
+        refuse_lost_images(settings.data_dir)
         return _build(settings, on_stuck, lock)
     except BaseException:
         lock.release()
