@@ -156,6 +156,46 @@ def test_pack_holds_pairs_out_of_training_by_their_names(tmp_path):
     assert held_out <= more
 
 
+def test_pack_says_which_split_it_replaces_and_nothing_where_it_stays_as_it_was(tmp_path, capsys):
+    write_files(tmp_path / "f", pair_files(range(40)))
+    command = ["pack", "--train", tmp_path / "f", "--out", tmp_path / "d", "--size", 16, "--hold-out"]
+    assert run(*command, 0.25) == 0
+    n = read_dataset(tmp_path / "d").entries["pairs-train"].n
+    assert run(*command, 0.25) == 0
+    assert "replaced" not in capsys.readouterr().err
+    assert run(*command, 0.5) == 0
+    told = capsys.readouterr().err
+    assert "pairs-validation is replaced: " in told
+    now = read_dataset(tmp_path / "d").entries["pairs-train"].n
+    assert (
+        f"pairs-train is replaced: {now} images, it had {n}; its pictures, texts, preparation, --hold" in told
+    )
+
+
+def test_pack_says_that_a_hold_out_draws_nothing_and_leaves_no_data_set(tmp_path, capsys):
+    write_files(tmp_path / "few", pair_files(range(3)))
+    command = ["pack", "--train", tmp_path / "few", "--out", tmp_path / "d", "--size", 16]
+    assert run(*command, "--hold-out", 0.001) == 1
+    said = capsys.readouterr().err
+    assert (
+        "--hold-out 0.001 of 3 pairs leaves none for validation: name a larger share, add pairs, or" in said
+    )
+    assert not (tmp_path / "d" / "dataset.json").exists()
+    assert run(*command) == 0
+    before = read_dataset(tmp_path / "d")
+    assert run(*command, "--hold-out", 0.001) == 1
+    assert read_dataset(tmp_path / "d") == before
+
+
+@pytest.mark.parametrize("hold_out", [[], ["--hold-out", 0.2]])
+def test_pack_says_why_nothing_can_be_used(tmp_path, capsys, hold_out):
+    write_files(tmp_path / "nocap", {f"{n}.png": picture(n) for n in range(10)})
+    assert run("pack", "--train", tmp_path / "nocap", "--out", tmp_path / "d", *hold_out) == 1
+    said = capsys.readouterr().err
+    assert f"--train {tmp_path}/nocap: none of 10 entries can be used; " in said
+    assert " unusable: it has no text file beside it" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

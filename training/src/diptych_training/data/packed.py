@@ -174,6 +174,13 @@ def write_index(dataset: PackedDataset) -> None:
     write_text(dataset.path / INDEX_FILE, json.dumps(index, indent=1, ensure_ascii=False) + "\n")
 
 
+def content_of(images: Images, items: list[PackedItem]) -> str:
+    """sha256 of the pixels and items of a source."""
+    digest = sha256(repr((images.shape, items)).encode("utf-8", "surrogatepass"))
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()
+
+
 def write_source(path: Path, split: Split, name: str, images: Images, items: list[PackedItem]) -> None:
     """Write the two files of a source; its entry in dataset.json is the caller's next step."""
     assert len(images) == len(items)

@@ -4,11 +4,10 @@ Its images lie decoded at one size, so that a run can look at them again and aga
 """
 
 import argparse
-import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -26,10 +25,12 @@ from diptych_training.data.files import sole_owner, write_text
 from diptych_training.data.hashed import place_of
 from diptych_training.data.packed import (
     INDEX_FILE,
+    Images,
     PackedDataset,
     PackedItem,
     SourceEntry,
     Split,
+    content_of,
     read_dataset,
     write_index,
     write_source,
@@ -72,7 +73,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "pack",
         help="make a packed data set of pairs: for validation, evaluation and the proof of an export",
         description="Draws pairs from each source at random, decodes them at one size, and writes a packed "
-        "data set, for `--data` of train, evaluate and export. Splits that it has already are kept.",
+        "data set, for `--data` of train, evaluate and export. Splits that are not named are "
+        "kept; one that is named is made anew.",
     )
     for split, help_text in zip(
         SPLITS,
@@ -126,9 +128,16 @@ def run(args: argparse.Namespace) -> int:
     refuse_foreign(flags.excluded, chain.from_iterable(shards.values()))
     args.out.mkdir(parents=True, exist_ok=True)
     with sole_owner(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
-        dataset = _begun(args.out, spec.size)
+        before = _begun(args.out, spec.size)
+        dataset = _without(before, [_name(split) for split in shards])
         for split, parts in shards.items():
-            entry = _pack(args, split, wanted[split], parts, flags=flags, spec=spec)
+            images, items, n_unusable = _draw(args, split, wanted[split], parts, flags=flags, spec=spec)
+            entry = _entry(args, split, images, items, n_unusable)
+            _tell_replaced(before.entries.get(_name(split)), entry)
+            write_index(
+                dataset
+            )  # without what it replaces: old splits and new ones are never listed together
+            write_source(args.out, split, _name(split), images, items)
             dataset = replace(dataset, entries={**dataset.entries, _name(split): entry})
             write_index(dataset)
         _write_card(dataset)
@@ -150,8 +159,22 @@ def _wanted(args: argparse.Namespace) -> dict[Split, list[str]]:
     if args.hold_out:
         if "train" not in wanted or "validation" in wanted:
             raise DataError("--hold-out takes validation from --train: name --train, and no --validation")
-        wanted["validation"] = wanted["train"]
+        wanted = {"validation": wanted["train"], **wanted}  # first: it may draw nothing
     return wanted
+
+
+def _without(dataset: PackedDataset, names: Sequence[str]) -> PackedDataset:
+    kept = {name: entry for name, entry in dataset.entries.items() if name not in names}
+    return replace(dataset, entries=kept)
+
+
+def _tell_replaced(was: SourceEntry | None, entry: SourceEntry) -> None:
+    if was is not None and was.recipe != entry.recipe:
+        print(
+            f"{_name(entry.split)} is replaced: {entry.n:,} images, it had {was.n:,}; its pictures, texts, "
+            "preparation, --hold-out, --limit or --seed are others than when it was packed",
+            file=sys.stderr,
+        )
 
 
 def _is_of(split: Split, entry: Entry, hold_out: float) -> bool:
@@ -160,7 +183,7 @@ def _is_of(split: Split, entry: Entry, hold_out: float) -> bool:
     return split == "eval" or not hold_out or is_held_out == (split == "validation")
 
 
-def _pack(
+def _draw(
     args: argparse.Namespace,
     split: Split,
     sources: list[str],
@@ -168,17 +191,19 @@ def _pack(
     *,
     flags: SourceFlags,
     spec: ImageSpec,
-) -> SourceEntry:
+) -> tuple[Images, list[PackedItem], int]:
+    """Pixels and items of a split, and how many entries cannot be used. DataError if it has none."""
     stream = Stream(shards, 0, Order(args.seed, 1, MIXED)).entries(Cursor(), 1, flags.excluded)
-    entries = (entry for entry, _ in stream if _is_of(split, entry, args.hold_out))
+    passed: Counter[bool] = Counter()  # entries of the other split, by whether they can be used
+    entries = _of_split(split, (entry for entry, _ in stream), args.hold_out, passed)
     items: list[PackedItem] = []
     images: list[Pixels] = []
-    drops: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     prepare = partial(_prepared, spec=spec, limits=flags.limits)
     with progress_bar(desc=split, total=args.limit, unit="pair") as bar:
         for entry, pixels in side_by_side(entries, prepare, args.jobs):
-            if pixels is None or isinstance(entry, Unusable):
-                drops["unusable"] += 1
+            if isinstance(entry, Unusable) or isinstance(pixels, str):
+                reasons[str(pixels)] += 1
                 continue
             items.append(_item(entry))
             images.append(pixels)
@@ -186,27 +211,59 @@ def _pack(
             if len(items) == args.limit:
                 break
     if not items:
-        raise DataError(f"--{split} {' '.join(sources)}: none of {drops['unusable']} entries can be used")
-    write_source(args.out, split, _name(split), np.stack(images), items)
+        raise DataError(_why_none(args, split, sources, reasons, passed))
+    return np.stack(images), items, reasons.total()
+
+
+def _of_split(
+    split: Split, entries: Iterator[Entry], hold_out: float, passed: Counter[bool]
+) -> Iterator[Entry]:
+    for entry in entries:
+        if _is_of(split, entry, hold_out):
+            yield entry
+        else:
+            passed[isinstance(entry, Pair)] += 1
+
+
+def _why_none(
+    args: argparse.Namespace,
+    split: Split,
+    sources: list[str],
+    reasons: Counter[str],
+    passed: Counter[bool],
+) -> str:
+    n = reasons.total()
+    if passed[True]:
+        change = "larger" if split == "validation" else "smaller"
+        return (
+            f"--hold-out {args.hold_out:g} of {n + passed.total():,} pairs leaves none for {split}: name a "
+            f"{change} share, add pairs, or leave --hold-out out"
+        )
+    most = "".join(f"; {count:,} unusable: {reason}" for reason, count in reasons.most_common(1))
+    flag = "train" if args.hold_out and split == "validation" else split
+    return f"--{flag} {' '.join(sources)}: none of {n + passed.total():,} entries can be used{most}"
+
+
+def _entry(
+    args: argparse.Namespace, split: Split, images: Images, items: list[PackedItem], n_unusable: int
+) -> SourceEntry:
     return SourceEntry(
         split=split,
         kind="pairs",
         n=len(items),
         licence=args.licence,
         author=args.author,
-        recipe=hashlib.sha256(
-            repr((sources, args.seed, args.limit, args.hold_out, spec)).encode()
-        ).hexdigest(),
-        drops=dict(drops),
+        recipe=content_of(images, items),
+        drops={"unusable": n_unusable} if n_unusable else {},
     )
 
 
-def _prepared(entry: Entry, spec: ImageSpec, limits: ImageLimits) -> Pixels | None:
-    """(S, S, 3), or None for what cannot be used."""
+def _prepared(entry: Entry, spec: ImageSpec, limits: ImageLimits) -> Pixels | str:
+    """(S, S, 3), or why it cannot be used."""
     try:
-        return None if isinstance(entry, Unusable) else load_pixels(entry.image, spec, limits)
-    except InputError:
-        return None
+        return entry.reason if isinstance(entry, Unusable) else load_pixels(entry.image, spec, limits)
+    except InputError as error:
+        return str(error)
 
 
 def _item(pair: Pair) -> PackedItem:
