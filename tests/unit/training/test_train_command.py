@@ -1,5 +1,6 @@
 """`diptych-train train` from the command line to the run folder."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from diptych_training.train import command, loop
 from diptych_training.train.command import CONFIGS
 from diptych_training.train.interrupt import Interrupt
 from diptych_training.train.loop import Loop
+from support.pair_files import pair_files, write_files
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 pytestmark = pytest.mark.usefixtures("curves_undrawn")
@@ -212,6 +214,57 @@ def test_a_resumed_run_names_the_first_key_that_differs(trained, capsys):
         capsys.readouterr()
         assert main([*trained, "--resume", "--set", change]) == 1
         assert said in capsys.readouterr().err
+
+
+def packed_again(tmp_path: Path, numbers: range, hold_out: float = 0.25) -> None:
+    shutil.rmtree(tmp_path / "photos", ignore_errors=True)
+    write_files(tmp_path / "photos", pair_files(numbers))
+    given = ["--train", str(tmp_path / "photos"), "--hold-out", str(hold_out), "--size", "32"]
+    assert main(["data", "pack", *given, "--out", str(tmp_path / "packed")]) == 0
+
+
+@pytest.fixture
+def own_pairs(arguments: list[str], tmp_path: Path) -> list[str]:
+    """A run on pairs that has ended, and whose data set can be packed again."""
+    packed_again(tmp_path, range(40))
+    kinds = ["--set", "data.mixture={pairs = 1.0}", "--set", "run.best_by=['pairs_top1']"]
+    command = [*arguments, "--data", str(tmp_path / "packed"), *kinds]
+    assert main(command) == 0
+    return [*command, "--resume"]
+
+
+@pytest.mark.parametrize(("numbers", "hold_out"), [(range(40), 0.5), (range(20, 60), 0.25)])
+def test_a_run_does_not_go_on_over_a_data_set_that_was_packed_anew(
+    own_pairs, tmp_path, capsys, numbers, hold_out
+):
+    packed_again(tmp_path, range(40))
+    assert main(own_pairs) == 0
+    packed_again(tmp_path, numbers, hold_out)
+    capsys.readouterr()
+    assert main(own_pairs) == 1
+    said = f"pairs-train of {tmp_path / 'packed'} is not what the run began with"
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_that_keeps_no_hashes_of_its_data_goes_on(own_pairs, tmp_path):
+    learned = RunFolder(tmp_path / "runs" / "small").learned_file
+    record = json.loads(learned.read_text())
+    for entry in record["own"]["entries"].values():
+        entry["recipe"] = ""
+    packed_again(tmp_path, range(20, 60))
+    learned.write_text(json.dumps(record))
+    assert main(own_pairs) == 0
+    learned.unlink()
+    assert main(own_pairs) == 0
+
+
+def test_a_run_does_not_go_on_when_what_it_rehearses_has_changed(arguments, tmp_path, capsys):
+    packed_again(tmp_path, range(40))
+    old = f"data.rehearsal.old={{data = '{tmp_path / 'packed'}', share = 0.5}}"
+    assert main([*arguments, "--set", old]) == 0
+    packed_again(tmp_path, range(20, 60))
+    assert main([*arguments, "--set", old, "--resume"]) == 1
+    assert f"pairs-train of {tmp_path / 'packed'} is not what" in capsys.readouterr().err
 
 
 def test_ctrl_c_is_no_traceback(arguments, monkeypatch, capsys):

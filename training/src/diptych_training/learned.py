@@ -1,6 +1,6 @@
 """What a run learned from, as its sources said it when the run began: kept in its folder, told by its card.
 
-Knows nothing of how licences compare.
+Tells whether that has changed since. Knows nothing of how licences compare.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from diptych_training.config import TrainConfig
-from diptych_training.data.packed import PackedDataset, read_dataset
+from diptych_training.data.packed import PackedDataset, SourceEntry, read_dataset
 from diptych_training.errors import DataError
 from diptych_training.models.frozen import Frozen
 
@@ -54,6 +54,39 @@ def learned_from(
         started_from=started_from,
         taught_by=taught_by or {},
     )
+
+
+def changed_source(before: LearnedFrom, now: LearnedFrom) -> str | None:
+    """The first source whose content is not what a run began with; None if all is the same.
+
+    Sources of `data.pairs` are not looked at: a stream's place tells whether they have changed. Nor are those
+    that have no hash in one of the records.
+    """
+    own = ("validation",) if before.pairs else ("train", "validation")
+    looked_at = [(before.own, now.own, own)]
+    looked_at += [
+        (was, now.rehearsed[name], ("train",))
+        for name, was in before.rehearsed.items()
+        if name in now.rehearsed
+    ]
+    return next(
+        (
+            f"{name} of {is_.path}"
+            for was, is_, splits in looked_at
+            for split in splits
+            for name in _changed(dict(was.listed(split)), dict(is_.listed(split)))
+        ),
+        None,
+    )
+
+
+def _changed(was: dict[str, SourceEntry], is_: dict[str, SourceEntry]) -> list[str]:
+    """Names of sources that are gone or have another hash. Data may grow by sources of other names."""
+    return [name for name in sorted(was) if name not in is_ or _differ(was[name].recipe, is_[name].recipe)]
+
+
+def _differ(was: str, is_: str) -> bool:
+    return bool(was and is_) and was != is_
 
 
 def _packed(path: Path) -> PackedDataset | None:

@@ -31,6 +31,7 @@ from diptych_training.train.loop import AGAIN, Loop
 from diptych_training.train.metrics_log import MetricsLog, NoLog
 from diptych_training.train.ranks import ALONE, Ranks, joined, naming_the_lost
 from diptych_training.train.setup import (
+    check_same_data,
     check_shares,
     check_validation,
     create_run,
@@ -177,11 +178,13 @@ def prepare(
     them in its folder.
     """
     config = open_run(run_dir, config) if resume else with_defaults(config, dataset)
+    folder = RunFolder(run_dir)
+    if resume:
+        check_same_data(folder, config, dataset)
     data = training_data(dataset, config)
     check_validation(dataset, config)
     check_lock(config.model, config.lock)
     check_shares(config, ranks)
-    folder = RunFolder(run_dir)
     if not resume:
         ranks.first_does(
             lambda: create_run(run_dir, config, dataset, data.texts(), origin, open_teachers=open_teachers)

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic import ValidationError
 from tokenizers import Tokenizer
 
 from diptych.bundle.text import TextTokenizer
@@ -13,7 +14,7 @@ from diptych_training.config.explain import shown
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, TrainingConfigError
 from diptych_training.evaluate.zero_shot import TOP_K
-from diptych_training.learned import learned_from
+from diptych_training.learned import LearnedFrom, changed_source, learned_from
 from diptych_training.origin import Origin
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
@@ -146,6 +147,23 @@ def open_run(path: Path, config: TrainConfig) -> TrainConfig:
     if differs is not None:
         raise TrainingConfigError(f"{path}: {differs}: use another --name")
     return as_it_ran(config, ran)
+
+
+def check_same_data(folder: RunFolder, config: TrainConfig, dataset: PackedDataset) -> None:
+    """Raises TrainingConfigError that names the first source that is not what the run learned from so far.
+
+    A run of an earlier release that keeps no such record, or one without hashes, goes on.
+    """
+    try:
+        before = LearnedFrom.model_validate_json(folder.learned_file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return
+    changed = changed_source(before, learned_from(dataset, config, {}))
+    if changed is not None:
+        raise TrainingConfigError(
+            f"{folder.path}: {changed} is not what the run began with: what it learned from may be in "
+            "validation now. Use another --name, or make the data set again of what it was made from"
+        )
 
 
 def difference(ran: TrainConfig, now: TrainConfig) -> str | None:
