@@ -86,8 +86,9 @@ def test_overrides_take_toml_values_and_bare_words():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("run.step=7", "run.step: unknown key"),
-        ("model.image.depth=7", "toml: model.image.depth: unknown key"),
+        ("run.step=7", "run.step: unknown key; the nearest is steps"),
+        ("model.image.depth=7", "toml: model.image.depth: unknown key; known are .*kind"),
+        ("optim.zzz=7", "toml: optim.zzz: unknown key; known are .*layer_decay, lr, "),
         (
             "model.image.kind=mlp",
             "toml: model.image.kind is \"mlp\": must be one of 'resnet', 'vit', 'pooled_vit'",

@@ -120,7 +120,7 @@ def test_a_device_that_is_not_there_is_one_line(arguments, capsys):
     assert said.endswith("; it must be auto, cpu, cuda or cuda:N\n")
 
 
-def test_a_run_that_is_stopped_before_it_is_validated_says_so(arguments, monkeypatch, capsys):
+def test_a_run_that_is_stopped_before_it_is_validated_says_so(arguments, tmp_path, monkeypatch, capsys):
     class Stopped(Interrupt):
         def __enter__(self) -> Interrupt:
             self.requested = True
@@ -129,6 +129,11 @@ def test_a_run_that_is_stopped_before_it_is_validated_says_so(arguments, monkeyp
     monkeypatch.setattr(loop, "Interrupt", Stopped)
     assert main(arguments) == command.INTERRUPTED
     assert "stopped at step 0; not validated yet; go on with --resume\n" in capsys.readouterr().out
+    of_run = ["--run", "small", "--runs-dir", str(tmp_path / "runs"), "--data", str(tmp_path / "data")]
+    for command_of in (["evaluate"], ["export", "--name", "x", "--model-repo", str(tmp_path / "repo")]):
+        assert main([*command_of, *of_run]) == 1
+        said = "runs/small: not validated yet; go on with --resume, or name --which last\n"
+        assert capsys.readouterr().err.endswith(said)
     monkeypatch.setattr(loop, "Interrupt", Interrupt)
     assert main([*arguments, "--resume"]) == 0
     assert "finished at step 2; best " in capsys.readouterr().out
@@ -309,3 +314,23 @@ def test_shipped_recipes_are_found_by_name(tmp_path, capsys):
     assert (CONFIGS / "pictograms.toml").is_file()
     assert main(["train", "pictograms", "--data", str(tmp_path)]) == 1  # the recipe is found, the data is not
     assert "no data set in" in capsys.readouterr().err
+
+
+def test_a_recipe_that_is_not_there_names_the_shipped_ones(capsys):
+    assert main(["train", "own-pair"]) == 1
+    said = "own-pair: no such configuration; shipped recipes are finetune, own-pairs, pictograms, tiny\n"
+    assert capsys.readouterr().err.endswith(said)
+
+
+def test_a_model_repository_that_is_not_there_is_named_with_its_flag(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DIPTYCH_MODEL_REPO", raising=False)
+    for command_of in (
+        ["train", "own-pairs", *arguments[2:]],
+        ["evaluate", *arguments[2:4], "--bundle", "x"],
+    ):
+        assert main(command_of) == 1
+        said = "model_repo does not exist: --model-repo or DIPTYCH_MODEL_REPO names the model repository"
+        assert said in capsys.readouterr().err

@@ -110,9 +110,9 @@ def misfit(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> str | Non
     return f"{wrong} (and {n_more} more do not fit)" if n_more else wrong
 
 
-def load_run(run_dir: Path, which: Which = "best") -> TrainedRun:
+def load_run(run_dir: Path, which: Which = "best", *, last_by: str | None = None) -> TrainedRun:
     """Read a run and rebuild its model: the best by validation, the last (its average, if it has one), or
-    what it started from.
+    what it started from. `last_by` is the flag by which a command takes the last, if it has one.
 
     Raises CheckpointError naming the file that is missing, unreadable or does not fit the model.
     """
@@ -123,6 +123,9 @@ def load_run(run_dir: Path, which: Which = "best") -> TrainedRun:
             f"as in ./{run_dir.name}"
         )
     folder = RunFolder(run_dir)
+    if which == "best" and not folder.best.is_file() and folder.config_file.is_file():
+        otherwise = f", or name {last_by}" if last_by is not None and folder.last.is_file() else ""
+        raise CheckpointError(f"{run_dir}: not validated yet; go on with --resume{otherwise}")
     checkpoint = read_checkpoint({"best": folder.best, "last": folder.last, "start": folder.start}[which])
     model_config = _read_json(folder.model_file, ModelConfig)
     config = read_config(folder.config_file)

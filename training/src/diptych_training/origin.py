@@ -27,7 +27,7 @@ from diptych_training.importing.pretrained import load_pretrained
 from diptych_training.loss import LossKind
 from diptych_training.models import CLIP, ModelConfig, PooledViTConfig, build_model
 from diptych_training.models.positions import positions_for
-from diptych_training.paths import is_path
+from diptych_training.paths import if_missing, is_path
 from diptych_training.published import Published, open_published
 from diptych_training.run_folder import RunFolder
 
@@ -115,6 +115,7 @@ def _named(source: str, runs_dir: Path, model_repo: Path) -> Path | CheckpointEr
     except DiptychError as error:
         return CheckpointError(
             f"{source!r} is no folder, no run in {runs_dir}, and no model in {model_repo}: {error}"
+            f"{if_missing(model_repo)}"
         )
 
 

@@ -6,6 +6,7 @@ Each place is a variable; the flags of the commands take it as their default, an
 import os
 from pathlib import Path
 
+CONFIGS = Path(__file__).parent / "configs"
 RUN_HELP = "name of the run in --runs-dir, or its folder as a path with a separator, such as ./mine"
 
 
@@ -35,6 +36,15 @@ def model_repo() -> Path:
     return chosen("DIPTYCH_MODEL_REPO", Path("model_repo"))
 
 
+def if_missing(repository: Path) -> str:
+    """What an error adds where there is no model repository at all."""
+    return (
+        ""
+        if repository.is_dir()
+        else (f"; {repository} does not exist: --model-repo or DIPTYCH_MODEL_REPO names the model repository")
+    )
+
+
 def is_path(given: str) -> bool:
     """Whether this is a path, as in ./digits: a name has no separator and is not . or ..."""
     return given in (".", "..") or any(one in given for one in (os.sep, os.altsep) if one)
@@ -47,5 +57,10 @@ def run_dir(given: str, runs: Path) -> Path:
 
 def recipe_file(given: str) -> Path:
     """A recipe: a shipped one of that name, or else the path given."""
-    shipped = Path(__file__).parent / "configs" / f"{given}.toml"
+    shipped = CONFIGS / f"{given}.toml"
     return shipped if shipped.is_file() else Path(given)
+
+
+def shipped_recipes() -> list[str]:
+    """Their names."""
+    return sorted(file.stem for file in CONFIGS.glob("*.toml"))

@@ -76,7 +76,7 @@ def read_plan(given: str) -> Plan:
     try:
         plan = Plan.model_validate(values)
     except ValidationError as error:
-        raise TrainingConfigError(f"{path}: {explain(error, values)}") from error
+        raise TrainingConfigError(f"{path}: {explain(error, values, root=Plan)}") from error
     return plan.model_copy(update={"base": _found(plan.base, path.parent)})
 
 

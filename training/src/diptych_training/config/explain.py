@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from diptych_training.config.overrides import Tables
-from diptych_training.models.frozen import KEY, VALUE
+from diptych_training.models.frozen import KEY, VALUE, leaves
 
 LONGEST_VALUE = 60  # characters
 WORDS = (  # of pydantic and of Python, and how recipes say it
@@ -26,18 +27,23 @@ Details = Mapping[str, Any]
 Location = tuple[str | int, ...]
 
 
-def explain(error: ValidationError, recipe: Tables, table: str | None = None) -> str:
-    """All that validation says of `recipe`, or of one table of it."""
+def explain(
+    error: ValidationError, recipe: Tables, table: str | None = None, *, root: type[BaseModel]
+) -> str:
+    """All that validation says of `recipe`, or of one table of it. `root` is what a whole recipe is: it names
+    the keys that an unknown one may be meant for."""
     found: list[Any] = error.errors(include_url=False)
-    return "; ".join(_said(item, recipe, () if table is None else (table,)) for item in found)
+    return "; ".join(_said(item, recipe, () if table is None else (table,), root) for item in found)
 
 
-def _said(item: Details, recipe: Tables, within: Location) -> str:
+def _said(item: Details, recipe: Tables, within: Location, root: type[BaseModel]) -> str:
     kind, context, message = item["type"], item.get("ctx", {}), _plain(item["msg"])
     place = (*within, *item["loc"])
     if KEY in context:  # a table speaks of one of its keys
         return f"{_key((*place, context[KEY]), recipe)} is {shown(context[VALUE])}: {message}"
     key = _key(place, recipe, is_missing=kind == "missing")
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key{_meant(place, root)}"
     if kind in _OF_KIND:
         return f"{key}{_OF_KIND[kind].format(**context)}"
     if not key:  # what several tables must agree on: the message names their keys
@@ -47,11 +53,37 @@ def _said(item: Details, recipe: Tables, within: Location) -> str:
 
 
 _OF_KIND = {
-    "extra_forbidden": ": unknown key",
     "missing": " is missing",
     "union_tag_not_found": ".kind is missing",
     "union_tag_invalid": '.kind is "{tag}": must be one of {expected_tags}',
 }
+
+
+def _meant(location: Location, root: type[BaseModel]) -> str:
+    """The key that an unknown one resembles, or all of its table."""
+    known = sorted({key for table in _tables_at(location[:-1], root) for key in table.model_fields})
+    nearest = get_close_matches(str(location[-1]), known, n=1, cutoff=0.7)
+    if nearest:
+        return f"; the nearest is {nearest[0]}"
+    return f"; known are {', '.join(known)}"
+
+
+def _tables_at(location: Location, root: type[BaseModel]) -> list[type[BaseModel]]:
+    """What the table at a place may be; a kind of tower narrows it."""
+    tables = [root]
+    for part in location:
+        fields = [table.model_fields[part] for table in tables if part in table.model_fields]
+        if fields:
+            found = {one for field in fields for one in leaves(field.annotation)}
+            tables = [one for one in found if isinstance(one, type) and issubclass(one, BaseModel)]
+        else:  # a name, a number in a list, or a kind
+            of_kind = [one for one in tables if _kind_of(one) == part]
+            tables = of_kind or tables
+    return tables
+
+
+def _kind_of(table: type[BaseModel]) -> object:
+    return table.model_fields["kind"].default if "kind" in table.model_fields else None
 
 
 def _key(location: Location, recipe: Tables, *, is_missing: bool = False) -> str:

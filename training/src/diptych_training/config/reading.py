@@ -13,6 +13,7 @@ from diptych_training.config.recipe import TrainConfig
 from diptych_training.config.start import StartConfig
 from diptych_training.errors import TrainingConfigError
 from diptych_training.models.named import NAME_KEY, resolve_architecture
+from diptych_training.paths import shipped_recipes
 
 
 def read_config(
@@ -34,7 +35,7 @@ def read_config(
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise TrainingConfigError(f"{path}: no such configuration") from error
+        raise TrainingConfigError(f"{path}: no such configuration{_shipped(path)}") from error
     except OSError as error:
         raise TrainingConfigError(f"{path}: no configuration that can be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -54,7 +55,11 @@ def read_config(
         values = resolve_architecture(values)
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        raise TrainingConfigError(f"{path}: {explain(error, values)}") from error
+        raise TrainingConfigError(f"{path}: {explain(error, values, root=TrainConfig)}") from error
+
+
+def _shipped(path: Path) -> str:
+    return "" if path.suffix else f"; shipped recipes are {', '.join(shipped_recipes())}"
 
 
 def start_of(recipe: Tables) -> StartConfig:
@@ -62,7 +67,7 @@ def start_of(recipe: Tables) -> StartConfig:
     try:
         return StartConfig.model_validate(recipe["start"])
     except ValidationError as error:
-        raise TrainingConfigError(explain(error, recipe, "start")) from error
+        raise TrainingConfigError(explain(error, recipe, "start", root=TrainConfig)) from error
 
 
 def model_tables(stated: TrainConfig) -> Tables:

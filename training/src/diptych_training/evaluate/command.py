@@ -5,6 +5,7 @@ from pathlib import Path
 
 from diptych.bundle.manifest import MANIFEST_FILE
 from diptych.bundle.repository import ModelRepository
+from diptych.errors import NotFound
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.comparison import (
@@ -28,7 +29,7 @@ from diptych_training.evaluate.subject import (
 )
 from diptych_training.evaluate.table import evaluation_tables
 from diptych_training.evaluate.worst import WorstAnswers
-from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
+from diptych_training.paths import RUN_HELP, data_dir, if_missing, model_repo, run_dir, runs_dir
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 
@@ -169,7 +170,7 @@ def _missing_floors(dataset: PackedDataset, split: str) -> dict[str, float]:
 
 def _subject(args: argparse.Namespace) -> Subject:
     if args.run_dir is not None:
-        return run_subject(args.run_dir, args.which, args.prompts)
+        return run_subject(args.run_dir, args.which, args.prompts, last_by="--which last")
     return _bundle(args, args.bundle)
 
 
@@ -187,5 +188,8 @@ def _other(args: argparse.Namespace) -> Subject:
 
 def _bundle(args: argparse.Namespace, named: str) -> Subject:
     repository = ModelRepository(args.model_repo)
-    name, version = named_bundle(repository, named)
+    try:
+        name, version = named_bundle(repository, named)
+    except NotFound as error:
+        raise EvaluationError(f"{error}{if_missing(args.model_repo)}") from error
     return bundle_subject(repository, name, version, precision=args.precision, prompts=args.prompts)

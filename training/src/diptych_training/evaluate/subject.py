@@ -33,9 +33,11 @@ class Subject:
     logit_scale: float
 
 
-def run_subject(run_dir: Path, which: Which, prompts: str = DEFAULT_PROMPTS) -> Subject:
+def run_subject(
+    run_dir: Path, which: Which, prompts: str = DEFAULT_PROMPTS, *, last_by: str | None = None
+) -> Subject:
     """The best or last checkpoint of a training run, through torch in float32."""
-    run = load_run(run_dir, which)
+    run = load_run(run_dir, which, last_by=last_by)
     return trained_subject(run, run_title(run_dir, which, run.step), prompts)
 
 

@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace, repository: ModelRepository) -> int:
-    trained = load_run(args.run_dir, args.which)
+    trained = load_run(args.run_dir, args.which, last_by="--which last")
     statement = Statement(
         name=args.name,
         checkpoint=args.which,

@@ -85,7 +85,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Measure every alpha and print the table; with --write, only make the run."""
     args.run_dir = run_dir(args.run_dir, args.runs_dir)
-    tuned = load_run(args.run_dir, args.which)
+    tuned = load_run(args.run_dir, args.which, last_by="--which last")
     origin = (
         None
         if args.original is None

@@ -29,17 +29,17 @@ def refuse_flags(table: type[BaseModel], values: object) -> None:
     for key, value in values.items() if isinstance(values, Mapping) else ():
         if key not in table.model_fields:
             continue
-        kinds = _leaves(table.model_fields[key].annotation)
+        kinds = leaves(table.model_fields[key].annotation)
         if bool in kinds or not kinds & {int, float}:
             continue
         if any(isinstance(one, bool) for one in _held(value)):
             raise PydanticCustomError("flag", NO_NUMBER, {KEY: key, VALUE: value})
 
 
-def _leaves(annotation: object) -> set[object]:
+def leaves(annotation: object) -> set[object]:
     """The types that an annotation is made of: ``dict[str, int | None]`` has str, int and None's."""
     parts = get_args(annotation)
-    return set().union(*map(_leaves, parts)) if parts else {annotation}
+    return set().union(*map(leaves, parts)) if parts else {annotation}
 
 
 def _held(value: object) -> list[object]:
