@@ -134,9 +134,7 @@ def run(args: argparse.Namespace) -> int:
             images, items, n_unusable = _draw(args, split, wanted[split], parts, flags=flags, spec=spec)
             entry = _entry(args, split, images, items, n_unusable)
             _tell_replaced(before.entries.get(_name(split)), entry)
-            write_index(
-                dataset
-            )  # without what it replaces: old splits and new ones are never listed together
+            write_index(dataset)  # without the old split: it is never listed beside new ones
             write_source(args.out, split, _name(split), images, items)
             dataset = replace(dataset, entries={**dataset.entries, _name(split): entry})
             write_index(dataset)
