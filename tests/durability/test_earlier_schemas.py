@@ -31,8 +31,8 @@ KILLS = 5
 
 
 def as_left_by(version: int, data_dir: Path) -> None:
-    """Make the database of that release."""
-    data_dir.mkdir(exist_ok=True)
+    """Make the database of that release, and the folder of images that it had, without its files."""
+    (data_dir / "images").mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(data_dir / DATABASE)) as db:
         db.executescript((SCHEMAS / f"{version}.sql").read_text(encoding="utf-8"))
 
