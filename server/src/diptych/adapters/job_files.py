@@ -30,13 +30,13 @@ class _Room:
         self._lock = threading.Lock()
 
     def count(self, n_bytes: int) -> None:
-        """Of a file that was there before."""
+        """Count a file that was there before the start."""
         self._quota.count_file(n_bytes)
         with self._lock:
             self._n_bytes += n_bytes
 
     def take(self, n_bytes: int) -> None:
-        """Raises Overloaded, StoreFull."""
+        """Claim bytes before they are written. Raises Overloaded, StoreFull."""
         with self._lock:
             if self._n_bytes + n_bytes > self._max_bytes:
                 message = (
@@ -51,7 +51,7 @@ class _Room:
             raise
 
     def give(self, n_bytes: int) -> None:
-        """They were removed."""
+        """Free the bytes of an input that was removed."""
         self._quota.give_file(n_bytes)
         self._forget(n_bytes)
 
