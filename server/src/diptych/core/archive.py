@@ -4,12 +4,13 @@
 """
 
 import json
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from diptych.core.job import JobItem
 from diptych.core.metadata import json_kind
-from diptych.core.tar import Member, Read, members
 from diptych.errors import InputError, InvalidValue, TooLarge
+from diptych.tar import Member, Read, members
 
 MAX_DESCRIPTION_BYTES = 65_536
 SLACK = 1_000  # folders and extensions that an archive may have beside its files
@@ -23,7 +24,7 @@ def items_of(read: Read, n_bytes: int, max_items: int, max_image_bytes: int) -> 
     Malformed and TooLarge for the whole archive.
     """
     found = [
-        member
+        replace(member, name=_printable(member.name))
         for member in members(read, n_bytes, 4 * max_items + SLACK)
         if member.kind != "folder" and not _is_hidden(member.name)
     ]
@@ -89,6 +90,11 @@ def _stem(name: str) -> str:
     """The path without its last suffix."""
     folder, slash, last = name.rpartition("/")
     return f"{folder}{slash}{last.rpartition('.')[0] or last}"
+
+
+def _printable(name: str) -> str:
+    """Bytes that are no UTF-8 cannot be sent as JSON."""
+    return name.encode("utf-8", "surrogateescape").decode(errors="replace")
 
 
 def _is_hidden(name: str) -> bool:

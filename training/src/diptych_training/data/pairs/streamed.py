@@ -5,6 +5,10 @@ Of a web server that tells no length, fsspec's files give what has arrived, and 
 
 from typing import BinaryIO
 
+from diptych.errors import Malformed
+
+CHUNK = 1 << 20
+
 
 def read_up_to(file: BinaryIO, n_bytes: int) -> bytes:
     """The next `n_bytes`, however many reads that takes; fewer only at the file's end."""
@@ -18,3 +22,32 @@ def read_up_to(file: BinaryIO, n_bytes: int) -> bytes:
 def can_seek(file: BinaryIO) -> bool:
     """Whether any part of it can be read: not where its size is unknown, whatever it says itself."""
     return file.seekable() and getattr(file, "size", 0) is not None
+
+
+class ForwardReader:
+    """Reads an archive at offsets that never fall. What lies between is passed over."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._offset = 0
+        self._can_seek = can_seek(file)
+
+    def __call__(self, offset: int, n_bytes: int) -> bytes:
+        """At most `n_bytes` from `offset` on, fewer at the end. Malformed where the end comes before."""
+        if self._can_seek and offset > self._offset:
+            self._file.seek(offset)  # past the end it does not say so: the next read does
+            self._offset = offset
+        while self._offset < offset:
+            self.exactly(self._offset, min(CHUNK, offset - self._offset))
+        content = read_up_to(self._file, n_bytes)
+        self._offset += len(content)
+        return content
+
+    def exactly(self, offset: int, n_bytes: int) -> bytes:
+        """The `n_bytes` from `offset` on. Malformed where the archive ends before."""
+        content = self(offset, n_bytes)
+        if len(content) < n_bytes:
+            raise Malformed(
+                f"the archive is cut off at byte {self._offset}, {n_bytes - len(content)} bytes early"
+            )
+        return content

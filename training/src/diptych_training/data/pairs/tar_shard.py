@@ -9,6 +9,8 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 
+from diptych.errors import Malformed, TooLarge
+from diptych.tar import Member, members
 from diptych_training.data.pairs.pair import (
     CAPTION_KEY,
     MAX_TEXT_BYTES,
@@ -21,7 +23,7 @@ from diptych_training.data.pairs.pair import (
     texts_of_json,
 )
 from diptych_training.data.pairs.patience import read_patiently
-from diptych_training.data.pairs.tar_reader import DamagedTar, Member, TarReader
+from diptych_training.data.pairs.streamed import ForwardReader
 from diptych_training.data.pairs.unpack import COMPRESSIONS, unpacked
 
 IMAGE_ENDINGS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic"})
@@ -73,16 +75,16 @@ class TarShard:
         wanted = range(start, sys.maxsize, step)
         max_bytes = self.max_bytes if with_images else None
         with unpacked(self.url) as file:
-            reader = TarReader(file)
+            read = ForwardReader(file)
             n_entries = 0
             try:
-                for number, files in enumerate(_grouped(reader, wanted, max_bytes)):
+                for number, files in enumerate(_grouped(read, wanted, max_bytes)):
                     n_entries = number + 1
                     if number in wanted:
                         yield self._entry(files)
-            except DamagedTar as error:
+            except (Malformed, TooLarge) as error:
                 if n_entries in wanted:
-                    yield Unusable(self.prefix, f"the archive {error}: what follows is lost")
+                    yield Unusable(self.prefix, f"{error.message}: what follows is lost")
 
     def _entry(self, files: _Files) -> Entry:
         name = f"{self.prefix}:{files.key}"
@@ -113,11 +115,13 @@ def pair_key(name: str) -> tuple[str, str]:
     return f"{folder}{slash}{stem}", ending.lower()
 
 
-def _grouped(reader: TarReader, wanted: range, max_bytes: int | None) -> Iterator[_Files]:
+def _grouped(read: ForwardReader, wanted: range, max_bytes: int | None) -> Iterator[_Files]:
     """The files of each pair; the contents only of those whose numbers are wanted, of images only up to
     `max_bytes`, and of none if that is None."""
     number, files = -1, _Files("")
-    for member in reader:
+    for member in members(read):
+        if member.kind != "file":
+            continue
         key, ending = pair_key(member.name)
         if ending not in IMAGE_ENDINGS and ending not in (TEXT_ENDING, JSON_ENDING):
             continue
@@ -128,22 +132,22 @@ def _grouped(reader: TarReader, wanted: range, max_bytes: int | None) -> Iterato
                 yield files
             number, files = number + 1, _Files(key)
         if number in wanted:
-            _take(files, member, ending, reader, max_bytes)
+            _take(files, member, ending, read, max_bytes)
     if number >= 0:
         yield files
 
 
-def _take(files: _Files, member: Member, ending: str, reader: TarReader, max_bytes: int | None) -> None:
+def _take(files: _Files, member: Member, ending: str, read: ForwardReader, max_bytes: int | None) -> None:
     is_image = ending in IMAGE_ENDINGS
     if is_image and max_bytes is None:
         files.image = b""
         return
     try:
-        refuse_long(member.name, member.size, max_bytes if is_image and max_bytes else MAX_TEXT_BYTES)
+        refuse_long(member.name, member.n_bytes, max_bytes if is_image and max_bytes else MAX_TEXT_BYTES)
     except ValueError as error:
         files.problem = str(error)
         return
-    content = reader.content()
+    content = read.exactly(member.offset, member.n_bytes)
     if is_image:
         files.image = content
     elif ending == JSON_ENDING:

@@ -6,8 +6,8 @@ from typing import Any, BinaryIO, cast
 
 from fsspec.compression import available_compressions, compr
 
+from diptych.errors import Malformed
 from diptych_training.data.pairs.patience import reason_of
-from diptych_training.data.pairs.tar_reader import DamagedTar
 from diptych_training.data.pairs.urls import REMOTE, name_of, open_url
 from diptych_training.data.pairs.watched import Watched
 from diptych_training.errors import DataError
@@ -17,7 +17,7 @@ COMPRESSIONS = {"gz": "gzip", "tgz": "gzip", "bz2": "bz2", "xz": "xz", "zst": "z
 
 @contextmanager
 def unpacked(url: str) -> Iterator[BinaryIO]:
-    """What is in the file at a path or URL. Reading it raises DamagedTar where it cannot be unpacked;
+    """What is in the file at a path or URL. Reading it raises Malformed where it cannot be unpacked;
     DataError if it is not there, or no installed library unpacks it."""
     compression = COMPRESSIONS.get(name_of(url).lower().rpartition(".")[2])
     if compression is not None and compression not in available_compressions():
@@ -34,13 +34,13 @@ class _Unpacked:
         self._file: Any = compr[compression](source, mode="rb")
 
     def read(self, n_bytes: int) -> bytes:
-        """The next bytes. DamagedTar where there are none that can be unpacked."""
+        """The next bytes. Malformed where there are none that can be unpacked."""
         try:
             return cast(bytes, self._file.read(n_bytes))
         except Exception as error:  # each library has errors of its own
             if self._source.has_failed:
                 raise
-            raise DamagedTar(f"cannot be unpacked: {reason_of(error)}") from error
+            raise Malformed(f"the archive cannot be unpacked: {reason_of(error)}") from error
 
     def seekable(self) -> bool:
         """Passing over costs as much as reading."""

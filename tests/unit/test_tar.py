@@ -6,8 +6,8 @@ import tarfile
 
 import pytest
 
-from diptych.core.tar import BLOCK, MAX_EXTENSION_BYTES, Member, members
 from diptych.errors import InputError, Malformed, TooLarge
+from diptych.tar import BLOCK, MAX_EXTENSION_BYTES, Member, members
 from support.tars import entry, header, tar_of, tar_with
 
 END = bytes(2 * BLOCK)
@@ -51,6 +51,7 @@ def test_entries_that_are_no_files_say_so_and_have_no_bytes() -> None:
         entry("hard", tarfile.LNKTYPE, "a.png"),
         entry("pipe", tarfile.FIFOTYPE),
         entry("disk", tarfile.BLKTYPE),
+        entry("old/", tarfile.AREGTYPE),
     )
     assert [(one.name, one.kind, one.n_bytes) for one in listed(archive)] == [
         ("folder/", "folder", 0),
@@ -58,6 +59,7 @@ def test_entries_that_are_no_files_say_so_and_have_no_bytes() -> None:
         ("hard", "link", 0),
         ("pipe", "device", 0),
         ("disk", "device", 0),
+        ("old/", "folder", 0),
     ]
 
 
@@ -71,6 +73,7 @@ BROKEN = {
     "a size that is no number": header(b"a", b"12x4") + END,
     "a negative size": header(b"a", b"\xff" * 11) + END,
     "a size beyond all measure": header(b"a", b"\xfe" + b"\xff" * 10) + END,
+    "damage between two files": tar_of({"a": b""})[:512] + b"\x01" * 512 + END,
     "an unknown kind": header(b"a", b"0", b"Z") + END,
     "a sparse file of GNU": header(b"a", b"0", b"S") + END,
     "an extension that is cut off": header(b"x", b"1000", b"x") + b"18 path=abc\n",

@@ -1,6 +1,8 @@
 """Find the files in a tar archive without unpacking it; knows nothing of images or of where it is kept.
 
 POSIX.1-1988 (ustar), POSIX.1-2001 (pax) and GNU long names. Every read is bounded, whatever a header claims.
+The standard library's reader ends in silence where an archive is damaged between two files, reads headers of
+any size into memory, and keeps an entry for every file it has passed.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,10 +11,12 @@ from typing import Literal
 
 from diptych.errors import Malformed, TooLarge
 
-Read = Callable[[int, int], bytes]  # (offset, n_bytes) -> at most n_bytes; fewer at the end
+Read = Callable[
+    [int, int], bytes
+]  # (offset, n_bytes) -> at most n_bytes; fewer at the end. Offsets never fall
 
 BLOCK = 512
-MAX_EXTENSION_BYTES = 65_536  # of a pax header or a long name
+MAX_EXTENSION_BYTES = 1_000_000  # of a pax header or a long name
 _KINDS: dict[bytes, "Kind"] = {
     b"0": "file",
     b"\0": "file",
@@ -24,14 +28,15 @@ _KINDS: dict[bytes, "Kind"] = {
     b"5": "folder",
     b"6": "device",
 }
-_EXTENSIONS = {b"x", b"g", b"L", b"K"}  # for the next member, for all of them, its long name, its long target
+# For the next member, for all of them, its long name, its long target; the label of the archive.
+_EXTENSIONS = {b"x", b"g", b"L", b"K", b"V"}
 
 Kind = Literal["file", "link", "device", "folder"]
 
 
 @dataclass(frozen=True)
 class Member:
-    """One entry: its name as the archive spells it, and where its bytes are."""
+    """One entry: its name (UTF-8, other bytes as surrogates), and where its bytes are."""
 
     name: str
     kind: Kind
@@ -47,36 +52,39 @@ class _Said:
     size: int | None = None
 
 
-def members(read: Read, n_bytes: int, max_members: int) -> Iterator[Member]:
-    """All entries in order. Raises Malformed, and TooLarge for more than `max_members` headers of any kind.
+def members(read: Read, n_bytes: int | None = None, max_members: int | None = None) -> Iterator[Member]:
+    """All entries in order, of an archive of `n_bytes` (None: not known). Raises Malformed, and TooLarge for
+    more than `max_members` headers of any kind.
 
     Malformed: no tar, a damaged header, a member that is cut off, a sparse file, no end.
     """
     offset, n_headers, said = 0, 0, _Said()
-    while True:
-        header = read(offset, BLOCK)
-        if header == bytes(BLOCK):
-            return
+    while (header := read(offset, BLOCK)) != bytes(BLOCK):
         n_headers += 1
-        where = f"header {n_headers} of the archive"
-        if n_headers > max_members:
+        where = f"the archive's header at byte {offset}"
+        if max_members is not None and n_headers > max_members:
             raise TooLarge(f"the archive has over {max_members} entries")
-        _check(header, where)
+        _check(header, offset)
         kind, length = header[156:157], _number(header[124:136], where)
         start = offset + BLOCK
         if kind in _EXTENSIONS:
             said = _extended(said, kind, _extension(read, start, length, where), where)
         else:
-            length = length if said.size is None else said.size
             if kind not in _KINDS:
                 raise Malformed(f"{where} is of the kind {kind!r}, which is not read here")
-            if _KINDS[kind] != "file":
-                length = 0
-            yield Member(said.name or _name(header), _KINDS[kind], start, length)
-            said = _Said()
-        if length > n_bytes - start:
+            member = _member(header, start, said if said.size is not None else _Said(said.name, length))
+            yield member
+            length, said = member.n_bytes, _Said()
+        if n_bytes is not None and length > n_bytes - start:
             raise Malformed(f"{where} speaks of {length} bytes, {max(0, n_bytes - start)} are left")
         offset = start + -(-length // BLOCK) * BLOCK
+
+
+def _member(header: bytes, offset: int, said: _Said) -> Member:
+    name, kind = said.name or _name(header), _KINDS[header[156:157]]
+    if kind == "file" and name.endswith("/"):  # as archives of before 1988 spell folders
+        kind = "folder"
+    return Member(name, kind, offset, said.size or 0 if kind == "file" else 0)
 
 
 def _extension(read: Read, start: int, length: int, where: str) -> bytes:
@@ -84,7 +92,7 @@ def _extension(read: Read, start: int, length: int, where: str) -> bytes:
         raise TooLarge(f"{where} has {length} bytes of extensions, limit is {MAX_EXTENSION_BYTES}")
     body = read(start, length)
     if len(body) != length:
-        raise Malformed(f"{where} speaks of {length} bytes, {len(body)} are left")
+        raise Malformed(f"the archive is cut off at byte {start + len(body)}")
     return body
 
 
@@ -117,13 +125,13 @@ def _pax_records(body: bytes, where: str) -> dict[bytes, bytes]:
     return records
 
 
-def _check(header: bytes, where: str) -> None:
+def _check(header: bytes, offset: int) -> None:
     if len(header) < BLOCK:
-        raise Malformed(f"{where} is cut off: no end of the archive was found before")
+        raise Malformed(f"the archive is cut off at byte {offset + len(header)}: it has no end")
     said = header[148:156].strip(b"\0 ")
     unsigned = sum(header[:148]) + 8 * ord(" ") + sum(header[156:])
     if not said.isdigit() or int(said, 8 if b"8" not in said and b"9" not in said else 10) != unsigned:
-        raise Malformed(f"{where} is damaged, or this is no tar archive: its checksum differs")
+        raise Malformed(f"the archive has no good header at byte {offset}: its checksum differs")
 
 
 def _number(field: bytes, where: str) -> int:
@@ -151,4 +159,4 @@ def _name(header: bytes) -> str:
 
 
 def _text(name: bytes) -> str:
-    return name.decode(errors="replace")
+    return name.decode("utf-8", "surrogateescape")
