@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench bench-store bench-training gpu-check soak constraints openapi clean
+.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench bench-store bench-training gpu-check soak fuzz constraints openapi clean
 .PHONY: image image-rootless training-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -95,6 +95,9 @@ gpu-check: ## prove and measure everything that this machine's GPU can run, with
 
 soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 2' to try it)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(SOAK)
+
+fuzz: $(VENV)/.installed-tests ## decode 100,000 damaged files beside good ones (half an hour; FUZZ='--n 2000' to try it)
+	PYTHONPATH=tests $(BIN)/python -m support.hostile.fuzzing $(FUZZ)
 
 $(TOOLS)/.installed: docker/tools.txt
 	$(PYTHON) -m venv $(TOOLS)

@@ -7,6 +7,7 @@ from functools import cache
 from support.hostile.containers import encoded, scene
 from support.hostile.entry import ANY, DAMAGED, FOREIGN, GOOD, Hostile
 from support.hostile.foreign import foreign
+from support.hostile.heics import heics
 from support.hostile.jpegs import jpegs
 from support.hostile.others import avifs, bmps, gifs, webps
 from support.hostile.pngs import pngs
@@ -19,8 +20,8 @@ N_FLIPPED = 4
 @cache
 def corpus() -> tuple[Hostile, ...]:
     """All of it; names are unique."""
-    parts = (jpegs(), pngs(), tiffs(), gifs(), webps(), avifs(), bmps(), foreign(), _truncated(), _flipped())
-    entries = tuple(entry for part in parts for entry in part)
+    kinds = (jpegs(), pngs(), tiffs(), gifs(), webps(), avifs(), heics(), bmps(), foreign())
+    entries = tuple(entry for part in (*kinds, _truncated(), _flipped()) for entry in part)
     assert len({entry.name for entry in entries}) == len(entries)
     return entries
 

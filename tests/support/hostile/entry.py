@@ -13,7 +13,7 @@ ANY = GOOD | DAMAGED | TOO_LARGE | FOREIGN
 
 @dataclass(frozen=True)
 class Hostile:
-    """`statuses` are those that are right for it, mostly one; what is `heavy` takes a part of a second."""
+    """`statuses` are those that are right for it, mostly one; what is `heavy` takes up to seconds."""
 
     name: str
     payload: bytes

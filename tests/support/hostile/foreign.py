@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 
 from support.hostile.containers import encoded, png_chunk, scene, segment, with_chunks, with_segments
-from support.hostile.entry import DAMAGED, EITHER, FOREIGN, GOOD, Hostile
+from support.hostile.entry import EITHER, FOREIGN, GOOD, Hostile
 
 LAUGHS = b'<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><svg>&b;</svg>'
 
@@ -17,8 +17,6 @@ def foreign() -> Iterator[Hostile]:
     """All of them."""
     for name, payload in _foreign().items():
         yield Hostile(name, payload, FOREIGN)
-    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
-    yield Hostile("heic without a picture", heic, DAMAGED | FOREIGN)  # foreign where no decoder is installed
     yield from _polyglots()
 
 

@@ -1,11 +1,24 @@
 """HEIC files that say little and ask for much, around the one small picture of `support.heics`."""
 
 import struct
+from collections.abc import Iterator
 
-from diptych.bundle.heif import boxes_of, item_pieces, properties
-from support.heics import PLAIN
+from support.heics import PLAIN, TURNED
+from support.hostile.entry import DAMAGED, EITHER, FOREIGN, TOO_LARGE, Hostile
 
 TILE = (64, 64)  # pixels as coded, of which 48 rows are shown in the plain file
+REFUSED = DAMAGED | FOREIGN  # foreign where no decoder is installed
+
+
+def heics() -> Iterator[Hostile]:
+    """All of them."""
+    yield Hostile("heic without a picture", _box(b"ftyp", b"heic\0\0\0\0mif1heic") + bytes(100), REFUSED)
+    kind = TURNED.replace(b"\0\0Exif", b"\0\0Exi\xff", 1)
+    yield Hostile("heic, item of which the decoder dies", kind, REFUSED)  # pi-heif 1.4 ends its process
+    yield Hostile("heic, picture that is a part of itself", grid_of_itself(), REFUSED)
+    canvas = grid(1, 1, 30_000, 30_000, named=TILE)
+    yield Hostile("heic, canvas of 30000x30000", canvas, REFUSED | TOO_LARGE)
+    yield Hostile("heic, grids of grids", grids_of_grids(5, 16), EITHER | FOREIGN, heavy=True)
 
 
 def grid(
@@ -15,18 +28,17 @@ def grid(
     height: int,
     *,
     named: tuple[int, int] | None = None,
-    coded: tuple[int, int] = TILE,
 ) -> bytes:
     """A picture of n_rows x n_columns tiles, which share their bytes, on a canvas of width x height.
 
-    `named` is the size that the file says it has, `coded` that in the parameter set of the tiles.
+    `named` is the size that the file says it has.
     """
     tiles = range(1, 1 + n_rows * n_columns)
     whole = len(tiles) + 1
     items = {n: (b"hvc1", _slice()) for n in tiles} | {
         whole: (b"grid", _grid(n_rows, n_columns, width, height))
     }
-    return _file(items, {whole: [*tiles]}, named or (width, height), coded)
+    return _file(items, {whole: [*tiles]}, named or (width, height))
 
 
 def grids_of_grids(depth: int, n_each: int) -> bytes:
@@ -45,48 +57,13 @@ def grid_of_itself() -> bytes:
     return _file({1: (b"hvc1", _slice()), 2: (b"grid", _grid(1, 1, *TILE))}, {2: [2]}, TILE)
 
 
-def many_pictures(n: int) -> bytes:
-    """One item with the same coded picture over and over."""
-    return _file({1: (b"hvc1", _slice() * n)}, {}, TILE)
-
-
-def configuration_of(width: int, height: int) -> bytes:
-    """The plain file's `hvcC`, its parameter set changed to a picture of that size, a multiple of 8."""
-    configuration = _configuration()
-    start = configuration.index(b"\x42\x01")  # the unit's header: a parameter set of a sequence
-    (length,) = struct.unpack_from(">H", configuration, start - 2)
-    body = configuration[start + 2 : start + length].replace(b"\0\0\3", b"\0\0")
-    bits = f"{int.from_bytes(body, 'big'):0{8 * len(body)}b}"
-    at = bits.index(_golomb(64) * 2)
-    changed = bits[:at] + _golomb(width) + _golomb(height) + bits[at + 2 * len(_golomb(64)) :]
-    changed += "0" * (-len(changed) % 8)
-    unit = b"\x42\x01" + _escaped(int(changed, 2).to_bytes(len(changed) // 8, "big"))
-    return configuration[: start - 2] + struct.pack(">H", len(unit)) + unit + configuration[start + length :]
-
-
-def _golomb(number: int) -> str:
-    digits = f"{number + 1:b}"
-    return "0" * (len(digits) - 1) + digits
-
-
-def _escaped(body: bytes) -> bytes:
-    """Three bytes must not look like the start of a unit."""
-    out = bytearray()
-    for byte in body:
-        if out[-2:] == b"\0\0" and byte <= 3:
-            out.append(3)
-        out.append(byte)
-    return bytes(out)
+def _slice() -> bytes:
+    return PLAIN[PLAIN.index(b"mdat") + 4 :]
 
 
 def _configuration() -> bytes:
-    ((found,),) = properties(boxes_of(PLAIN), b"hvcC").values()
-    return bytes(found)
-
-
-def _slice() -> bytes:
-    ((_, _, piece),) = item_pieces(PLAIN, boxes_of(PLAIN), {b"hvc1"})
-    return bytes(piece)
+    at = PLAIN.index(b"hvcC")
+    return PLAIN[at - 4 : at - 4 + int.from_bytes(PLAIN[at - 4 : at], "big")]
 
 
 def _grid(n_rows: int, n_columns: int, width: int, height: int) -> bytes:
@@ -97,7 +74,6 @@ def _file(
     items: dict[int, tuple[bytes, bytes]],
     uses: dict[int, list[int]],
     named: tuple[int, int],
-    coded: tuple[int, int] = TILE,
 ) -> bytes:
     """Items (kind, data) by number, and what some of them are put together from; the last one is shown."""
     primary = max(items)
@@ -106,8 +82,8 @@ def _file(
         _box(b"infe", struct.pack(">IHH4sB", 2 << 24, n, 0, kind, 0)) for n, (kind, _) in items.items()
     ]
     known = [
-        _box(b"hvcC", configuration_of(*coded)),
-        _box(b"ispe", struct.pack(">III", 0, *coded)),
+        _configuration(),
+        _box(b"ispe", struct.pack(">III", 0, *TILE)),
         _box(b"ispe", struct.pack(">III", 0, *named)),
     ]
     associated = b"".join(_associated(n, kind, n == primary) for n, (kind, _) in items.items())

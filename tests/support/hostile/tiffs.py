@@ -89,26 +89,26 @@ def _bombs() -> Iterator[Hostile]:
     plain = plain_tags(64, 64, 4096)
     n = 500_000
     offsets = struct.pack("<I", 8) * n
-    yield Hostile("tiff of 500000 strips", tiff(changed(plain, (273, 4, n, 8)), offsets), TOO_LARGE)
+    yield Hostile("tiff of 500000 strips", tiff(changed(plain, (273, 4, n, 8)), offsets), EITHER)
     numbers = changed(plain, (700, 5, n // 2, 8), (33_432, 12, n // 2, 8))
-    yield Hostile("tiff of 500000 numbers", tiff(numbers, bytes(8 * (n // 2))), TOO_LARGE)
+    yield Hostile("tiff of 500000 numbers", tiff(numbers, bytes(8 * (n // 2))), EITHER, heavy=True)
     tags = [*plain, *((tag, 2, 4_000, 8) for tag in range(1_000, 40_000))]
-    yield Hostile("tiff of 40000 overlapping tags", tiff(tags, SQUARE), EITHER | TOO_LARGE)
+    yield Hostile("tiff of 40000 overlapping tags", tiff(tags, SQUARE), EITHER | TOO_LARGE, heavy=True)
     zeros = zlib.compress(bytes(10**6))
     tile = [(322, 4, 1, 20_000), (323, 4, 1, 20_000), (324, 4, 1, 8), (325, 4, 1, len(zeros))]
     in_a_tile = tiff([*tile_tags(64, 64, 8), *tile], zeros)
-    yield Hostile("tiff of 64x64 in a tile of 20000x20000", in_a_tile, TOO_LARGE)
+    yield Hostile("tiff of 64x64 in a tile of 20000x20000", in_a_tile, DAMAGED, heavy=True)
     folders = [(0x8769, 4, 1, 8)] * 30_000
     yield Hostile("tiff of 30000 exif directories", tiff([*plain, *folders], SQUARE), EITHER | TOO_LARGE)
     yield Hostile("tiff of 60000x60000", tiff(plain_tags(60_000, 60_000, 4096), SQUARE), TOO_LARGE)
     yield Hostile("tiff of 4294967295x1", tiff(plain_tags(2**32 - 1, 1, 4096), SQUARE), TOO_LARGE | DAMAGED)
     head, scan = scans(encoded(scene(64, 64, channels=1), "JPEG", progressive=True))
-    yield Hostile("tiff, jpeg of 5000 scans", _jpeg_strip(head + scan * 5_000 + b"\xff\xd9"), TOO_LARGE)
-    yield Hostile("tiff, 4096 tiles share a jpeg of 90 scans", _tiled(64, 7, head + scan * 90), TOO_LARGE)
-    yield Hostile(
-        "tiff, 4096 tiles share a jpeg", _tiled(64, 7, encoded(scene(64, 64, channels=1), "JPEG")), GOOD
-    )
-    yield Hostile("tiff of 62500 tiles", _tiled(250, 1, SQUARE[:256], edge=16), TOO_LARGE)
+    yield Hostile("tiff, jpeg of 5000 scans", _jpeg_strip(head + scan * 5_000 + b"\xff\xd9"), EITHER)
+    slow = _tiled(64, 7, head + scan * 90)  # twenty seconds, if it may have them
+    yield Hostile("tiff, 4096 tiles share a jpeg of 90 scans", slow, EITHER, heavy=True)
+    tile = encoded(scene(64, 64, channels=1), "JPEG")
+    yield Hostile("tiff, 4096 tiles share a jpeg", _tiled(64, 7, tile), GOOD, heavy=True)
+    yield Hostile("tiff of 62500 tiles", _tiled(250, 1, SQUARE[:256], edge=16), EITHER, heavy=True)
 
 
 def _jpeg_strip(strip: bytes) -> bytes:

@@ -11,47 +11,115 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, TiffImagePlugin
 
+from diptych.adapters.decoder_child import ChildLimits
+from diptych.adapters.decoder_processes import DecoderProcesses
 from diptych.adapters.pillow_decoder import PillowDecoder
 from diptych.adapters.pixel_budget import PixelBudget
 from diptych.adapters.shared_work import SharedWork
+from diptych.bundle import image
 from diptych.bundle.image import DecodeMode, ImageLimits
 from diptych.core.types import Picture
-from diptych.errors import TooLarge
-from support.hostile.containers import changed, plain_tags, tiff
+from diptych.errors import InputError, NotReady, TooLarge, UndecodableImage
+from support.hostile.containers import changed, plain_tags, segment, tiff, with_segments
 from unit.bundle.bundle_examples import encoded, image_spec, noise
 
 N_TAGS = 1_000
 
 
+class PlantedFaults(DecoderProcesses):
+    """Runs what the end of a file says instead of its decoder, where it says something."""
+
+    def run(self, work: Any, *args: Any, **options: Any) -> Any:
+        _, _, code = args[0].partition(b"planted:")
+        return super().run(exec, code) if code else super().run(work, *args, **options)
+
+
+def decoded(decoder: PillowDecoder, *files: bytes) -> list[Picture | InputError]:
+    return asyncio.run(decoder.decode_many(files, lambda seconds: None))
+
+
+@pytest.mark.parametrize("format", ["TIFF", "AVIF"])
+def test_picture_of_an_isolated_format_is_the_one_that_this_process_would_decode(format: str) -> None:
+    file, spec = encoded(noise(64, 48), format), image_spec()
+    decoder = PillowDecoder(spec, ImageLimits(), n_threads=1)
+    (picture,) = decoded(decoder, file)
+    assert isinstance(picture, Picture)
+    assert picture.info == image.probe(file, ImageLimits())
+    np.testing.assert_array_equal(picture.pixels, image.load_pixels(file, spec, ImageLimits()))
+    small = asyncio.run(decoder.thumbnail(file, 16))
+    assert small == image.thumbnail(file, ImageLimits(), 16)
+
+
+def test_limits_of_isolated_formats_are_those_of_the_others() -> None:
+    decoder = PillowDecoder(image_spec(), ImageLimits(max_px=3_000), n_threads=1)
+    errors = decoded(decoder, *(encoded(noise(64, 48), format) for format in ("PNG", "TIFF", "AVIF")))
+    assert {str(error) for error in errors} == {"image has 64 x 48 = 3072 pixels, limit is 3000"}
+    assert {type(error) for error in errors} == {TooLarge}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [b"import os; os.abort()", b"while True: pass", b"bytearray(10**10)"],
+    ids=["dies", "hangs", "grows"],
+)
+def test_decoder_that_fails_costs_its_own_picture_and_no_other(fault: bytes) -> None:
+    one, other, png = (encoded(noise(64, 48), format) for format in ("TIFF", "AVIF", "PNG"))
+    planted = one + b"planted:" + fault
+    processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=1, wall_s=20), 2)
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=2, processes=processes)
+    alone = [picture for file in (one, other, png) for picture in decoded(decoder, file)]
+    found = decoded(decoder, one, planted, other, planted, png)
+    assert [type(found[at]) for at in (1, 3)] == [UndecodableImage, UndecodableImage]
+    for before, after in zip(alone, found[::2], strict=True):
+        assert isinstance(before, Picture)
+        assert isinstance(after, Picture)
+        np.testing.assert_array_equal(before.pixels, after.pixels)
+
+
+def test_thumbnail_of_which_the_decoder_dies_is_undecodable_and_the_next_is_made() -> None:
+    processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=1, wall_s=20))
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
+    file = encoded(noise(64, 48), "TIFF")
+    with pytest.raises(UndecodableImage):
+        asyncio.run(decoder.thumbnail(file + b"planted:import os; os.abort()", 16))
+    assert asyncio.run(decoder.thumbnail(file, 16)) == image.thumbnail(file, ImageLimits(), 16)
+
+
+def test_decoder_that_hangs_holds_up_no_picture_of_another_format() -> None:
+    processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=20, wall_s=100), 1)
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
+    hanging = encoded(noise(64, 48), "TIFF") + b"planted:import time; time.sleep(50)"
+
+    async def run() -> None:
+        waiting = asyncio.create_task(decoder.decode_many([hanging], lambda seconds: None))
+        (picture,) = await decoder.decode_many([encoded(noise(64, 48), "PNG")], lambda seconds: None)
+        assert isinstance(picture, Picture)
+        assert not waiting.done()
+        decoder.close()
+        with pytest.raises(NotReady):
+            await waiting
+
+    asyncio.run(run())
+
+
 def test_damaged_tags_are_neither_told_nor_remembered() -> None:
     """Each has a wording of its own; Python keeps every wording that it has told."""
     damaged = [(tag, 7, 10_000_000 + tag, 8) for tag in range(1_000, 1_000 + N_TAGS)]
-    file = tiff([*plain_tags(64, 64, 4096), *damaged], bytes(4096))
+    exif = b"Exif\0\0" + tiff([*plain_tags(64, 64, 4096), *damaged])
+    file = with_segments(encoded(noise(64, 48), "JPEG"), segment(0xE1, exif))
     n_before = len(getattr(TiffImagePlugin, "__warningregistry__", {}))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("default")
-        decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
-        asyncio.run(decoder.decode_many([file], lambda seconds: None))
+        decoded(PillowDecoder(image_spec(), ImageLimits(), n_threads=1), file)
     assert told == []
     assert len(getattr(TiffImagePlugin, "__warningregistry__", {})) <= n_before + 1  # its own version
 
 
-def test_decoders_write_no_errors_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    file = tiff(changed(plain_tags(64, 64, 4096), (277, 3, 1, 65_535)), bytes(4096))
-    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
-    asyncio.run(decoder.decode_many([file], lambda seconds: None))
-    assert caplog.records == []
-
-
-@pytest.mark.parametrize("compression", [3, 5, 8, 50000, 34925])
-def test_what_libtiff_says_of_damaged_rows_is_not_written(
-    compression: int, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_libtiff_says_of_damaged_rows_is_not_written(capfd: pytest.CaptureFixture[str]) -> None:
     """By its own hand, past Python: twenty kilobytes of fax were megabytes of log."""
     rows = random.Random(0).randbytes(20_000)
-    tags = changed(plain_tags(700, 6_000, len(rows), compression), (258, 3, 1, 1), (262, 3, 1, 0))
-    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
-    asyncio.run(decoder.decode_many([tiff(tags, rows)], lambda seconds: None))
+    tags = changed(plain_tags(700, 6_000, len(rows), 3), (258, 3, 1, 1), (262, 3, 1, 0))
+    decoded(PillowDecoder(image_spec(), ImageLimits(), n_threads=1), tiff(tags, rows))
     assert capfd.readouterr().err == ""
 
 
@@ -90,7 +158,7 @@ def test_header_is_read_once_and_room_is_claimed_before_a_pixel_is_decoded(
     file = encoded(noise(64, 48), format)
     course = Course(monkeypatch)
     decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, mode=mode)
-    (picture,) = asyncio.run(decoder.decode_many([file], lambda seconds: None))
+    (picture,) = decoded(decoder, file)
     assert isinstance(picture, Picture)
     assert (picture.info.format, picture.info.width, picture.info.height) == (format, 64, 48)
     assert course.steps[:3] == ["header", f"room for {64 * 48 + 42 * 32}", "pixels"]
@@ -133,6 +201,6 @@ def test_picture_over_a_limit_waits_for_no_room(monkeypatch: pytest.MonkeyPatch)
     course = Course(monkeypatch)
     decoder = PillowDecoder(image_spec(size=224), ImageLimits(max_px=50_000), n_threads=1)
     strip = encoded(noise(300, 10), "PNG")  # 3,000 pixels, of which a resize makes 1,505,280
-    (error,) = asyncio.run(decoder.decode_many([strip], lambda seconds: None))
+    (error,) = decoded(decoder, strip)
     assert isinstance(error, TooLarge)
     assert course.steps == ["header"]

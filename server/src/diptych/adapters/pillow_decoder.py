@@ -1,5 +1,6 @@
-"""Decode image files in a pool of threads; knows nothing of models beyond the bundle's image settings."""
+"""Decode image files in threads and processes; knows nothing of models beyond the bundle's image settings."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
@@ -7,11 +8,14 @@ from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
+from diptych.adapters.decoder_child import load_picture
+from diptych.adapters.decoder_processes import MAX_PROCESSES, DecoderProcesses, limits_for
 from diptych.adapters.freed_memory import FreedMemory
 from diptych.adapters.pixel_budget import PixelBudget
 from diptych.adapters.shared_work import sharing
 from diptych.bundle import image
 from diptych.bundle.decode import ImageInfo
+from diptych.bundle.formats import ISOLATED, sniff
 from diptych.bundle.geometry import resized_size
 from diptych.bundle.manifest import ImageSpec
 from diptych.bundle.resize import ALONE, Sharing
@@ -29,6 +33,8 @@ class PillowDecoder:
 
     Calls take turns, image by image. The images that all threads hold decoded at once have at most
     `max_decoded_px` pixels together, `limits.max_px` unless it is given; one of more is decoded alone.
+    Formats of `ISOLATED` are decoded in processes, which have a limit of memory each; threads of their own
+    wait for those, so that a decoder that hangs holds up no image of another format.
     """
 
     def __init__(
@@ -40,14 +46,22 @@ class PillowDecoder:
         mode: image.DecodeMode = "exact",
         max_decoded_px: int | None = None,
         n_sharing: int = 1,
+        processes: DecoderProcesses | None = None,
     ) -> None:
-        """`n_threads` decode, an image each; up to `n_sharing` resize one that is alone."""
+        """`n_threads` decode, an image each; up to `n_sharing` resize one that is alone.
+
+        Unless `processes` are given there are as many as threads, but at most MAX_PROCESSES.
+        """
         self._spec = spec
         self._limits = limits
         self._mode: image.DecodeMode = mode
         self._budget = PixelBudget(max_decoded_px or limits.max_px)
         self._freed = FreedMemory()
         self._threads = FairThreads("decode", n_threads)
+        self._processes = processes or DecoderProcesses(
+            limits_for(limits.max_px), min(n_threads, MAX_PROCESSES)
+        )
+        self._waiting = FairThreads("decode-isolated", self._processes.n_processes)
         self._sharing = sharing(n_sharing)
         image.silence_decoders()
 
@@ -63,16 +77,33 @@ class PillowDecoder:
             finally:
                 on_decoded(perf_counter() - began)
 
-        return await self._threads.run([partial(decode, payload) for payload in payloads])
+        return await self._each(decode, payloads)
 
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
         """WebP, the longer side at most `size_px`. Raises UnsupportedImage, UndecodableImage, TooLarge."""
-        (result,) = await self._threads.run([partial(_outcome, partial(self._thumbnail, payload, size_px))])
+        (result,) = await self._each(lambda one: _outcome(partial(self._thumbnail, one, size_px)), [payload])
         if isinstance(result, InputError):
             raise copy(result)  # a frame that holds what it raises is garbage that has to be found
         return result
 
+    def close(self) -> None:
+        """End the processes. What they were decoding raises NotReady."""
+        self._processes.close()
+
+    async def _each(self, work: Callable[[bytes], Result], payloads: Sequence[bytes]) -> list[Result]:
+        """Results in order; neither kind of format waits for the other."""
+        isolated = [_is_isolated(payload) for payload in payloads]
+        pieces = [partial(work, payload) for payload in payloads]
+        here, beside = await asyncio.gather(
+            self._threads.run([piece for piece, one in zip(pieces, isolated, strict=True) if not one]),
+            self._waiting.run([piece for piece, one in zip(pieces, isolated, strict=True) if one]),
+        )
+        results = iter(here), iter(beside)
+        return [next(results[one]) for one in isolated]
+
     def _decode(self, payload: bytes, shared: Sharing) -> Picture:
+        if _is_isolated(payload):
+            return Picture(*self._processes.run(load_picture, payload, self._spec, self._limits, self._mode))
         seen: list[ImageInfo] = []
         with ExitStack() as room:
 
@@ -86,6 +117,8 @@ class PillowDecoder:
         return Picture(seen[0], pixels)
 
     def _thumbnail(self, payload: bytes, size_px: int) -> bytes:
+        if _is_isolated(payload):
+            return self._processes.run(image.thumbnail, payload, self._limits, size_px)
         with ExitStack() as room:
 
             def claim(info: ImageInfo) -> None:
@@ -101,6 +134,10 @@ class PillowDecoder:
         finally:
             if n_px >= LARGE_PX:
                 self._freed.give_back_soon()
+
+
+def _is_isolated(payload: bytes) -> bool:
+    return sniff(payload) in ISOLATED
 
 
 def _outcome(work: Callable[[], Result]) -> Result | InputError:

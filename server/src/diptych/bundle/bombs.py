@@ -1,14 +1,13 @@
 """Refuse image files that are cheap to send and dear to read, by their structure; knows nothing of models.
 
-Sizes in the header bound the pixels. This bounds what the header does not say: scans, blocks, numbers in
-tags, tiles, and pictures within the picture. What remains costs seconds at most, for the largest files.
+Sizes in the header bound the pixels. This bounds what the header does not say of the formats that are decoded
+in the server's process: scans, blocks and metadata. What remains costs seconds at most, for the largest
+files. Decoders of `formats.ISOLATED` are bounded by the process that they run in.
 """
 
 from PIL import ImageFile
 
-from diptych.bundle import bombs_avif, bombs_heic
 from diptych.bundle.bombs_jpeg import check_exif_segments, check_scans
-from diptych.bundle.bombs_tiff import check_pieces, check_tiff
 from diptych.bundle.formats import ImageFormat
 from diptych.bundle.metered import MeteredFile
 from diptych.errors import TooLarge
@@ -21,15 +20,8 @@ _MAX_READS_BMP = 2_000_000  # each run is read by itself, and an honest file is 
 
 def metered(payload: bytes, image_format: ImageFormat) -> MeteredFile:
     """The payload as a file for the decoder. Raises TooLarge for what must not even be opened."""
-    match image_format:
-        case "JPEG":
-            check_exif_segments(payload)
-        case "TIFF":
-            check_tiff(payload)
-        case "AVIF":
-            bombs_avif.check_boxes(payload)
-        case "HEIF":
-            bombs_heic.check_boxes(payload)
+    if image_format == "JPEG":
+        check_exif_segments(payload)
     return MeteredFile(payload, _MAX_READS_BMP if image_format == "BMP" else _MAX_READS)
 
 
@@ -38,16 +30,8 @@ def check_opened(image: ImageFile.ImageFile, payload: bytes, image_format: Image
     if max(image.size) > MAX_EDGE_PX:
         raise TooLarge(f"image has {image.width} x {image.height} pixels, limit for an edge is {MAX_EDGE_PX}")
     n_px = image.width * image.height
-    match image_format:
-        case "JPEG":
-            assert image.fp is not None, "open until its pixels are loaded"
-            check_scans(payload, image.fp.tell(), n_px, max_px)  # read up to the data of the first scan
-        case "TIFF":
-            check_pieces(payload, getattr(image, "tag_v2", {}))
-        case "AVIF":
-            bombs_avif.check_coded(payload, n_px)
-        case "HEIF":
-            bombs_heic.check_coded(payload, n_px)
-        case "BMP":
-            if image.tile[0].codec_name == "bmp_rle" and n_px > MAX_RLE_PX:
-                raise TooLarge(f"run-length coded BMP image has {n_px} pixels, limit is {MAX_RLE_PX}")
+    if image_format == "JPEG":
+        assert image.fp is not None, "open until its pixels are loaded"
+        check_scans(payload, image.fp.tell(), n_px, max_px)  # read up to the data of the first scan
+    if image_format == "BMP" and image.tile[0].codec_name == "bmp_rle" and n_px > MAX_RLE_PX:
+        raise TooLarge(f"run-length coded BMP image has {n_px} pixels, limit is {MAX_RLE_PX}")

@@ -3,14 +3,13 @@
 The one boundary around Pillow: whatever a decoder raises leaves here as an InputError.
 """
 
-import ctypes
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image, UnidentifiedImageError, _imaging, features
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from diptych.bundle import heic
 from diptych.bundle.bombs import check_opened, metered
@@ -150,20 +149,6 @@ def silence_decoders() -> None:
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    _silence_libtiff()
-
-
-def _silence_libtiff() -> None:
-    """It writes a line to stderr for each damaged row: 20 kB of fax become megabytes. Pillow raises itself.
-
-    The handlers are found through Pillow's module, which is linked with it, if this Pillow reads such files.
-    """
-    pillow = ctypes.CDLL(_imaging.__file__)
-    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-        setter = getattr(pillow, name, None)
-        if setter is not None:
-            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
-            setter(None)
 
 
 def _format(payload: bytes, limits: ImageLimits) -> ImageFormat:

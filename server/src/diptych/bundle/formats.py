@@ -21,6 +21,9 @@ MEDIA_TYPES: dict[ImageFormat, str] = {
     "HEIF": "image/heic",
 }
 
+# Of decoders that are large, seldom needed and young: the server runs them in processes of their own.
+ISOLATED: frozenset[ImageFormat] = frozenset({"TIFF", "AVIF", "HEIF"})
+
 _PREFIXES: tuple[tuple[bytes, ImageFormat], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),

@@ -49,6 +49,7 @@ class Services:
     started_at: datetime  # UTC
     upgrades: Sequence[Upgrade] = ()  # one after the other, in the background
     background: Background = field(default_factory=Background)
+    close_decoder: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Read the collections into their indexes, then start the canary and what must be embedded again.
@@ -84,6 +85,7 @@ class Services:
         await self.background.close()
         await self.health.close()
         await self.jobs.close()
+        self.close_decoder()
         await self.collections.close()
         try:
             async with asyncio.timeout(LAST_BATCH_S):

@@ -116,6 +116,7 @@ def assemble(
         limits=limits,
         started_at=datetime.now(UTC),
         upgrades=_upgrades(settings, served, engines),
+        close_decoder=decoder.close,
     )
 
 

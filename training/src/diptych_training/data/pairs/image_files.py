@@ -1,16 +1,19 @@
-"""Check image files before they go into shards, and make large ones smaller; knows nothing of tars."""
+"""Decode image files of pairs, check them and make large ones smaller; knows nothing of tars."""
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from PIL import Image
 
-from diptych.bundle.formats import ImageFormat, sniff
-from diptych.bundle.image import ImageLimits, open_rgb, silence_decoders
+from diptych.adapters.decoder_processes import DecoderProcesses, limits_for
+from diptych.bundle.formats import ISOLATED, ImageFormat, sniff
+from diptych.bundle.image import ImageInfo, ImageLimits, open_rgb, probe, silence_decoders
 from diptych.bundle.manifest import ImageSpec
 from diptych.errors import InputError
 from diptych_training.data.pairs.pair import Entry, Unusable
@@ -23,6 +26,30 @@ JPEG_QUALITY = 95  # of images that are made smaller: what it costs is below wha
 AHEAD_EACH = 4  # entries that a thread has waiting, so that none runs dry
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+P = ParamSpec("P")
+
+
+def isolated(
+    work: Callable[Concatenate[bytes, ImageSpec, ImageLimits, P], Made],
+    payload: bytes,
+    spec: ImageSpec,
+    limits: ImageLimits,
+    *args: P.args,
+    **options: P.kwargs,
+) -> Made:
+    """`work(payload, spec, limits, *args)`, in another process if the format's decoder may crash or hang.
+
+    Such a file costs its own pair then, and not the run. `work` must be of a module that imports little.
+    Raises what `work` raises, and UndecodableImage.
+    """
+    if sniff(payload) in ISOLATED:
+        return _processes(limits.max_px).run(work, payload, spec, limits, *args, **options)
+    return work(payload, spec, limits, *args, **options)
+
+
+@cache
+def _processes(max_px: int) -> DecoderProcesses:
+    return DecoderProcesses(limits_for(max_px), os.cpu_count() or 1)  # no more than threads that ask
 
 
 @dataclass(frozen=True)
@@ -38,12 +65,10 @@ class ImageCheck:
         if isinstance(entry, Unusable):
             return entry
         try:
-            image = open_rgb(entry.image, self.spec, self.limits)
+            smaller = isolated(_checked, entry.image, self.spec, self.limits, self.size_px)
         except InputError as error:
             return Unusable(entry.name, str(error))
-        if self.size_px is None or min(image.size) <= self.size_px:
-            return entry
-        return replace(entry, image=_smaller(image, self.size_px, sniff(entry.image)))
+        return entry if smaller is None else replace(entry, image=smaller)
 
 
 def plain_spec(size_px: int = 224) -> ImageSpec:
@@ -57,6 +82,12 @@ def plain_spec(size_px: int = 224) -> ImageSpec:
         crop="round",
         alpha="white",
     )
+
+
+def decoded_info(payload: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageInfo:
+    """What the header says of an image that can be decoded. Raises InputError."""
+    open_rgb(payload, spec, limits)
+    return probe(payload, limits)
 
 
 def ending_of(payload: bytes) -> str:
@@ -83,6 +114,14 @@ def side_by_side(
                 return
             item, future = waiting.pop(0)
             yield item, future.result()
+
+
+def _checked(payload: bytes, spec: ImageSpec, limits: ImageLimits, size_px: int | None) -> bytes | None:
+    """The smaller image, if it is to be smaller. Raises InputError."""
+    image = open_rgb(payload, spec, limits)
+    if size_px is None or min(image.size) <= size_px:
+        return None
+    return _smaller(image, size_px, sniff(payload))
 
 
 def _smaller(image: Image.Image, size_px: int, image_format: ImageFormat | None) -> bytes:

@@ -17,7 +17,7 @@ from diptych.bundle.image import ImageLimits, load_pixels
 from diptych.bundle.manifest import ImageSpec
 from diptych.errors import InputError
 from diptych_training.data.cells import GRID, Rows, image_cells
-from diptych_training.data.pairs.image_files import side_by_side
+from diptych_training.data.pairs.image_files import isolated, side_by_side
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
 
 NEAR = 0.95  # cosine; see training/README.md for what it finds and what it mistakes
@@ -123,7 +123,7 @@ def comparable(
         if isinstance(entry, Unusable):
             return entry
         try:
-            return load_pixels(entry.image, SPEC, limits)
+            return isolated(load_pixels, entry.image, SPEC, limits)
         except InputError as error:
             return Unusable(entry.name, str(error))
 

@@ -15,6 +15,7 @@ from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych.bundle.text import Ids, TextTokenizer, clean
 from diptych.errors import InputError, InvalidValue
 from diptych_training.data.pairs.draw import TextDrawer
+from diptych_training.data.pairs.image_files import isolated
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
 from diptych_training.data.pairs.stream import Cursor, Stream
 from diptych_training.errors import DataError
@@ -81,7 +82,7 @@ class Preparer:
         if np.array_equal(ids, self._no_text):
             raise InvalidValue(f"nothing is left of its text {text[:SHOWN]!r} once it is cleaned")
         of_label = clean(text if pair.texts.label is None else pair.texts.label, self._text_spec.clean)
-        pixels = load_pixels(pair.image, self._image_spec, self._limits, self._mode)
+        pixels = isolated(load_pixels, pair.image, self._image_spec, self._limits, self._mode)
         return Sample(pixels, ids, of_label)
 
 

@@ -10,7 +10,7 @@ from hashlib import sha256
 from itertools import chain, islice
 from statistics import median
 
-from diptych.bundle.image import ImageInfo, open_rgb, probe
+from diptych.bundle.image import ImageInfo
 from diptych.errors import InputError
 from diptych_training.data.pairs.commands.flags import (
     SOURCES_HELP,
@@ -20,7 +20,7 @@ from diptych_training.data.pairs.commands.flags import (
     source_flags,
 )
 from diptych_training.data.pairs.excluded import refuse_foreign
-from diptych_training.data.pairs.image_files import plain_spec, side_by_side
+from diptych_training.data.pairs.image_files import decoded_info, isolated, plain_spec, side_by_side
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
 from diptych_training.data.pairs.patience import patiently
 from diptych_training.data.pairs.shard_index import SHARD_INDEX_FILE, read_shard_index
@@ -156,8 +156,7 @@ def _info(entry: Entry, flags: SourceFlags) -> ImageInfo | str | None:
     if isinstance(entry, Unusable):
         return entry.reason
     try:
-        open_rgb(entry.image, plain_spec(), flags.limits)
-        return probe(entry.image, flags.limits)
+        return isolated(decoded_info, entry.image, plain_spec(), flags.limits)
     except InputError as error:
         return str(error)
 

@@ -45,7 +45,7 @@ from diptych_training.data.pairs.commands.flags import (
     source_flags,
 )
 from diptych_training.data.pairs.excluded import refuse_foreign
-from diptych_training.data.pairs.image_files import plain_spec, side_by_side
+from diptych_training.data.pairs.image_files import isolated, plain_spec, side_by_side
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
 from diptych_training.data.pairs.stream import Cursor, Order, Stream
 from diptych_training.errors import DataError
@@ -259,7 +259,9 @@ def _entry(
 def _prepared(entry: Entry, spec: ImageSpec, limits: ImageLimits) -> Pixels | str:
     """(S, S, 3), or why it cannot be used."""
     try:
-        return entry.reason if isinstance(entry, Unusable) else load_pixels(entry.image, spec, limits)
+        if isinstance(entry, Unusable):
+            return entry.reason
+        return isolated(load_pixels, entry.image, spec, limits)
     except InputError as error:
         return str(error)
 
