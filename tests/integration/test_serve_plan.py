@@ -1,13 +1,12 @@
 """How a server shares the machine out: measured once, kept, or as settings say."""
 
-import math
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from diptych.bundle.repository import ModelRepository
-from diptych.core import cores
 from diptych.core.plan import BATCH_SIZES, Plan
 from diptych.settings import Settings
 from diptych.wiring import measuring, planning
@@ -28,14 +27,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedBundle:
 
 @pytest.fixture(autouse=True)
 def _little_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("IMAGE_S", "TEXT_S", "DECODE_S"):
-        monkeypatch.setattr(measuring, name, 0.02)
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever else the machine of these tests does."""
-    monkeypatch.setattr(cores, "MIN_SHARE", 0.0)
+    monkeypatch.setattr(measuring, "IMAGE_S", 0.02)
 
 
 def settings(folder: Path, **given: object) -> Settings:
@@ -46,7 +38,7 @@ def forbid_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(*_: object, **__: object) -> None:
         raise AssertionError("this would measure")
 
-    monkeypatch.setattr(planning, "Measurement", measured)
+    monkeypatch.setattr(planning, "cpu_layout", measured)
 
 
 def test_what_settings_leave_open_is_measured_and_kept(
@@ -54,20 +46,22 @@ def test_what_settings_leave_open_is_measured_and_kept(
 ) -> None:
     plan = with_plan(loaded, settings(tmp_path)).plan
     assert plan.n_lanes in {1, 2}
-    assert {plan.image_batch_size, plan.text_batch_size} <= set(BATCH_SIZES)
+    assert plan.image_batch_size in BATCH_SIZES
+    assert plan.text_batch_size == 2 * plan.image_batch_size
     assert plan.n_decode_threads >= 1
 
     forbid_measuring(monkeypatch)
     assert with_plan(loaded, settings(tmp_path)).plan == plan
 
 
-def test_plan_that_was_measured_while_others_had_the_cores_is_not_kept(
-    loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_beside_requests_nothing_is_measured(
+    loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cores, "MIN_SHARE", math.inf)
-    assert with_plan(loaded, settings(tmp_path)).plan.n_lanes in {1, 2}
-    assert "the plan is not kept, the next start measures again" in caplog.text
-    assert not (tmp_path / "data" / PLAN_FILE).exists()
+    measured = with_plan(loaded, settings(tmp_path)).plan
+    forbid_measuring(monkeypatch)
+    other = Plan(1, 2, 3, 4)
+    assert with_plan(loaded, settings(tmp_path), otherwise=other).plan == measured
+    assert with_plan(loaded, settings(tmp_path, n_threads=3), otherwise=other).plan == other
 
 
 def test_settings_are_taken_as_they_are(
@@ -81,8 +75,9 @@ def test_settings_are_taken_as_they_are(
 
 
 def test_one_that_is_set_is_kept_while_the_others_are_measured(loaded: LoadedBundle, tmp_path: Path) -> None:
-    planned = with_plan(loaded, settings(tmp_path, max_batch_size=3))
-    assert (planned.plan.image_batch_size, planned.plan.text_batch_size) == (3, 3)
+    plan = with_plan(loaded, settings(tmp_path, max_batch_size=3, n_decode_threads=5)).plan
+    assert (plan.image_batch_size, plan.text_batch_size, plan.n_decode_threads) == (3, 3, 5)
+    assert with_plan(loaded, settings(tmp_path, n_lanes=2)).plan.n_lanes == 2
 
 
 @pytest.mark.parametrize("changes", [{"n_threads": 1}, {"decode": "fast"}, {"max_batch_size": 4}])
@@ -98,10 +93,20 @@ def test_other_settings_are_measured_anew(
 @pytest.mark.parametrize("content", ["", "[]", '{"KEY": 1}', '{"KEY": {"n_lanes": 1}}', '{"KEY": {"x": 1}}'])
 def test_damaged_file_is_as_good_as_none(content: str, loaded: LoadedBundle, tmp_path: Path) -> None:
     given = settings(tmp_path)
-    key = planning._key(given, loaded, planning._given(given, loaded))
-    given.data_dir.mkdir()
-    (given.data_dir / PLAN_FILE).write_text(content.replace("KEY", key))
+    with_plan(loaded, given)
+    file = given.data_dir / PLAN_FILE
+    (key,) = json.loads(file.read_text())
+    file.write_text(content.replace("KEY", key))
     assert with_plan(loaded, given).plan.n_decode_threads >= 1
+
+
+def test_plans_of_an_earlier_release_are_measured_anew(loaded: LoadedBundle, tmp_path: Path) -> None:
+    plan = {"n_lanes": 7, "image_batch_size": 7, "text_batch_size": 7, "n_decode_threads": 7}
+    file = tmp_path / "data" / PLAN_FILE
+    file.parent.mkdir()
+    file.write_text(json.dumps({"0" * 64: plan, "1" * 64: {"fp32": {"image_ms": 1.0, "text_ms": 1.0}}}))
+    assert with_plan(loaded, settings(tmp_path)).plan.n_lanes != 7
+    assert len(json.loads(file.read_text())) == 3
 
 
 def test_unwritable_folder_only_costs_the_time_of_measuring(loaded: LoadedBundle, tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_second_start_takes_the_times_of_the_first_and_chooses_as_that_did(
     def measured(*_: Any, **__: Any) -> None:
         raise AssertionError("this would measure")
 
-    monkeypatch.setattr(pacing, "measure_pace", measured)
+    monkeypatch.setattr(pacing, "item_ms", measured)
     assert chosen() == first
     assert first["candidates"][1]["image_ms"] > 0
 

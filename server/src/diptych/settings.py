@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     # how it runs
     n_threads: int = Field(0, ge=0, description="threads that encode; 0 for one per core")
     n_lanes: int = Field(0, ge=0, description="batches encoded side by side; 0: measured")
-    n_decode_threads: int = Field(0, ge=0, description="threads that decode images; 0: measured")
+    n_decode_threads: int = Field(0, ge=0, description="threads that decode images; 0 for one per core")
     max_decoded_px: int = Field(
         0, ge=0, description="pixels of all images decoded at once; 0: by DIPTYCH_MAX_IMAGE_PX and threads"
     )

@@ -1,106 +1,65 @@
+"""Which layouts are worth a try, and which of them is chosen by its time."""
+
 import pytest
 
 from diptych.core.plan import (
-    BATCH_SIZES,
-    GPU_ENOUGH,
-    Way,
-    affordable,
-    best_way,
-    decode_threads,
-    measure_seconds,
-    sizes_to_try,
+    GPU_BATCH_SIZES,
+    ExecutionLayout,
+    best_layout,
+    cpu_layouts,
+    gpu_layouts,
     sizes_up_to,
 )
 
-WAYS = [Way(lanes, size) for lanes in (1, 2) for size in (1, 4, 8)]
+Shape = tuple[int, int, int]
 
 
-def test_slow_models_are_tried_on_few_ways() -> None:
-    assert affordable(WAYS, {1: 0.001, 2: 0.001}, budget_s=1.0) == [
-        *(Way(1, 1), Way(2, 1), Way(1, 4), Way(1, 8), Way(2, 4), Way(2, 8))
-    ]
-    assert affordable(WAYS, {1: 0.1, 2: 0.1}, budget_s=2.0) == [Way(1, 1), Way(2, 1), Way(1, 4)]
-    assert affordable(WAYS, {1: 100.0, 2: 100.0}, budget_s=2.0) == [Way(1, 1), Way(2, 1)]
-
-
-def test_ways_cost_what_items_take_in_so_many_lanes() -> None:
-    assert affordable(WAYS, {1: 0.5, 2: 0.05}, budget_s=2.0) == [Way(2, 1), Way(2, 4), Way(1, 1)]
-
-
-def test_best_of_several_rounds_counts_and_time_is_kept() -> None:
-    now = 0.0
-    costs = {"a": iter([3.0, 1.0, 2.0, 9.0]), "b": iter([2.0, 2.0, 2.0, 9.0])}
-
-    def run(option: str) -> None:
-        nonlocal now
-        now += next(costs[option])
-
-    assert measure_seconds(["a", "b"], run, 12.5, cost=lambda: now, clock=lambda: now) == {"a": 1.0, "b": 2.0}
-    assert now == 12.0
-
-
-def test_every_way_runs_once_however_long_it_takes() -> None:
-    now = 0.0
-
-    def run(_: str) -> None:
-        nonlocal now
-        now += 100.0
-
-    assert measure_seconds(["a", "b"], run, 1.0, cost=lambda: now, clock=lambda: now) == {
-        "a": 100.0,
-        "b": 100.0,
-    }
-
-
-def test_a_slow_model_is_tried_with_small_batches_and_a_slower_one_with_single_items() -> None:
-    assert sizes_to_try({1: 0.04, 2: 0.04}, budget_s=1.0) == BATCH_SIZES
-    assert sizes_to_try({1: 0.08, 2: 0.08}, budget_s=1.0) == (4,)
-    assert sizes_to_try({1: 0.5, 2: 0.5}, budget_s=1.0) == (1,)
-    assert sizes_to_try({1: 50.0, 2: 50.0}, budget_s=1.0) == (1,)
+def shapes(layouts: list[ExecutionLayout]) -> list[Shape]:
+    return [(one.n_workers, one.batch_size, one.n_threads) for one in layouts]
 
 
 @pytest.mark.parametrize(
-    "item_s",
+    ("n_threads", "layouts"),
     [
-        {1: 0.012, 8: 0.0065, 16: 0.00575},  # ViT-B/32 on 16 cores, of which one lane makes little use
-        {1: 0.008, 16: 0.0033, 32: 0.0029},
-        {1: 0.010, 32: 0.0016, 64: 0.00145},
+        (1, [(1, 8, 1)]),
+        (2, [(2, 8, 1), (1, 8, 2)]),
+        (3, [(3, 8, 1), (1, 8, 3)]),
+        (16, [(8, 8, 2), (16, 8, 1), (1, 8, 16)]),
     ],
 )
-def test_many_cores_are_tried_with_batches_though_one_lane_makes_little_use_of_them(
-    item_s: dict[int, float],
-) -> None:
-    assert sizes_to_try(item_s, budget_s=2.2) == BATCH_SIZES
+def test_cores_are_tried_as_few_and_as_many_workers_and_as_one(n_threads: int, layouts: list[Shape]) -> None:
+    assert shapes(cpu_layouts(n_threads, 8)) == layouts
 
 
-def seconds(**rates: float) -> dict[Way, float]:
-    """`l2b8=80`: two lanes of batches of 8 do 80 items a second."""
-    ways = {Way(int(name[1]), int(name[3:])): rate for name, rate in rates.items()}
-    return {way: way.n_items / rate for way, rate in ways.items()}
+@pytest.mark.parametrize(("n_workers", "n_threads"), [(1, 16), (3, 5), (16, 1), (20, 1)])
+def test_number_of_workers_that_is_given_is_the_only_one(n_workers: int, n_threads: int) -> None:
+    assert shapes(cpu_layouts(16, 8, n_workers=n_workers)) == [(n_workers, 8, n_threads)]
+
+
+def test_gpu_is_tried_with_one_worker_and_batches_up_to_a_size() -> None:
+    assert [one.batch_size for one in gpu_layouts(64)] == [8, 16, 32, 64]
+    assert [one.batch_size for one in gpu_layouts(1000)] == list(GPU_BATCH_SIZES)
+    assert {one.n_workers for one in gpu_layouts(1000)} == {1}
 
 
 @pytest.mark.parametrize(
     ("rates", "best"),
     [
-        ({"l1b1": 40, "l1b8": 60, "l2b1": 60, "l2b8": 75}, Way(2, 8)),
-        ({"l1b1": 40, "l1b8": 60, "l2b1": 50, "l2b8": 59}, Way(2, 8)),  # one lane is no better
-        ({"l1b1": 40, "l1b8": 64, "l2b1": 60, "l2b8": 62}, Way(1, 8)),  # it is
-        ({"l1b8": 60, "l2b8": 74, "l4b8": 75}, Way(2, 8)),  # batches take longer in more lanes
-        ({"l1b8": 60, "l2b8": 70, "l4b8": 75}, Way(4, 8)),
-        ({"l1b1": 40, "l1b4": 59, "l1b8": 60}, Way(1, 4)),  # larger batches only add waiting
-        ({"l1b1": 40}, Way(1, 1)),
+        ([(2, 8, 75), (1, 8, 60)], (2, 8)),
+        ([(2, 8, 60), (1, 8, 61)], (2, 8)),  # one worker is hardly faster
+        ([(2, 8, 62), (1, 8, 64)], (1, 8)),
+        ([(2, 8, 74), (4, 8, 75), (1, 8, 60)], (2, 8)),  # a batch takes longer the fewer threads it has
+        ([(2, 8, 70), (4, 8, 75), (1, 8, 60)], (4, 8)),
+        ([(1, 8, 90), (1, 16, 99), (1, 32, 100)], (1, 16)),  # larger batches only add waiting
+        ([(1, 1, 40)], (1, 1)),
     ],
 )
-def test_lanes_are_preferred_to_one_and_few_lanes_and_small_batches_to_more(
-    rates: dict[str, float], best: Way
+def test_preferred_layout_is_taken_unless_another_is_clearly_faster(
+    rates: list[tuple[int, int, float]], best: tuple[int, int]
 ) -> None:
-    assert best_way(seconds(**rates)) == best
-
-
-def test_larger_batches_must_bring_more_on_a_cpu_than_on_a_gpu() -> None:
-    rates = seconds(l1b8=96, l1b16=100)
-    assert best_way(rates) == Way(1, 8)
-    assert best_way(rates, GPU_ENOUGH) == Way(1, 16)
+    layouts = {ExecutionLayout(n, size): rate for n, size, rate in rates}
+    found = best_layout({layout: layout.n_items / rate for layout, rate in layouts.items()})
+    assert (found.n_workers, found.batch_size) == best
 
 
 @pytest.mark.parametrize(
@@ -115,12 +74,3 @@ def test_filling_a_batch_up_never_doubles_it() -> None:
     for largest in (1, 7, 64, 100, 256):
         for n_items in range(1, largest + 1):
             assert next(size for size in sizes_up_to(largest) if size >= n_items) < 2 * n_items
-
-
-def test_an_encoder_that_is_faster_than_all_cores_decode_leaves_them_all_to_decoding() -> None:
-    assert decode_threads({8: 0.1, 16: 0.05}) == 16
-    assert decode_threads({8: 0.1, 16: 0.109}) == 16, "what is hardly sooner takes no core from decoding"
-
-
-def test_an_encoder_on_the_same_cores_keeps_those_with_which_both_are_done_sooner() -> None:
-    assert decode_threads({1: 0.1, 2: 0.12}) == 1

@@ -1,4 +1,4 @@
-"""What is tried on machines that are large, or busy: encoders and clocks are told here what things take."""
+"""What is measured on machines that are large, slow or busy: encoders and clocks are told their times."""
 
 import threading
 from types import SimpleNamespace
@@ -7,86 +7,99 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.plan import Plan
-from diptych.core.precision import CPU_PROVIDER
 from diptych.wiring import measuring
-from diptych.wiring.measuring import Measurement
-
-OPEN = {"n_lanes": 0, "image_batch_size": 0, "text_batch_size": 0, "n_decode_threads": 1}
+from diptych.wiring.measuring import cpu_layout, gpu_batch_sizes
 
 
 class Machine:
-    """`n_cores`, of which others leave each work only one `crowd`-th."""
+    """Processor time passes as encoders work; `crowd` is how many times the wall time of an idle one."""
 
-    def __init__(self, n_cores: int, crowd: float) -> None:
-        self.n_cores, self.crowd = n_cores, crowd
-        self.cpu_s = self.wall_s = 0.0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, crowd: float = 1.0) -> None:
+        self.crowd = crowd
+        self.cpu_s = 0.0
         self._lock = threading.Lock()
+        monkeypatch.setattr(measuring, "process_time", lambda: self.cpu_s)
+        monkeypatch.setattr(measuring, "perf_counter", lambda: self.cpu_s * self.crowd)
 
-    def work(self, cpu_s: float) -> None:
+    def encoder(self, item_s: float, call_s: float = 0.0) -> "TimedEncoder":
+        return TimedEncoder(self, item_s, call_s)
+
+    def work(self, seconds: float) -> None:
         with self._lock:
-            self.cpu_s += cpu_s
-            self.wall_s += cpu_s / self.n_cores * self.crowd
+            self.cpu_s += seconds
 
 
 class TimedEncoder:
-    """Takes so much processor time per item; remembers its batches."""
+    """Takes so much processor time per item and per call; remembers the sizes of its batches."""
 
-    provider = CPU_PROVIDER
+    def __init__(self, machine: Machine, item_s: float, call_s: float) -> None:
+        self._machine, self._item_s, self._call_s = machine, item_s, call_s
+        self.sizes: set[int] = set()
 
-    def __init__(self, machine: Machine, item_cpu_s: float) -> None:
-        self._machine, self._item_cpu_s = machine, item_cpu_s
-        self.batches: set[int] = set()
+    def encode_image(self, pixels: Any, on_start: Any = None) -> Any:
+        self._machine.work(self._call_s + len(pixels) * self._item_s)
+        self.sizes.add(len(pixels))
 
-    def encode_image(self, pixels: Any) -> Any:
-        self._machine.work(len(pixels) * self._item_cpu_s)
-        self.batches.add(len(pixels))
-
-    def encode_text(self, input_ids: Any) -> Any:
-        self._machine.work(len(input_ids) * self._item_cpu_s / 4)
+    encode_text = encode_image
 
 
-def measured(
-    monkeypatch: pytest.MonkeyPatch, machine: Machine, item_cpu_s: dict[int, float]
-) -> tuple[Plan, bool, dict[int, TimedEncoder]]:
-    """The plan, whether the machine was this process's own, and the encoders by lanes."""
-    monkeypatch.setattr(measuring, "process_time", lambda: machine.cpu_s)
-    monkeypatch.setattr(measuring, "perf_counter", lambda: machine.wall_s)
-    monkeypatch.setattr(measuring, "load_pixels", lambda *_: None)
-    encoders = {n: TimedEncoder(machine, seconds) for n, seconds in item_cpu_s.items()}
+def loaded(encoder: TimedEncoder) -> Any:
     golden = SimpleNamespace(pixels=np.zeros((1, 8, 8, 3), np.uint8), input_ids=np.zeros((1, 4), np.int32))
-    manifest = SimpleNamespace(image=SimpleNamespace(size=8))
-    loaded: Any = SimpleNamespace(
-        encoder=encoders[1], bundle=SimpleNamespace(golden=golden, manifest=manifest)
+    return SimpleNamespace(encoder=encoder, bundle=SimpleNamespace(golden=golden))
+
+
+def layout_of(encoders: dict[int, TimedEncoder], batch_size: int = 0) -> tuple[int, int, int]:
+    """Workers, batch size and threads of each; `encoders` are those of so many threads."""
+    found = cpu_layout(
+        loaded(encoders[max(encoders)]),
+        encoders.__getitem__,  # type: ignore[arg-type]
+        n_threads=max(encoders),
+        n_workers=0,
+        batch_size=batch_size,
     )
-    n = machine.n_cores
-    measurement = Measurement(loaded, encoders, n_threads=n, n_cpus=n, decode="exact")  # type: ignore[arg-type]
-    plan = measurement.plan(OPEN)
-    return plan, measurement.was_alone, encoders
+    return found.n_workers, found.batch_size, found.n_threads
 
 
-def test_a_machine_of_many_cores_is_tried_with_batches_in_all_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
-    item_cpu_s = {1: 16 * 0.012, 8: 0.104, 16: 0.092}  # sixteen threads mostly wait for each other
-    plan, was_alone, encoders = measured(monkeypatch, Machine(16, crowd=1), item_cpu_s)
-    assert (plan.n_lanes, plan.image_batch_size) == (16, 8)
-    assert all(8 in encoder.batches for encoder in encoders.values())
-    assert not any(4 in encoder.batches for encoder in encoders.values())
-    assert was_alone
+def test_large_machine_is_tried_with_batches_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    encoders = {n: machine.encoder(seconds) for n, seconds in {16: 0.192, 2: 0.104, 1: 0.092}.items()}
+    assert layout_of(encoders) == (16, 8, 1)
+    assert all(8 in encoder.sizes for encoder in encoders.values())
 
 
-@pytest.mark.parametrize("crowd", [2.5, 5.0])
-def test_a_busy_machine_is_tried_with_the_batches_of_an_idle_one_and_known_to_be_busy(
-    crowd: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("crowd", [1.0, 5.0])
+def test_busy_machine_gets_the_layout_of_an_idle_one(crowd: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, crowd)
+    assert layout_of({2: machine.encoder(0.092), 1: machine.encoder(0.09)}) == (2, 8, 1)
+    assert layout_of({2: machine.encoder(0.082), 1: machine.encoder(0.09)}) == (1, 8, 2)
+
+
+@pytest.mark.parametrize(("item_s", "size"), [(0.01, 8), (0.2, 4), (0.5, 1), (50.0, 1)])
+def test_slow_model_is_tried_with_small_batches(
+    item_s: float, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    item_cpu_s = {1: 2 * 0.046, 2: 0.09}
-    idle, was_alone, _ = measured(monkeypatch, Machine(2, crowd=1), item_cpu_s)
-    assert was_alone
-    busy, was_alone, _ = measured(monkeypatch, Machine(2, crowd=crowd), item_cpu_s)
-    assert busy == idle == Plan(2, 8, 8, 1)
-    assert not was_alone
+    machine = Machine(monkeypatch)
+    encoders = {2: machine.encoder(item_s), 1: machine.encoder(item_s)}
+    assert layout_of(encoders) == (2, size, 1)
+    assert encoders[1].sizes == {1, size}
 
 
-def test_a_slow_model_is_still_tried_with_single_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, _, encoders = measured(monkeypatch, Machine(2, crowd=1), {1: 2 * 0.5, 2: 1.0})
-    assert plan.image_batch_size == 1
-    assert encoders[2].batches == {1}
+def test_batch_size_that_is_set_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    encoders = {2: machine.encoder(0.5), 1: machine.encoder(0.5)}
+    assert layout_of(encoders, batch_size=3) == (2, 3, 1)
+    assert encoders[1].sizes == {3}
+
+
+@pytest.mark.parametrize(("call_s", "size"), [(0.0, 8), (0.001, 32), (0.005, 128)])
+def test_gpu_gets_the_smallest_batch_that_is_as_good_as_larger_ones(
+    call_s: float, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = Machine(monkeypatch).encoder(0.001, call_s)
+    assert gpu_batch_sizes(loaded(encoder)) == (size, size)
+
+
+def test_slow_gpu_is_not_tried_with_large_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Machine(monkeypatch).encoder(0.1)
+    assert gpu_batch_sizes(loaded(encoder)) == (8, 8)
+    assert max(encoder.sizes) == 8

@@ -1,18 +1,22 @@
 """The times by which a precision is chosen: taken once, and the same at every start."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from diptych.adapters.plan_file import PlanFile
 from diptych.bundle.manifest import MANIFEST_FILE
-from diptych.core.pace import Pace
-from diptych.core.precision import Candidate, choose_fastest
+from diptych.core.interleaved import median_seconds
+from diptych.core.precision import Candidate, Pace, choose_fastest
 from diptych.wiring import pacing
-from diptych.wiring.pacing import paces_of
+from diptych.wiring.pacing import item_ms, paces_of
+
+GOLDEN = SimpleNamespace(pixels=[1], input_ids=[2])
 
 
 class Start:
@@ -20,22 +24,30 @@ class Start:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, gains: Sequence[float]) -> None:
         (folder / MANIFEST_FILE).write_text("{}")
-        self._bundle: Any = SimpleNamespace(folder=folder, golden=SimpleNamespace(pixels=[], input_ids=[]))
+        self._bundle: Any = SimpleNamespace(folder=folder, golden=GOLDEN)
         self._kept = PlanFile(folder / "plans.json")
         self._gains = iter(gains)
         self.n_measured = 0
-        monkeypatch.setattr(pacing, "measure_pace", self._measure)
+        monkeypatch.setattr(pacing, "item_ms", self._item_ms)
 
-    def _measure(self, encoders: Any, *_: Any, **__: Any) -> dict[str, Pace]:
+    def _item_ms(self, encoders: Any, items: Any, max_batch_size: int) -> dict[str, float]:
+        if items is GOLDEN.input_ids:
+            return dict.fromkeys(encoders, 2.0)
         self.n_measured += 1
         gain = next(self._gains)
-        return {name: Pace(10.0 / (gain if name == "int8" else 1), 2.0) for name in encoders}
+        return {name: 10.0 / (gain if name == "int8" else 1) for name in encoders}
 
     def __call__(
         self, *precisions: str, n_threads: int = 2, max_batch_size: int = 16, keeps: bool = True
     ) -> dict[str, Pace]:
         encoders: Any = {
-            name: SimpleNamespace(provider="CPUExecutionProvider", device_name=None, captures=None)
+            name: SimpleNamespace(
+                provider="CPUExecutionProvider",
+                device_name=None,
+                captures=None,
+                encode_image=None,
+                encode_text=None,
+            )
             for name in precisions or ("fp32", "int8")
         }
         kept = self._kept if keeps else None
@@ -76,3 +88,26 @@ def test_another_version_or_other_precisions_that_pass_are_measured_anew(
     (tmp_path / MANIFEST_FILE).write_text('{"version": 2}')
     start("fp32", "int8")
     assert start.n_measured == 3
+
+
+@pytest.mark.parametrize(("item_s", "max_batch_size", "size"), [(0.01, 16, 12), (0.01, 4, 4), (30.0, 16, 1)])
+def test_all_run_on_the_same_items_in_batches_that_suit_their_pace(
+    item_s: float, max_batch_size: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    batches: dict[str, list[list[int]]] = {"fp32": [], "int8": []}
+
+    def clock() -> float:
+        return now
+
+    def encode(name: str, items: Any) -> None:
+        nonlocal now
+        now += item_s * len(items)
+        batches[name].append(items.tolist())
+
+    monkeypatch.setattr(pacing, "median_seconds", partial(median_seconds, cost=clock, clock=clock))
+    encoders = {name: partial(encode, name) for name in batches}
+    found = item_ms(encoders, np.arange(3, dtype=np.int32), max_batch_size)
+    assert found == pytest.approx(dict.fromkeys(batches, 1000 * item_s))
+    assert batches["fp32"] == batches["int8"]
+    assert (batches["fp32"][0], len(batches["fp32"][-1])) == ([0], size)

@@ -6,18 +6,17 @@ import logging
 import math
 import os
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnxruntime as ort
+from pydantic import TypeAdapter
 
 from diptych.adapters.int8_products import CPU_INFO
 from diptych.adapters.private_files import make_new, narrow
 from diptych.bundle.durable import write_durably
-from diptych.core.pace import Pace
-from diptych.core.plan import Plan
+
+Measured = TypeVar("Measured")
 
 LOG = logging.getLogger("diptych.plan")
 # Of /proc/cpuinfo, on x86 and on ARM: what does not change from start to start.
@@ -31,58 +30,37 @@ CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class PlanFile:
-    """Plans and paces by what they are for. A file that cannot be read or written is as good as none."""
+    """Measurements by what they are for. A file that cannot be read or written is as good as none."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         narrow(file)
 
-    def get(self, key: str) -> Plan | None:
-        """The plan of an earlier start."""
+    def get(self, key: str, kind: type[Measured]) -> Measured | None:
+        """The measurement of an earlier start; None where there is none, or it is no `kind`."""
         try:
-            return Plan(**self._read()[key])
-        except (KeyError, TypeError):
+            return TypeAdapter(kind).validate_python(self._read()[key])
+        except (KeyError, ValueError):
             return None
 
-    def put(self, key: str, plan: Plan) -> None:
+    def put(self, key: str, measured: object) -> None:
         """Keep it for the next start."""
-        self._put(key, asdict(plan))
-
-    def paces(self, key: str) -> dict[str, Pace] | None:
-        """Those of an earlier start, by precision."""
-        try:
-            return {name: _pace(**times) for name, times in self._read()[key].items()}
-        except (AttributeError, KeyError, TypeError, ValueError):
-            return None
-
-    def put_paces(self, key: str, paces: Mapping[str, Pace]) -> None:
-        """Keep them for the next start."""
-        self._put(key, {name: asdict(pace) for name, pace in paces.items()})
-
-    def _put(self, key: str, value: Mapping[str, object]) -> None:
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            content = json.dumps({**self._read(), key: value}, indent=1)
+            content = TypeAdapter(dict[str, Any]).dump_json({**self._read(), key: measured}, indent=1)
             unfinished = self._file.with_suffix(".tmp")
             make_new(unfinished)
-            write_durably(unfinished, content.encode())
+            write_durably(unfinished, content)
             unfinished.replace(self._file)
         except OSError as error:
             LOG.warning("what was measured is not kept: %s", error.strerror)
 
     def _read(self) -> dict[str, Any]:
         try:
-            plans = json.loads(self._file.read_bytes())
+            known = json.loads(self._file.read_bytes())
         except (OSError, ValueError):
             return {}
-        return plans if isinstance(plans, dict) else {}
-
-
-def _pace(image_ms: float, text_ms: float) -> Pace:
-    """Raises ValueError for times that nothing takes."""
-    if not (0 < image_ms < math.inf and 0 < text_ms < math.inf):
-        raise ValueError(f"{image_ms} and {text_ms} ms")
-    return Pace(image_ms, text_ms)
+        return known if isinstance(known, dict) else {}
 
 
 def machine(n_threads: int) -> str:
@@ -91,16 +69,11 @@ def machine(n_threads: int) -> str:
 
 
 def n_cpus() -> int:
-    """Processors that this process may use, the last one perhaps in part."""
-    return max(1, math.ceil(usable_cpus()))
-
-
-def usable_cpus() -> float:
-    """Processors that this process may use: its affinity, and the quota of its container."""
+    """Processors that this process may use: its affinity, and the quota of its container, rounded up."""
     n_allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = CGROUP_QUOTA.read_text().split()
-        return min(n_allowed, int(quota) / int(period))
+        return max(1, min(n_allowed, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no container, or one without a quota
         return n_allowed
 

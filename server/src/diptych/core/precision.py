@@ -1,5 +1,6 @@
 """Decide which precision answers what, from what was found out; knows nothing of graphs or of timing them."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,18 @@ EXACT = "fp32"
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 MIN_GAIN = 1.1  # times the speed of EXACT: what gains less is not worth an inexact vector
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Milliseconds that one item takes. Raises ValueError for times that nothing takes."""
+
+    image_ms: float
+    text_ms: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.image_ms < math.inf and 0 < self.text_ms < math.inf):
+            raise ValueError(f"{self.image_ms} ms an image and {self.text_ms} ms a text")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from diptych.core.precision import CPU_PROVIDER, TensorRt
 from diptych.errors import CorruptBundle
 from diptych.settings import AUTO, Settings
 from diptych.wiring.bundles import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
-from diptych.wiring.planning import threads_of, with_known_plan, with_plan
+from diptych.wiring.planning import threads_of, with_plan
 from diptych.wiring.warming import warmed
 
 Build = Callable[[LoadedBundle, tuple[EncoderName, EncoderName]], Engine]
@@ -52,10 +52,7 @@ class FurtherPrecisions:
         return engine
 
     def _made(self, loaded: LoadedBundle, precision: str, at_start: bool) -> Engine:
-        if at_start:
-            planned = with_plan(loaded, self._settings)
-        else:
-            planned = with_known_plan(loaded, self._settings, otherwise=self._plan)
+        planned = with_plan(loaded, self._settings, otherwise=None if at_start else self._plan)
         names = (f"collection_image_{precision}", f"collection_text_{precision}")
         return self._build(warmed(planned), names)
 

@@ -1,23 +1,31 @@
-"""Time the precisions of a version against each other here, or take the times of an earlier start.
+"""Time the precisions of a version against each other, or take the times of an earlier start.
 
-Knows no choice. Times are kept even where others had the cores: all precisions run in turn, and a choice that
-changes from start to start would give requests other vectors each time.
+Knows no choice. One that changes from start to start would give requests other vectors each time.
 """
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from diptych.adapters.plan_file import PlanFile, machine
+from diptych.bundle.encoder import InputIds, Pixels
 from diptych.bundle.manifest import identity
-from diptych.core.pace import Pace, measure_pace
+from diptych.core.interleaved import median_seconds
+from diptych.core.precision import Pace
 from diptych.wiring.bundles import VerifiedBundle
 from diptych.wiring.encoders import ServedEncoder
 
 LOG = logging.getLogger("diptych.precision")
-RULES = (
-    1  # counted up when precisions are timed in another way: what an older server has measured is forgotten
-)
+RULES = 2  # counted up when precisions are timed in another way: older times are forgotten
+ROUND_S = 0.25  # about what one batch of every precision may take: slow encoders get small batches
+TOWER_S = 1.0
+MAX_ROUNDS = 20
+
+Items = TypeVar("Items", Pixels, InputIds)
 
 
 def paces_of(
@@ -33,15 +41,33 @@ def paces_of(
     Without a file it is measured each time.
     """
     key = _key(bundle, encoders, n_threads, max_batch_size)
-    known = None if kept is None else kept.paces(key)
-    if known is not None and known.keys() == encoders.keys():
+    known = None if kept is None else kept.get(key, dict[str, Pace])
+    if known is not None:
         LOG.info("times of precisions are those of an earlier start")
         return known
     golden = bundle.golden
-    paces = measure_pace(encoders, golden.pixels, golden.input_ids, max_batch_size=max_batch_size)
+    images = {name: encoder.encode_image for name, encoder in encoders.items()}
+    texts = {name: encoder.encode_text for name, encoder in encoders.items()}
+    image_ms = item_ms(images, golden.pixels, max_batch_size)
+    text_ms = item_ms(texts, golden.input_ids, max_batch_size)
+    paces = {name: Pace(image_ms[name], text_ms[name]) for name in encoders}
     if kept is not None:
-        kept.put_paces(key, paces)
+        kept.put(key, paces)
     return paces
+
+
+def item_ms(
+    encoders: Mapping[str, Callable[[Items], object]], items: Items, max_batch_size: int
+) -> dict[str, float]:
+    """Milliseconds that each encoder takes for one of `items` (N, ...), in batches of one size."""
+    alone_s = median_seconds(list(encoders), lambda name: encoders[name](items[:1]), 0.0)
+    size = min(max(int(ROUND_S / max(sum(alone_s.values()), 1e-6)), 1), max_batch_size)
+    chosen: NDArray[np.intp] = np.arange(size) % len(items)
+    batch = items[chosen]
+    seconds = median_seconds(
+        list(encoders), lambda name: encoders[name](batch), TOWER_S, max_rounds=MAX_ROUNDS
+    )
+    return {name: 1000 * taken / size for name, taken in seconds.items()}
 
 
 def _key(

@@ -1,7 +1,6 @@
-"""Measure how a loaded precision runs best on this machine, or take the plan of an earlier start.
+"""Choose how a loaded precision runs on this machine, or take the plan of an earlier start.
 
-Knows nothing of services. Measuring takes at most about five seconds of a machine that does nothing else, and
-happens once for each version, precision, machine and choice of settings.
+A plan is measured once for each version, precision, machine and choice of settings.
 """
 
 import hashlib
@@ -9,63 +8,46 @@ import logging
 from dataclasses import asdict, replace
 from time import perf_counter
 
-from diptych.adapters.plan_file import PlanFile, machine, n_cpus, usable_cpus
-from diptych.core.plan import Plan, sizes_up_to
+from diptych.adapters.plan_file import PlanFile, machine, n_cpus
+from diptych.core.plan import TEXTS_PER_IMAGE, Plan, sizes_up_to
 from diptych.core.precision import CPU_PROVIDER
 from diptych.settings import Settings
 from diptych.wiring.bundles import LoadedBundle, load_precision
 from diptych.wiring.encoders import ServedEncoder
-from diptych.wiring.measuring import Measurement
+from diptych.wiring.measuring import cpu_layout, gpu_batch_sizes
 
 LOG = logging.getLogger("diptych.plan")
 PLAN_FILE = "plans.json"  # in the data folder
 PHOTOGRAPH_PX = 12_500_000  # as phones take them
 MAX_SHARING = 4  # its file is decoded by one thread, which takes as long as four take to resize it
-RULES = 5  # counted up when plans are measured in another way: what an older server has measured is forgotten
+RULES = 6  # counted up when plans are measured in another way: what an older server has measured is forgotten
 
 
-def with_plan(loaded: LoadedBundle, settings: Settings) -> LoadedBundle:
-    """The same with its plan and, where that has several lanes, the encoder for batches side by side."""
-    plans = PlanFile(settings.data_dir / PLAN_FILE)
-    given = _given(settings, loaded)
-    key = _key(settings, loaded, given)
-    plan = plans.get(key)
-    if plan is not None:
-        return _settled(loaded, settings, plan, "of an earlier start")
-    if 0 not in given.values():
-        return _settled(loaded, settings, Plan(**given), "set")
-    encoders = {
-        n: loaded.encoder if n == 1 else _beside(loaded, settings, n) for n in _options(settings, given)
-    }
-    began = perf_counter()
-    measurement = Measurement(
-        loaded, encoders, n_threads=threads_of(settings), n_cpus=usable_cpus(), decode=settings.decode
-    )
-    plan = measurement.plan(given)
-    if measurement.was_alone:
-        plans.put(key, plan)
-    else:
-        LOG.warning("the plan is not kept, the next start measures again: others had the cores meanwhile")
-    how = f"measured in {perf_counter() - began:.1f} s"
-    return _settled(loaded, settings, plan, how, beside=encoders[plan.n_lanes])
+def with_plan(loaded: LoadedBundle, settings: Settings, otherwise: Plan | None = None) -> LoadedBundle:
+    """The same with its plan and, where that has several workers, the encoder for batches side by side.
 
-
-def with_known_plan(loaded: LoadedBundle, settings: Settings, otherwise: Plan) -> LoadedBundle:
-    """The same beside requests, among which nothing can be measured: with the plan of an earlier start.
-
-    Without one it is run as `otherwise`, the plan of another precision, until the next start.
+    Beside requests nothing can be measured: there `otherwise`, the plan of another precision, is taken where
+    no earlier start has measured one.
     """
-    given = _given(settings, loaded)
-    plan = PlanFile(settings.data_dir / PLAN_FILE).get(_key(settings, loaded, given))
-    if plan is not None:
-        return _settled(loaded, settings, plan, "of an earlier start")
-    if 0 not in given.values():
-        return _settled(loaded, settings, Plan(**given), "set")
-    return _settled(loaded, settings, otherwise, "that of another precision until the next start")
+    n_workers = settings.n_lanes if _can_share(loaded, settings) else 1
+    if n_workers and settings.max_batch_size:
+        plan = _plan(settings, n_workers, settings.max_batch_size, settings.max_batch_size)
+        return _settled(loaded, settings, plan, "set")
+    plans, key = PlanFile(settings.data_dir / PLAN_FILE), _key(settings, loaded, n_workers)
+    known = plans.get(key, Plan)
+    if known is not None:
+        return _settled(loaded, settings, known, "of an earlier start")
+    if otherwise is not None:
+        return _settled(loaded, settings, otherwise, "that of another precision until the next start")
+    began, encoders = perf_counter(), {threads_of(settings): loaded.encoder}
+    plan = _measured(loaded, settings, n_workers, encoders)
+    plans.put(key, plan)
+    how = f"measured in {perf_counter() - began:.1f} s"
+    return _settled(loaded, settings, plan, how, encoders)
 
 
 def threads_of(settings: Settings) -> int:
-    """Threads that encode, all lanes together."""
+    """Threads that encode, all workers together."""
     return settings.n_threads or n_cpus()
 
 
@@ -87,51 +69,65 @@ def sharing_of(settings: Settings) -> int:
     return min(MAX_SHARING, threads_of(settings), settings.n_decode_threads or n_cpus())
 
 
-def _given(settings: Settings, loaded: LoadedBundle) -> dict[str, int]:
-    """The fields of a plan; 0 where settings leave it to be measured."""
-    can_share = loaded.encoder.provider == CPU_PROVIDER and threads_of(settings) > 1
-    return {
-        "n_lanes": settings.n_lanes if can_share else 1,
-        "image_batch_size": settings.max_batch_size,
-        "text_batch_size": settings.max_batch_size,
-        "n_decode_threads": settings.n_decode_threads,
-    }
+def _measured(
+    loaded: LoadedBundle, settings: Settings, n_workers: int, encoders: dict[int, ServedEncoder]
+) -> Plan:
+    """`encoders`, by their threads, are added to."""
+    if loaded.encoder.provider != CPU_PROVIDER:
+        return _plan(settings, 1, *gpu_batch_sizes(loaded))
+
+    def open_encoder(n_threads: int) -> ServedEncoder:
+        if n_threads not in encoders:
+            encoders[n_threads] = _opened(loaded, n_threads)
+        return encoders[n_threads]
+
+    layout = cpu_layout(
+        loaded,
+        open_encoder,
+        n_threads=threads_of(settings),
+        n_workers=n_workers,
+        batch_size=settings.max_batch_size,
+    )
+    n_texts = settings.max_batch_size or TEXTS_PER_IMAGE * layout.batch_size
+    return _plan(settings, layout.n_workers, layout.batch_size, n_texts)
 
 
-def _options(settings: Settings, given: dict[str, int]) -> list[int]:
-    """Numbers of lanes that are worth a try."""
-    n_threads = threads_of(settings)
-    halves = {n_threads // 2} if n_threads >= 4 else set()
-    return [given["n_lanes"]] if given["n_lanes"] else sorted({1, n_threads} | halves)
+def _plan(settings: Settings, n_workers: int, image_batch_size: int, text_batch_size: int) -> Plan:
+    return Plan(n_workers, image_batch_size, text_batch_size, settings.n_decode_threads or n_cpus())
 
 
-def _key(settings: Settings, loaded: LoadedBundle, given: dict[str, int]) -> str:
+def _can_share(loaded: LoadedBundle, settings: Settings) -> bool:
+    """Whether several batches may run side by side."""
+    return loaded.encoder.provider == CPU_PROVIDER and threads_of(settings) > 1
+
+
+def _key(settings: Settings, loaded: LoadedBundle, n_workers: int) -> str:
+    encoder = loaded.encoder
     what = (
         RULES,
         loaded.info(settings.decode).identity,
-        _place(loaded.encoder),
+        (encoder.provider, encoder.device_name),
         machine(threads_of(settings)),
-        n_cpus(),  # that decode, however many encode
-        given,
+        (n_workers, settings.max_batch_size, settings.n_decode_threads or n_cpus()),
     )
     return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
-def _place(encoder: ServedEncoder) -> str:
-    """The device that a plan is for."""
-    return encoder.provider if encoder.device_name is None else f"{encoder.provider} on {encoder.device_name}"
-
-
 def _settled(
-    loaded: LoadedBundle, settings: Settings, plan: Plan, how: str, beside: ServedEncoder | None = None
+    loaded: LoadedBundle,
+    settings: Settings,
+    plan: Plan,
+    how: str,
+    encoders: dict[int, ServedEncoder] | None = None,
 ) -> LoadedBundle:
+    """`encoders`, by their threads, are those that are open."""
     LOG.info("plan for %s: %s", loaded.precision, how, extra={"fields": asdict(plan)})
     loaded.encoder.fit(sizes_up_to(plan.image_batch_size), sizes_up_to(plan.text_batch_size))
     if plan.n_lanes == 1:
         return replace(loaded, plan=plan, beside=None)
-    return replace(loaded, plan=plan, beside=beside or _beside(loaded, settings, plan.n_lanes))
+    n_threads = max(1, threads_of(settings) // plan.n_lanes)
+    return replace(loaded, plan=plan, beside=(encoders or {}).get(n_threads) or _opened(loaded, n_threads))
 
 
-def _beside(loaded: LoadedBundle, settings: Settings, n_lanes: int) -> ServedEncoder:
-    n_threads = max(1, threads_of(settings) // n_lanes)
+def _opened(loaded: LoadedBundle, n_threads: int) -> ServedEncoder:
     return load_precision(loaded.bundle, loaded.precision, device="cpu", n_threads=n_threads).encoder
