@@ -15,7 +15,7 @@ class Loading:
     """Makes a number; may be held inside. `closed` are those that were, and in which thread."""
 
     def __init__(self, *, is_held: bool = False, fails: bool = False) -> None:
-        self.inside, self.may_end = threading.Event(), threading.Event()
+        self.inside, self.may_end, self.is_closed = (threading.Event() for _ in range(3))
         self.fails = fails
         self.closed: list[tuple[int, bool]] = []
         if not is_held:
@@ -30,6 +30,7 @@ class Loading:
 
     def close(self, made: int) -> None:
         self.closed.append((made, threading.current_thread() is threading.main_thread()))
+        self.is_closed.set()
 
 
 def test_who_waits_gets_it_or_the_error() -> None:
@@ -43,7 +44,7 @@ def test_who_waits_gets_it_or_the_error() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_who_goes_away_does_not_wait_and_what_comes_later_is_closed_where_it_was_made(fails: bool) -> None:
+def test_who_goes_away_does_not_wait_and_what_comes_later_is_closed(fails: bool) -> None:
     found = Loading(is_held=True, fails=fails)
 
     async def story() -> None:
@@ -56,6 +57,7 @@ def test_who_goes_away_does_not_wait_and_what_comes_later_is_closed_where_it_was
         found.may_end.set()
 
     asyncio.run(story())  # which waits for its threads
+    assert fails or found.is_closed.wait(WAIT_S)
     assert found.closed == ([] if fails else [(7, False)])
 
 
@@ -73,4 +75,5 @@ def test_what_is_there_already_is_closed_once_and_not_on_the_event_loop() -> Non
             await task
 
     asyncio.run(story())
+    assert found.is_closed.wait(WAIT_S)
     assert found.closed == [(7, False)]

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from diptych.bundle.encoder import OnStart, Stop
@@ -63,38 +62,19 @@ class Calls:
             return failed
 
     async def _end_of(self, running: Future[Result], handle: "_Handle") -> Result:
-        if await _ends(running, self._timeout_s):
-            return running.result()
+        ending = asyncio.wrap_future(running)
+        await asyncio.wait([ending], timeout=self._timeout_s)
+        if ending.done():
+            return ending.result()
         self._n_late += 1
         handle.stop()
-        if not await _ends(running, self._stop_within_s):
+        await asyncio.wait([ending], timeout=self._stop_within_s)
+        if not ending.done():
             raise Stuck(self.trouble)  # it stays late for ever
         self._n_late -= 1
-        if running.exception() is None:
-            return running.result()  # just in time
+        if ending.exception() is None:
+            return ending.result()  # just in time
         raise EncoderFailed(f"the encoder did not answer within {self._timeout_s:g} s")
-
-
-async def _ends(running: Future[Any], within_s: float) -> bool:
-    """Whether it ends in time. asyncio's own ways would make the loop come round once more to tell."""
-    loop = asyncio.get_running_loop()
-    told: asyncio.Future[None] = loop.create_future()
-
-    def tell() -> None:
-        if not told.done():
-            told.set_result(None)
-
-    def tell_loop(_: Future[Any]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(tell)
-
-    timer = loop.call_later(within_s, tell)
-    running.add_done_callback(tell_loop)
-    try:
-        await told
-    finally:
-        timer.cancel()
-    return running.done()
 
 
 def _contained(call: Callable[[OnStart], Result], handle: "_Handle") -> Result:
