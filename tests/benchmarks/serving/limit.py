@@ -3,7 +3,7 @@
 The limit is the best product for each shape, by torch or onnxruntime, with all threads on it or its rows
 shared out to lanes, weighted by what the tower needs, with as many matrices of a shape as the tower has. The
 products within the attentions count like all others, with operands that stay in the cache. The session runs a
-batch by itself, and in lanes as the server does. Weights and operands are in huge pages, as the server's are.
+batch by itself, and in lanes as the server does.
 
 What the tower needs is the textbook's: every token through every product. An imported graph computes less in
 its last block, which is told beside it with the limit of just its own products. Those of the one token there

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from benchmarks.serving.sharing import lane_options, n_cpus
 from benchmarks.serving.ways import LANES, ONE_SESSION, SESSIONS
 from benchmarks.serving.workers import answer
-from diptych.adapters.huge_pages import huge_pages
 
 MOST = 100  # times that a short one is repeated
 SHORT_S = 0.1  # a run below it is woken by one that does not count, and repeated for so long
@@ -68,17 +67,16 @@ def measure(
     torch.set_num_threads(n_threads)
     torch.get_num_threads()  # settles it for this thread, whatever lanes set for theirs later
     pools = {lanes: _pool(lanes, n_threads // lanes) for lanes in lane_options(n_threads)}
-    with huge_pages():  # as the server has its weights; numpy asks for them by itself
-        sessions = {
-            lanes: _session(graph, batch, lanes, n_threads // lanes, pool) for lanes, pool in pools.items()
-        }
-        products = {
-            **{f"{k}x{n}": _products(rows, k, n, count, n_threads, pools) for k, n, count in shapes},
-            **{
-                f"{m}x{k}x{n}": _within(batch * heads, (m, k, n), blocks, n_threads, pools)
-                for m, k, n in attention
-            },
-        }
+    sessions = {
+        lanes: _session(graph, batch, lanes, n_threads // lanes, pool) for lanes, pool in pools.items()
+    }
+    products = {
+        **{f"{k}x{n}": _products(rows, k, n, count, n_threads, pools) for k, n, count in shapes},
+        **{
+            f"{m}x{k}x{n}": _within(batch * heads, (m, k, n), blocks, n_threads, pools)
+            for m, k, n in attention
+        },
+    }
     fastest, times = fastest_in_turns(_groups(sessions) | products, seconds)
     return {
         "seconds": {group: times.mean(way) for group, way in fastest.items()},

@@ -3,13 +3,13 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal, assert_never
 
 import onnxruntime as ort
 
 from diptych.adapters.gpu_gate import GATE, unheld
-from diptych.adapters.huge_pages import huge_pages
 from diptych.adapters.int8_products import may_saturate
 from diptych.adapters.onnx_cuda import CUDA_GRAPHS, CUDA_OPTIONS, CUDA_PROVIDER, wanted
 from diptych.adapters.onnx_tensorrt import TENSORRT_PROVIDER
@@ -52,7 +52,7 @@ def open_session(
         graph = _graph(file, device)
         if isinstance(graph, bytes):
             options.add_session_config_entry(WEIGHTS_FOLDER, str(file.parent))
-        with GATE.while_loading() if on_gpu else huge_pages():  # it takes memory of the GPU, or ours
+        with GATE.while_loading() if on_gpu else nullcontext():  # it takes memory of the GPU
             session = _session(graph, options, providers)
         if on_gpu:
             try:
