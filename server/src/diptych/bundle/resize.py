@@ -1,4 +1,4 @@
-"""Resize an upright picture for the model, in parts that may run side by side; knows no files.
+"""Resize an upright picture for the model: by Pillow, or in parts that run side by side; knows no files.
 
 Pillow resizes in two passes, along the rows and then along the columns, and rounds to 8 bits after each. In
 neither does a row or a column depend on its neighbours, so that parts give the bytes of the whole. Columns
@@ -29,12 +29,7 @@ class Sharing:
     run: Callable[[Sequence[Part]], None]
 
 
-def _in_turn(parts: Sequence[Part]) -> None:
-    for part in parts:
-        part()
-
-
-ALONE = Sharing(1, _in_turn)
+ALONE = Sharing(1, lambda parts: None)  # one thread leaves the whole to Pillow: nothing is parted
 
 MIN_SHARED_PX = 1 << 17  # of half a millisecond: to wake a thread takes a tenth of that
 BAND_PX = 1 << 18  # a part's copy of a megabyte stays in the second cache
@@ -50,17 +45,16 @@ def resize(image: Image.Image, placement: Placement, spec: ImageSpec, sharing: S
     The bytes are those of `Image.resize` and what is cut out of its answer.
     """
     filter = Image.Resampling[spec.interpolation.upper()]
-    if spec.interpolation == "nearest" or _is_shortened_first(image, placement):
+    is_shared = sharing.n_threads > 1 and image.width * image.height >= MIN_SHARED_PX
+    if not is_shared or spec.interpolation == "nearest" or _is_shortened_first(image, placement):
         return on_canvas(image.resize((placement.width, placement.height), filter), placement, spec)
-    if image.width * image.height < MIN_SHARED_PX:
-        sharing = ALONE
     left, n_columns = kept(placement.left, placement.width, spec.size)
     top, n_rows = kept(placement.top, placement.height, spec.size)
     rows = _needed_rows(image.height, placement.height, top, top + n_rows, spec.interpolation)
     narrow = Image.new("RGB", (n_columns, image.height))
 
     def narrowed(start: int, stop: int) -> None:
-        band = image if stop - start == image.height else image.crop((0, start, image.width, stop))
+        band = image.crop((0, start, image.width, stop))
         narrow.paste(band.resize((placement.width, stop - start), filter), (-left, start))
 
     sharing.run(_parts(narrowed, rows, _n_bands(image, rows, sharing.n_threads)))
@@ -68,7 +62,7 @@ def resize(image: Image.Image, placement: Placement, spec: ImageSpec, sharing: S
     y, x = max(placement.top, 0), max(placement.left, 0)
 
     def shortened(start: int, stop: int) -> None:
-        strip = narrow if stop - start == n_columns else narrow.crop((start, 0, stop, image.height))
+        strip = narrow.crop((start, 0, stop, image.height))
         short = strip.resize((stop - start, placement.height), filter)
         if n_rows < placement.height:
             short = short.crop((0, top, stop - start, top + n_rows))
@@ -106,9 +100,7 @@ def _needed_rows(height: int, resized: int, start: int, stop: int, interpolation
 
 
 def _n_bands(image: Image.Image, rows: range, n_threads: int) -> int:
-    """One for a thread that takes all rows as they are; else so many that copies are small."""
-    if n_threads == 1 and len(rows) == image.height:
-        return 1
+    """So many that copies are small, and one for each thread at least."""
     n_small = min(math.ceil(len(rows) * image.width / BAND_PX), len(rows) // BAND_ROWS)
     return max(n_threads, n_small)
 
