@@ -37,7 +37,6 @@ def served(folder: Path, precisions: dict[str, Fault] | None = None, **given: An
         "collection_precision": "auto",
         "device": "auto",
         "n_threads": 1,
-        "max_batch_size": 16,
     }
     return load_served(verify_bundle(ModelRepository(folder), TINY, version), **(options | given))
 

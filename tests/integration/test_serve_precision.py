@@ -35,7 +35,6 @@ def served(folder: Path, precisions: dict[str, Fault], **given: Any) -> Served:
         "collection_precision": "auto",
         "device": "cpu",
         "n_threads": 1,
-        "max_batch_size": 16,
     }
     return load_served(verify_bundle(ModelRepository(folder), TINY, version), **(options | given))
 

@@ -1,11 +1,12 @@
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
 
 from diptych.adapters import plan_file
-from diptych.adapters.plan_file import PlanFile, machine
+from diptych.adapters.plan_file import PlanFile, machine, n_cpus
 from diptych.core.plan import Plan
 from diptych.core.precision import Pace
 
@@ -81,3 +82,13 @@ def test_one_processor_is_told_where_the_system_tells_nothing(
 ) -> None:
     monkeypatch.setattr(plan_file, "CPU_INFO", tmp_path / "absent")
     assert machine(2) == machine(2) != machine(4)
+
+
+@pytest.mark.parametrize(("told", "expected"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 8)])
+def test_processors_are_those_that_the_process_and_its_container_may_use(
+    told: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.max").write_text(told)
+    monkeypatch.setattr(plan_file, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert n_cpus() == expected

@@ -48,13 +48,15 @@ def loaded(encoder: TimedEncoder) -> Any:
     return SimpleNamespace(encoder=encoder, bundle=SimpleNamespace(golden=golden))
 
 
-def layout_of(encoders: dict[int, TimedEncoder], batch_size: int = 0) -> tuple[int, int, int]:
+def layout_of(
+    encoders: dict[int, TimedEncoder], batch_size: int = 0, n_workers: int = 0
+) -> tuple[int, int, int]:
     """Workers, batch size and threads of each; `encoders` are those of so many threads."""
     found = cpu_layout(
         loaded(encoders[max(encoders)]),
         encoders.__getitem__,  # type: ignore[arg-type]
         n_threads=max(encoders),
-        n_workers=0,
+        n_workers=n_workers,
         batch_size=batch_size,
     )
     return found.n_workers, found.batch_size, found.n_threads
@@ -82,6 +84,11 @@ def test_slow_model_is_tried_with_small_batches(
     encoders = {2: machine.encoder(item_s), 1: machine.encoder(item_s)}
     assert layout_of(encoders) == (2, size, 1)
     assert encoders[1].sizes == {1, size}
+
+
+def test_one_worker_of_many_threads_is_no_slow_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Machine(monkeypatch).encoder(16 * 0.02)  # of processor time: all threads run or spin
+    assert layout_of({16: encoder}, n_workers=1) == (1, 8, 16)
 
 
 def test_batch_size_that_is_set_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

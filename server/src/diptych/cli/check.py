@@ -94,7 +94,7 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
 
 
 def _try(trials: "Trials", on_cpu: "Trials", settings: Settings) -> bool:
-    from diptych.wiring import TRIAL_BATCH_SIZE, UNGATED, choose_for_requests  # noqa: PLC0415
+    from diptych.wiring import UNGATED, choose_for_requests  # noqa: PLC0415
 
     manifest = trials.bundle.manifest
     try:
@@ -108,7 +108,7 @@ def _try(trials: "Trials", on_cpu: "Trials", settings: Settings) -> bool:
         out(f"  not served: {UNGATED}")
     try:
         _show_device(trials.device)
-        choice = choose_for_requests(trials, AUTO, settings.max_batch_size or TRIAL_BATCH_SIZE)
+        choice = choose_for_requests(trials, AUTO)
         _show(choice)
         _show_graphs(trials.load(choice.precision).running())
     except DiptychError as error:  # sound, but made for another device

@@ -27,10 +27,8 @@ from diptych.wiring.versions import check_choice, chosen_version, here_of, why_n
 from diptych.wiring.warming import warmed
 
 LOG = logging.getLogger("diptych.versions")
-TRIAL_BATCH_SIZE = 16  # in which precisions are compared while the best size is not known
 
 __all__ = [
-    "TRIAL_BATCH_SIZE",
     "UNGATED",
     "Here",
     "Trials",
@@ -113,7 +111,6 @@ def _load(settings: Settings, repository: ModelRepository, name: str, version: i
         collection_precision=settings.collection_precision,
         device=settings.device,
         n_threads=threads_of(settings),
-        max_batch_size=settings.max_batch_size or TRIAL_BATCH_SIZE,
         captures=settings.cuda_graphs == AUTO,
         kept=PlanFile(settings.data_dir / PLAN_FILE),
     )

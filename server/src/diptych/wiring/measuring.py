@@ -40,7 +40,8 @@ def cpu_layout(
     encoders = {one.n_workers: open_encoder(one.n_threads).encode_image for one in layouts}
     pixels = loaded.bundle.golden.pixels
     if not batch_size:
-        item_s = _item_seconds(encoders[max(encoders)], pixels[:1], process_time)
+        most = max(layouts, key=lambda one: one.n_workers)
+        item_s = _item_seconds(encoders[most.n_workers], pixels[:1], process_time) / most.n_threads
         batch_size = next((size for size in BATCH_SIZES if 2 * size * item_s <= IMAGE_S), BATCH_SIZES[-1])
         layouts = cpu_layouts(n_threads, batch_size, n_workers=n_workers)
     return _fastest(layouts, encoders, pixels, IMAGE_S, process_time)

@@ -24,6 +24,7 @@ RULES = 2  # counted up when precisions are timed in another way: older times ar
 ROUND_S = 0.25  # about what one batch of every precision may take: slow encoders get small batches
 TOWER_S = 1.0
 MAX_ROUNDS = 20
+MAX_BATCH_SIZE = 16
 
 Items = TypeVar("Items", Pixels, InputIds)
 
@@ -33,14 +34,13 @@ def paces_of(
     encoders: Mapping[str, ServedEncoder],
     *,
     n_threads: int,
-    max_batch_size: int,
     kept: PlanFile | None,
 ) -> dict[str, Pace]:
     """The pace of each precision, measured once for each version, machine and choice of settings.
 
     Without a file it is measured each time.
     """
-    key = _key(bundle, encoders, n_threads, max_batch_size)
+    key = _key(bundle, encoders, n_threads)
     known = None if kept is None else kept.get(key, dict[str, Pace])
     if known is not None:
         LOG.info("times of precisions are those of an earlier start")
@@ -48,20 +48,18 @@ def paces_of(
     golden = bundle.golden
     images = {name: encoder.encode_image for name, encoder in encoders.items()}
     texts = {name: encoder.encode_text for name, encoder in encoders.items()}
-    image_ms = item_ms(images, golden.pixels, max_batch_size)
-    text_ms = item_ms(texts, golden.input_ids, max_batch_size)
+    image_ms = item_ms(images, golden.pixels)
+    text_ms = item_ms(texts, golden.input_ids)
     paces = {name: Pace(image_ms[name], text_ms[name]) for name in encoders}
     if kept is not None:
         kept.put(key, paces)
     return paces
 
 
-def item_ms(
-    encoders: Mapping[str, Callable[[Items], object]], items: Items, max_batch_size: int
-) -> dict[str, float]:
+def item_ms(encoders: Mapping[str, Callable[[Items], object]], items: Items) -> dict[str, float]:
     """Milliseconds that each encoder takes for one of `items` (N, ...), in batches of one size."""
     alone_s = median_seconds(list(encoders), lambda name: encoders[name](items[:1]), 0.0)
-    size = min(max(int(ROUND_S / max(sum(alone_s.values()), 1e-6)), 1), max_batch_size)
+    size = min(max(int(ROUND_S / max(sum(alone_s.values()), 1e-6)), 1), MAX_BATCH_SIZE)
     chosen: NDArray[np.intp] = np.arange(size) % len(items)
     batch = items[chosen]
     seconds = median_seconds(
@@ -70,9 +68,7 @@ def item_ms(
     return {name: 1000 * taken / size for name, taken in seconds.items()}
 
 
-def _key(
-    bundle: VerifiedBundle, encoders: Mapping[str, ServedEncoder], n_threads: int, max_batch_size: int
-) -> str:
+def _key(bundle: VerifiedBundle, encoders: Mapping[str, ServedEncoder], n_threads: int) -> str:
     what = (
         RULES,
         [
@@ -80,6 +76,5 @@ def _key(
             for name, one in encoders.items()
         ],
         machine(n_threads),
-        max_batch_size,
     )
     return hashlib.sha256(repr(what).encode()).hexdigest()

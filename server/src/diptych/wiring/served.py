@@ -30,7 +30,6 @@ def load_served(
     collection_precision: str,
     device: Device,
     n_threads: int,
-    max_batch_size: int,
     captures: bool = False,
     kept: PlanFile | None = None,
 ) -> Served:
@@ -42,7 +41,7 @@ def load_served(
     wanted = () if precision == AUTO else (precision,)
     trials = Trials(bundle, device=device, n_threads=n_threads, wanted=wanted, captures=captures)
     try:
-        served = _chosen(trials, precision, collection_precision, max_batch_size, kept)
+        served = _chosen(trials, precision, collection_precision, kept)
     except BaseException:
         trials.let_go()
         raise
@@ -54,10 +53,9 @@ def _chosen(
     trials: Trials,
     precision: str,
     collection_precision: str,
-    max_batch_size: int,
     kept: PlanFile | None,
 ) -> Served:
-    embed = choose_for_requests(trials, precision, max_batch_size, kept)
+    embed = choose_for_requests(trials, precision, kept)
     loaded = trials.load(embed.precision)
     collections = _choose_for_collections(trials, collection_precision, loaded)
     for purpose, choice in (("requests", embed), ("collections", collections)):
@@ -70,27 +68,21 @@ def _chosen(
     return Served(loaded, trials.load(collections.precision), Serving(embed, collections, where))
 
 
-def choose_for_requests(
-    trials: Trials, precision: str, max_batch_size: int, kept: PlanFile | None = None
-) -> Choice:
+def choose_for_requests(trials: Trials, precision: str, kept: PlanFile | None = None) -> Choice:
     """The named precision, or with `auto` the fastest that passes. Raises as load_served."""
     if precision != AUTO:
         trials.load(precision)
         return Choice(precision, f"set by {PREFIX}PRECISION", (Candidate(precision, passed=True),))
     candidates = [trials.attempt(name) for name in trials.precisions]
-    return choose_fastest(_timed(trials, candidates, max_batch_size, kept))
+    return choose_fastest(_timed(trials, candidates, kept))
 
 
-def _timed(
-    trials: Trials, candidates: Sequence[Candidate], max_batch_size: int, kept: PlanFile | None
-) -> list[Candidate]:
+def _timed(trials: Trials, candidates: Sequence[Candidate], kept: PlanFile | None) -> list[Candidate]:
     """The same with the times of those that passed, unless there is only one."""
     encoders = {one.precision: trials.load(one.precision).encoder for one in candidates if one.passed}
     if len(encoders) < 2:
         return list(candidates)
-    paces = paces_of(
-        trials.bundle, encoders, n_threads=trials.n_threads, max_batch_size=max_batch_size, kept=kept
-    )
+    paces = paces_of(trials.bundle, encoders, n_threads=trials.n_threads, kept=kept)
     return [
         replace(one, image_ms=paces[one.precision].image_ms, text_ms=paces[one.precision].text_ms)
         if one.precision in paces
