@@ -30,7 +30,7 @@ class Start:
         self.n_measured = 0
         monkeypatch.setattr(pacing, "item_ms", self._item_ms)
 
-    def _item_ms(self, encoders: Any, items: Any) -> dict[str, float]:
+    def _item_ms(self, encoders: Any, items: Any, cost: Any) -> dict[str, float]:
         if items is GOLDEN.input_ids:
             return dict.fromkeys(encoders, 2.0)
         self.n_measured += 1
@@ -94,9 +94,9 @@ def test_all_run_on_the_same_items_in_batches_that_suit_their_pace(
         now += item_s * len(items)
         batches[name].append(items.tolist())
 
-    monkeypatch.setattr(pacing, "median_seconds", partial(median_seconds, cost=clock, clock=clock))
+    monkeypatch.setattr(pacing, "median_seconds", partial(median_seconds, clock=clock))
     encoders = {name: partial(encode, name) for name in batches}
-    found = item_ms(encoders, np.arange(3, dtype=np.int32))
+    found = item_ms(encoders, np.arange(3, dtype=np.int32), clock)
     assert found == pytest.approx(dict.fromkeys(batches, 1000 * item_s))
     assert batches["fp32"] == batches["int8"]
     assert (batches["fp32"][0], len(batches["fp32"][-1])) == ([0], size)

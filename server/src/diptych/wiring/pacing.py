@@ -6,16 +6,17 @@ Knows no choice. One that changes from start to start would give requests other 
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from time import perf_counter, process_time
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.adapters.plan_file import PlanFile, machine
+from diptych.adapters.plan_file import PlanFile, machine, n_cpus
 from diptych.bundle.encoder import InputIds, Pixels
 from diptych.bundle.manifest import identity
-from diptych.core.interleaved import median_seconds
-from diptych.core.precision import Pace
+from diptych.core.interleaved import Clock, median_seconds
+from diptych.core.precision import CPU_PROVIDER, Pace
 from diptych.wiring.bundles import VerifiedBundle
 from diptych.wiring.encoders import ServedEncoder
 
@@ -48,24 +49,33 @@ def paces_of(
     golden = bundle.golden
     images = {name: encoder.encode_image for name, encoder in encoders.items()}
     texts = {name: encoder.encode_text for name, encoder in encoders.items()}
-    image_ms = item_ms(images, golden.pixels)
-    text_ms = item_ms(texts, golden.input_ids)
+    cost = _clock(encoders, n_threads)
+    image_ms = item_ms(images, golden.pixels, cost)
+    text_ms = item_ms(texts, golden.input_ids, cost)
     paces = {name: Pace(image_ms[name], text_ms[name]) for name in encoders}
     if kept is not None:
         kept.put(key, paces)
     return paces
 
 
-def item_ms(encoders: Mapping[str, Callable[[Items], object]], items: Items) -> dict[str, float]:
+def item_ms(encoders: Mapping[str, Callable[[Items], object]], items: Items, cost: Clock) -> dict[str, float]:
     """Milliseconds that each encoder takes for one of `items` (N, ...), in batches of one size."""
-    alone_s = median_seconds(list(encoders), lambda name: encoders[name](items[:1]), 0.0)
+    alone_s = median_seconds(list(encoders), lambda name: encoders[name](items[:1]), 0.0, cost=cost)
     size = min(max(int(ROUND_S / max(sum(alone_s.values()), 1e-6)), 1), MAX_BATCH_SIZE)
     chosen: NDArray[np.intp] = np.arange(size) % len(items)
     batch = items[chosen]
     seconds = median_seconds(
-        list(encoders), lambda name: encoders[name](batch), TOWER_S, max_rounds=MAX_ROUNDS
+        list(encoders), lambda name: encoders[name](batch), TOWER_S, max_rounds=MAX_ROUNDS, cost=cost
     )
     return {name: 1000 * taken / size for name, taken in seconds.items()}
+
+
+def _clock(encoders: Mapping[str, ServedEncoder], n_threads: int) -> Clock:
+    """On a CPU, processor time by threads: the wall time of an idle machine, also on a busy one."""
+    if any(one.provider != CPU_PROVIDER for one in encoders.values()):
+        return perf_counter
+    n_cores = n_threads or n_cpus()
+    return lambda: process_time() / n_cores
 
 
 def _key(bundle: VerifiedBundle, encoders: Mapping[str, ServedEncoder], n_threads: int) -> str:
