@@ -90,7 +90,7 @@ bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images an
 bench-training: $(VENV)/.installed-tests ## train beside open_clip, in an environment of its own (20 minutes; TRAINING=--quick: 2)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.training $(TRAINING)
 
-gpu-check: ## prove and measure everything that this machine's GPU can run, with what GPU_PYTHON has installed (8 minutes; GPU=--quick: 3)
+gpu-check: ## prove and measure what this machine's GPU can run, in one table, with what GPU_PYTHON has installed (8 minutes; GPU=--quick: 3)
 	PYTHONPATH=tests $(GPU_PYTHON) -m benchmarks.gpu_check $(GPU)
 
 soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 2' to try it)

@@ -15,6 +15,7 @@ $uv -o docker/server.gpu.lock - <<END
 ./clients/python
 ./server
 onnxruntime-gpu[cuda,cudnn]
+cuda-bindings>=13,<14
 faiss-cpu
 onnx
 END

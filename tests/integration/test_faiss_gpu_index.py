@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from diptych.adapters.faiss_gpu import FaissGpu
-from diptych.adapters.faiss_gpu_certain import SPARE
-from diptych.adapters.faiss_gpu_index import FaissGpuIndex
+from diptych.adapters.faiss_gpu_index import SPARE, FaissGpuIndex
 from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 from diptych.core.types import IndexPlace
 from support.fake_faiss_gpu import FakeFaissGpu
@@ -28,34 +27,35 @@ def unit_rows(n: int, seed: int = 0) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-async def filled(
-    n_rows: int, *, block_rows: int = 1_000, min_rows: int = 100, min_tail: int = 10_000
+def new_index(
+    *, block_rows: int = 1_000, min_tail: int = 10_000, clock: Callable[[], float] = lambda: 0.0
 ) -> FaissGpuIndex:
-    index = FaissGpuIndex(
-        DIM, index_thread(), FaissGpu(), 4 * DIM * block_rows, min_rows=min_rows, min_tail=min_tail
+    return FaissGpuIndex(
+        DIM, index_thread(), FaissGpu(), 4 * DIM * block_rows, min_rows=100, min_tail=min_tail, clock=clock
     )
-    await index.apply((), list(range(n_rows)), unit_rows(n_rows))
-    await copied(index)
-    return index
 
 
-async def copied(index: FaissGpuIndex) -> None:
-    """Until no copy is being made."""
-    for _ in range(200):
+async def filled(index: FaissGpuIndex, n_rows: int) -> FaissFlatIndex:
+    """And an index of the CPU with the same rows."""
+    flat = FaissFlatIndex(DIM, index_thread())
+    for one in (index, flat):
+        await one.apply((), list(range(n_rows)), unit_rows(n_rows))
+    await settled(index)
+    return flat
+
+
+async def settled(index: FaissGpuIndex) -> None:
+    """Until a copy that was begun is made: each call lets a block in."""
+    for _ in range(50):
         await index.search(unit_rows(1)[0], 0, None)
-        if index._copying is None:
-            return
-    raise AssertionError("the copy does not end")
 
 
 async def agrees(index: FaissGpuIndex, flat: FaissFlatIndex, k: int = 10) -> None:
     for query in unit_rows(5, seed=9):
-        (keys, cosines), (true_keys, true_cosines) = (
-            await index.search(query, k, None),
-            await flat.search(query, k, None),
-        )
+        keys, cosines = await index.search(query, k, None)
+        true_keys, true_cosines = await flat.search(query, k, None)
         assert keys.tolist() == true_keys.tolist()
-        assert cosines.tobytes() == true_cosines.tobytes()
+        np.testing.assert_allclose(cosines, true_cosines, atol=1e-6)
 
 
 def run(test: Callable[[], object]) -> None:
@@ -64,46 +64,66 @@ def run(test: Callable[[], object]) -> None:
 
 def test_few_rows_never_reach_the_gpu(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
-        index = await filled(99)
-        await index.search(unit_rows(1)[0], 3, None)
+        index = new_index()
+        await agrees(index, await filled(index, 99))
         assert (gpu.n_rows, index.place.device) == ([], "cpu")
         assert "fewer than 100 rows" in index.place.reason
 
     run(test)
 
 
-def test_hits_and_cosines_are_bit_for_bit_those_of_the_cpu(gpu: FakeFaissGpu) -> None:
+def test_hits_are_those_of_the_cpu_with_rows_that_came_and_went_since_the_copy(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
-        index, flat = await filled(2_500), FaissFlatIndex(DIM, index_thread())
-        await flat.apply((), list(range(2_500)), unit_rows(2_500))
+        index = new_index()
+        flat = await filled(index, 2_500)
         assert index.place == IndexPlace("cuda", "2,500 rows are copied onto the GPU")
         await agrees(index, flat)
-        assert gpu.n_searches == 5
-        fresh = unit_rows(300, seed=4)
         for one in (index, flat):
-            await one.apply(list(range(0, 300, 2)), list(range(3_000, 3_300)), fresh)
+            await one.apply(list(range(0, 300, 2)), list(range(3_000, 3_300)), unit_rows(300, seed=4))
         await agrees(index, flat)
-        assert len(gpu.n_rows) == 1, "the copy is never changed, and a short tail makes no other"
-        assert gpu.threads == {next(iter(gpu.threads))}
+        assert len(gpu.asked) == 10
+        assert len(gpu.n_rows) == 1, "a short tail makes no other copy"
+        assert len(gpu.threads) == 1
 
     run(test)
 
 
-def test_a_filtered_search_is_the_cpus(gpu: FakeFaissGpu) -> None:
+def test_filtered_and_exact_searches_are_the_cpus(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
-        index = await filled(500)
+        index = new_index()
+        flat = await filled(index, 500)
         found, _ = await index.search(unit_rows(1)[0], 3, np.array([3, 4], np.int64))
-        assert (sorted(found.tolist()), gpu.n_searches) == ([3, 4], 0)
+        assert sorted(found.tolist()) == [3, 4]
+        exact, expected = (
+            await index.search(unit_rows(1)[0], 9, None, exact=True),
+            await flat.search(unit_rows(1)[0], 9, None),
+        )
+        assert exact[1].tobytes() == expected[1].tobytes()
+        assert gpu.asked == []
+
+    run(test)
+
+
+def test_the_nearest_that_were_removed_are_passed_over_by_asking_for_more(gpu: FakeFaissGpu) -> None:
+    async def test() -> None:
+        index = new_index()
+        flat = await filled(index, 3_000)
+        query = unit_rows(5, seed=9)[0]
+        nearest, _ = await flat.search(query, 200, None)
+        for one in (index, flat):
+            await one.apply(nearest.tolist(), (), NO_ROWS)
+        await agrees(index, flat)
+        assert gpu.asked[:2] == [10 + SPARE, 4 * (10 + SPARE)]
 
     run(test)
 
 
 def test_more_equal_rows_than_the_gpu_gives_are_asked_of_the_cpu(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
-        index = FaissGpuIndex(DIM, index_thread(), FaissGpu(), min_rows=100)
-        twins = np.repeat(unit_rows(1), 5_000, axis=0)
+        gpu.noise = 0.0
+        index, twins = new_index(), np.repeat(unit_rows(1), 5_000, axis=0)
         await index.apply((), list(range(5_000)), twins)
-        await copied(index)
+        await settled(index)
         found, _ = await index.search(twins[0], 7, None)
         assert found.tolist() == list(range(7))
         assert gpu.asked == [7 + SPARE, 4 * (7 + SPARE), 16 * (7 + SPARE)]
@@ -113,61 +133,80 @@ def test_more_equal_rows_than_the_gpu_gives_are_asked_of_the_cpu(gpu: FakeFaissG
 
 def test_more_hits_than_the_gpu_gives_are_the_cpus(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
-        index = await filled(2_500)
-        found, _ = await index.search(unit_rows(1)[0], 2_400, None)
-        assert (len(found), gpu.n_searches) == (2_400, 0)
+        index = new_index()
+        await agrees(index, await filled(index, 2_500), k=2_400)
+        assert gpu.asked == []
 
     run(test)
 
 
 def test_a_long_tail_and_many_removals_each_make_a_new_copy(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
-        index = await filled(1_000, min_tail=50)
+        index = new_index(min_tail=50)
+        await filled(index, 1_000)
         await index.apply((), list(range(2_000, 2_200)), unit_rows(200, seed=2))
-        await copied(index)
+        await settled(index)
         assert gpu.n_rows == [1_000, 1_200]
         await index.apply(list(range(300)), (), NO_ROWS)
-        await copied(index)
+        await settled(index)
         assert gpu.n_rows == [1_000, 1_200, 900]
+        assert [one.ntotal for one in gpu.alive] == [900]
 
     run(test)
 
 
 def test_what_changes_while_a_copy_is_made_is_found_as_it_is(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
-        index = FaissGpuIndex(DIM, index_thread(), FaissGpu(), 4 * DIM * 100, min_rows=100)
-        flat = FaissFlatIndex(DIM, index_thread())
+        gpu.noise = 0.0  # or all 990 would not be in one order
+        index, flat = new_index(block_rows=10), FaissFlatIndex(DIM, index_thread())
         rows, others = unit_rows(1_000), unit_rows(1_000, seed=3)
-        # Not awaited in between: the first begins a copy, of ten blocks, and the rest come while it is made.
+        # The first begins a copy, of a hundred blocks, and the rest come while it is made.
         changes = [((), list(range(1_000)), rows)]
         changes += [
             ([key], [key], others[key : key + 1]) for key in range(5, 1_000, 50)
         ]  # under the same key
         changes += [(list(range(n, n + 3)), (), NO_ROWS) for n in range(20, 1_000, 100)]
         changes += [((), [5_000 + n], others[n : n + 1]) for n in range(20)]
-        for one in (index, flat):
-            await asyncio.gather(*(one.apply(*change) for change in changes))
-        await copied(index)
-        await agrees(index, flat)
-        assert gpu.n_searches == 5
-        assert index.place.device == "cuda"
-        n_rows, tail = index._rows.n_rows, index._tail.n_rows
-        assert n_rows == 1_000 - 30 + 20 == index._sealed.n_rows - index._sealed.n_dead + tail
+        for change in changes:
+            await index.apply(*change)
+            await flat.apply(*change)
+        await settled(index)
+        for k in (10, 990):  # of 990
+            await agrees(index, flat, k)
+        assert (len(gpu.n_rows), index.place.device) == (1, "cuda")
 
     run(test)
 
 
 def test_a_gpu_without_room_for_two_copies_lets_the_old_one_go_first(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
-        gpu.max_rows = 1_500
-        index, flat = await filled(1_000, block_rows=100, min_tail=50), FaissFlatIndex(DIM, index_thread())
-        await flat.apply((), list(range(1_000)), unit_rows(1_000))
+        index = new_index(block_rows=100, min_tail=50)
+        flat = await filled(index, 1_000)
+
+        def free() -> tuple[object, int, int]:
+            return ok, 0 if len(gpu.alive) else 1 << 30, 1 << 30
+
+        ok, *_ = gpu.gpu.cudaMemGetInfo()
+        gpu.gpu.answers["cudaMemGetInfo"] = free
         for one in (index, flat):
             await one.apply([3], list(range(2_000, 2_200)), unit_rows(200, seed=2))
-        await copied(index)
+        await settled(index)
         await agrees(index, flat)
-        assert (gpu.n_rows, index.place.device) == ([1_000, 500, 1_199], "cuda")
+        assert (gpu.n_rows, index.place.device) == ([1_000, 1_199], "cuda")
         assert [one.ntotal for one in gpu.alive] == [1_199]
+
+    run(test)
+
+
+def test_a_collection_of_more_than_half_of_what_is_free_is_not_copied(gpu: FakeFaissGpu) -> None:
+    async def test() -> None:
+        gpu.gpu.free_bytes = 2 * 4 * DIM * 1_000 - 1
+        index = new_index()
+        await agrees(index, await filled(index, 1_000))
+        assert index.place == IndexPlace(
+            "cpu", "a copy takes 128,000 bytes while it is made, the GPU has 127,999 free"
+        )
+        assert gpu.n_rows == []
 
     run(test)
 
@@ -177,22 +216,23 @@ def test_a_gpu_that_fails_is_left_for_the_cpu_with_its_reason(
     gpu: FakeFaissGpu, caplog: pytest.LogCaptureFixture, when: str
 ) -> None:
     async def test() -> None:
-        gpu.max_rows = 1_500 if when == "copied" else None
-        index, flat = await filled(2_000), FaissFlatIndex(DIM, index_thread())
-        await flat.apply((), list(range(2_000)), unit_rows(2_000))
-        if when == "searched":
-            gpu.fails_with = RuntimeError("CUDA error 700 an illegal memory access")
+        index = new_index()
+        failure = RuntimeError("CUDA error 700 an illegal memory access")
+        gpu.fails_with = failure if when == "copied" else None
+        flat = await filled(index, 2_000)
+        gpu.fails_with = failure
         await agrees(index, flat)
         assert index.place.device == "cpu"
-        assert ("out of memory" if when == "copied" else "illegal memory access") in index.place.reason
+        assert "illegal memory access" in index.place.reason
+        gpu.fails_with = None
         await index.apply((), [7_000], unit_rows(1, seed=8))
-        assert len(gpu.n_rows) == 1, "it is not tried again"
+        await settled(index)
+        assert (len(gpu.alive), index.place.device) == (0, "cpu"), "it is not tried again"
 
     with caplog.at_level(logging.WARNING, "diptych.index"):
         run(test)
-    how_long = "for 10 minutes at least" if when == "copied" else "from now on"
     assert [record.message.partition(":")[0] for record in caplog.records] == [
-        f"an index is searched on the CPU {how_long}"
+        "an index is searched on the CPU from now on"
     ]
 
 
@@ -200,75 +240,26 @@ def test_a_gpu_that_fails_is_left_for_the_cpu_with_its_reason(
 def test_a_gpu_without_room_is_asked_again_after_ten_minutes(gpu: FakeFaissGpu, when: str) -> None:
     async def test() -> None:
         now, gpu.max_rows = [0.0], 1_500
-        index = FaissGpuIndex(DIM, index_thread(), FaissGpu(), min_rows=100, clock=lambda: now[0])
-        await index.apply((), list(range(2_000)), unit_rows(2_000))
-        await copied(index)
+        index = new_index(clock=lambda: now[0])
+        flat = await filled(index, 2_000)
         assert "out of memory" in index.place.reason
         for now[0], gpu.max_rows, device in ((599, None, "cpu"), (600, 1_500, "cpu"), (1_200, None, "cuda")):
             if when == "changed":
                 await index.apply([0], [0], unit_rows(1))
-            await copied(index)
+            await settled(index)
             assert index.place.device == device
         assert len(gpu.n_rows) == 3
-        flat = FaissFlatIndex(DIM, index_thread())
-        await flat.apply((), list(range(2_000)), unit_rows(2_000))
-        if when == "searched":
-            await agrees(index, flat)
-
-    run(test)
-
-
-def test_a_gpu_that_computes_wrongly_is_caught_by_the_search_itself(gpu: FakeFaissGpu) -> None:
-    async def test() -> None:
-        index, flat = await filled(2_000), FaissFlatIndex(DIM, index_thread())
-        await flat.apply((), list(range(2_000)), unit_rows(2_000))
-        gpu.noise = 1e-3
         await agrees(index, flat)
-        assert "a cosine is off by" in index.place.reason
 
     run(test)
 
 
-@pytest.mark.parametrize("when", ["replaced", "no room for two", "no room for one", "searched", "closed"])
-def test_no_copy_is_freed_where_a_capture_could_run(gpu: FakeFaissGpu, when: str) -> None:
+def test_a_closed_index_gives_the_memory_back_and_stops_copying(gpu: FakeFaissGpu) -> None:
     async def test() -> None:
-        gpu.max_rows = {"no room for two": 1_500, "no room for one": 500}.get(when)
-        index = await filled(1_000, block_rows=100, min_tail=50)
-        if when in {"replaced", "no room for two"}:
-            await index.apply((), list(range(2_000, 2_200)), unit_rows(200, seed=2))
-            await copied(index)
-        if when == "searched":
-            gpu.fails_with = RuntimeError("CUDA error 700 an illegal memory access")
-            await index.search(unit_rows(1)[0], 3, None)
-        if when == "closed":
-            await index.close()
-        assert (gpu.n_freed, gpu.freed_beside_captures) == ({"no room for two": 2}.get(when, 1), 0)
-
-    run(test)
-
-
-def test_a_copy_that_is_half_made_when_its_index_closes_is_not_freed_where_a_capture_could_run(
-    gpu: FakeFaissGpu,
-) -> None:
-    async def test() -> None:
-        index = FaissGpuIndex(DIM, index_thread(), FaissGpu(), 4 * DIM * 10, min_rows=100)
-        await asyncio.gather(
-            index.apply((), list(range(500)), unit_rows(500)),
-            index.search(unit_rows(1)[0], 0, None),
-            index.search(unit_rows(1)[0], 0, None),
-        )
-        await index.search(unit_rows(1)[0], 0, None)
-        await index.close()
-        assert (gpu.n_freed, gpu.freed_beside_captures) == (1, 0)
-
-    run(test)
-
-
-def test_a_closed_index_stops_copying(gpu: FakeFaissGpu) -> None:
-    async def test() -> None:
-        index = FaissGpuIndex(DIM, index_thread(), FaissGpu(), 4 * DIM * 10, min_rows=100)
+        index = new_index(block_rows=10)
         await asyncio.gather(index.apply((), list(range(500)), unit_rows(500)), index.close())
-        await copied(index)
-        assert (index._sealed, index._rows.n_rows) == (None, 0)
+        await settled(index)
+        assert (len(gpu.alive), index.place.device) == (0, "cpu")
+        assert (await index.search(unit_rows(1)[0], 3, None))[0].tolist() == []
 
     run(test)

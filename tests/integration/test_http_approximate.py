@@ -14,7 +14,7 @@ from support.app import running_app
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM
 
-PLACE = IndexPlace("cuda", "9 rows are copied onto the GPU, in 3 lists, of which 1 is searched", "ivf")
+PLACE = IndexPlace("cuda", "9 rows are copied onto the GPU")
 
 
 class Approximate(FaissFlatIndex):
@@ -47,7 +47,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 def test_a_collection_says_that_and_how_well_it_is_searched(client: TestClient) -> None:
     told = client.get("/collections/default").json()
     assert told["recall"] == 0.993
-    assert told["index"] == {"device": "cuda", "reason": PLACE.reason, "search": "ivf"}
+    assert told["index"] == {"device": "cuda", "reason": PLACE.reason}
 
 
 def test_a_recall_that_changes_by_itself_is_in_the_metrics(

@@ -13,7 +13,7 @@ from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.core.calls import Calls
 from diptych.core.embedder import image_batch
 from diptych.errors import BundleError, ConfigError, EncoderFailed
-from support.fake_cuda import FakeCuda
+from support.fake_onnxruntime import FakeCuda
 from support.faulty_graphs import GREYS, Failure, faulty
 from support.tiny_graphs import image_graph, image_reference, make_weights, text_graph, text_reference
 

@@ -15,8 +15,8 @@ from diptych.core.services import Services
 from diptych.errors import ConfigError, CorruptBundle
 from diptych.settings import Settings
 from diptych.wiring import build, check_choice
-from support.fake_gpu import FakeGpu
-from support.fake_tensorrt_package import FakeTensorrt
+from support.fake_cuda_bindings import FakeGpu
+from support.fake_tensorrt import FakeTensorrt
 from support.pictures import picture
 from support.tiny_bundle import TINY, write_tiny_bundle
 from support.tiny_plans import write_tiny_plans
@@ -98,7 +98,7 @@ def test_plans_for_elsewhere_are_ignored_and_the_newest_other_version_serves(
 def test_without_driver_or_tensorrt_the_reason_says_so(tensorrt: FakeTensorrt, tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "repo")
     write_tiny_plans(tmp_path / "repo", tensorrt)
-    tensorrt.gpu.fails["cuInit"] = 100
+    tensorrt.gpu.fails["cudaGetDeviceCount"] = "cudaErrorNoDevice"
     assert "the NVIDIA driver finds no GPU" in started(tmp_path)["ignored"][2]
 
 

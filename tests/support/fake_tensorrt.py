@@ -1,103 +1,354 @@
-"""TensorRT's provider of onnxruntime: what it takes, keeps on the disk, refuses and gets wrong."""
+"""The `tensorrt` package as on a machine with a GPU, with the names and arguments of its releases 10 and 11.
 
+    tensorrt = FakeTensorrt(FakeGpu()).install(monkeypatch)
+
+A plan holds the graph that it was built from, and a CPU computes it when somebody waits for its stream. What
+the real one refuses is refused here: networks that are not strongly typed, bytes that are read by anything
+but Cast, shapes outside of the profile, plans of another GPU or release. `pools_wrongly` plants what it does
+to ArgMax over integers: all texts are read at their first token.
+"""
+
+import ctypes
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import sys
+from enum import Enum, IntEnum
+from functools import cache
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import load_external_data_for_model
 
-from support.largest_id import has_integer_argmax
+from diptych.adapters import tensorrt_library
+from diptych.adapters.tensorrt_library import MODULES
+from support.fake_cuda_bindings import FakeGpu
 from support.tensorrt_parser import refused
 
-TENSORRT = "TensorrtExecutionProvider"
-# What the parser of release 1.31 takes.
-KNOWN_OPTIONS = {
-    "device_id", "trt_auxiliary_streams", "trt_bf16_enable", "trt_build_heuristics_enable",
-    "trt_builder_optimization_level", "trt_context_memory_sharing_enable", "trt_cuda_graph_enable",
-    "trt_detailed_build_log", "trt_dla_core", "trt_dla_enable", "trt_dump_ep_context_model",
-    "trt_dump_subgraphs", "trt_engine_cache_enable", "trt_engine_cache_path", "trt_engine_cache_prefix",
-    "trt_engine_hw_compatible", "trt_ep_context_embed_mode", "trt_ep_context_file_path",
-    "trt_extra_plugin_lib_paths", "trt_force_sequential_engine_build", "trt_force_timing_cache",
-    "trt_fp16_enable", "trt_int8_enable", "trt_layer_norm_fp32_fallback", "trt_max_partition_iterations",
-    "trt_max_workspace_size", "trt_min_subgraph_size", "trt_op_types_to_exclude", "trt_preview_features",
-    "trt_profile_max_shapes", "trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_sparsity_enable",
-    "trt_tactic_sources", "trt_timing_cache_enable", "trt_timing_cache_path",
-    "trt_weight_stripped_engine_enable", "user_compute_stream", "has_user_compute_stream",
-}  # fmt: skip
-# Of its switches the binding for Python takes these spellings of their values: "1" is an error.
-SWITCHED = {"True", "true", "False", "false"}
-PROFILE = ("trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes")
+MAGIC = b"plan"
+INTEGERS = (TensorProto.INT32, TensorProto.INT64)
 
 
-@dataclass
-class FakeTensorRt:
-    """What it was asked for, and what it does wrong."""
-
-    fails_with: str = ""  # when an engine is built
-    n_built: int = 0
-    n_loaded: int = 0  # engines that were found on the disk
-    on_found: Callable[[], None] = lambda: None  # called as one is loaded
-    timings: list[bytes] = field(default_factory=list)  # that each build began with
-    wrong_engines: tuple[str, ...] = ()  # parts of names of towers whose rows come out wrong
-    shapes: list[tuple[int, ...]] = field(default_factory=list)  # that ran
+class Severity(IntEnum):
+    INTERNAL_ERROR = 0
+    ERROR = 1
+    WARNING = 2
 
 
-class Engine:
-    """One engine, found or built as a session with explicit profiles is made."""
+class ILogger:
+    """What applications inherit from, and must initialise."""
 
-    def __init__(self, tensorrt: FakeTensorRt, graph: str | bytes, options: dict[str, Any]) -> None:
-        assert options.keys() <= KNOWN_OPTIONS
-        require_switches(options)
-        self._tensorrt = tensorrt
-        self.smallest, self.best, self.largest = (_shape(options[name]) for name in PROFILE)
-        assert all(a <= b <= c for a, b, c in zip(self.smallest, self.best, self.largest, strict=True))
-        # As it has read all texts of CLIP at a wrong place.
-        self.is_wrong = has_integer_argmax(graph) or any(
-            part in options["trt_engine_cache_prefix"] for part in tensorrt.wrong_engines
+    Severity = Severity
+
+    def __init__(self) -> None:
+        self.initialised = True
+
+
+class NetworkDefinitionCreationFlag(IntEnum):
+    STRONGLY_TYPED = 1
+
+
+class BuilderFlag(Enum):
+    TF32 = 7
+
+
+class MemoryPoolType(Enum):
+    WORKSPACE = 0
+
+
+class TensorIOMode(Enum):
+    NONE = 0
+    INPUT = 1
+    OUTPUT = 2
+
+
+DataType = Enum("DataType", {"FLOAT": 0, "HALF": 1, "INT32": 3, "UINT8": 5, "INT64": 8})
+TYPES = {
+    TensorProto.FLOAT: DataType["FLOAT"],
+    TensorProto.FLOAT16: DataType["HALF"],
+    TensorProto.INT32: DataType["INT32"],
+    TensorProto.INT64: DataType["INT64"],
+    TensorProto.UINT8: DataType["UINT8"],
+}
+
+
+class FakeTensorrt:
+    """What this release does, and what it was asked for. Attributes may be changed at any time."""
+
+    def __init__(self, gpu: FakeGpu, version: str = "10.16.1.11") -> None:
+        self.gpu = gpu
+        self.version = version
+        self.pools_wrongly = False
+        self.turns_large_batches = 0  # rows of batches of more items than this come out turned round; 0: none
+        self.refuses = ""  # what it says instead of building a plan
+        self.reads_nothing = False
+        self.wrong_inputs: set[str] = set()  # of graphs whose plans turn all rows round
+        self.built: list[dict[str, Any]] = []  # of each plan: profiles, level, workspace, whether TF32 is off
+        self.ran: list[tuple[int, tuple[int, ...]]] = []  # of each batch: profile and shape
+        self.n_contexts = 0
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeTensorrt":
+        """For the rest of the test, with the driver of its GPU."""
+        self.gpu.install(monkeypatch)
+        module = ModuleType(MODULES[0])
+        module.__dict__.update(
+            __version__=self.version,
+            ILogger=ILogger,
+            NetworkDefinitionCreationFlag=NetworkDefinitionCreationFlag,
+            BuilderFlag=BuilderFlag,
+            MemoryPoolType=MemoryPoolType,
+            TensorIOMode=TensorIOMode,
+            Builder=lambda logger: _Builder(self, _known(logger)),
+            OnnxParser=lambda network, logger: _known(logger) and _OnnxParser(self, network),
+            Runtime=lambda logger: _Runtime(self, _known(logger)),
         )
-        model = onnx.load_from_string(graph) if isinstance(graph, bytes) else onnx.load(graph)
-        # The real one leaves such operators to CUDA, and its engine has another input than its profile names.
-        if refusal := refused(model):
-            raise RuntimeError(f"TensorRT EP: no profile of an input of the engine: {refusal}")
-        if options["trt_engine_cache_enable"]:
-            self._find_or_build(Path(options["trt_engine_cache_path"]), options)
+        monkeypatch.setitem(sys.modules, MODULES[0], module)
+        # Caches of their own, which end with the test: nothing of it is left to the next.
+        for name in ("load_tensorrt", "tensorrt_log"):
+            cached = getattr(tensorrt_library, name)
+            fresh = cache(cached.__wrapped__)
+            modules = list(sys.modules.values())
+            for user in [one for one in modules if getattr(one, "__dict__", {}).get(name) is cached]:
+                monkeypatch.setattr(user, name, fresh)
+        return self
 
-    def require(self, shape: tuple[int, ...]) -> None:
-        """As an engine does, which runs what its profile allows and nothing else."""
-        if not all(a <= n <= c for a, n, c in zip(self.smallest, shape, self.largest, strict=True)):
-            raise RuntimeError(f"TensorRT EP cannot set the dynamic dimensions of a binding: {shape}")
-        self._tensorrt.shapes.append(shape)
-
-    def _find_or_build(self, folder: Path, options: dict[str, Any]) -> None:
-        name = f"{options['trt_engine_cache_prefix']}_0_0_sm90"
-        engine, profile = folder / f"{name}.engine", folder / f"{name}.profile"
-        shapes = json.dumps([options[part] for part in PROFILE])
-        if engine.exists() and profile.exists() and profile.read_text() == shapes:
-            if engine.read_bytes() != b"an engine":
-                raise RuntimeError("TensorRT EP could not deserialize engine from cache")
-            self._tensorrt.n_loaded += 1
-            self._tensorrt.on_found()
-            return
-        if self._tensorrt.fails_with:
-            raise RuntimeError(self._tensorrt.fails_with)
-        timing = folder / "TensorrtExecutionProvider_cache_sm90.timing"
-        self._tensorrt.timings.append(timing.read_bytes() if timing.exists() else b"")
-        profile.write_text(shapes)
-        engine.write_bytes(b"an engine")
-        timing.write_bytes(b"times")
-        self._tensorrt.n_built += 1
+    def made_for(self) -> dict[str, Any]:
+        """What a plan is bound to."""
+        return {"version": self.version, "capability": list(self.gpu.capability)}
 
 
-def require_switches(options: dict[str, Any]) -> None:
-    """As the binding does, which is given the words of all values."""
-    for name, value in options.items():
-        assert isinstance(value, int | str)
-        if name.endswith("_enable") and str(value) not in SWITCHED:
-            raise RuntimeError(f"The value for the key '{name}' should be 'True' or 'False', it is {value}")
+def _known(logger: Any) -> Any:
+    assert isinstance(logger, ILogger)
+    assert logger.initialised, "the binding refuses a logger whose base was not initialised"
+    return logger
 
 
-def _shape(spelled: str) -> tuple[int, ...]:
-    _, _, sizes = spelled.partition(":")
-    return tuple(map(int, sizes.split("x")))
+class _Network:
+    def __init__(self, flags: int) -> None:
+        assert flags & (1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED)), "types are left to timings"
+        self.model: onnx.ModelProto | None = None
+
+    def get_input(self, index: int) -> Any:
+        assert self.model is not None
+        port = self.model.graph.input[index]
+        sizes = [dim.dim_value or -1 for dim in port.type.tensor_type.shape.dim]
+        return SimpleNamespace(name=port.name, shape=sizes)
+
+
+class _OnnxParser:
+    def __init__(self, fake: FakeTensorrt, network: _Network) -> None:
+        self._fake, self._network = fake, network
+        self._errors: list[str] = []
+
+    @property
+    def num_errors(self) -> int:
+        return len(self._errors)
+
+    def get_error(self, index: int) -> Any:
+        return SimpleNamespace(desc=lambda: self._errors[index])
+
+    def parse(self, model: bytes, path: str) -> bool:
+        if self._fake.reads_nothing:
+            self._errors.append("a node that it does not know")
+            return False
+        read = onnx.load_from_string(model)
+        load_external_data_for_model(read, str(Path(path).parent))
+        self._network.model = onnx.shape_inference.infer_shapes(read)
+        onnx.checker.check_model(self._network.model)
+        if refusal := refused(self._network.model):
+            self._errors.append(refusal)
+        return not refusal
+
+
+class _Profile:
+    def __init__(self) -> None:
+        self.shapes: dict[str, list[list[int]]] = {}
+
+    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
+        self.shapes[input] = [list(min), list(opt), list(max)]
+
+
+class _Config:
+    def __init__(self) -> None:
+        self.builder_optimization_level = 3
+        self.flags = {BuilderFlag.TF32}
+        self.workspace: int | None = None
+        self.profiles: list[_Profile] = []
+
+    def clear_flag(self, flag: BuilderFlag) -> None:
+        self.flags.discard(flag)
+
+    def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
+        assert pool is MemoryPoolType.WORKSPACE
+        self.workspace = pool_size
+
+    def add_optimization_profile(self, profile: _Profile) -> int:
+        for low, usual, high in profile.shapes.values():
+            if not all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True)):
+                return -1
+        self.profiles.append(profile)
+        return len(self.profiles) - 1
+
+
+class _Builder:
+    def __init__(self, fake: FakeTensorrt, logger: Any) -> None:
+        self._fake = fake
+        self._logger = logger
+
+    def create_network(self, flags: int = 0) -> _Network:
+        return _Network(flags)
+
+    def create_builder_config(self) -> _Config:
+        return _Config()
+
+    def create_optimization_profile(self) -> _Profile:
+        return _Profile()
+
+    def build_serialized_network(self, network: _Network, config: _Config) -> bytearray | None:
+        model = network.model
+        assert model is not None
+        if self._fake.refuses:
+            self._logger.log(Severity.ERROR, self._fake.refuses)
+            return None
+        (source,) = model.graph.input
+        sizes = [dim.dim_value for dim in source.type.tensor_type.shape.dim]  # 0: free
+        for profile in config.profiles:
+            for shape in profile.shapes[source.name]:
+                fixed = [size for size, given in zip(sizes, shape, strict=True) if size not in (0, given)]
+                assert not fixed, f"{shape} contradicts {sizes}"
+        self._fake.built.append(
+            {
+                "input": source.name,
+                "profiles": [profile.shapes[source.name] for profile in config.profiles],
+                "level": config.builder_optimization_level,
+                "workspace": config.workspace,
+                "tf32": BuilderFlag.TF32 in config.flags,
+                "types": {port.name: port.type.tensor_type.elem_type for port in model.graph.value_info},
+            }
+        )
+        if self._fake.pools_wrongly:
+            _pool_at_first(model)
+        header = {**self._fake.made_for(), "profiles": self._fake.built[-1]["profiles"]}
+        return bytearray(MAGIC + json.dumps(header).encode() + b"\0" + model.SerializeToString())
+
+
+def _pool_at_first(model: onnx.ModelProto) -> None:
+    ports = (*model.graph.input, *model.graph.value_info)
+    types = {port.name: port.type.tensor_type.elem_type for port in ports}
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.op_type == "ArgMax" and types[node.input[0]] in INTEGERS:
+            output = node.output[0]
+            node.output[0] = f"{output}_wanted"
+            nodes.append(helper.make_node("Mul", [node.output[0], "never"], [output]))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.int64), "never"))
+
+
+class _Runtime:
+    def __init__(self, fake: FakeTensorrt, logger: Any) -> None:
+        self._fake = fake
+        self._logger = logger
+        self.engine_host_code_allowed = False
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> "_Engine | None":
+        assert not self.engine_host_code_allowed
+        if not serialized_engine.startswith(MAGIC):
+            self._logger.log(Severity.ERROR, "Magic tag does not match")
+            return None
+        header, _, graph = serialized_engine.removeprefix(MAGIC).partition(b"\0")
+        stated = json.loads(header)
+        profiles = stated.pop("profiles")
+        if stated != self._fake.made_for():
+            self._logger.log(Severity.ERROR, f"made for {stated}, here is {self._fake.made_for()}")
+            return None
+        return _Engine(self._fake, graph, profiles)
+
+
+class _Engine:
+    def __init__(self, fake: FakeTensorrt, graph: bytes, profiles: list[list[list[int]]]) -> None:
+        model = onnx.load_from_string(graph)
+        self.fake = fake
+        self.profiles = profiles
+        self.inputs = {port.name: port.type.tensor_type for port in model.graph.input}
+        self.outputs = {port.name: port.type.tensor_type for port in model.graph.output}
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = ort.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self.inputs) + len(self.outputs)
+
+    @property
+    def num_optimization_profiles(self) -> int:
+        return len(self.profiles)
+
+    def get_tensor_name(self, index: int) -> str:
+        return [*self.inputs, *self.outputs][index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return TYPES[{**self.inputs, **self.outputs}[name].elem_type]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        dims = {**self.inputs, **self.outputs}[name].shape.dim
+        return tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in dims)
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[list[int]]:
+        assert name in self.inputs
+        return self.profiles[profile_index]
+
+    def create_execution_context(self) -> "_Context":
+        self.fake.n_contexts += 1
+        return _Context(self)
+
+
+class _Context:
+    def __init__(self, engine: _Engine) -> None:
+        self._engine = engine
+        self._profile = 0
+        self._shape: tuple[int, ...] | None = None
+        self._addresses: dict[str, int] = {}
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        self._profile, self._shape = profile_index, None
+        return profile_index < len(self._engine.profiles) and stream_handle in self._engine.fake.gpu.streams
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert name in self._engine.inputs
+        low, _, high = self._engine.profiles[self._profile]
+        self._shape = tuple(shape)
+        return all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True))
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self._addresses[name] = memory
+        return memory in self._engine.fake.gpu.on_gpu
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        assert self._shape is not None
+        fake, shape, profile = self._engine.fake, self._shape, self._profile
+        assert {*self._engine.inputs, *self._engine.outputs} == set(self._addresses)
+        fake.ran.append((profile, shape))
+        return fake.gpu.enqueue(stream_handle, lambda: self._compute(shape))
+
+    def _compute(self, shape: tuple[int, ...]) -> None:
+        ((source, kind),), (target,) = self._engine.inputs.items(), self._engine.outputs
+        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        n_bytes = int(np.prod(shape)) * dtype.itemsize
+        batch = np.frombuffer(ctypes.string_at(self._addresses[source], n_bytes), dtype).reshape(shape)
+        (rows,) = self._engine.session.run([target], {source: batch})
+        fake = self._engine.fake
+        is_large = 0 < fake.turns_large_batches < len(rows)
+        answer = np.ascontiguousarray(-rows if is_large or source in fake.wrong_inputs else rows)
+        ctypes.memmove(self._addresses[target], answer.ctypes.data, answer.nbytes)

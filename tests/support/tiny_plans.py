@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from diptych.adapters.tensorrt_plan import build_plan
 from diptych.bundle.manifest import ManifestDraft, Precision, TensorrtBuild
 from diptych.bundle.repository import ModelRepository
-from diptych_training.plans.build import build_plan
 from diptych_training.plans.request import PlanRequest
-from support.fake_tensorrt_package import FakeTensorrt
+from support.fake_tensorrt import FakeTensorrt
 from support.tiny_bundle import TINY
 
 FILES = ("image_encoder.fp16.plan", "text_encoder.fp16.plan")
@@ -38,7 +38,7 @@ def write_tiny_plans(model_repo: Path, tensorrt: FakeTensorrt, *, of: int = 1, *
             (stated["image_profiles"], stated["text_profiles"]),
             strict=True,
         ):
-            build_plan(folder / graph, staged / plan, profiles, request)
+            build_plan(folder / graph, staged / plan, profiles)
         image_file, text_file = FILES
         kept = {key: getattr(manifest, key) for key in ManifestDraft.model_fields}
         draft = ManifestDraft(

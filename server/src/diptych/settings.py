@@ -94,9 +94,6 @@ class Settings(BaseSettings):
     index_device: Device = Field(
         "auto", description="where collections are searched: cpu, cuda, or auto: a GPU where faiss has one"
     )
-    index_search: Literal["exact", "ivf"] = Field(
-        "exact", description="large collections on a GPU: exact, or ivf: a few lists of them, recall measured"
-    )
     cuda_graphs: Literal["auto", "off"] = Field(
         AUTO, description="batches of a GPU as CUDA graphs: auto: where they can be captured; off"
     )

@@ -15,12 +15,9 @@ from diptych.adapters.gpu_graphs import (
     graph_for_tensorrt,
     rank_ids_in_floats,
 )
-from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError
-from support.moved_bytes import move_bytes_first
 from support.small_graphs import small_graph
 from support.tensorrt_parser import refused
-from support.tiny_bundle import TINY, write_tiny_bundle
 
 ROOT = Path(__file__).parents[3]
 PATCHES = """g (uint8[B,4,4,3] pixels) => (float[B,48] y) {
@@ -48,7 +45,6 @@ def test_default_model_sees_its_pictures_as_before_and_tensorrt_can_read_it() ->
     file = bundle / "image_encoder.onnx"
     assert refused(onnx.load(file)).startswith("Shape")
     graph = graph_for_tensorrt(file)
-    assert isinstance(graph, bytes)
     assert refused(onnx.load_from_string(graph)) == ""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -61,14 +57,6 @@ def test_default_model_sees_its_pictures_as_before_and_tensorrt_can_read_it() ->
         for one in (str(file), graph)
     )
     np.testing.assert_array_equal(before, after)
-
-
-def test_graph_that_tensorrt_reads_as_it_is_stays_its_file(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path)
-    file = ModelRepository(tmp_path).folder(TINY, 1) / "image_encoder.onnx"
-    assert graph_for_tensorrt(file) == str(file)
-    move_bytes_first(file)
-    assert isinstance(graph_for_tensorrt(file), bytes)
 
 
 def test_operator_that_computes_with_bytes_is_refused_by_name() -> None:

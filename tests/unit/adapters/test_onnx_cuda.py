@@ -6,17 +6,15 @@ import onnxruntime as ort
 import pytest
 
 from diptych.adapters import onnx_cuda
-from diptych.adapters.cuda_driver import Gpu
+from diptych.adapters.cuda import Gpu
 from diptych.adapters.onnx_cuda import CUDA_OPTIONS, require_cuda
 from diptych.errors import ConfigError
-from support.fake_cuda import CARD, KNOWN_OPTIONS, FakeCuda
-
-REQUIRE_LIBRARIES = onnx_cuda._require_libraries  # which the fake takes as there
+from support.fake_onnxruntime import CARD, KNOWN_OPTIONS, FakeCuda
 
 
 def test_gpu_that_can_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda().install(monkeypatch)
-    assert require_cuda() == CARD
+    assert require_cuda() == Gpu(CARD, (13, 0), (9, 0))
 
 
 def test_build_without_cuda_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,16 +34,15 @@ def test_build_for_gpus_that_another_one_lies_over_is_told(monkeypatch: pytest.M
         require_cuda()
 
 
-@pytest.mark.parametrize(("driver", "build"), [((12, 9), "13.0"), ((13, 0), "14.1")])
+@pytest.mark.parametrize(("driver", "build"), [(12090, "13.0"), (13000, "14.1")])
 def test_driver_that_is_too_old_is_told_with_both_versions(
-    driver: tuple[int, int], build: str, monkeypatch: pytest.MonkeyPatch
+    driver: int, build: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    FakeCuda().install(monkeypatch)
+    FakeCuda().install(monkeypatch).gpu.cuda = driver
     monkeypatch.setattr(ort, "cuda_version", build)
-    monkeypatch.setattr(onnx_cuda, "first_gpu", lambda: Gpu("Old card", driver, (7, 0)))
-    found = ".".join(map(str, driver))
+    found = f"{driver // 1000}.{driver % 1000 // 10}"
     with pytest.raises(
-        ConfigError, match=f"driver of Old card runs CUDA up to {found} only, .* built for CUDA {build}"
+        ConfigError, match=f"driver of A card runs CUDA up to {found} only, .* built for CUDA {build}"
     ):
         require_cuda()
 
@@ -66,7 +63,6 @@ def test_library_that_does_not_load_is_named_with_the_versions_that_are_wanted(
     (tmp_path / "capi" / "libonnxruntime_providers_cuda.so").write_bytes(b"no library")
     monkeypatch.setattr(ort, "__file__", str(tmp_path / "__init__.py"))
     monkeypatch.setattr(ort, "cuda_version", "13.0")
-    monkeypatch.setattr(onnx_cuda, "_require_libraries", REQUIRE_LIBRARIES)
     with pytest.raises(ConfigError) as caught:
         require_cuda()
     told = str(caught.value)

@@ -5,16 +5,15 @@ from pathlib import Path
 import onnx
 import pytest
 
+from diptych.adapters.tensorrt_plan import build_plan, profile_shapes
 from diptych.bundle.manifest import TextSpec
 from diptych.bundle.tensorrt import Extent, Profile, TensorrtBuild, require_every_shape
-from diptych.errors import InvalidValue
+from diptych.errors import BundleError, InvalidValue
 from diptych_training.cli import build_parser
-from diptych_training.errors import ExportError
-from diptych_training.plans.build import build_plan, profile_shapes
 from diptych_training.plans.flags import plan_request
 from diptych_training.plans.request import PlanRequest, parse_extent, parse_plan_precisions
-from support.fake_gpu import FakeGpu
-from support.fake_tensorrt_package import FakeTensorrt
+from support.fake_cuda_bindings import FakeGpu
+from support.fake_tensorrt import FakeTensorrt
 from support.small_graphs import small_graph
 
 
@@ -101,13 +100,13 @@ def test_precisions_are_named_once_each() -> None:
 
 def test_free_axes_of_an_input_are_the_batch_and_then_the_length() -> None:
     batch, length = parse_extent("1:8:64"), parse_extent("2:16:77")
-    images = profile_shapes((None, 224, 224, 3), Profile(batch=batch))
+    images = profile_shapes((-1, 224, 224, 3), Profile(batch=batch))
     assert images == ((1, 224, 224, 3), (8, 224, 224, 3), (64, 224, 224, 3))
-    texts = profile_shapes((None, None), Profile(batch=batch, length=length))
+    texts = profile_shapes((-1, -1), Profile(batch=batch, length=length))
     assert texts == ((1, 2), (8, 16), (64, 77))
-    assert profile_shapes((None, 64), Profile(batch=batch, length=length))[2] == (64, 64)  # a fixed length
-    with pytest.raises(ExportError, match="2 free axes, the profile 1"):
-        profile_shapes((None, None), Profile(batch=batch))
+    assert profile_shapes((-1, 64), Profile(batch=batch, length=length))[2] == (64, 64)  # a fixed length
+    with pytest.raises(BundleError, match="2 free axes, the profile 1"):
+        profile_shapes((-1, -1), Profile(batch=batch))
 
 
 RELU = "g (float[B,4] x) => (float[B,4] y) { y = Relu (x) }"
@@ -118,8 +117,8 @@ def test_builder_is_told_the_profiles_the_level_the_memory_and_exact_float32(
 ) -> None:
     tensorrt = FakeTensorrt(FakeGpu()).install(monkeypatch)
     onnx.save(small_graph(RELU, {}), tmp_path / "g.onnx")
-    request = PlanRequest(optimization_level=4, workspace_bytes=1000)
-    build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", request.image_profiles(), request)
+    profiles = PlanRequest().image_profiles()
+    build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", profiles, optimization_level=4, workspace_bytes=1000)
     (built,) = tensorrt.built
     assert built["profiles"] == [[[1, 4], [1, 4], [4, 4]], [[1, 4], [32, 4], [256, 4]]]
     assert (built["level"], built["workspace"], built["tf32"]) == (4, 1000, False)
@@ -131,10 +130,10 @@ def test_what_tensorrt_says_when_it_cannot_build_is_the_error(
     tensorrt = FakeTensorrt(FakeGpu()).install(monkeypatch)
     onnx.save(small_graph(RELU, {}), tmp_path / "g.onnx")
     tensorrt.refuses = "no implementation for node Relu"
-    request = PlanRequest()
-    with pytest.raises(ExportError, match=r"builds no plan of g\.onnx: no implementation for node Relu"):
-        build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", request.image_profiles(), request)
-    (tmp_path / "bad.onnx").write_bytes(b"no graph")
-    with pytest.raises(ExportError, match=r"TensorRT cannot read bad\.onnx: "):
-        build_plan(tmp_path / "bad.onnx", tmp_path / "g.plan", request.image_profiles(), request)
+    profiles = PlanRequest().image_profiles()
+    with pytest.raises(BundleError, match=r"builds no plan of g\.onnx: no implementation for node Relu"):
+        build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", profiles)
+    tensorrt.reads_nothing = True
+    with pytest.raises(BundleError, match=r"TensorRT cannot read g\.onnx: "):
+        build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", profiles)
     assert not (tmp_path / "g.plan").exists()

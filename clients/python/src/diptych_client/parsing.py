@@ -183,7 +183,6 @@ def collection_info(row: Json) -> CollectionInfo:
         n_damaged=int(row.get("n_damaged", 0)),
         index_device=index.get("device"),
         index_reason=str(index.get("reason", "")),
-        index_search=index.get("search"),
     )
 
 

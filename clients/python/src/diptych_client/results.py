@@ -191,8 +191,7 @@ class CollectionInfo:
     `precision` is its own, or "server" when it follows the server's; `vectors` names which one that is.
     `n_kept` images have their file, of `kept_bytes`. `vectors` is what makes its vectors, and `recall` the
     share of the nearest images that a search finds; both are None when that is not served. `index_device` is
-    where it is searched, "cpu" or "cuda", `index_reason` why there, and `index_search` how, "exact" or "ivf",
-    which may miss some; None from a server that does not say.
+    where it is searched, "cpu" or "cuda", and `index_reason` why there; None from a server that does not say.
     `n_damaged` images are damaged in the server's database, themselves or their vectors, and are not found.
     """
 
@@ -212,7 +211,6 @@ class CollectionInfo:
     n_damaged: int = 0
     index_device: str | None = None
     index_reason: str = ""
-    index_search: str | None = None
 
 
 @dataclass(frozen=True)

@@ -63,13 +63,6 @@ class FlatRows:
             keys, cosines = ranked([block.above(row, below, params) for block in self._blocks])
         return keys[:k], cosines[:k]
 
-    def rows_of(self, keys: Keys) -> Embeddings:
-        """(N,) keys that are all here -> (N, D)."""
-        rows = np.empty((len(keys), self._embed_dim), np.float32)
-        for index, key in enumerate(keys.tolist()):
-            rows[index] = next(row for block in self._blocks if (row := block.row(key)) is not None)
-        return rows
-
     def clear(self) -> None:
         """Give the memory back."""
         self._blocks.clear()
@@ -91,7 +84,7 @@ class Block:
         vectors.codes.resize(n_reserved * vectors.code_size)  # its memory stays when it is emptied again,
         vectors.codes.resize(0)  # and nothing is copied as it fills, nor more taken than it needs
         self._vectors = vectors
-        self._index = faiss.IndexIDMap2(vectors)
+        self._index = faiss.IndexIDMap(vectors)
         self._lowest, self._highest = np.iinfo(np.int64).max, -1  # of all keys that were ever in it
 
     @property
@@ -112,23 +105,6 @@ class Block:
         found: Any = self._vectors.reconstruct_n(0, self.n_rows)
         rows: Embeddings = found
         return rows
-
-    def at(self, places: Keys) -> tuple[Keys, Embeddings]:
-        """(N,) in 0 ... n_rows - 1 -> (N,) keys and (N, D) rows, copies."""
-        found: Any = self._vectors.reconstruct_batch(places)
-        rows: Embeddings = found
-        return self.keys[places], rows
-
-    def row(self, key: int) -> Embedding | None:
-        """(D,), a copy; None when it is not here."""
-        if not self._lowest <= key <= self._highest:
-            return None
-        try:
-            found: Any = self._index.reconstruct(key)
-        except RuntimeError:  # it is in another block
-            return None
-        row: Embedding = found
-        return row
 
     def add(self, keys: Keys, rows: Embeddings) -> None:
         """(N,) and (N, D)."""
@@ -158,14 +134,3 @@ def ranked(found: Sequence[Found]) -> Found:
     keys, cosines = (np.concatenate(columns) for columns in zip(*found, strict=True))
     order = np.lexsort((keys, -cosines))
     return keys[order], cosines[order]
-
-
-def cosines_of(query: Embedding, rows: Embeddings) -> Embedding:
-    """(D,), (N, D) -> (N,) float32, bit for bit as `FlatRows.nearest` computes them."""
-    index = faiss.IndexFlatIP(rows.shape[1])
-    index.add(np.ascontiguousarray(rows, np.float32))
-    row = np.ascontiguousarray(query[np.newaxis], np.float32)  # (1, D)
-    cosines, places = index.search(row, len(rows))
-    in_order = np.empty(len(rows), np.float32)
-    in_order[places[0]] = cosines[0]
-    return in_order

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from diptych.adapters.cuda_driver import Gpu, first_gpu
+from diptych.adapters.cuda import Gpu, first_gpu
 from diptych.errors import ConfigError
 
 CUDA_PROVIDER = "CUDAExecutionProvider"

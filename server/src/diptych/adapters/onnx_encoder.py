@@ -1,14 +1,12 @@
 """Run the two ONNX graphs of a bundle; knows nothing of manifests, image files or words."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from diptych.adapters.onnx_binding import Shapes
 from diptych.adapters.onnx_cuda import require_cuda
+from diptych.adapters.onnx_gpu_run import Shapes
 from diptych.adapters.onnx_session import Device
-from diptych.adapters.onnx_tensorrt import Options
 from diptych.adapters.onnx_tower import Port, Tower
 from diptych.bundle.encoder import ByTower, Embeddings, InputIds, OnStart, Pixels
 
@@ -16,16 +14,6 @@ PIXELS = Port("pixels", "tensor(uint8)", 4)  # (B, S, S, 3)
 INPUT_IDS = Port("input_ids", "tensor(int32)", 2)  # (B, L)
 IMAGE_EMBEDDING = Port("image_embedding", "tensor(float)", 2)  # (B, D)
 TEXT_EMBEDDING = Port("text_embedding", "tensor(float)", 2)  # (B, D)
-
-
-@dataclass(frozen=True)
-class Engines:
-    """What TensorRT's provider is told of each tower, and the sizes of batches that its engines are for."""
-
-    image_options: Options
-    text_options: Options
-    image_sizes: tuple[int, ...]
-    text_sizes: tuple[int, ...]
 
 
 class OnnxEncoder:
@@ -49,36 +37,20 @@ class OnnxEncoder:
         text_lengths: Sequence[int] = (),
         pad_id: int = 0,
         captures: bool = False,
-        engines: "Engines | None" = None,
     ) -> None:
         """What holds on a GPU alone: `batch_sizes` of both towers before they are fitted.
 
         Texts are filled up with `pad_id` to the next of `text_lengths`, where there are any. With `captures`
-        batches run as CUDA graphs, unless `why_not_captured` says why not. TensorRT needs `engines`, which
-        run in sizes of their own.
+        batches can run as CUDA graphs, unless `why_not_captured` says why not.
         """
         self.device_name = None if device == "cpu" else require_cuda().name
         self.text_lengths = tuple(text_lengths)
         self.captures = captures if device == "cuda" else None
-        images = texts = tuple(batch_sizes)
-        if engines is not None:
-            images, texts = engines.image_sizes, engines.text_sizes
         open_tower = partial(Tower, n_threads=n_threads, device=device, captures=captures)
-        self._image = open_tower(
-            image_file,
-            PIXELS,
-            IMAGE_EMBEDDING,
-            shapes=Shapes(images),
-            tensorrt=None if engines is None else engines.image_options,
-        )
+        self._image = open_tower(image_file, PIXELS, IMAGE_EMBEDDING, shapes=Shapes(tuple(batch_sizes)))
         try:
-            self._text = open_tower(
-                text_file,
-                INPUT_IDS,
-                TEXT_EMBEDDING,
-                shapes=Shapes(texts, text_lengths, pad_id),
-                tensorrt=None if engines is None else engines.text_options,
-            )
+            shapes = Shapes(tuple(batch_sizes), text_lengths, pad_id)
+            self._text = open_tower(text_file, INPUT_IDS, TEXT_EMBEDDING, shapes=shapes)
         except BaseException:
             self._image.close()
             raise
@@ -86,28 +58,21 @@ class OnnxEncoder:
 
     @property
     def why_not_captured(self) -> ByTower:
-        """Of towers that were to capture their runs and could not."""
+        """Of towers that have runs which could not be captured."""
         return ByTower(self._image.why_not_captured, self._text.why_not_captured)
-
-    @property
-    def why_not_page_locked(self) -> ByTower:
-        """Of towers whose batches are copied to a GPU from memory that is not page-locked."""
-        return ByTower(self._image.why_not_page_locked, self._text.why_not_page_locked)
 
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """On a GPU, keep buffers for batches of these sizes alone; on the CPU any size runs as it is."""
         self._image.fit(image_sizes)
         self._text.fit(text_sizes)
 
-    def prove_replays(
-        self, images: Iterable[tuple[Pixels, Pixels]], texts: Iterable[tuple[InputIds, InputIds]]
-    ) -> None:
-        """Hold what was captured against runs that are not; where a replay is off its tower runs without.
+    def capture(self, images: Sequence[Pixels], texts: Sequence[InputIds]) -> None:
+        """Where it `captures`, run the shapes of these batches as CUDA graphs that were found to be right.
 
-        Each pair is two batches of one shape. No other call runs or comes. Raises EncoderFailed.
+        No other call runs or comes. Raises EncoderFailed.
         """
-        self._image.prove_replays(images)
-        self._text.prove_replays(texts)
+        self._image.capture(images)
+        self._text.capture(texts)
 
     def close(self) -> None:
         """On a GPU, give its memory back at a moment in which nothing is captured. No call runs or comes."""

@@ -1,10 +1,9 @@
 """Run the two plans of a version that TensorRT built; knows nothing of manifests, image files or words."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.adapters.cuda_driver import first_gpu
-from diptych.adapters.cuda_memory import CudaMemory
+from diptych.adapters.cuda import first_gpu
 from diptych.adapters.tensorrt_engine import EnginePort, TensorrtEngine
 from diptych.bundle.encoder import ByTower, Embeddings, InputIds, OnStart, Pixels
 
@@ -29,11 +28,10 @@ class TensorrtEncoder:
         self.provider = TENSORRT_PROVIDER
         self.text_lengths: tuple[int, ...] = ()  # any
         self.captures: bool | None = None
-        self.why_not_captured = self.why_not_page_locked = ByTower()
-        memory = CudaMemory()
-        self._image = TensorrtEngine(image_file, PIXELS, IMAGE_EMBEDDING, memory)
+        self.why_not_captured = ByTower()
+        self._image = TensorrtEngine(image_file, PIXELS, IMAGE_EMBEDDING)
         try:
-            self._text = TensorrtEngine(text_file, INPUT_IDS, TEXT_EMBEDDING, memory)
+            self._text = TensorrtEngine(text_file, INPUT_IDS, TEXT_EMBEDDING)
         except BaseException:
             self._image.close()
             raise
@@ -41,9 +39,7 @@ class TensorrtEncoder:
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """Nothing to do: a plan takes any size of its profiles, in buffers for the largest."""
 
-    def prove_replays(
-        self, images: Iterable[tuple[Pixels, Pixels]], texts: Iterable[tuple[InputIds, InputIds]]
-    ) -> None:
+    def capture(self, images: Sequence[Pixels], texts: Sequence[InputIds]) -> None:
         """Nothing to do: nothing is captured."""
 
     def close(self) -> None:

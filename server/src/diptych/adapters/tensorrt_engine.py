@@ -1,12 +1,11 @@
-"""Run one graph that TensorRT built, a batch at a time. Knows nothing of manifests or towers.
+"""Run one plan that TensorRT built, a batch at a time. Knows nothing of manifests or towers.
 
 Written against the documentation of TensorRT 10 and 11, not yet run on a GPU. A plan is executable: it holds
-kernels, and whoever made it decides what runs on the GPU. Only files of our own repository come here, after
-their sha256 was compared.
+kernels, and whoever made it decides what runs on the GPU. Only files of our own repository and of our own
+cache come here.
 """
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.adapters.capture_lock import CAPTURE_LOCK
 from diptych.adapters.checked_rows import require_embeddings
-from diptych.adapters.cuda_memory import CudaMemory
-from diptych.adapters.gpu_gate import GATE, unheld
+from diptych.adapters.cuda import GpuBuffer, Stream, page_locked
 from diptych.adapters.tensorrt_library import load_tensorrt, take_error, tensorrt_log
 from diptych.bundle.encoder import Embeddings, OnStart
 from diptych.errors import BundleError, EncoderFailed
@@ -57,17 +56,15 @@ class TensorrtEngine:
     shape, and back, all in one stream; one that is larger than every profile runs in parts.
     """
 
-    def __init__(self, file: Path, source: EnginePort, target: EnginePort, memory: CudaMemory) -> None:
+    def __init__(self, file: Path, source: EnginePort, target: EnginePort) -> None:
         """Raises BundleError when the file does not load, or lacks the signature; EncoderFailed."""
-        self._name = target.name
+        self._source, self._target = source.name, target.name
         self._lock = threading.Lock()
-        with GATE.while_loading():  # it takes memory of the GPU
-            try:
-                memory.enter()
-                self._lane: _Lane | None = self._laid_out(file, source, target, memory)
-            except BaseException as error:
-                unheld(error)  # what it took by then is given back here
-                raise
+        with CAPTURE_LOCK.load():  # it takes memory of the GPU
+            engine = _deserialise(file)
+            _check_ports(file, engine, source, target)
+            self._profiles = _profiles(file, engine, source.name)
+            self._buffers: _Buffers | None = _Buffers(engine, source, target, self._profiles)
 
     def run(self, batch: Batch, on_start: OnStart | None) -> Embeddings:
         """(B, ...) -> (B, D). A call that is stopped ends before its next part: kernels cannot be stopped."""
@@ -78,26 +75,21 @@ class TensorrtEngine:
         parts = [batch[start : start + size] for start in range(0, len(batch), size)]
         with self._lock:
             rows = np.concatenate([self._part(part, stopped) for part in parts])
-        return require_embeddings(rows, len(batch), self._name)
+        return require_embeddings(rows, len(batch), self._target)
 
     def close(self) -> None:
         """Give the GPU's memory back, at a moment in which nothing is captured. No call runs or comes."""
-        with GATE.beside_others():
-            self._lane = None
-
-    def _laid_out(self, file: Path, source: EnginePort, target: EnginePort, memory: CudaMemory) -> "_Lane":
-        engine = _deserialise(file)
-        _check_ports(file, engine, source, target)
-        self._profiles = _profiles(file, engine, source.name)
-        width = _width(file, engine, target.name)
-        return _Lane(engine, memory, source, target.name, width=width, profiles=self._profiles)
+        with CAPTURE_LOCK.call():
+            self._buffers = None
 
     def _part(self, part: Batch, stopped: threading.Event) -> Embeddings:
         if stopped.is_set():
             raise EncoderFailed("the call was stopped")
-        if self._lane is None:
+        if self._buffers is None:
             raise EncoderFailed("the encoder was closed")
-        return self._lane.run(part, self._profile(part.shape))
+        profile = self._profile(part.shape)
+        with CAPTURE_LOCK.call():
+            return self._buffers.run(part, profile)
 
     def _largest(self, batch: Batch) -> int:
         """The most items that one run takes of such a batch."""
@@ -112,43 +104,33 @@ class TensorrtEngine:
         raise EncoderFailed(f"no profile takes a batch of shape {shape}, only {taken}")
 
 
-class _Lane:
-    """A stream with its buffers, and an execution context for each profile."""
+class _Buffers:
+    """A stream, memory for the largest batch, and an execution context for each profile."""
 
     def __init__(
-        self,
-        engine: Any,
-        memory: CudaMemory,
-        source: EnginePort,
-        target: str,
-        *,
-        width: int,
-        profiles: Sequence[EngineProfile],
+        self, engine: Any, source: EnginePort, target: EnginePort, profiles: list[EngineProfile]
     ) -> None:
         self._source = source.name
-        self._width = width
-        self._memory = memory
-        self._stream = memory.new_stream()
-        itemsize = _ITEM_SIZES[source.dtype]
-        n_in = max(int(np.prod(one.largest)) for one in profiles) * itemsize
-        n_out = max(one.largest[0] for one in profiles) * width * _ITEM_SIZES["FLOAT"]
-        self._in, self._out = memory.on_host(n_in), memory.on_host(n_out)
-        self._gpu_in, self._gpu_out = memory.on_gpu(n_in), memory.on_gpu(n_out)
-        addresses = {source.name: self._gpu_in.address, target: self._gpu_out.address}
+        width = int(tuple(engine.get_tensor_shape(target.name))[1])
+        n_in = max(int(np.prod(one.largest)) for one in profiles)
+        n_rows = max(one.largest[0] for one in profiles)
+        self._in = page_locked((n_in,), _DTYPES[source.dtype])
+        self._out = page_locked((n_rows, width), np.float32)
+        self._gpu_in, self._gpu_out = GpuBuffer(self._in.nbytes), GpuBuffer(self._out.nbytes)
+        self._stream = Stream()
+        addresses = {source.name: self._gpu_in.address, target.name: self._gpu_out.address}
         self._contexts = {one.number: self._context(engine, one.number, addresses) for one in profiles}
-        memory.wait(self._stream)
+        self._stream.wait()
 
     def run(self, batch: Batch, profile: EngineProfile) -> Embeddings:
-        memory, stream, context = self._memory, self._stream, self._contexts[profile.number]
-        memory.enter()
-        self._in.bytes[: batch.nbytes] = np.ascontiguousarray(batch).reshape(-1).view(np.uint8)
-        memory.copy_in(self._gpu_in, self._in, batch.nbytes, stream)
+        stream, context = self._stream, self._contexts[profile.number]
+        taken, rows = self._in[: batch.size], self._out[: len(batch)]
+        taken[...] = batch.reshape(-1)
+        stream.copy_in(self._gpu_in, taken)
         _require(context.set_input_shape(self._source, batch.shape), f"does not take the shape {batch.shape}")
         _require(context.execute_async_v3(stream.handle), f"failed on a batch of {len(batch)}")
-        n_bytes = len(batch) * self._width * _ITEM_SIZES["FLOAT"]
-        memory.copy_out(self._out, self._gpu_out, n_bytes, stream)
-        memory.wait(stream)
-        rows: Embeddings = self._out.bytes[:n_bytes].view(np.float32).reshape(len(batch), self._width)
+        stream.copy_out(rows, self._gpu_out)
+        stream.wait()
         return rows.copy()  # the next batch writes there again
 
     def _context(self, engine: Any, profile: int, addresses: dict[str, int]) -> Any:
@@ -161,7 +143,7 @@ class _Lane:
         return context
 
 
-_ITEM_SIZES = {"UINT8": 1, "INT32": 4, "FLOAT": 4}  # bytes
+_DTYPES = {"UINT8": np.uint8, "INT32": np.int32}
 
 
 def _require(worked: bool, otherwise: str) -> None:
@@ -171,9 +153,7 @@ def _require(worked: bool, otherwise: str) -> None:
 
 def _deserialise(file: Path) -> Any:
     tensorrt = load_tensorrt()
-    runtime = tensorrt.Runtime(
-        tensorrt_log()
-    )  # plans with code for the host are refused: that is its default
+    runtime = tensorrt.Runtime(tensorrt_log())  # plans with code for the host are refused: its default
     try:
         engine = runtime.deserialize_cuda_engine(file.read_bytes())
     except Exception as error:  # its binding names no class of its own
@@ -188,16 +168,15 @@ def _unloadable(file: Path, reason: str) -> BundleError:
 
 
 def _check_ports(file: Path, engine: Any, source: EnginePort, target: EnginePort) -> None:
-    tensorrt = load_tensorrt()
+    modes = load_tensorrt().TensorIOMode
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    describe = partial(_port, engine)
-    inputs = [describe(name) for name in names if engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT]
-    outputs = [
-        describe(name) for name in names if engine.get_tensor_mode(name) == tensorrt.TensorIOMode.OUTPUT
-    ]
-    for kind, found, expected in (("input", inputs, source), ("output", outputs, target)):
+    for kind, mode, expected in (("input", modes.INPUT, source), ("output", modes.OUTPUT, target)):
+        found = [_port(engine, name) for name in names if engine.get_tensor_mode(name) == mode]
         if found != [expected]:
             raise BundleError(f"{file.name}: the {kind} must be {expected}, found {found}")
+    width = int(tuple(engine.get_tensor_shape(target.name))[1])
+    if width < 1:
+        raise BundleError(f"{file.name}: the width of the output must be a number, it is {width}")
 
 
 def _port(engine: Any, name: str) -> EnginePort:
@@ -205,17 +184,8 @@ def _port(engine: Any, name: str) -> EnginePort:
 
 
 def _profiles(file: Path, engine: Any, source: str) -> list[EngineProfile]:
-    found = []
-    for number in range(engine.num_optimization_profiles):
-        least, _, largest = engine.get_tensor_profile_shape(source, number)
-        found.append(EngineProfile(number, tuple(least), tuple(largest)))
+    shapes = map(partial(engine.get_tensor_profile_shape, source), range(engine.num_optimization_profiles))
+    found = [EngineProfile(n, tuple(least), tuple(largest)) for n, (least, _, largest) in enumerate(shapes)]
     if not found:
         raise BundleError(f"{file.name}: has no optimization profile")
     return found
-
-
-def _width(file: Path, engine: Any, target: str) -> int:
-    width = int(tuple(engine.get_tensor_shape(target))[1])
-    if width < 1:
-        raise BundleError(f"{file.name}: the width of the output must be a number, it is {width}")
-    return width

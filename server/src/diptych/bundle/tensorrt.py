@@ -10,6 +10,7 @@ from diptych.bundle.part import Part
 PLAN_SUFFIX = ".plan"  # of files that TensorRT wrote
 MIN_LENGTH = 2  # every text has its start and its end
 MAX_EXTENT = 65536
+USUAL_LENGTH = 16  # tokens of a caption or a label, start and end included
 
 
 class Extent(Part):
@@ -48,6 +49,12 @@ class Profile(Part):
     def __str__(self) -> str:
         texts = "" if self.length is None else f" of {self.length} tokens"
         return f"batches of {self.batch}{texts}"
+
+
+def usual_lengths(lengths: Sequence[int]) -> Extent:
+    """All lengths that batches of texts have, which ascend; fastest at short ones where short ones come."""
+    shortest, longest = lengths[0], lengths[-1]
+    return Extent(min=shortest, opt=min(max(shortest, USUAL_LENGTH), longest), max=longest)
 
 
 Profiles = Annotated[list[Profile], Field(min_length=1, max_length=8)]

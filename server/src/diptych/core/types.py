@@ -206,11 +206,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class IndexPlace:
-    """Where an index is searched, why there, and how: "ivf" may miss some of the nearest."""
+    """Where an index is searched, and why there."""
 
     device: Literal["cpu", "cuda"]
     reason: str
-    search: Literal["exact", "ivf"] = "exact"
 
 
 @dataclass(frozen=True)

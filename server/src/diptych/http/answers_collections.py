@@ -14,7 +14,6 @@ class IndexAnswer(BaseModel):
 
     device: Literal["cpu", "cuda"]
     reason: str
-    search: Literal["exact", "ivf"] = Field(description="ivf: may miss some of the nearest, see `recall`")
 
 
 class CollectionAnswer(BaseModel):

@@ -12,7 +12,7 @@ from diptych.adapters.quota import Quota
 from diptych.adapters.reserve import Reserve
 from diptych.adapters.sqlite_jobs import SqliteJobs
 from diptych.adapters.sqlite_store import SqliteStore
-from diptych.adapters.tensorrt_child import build_in_child
+from diptych.adapters.tensorrt_build import build_in_child
 from diptych.bundle.image import ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue

@@ -87,9 +87,8 @@ def load_precision(
     )
     try:
         check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
-        if encoder.captures:  # those runs were captured
-            pixels, ids = bundle.golden.pixels, bundle.golden.input_ids
-            encoder.prove_replays([(pixels[::-1], pixels)], [(ids[::-1], ids)])
+        if encoder.captures:
+            encoder.capture([bundle.golden.pixels], [bundle.golden.input_ids])
             check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
     except BaseException:
         encoder.close()
@@ -102,12 +101,8 @@ def _cuda_graphs(encoder: ServedEncoder) -> CudaGraphs | None:
         return None
     off = f"set by {PREFIX}CUDA_GRAPHS"
     why_not = encoder.why_not_captured if encoder.captures else ByTower(off, off)
-    slow = encoder.why_not_page_locked
-    return CudaGraphs(_graphs_of(why_not.image, slow.image), _graphs_of(why_not.text, slow.text))
+    return CudaGraphs(_graphs_of(why_not.image), _graphs_of(why_not.text))
 
 
-def _graphs_of(why_not: str, slow: str) -> TowerGraphs:
-    reason = why_not or "each shape of a batch is captured once"
-    if slow:  # which costs what the graphs gain
-        reason = f"{reason}; copied from pageable memory: {slow}"
-    return TowerGraphs(captured=not why_not, reason=reason)
+def _graphs_of(why_not: str) -> TowerGraphs:
+    return TowerGraphs(captured=not why_not, reason=why_not or "each shape of a batch is captured once")

@@ -1,6 +1,6 @@
 """Open the encoder that a version's graphs are made for: onnxruntime's or TensorRT's. Knows no proof."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -23,24 +23,17 @@ class ServedEncoder(StoppableEncoder, Protocol):
 
     @property
     def why_not_captured(self) -> ByTower:
-        """Why batches run without, though they were; else empty."""
-        ...
-
-    @property
-    def why_not_page_locked(self) -> ByTower:
-        """Why batches are copied to a GPU from memory that is not page-locked; else empty."""
+        """Which batches run without, though they were, and why; else empty."""
         ...
 
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
         """Batches will have these sizes."""
         ...
 
-    def prove_replays(
-        self, images: Iterable[tuple[Pixels, Pixels]], texts: Iterable[tuple[InputIds, InputIds]]
-    ) -> None:
-        """Each pair is two batches of one shape; a tower whose replay is off runs without, and says so.
+    def capture(self, images: Sequence[Pixels], texts: Sequence[InputIds]) -> None:
+        """Run the shapes of these batches as CUDA graphs, where it `captures` and those are right.
 
-        No other call runs or comes. Raises EncoderFailed.
+        No other call runs or comes. Raises BundleError, ConfigError.
         """
         ...
 
@@ -58,7 +51,7 @@ def open_encoder(
     n_threads: int,
     captures: bool = False,
 ) -> ServedEncoder:
-    """With `captures` batches of CUDA run as CUDA graphs, if they can.
+    """With `captures` batches of CUDA can run as CUDA graphs.
 
     Raises BundleError, EncoderFailed, and ConfigError when the device cannot be had.
     """

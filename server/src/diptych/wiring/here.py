@@ -1,6 +1,6 @@
 """Whether a version can be served on this machine at all, before any of it is loaded. Knows no services."""
 
-from diptych.adapters.cuda_driver import first_gpu
+from diptych.adapters.cuda import first_gpu
 from diptych.adapters.tensorrt_library import tensorrt_version
 from diptych.bundle.manifest import Manifest, TensorrtBuild
 from diptych.errors import ConfigError

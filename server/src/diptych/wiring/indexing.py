@@ -7,7 +7,6 @@ from functools import partial
 
 from diptych.adapters.faiss_gpu import FaissGpu, require_gpu
 from diptych.adapters.faiss_gpu_index import FaissGpuIndex
-from diptych.adapters.faiss_gpu_lists import IvfPlan, prove_lists
 from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
 from diptych.core.ports import VectorIndex
 from diptych.errors import ConfigError
@@ -22,14 +21,11 @@ def new_index_of(settings: Settings, embed_dim: int) -> Callable[[], VectorIndex
     reason = _why_cpu(settings)
     if not reason:
         try:
-            plan = IvfPlan() if settings.index_search == "ivf" else None
-            return partial(FaissGpuIndex, embed_dim, thread, _proven(thread, plan), ivf=plan)
+            return partial(FaissGpuIndex, embed_dim, thread, _proven(thread))
         except ConfigError as error:
             if settings.index_device == "cuda":
                 raise ConfigError(f"{PREFIX}INDEX_DEVICE=cuda cannot be had: {error}") from error
             reason = f"no GPU: {error}"
-    if settings.index_search == "ivf":
-        reason += f"; {PREFIX}INDEX_SEARCH=ivf is for a GPU: every row is compared"
     LOG.info("collections are searched on the CPU: %s", reason)
     return partial(FaissFlatIndex, embed_dim, thread, reason=reason)
 
@@ -43,11 +39,9 @@ def _why_cpu(settings: Settings) -> str:
     return ""
 
 
-def _proven(thread: ThreadPoolExecutor, plan: IvfPlan | None) -> FaissGpu:
+def _proven(thread: ThreadPoolExecutor) -> FaissGpu:
     """In the thread that will use it. Raises ConfigError."""
     require_gpu()
     gpu = FaissGpu()
     thread.submit(gpu.probe).result()
-    if plan is not None:
-        thread.submit(prove_lists, gpu).result()
     return gpu

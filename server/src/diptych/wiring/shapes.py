@@ -23,15 +23,15 @@ class Shaped(Generic[B]):
     batch: B
 
 
-def image_batches(loaded: LoadedBundle, start: int = 0) -> Iterator[Shaped[Pixels]]:
-    """The golden images over and over from `start` on, in batches of each size."""
+def image_batches(loaded: LoadedBundle) -> Iterator[Shaped[Pixels]]:
+    """The golden images over and over, in batches of each size."""
     pixels = loaded.bundle.golden.pixels  # (N, S, S, 3)
     for size in sizes_up_to(loaded.plan.image_batch_size):
-        items = [(start + n) % len(pixels) for n in range(size)]
+        items = [n % len(pixels) for n in range(size)]
         yield Shaped(f"images in a batch of {size}", items, pixels[items])
 
 
-def text_batches(loaded: LoadedBundle, start: int = 0) -> Iterator[Shaped[InputIds]]:
+def text_batches(loaded: LoadedBundle) -> Iterator[Shaped[InputIds]]:
     """The golden texts, a short one and one as long as there may be, in each length that they fit into."""
     spec, tokenizer = loaded.bundle.manifest.text, loaded.bundle.tokenizer
     texts = ["a", *loaded.bundle.golden.texts, "a " * spec.context_length]
@@ -41,7 +41,7 @@ def text_batches(loaded: LoadedBundle, start: int = 0) -> Iterator[Shaped[InputI
         if not fitting:
             continue
         for size in sizes_up_to(loaded.plan.text_batch_size):
-            items = [fitting[(start + n) % len(fitting)] for n in range(size)]
+            items = [fitting[n % len(fitting)] for n in range(size)]
             batch = _filled(pad([ids[n] for n in items], spec), length, spec.pad_id)
             yield Shaped(f"texts of {length} tokens in a batch of {size}", items, batch)
 

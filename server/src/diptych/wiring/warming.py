@@ -18,8 +18,8 @@ from diptych.wiring.shapes import image_batches, text_batches
 def warmed(loaded: LoadedBundle) -> LoadedBundle:
     """Run the largest batches once, so that no request pays for allocations and kernel choices; timed.
 
-    On a GPU those of each size that it runs in, and texts of each length. What is captured then is proven: a
-    tower with a replay that is off runs without. Raises GoldenMismatch, EncoderFailed.
+    On a GPU those of each size that it runs in, and texts of each length, which are captured after that.
+    Raises GoldenMismatch, EncoderFailed, and what a session raises that has to be opened anew.
     """
     manifest, plan = loaded.bundle.manifest, loaded.plan
     pixels = np.zeros((plan.image_batch_size, manifest.image.size, manifest.image.size, 3), np.uint8)
@@ -36,18 +36,14 @@ def warmed(loaded: LoadedBundle) -> LoadedBundle:
             run()
             took_s = max(took_s, perf_counter() - began)
         if encoder.captures:
-            _prove_replays(loaded, encoder)
+            _capture(loaded, encoder)
     return replace(loaded, slowest_batch_s=took_s)
 
 
-def _prove_replays(loaded: LoadedBundle, encoder: ServedEncoder) -> None:
-    """Once all shapes are captured: a replay computes in buffers that later captures must have left alone."""
+def _capture(loaded: LoadedBundle, encoder: ServedEncoder) -> None:
     bundle = loaded.bundle
-    images = zip(image_batches(loaded, 1), image_batches(loaded), strict=True)
-    texts = zip(text_batches(loaded, 1), text_batches(loaded), strict=True)
-    encoder.prove_replays(
-        ((first.batch, then.batch) for first, then in images),
-        ((first.batch, then.batch) for first, then in texts),
+    encoder.capture(
+        [images.batch for images in image_batches(loaded)], [texts.batch for texts in text_batches(loaded)]
     )
     check_golden(bundle.golden, bundle.manifest, loaded.precision, bundle.tokenizer, encoder)
 

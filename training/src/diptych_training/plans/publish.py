@@ -9,9 +9,10 @@ from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-from diptych.adapters.cuda_driver import first_gpu
+from diptych.adapters.cuda import first_gpu
 from diptych.adapters.tensorrt_encoder import TensorrtEncoder
 from diptych.adapters.tensorrt_library import tensorrt_version
+from diptych.adapters.tensorrt_plan import build_plan
 from diptych.bundle.golden import check_golden
 from diptych.bundle.manifest import (
     MANIFEST_FILE,
@@ -25,7 +26,7 @@ from diptych.bundle.manifest import (
 from diptych.bundle.repository import STAGING_PREFIX, ModelRepository
 from diptych.bundle.tensorrt import PLAN_SUFFIX, Profile, require_every_shape
 from diptych.bundle.text import TextTokenizer, pad
-from diptych.errors import InvalidValue
+from diptych.errors import BundleError, InvalidValue
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import ExportError
 from diptych_training.export.card import CARD_FILE
@@ -36,9 +37,7 @@ from diptych_training.export.parity import EncodeFunctions, measure_parity
 from diptych_training.export.proof import Proof
 from diptych_training.export.shortage import require_enough
 from diptych_training.export.stages import Stages, Watcher, files_table
-from diptych_training.plans.build import build_plan
 from diptych_training.plans.corners import corner_cosine_min
-from diptych_training.plans.graphs import write_for_tensorrt
 from diptych_training.plans.reference import against_the_model, is_imported, proof_by_graphs
 from diptych_training.plans.request import PlanRequest
 
@@ -141,18 +140,24 @@ def _make(bench: _Bench, precision: str, watcher: Watcher, stages: Stages) -> Pr
         (text_file, bench.build.text_profiles),
     )
     for graph, (file, profiles) in zip(_graphs(bench, precision), towers, strict=True):
-        typed = bench.scratch / f"{file}.onnx"
-        changed = write_for_tensorrt(graph, typed, bench.manifest.text.context_length)
-        watcher.say(
-            f"{file}: {changed.n_argmax} ArgMax over integers replaced, "
-            f"{changed.n_bytes} operators read pixels as floats"
-        )
         with stages.stage(f"build {file}"):
-            build_plan(typed, bench.staged / file, profiles, bench.request)
-        typed.unlink()
+            _build(graph, bench.staged / file, profiles, bench.request)
     with stages.stage(f"prove {precision}"):
         parity = _prove(bench, precision, watcher)
     return Precision(image_file=image_file, text_file=text_file, parity=parity)
+
+
+def _build(graph: Path, target: Path, profiles: Sequence[Profile], request: PlanRequest) -> None:
+    try:
+        build_plan(
+            graph,
+            target,
+            profiles,
+            optimization_level=request.optimization_level,
+            workspace_bytes=request.workspace_bytes,
+        )
+    except BundleError as error:
+        raise ExportError(str(error)) from error
 
 
 def _graphs(bench: _Bench, precision: str) -> list[Path]:

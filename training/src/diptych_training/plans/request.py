@@ -4,13 +4,12 @@ import re
 from dataclasses import dataclass, field
 
 from diptych.bundle.manifest import TextSpec
-from diptych.bundle.tensorrt import Extent, Profile
+from diptych.bundle.tensorrt import Extent, Profile, usual_lengths
 from diptych.errors import InvalidValue
 
 PRECISIONS = ("fp16", "fp32")
 IMAGE_BATCHES = (Extent(min=1, opt=1, max=4), Extent(min=1, opt=32, max=256))
 TEXT_BATCHES = (Extent(min=1, opt=1, max=4), Extent(min=1, opt=64, max=256))
-USUAL_LENGTH = 16  # tokens of a caption or a label, start and end included
 _EXTENT = re.compile(r"([0-9]{1,5}):([0-9]{1,5}):([0-9]{1,5})")
 
 
@@ -32,14 +31,8 @@ class PlanRequest:
 
     def text_profiles(self, spec: TextSpec) -> list[Profile]:
         """One for each range of batches, each of every length that a server may ask for."""
-        lengths = self.lengths or usual_lengths(spec)
+        lengths = self.lengths or usual_lengths(spec.lengths)
         return [Profile(batch=batch, length=lengths) for batch in self.text_batches]
-
-
-def usual_lengths(spec: TextSpec) -> Extent:
-    """All lengths that batches of such texts have, tuned for short ones where short ones come."""
-    shortest, longest = spec.lengths[0], spec.lengths[-1]
-    return Extent(min=shortest, opt=min(max(shortest, USUAL_LENGTH), longest), max=longest)
 
 
 def parse_extent(text: str) -> Extent:

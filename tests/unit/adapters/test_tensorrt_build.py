@@ -10,20 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters.tensorrt_build import EngineJob
-from diptych.adapters.tensorrt_child import build_in_child
+from diptych.adapters.tensorrt_build import PlanJob, build_in_child
+from diptych.bundle.tensorrt import Extent, Profile
 from diptych.errors import BundleError
 
-JOB = EngineJob((("image.onnx", {"device_id": 0}), ("text.onnx", {"device_id": 0})))
+PROFILE = Profile(batch=Extent(min=1, opt=8, max=8))
+JOBS = [PlanJob(graph=Path("image.onnx"), target=Path("/no/image.plan"), profiles=[PROFILE])]
 WAIT_S = 30.0
 # A builder that writes its number, and then does not end.
 ENDLESS = """
-import json, os, pathlib, sys, time
-from diptych.adapters.tensorrt_build import _end_with
-_end_with(json.loads(sys.stdin.read())["parent"])
-pathlib.Path("number.tmp").write_text(str(os.getpid()))
-os.rename("number.tmp", "number")
-time.sleep(600)
+import os, pathlib, sys, time
+from diptych.adapters import tensorrt_build
+def build(jobs):
+    pathlib.Path("number.tmp").write_text(str(os.getpid()))
+    os.rename("number.tmp", "number")
+    time.sleep(600)
+tensorrt_build.build = build
+tensorrt_build.main(int(sys.argv[1]))
 """
 
 
@@ -62,67 +65,59 @@ def is_gone(number: int) -> bool:
     return False
 
 
-def test_builder_gets_the_job_and_no_products_of_ten_bits(folder: Path) -> None:
+def test_builder_gets_the_jobs_and_runs_behind_requests(folder: Path) -> None:
     text = """
-import json, os, sys
-job = json.loads(sys.stdin.read())
-assert job["towers"] == [["image.onnx", {"device_id": 0}], ["text.onnx", {"device_id": 0}]]
-assert job["parent"] == os.getppid()
-assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+import os, sys
+from diptych.adapters import tensorrt_build
+def build(jobs):
+    assert [str(job.graph) for job in jobs] == ["image.onnx"]
+    assert str(jobs[0].profiles[0]) == "batches of 1:8:8"
+    assert os.nice(0) == 10
+tensorrt_build.build = build
 print("what a library says")
-print('{"error": null}')
+sys.exit(tensorrt_build.main(int(sys.argv[1])))
 """
-    asyncio.run(build_in_child(JOB, stub(folder, text)))
+    asyncio.run(build_in_child(JOBS, stub(folder, text)))
 
 
 def test_builder_takes_no_modules_from_where_the_server_was_started(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = stub(folder, "import json; print('{\"error\": null}')")
+    module = stub(folder, "import json")
     started_in = folder / "downloads"
     started_in.mkdir()
     (started_in / "json.py").write_text("raise SystemExit('it was run')")
     monkeypatch.chdir(started_in)
-    asyncio.run(build_in_child(JOB, module))
+    asyncio.run(build_in_child(JOBS, module))
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('print(\'{"error": "image.onnx does not load"}\'); raise SystemExit(1)', "image.onnx does not load"),
         (
-            "import sys; print('a part\\nout of memory', file=sys.stderr); sys.exit(3)",
-            "the builder ended with exit code 3: out of memory",
+            "import sys; print('a part\\nout of memory', file=sys.stderr); sys.exit(4)",
+            "the builder ended with exit code 4: out of memory",
         ),
-        (
-            "import os; os.kill(os.getpid(), 11)",
-            "the builder ended with signal 11: it said nothing",
-        ),
-        (
-            "import os; print('{\"error\": null}', flush=True); os.kill(os.getpid(), 9)",
-            "the builder ended with signal 9: it said nothing",
-        ),
+        ("import os; os.kill(os.getpid(), 11)", "the builder ended with signal 11: it said nothing"),
     ],
-    ids=["says why", "exits", "dies", "dies at the end"],
+    ids=["exits", "dies"],
 )
 def test_builder_that_fails_is_told_as_it_ended(text: str, reason: str, folder: Path) -> None:
     with pytest.raises(BundleError) as caught:
-        asyncio.run(build_in_child(JOB, stub(folder, text)))
+        asyncio.run(build_in_child(JOBS, stub(folder, text)))
     assert str(caught.value) == reason
 
 
 def test_builder_on_this_machine_says_what_is_missing(folder: Path) -> None:
-    with pytest.raises(
-        BundleError, match=r"^(onnxruntime \S+ is built without|there is no NVIDIA driver|the NVIDIA)"
-    ):
-        asyncio.run(build_in_child(JOB))
+    with pytest.raises(BundleError, match=r"^TensorRT is not here: server\[tensorrt\]"):
+        asyncio.run(build_in_child(JOBS))
 
 
 def test_builder_is_killed_when_nobody_waits_for_it_any_more(folder: Path) -> None:
     module = stub(folder, ENDLESS)
 
     async def run() -> int:
-        waiting = asyncio.create_task(build_in_child(JOB, module))
+        waiting = asyncio.create_task(build_in_child(JOBS, module))
         number = await asyncio.to_thread(number_of, folder)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -135,9 +130,8 @@ def test_builder_is_killed_when_nobody_waits_for_it_any_more(folder: Path) -> No
 def test_builder_ends_with_its_server_however_that_ends(folder: Path) -> None:
     module = stub(folder, ENDLESS)
     text = (
-        "import asyncio; from diptych.adapters.tensorrt_child import build_in_child; "
-        "from diptych.adapters.tensorrt_build import EngineJob; "
-        f"asyncio.run(build_in_child(EngineJob(()), {module!r}))"
+        "import asyncio; from diptych.adapters.tensorrt_build import build_in_child; "
+        f"asyncio.run(build_in_child([], {module!r}))"
     )
     with subprocess.Popen([sys.executable, "-c", text]) as server:
         number = number_of(folder)

@@ -4,10 +4,8 @@
     cuda.fails_with = RuntimeError("...")       # one that does not
 
 Sessions are real ones that say they run on CUDA, values on the GPU real ones that say so; what the host reads
-of them is a copy. A call that the real class has no such parameters for fails here too.
-
-Captured runs have the traps of CUDA graphs: a replay computes with the buffers that were bound when it was
-captured, whatever is bound now; graphs belong to the thread that captured them; and nothing else may run
+of them is a copy. Captured runs have the traps of CUDA graphs: a replay computes with the buffers that were
+bound when it was captured, graphs belong to the thread that captured them, and nothing else may run
 meanwhile.
 """
 
@@ -24,16 +22,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from diptych.adapters import onnx_cuda
-from diptych.adapters.cuda_driver import Gpu
-from diptych.adapters.cuda_memory import CudaMemory
-from diptych.adapters.gpu_gate import GATE
-from support.fake_gpu import FakeGpu
-from support.fake_tensorrt import TENSORRT, Engine, FakeTensorRt
+from support.fake_cuda_bindings import FakeGpu
 from support.largest_id import has_integer_argmax
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-CARD = Gpu("A card", (13, 0), (9, 0))
+CARD = "A card"
+NO_GRAPH = "-1"
 # Of the provider: what its parser takes, and of those that are closed, which values.
 KNOWN_OPTIONS = {
     "device_id", "gpu_mem_limit", "arena_extend_strategy", "cudnn_conv_algo_search",
@@ -74,65 +68,53 @@ class FakeCuda:
     fails_with: Exception | None = None  # raised when a session is made on the GPU
     wrong_precisions: tuple[str, ...] = ()  # parts of names of files whose rows come out turned round
     cpu_operators: tuple[str, ...] = ()  # that it has no kernel for, beside ArgMax over integers
-    gpu: FakeGpu = field(default_factory=FakeGpu)  # whose driver has page-locked memory
+    gpu: FakeGpu = field(default_factory=lambda: FakeGpu(CARD))
     options: list[dict[str, Any]] = field(default_factory=list)  # of each session on the GPU
-    shapes: list[tuple[int, ...]] = field(default_factory=list)  # of values on the GPU
+    inputs: list[tuple[int, ...]] = field(default_factory=list)  # shapes that were laid out on the GPU
     from_page_locked: list[bool] = field(default_factory=list)  # of each batch that was copied to the GPU
     capture_fails: str = ""  # what it says of runs that cannot be captured
-    captured: list[tuple[int, str]] = field(default_factory=list)  # thread and number of each capture
+    captured: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)  # thread, shape of each capture
     n_replays: int = 0
-    wrong_replays: bool = False  # as where something writes into the buffers of a graph
-    wrong_shapes: set[tuple[int, ...]] = field(default_factory=set)  # of batches, whose replays alone are
+    wrong_shapes: set[tuple[int, ...]] = field(default_factory=set)  # of batches, whose replays are turned
     stale_shapes: set[tuple[int, ...]] = field(default_factory=set)  # whose replays leave what was there
     released: list[int] = field(default_factory=list)  # numbers of graphs
-    tensorrt: FakeTensorRt | None = None  # where it is offered
-    freed: list[bool] = field(default_factory=list)  # of each session: whether nothing could capture then
+    n_freed: int = 0  # sessions
     on_load: Callable[[], None] = lambda: None  # called as a session is made on the GPU
     n_running: int = 0
     is_capturing: bool = False
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeCuda":
-        """For the rest of the test."""
+        """For the rest of the test, with the driver of its GPU."""
         fake = self
 
         class Session(_Session):
             cuda: ClassVar = fake
 
+        self.gpu.install(monkeypatch)
         monkeypatch.setattr(ort, "InferenceSession", Session)
-        monkeypatch.setattr(ort, "get_available_providers", self._offered)
+        monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU] if self.is_offered else [CPU])
+        monkeypatch.setattr(ort, "preload_dlls", lambda: None)
         monkeypatch.setattr(ort.OrtValue, "ortvalue_from_shape_and_type", self._value)
-        monkeypatch.setattr(ort.IOBinding, "bind_ortvalue_input", _bind)
-        monkeypatch.setattr(CudaMemory.__init__, "__defaults__", (self.gpu.load,))
-        monkeypatch.setattr(onnx_cuda, "first_gpu", lambda: CARD)
-        monkeypatch.setattr(onnx_cuda, "_require_libraries", lambda: None)  # a build for GPUs may be here
-        return self
 
-    def _offered(self) -> list[str]:
-        tensorrt = [TENSORRT] if self.tensorrt else []
-        return [*tensorrt, CUDA, CPU] if self.is_offered else [CPU]
+        def bind(binding: Any, name: str, value: ort.OrtValue) -> None:
+            _real_bind(binding, name, value)
+            binding.bound_shape = tuple(value.shape())
+            fake.inputs.append(binding.bound_shape)
+
+        monkeypatch.setattr(ort.IOBinding, "bind_ortvalue_input", bind)
+        return self
 
     def _value(self, *args: Any, **options: Any) -> ort.OrtValue:
         given = _VALUE.bind(*args, **options)
         given.apply_defaults()
         shape, element_type, device, number, _, memory = given.args
-        made = _real_value(shape, element_type)
-        if device == "cpu":
-            return made
         assert (device, number, memory) == ("cuda", 0, None)
-        self.shapes.append(tuple(shape))
-        value = GpuValue(made._ortvalue)
+        value = GpuValue(_real_value(shape, element_type)._ortvalue)
         value.fake = self
         return value
 
 
 _real_bind = ort.IOBinding.bind_ortvalue_input
-
-
-def _bind(binding: Any, name: str, value: ort.OrtValue) -> None:
-    _real_bind(binding, name, value)
-    binding.bound_shape = tuple(value.shape())
-
-
 _real_value = ort.OrtValue.ortvalue_from_shape_and_type
 
 
@@ -149,34 +131,20 @@ class _Session(ort.InferenceSession):
     ) -> None:
         names = [one if isinstance(one, str) else one[0] for one in providers]
         self._turned = self._captures = False
-        self._engine: Engine | None = None
         self._graphs: dict[tuple[int, str], Any] = {}  # bindings
+        self._on_cpu = {*self.cuda.cpu_operators}
         if names[0] == CUDA:
             self._ask_for_gpu(str(path_or_bytes) if isinstance(path_or_bytes, str) else "", providers[0])
-        self._on_cpu = {*self.cuda.cpu_operators}
-        if names[0] == CUDA and has_integer_argmax(path_or_bytes):
-            self._on_cpu.add("ArgMax")
-        if names[0] == TENSORRT:
-            assert names == [TENSORRT, CUDA, CPU]
-            assert self.cuda.tensorrt is not None
-            self._engine = Engine(self.cuda.tensorrt, path_or_bytes, providers[0][1])
+            if has_integer_argmax(path_or_bytes):
+                self._on_cpu.add("ArgMax")
         self._named = [CPU] if self.cuda.falls_back else names
         super().__init__(path_or_bytes, sess_options, [CPU], provider_options, **kwargs)
         assert not self._enable_fallback, "it would go on with the CPU when a batch fails"
-        if (
-            self._captures
-            and self._on_cpu
-            and any(
-                node.op_type in self._on_cpu
-                for part in super().get_provider_graph_assignment_info()
-                for node in part.get_nodes()
-            )
-        ):
+        if self._captures and self._on_cpu and self._on_cpu & set(self._kinds()):
             raise RuntimeError(NOT_ALL_ON_CUDA)
 
     def __del__(self) -> None:
-        if getattr(self, "_named", [CPU])[0] != CPU:
-            self.cuda.freed.append(bool(GATE._n_calls or GATE._n_loads) or GATE._is_alone)
+        self.cuda.n_freed += getattr(self, "_named", [CPU])[0] != CPU
 
     def _ask_for_gpu(self, file: str, provider: tuple[str, dict[str, Any]]) -> None:
         _, options = provider
@@ -190,41 +158,35 @@ class _Session(ort.InferenceSession):
         self._turned = any(part in file for part in self.cuda.wrong_precisions)
         self._captures = options.get("enable_cuda_graph") == 1
 
+    def _kinds(self) -> list[str]:
+        parts = super().get_provider_graph_assignment_info()
+        return [node.op_type for part in parts for node in part.get_nodes()]
+
     def get_providers(self) -> list[str]:
         return self._named
 
     def get_provider_graph_assignment_info(self) -> Any:
-        if self._engine is not None:
-            nodes = [
-                node for part in super().get_provider_graph_assignment_info() for node in part.get_nodes()
-            ]
-            return [SimpleNamespace(ep_name=TENSORRT, get_nodes=lambda: nodes)]
         placed: dict[str, list[Any]] = {CUDA: [], CPU: []}
-        for part in super().get_provider_graph_assignment_info():
-            for node in part.get_nodes():
-                placed[CPU if node.op_type in self._on_cpu else CUDA].append(node)
+        for kind in self._kinds():
+            placed[CPU if kind in self._on_cpu else CUDA].append(SimpleNamespace(op_type=kind))
         return [SimpleNamespace(ep_name=name, get_nodes=lambda n=nodes: n) for name, nodes in placed.items()]
 
     def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Any:
         if self._captures:
-            assert run_options.get_run_config_entry("gpu_graph_id") == "-1", "it would be captured"
-        assert self._engine is None, "its batches are bound"
+            assert run_options.get_run_config_entry("gpu_graph_id") == NO_GRAPH, "it would be captured"
         with self._busy():
             (rows,) = super().run(output_names, input_feed, run_options)
         return [-rows if self._turned else rows]
 
     def run_with_iobinding(self, iobinding: Any, run_options: Any = None) -> None:
         is_replay = False
-        if self._captures:
+        if self._captures and run_options.get_run_config_entry("gpu_graph_id") != NO_GRAPH:
             iobinding, is_replay = self._captured(iobinding, run_options)
         if not (is_replay and iobinding.bound_shape in self.cuda.stale_shapes):
             with self._busy():
                 super().run_with_iobinding(iobinding, run_options)
-        (rows,) = iobinding.get_outputs()
-        if self._engine is not None:
-            self._engine.require(iobinding.bound_shape)
-        is_wrong = is_replay and (self.cuda.wrong_replays or iobinding.bound_shape in self.cuda.wrong_shapes)
-        if is_wrong or self._turned or (self._engine is not None and self._engine.is_wrong):
+        if self._turned or (is_replay and iobinding.bound_shape in self.cuda.wrong_shapes):
+            (rows,) = iobinding.get_outputs()
             np.negative(rows.numpy(), out=rows.numpy())
 
     def release_captured_graph(self, graph_annotation_id: int = 0) -> None:
@@ -233,7 +195,7 @@ class _Session(ort.InferenceSession):
     def _captured(self, iobinding: Any, run_options: Any) -> tuple[Any, bool]:
         """What a run computes with, and whether it is a replay. The first run in a thread captures."""
         number = run_options.get_run_config_entry("gpu_graph_id")
-        assert number not in {"", "0", "-1"}, "0 is onnxruntime's own"
+        assert number not in {"", "0"}, "0 is onnxruntime's own"
         key = threading.get_ident(), number
         if key in self._graphs:
             self.cuda.n_replays += 1
@@ -245,7 +207,7 @@ class _Session(ort.InferenceSession):
         self.cuda.is_capturing = False
         if self.cuda.capture_fails:
             raise RuntimeError(self.cuda.capture_fails)
-        self.cuda.captured.append(key)
+        self.cuda.captured.append((threading.get_ident(), iobinding.bound_shape))
         self._graphs[key] = iobinding
         return iobinding, False
 
