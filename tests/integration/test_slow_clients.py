@@ -2,12 +2,11 @@
 
 import http.client
 import json
-import select
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -53,50 +52,37 @@ def n_open(server: RunningServer) -> int:
     return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
 
-@pytest.mark.parametrize("max_connections", [1000, 50])
-def test_five_hundred_connections_that_go_no_further_stop_nobody(
-    model_repo: Path, tmp_path: Path, max_connections: int
-) -> None:
-    flags = [f"--max-connections={max_connections}", "--header-timeout-s=60"]
-    with serve(model_repo, TINY, tmp_path, *flags) as server:
+def test_five_hundred_connections_that_go_no_further_stop_nobody(model_repo: Path, tmp_path: Path) -> None:
+    with serve(model_repo, TINY, tmp_path, "--header-timeout-s=60") as server:
         n_before = n_open(server)
         with connected(server, N_IDLE) as idle:
             for caller in idle[::2]:
-                try:
-                    caller.sendall(b"POST /embed HTTP/1.1\r\nHo")
-                except ConnectionError:
-                    assert max_connections < N_IDLE
+                caller.sendall(b"POST /embed HTTP/1.1\r\nHo")
             for n in range(20):
                 answer = httpx.post(f"{server.url}/embed", json={"input": [{"text": f"word {n}"}]})
                 assert answer.status_code == 200
-            assert (n_rejected(server, "connections_full") > 0) is (max_connections < N_IDLE)
-            assert min(N_IDLE, max_connections) / 2 < n_open(server) - n_before <= max_connections
+            assert n_open(server) - n_before >= N_IDLE
         wait_until(lambda: n_open(server) <= n_before + 1)
 
 
-def test_bodies_that_drip_on_all_connections_stop_nobody(model_repo: Path, tmp_path: Path) -> None:
-    n_connections = 50
-    with serve(model_repo, TINY, tmp_path, f"--max-connections={n_connections}") as server:
-        head = b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n"
-        with connected(server, n_connections) as dripping:
-            for caller in dripping:
-                caller.sendall(head + b"Content-Length: 90000\r\n\r\n")
-            for _ in range(3):
-                time.sleep(0.4)
-                for caller in dripping[10:]:  # those before may be gone
-                    caller.sendall(b"x" * 500)
-                assert httpx.get(f"{server.url}/healthz").status_code == 200
-                answer = httpx.post(f"{server.url}/embed", json={"input": [{"text": "a word"}]})
-                assert answer.status_code == 200
-            n_given_way = n_rejected(server, "connections_full")
-            assert 0 < n_given_way <= 10
-            answers = [answer_on(caller) for caller in dripping if _is_readable(caller)]
-            assert [one.status for one in answers] == [408] * len(answers)
-            assert len(answers) == n_given_way
+def test_connections_beyond_the_limit_are_refused_until_silent_ones_are_closed(
+    model_repo: Path, tmp_path: Path
+) -> None:
+    max_connections = 50
+    flags = [f"--max-connections={max_connections}", "--header-timeout-s=1"]
+    with serve(model_repo, TINY, tmp_path, *flags) as server:
+        n_before = n_open(server)
+        with connected(server, N_IDLE):
+            assert n_open(server) - n_before <= max_connections + 2  # one is being refused
+            wait_until(lambda: is_answered(server))
+            assert n_rejected(server, "connections_full") >= N_IDLE - max_connections - 1
 
 
-def _is_readable(caller: socket.socket) -> bool:
-    return bool(select.select([caller], [], [], 0)[0])
+def is_answered(server: RunningServer) -> bool:
+    try:
+        return httpx.get(f"{server.url}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_uploads_that_drip_take_no_place_among_jobs(server: RunningServer) -> None:
@@ -156,10 +142,18 @@ def test_answer_that_nobody_reads_is_let_go(server: RunningServer) -> None:
     (outcome,) = httpx.post(f"{server.url}{path}", files=files_of([large])).json()["outcomes"]
     with connect(server) as caller:
         caller.sendall(message(server, "GET", f"{path}/{outcome['id']}/original"))
-        wait_until(lambda: n_rejected(server, "write_timeout") == 1)
+        wait_until(lambda: has_unread(server))
+        wait_until(lambda: not has_unread(server))
         read = b"".join(iter(lambda: _read(caller), b""))
         assert 0 < len(read) < len(large)
     assert httpx.get(f"{server.url}{path}/{outcome['id']}/original").content == large
+
+
+def has_unread(server: RunningServer) -> bool:
+    """Whether the system keeps bytes of the server that a caller has not taken."""
+    port = urlsplit(server.url).port
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[1].endswith(f":{port:04X}") and int(row[4].split(":")[0], 16) for row in rows)
 
 
 def _read(caller: socket.socket) -> bytes:
@@ -214,5 +208,4 @@ def test_length_beside_chunks_is_refused_as_it_hides_a_second_request(server: Ru
             b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         )
         answer = answer_on(caller)
-        assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
-        assert answer.headers["connection"] == "close"
+        assert (answer.status, answer.headers["connection"]) == (400, "close")

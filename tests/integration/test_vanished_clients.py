@@ -79,26 +79,6 @@ def test_items_of_a_caller_that_hung_up_are_not_encoded(server: RunningServer, n
     assert httpx.get(f"{server.url}/collections/default").json()["n_images"] == 0
 
 
-@pytest.mark.parametrize("later", [False, True])
-def test_caller_that_sent_a_second_request_ahead_is_missed_when_it_hangs_up(
-    server: RunningServer, later: bool
-) -> None:
-    before = n_encoded(server)
-    request_id = f"left-{later}"
-    given: dict[str, Any] = {"files": files_of(different_pictures(N_ITEMS, first=5000 + N_ITEMS * later))}
-    first = message(server, "POST", "/embed", headers={"x-request-id": request_id}, **given)
-    ahead = message(server, "GET", "/healthz")
-    with connect(server) as caller:
-        caller.sendall(first if later else first + ahead)
-        wait_until(lambda: n_waiting(server) > N_ITEMS / 4)
-        if later:
-            caller.sendall(ahead)
-    wait_until(lambda: n_waiting(server) == 0, within_s=1)
-    assert n_encoded(server) - before < N_ITEMS / 2
-    (line,) = [one for one in server.log() if one.get("request_id") == request_id]
-    assert line["status"] == 499
-
-
 def test_items_of_a_request_whose_time_is_up_are_not_encoded(model_repo: Path, tmp_path: Path) -> None:
     flags = ["--max-batch-size", "1", "--request-timeout-s", "1"]
     with serve(model_repo, TINY, tmp_path, *flags) as server:

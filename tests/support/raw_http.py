@@ -59,13 +59,19 @@ async def serving(
     terms: ConnectionTerms | None = None,
     *,
     inside: Inside | None = None,
-    grace_s: float = 1.0,
+    grace_s: int = 1,
+    keep_alive_s: int = 30,
     listener: socket.socket | None = None,
 ) -> AsyncIterator[Place]:
     """The server is stopped at the end, as by a signal."""
     listener = listener or socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, http=connection_class(terms or ConnectionTerms()), lifespan="on", ws="none", log_config=None
+        app,
+        http=connection_class(terms or ConnectionTerms()),
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        timeout_keep_alive=keep_alive_s,
     )
     server = GracefulServer(config, inside or Inside(), grace_s, end_after=lambda seconds, status: None)
     running = asyncio.create_task(server.serve([listener]))

@@ -149,9 +149,7 @@ class Settings(BaseSettings):
     label_cache_items: int = Field(
         50_000, ge=0, description="label embeddings kept in memory, and half as many again in whole lists"
     )
-    max_connections: int = Field(
-        1000, ge=1, description="connections at once; idle ones and slow bodies make room"
-    )
+    max_connections: int = Field(1000, ge=1, description="connections at once")
     header_timeout_s: float = Field(10.0, gt=0, description="seconds in which a head must arrive")
     body_timeout_s: float = Field(60.0, gt=0, description="seconds in which a body must arrive")
     long_body_timeout_s: float = Field(
@@ -160,7 +158,9 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         300.0, gt=0, description="seconds from the head of a request to its answer; then it is a 504"
     )
-    write_timeout_s: float = Field(60.0, gt=0, description="seconds in which an answer must be read")
+    write_timeout_s: float = Field(
+        60.0, gt=0, description="seconds after which an answer that nobody takes is given up"
+    )
     keep_alive_s: float = Field(30.0, gt=0, description="seconds between two requests of a connection")
     grace_s: int = Field(30, ge=0, description="seconds that running requests get when the server stops")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: json unless on a terminal")

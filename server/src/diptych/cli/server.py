@@ -40,7 +40,7 @@ def serve(settings: Settings) -> int:
     warn_of_unknown(os.environ)
     check_choice(settings)
     gallery = None if settings.gallery is None else Gallery(settings.gallery)
-    with _listen(settings.host, settings.port) as listener:
+    with _listen(settings) as listener:
         return _Server(settings, listener, gallery).run()
 
 
@@ -58,12 +58,10 @@ class _Server:
         state: ServerState = app.state.diptych
         terms = ConnectionTerms(
             header_timeout_s=settings.header_timeout_s,
-            keep_alive_s=settings.keep_alive_s,
-            write_timeout_s=settings.write_timeout_s,
             max_connections=connections_within(settings.max_connections, max_open_sockets(settings)),
             count_rejected=state.count_rejected,
         )
-        self._server = GracefulServer(_uvicorn_config(app, terms), state.inside, settings.grace_s)
+        self._server = GracefulServer(_uvicorn_config(app, terms, settings), state.inside, settings.grace_s)
         self._last_exit = LastExit(self._server.leave, self._server.ends_within_s)
 
     def run(self) -> int:
@@ -121,7 +119,7 @@ class _Server:
         self._last_exit.lost(reason)
 
 
-def _uvicorn_config(app: FastAPI, terms: ConnectionTerms) -> uvicorn.Config:
+def _uvicorn_config(app: FastAPI, terms: ConnectionTerms, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=connection_class(terms),
@@ -131,7 +129,7 @@ def _uvicorn_config(app: FastAPI, terms: ConnectionTerms) -> uvicorn.Config:
         log_config=None,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=math.ceil(terms.keep_alive_s),
+        timeout_keep_alive=math.ceil(settings.keep_alive_s),
     )
 
 
@@ -139,13 +137,21 @@ def _url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket, bound before the model is loaded: a taken port is known at once."""
+def _listen(settings: Settings) -> socket.socket:
+    """A listening socket, bound before the model is loaded: a taken port is known at once.
+
+    Its connections inherit how long the system keeps what their other side does not take.
+    """
+    host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+    if sys.platform == "linux":
+        unread_ms = math.ceil(settings.write_timeout_s * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)
+    return listener
 
 
 def _http_options(settings: Settings) -> HttpOptions:

@@ -31,8 +31,8 @@ Stage = Literal["parse", "fetch", "decode", "queue", "encode", "search", "serial
 # Why a request was refused, or a try of a job: the words that alerts and the dashboard ask for.
 Reason = Literal[
     "bodies_full", "fetch_full", "decode_full", "tokenize_full", "queue_full",
-    "stopping", "request_timeout", "header_timeout", "body_timeout", "write_timeout",
-    "malformed_head", "head_too_large", "connections_full",
+    "stopping", "request_timeout", "header_timeout", "body_timeout",
+    "head_too_large", "connections_full",
     "disk_full", "disk_read_only",
 ]  # fmt: skip
 

@@ -18,7 +18,6 @@ from diptych.http.door import Door
 from diptych.http.gate import Gate
 from diptych.http.guard import HostGuard, KeyGuard
 from diptych.http.handlers import add_handlers
-from diptych.http.linger import Linger
 from diptych.http.methods import HeadAsGet
 from diptych.http.openapi import describe
 from diptych.http.options import HttpOptions
@@ -112,7 +111,6 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     app.add_middleware(HeadAsGet)
     app.add_middleware(Gate, state=state, timeout_s=options.request_timeout_s)
     app.add_middleware(Door, state=state)
-    app.add_middleware(Linger)
 
 
 def _described_once(app: FastAPI, limits: Limits) -> Callable[[], dict[str, Any]]:

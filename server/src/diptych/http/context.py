@@ -3,11 +3,11 @@
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.types import Scope
@@ -16,7 +16,6 @@ from diptych.core.timing import Spans, begin_spans, end_spans
 
 RequestStage = Literal["parse", "work", "serialise"]  # what goes on in "work" is timed where it happens
 
-BEGAN = "diptych_began"  # in a scope's state: when the first byte of the request came, if somebody saw it
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY = "diptych_context"
 _REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -54,7 +53,7 @@ def attach_context(scope: Scope, offered_id: str | None) -> RequestContext:
     state = scope.setdefault("state", {})
     known = offered_id is not None and _WELL_FORMED_ID.fullmatch(offered_id)
     request_id = offered_id if known and offered_id else new_request_id()
-    context = RequestContext(request_id, state.get(BEGAN, time.perf_counter()))
+    context = RequestContext(request_id)
     state[_KEY] = context
     return context
 
@@ -73,12 +72,6 @@ def working_on(context: RequestContext) -> Iterator[None]:
 def new_request_id() -> str:
     """One that nobody else has."""
     return uuid.uuid4().hex
-
-
-def request_id_in(state: Mapping[str, Any]) -> str | None:
-    """The id of the request with this state; None before it came through the door."""
-    context: RequestContext | None = state.get(_KEY)
-    return None if context is None else context.request_id
 
 
 def context_of(request: Request) -> RequestContext:

@@ -14,9 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from diptych.bundle.failpoints import reach
 from diptych.core.ports import Stage
 from diptych.http.context import RequestContext, attach_context, working_on
-from diptych.http.problems import respond_http
+from diptych.http.problems import SAFE_HEADERS, respond_http
 from diptych.http.state import ServerState
-from diptych.http.turned_away import SAFE_HEADERS
 
 ACCESS_LOG = logging.getLogger("diptych.access")
 LOG = logging.getLogger("diptych.http")
@@ -93,8 +92,6 @@ class Door:
                 headers["X-Request-Id"] = context.request_id
                 headers["Server-Timing"] = context.server_timing()
                 headers.update(SAFE_HEADERS)
-                if self._state.inside.stopping:
-                    headers["Connection"] = "close"
                 reach("answer.before")
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):

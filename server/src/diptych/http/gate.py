@@ -1,4 +1,4 @@
-"""Middleware that lets requests in until the server stops, each for a limited time. Knows no route."""
+"""Middleware that gives each request a limited time. Knows no route."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,12 +10,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diptych.errors import NotReady
-from diptych.http.context import context_of
 from diptych.http.problems import respond_error, respond_http
 from diptych.http.state import STOPPING, ServerState
 
 _MORE_TIME = "diptych_more_time"
-WHILE_STOPPING = frozenset({"/healthz", "/metrics"})  # answered to the end, and nothing waits for them
 
 
 @dataclass
@@ -26,11 +24,10 @@ class _Answer:
 
 
 class Gate:
-    """A request has `timeout_s` from its first byte until its answer begins; then its work is cancelled and
-    it gets a 504.
+    """A request has `timeout_s` from its head until its answer begins; then its work is cancelled and it gets
+    a 504, or a 503 when the server stops.
 
-    When the server stops, those that come get a 503, and so do those inside that are sent away. An answer
-    that has begun is not cut off here: how long it may take to be read is the connection's affair.
+    An answer that has begun is not cut off: how long it may take to be read is the connection's affair.
     """
 
     def __init__(self, app: ASGIApp, state: ServerState, timeout_s: float) -> None:
@@ -40,15 +37,10 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class."""
-        if scope["type"] != "http" or scope["path"] in WHILE_STOPPING:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._state.inside.stopping:
-            self._state.count_rejected("stopping")
-            await _stopping(scope)(scope, receive, send)
-            return
-        left_s = max(0.0, self._timeout_s - context_of(Request(scope)).elapsed_s())
-        answer, deadline = _Answer(), asyncio.timeout(left_s)
+        answer, deadline = _Answer(), asyncio.timeout(self._timeout_s)
         scope.setdefault("state", {})[_MORE_TIME] = partial(self._give_more_time, deadline)
         self._state.inside.enter(deadline)
         try:
@@ -68,7 +60,7 @@ class Gate:
     def _too_late(self, scope: Scope) -> Response:
         if self._state.inside.stopping:
             self._state.count_rejected("stopping")
-            return _stopping(scope)
+            return respond_error(Request(scope), NotReady(STOPPING))
         self._state.count_rejected("request_timeout")
         return respond_http(Request(scope), 504, f"the request was not answered within {self._timeout_s:g} s")
 
@@ -77,10 +69,6 @@ def more_time_for(request: Request) -> Callable[[], None]:
     """Called by a request that gets on with a long body: its time begins anew, unless the server stops."""
     more_time: Callable[[], None] = request.scope["state"][_MORE_TIME]
     return more_time
-
-
-def _stopping(scope: Scope) -> Response:
-    return respond_error(Request(scope), NotReady(STOPPING))
 
 
 def _watched(send: Send, answer: _Answer, deadline: asyncio.Timeout) -> Send:

@@ -46,6 +46,9 @@ STATUS: dict[type[DiptychError], int] = {
 NOT_READY_RETRY_S = 1
 MAX_ITEM_CHARS = 400  # names may be the caller's own, megabytes long
 MAX_DETAIL_CHARS = 2_000
+PROBLEM_JSON = "application/problem+json"
+# On every answer: browsers neither guess what it is nor let a page of another origin show it.
+SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
 
 
 class Problem(BaseModel):
@@ -105,12 +108,29 @@ def http_problem(status: int, detail: str, request_id: str) -> Problem:
     return Problem(type="about:blank", title=title, status=status, detail=detail, request_id=request_id)
 
 
+def http_problem_bytes(status: int, detail: str, request_id: str) -> bytes:
+    """A whole HTTP/1.1 response with the problem as its body, after which nothing comes."""
+    body = http_problem(status, detail, request_id).model_dump_json(exclude_none=True).encode()
+    headers = {
+        "content-type": PROBLEM_JSON,
+        "content-length": len(body),
+        "connection": "close",
+        "x-request-id": request_id,
+        **SAFE_HEADERS,
+    }
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = NOT_READY_RETRY_S
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
 def respond(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
     """The problem in the shape that the path calls for."""
     if request.url.path.startswith("/v1/"):
         body, media_type = _openai(problem).model_dump_json(), "application/json"
     else:
-        body, media_type = problem.model_dump_json(exclude_none=True), "application/problem+json"
+        body, media_type = problem.model_dump_json(exclude_none=True), PROBLEM_JSON
     return Response(body, problem.status, headers, media_type)
 
 

@@ -6,9 +6,8 @@
 from typing import Any
 
 from diptych.http.content import JSON
-from diptych.http.problems import OpenAIError, Problem
+from diptych.http.problems import PROBLEM_JSON, OpenAIError, Problem
 
-PROBLEM_JSON = "application/problem+json"
 GUARDED = (401, 403, 422, 503, 504)  # of key, host, parameters, model and clock
 BODY = (400, 408, 413, 415, 422, 429)  # what reading a body, and working on it, can end with
 
