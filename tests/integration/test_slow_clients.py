@@ -87,7 +87,7 @@ def is_answered(server: RunningServer) -> bool:
 
 def test_uploads_that_drip_take_no_place_among_jobs(server: RunningServer) -> None:
     inputs, path = server.log_file.parent / "jobs", "/collections/default/images"
-    kinds = [("application/x-tar", b"x"), ("multipart/form-data; boundary=b", image_parts(65))]
+    kinds = [("application/x-tar", b"x"), ("multipart/form-data; boundary=b", image_parts(66))]
     with connected(server, 2 * (MAX_WAITING + 1)) as dripping:
         for n, caller in enumerate(dripping):
             content_type, begin = kinds[n % 2]

@@ -10,7 +10,7 @@ from diptych.http.multipart import Part
 
 
 def labels_of(payload: bytes) -> list[str] | None:
-    return Form([Part("labels", bytearray(payload))], ("labels",)).strings("labels")
+    return Form([Part("labels", bytes(payload))], ("labels",)).strings("labels")
 
 
 @pytest.mark.parametrize("n_labels", [1, 3, 20_000])

@@ -61,8 +61,19 @@ def test_text_that_is_not_utf8_is_malformed_and_named() -> None:
         (b"", "multipart/form-data; boundary=b"),
         (BODY.replace(b'name="text"', b"x=y", 1), "multipart/form-data; boundary=b"),
         (BODY, "multipart/form-data; boundary=" + "b" * 300),
+        (BODY, 'multipart/form-data; boundary="b'),
+        (BODY, 'multipart/form-data; boundary="b\\"; charset=utf-8'),
     ],
-    ids=["no boundary", "unfinished", "not multipart", "empty", "part without a name", "boundary too long"],
+    ids=[
+        "no boundary",
+        "unfinished",
+        "not multipart",
+        "empty",
+        "part without a name",
+        "boundary too long",
+        "open quote",
+        "escape",
+    ],
 )
 def test_broken_bodies_are_malformed(body: bytes, content_type: str) -> None:
     with pytest.raises(Malformed):

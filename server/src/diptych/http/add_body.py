@@ -1,7 +1,7 @@
 """Read the body of an add, which becomes a job when it is long. Knows nothing of collections."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -11,13 +11,13 @@ from diptych.core.job_ports import JobInput
 from diptych.core.limits import Limits
 from diptych.core.types import NewImage
 from diptych.errors import InvalidValue, TooLarge
-from diptych.http.body import BodyLimits, stream_body
+from diptych.http.body import BodyLimits, body_chunks
 from diptych.http.budget import let_go_of
 from diptych.http.checks import check_count, check_lengths
 from diptych.http.content import MULTIPART, media_type, unsupported
 from diptych.http.form import Form
 from diptych.http.gate import more_time_for
-from diptych.http.multipart import Collector
+from diptych.http.multipart import PartsReader, part_of
 from diptych.http.options import HttpOptions
 from diptych.http.requests import AddItem, AddItems
 from diptych.http.tar_body import TAR
@@ -45,9 +45,7 @@ async def read_add(
     """
     if media_type(request) != MULTIPART:
         raise unsupported(request, (MULTIPART, TAR))
-    body = _AddBody(request, options, open_input)
-    await stream_body(request, body.limits, body.take)
-    return await body.read()
+    return await _AddBody(request, options, open_input).read()
 
 
 class _AddBody:
@@ -55,62 +53,65 @@ class _AddBody:
 
     def __init__(self, request: Request, options: HttpOptions, open_input: OpenInput) -> None:
         limits = options.limits
-        bound = f"at most {limits.max_job_items} images in one job"
-        self._collector = Collector(
-            request, limits.max_job_items + len(_FIELDS), bound, max_part_bytes=limits.max_body_bytes
+        self._reader = PartsReader(
+            request,
+            self._chunks(request),
+            limits.max_job_items + len(_FIELDS),
+            f"at most {limits.max_job_items} images in one job",
+            max_part_bytes=limits.max_body_bytes,
         )
         self._options = options
         self._open_input = open_input
         self._let_go = let_go_of(request)
         self._more_time = more_time_for(request)
         self._n_bytes = 0
-        self._n_images = 0  # that have begun
-        self._n_seen = 0  # parts whose names were looked at
-        self._n_moved = 0  # parts that were looked at once more, to go to the input
+        self._n_moved = 0  # parts that were looked at, to go to the input
         self._input: JobInput | None = None
         self._items: list[JobItem] = []
 
-    def limits(self) -> BodyLimits:
+    async def read(self) -> Sequence[NewImage] | LongAdd:
+        """All of it, when it is over."""
+        await self._reader.read()
+        form = Form([part_of(*item) for item in self._reader.items], _FIELDS)
+        if self._input is None:
+            return _from_form(form, self._options.limits)
+        items = await asyncio.to_thread(_described, form, self._items, self._options.limits)
+        return LongAdd(self._input, items)
+
+    async def _chunks(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """What the reader is fed with. When it asks for more, it has taken in what came before."""
+        async for chunk in body_chunks(request, self._limits):
+            yield chunk
+            self._n_bytes += len(chunk)
+            if self._input is None and self._is_long():
+                self._input = await self._open_input()
+            if self._input is not None:
+                await self._move(self._input)
+
+    def _limits(self) -> BodyLimits:
         """Until it is long, it has the time of any body; its length was allowed from the first."""
         long = self._options.long_body
         return long if self._input else BodyLimits(long.max_bytes, self._options.body.timeout_s)
 
-    async def take(self, chunk: bytes) -> None:
-        """The next bytes."""
-        self._collector.feed(chunk)
-        self._n_bytes += len(chunk)
-        parts = self._collector.parts
-        self._n_images += sum(part.name == "image" for part in parts[self._n_seen :])
-        self._n_seen = len(parts)
+    def _is_long(self) -> bool:
         limits = self._options.limits
-        is_long = self._n_images > limits.max_add_items or self._n_bytes > limits.max_body_bytes
-        if is_long and self._input is None:
-            self._input = await self._open_input()
-        if self._input is not None:
-            await self._move(self._input)
-
-    async def read(self) -> Sequence[NewImage] | LongAdd:
-        """All of it, when it is over."""
-        form = Form(self._collector.finish(), _FIELDS)
-        if self._input is None:
-            return _from_form(form, self._options.limits)
-        await self._move(self._input)
-        items = await asyncio.to_thread(_described, form, self._items, self._options.limits)
-        return LongAdd(self._input, items)
+        n_images = sum(name == "image" for name, _ in self._reader.items)
+        return self._n_bytes > limits.max_body_bytes or n_images > limits.max_add_items
 
     async def _move(self, job_input: JobInput) -> None:
         """Images that are complete leave memory."""
-        for part in self._collector.parts[self._n_moved :]:
-            if not part.is_whole:
-                break
-            self._n_moved += 1
-            if part.name == "image":
-                self._items.append(await self._moved(job_input, part.data))
-                self._let_go(len(part.data))
-                part.data = bytearray()
+        parts = self._reader.items
+        while self._n_moved < len(parts):
+            name, value = parts[self._n_moved]
+            if name == "image":
+                payload = part_of(name, value).data
+                self._items.append(await self._moved(job_input, payload))
+                self._let_go(len(payload))
+                parts[self._n_moved] = (name, "")
                 self._more_time()
+            self._n_moved += 1
 
-    async def _moved(self, job_input: JobInput, payload: bytearray) -> JobItem:
+    async def _moved(self, job_input: JobInput, payload: bytes) -> JobItem:
         number, offset, n_bytes = len(self._items), job_input.n_bytes, len(payload)
         limit = self._options.limits.max_image_bytes
         if n_bytes > limit:
@@ -121,7 +122,7 @@ class _AddBody:
 
 
 def _from_form(form: Form, limits: Limits) -> Sequence[NewImage]:
-    payloads = [bytes(part.data) for part in form.parts("image")]
+    payloads = [part.data for part in form.parts("image")]
     check_count(payloads, "images", limits.max_add_items)
     items = _items(form, len(payloads), limits.max_add_items)
     return [NewImage(payload, item.id, item.metadata) for payload, item in zip(payloads, items, strict=True)]

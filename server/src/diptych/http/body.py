@@ -1,7 +1,8 @@
 """Take a request's body in: counted while it streams, at a pace. Knows nothing of what is in it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -29,53 +30,45 @@ class BodyLimits:
         return min(self.timeout_s, self.ahead_s + n_bytes / self.min_bytes_per_s)
 
 
-async def stream_body(
-    request: Request,
-    limits: Callable[[], BodyLimits],
-    take: Callable[[bytes], Awaitable[None] | None],
-) -> None:
-    """Hand each chunk to `take`, under the limits that hold by then: a long body may turn out to be allowed.
+async def body_chunks(request: Request, limits: Callable[[], BodyLimits]) -> AsyncGenerator[bytes, None]:
+    """The body as it comes, under the limits that hold by then: a long body may turn out to be allowed.
 
-    TooLarge as soon as it is known; 408 when it is not there in time, where the time in `take` counts too.
+    TooLarge as soon as it is known; 408 when it is not there in time, where the time of who takes it counts.
     """
     now = limits()
-    declared = _declared(request, now.max_bytes)
+    _check_declared(request, now.max_bytes)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "compressed bodies are not read: their size is unknown until it is too late")
     n_bytes, began = 0, asyncio.get_running_loop().time()
-    try:
-        async with asyncio.timeout(now.seconds_for(0)) as deadline:
-            async for chunk in request.stream():
-                if not chunk:  # the end
-                    continue
-                n_bytes += len(chunk)
-                if n_bytes > now.max_bytes:
-                    raise TooLarge(f"body is over the limit of {now.max_bytes} bytes")
-                taken = take(chunk)
-                if taken is not None:
-                    await taken
-                if n_bytes != declared:  # else nothing is waited for any more
-                    now = limits()
-                    deadline.reschedule(began + now.seconds_for(n_bytes))
-    except TimeoutError:
-        detail = f"body was not complete: {n_bytes} bytes in {now.seconds_for(n_bytes):.3g} s"
-        raise HTTPException(408, detail, {"Connection": "close"}) from None
+    async with aclosing(request.stream()) as stream:
+        while True:
+            try:
+                async with asyncio.timeout_at(began + now.seconds_for(n_bytes)):
+                    chunk = await anext(stream)
+            except TimeoutError:
+                detail = f"body was not complete: {n_bytes} bytes in {now.seconds_for(n_bytes):.3g} s"
+                raise HTTPException(408, detail, {"Connection": "close"}) from None
+            if not chunk:  # the end
+                return
+            n_bytes += len(chunk)
+            if n_bytes > now.max_bytes:
+                raise TooLarge(f"body is over the limit of {now.max_bytes} bytes")
+            yield chunk
+            now = limits()
 
 
 async def read_body(request: Request, limits: BodyLimits) -> bytearray:
     """The whole body. Whoever makes `bytes` of it, as of an image, holds it twice for that moment."""
     body = bytearray()
-    await stream_body(request, lambda: limits, body.extend)
+    async for chunk in body_chunks(request, lambda: limits):
+        body += chunk
     return body
 
 
-def _declared(request: Request, max_bytes: int) -> int | None:
-    """The bytes that the body is said to have, within the limit; None where nothing is said."""
-    declared = request.headers.get("content-length")
-    if declared is None:
-        return None
+def _check_declared(request: Request, max_bytes: int) -> None:
+    """Malformed or TooLarge by what the body is said to have."""
+    declared = request.headers.get("content-length", "0")
     if not (declared.isascii() and declared.isdigit()):
         raise Malformed(f"Content-Length {declared[:40]!r} is not a number")
     if len(declared) > MAX_DIGITS or int(declared) > max_bytes:
         raise TooLarge(f"body has {declared[:MAX_DIGITS]} bytes, limit is {max_bytes}")
-    return int(declared)

@@ -72,8 +72,7 @@ def _from_form(form: Form, limits: Limits) -> AskedClassify:
     parts = list(form.parts("image"))
     check_count(parts, "images", limits.max_items)
     images = [
-        check_image_bytes(bytes(part.data), f"images[{i}]", limits.max_image_bytes)
-        for i, part in enumerate(parts)
+        check_image_bytes(part.data, f"images[{i}]", limits.max_image_bytes) for i, part in enumerate(parts)
     ]
     given = form.given("template", "multi_label", "top_k")
     lists = {"labels": form.strings("labels"), "templates": _templates(form)}

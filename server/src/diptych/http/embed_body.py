@@ -75,7 +75,7 @@ def _from_form(form: Form, limits: Limits) -> AskedEmbed:
 
 def _from_part(part: Part, name: str, limits: Limits) -> Item:
     if part.name == "image":
-        return check_image_bytes(bytes(part.data), name, limits.max_image_bytes)
+        return check_image_bytes(part.data, name, limits.max_image_bytes)
     return check_text(part.text(name), name, limits)
 
 

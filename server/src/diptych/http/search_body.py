@@ -97,7 +97,7 @@ def _from_form(form: Form, limits: Limits) -> AskedSearch:
 
 def _from_part(part: Part, name: str, limits: Limits) -> Query:
     if part.name == "image":
-        return check_image_bytes(bytes(part.data), name, limits.max_image_bytes)
+        return check_image_bytes(part.data, name, limits.max_image_bytes)
     return check_query_text(part.text(name), name, limits)
 
 

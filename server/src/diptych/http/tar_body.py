@@ -11,7 +11,7 @@ from diptych.core.archive import items_of
 from diptych.core.job import JobItem
 from diptych.core.job_ports import JobInput
 from diptych.errors import InvalidValue
-from diptych.http.body import stream_body
+from diptych.http.body import body_chunks
 from diptych.http.budget import let_go_of
 from diptych.http.gate import more_time_for
 from diptych.http.options import HttpOptions
@@ -25,18 +25,16 @@ async def read_tar(request: Request, options: HttpOptions, job_input: JobInput) 
     waiting = bytearray()
     let_go, more_time = let_go_of(request), more_time_for(request)
 
-    async def take(chunk: bytes) -> None:
-        waiting.extend(chunk)
-        if len(waiting) >= CHUNK:
-            await write()
-
     async def write() -> None:
         await job_input.write(waiting)
         let_go(len(waiting))
         waiting.clear()
         more_time()
 
-    await stream_body(request, lambda: options.long_body, take)
+    async for chunk in body_chunks(request, lambda: options.long_body):
+        waiting += chunk
+        if len(waiting) >= CHUNK:
+            await write()
     await write()
     limits = options.limits
     items = await asyncio.to_thread(

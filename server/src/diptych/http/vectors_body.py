@@ -88,7 +88,7 @@ def _rows(form: Form, embed_dim: int) -> NDArray[np.float32]:
         raise InvalidValue(
             f"has {n_bytes} bytes, a row of {embed_dim} float32 numbers has {row_bytes}", "embeddings"
         )
-    return np.frombuffer(bytes(parts[0].data), FLOAT).reshape(-1, embed_dim)
+    return np.frombuffer(parts[0].data, FLOAT).reshape(-1, embed_dim)
 
 
 def _items(form: Form, n_rows: int, limit: int) -> Sequence[AddItem]:
