@@ -4,11 +4,12 @@ import inspect
 from collections.abc import Iterator
 
 from fastapi import APIRouter
+from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from diptych.http.app import _ROUTERS
-from diptych.http.query_string import LenientRoute, StrictRoute
 from diptych.http.routes import classify, embed, openai, operate, page, search
 
 
@@ -17,6 +18,13 @@ def calls(dependant: Dependant) -> Iterator[object]:
         yield dependant.call
     for inner in dependant.dependencies:
         yield from calls(inner)
+
+
+def query_params(dependant: Dependant) -> list[ModelField]:
+    return [
+        *dependant.query_params,
+        *(field for inner in dependant.dependencies for field in query_params(inner)),
+    ]
 
 
 def routes() -> list[APIRoute]:
@@ -30,10 +38,19 @@ def test_all_that_a_request_calls_is_a_coroutine() -> None:
     assert [call for call in found if not inspect.iscoroutinefunction(call)] == []
 
 
-def test_every_call_has_its_query_string_checked_and_those_of_others_programs_leniently() -> None:
+def test_every_query_string_is_a_model_that_refuses_what_it_does_not_know() -> None:
     for router in _ROUTERS:
-        expected = LenientRoute if router in (openai.router, operate.router) else StrictRoute
-        assert {type(route) for route in router.routes} == {expected}, router.tags
+        is_lenient = router in (openai.router, operate.router)  # for programs of others
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            models = [field.field_info.annotation for field in query_params(route.dependant)]
+            assert len(models) == (0 if is_lenient else 1), route.path
+            assert all(
+                isinstance(model, type)
+                and issubclass(model, BaseModel)
+                and model.model_config["extra"] == "forbid"
+                for model in models
+            ), route.path
 
 
 def test_calls_that_are_made_the_most_have_fastapi_look_for_nothing() -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 from diptych import __version__
 from diptych.core.limits import Limits
@@ -18,7 +20,6 @@ from diptych.http.door import Door
 from diptych.http.gate import Gate
 from diptych.http.guard import HostGuard, KeyGuard
 from diptych.http.handlers import add_handlers
-from diptych.http.methods import HeadAsGet
 from diptych.http.openapi import describe
 from diptych.http.options import HttpOptions
 from diptych.http.problems import OpenAIError, Problem
@@ -91,14 +92,29 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         responses=other_refusals(),
+        generate_unique_id_function=_operation_id,
     )
     app.state.diptych = state
     for router in (*_ROUTERS, page.router):
+        _answer_head(router)
         app.include_router(router)
     add_handlers(app)
     _add_middlewares(app, state)
     app.openapi = _described_once(app, options.limits)  # type: ignore[method-assign]
     return app
+
+
+def _answer_head(router: APIRouter) -> None:
+    """FastAPI's routes answer HEAD with 405; RFC 9110 wants it wherever GET is."""
+    for route in router.routes:
+        if isinstance(route, APIRoute) and "GET" in route.methods:
+            route.methods.add("HEAD")
+
+
+def _operation_id(route: APIRoute) -> str:
+    """FastAPI's own, of GET where a route has HEAD too."""
+    method = min(route.methods)
+    return re.sub(r"\W", "_", f"{route.name}{route.path_format}") + f"_{method.lower()}"
 
 
 def _add_middlewares(app: FastAPI, state: ServerState) -> None:
@@ -108,7 +124,6 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     if options.api_key is not None:
         app.add_middleware(KeyGuard, api_key=options.api_key)
     app.add_middleware(HostGuard, host=options.host, allowed_hosts=options.allowed_hosts)
-    app.add_middleware(HeadAsGet)
     app.add_middleware(Gate, state=state, timeout_s=options.request_timeout_s)
     app.add_middleware(Door, state=state)
 

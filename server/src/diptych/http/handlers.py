@@ -4,13 +4,14 @@ import logging
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from diptych.errors import CorruptStore, DiptychError
+from diptych.errors import CorruptStore, DiptychError, InvalidValue
 from diptych.http.context import context_of
-from diptych.http.methods import allowed_methods
 from diptych.http.problems import respond_error, respond_http, status_of
 from diptych.http.state import state_of
 from diptych.http.validation import first_invalid
@@ -45,7 +46,21 @@ async def _parameters(request: Request, error: Exception) -> Response:
         {**one, "loc": [step for step in one["loc"] if step not in _PLACES]} for one in error.errors()
     ]
     names = {step: None for one in findings for step in one["loc"]}
+    if findings[0]["type"] == "extra_forbidden":
+        name, known = str(findings[0]["loc"][0]), _parameters_of(request.scope["route"])
+        there_is = f"there is: {', '.join(known)}" if known else "this call has none in its query string"
+        return respond_error(
+            request, InvalidValue(f"no such parameter is known here, {there_is}", name[:100])
+        )
     return respond_error(request, first_invalid(findings, names))
+
+
+def _parameters_of(route: APIRoute) -> list[str]:
+    """What its query string may say."""
+    (field,) = route.dependant.query_params
+    model = field.field_info.annotation
+    assert isinstance(model, type) and issubclass(model, BaseModel), "query strings are models"
+    return sorted(model.model_fields)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -57,6 +72,6 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         detail = f"there is no {request.url.path[:200]}"
     if error.status_code == 405:
-        headers["Allow"] = allowed_methods(request.app.routes, request.scope)
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
         detail = f"{request.method} is not one of {headers['Allow']}"
     return respond_http(request, error.status_code, detail, headers)

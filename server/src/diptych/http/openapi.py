@@ -5,6 +5,7 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,7 +54,13 @@ def _encoding(field: Schema) -> Schema:
 
 def describe(app: FastAPI, unseen_models: tuple[type[BaseModel], ...], limits: Limits) -> Schema:
     """The OpenAPI description, with the key and with the models of bodies that FastAPI does not see."""
-    schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    with warnings.catch_warnings():  # HEAD has the id of its GET, and is not described
+        warnings.filterwarnings("ignore", "Duplicate Operation ID")
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+    for calls in schema["paths"].values():
+        calls.pop("head", None)
     _, definitions = models_json_schema([(model, "validation") for model in unseen_models], ref_template=REF)
     components = schema.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"], Filter=FILTER)

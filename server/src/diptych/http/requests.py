@@ -5,10 +5,12 @@ Lists fail fast: only the first thing wrong is told, and a body may hold a milli
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from diptych.core.metadata import MAX_DEPTH
+from diptych.core.pictures import THUMBNAIL_SIZES_PX
 from diptych.core.types import SERVER
 from diptych.http import schemas
 
@@ -17,6 +19,7 @@ Item = TypeVar("Item", bound=BaseModel)
 Element = TypeVar("Element")
 Listed = Annotated[list[Element], Field(fail_fast=True)]
 MAX_QUERIES = 32
+MAX_INDEX = 999_999_999  # of an item: far beyond any job, and within what the database takes
 
 
 def _without_fraction(value: object) -> object:
@@ -174,6 +177,49 @@ class SearchQuery(SearchOptions):
     filter: Annotated[str | None, WithJsonSchema(schemas.FILTER_TEXT)] = Field(
         None, description="the filter as JSON"
     )
+
+
+class _NoParameters(Asked):
+    """A query string that says nothing."""
+
+
+class _Add(Asked):
+    """`POST` of images or vectors."""
+
+    replace: bool = False
+
+
+class _Images(Asked):
+    """`GET` of the images of a collection."""
+
+    after: str | None = None
+    limit: int = Field(100, ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
+
+
+class _Events(Asked):
+    """`GET` of the events of a job."""
+
+    after: int = Field(-1, ge=-1, le=MAX_INDEX)
+
+
+class _Outcomes(_Events):
+    """`GET` of the outcomes of a job."""
+
+    limit: int = Field(100, ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
+
+
+class _Thumbnail(Asked):
+    """`GET` of a thumbnail."""
+
+    size: int = Field(256, json_schema_extra={"enum": list(THUMBNAIL_SIZES_PX)})
+
+
+NoQuery = Annotated[_NoParameters, Query()]
+AddQuery = Annotated[_Add, Query()]
+ImagesQuery = Annotated[_Images, Query()]
+EventsQuery = Annotated[_Events, Query()]
+OutcomesQuery = Annotated[_Outcomes, Query()]
+ThumbnailQuery = Annotated[_Thumbnail, Query()]
 
 
 class CollectionRequest(Asked):

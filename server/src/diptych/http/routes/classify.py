@@ -14,13 +14,12 @@ from diptych.http.context import context_of
 from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import body_of
-from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, refusals
-from diptych.http.requests import ClassifyRequest
+from diptych.http.requests import ClassifyRequest, NoQuery
 from diptych.http.respond import sized_json_response
 from diptych.http.state import at_work
 
-router = APIRouter(tags=["encode"], responses=refusals(*GUARDED), route_class=StrictRoute)
+router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
 
 _FORM = schemas.form(
     {
@@ -48,7 +47,7 @@ _FORM = schemas.form(
     responses=refusals(*BODY),
     openapi_extra=body_of(ClassifyRequest, _FORM),
 )
-async def classify(request: Request) -> Response:
+async def classify(request: Request, _: NoQuery) -> Response:
     """Zero-shot predictions: which of the labels goes with each image, best first.
 
     Scores are a softmax over the given labels, or with `multi_label` a probability of each label alone.

@@ -10,18 +10,17 @@ from diptych.http.body import read_body
 from diptych.http.content import JSON, MERGE_PATCH, media_type, unsupported
 from diptych.http.json_body import parse_json
 from diptych.http.openapi import body_of
-from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, refusals
-from diptych.http.requests import CollectionPatch, CollectionRequest, DeletionRequest
+from diptych.http.requests import CollectionPatch, CollectionRequest, DeletionRequest, NoQuery
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
 from diptych.http.validation import validated
 
-router = APIRouter(tags=["collections"], responses=refusals(*GUARDED), route_class=StrictRoute)
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
 
 
 @router.get("/collections", response_model=CollectionList)
-async def list_collections(request: Request, services: ReadyServices) -> Response:
+async def list_collections(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """All collections by name."""
     found = [CollectionAnswer.of(one) for one in await services.collections.stats_of_all()]
     n_bytes = await services.collections.database_bytes()
@@ -35,7 +34,9 @@ async def list_collections(request: Request, services: ReadyServices) -> Respons
     responses=refusals(409, 507, *BODY),
     openapi_extra=body_of(CollectionRequest),
 )
-async def create_collection(request: Request, services: ReadyServices, options: Options) -> Response:
+async def create_collection(
+    request: Request, services: ReadyServices, options: Options, _: NoQuery
+) -> Response:
     """A new, empty collection for the model that serves; 409 when the name is taken.
 
     A precision that no collection has used yet is loaded first, which takes seconds.
@@ -48,7 +49,7 @@ async def create_collection(request: Request, services: ReadyServices, options: 
 
 
 @router.get("/collections/{collection}", response_model=CollectionAnswer, responses=refusals(404))
-async def get_collection(request: Request, services: ReadyServices, collection: str) -> Response:
+async def get_collection(request: Request, services: ReadyServices, collection: str, _: NoQuery) -> Response:
     """One collection."""
     return json_response(request, CollectionAnswer.of(await services.collections.stats(collection)))
 
@@ -60,7 +61,7 @@ async def get_collection(request: Request, services: ReadyServices, collection: 
     openapi_extra=body_of(CollectionPatch),
 )
 async def change_collection(
-    request: Request, services: ReadyServices, options: Options, collection: str
+    request: Request, services: ReadyServices, options: Options, collection: str, _: NoQuery
 ) -> Response:
     """Rename a collection, keep the files of images that are added from now on or not, take a precision.
 
@@ -85,7 +86,7 @@ async def change_collection(
     openapi_extra=body_of(DeletionRequest),
 )
 async def delete_images(
-    request: Request, services: ReadyServices, options: Options, collection: str
+    request: Request, services: ReadyServices, options: Options, collection: str, _: NoQuery
 ) -> Response:
     """Delete the images that pass a filter, or with `preview` tell how many that would be.
 
@@ -104,7 +105,7 @@ async def delete_images(
 
 
 @router.delete("/collections/{collection}", status_code=204, responses=refusals(404, 507))
-async def drop_collection(services: ReadyServices, collection: str) -> Response:
+async def drop_collection(services: ReadyServices, collection: str, _: NoQuery) -> Response:
     """Remove a collection with all its images."""
     await services.collections.drop(collection)
     return Response(status_code=204)

@@ -17,13 +17,12 @@ from diptych.http.embed_body import Item, read_embed
 from diptych.http.embedding import embed_items
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import BINARY, body_of
-from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, Responses, refusals
-from diptych.http.requests import EmbedRequest, EncodingFormat
+from diptych.http.requests import EmbedRequest, EncodingFormat, NoQuery
 from diptych.http.respond import encode_embedding, octets_response, sized_json_response
 from diptych.http.state import at_work
 
-router = APIRouter(tags=["encode"], responses=refusals(*GUARDED), route_class=StrictRoute)
+router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
 
 _ROWS: Responses = {200: {"content": {OCTETS: BINARY}}}
 _FORM = schemas.form(
@@ -42,7 +41,7 @@ _FORM = schemas.form(
     responses=_ROWS | refusals(*BODY),
     openapi_extra=body_of(EmbedRequest, _FORM, (ANY_IMAGE, TEXT)),
 )
-async def embed(request: Request) -> Response:
+async def embed(request: Request, _: NoQuery) -> Response:
     """Embed texts and images into one space; embeddings have unit norm.
 
     A form is answered in the order of its parts. `Accept: application/octet-stream` gets the rows as raw

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from diptych.core.job import Job
@@ -23,15 +22,14 @@ from diptych.http.json_body import parse_json
 from diptych.http.openapi import body_of
 from diptych.http.options import HttpOptions
 from diptych.http.outcomes import respond_outcomes
-from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, Responses, refusals
-from diptych.http.requests import LookupRequest, PatchRequest
+from diptych.http.requests import AddQuery, ImagesQuery, LookupRequest, NoQuery, PatchRequest
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
 from diptych.http.tar_body import TAR, read_tar
 from diptych.http.validation import validated
 
-router = APIRouter(tags=["collections"], responses=refusals(*GUARDED), route_class=StrictRoute)
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
 
 _IMAGES = "/collections/{collection}/images"
 _IMAGE = f"{_IMAGES}/{{id}}"
@@ -46,7 +44,6 @@ _FORM = schemas.form(
     },
     required=("image",),
 )
-_LIMIT = Query(ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
 
 
 @router.post(
@@ -56,7 +53,7 @@ _LIMIT = Query(ge=1, json_schema_extra=schemas.limited(maximum="max_page_items")
     openapi_extra=body_of(form=_FORM, raw=(TAR,)),
 )
 async def add_images(
-    request: Request, services: ReadyServices, options: Options, collection: str, replace: bool = False
+    request: Request, services: ReadyServices, options: Options, collection: str, query: AddQuery
 ) -> Response:
     """Add images; each is durable and searchable when its outcome says created, unchanged or replaced.
 
@@ -72,27 +69,23 @@ async def add_images(
         with context.stage("parse"):
             images = await _read(request, options, services.jobs, stack)
         if isinstance(images, LongAdd):
-            job = await services.jobs.submit(images.job_input, collection, images.items, replace=replace)
+            job = await services.jobs.submit(
+                images.job_input, collection, images.items, replace=query.replace
+            )
             return _accepted(request, job)
     with context.stage("work"):
-        adding = services.collections.add_many(collection, images, replace=replace)
+        adding = services.collections.add_many(collection, images, replace=query.replace)
         added = await while_connected(request, adding)  # what is being written is, even so
     return await respond_outcomes(request, added, collection, "images[0]")
 
 
 @router.get(_IMAGES, response_model=ImagePage, responses=refusals(404, 422))
 async def list_images(
-    request: Request,
-    services: ReadyServices,
-    options: Options,
-    *,
-    collection: str,
-    after: str | None = None,
-    limit: Annotated[int, _LIMIT] = 100,
+    request: Request, services: ReadyServices, options: Options, collection: str, query: ImagesQuery
 ) -> Response:
     """Images in the order of their ids; `next` of the answer is the `after` of the following page."""
-    check_at_most(limit, "limit", options.limits.max_page_items)
-    records, following = await services.collections.list_images(collection, after, limit)
+    check_at_most(query.limit, "limit", options.limits.max_page_items)
+    records, following = await services.collections.list_images(collection, query.after, query.limit)
     return json_response(request, ImagePage(images=list(map(ImageAnswer.of, records)), next=following))
 
 
@@ -103,7 +96,7 @@ async def list_images(
     openapi_extra=body_of(LookupRequest),
 )
 async def find_images(
-    request: Request, services: ReadyServices, options: Options, collection: str
+    request: Request, services: ReadyServices, options: Options, collection: str, _: NoQuery
 ) -> Response:
     """Which of some ids are there, with the sha256 of their bytes: who has the file need not send it.
 
@@ -120,7 +113,9 @@ async def find_images(
 
 
 @router.get(_IMAGE, response_model=ImageAnswer, responses=refusals(404))
-async def get_image(request: Request, services: ReadyServices, collection: str, id: str) -> Response:
+async def get_image(
+    request: Request, services: ReadyServices, collection: str, id: str, _: NoQuery
+) -> Response:
     """What is known of one image."""
     return json_response(request, ImageAnswer.of(await services.collections.get_image(collection, id)))
 
@@ -132,7 +127,7 @@ async def get_image(request: Request, services: ReadyServices, collection: str, 
     openapi_extra=body_of(PatchRequest),
 )
 async def patch_image(
-    request: Request, services: ReadyServices, options: Options, collection: str, id: str
+    request: Request, services: ReadyServices, options: Options, collection: str, id: str, _: NoQuery
 ) -> Response:
     """Merge into the metadata (RFC 7396): null removes a key."""
     if media_type(request) not in {JSON, MERGE_PATCH}:
@@ -143,7 +138,7 @@ async def patch_image(
 
 
 @router.delete(_IMAGE, status_code=204, responses=refusals(404, 507))
-async def delete_image(services: ReadyServices, collection: str, id: str) -> Response:
+async def delete_image(services: ReadyServices, collection: str, id: str, _: NoQuery) -> Response:
     """Remove one image: its row, its embedding, and its file unless another image has the same bytes."""
     await services.collections.delete(collection, id)
     return Response(status_code=204)

@@ -15,16 +15,16 @@ from diptych.http.answers_operate import (
     ServingAnswer,
     VersionEntryAnswer,
 )
-from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import GUARDED, refusals
+from diptych.http.requests import NoQuery
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices
 
-router = APIRouter(tags=["models"], responses=refusals(*GUARDED), route_class=StrictRoute)
+router = APIRouter(tags=["models"], responses=refusals(*GUARDED))
 
 
 @router.get("/models", response_model=ModelList)
-async def list_models(request: Request, services: ReadyServices) -> Response:
+async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """All models of the repository; one of them has an active version, in the precisions of `serving`."""
     catalogue = services.catalogue
     models = [
@@ -42,7 +42,7 @@ async def list_models(request: Request, services: ReadyServices) -> Response:
 
 
 @router.get("/models/{name}", response_model=ModelVersions, responses=refusals(404))
-async def get_model(request: Request, services: ReadyServices, name: str) -> Response:
+async def get_model(request: Request, services: ReadyServices, name: str, _: NoQuery) -> Response:
     """All versions of one model, each with its manifest: parity and metrics included."""
     entries = await services.catalogue.versions(name)
     return json_response(request, ModelVersions(name=name, versions=[_entry(name, one) for one in entries]))
@@ -51,7 +51,9 @@ async def get_model(request: Request, services: ReadyServices, name: str) -> Res
 @router.get(
     "/models/{name}/versions/{version}", response_model=VersionEntryAnswer, responses=refusals(404, 422)
 )
-async def get_version(request: Request, services: ReadyServices, name: str, version: int) -> Response:
+async def get_version(
+    request: Request, services: ReadyServices, name: str, version: int, _: NoQuery
+) -> Response:
     """One version: its manifest with parity and metrics; of the active one also its precisions, and why."""
     for entry in await services.catalogue.versions(name):
         if entry.version == version:
@@ -59,7 +61,7 @@ async def get_version(request: Request, services: ReadyServices, name: str, vers
     raise NotFound(f"model {name!r} has no version {version}")
 
 
-async def _source(catalogue: Catalogue, name: str, version: int) -> dict[str, Any] | None:
+async def _source(catalogue: Catalogue, name: str, version: int, _: NoQuery) -> dict[str, Any] | None:
     """Where the model came from; None when its manifest cannot be read."""
     entries = await catalogue.versions(name)
     manifest = next((entry.manifest for entry in entries if entry.version == version), None)

@@ -26,16 +26,14 @@ from diptych.http.images import is_data_uri
 from diptych.http.json_body import parse_json, read_json
 from diptych.http.openapi import body_of
 from diptych.http.options import HttpOptions
-from diptych.http.query_string import LenientRoute
 from diptych.http.refusals import BODY, GUARDED, openai_refusals
 from diptych.http.requests import OpenAIEmbeddingRequest
 from diptych.http.respond import encode_embedding, json_response, sized_json_response
 from diptych.http.state import ReadyServices, at_work
 from diptych.http.validation import validated
 
-router = APIRouter(
-    prefix="/v1", tags=["OpenAI"], responses=openai_refusals(*GUARDED), route_class=LenientRoute
-)
+# Programs of others may say more in their query string than is read.
+router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=openai_refusals(*GUARDED))
 
 
 @router.post(

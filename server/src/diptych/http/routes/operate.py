@@ -8,12 +8,11 @@ from diptych.errors import NotReady
 from diptych.http.answers import ModelRef
 from diptych.http.answers_operate import Alive, Ready, ServerVersion
 from diptych.http.openapi import NO_KEY
-from diptych.http.query_string import LenientRoute
 from diptych.http.refusals import GUARDED, Responses, refusals
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices, State
 
-router = APIRouter(tags=["operate"], route_class=LenientRoute)
+router = APIRouter(tags=["operate"])
 
 _LINES: Responses = {200: {"content": {"text/plain": {}}}}
 

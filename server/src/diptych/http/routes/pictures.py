@@ -1,31 +1,29 @@
 """The bytes of stored images: originals and thumbnails."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from diptych.bundle.image import THUMBNAIL_MEDIA_TYPE
-from diptych.core.pictures import THUMBNAIL_SIZES_PX
 from diptych.http.openapi import BINARY
-from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import GUARDED, Responses, refusals
+from diptych.http.requests import NoQuery, ThumbnailQuery
 from diptych.http.state import ReadyServices
 
-router = APIRouter(tags=["collections"], responses=refusals(*GUARDED), route_class=StrictRoute)
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
 
 _IMAGE = "/collections/{collection}/images/{id}"
 _PICTURE: Responses = {
     200: {"content": {"image/*": BINARY}},
     304: {"description": "The caller has it: `If-None-Match` names its `ETag`"},
 }
-_SIZE = Query(json_schema_extra={"enum": list(THUMBNAIL_SIZES_PX)})
 # A stored file is whatever somebody sent: a browser may show it, and must not run it.
 _INERT = "default-src 'none'; sandbox"
 
 
 @router.get(f"{_IMAGE}/original", response_class=Response, responses=_PICTURE | refusals(404))
-async def original(request: Request, services: ReadyServices, collection: str, id: str) -> Response:
+async def original(
+    request: Request, services: ReadyServices, collection: str, id: str, _: NoQuery
+) -> Response:
     """The bytes as they were added."""
     record = await services.collections.get_image(collection, id)
     tag = f'"{record.sha256}"'
@@ -37,14 +35,14 @@ async def original(request: Request, services: ReadyServices, collection: str, i
 
 @router.get(f"{_IMAGE}/thumbnail", response_class=Response, responses=_PICTURE | refusals(404, 413, 422))
 async def thumbnail(
-    request: Request, services: ReadyServices, collection: str, id: str, size: Annotated[int, _SIZE] = 256
+    request: Request, services: ReadyServices, collection: str, id: str, query: ThumbnailQuery
 ) -> Response:
     """A small picture without metadata, its longer side at most `size` pixels."""
     record = await services.collections.get_image(collection, id)
-    tag = f'"{record.sha256}-{size}"'
+    tag = f'"{record.sha256}-{query.size}"'
     if _has(request, tag):
         return _unchanged(tag)
-    payload = await services.collections.thumbnail(collection, id, size)
+    payload = await services.collections.thumbnail(collection, id, query.size)
     return Response(payload, headers=_headers(tag), media_type=THUMBNAIL_MEDIA_TYPE)
 
 

@@ -20,14 +20,13 @@ from diptych.http.budget import Take, room_of
 from diptych.http.context import context_of
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import body_of
-from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, refusals
-from diptych.http.requests import MAX_QUERIES, SearchQuery, SearchRequest
+from diptych.http.requests import MAX_QUERIES, NoQuery, SearchQuery, SearchRequest
 from diptych.http.respond import json_response
 from diptych.http.search_body import AskedSearch, StoredImage, read_search, search_of_query_string
 from diptych.http.state import Options, ReadyServices, at_work
 
-router = APIRouter(tags=["search"], responses=refusals(*GUARDED), route_class=StrictRoute)
+router = APIRouter(tags=["search"], responses=refusals(*GUARDED))
 
 _QUERIES: schemas.Schema = {"type": "array", "minItems": 1, "maxItems": MAX_QUERIES}
 _FORM = schemas.form(
@@ -69,7 +68,7 @@ async def search_by_words(
     responses=refusals(404, 409, *BODY),
     openapi_extra=body_of(SearchRequest, _FORM),
 )
-async def search(request: Request) -> Response:
+async def search(request: Request, _: NoQuery) -> Response:
     """The `k` images that fit the query best, best first; several queries are mixed by weight.
 
     With `exact` all images are compared, also where the collection's `recall` is below 1.

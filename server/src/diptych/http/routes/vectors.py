@@ -9,13 +9,12 @@ from diptych.http.context import context_of
 from diptych.http.hangup import while_connected
 from diptych.http.openapi import body_of
 from diptych.http.outcomes import respond_outcomes
-from diptych.http.query_string import StrictRoute
 from diptych.http.refusals import BODY, GUARDED, refusals
-from diptych.http.requests import AddVectorsRequest
+from diptych.http.requests import AddQuery, AddVectorsRequest
 from diptych.http.state import Options, ReadyServices
 from diptych.http.vectors_body import read_vectors
 
-router = APIRouter(tags=["collections"], responses=refusals(*GUARDED), route_class=StrictRoute)
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
 
 _FORM = schemas.form(
     {
@@ -39,7 +38,7 @@ _FORM = schemas.form(
     openapi_extra=body_of(AddVectorsRequest, _FORM),
 )
 async def add_vectors(
-    request: Request, services: ReadyServices, options: Options, collection: str, replace: bool = False
+    request: Request, services: ReadyServices, options: Options, collection: str, query: AddQuery
 ) -> Response:
     """Add vectors of unit norm that the version that serves has made; another version's are a 409.
 
@@ -55,6 +54,6 @@ async def add_vectors(
             lambda origin: collections.check_origin(collection, origin),
         )
     with context.stage("work"):
-        adding = collections.add_vectors(collection, asked.origin, asked.items, replace=replace)
+        adding = collections.add_vectors(collection, asked.origin, asked.items, replace=query.replace)
         added = await while_connected(request, adding)
     return await respond_outcomes(request, added, collection, "items[0]")
