@@ -23,7 +23,6 @@ FIXED_PLAN = {"n_threads": 1, "n_lanes": 1, "n_decode_threads": 2, "max_batch_si
 def running_app(
     folder: Path,
     *,
-    body_timeout_s: float = 60.0,
     change: Callable[[Services], Services] = lambda services: services,
     **given: Any,
 ) -> Iterator[TestClient]:
@@ -39,8 +38,6 @@ def running_app(
         allowed_hosts=settings.allowed_hosts,
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         default_collection=settings.default_collection,
-        body_timeout_s=body_timeout_s,
-        max_inflight_body_bytes=settings.max_inflight_body_bytes,
         limits=limits_of(settings),
     )
     failures: list[BaseException] = []

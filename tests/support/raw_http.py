@@ -12,10 +12,13 @@ import uvicorn
 import uvloop
 
 from diptych.cli.graceful import GracefulServer
-from diptych.http.connection import ConnectionTerms, connection_class
+from diptych.core.limits import Limits
+from diptych.core.ports import Reason
+from diptych.http.connection import connection_class
 from diptych.http.inside import Inside
 
 WITHIN_S = 20.0
+LIMITS = Limits()
 Caller = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -56,8 +59,9 @@ class Place:
 @asynccontextmanager
 async def serving(
     app: Any,
-    terms: ConnectionTerms | None = None,
+    limits: Limits = LIMITS,
     *,
+    count_rejected: Callable[[Reason], None] = lambda reason: None,
     inside: Inside | None = None,
     grace_s: int = 1,
     keep_alive_s: int = 30,
@@ -67,7 +71,7 @@ async def serving(
     listener = listener or socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http=connection_class(terms or ConnectionTerms()),
+        http=connection_class(limits, count_rejected),
         lifespan="on",
         ws="none",
         log_config=None,

@@ -1,5 +1,6 @@
 """Every setting of the server, validated once; wiring and the command line hand on plain values."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -20,12 +21,14 @@ from pydantic_settings import (
 
 from diptych.bundle.image import DecodeMode
 from diptych.core.host_rules import OFF, parse_host_rules
+from diptych.core.limits import Limits
 from diptych.errors import ConfigError
 
 PREFIX = "DIPTYCH_"
 AUTO: Final = "auto"  # as a precision or device: chosen at each start
 Device = Literal["auto", "cpu", "cuda"]
 MIN_KEY_CHARS = 8
+_LIMITS = Limits()
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -76,6 +79,11 @@ class Settings(BaseSettings):
     insecure: bool = Field(False, description="allow another host than loopback without an API key")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="further host names this server is called by, separated by commas"
+    )
+
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="addresses or networks of proxies whose X-Forwarded-* count, separated by commas",
     )
 
     # what it serves
@@ -141,7 +149,7 @@ class Settings(BaseSettings):
     max_queue_items: int = Field(1024, ge=1, description="items that may wait for one encoder")
     max_queue_bytes: int = Field(500_000_000, ge=1, description="bytes that may wait for one encoder")
     max_inflight_body_bytes: int = Field(
-        500_000_000, ge=1, description="bytes of all bodies that are held at once"
+        _LIMITS.max_inflight_body_bytes, ge=1, description="bytes of all bodies that are held at once"
     )
     encode_timeout_s: float = Field(
         60.0, gt=0, description="seconds after which a batch that is being encoded is stopped"
@@ -149,14 +157,20 @@ class Settings(BaseSettings):
     label_cache_items: int = Field(
         50_000, ge=0, description="label embeddings kept in memory, and half as many again in whole lists"
     )
-    max_connections: int = Field(1000, ge=1, description="connections at once")
-    header_timeout_s: float = Field(10.0, gt=0, description="seconds in which a head must arrive")
-    body_timeout_s: float = Field(60.0, gt=0, description="seconds in which a body must arrive")
+    max_connections: int = Field(_LIMITS.max_connections, ge=1, description="connections at once")
+    header_timeout_s: float = Field(
+        _LIMITS.header_timeout_s, gt=0, description="seconds in which a head must arrive"
+    )
+    body_timeout_s: float = Field(
+        _LIMITS.body_timeout_s, gt=0, description="seconds in which a body must arrive"
+    )
     long_body_timeout_s: float = Field(
-        3600.0, gt=0, description="seconds in which the body of a job must arrive"
+        _LIMITS.long_body_timeout_s, gt=0, description="seconds in which the body of a job must arrive"
     )
     request_timeout_s: float = Field(
-        300.0, gt=0, description="seconds from the head of a request to its answer; then it is a 504"
+        _LIMITS.request_timeout_s,
+        gt=0,
+        description="seconds from the head of a request to its answer; then it is a 504",
     )
     write_timeout_s: float = Field(
         60.0, gt=0, description="seconds after which an answer that nobody takes is given up"
@@ -166,22 +180,30 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: json unless on a terminal")
 
     # how large one request may be
-    max_image_bytes: int = Field(20_000_000, ge=1, description="bytes of one image file")
+    max_image_bytes: int = Field(_LIMITS.max_image_bytes, ge=1, description="bytes of one image file")
     # The image decoder itself refuses more: Pillow's MAX_IMAGE_PIXELS.
-    max_image_px: int = Field(50_000_000, ge=1, le=89_478_485, description="pixels of one image")
-    max_items: int = Field(256, ge=1, description="items in one /embed or /classify")
-    max_openai_inputs: int = Field(2048, ge=1, description="inputs in one /v1/embeddings")
-    max_add_items: int = Field(64, ge=1, description="images in one add; more become a job")
-    max_job_items: int = Field(10_000, ge=1, description="images in one job")
-    max_job_bytes: int = Field(2_000_000_000, ge=1, description="bytes of the body of one job")
-    max_add_vectors: int = Field(10_000, ge=1, description="ready-made vectors in one request")
-    max_labels: int = Field(10_000, ge=1, description="labels in one /classify")
-    max_text_chars: int = Field(10_000, ge=1, description="characters of one text")
-    max_predictions: int = Field(
-        250_000, ge=1, description="images times labels (at most top_k) in the answer of one /classify"
+    max_image_px: int = Field(_LIMITS.max_image_px, ge=1, le=89_478_485, description="pixels of one image")
+    max_items: int = Field(_LIMITS.max_items, ge=1, description="items in one /embed or /classify")
+    max_openai_inputs: int = Field(
+        _LIMITS.max_openai_inputs, ge=1, description="inputs in one /v1/embeddings"
     )
-    max_body_bytes: int = Field(100_000_000, ge=1, description="bytes of one body")
-    max_k: int = Field(1000, ge=1, description="hits of one /search")
+    max_add_items: int = Field(
+        _LIMITS.max_add_items, ge=1, description="images in one add; more become a job"
+    )
+    max_job_items: int = Field(_LIMITS.max_job_items, ge=1, description="images in one job")
+    max_job_bytes: int = Field(_LIMITS.max_job_bytes, ge=1, description="bytes of the body of one job")
+    max_add_vectors: int = Field(
+        _LIMITS.max_add_vectors, ge=1, description="ready-made vectors in one request"
+    )
+    max_labels: int = Field(_LIMITS.max_labels, ge=1, description="labels in one /classify")
+    max_text_chars: int = Field(_LIMITS.max_text_chars, ge=1, description="characters of one text")
+    max_predictions: int = Field(
+        _LIMITS.max_predictions,
+        ge=1,
+        description="images times labels (at most top_k) in the answer of one /classify",
+    )
+    max_body_bytes: int = Field(_LIMITS.max_body_bytes, ge=1, description="bytes of one body")
+    max_k: int = Field(_LIMITS.max_k, ge=1, description="hits of one /search")
 
     @classmethod
     def settings_customise_sources(
@@ -196,11 +218,22 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_hosts(cls, values: dict[str, object]) -> dict[str, object]:
-        hosts = values.get("allowed_hosts")
-        if isinstance(hosts, str):
-            values["allowed_hosts"] = tuple(host.strip() for host in hosts.split(",") if host.strip())
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        for name in ("allowed_hosts", "trusted_proxies"):
+            value = values.get(name)
+            if isinstance(value, str):
+                values[name] = tuple(one.strip() for one in value.split(",") if one.strip())
         return values
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _require_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for one in proxies:
+            try:
+                ipaddress.ip_network(one)
+            except ValueError as error:
+                raise ValueError(f"must be addresses or networks: {error}") from None
+        return proxies
 
     @field_validator("api_key")
     @classmethod

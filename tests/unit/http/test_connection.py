@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from diptych.http.connection import MAX_PIPELINED, ConnectionTerms
-from support.raw_http import answer_of, is_hung_up, run, serving, until
+from diptych.core.limits import Limits
+from diptych.http.connection import MAX_PIPELINED
+from support.raw_http import Place, answer_of, is_hung_up, run, serving, until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 SHORT_S = 0.2
@@ -56,14 +57,14 @@ class Listening(App):
         self.n_left += 1
 
 
-def terms_of(counts: Counter[str], **given: Any) -> ConnectionTerms:
-    return ConnectionTerms(count_rejected=lambda reason: counts.update([reason]), **given)
+def bounded(app: Any, counts: Counter[str], **given: Any) -> AbstractAsyncContextManager[Place]:
+    return serving(app, Limits(**given), count_rejected=lambda reason: counts.update([reason]))
 
 
 def test_head_that_does_not_come_is_not_waited_for_however_it_drips() -> None:
     async def scenario() -> None:
         counts = Counter[str]()
-        async with serving(App(), terms_of(counts, header_timeout_s=SHORT_S)) as place:
+        async with bounded(App(), counts, header_timeout_s=SHORT_S) as place:
             silent, _ = await place.call()
             begun, writer = await place.call(b"GET / HTTP/1.1\r\nA: ")
             dripping = asyncio.create_task(drip(writer))
@@ -91,7 +92,7 @@ def test_head_that_does_not_come_is_not_waited_for_however_it_drips() -> None:
 def test_second_head_of_a_connection_has_its_own_time() -> None:
     async def scenario() -> None:
         counts = Counter[str]()
-        async with serving(App(), terms_of(counts, header_timeout_s=SHORT_S)) as place:
+        async with bounded(App(), counts, header_timeout_s=SHORT_S) as place:
             reader, writer = await place.call(GET)
             assert (await answer_of(reader)).status == 200
             await asyncio.sleep(3 * SHORT_S)  # idle between requests is another matter
@@ -116,7 +117,7 @@ def test_head_without_end_ends_the_connection(kind: str) -> None:
     async def scenario() -> None:
         app, counts = App(), Counter[str]()
         app.gate.clear()  # a request with a trailer, or with another behind it, is still inside
-        async with serving(app, terms_of(counts)) as place:
+        async with bounded(app, counts) as place:
             _, writer = await place.call()
             with suppress(ConnectionError):
                 for piece in ENDLESS_HEADS[kind]:
@@ -170,7 +171,7 @@ def test_requests_that_are_sent_far_ahead_end_the_connection() -> None:
 @pytest.mark.parametrize("rest", [b"", b"12345", b"0123456789"], ids=len)
 def test_body_that_comes_after_its_answer_is_not_waited_for_long(rest: bytes) -> None:
     async def scenario() -> None:
-        async with serving(App(), ConnectionTerms(header_timeout_s=SHORT_S), keep_alive_s=1) as place:
+        async with serving(App(), Limits(header_timeout_s=SHORT_S), keep_alive_s=1) as place:
             head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
             reader, writer = await place.call(head)
             assert (await answer_of(reader)).status == 200
@@ -194,7 +195,7 @@ def test_connection_goes_on_after_a_body_that_came_after_its_answer() -> None:
 def test_connection_beyond_the_limit_is_refused_until_another_ends() -> None:
     async def scenario() -> None:
         counts = Counter[str]()
-        async with serving(App(), terms_of(counts, max_connections=3)) as place:
+        async with bounded(App(), counts, max_connections=3) as place:
             taken = [await place.call(GET) for _ in range(3)]
             for reader, _ in taken:
                 assert (await answer_of(reader)).status == 200

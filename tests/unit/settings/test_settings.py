@@ -103,3 +103,13 @@ def test_cache_lies_where_programs_keep_theirs_and_a_user_without_a_home_has_one
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         read_settings({}).port = 1  # type: ignore[misc]
+
+
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    assert read_settings({"trusted_proxies": "127.0.0.1, 10.0.0.0/8"}).trusted_proxies == (
+        "127.0.0.1",
+        "10.0.0.0/8",
+    )
+    for wrong in ("proxy", "10.0.0.1/8", "*"):
+        with pytest.raises(ConfigError, match="DIPTYCH_TRUSTED_PROXIES: must be addresses or networks"):
+            read_settings({"trusted_proxies": wrong})

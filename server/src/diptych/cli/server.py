@@ -5,7 +5,9 @@ import math
 import os
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,10 +20,11 @@ from diptych.cli.graceful import GracefulServer
 from diptych.cli.last_exit import LastExit
 from diptych.cli.logs import configure_logging
 from diptych.cli.variables import warn_of_unknown
+from diptych.core.ports import Reason
 from diptych.core.services import Services
 from diptych.errors import ConfigError, DiptychError
 from diptych.http.app import create_app
-from diptych.http.connection import ConnectionTerms, connection_class
+from diptych.http.connection import connection_class
 from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
 from diptych.settings import Settings
@@ -56,12 +59,8 @@ class _Server:
             self._load, _http_options(settings), on_failure=self._give_up, background=[self._welcome]
         )
         state: ServerState = app.state.diptych
-        terms = ConnectionTerms(
-            header_timeout_s=settings.header_timeout_s,
-            max_connections=connections_within(settings.max_connections, max_open_sockets(settings)),
-            count_rejected=state.count_rejected,
-        )
-        self._server = GracefulServer(_uvicorn_config(app, terms, settings), state.inside, settings.grace_s)
+        config = _uvicorn_config(app, settings, state.count_rejected)
+        self._server = GracefulServer(config, state.inside, settings.grace_s)
         self._last_exit = LastExit(self._server.leave, self._server.ends_within_s)
 
     def run(self) -> int:
@@ -119,15 +118,17 @@ class _Server:
         self._last_exit.lost(reason)
 
 
-def _uvicorn_config(app: FastAPI, terms: ConnectionTerms, settings: Settings) -> uvicorn.Config:
+def _uvicorn_config(app: FastAPI, settings: Settings, count: Callable[[Reason], None]) -> uvicorn.Config:
+    n_connections = connections_within(settings.max_connections, max_open_sockets(settings))
     return uvicorn.Config(
         app,
-        http=connection_class(terms),
+        http=connection_class(replace(limits_of(settings), max_connections=n_connections), count),
         lifespan="on",
         ws="none",
         access_log=False,
         log_config=None,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         server_header=False,
         timeout_keep_alive=math.ceil(settings.keep_alive_s),
     )
@@ -160,9 +161,5 @@ def _http_options(settings: Settings) -> HttpOptions:
         allowed_hosts=settings.allowed_hosts,
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         default_collection=settings.default_collection,
-        body_timeout_s=settings.body_timeout_s,
-        long_body_timeout_s=settings.long_body_timeout_s,
-        request_timeout_s=settings.request_timeout_s,
-        max_inflight_body_bytes=settings.max_inflight_body_bytes,
         limits=limits_of(settings),
     )

@@ -1,11 +1,14 @@
-"""How large one thing may be; knows nothing of where the numbers are set or enforced."""
+"""How large one thing may be, and how long it may take; knows nothing of where that is set or enforced."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Upper bounds on what a caller may send. Going over one is TooLarge or InvalidValue, never a crash."""
+    """Upper bounds on what a caller may send, with the defaults of the settings of the same names.
+
+    Going over one is TooLarge, InvalidValue, Overloaded or a 408, never a crash.
+    """
 
     max_image_bytes: int = 20_000_000
     max_image_px: int = 50_000_000  # of the file and of the resized intermediate
@@ -25,3 +28,9 @@ class Limits:
     max_page_items: int = 1_000  # images in one page of a listing
     max_text_chars: int = 10_000
     max_metadata_bytes: int = 16_384  # as compact JSON
+    max_inflight_body_bytes: int = 500_000_000  # of all bodies that are held at once
+    max_connections: int = 1_000
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    long_body_timeout_s: float = 3600.0  # of the body of a job
+    request_timeout_s: float = 300.0  # from a head until its answer begins

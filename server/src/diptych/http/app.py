@@ -120,11 +120,11 @@ def _operation_id(route: APIRoute) -> str:
 def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     """Innermost first: the last one added sees a request first."""
     options = state.options
-    app.add_middleware(BodyBudget, state=state, max_bytes=options.max_inflight_body_bytes)
+    app.add_middleware(BodyBudget, state=state, max_bytes=options.limits.max_inflight_body_bytes)
     if options.api_key is not None:
         app.add_middleware(KeyGuard, api_key=options.api_key)
     app.add_middleware(HostGuard, host=options.host, allowed_hosts=options.allowed_hosts)
-    app.add_middleware(Gate, state=state, timeout_s=options.request_timeout_s)
+    app.add_middleware(Gate, state=state, timeout_s=options.limits.request_timeout_s)
     app.add_middleware(Door, state=state)
 
 

@@ -6,11 +6,11 @@ uvicorn bounds neither the number of connections, nor the size of a head, nor th
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from diptych.core.limits import Limits
 from diptych.core.ports import Reason
 from diptych.http.context import new_request_id
 from diptych.http.problems import http_problem_bytes
@@ -18,15 +18,6 @@ from diptych.http.problems import http_problem_bytes
 ACCESS_LOG = logging.getLogger("diptych.access")
 MAX_HEAD_BYTES = 131_072  # of a head or a trailer, and at most one read of the system beyond that
 MAX_PIPELINED = 100  # requests sent ahead, each kept until those before it are answered
-
-
-@dataclass(frozen=True)
-class ConnectionTerms:
-    """How many connections may be open, and how long to wait for a head."""
-
-    header_timeout_s: float = 10.0
-    max_connections: int = 1000
-    count_rejected: Callable[[Reason], None] = lambda reason: None
 
 
 class Connection(HttpToolsProtocol):
@@ -37,7 +28,8 @@ class Connection(HttpToolsProtocol):
     application's.
     """
 
-    terms: ClassVar[ConnectionTerms] = ConnectionTerms()
+    limits: ClassVar[Limits]
+    count_rejected: ClassVar[Callable[[Reason], None]]
 
     _deadline: asyncio.TimerHandle | None = None
     _n_silent = 0  # bytes of reads in a row that began no request and brought nothing of a body
@@ -45,7 +37,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse one connection too many; await the first head of the others."""
         super().connection_made(transport)
-        if len(self.connections) > self.terms.max_connections:
+        if len(self.connections) > self.limits.max_connections:
             self._refuse(503, "connections_full", "all connections are taken")
         else:
             self._set_deadline()
@@ -84,7 +76,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing() or (self.cycle is not None and not self.cycle.response_complete):
             self._end_deadline()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.terms.header_timeout_s, self._too_slow)
+            self._deadline = self.loop.call_later(self.limits.header_timeout_s, self._too_slow)
 
     def _end_deadline(self) -> None:
         if self._deadline is not None:
@@ -100,7 +92,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: int, reason: Reason, detail: str) -> None:
         """Say why, and hang up. The answer of a request before it may be on its way: then only hang up."""
         request_id = new_request_id()
-        self.terms.count_rejected(reason)
+        type(self).count_rejected(reason)
         fields = {"status": status, "reason": reason, "request_id": request_id}
         ACCESS_LOG.info(detail, extra={"fields": fields})
         if self.cycle is None or self.cycle.response_complete:
@@ -108,11 +100,12 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
-def connection_class(terms: ConnectionTerms) -> type[Connection]:
-    """What uvicorn makes for each connection."""
+def connection_class(limits: Limits, count: Callable[[Reason], None]) -> type[Connection]:
+    """What uvicorn makes for each connection; `count` hears of those that are refused."""
 
-    class OnTerms(Connection):
-        """On these terms."""
+    class Bounded(Connection):
+        """Within these limits."""
 
-    OnTerms.terms = terms
-    return OnTerms
+    Bounded.limits = limits
+    Bounded.count_rejected = staticmethod(count)
+    return Bounded

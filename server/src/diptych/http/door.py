@@ -1,6 +1,7 @@
 """The middleware that every request comes in by: its id, access log, metrics, bare 500s. Knows no route.
 
-The access log has the route's template, never a path, query string, text or file name.
+The access log has the caller's address and the route's template, never a path, query string, text or file
+name.
 """
 
 import logging
@@ -67,8 +68,10 @@ class Door:
         route = route_template(scope)
         seconds = time.perf_counter() - context.started_s
         spent = context.spans.seconds()
+        client = scope.get("client")
         times = {f"{name}_ms": round(s * 1000, 2) for name, s in spent.items()}
         fields = {
+            "client": client[0] if client else None,
             "method": scope["method"],
             "route": route,
             "status": status,

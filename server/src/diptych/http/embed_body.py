@@ -45,7 +45,7 @@ async def read_embed(request: Request, options: HttpOptions) -> AskedEmbed:
         )
         return _from_form(Form(parts, ("image", "text", "encoding_format")), limits)
     if kind.startswith("image/"):
-        payload = await read_body(request, BodyLimits(limits.max_image_bytes, options.body_timeout_s))
+        payload = await read_body(request, BodyLimits(limits.max_image_bytes, limits.body_timeout_s))
         return AskedEmbed([check_image_bytes(bytes(payload), "input[0]", limits.max_image_bytes)])
     if kind == TEXT:
         return AskedEmbed([_from_text(await read_body(request, options.body), limits)])

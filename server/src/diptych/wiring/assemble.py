@@ -1,6 +1,6 @@
 """Put the parts together: which adapter plays which role, with which numbers. Knows no step of loading."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 from diptych.adapters.data_lock import DataLock
@@ -167,19 +167,6 @@ def _upgrades(settings: Settings, served: Served, engines: Engines) -> list[Upgr
 
 
 def limits_of(settings: Settings) -> Limits:
-    """The part of the settings that bounds requests."""
-    return Limits(
-        max_image_bytes=settings.max_image_bytes,
-        max_image_px=settings.max_image_px,
-        max_items=settings.max_items,
-        max_openai_inputs=settings.max_openai_inputs,
-        max_add_items=settings.max_add_items,
-        max_job_items=settings.max_job_items,
-        max_job_bytes=settings.max_job_bytes,
-        max_add_vectors=settings.max_add_vectors,
-        max_labels=settings.max_labels,
-        max_predictions=settings.max_predictions,
-        max_text_chars=settings.max_text_chars,
-        max_body_bytes=settings.max_body_bytes,
-        max_k=settings.max_k,
-    )
+    """The settings that bound requests, and the limits that are no settings."""
+    values = {field.name: getattr(settings, field.name, field.default) for field in fields(Limits)}
+    return Limits(**values)
