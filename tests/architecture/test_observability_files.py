@@ -32,7 +32,7 @@ def served_labels() -> dict[str, set[str]]:
     metrics.observe_stage("decode", 0.1)
     metrics.observe_batch("image", 1)
     metrics.set_queue_items("image", 1)
-    metrics.count_rejected("queue_full")
+    metrics.count_rejected("decode_full")
     metrics.count_label_cache(1, 1)
     metrics.set_collection("default", 1)
     metrics.set_models([model_info()])

@@ -20,7 +20,7 @@ from diptych.core.ports import Reason
 
 SUPERVISORS = ("/healthz", "/readyz", "/metrics", "/version")
 ENCODING = ("/embed", "/classify", "/search", "/v1/embeddings")
-NO_ROOM = ("bodies_full", "fetch_full", "decode_full", "tokenize_full", "queue_full")
+NO_ROOM = ("bodies_full", "fetch_full", "decode_full", "tokenize_full")
 SLOW = ("header_timeout", "body_timeout", "connections_full")
 DISK = ("disk_full", "disk_read_only")
 REST = tuple(sorted(set(get_args(Reason)) - {*NO_ROOM, *SLOW, *DISK}))

@@ -120,7 +120,6 @@ class Opened:
         shift = {"fp32": 0, "int8": 1}.get(precision, 2)
         batcher = partial(
             Batcher,
-            n_bytes=len,
             max_batch_size=8,
             embed_dim=EMBED_DIM,
             timeout_s=60,
@@ -131,12 +130,10 @@ class Opened:
         images = batcher(
             "image",
             lambda items, on_start: np.roll(self._encode(items, on_start), shift, axis=1),
-            admission=_admission(),
         )
         texts = batcher(
             "text",
             lambda items, on_start: np.roll(encode_text(items, on_start), shift, axis=1),
-            admission=_admission(),
         )
         embedder = Embedder(
             decoder=self.decoder,

@@ -8,7 +8,7 @@ def test_scraper_sees_the_published_names() -> None:
     metrics.observe_stage("decode", 0.01)
     metrics.observe_batch("image", 4)
     metrics.set_queue_items("image", 3)
-    metrics.count_rejected("queue_full")
+    metrics.count_rejected("decode_full")
     metrics.count_label_cache(2, 1)
     metrics.set_collection("default", 7)
     metrics.set_collection("large", 9, 0.993)
@@ -23,7 +23,7 @@ def test_scraper_sees_the_published_names() -> None:
         'diptych_stage_seconds_count{stage="decode"} 1.0',
         'diptych_batch_size_sum{encoder="image"} 4.0',
         'diptych_queue_items{encoder="image"} 3.0',
-        'diptych_rejected_total{reason="queue_full"} 1.0',
+        'diptych_rejected_total{reason="decode_full"} 1.0',
         'diptych_label_cache_total{result="hit"} 2.0',
         'diptych_label_cache_total{result="miss"} 1.0',
         'diptych_collection_images{collection="default"} 7.0',
@@ -50,5 +50,5 @@ def test_dropped_collection_and_former_model_disappear() -> None:
 
 def test_two_registries_do_not_share_counts() -> None:
     first, second = PrometheusMetrics(), PrometheusMetrics()
-    first.count_rejected("queue_full")
-    assert b'diptych_rejected_total{reason="queue_full"}' not in second.render()[0]
+    first.count_rejected("decode_full")
+    assert b'diptych_rejected_total{reason="decode_full"}' not in second.render()[0]

@@ -70,13 +70,13 @@ class FakeMetrics:
 
 
 class NumberEncoder:
-    """Encodes an integer n to (n, ..., n). `bad` numbers raise, `nan` numbers give NaN; `gate` blocks it.
+    """Encodes an integer n to (n, ..., n). `bad` numbers raise; `gate` blocks it.
 
     It cannot be stopped at the gate: see HangingEncoder for one that can.
     """
 
-    def __init__(self, bad: Sequence[int] = (), nan: Sequence[int] = ()) -> None:
-        self.bad, self.nan = set(bad), set(nan)
+    def __init__(self, bad: Sequence[int] = ()) -> None:
+        self.bad = set(bad)
         self.batches: list[list[int]] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -88,9 +88,7 @@ class NumberEncoder:
         assert self.gate.wait(10)
         if self.bad.intersection(items):
             raise RuntimeError("secret text of the runtime")
-        rows = np.repeat(np.array(items, np.float32)[:, np.newaxis], DIM, axis=1)
-        rows[[item in self.nan for item in items]] = np.nan
-        return rows
+        return np.repeat(np.array(items, np.float32)[:, np.newaxis], DIM, axis=1)
 
 
 class HangingEncoder(NumberEncoder):
@@ -118,8 +116,6 @@ class HangingEncoder(NumberEncoder):
 def number_batcher(
     encode: Any,
     *,
-    max_items: int = 64,
-    max_bytes: int = 10**9,
     max_batch_size: int = 4,
     timeout_s: float = 60,
     metrics: Any = None,
@@ -129,8 +125,6 @@ def number_batcher(
     return Batcher(
         "image",
         encode,
-        n_bytes=lambda item: 10,
-        admission=Admission(max_items=max_items, max_bytes=max_bytes),
         max_batch_size=max_batch_size,
         embed_dim=DIM,
         timeout_s=timeout_s,
@@ -207,8 +201,6 @@ def fake_embedder(
         return Batcher(
             name,
             lambda items, on_start: encode(items),
-            n_bytes=lambda item: item.nbytes,
-            admission=admission(),
             max_batch_size=4,
             embed_dim=DIM,
             timeout_s=60,

@@ -21,7 +21,6 @@ async def batches_waited(
     encoder = NumberEncoder()
     batcher = number_batcher(
         encoder,
-        max_items=2000,
         max_batch_size=BATCH,
         n_lanes=n_lanes,
         size_of=size_of,
@@ -71,7 +70,7 @@ def test_request_of_a_thousand_gets_all_that_the_others_leave() -> None:
 def test_large_request_is_not_starved_by_a_stream_of_small_ones() -> None:
     async def run() -> None:
         encoder = NumberEncoder()
-        batcher = number_batcher(encoder, max_items=100, max_batch_size=4)
+        batcher = number_batcher(encoder, max_batch_size=4)
         stop = False
 
         async def keep_asking(item: int) -> None:

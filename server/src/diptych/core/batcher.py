@@ -6,14 +6,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
-from diptych.core.admission import Admission
 from diptych.core.batch_queue import BatchQueue
 from diptych.core.batch_runner import Batch, BatchRunner, Encode, settle_all
 from diptych.core.calls import Stuck
 from diptych.core.ports import EncoderName, Metrics
 from diptych.core.submission import Submission
 from diptych.core.types import Embedding, Outcome
-from diptych.errors import DiptychError, EncoderFailed, NotReady, Overloaded
+from diptych.errors import DiptychError, EncoderFailed, NotReady
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +43,13 @@ class Batcher(Generic[Item]):
         encode_beside: Encode[Item] | None = None,
         n_lanes: int = 1,
         size_of: Callable[[Item], int] | None = None,
-        n_bytes: Callable[[Item], int],
-        admission: Admission,
         max_batch_size: int,
         embed_dim: int,
         timeout_s: float,
         metrics: Metrics,
         on_stuck: Callable[[str], None],
     ) -> None:
-        """`encode` maps B items to (B, D) rows, and may raise; `n_bytes` is what one item weighs.
+        """`encode` maps B items to (B, D) rows of unit norm, and may raise.
 
         `encode_beside` does the same from several threads at once; `encode` is taken where it is not given.
         """
@@ -60,8 +57,6 @@ class Batcher(Generic[Item]):
         self._encode = encode
         self._encode_beside = encode_beside or encode
         self._n_lanes = n_lanes
-        self._n_bytes = n_bytes
-        self._admission = admission
         self._metrics = metrics
         self._on_stuck = on_stuck
         self._queue: BatchQueue[Submission[Item], Item] = BatchQueue(max_batch_size, size_of)
@@ -70,11 +65,6 @@ class Batcher(Generic[Item]):
         )
         self._running: set[asyncio.Task[None]] = set()
         self._n_told = -1  # items that wait, as the metrics have it
-
-    @property
-    def max_items(self) -> int:
-        """The most items that one `submit_many` may bring."""
-        return self._admission.max_items
 
     @property
     def last_success_at(self) -> float | None:
@@ -87,24 +77,19 @@ class Batcher(Generic[Item]):
         return self._runner.trouble
 
     async def submit(self, item: Item) -> Embedding:
-        """One item -> its (D,) row. Raises Overloaded, NotReady, EncoderFailed."""
+        """One item -> its (D,) row. Raises NotReady, EncoderFailed."""
         (outcome,) = await self.submit_many([item])
         if isinstance(outcome, DiptychError):
             raise outcome
         return outcome
 
     async def submit_many(self, items: Sequence[Item]) -> list[Outcome]:
-        """N items -> N outcomes in order. All are let in or none: raises Overloaded, TooLarge, NotReady."""
+        """N items -> N outcomes in order. Raises NotReady for all of them."""
         if self._runner.refusal:
             raise NotReady(self._runner.refusal)
         if not items:
             return []
-        try:
-            with self._admission.hold(len(items), sum(map(self._n_bytes, items))):
-                return await self._wait_for(items)
-        except Overloaded:
-            self._metrics.count_rejected("queue_full")
-            raise
+        return await self._wait_for(items)
 
     async def close(self) -> None:
         """Let the running batches end, fail all that still waits with NotReady, and let go of the threads.

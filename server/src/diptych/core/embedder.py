@@ -37,10 +37,9 @@ class Embedder:
     """The straight line from bytes or words to embeddings of the served model.
 
     `image_admission` bounds the images from before they are decoded until they are embedded, and
-    `text_admission` the texts from before they are tokenised. They should let in no more items than the
-    batchers do: then nothing is prepared only to be refused there. Requests take turns at being tokenised,
-    text by text; what a caller that left has not had tokenised never is. An image that comes while no other
-    is inside may be decoded by more threads than one.
+    `text_admission` the texts from before they are tokenised. Requests take turns at being tokenised, text by
+    text; what a caller that left has not had tokenised never is. An image that comes while no other is inside
+    may be decoded by more threads than one.
     """
 
     def __init__(
@@ -118,12 +117,12 @@ class Embedder:
     @property
     def max_images(self) -> int:
         """The most images that one `embed_images` may bring."""
-        return min(self._image_admission.max_items, self._images.max_items)
+        return self._image_admission.max_items
 
     @property
     def max_texts(self) -> int:
         """The most texts that one `embed_texts` may bring."""
-        return min(self._text_admission.max_items, self._texts.max_items)
+        return self._text_admission.max_items
 
     async def close(self) -> None:
         """Fail all that waits with NotReady."""

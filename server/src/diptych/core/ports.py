@@ -30,7 +30,7 @@ EncoderName = str
 Stage = Literal["parse", "fetch", "decode", "queue", "encode", "search", "serialise"]
 # Why a request was refused, or a try of a job: the words that alerts and the dashboard ask for.
 Reason = Literal[
-    "bodies_full", "fetch_full", "decode_full", "tokenize_full", "queue_full",
+    "bodies_full", "fetch_full", "decode_full", "tokenize_full",
     "stopping", "request_timeout", "header_timeout", "body_timeout",
     "head_too_large", "connections_full",
     "disk_full", "disk_read_only",

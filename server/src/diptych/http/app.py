@@ -107,13 +107,13 @@ def create_app(
 def _answer_head(router: APIRouter) -> None:
     """FastAPI's routes answer HEAD with 405; RFC 9110 wants it wherever GET is."""
     for route in router.routes:
-        if isinstance(route, APIRoute) and "GET" in route.methods:
+        if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")
 
 
 def _operation_id(route: APIRoute) -> str:
     """FastAPI's own, of GET where a route has HEAD too."""
-    method = min(route.methods)
+    method = min(route.methods or {"GET"})
     return re.sub(r"\W", "_", f"{route.name}{route.path_format}") + f"_{method.lower()}"
 
 

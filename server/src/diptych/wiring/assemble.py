@@ -168,5 +168,5 @@ def _upgrades(settings: Settings, served: Served, engines: Engines) -> list[Upgr
 
 def limits_of(settings: Settings) -> Limits:
     """The settings that bound requests, and the limits that are no settings."""
-    values = {field.name: getattr(settings, field.name, field.default) for field in fields(Limits)}
-    return Limits(**values)
+    names = {field.name for field in fields(Limits)} & Settings.model_fields.keys()
+    return Limits(**{name: getattr(settings, name) for name in names})

@@ -116,8 +116,6 @@ def _batchers(
             image_batch(runner),
             encode_beside=None if beside is None else image_batch(beside),
             n_lanes=plan.n_lanes,
-            n_bytes=_n_bytes,
-            admission=_admission(settings),
             max_batch_size=plan.image_batch_size,
             embed_dim=embed_dim,
             timeout_s=timeout_s,
@@ -130,8 +128,6 @@ def _batchers(
             encode_beside=None if beside is None else text_batch(beside, padded),
             n_lanes=plan.n_lanes,
             size_of=len if spec.pad_to == "longest" else None,
-            n_bytes=_n_bytes,
-            admission=_admission(settings),
             max_batch_size=plan.text_batch_size,
             embed_dim=embed_dim,
             timeout_s=timeout_s,
@@ -143,10 +139,6 @@ def _batchers(
 
 def _admission(settings: Settings) -> Admission:
     return Admission(max_items=settings.max_queue_items, max_bytes=settings.max_queue_bytes)
-
-
-def _n_bytes(item: Pixels | InputIds) -> int:
-    return int(item.nbytes)
 
 
 def _canaries(loaded: LoadedBundle, runner: Runner) -> tuple[Canary, Canary]:

@@ -61,7 +61,7 @@ async def get_version(
     raise NotFound(f"model {name!r} has no version {version}")
 
 
-async def _source(catalogue: Catalogue, name: str, version: int, _: NoQuery) -> dict[str, Any] | None:
+async def _source(catalogue: Catalogue, name: str, version: int) -> dict[str, Any] | None:
     """Where the model came from; None when its manifest cannot be read."""
     entries = await catalogue.versions(name)
     manifest = next((entry.manifest for entry in entries if entry.version == version), None)
