@@ -1,17 +1,10 @@
 """The fields of a multipart form, by name and in body order. Knows no field of its own."""
 
 from collections.abc import Iterator, Sequence
-from sys import getsizeof
 
-from diptych.core.weighed_cache import WeighedCache
 from diptych.errors import InvalidValue
 from diptych.http.json_body import parse_json
 from diptych.http.multipart import Part
-
-# A list of labels that comes with every picture is read once: a thousand strings would be made anew while
-# the processor's caches are full of the model's weights.
-MAX_KEPT_BYTES = 4_000_000  # of all lists: one of 10,000 labels, or thirty of a thousand
-STRING_BYTES = 60  # of one beside its characters, with its place in a list
 
 
 class Form:
@@ -45,7 +38,7 @@ class Form:
         """A field that is repeated, or holds one JSON array of strings. Commas never split anything."""
         values = [part.text(f"{name}[{i}]") for i, part in enumerate(self.parts(name))]
         if len(values) == 1 and values[0].lstrip().startswith("["):
-            return list(_kept_strings(values[0], name))
+            return _strings(values[0], name)
         return values or None
 
     def given(self, *names: str) -> dict[str, object]:
@@ -54,24 +47,10 @@ class Form:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def _strings(text: str, name: str) -> tuple[str, ...]:
+def _strings(text: str, name: str) -> list[str]:
     values = parse_json(text, name)
     assert isinstance(values, list), "JSON that begins with [ is an array"
     for i, value in enumerate(values):
         if not isinstance(value, str):
             raise InvalidValue(f"must be a string, got {value!r:.60}", f"{name}[{i}]")
-    return tuple(values)
-
-
-_KEPT: WeighedCache[str, tuple[str, ...]] = WeighedCache(MAX_KEPT_BYTES)
-
-
-def _kept_strings(text: str, name: str) -> tuple[str, ...]:
-    """As `_strings`, from those that were read lately. What raises is not kept."""
-    if len(text) > MAX_KEPT_BYTES:
-        return _strings(text, name)
-    known = _KEPT.get(text)
-    if known is None:
-        known = _strings(text, name)
-        _KEPT.put(text, known, 2 * getsizeof(text) + STRING_BYTES * len(known))
-    return known
+    return values
