@@ -147,7 +147,7 @@ def test_lines_of_a_request_share_its_id_and_hold_nothing_of_what_it_said(tmp_pa
         items = json.dumps([{"id": NAME, "metadata": {"about": WORDS}}])
         sent.append(client.post(images, files=[("image", (NAME, noise(1))), ("items", (None, items))]))
         sent.append(client.get(f"{images}/{NAME}/thumbnail"))
-        sent.append(client.request(WORDS.split(maxsplit=1)[0].upper(), "/embed"))
+        assert client.request(WORDS.split(maxsplit=1)[0].upper(), "/embed").status_code == 400
     assert "unmistakable" not in server.log_file.read_text().lower()
     lines = [line for line in server.log() if line["logger"] == "diptych.access"]
     ids = [answer.headers["x-request-id"] for answer in sent]

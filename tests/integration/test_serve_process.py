@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from diptych.adapters.data_lock import DataLock
-from support.callers import wait_until
+from support.callers import is_refused, wait_until
 from support.pictures import picture
 from support.server import RunningServer, log_lines, serve, start
 from support.tiny_bundle import TINY, write_tiny_bundle
@@ -139,7 +139,7 @@ def test_request_in_flight_is_finished_after_sigterm(model_repo: Path, tmp_path:
         with half_sent(server, len(body), body[:5]) as slow:
             wait_until_let_in(server)
             server.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
+            wait_until(lambda: is_refused(server))
             slow.send(body[5:])
             answer = slow.getresponse()
             assert (answer.status, len(json.loads(answer.read())["data"])) == (200, 1)

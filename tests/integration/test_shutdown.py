@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from support.callers import connect, different_pictures, files_of, message, metric, wait_until
+from support.callers import connect, different_pictures, files_of, is_refused, message, metric, wait_until
 from support.pictures import noise
 from support.server import RunningServer, serve, start
 from support.tiny_bundle import TINY, write_tiny_bundle
@@ -53,15 +53,6 @@ class Asking(threading.Thread):
 
 def wait_until_inside(server: RunningServer, n_items: int = 1) -> None:
     wait_until(lambda: metric(server, "diptych_queue_items", encoder="image") >= n_items)
-
-
-def is_refused(server: RunningServer) -> bool:
-    """Whether it listens no more."""
-    try:
-        connect(server).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def exit_status(server: RunningServer, within_s: float) -> int:

@@ -42,6 +42,15 @@ def connect(server: RunningServer) -> socket.socket:
     return socket.create_connection((address.hostname, address.port), timeout=WITHIN_S)
 
 
+def is_refused(server: RunningServer) -> bool:
+    """Whether it listens no more."""
+    try:
+        connect(server).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 @contextmanager
 def connected(server: RunningServer, n: int) -> Iterator[list[socket.socket]]:
     """Many connections, closed at the end."""
