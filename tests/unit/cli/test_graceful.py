@@ -132,6 +132,7 @@ def test_batch_that_runs_on_does_not_keep_the_collections_from_closing(
     closed: list[str] = []
     names = ("background", "health", "jobs", "collections")
     parts: dict[str, Any] = {name: Part(closed, name) for name in names}
+    parts["close_decoder"] = lambda: None
     engines = Part(closed, "engines", hangs=True)
     others = dict.fromkeys(Services.__dataclass_fields__) | parts
     whole = Services(**cast(Any, others | {"engines": engines}))
