@@ -1,6 +1,7 @@
 """Graph surgery of int8, on small graphs written by hand: what is found, left alone, and stays equal."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -12,15 +13,14 @@ from diptych_training.export.int8.convolutions import quantised_tensors
 from diptych_training.export.int8.graph import Graph, rebuilt
 from diptych_training.export.int8.levels import Level, level, own_normalisation
 from diptych_training.export.int8.linear import find_linear, weight_of
+from diptych_training.export.int8.model_file import open_model, run
 from diptych_training.export.int8.observe import observe
 from diptych_training.export.int8.patches import Patches
-from diptych_training.export.int8.processor import EXACT_STEPS, weight_steps
 from diptych_training.export.int8.products import static_rewrite
 from diptych_training.export.int8.quantiser import Quantiser, replaced, tensors_to_observe
 from diptych_training.export.int8.sites import Convolution, Products, Table, find_sites
 
 RNG = np.random.default_rng(0)
-COARSER = EXACT_STEPS / weight_steps()  # 1, or 2 where weights have 7 bits
 
 
 def floats(*shape: int) -> np.ndarray:
@@ -46,10 +46,8 @@ def graph_of(
 
 
 def outcome(model: ModelProto, x: np.ndarray) -> np.ndarray:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})[0]
+    with TemporaryDirectory() as folder:
+        return run(open_model(model, Path(folder)), x)
 
 
 def quantised(graph: Graph, x: np.ndarray, folder: Path, **forms: str) -> ModelProto:
@@ -111,12 +109,21 @@ def test_every_form_of_a_product_follows_float(form: str, shape: tuple[int, ...]
     assert relative_error(outcome(model, x), outcome(graph.model, x)) < (1e-6 if form == "float" else 0.02)
 
 
+@pytest.mark.parametrize(("operator", "rank"), [("MatMul", 2), ("Conv", 4)])
+def test_sums_of_the_largest_codes_are_not_cut_off(operator: str, rank: int, tmp_path: Path) -> None:
+    """x86 before VNNI adds two products in 16 bits, unless onnxruntime is asked not to."""
+    shape, weight = ([4, 64], [64, 16]) if rank == 2 else ([4, 64, 8, 8], [16, 64, 1, 1])
+    graph = graph_of([node(operator, "x w", "y")], {"w": np.ones(weight, np.float32)}, ["B", *shape[1:]])
+    model = quantised(graph, np.ones(shape, np.float32), tmp_path)
+    np.testing.assert_allclose(outcome(model, np.ones(shape, np.float32)), 64, rtol=0.01)
+
+
 def test_rows_keep_a_small_row_beside_a_large_one(tmp_path: Path) -> None:
     graph = graph_of([node("MatMul", "x w", "y")], {"w": floats(64, 16)}, ["B", 64])
     x = floats(4, 64) * np.array([[1e-3], [1], [1000], [0]], np.float32)
     found, expected = outcome(quantised(graph, x, tmp_path, y="rows"), x), outcome(graph.model, x)
     for row in range(3):
-        assert relative_error(found[row], expected[row]) < 0.025 * COARSER
+        assert relative_error(found[row], expected[row]) < 0.025
     assert np.array_equal(found[3], expected[3])
 
 
@@ -130,7 +137,7 @@ def test_a_table_of_embeddings_keeps_each_row(tmp_path: Path) -> None:
         np.abs(outcome(model, x) / table[x] - 1)[
             np.abs(table[x]) > 0.3 * np.abs(table[x]).max(-1, keepdims=True)
         ].max()
-        < 0.05 * COARSER
+        < 0.05
     )
     assert model.ByteSize() < 0.3 * graph.model.ByteSize()
 
@@ -162,7 +169,7 @@ def test_patches_are_read_from_the_pixels(size: int, tmp_path: Path) -> None:
     model = quantised(graph, x, tmp_path)
     found, expected = outcome(model, x), outcome(graph.model, x)
     assert found.shape == expected.shape
-    assert relative_error(found, expected) < 0.01 * COARSER
+    assert relative_error(found, expected) < 0.01
     assert "Conv" not in {each.op_type for each in model.graph.node}
 
 
@@ -204,7 +211,7 @@ def test_convolutions_follow_float_whichever_are_quantised(
 ) -> None:
     graph, x = residual_graph(), floats(4, 3, 16, 16)
     model = quantised(graph, x, tmp_path, **dict.fromkeys(kept_float, "float"))
-    assert relative_error(outcome(model, x), outcome(graph.model, x)) < 0.03 * COARSER
+    assert relative_error(outcome(model, x), outcome(graph.model, x)) < 0.03
     n_relu = sum(each.op_type == "Relu" for each in model.graph.node)
     assert n_relu == len([name for name in kept_float if name != "c2"]) or kept_float
 
@@ -267,7 +274,7 @@ def test_outliers_elsewhere_cost_one_multiplication(form: str, tmp_path: Path) -
     x[:, 5] *= 100
     model = quantised(graph, x, tmp_path, y=form)
     assert model.graph.node[0].op_type == "Mul"
-    assert relative_error(outcome(model, x), outcome(graph.model, x)) < 0.01 * COARSER
+    assert relative_error(outcome(model, x), outcome(graph.model, x)) < 0.01
 
 
 def test_an_input_without_outliers_is_not_multiplied(tmp_path: Path) -> None:

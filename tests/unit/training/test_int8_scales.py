@@ -1,12 +1,8 @@
 """Ranges and rounding of int8."""
 
 import numpy as np
-import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-from diptych_training.export.int8 import scales as int8_scales
-from diptych_training.export.int8.processor import NARROW_STEPS, weight_steps
 from diptych_training.export.int8.scales import (
     best_scale,
     quantised_columns,
@@ -66,31 +62,3 @@ def test_the_bias_of_a_dead_kernel_stays_in_int32() -> None:
     assert codes.dtype == np.int8
     step = 0.01 * scales.astype(np.float64)
     assert (np.abs(whole * step - bias) <= 0.5001 * step).all()
-
-
-def test_the_largest_codes_make_exact_products_on_this_processor() -> None:
-    """A whole depth of the largest activations and weights, through the runtime's own products."""
-    weight = np.full((256, 32), weight_steps(), np.int8)
-    constants = {"w": weight, "zero": np.uint8(0)}
-    nodes = [helper.make_node("MatMulInteger", ["x", "w", "zero"], ["y"])]
-    graph = helper.make_graph(
-        nodes,
-        "largest",
-        [helper.make_tensor_value_info("x", TensorProto.UINT8, [4, 256])],
-        [helper.make_tensor_value_info("y", TensorProto.INT32, [4, 32])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"x": np.full((4, 256), 255, np.uint8)})
-    assert (found == 255 * weight_steps() * 256).all()
-
-
-def test_weights_of_seven_bits_never_leave_sixteen_in_a_sum_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(int8_scales, "weight_steps", lambda: NARROW_STEPS)
-    codes, _ = quantised_columns(normal(40, 6))
-    kernels, _, _ = quantised_kernels(normal(4, 3, 3, 3), None, 0.01)
-    assert max(np.abs(codes.astype(int)).max(), np.abs(kernels.astype(int)).max()) == NARROW_STEPS
-    assert np.iinfo(np.int16).max >= 2 * 255 * NARROW_STEPS
-    tables, _ = quantised_rows(normal(6, 40))
-    assert np.abs(tables.astype(int)).max() == 127  # gathered, and multiplied as floats

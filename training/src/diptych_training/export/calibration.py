@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from diptych.adapters.onnx_session import open_session
 from diptych.bundle.encoder import Embeddings, Pixels
 from diptych.bundle.manifest import TOKENIZER_FILE, ImageSpec, TextSpec
 from diptych.bundle.text import TextTokenizer, pad
@@ -77,10 +77,8 @@ def checker(exact_graph: Path, batches: Sequence[Batch]) -> Check:
 
 
 def run_graph(graph: Path, batches: Sequence[Batch]) -> Embeddings:
-    """One tower on the CPU: all rows of all batches, (N, D) float32."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    """One tower on the CPU, as the server opens it: all rows of all batches, (N, D) float32."""
+    session = open_session(graph, n_threads=0, device="cpu")
     run = partial(session.run, None)
     name = session.get_inputs()[0].name
     rows: Embeddings = np.concatenate([run({name: batch})[0] for batch in batches])

@@ -9,6 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from diptych.adapters.onnx_session import open_session
 from diptych_training.errors import ExportError
 from diptych_training.export.int8.graph import Floats, Graph
 
@@ -23,14 +24,20 @@ def read_simplified(source: Path, folder: Path) -> Graph:
     one input and one output.
     """
     file = folder / "simplified.onnx"
-    options = _options()
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors only
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(file)
     options.add_session_config_entry(
         "session.optimized_model_external_initializers_file_name", "simplified.data"
     )
     # MatMul and its bias stay two nodes of any rank: fused, they are a Gemm between two reshapes.
-    _session(str(source), options, source.name, skip=["MatMulAddFusion"])
+    try:
+        ort.InferenceSession(
+            source, options, providers=["CPUExecutionProvider"], disabled_optimizers=["MatMulAddFusion"]
+        )
+    except Exception as error:  # onnxruntime raises classes of its own that share no public base
+        raise ExportError(f"{source.name} does not load in onnxruntime {ort.__version__}: {error}") from error
     model = onnx.load(file)
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
         found = f"{len(model.graph.input)} inputs and {len(model.graph.output)} outputs"
@@ -48,8 +55,8 @@ def write_model(model: ModelProto, file: Path) -> None:
 
 
 def open_file(file: Path) -> ort.InferenceSession:
-    """A session on the CPU. Raises ExportError when onnxruntime refuses the file."""
-    return _session(str(file), _options(), file.name)
+    """A session on the CPU, as the server opens it. Raises BundleError when onnxruntime refuses the file."""
+    return open_session(file, n_threads=0, device="cpu")
 
 
 def open_model(model: ModelProto, folder: Path) -> ort.InferenceSession:
@@ -68,23 +75,6 @@ def run(session: ort.InferenceSession, batch: NDArray[np.generic]) -> Floats:
 def constants_bytes(model: ModelProto) -> int:
     """Bytes of all constants: the model's size but for its structure."""
     return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-
-
-def _options() -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    return options
-
-
-def _session(
-    file: str, options: ort.SessionOptions, name: str, skip: list[str] | None = None
-) -> ort.InferenceSession:
-    try:
-        return ort.InferenceSession(
-            file, options, providers=["CPUExecutionProvider"], disabled_optimizers=skip or []
-        )
-    except Exception as error:  # onnxruntime raises classes of its own that share no public base
-        raise ExportError(f"{name} does not load in onnxruntime {ort.__version__}: {error}") from error
 
 
 def _give_unique_names(model: ModelProto) -> None:

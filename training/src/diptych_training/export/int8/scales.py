@@ -5,13 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych_training.export.int8.processor import weight_steps
-
 Floats = NDArray[np.float32]
 
 # Shares of the largest magnitude that are tried as the end of the range.
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-TABLE_STEPS = 127  # int8, symmetric; rows are gathered, not multiplied as whole numbers
+STEPS = 127  # of int8 on either side of 0
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,13 @@ def best_scale(lowest: float, highest: float, sample: Floats) -> Scale:
 
 def quantised_columns(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
     """(K, N) -> int8 (K, N) and a scale for each column (N,)."""
-    scales = _peaks_to_scales(np.abs(weight).max(axis=0), weight_steps())
+    scales = _peaks_to_scales(np.abs(weight).max(axis=0))
     return np.rint(weight / scales).astype(np.int8), scales
 
 
 def quantised_rows(table: Floats) -> tuple[NDArray[np.int8], Floats]:
     """(V, W) -> int8 (V, W) and a scale for each row (V, 1)."""
-    scales = _peaks_to_scales(np.abs(table).max(axis=1, keepdims=True), TABLE_STEPS)
+    scales = _peaks_to_scales(np.abs(table).max(axis=1, keepdims=True))
     return np.rint(table / scales).astype(np.int8), scales
 
 
@@ -72,7 +70,7 @@ def quantised_kernels(
     int32, the scale grows until it does not.
     """
     flat = np.abs(kernels.reshape(len(kernels), -1)).max(axis=1)
-    scales = _peaks_to_scales(flat, weight_steps())
+    scales = _peaks_to_scales(flat)
     if bias is not None:
         scales = np.maximum(scales, np.abs(bias) / (input_scale * 2.0**30)).astype(np.float32)
     codes = np.rint(kernels / scales.reshape(-1, *[1] * (kernels.ndim - 1))).astype(np.int8)
@@ -82,6 +80,6 @@ def quantised_kernels(
     return codes, scales, whole
 
 
-def _peaks_to_scales(peaks: Floats, steps: int) -> Floats:
-    scales = (peaks / steps).astype(np.float32)
+def _peaks_to_scales(peaks: Floats) -> Floats:
+    scales = (peaks / STEPS).astype(np.float32)
     return np.where(scales > np.finfo(np.float32).tiny, scales, np.float32(1))

@@ -11,7 +11,6 @@ from diptych_training.errors import ExportError
 from diptych_training.export.int8.graph import Floats
 from diptych_training.export.int8.model_file import open_model, read_simplified, run, write_model
 from diptych_training.export.int8.observe import Batches, observe
-from diptych_training.export.int8.processor import weight_steps
 from diptych_training.export.int8.quantiser import Quantiser, tensors_to_observe
 from diptych_training.export.int8.report import Int8Report, Say
 from diptych_training.export.int8.search import Found, Plan, Search
@@ -111,7 +110,6 @@ def _report(found: Found) -> Int8Report:
         n_quantised=len(found.plan) - len(of("float")),
         kept_rows=of("rows"),
         kept_float=of("float"),
-        weight_steps=weight_steps(),
         cosine=found.cosine,
         tries=found.tries,
     )
