@@ -27,6 +27,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
 from diptych.errors import DiptychError
 from diptych_training.cli import INTERRUPTED, main
+from diptych_training.export import onnx_files
 from diptych_training.export.gate import broken_bounds
 from diptych_training.export.optimise import FLOAT32, PORTABLE
 from diptych_training.export.stages import Watcher
@@ -163,8 +164,7 @@ def test_our_own_run_and_its_bundle_are_imported_with_weights_to_go_on_from(
 def test_weights_beside_their_graph_go_through_every_precision(
     tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("write_image_graph", "write_text_graph"):
-        monkeypatch.setattr(publish, name, partial(getattr(publish, name), external_above=1000))
+    monkeypatch.setattr(onnx_files, "MAX_INLINE_BYTES", 1000)
     repo = ["--model-repo", str(tmp_path / "repo"), "--ungated", "--proof-images", "20"]
 
     assert main(["import", str(tiny_run), "--name", "large", *repo, "--precisions", "int8,fp16"]) == 0

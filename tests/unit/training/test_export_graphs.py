@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from diptych.adapters.onnx_encoder import OnnxEncoder
 from diptych.bundle.files import describe_files
 from diptych_training.evaluate.torch_encoder import TorchEncoder
+from diptych_training.export import onnx_files
 from diptych_training.export.graphs import write_image_graph, write_text_graph
 from diptych_training.models import ModelConfig, TextConfig, build_model
 from support.tiny_run import CONTEXT_LENGTH, IMAGE_SIZE, TINY_VIT, tiny_image_spec, tiny_text_spec
@@ -23,11 +24,12 @@ def model() -> nn.Module:
 
 
 def test_weights_above_the_limit_lie_in_a_file_of_their_own_and_load(
-    model: nn.Module, tmp_path: Path
+    model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(onnx_files, "MAX_INLINE_BYTES", 1000)
     image, text = tmp_path / "image_encoder.onnx", tmp_path / "text_encoder.onnx"
-    write_image_graph(model, tiny_image_spec(), image, external_above=1000)
-    write_text_graph(model, tiny_text_spec(), text, external_above=1000)
+    write_image_graph(model, tiny_image_spec(), image)
+    write_text_graph(model, tiny_text_spec(), text)
     pixels = np.random.default_rng(0).integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
     input_ids = np.array([[1, 5, 599], [1, 599, 0]], np.int32)
     reference, encoder = TorchEncoder(model, tiny_image_spec()), OnnxEncoder(image, text)

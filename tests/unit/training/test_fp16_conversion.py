@@ -9,9 +9,10 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from diptych_training.errors import ExportError
+from diptych_training.export import onnx_files
 from diptych_training.export.fp16 import write_fp16
 from diptych_training.export.half_weights import halve_weights
-from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
+from diptych_training.export.onnx_files import read_graph, write_graph
 from support.small_graphs import random_weights, small_graph
 
 BLOCK = """g (float[B,8] x) => (float[B,8] y) {
@@ -28,7 +29,7 @@ TWO_SOFTMAXES = """g (float[B,8] x) => (float[B,8] y) {
 
 
 def converted(model: ModelProto, folder: Path) -> ModelProto:
-    write_graph(model, folder / "full.onnx", external_data=False)
+    write_graph(model, folder / "full.onnx")
     write_fp16(folder / "full.onnx", folder / "half.onnx")
     half = onnx.load(folder / "half.onnx")
     onnx.checker.check_model(half, full_check=True)
@@ -50,7 +51,7 @@ def test_weights_that_are_kept_as_float16_are_weights_all_the_same(tmp_path: Pat
     block = BLOCK.replace("B,8", "B,40")
     drawn = random_weights(w=(40, 40), gain=(40,), bias=(40,))
     drawn["w"] = drawn["w"].astype(np.float16).astype(np.float32)
-    write_graph(small_graph(block, drawn), tmp_path / "kept.onnx", external_data=False)
+    write_graph(small_graph(block, drawn), tmp_path / "kept.onnx")
     halve_weights(tmp_path / "kept.onnx")
     assert casts(onnx.load(tmp_path / "kept.onnx")) == [("w.float16", TensorProto.FLOAT)]
     write_fp16(tmp_path / "kept.onnx", tmp_path / "half.onnx")
@@ -119,23 +120,28 @@ def test_constant_nodes_are_converted_as_weights_are(tmp_path: Path) -> None:
     assert {t.data_type for t in half.graph.initializer} == {TensorProto.FLOAT16}
 
 
-def test_weights_beside_the_source_are_beside_the_target(tmp_path: Path) -> None:
+def test_weights_beside_the_source_are_beside_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_files, "MAX_INLINE_BYTES", 1000)
     weights = random_weights(w=(64, 64), gain=(64,), bias=(64,))
     model = small_graph(BLOCK.replace("8]", "64]"), weights)
     rows = np.random.default_rng(1).standard_normal((3, 64)).astype(np.float32)
     expected = ReferenceEvaluator(model).run(None, {"x": rows})[0]
-    write_graph(model, tmp_path / "full.onnx", external_data=True)
+    write_graph(model, tmp_path / "full.onnx")
     write_fp16(tmp_path / "full.onnx", tmp_path / "half.onnx")
-    assert has_external_data(tmp_path / "half.onnx")
     assert (tmp_path / "half.onnx.data").stat().st_size < 0.6 * (tmp_path / "full.onnx.data").stat().st_size
     found = ReferenceEvaluator(read_graph(tmp_path / "half.onnx")).run(None, {"x": rows})[0]
     np.testing.assert_allclose(found, expected, atol=2e-2)
 
 
-def test_data_file_is_replaced_when_a_graph_is_written_again(tmp_path: Path) -> None:
+def test_data_file_is_replaced_when_a_graph_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_files, "MAX_INLINE_BYTES", 1000)
     for _ in range(2):
         model = small_graph(BLOCK.replace("8]", "64]"), random_weights(w=(64, 64), gain=(64,), bias=(64,)))
-        write_graph(model, tmp_path / "graph.onnx", external_data=True)
+        write_graph(model, tmp_path / "graph.onnx")
     assert (tmp_path / "graph.onnx.data").stat().st_size < 2 * 4 * 64 * 64
 
 

@@ -23,7 +23,7 @@ def rows(n: int = 50) -> Floats:
 
 def written(text: str, weights: Arrays, folder: Path) -> tuple[ModelProto, Path]:
     """The float16 graph, and the file of its rehearsal."""
-    write_graph(small_graph(text, weights), folder / "full.onnx", external_data=False)
+    write_graph(small_graph(text, weights), folder / "full.onnx")
     write_fp16(folder / "full.onnx", folder / "half.onnx")
     write_rehearsal(folder / "half.onnx", folder / "rehearsal.onnx")
     return onnx.load(folder / "half.onnx"), folder / "rehearsal.onnx"

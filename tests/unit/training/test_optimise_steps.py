@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from onnx import ModelProto
 
+from diptych_training.export import onnx_files
 from diptych_training.export.calibration import run_graph
-from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
+from diptych_training.export.onnx_files import read_graph, write_graph
 from diptych_training.export.optimise import Candidate, optimise
 from diptych_training.export.optimise import run as run_module
 from support.small_graphs import random_weights, small_graph
@@ -34,12 +36,12 @@ def graph(n_products: int, seed: int = 0) -> ModelProto:
     )
 
 
-def becomes(model: ModelProto, folder: Path, *, external_data: bool = False) -> Candidate:
+def becomes(model: ModelProto, folder: Path) -> Candidate:
     made = folder / "made.onnx"
-    write_graph(model, made, external_data=external_data)
+    write_graph(model, made)
 
     def rewrite(_source: Path, target: Path) -> bool:
-        write_graph(read_graph(made), target, external_data=external_data)
+        write_graph(read_graph(made), target)
         return True
 
     return Candidate("made", rewrite)
@@ -47,7 +49,7 @@ def becomes(model: ModelProto, folder: Path, *, external_data: bool = False) -> 
 
 def test_graph_with_the_same_rows_is_kept(tmp_path: Path) -> None:
     source, target = tmp_path / "slow.onnx", tmp_path / "target.onnx"
-    write_graph(graph(N_PRODUCTS), source, external_data=False)
+    write_graph(graph(N_PRODUCTS), source)
     said: list[str] = []
     (step,) = optimise(source, target, [IDS], said.append, [becomes(graph(0), tmp_path)])
     assert step.kept
@@ -59,17 +61,17 @@ def test_graph_with_the_same_rows_is_kept(tmp_path: Path) -> None:
 
 def test_graph_with_other_rows_is_dropped(tmp_path: Path) -> None:
     source, target = tmp_path / "slow.onnx", tmp_path / "target.onnx"
-    write_graph(graph(N_PRODUCTS), source, external_data=False)
+    write_graph(graph(N_PRODUCTS), source)
     (step,) = optimise(source, target, [IDS], print, [becomes(graph(0, seed=1), tmp_path)])
     assert not step.kept
     assert step.cosine_min < 0.9
-    assert target.read_bytes() == source.read_bytes()
+    assert read_graph(target) == read_graph(source)
 
 
 def test_slower_graph_with_the_same_rows_is_kept_too(tmp_path: Path) -> None:
     """What is published does not depend on a time that a busy machine took."""
     source, target = tmp_path / "fast.onnx", tmp_path / "target.onnx"
-    write_graph(graph(0), source, external_data=False)
+    write_graph(graph(0), source)
     (step,) = optimise(source, target, [IDS], print, [becomes(graph(N_PRODUCTS), tmp_path)])
     assert step.kept
     assert len(read_graph(target).graph.node) == len(graph(N_PRODUCTS).graph.node)
@@ -77,10 +79,10 @@ def test_slower_graph_with_the_same_rows_is_kept_too(tmp_path: Path) -> None:
 
 def test_graph_without_the_pattern_is_copied_and_nothing_is_compared(tmp_path: Path) -> None:
     source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
-    write_graph(graph(0), source, external_data=False)
+    write_graph(graph(0), source)
     steps = optimise(source, target, [IDS], print)
     assert not any(step.changed or step.kept for step in steps)
-    assert target.read_bytes() == source.read_bytes()
+    assert read_graph(target) == read_graph(source)
 
 
 def test_all_given_batches_must_agree(tmp_path: Path) -> None:
@@ -90,20 +92,22 @@ def test_all_given_batches_must_agree(tmp_path: Path) -> None:
     values[8] += 1  # only ids that hold an 8 see it
     table.raw_data = values.tobytes()
     source = tmp_path / "slow.onnx"
-    write_graph(graph(N_PRODUCTS), source, external_data=False)
+    write_graph(graph(N_PRODUCTS), source)
     batches = [IDS, np.array([[8, 8]], np.int32)]
     (step,) = optimise(source, tmp_path / "target.onnx", batches, print, [becomes(other, tmp_path)])
     assert not step.kept
 
 
-def test_graph_with_weights_beside_it_can_be_optimised_in_place(tmp_path: Path) -> None:
+def test_graph_with_weights_beside_it_can_be_optimised_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_files, "MAX_INLINE_BYTES", 1000)
     source = tmp_path / "slow.onnx"
-    write_graph(graph(N_PRODUCTS), source, external_data=True)
+    write_graph(graph(N_PRODUCTS), source)
     expected = run_graph(source, [IDS])
-    candidate = becomes(graph(0), tmp_path, external_data=True)
+    candidate = becomes(graph(0), tmp_path)
     (step,) = optimise(source, source, [IDS], print, [candidate])
     assert step.kept
-    assert has_external_data(source)
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     for file in (source, source.with_name("slow.onnx.data")):
@@ -123,7 +127,7 @@ def test_a_rewrite_that_gives_no_graph_that_runs_is_dropped_and_says_why(tmp_pat
         raise KeyError("shape")
 
     source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
-    write_graph(graph(2), source, external_data=False)
+    write_graph(graph(2), source)
     said: list[str] = []
     candidates = [Candidate("breaks", breaks), Candidate("raises", raises)]
     steps = optimise(source, target, [IDS], said.append, candidates)
@@ -132,4 +136,4 @@ def test_a_rewrite_that_gives_no_graph_that_runs_is_dropped_and_says_why(tmp_pat
         ("raises", False, True),
     ]
     assert any("breaks: gave no graph that runs" in line and "nowhere" in line for line in said)
-    assert target.read_bytes() == source.read_bytes()
+    assert read_graph(target) == read_graph(source)

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
+from diptych_training.export import onnx_files
 
 OPSET = 20
 MAX_BATCH = 4096  # only bounds the exporter's reasoning about the batch; the file itself takes any batch
 MIN_LENGTH = 2  # every text has its start and its end
-EXTERNAL_ABOVE_BYTES = 1_500_000_000  # one ONNX file holds less than 2 GiB, and later passes add to it
 
 
 class ImageGraph(nn.Module):
@@ -54,23 +54,16 @@ class TextGraph(nn.Module):
         return F.normalize(self.model.encode_text(input_ids.long()), dim=-1)  # type: ignore[operator]
 
 
-def write_image_graph(
-    model: nn.Module, spec: ImageSpec, path: Path, *, external_above: int = EXTERNAL_ABOVE_BYTES
-) -> None:
-    """Export the image tower of a model in evaluation mode; the batch stays dynamic.
-
-    Weights of more than `external_above` bytes go to a file of their own, `<path>.data`.
-    """
+def write_image_graph(model: nn.Module, spec: ImageSpec, path: Path) -> None:
+    """Export the image tower of a model in evaluation mode; the batch stays dynamic."""
     # Two examples: a batch of one would be taken for a constant.
     example = torch.zeros((2, spec.size, spec.size, 3), dtype=torch.uint8)
     names = ("pixels", "image_embedding")
     program = _export(ImageGraph(model, spec), example, names, {0: _batch()})
-    _save(program, path, external_above)
+    _save(program, path)
 
 
-def write_text_graph(
-    model: nn.Module, spec: TextSpec, path: Path, *, external_above: int = EXTERNAL_ABOVE_BYTES
-) -> None:
+def write_text_graph(model: nn.Module, spec: TextSpec, path: Path) -> None:
     """Export the text tower of a model in evaluation mode; batch and length stay dynamic.
 
     Where every text is padded to the full length anyway, a tower that fixes its length is exported with that
@@ -87,7 +80,7 @@ def write_text_graph(
             raise
         full = torch.zeros((3, spec.context_length), dtype=torch.int32)
         program = _export(TextGraph(model), full, names, {0: _batch()})
-    _save(program, path, external_above)
+    _save(program, path)
 
 
 def _batch() -> Any:
@@ -116,7 +109,7 @@ def _export(
     return program
 
 
-def _save(program: torch.onnx.ONNXProgram, path: Path, external_above: int) -> None:
+def _save(program: torch.onnx.ONNXProgram, path: Path) -> None:
     values = program.model.graph.initializers.values()
     n_bytes = sum(value.const_value.nbytes for value in values if value.const_value is not None)
-    program.save(path, external_data=n_bytes > external_above)
+    program.save(path, external_data=n_bytes > onnx_files.MAX_INLINE_BYTES)

@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from diptych_training.errors import ExportError
-from diptych_training.export.onnx_files import has_external_data
+from diptych_training.export.onnx_files import write_graph
 
 MIN_SIZE = 1024  # values; what is smaller is not worth an operator
 
@@ -18,10 +18,6 @@ def halve_weights(path: Path) -> None:
     Runtimes carry out casts of constants when they open the file, so that its pace is as before. The values
     are rounded to 11 bits: prove the file again. Raises ExportError if a value is beyond float16.
     """
-    if has_external_data(path):
-        raise ExportError(
-            f"{path.name}: weights of more than 2 GB are not halved: export without --half-weights"
-        )
     model = onnx.load(path)
     graph = model.graph
     casts = []
@@ -41,4 +37,4 @@ def halve_weights(path: Path) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    onnx.save(model, path)
+    write_graph(model, path)

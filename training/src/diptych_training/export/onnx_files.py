@@ -6,13 +6,8 @@ import onnx
 from onnx import TensorProto, inliner
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
+MAX_INLINE_BYTES = 1_500_000_000  # a file of protobuf ends at 2 GiB, and later passes add to it
 MAX_READ_BYTES = 1024  # of a constant that inference may read, such as the shape that a Reshape makes
-
-
-def has_external_data(path: Path) -> bool:
-    """Whether the weights of the graph lie in another file beside it."""
-    model = onnx.load(path, load_external_data=False)
-    return any(uses_external_data(tensor) for tensor in model.graph.initializer)
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
@@ -41,11 +36,12 @@ def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def write_graph(model: onnx.ModelProto, path: Path, *, external_data: bool) -> None:
-    """Write the graph; with `external_data` its weights go to `<file>.data` beside it. Replaces both."""
+def write_graph(model: onnx.ModelProto, path: Path) -> None:
+    """Write the graph, replacing it: above `MAX_INLINE_BYTES` its weights go to `<file>.data` beside it.
+
+    The model loses the weights that go there.
+    """
     data = path.with_name(f"{path.name}.data")
     data.unlink(missing_ok=True)  # onnx appends to a file that exists
-    if external_data:
-        onnx.save(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
-    else:
-        onnx.save(model, path)
+    large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > MAX_INLINE_BYTES
+    onnx.save(model, path, save_as_external_data=large, location=data.name if large else None)

@@ -15,13 +15,13 @@ from diptych_training.export.fp16.halve import halve
 from diptych_training.export.fp16.islands import float32_nodes
 from diptych_training.export.fp16.rehearsal import write_rehearsal
 from diptych_training.export.fp16.values import fold_casts_of_weights, lift_constants
-from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
+from diptych_training.export.onnx_files import read_graph, write_graph
 
 __all__ = ["write_fp16", "write_rehearsal"]
 
 
 def write_fp16(source: Path, target: Path) -> None:
-    """Convert the float32 graph at `source`; weights in a file beside it stay in such a file.
+    """Convert the float32 graph at `source`.
 
     Raises ExportError naming the weight that float16 cannot hold, or the node that cannot be converted.
     """
@@ -29,4 +29,4 @@ def write_fp16(source: Path, target: Path) -> None:
     lift_constants(model.graph)
     fold_casts_of_weights(model.graph)
     halve(model, float32_nodes(model.graph))
-    write_graph(model, target, external_data=has_external_data(source))
+    write_graph(model, target)

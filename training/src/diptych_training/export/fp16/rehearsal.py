@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
+from diptych_training.export.onnx_files import read_graph, write_graph
 
 # x * (2^13 + 1) - (x * (2^13 + 1) - x) keeps the first 11 of float32's 24 bits, rounded (Dekker 1971).
 SPLIT = 2**13 + 1
@@ -39,7 +39,7 @@ def write_rehearsal(source: Path, target: Path) -> None:
     """Write the float16 graph at `source` as a float32 graph with the roundings of float16."""
     model = read_graph(source)
     _rehearse(model.graph)
-    write_graph(model, target, external_data=has_external_data(source))
+    write_graph(model, target)
 
 
 def _rehearse(graph: GraphProto) -> None:

@@ -12,9 +12,7 @@ from onnx import ModelProto
 from diptych.adapters.onnx_session import open_session
 from diptych_training.errors import ExportError
 from diptych_training.export.int8.graph import Floats, Graph
-
-# A protobuf file ends at 2 GiB; beyond this many bytes of constants, they move to a file of their own.
-MAX_INLINE_BYTES = 1_900_000_000
+from diptych_training.export.onnx_files import write_graph
 
 
 def read_simplified(source: Path, folder: Path) -> Graph:
@@ -46,14 +44,6 @@ def read_simplified(source: Path, folder: Path) -> Graph:
     return Graph(model)
 
 
-def write_model(model: ModelProto, file: Path) -> None:
-    """One file, or two (`<file>.data`) above 2 GB; `model` may be emptied of its constants by that."""
-    data = file.with_name(f"{file.name}.data")
-    data.unlink(missing_ok=True)  # onnx appends to what is there
-    large = constants_bytes(model) > MAX_INLINE_BYTES
-    onnx.save_model(model, file, save_as_external_data=large, location=data.name if large else None)
-
-
 def open_file(file: Path) -> ort.InferenceSession:
     """A session on the CPU, as the server opens it. Raises BundleError when onnxruntime refuses the file."""
     return open_session(file, n_threads=0, device="cpu")
@@ -62,7 +52,7 @@ def open_file(file: Path) -> ort.InferenceSession:
 def open_model(model: ModelProto, folder: Path) -> ort.InferenceSession:
     """A session on a model in memory, by way of `folder`: a session made from bytes would keep the bytes."""
     file = folder / "intermediate.onnx"
-    write_model(model, file)
+    write_graph(model, file)
     return open_file(file)
 
 
@@ -70,11 +60,6 @@ def run(session: ort.InferenceSession, batch: NDArray[np.generic]) -> Floats:
     """The first output for the only input."""
     rows: Floats = session.run(None, {session.get_inputs()[0].name: batch})[0]
     return rows
-
-
-def constants_bytes(model: ModelProto) -> int:
-    """Bytes of all constants: the model's size but for its structure."""
-    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
 def _give_unique_names(model: ModelProto) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 
 from diptych_training.errors import ExportError
 from diptych_training.export.int8.graph import Floats
-from diptych_training.export.int8.model_file import open_model, read_simplified, run, write_model
+from diptych_training.export.int8.model_file import open_model, read_simplified, run
 from diptych_training.export.int8.observe import Batches, observe
 from diptych_training.export.int8.quantiser import Quantiser, tensors_to_observe
 from diptych_training.export.int8.report import Int8Report, Say
 from diptych_training.export.int8.search import Found, Plan, Search
 from diptych_training.export.int8.sites import Form, find_sites, ladder
+from diptych_training.export.onnx_files import write_graph
 
 N_PROBED = 16  # inputs on which layers are ranked
 
@@ -22,7 +23,7 @@ N_PROBED = 16  # inputs on which layers are ranked
 def write_int8(
     source: Path, target: Path, calibration: Batches, *, check: Callable[[Path], float], say: Say
 ) -> Int8Report:
-    """Write the int8 graph of `source` to `target` (and `<target>.data` above 2 GB), with the same signature.
+    """Write the int8 graph of `source` to `target` with the same signature.
 
     `calibration`: real inputs of the graph, in batches. `check` holds a candidate file against the reference
     and answers the mean cosine. Raises ExportError when the graph has nothing to quantise, or does not load.
@@ -36,7 +37,7 @@ def write_int8(
         ladders = {site.name: ladder(site) for site in quantiser.sites}
         judge = _judge(quantiser, check, folder / target.name)
         found = Search(ladders, judge, _probe(quantiser, calibration, folder), say).run()
-        _publish(quantiser, found.plan, folder / target.name, target)
+        write_graph(quantiser.build(found.plan), target)
     return _report(found)
 
 
@@ -58,7 +59,7 @@ def first_plan(quantiser: Quantiser) -> Plan:
 
 def _judge(quantiser: Quantiser, check: Callable[[Path], float], candidate: Path) -> Callable[[Plan], float]:
     def judge(plan: Plan) -> float:
-        write_model(quantiser.build(plan), candidate)
+        write_graph(quantiser.build(plan), candidate)
         return check(candidate)
 
     return judge
@@ -92,14 +93,6 @@ def _first_items(batches: Batches) -> Batches:
         if left == 0:
             break
     return taken
-
-
-def _publish(quantiser: Quantiser, plan: Plan, built: Path, target: Path) -> None:
-    write_model(quantiser.build(plan), built)  # the last try need not be the plan that was found
-    data = built.with_name(f"{built.name}.data")
-    if data.exists():
-        data.replace(target.with_name(data.name))
-    built.replace(target)
 
 
 def _report(found: Found) -> Int8Report:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from onnx import GraphProto
 
-from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
+from diptych_training.export.onnx_files import read_graph, write_graph
 from diptych_training.export.optimise.ask_tokens import ask_tokens
 from diptych_training.export.optimise.attend_first import attend_first
 from diptych_training.export.optimise.attention_biases import attention_biases
@@ -39,7 +39,7 @@ def _in_place(change: Callable[[GraphProto], int]) -> Callable[[Path, Path], boo
         model = read_graph(source)
         if not change(model.graph):
             return False
-        write_graph(model, target, external_data=has_external_data(source))
+        write_graph(model, target)
         return True
 
     return rewrite

@@ -1,6 +1,5 @@
 """Apply rewrites to a graph one after the other and keep those that hold; knows none of the rewrites."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from diptych.bundle.encoder import Embeddings
 from diptych_training.export.calibration import Batch, run_graph
-from diptych_training.export.onnx_files import has_external_data, read_graph, write_graph
+from diptych_training.export.onnx_files import read_graph, write_graph
 from diptych_training.export.optimise.candidates import PORTABLE, Candidate
 from diptych_training.export.parity import row_cosines
 
@@ -83,12 +82,8 @@ def _try(candidate: Candidate, current: _Graph, tried: _Graph, say: Callable[[st
 
 
 def _place(graph: Path, target: Path) -> None:
-    if graph == target:
-        return
-    if has_external_data(graph):  # the graph names its data file: both are written anew
-        write_graph(read_graph(graph), target, external_data=True)
-    else:
-        shutil.copyfile(graph, target)
+    if graph != target:  # written anew, as a graph names the file of its weights
+        write_graph(read_graph(graph), target)
 
 
 def _sentence(step: Step) -> str:
