@@ -13,8 +13,7 @@ from diptych_training.data.pictograms.classes import emoji_classes
 from diptych_training.errors import ExportError
 from diptych_training.export.calibration import calibration_on_dataset
 from diptych_training.export.golden_items import REENCODINGS, make_golden
-from diptych_training.export.samples import count_sample, draw_sample, even_shares, held_out
-from diptych_training.export.shortage import shortage
+from diptych_training.export.samples import count_sample, draw_sample, even_shares, held_out, shortage
 from diptych_training.tokenizer import train_tokenizer
 from support.tiny_run import IMAGE_SIZE, tiny_image_spec, tiny_text_spec, write_tiny_dataset
 

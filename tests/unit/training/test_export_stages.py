@@ -1,13 +1,16 @@
 """What a person is told of a long command, and where its pixels lie."""
 
 import errno
+import os
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from diptych_training.export.pixel_file import PixelFile
-from diptych_training.export.stages import Stages, Watcher, files_table, peak_memory_bytes
+from diptych_training.export.stages import Stages, Watcher, files_table, watched
 
 
 def test_each_finished_stage_is_one_line_and_one_row() -> None:
@@ -20,24 +23,9 @@ def test_each_finished_stage_is_one_line_and_one_row() -> None:
         raise ValueError("broken")
 
     assert len(said) == 1
-    assert said[0].startswith("read: 0.0 s, peak memory ")
-    assert [stage.name for stage in stages.finished] == ["read"]
+    assert said[0].startswith("read: 0.0 s, peak memory so far ")
     assert "| read " in stages.table()
-
-
-def test_the_peak_of_a_stage_is_its_own() -> None:
-    stages = Stages(Watcher(print, print))
-
-    with stages.stage("large"):
-        np.ones(300_000_000, np.uint8)
-    with stages.stage("small"):
-        pass
-
-    large, small = stages.finished
-    assert large.peak_bytes > 300_000_000
-    assert peak_memory_bytes() > 0
-    # Where the kernel does not let the peak be reset, it is that of all so far, which a page may raise.
-    assert small.peak_bytes <= large.peak_bytes + 10_000_000
+    assert "write" not in stages.table()
 
 
 def test_files_are_listed_with_their_size(tmp_path: Path) -> None:
@@ -68,3 +56,52 @@ def test_pixels_without_room_are_an_error_not_a_crash(
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         PixelFile(tmp_path / "pixels.npy", 7, 4)
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def swallow_ctrl_c() -> None:
+    """As a library does that is interrupted where it cannot let an exception through."""
+    try:
+        press_ctrl_c()
+        threading.Event().wait(5)  # a signal is handled between two steps of Python
+    except KeyboardInterrupt:
+        return
+
+
+def test_ctrl_c_interrupts_at_once_and_the_handler_before_is_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), watched(10, "test"):
+        press_ctrl_c()
+        threading.Event().wait(5)
+
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_swallowed_ctrl_c_ends_the_stage_it_was_pressed_in() -> None:
+    with watched(10, "test") as watcher:
+        stages = Stages(watcher)
+        with pytest.raises(KeyboardInterrupt), stages.stage("embed"):
+            swallow_ctrl_c()
+
+    assert "embed" not in stages.table()
+
+
+def test_swallowed_ctrl_c_ends_at_the_next_progress() -> None:
+    with watched(10, "test") as watcher:
+        watcher.advance(1)
+        swallow_ctrl_c()
+        with pytest.raises(KeyboardInterrupt):
+            watcher.advance(1)
+
+
+def test_error_that_a_library_made_of_ctrl_c_is_an_interrupt_still() -> None:
+    def broken() -> None:
+        swallow_ctrl_c()
+        raise RuntimeError("a callback failed")
+
+    with watched(10, "test") as watcher, pytest.raises(KeyboardInterrupt), Stages(watcher).stage("embed"):
+        broken()

@@ -1,27 +1,31 @@
 """`diptych-train export`: publish a run as the next version of a model, once its files are proven."""
 
 import argparse
+import re
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
 from diptych.bundle.repository import ModelRepository
+from diptych.errors import BundleError, NotFound
 from diptych_training.ablate.results import read_ablation
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
 from diptych_training.export.draft import Statement
-from diptych_training.export.inherited import precisions_before
 from diptych_training.export.licence import UNKNOWN
 from diptych_training.export.precisions import parse_precisions
-from diptych_training.export.progress import watched
 from diptych_training.export.publish import export_run
 from diptych_training.export.samples import N_PARITY_IMAGES
 from diptych_training.export.shown import Shown
+from diptych_training.export.stages import watched
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
 from diptych_training.plans.flags import add_flags, plan_request
 from diptych_training.plans.publish import export_plans, require_tensorrt
 from diptych_training.plans.reference import n_proof_images
 from diptych_training.run_folder import RunFolder
+
+VERSION = re.compile(r"([^/]+)/([0-9]+)")  # how a run records a version that it started from
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -138,13 +142,31 @@ def _precisions(
     """What is asked for, or what a server that has the versions before would miss."""
     if args.precisions is not None:
         return parse_precisions(args.precisions)
-    before = precisions_before(trained, repository, args.name)
+    before = _precisions_before(trained, repository, args.name)
     chosen = parse_precisions(",".join(chain.from_iterable(before.values())))
     for title, precisions in before.items():
         print(f"{title}: {', '.join(precisions) or f'not in {args.model_repo}, its precisions are unknown'}")
     if before:
         print(f"this export makes {', '.join(chosen)}; --precisions names others", flush=True)
     return chosen
+
+
+def _precisions_before(run: TrainedRun, repository: ModelRepository, name: str) -> dict[str, tuple[str, ...]]:
+    """The precisions of the version that the run started from and of the newest version of `name`, by their
+    titles; none of one that the repository does not have, or cannot read."""
+    started_from = [] if run.learned is None else [*run.learned.started_from]
+    titles = [title for title in started_from if VERSION.fullmatch(title)]
+    with suppress(NotFound, BundleError):  # the first of its name
+        titles.append(f"{name}/{repository.latest_portable(name)}")
+    return {title: _precisions_of(repository, title) for title in titles}
+
+
+def _precisions_of(repository: ModelRepository, title: str) -> tuple[str, ...]:
+    name, number = title.split("/")
+    try:
+        return tuple(repository.manifest(name, int(number)).precisions)
+    except (NotFound, BundleError):
+        return ()
 
 
 def _shown(args: argparse.Namespace) -> Shown:

@@ -7,18 +7,19 @@ from pathlib import Path
 from diptych.bundle.golden import write_golden
 from diptych.bundle.manifest import GOLDEN_FILE, Parity
 from diptych.bundle.repository import ModelRepository
-from diptych_training.checkpoint import TrainedRun
+from diptych_training.checkpoint import TrainedRun, Which
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import ExportError
+from diptych_training.evaluate.results import Evaluation
+from diptych_training.evaluate.subject import run_title
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export.calibration import calibration_on_dataset
 from diptych_training.export.card import CARD_FILE, DATA_CARD_FILE, model_card
 from diptych_training.export.draft import Statement, make_draft
-from diptych_training.export.evaluated import require_evaluation_of
 from diptych_training.export.files import write_model_files
 from diptych_training.export.precisions import Workshop, make_precisions
 from diptych_training.export.proof import Reference, proof_on_dataset
-from diptych_training.export.shortage import require_enough
+from diptych_training.export.samples import require_enough
 from diptych_training.export.stages import Stages, Watcher, files_table
 
 __all__ = ["Watcher", "export_run"]
@@ -39,7 +40,7 @@ def export_run(
     GoldenMismatch if this machine does not reproduce its own reference; nothing is published then.
     """
     if statement.evaluation is not None:
-        require_evaluation_of(run, statement.checkpoint, dataset, statement.evaluation)
+        _require_evaluation_of(run, statement.checkpoint, dataset, statement.evaluation)
     statement.shown.check(run)
     if not statement.ungated:
         require_enough(dataset)
@@ -53,6 +54,22 @@ def export_run(
         watcher.say(f"{stages.table()}\n\n{files_table(folder)}")
         stated = draft.model_copy(update={"extra": {**draft.extra, **made.reports}})
         return repository.publish(statement.name, folder, stated)
+
+
+def _require_evaluation_of(
+    run: TrainedRun, checkpoint: Which, dataset: PackedDataset, evaluation: Evaluation
+) -> None:
+    """Raises ExportError if it was measured on another run, checkpoint, step or data set."""
+    title = run_title(run.folder, checkpoint, run.step)
+    if evaluation.model != title:
+        raise ExportError(
+            f"the evaluation is of {evaluation.model!r}, the export is of {title!r}: "
+            f"run `diptych-train evaluate --run {run.folder} --which {checkpoint}`"
+        )
+    if evaluation.dataset != dataset.name:
+        raise ExportError(
+            f"the evaluation is on data set {evaluation.dataset!r}, the export is proven on {dataset.name!r}"
+        )
 
 
 def _prepare(

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.bundle.encoder import Pixels
+from diptych.bundle.parity import MIN_IMAGES, MIN_TEXTS
 from diptych_training.data.packed import PackedDataset, PackedSource, Split
+from diptych_training.errors import TooFewSamples
 from diptych_training.evaluate.answers import Accepted, accepted_labels
 
 N_PARITY_IMAGES = 1200  # a manifest must speak of 1,000 at least
@@ -65,6 +67,27 @@ def even_shares(available: list[int], wanted: int) -> list[int]:
         shares[index] = min(available[index], -(-left // (len(available) - done)))
         left -= shares[index]
     return shares
+
+
+def shortage(dataset: PackedDataset) -> str | None:
+    """Why nothing can be proven on this data set, and what to do; None if it has enough."""
+    n_images, n_texts = count_sample(dataset, N_PARITY_IMAGES)
+    if n_images >= MIN_IMAGES and n_texts >= MIN_TEXTS:
+        return None
+    return (
+        f"{dataset.path} has too few samples to prove an export on: {n_images:,} held-out images with "
+        f"{n_texts:,} texts, at least {MIN_IMAGES:,} and {MIN_TEXTS} are needed. Pack more with `data pack "
+        "--validation` or `--eval`, or prove the export on another data set with `export --data DIR` "
+        "(`data pictograms` builds one). `export --ungated` publishes without a sufficient proof; servers "
+        "skip such a version unless started with --allow-ungated"
+    )
+
+
+def require_enough(dataset: PackedDataset) -> None:
+    """Raises TooFewSamples, before anything is written or embedded."""
+    reason = shortage(dataset)
+    if reason is not None:
+        raise TooFewSamples(reason)
 
 
 def _drawn(

@@ -1,6 +1,7 @@
 """Tell a person how far a long command is, and what each stage took; knows nothing of what the stages do."""
 
 import resource
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych_training.evaluate.table import markdown_table
-from diptych_training.export.interrupts import Check, nothing_pressed
+from diptych_training.progress import progress_bar
 
-STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-RESET_PEAK = "5"  # proc(5): resets the peak resident set size
 MB = 1e6
+
+
+def _nothing_pressed() -> None:
+    """Where no command notices Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +27,38 @@ class Watcher:
 
     say: Callable[[str], object]
     advance: Callable[[int], object]
-    check: Check = nothing_pressed
+    check: Callable[[], None] = _nothing_pressed
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What one stage took. `peak_bytes` is the resident memory of the process at its highest in the stage."""
+@contextmanager
+def watched(n_images: int, name: str) -> Iterator[Watcher]:
+    """A bar over `n_images` embeddings, above which finished stages are said.
 
-    name: str
-    seconds: float
-    peak_bytes: int
+    Ctrl-C interrupts at once. Where a library swallows that KeyboardInterrupt, the next `advance` or `check`
+    raises it again.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    pressed: list[int] = []
+
+    def notice(number: int, _frame: object) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    def advance(n_done: int) -> None:
+        check()
+        bar.update(n_done)
+
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, notice)
+    try:
+        with progress_bar(total=n_images, unit="image", desc=name) as bar:
+            yield Watcher(say=bar.write, advance=advance, check=check)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Stages:
@@ -41,7 +66,7 @@ class Stages:
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
-        self.finished: list[Stage] = []
+        self._rows: list[list[str]] = []
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -50,39 +75,22 @@ class Stages:
         Raises KeyboardInterrupt if Ctrl-C was pressed in it, whatever a library made of that.
         """
         self._watcher.check()
-        _reset_peak()
         started = time.perf_counter()
         try:
             yield
         finally:
             self._watcher.check()
-        stage = Stage(name, time.perf_counter() - started, peak_memory_bytes())
-        self.finished.append(stage)
-        self._watcher.say(f"{name}: {stage.seconds:.1f} s, peak memory {stage.peak_bytes / MB:,.0f} MB")
+        seconds = f"{time.perf_counter() - started:.1f}"
+        peak_mb = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB:,.0f}"
+        self._rows.append([name, seconds, peak_mb])
+        self._watcher.say(f"{name}: {seconds} s, peak memory so far {peak_mb} MB")
 
     def table(self) -> str:
         """Markdown: a row for each finished stage."""
-        rows = [[s.name, f"{s.seconds:.1f}", f"{s.peak_bytes / MB:,.0f}"] for s in self.finished]
-        return markdown_table(["stage", "seconds", "peak memory, MB"], rows)
+        return markdown_table(["stage", "seconds", "peak memory so far, MB"], self._rows)
 
 
 def files_table(folder: Path) -> str:
     """Markdown: the size of every file of a folder."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return markdown_table(["file", "MB"], [[f.name, f"{f.stat().st_size / MB:,.2f}"] for f in files])
-
-
-def peak_memory_bytes() -> int:
-    """The highest resident memory of this process: since the last reset on Linux, ever elsewhere."""
-    try:
-        lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _reset_peak() -> None:
-    try:
-        CLEAR_REFS.write_text(RESET_PEAK)
-    except OSError:
-        return  # not this kernel, or not allowed: the peak then is that of all stages so far

@@ -13,7 +13,7 @@ from diptych.errors import InvalidValue
 from diptych_training.errors import TooFewSamples
 from diptych_training.export.gate import MIN_IMAGES
 from diptych_training.export.precisions import parse_precisions
-from diptych_training.export.progress import watched
+from diptych_training.export.stages import watched
 from diptych_training.importing.flags import MIN_CONTEXT_LENGTH, channels, spreads, whole_number
 from diptych_training.importing.photos import photographs
 from diptych_training.importing.proof import N_PROOF_IMAGES

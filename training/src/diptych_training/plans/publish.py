@@ -35,7 +35,7 @@ from diptych_training.export.fp16 import write_fp16
 from diptych_training.export.gate import parity_table, require_parity
 from diptych_training.export.parity import EncodeFunctions, measure_parity
 from diptych_training.export.proof import Proof
-from diptych_training.export.shortage import require_enough
+from diptych_training.export.samples import require_enough
 from diptych_training.export.stages import Stages, Watcher, files_table
 from diptych_training.plans.corners import corner_cosine_min
 from diptych_training.plans.reference import against_the_model, is_imported, proof_by_graphs

@@ -17,7 +17,7 @@ from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigError
 from diptych_training.evaluate.validation import validate
-from diptych_training.export.shortage import shortage
+from diptych_training.export.samples import shortage
 from diptych_training.models.clip import CLIP
 from diptych_training.origin import Origin, open_origin
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir

@@ -49,7 +49,7 @@ from diptych_training.data.pairs.image_files import isolated, plain_spec, side_b
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
 from diptych_training.data.pairs.stream import Cursor, Order, Stream
 from diptych_training.errors import DataError
-from diptych_training.export.shortage import shortage
+from diptych_training.export.samples import shortage
 from diptych_training.origin import open_origin
 from diptych_training.paths import model_repo, recipe_file, runs_dir
 from diptych_training.progress import progress_bar
