@@ -28,10 +28,12 @@ from diptych.adapters.onnx_session import open_session
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych.bundle.repository import ModelRepository
 from diptych_training.export.calibration import Batch
+from diptych_training.export.graph import Graph
 from diptych_training.export.graphs import write_image_graph, write_text_graph
+from diptych_training.export.int8.search import Plan
 from diptych_training.export.int8.write import prepare
-from diptych_training.export.onnx_files import write_graph
-from diptych_training.export.optimise import FLOAT32, PORTABLE, Candidate
+from diptych_training.export.onnx_files import read_graph, write_graph
+from diptych_training.export.optimise import FLOAT32, REWRITES
 from diptych_training.importing.hugging_face.padding import Padding
 from diptych_training.importing.hugging_face.towers import Towers
 from diptych_training.importing.own import load_own_bundle
@@ -43,8 +45,6 @@ N_CALIBRATION = 16
 END = 49407  # the id that ends a text of CLIP
 LENGTH = 12  # ids of a short caption
 HEADER = ("tower", "precision", "rewrite", *(f"batch {n}" for n in BATCHES))
-KINDS = {"Products", "Convolution", "Table", "Patches"}  # of layers in int8
-NONE = Candidate("none", lambda _source, _target: False)
 
 
 @dataclass(frozen=True)
@@ -97,27 +97,26 @@ def towers(
     yield Tower(files[1].stem, files[1], ids)
 
 
-def rewritten(
-    tower: Tower, rewrites: Sequence[Candidate], precision: str, target: Path, in_float: str = ""
+def write_rewritten(
+    tower: Tower, rewrites: Sequence[str], precision: str, target: Path, in_float: str = ""
 ) -> list[str]:
-    """Write the graph after all rewrites; the names of those that found something to do.
+    """Write the graph after these rewrites; the names of those that found something to do.
 
     In int8 also the kinds of layers that were quantised: all but `in_float`.
     """
-    current, changed = tower.file, []
-    for index, candidate in enumerate(rewrites):
-        tried = target.with_name(f"{target.stem}-{index}.onnx")
-        if candidate.rewrite(current, tried):
-            current, changed = tried, [*changed, candidate.name]
+    shutil.copyfile(tower.file, target)
+    changed = []
+    for name in rewrites:
+        model = (REWRITES | FLOAT32)[name](Graph(read_graph(target)))
+        if model is not None:
+            write_graph(model, target)
+            changed.append(name)
     if precision == "int8":
-        quantiser = prepare(current, [tower.inputs], target.parent)
-        plan = {
-            site.name: "float" if type(site).__name__ == in_float else "static" for site in quantiser.sites
-        }
+        quantiser = prepare(target, [tower.inputs], target.parent)
+        kinds = {site.name: type(site).__name__ for site in quantiser.sites}
+        plan: Plan = {site: "float" if kind == in_float else "static" for site, kind in kinds.items()}
         write_graph(quantiser.build(plan), target)
-        changed += sorted({type(site).__name__ for site in quantiser.sites})
-    else:
-        shutil.copyfile(current, target)
+        changed += sorted(set(kinds.values()))
     return changed
 
 
@@ -150,22 +149,22 @@ def turns(a: ort.InferenceSession, b: ort.InferenceSession, batch: Batch) -> lis
 
 
 def rows(tower: Tower, precision: str, folder: Path) -> Iterator[list[str]]:
-    """One row for each rewrite that found something to do."""
-    candidates = [*PORTABLE, *(FLOAT32 if precision == "fp32" else ())]
+    """One row for each rewrite, and each kind of int8 layer, that found something to do."""
     whole, part = folder / "whole.onnx", folder / "part.onnx"
-    changed = rewritten(tower, candidates, precision, whole)
-    for left_out in (NONE, *candidates):
-        if left_out is not NONE and left_out.name not in changed:
-            continue
-        rewritten(tower, [one for one in candidates if one is not left_out], precision, part)
+
+    def row(name: str, rewrites: Sequence[str], in_float: str = "") -> list[str]:
+        write_rewritten(tower, rewrites, precision, part, in_float)
         gains = [gain(part, whole, tower.inputs[:n]) for n in BATCHES]
-        yield [tower.name, precision, left_out.name, *gains]
-    for kind in KINDS.intersection(changed):
-        rewritten(tower, candidates, precision, part, in_float=kind)
-        gains = [gain(part, whole, tower.inputs[:n]) for n in BATCHES]
-        yield [tower.name, precision, f"int8 of {kind}", *gains]
-    rewritten(tower, [], precision, part)
-    yield [tower.name, precision, "all", *(gain(part, whole, tower.inputs[:n]) for n in BATCHES)]
+        return [tower.name, precision, name, *gains]
+
+    every = [*REWRITES, *(FLOAT32 if precision == "fp32" else ())]
+    changed = write_rewritten(tower, every, precision, whole)
+    yield row("none", every)
+    for name in changed:
+        if name in every:
+            yield row(name, [one for one in every if one != name])
+        else:
+            yield row(f"int8 of {name}", every, in_float=name)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from benchmarks.serving.texts import captions
 from benchmarks.serving.workers import ask
 from diptych.bundle.manifest import TOKENIZER_FILE, read_manifest
 from diptych.bundle.text import TextTokenizer
-from diptych_training.export.optimise.candidates import FLOAT32, PORTABLE
+from diptych_training.export.optimise import REWRITES
 
 # Of matrix products: (K, N) of those with weights, (M, K, N) of those within an attention, of each head.
 Product = tuple[int, ...]
@@ -28,7 +28,6 @@ Gflop = dict[Product, float]
 MAIN = "vit-b-32"
 PROOF_IMAGES, FEW_PROOF_IMAGES = 64, 16  # few: of models that only show how cost grows
 MAX_TOKENS = 20  # infinity cuts what is longer, whatever the context: it would do less than the others
-POOLING_STEPS = {candidate.name for candidate in (*PORTABLE, *FLOAT32) if "pool" in candidate.name}
 PARITY = ("cosine_min", "cosine_mean", "batch_cosine_min", "n_images", "n_texts")
 EXPORTERS = ("torch", "onnx", "onnxscript", "onnxruntime", "transformers")
 SMALL_TEXT = {"num_hidden_layers": 2}
@@ -63,17 +62,15 @@ class Shape:
     def gflop_per_image(self, *, as_arranged: bool = False) -> Gflop:
         """GFLOP an image by product.
 
-        `as_arranged` by importing: all weights of the last block see the pooled token alone, which asks the
-        tokens themselves, with rows of the whole width for each head.
+        `as_arranged` by importing: behind its attention the last block sees the pooled token alone.
         """
         w = self.width
         gflop = 2 * w * w / 1e9  # of one square matrix with one token
-        last, asked = (1, w) if as_arranged else (TOKENS, HEAD)
-        rows = (self.depth - 1) * TOKENS + last
-        square = gflop * 4 * rows  # queries, keys, values, projection
+        rows = (self.depth - 1) * TOKENS + (1 if as_arranged else TOKENS)
+        square = gflop * (3 * self.depth * TOKENS + rows)  # queries, keys, values; projection
         mlp = gflop * 4 * rows
         patches = 2 * 49 * 3 * 32 * 32 * w / 1e9
-        attention = 2 * ((self.depth - 1) * TOKENS * HEAD + last * asked) * TOKENS * self.heads / 1e9
+        attention = 2 * self.depth * TOKENS * HEAD * TOKENS * self.heads / 1e9
         products: Gflop = {(w, w): square, (w, 4 * w): mlp, (4 * w, w): mlp}
         products[3072, w] = products.get((3072, w), 0.0) + patches
         return products | {(TOKENS, HEAD, TOKENS): attention, (TOKENS, TOKENS, HEAD): attention}
@@ -183,10 +180,10 @@ def image_graph(folder: Path, precision: str) -> Path:
 
 
 def is_arranged(folder: Path) -> bool:
-    """Whether importing moved the pooling before the last block's feed-forward part and its attention."""
+    """Whether importing moved the pooling before the last block's feed-forward part."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     steps = manifest["extra"].get("optimised", {}).get("image", [])
-    return {step["name"] for step in steps if step["kept"]} >= POOLING_STEPS
+    return {step["name"] for step in steps if step["kept"]} >= {name for name in REWRITES if "pool" in name}
 
 
 def main_texts() -> tuple[list[str], list[int]]:

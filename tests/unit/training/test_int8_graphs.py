@@ -9,16 +9,16 @@ import onnxruntime as ort
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from diptych_training.export.graph import Graph, rebuilt
 from diptych_training.export.int8.convolutions import quantised_tensors
-from diptych_training.export.int8.graph import Graph, rebuilt
 from diptych_training.export.int8.levels import Level, level, own_normalisation
-from diptych_training.export.int8.linear import find_linear, weight_of
 from diptych_training.export.int8.model_file import open_model, run
 from diptych_training.export.int8.observe import observe
-from diptych_training.export.int8.patches import Patches
 from diptych_training.export.int8.products import static_rewrite
 from diptych_training.export.int8.quantiser import Quantiser, replaced, tensors_to_observe
 from diptych_training.export.int8.sites import Convolution, Products, Table, find_sites
+from diptych_training.export.linear import find_linear, weight_of
+from diptych_training.export.patches import Patches
 
 RNG = np.random.default_rng(0)
 

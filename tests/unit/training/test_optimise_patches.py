@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
+from diptych_training.export.graph import Graph
 from diptych_training.export.optimise.patches import patches_by_product
 from support.small_graphs import Arrays, random_weights, small_graph
 
@@ -23,10 +24,10 @@ def tower(
     scaled: str = SCALED,
     also: bool = False,
     height: int = 8,
-    out: str = "6",
+    out: str = "4",
 ) -> str:
     outputs = f"float[B,{out},5] rows{', float[B,5,M] flat' if also else ''}"
-    return f"""g (uint8[B,{height},12,3] pixels) => ({outputs}) {{
+    return f"""g (uint8[B,{height},{height},3] pixels) => ({outputs}) {{
         {scaled}
         image = Transpose <perm = [0, 3, 1, 2]> (scaled)
         maps = Conv <{convolution}> ({inputs})
@@ -35,32 +36,31 @@ def tower(
     }}"""
 
 
-def weights(gain: tuple[int, ...] = (3,)) -> Arrays:
+def weights() -> Arrays:
     drawn = random_weights(kernels=(5, 3, 4, 4), bias=(5,))
     rng = np.random.default_rng(2)
-    scaling = {"gain": rng.uniform(0.01, 0.02, gain), "offset": rng.uniform(-2, 2, gain)}
+    scaling = {"gain": rng.uniform(0.01, 0.02, 3), "offset": rng.uniform(-2, 2, 3)}
     scalings = {name: np.asarray(value, np.float32) for name, value in scaling.items()}
     return drawn | scalings | {"shape": np.array([0, 5, -1])}
 
 
 def pixels(height: int = 8) -> NDArray[np.uint8]:
-    return np.random.default_rng(1).integers(0, 256, (2, height, 12, 3), np.uint8)
+    return np.random.default_rng(1).integers(0, 256, (2, height, height, 3), np.uint8)
 
 
-def rewritten(model: ModelProto) -> tuple[ModelProto, int]:
-    changed = ModelProto()
-    changed.CopyFrom(model)
-    n_replaced = patches_by_product(changed.graph)
+def rewritten(model: ModelProto) -> ModelProto:
+    for node in model.graph.node:
+        node.name = node.output[0]
+    changed = patches_by_product(Graph(model))
+    assert changed is not None
     onnx.checker.check_model(changed, full_check=True)
-    return changed, n_replaced
+    return changed
 
 
 @pytest.mark.parametrize("inputs", ["image, kernels, bias", "image, kernels"])
-@pytest.mark.parametrize("gain", [(3,), ()])
-def test_rows_are_the_same_and_the_convolution_is_gone(inputs: str, gain: tuple[int, ...]) -> None:
-    model = small_graph(tower(inputs=inputs), weights(gain))
-    changed, n_replaced = rewritten(model)
-    assert n_replaced == 1
+def test_rows_are_the_same_and_the_convolution_is_gone(inputs: str) -> None:
+    model = small_graph(tower(inputs=inputs), weights())
+    changed = rewritten(model)
     operators = [node.op_type for node in changed.graph.node]
     assert "Conv" not in operators
     assert operators.count("MatMul") == 1
@@ -70,7 +70,7 @@ def test_rows_are_the_same_and_the_convolution_is_gone(inputs: str, gain: tuple[
 
 
 def test_weights_of_the_convolution_do_not_stay_in_the_file() -> None:
-    changed, _ = rewritten(small_graph(tower(), weights()))
+    changed = rewritten(small_graph(tower(), weights()))
     assert not {tensor.name for tensor in changed.graph.initializer} & {"kernels", "gain", "offset", "bias"}
 
 
@@ -88,6 +88,4 @@ def test_weights_of_the_convolution_do_not_stay_in_the_file() -> None:
 )
 def test_other_convolutions_are_left_as_they_are(text: str) -> None:
     model = small_graph(text, weights())
-    changed, n_replaced = rewritten(model)
-    assert n_replaced == 0
-    assert changed == model
+    assert patches_by_product(Graph(model)) is None

@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
+from diptych_training.export.graph import Graph
 from diptych_training.export.optimise.silu import quick_gelu_as_silu
 from support.small_graphs import Arrays, random_weights, small_graph
 
@@ -37,14 +37,6 @@ def tokens() -> NDArray[np.float32]:
     return np.random.default_rng(1).standard_normal((3, 5, 8)).astype(np.float32)
 
 
-def rewritten(model: ModelProto) -> tuple[ModelProto, int]:
-    changed = ModelProto()
-    changed.CopyFrom(model)
-    n_factors = quick_gelu_as_silu(changed.graph)
-    onnx.checker.check_model(changed, full_check=True)
-    return changed, n_factors
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -55,8 +47,9 @@ def rewritten(model: ModelProto) -> tuple[ModelProto, int]:
 )
 def test_the_factor_is_gone_and_the_rows_are_the_same(changes: list[tuple[str, str]]) -> None:
     model = small_graph(feed_forward(*changes), weights())
-    changed, n_factors = rewritten(model)
-    assert n_factors == 1
+    changed = quick_gelu_as_silu(Graph(model))
+    assert changed is not None
+    onnx.checker.check_model(changed, full_check=True)
     assert [node.op_type for node in changed.graph.node] == ["MatMul", "Add", "Sigmoid", "Mul", "MatMul"]
     assert {tensor.name for tensor in changed.graph.initializer} == {"into", "into_bias", "back"}
     expected = ReferenceEvaluator(model).run(None, {"x": tokens()})[0]
@@ -87,16 +80,14 @@ def test_the_factor_is_gone_and_the_rows_are_the_same(changes: list[tuple[str, s
 )
 def test_what_others_read_or_computes_something_else_stays(changes: list[tuple[str, str]], also: str) -> None:
     model = small_graph(feed_forward(*changes, also=also), weights())
-    changed, n_factors = rewritten(model)
-    assert n_factors == 0
-    assert changed == model
+    assert quick_gelu_as_silu(Graph(model)) is None
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.702, float("nan")])
 def test_a_factor_that_is_not_positive_stays(factor: float) -> None:
-    assert rewritten(small_graph(feed_forward(), weights(factor)))[1] == 0
+    assert quick_gelu_as_silu(Graph(small_graph(feed_forward(), weights(factor)))) is None
 
 
 def test_a_factor_for_each_channel_stays() -> None:
     each = weights() | {"factor": np.full(32, 1.702, np.float32)}
-    assert rewritten(small_graph(feed_forward(), each))[1] == 0
+    assert quick_gelu_as_silu(Graph(small_graph(feed_forward(), each))) is None

@@ -23,7 +23,8 @@ from diptych_training.export.fp16 import write_fp16
 from diptych_training.export.gate import parity_table, require_parity
 from diptych_training.export.half_weights import halve_weights
 from diptych_training.export.int8 import Int8Report, write_int8
-from diptych_training.export.optimise import FLOAT32, PORTABLE, Step, optimise
+from diptych_training.export.onnx_files import read_graph, write_graph
+from diptych_training.export.optimise import FLOAT32, Step, optimise
 from diptych_training.export.proof import Proof, prove_parity
 from diptych_training.export.stages import Stages, Watcher
 
@@ -97,16 +98,15 @@ def _optimise(workshop: Workshop, kept: Path, watcher: Watcher) -> tuple[list[Pa
 
     The graphs from which other precisions are to be made, after what is good for all, go into `kept`.
     """
-    calibration = workshop.calibration()
-    sources: list[Path] = []
+    sources = [kept / file for file in graph_files(EXACT)]
     reports: dict[str, JsonValue] = {}
-    for tower, file, batches in zip(TOWERS, graph_files(EXACT), _inputs(calibration), strict=True):
-        graph, source = workshop.folder / file, kept / file
+    for tower, source, batches in zip(TOWERS, sources, _inputs(workshop.calibration()), strict=True):
+        graph = workshop.folder / source.name
         few = [batches[0][:N_CHECKED], batches[0][:1]]  # one item by itself, too
-        for_all = optimise(graph, source, few, watcher.say, PORTABLE)
-        for_float32 = optimise(source, graph, few, watcher.say, FLOAT32)
-        sources.append(source)
-        reports[tower] = [_as_json(step) for step in [*for_all, *for_float32]]
+        steps = optimise(graph, few, watcher.say)
+        write_graph(read_graph(graph), source)
+        steps += optimise(graph, few, watcher.say, FLOAT32)
+        reports[tower] = [_as_json(step) for step in steps]
     return sources, reports
 
 

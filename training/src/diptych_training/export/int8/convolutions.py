@@ -10,7 +10,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.int8.graph import Graph, Rewrite, constant
+from diptych_training.export.graph import Graph, Rewrite, constant, rewired
 from diptych_training.export.int8.scales import Scale, quantised_kernels
 
 # Nodes that stay in 8 bits when all they read is in 8 bits.
@@ -37,24 +37,22 @@ def convolution_rewrite(graph: Graph, name: str, source: Scale) -> Rewrite:
     node, p = graph.node[name], f"{name}/int8"
     bias = graph.array(node.input[2]) if len(node.input) > 2 else None
     codes, scales, whole = quantised_kernels(graph.array(node.input[1]), bias, source.scale)
-    convolution = NodeProto()
-    convolution.CopyFrom(node)
-    convolution.input[1] = f"{p}/kernels"
-    nodes = [_dequantise(f"{p}/codes", f"{p}/scales", f"{p}/zeros", f"{p}/kernels"), convolution]
+    inputs = [node.input[0], f"{p}/kernels"]
+    nodes = [_dequantise(f"{p}/codes", f"{p}/scales", f"{p}/zeros", f"{p}/kernels")]
     constants = [
         constant(f"{p}/codes", codes),
         constant(f"{p}/scales", scales),
         constant(f"{p}/zeros", np.zeros(len(scales), np.int8)),
     ]
     if whole is not None:
-        convolution.input[2] = f"{p}/bias"
-        nodes.insert(0, _dequantise(f"{p}/whole", f"{p}/steps", f"{p}/none", f"{p}/bias"))
+        inputs.append(f"{p}/bias")
+        nodes.append(_dequantise(f"{p}/whole", f"{p}/steps", f"{p}/none", f"{p}/bias"))
         constants += [
             constant(f"{p}/whole", whole),
             constant(f"{p}/steps", (scales * np.float32(source.scale)).astype(np.float32)),
             constant(f"{p}/none", np.zeros(len(scales), np.int32)),
         ]
-    return Rewrite(frozenset([name]), tuple(nodes), tuple(constants))
+    return Rewrite(frozenset([name]), (*nodes, rewired(node, inputs, node.output)), tuple(constants))
 
 
 def with_pairs(
@@ -77,7 +75,8 @@ def with_pairs(
     for node in nodes:
         if node.op_type == "Relu" and node.output[0] in dropped:
             continue
-        result.append(_rewired(node, scales, renamed))
+        inputs = [f"{name}/rounded" if name in scales else name for name in node.input]
+        result.append(rewired(node, inputs, [renamed.get(name, name) for name in node.output]))
         for name in result[-1].output:
             if name in scales:
                 result += _pair(name)
@@ -88,16 +87,6 @@ def _after_relu(graph: Graph, node: NodeProto) -> str:
     reader = graph.only_reader(node.output[0])
     name: str = reader.output[0] if reader is not None and reader.op_type == "Relu" else node.output[0]
     return name
-
-
-def _rewired(node: NodeProto, scales: Mapping[str, Scale], renamed: Mapping[str, str]) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    for at, name in enumerate(copy.input):
-        copy.input[at] = f"{name}/rounded" if name in scales else name
-    for at, name in enumerate(copy.output):
-        copy.output[at] = renamed.get(name, name)
-    return copy
 
 
 def _pair(name: str) -> list[NodeProto]:

@@ -15,11 +15,11 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.int8.graph import Floats, Graph, constant
-from diptych_training.export.int8.linear import weight_of
+from diptych_training.export.graph import Floats, Graph, constant, rewired
 from diptych_training.export.int8.observe import Seen
 from diptych_training.export.int8.scales import best_scale, quantised_columns
 from diptych_training.export.int8.sites import Products
+from diptych_training.export.linear import weight_of
 
 # Where the gain and the bias stand among a normalisation's inputs.
 NORMALISATIONS: Final = {"LayerNormalization": (1, 2), "SkipLayerNormalization": (2, 3)}
@@ -75,14 +75,14 @@ def own_normalisation(graph: Graph, site: Products) -> NodeProto | None:
 
 
 def _in_normalisation(graph: Graph, node: NodeProto, site: Products, seen: Seen, factors: Floats) -> Level:
-    copy = NodeProto()
-    copy.CopyFrom(node)
+    inputs = list(node.input)
     constants: list[TensorProto] = []
     for at in NORMALISATIONS[node.op_type]:
         if at < len(node.input) and node.input[at]:
-            copy.input[at] = f"{site.name}/int8/{'gain' if not constants else 'shift'}"
-            constants.append(constant(copy.input[at], graph.array(node.input[at]) / factors))
-    return Level(site.source, seen, factors, frozenset([node.name]), (copy,), tuple(constants))
+            inputs[at] = f"{site.name}/int8/{'gain' if not constants else 'shift'}"
+            constants.append(constant(inputs[at], graph.array(node.input[at]) / factors))
+    scaled = rewired(node, inputs, node.output)
+    return Level(site.source, seen, factors, frozenset([node.name]), (scaled,), tuple(constants))
 
 
 def _by_multiplication(site: Products, seen: Seen, factors: Floats) -> Level:

@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from diptych.adapters.onnx_session import open_session
 from diptych_training.errors import ExportError
-from diptych_training.export.int8.graph import Floats, Graph
+from diptych_training.export.graph import Floats, Graph
 from diptych_training.export.onnx_files import write_graph
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych_training.export.int8.graph import Floats, Graph, with_outputs
+from diptych_training.export.graph import Floats, Graph, with_outputs
 from diptych_training.export.int8.model_file import open_model
 
 Batches = Sequence[NDArray[np.generic]]

@@ -3,7 +3,7 @@
 from onnx import TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.int8.graph import Graph, Rewrite, constant
+from diptych_training.export.graph import Graph, Rewrite, constant
 from diptych_training.export.int8.scales import quantised_rows
 from diptych_training.export.int8.sites import Table
 

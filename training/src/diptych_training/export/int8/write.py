@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from diptych_training.errors import ExportError
-from diptych_training.export.int8.graph import Floats
+from diptych_training.export.graph import Floats
 from diptych_training.export.int8.model_file import open_model, read_simplified, run
 from diptych_training.export.int8.observe import Batches, observe
 from diptych_training.export.int8.quantiser import Quantiser, tensors_to_observe

@@ -5,91 +5,51 @@ QuickGELU is ``x * sigmoid(1.702 x)`` between two matrix products. With ``y = 1.
 bias, its inverse into those behind. That saves a pass over the widest values of a block.
 """
 
-from dataclasses import dataclass
+from onnx import ModelProto, NodeProto, TensorProto
 
-import numpy as np
-from onnx import GraphProto, NodeProto, numpy_helper
-
-from diptych_training.export.optimise.neighbours import Neighbours, other
+from diptych_training.export.graph import Graph, constant, other, rebuilt, rewired
+from diptych_training.export.linear import Linear, find_linear
 
 
-@dataclass(frozen=True)
-class _Gated:
-    """``x * sigmoid(factor * x)`` with the weights around it, all of which only it reads."""
-
-    scaling: NodeProto
-    sigmoid: NodeProto
-    x: str
-    factor: float
-    before: tuple[str, ...]
-    behind: str
-
-
-def quick_gelu_as_silu(graph: GraphProto) -> int:
-    """Take factors out, in place; gives how many. What has no products with weights on both sides stays."""
-    neighbours = Neighbours(graph)
-    sigmoids = [node for node in graph.node if node.op_type == "Sigmoid"]
-    found = [gated for node in sigmoids if (gated := _gated(neighbours, node)) is not None]
-    for gated in found:
-        gated.sigmoid.input[0] = gated.x
-        graph.node.remove(gated.scaling)
-        for name in gated.before:
-            _multiply(graph, name, gated.factor)
-        _multiply(graph, gated.behind, 1 / gated.factor)
-    if found:
-        _drop_unread_weights(graph)
-    return len(found)
-
-
-def _gated(neighbours: Neighbours, sigmoid: NodeProto) -> _Gated | None:
-    scaling = neighbours.maker(sigmoid.input[0], "Mul")
-    gate = neighbours.only_reader(sigmoid.output[0], "Mul")
-    if scaling is None or gate is None or len(neighbours.readers(scaling.output[0])) != 1:
+def quick_gelu_as_silu(graph: Graph) -> ModelProto | None:
+    """The model without factors; None where no QuickGELU stands between weights of its own."""
+    instead: dict[int, NodeProto] = {}
+    constants: list[TensorProto] = []
+    for node in graph.nodes:
+        factors = _factors(graph, node) if node.op_type == "Sigmoid" else {}
+        if factors:
+            (gate,) = graph.readers(node.output[0])
+            instead[id(node)] = rewired(node, [other(gate, node.output[0])], node.output)
+            constants += [constant(name, graph.array(name) * factor) for name, factor in factors.items()]
+    if not instead:
         return None
+    return rebuilt(graph, [instead.get(id(node), node) for node in graph.nodes], constants)
+
+
+def _factors(graph: Graph, sigmoid: NodeProto) -> dict[str, float]:
+    """What each weight around a gate is to be multiplied by; empty where the gate is no QuickGELU's."""
+    scaling, gate = graph.producer.get(sigmoid.input[0]), graph.only_reader(sigmoid.output[0])
+    if scaling is None or gate is None or not scaling.op_type == gate.op_type == "Mul":
+        return {}
     x = other(gate, sigmoid.output[0])
     factor = other(scaling, x)
-    if x not in scaling.input or not neighbours.is_weight(factor, 0) or len(neighbours.readers(x)) != 2:
-        return None
-    before, behind = _before(neighbours, x), _behind(neighbours, gate.output[0])
-    if before is None or behind is None or not neighbours.array(factor) > 0:
-        return None
-    return _Gated(scaling, sigmoid, x, float(neighbours.array(factor)), before, behind)
+    others = [reader for reader in graph.readers(x) if reader not in (scaling, gate)]
+    if x not in scaling.input or others or graph.only_reader(scaling.output[0]) is None:
+        return {}
+    before, behind = _before(graph, x), graph.only_reader(gate.output[0])
+    after = None if behind is None else find_linear(graph, behind)
+    if before is None or before.bias is None or after is None or after.source != gate.output[0]:
+        return {}
+    weights = (before.weight, before.bias, after.weight)
+    if x in graph.outputs or any(graph.only_reader(name) is None for name in weights):
+        return {}
+    value = float(graph.array(factor)) if graph.is_float_constant(factor, rank=0) else 0.0
+    return dict(zip(weights, (value, value, 1 / value), strict=True)) if value > 0 else {}
 
 
-def _before(neighbours: Neighbours, x: str) -> tuple[str, ...] | None:
-    """The weights and the bias whose product and sum is x."""
-    add = neighbours.maker(x, "Add")
-    if add is None:
-        return None
-    for product, bias in (add.input, reversed(add.input)):
-        made = neighbours.maker(product, "MatMul")
-        if made is not None and len(neighbours.readers(product)) == 1 and neighbours.is_weight(bias, 1):
-            found = (str(made.input[1]), str(bias))
-            return found if _are_its_own(neighbours, *found) and neighbours.is_weight(found[0], 2) else None
-    return None
-
-
-def _behind(neighbours: Neighbours, gated: str) -> str | None:
-    """The weights of the one product that reads it."""
-    product = neighbours.only_reader(gated, "MatMul")
-    if product is None or product.input[0] != gated or not neighbours.is_weight(product.input[1], 2):
-        return None
-    weights = str(product.input[1])
-    return weights if _are_its_own(neighbours, weights) else None
-
-
-def _are_its_own(neighbours: Neighbours, *weights: str) -> bool:
-    return all(len(neighbours.readers(name)) == 1 for name in weights)
-
-
-def _multiply(graph: GraphProto, name: str, factor: float) -> None:
-    (tensor,) = (one for one in graph.initializer if one.name == name)
-    product = numpy_helper.to_array(tensor).astype(np.float64) * factor
-    tensor.CopyFrom(numpy_helper.from_array(product.astype(np.float32), name))
-
-
-def _drop_unread_weights(graph: GraphProto) -> None:
-    read = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+def _before(graph: Graph, x: str) -> Linear | None:
+    """The product with its bias that x is."""
+    add = graph.producer.get(x)
+    makers = [] if add is None else [graph.producer[name] for name in add.input if name in graph.producer]
+    linears = [find_linear(graph, node) for node in makers]
+    return next((one for one in linears if one is not None and one.target == x), None)

@@ -1,16 +1,20 @@
-"""An ONNX graph with the questions that quantising asks of it; knows nothing of scales."""
+"""Index an ONNX graph: who makes and who reads a value, its shape, its constants. Changes nothing."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 CONTRIB = "com.microsoft"  # onnxruntime's own operators
 Floats = NDArray[np.float32]
+Shape = tuple[int | str, ...]  # sizes, or names of those that are not known
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Rewrite:
 
 
 class Graph:
-    """A model whose nodes have unique names and stand in topological order. It is never changed."""
+    """A model whose nodes stand in topological order. It is never changed."""
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
@@ -31,12 +35,20 @@ class Graph:
         self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self.outputs = {value.name for value in model.graph.output}
         self.inputs = {value.name: value for value in model.graph.input}
-        self.node = {node.name: node for node in self.nodes}
+        self.node = {node.name: node for node in self.nodes}  # where names are unique
         self.producer = {name: node for node in self.nodes for name in node.output}
         self._readers: dict[str, list[NodeProto]] = defaultdict(list)
         for node in self.nodes:
             for name in set(names_read(node)):
                 self._readers[name].append(node)
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Of each constant and of each value that inference has reached."""
+        graph = self.model.graph
+        ports = chain(graph.input, graph.value_info, graph.output)
+        known = {port.name: _shape(port) for port in ports if port.type.tensor_type.HasField("shape")}
+        return known | {name: tuple(tensor.dims) for name, tensor in self.constants.items()}
 
     def array(self, name: str) -> Floats:
         """The value of a float constant."""
@@ -57,6 +69,14 @@ class Graph:
         return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
 
+def _shape(port: ValueInfoProto) -> Shape:
+    """A size without a name gets one of its own, so that it equals no other."""
+    return tuple(
+        size.dim_value if size.HasField("dim_value") else size.dim_param or f"{port.name}[{axis}]"
+        for axis, size in enumerate(port.type.tensor_type.shape.dim)
+    )
+
+
 def names_read(node: NodeProto) -> Iterator[str]:
     """Every tensor that a node reads, inside its subgraphs too."""
     yield from (name for name in node.input if name)
@@ -66,9 +86,20 @@ def names_read(node: NodeProto) -> Iterator[str]:
                 yield from names_read(inner)
 
 
-def attributes(node: NodeProto) -> dict[str, object]:
+def attributes(node: NodeProto) -> dict[str, Any]:
     """The attributes of a node by name, as Python values."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def other(node: NodeProto, name: str) -> str:
+    """Of a node with two inputs, the one that is not `name`; `name` where both are."""
+    return str(node.input[1] if node.input[0] == name else node.input[0])
+
+
+def rewired(node: NodeProto, inputs: Sequence[str], outputs: Sequence[str], **changes: Any) -> NodeProto:
+    """A copy with other inputs, outputs and attributes."""
+    kept = attributes(node) | changes
+    return helper.make_node(node.op_type, inputs, outputs, node.name, domain=node.domain, **kept)
 
 
 def constant(name: str, value: NDArray[np.generic] | np.generic) -> TensorProto:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from diptych_training.export.int8.graph import Floats, Graph, attributes
+from diptych_training.export.graph import Floats, Graph, attributes
 
 
 @dataclass(frozen=True)
