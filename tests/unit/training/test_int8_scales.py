@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from diptych_training.export.int8 import scales as int8_scales
 from diptych_training.export.int8.scales import (
     best_scale,
     quantised_columns,
     quantised_kernels,
     quantised_rows,
     scale_of_range,
+    weight_steps,
 )
 
 
@@ -62,3 +64,14 @@ def test_the_bias_of_a_dead_kernel_stays_in_int32() -> None:
     assert codes.dtype == np.int8
     step = 0.01 * scales.astype(np.float64)
     assert (np.abs(whole * step - bias) <= 0.5001 * step).all()
+
+
+def test_weights_of_seven_bits_never_leave_sixteen_in_a_sum_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8_scales, "may_saturate", lambda: True)
+    codes, _ = quantised_columns(normal(40, 6))
+    kernels, _, _ = quantised_kernels(normal(4, 3, 3, 3), None, 0.01)
+    largest = max(np.abs(codes.astype(int)).max(), np.abs(kernels.astype(int)).max())
+    assert largest == weight_steps() == 64
+    assert np.iinfo(np.int16).max >= 2 * 255 * largest
+    tables, _ = quantised_rows(normal(6, 40))
+    assert np.abs(tables.astype(int)).max() == 127  # gathered, and multiplied as floats

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.adapters.int8_products import may_saturate
+
 Floats = NDArray[np.float32]
 
 # Shares of the largest magnitude that are tried as the end of the range.
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-STEPS = 127  # of int8 on either side of 0
+EXACT_STEPS = 127  # of int8 on either side of 0
+NARROW_STEPS = 64  # two products of 255 and 64 are the most that 16 bits hold
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,24 @@ def best_scale(lowest: float, highest: float, sample: Floats) -> Scale:
     return scales[int(np.argmin(errors))]
 
 
+def weight_steps() -> int:
+    """Steps of int8 weights on either side of 0: 127, or 64 on x86 without VNNI.
+
+    Such processors add two products in 16 bits, where sums are cut off in silence. The server asks for exact
+    kernels there, which onnxruntime needs for weights of 8 bits alone; with 7 bits its fast ones are exact.
+    """
+    return NARROW_STEPS if may_saturate() else EXACT_STEPS
+
+
 def quantised_columns(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
     """(K, N) -> int8 (K, N) and a scale for each column (N,)."""
-    scales = _peaks_to_scales(np.abs(weight).max(axis=0))
+    scales = _peaks_to_scales(np.abs(weight).max(axis=0), weight_steps())
     return np.rint(weight / scales).astype(np.int8), scales
 
 
 def quantised_rows(table: Floats) -> tuple[NDArray[np.int8], Floats]:
     """(V, W) -> int8 (V, W) and a scale for each row (V, 1)."""
-    scales = _peaks_to_scales(np.abs(table).max(axis=1, keepdims=True))
+    scales = _peaks_to_scales(np.abs(table).max(axis=1, keepdims=True), EXACT_STEPS)
     return np.rint(table / scales).astype(np.int8), scales
 
 
@@ -70,7 +82,7 @@ def quantised_kernels(
     int32, the scale grows until it does not.
     """
     flat = np.abs(kernels.reshape(len(kernels), -1)).max(axis=1)
-    scales = _peaks_to_scales(flat)
+    scales = _peaks_to_scales(flat, weight_steps())
     if bias is not None:
         scales = np.maximum(scales, np.abs(bias) / (input_scale * 2.0**30)).astype(np.float32)
     codes = np.rint(kernels / scales.reshape(-1, *[1] * (kernels.ndim - 1))).astype(np.int8)
@@ -80,6 +92,6 @@ def quantised_kernels(
     return codes, scales, whole
 
 
-def _peaks_to_scales(peaks: Floats) -> Floats:
-    scales = (peaks / STEPS).astype(np.float32)
+def _peaks_to_scales(peaks: Floats, steps: int) -> Floats:
+    scales = (peaks / steps).astype(np.float32)
     return np.where(scales > np.finfo(np.float32).tiny, scales, np.float32(1))

@@ -13,6 +13,7 @@ from diptych_training.export.int8.model_file import open_model, read_simplified,
 from diptych_training.export.int8.observe import Batches, observe
 from diptych_training.export.int8.quantiser import Quantiser, tensors_to_observe
 from diptych_training.export.int8.report import Int8Report, Say
+from diptych_training.export.int8.scales import weight_steps
 from diptych_training.export.int8.search import Found, Plan, Search
 from diptych_training.export.int8.sites import Form, find_sites, ladder
 from diptych_training.export.onnx_files import write_graph
@@ -103,6 +104,7 @@ def _report(found: Found) -> Int8Report:
         n_quantised=len(found.plan) - len(of("float")),
         kept_rows=of("rows"),
         kept_float=of("float"),
+        weight_steps=weight_steps(),
         cosine=found.cosine,
         tries=found.tries,
     )
