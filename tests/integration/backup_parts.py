@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from diptych.cli.data_folders import back_up_folder, verify_backup
-from diptych.core.backup import BackupRecord
+from diptych.adapters import backup, backup_folder, restore
+from diptych.core.backup import BackupRecord, Outcome
 from diptych.core.names import sha256_of
 
 PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
@@ -19,14 +19,27 @@ class Silent:
     def advance(self, n_steps: int = 1) -> None: ...
 
 
+def record_of(done: Outcome) -> BackupRecord:
+    """That of a backup."""
+    assert done.record is not None
+    return done.record
+
+
 def back_up(data_dir: Path, target: Path) -> BackupRecord:
     """Into the target: what the record of it says."""
-    return back_up_folder(data_dir, target, Silent()).record
+    return record_of(backup.back_up(data_dir, target, Silent()))
 
 
 def verify(target: Path) -> BackupRecord:
     """Read the whole backup: its record."""
-    return verify_backup(target, Silent())
+    return record_of(backup_folder.verify(target, Silent()))
+
+
+def restored(
+    target: Path, data_dir: Path, *, replace: bool = False, without_damaged: bool = False
+) -> Outcome:
+    """What became of the restore."""
+    return restore.restore(target, data_dir, Silent(), replace=replace, without_damaged=without_damaged)
 
 
 def image(target: Path, payload: bytes) -> Path:

@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from diptych.adapters import backup, backup_folder
 from diptych.adapters.backup_folder import RECORD_FILE
 from diptych.adapters.sqlite_store import DATABASE
-from diptych.cli.data_folders import back_up_folder
-from diptych.core.backup import LostImage, Outcome
+from diptych.core.backup import LostImage
 from diptych.core.names import sha256_of
 from diptych.errors import CorruptStore, StoreError
-from integration.backup_parts import PETS, Silent, back_up, flip, image, images, truncate, verify
-from integration.data_folders import (
-    COLLECTION,
-    add,
-)
+from integration.backup_parts import PETS, Silent, back_up, flip, image, images, restored, truncate, verify
+from integration.data_folders import COLLECTION, add, contents
 
 
 @pytest.fixture
@@ -29,10 +26,6 @@ def data_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     return tmp_path / "backup"
-
-
-def outcome_of(data_dir: Path, target: Path, *, sizes_only: bool = False) -> Outcome:
-    return back_up_folder(data_dir, target, Silent(), sizes_only=sizes_only)
 
 
 @pytest.mark.parametrize("fault", ["missing", "damaged"])
@@ -60,52 +53,40 @@ def test_file_that_the_data_folder_lost_since_is_kept_from_the_backup_before(
     assert image(target, b"cat").read_bytes() == b"cat"
 
 
-@pytest.mark.parametrize(
-    ("damage", "n_mended"), [(flip, 1), (truncate, 1), (Path.unlink, 0)], ids=["flipped", "cut", "gone"]
-)
-def test_file_that_is_bad_in_the_backup_is_copied_anew_by_repeating_it(
-    data_dir: Path, target: Path, damage: Callable[[Path], None], n_mended: int
+@pytest.mark.parametrize("damage", [truncate, Path.unlink], ids=["cut", "gone"])
+def test_file_that_is_cut_or_gone_in_the_backup_is_copied_anew_by_repeating_it(
+    data_dir: Path, target: Path, damage: Callable[[Path], None]
 ) -> None:
     back_up(data_dir, target)
     kept = images(target)[sha256_of(b"a dog")]
     damage(image(target, b"cat"))
-    done = outcome_of(data_dir, target)
-    assert (done.record.lost, done.lost_images) == ({}, ())
-    assert len(done.mended) == n_mended  # one that was gone is like one that is new
-    assert image(target, b"cat").read_bytes() == b"cat"
+    done = back_up(data_dir, target)
+    assert done.lost == {}
     assert images(target)[sha256_of(b"a dog")] == kept
-    assert verify(target) == done.record
+    assert verify(target) == done
 
 
-def test_file_that_is_bad_in_the_backup_and_lost_in_the_data_folder_is_named_by_id(
+def test_flipped_bit_in_the_backup_is_found_by_verifying_it_and_mended_as_that_says(
     data_dir: Path, target: Path
 ) -> None:
     back_up(data_dir, target)
     flip(image(target, b"cat"))
+    assert back_up(data_dir, target).lost == {}  # reads nothing that is there
+    with pytest.raises(CorruptStore, match=r"1 of 2 .* bad: .*; remove them and repeat `diptych backup`"):
+        verify(target)
+    image(target, b"cat").unlink()
+    assert back_up(data_dir, target) == verify(target)
+
+
+def test_images_that_the_data_folder_has_lost_are_named_by_id(data_dir: Path, target: Path) -> None:
     image(data_dir, b"cat").unlink()
-    done = outcome_of(data_dir, target)
+    done = backup.back_up(data_dir, target, Silent())
     cat = sha256_of(b"cat")
-    assert done.record.lost == {cat: "missing"}
     assert done.lost_images == (
         LostImage(COLLECTION, "again", cat, "missing"),
         LostImage(COLLECTION, "cat", cat, "missing"),
     )
-    assert done.mended == ()
-    add(data_dir, {"cat": b"cat"})
-    assert outcome_of(data_dir, target).mended == (cat,)
-
-
-def test_sizes_only_reads_nothing_and_takes_a_file_of_the_right_size_for_whole(
-    data_dir: Path, target: Path
-) -> None:
-    back_up(data_dir, target)
-    flip(image(target, b"cat"))
-    truncate(image(target, b"a dog"))
-    done = outcome_of(data_dir, target, sizes_only=True)
-    assert done.record.lost == {}
-    assert image(target, b"a dog").read_bytes() == b"a dog"
-    with pytest.raises(CorruptStore, match="1 of 2 image files of the backup are bad"):
-        verify(target)
+    assert backup_folder.verify(target, Silent()).lost_images == done.lost_images
 
 
 def test_damaged_database_of_the_backup_is_copied_anew_by_repeating_it(data_dir: Path, target: Path) -> None:
@@ -150,7 +131,6 @@ def test_verify_finds_a_flipped_bit_a_missing_file_and_a_changed_database(
         verify(target)
     assert f"{sha256_of(b'cat')} is damaged (pets/again, pets/cat)" in str(bad.value)
     assert f"{sha256_of(b'a dog')} is missing (pets/dog)" in str(bad.value)
-    assert "repeat `diptych backup`" in str(bad.value)
     flip(target / done.database.name)
     with pytest.raises(CorruptStore, match=rf"{done.database.name} is damaged: its sha256 is"):
         verify(target)
@@ -170,11 +150,17 @@ def test_record_that_is_cut_short_or_of_a_newer_format_is_refused(data_dir: Path
         verify(target)
 
 
-def test_backup_that_an_earlier_version_made_says_nothing_of_damage_inside_of_rows(
-    data_dir: Path, target: Path
+def test_backup_of_an_earlier_version_is_verified_restored_and_repeated(
+    data_dir: Path, target: Path, tmp_path: Path
 ) -> None:
+    """That also recorded images that were damaged inside of the database, and left a mended file newer."""
     back_up(data_dir, target)
     said = json.loads((target / RECORD_FILE).read_text())
-    assert said["backup"].pop("damaged") == []
+    said["backup"]["damaged"] = [{"collection": COLLECTION, "id": "dog", "what": "row"}]
     (target / RECORD_FILE).write_text(json.dumps(said))
-    assert verify(target).damaged == ()
+    kept = images(target)
+    verify(target)
+    restored(target, tmp_path / "restored")
+    assert contents(tmp_path / "restored") == PETS
+    assert back_up(data_dir, target).counts.n_images == 3
+    assert images(target) == kept

@@ -3,17 +3,23 @@
 import os
 import re
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from diptych.adapters import image_tree
+from diptych.adapters.backup import MAX_COPIES
 from diptych.adapters.backup_folder import RECORD_FILE
 from diptych.adapters.data_lock import DataLock
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.sqlite_schema import MIGRATIONS
+from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.bundle.durable import write_durably
 from diptych.core.names import sha256_of
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull, StoreReadOnly
 from durability.small_disk import NEEDS_ROOT, read_only, small_disk
@@ -102,15 +108,64 @@ def test_second_backup_copies_what_is_new_and_forgets_what_was_deleted(data_dir:
 
 def break_at_copy(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """The process ends, as far as the backup can tell, when it copies so many files."""
-    real, calls = image_tree._copy_checked, [0]
+    numbers = count(1)
 
-    def copy(*given: object) -> object:
-        calls[0] += 1
-        if calls[0] >= number:
+    def write(path: Path, payload: bytes) -> None:
+        if next(numbers) >= number:
             raise KeyboardInterrupt
-        return real(*given)
+        write_durably(path, payload)
 
-    monkeypatch.setattr(image_tree, "_copy_checked", copy)
+    monkeypatch.setattr(image_tree, "write_durably", write)
+
+
+def after_the_database_is_copied(monkeypatch: pytest.MonkeyPatch, *changes: Callable[[], None]) -> None:
+    """The data folder changes before any image file is copied: one change after each copy."""
+    rest, copy_to = iter(changes), SqliteSnapshot.copy_to
+
+    def copy_and_change(snapshot: SqliteSnapshot, file: Path) -> None:
+        copy_to(snapshot, file)
+        next(rest, lambda: None)()
+
+    monkeypatch.setattr(SqliteSnapshot, "copy_to", copy_and_change)
+
+
+def deleted(data_dir: Path, id: str) -> None:
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        await delete(store, files, id)
+
+    change(data_dir, work)
+
+
+def test_image_that_is_deleted_before_it_is_copied_is_not_in_the_backup(
+    data_dir: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_the_database_is_copied(monkeypatch, lambda: deleted(data_dir, "dog"))
+    assert back_up(data_dir, target).lost == {}
+    assert ids(target) == ["again", "cat"]
+    assert images(target).keys() == {sha256_of(b"cat")}
+
+
+def test_image_that_is_replaced_before_it_is_copied_is_in_the_backup_with_its_new_bytes(
+    data_dir: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_the_database_is_copied(monkeypatch, lambda: add(data_dir, {"dog": b"another dog"}))
+    assert back_up(data_dir, target).lost == {}
+    assert ids(target) == ["again", "cat", "dog"]
+    assert images(target).keys() == {sha256_of(b"cat"), sha256_of(b"another dog")}
+
+
+def test_deleting_faster_than_copying_ends_the_backup_after_so_many_copies(
+    data_dir: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(data_dir, {"dog": b"dog 0"})
+    replacements = [partial(add, data_dir, {"dog": b"dog %d" % (n + 1)}) for n in range(MAX_COPIES)]
+    after_the_database_is_copied(monkeypatch, *replacements)
+    with pytest.raises(StoreError, match=f"{MAX_COPIES} times in a row"):
+        back_up(data_dir, target)
+    with pytest.raises(StoreError, match="holds no complete backup"):
+        verify(target)
+    back_up(data_dir, target)
+    verify(target)
 
 
 def test_broken_off_backup_is_none_and_is_resumed_without_copying_twice(
@@ -214,7 +269,7 @@ def test_two_backups_into_one_folder_at_once_are_refused_and_so_is_reading_it(
         back_up(data_dir, target)
     with pytest.raises(DataDirLocked, match="a backup is being made in"):
         verify(target)
-    lock.release()
+    lock.close()
     verify(target)
 
 

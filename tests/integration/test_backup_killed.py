@@ -6,28 +6,23 @@ import shutil
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.restore_target import UNFINISHED, refuse_unfinished
+from diptych.adapters.restore import UNFINISHED, refuse_unfinished
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
-from diptych.cli.data_folders import back_up_folder, restore_backup, verify_backup
 from diptych.errors import StoreError
+from integration.backup_parts import back_up, restored, verify
 from integration.data_folders import add, change, contents, delete, put
 
 PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
 OTHERS = {"cow": b"a cow", "cat": b"another cat"}
 STEPS = ("fsync", "replace", "unlink")
 KILLED = 9
-
-
-class Silent:
-    def begin(self, work: str, n_steps: int) -> None: ...
-
-    def advance(self, n_steps: int = 1) -> None: ...
 
 
 def is_done_before(step: int, work: Callable[[], Any]) -> bool:
@@ -93,22 +88,19 @@ def data_dir(tmp_path: Path) -> Path:
 def test_backup_killed_before_any_step_is_the_old_one_or_the_new_one(
     data_dir: Path, tmp_path: Path, every: int
 ) -> None:
-    def back_up(target: Path) -> Any:
-        return back_up_folder(data_dir, target, Silent()).record
-
     async def work(store: SqliteStore, files: ImageFiles) -> None:
         await put(store, files, OTHERS)
         await delete(store, files, "dog")
 
-    old = back_up(tmp_path / "old").counts
+    old = back_up(data_dir, tmp_path / "old").counts
     change(data_dir, work)
-    new = back_up(tmp_path / "new").counts
+    new = back_up(data_dir, tmp_path / "new").counts
     seen = set()
-    for killed in kills(every, back_up, tmp_path, before=tmp_path / "old"):
-        found = verify_backup(killed, Silent()).counts
+    for killed in kills(every, partial(back_up, data_dir), tmp_path, before=tmp_path / "old"):
+        found = verify(killed).counts
         assert found in (old, new)
         seen.add(found)
-        assert back_up(killed).counts == verify_backup(killed, Silent()).counts == new
+        assert back_up(data_dir, killed).counts == verify(killed).counts == new
         assert len(list(killed.glob("images/*/*"))) == new.n_files
         assert len(list(killed.iterdir())) == len(list((tmp_path / "new").iterdir()))
     assert old in seen
@@ -118,22 +110,19 @@ def test_backup_killed_before_any_step_is_the_old_one_or_the_new_one(
 def test_first_backup_killed_before_any_step_is_none_or_complete(
     data_dir: Path, tmp_path: Path, every: int
 ) -> None:
-    def back_up(target: Path) -> Any:
-        return back_up_folder(data_dir, target, Silent()).record
-
-    for killed in kills(every, back_up, tmp_path):
+    for killed in kills(every, partial(back_up, data_dir), tmp_path):
         if (killed / "backup.json").exists():
-            verify_backup(killed, Silent())
-        assert back_up(killed).counts == verify_backup(killed, Silent()).counts
+            verify(killed)
+        assert back_up(data_dir, killed).counts == verify(killed).counts
 
 
 def test_restore_killed_before_any_step_is_finished_by_repeating_it(
     data_dir: Path, tmp_path: Path, every: int
 ) -> None:
-    back_up_folder(data_dir, tmp_path / "backup", Silent())
+    back_up(data_dir, tmp_path / "backup")
 
     def restore(folder: Path) -> Any:
-        return restore_backup(tmp_path / "backup", folder, Silent(), replace=False)
+        return restored(tmp_path / "backup", folder)
 
     n_refused = 0
     for killed in kills(every, restore, tmp_path):
@@ -154,11 +143,11 @@ def test_restore_killed_before_any_step_is_finished_by_repeating_it(
 def test_replacement_killed_before_any_step_is_what_was_there_or_the_backup(
     data_dir: Path, tmp_path: Path, every: int
 ) -> None:
-    back_up_folder(data_dir, tmp_path / "backup", Silent())
+    back_up(data_dir, tmp_path / "backup")
     add(tmp_path / "others", OTHERS)
 
     def restore(folder: Path) -> Any:
-        return restore_backup(tmp_path / "backup", folder, Silent(), replace=True)
+        return restored(tmp_path / "backup", folder, replace=True)
 
     n_replaced = 0
     for killed in kills(every, restore, tmp_path, before=tmp_path / "others"):

@@ -202,26 +202,15 @@ def test_commands_say_what_they_made_checked_and_restored(
     assert main(["backup", str(tmp_path / "second"), "--data-dir", str(tmp_path / "data")]) == 1
     cat = sha256_of(b"cat")
     named = f"pets/again: {cat} is missing\npets/cat: {cat} is missing\n"
-    assert capsys.readouterr().err == (
-        f"images whose file the data folder had lost before: 2 (adding them again mends it)\n{named}"
-    )
+    lost = f"images without their file: 2 (add them again, with `diptych add --send-all`)\n{named}"
+    assert capsys.readouterr().err == lost
     assert main(["backup", "--verify", str(tmp_path / "second")]) == 1
-    assert capsys.readouterr().err == (
-        f"image files that were lost or damaged in the data folder before: 1, such as {cat}\n"
-    )
-    dog = sha256_of(b"a dog")
-    (tmp_path / "data" / "images" / dog[:2] / dog).write_bytes(b"a cog")
-    assert main(["backup", str(tmp_path / "third"), "--data-dir", str(tmp_path / "data")]) == 1
-    assert (
-        "before: 3 (adding them again mends it, with `diptych add --send-all`)\n" in capsys.readouterr().err
-    )
+    assert capsys.readouterr().err == lost
     assert main(["restore", str(tmp_path / "second"), "--data-dir", str(tmp_path / "lossy")]) == 1
-    assert capsys.readouterr().err == (
-        f"images restored without their file: 2 (adding them again mends it)\n{named}"
-    )
+    assert capsys.readouterr().err == lost
 
 
-def test_commands_mend_a_damaged_backup_or_restore_it_without_what_is_damaged(
+def test_damaged_backup_is_restored_without_what_is_damaged_and_whole_once_it_is_mended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add(tmp_path / "data", {"cat": b"cat", "dog": b"a dog"})
@@ -232,25 +221,17 @@ def test_commands_mend_a_damaged_backup_or_restore_it_without_what_is_damaged(
     file = tmp_path / "backup" / "images" / cat[:2] / cat
     file.write_bytes(b"cau")
     capsys.readouterr()
-    assert main([*back_up, "--sizes-only"]) == 0
-    assert capsys.readouterr().err == ""
     assert main(restore) == 1
     refused = capsys.readouterr().err
     assert refused.startswith(
         f"diptych: 1 of 2 image files of the backup are bad: {cat} is damaged (pets/cat); "
     )
-    assert not (tmp_path / "restored" / "images").exists()
     assert main([*restore, "--without-damaged"]) == 1
-    assert capsys.readouterr().err == (
-        f"images restored without their file: 1 (adding them again mends it)\npets/cat: {cat} is damaged\n"
-    )
-    assert main([*back_up, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["mended"] == [cat]
-    file.write_bytes(b"cau")
+    assert capsys.readouterr().err.endswith(f"\npets/cat: {cat} is damaged\n")
+    file.unlink()
     assert main(back_up) == 0
-    assert capsys.readouterr().err == "image files that were damaged in the backup and copied anew: 1\n"
     assert main([*restore, "--replace", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["lost_images"] == []
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["lost_images"] == []
 
 
 def test_image_that_was_restored_without_its_file_is_found_and_mended_by_adding_it_again(

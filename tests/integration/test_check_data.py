@@ -1,4 +1,4 @@
-"""`diptych check --data-dir`: damaged indexes are built anew, and damage beyond them is left as it is."""
+"""`diptych check --data-dir`: damage is found, damaged indexes are built anew, and all else left as it is."""
 
 import sqlite3
 from collections.abc import Callable
@@ -10,7 +10,9 @@ import pytest
 from diptych.adapters.data_lock import DataLock
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
 from diptych.cli import main
+from diptych.core.names import sha256_of
 from diptych.errors import CorruptStore
+from integration.backup_parts import flip, image
 from integration.data_folders import add, contents
 
 PETS = {f"pet{n}": b"x" * (n + 1) for n in range(300)}
@@ -209,6 +211,35 @@ def test_damage_beyond_indexes_is_refused_and_nothing_changed(
     assert content(data_dir) == before
 
 
+def test_every_row_vector_and_file_is_compared_with_its_checksum(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = ["check", "--data-dir", str(data_dir)]
+    assert main(check) == 0
+    assert capsys.readouterr().out == f"{data_dir}: sound\n"
+    run(
+        data_dir,
+        "UPDATE images SET width = width + 1 WHERE id = 'pet7'",
+        "UPDATE embeddings SET embedding = zeroblob(16) WHERE key = 9",
+    )
+    flip(image(data_dir, PETS["pet9"]))
+    image(data_dir, PETS["pet5"]).unlink()
+    assert main(check) == 1
+    told = capsys.readouterr()
+    assert told.out == f"{data_dir}: damaged\n"
+    nine, five = sha256_of(PETS["pet9"]), sha256_of(PETS["pet5"])
+    assert sorted(told.err.splitlines()) == sorted(
+        [
+            "images without their file: 2 (add them again, with `diptych add --send-all`)",
+            f"pets/pet9: {nine} is damaged",
+            f"pets/pet5: {five} is missing",
+            "images damaged in the database: 2 (delete and add them again)",
+            "pets/pet7: its row is damaged",
+            "pets/pet8: its vector is damaged",
+        ]
+    )
+
+
 def test_a_folder_that_is_served_is_checked_and_not_repaired(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,7 +247,7 @@ def test_a_folder_that_is_served_is_checked_and_not_repaired(
     assert main(["check", "--data-dir", str(data_dir)]) == 0
     assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 1
     assert "is in use by process" in capsys.readouterr().err
-    lock.release()
+    lock.close()
 
 
 def test_a_folder_without_a_database_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,22 +18,16 @@ from diptych.adapters.data_folder import refuse_lost_database
 from diptych.adapters.quota import Quota
 from diptych.adapters.reserve import RESERVE_FILE, Reserve
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
-from diptych.cli.data_folders import back_up_folder, restore_backup
 from diptych.errors import CorruptStore, StoreFull
 from diptych.settings import Settings
 from diptych.wiring import build
+from integration.backup_parts import back_up, restored
 from integration.data_folders import add, contents
 from support.app import FIXED_PLAN
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 PACKAGE = Path(diptych.__file__).parent
 PETS = {"cat": b"cat", "dog": b"dog", "two": b"dog"}
-
-
-class Silent:
-    def begin(self, work: str, n_steps: int) -> None: ...
-
-    def advance(self, n_steps: int = 1) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -224,9 +218,9 @@ def test_damaged_database_is_left_to_those_who_say_what_is_damaged(tmp_path: Pat
 
 def test_restore_mends_it(tmp_path: Path) -> None:
     add(tmp_path / "data", PETS)
-    back_up_folder(tmp_path / "data", tmp_path / "backup", Silent())
+    back_up(tmp_path / "data", tmp_path / "backup")
     add(tmp_path / "data", {"cow": b"cow"})
     lose(tmp_path / "data")
-    restore_backup(tmp_path / "backup", tmp_path / "data", Silent(), replace=True)
+    restored(tmp_path / "backup", tmp_path / "data", replace=True)
     refuse_lost_database(tmp_path / "data")
     assert contents(tmp_path / "data") == PETS

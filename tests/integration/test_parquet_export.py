@@ -1,10 +1,8 @@
 """Collections as Parquet files: every row, what made its vector, and one moment of it all."""
 
 import json
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +14,19 @@ import pytest
 from diptych.adapters import parquet_file
 from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.parquet_file import ParquetReader, ParquetWriter
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.adapters.sqlite_store import SqliteStore
 from diptych.bundle.manifest import identity
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
-from diptych.cli.data_folders import back_up_folder
 from diptych.core.exchange import Heading, Maker, Row
 from diptych.core.names import sha256_of
 from diptych.errors import InvalidValue
+from integration.backup_parts import back_up
 from integration.data_folders import COLLECTION, add, change, put
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 PETS = {"cat": b"cat", "dog": b"a dog", "cow": b"a cow that moos"}
 MAKER = Maker(TINY, 1, "fp32", "exact")
-
-
-class Silent:
-    def begin(self, work: str, n_steps: int) -> None: ...
-
-    def advance(self, n_steps: int = 1) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +123,7 @@ def test_folder_is_read_beside_the_process_that_holds_it_and_a_backup_as_well(
         assert export(data_dir, model_repo, tmp_path / "beside.parquet") == 0
 
     change(data_dir, work)
-    back_up_folder(data_dir, tmp_path / "backup", Silent())
+    back_up(data_dir, tmp_path / "backup")
     assert export(tmp_path / "backup", model_repo, tmp_path / "backup.parquet", "--with-images") == 0
     assert table(tmp_path / "beside.parquet")["id"] == ["cat", "dog", "cow", "late"]
     assert table(tmp_path / "backup.parquet")["image"] == [*PETS.values(), b"late"]
@@ -316,17 +308,3 @@ def test_without_pyarrow_the_command_says_what_to_install_and_all_others_work(tm
     assert (
         "Parquet files need pyarrow, which is not installed here: pip install" in done.stderr.splitlines()[1]
     )
-
-
-def test_image_that_is_damaged_in_the_database_is_left_out_and_a_damaged_vector_is_null(
-    data_dir: Path, model_repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with closing(sqlite3.connect(data_dir / DATABASE, isolation_level=None)) as db:
-        db.execute("UPDATE images SET metadata = '{\"n\":4}' WHERE id = 'cat'")
-        db.execute("UPDATE embeddings SET embedding = zeroblob(16) WHERE key = 2")
-    assert export(data_dir, model_repo, tmp_path / "pets.parquet") == 1
-    rows = table(tmp_path / "pets.parquet")
-    assert rows["id"] == ["dog", "cow"]
-    assert rows["embedding"][0] is None
-    assert rows["embedding"][1] is not None
-    assert "1 images are left out: they are damaged in the database\n" in capsys.readouterr().err

@@ -16,18 +16,13 @@ from diptych.adapters.plan_file import PlanFile
 from diptych.adapters.quota import Quota
 from diptych.adapters.reserve import Reserve
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
-from diptych.cli.data_folders import back_up_folder, restore_backup
 from diptych.core.names import sha256_of
 from diptych.core.plan import Plan
+from integration.backup_parts import back_up
+from integration.backup_parts import restored as restore
 from integration.data_folders import add, put
 
 PETS = {"cat": b"cat", "dog": b"a dog"}
-
-
-class Silent:
-    def begin(self, work: str, n_steps: int) -> None: ...
-
-    def advance(self, n_steps: int = 1) -> None: ...
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +81,7 @@ def test_what_an_earlier_version_left_open_is_narrowed_at_the_start(tmp_path: Pa
 def test_backup_and_what_is_restored_of_it_are_for_their_user_alone(tmp_path: Path) -> None:
     data_dir, backup, restored = tmp_path / "data", tmp_path / "backup", tmp_path / "restored"
     add(data_dir, PETS)
-    back_up_folder(data_dir, backup, Silent())
+    back_up(data_dir, backup)
     assert readable_by_others(backup) == {}
-    restore_backup(backup, restored, Silent(), replace=False)
+    restore(backup, restored)
     assert readable_by_others(restored) == {}

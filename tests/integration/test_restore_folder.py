@@ -3,45 +3,35 @@
 import os
 import sqlite3
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from diptych.adapters import image_tree
+from diptych.adapters.backup_folder import BackupFolder
 from diptych.adapters.data_lock import DataLock
-from diptych.adapters.restore_target import UNFINISHED, RestoreTarget, refuse_unfinished
+from diptych.adapters.restore import UNFINISHED, refuse_unfinished
 from diptych.adapters.sqlite_schema import MIGRATIONS
 from diptych.adapters.sqlite_store import DATABASE
-from diptych.cli.data_folders import back_up_folder, restore_backup
-from diptych.core.backup import BackupRecord, LostImage, Outcome
+from diptych.bundle.durable import write_durably
+from diptych.core.backup import LostImage
 from diptych.core.names import sha256_of
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull
 from durability.small_disk import NEEDS_ROOT, read_only, small_disk
+from integration.backup_parts import back_up, record_of
+from integration.backup_parts import restored as restore
 from integration.data_folders import COLLECTION, add, contents, in_a_process_that_is_killed
 
 PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
 OTHERS = {"cow": b"a cow", "cat": b"another cat"}
 
 
-class Silent:
-    def begin(self, work: str, n_steps: int) -> None: ...
-
-    def advance(self, n_steps: int = 1) -> None: ...
-
-
-def restore(backup: Path, data_dir: Path, *, replace: bool = False) -> BackupRecord:
-    return restore_backup(backup, data_dir, Silent(), replace=replace).record
-
-
-def restore_without_damaged(backup: Path, data_dir: Path, *, replace: bool = False) -> Outcome:
-    return restore_backup(backup, data_dir, Silent(), replace=replace, without_damaged=True)
-
-
 @pytest.fixture
 def backup(tmp_path: Path) -> Path:
     add(tmp_path / "data", PETS)
-    back_up_folder(tmp_path / "data", tmp_path / "backup", Silent())
+    back_up(tmp_path / "data", tmp_path / "backup")
     return tmp_path / "backup"
 
 
@@ -56,7 +46,7 @@ def image(folder: Path, payload: bytes) -> Path:
 
 
 def test_everything_is_there_and_can_be_changed_again(backup: Path, restored: Path) -> None:
-    assert restore(backup, restored).counts.n_images == 3
+    assert record_of(restore(backup, restored)).counts.n_images == 3
     assert contents(restored) == PETS
     add(restored, {"cow": b"a cow"})
     assert contents(restored) == PETS | {"cow": b"a cow"}
@@ -66,7 +56,7 @@ def test_everything_is_there_and_can_be_changed_again(backup: Path, restored: Pa
 def test_restored_folder_is_backed_up_on_top_of_the_backup_that_made_it(backup: Path, restored: Path) -> None:
     restore(backup, restored)
     add(restored, {"cow": b"a cow"})
-    assert back_up_folder(restored, backup, Silent()).record.counts.n_images == 4
+    assert back_up(restored, backup).counts.n_images == 4
 
 
 @NEEDS_ROOT
@@ -83,7 +73,7 @@ def test_folder_in_use_is_refused_and_its_holder_named(backup: Path, restored: P
     for replace in (False, True):
         with pytest.raises(DataDirLocked, match=rf"in use by process {os.getpid()}"):
             restore(backup, restored, replace=replace)
-    lock.release()
+    lock.close()
     restore(backup, restored)
 
 
@@ -130,15 +120,14 @@ def test_damaged_data_folder_is_replaced_and_damaged_files_are_mended(backup: Pa
 
 
 def break_after(monkeypatch: pytest.MonkeyPatch, n_files: int) -> None:
-    real, calls = image_tree._copy_checked, [0]
+    numbers = count()
 
-    def copy(*given: object) -> object:
-        calls[0] += 1
-        if calls[0] > n_files:
+    def write(path: Path, payload: bytes) -> None:
+        if next(numbers) >= n_files:
             raise KeyboardInterrupt
-        return real(*given)
+        write_durably(path, payload)
 
-    monkeypatch.setattr(image_tree, "_copy_checked", copy)
+    monkeypatch.setattr(image_tree, "write_durably", write)
 
 
 def test_broken_off_restore_is_not_served_and_is_resumed(
@@ -220,7 +209,7 @@ def test_backup_with_a_bad_file_is_refused_with_how_many_and_which_and_what_to_d
 def test_without_damaged_restores_all_else_and_names_what_is_lost_by_id(
     backup: Path, restored: Path, damage: str
 ) -> None:
-    done = restore_without_damaged(damaged(backup, damage), restored)
+    done = restore(damaged(backup, damage), restored, without_damaged=True)
     cat, fault = sha256_of(b"cat"), "missing" if damage == "gone" else "damaged"
     assert done.lost_images == (
         LostImage(COLLECTION, "again", cat, fault),
@@ -236,7 +225,7 @@ def test_without_damaged_restores_all_else_and_names_what_is_lost_by_id(
 
 def test_file_that_the_data_folder_has_and_the_backup_lost_is_not_lost(backup: Path, restored: Path) -> None:
     add(restored, PETS)
-    done = restore_without_damaged(damaged(backup, "flipped"), restored, replace=True)
+    done = restore(damaged(backup, "flipped"), restored, replace=True, without_damaged=True)
     assert done.lost_images == ()
     assert contents(restored) == PETS
 
@@ -244,7 +233,7 @@ def test_file_that_the_data_folder_has_and_the_backup_lost_is_not_lost(backup: P
 def test_first_of_many_bad_files_are_named_and_the_others_counted(tmp_path: Path, restored: Path) -> None:
     add(tmp_path / "data", {f"i{n}": f"image {n}".encode() for n in range(5)})
     backup = tmp_path / "backup"
-    back_up_folder(tmp_path / "data", backup, Silent())
+    back_up(tmp_path / "data", backup)
     for n in range(5):
         image(backup, f"image {n}".encode()).unlink()
     with pytest.raises(CorruptStore, match=r"5 of 5 .* is missing \(pets/i\d\), and 2 more; ") as refused:
@@ -260,7 +249,7 @@ def test_damaged_database_is_refused_before_anything_is_touched_whatever_is_aske
     database.write_bytes(database.read_bytes()[:-1])
     for without_damaged in (False, True):
         with pytest.raises(CorruptStore, match=r"is damaged: its sha256 .* nothing can be restored"):
-            restore_backup(backup, restored, Silent(), replace=True, without_damaged=without_damaged)
+            restore(backup, restored, replace=True, without_damaged=without_damaged)
     assert contents(restored) == OTHERS
 
 
@@ -270,8 +259,8 @@ def test_images_that_were_lost_before_the_backup_are_all_that_is_missing(
     backup = tmp_path / "backup"
     add(tmp_path / "data", PETS)
     image(tmp_path / "data", b"cat").unlink()
-    back_up_folder(tmp_path / "data", backup, Silent())
-    assert restore(backup, restored).lost == {sha256_of(b"cat"): "missing"}
+    back_up(tmp_path / "data", backup)
+    assert record_of(restore(backup, restored)).lost == {sha256_of(b"cat"): "missing"}
     with pytest.raises(CorruptStore, match="is missing"):
         contents(restored)
     assert image(restored, b"a dog").read_bytes() == b"a dog"
@@ -280,7 +269,7 @@ def test_images_that_were_lost_before_the_backup_are_all_that_is_missing(
 def test_newer_schema_is_refused_before_anything_is_made(tmp_path: Path, restored: Path) -> None:
     add(tmp_path / "data", PETS)
     backup = tmp_path / "backup"
-    record = back_up_folder(tmp_path / "data", backup, Silent()).record
+    record = back_up(tmp_path / "data", backup)
     content = (backup / "backup.json").read_text().replace('"schema_version": ', '"schema_version": 9')
     (backup / "backup.json").write_text(content)
     with pytest.raises(
@@ -315,11 +304,11 @@ def test_backup_of_the_first_schema_is_restored_and_brought_up_to_date(
     tmp_path: Path, restored: Path
 ) -> None:
     with_schema_1(tmp_path / "data")
-    made = back_up_folder(tmp_path / "data", tmp_path / "backup", Silent()).record
+    made = back_up(tmp_path / "data", tmp_path / "backup")
     assert (made.schema_version, made.counts.n_files) == (1, 1)
     restore(tmp_path / "backup", restored)
     assert contents(restored) == {"cat": b"cat"}
-    assert back_up_folder(restored, tmp_path / "backup", Silent()).record.schema_version == len(MIGRATIONS)
+    assert back_up(restored, tmp_path / "backup").schema_version == len(MIGRATIONS)
 
 
 def test_folder_inside_of_the_backup_or_around_it_is_refused(backup: Path) -> None:
@@ -332,7 +321,7 @@ def test_folder_inside_of_the_backup_or_around_it_is_refused(backup: Path) -> No
 def test_full_disk_is_said_and_the_restore_goes_on_when_there_is_room(tmp_path: Path) -> None:
     pets = {f"i{n}": bytes([n]) * (100_000 + n) for n in range(20)}
     add(tmp_path / "data", pets)
-    back_up_folder(tmp_path / "data", tmp_path / "backup", Silent())
+    back_up(tmp_path / "data", tmp_path / "backup")
     with small_disk(tmp_path / "small", 1) as disk:
         restored = disk.folder
         with pytest.raises(StoreFull, match="the restore failed, no space is left"):
@@ -342,19 +331,10 @@ def test_full_disk_is_said_and_the_restore_goes_on_when_there_is_room(tmp_path: 
         assert contents(restored) == pets
 
 
-def test_a_backup_opened_for_restoring_does_not_lock_out_another_reader(
-    backup: Path, restored: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = RestoreTarget.begin
-
-    def restore_beside(self: RestoreTarget) -> None:
-        monkeypatch.setattr(RestoreTarget, "begin", real)
-        restore(backup, restored.with_name("beside"))
-        real(self)
-
-    monkeypatch.setattr(RestoreTarget, "begin", restore_beside)
-    restore(backup, restored)
-    assert contents(restored) == contents(restored.with_name("beside")) == PETS
+def test_a_backup_that_is_read_does_not_lock_out_another_reader(backup: Path, restored: Path) -> None:
+    with closing(BackupFolder(backup)):
+        restore(backup, restored)
+    assert contents(restored) == PETS
 
 
 def test_database_of_the_backup_stays_without_a_log(backup: Path, restored: Path) -> None:

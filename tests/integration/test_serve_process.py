@@ -296,7 +296,7 @@ def test_data_folder_that_is_taken_is_refused_before_anything_of_the_model_is_re
         file.write(b"x")  # which would end the process, too
     lock = DataLock(tmp_path / "data")
     log = refusal(tmp_path / "repo", TINY, tmp_path / "data")
-    lock.release()
+    lock.close()
     assert f"cannot serve: data folder {tmp_path / 'data'} is in use by process {os.getpid()} on " in log
     assert "text_encoder.onnx" not in log
 

@@ -81,9 +81,9 @@ def test_holder_that_says_less_or_nothing_is_one_nevertheless(tmp_path: Path) ->
         (tmp_path / "lock").write_text(content)  # of an earlier version, or on a disk that was full
         with pytest.raises(DataDirLocked, match=said):
             DataLock(tmp_path)
-    lock.release()
-    lock.release()
-    DataLock(tmp_path).release()
+    lock.close()
+    lock.close()
+    DataLock(tmp_path).close()
 
 
 def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
@@ -224,7 +224,9 @@ def test_embeddings_are_kept_apart_by_identity(tmp_path: Path) -> None:
         assert await store.put_embeddings([keys[0], 999], other, "two") == [keys[0]]
         assert await store.missing("c", "two") == dict.fromkeys(keys[1:], True)
         chunks = [chunk async for chunk in store.embeddings("c", "two")]
-        assert [(list(keys), rows.tolist()) for keys, rows in chunks] == [([keys[0]], [other[0].tolist()])]
+        assert [(keys, rows.tolist(), damaged) for keys, rows, damaged in chunks] == [
+            ([keys[0]], [other[0].tolist()], [])
+        ]
         assert await store.embedding("c", "a", "one") == pytest.approx(row("a").embedding)
         assert await store.embedding("c", "bb", "two") is None
         assert await store.embedding("c", "bb", "never") is None
@@ -292,7 +294,7 @@ def test_error_of_the_database_module_itself_is_a_store_error(tmp_path: Path) ->
 
     async def story() -> None:
         with pytest.raises(StoreError, match="the database failed"):
-            await store._threads.read(misuse)
+            await store.threads.read(misuse)
 
     run(store, story())
 
@@ -301,5 +303,5 @@ def test_names_of_new_data_folders_reach_the_disk(tmp_path: Path, monkeypatch: p
     synced: list[Path] = []
     monkeypatch.setattr(data_lock, "fsync_folder", synced.append)
     for _ in range(2):
-        data_lock.DataLock(tmp_path / "new" / "data").release()
+        data_lock.DataLock(tmp_path / "new" / "data").close()
     assert sorted(synced) == [tmp_path, tmp_path / "new"]

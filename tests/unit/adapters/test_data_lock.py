@@ -44,5 +44,5 @@ def test_folder_below_one_that_this_user_may_not_enter_is_refused_too(folder: Pa
 
 
 def test_folder_of_this_user_is_locked_and_let_go(tmp_path: Path) -> None:
-    DataLock(tmp_path).release()
-    DataLock(tmp_path).release()
+    DataLock(tmp_path).close()
+    DataLock(tmp_path).close()

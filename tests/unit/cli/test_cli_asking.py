@@ -262,7 +262,7 @@ def test_image_arguments_may_be_urls(
 def test_collection_is_shown_renamed_and_configured(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     vectors = {"name": "tiny", "version": 3, "precision": "fp32", "decode": "exact"}
     full = PETS | {"n_embedded": 2, "n_kept": 1, "kept_bytes": 1234, "vectors": vectors, "recall": 1.0}
-    full |= {"n_damaged": 1, "index": {"device": "cpu", "reason": "set by DIPTYCH_INDEX_DEVICE"}}
+    full |= {"index": {"device": "cpu", "reason": "set by DIPTYCH_INDEX_DEVICE"}}
     api = FakeApi().on("GET /collections/pets", ok(full)).on("PATCH /collections/pets", ok(full))
     run = command_runner(collections, api, monkeypatch)
     assert run("show", "pets") == 0
@@ -270,7 +270,6 @@ def test_collection_is_shown_renamed_and_configured(monkeypatch: pytest.MonkeyPa
     assert "files    1, 1.2 kB; new ones: original\n" in told
     assert "vectors  tiny/3 (fp32)\n" in told
     assert "search   100.0% of the nearest are found, on cpu: set by DIPTYCH_INDEX_DEVICE\n" in told
-    assert "damaged  1 images, in the database\n" in told
     assert run("rename", "pets", "cats") == 0
     assert run("configure", "pets", "--keep", "none") == 0
     assert [body(request) for request in api.requests[1:]] == [{"name": "cats"}, {"keep": "none"}]

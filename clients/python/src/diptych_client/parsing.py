@@ -180,7 +180,6 @@ def collection_info(row: Json) -> CollectionInfo:
         vectors=model_ref(row["vectors"]) if row.get("vectors") else None,
         recall=row.get("recall"),
         precision=str(row.get("precision", "server")),
-        n_damaged=int(row.get("n_damaged", 0)),
         index_device=index.get("device"),
         index_reason=str(index.get("reason", "")),
     )

@@ -192,7 +192,6 @@ class CollectionInfo:
     `n_kept` images have their file, of `kept_bytes`. `vectors` is what makes its vectors, and `recall` the
     share of the nearest images that a search finds; both are None when that is not served. `index_device` is
     where it is searched, "cpu" or "cuda", and `index_reason` why there; None from a server that does not say.
-    `n_damaged` images are damaged in the server's database, themselves or their vectors, and are not found.
     """
 
     name: str
@@ -208,7 +207,6 @@ class CollectionInfo:
     vectors: ModelRef | None = None
     recall: float | None = None
     precision: str = "server"
-    n_damaged: int = 0
     index_device: str | None = None
     index_reason: str = ""
 

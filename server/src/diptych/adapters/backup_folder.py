@@ -3,8 +3,10 @@
 import fcntl
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from json import dumps
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from diptych.adapters.private_files import make_new
 from diptych.adapters.sqlite_schema import MIGRATIONS
 from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.bundle.durable import fsync_folder, write_durably
-from diptych.core.backup import BackupRecord, Outcomes, Report
+from diptych.core.backup import BackupRecord, Fault, Outcome, Outcomes, Report
 from diptych.errors import CorruptStore, DataDirLocked, StoreError
 
 RECORD_FILE = "backup.json"
@@ -24,6 +26,11 @@ FORMAT = 1
 IMAGES = "images"
 DATABASE_PREFIX = "database-"
 CHUNK_BYTES = 1 << 24
+N_NAMED = 3  # files and images that a message names
+NO_FILES = (
+    "remove them and repeat `diptych backup`, while their data folder is there; --without-damaged restores "
+    "all else"
+)
 NO_DATABASE = "without it nothing can be restored: repeat `diptych backup`, or take another backup"
 
 
@@ -37,7 +44,7 @@ _READER = TypeAdapter(_RecordFile)
 
 
 class BackupFolder:
-    """A complete backup, kept from being changed while this is open; satisfies `core.restore.Backup`."""
+    """A complete backup, kept from being changed while this is open."""
 
     def __init__(self, folder: Path) -> None:
         """Raises StoreError when there is no complete backup, DataDirLocked while one is being made in it."""
@@ -80,9 +87,41 @@ class BackupFolder:
         """Its database."""
         return SqliteSnapshot(self.database)
 
-    def check(self, files: dict[str, int]) -> Outcomes:
-        """Read the files."""
-        return self.images.check(files)
+    def require_files(self, faults: Mapping[str, Fault], snapshot: SqliteSnapshot) -> None:
+        """Raises CorruptStore naming the first of the bad files, but for those that were lost before."""
+        new = {sha256: fault for sha256, fault in faults.items() if sha256 not in self.record.lost}
+        if not new:
+            return
+        named = []
+        for sha256, fault in islice(new.items(), N_NAMED):
+            users = [f"{one.collection}/{one.id}" for one in snapshot.lost_images({sha256: fault})]
+            named.append(f"{sha256} is {fault} ({_first(users)})")
+        more = [f"and {len(new) - N_NAMED} more"] if len(new) > N_NAMED else []
+        raise CorruptStore(
+            f"{len(new)} of {self.record.counts.n_files} image files of the backup are bad: "
+            f"{', '.join(named + more)}; {NO_FILES}"
+        )
+
+
+def verify(folder: Path, report: Report) -> Outcome:
+    """Read every byte of a backup. Raises CorruptStore naming what is bad, StoreError, DataDirLocked."""
+    with closing(BackupFolder(folder)) as backup:
+        backup.check_database(report)
+        with backup.snapshot() as snapshot:
+            report.begin("checking images", backup.record.counts.n_files)
+            faults = faults_of(backup.images.check(snapshot.files()), report)
+            backup.require_files(faults, snapshot)
+            return Outcome(backup.record, snapshot.lost_images(faults), snapshot.damaged_images())
+
+
+def faults_of(outcomes: Outcomes, report: Report) -> dict[str, Fault]:
+    """Those of the files that are bad."""
+    faults: dict[str, Fault] = {}
+    for sha256, fault in outcomes:
+        report.advance()
+        if fault is not None:
+            faults[sha256] = fault
+    return faults
 
 
 def read_record(folder: Path) -> BackupRecord | None:
@@ -123,6 +162,11 @@ def digest_of(file: Path, report: Report) -> str:
             digest.update(chunk)
             report.advance(len(chunk))
     return digest.hexdigest()
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - N_NAMED
+    return ", ".join(names[:N_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _shared_lock(folder: Path) -> int | None:

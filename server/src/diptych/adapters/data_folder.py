@@ -74,7 +74,7 @@ def refuse_lost_images(data_dir: Path) -> None:
 
 
 class DataFolder:
-    """Satisfies `diptych.core.backup.ServedFolder`."""
+    """Its newest state, and its image files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

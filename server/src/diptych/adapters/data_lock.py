@@ -17,7 +17,7 @@ MAX_HOLDER_BYTES = 300
 
 
 class DataLock:
-    """An advisory lock on `<data_dir>/lock`, held until `release` or the end of the process."""
+    """An advisory lock on `<data_dir>/lock`, held until `close` or the end of the process."""
 
     def __init__(self, data_dir: Path, what: str = "data folder") -> None:
         """Raises DataDirLocked naming the holder: its process id, its host, and since when it has the folder.
@@ -43,7 +43,7 @@ class DataLock:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{_this_process()}\n".encode(), 0)
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let another process have it; once more does nothing.
 
         The file stays: removing it would let two processes lock two files.

@@ -7,8 +7,6 @@ just as well, and costs several times as much: 2 kB of vector take less than a m
 
 # ruff: noqa: S608 - only the constants of this module are spliced into statements
 
-import json
-import re
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -23,11 +21,8 @@ CONTENT = (
     "CAST(id AS BLOB), CAST(sha256 AS BLOB), n_bytes, CAST(media_type AS BLOB), width, height,"
     " CAST(metadata AS BLOB), CAST(created_at AS BLOB), kept"
 )
-WRONG = -1  # the checksum of nothing
 CHUNK = 4_096  # rows in one transaction
 FLOAT = np.dtype("<f4")
-NORMS = (0.1, 10.0)  # of vectors that are taken for whole where nothing else is known of them
-_SHA256 = re.compile(rb"[0-9a-f]{64}")
 
 
 def of_row(*content: Any) -> int:
@@ -53,10 +48,10 @@ def vector_is_whole(embedding: Any, key: int, identity: int, checksum: Any) -> b
     return isinstance(embedding, bytes) and of_vector(embedding, key, identity) == checksum
 
 
-def damaged_rows(db: sqlite3.Connection, *, unchecked: bool = False) -> Iterator[int]:
-    """Keys of all rows that are damaged; with `unchecked`, rows without a checksum are not."""
+def damaged_rows(db: sqlite3.Connection) -> Iterator[int]:
+    """Keys of all rows that are damaged. One without a checksum is not."""
     for key, checksum, *content in db.execute(f"SELECT key, checksum, {CONTENT} FROM images NOT INDEXED"):
-        if not row_is_whole(tuple(content), checksum) and not (unchecked and checksum is None):
+        if checksum is not None and not row_is_whole(tuple(content), checksum):
             yield key
 
 
@@ -75,10 +70,7 @@ def are_all_there(db: sqlite3.Connection) -> bool:
 
 
 def fill(db: sqlite3.Connection) -> None:
-    """Give their checksums to rows from before there were any; cut short, the next start goes on with it.
-
-    Nobody knows whether these are whole, but what is plainly not gets a wrong one.
-    """
+    """Give their checksums to rows from before there were any; cut short, the next start goes on with it."""
     while not are_all_there(db):
         db.execute("BEGIN IMMEDIATE")
         _fill_rows(db)
@@ -89,33 +81,14 @@ def fill(db: sqlite3.Connection) -> None:
 
 def _fill_rows(db: sqlite3.Connection) -> None:
     query = f"SELECT key, {CONTENT} FROM images WHERE checksum IS NULL LIMIT {CHUNK}"
-    found = [
-        (of_row(*content) if _is_row(content) else WRONG, key)
-        for key, *content in db.execute(query).fetchall()
-    ]
+    found = [(of_row(*content), key) for key, *content in db.execute(query).fetchall()]
     db.executemany("UPDATE images SET checksum = ? WHERE key = ?", found)
 
 
 def _fill_vectors(db: sqlite3.Connection) -> None:
     query = f"SELECT key, identity, embedding FROM embeddings WHERE checksum IS NULL LIMIT {CHUNK}"
     found = [
-        (of_vector(embedding, key, identity) if _is_vector(embedding) else WRONG, key, identity)
+        (of_vector(embedding, key, identity), key, identity)
         for key, identity, embedding in db.execute(query).fetchall()
     ]
     db.executemany("UPDATE embeddings SET checksum = ? WHERE key = ? AND identity = ?", found)
-
-
-def _is_row(content: list[Any]) -> bool:
-    try:
-        of_row(*content)
-        texts = [value.decode() for value in content if isinstance(value, bytes)]
-        return bool(_SHA256.fullmatch(content[1])) and isinstance(json.loads(texts[3]), dict)
-    except (TypeError, ValueError, RecursionError):
-        return False
-
-
-def _is_vector(embedding: bytes) -> bool:
-    if not embedding or len(embedding) % FLOAT.itemsize:
-        return False
-    numbers = np.frombuffer(embedding, FLOAT).astype(np.float64)
-    return NORMS[0] <= float(np.sqrt(numbers @ numbers)) <= NORMS[1]  # never of a number that is not finite

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diptych.adapters.sqlite_checksums import CONTENT, FLOAT, row_is_whole, vector_is_whole
+from diptych.adapters.sqlite_checksums import FLOAT
 from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.core.exchange import Row
 from diptych.core.types import SERVER
@@ -54,24 +54,16 @@ def embed_dim(snapshot: SqliteSnapshot, identity: str) -> int:
     return int(n_bytes) // FLOAT.itemsize
 
 
-def rows(snapshot: SqliteSnapshot, collection: str, identity: str) -> Iterator[tuple[Row, bool] | None]:
-    """Each row, in the order in which they were made, and whether its image file is kept; None for a damaged
-    one. A damaged vector is none.
-    """
-    content = CONTENT if snapshot.has_kept_column else CONTENT.replace("kept", "1")
-    checksums = "i.checksum, e.checksum" if snapshot.has_checksums else "NULL, NULL"
+def rows(snapshot: SqliteSnapshot, collection: str, identity: str) -> Iterator[tuple[Row, bool]]:
+    """Each row, in the order in which they were made, and whether its image file is kept."""
+    kept = "kept" if snapshot.has_kept_column else "1"
     # NOT INDEXED: in the order of the keys as they lie, where an index would have all rows sorted first.
     query = (
-        f"SELECT i.key, e.identity, e.embedding, {checksums}, {content} FROM images i NOT INDEXED"
+        f"SELECT id, sha256, media_type, width, height, metadata, created_at, embedding, {kept}"
+        " FROM images i NOT INDEXED"
         " LEFT JOIN embeddings e ON e.key = i.key AND e.identity ="
         " (SELECT number FROM identities WHERE identity = ?) WHERE i.collection = ? ORDER BY i.key"
     )
-    for key, number, embedding, row_sum, vector_sum, *found in snapshot.read(query, (identity, collection)):
-        if row_sum is not None and not row_is_whole(tuple(found), row_sum):
-            yield None
-            continue
-        id, sha256, _, media_type, width, height, metadata, created_at, kept = found
-        texts = (id.decode(), sha256.decode(), media_type.decode())
-        whole = vector_sum is None or vector_is_whole(embedding, key, number, vector_sum)
-        vector = np.frombuffer(embedding, FLOAT) if embedding is not None and whole else None
-        yield Row(*texts, width, height, metadata.decode(), created_at.decode(), vector), bool(kept)
+    for *described, embedding, is_kept in snapshot.read(query, (identity, collection)):
+        vector = None if embedding is None else np.frombuffer(embedding, FLOAT)
+        yield Row(*described, vector), bool(is_kept)

@@ -4,11 +4,10 @@
 
 import dataclasses
 import json
-import re
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from diptych.adapters.sqlite_records import RECORD, record_of, set_metadata
 from diptych.core.filters import Filter
 from diptych.core.metadata import to_json
 from diptych.core.types import (
-    NO_ROWS,
     Embedding,
     Embeddings,
     Keys,
@@ -28,7 +26,6 @@ from diptych.core.types import (
     PutResult,
     Removed,
 )
-from diptych.errors import CorruptStore
 
 INSERT = (
     "INSERT INTO images (id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at,"
@@ -37,7 +34,6 @@ INSERT = (
 # Any number of values as one parameter.
 ONE_OF = "IN (SELECT value FROM json_each(?))"
 STEPS_BETWEEN_LOOKS = 20_000  # of SQLite, a millisecond or so
-_SHA256 = re.compile(rb"[0-9a-f]{64}")
 
 
 def now() -> str:
@@ -69,10 +65,6 @@ def put_row(
     if found is None:
         return PutResult("created", _insert(db, collection, row, identity))
     key, there = int(found[0]), record_of(found[1:])
-    if there is None:  # whole it becomes again by all that belongs to it
-        if not replace or row.metadata is None:
-            return PutResult("damaged", key)
-        return _put_in_place(db, collection, key, row, identity)
     if there.sha256 == row.sha256:
         return _put_same(db, key, row, there.metadata, identity, replace=replace)
     if not replace:
@@ -115,15 +107,9 @@ def unused(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
 
 
 def matching_keys(
-    db: sqlite3.Connection,
-    collection: str,
-    filter: Filter,
-    stopped: Callable[[], bool],
-    without: Collection[int] = (),
+    db: sqlite3.Connection, collection: str, filter: Filter, stopped: Callable[[], bool]
 ) -> Keys:
-    """Reads all metadata, in SQL, `without` that of some rows. Once `stopped` says so, the rest is left:
-    nobody wants the answer.
-    """
+    """Reads all metadata, in SQL. Once `stopped` says so, the rest is left: nobody wants the answer."""
     condition = condition_of(filter, "metadata", [collection])
 
     def ask_python(number: int, metadata: str) -> bool:
@@ -131,16 +117,11 @@ def matching_keys(
             raise InterruptedError
         return condition.asked[number].matches(json.loads(metadata))
 
-    passes = condition.sql
-    if without:  # a CASE looks at no metadata that it need not: those are no JSON any more, perhaps
-        condition.parameters.append(json.dumps(list(without)))
-        chosen = f"SELECT value FROM json_each(?{len(condition.parameters)})"
-        passes = f"CASE WHEN key IN ({chosen}) THEN 0 ELSE {passes} END"
     db.create_function(ASK_PYTHON, 2, ask_python, deterministic=True)
     db.set_progress_handler(stopped, STEPS_BETWEEN_LOOKS)
     try:
         images = "images NOT INDEXED" if _is_much_of_all(db, collection) else "images"
-        query = f"SELECT key FROM {images} WHERE collection = ?1 AND {passes} ORDER BY key"
+        query = f"SELECT key FROM {images} WHERE collection = ?1 AND {condition.sql} ORDER BY key"
         return np.array([key for (key,) in db.execute(query, condition.parameters)], dtype=np.int64)
     except sqlite3.OperationalError:
         if stopped():
@@ -160,34 +141,20 @@ EMBEDDINGS_AFTER = (
 
 def read_embeddings(
     db: sqlite3.Connection, collection: str, identity: int, after_key: int, limit: int
-) -> tuple[dict[int, bytes], list[int]]:
-    """At most `limit` embeddings with keys above `after_key`: by key, and the keys of damaged ones."""
+) -> tuple[list[int], list[Embedding | None]]:
+    """At most `limit` keys above `after_key`, and their embeddings; None for a damaged one."""
     found = db.execute(EMBEDDINGS_AFTER, (identity, collection, after_key, limit)).fetchall()
-    whole = {
-        key: blob for key, blob, checksum in found if checksums.vector_is_whole(blob, key, identity, checksum)
-    }
-    return whole, [key for key, *_ in found if key not in whole] if len(whole) < len(found) else []
-
-
-def stacked(blobs: Collection[bytes]) -> Embeddings:
-    """N embeddings -> (N, D)."""
-    rows = np.frombuffer(b"".join(blobs), dtype=FLOAT)
-    return rows.reshape(len(blobs), -1) if blobs else NO_ROWS
+    return [key for key, *_ in found], [
+        np.frombuffer(blob, FLOAT) if checksums.vector_is_whole(blob, key, identity, checksum) else None
+        for key, blob, checksum in found
+    ]
 
 
 def read_embedding(db: sqlite3.Connection, key: int, identity: int) -> Embedding | None:
-    """(D,), or None. Raises CorruptStore."""
-    row = db.execute(
-        "SELECT embedding, checksum FROM embeddings WHERE key = ? AND identity = ?", (key, identity)
-    ).fetchone()
-    if row is None:
-        return None
-    if not checksums.vector_is_whole(row[0], key, identity, row[1]):
-        raise CorruptStore(
-            f"the vector of row {key} is damaged in the database: the next start embeds its image again, if "
-            "one is kept; else add it again"
-        )
-    return np.frombuffer(row[0], dtype=FLOAT)
+    """(D,), or None."""
+    query = "SELECT embedding FROM embeddings WHERE key = ? AND identity = ?"
+    row = db.execute(query, (key, identity)).fetchone()
+    return None if row is None else np.frombuffer(row[0], dtype=FLOAT)
 
 
 def _is_much_of_all(db: sqlite3.Connection, collection: str) -> bool:
@@ -206,16 +173,14 @@ def _put_in_place(db: sqlite3.Connection, collection: str, key: int, row: NewRow
 
 
 def _sha256s(db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> set[str]:
-    """Those of some rows; what damage has made of one is left out, and no name of a file."""
-    found = db.execute(f"SELECT CAST(sha256 AS BLOB) FROM images WHERE {where}", values)
-    return {sha256.decode() for (sha256,) in found if _SHA256.fullmatch(sha256)}
+    return {sha256 for (sha256,) in db.execute(f"SELECT sha256 FROM images WHERE {where}", values)}
 
 
 def _put_same(
     db: sqlite3.Connection, key: int, row: NewRow, metadata: Metadata, identity: int, *, replace: bool
 ) -> PutResult:
     """The same bytes again: at most the metadata is replaced. An embedding that it lacked it has now."""
-    _put_embedding(db, key, row.embedding, identity, "IGNORE")
+    _put_embedding(db, key, row.embedding, identity)
     if not replace or row.metadata is None or row.metadata == metadata:
         return PutResult("unchanged", key)
     set_metadata(db, key, row.metadata)
@@ -242,26 +207,9 @@ def _insert(db: sqlite3.Connection, collection: str, row: NewRow, identity: int)
     return key
 
 
-def _put_embedding(
-    db: sqlite3.Connection,
-    key: int,
-    embedding: Embedding,
-    identity: int,
-    present: Literal["REPLACE", "IGNORE"] = "REPLACE",
-) -> None:
-    """A damaged one is never left there."""
+def _put_embedding(db: sqlite3.Connection, key: int, embedding: Embedding, identity: int) -> None:
     blob = np.asarray(embedding, dtype=FLOAT).tobytes()
-    values = (key, identity, blob, checksums.of_vector(blob, key, identity))
-    added = db.execute(
-        f"INSERT OR {present} INTO embeddings (key, identity, embedding, checksum) VALUES (?, ?, ?, ?)",
-        values,
+    db.execute(
+        "INSERT OR REPLACE INTO embeddings (key, identity, embedding, checksum) VALUES (?, ?, ?, ?)",
+        (key, identity, blob, checksums.of_vector(blob, key, identity)),
     )
-    if added.rowcount == 0 and not _has_whole(db, key, identity):
-        _put_embedding(db, key, embedding, identity)
-
-
-def _has_whole(db: sqlite3.Connection, key: int, identity: int) -> bool:
-    try:
-        return read_embedding(db, key, identity) is not None
-    except CorruptStore:
-        return False

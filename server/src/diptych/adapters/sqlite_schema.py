@@ -174,12 +174,6 @@ def _take(db: sqlite3.Connection, statement: str, number: int) -> None:
         raise CorruptStore(damaged(f"its tables are not of schema {number - 1}: {error}")) from error
 
 
-def is_current(db: sqlite3.Connection) -> bool:
-    """Whether `migrate` has nothing to do."""
-    made = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'").fetchone()
-    return made is not None and schema_version(db) == len(MIGRATIONS) and checksums.are_all_there(db)
-
-
 def schema_version(db: sqlite3.Connection) -> int:
     """The number of steps applied so far."""
     (version,) = db.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()

@@ -5,7 +5,7 @@
 import errno
 import os
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -13,16 +13,15 @@ from typing import Any, Self
 from diptych.adapters.private_files import make_new
 from diptych.adapters.sqlite_checksums import damaged_rows, damaged_vectors
 from diptych.adapters.sqlite_schema import MIGRATIONS, faults, require_sound, schema_version
-from diptych.core.backup import Counts, DamagedImage, Report
+from diptych.core.backup import Counts, DamagedImage, Fault, File, LostImage
 from diptych.errors import CorruptStore, StoreError
 
-PAGES = 4_096  # copied between two reports: 16 MB
 BUSY_S = 30.0
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class SqliteSnapshot:
-    """Satisfies `diptych.core.backup.Snapshot`, in a `with` block.
+    """For a `with` block.
 
     A read transaction in WAL mode: it sees the last commit before it was opened, neither waits for the
     writer nor makes it wait, and needs no lock of the data folder. For as long as it is open, SQLite cannot
@@ -65,39 +64,34 @@ class SqliteSnapshot:
             ).fetchone()
         return Counts(n_collections, n_images, n_files, n_bytes)
 
-    def files(self, prefix: str) -> dict[str, int]:
-        """sha256 -> bytes of the image files it speaks of, of the sha256 that begin so."""
-        query = (
-            f"SELECT sha256, max(n_bytes) FROM {self._images}"
-            " WHERE sha256 >= ? AND sha256 < ? GROUP BY sha256"
+    def files(self) -> Iterator[File]:
+        """The image files that it speaks of, each once."""
+        return self.read(f"SELECT sha256, max(n_bytes) FROM {self._images} GROUP BY sha256")
+
+    def keys_of(self, sha256: str) -> set[int]:
+        """Of the images whose file this is. A key is never used twice."""
+        return {key for (key,) in self.read(f"SELECT key FROM {self._images} WHERE sha256 = ?", (sha256,))}
+
+    def lost_images(self, faults: Mapping[str, Fault]) -> tuple[LostImage, ...]:
+        """The images whose files these are."""
+        query = f"SELECT collection, id FROM {self._images} WHERE sha256 = ? ORDER BY collection, id"
+        return tuple(
+            LostImage(collection, id, sha256, fault)
+            for sha256, fault in faults.items()
+            for collection, id in self.read(query, (sha256,))
         )
-        with _translated(self._file):
-            return dict(self._db.execute(query, (prefix, prefix + "g")).fetchall())  # g: after every digit
 
     def require_sound(self) -> None:
         """Raises CorruptStore naming the first fault in the structure of the database, as a start would."""
         with _translated(self._file):
             require_sound(self._db)
 
-    def images_of(self, sha256s: Collection[str]) -> Iterator[tuple[str, str, str]]:
-        """(collection, id, sha256) of its images whose file is one of these."""
-        query = f"SELECT collection, id, sha256 FROM {self._images} WHERE sha256 = ? ORDER BY collection, id"
-        for sha256 in sha256s:
-            yield from self.read(query, (sha256,))
-
-    def outlived(self, sha256: str) -> bool:
-        """Whether one of its images with these bytes is in the newest state: keys are never used twice."""
-        with _translated(self._file), closing(_open(self._file)) as newest:
-            query = f"SELECT key FROM {self._images} WHERE sha256 = ?"
-            keys, newest_keys = (set(db.execute(query, (sha256,))) for db in (self._db, newest))
-            return not keys.isdisjoint(newest_keys)
-
-    def damaged(self) -> tuple[DamagedImage, ...]:
-        """The images that are not as they were written, with every vector read."""
+    def damaged_images(self) -> tuple[DamagedImage, ...]:
+        """The images of which the row, or a vector, differs from its checksum."""
         if not self.has_checksums:
             return ()
         with _translated(self._file):
-            rows = [DamagedImage(*self._named(key), "row") for key in damaged_rows(self._db, unchecked=True)]
+            rows = [DamagedImage(*self._named(key), "row") for key in damaged_rows(self._db)]
             vectors = [DamagedImage(*self._named(key), "vector") for key in damaged_vectors(self._db)]
         return (*rows, *vectors)
 
@@ -118,24 +112,15 @@ class SqliteSnapshot:
         with _translated(self._file):
             return str(self._db.execute(query).fetchone()[0])
 
-    def copy_to(self, file: Path, report: Report) -> None:
+    def copy_to(self, file: Path) -> None:
         """Write this state as one new file, unsynced, and check that it is sound.
 
         Raises CorruptStore, StoreError, and OSError where the new file does not fit.
         """
         make_new(file)
-        done = 0
-
-        def show(status: int, n_left: int, n_pages: int) -> None:
-            nonlocal done
-            if done == 0:
-                report.begin("copying the database", n_pages)
-            report.advance(n_pages - n_left - done)
-            done = n_pages - n_left
-
         with _translated(self._file), closing(sqlite3.connect(file, isolation_level=None)) as copy:
             copy.execute("PRAGMA synchronous = OFF")
-            self._db.backup(copy, pages=PAGES, progress=show, sleep=0)
+            self._db.backup(copy, pages=-1)
             copy.execute("PRAGMA journal_mode = DELETE")  # no second file belongs to it
             found = next(faults(copy, 1), None)  # as the server asks at its start
         if found:

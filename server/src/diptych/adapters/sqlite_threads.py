@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -15,8 +15,7 @@ from diptych.adapters.private_files import FILE_MODE, narrow
 from diptych.adapters.quota import Quota
 from diptych.adapters.refused_writes import file_errors_translated, sqlite_errors_translated
 from diptych.adapters.reserve import free_bytes
-from diptych.adapters.sqlite_checksums import damaged_rows
-from diptych.adapters.sqlite_schema import BUSY_S, connect, is_current, migrate, require_sound
+from diptych.adapters.sqlite_schema import BUSY_S, connect, migrate, require_sound
 from diptych.adapters.whole_files import size_of
 from diptych.bundle.failpoints import Step, around
 from diptych.errors import StoreFull
@@ -85,7 +84,8 @@ class SqliteThreads:
         with sqlite_errors_translated(self._file.parent):
             self._writer_db = db = self._connect(writes=True)
             try:
-                self.damaged_at_start = self._checked()  # keys of rows
+                require_sound(db)
+                migrate(db)
                 self._measure()
             except BaseException:
                 self._connections.remove(db)
@@ -104,21 +104,6 @@ class SqliteThreads:
         db = connect(self._file, writes=writes)
         self._connections.append(db)
         return db
-
-    def _checked(self) -> set[int]:
-        """Sound and up to date, but for these rows. SQLite's check leaves Python time for the other."""
-        if is_current(self._writer_db):
-            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-check") as beside:
-                damaged = beside.submit(self._damaged_rows)
-                require_sound(self._writer_db)
-                return damaged.result()
-        require_sound(self._writer_db)
-        migrate(self._writer_db)
-        return self._damaged_rows()
-
-    def _damaged_rows(self) -> set[int]:
-        with closing(connect(self._file, writes=False)) as db:
-            return set(damaged_rows(db))
 
     def n_bytes(self) -> int:
         """Of the database's file and its log, on the disk. Blocking."""

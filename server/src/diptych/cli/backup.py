@@ -1,39 +1,31 @@
 """`diptych backup`: copy the data folder of a server that may be running, or check such a copy."""
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from diptych.adapters.backup import back_up
+from diptych.adapters.backup_folder import verify
 from diptych.cli.bars import Bars
 from diptych.cli.console import err, out, out_json
-from diptych.cli.data_folders import back_up_folder, verify_backup
-from diptych.core.backup import BackupRecord, DamagedImage, LostImage, Outcome
+from diptych.core.backup import BackupRecord, Outcome
 from diptych.settings import PREFIX, read_settings
-
-MENDED_BY = "adding them again mends it"
 
 
 def add_parser(subparsers: Any) -> None:
-    """`diptych backup TARGET [--data-dir DIR] [--sizes-only | --verify] [--json]`."""
+    """`diptych backup TARGET [--data-dir DIR] [--verify] [--json]`."""
     parser = subparsers.add_parser(
         "backup",
         help="copy a data folder, while it is served, too",
         description="Copy all collections into a folder: images, metadata and vectors as they are at one "
-        "moment. A server may go on writing meanwhile. Repeated into the same folder, what is there is "
-        "read, and only what is new or damaged is copied; what was broken off is resumed. Exit code 1 when "
-        "the data folder lacked an image file, or images are damaged in its database.",
+        "moment. A server may go on writing meanwhile. Repeated into the same folder, image files that are "
+        "there are not copied again; what was broken off is resumed. Exit code 1 when the data folder "
+        "lacked an image file, or --verify finds damage.",
     )
     parser.add_argument("target", type=Path, metavar="TARGET", help="folder of the backup")
     add_data_dir_argument(parser)
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument(
-        "--sizes-only",
-        action="store_true",
-        help="do not read what an earlier backup left, but take files of the right size for whole",
-    )
-    how.add_argument(
+    parser.add_argument(
         "--verify", action="store_true", help="make none, but read every byte of the one that is there"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
@@ -54,65 +46,36 @@ def chosen_data_dir(args: argparse.Namespace) -> Path:
 
 def run(args: argparse.Namespace) -> int:
     """0 when all is there, 1 when image files were lost, or rows damaged, before."""
-    return _verify(args) if args.verify else _back_up(args)
-
-
-def _verify(args: argparse.Namespace) -> int:
     with Bars(hidden=args.json) as bars:
-        record = verify_backup(args.target, bars)
-    if args.json:
-        out_json(asdict(record))
-        return 0 if record.is_whole else 1
-    show_record(record, f"{args.target}: sound")
-    if record.lost:
-        first, n_files = next(iter(record.lost)), len(record.lost)
-        err(f"image files that were lost or damaged in the data folder before: {n_files:,}, such as {first}")
-    show_damaged(record.damaged)
-    return 0 if record.is_whole else 1
+        if args.verify:
+            done, state = verify(args.target, bars), "sound"
+        else:
+            done, state = back_up(chosen_data_dir(args), args.target, bars), "complete"
+    return show(done, f"{args.target}: {state}", as_json=args.json)
 
 
-def _back_up(args: argparse.Namespace) -> int:
-    with Bars(hidden=args.json) as bars:
-        done = back_up_folder(chosen_data_dir(args), args.target, bars, sizes_only=args.sizes_only)
-    if args.json:
-        out_json(as_json(done))
-        return 0 if done.record.is_whole else 1
-    show_record(done.record, f"{args.target}: complete")
-    if done.mended:
-        err(f"image files that were damaged in the backup and copied anew: {len(done.mended):,}")
-    damaged = any(image.fault == "damaged" for image in done.lost_images)  # which only reading tells
-    mended_by = f"{MENDED_BY}, with `diptych add --send-all`" if damaged else MENDED_BY
-    show_lost(done.lost_images, "images whose file the data folder had lost before", mended_by)
-    show_damaged(done.record.damaged)
-    return 0 if done.record.is_whole else 1
+def show(done: Outcome, state: str, *, as_json: bool) -> int:
+    """What was made or checked, on stdout, and each image that is not whole, on stderr. The exit code."""
+    if as_json:
+        record = {} if done.record is None else asdict(done.record)
+        out_json(record | {name: value for name, value in asdict(done).items() if name != "record"})
+        return 0 if done.is_whole else 1
+    out(state if done.record is None else f"{state}, {_counted(done.record)}")
+    if done.lost_images:
+        n_lost = len(done.lost_images)
+        err(f"images without their file: {n_lost:,} (add them again, with `diptych add --send-all`)")
+    for lost in done.lost_images:
+        err(f"{lost.collection}/{lost.id}: {lost.sha256} is {lost.fault}")
+    if done.damaged_images:
+        err(f"images damaged in the database: {len(done.damaged_images):,} (delete and add them again)")
+    for damaged in done.damaged_images:
+        err(f"{damaged.collection}/{damaged.id}: its {damaged.what} is damaged")
+    return 0 if done.is_whole else 1
 
 
-def as_json(done: Outcome) -> dict[str, object]:
-    """The record, with what became of the command."""
-    lost_images = [asdict(image) for image in done.lost_images]
-    return asdict(done.record) | {"lost_images": lost_images, "mended": list(done.mended)}
-
-
-def show_lost(images: Sequence[LostImage], what: str, mended_by: str = MENDED_BY) -> None:
-    """Each image that is without its file, after how many there are."""
-    if images:
-        err(f"{what}: {len(images):,} ({mended_by})")
-    for image in images:
-        err(f"{image.collection}/{image.id}: {image.sha256} is {image.fault}")
-
-
-def show_damaged(images: Sequence[DamagedImage]) -> None:
-    """Each image that is damaged in the database, after how many there are."""
-    if images:
-        err(f"images that are damaged in the database, as they were in the data folder: {len(images):,}")
-    for image in images:
-        err(f"{image.collection}/{image.id}: its {image.what} is damaged")
-
-
-def show_record(record: BackupRecord, state: str) -> None:
-    """One line on what a backup holds."""
+def _counted(record: BackupRecord) -> str:
     counts = record.counts
-    out(
-        f"{state}, {counts.n_images:,} images in {counts.n_collections:,} collections, "
+    return (
+        f"{counts.n_images:,} images in {counts.n_collections:,} collections, "
         f"{counts.n_files:,} files of {counts.file_bytes:,} bytes, as of {record.created_at}"
     )

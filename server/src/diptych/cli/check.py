@@ -1,4 +1,4 @@
-"""`diptych check`: prove the bundles of a model repository, or a database, without a server."""
+"""`diptych check`: prove the bundles of a model repository, or a data folder, without a server."""
 
 import argparse
 import re
@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diptych.adapters import data_check
 from diptych.bundle.repository import ModelRepository
-from diptych.cli.check_data import check_data
+from diptych.cli.backup import show
+from diptych.cli.bars import Bars
 from diptych.cli.console import err, out
 from diptych.cli.precisions import candidate_line, device_line, graphs_line
 from diptych.core.precision import CUDA_PROVIDER, Choice, DeviceChoice, Running, unfit
@@ -25,14 +27,15 @@ def add_parser(subparsers: SubParsers) -> None:
     """`diptych check [NAME[/VERSION] ...] [--model-repo DIR]`, `diptych check --data-dir DIR [--repair]`."""
     parser = subparsers.add_parser(
         "check",
-        help="verify the bundles of a model repository, or the database of a data folder",
+        help="verify the bundles of a model repository, or a data folder",
         description="Verify every file of each bundle, load it in every precision, reproduce its "
         "reference outputs, and say which precision would be served here. What TensorRT built for another "
-        "machine is verified alone. With --data-dir: check the database of a data folder instead.",
+        "machine is verified alone. With --data-dir: compare every row, vector and image file of a data "
+        "folder, served or not, with its checksum instead; exit code 1 names those that differ.",
     )
     parser.add_argument("models", nargs="*", metavar="NAME[/VERSION]", help="all when none is given")
     parser.add_argument("--model-repo", metavar="DIR", help=f"folder of bundles ({PREFIX}MODEL_REPO)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="check its database, and no bundle")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="check this data folder, and no bundle")
     parser.add_argument(
         "--repair",
         action="store_true",
@@ -42,11 +45,11 @@ def add_parser(subparsers: SubParsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when every bundle is sound in every precision, or the database is; 1 when one is not."""
+    """0 when every bundle is sound in every precision, or the data folder is; 1 when one is not."""
     if args.data_dir is not None:
         if args.models or args.model_repo is not None:
             args.usage("--data-dir checks no bundles: name none")
-        return check_data(args.data_dir, repair=args.repair)
+        return _check_data(args.data_dir, repair=args.repair)
     if args.repair:
         args.usage("--repair needs --data-dir: bundles are not repaired")
     given = {} if args.model_repo is None else {"model_repo": Path(args.model_repo)}
@@ -61,6 +64,16 @@ def run(args: argparse.Namespace) -> int:
     if not sound:
         err(f"there is no bundle in {settings.model_repo.absolute()}")
     return 0 if sound and all(sound) else 1
+
+
+def _check_data(data_dir: Path, *, repair: bool) -> int:
+    """0 when all is as it was written. Raises CorruptStore when the structure of the database is damaged."""
+    if repair:
+        names = data_check.repair(data_dir)
+        out(f"indexes built anew: {', '.join(names)}" if names else "no index was damaged")
+    with Bars(hidden=False) as bars:
+        done = data_check.check(data_dir, bars)
+    return show(done, f"{data_dir}: {'sound' if done.is_whole else 'damaged'}", as_json=False)
 
 
 def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -23,8 +23,7 @@ def add_verb(verbs: Any) -> None:
         help=about,
         description="Write a collection as a Parquet file: ids, metadata and vectors, and the images if "
         "they are asked for. It is read out of a data folder, beside a server too, or out of a backup, as "
-        "it is at one moment. Exit code 1 when a kept image could not be had, or "
-        "images are damaged in the database.",
+        "it is at one moment. Exit code 1 when a kept image could not be had.",
     )
     verb.add_argument("name", metavar="NAME", help="the collection")
     verb.add_argument("file", type=Path, metavar="FILE.parquet", help="the file to write")
@@ -43,7 +42,7 @@ def add_verb(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when all is there, 1 when an image was lost or is damaged."""
+    """0 when all is there, 1 when an image was lost."""
     require_parquet()
     from diptych.cli.exporting import Exporter  # noqa: PLC0415 - needs pyarrow
 
@@ -63,6 +62,4 @@ def run(args: argparse.Namespace) -> int:
         err(f"{done.n_without_vector} images have no such vector: their embedding is null")
     if done.n_lost_images:
         err(f"{done.n_lost_images} kept images could not be had: deleted meanwhile, or their files are lost")
-    if done.n_damaged:
-        err(f"{done.n_damaged} images are left out: they are damaged in the database")
-    return 1 if done.n_lost_images or done.n_damaged else 0
+    return 1 if done.n_lost_images else 0

@@ -107,7 +107,6 @@ def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
         "vectors": _vectors(collection),
         "search": _search(collection),
         "state": _state(collection),
-        "damaged": f"{collection.n_damaged} images, in the database" if collection.n_damaged else "",
         "created": collection.created_at,
     }
     for name, value in lines.items():

@@ -20,15 +20,12 @@ from diptych.errors import StoreError
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written. `n_lost_images` are kept, but their files could not be had; `n_damaged` rows are left
-    out, as they are damaged in the database.
-    """
+    """What was written. `n_lost_images` are kept, but their files could not be had."""
 
     heading: Heading
     n_rows: int
     n_without_vector: int
     n_lost_images: int
-    n_damaged: int
 
 
 class Exporter:
@@ -60,25 +57,21 @@ class Exporter:
             return self._write(file, heading, rows, images)
 
     def _write(
-        self, file: Path, heading: Heading, rows: Iterator[tuple[Row, bool] | None], images: ImageTree | None
+        self, file: Path, heading: Heading, rows: Iterator[tuple[Row, bool]], images: ImageTree | None
     ) -> Exported:
-        n_rows = n_without_vector = n_lost = n_damaged = 0
+        n_rows = n_without_vector = n_lost = 0
         with (
             disk_errors_translated("the export", file.absolute().parent),
             ParquetWriter(file, heading, with_images=images is not None) as writer,
         ):
-            for found in rows:
+            for row, kept in rows:
                 self._report.advance()
-                if found is None:
-                    n_damaged += 1
-                    continue
-                row, kept = found
-                image = images.read(row.sha256) if images is not None and kept else None
-                n_lost += images is not None and kept and image is None
+                found = images.read(row.sha256) if images is not None and kept else None
+                n_lost += isinstance(found, str)
                 n_without_vector += row.embedding is None
                 n_rows += 1
-                writer.add(replace(row, image=image))
-        return Exported(heading, n_rows, n_without_vector, n_lost, n_damaged)
+                writer.add(replace(row, image=None if isinstance(found, str) else found))
+        return Exported(heading, n_rows, n_without_vector, n_lost)
 
 
 @contextmanager

@@ -3,17 +3,9 @@
 import argparse
 from typing import Any
 
-from diptych.cli.backup import (
-    add_data_dir_argument,
-    as_json,
-    chosen_data_dir,
-    show_damaged,
-    show_lost,
-    show_record,
-)
+from diptych.adapters.restore import restore
+from diptych.cli.backup import add_data_dir_argument, chosen_data_dir, show
 from diptych.cli.bars import Bars
-from diptych.cli.console import out_json
-from diptych.cli.data_folders import restore_backup
 from diptych.cli.named_files import existing
 
 
@@ -22,9 +14,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "restore",
         help="make a data folder of a backup",
-        description="Verify a backup, then make a data folder of it, which must be empty and not in use. "
-        "What was broken off is resumed by repeating it. Exit code 1 when images are without their file, or "
-        "damaged in the database.",
+        description="Make a data folder of a backup and verify it meanwhile. The folder must be empty and "
+        "not in use. What was broken off is resumed by repeating it. Exit code 1 when images are without "
+        "their file.",
     )
     parser.add_argument("backup", type=existing, metavar="BACKUP", help="folder of the backup")
     add_data_dir_argument(parser)
@@ -41,16 +33,10 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when all is there, 1 when image files are not, or images are damaged in the database."""
+    """0 when all is there, 1 when image files are not."""
     data_dir = chosen_data_dir(args)
     with Bars(hidden=args.json) as bars:
-        done = restore_backup(
+        done = restore(
             args.backup, data_dir, bars, replace=args.replace, without_damaged=args.without_damaged
         )
-    if args.json:
-        out_json(as_json(done))
-        return 1 if done.lost_images or done.record.damaged else 0
-    show_record(done.record, f"{data_dir}: restored")
-    show_lost(done.lost_images, "images restored without their file")
-    show_damaged(done.record.damaged)
-    return 1 if done.lost_images or done.record.damaged else 0
+    return show(done, f"{data_dir}: restored", as_json=args.json)

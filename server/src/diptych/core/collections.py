@@ -71,7 +71,7 @@ class Collections:
         self._files = files = ClaimedFiles(images=images, records=records, writes=writes)
         self._storing = storing = Storing(files=files, records=records)
         grouped = GroupedStores(storing.store, writes)
-        self._finder = Finder(records, writes)
+        self._finder = Finder(records)
         self._deleting = Deleting(files=files, records=records, writes=writes)
         self._pictures = Pictures(images=images, records=records, thumbnailer=thumbnailer, writes=writes)
         self._ingest = Ingest(
@@ -256,7 +256,7 @@ class Collections:
         return page, page[-1].id if len(records) > limit else None
 
     async def get_image(self, collection: str, id: str) -> ImageRecord:
-        """What is known of one image. Raises NotFound, CorruptStore."""
+        """What is known of one image. Raises NotFound."""
         return await self._record(self._shelves[collection], id)
 
     async def find_images(self, collection: str, ids: Sequence[str]) -> builtins.list[ImageRecord]:
@@ -337,7 +337,7 @@ class Collections:
             )
 
     async def embedding_of(self, collection: str, id: str) -> Embedding:
-        """(D,) of a stored image. Raises NotFound, CorruptStore; NotReady while it has none of this kind."""
+        """(D,) of a stored image. Raises NotFound; NotReady while it has none of this kind."""
         shelf = self._shelves[collection]
         engine = shelf.require_served()
         identity = engine.model.identity
@@ -388,13 +388,10 @@ class Collections:
             found = await shelf.read(self._records.sizes)
             (sizes,) = found.values()
         engine = shelf.engine
-        identity = None if engine is None else engine.model.identity
-        damaged = await shelf.read(lambda name: self._records.damaged(name, identity))
         return CollectionStats(
             info=shelf.info(),
             sizes=sizes,
             vectors=None if engine is None else engine.model,
             recall=None if engine is None else shelf.index.recall,
             index=None if engine is None else shelf.index.place,
-            n_damaged=len(damaged),
         )

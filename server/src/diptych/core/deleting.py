@@ -39,31 +39,28 @@ class Deleting:
         await self._delete(shelf, await self._records.keys(shelf.name))
 
     async def _previewed(self, shelf: Shelf, filter: Filter | None, lacking: bool) -> Deletion:
-        """Counts and names what `_matching` would delete: with a filter, no damaged ones."""
+        """Counts and names what `_matching` would delete."""
         keys = await self._keys(shelf, filter, lacking)
-        if filter is not None:
-            parts = [keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK)]
-            keys = [key for part in parts for key in await self._records.intact(part)]
-        return Deletion(len(keys), tuple(await self._records.ids(keys[:N_SHOWN])))
+        found = await self._records.by_key(keys[:N_SHOWN])
+        return Deletion(len(keys), tuple(found[key].id for key in keys[:N_SHOWN] if key in found))
 
     async def _matching(self, shelf: Shelf, filter: Filter | None, lacking: bool) -> int:
         """One write from the look at the rows to their end: none of them can change in between."""
         shelf.require_kept()
         keys = await self._keys(shelf, filter, lacking)
-        # A filter can be passed by metadata that were damaged meanwhile.
-        return await self._delete(shelf, keys, intact_only=filter is not None)
+        await self._delete(shelf, keys)
+        return len(keys)
 
-    async def _delete(self, shelf: Shelf, keys: Sequence[int], *, intact_only: bool = False) -> int:
-        """How many: in transactions that are ever smaller while a full disk refuses them, as it has little
-        room for their log. Files that go make more.
+    async def _delete(self, shelf: Shelf, keys: Sequence[int]) -> None:
+        """In transactions that are ever smaller while a full disk refuses them, as it has little room for
+        their log. Files that go make more.
         """
         await self._files.require_there()
-        size, done, n_deleted = CHUNK, 0, 0
+        size, done = CHUNK, 0
         while done < len(keys):
             part = keys[done : done + size]
-            chunk = await self._records.intact(part) if intact_only else part
             try:
-                removed = await self._records.delete_keys(chunk)
+                removed = await self._records.delete_keys(part)
             except StoreFull:
                 if len(part) == 1:
                     raise
@@ -71,8 +68,6 @@ class Deleting:
                 continue
             await self._finish(shelf, removed)
             done += len(part)
-            n_deleted += len(chunk)
-        return n_deleted
 
     async def _one(self, shelf: Shelf, id: str) -> None:
         shelf.require_kept()

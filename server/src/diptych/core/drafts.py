@@ -17,7 +17,7 @@ from diptych.core.types import (
     NewRow,
     PutResult,
 )
-from diptych.errors import Conflict, CorruptStore, InputError
+from diptych.errors import Conflict, InputError
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,6 @@ def acknowledged(i: int, row: NewRow, result: PutResult) -> AddOutcome:
     """What the store's answer means for item `i`."""
     if result.status == "conflict":  # another add took the id while this one was being encoded
         return _conflict(i, row.id)
-    if result.status == "damaged":
-        return AddOutcome(i, row.id, "failed", _damaged(row.id, result.key))
     return AddOutcome(i, row.id, result.status)
 
 
@@ -92,11 +90,3 @@ def index_change(
 def _conflict(i: int, id: str) -> AddOutcome:
     message = f"id {id!r} is taken by an image with other bytes; replace=true would put this one in its place"
     return AddOutcome(i, id, "failed", Conflict(message))
-
-
-def _damaged(id: str, key: int) -> CorruptStore:
-    return CorruptStore(
-        f"image {id!r} is damaged in the database, in row {key}: replace=true with its metadata puts "
-        "this one in its place",
-        logged=f"an image is damaged in the database, in row {key}",
-    )

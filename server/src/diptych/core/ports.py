@@ -1,6 +1,6 @@
 """What the domain needs from the outside, by role; knows nothing of who plays the role."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, Protocol
 
 from diptych.core.filters import Filter
@@ -201,44 +201,23 @@ class RecordStore(Protocol):
         ...
 
     async def get(self, collection: str, id: str) -> ImageRecord:
-        """Raises NotFound, and CorruptStore for a row that is not as it was written."""
+        """Raises NotFound."""
         ...
 
     async def find(self, collection: str, ids: Sequence[str]) -> dict[str, ImageRecord]:
-        """The records of those ids that exist, without damaged ones."""
+        """The records of those ids that exist."""
         ...
 
     async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
-        """The records of those keys that exist, without damaged ones."""
-        ...
-
-    async def intact(self, keys: Sequence[int]) -> list[int]:
-        """Those of the keys that exist, without damaged ones, in their order."""
-        ...
-
-    async def ids(self, keys: Sequence[int]) -> list[str]:
-        """Those of the rows that exist, in the order of the keys; of a damaged one, what it has for an id."""
+        """The records of those keys that exist."""
         ...
 
     async def page(self, collection: str, after: str | None, limit: int) -> list[ImageRecord]:
-        """At most `limit` records with ids above `after`, ascending by id (code point order).
-
-        Damaged ones are left out: fewer than `limit` are the last ones.
-        """
-        ...
-
-    async def damaged(
-        self, collection: str, identity: str | None, among: Collection[int] | None = None
-    ) -> list[int]:
-        """Keys of the rows that are known to be damaged, or whose embedding of this identity is; ascending.
-
-        All, or those `among` these. Of rows that is known from the start on; of embeddings once `embeddings`
-        has read them.
-        """
+        """At most `limit` records with ids above `after`, ascending by id (code point order)."""
         ...
 
     async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
-        """Replace the metadata by `change(metadata)`. Raises NotFound, CorruptStore, what `change` raises."""
+        """Replace the metadata by `change(metadata)`. Raises NotFound, what `change` raises."""
         ...
 
     async def delete(self, collection: str, id: str) -> Removed:
@@ -254,18 +233,20 @@ class RecordStore(Protocol):
         ...
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:
-        """Keys of the rows whose metadata passes, ascending, without damaged ones.
+        """Keys of the rows whose metadata passes, ascending.
 
         A cancelled call stops reading.
         """
         ...
 
     async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
-        """Its embedding of this identity; None when it has none. Raises NotFound, CorruptStore."""
+        """Its embedding of this identity; None when it has none. Raises NotFound."""
         ...
 
-    def embeddings(self, collection: str, identity: str) -> AsyncIterator[tuple[list[int], Embeddings]]:
-        """All embeddings of this identity in chunks of (keys, (N, D)), without what is damaged: see there."""
+    def embeddings(
+        self, collection: str, identity: str
+    ) -> AsyncIterator[tuple[list[int], Embeddings, list[int]]]:
+        """All embeddings of this identity in chunks of (keys, (N, D), keys whose embedding is damaged)."""
         ...
 
     async def missing(self, collection: str, identity: str) -> dict[int, bool]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from diptych.core.engine import Engine
 from diptych.core.ports import Metrics, VectorIndex
-from diptych.core.types import NO_ROWS, SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow
+from diptych.core.types import SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow
 from diptych.errors import Conflict, NotFound, NotReady
 
 Found = TypeVar("Found")
@@ -190,12 +190,6 @@ class Shelf:
             self._found(removed)
             self.n_images += len(keys) - len(removed)
             self.measure()
-
-    async def lose(self, keys: Sequence[int]) -> None:
-        """Take images out of the index that are damaged in the store: nothing can be told of them."""
-        if self.engine is not None:
-            await self.index.apply(keys, (), NO_ROWS)
-            self.pending.update(keys)
 
     def settle(self) -> None:
         """All that could be embedded is; "ready" unless rows are left that only their own version finds."""

@@ -15,8 +15,6 @@ from diptych.errors import Conflict, DiptychError, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
 
-N_NAMED = 10  # rows in a warning
-
 
 class Shelves:
     """One shelf for each collection, by name. All that changes them runs inside a write, but for `open`."""
@@ -132,7 +130,6 @@ class Shelves:
     async def _open(self, info: CollectionInfo) -> None:
         if info.model != self._engines.common.model.name:
             self._place(info, None).state = "other_model"
-            await self._damaged(info.name, None)
             return
         try:
             engine = await self._engines.take(info.precision, at_start=True)
@@ -140,7 +137,6 @@ class Shelves:
             log.warning("collection %s is not served: %s", info.name, error.message)
             shelf = self._place(info, None)
             shelf.state, shelf.reason = "no_precision", error.message
-            await self._damaged(info.name, None)
             return
         shelf, model = self._place(info, engine), engine.model
         missing = await self._records.missing(shelf.name, model.identity)
@@ -210,25 +206,14 @@ class Shelves:
         """Put what is embedded into the index, and begin to embed the images that are `missing`."""
         shelf.pending = set(missing)
         shelf.stranded = {key for key, kept in missing.items() if not kept}
-        async for keys, rows in self._records.embeddings(shelf.name, engine.model.identity):
+        async for keys, rows, damaged in self._records.embeddings(shelf.name, engine.model.identity):
             await shelf.fill(keys, rows)
-        shelf.pending.update(await self._damaged(shelf.name, engine.model.identity))
+            for key in damaged:
+                log.warning("collection %s: the vector of row %d is damaged", shelf.name, key)
+            shelf.pending.update(damaged)
         shelf.settle()
         if shelf.pending - shelf.stranded:
             shelf.state = "embedding"
             self._background.start(
                 self._reembedder.run(shelf, engine, shelf.index), f"embedding collection {shelf.name}"
             )
-
-    async def _damaged(self, name: str, identity: str | None) -> list[int]:
-        """Keys of the rows that are damaged, or whose vectors are: those with an image are embedded again."""
-        keys = await self._records.damaged(name, identity)
-        if keys:
-            numbers = ", ".join(map(str, keys[:N_NAMED])) + (", ..." if len(keys) > N_NAMED else "")
-            log.warning(
-                "collection %s: %d images are damaged in the database, themselves or their vectors: rows %s",
-                name,
-                len(keys),
-                numbers,
-            )
-        return keys

@@ -80,7 +80,7 @@ class Storing:
         late = {
             result.key: row.embedding
             for row, result in zip(rows, results, strict=True)
-            if result.status not in {"conflict", "damaged"} and result.key in shelf.pending
+            if result.status != "conflict" and result.key in shelf.pending
         }
         if late:
             await shelf.fill(list(late), np.stack(list(late.values())))

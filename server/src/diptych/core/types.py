@@ -216,8 +216,7 @@ class IndexPlace:
 class CollectionStats:
     """A collection with its sizes. `vectors` is what makes its vectors, None when that is not served.
 
-    `recall`: the share of the nearest images that its index finds, at `index`. `n_damaged`: how many rows are
-    not as they were written, themselves or their vectors.
+    `recall`: the share of the nearest images that its index finds, at `index`.
     """
 
     info: CollectionInfo
@@ -225,7 +224,6 @@ class CollectionStats:
     vectors: ModelInfo | None
     recall: float | None
     index: IndexPlace | None
-    n_damaged: int = 0
 
 
 @dataclass(frozen=True)
@@ -254,13 +252,9 @@ class NewRow:
 
 @dataclass(frozen=True)
 class PutResult:
-    """What the store did with one row. `released` is a sha256 that no row uses any more.
+    """What the store did with one row. `released` is a sha256 that no row uses any more."""
 
-    "damaged": what is there is not as it was written, and stays until it is deleted or replaced with its
-    metadata.
-    """
-
-    status: Literal["created", "unchanged", "replaced", "conflict", "damaged"]
+    status: Literal["created", "unchanged", "replaced", "conflict"]
     key: int
     removed_key: int | None = None
     released: str | None = None

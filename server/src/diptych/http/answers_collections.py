@@ -41,9 +41,6 @@ class CollectionAnswer(BaseModel):
         description="share of the nearest images that a search finds: 1 if exact, else as measured"
     )
     index: IndexAnswer | None = Field(description="where it is searched; null when that is not served")
-    n_damaged: int = Field(
-        description="images that are damaged in the database, themselves or their vectors: they are not found"
-    )
 
     @classmethod
     def of(cls, stats: CollectionStats) -> "CollectionAnswer":
@@ -51,7 +48,7 @@ class CollectionAnswer(BaseModel):
         vectors = None if stats.vectors is None else ModelRef.of(stats.vectors)
         index = None if stats.index is None else IndexAnswer(**vars(stats.index))
         told = {**vars(stats.info), **vars(stats.sizes)}
-        return cls(**told, vectors=vectors, recall=stats.recall, index=index, n_damaged=stats.n_damaged)
+        return cls(**told, vectors=vectors, recall=stats.recall, index=index)
 
 
 class CollectionList(BaseModel):

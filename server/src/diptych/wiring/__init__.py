@@ -8,7 +8,7 @@ from diptych.adapters.blas import use_one_blas_thread
 from diptych.adapters.data_folder import refuse_lost_database, refuse_lost_images
 from diptych.adapters.data_lock import DataLock
 from diptych.adapters.plan_file import PlanFile
-from diptych.adapters.restore_target import refuse_unfinished
+from diptych.adapters.restore import refuse_unfinished
 from diptych.bundle.manifest import Manifest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.precision import Serving
@@ -70,7 +70,7 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
         refuse_lost_images(settings.data_dir)
         return _build(settings, on_stuck, lock)
     except BaseException:
-        lock.release()
+        lock.close()
         raise
 
 
