@@ -10,8 +10,8 @@ import pytest
 
 from diptych.adapters.data_folder import DataFolder
 from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.reserve import RESERVE_FILE, SHARE
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.adapters.sqlite_threads import BLOCK, HELD_SHARE
 from durability.running import Running, problem
 from durability.small_disk import NEEDS_ROOT, SmallDisk, small_disk
 from integration.data_folders import change, contents, put
@@ -21,7 +21,8 @@ from support.warm_server import WarmServers
 
 pytestmark = NEEDS_ROOT
 MEGABYTES = 12
-N_LARGE = 192  # images whose rows take more log to delete than the reserve has room for
+HELD = MEGABYTES * 2**20 // HELD_SHARE - BLOCK
+N_LARGE = 192  # images whose rows take more log to delete than is held
 LARGE = {"long": "x" * 12_000}
 
 
@@ -49,13 +50,10 @@ def add_large_collection(running: Running) -> None:
         assert answer.is_success, answer.text
 
 
-def reserve_bytes(running: Running) -> int:
-    return (running.data_dir / RESERVE_FILE).stat().st_blocks * 512
-
-
 def log_bytes(data_dir: Path) -> int:
+    """On the disk."""
     log = data_dir / f"{DATABASE}-wal"
-    return log.stat().st_size if log.exists() else 0
+    return log.stat().st_blocks * 512 if log.exists() else 0
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["running", "killed and started again"])
@@ -86,7 +84,7 @@ def test_deleting_goes_on_on_a_full_disk_and_then_adding_does(
     running.settle()
     assert running.add(3).is_success  # where the 59 images were
     running.settle()
-    assert reserve_bytes(running) > MEGABYTES * 2**20 / SHARE - 4096
+    assert log_bytes(running.data_dir) > HELD
     running.stop()
     running.start()
     running.stop()
@@ -104,18 +102,17 @@ def test_server_stops_on_a_full_disk_with_the_log_written_into_the_database(
     assert log_bytes(running.data_dir) == 0
     with closing(sqlite3.connect(f"file:{running.data_dir / DATABASE}?immutable=1", uri=True)) as db:
         assert db.execute("SELECT count(*) FROM images").fetchone() == (39,)
-    assert "bytes of log stay" not in running.log_file.read_text()
 
 
-@pytest.mark.parametrize("why", ["the database would grow by", "it is being read from"])
-def test_log_that_cannot_be_written_into_the_database_is_said_and_read_by_the_next_start(
-    disk: SmallDisk, caplog: pytest.LogCaptureFixture, why: str
+@pytest.mark.parametrize("why", ["full", "read"])
+def test_log_that_cannot_be_written_into_the_database_is_read_by_the_next_start(
+    disk: SmallDisk, why: str
 ) -> None:
     data_dir = disk.folder / "data"
 
     async def grow(store: SqliteStore, files: ImageFiles) -> None:
         await put(store, files, {f"i{n}": b"%d" % n for n in range(400)})
-        if why == "it is being read from":
+        if why == "read":
             reading.enter_context(DataFolder(data_dir).snapshot())
             await put(store, files, {"last": b"last"})
         else:
@@ -123,24 +120,22 @@ def test_log_that_cannot_be_written_into_the_database_is_said_and_read_by_the_ne
 
     with ExitStack() as reading:
         change(data_dir, grow)
-        assert log_bytes(data_dir) > 0
-        assert f"{log_bytes(data_dir)} bytes of log stay beside the database" in caplog.text
-        assert why in caplog.text
+        assert why == "full" or log_bytes(data_dir) > 0
     disk.empty()
-    assert len(contents(data_dir)) == (401 if why == "it is being read from" else 400)
+    assert len(contents(data_dir)) == (401 if why == "read" else 400)
 
 
-def test_reserve_is_taken_again_by_a_start_that_has_room_for_it(warm: WarmServers, disk: SmallDisk) -> None:
+def test_room_that_a_start_did_not_find_is_held_as_soon_as_there_is_some(
+    warm: WarmServers, disk: SmallDisk
+) -> None:
     running = Running(warm, disk)
     assert running.add(2).is_success
-    running.kill()
-    held = reserve_bytes(running)
-    with (running.data_dir / RESERVE_FILE).open("wb"):
-        pass  # killed while it was lent
-    disk.fill(but=held // 2)
+    running.stop()
+    assert log_bytes(running.data_dir) == 0
+    disk.fill(but=HELD // 2)
     running.start()
-    assert problem(running.add(1)) == (507, "store-full")
+    assert problem(running.add(1, {"long": "x" * 8_000})) == (507, "store-full")
     disk.empty()
     assert running.add(1).is_success
-    assert reserve_bytes(running) == held
+    assert log_bytes(running.data_dir) > HELD
     running.stop()

@@ -15,8 +15,6 @@ import pytest
 import diptych
 from diptych.adapters import sqlite_threads
 from diptych.adapters.data_folder import refuse_lost_database
-from diptych.adapters.quota import Quota
-from diptych.adapters.reserve import RESERVE_FILE, Reserve
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
 from diptych.errors import CorruptStore, StoreFull
 from diptych.settings import Settings
@@ -134,7 +132,6 @@ def test_folder_whose_files_were_moved_away_begins_as_an_empty_one(tmp_path: Pat
 @pytest.mark.parametrize(
     ("path", "named"),
     [
-        (RESERVE_FILE, r"else \(reserve\)"),
         (f"{DATABASE}-wal", r"else \(diptych.sqlite3-wal\)"),
         (f"thumbnails/ab/{'ab' * 32}-256", r"else \(thumbnails: 1\)"),
     ],
@@ -173,8 +170,7 @@ def test_first_start_that_is_killed_at_any_moment_can_be_repeated(
     left = [{path.name for path in folder.iterdir()} for folder in kills.kept]
     assert {"lock"} in left
     assert any(DATABASE in names and f"{DATABASE}-wal" not in names for names in left)
-    assert any(DATABASE in names and RESERVE_FILE not in names for names in left)
-    assert {"images", "thumbnails", "jobs", RESERVE_FILE} <= left[-1]
+    assert {"images", "thumbnails", "jobs"} <= left[-1]
     for folder in kills.kept:
         refuse_lost_database(folder)
         asyncio.run(SqliteStore(folder).close())
@@ -187,7 +183,7 @@ def test_first_start_on_a_full_disk_can_be_repeated(tmp_path: Path, monkeypatch:
     with monkeypatch.context() as patched:
         patched.setattr(sqlite_threads, "connect", full)
         with pytest.raises(StoreFull):
-            SqliteStore(tmp_path, Quota(None, Reserve(tmp_path)))
+            SqliteStore(tmp_path)
     refuse_lost_database(tmp_path)
 
 

@@ -14,7 +14,6 @@ from diptych.adapters.image_files import ImageFiles
 from diptych.adapters.job_files import JobFiles
 from diptych.adapters.plan_file import PlanFile
 from diptych.adapters.quota import Quota
-from diptych.adapters.reserve import Reserve
 from diptych.adapters.sqlite_store import DATABASE, SqliteStore
 from diptych.core.names import sha256_of
 from diptych.core.plan import Plan
@@ -44,7 +43,7 @@ def readable_by_others(folder: Path) -> dict[str, str]:
 async def serve(data_dir: Path) -> dict[str, int]:
     """Keep one of everything; the modes while the folder is served."""
     lock = DataLock(data_dir)
-    store = SqliteStore(data_dir, Quota(reserve=Reserve(data_dir)), lock)
+    store = SqliteStore(data_dir, Quota(), lock)
     try:
         files, jobs = ImageFiles(data_dir), JobFiles(data_dir)
         await put(store, files, PETS)
@@ -61,7 +60,7 @@ async def serve(data_dir: Path) -> dict[str, int]:
 def test_data_folder_is_for_its_user_alone(tmp_path: Path) -> None:
     data_dir = tmp_path / "deep" / "data"
     found = asyncio.run(serve(data_dir))
-    assert {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "plans.json", "lock", "reserve"} <= found.keys()
+    assert {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "plans.json", "lock"} <= found.keys()
     assert {name: oct(mode) for name, mode in found.items() if mode & 0o077} == {}
     assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
 

@@ -85,12 +85,12 @@ def test_log_that_a_reader_keeps_counts_and_is_said_and_makes_room_when_the_read
             assert log_bytes > LIMIT / 3
             assert f"{log_bytes} of them in the log of the database, the limit is {LIMIT} " in str(refused)
             with pytest.raises(StoreFull):
-                await files.put({sha256_of(b"x" * 300_000): b"x" * 300_000})
+                await files.put({sha256_of(b"x" * 500_000): b"x" * 500_000})
             await store.delete(COLLECTION, "i0")  # is always within it
         await files.put({sha256_of(b"x" * 100_000): b"x" * 100_000})
-        assert sizes(tmp_path)[1] == 0
         for n in range(N_MOST, N_MOST + 5):
             await add_row(store, n)
+        assert sizes(tmp_path)[1] < LIMIT / 6
 
     open_store(tmp_path, work)
 

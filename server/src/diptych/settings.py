@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     max_data_bytes: int | None = Field(
         None,
         ge=1,
-        description="bytes of files, database, log and reserve in the data folder; no limit when unset",
+        description="bytes of files, database and log in the data folder; no limit when unset",
     )
     default_collection: str = Field("default", description="collection of requests that name none")
     gallery: Path | None = Field(

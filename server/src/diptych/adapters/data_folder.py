@@ -6,7 +6,6 @@ from contextlib import closing
 from pathlib import Path
 
 from diptych.adapters.image_tree import ImageTree
-from diptych.adapters.reserve import RESERVE_FILE
 from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.adapters.sqlite_store import DATABASE
 from diptych.adapters.whole_files import size_of, translated
@@ -35,7 +34,7 @@ def refuse_lost_database(data_dir: Path) -> None:
             return
         counts = {what: sum(1 for _ in data_dir.glob(pattern)) for what, pattern in _LATER.items()}
         left = [f"{what}: {n_files}" for what, n_files in counts.items() if n_files]
-        left += [RESERVE_FILE] if (data_dir / RESERVE_FILE).exists() else []
+        left += ["thumbnails"] if not left and (data_dir / "thumbnails").exists() else []
         if size_of(data_dir / DATABASE) == 0 and size_of(data_dir / _LOG) > 0:
             left.append(_LOG)
     if left:

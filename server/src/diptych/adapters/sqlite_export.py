@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - only what this module names itself is spliced into statements
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -64,6 +65,7 @@ def rows(snapshot: SqliteSnapshot, collection: str, identity: str) -> Iterator[t
         " LEFT JOIN embeddings e ON e.key = i.key AND e.identity ="
         " (SELECT number FROM identities WHERE identity = ?) WHERE i.collection = ? ORDER BY i.key"
     )
-    for *described, embedding, is_kept in snapshot.read(query, (identity, collection)):
-        vector = None if embedding is None else np.frombuffer(embedding, FLOAT)
-        yield Row(*described, vector), bool(is_kept)
+    for *described, is_kept in snapshot.read(query, (identity, collection)):
+        row = Row(*described)
+        embedding = None if row.embedding is None else np.frombuffer(row.embedding, FLOAT)
+        yield replace(row, embedding=embedding), bool(is_kept)

@@ -3,12 +3,12 @@
 # ruff: noqa: S608 - only names from the schema are spliced into statements
 
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from diptych.adapters.refused_writes import sqlite_errors_translated
-from diptych.adapters.reserve import free_bytes
 from diptych.adapters.sqlite_schema import connect, damaged, faults, is_corrupt
 from diptych.errors import CorruptStore, StoreFull
 
@@ -106,6 +106,6 @@ def _require_whole(db: sqlite3.Connection, *, may_leak: bool) -> bool:
 
 def _require_room(file: Path) -> None:
     """To write the database anew takes a copy of it, and its log."""
-    wanted, free = 2 * file.stat().st_size, free_bytes(file.parent)
+    wanted, free = 2 * file.stat().st_size, shutil.disk_usage(file.parent).free
     if free < wanted:
         raise StoreFull(f"the repair takes {wanted:,} bytes beside the database, and {free:,} are free")

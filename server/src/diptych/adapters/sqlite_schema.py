@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from diptych.adapters import sqlite_checksums as checksums
-from diptych.adapters.migration_room import room_named
 from diptych.bundle.failpoints import around
 from diptych.errors import CorruptStore, StoreError
 
@@ -145,8 +144,7 @@ def damaged(fault: object) -> str:
 def migrate(db: sqlite3.Connection) -> None:
     """Apply the steps that are missing, each in a transaction, and fill in checksums.
 
-    Raises StoreError for a newer schema, CorruptStore where the tables are not of the schema that it says,
-    StoreFull with the room that is wanted.
+    Raises StoreError for a newer schema, CorruptStore where the tables are not of the schema that it says.
     """
     db.execute(
         "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
@@ -154,15 +152,14 @@ def migrate(db: sqlite3.Connection) -> None:
     version = schema_version(db)
     if version > len(MIGRATIONS):
         raise StoreError(f"the data folder has schema {version}, this version knows up to {len(MIGRATIONS)}")
-    with room_named(db):
-        for number, statements in enumerate(MIGRATIONS[version:], version + 1):
-            db.execute("BEGIN IMMEDIATE")
-            for statement in statements:
-                _take(db, statement, number)
-            db.execute("INSERT INTO schema_version VALUES (?, ?)", (number, datetime.now(UTC).isoformat()))
-            with around("migration_commit"):
-                db.execute("COMMIT")
-        checksums.fill(db)
+    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+        db.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            _take(db, statement, number)
+        db.execute("INSERT INTO schema_version VALUES (?, ?)", (number, datetime.now(UTC).isoformat()))
+        with around("migration_commit"):
+            db.execute("COMMIT")
+    checksums.fill(db)
 
 
 def _take(db: sqlite3.Connection, statement: str, number: int) -> None:

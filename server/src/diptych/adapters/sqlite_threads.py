@@ -1,8 +1,12 @@
 """Run SQLite work off the event loop, one writer beside several readers; knows nothing of tables."""
 
 import asyncio
+import errno
 import logging
+import os
+import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +16,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from diptych.adapters.private_files import FILE_MODE, narrow
-from diptych.adapters.quota import Quota
+from diptych.adapters.quota import TIGHT_BYTES, Quota
 from diptych.adapters.refused_writes import file_errors_translated, sqlite_errors_translated
-from diptych.adapters.reserve import free_bytes
 from diptych.adapters.sqlite_schema import BUSY_S, connect, migrate, require_sound
 from diptych.adapters.whole_files import size_of
 from diptych.bundle.failpoints import Step, around
@@ -26,7 +29,10 @@ Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
 
 N_READERS = 2
-WAIT_FOR_READERS_MS = 50  # a search reads for milliseconds, a backup for minutes
+WAIT_FOR_READERS_MS = 50  # a search reads for milliseconds, a backup for longer
+HELD_BYTES = 6 * 2**20  # of log: SQLite lets it grow to 4 MB and a commit
+HELD_SHARE = 16  # of a small disk or quota, at most the 16th part
+BLOCK = 4096
 
 
 class SqliteThreads:
@@ -37,25 +43,18 @@ class SqliteThreads:
         self._file = file
         self._log = file.with_name(f"{file.name}-wal")
         self._quota = quota or Quota()
+        self._held_bytes = _held_bytes(file.parent, self._quota.max_bytes)
         self._connections: list[sqlite3.Connection] = []
         self._local = threading.local()
-        try:
-            self._open()
-        except StoreFull:  # the files beside the database take some room
-            with self._quota.reserve_lent():
-                self._open()
-        if not self._quota.take_reserve():
-            self._cut_log()
-            self._quota.take_reserve()
+        self._open()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(max_workers=N_READERS, thread_name_prefix="store-read")
-        self._quota.cut_log_with(self._cut_log_in_turn)
 
     async def write(self, work: Work[Result], *, step: Step = "commit", makes_room: bool = False) -> Result:
         """Run `work` in one transaction: durable when this returns, undone when it raises.
 
         `step` is what tests of durability call its commit. What makes room here or elsewhere need not find
-        any first: no quota stands in its way, and on a full disk it is tried once more with the reserve.
+        any first: no quota stands in its way. What finds none is tried once more with all of the log.
         """
         transact = partial(self._transact, work, step, makes_room)
         return await asyncio.get_running_loop().run_in_executor(self._writer, transact)
@@ -68,24 +67,19 @@ class SqliteThreads:
         """Finish what was submitted, write the log into the database, then close the file. Blocking."""
         self._writer.shutdown()
         self._readers.shutdown()
-        left = self._cut_log()
-        if left:
-            with self._quota.reserve_lent():
-                left = self._cut_log()
-        for db in self._connections:
+        for db in self._connections:  # the last one removes the log, unless somebody reads from it
             db.close()
-        self._quota.take_reserve()
-        if log_bytes := size_of(self._log):
-            log.warning("%d bytes of log stay beside the database until the next start: %s", log_bytes, left)
 
     def _open(self) -> None:
         """The writer's connection, to a database that is sound and of today's schema."""
         self._keep_private()
+        self._file.with_name("reserve").unlink(missing_ok=True)  # in which earlier versions held back room
         with sqlite_errors_translated(self._file.parent):
             self._writer_db = db = self._connect(writes=True)
             try:
                 require_sound(db)
                 migrate(db)
+                self._hold_room()
                 self._measure()
             except BaseException:
                 self._connections.remove(db)
@@ -113,34 +107,30 @@ class SqliteThreads:
         try:
             return self._try(work, step, makes_room)
         except StoreFull:
-            self._cut_log()  # of what the attempt has left in it, too
-            if not makes_room:
-                raise
-        with self._quota.reserve_lent():
-            self._cut_log()  # with more room than before
-            try:
-                return self._try(work, step, makes_room)
-            finally:
-                self._cut_log()  # as long as there is room for that
+            self._begin_log_anew()  # the attempt has left something in it, too
+            return self._try(work, step, makes_room)
 
     def _try(self, work: Work[Result], step: Step, makes_room: bool) -> Result:
         with sqlite_errors_translated(self._file.parent):
-            self._cut_log_if_tight()
             self._writer_db.execute("BEGIN IMMEDIATE")
             try:
                 before = _live_bytes(self._writer_db)
                 result = work(self._writer_db)
                 after = _live_bytes(self._writer_db)
-                if not makes_room:
-                    self._quota.require_database(before, after)
+                if after > before and not makes_room:
+                    self._quota.require_database(after)
+                    self._require_room()
                 with around(step):
                     self._writer_db.execute("COMMIT")
             except BaseException:
                 if self._writer_db.in_transaction:  # SQLite itself rolls back on some errors
                     self._writer_db.execute("ROLLBACK")
                 raise
-            self._measure(after)
-            self._cut_log_if_tight()
+            if self._quota.is_tight or self._free_bytes() < TIGHT_BYTES:
+                self._begin_log_anew()
+            else:
+                self._hold_room()
+                self._measure(after)
             return result
 
     def _query(self, work: Work[Result]) -> Result:
@@ -160,33 +150,54 @@ class SqliteThreads:
             live_bytes = _live_bytes(self._writer_db)
         self._quota.set_database(live_bytes, size_of(self._log) if self._quota.is_set else 0)
 
-    def _cut_log_in_turn(self) -> None:
-        with suppress(RuntimeError):  # it is being closed, and then the log goes anyway
-            self._writer.submit(self._cut_log).result()
+    def _begin_log_anew(self) -> None:
+        """Write the log into the database between two transactions: the next one overwrites its start.
 
-    def _cut_log_if_tight(self) -> None:
-        if self._quota.is_tight:
-            self._cut_log()
-
-    def _cut_log(self) -> str:
-        """By the writer, between two transactions. Why it stays, if it does, as while somebody reads from it:
-        whatever is committed is safe there.
+        On a full disk, or while somebody reads from it, it goes on: whatever is committed is safe there.
         """
-        if size_of(self._log) == 0:
-            return ""
+        mode = "TRUNCATE" if size_of(self._log) > self._held_bytes else "PASSIVE"
+        self._writer_db.execute(f"PRAGMA busy_timeout = {WAIT_FOR_READERS_MS}")
+        with suppress(sqlite3.Error):
+            self._writer_db.execute(f"PRAGMA wal_checkpoint({mode})")
+        self._writer_db.execute(f"PRAGMA busy_timeout = {round(BUSY_S * 1000)}")
+        self._hold_room()
+        self._measure()
+
+    def _hold_room(self) -> None:
+        """Make the log so long that a deletion finds room in it on a full disk, between two transactions.
+
+        SQLite overwrites a log from its start, and takes zeros at its end for none of it.
+        """
+        before = size_of(self._log)
+        if before >= self._held_bytes:
+            return
         try:
-            growth = _pages(self._writer_db, "page_count") - size_of(self._file)
-            if growth > free_bytes(self._file.parent):  # the half of it would take the room and free none
-                return f"the database would grow by {growth} bytes, for which the disk has no room"
-            self._writer_db.execute(f"PRAGMA busy_timeout = {WAIT_FOR_READERS_MS}")
-            try:
-                busy, *_ = self._writer_db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                self._writer_db.execute(f"PRAGMA busy_timeout = {round(BUSY_S * 1000)}")
-            self._measure()
-        except sqlite3.Error as error:
-            return str(error)
-        return "it is being read from" if busy else ""
+            with self._log.open("r+b") as file:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, self._held_bytes)
+                except OSError:
+                    file.truncate(before)  # a part of it may be there
+                    raise
+        except OSError as error:  # tried again after the next commit, unless it never can be
+            if error.errno in {errno.EOPNOTSUPP, errno.EINVAL}:
+                log.warning("no room is held back for deletions on a full disk: %s", error.strerror)
+                self._held_bytes = 0
+
+    def _require_room(self) -> None:
+        """For what the database grows by, beside the log that is held. Raises StoreFull."""
+        growth = _pages(self._writer_db, "page_count") - size_of(self._file)
+        if growth + max(0, self._held_bytes - size_of(self._log)) > self._free_bytes():
+            raise StoreFull("the database: no space is left on the disk of the data folder")
+
+    def _free_bytes(self) -> int:
+        return shutil.disk_usage(self._file.parent).free
+
+
+def _held_bytes(folder: Path, max_bytes: int | None) -> int:
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return 0
+    room = min(shutil.disk_usage(folder).total, max_bytes or sys.maxsize)
+    return min(HELD_BYTES, room // HELD_SHARE) // BLOCK * BLOCK
 
 
 def _live_bytes(db: sqlite3.Connection) -> int:

@@ -9,7 +9,6 @@ from diptych.adapters.job_files import JobFiles
 from diptych.adapters.pillow_decoder import PillowDecoder
 from diptych.adapters.prometheus_metrics import PrometheusMetrics
 from diptych.adapters.quota import Quota
-from diptych.adapters.reserve import Reserve
 from diptych.adapters.sqlite_jobs import SqliteJobs
 from diptych.adapters.sqlite_store import SqliteStore
 from diptych.adapters.tensorrt_build import build_in_child
@@ -78,7 +77,7 @@ def assemble(
         max_label_texts=limits.max_label_texts,
         max_cached_labels=settings.label_cache_items,
     )
-    quota = Quota(settings.max_data_bytes, Reserve(settings.data_dir, settings.max_data_bytes))
+    quota = Quota(settings.max_data_bytes)
     records = SqliteStore(settings.data_dir, quota, lock)
     collections = Collections(
         engines=engines,
