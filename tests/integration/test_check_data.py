@@ -1,8 +1,9 @@
-"""`diptych check --data-dir`: damage is found, damaged indexes are built anew, and all else left as it is."""
+"""`diptych check --data-dir`: damage is found, named, and left as it is."""
 
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from diptych.cli import main
 from diptych.core.names import sha256_of
 from diptych.errors import CorruptStore
 from integration.backup_parts import flip, image
-from integration.data_folders import add, contents
+from integration.data_folders import add
 
 PETS = {f"pet{n}": b"x" * (n + 1) for n in range(300)}
 INDEX = "images_by_sha256"
@@ -57,17 +58,6 @@ def fewer_entries(data_dir: Path) -> None:
         "PRAGMA writable_schema = ON",
         f"UPDATE sqlite_schema SET sql = 'CREATE INDEX {INDEX} ON images (sha256)' WHERE name = '{INDEX}'",
     )
-
-
-def lost_row(data_dir: Path) -> None:
-    """The table has lost a row that this index knows of."""
-    with closing(sqlite3.connect(data_dir / DATABASE)) as db:
-        query = f"SELECT rootpage, sql FROM sqlite_schema WHERE name = '{INDEX}'"
-        page, sql = db.execute(query).fetchone()
-    run(data_dir, "PRAGMA writable_schema = ON", f"DELETE FROM sqlite_schema WHERE name = '{INDEX}'")
-    run(data_dir, "DELETE FROM images WHERE key = 7")
-    row = f"'index', '{INDEX}', 'images', {page}, '{sql}'"
-    run(data_dir, "PRAGMA writable_schema = ON", f"INSERT INTO sqlite_schema VALUES ({row})")
 
 
 def lost_page(data_dir: Path) -> None:
@@ -129,85 +119,33 @@ def root_one_short(data_dir: Path, index: str) -> None:
     overwrite(data_dir, root, 3, (n_cells - 1).to_bytes(2))
 
 
-def lost_leaf(data_dir: Path) -> None:
-    """All indexes know of the rows on a page of the table that is reached from nowhere."""
-    root_one_short(data_dir, "images")
+IN_A_PAGE = [second_half_lost, sector_lost, end_lost, header_flipped, more_cells, root_one_short]
 
 
-@pytest.mark.parametrize("index", [INDEX, "sqlite_autoindex_images_1"])
 @pytest.mark.parametrize(
-    "damage", [second_half_lost, sector_lost, end_lost, header_flipped, more_cells, root_one_short]
+    "damage",
+    [
+        other_entries,
+        fewer_entries,
+        lost_page,
+        *(
+            partial(damage, index=index)
+            for damage in IN_A_PAGE
+            for index in (INDEX, "sqlite_autoindex_images_1")
+        ),
+    ],
 )
-def test_a_damaged_page_of_an_index_is_mended_by_the_command_that_the_start_names(
-    data_dir: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path, str], None], index: str
-) -> None:
-    damage(data_dir, index)
-    with pytest.raises(
-        CorruptStore, match=rf"`diptych check --data-dir {data_dir} --repair` builds .*restore"
-    ):
-        SqliteStore(data_dir)
-    assert main(["check", "--data-dir", str(data_dir)]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 0
-    assert index in capsys.readouterr().out
-    assert main(["check", "--data-dir", str(data_dir)]) == 0
-    assert contents(data_dir) == PETS
-
-
-def test_a_page_that_a_table_has_lost_is_not_cleared_away(
-    data_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """No index knows of all rows of this table."""
-    rows = [f"INSERT INTO job_items (job, number, at, n_bytes) VALUES ('a', {n}, 0, 0)" for n in range(999)]
-    job = "INSERT INTO jobs VALUES ('a', 'pets', 0, 'running', 999, '', NULL, '')"
-    run(data_dir, job, *rows, "DROP INDEX job_items_to_do")
-    root_one_short(data_dir, "job_items")
-    overwrite(data_dir, root_page(data_dir, "job_items"), 7, bytes([18]))  # bytes between its cells
-    before = content(data_dir)
-    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 1
-    assert "never used" in capsys.readouterr().err
-    assert content(data_dir) == before
-
-
-@pytest.mark.parametrize("damage", [other_entries, fewer_entries])
-def test_a_damaged_index_is_built_anew_by_the_command_that_the_start_names(
+def test_damaged_structure_is_named_by_the_start_and_the_check_and_left_as_it_is(
     data_dir: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
 ) -> None:
     damage(data_dir)
-    with pytest.raises(CorruptStore, match=rf"`diptych check --data-dir {data_dir} --repair` builds them"):
+    before = content(data_dir)
+    with pytest.raises(CorruptStore, match=r"the database is damaged: .* restored with `diptych restore`"):
         SqliteStore(data_dir)
     assert main(["check", "--data-dir", str(data_dir)]) == 1
-    assert f"index {INDEX}; where no more than indexes is" in capsys.readouterr().err
-    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 0
-    assert f"indexes built anew: {INDEX}\n" in capsys.readouterr().out
-    assert main(["check", "--data-dir", str(data_dir)]) == 0
-    assert contents(data_dir) == PETS
-
-
-def test_a_sound_database_is_left_as_it_is(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = content(data_dir)
-    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 0
-    assert "no index was damaged" in capsys.readouterr().out
-    assert content(data_dir) == before
-
-
-@pytest.mark.parametrize(
-    ("damage", "why"),
-    [
-        (lost_row, "table images has 299 rows, its index images_by_sha256 knows of 300"),
-        (lost_leaf, "table images has 2"),
-        (lost_page, ""),
-    ],
-)
-def test_damage_beyond_indexes_is_refused_and_nothing_changed(
-    data_dir: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], why: str
-) -> None:
-    damage(data_dir)
-    before = content(data_dir)
-    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 1
-    said = capsys.readouterr().err
-    assert f"the database is damaged: {why}" in said
-    assert "a backup can be restored with `diptych restore`" in said
+    told = capsys.readouterr().err
+    assert "the database is damaged" in told
+    assert told.count("\n") == 1
     assert content(data_dir) == before
 
 
@@ -240,24 +178,17 @@ def test_every_row_vector_and_file_is_compared_with_its_checksum(
     )
 
 
-def test_a_folder_that_is_served_is_checked_and_not_repaired(
-    data_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lock = DataLock(data_dir)
-    assert main(["check", "--data-dir", str(data_dir)]) == 0
-    assert main(["check", "--data-dir", str(data_dir), "--repair"]) == 1
-    assert "is in use by process" in capsys.readouterr().err
-    lock.close()
+def test_a_folder_that_is_served_is_checked(data_dir: Path) -> None:
+    with closing(DataLock(data_dir)):
+        assert main(["check", "--data-dir", str(data_dir)]) == 0
 
 
 def test_a_folder_without_a_database_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for flags in ([], ["--repair"]):
-        assert main(["check", "--data-dir", str(tmp_path / "none"), *flags]) == 1
-        assert "is no data folder" in capsys.readouterr().err
+    assert main(["check", "--data-dir", str(tmp_path / "none")]) == 1
+    assert "is no data folder" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("flags", [["--repair"], ["--data-dir", "data", "tiny"]])
-def test_flags_of_bundles_and_of_data_folders_do_not_mix(flags: list[str]) -> None:
+def test_bundles_and_data_folders_are_not_checked_at_once() -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(["check", *flags])
+        main(["check", "--data-dir", "data", "tiny"])

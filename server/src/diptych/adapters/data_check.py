@@ -1,13 +1,9 @@
-"""Compare a data folder with its checksums, and build damaged indexes of its database anew."""
+"""Compare a data folder with its checksums."""
 
-from contextlib import closing
 from pathlib import Path
 
 from diptych.adapters.backup_folder import faults_of
 from diptych.adapters.data_folder import DataFolder
-from diptych.adapters.data_lock import DataLock
-from diptych.adapters.sqlite_repair import rebuild_indexes
-from diptych.adapters.sqlite_store import DATABASE
 from diptych.core.backup import Outcome, Report
 
 
@@ -27,11 +23,3 @@ def check(data_dir: Path, report: Report) -> Outcome:
     faults = faults_of(folder.images.check(files), report)
     with folder.snapshot() as newest:
         return Outcome(None, newest.lost_images(faults), damaged)
-
-
-def repair(data_dir: Path) -> list[str]:
-    """The indexes that were damaged and are built anew. Raises CorruptStore for more, DataDirLocked."""
-    with DataFolder(data_dir).snapshot():  # it is one, and of no newer version
-        pass
-    with closing(DataLock(data_dir)):
-        return rebuild_indexes(data_dir / DATABASE)

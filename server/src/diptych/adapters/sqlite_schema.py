@@ -1,7 +1,6 @@
 """Open the database file and bring its schema up to date; knows nothing of what the rows mean."""
 
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -113,27 +112,14 @@ def require_sound(db: sqlite3.Connection) -> None:
 
     A page of one index put in the place of another would otherwise answer with other rows, or with none.
     """
-    for fault in faults(db, 1):
-        *_, file = db.execute("PRAGMA database_list").fetchone()
-        repair = f"`diptych check --data-dir {Path(file).parent} --repair`"
-        raise CorruptStore(damaged(f"{fault}; where no more than indexes is, {repair} builds them anew"))
-
-
-def faults(db: sqlite3.Connection, limit: int) -> Iterator[str]:
-    """In the structure, each on one line. Most within a page of an index do not say of which one it is."""
     try:
-        for (fault,) in db.execute(f"PRAGMA integrity_check({limit})"):
-            if fault != "ok":
-                yield " ".join(fault.split())
+        (fault,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.DatabaseError as error:  # the check itself may fail on what it reads
-        if not is_corrupt(error):
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:  # such as a full disk
             raise
-        yield str(error)
-
-
-def is_corrupt(error: sqlite3.DatabaseError) -> bool:
-    """Whether SQLite met what it cannot make sense of, and not, for one, a full disk."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+        fault = str(error)
+    if fault != "ok":
+        raise CorruptStore(damaged(" ".join(fault.split())))
 
 
 def damaged(fault: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from diptych.adapters.private_files import make_new
 from diptych.adapters.sqlite_checksums import damaged_rows, damaged_vectors
-from diptych.adapters.sqlite_schema import MIGRATIONS, faults, require_sound, schema_version
+from diptych.adapters.sqlite_schema import MIGRATIONS, require_sound, schema_version
 from diptych.core.backup import Counts, DamagedImage, Fault, File, LostImage
 from diptych.errors import CorruptStore, StoreError
 
@@ -122,9 +122,7 @@ class SqliteSnapshot:
             copy.execute("PRAGMA synchronous = OFF")
             self._db.backup(copy, pages=-1)
             copy.execute("PRAGMA journal_mode = DELETE")  # no second file belongs to it
-            found = next(faults(copy, 1), None)  # as the server asks at its start
-        if found:
-            raise CorruptStore(f"database {self._file} is damaged: {found}")
+            require_sound(copy)  # as a start does
 
 
 def _open(file: Path) -> sqlite3.Connection:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.adapters import data_check
+from diptych.adapters.data_check import check
 from diptych.bundle.repository import ModelRepository
 from diptych.cli.backup import show
 from diptych.cli.bars import Bars
@@ -24,7 +24,7 @@ SubParsers = Any  # argparse keeps the class of add_subparsers() private
 
 
 def add_parser(subparsers: SubParsers) -> None:
-    """`diptych check [NAME[/VERSION] ...] [--model-repo DIR]`, `diptych check --data-dir DIR [--repair]`."""
+    """`diptych check [NAME[/VERSION] ...] [--model-repo DIR]`, `diptych check --data-dir DIR`."""
     parser = subparsers.add_parser(
         "check",
         help="verify the bundles of a model repository, or a data folder",
@@ -36,11 +36,6 @@ def add_parser(subparsers: SubParsers) -> None:
     parser.add_argument("models", nargs="*", metavar="NAME[/VERSION]", help="all when none is given")
     parser.add_argument("--model-repo", metavar="DIR", help=f"folder of bundles ({PREFIX}MODEL_REPO)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="check this data folder, and no bundle")
-    parser.add_argument(
-        "--repair",
-        action="store_true",
-        help="build damaged indexes of that database anew, in one transaction; no server may run on it",
-    )
     parser.set_defaults(run=run, usage=parser.error)
 
 
@@ -49,9 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.data_dir is not None:
         if args.models or args.model_repo is not None:
             args.usage("--data-dir checks no bundles: name none")
-        return _check_data(args.data_dir, repair=args.repair)
-    if args.repair:
-        args.usage("--repair needs --data-dir: bundles are not repaired")
+        return _check_data(args.data_dir)
     given = {} if args.model_repo is None else {"model_repo": Path(args.model_repo)}
     for model in args.models:
         if not _MODEL.fullmatch(model):
@@ -66,13 +59,10 @@ def run(args: argparse.Namespace) -> int:
     return 0 if sound and all(sound) else 1
 
 
-def _check_data(data_dir: Path, *, repair: bool) -> int:
+def _check_data(data_dir: Path) -> int:
     """0 when all is as it was written. Raises CorruptStore when the structure of the database is damaged."""
-    if repair:
-        names = data_check.repair(data_dir)
-        out(f"indexes built anew: {', '.join(names)}" if names else "no index was damaged")
     with Bars(hidden=False) as bars:
-        done = data_check.check(data_dir, bars)
+        done = check(data_dir, bars)
     return show(done, f"{data_dir}: {'sound' if done.is_whole else 'damaged'}", as_json=False)
 
 
