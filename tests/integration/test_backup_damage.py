@@ -153,7 +153,7 @@ def test_record_that_is_cut_short_or_of_a_newer_format_is_refused(data_dir: Path
 def test_backup_of_an_earlier_version_is_verified_restored_and_repeated(
     data_dir: Path, target: Path, tmp_path: Path
 ) -> None:
-    """That also recorded images that were damaged inside of the database, and left a mended file newer."""
+    """Whose record names images that were damaged inside of the database, too."""
     back_up(data_dir, target)
     said = json.loads((target / RECORD_FILE).read_text())
     said["backup"]["damaged"] = [{"collection": COLLECTION, "id": "dog", "what": "row"}]

@@ -1,6 +1,8 @@
 """The quota of a data folder: the database's log is part of it, and makes room again once nobody reads it."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -116,3 +118,36 @@ def test_bytes_that_are_told_are_those_of_the_database_and_its_log(tmp_path: Pat
             assert await store.n_bytes() == database_bytes + log_bytes
 
     open_store(tmp_path, work)
+
+
+def test_log_holds_room_from_the_start_and_takes_the_place_of_the_reserve_of_earlier_versions(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "reserve").write_bytes(bytes(4096))
+
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        log_bytes = sizes(tmp_path)[1]
+        assert log_bytes > LIMIT / 32
+        await add_row(store, 0)
+        await store.delete(COLLECTION, "i0")
+        assert sizes(tmp_path)[1] >= log_bytes
+
+    open_store(tmp_path, work)
+    assert not (tmp_path / "reserve").exists()
+
+
+def test_file_system_that_allocates_nothing_ahead_is_used_and_that_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unsupported(*_: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+
+    async def work(store: SqliteStore, files: ImageFiles) -> None:
+        await add_row(store, 0)
+
+    open_store(tmp_path, work)
+    assert (
+        caplog.text.count("no room is held back for deletions on a full disk: Operation not supported") == 1
+    )
