@@ -73,7 +73,6 @@ class SqliteThreads:
     def _open(self) -> None:
         """The writer's connection, to a database that is sound and of today's schema."""
         self._keep_private()
-        self._file.with_name("reserve").unlink(missing_ok=True)  # in which earlier versions held back room
         with sqlite_errors_translated(self._file.parent):
             self._writer_db = db = self._connect(writes=True)
             try:
@@ -91,6 +90,7 @@ class SqliteThreads:
         with file_errors_translated("the database"):
             if not self._file.exists():
                 self._file.touch(mode=FILE_MODE)
+            self._file.with_name("reserve").unlink(missing_ok=True)  # of earlier versions, see _hold_room
         for suffix in ("", "-wal", "-shm"):
             narrow(self._file.with_name(self._file.name + suffix))
 
