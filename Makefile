@@ -81,10 +81,10 @@ serve-hub: $(VENV)/.installed-import ## import a checkpoint of a hub, prove it a
 	$(BIN)/diptych-train import '$(or $(SOURCE),$(error say which checkpoint: SOURCE=openai/clip-vit-base-patch32))' \
 	  --name '$(or $(NAME),$(error say what the model is called here: NAME=clip))' --serve $(FLAGS)
 
-bench: $(VENV)/.installed-tests ## measure serving beside rivals and this machine's limit, on Linux (an hour and a half, the first time imports and installs on top; BENCH=--quick: half an hour; BENCH='--write server/README.md' keeps it)
+bench: $(VENV)/.installed-tests ## measure serving beside infinity and onnxruntime alone, on Linux (half an hour; BENCH='--beside ../other' measures it beside another checkout, 15 minutes; BENCH='--write server/README.md' keeps it)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving $(BENCH)
 
-bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows (6 minutes, 3 GB of disk; STORE=--quick: 1)
+bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows, up to a million (15 minutes, 4 GB of disk; STORE=--quick: 1)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.store $(STORE)
 
 bench-training: $(VENV)/.installed-tests ## train beside open_clip, in an environment of its own (20 minutes; TRAINING=--quick: 2)
@@ -93,7 +93,7 @@ bench-training: $(VENV)/.installed-tests ## train beside open_clip, in an enviro
 gpu-check: ## prove and measure what this machine's GPU can run, in one table, with what GPU_PYTHON has installed (8 minutes; GPU=--quick: 3)
 	PYTHONPATH=tests $(GPU_PYTHON) -m benchmarks.gpu_check $(GPU)
 
-soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 2' to try it)
+soak: $(VENV)/.installed-tests ## twenty minutes of full load with hostile requests among the good ones (SOAK='--minutes 10' for less)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(SOAK)
 
 fuzz: $(VENV)/.installed-tests ## decode 100,000 damaged files beside good ones (half an hour; FUZZ='--n 2000' to try it)

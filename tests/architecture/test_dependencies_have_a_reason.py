@@ -7,7 +7,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks.serving.environments import PACKAGES as RIVALS
+from benchmarks.environments import PACKAGES as RIVALS
 from support.projects import OURS, project
 
 ROOT = Path(__file__).parents[2]

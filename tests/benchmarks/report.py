@@ -1,0 +1,125 @@
+"""The report writer: conditions of a measurement, tables in Markdown, and where they are kept."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.servers import REPOSITORY
+
+CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+PACKAGES = ("onnxruntime", "torch", "transformers", "numpy", "pillow", "fastapi", "uvicorn", "uvloop")
+N_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One bar, and whether what was found meets it."""
+
+    what: str
+    bound: str
+    found: str
+    met: bool
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is words and whose other columns are figures."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def verdicts_table(verdicts: Sequence[Verdict]) -> str:
+    """All bars."""
+    rows = [[one.what, one.bound, one.found, "yes" if one.met else "**no**"] for one in verdicts]
+    return table(["bar", "bound", "found", "met"], rows)
+
+
+def conditions(command: str) -> str:
+    """Command, day, commit, machine and releases, as one paragraph."""
+    return f"`{command}`, {datetime.now(UTC).date()}, commit {commit()}. {machine()}. {versions()}."
+
+
+def command_line(target: str, variable: str) -> str:
+    """The `make` command that stands for this run's arguments, but for where they are written."""
+    words = " ".join(sys.argv[1:])
+    return f"make {target} {variable}='{words}'" if words else f"make {target}"
+
+
+def machine() -> str:
+    """Processor, cores that this process may use, and what matters to matrix products."""
+    fields = _cpu_fields()
+    flags = set(fields.get("flags", "").split())
+    known = ", ".join(flag for flag in CPU_FLAGS if flag in flags) or "none of the known vector extensions"
+    name = fields.get("model name", platform.processor() or "unknown processor")
+    return f"{name}, {len(os.sched_getaffinity(0))} cores; {known}; {platform.system()} {platform.machine()}"
+
+
+def versions(packages: Sequence[str] = PACKAGES) -> str:
+    """Of Python and the packages in this environment."""
+    return ", ".join(
+        [f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in packages)]
+    )
+
+
+def commit(checkout: Path = REPOSITORY) -> str:
+    """Of a checkout; with `+` and a hash of what was changed since in files of git, documents aside."""
+    try:
+        name = _git(checkout, "rev-parse", "--short", "HEAD")
+        changes = _git(checkout, "diff", "HEAD", "--", ".", ":(exclude)*.md")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{name}+{hashlib.sha256(changes.encode()).hexdigest()[:N_DIGITS]}" if changes else name
+
+
+def write_between_marks(file: Path, text: str, marks: str) -> None:
+    """Replace what stands between the marks of a file. Raises SystemExit when they are not there."""
+    old = file.read_text(encoding="utf-8")
+    file.write_text(between_marks(old, text, str(file), marks), encoding="utf-8")
+
+
+def between_marks(old: str, text: str, name: str, marks: str) -> str:
+    """`old` with `text` between the marks."""
+    first, last = f"<!-- {marks}:begin -->", f"<!-- {marks}:end -->"
+    before, begin, rest = old.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end:
+        raise SystemExit(f"{name} has no {first} followed by {last}")
+    return f"{before}{first}\n{text.strip()}\n{last}{after}"
+
+
+def finish(text: str, file: Path | None, marks: str) -> None:
+    """Print the report, and keep it in a file where one is named."""
+    print(text)
+    if file is not None:
+        write_between_marks(file, text, marks)
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(f"[{datetime.now():%H:%M:%S}] {line}", file=sys.stderr, flush=True)
+
+
+def _git(checkout: Path, *arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _cpu_fields() -> dict[str, str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except FileNotFoundError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
