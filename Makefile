@@ -13,7 +13,7 @@ export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help serve serve-hub test test-long check format train data evaluate export import bench bench-store bench-training gpu-check soak fuzz constraints openapi clean
-.PHONY: image image-rootless training-rootless check-containers lock sbom audit
+.PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -108,11 +108,8 @@ image: ## build the server's image with Docker: make image TARGET=gpu; the train
 	docker build -f docker/$(if $(filter training,$(TARGET)),training,server).Dockerfile $(if $(filter training,$(TARGET)),,--target $(or $(TARGET),cpu)) \
 	  --build-arg REVISION=$$(git rev-parse HEAD) -t diptych-$(if $(filter training,$(TARGET)),training,server:$(or $(TARGET),cpu)) .
 
-image-rootless: $(VENV)/.installed-tests rootless-tools ## carry out the cpu image's steps without Docker, and run the server from them (as root on Debian)
+image-rootless: $(VENV)/.installed-tests rootless-tools ## carry out the cpu image's steps without Docker, and run the server from them (as root on Debian; 4 minutes)
 	PYTHONPATH=tests $(BIN)/python -m deployment.rootless $(ROOTLESS)
-
-training-rootless: $(VENV)/.installed-tests rootless-tools container-tools ## carry out the training image's steps without Docker, and the Compose profile train to its end (as root on Debian)
-	PYTHONPATH=tests $(BIN)/python -m deployment.rootless.training $(ROOTLESS)
 
 check-containers: $(VENV)/.installed-tests $(TOOLS)/.installed container-tools ## compose files, Dockerfiles, manifests, alert rules, and the dashboard on a real Prometheus
 	DIPTYCH_TOOLS='$(abspath $(TOOLS))' $(BIN)/python -m pytest tests/deployment tests/architecture/test_container_files.py tests/architecture/test_observability_files.py

@@ -1,7 +1,10 @@
-"""What the files for containers say agrees with the server and among them. Builds and runs nothing."""
+"""What the files for containers share with the code: variables, sources, releases, names, limits.
+
+What Compose, hadolint, promtool and the schemas of Kubernetes see, they are asked in `tests/deployment`.
+"""
 
 import re
-from collections.abc import Iterator
+import subprocess
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -27,25 +30,12 @@ OF_COMPOSE = {
     "DIPTYCH_PUBLISH", "DIPTYCH_CPUS", "DIPTYCH_MEMORY", "DIPTYCH_TRAINING_MEMORY", "DIPTYCH_TRAINING_DIR",
     "DIPTYCH_RECIPE", "DIPTYCH_RUN",
 }  # fmt: skip
-LAST_WRITES_S = 15  # after the grace: server/README.md, "Start and end"
-PRE_STOP_S = 5
-
-
-def documents() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every Kubernetes object, with the file that it stands in."""
-    for file in MANIFESTS:
-        for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
-            yield file.name, document
-
-
-def deployments() -> list[dict[str, Any]]:
-    return [document for _, document in documents() if document["kind"] == "Deployment"]
-
-
-def services() -> dict[str, Any]:
-    found = yaml.safe_load(COMPOSE_FILES[0].read_text(encoding="utf-8"))["services"]
-    assert isinstance(found, dict)
-    return found
+BY_ARGUMENT = {
+    "TORCH": "torch",
+    "TORCHVISION": "torchvision",
+    "ONNXRUNTIME": "onnxruntime",
+    "FAISS": "faiss-cpu",
+}
 
 
 @pytest.mark.parametrize("file", [*DOCKERFILES, *MANIFESTS, *COMPOSE_FILES], ids=lambda file: file.name)
@@ -55,18 +45,17 @@ def test_every_variable_is_one_that_something_reads(file: Path) -> None:
     assert named - settings - OTHER_VARIABLES - OF_COMPOSE == set()
 
 
-def test_every_variable_of_the_compose_file_is_in_its_readme() -> None:
+def test_every_variable_of_the_compose_files_is_in_its_readme_with_its_default() -> None:
     readme = (DOCKER / "README.md").read_text(encoding="utf-8")
-    named = {
-        name
-        for file in COMPOSE_FILES
-        for name in re.findall(r"\$\{([A-Z_]+)", file.read_text(encoding="utf-8"))
-    }
-    assert {name for name in named if f"`{name}`" not in readme} == set()
+    text = "\n".join(file.read_text(encoding="utf-8") for file in COMPOSE_FILES)
+    assert {name for name in re.findall(r"\$\{([A-Z_]+)", text) if f"`{name}`" not in readme} == set()
+    memory = dict(re.findall(r"\$\{(DIPTYCH_\w*MEMORY):-(\w+)\}", text))
+    assert memory == dict(re.findall(r"^\| `(DIPTYCH_\w*MEMORY)` \| `(\w+)` \|", readme, flags=re.MULTILINE))
 
 
 def test_every_image_that_is_fetched_has_a_release_as_its_tag() -> None:
-    fetched = [service["image"] for service in services().values() if "build" not in service]
+    services = yaml.safe_load(COMPOSE_FILES[0].read_text(encoding="utf-8"))["services"].values()
+    fetched = [service["image"] for service in services if "build" not in service]
     fetched += [
         base for file in DOCKERFILES for base in re.findall(r"^ARG BASE=(\S+)", file.read_text(), re.M)
     ]
@@ -80,11 +69,8 @@ def test_what_a_build_copies_is_there_and_not_ignored(file: Path) -> None:
     copied = [words.split()[:-1] for words in re.findall(r"^COPY (?!--from)(.*)$", text, flags=re.MULTILINE)]
     sources = {source for line in copied for source in line if not source.startswith("--chmod=")}
     sources |= set(re.findall(r"type=bind,source=([^,\s]+)", text))
-    let_in = [
-        line.removeprefix("!")
-        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-        if line.startswith("!")
-    ]
+    ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    let_in = [line.removeprefix("!") for line in ignore if line.startswith("!")]
     assert sources
     for source in sources:
         assert (ROOT / source).exists(), source
@@ -94,6 +80,17 @@ def test_what_a_build_copies_is_there_and_not_ignored(file: Path) -> None:
 def lets_in(pattern: str, source: str) -> bool:
     """Whether a line of .dockerignore lets in the source, what it lies in, or a part of it."""
     return fnmatch(source, pattern) or source.startswith(f"{pattern}/") or pattern.startswith(f"{source}/")
+
+
+def test_image_has_the_default_model_and_none_of_the_users() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "model_repo"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    (default,) = {str(Path(*Path(line).parts[:3])) for line in listed if len(Path(line).parts) > 3}
+    let_in = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert [line for line in let_in if "model_repo" in line] == [f"!{default}"]
+    dockerfile = (DOCKER / "server.Dockerfile").read_text(encoding="utf-8")
+    assert f"\nCOPY {default} /{default}\n" in dockerfile
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -119,6 +116,17 @@ def test_locks_have_the_releases_of_the_constraints() -> None:
         assert differing == {}, f"{name}: run `make lock`"
 
 
+def test_releases_of_the_training_image_are_those_that_its_projects_take() -> None:
+    arguments = re.findall(r"^ARG (\w+)=(\S+)", (DOCKER / "training.Dockerfile").read_text(), flags=re.M)
+    pinned = {BY_ARGUMENT[name]: Version(value) for name, value in arguments if name in BY_ARGUMENT}
+    assert pinned.keys() == set(BY_ARGUMENT.values())
+    ranges = {one.name: one.specifier for one in requirements_of("server[cpu]", "training[import]")}
+    assert {name for name, release in pinned.items() if not ranges[name].contains(release)} == set()
+    assert pinned["torchvision"].minor == pinned["torch"].minor + 15  # 2.x goes with 0.(x + 15)
+    locked = read_lock(DOCKER / "server.cpu.lock")
+    assert [name for name in ("onnxruntime", "faiss-cpu") if pinned[name] != locked[name]] == []
+
+
 def read_lock(file: Path, *, hashed: bool = True) -> dict[str, Version]:
     """Package -> release. Fails where one has no hash."""
     text = file.read_text(encoding="utf-8").replace("\\\n", " ")
@@ -131,75 +139,29 @@ def read_lock(file: Path, *, hashed: bool = True) -> dict[str, Version]:
     }
 
 
-@pytest.mark.parametrize("name", ["server", "train", "prometheus", "grafana"])
-def test_service_is_confined_bounded_and_comes_back(name: str) -> None:
-    service = services()[name]
-    assert service["read_only"]
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    limits = service["deploy"]["resources"]["limits"]
-    assert limits["memory"]
-    assert limits["pids"]
-    assert service["restart"] == ("no" if name == "train" else "unless-stopped")
-    published = [str(port) for port in service.get("ports", [])]
-    assert [port for port in published if "127.0.0.1:" not in port] == []
+def yaml_of(name: str) -> Any:
+    return yaml.safe_load((DOCKER / name).read_text(encoding="utf-8"))
 
 
-def test_folders_of_the_host_are_never_made_by_root() -> None:
-    volumes = [one for name in ("server", "train") for one in services()[name]["volumes"]]
-    assert [one for one in volumes if one["bind"] != {"create_host_path": False}] == []
+def test_prometheus_scrapes_the_server_under_a_name_that_it_answers_to_with_the_key_that_was_written() -> (
+    None
+):
+    services = yaml.safe_load(COMPOSE_FILES[0].read_text(encoding="utf-8"))["services"]
+    (job,) = yaml_of("prometheus/prometheus.yml")["scrape_configs"]
+    ((target,),) = [one["targets"] for one in job["static_configs"]]
+    name = target.partition(":")[0]
+    assert name in services[name]["environment"]["DIPTYCH_ALLOWED_HOSTS"].split(",")
+    (script,) = services["prometheus"]["command"]
+    assert re.findall(r"> (/\S+)", script) == [job["authorization"]["credentials_file"]]
 
 
-def test_server_gets_the_time_that_its_end_takes() -> None:
-    server = services()["server"]
-    grace_s = int(server["environment"]["DIPTYCH_GRACE_S"])
-    assert int(server["stop_grace_period"].removesuffix("s")) > grace_s + LAST_WRITES_S
-    default_s = Settings.model_fields["grace_s"].default
-    for deployment in deployments():
-        spec = deployment["spec"]["template"]["spec"]
-        assert spec["terminationGracePeriodSeconds"] > PRE_STOP_S + default_s + LAST_WRITES_S
-
-
-@pytest.mark.parametrize("deployment", deployments(), ids=lambda one: one["metadata"]["name"])
-def test_pod_is_confined_and_asked_what_it_should_be(deployment: dict[str, Any]) -> None:
-    pod = deployment["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["automountServiceAccountToken"] is False
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert container["securityContext"]["allowPrivilegeEscalation"] is False
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    asked = {
-        kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")
-    }
-    # A server that is full or reloads is not to be killed: only one that does not answer at all.
-    assert asked == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz"}
-    assert container["resources"]["limits"].keys() == {"memory"}
-    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] == PRE_STOP_S
-
-
-def test_one_process_owns_a_data_folder() -> None:
-    by_name = {one["metadata"]["name"]: one["spec"] for one in deployments()}
-    store, encode = by_name["diptych-store"], by_name["diptych-encode"]
-    assert (store["replicas"], store["strategy"]["type"]) == (1, "Recreate")
-    assert "replicas" not in encode  # its autoscaler says
-    kept = [volume for volume in encode["template"]["spec"]["volumes"] if "emptyDir" not in volume]
-    assert kept == []
-
-
-def test_selectors_find_the_pods_that_they_mean() -> None:
-    pods = {one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one in deployments()}
-    for _, document in documents():
-        name, spec = (
-            document["metadata"].get("name") if "metadata" in document else None,
-            document.get("spec"),
-        )
-        if document["kind"] == "Service":
-            assert spec["selector"] == pods[name]
-        if document["kind"] in {"PodDisruptionBudget", "Deployment"}:
-            assert spec["selector"]["matchLabels"] == pods[name]
-
-
-def test_kustomization_lists_every_manifest() -> None:
-    (listed,) = [document for _, document in documents() if document["kind"] == "Kustomization"]
-    assert sorted([*listed["resources"], "kustomization.yaml"]) == [file.name for file in MANIFESTS]
+def test_nobody_may_change_grafana_from_within_and_its_panels_ask_the_source_that_is_provisioned() -> None:
+    services = yaml.safe_load(COMPOSE_FILES[0].read_text(encoding="utf-8"))["services"]
+    variables = services["grafana"]["environment"]
+    assert variables["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    # By itself Grafana has an admin with the password admin, who is let in by a header.
+    assert variables["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert variables["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    (source,) = yaml_of("grafana/provisioning/datasources/prometheus.yml")["datasources"]
+    dashboard = (DOCKER / "grafana" / "dashboards" / "diptych.json").read_text(encoding="utf-8")
+    assert f'"uid": "{source["uid"]}"' in dashboard

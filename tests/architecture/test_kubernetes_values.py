@@ -1,106 +1,122 @@
-"""Values of the Kubernetes example: what is served where, how soon a pod is noticed, what it may do."""
+"""What the Kubernetes example promises: who owns data, what a pod may, when it is restarted, and routes."""
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from architecture.test_container_files import DOCKER, deployments
-from architecture.test_container_names import container_of, each_deployment, of_kind, variables_of
 from diptych.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+MANIFESTS = sorted(DOCKER.glob("kubernetes/*.yaml"))
 README = " ".join((DOCKER / "README.md").read_text(encoding="utf-8").split())
 ROUTES = set(json.loads((ROOT / "server" / "openapi.json").read_text(encoding="utf-8"))["paths"])
 UNANSWERED_S = 60  # README: restarted only when /healthz does not answer for a minute
+PRE_STOP_S, LAST_WRITES_S = 5, 15
 STORE, ENCODE = "diptych-store", "diptych-encode"
 
 
-def by_name() -> dict[str, dict[str, Any]]:
-    return {one["metadata"]["name"]: one for one in deployments()}
+def documents() -> Iterator[dict[str, Any]]:
+    for file in MANIFESTS:
+        yield from yaml.safe_load_all(file.read_text(encoding="utf-8"))
 
 
-def plain_settings(deployment: dict[str, Any]) -> dict[str, str]:
+def of_kind(kind: str) -> dict[str, dict[str, Any]]:
+    """Objects by their names."""
+    return {one["metadata"]["name"]: one for one in documents() if one["kind"] == kind}
+
+
+def pod_of(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The pod of a deployment and its container."""
+    pod = of_kind("Deployment")[name]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    return pod, container
+
+
+def settings_of(name: str) -> dict[str, str]:
     """Without what comes from secrets."""
-    given = {name: value for name, value in variables_of(deployment).items() if isinstance(value, str)}
-    return {name.removeprefix(PREFIX).lower(): value for name, value in given.items()}
+    variables = {one["name"]: one["value"] for one in pod_of(name)[1]["env"] if "value" in one}
+    return {variable.removeprefix(PREFIX).lower(): value for variable, value in variables.items()}
 
 
-@each_deployment()
-def test_pod_has_settings_that_the_server_takes(deployment: dict[str, Any]) -> None:
-    settings = Settings(**plain_settings(deployment), host="0.0.0.0", api_key="correct horse battery")
-    assert settings.n_threads == int(plain_settings(deployment)["n_threads"])
+@pytest.mark.parametrize("name", [STORE, ENCODE])
+def test_pod_is_confined_and_runs_as_the_user_of_the_image(name: str) -> None:
+    pod, container = pod_of(name)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 10001
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False  # a Service `diptych` would set DIPTYCH_PORT=tcp://...
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-@pytest.mark.parametrize("name", ["model", "precision"])
-def test_store_and_replicas_make_the_same_vectors(name: str) -> None:
-    store, encode = (plain_settings(by_name()[one])[name] for one in (STORE, ENCODE))
-    assert store == encode
-    assert store != "auto"  # which may choose differently on another node
-
-
-def paths_of_the_ingress() -> dict[str, str]:
-    """Prefix -> service."""
-    (rule,) = of_kind("Ingress")["diptych"]["spec"]["rules"]
-    paths = rule["http"]["paths"]
-    assert {one["pathType"] for one in paths} == {"Prefix"}
-    return {one["path"]: one["backend"]["service"]["name"] for one in paths}
-
-
-def test_ingress_sends_to_the_replicas_what_the_readme_says_and_all_else_to_the_store() -> None:
-    (sentence,) = re.findall(r"an Ingress that sends (.*?) to the replicas and all else to the store", README)
-    said = re.findall(r"`(/\w+)`", sentence)
-    assert paths_of_the_ingress() == {**dict.fromkeys(said, ENCODE), "/": STORE}
-
-
-def test_no_route_that_needs_what_is_kept_is_sent_to_the_replicas() -> None:
-    prefixes = [path for path, service in paths_of_the_ingress().items() if service == ENCODE]
-    sent = {route for route in ROUTES if any(f"{route}/".startswith(f"{prefix}/") for prefix in prefixes)}
-    keeping = ("/collections", "/search", "/jobs")
-    assert {route for route in sent if route.startswith(keeping)} == set()
-    assert sent == {"/embed", "/classify", "/v1/embeddings", "/v1/models"}
-
-
-@each_deployment()
-def test_pod_that_is_not_ready_is_left_alone_within_seconds_and_one_that_is_dead_restarted_after_a_minute(
-    deployment: dict[str, Any],
-) -> None:
-    probes = {kind: container_of(deployment)[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")}
+@pytest.mark.parametrize("name", [STORE, ENCODE])
+def test_pod_that_is_full_is_left_alone_and_one_that_does_not_answer_is_restarted(name: str) -> None:
+    pod, container = pod_of(name)
+    probes = {kind: container[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")}
+    asked = {kind: one["httpGet"]["path"] for kind, one in probes.items()}
+    assert asked == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz"}
     lasts = {kind: one["periodSeconds"] * one["failureThreshold"] for kind, one in probes.items()}
     assert lasts["readiness"] <= 10
     assert lasts["liveness"] == UNANSWERED_S
-    assert probes["startup"]["periodSeconds"] <= 5  # how long a started one waits to be asked
-    # A server that is busy answers late: Kubernetes' own second is too short.
-    for kind in ("readiness", "liveness"):
-        assert 3 <= probes[kind]["timeoutSeconds"] <= probes[kind]["periodSeconds"]
+    assert lasts["startup"] >= (600 if name == STORE else 120)  # a million rows; a model alone
+    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] == PRE_STOP_S
+    grace_s = Settings.model_fields["grace_s"].default
+    assert pod["terminationGracePeriodSeconds"] > PRE_STOP_S + grace_s + LAST_WRITES_S
 
 
-@each_deployment()
-def test_pod_has_the_system_calls_of_the_runtime_alone(deployment: dict[str, Any]) -> None:
-    pod = deployment["spec"]["template"]["spec"]
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert "seccompProfile" not in container_of(deployment)["securityContext"]
-    assert not any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC"))
+@pytest.mark.parametrize("name", [STORE, ENCODE])
+def test_pod_has_settings_that_the_server_takes_and_names_that_it_answers_to(name: str) -> None:
+    settings = Settings(**settings_of(name), host="0.0.0.0", api_key="correct horse battery")
+    assert str(settings.n_threads) == pod_of(name)[1]["resources"]["requests"]["cpu"]
+    (rule,) = of_kind("Ingress")["diptych"]["spec"]["rules"]
+    assert {name, f"{name}.diptych.svc.cluster.local", rule["host"]} <= set(settings.allowed_hosts)
 
 
-def test_volume_of_the_store_is_taken_by_one_pod() -> None:
+def test_store_and_replicas_make_the_same_vectors() -> None:
+    for setting in ("model", "precision"):
+        assert settings_of(STORE)[setting] == settings_of(ENCODE)[setting] != "auto"
+
+
+def test_one_process_owns_a_data_folder() -> None:
+    store, encode = (of_kind("Deployment")[name]["spec"] for name in (STORE, ENCODE))
+    assert (store["replicas"], store["strategy"]["type"]) == (1, "Recreate")
     (claim,) = of_kind("PersistentVolumeClaim").values()
     assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+    assert "replicas" not in encode  # its autoscaler says
+    assert [one for one in encode["template"]["spec"]["volumes"] if "emptyDir" not in one] == []
 
 
-def test_a_new_version_comes_before_an_old_replica_goes() -> None:
-    strategy = by_name()[ENCODE]["spec"]["strategy"]
-    assert strategy["rollingUpdate"]["maxUnavailable"] == 0
-    assert strategy["rollingUpdate"]["maxSurge"] >= 1
+def test_selectors_find_the_pods_that_they_mean() -> None:
+    pods = {
+        name: one["spec"]["template"]["metadata"]["labels"] for name, one in of_kind("Deployment").items()
+    }
+    for name, service in of_kind("Service").items():
+        assert service["spec"]["selector"] == pods[name]
+        monitor = of_kind("ServiceMonitor")["diptych"]["spec"]
+        assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    for name, budget in of_kind("PodDisruptionBudget").items():
+        assert budget["spec"]["selector"]["matchLabels"] == pods[name]
+    assert of_kind("HorizontalPodAutoscaler")[ENCODE]["spec"]["scaleTargetRef"]["name"] in pods
 
 
-def test_replicas_are_added_while_those_there_still_have_room() -> None:
-    spec = of_kind("HorizontalPodAutoscaler")[ENCODE]["spec"]
-    (metric,) = spec["metrics"]
-    assert metric["resource"]["name"] == "cpu"
-    assert 50 <= metric["resource"]["target"]["averageUtilization"] <= 85
-    assert spec["minReplicas"] < spec["maxReplicas"]
-    # It is of the request, which has to be there.
-    assert container_of(by_name()[ENCODE])["resources"]["requests"]["cpu"]
+def test_ingress_sends_to_the_replicas_what_keeps_nothing_and_all_else_to_the_store() -> None:
+    (rule,) = of_kind("Ingress")["diptych"]["spec"]["rules"]
+    paths = {one["path"]: one["backend"]["service"]["name"] for one in rule["http"]["paths"]}
+    (sentence,) = re.findall(r"an Ingress that sends (.*?) to the replicas and all else to the store", README)
+    prefixes = re.findall(r"`(/\w+)`", sentence)
+    assert paths == {**dict.fromkeys(prefixes, ENCODE), "/": STORE}
+    sent = {route for route in ROUTES if any(f"{route}/".startswith(f"{prefix}/") for prefix in prefixes)}
+    assert sent == {"/embed", "/classify", "/v1/embeddings", "/v1/models"}
+
+
+def test_kustomization_lists_every_manifest() -> None:
+    (listed,) = [document for document in documents() if document["kind"] == "Kustomization"]
+    assert sorted([*listed["resources"], "kustomization.yaml"]) == [file.name for file in MANIFESTS]

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from architecture.test_container_files import DOCKER, deployments, services
+from architecture.test_container_files import COMPOSE_FILES, DOCKER
+from architecture.test_kubernetes_values import of_kind
 from diptych.settings import Settings
 
 README = (DOCKER / "README.md").read_text(encoding="utf-8")
@@ -26,13 +27,13 @@ def needed_bytes() -> int:
 
 
 def of_compose() -> str:
-    (default,) = re.findall(r":-(\w+)\}", services()["server"]["deploy"]["resources"]["limits"]["memory"])
+    (default,) = re.findall(r"\{DIPTYCH_MEMORY:-(\w+)\}", COMPOSE_FILES[0].read_text(encoding="utf-8"))
     return str(default)
 
 
 LIMITS = {"compose": of_compose()} | {
     one["metadata"]["name"]: one["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
-    for one in deployments()
+    for one in of_kind("Deployment").values()
 }
 
 
@@ -43,7 +44,7 @@ def test_limit_holds_the_default_model_and_all_that_may_wait(place: str) -> None
 
 def test_pod_asks_for_what_the_default_model_takes_and_no_more_than_its_limit() -> None:
     (model_mb,) = re.findall(r"^\| memory, default model after [^|]+ \| (\d+) MB", README, flags=re.MULTILINE)
-    for deployment in deployments():
+    for deployment in of_kind("Deployment").values():
         resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
         asked, limit = (n_bytes(resources[kind]["memory"]) for kind in ("requests", "limits"))
         assert int(model_mb) * 10**6 <= asked <= limit

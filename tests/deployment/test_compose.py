@@ -1,4 +1,4 @@
-"""Compose itself reads the files, alone and on top of each other. Needs no engine, and starts nothing."""
+"""What Compose makes of the files, alone and on top of each other. Needs no engine, and starts nothing."""
 
 import re
 from pathlib import Path
@@ -8,45 +8,66 @@ import pytest
 import yaml
 
 from deployment.tools import DOCKER, ROOT, run
+from diptych.settings import Settings
 
-pytestmark = pytest.mark.long
 MAIN = ("-f", "docker-compose.yml")
 GPU = (*MAIN, "-f", "docker/compose.gpu.yml")
+ALL = ("--profile", "train", "--profile", "observability")
+LAST_WRITES_S = 15  # after the grace: server/README.md, "Start and end"
 
 
 def configured(*arguments: str, **variables: str) -> dict[str, Any]:
-    """The model that Compose makes of the files."""
+    """The services by the model that Compose makes of the files."""
     found: dict[str, Any] = yaml.safe_load(run("docker-compose", *arguments, "config", **variables))
-    return found
-
-
-def test_without_a_profile_there_is_the_server_alone() -> None:
-    assert set(configured(*MAIN)["services"]) == {"server"}
+    return dict(found["services"])
 
 
 @pytest.mark.parametrize(
-    ("profile", "services"),
-    [("train", {"server", "train"}), ("observability", {"server", "prometheus", "grafana"})],
+    ("profiles", "services"),
+    [
+        ((), {"server"}),
+        (("train",), {"server", "train"}),
+        (("observability",), {"server", "prometheus", "grafana"}),
+    ],
 )
-def test_profile_brings_its_services(profile: str, services: set[str]) -> None:
-    assert set(configured(*MAIN, "--profile", profile)["services"]) == services
+def test_profile_brings_its_services(profiles: tuple[str, ...], services: set[str]) -> None:
+    flags = [word for profile in profiles for word in ("--profile", profile)]
+    assert set(configured(*MAIN, *flags)) == services
 
 
-def test_server_runs_as_the_caller_and_on_loopback() -> None:
-    server = configured(*MAIN, UID="1234", GID="77")["services"]["server"]
+def test_every_service_is_confined_bounded_and_on_loopback() -> None:
+    for name, service in configured(*MAIN, *ALL).items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["deploy"]["resources"]["limits"].keys() >= {"memory", "pids"}, name
+        assert service["restart"] == ("no" if name == "train" else "unless-stopped"), name
+        assert {port["host_ip"] for port in service.get("ports", [])} <= {"127.0.0.1"}, name
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+
+
+def test_server_runs_as_the_caller_and_may_write_its_data_alone() -> None:
+    server = configured(*MAIN, UID="1234", GID="77")["server"]
     assert server["user"] == "1234:77"
-    assert [port["host_ip"] for port in server["ports"]] == ["127.0.0.1"]
-    mounted = {one["target"]: one["source"] for one in server["volumes"]}
+    mounted = {one["target"]: (one["source"], bool(one.get("read_only"))) for one in server["volumes"]}
     assert mounted == {
-        "/srv/model_repo": str(ROOT / "model_repo"),
-        "/srv/gallery": str(ROOT / "server" / "gallery"),
-        "/srv/data": str(ROOT / "data" / "server"),
+        "/srv/model_repo": (str(ROOT / "model_repo"), True),
+        "/srv/gallery": (str(ROOT / "server" / "gallery"), True),
+        "/srv/data": (str(ROOT / "data" / "server"), False),
     }
+
+
+def test_server_gets_the_time_that_its_end_takes_and_the_files_that_its_connections_open() -> None:
+    server = configured(*MAIN)["server"]
+    (minutes, seconds) = re.fullmatch(r"(?:(\d+)m)?(\d+)s", server["stop_grace_period"]).groups()  # type: ignore[union-attr]
+    grace_s = int(server["environment"]["DIPTYCH_GRACE_S"])
+    assert 60 * int(minutes or 0) + int(seconds) > grace_s + LAST_WRITES_S
+    assert server["ulimits"]["nofile"]["soft"] >= 2 * Settings.model_fields["max_connections"].default
 
 
 def test_limits_are_those_that_the_caller_gives() -> None:
     given = {"DIPTYCH_CPUS": "3", "DIPTYCH_MEMORY": "5g", "DIPTYCH_TRAINING_MEMORY": "6g"}
-    services = configured(*MAIN, "--profile", "train", **given)["services"]
+    services = configured(*MAIN, "--profile", "train", **given)
     limits = {name: services[name]["deploy"]["resources"]["limits"] for name in ("server", "train")}
     assert {name: (one["cpus"], one["memory"]) for name, one in limits.items()} == {
         "server": (3, str(5 * 2**30)),
@@ -55,14 +76,14 @@ def test_limits_are_those_that_the_caller_gives() -> None:
 
 
 def test_server_without_a_key_serves_only_where_nothing_says_how_it_is_published() -> None:
-    assert configured(*MAIN)["services"]["server"]["command"] == ["serve", "--insecure"]
-    published = configured(*MAIN, DIPTYCH_PUBLISH="0.0.0.0:80")["services"]["server"]
+    assert configured(*MAIN)["server"]["command"] == ["serve", "--insecure"]
+    published = configured(*MAIN, DIPTYCH_PUBLISH="0.0.0.0:80")["server"]
     assert published["command"] == ["serve", "--no-insecure"]
     assert [port["host_ip"] for port in published["ports"]] == ["0.0.0.0"]
 
 
 def test_training_publishes_under_the_name_that_is_served_and_into_the_same_repository() -> None:
-    services = configured(*MAIN, "--profile", "train", DIPTYCH_MODEL="birds")["services"]
+    services = configured(*MAIN, "--profile", "train", DIPTYCH_MODEL="birds")
     assert services["server"]["environment"]["DIPTYCH_MODEL"] == "birds"
     assert services["train"]["command"][-1] == "birds"
     sources = [
@@ -73,7 +94,7 @@ def test_training_publishes_under_the_name_that_is_served_and_into_the_same_repo
 
 
 def test_key_reaches_the_server_and_its_scraper() -> None:
-    services = configured(*MAIN, "--profile", "observability", DIPTYCH_API_KEY="correct horse")["services"]
+    services = configured(*MAIN, "--profile", "observability", DIPTYCH_API_KEY="correct horse")
     keys = {services[name]["environment"]["DIPTYCH_API_KEY"] for name in ("server", "prometheus")}
     assert keys == {"correct horse"}
     # Compose's own escape: the shell in the container reads the variable, not Compose.
@@ -81,8 +102,8 @@ def test_key_reaches_the_server_and_its_scraper() -> None:
 
 
 def test_gpu_file_changes_image_device_and_nothing_that_confines() -> None:
-    with_gpu = configured(*GPU, "--profile", "train")["services"]
-    without = configured(*MAIN, "--profile", "train")["services"]
+    with_gpu = configured(*GPU, "--profile", "train")
+    without = configured(*MAIN, "--profile", "train")
     assert (with_gpu["server"]["image"], with_gpu["server"]["build"]["target"]) == (
         "diptych-server:gpu",
         "gpu",
@@ -94,14 +115,13 @@ def test_gpu_file_changes_image_device_and_nothing_that_confines() -> None:
             assert with_gpu[name][key] == without[name][key]
 
 
-def test_word_that_compose_does_not_know_is_refused(tmp_path: Path) -> None:
-    wrong = tmp_path / "wrong.yml"
-    wrong.write_text("services: {server: {imagee: x}}\n")
-    assert "imagee" in run("docker-compose", *MAIN, "-f", str(wrong), "config", "-q", code=15)
-
-
 def test_line_of_the_readme_keeps_the_gpu_for_whatever_is_started_later() -> None:
     (named,) = re.findall(r"^\$ echo COMPOSE_FILE=(\S+) >> \.env$", (DOCKER / "README.md").read_text(), re.M)
     profile = ("--profile", "observability")
     assert configured(*profile, COMPOSE_FILE=named) == configured(*GPU, *profile)
-    assert configured(*profile, COMPOSE_FILE=named)["services"]["server"]["image"] == "diptych-server:gpu"
+
+
+def test_word_that_compose_does_not_know_is_refused(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("services: {server: {imagee: x}}\n")
+    assert "imagee" in run("docker-compose", *MAIN, "-f", str(wrong), "config", "-q", code=15)

@@ -6,8 +6,6 @@ import pytest
 
 from deployment.tools import DOCKER, run
 
-pytestmark = pytest.mark.long
-
 
 @pytest.mark.parametrize("file", sorted(DOCKER.glob("*.Dockerfile")), ids=lambda file: file.name)
 def test_hadolint_finds_nothing(file: Path) -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from deployment.tools import DOCKER, ENVIRONMENT, run
 
-pytestmark = pytest.mark.long
 FILES = sorted(DOCKER.glob("kubernetes/*.yaml"))
 MONITORING = {"alerts.yaml", "service-monitor.yaml"}
 NEITHER = {"kustomization.yaml"}  # kustomize's own file: no schema of the cluster's

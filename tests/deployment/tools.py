@@ -1,9 +1,11 @@
-"""Run the tools that `make check-containers` installs; a tool that is not there is an error that says so."""
+"""Run the tools that `make check-containers` installs. Elsewhere, a test whose tool is absent is skipped."""
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -13,7 +15,9 @@ ENVIRONMENT = Path(os.environ.get("DIPTYCH_TOOLS") or ROOT / ".venv-tools") / "b
 def tool(name: str) -> str:
     """Where a program is: in the environment of the tools, or else on the path."""
     found = shutil.which(name, path=f"{ENVIRONMENT}{os.pathsep}{os.environ['PATH']}")
-    assert found is not None, f"{name} is not installed: `make check-containers` does that"
+    if found is None:
+        why = f"{name} is not installed: `make check-containers` does that"
+        pytest.fail(why) if "DIPTYCH_TOOLS" in os.environ else pytest.skip(why)
     return found
 
 

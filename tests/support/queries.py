@@ -43,12 +43,6 @@ class Query:
         }
         return selected | grouped
 
-    def words(self, label: str) -> set[str]:
-        """Values of a label that it selects or leaves out, each alternative of a pattern by itself."""
-        matchers = (match["matchers"] for match in _SELECTOR.finditer(self.expression))
-        found = (re.findall(rf'\b{label}\s*(?:=~|!~|!=|=)\s*"([^"]*)"', one) for one in matchers)
-        return {word for some in found for one in some for word in one.split("|")}
-
 
 def dashboard_queries() -> list[Query]:
     """Of all panels and annotations, as Grafana would send them but for its variables."""
