@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long check format train data evaluate export import bench bench-store bench-training gpu-check soak fuzz constraints openapi clean
+.PHONY: help serve serve-hub test test-long fuzz kills conformance check format train data evaluate export import bench bench-store bench-training gpu-check soak constraints openapi clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -49,8 +49,14 @@ test: $(VENV)/.installed-tests chromium strace ## all tests but the long ones
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m 'not long' \
 	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-long: $(VENV)/.installed-tests $(TOOLS)/.installed chromium strace container-tools ## every test, the long ones too
-	$(BIN)/python -m pytest
+test-long: $(VENV)/.installed-tests $(TOOLS)/.installed chromium strace container-tools ## the long tests too, but for the campaigns
+	DIPTYCH_TOOLS='$(abspath $(TOOLS))' $(BIN)/python -m pytest -m 'not kills and not conformance'
+
+kills: $(VENV)/.installed-tests strace ## campaign: the server killed at every point and at 200 random moments, backups killed at every step
+	$(BIN)/python -m pytest -m kills
+
+conformance: $(VENV)/.installed-tests ## campaign: every kind of checkpoint that can be imported, against its own library
+	$(BIN)/python -m pytest -m conformance
 
 check: $(VENV)/.installed-tests ## static: format, lint, types, architecture
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,22 @@ import diptych  # noqa: F401  (before onnxruntime, which it keeps from reporting
 # A run in the background of a shell ignores Ctrl-C, and so would every process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Long tests that are campaigns: each kind has a command of its own (`make kills`, `make conformance`).
+CAMPAIGNS = {
+    "kills": ("durability/", "integration/test_backup_killed.py", "integration/test_backup_of_server.py"),
+    "conformance": ("parity/test_import_", "e2e/test_import_", "unit/training/test_import_open_clip_arch"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the long tests of a campaign by its name."""
+    for item in items:
+        place = str(item.path.relative_to(Path(__file__).parent))
+        if item.get_closest_marker("long") is not None:
+            for campaign, places in CAMPAIGNS.items():
+                if place.startswith(places):
+                    item.add_marker(campaign)
 
 
 @pytest.fixture(scope="module")

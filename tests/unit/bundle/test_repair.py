@@ -77,14 +77,10 @@ def test_marks_that_only_come_out_of_escapes_and_broken_encodings_are_bounded_to
 
 
 def test_every_mark_that_normalisation_sorts_is_found() -> None:
-    missed = [
-        character
-        for character in map(chr, range(0x80, sys.maxunicode + 1))
-        if module._is_mark(character) and not module._MAYBE_MARKS.fullmatch(character * (MAX_MARKS + 1))
-    ]
-    assert missed == []
-    assert module._is_mark("\u0f73"), "of class 0, but made of marks"
-    assert unicodedata.combining("\u0f73") == 0
+    marks = [one for one in map(chr, range(0x80, sys.maxunicode + 1)) if unicodedata.combining(one)]
+    marks.append("\u0f73")  # of class 0, but made of marks
+    assert len(marks) > 800
+    assert [mark for mark in marks if len(repair("q" + mark * 5_000)) > 2 * MAX_MARKS] == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -18,6 +20,7 @@ from diptych_client import (
     ServingDevice,
     TensorRt,
     TowerGraphs,
+    Unreachable,
     operations,
 )
 from support.fake_api import MODEL, FakeApi, body, embed_reply, problem
@@ -192,7 +195,16 @@ def test_unready_server_is_an_answer_not_an_error() -> None:
 
 
 def test_proxy_of_the_environment_is_not_used_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid:3128")
-    client = Client("http://127.0.0.1:9")
-    assert not client._http.trust_env
-    assert Client("http://server.example")._http.trust_env
+    with socket.create_server(("127.0.0.1", 0)) as proxy, socket.create_server(("127.0.0.1", 0)) as here:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        for url, asked in (
+            (f"http://127.0.0.1:{here.getsockname()[1]}", here),
+            ("http://server.example", proxy),
+        ):
+            with ThreadPoolExecutor(1) as pool, Client(url) as client:
+                call = pool.submit(client.ready)
+                asked.settimeout(10)
+                asked.accept()[0].close()
+                asked.close()
+                with pytest.raises(Unreachable):
+                    call.result()

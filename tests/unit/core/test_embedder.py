@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from diptych.core.admission import Admission
 from diptych.core.embedder import Embedder
 from diptych.core.outcomes import raise_first
 from diptych.errors import EncoderFailed, InvalidValue, NotReady, Overloaded, TooLarge, UndecodableImage
@@ -70,12 +71,13 @@ def test_refused_request_is_refused_before_anything_is_decoded() -> None:
 def test_texts_that_do_not_fit_are_refused_before_they_are_tokenised() -> None:
     async def run() -> None:
         metrics = FakeMetrics()
-        embedder = fake_embedder(FakeEncoder(), max_items=4, metrics=metrics)
-        tokenized: list[str] = []
-        embedder._tokenizer.ids = tokenized.append  # type: ignore[method-assign,assignment]
-        with embedder._text_admission.hold(3, 3), pytest.raises(Overloaded):
+        admission, tokenizer = Admission(max_items=4, max_bytes=10**9), GatedTokenizer()
+        embedder = fake_embedder(
+            FakeEncoder(), tokenizer=tokenizer, text_admission=admission, max_items=4, metrics=metrics
+        )
+        with admission.hold(3, 3), pytest.raises(Overloaded):
             await embedder.embed_texts(["a", "b"])
-        assert (tokenized, metrics.rejected) == ([], {"tokenize_full": 1})
+        assert (tokenizer.begun, metrics.rejected) == ([], {"tokenize_full": 1})
 
     asyncio.run(run())
 
@@ -94,9 +96,8 @@ class GatedTokenizer(FakeTokenizer):
 
 
 def gated(**changes: Any) -> tuple[Embedder, GatedTokenizer]:
-    embedder, tokenizer = fake_embedder(FakeEncoder(), **changes), GatedTokenizer()
-    embedder._tokenizer = tokenizer
-    return embedder, tokenizer
+    tokenizer = GatedTokenizer()
+    return fake_embedder(FakeEncoder(), tokenizer=tokenizer, **changes), tokenizer
 
 
 def test_callers_take_turns_at_being_tokenised_text_by_text() -> None:
@@ -116,8 +117,8 @@ def test_callers_take_turns_at_being_tokenised_text_by_text() -> None:
 
 def test_texts_of_callers_that_left_are_not_tokenised_and_hold_their_room_until_work_has_ended() -> None:
     async def run() -> None:
-        embedder, tokenizer = gated(max_items=64)
-        admission = embedder._text_admission
+        admission = Admission(max_items=64, max_bytes=10**9)
+        embedder, tokenizer = gated(text_admission=admission)
         gone = [asyncio.create_task(embedder.embed_texts([f"gone {n}"] * 20)) for n in range(3)]
         await until(lambda: tokenizer.begun)
         for task in gone:

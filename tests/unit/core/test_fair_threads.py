@@ -15,10 +15,12 @@ class Ledger:
 
     def __init__(self) -> None:
         self.gate = threading.Event()
+        self.begun: list[str] = []
         self.done: list[str] = []
 
     def piece(self, name: str) -> Callable[[], str]:
         def work() -> str:
+            self.begun.append(name)
             assert self.gate.wait(10)
             self.done.append(name)
             return name
@@ -104,12 +106,11 @@ def test_cancelled_caller_that_sees_its_work_out_waits_for_what_runs_and_no_more
         ledger, threads = Ledger(), FairThreads("test", 1)
         gone = asyncio.create_task(threads.run([ledger.piece("gone")] * 5, see_out=True))
         behind = asyncio.create_task(threads.run([ledger.piece("behind")] * 5, see_out=True))
-        await until(lambda: len(threads._queue) == 9)
+        await until(lambda: ledger.begun == ["gone"])
         gone.cancel()
         behind.cancel()
         await asyncio.wait([behind])
         assert not gone.done(), "its piece still runs"
-        assert len(threads._queue) == 0
         ledger.gate.set()
         await asyncio.wait([gone])
         assert gone.cancelled()
@@ -123,7 +124,7 @@ def test_second_cancel_waits_no_longer() -> None:
     async def run() -> None:
         ledger, threads = Ledger(), FairThreads("test", 1)
         gone = asyncio.create_task(threads.run([ledger.piece("gone")], see_out=True))
-        await until(lambda: threads._n_busy == 1 and len(threads._queue) == 0)
+        await until(lambda: ledger.begun)
         for _ in range(2):
             assert not gone.done()
             gone.cancel()
@@ -155,7 +156,7 @@ def test_threads_outlive_an_event_loop_that_ended_while_they_worked() -> None:
 
     async def leave() -> None:
         gone = asyncio.create_task(threads.run([ledger.piece("first")]))
-        await until(lambda: threads._n_busy == 1)
+        await until(lambda: ledger.begun)
         gone.cancel()
 
     asyncio.run(leave())

@@ -72,11 +72,15 @@ def test_repeated_label_costs_no_encoding() -> None:
 
 
 def test_more_labels_than_the_queue_and_the_cache_hold_are_encoded_in_pieces() -> None:
-    part = classifier(max_cached_labels=5)
+    metrics = FakeMetrics()
+    part = classifier(metrics=metrics, max_cached_labels=5)
     labels = [f"l{n}" for n in range(50)]
     rows = asyncio.run(part.label_embeddings(labels, ["{}", "a {}"]))
     assert rows.shape == (50, 8)
-    assert len(part._cache) == 5
+    asyncio.run(part.label_embeddings(labels[-5:], ["{}", "a {}"]))
+    assert metrics.label_cache == {"hit": 5, "miss": 50}
+    asyncio.run(part.label_embeddings(labels[:1], ["{}", "a {}"]))
+    assert metrics.label_cache["miss"] == 51
 
 
 def test_multi_label_of_clip_compares_each_label_with_the_empty_one() -> None:
@@ -190,10 +194,13 @@ def test_texts_of_many_labels_in_many_templates_are_never_all_in_memory() -> Non
 
 def test_cached_label_holds_neither_the_templates_nor_the_list_it_came_with() -> None:
     part = classifier()
-    asyncio.run(part.label_embeddings(["a", "b"], ["{}" + "x" * 900]))
-    for key, entry in part._cache._entries.items():
-        assert sum(map(len, key)) < 100
-        assert entry.embedding.base is None
+    asyncio.run(part.label_embeddings(["warm"], ["{}"]))
+    tracemalloc.start()
+    for n in range(100):
+        asyncio.run(part.label_embeddings([f"l{n}"], [f"{{}} {n} " + "x" * 10_000]))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 200_000  # the templates are a million characters
 
 
 def test_new_list_that_comes_in_many_requests_at_once_is_encoded_once_and_refused_to_none() -> None:

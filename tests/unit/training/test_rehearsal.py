@@ -1,8 +1,5 @@
 """Old data in the batches of new: exact shares, the same after a break, and less is forgotten."""
 
-import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +19,7 @@ from diptych_training.train.setup import check_shares
 from diptych_training.train.training_data import training_data
 from support.pair_files import write_tars
 from support.small_recipe import small_recipe, write_small_recipe
+from support.stopped_run import stopped_after
 from support.tiny_run import write_tiny_dataset
 
 N_OLD = 3  # of eight
@@ -140,15 +138,8 @@ def test_an_interrupted_run_gives_the_weights_of_an_unbroken_one(home, own, caps
 
     def train(name: str, *, resume: bool = False, stop_after: int | None = None) -> bool:
         loop = prepare(config, dataset, home / "runs" / name, resume=resume)
-        step: Callable[[], float] = loop._step
-
-        def stopped() -> float:
-            loss = step()
-            if loop.state.step == stop_after:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return loss
-
-        object.__setattr__(loop, "_step", stopped)
+        if stop_after is not None:
+            loop = stopped_after(loop, stop_after)
         is_done = loop.train()
         loop.log.close()
         loop.batches.close()

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from diptych_training.train.metrics_log import Series, read_metrics
 from support.pair_files import picture, write_files, write_image_table, write_tars
 from support.several_ranks import run_ranks
 from support.small_recipe import small_recipe, write_small_recipe
+from support.stopped_run import stopped_after
 from support.tiny_run import write_tiny_run
 
 pytestmark = pytest.mark.usefixtures("curves_undrawn")
@@ -83,16 +83,7 @@ def test_a_table_in_the_recipe_is_learned_from_as_well(home):
 def test_an_interrupted_run_gives_the_curve_of_an_unbroken_one(home, workers):
     set_workers = f"data.pairs.workers={workers}"
     unbroken = finish(loop_for(home, "unbroken", set_workers))
-    broken = loop_for(home, "broken", set_workers)
-    step: Callable[[], float] = broken._step
-
-    def stop_after_four() -> float:
-        loss = step()
-        if broken.state.step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return loss
-
-    object.__setattr__(broken, "_step", stop_after_four)
+    broken = stopped_after(loop_for(home, "broken", set_workers), 4)
     assert not broken.train()
     broken.log.close()
     broken.batches.close()

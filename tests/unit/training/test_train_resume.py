@@ -148,7 +148,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(dataset, tmp_pa
         def numbers(self) -> dict[str, float]:
             return {}
 
-    replace(loop, batches=InfinitePixel())._step()
+    replace(loop, batches=InfinitePixel()).train()
 
     after = [state.model.state_dict(), state.ema.tensors()]
     for old, new in zip(before, after, strict=True):
