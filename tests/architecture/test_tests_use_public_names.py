@@ -7,7 +7,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 FILES = {str(file.relative_to(TESTS)): file for file in sorted(TESTS.rglob("*.py"))}
 OF_OTHERS = {  # names with an underscore that other libraries tell to use, or that have no public way
-    "_exit", "_replace", "_asdict", "_fields", "_actions", "_option_string_actions", "_dynamo",
+    "_exit", "_replace", "_asdict", "_SubParsersAction", "_actions", "_option_string_actions", "_dynamo",
     "_compute_resized_output_size", "_prepare", "_tokenize", "_model", "_model_to_module", "_registry",
     "_python_dispatch", "_ortvalue",
 }  # fmt: skip

@@ -47,7 +47,7 @@ def conditions(command: str) -> str:
 
 def command_line(target: str, variable: str) -> str:
     """The `make` command that stands for this run's arguments, but for where they are written."""
-    words = " ".join(sys.argv[1:])
+    words = " ".join(f'"{word}"' if " " in word else word for word in sys.argv[1:])
     return f"make {target} {variable}='{words}'" if words else f"make {target}"
 
 

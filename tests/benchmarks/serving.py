@@ -291,7 +291,7 @@ def _start_infinity(model: Model, stack: ExitStack) -> Running | None:
     checkpoint = str(inputs.checkpoint())
     try:
         program = str(environment("infinity") / "infinity_emb")
-        command = (program, "v2", "--model-id", checkpoint, "--served-model-name", inputs.VIT)
+        command = (program, "v2", "--model-id", checkpoint)
         options = ("--engine", "torch", "--device", "cpu", "--host", "127.0.0.1", "--port", PORT)
         command = (*command, "--no-bettertransformer", *options)
         return stack.enter_context(running(Program("infinity", command, "/health", QUIET)))
@@ -307,7 +307,7 @@ def _for_infinity(load: Load) -> Requests:
     if load.name != "text":
         modality, encoded = "image", [base64.b64encode(one).decode() for one in inputs.photos(N_PHOTOS)]
         items = [f"data:image/jpeg;base64,{one}" for one in encoded]
-    bodies = [{"model": inputs.VIT, "input": [item], "modality": modality} for item in items]
+    bodies = [{"model": str(inputs.checkpoint()), "input": [item], "modality": modality} for item in items]
     return Requests([post("/embeddings", json.dumps(body).encode(), JSON) for body in bodies])
 
 
