@@ -150,8 +150,10 @@ def main() -> int:
     args = parser.parse_args()
     world, tally = World(), Tally()
     with tempfile.TemporaryDirectory(prefix="diptych-soak-") as folder:
-        gallery = ("--gallery", str(GALLERY_FOLDER), "--default-collection", GALLERY)
-        program = diptych(REPOSITORY / "model_repo", MODEL, Path(folder), *gallery, name="soak")
+        flags = ["--gallery", str(GALLERY_FOLDER), "--default-collection", GALLERY]
+        # A cache that fills up all the time would look like a leak: this one is full within a minute.
+        flags += ["--label-cache-items", "2000"]
+        program = diptych(REPOSITORY / "model_repo", MODEL, Path(folder), *flags, name="soak")
         try:
             with running(program) as server:
                 began_cpu = cpu_seconds(server.pid)
