@@ -102,12 +102,13 @@ def test_a_stem_learns_from_small_images_first_and_is_exported_in_every_precisio
     np.testing.assert_allclose(rows, golden.image_embedding, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "image",
     [
         pytest.param(TINY_POOLED_VIT, id="pooled_vit"),
-        pytest.param(TINY_VIT, id="vit", marks=pytest.mark.long),
-        pytest.param(BOTTLENECK, id="resnet", marks=pytest.mark.long),
+        pytest.param(TINY_VIT, id="vit"),
+        pytest.param(BOTTLENECK, id="resnet"),
     ],
 )
 def test_every_family_becomes_a_bundle_that_proves_itself(image, data, tmp_path):

@@ -135,6 +135,7 @@ def test_text_differences_stand_in_manifest_and_card(model_repo: Path) -> None:
     assert "$" not in card.replace("$2,500", "")
 
 
+@pytest.mark.long
 def test_our_own_run_and_its_bundle_are_imported_with_weights_to_go_on_from(
     tmp_path: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,6 +161,7 @@ def test_our_own_run_and_its_bundle_are_imported_with_weights_to_go_on_from(
     assert json.loads((folder / "model.json").read_text()) == json.loads((first / "model.json").read_text())
 
 
+@pytest.mark.long
 def test_weights_beside_their_graph_go_through_every_precision(
     tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +193,7 @@ def test_a_checkpoint_from_a_hub_says_where_it_came_from(
     assert (imported.image, imported.text) == (here.image, here.text)
 
 
+@pytest.mark.long
 def test_an_open_clip_folder_is_imported(tmp_path: Path) -> None:
     checkpoint = make_vit(tmp_path / "vit", quick_gelu=True)
 
@@ -307,6 +310,7 @@ def test_full_disk_names_the_repository(
     assert f"{tmp_path / 'repo' / 'half'}: No space left on device" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_one_command_imports_a_checkpoint_and_serves_it_until_ctrl_c(tmp_path: Path, tiny_run: Path) -> None:
     arguments = ["import", str(tiny_run), "--name", "mine", "--model-repo", str(tmp_path / "repo"), "--serve"]
     program = "import sys; from diptych_training.cli import main; sys.exit(main(sys.argv[1:]))"

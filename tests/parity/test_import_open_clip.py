@@ -122,7 +122,7 @@ PADDED_TO_THE_LONGEST = {
 }
 
 # Every export takes seconds: one of each kind of module runs always, the others with the long tests.
-OFTEN = {"image": {"vit", "resnet", "timm-siglip"}, "text": {"vit", "timm-siglip", "mt5-mean"}}
+OFTEN = {"image": {"vit", "resnet"}, "text": {"vit", "timm-siglip"}}
 LONG = pytest.mark.long
 IMAGE_GRAPHS, TEXT_GRAPHS = (
     [pytest.param(kind, marks=() if kind in often else LONG) for kind in KINDS] for often in OFTEN.values()

@@ -8,7 +8,6 @@ import torch
 from diptych_training.cli import main
 from diptych_training.config import TrainConfig, dump_config, read_config
 from diptych_training.errors import TrainingConfigError
-from diptych_training.models.command import markdown
 from diptych_training.models.count import meta_model, model_size
 from diptych_training.models.named import architecture_names, named_config
 
@@ -114,9 +113,12 @@ def test_a_pooled_vit_as_wide_as_the_shared_space_only(tmp_path):
         recipe(tmp_path, "ViT-B-16-SigLIP", "model.embed_dim=512")
 
 
-def test_the_list_of_architectures_has_their_sizes(capsys):
+def test_the_list_of_architectures_has_their_sizes_and_stands_in_the_readme(capsys):
     assert main(["models"]) == 0
-    rows = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr().out
+    readme = (Path(__file__).parents[3] / "training" / "README.md").read_text(encoding="utf-8")
+    assert readme.split("<!-- models -->\n")[1].split("\n<!-- /models -->")[0] == printed.rstrip()
+    rows = printed.splitlines()
     assert len(rows) == 2 + len(PUBLISHED)
     (row,) = [row for row in rows if row.startswith("| ViT-B-32 ")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
@@ -137,10 +139,3 @@ def test_counting_takes_no_memory_for_numbers():
     assert {parameter.device for parameter in meta_model(named_config("RN50x64")).parameters()} == {
         torch.device("meta")
     }
-
-
-def test_the_readme_has_the_list_as_it_is_printed():
-    readme = (Path(__file__).parents[3] / "training" / "README.md").read_text(encoding="utf-8")
-    assert readme.split("<!-- models -->\n")[1].split("\n<!-- /models -->")[0] == markdown(
-        architecture_names()
-    )
