@@ -190,7 +190,13 @@ class FakeEncoder:
 
 
 def fake_embedder(
-    encoder: FakeEncoder, *, decoder: Any = None, max_items: int = 64, metrics: Any = None
+    encoder: FakeEncoder,
+    *,
+    decoder: Any = None,
+    tokenizer: Any = None,
+    text_admission: Admission | None = None,
+    max_items: int = 64,
+    metrics: Any = None,
 ) -> Embedder:
     metrics = metrics or FakeMetrics()
 
@@ -210,11 +216,11 @@ def fake_embedder(
 
     return Embedder(
         decoder=decoder or FakeDecoder(),
-        tokenizer=FakeTokenizer(),
+        tokenizer=tokenizer or FakeTokenizer(),
         images=batcher("image", lambda items: encoder.encode_image(np.stack(items))),
         texts=batcher("text", encoder.encode_texts),
         image_admission=admission(),
-        text_admission=admission(),
+        text_admission=text_admission or admission(),
         metrics=metrics,
     )
 
