@@ -107,6 +107,24 @@ def test_flipped_bit_of_a_vector_is_known_at_the_start_and_its_image_is_embedded
     assert vector_of(filled, "b") == before
 
 
+def test_vectors_that_changed_rows_are_damaged_and_their_images_are_embedded_again(
+    filled: Path, tell: Callable[[Story], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both are sound in themselves: each row's checksum is of its vector and of the row."""
+    vectors = {id: vector_of(filled, id) for id in "ac"}
+    where = "key = (SELECT key FROM images WHERE id = ?)"
+    with closing(sqlite3.connect(filled / DATABASE)) as db, db:
+        for id, other in ("ac", "ca"):
+            db.execute(f"UPDATE embeddings SET embedding = ? WHERE {where}", (vectors[other], id))
+
+    async def story(opened: Opened) -> None:
+        assert caplog.text.count("is damaged") == 2
+        await settled(opened)
+
+    tell(story)
+    assert {id: vector_of(filled, id) for id in "ac"} == vectors
+
+
 def test_damaged_vector_without_an_image_is_left_out_and_mended_by_adding_it_again(
     tell: Callable[[Story], None], tmp_path: Path
 ) -> None:

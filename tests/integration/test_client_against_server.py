@@ -199,3 +199,12 @@ def test_key_opens_a_server_that_asks_for_one(tmp_path: Path) -> None:
             stranger.models()
         with Client(running.url, API_KEY) as friend:
             assert len(friend.models()) == 1
+
+
+def test_known_images_are_not_sent_again_unless_their_bytes_are_others(client: Client, pets: str) -> None:
+    client.add([noise(1), noise(2)], ids=["a", "b"], collection=pets)
+    images, ids = [noise(1), noise(3), noise(2)], ["a", "b", "c"]
+    outcomes = client.add(images, ids=ids, collection=pets, skip_known=True)
+    assert [one.status for one in outcomes] == ["unchanged", "failed", "created"]
+    assert isinstance(outcomes[1].error, Conflict)
+    assert client.get_image(pets, "b").sha256 == hashlib.sha256(noise(2)).hexdigest()

@@ -310,3 +310,19 @@ def test_file_that_is_no_export_is_refused_before_anything_is_made(
     assert (code, "does not say what made its vectors" in complaint) == (1, True)
     with Client(server.url) as client:
         assert "never" not in [collection.name for collection in client.collections()]
+
+
+def test_export_of_a_newer_format_is_refused_with_both_numbers(
+    server: RunningServer, bring_in: Run, exported: Path, tmp_path: Path
+) -> None:
+    table = pq.read_table(exported)
+    said = {key: json.loads(value) for key, value in table.schema.metadata.items() if b"diptych" in key}
+    ((key, heading),) = said.items()
+    heading["format"] += 1
+    pq.write_table(table.replace_schema_metadata({key: json.dumps(heading)}), tmp_path / "new.parquet")
+    code, _, complaint = bring_in(tmp_path / "new.parquet", "--into", "never")
+    assert code == 1
+    assert (
+        f"has format {heading['format']}, this version of diptych knows up to {heading['format'] - 1}"
+        in complaint
+    )

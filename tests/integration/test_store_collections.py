@@ -1,8 +1,12 @@
 """Collections of the tiny model: what is added, found, replaced, deleted and listed."""
 
+import sqlite3
+from contextlib import closing
+
 import numpy as np
 import pytest
 
+from diptych.adapters.sqlite_store import DATABASE
 from diptych.core.filter_parser import parse_filter
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, TooLarge, UndecodableImage
@@ -141,6 +145,8 @@ def test_deleted_image_leaves_nothing_behind(run: Run) -> None:
         # green, yellow, and red with its thumbnail, which `second` still uses
         assert len(opened.files()) == 4
         assert f"{red}-64" in opened.files()
+        with closing(sqlite3.connect(opened.data_dir / DATABASE)) as db:
+            assert db.execute("SELECT count(*) FROM embeddings").fetchone() == (3,)
         await opened.collections.drop("second")
         assert len(opened.files()) == 2
         with pytest.raises(NotFound):

@@ -1,13 +1,17 @@
 """What a job has added it knows of, whenever it is stopped: nothing that was deleted or changed returns."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from diptych.adapters.sqlite_jobs import record
+from diptych.adapters.sqlite_store import DATABASE
 from diptych.core import jobs as jobs_module
-from diptych.core.job import Job, JobItem
+from diptych.core.job import Job, JobItem, JobOutcome
 from diptych.core.jobs import Jobs
 from diptych.core.types import NewImage
 from diptych.errors import StoreError, TooLarge
@@ -231,5 +235,21 @@ def test_batch_that_fails_behind_its_commit_is_not_added_again(
         await opened.collections.delete("default", "i00")
         assert (await end_of(jobs, job.id)).counts == {"replaced": 4}
         assert await opened.listed() == ["i01", "i02", "i03"]
+
+    run(story)
+
+
+def test_first_outcome_of_an_item_is_the_one_that_counts(run: RunJobs) -> None:
+    """An add that failed behind its commit is tried again, and told of again."""
+
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        gate = Gate(opened)
+        job = await submit(jobs, 1)
+        await until(lambda: gate.n_waiting > 0)
+        with closing(sqlite3.connect(opened.data_dir / DATABASE)) as db, db:
+            record(db, job.id, [JobOutcome(0, "i00", "created")])
+            record(db, job.id, [JobOutcome(0, "i00", "unchanged")])
+            assert db.execute("SELECT status FROM job_items").fetchall() == [("created",)]
+        gate.permits.release()
 
     run(story)
