@@ -111,10 +111,16 @@ async def read_parts(request: Request, limits: BodyLimits, max_parts: int, bound
 
 
 def part_of(name: str, value: str | UploadFile) -> Part:
-    """The bytes of a field, whether it came with a file name or without one. To be called once for each."""
+    """The bytes of a field, whether it came with a file name or without one. To be called once for each.
+
+    Malformed: its name is not UTF-8.
+    """
     if isinstance(value, str):
         data = value.encode("latin-1")
     else:
         with value.file as file:
             data = file.read()
-    return Part(name.encode("latin-1").decode(errors="replace"), data)
+    try:
+        return Part(name.encode("latin-1").decode(), data)
+    except UnicodeDecodeError:
+        raise Malformed("the name of a part of the multipart body is not UTF-8") from None
