@@ -45,11 +45,11 @@ serve: $(VENV)/.installed-server ## install, then serve the default model with i
 # A process for each core, so one thread for each: more would only wait for each other. Compiled modules are
 # kept, since tests start hundreds of Pythons. Files in their own order end with small ones, all cores busy;
 # xdist's order, by the number of tests, ends with those of few and long ones.
-test: $(VENV)/.installed-tests chromium strace ## all tests but the long ones
+test: $(VENV)/.installed-tests chromium strace nginx ## all tests but the long ones
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m 'not long' \
 	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-long: $(VENV)/.installed-tests $(TOOLS)/.installed chromium strace container-tools ## the long tests too, but for the campaigns
+test-long: $(VENV)/.installed-tests $(TOOLS)/.installed chromium strace nginx container-tools ## the long tests too, but for the campaigns
 	DIPTYCH_TOOLS='$(abspath $(TOOLS))' $(BIN)/python -m pytest -m 'not kills and not conformance'
 
 kills: $(VENV)/.installed-tests strace ## campaign: the server killed at every point and at 200 random moments, backups killed at every step
@@ -149,6 +149,12 @@ strace:
 	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq strace >/dev/null; } || { \
 	  echo 'the tests of durability read the order of system calls: install strace' >&2; exit 1; }
 .PHONY: strace
+
+nginx:
+	@command -v nginx >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light >/dev/null; } || \
+	  echo 'tests behind a reverse proxy are left out: they need nginx' >&2
+.PHONY: nginx
 
 container-tools:
 	@command -v docker-compose >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null || { \

@@ -17,6 +17,7 @@ PHONY = {
 HELPERS = {
     "chromium",
     "strace",
+    "nginx",
     "container-tools",
     "rootless-tools",
 }  # what targets need, and nobody asks for

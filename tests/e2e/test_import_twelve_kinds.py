@@ -1,7 +1,8 @@
 """Checkpoints of every named kind, from the folder their library saved to the vectors a server answers.
 
 Each is imported by the command, with its whole proof, and served by a process. What `/embed` answers is held
-against the library itself, run as its documentation says and not through the importer.
+against the library itself, run as its documentation says and not through the importer. Each takes half a
+minute; test_import_command.py imports a checkpoint in less.
 """
 
 import base64
@@ -30,9 +31,6 @@ from support.server import serve
 SAME = 0.99999  # cosine: what a manifest promises of float32
 OCTETS = "application/octet-stream"
 SIZES = (1, 2, 5, 11, 30)  # items of one request, in turn
-OFTEN = {
-    "open-clip-vit"
-}  # each takes half a minute; a checkpoint of transformers is in test_import_command.py
 
 Item = dict[str, str]
 
@@ -63,7 +61,7 @@ def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=() if name in OFTEN else pytest.mark.long) for name in KINDS],
+    params=[pytest.param(name, marks=pytest.mark.long) for name in KINDS],
 )
 def served(
     request: pytest.FixtureRequest, model_repo: Path, tmp_path_factory: pytest.TempPathFactory

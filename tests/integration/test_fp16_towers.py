@@ -79,7 +79,7 @@ def weight_bytes(file: Path) -> int:
     params=[
         pytest.param(TINY_VIT, id="vit"),
         pytest.param(TINY_STEMMED_VIT, id="stem", marks=pytest.mark.long),
-        pytest.param(TINY_RESNET, id="resnet"),
+        pytest.param(TINY_RESNET, id="resnet", marks=pytest.mark.long),
     ],
 )
 def towers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Towers:

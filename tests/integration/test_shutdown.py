@@ -17,7 +17,11 @@ from support.server import RunningServer, serve, start
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
-SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+SIGNALS = [
+    signal.SIGTERM,
+    pytest.param(signal.SIGINT, marks=pytest.mark.long),
+    pytest.param(signal.SIGHUP, marks=pytest.mark.long),
+]
 ONE_BY_ONE = ["--max-batch-size", "1"]
 TIMES_OF_ENDING = 5  # a loaded machine
 
