@@ -19,8 +19,3 @@ class Hostile:
     payload: bytes
     statuses: frozenset[int]
     heavy: bool = False
-
-    @property
-    def is_good(self) -> bool:
-        """Whether it must be answered with a vector."""
-        return self.statuses == GOOD

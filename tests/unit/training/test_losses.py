@@ -9,7 +9,7 @@ from open_clip.loss import ClipLoss, SigLipLoss
 from torch import Tensor
 from transformers import SiglipConfig, SiglipModel
 
-from diptych_training.loss import LossKind, Pairs, equal_rows, pair_loss, sigmoid_loss, softmax_loss
+from diptych_training.loss import LossKind, Pairs, pair_loss, sigmoid_loss, softmax_loss
 
 SCALE, BIAS = torch.tensor(math.log(10.0)), torch.tensor(-10.0)
 
@@ -24,6 +24,12 @@ def units(pair: tuple[Tensor, Tensor]) -> list[Tensor]:
 
 def distinct(n: int) -> Tensor:
     return torch.eye(n, dtype=torch.bool)
+
+
+def equal(*captions: int) -> Tensor:
+    """(B, B): which of these captions are the same."""
+    group = torch.tensor(captions)
+    return group[:, None] == group[None, :]
 
 
 def test_the_softmax_loss_of_distinct_captions_is_that_of_open_clip():
@@ -52,9 +58,7 @@ def test_the_sigmoid_loss_of_distinct_captions_is_that_of_transformers():
 
 
 def test_equal_captions_share_their_probability():
-    input_ids = torch.tensor([[1, 2], [3, 4], [1, 2]])
-    positives = equal_rows(input_ids)
-    assert positives.tolist() == [[True, False, True], [False, True, False], [True, False, True]]
+    positives = equal(1, 2, 1)
     same = torch.tensor([[1.0, 0], [0, 1.0], [1.0, 0]])
     loss = softmax_loss(Pairs(same, same, positives), torch.tensor(math.log(100.0)))
     # Two rows choose between two, one is sure.
@@ -73,7 +77,7 @@ def test_smoothing_gives_its_share_of_every_target_to_the_whole_batch():
 
 def test_equal_captions_match_each_other_in_the_sigmoid_loss():
     same = torch.tensor([[1.0, 0], [-1.0, 0], [1.0, 0]])
-    positives = torch.tensor([[True, False, True], [False, True, False], [True, False, True]])
+    positives = equal(1, 2, 1)
     sure, bias = torch.tensor(math.log(50.0)), torch.tensor(0.0)
     assert sigmoid_loss(Pairs(same, same, positives), sure, bias) < 1e-6
     assert sigmoid_loss(Pairs(same, same, distinct(3)), sure, bias) > 10
@@ -89,7 +93,7 @@ def test_the_scale_is_clamped_to_100_in_the_softmax_loss_alone():
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
 def test_the_mean_of_equal_slices_is_the_loss_of_the_batch_and_so_are_its_gradients(kind: LossKind):
     images, texts = features(8)
-    positives = equal_rows(torch.tensor([[1], [2], [1], [3], [4], [5], [2], [6]]))  # pairs across slices
+    positives = equal(1, 2, 1, 3, 4, 5, 2, 6)  # pairs across slices
 
     def gradients(slices: list[slice]) -> tuple[Tensor, ...]:
         leaves = [tensor.clone().requires_grad_() for tensor in (images, texts, SCALE, BIAS)]

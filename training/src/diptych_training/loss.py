@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,13 +14,6 @@ MAX_LOGIT_SCALE = 100.0  # Radford et al. 2021, 2.5: clipped so that training st
 def max_logit_scale(kind: LossKind) -> float | None:
     """Where training clamps the multiplier of cosines; the sigmoid loss has no limit (SigLIP ends at 118)."""
     return MAX_LOGIT_SCALE if kind == "softmax" else None
-
-
-def equal_rows(input_ids: Tensor) -> Tensor:
-    """(B, L) ids -> (B, B) bool: which rows of the batch are the same caption."""
-    _, group = torch.unique(input_ids, dim=0, return_inverse=True)
-    same: Tensor = group[:, None] == group[None, :]
-    return same
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,6 @@ def prepare(source: Path, calibration: Batches, folder: Path) -> Quantiser:
     return Quantiser(graph, sites, observe(graph, tensors_to_observe(graph, sites), calibration, folder))
 
 
-def first_plan(quantiser: Quantiser) -> Plan:
-    """Every layer in its fastest form."""
-    return {site.name: ladder(site)[0] for site in quantiser.sites}
-
-
 def _judge(quantiser: Quantiser, check: Callable[[Path], float], candidate: Path) -> Callable[[Plan], float]:
     def judge(plan: Plan) -> float:
         write_graph(quantiser.build(plan), candidate)
