@@ -112,10 +112,12 @@ def test_vectors_that_changed_rows_are_damaged_and_their_images_are_embedded_aga
 ) -> None:
     """Both are sound in themselves: each row's checksum is of its vector and of the row."""
     vectors = {id: vector_of(filled, id) for id in "ac"}
-    where = "key = (SELECT key FROM images WHERE id = ?)"
     with closing(sqlite3.connect(filled / DATABASE)) as db, db:
-        for id, other in ("ac", "ca"):
-            db.execute(f"UPDATE embeddings SET embedding = ? WHERE {where}", (vectors[other], id))
+        (a, c) = (db.execute("SELECT key FROM images WHERE id = ?", id).fetchone()[0] for id in "ac")
+        query = "SELECT embedding, checksum FROM embeddings WHERE key = ?"
+        contents = [db.execute(query, (key,)).fetchone() for key in (a, c)]
+        for key, content in zip((c, a), contents, strict=True):
+            db.execute("UPDATE embeddings SET embedding = ?, checksum = ? WHERE key = ?", (*content, key))
 
     async def story(opened: Opened) -> None:
         assert caplog.text.count("is damaged") == 2
