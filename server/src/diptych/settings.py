@@ -83,7 +83,7 @@ class Settings(BaseSettings):
 
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="addresses or networks of proxies whose X-Forwarded-* count, separated by commas",
+        description="addresses or networks of trusted proxies (X-Forwarded-For), separated by commas",
     )
 
     # what it serves

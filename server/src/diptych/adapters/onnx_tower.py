@@ -1,4 +1,4 @@
-"""Run one ONNX graph of one input and one output, on the CPU or the GPU. Knows not what it encodes."""
+"""Run one ONNX graph of one input and one output, on the CPU or the GPU."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""uvicorn's server, told by signals to stop, and bounded in how long that takes. Knows no route."""
+"""uvicorn's server, which signals stop within a bounded time. Knows no route."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ def end_after(seconds: float, status: int) -> None:
 class GracefulServer(uvicorn.Server):
     """The first signal stops it; a second SIGTERM or SIGINT ends the process at once, by the system's hand.
 
-    It then listens no more. Requests that were inside have `grace_s`; those that are left then get a 503.
+    It stops listening. Requests that are being served have `grace_s` to finish; after that they get a 503.
     """
 
     def __init__(

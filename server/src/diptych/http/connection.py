@@ -1,4 +1,4 @@
-"""What a connection may cost before a request is there. Knows no route.
+"""Bounds the connections and the request heads that uvicorn accepts. Knows no route.
 
 uvicorn bounds neither the number of connections, nor the size of a head, nor the time that it takes to come.
 """
@@ -21,11 +21,10 @@ MAX_PIPELINED = 100  # requests sent ahead, each kept until those before it are 
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's own, on our terms: a deadline runs from the first byte of a head until the head is there.
+    """uvicorn's protocol with a connection limit, a size limit for heads, and a deadline for each head.
 
-    The deadline also holds for the rest of a body whose answer was given early. The time between two
-    requests is uvicorn's affair (`timeout_keep_alive`), the time of a body and of an answer the
-    application's.
+    The deadline also limits the rest of a body whose answer was sent early. uvicorn limits the time between
+    two requests (`timeout_keep_alive`); the application limits the time of a body and of an answer.
     """
 
     limits: ClassVar[Limits]

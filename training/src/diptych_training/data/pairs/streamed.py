@@ -33,7 +33,7 @@ class ForwardReader:
         self._can_seek = can_seek(file)
 
     def __call__(self, offset: int, n_bytes: int) -> bytes:
-        """At most `n_bytes` from `offset` on, fewer at the end. Malformed where the end comes before."""
+        """Read up to `n_bytes` at `offset`, fewer at the end. Malformed: the archive ends before it."""
         if self._can_seek and offset > self._offset:
             self._file.seek(offset)  # past the end it does not say so: the next read does
             self._offset = offset
@@ -44,7 +44,7 @@ class ForwardReader:
         return content
 
     def exactly(self, offset: int, n_bytes: int) -> bytes:
-        """The `n_bytes` from `offset` on. Malformed where the archive ends before."""
+        """Read `n_bytes` at `offset`. Malformed: the archive ends before them."""
         content = self(offset, n_bytes)
         if len(content) < n_bytes:
             raise Malformed(
