@@ -33,8 +33,8 @@ def cpu_layout(
 ) -> ExecutionLayout:
     """The best layout for images, where 0 leaves the number of workers or the size of batches open.
 
-    Costs are processor time: it tells the same as wall time on an idle machine, and still tells it on a busy
-    one. The time that threads lose by waiting for each other is in it, since they spin.
+    Costs are processor time, which other processes disturb less than wall time. It includes the time that
+    threads lose by waiting for each other, since they spin.
     """
     layouts = cpu_layouts(n_threads, batch_size, n_workers=n_workers)
     encoders = {one.n_workers: open_encoder(one.n_threads).encode_image for one in layouts}
