@@ -71,20 +71,25 @@ async def submit(running: Jobs, n: int, first: int = 0, collection: str = "defau
         return await running.submit(job_input, collection, items, **{"replace": False} | options)
 
 
-async def end_of(running: Jobs, id: str) -> Job:
+async def once(running: Jobs, id: str, condition: Callable[[Job], bool]) -> Job:
+    """The job as it is told of when the condition holds for the first time."""
     async with asyncio.timeout(20):
         while True:
             change = running.next_change()
             job = await running.get(id)
-            if job.has_ended:
+            if condition(job):
                 return job
             await change.wait()
 
 
+async def end_of(running: Jobs, id: str) -> Job:
+    return await once(running, id, lambda job: job.has_ended)
+
+
 async def until_done(running: Jobs, id: str, n_done: int) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            change = running.next_change()
-            if (await running.get(id)).n_done >= n_done:
-                return
-            await change.wait()
+    await once(running, id, lambda job: job.n_done >= n_done)
+
+
+async def trouble_of(running: Jobs, id: str) -> Job:
+    """The job as it is told of when it says why it does not get on."""
+    return await once(running, id, lambda job: job.reason != "")

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -28,13 +28,29 @@ from diptych.core.collections import Collections
 from diptych.core.embedder import Embedder, image_batch, text_batch
 from diptych.core.engine import Engine
 from diptych.core.engines import Engines
-from diptych.core.types import AddOutcome, Metadata, NewImage
+from diptych.core.types import AddOutcome, CollectionInfo, Metadata, NewImage
+from diptych.core.writes import Writes
 from diptych.errors import GoldenMismatch
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM, TINY
 from unit.core.core_fakes import RUNNER, FakeMetrics, model_info
 
 COLOURS = ("red", "green", "blue", "yellow")
+
+Result = TypeVar("Result")
+
+
+class CountedWrites(Writes):
+    """Counts the writes that run or wait for their turn."""
+
+    n_open = 0
+
+    async def run(self, write: Coroutine[Any, Any, Result]) -> Result:
+        self.n_open += 1
+        try:
+            return await super().run(write)
+        finally:
+            self.n_open -= 1
 
 
 class Opened:
@@ -66,13 +82,17 @@ class Opened:
         self.engines = Engines(engine, engine, precisions=precisions, open=self._open)
         self.records = SqliteStore(data_dir)
         self.images = ImageFiles(data_dir)
+        self.writes = CountedWrites()
+        self.indexes: list[FaissFlatIndex] = []  # of all collections, the newest last
+        self._index_thread = index_thread()
         self.collections = Collections(
             engines=self.engines,
             thumbnailer=self.decoder,
             images=self.images,
             records=self.records,
-            new_index=partial(FaissFlatIndex, EMBED_DIM, index_thread()),
+            new_index=self._new_index,
             metrics=self.metrics,
+            writes=self.writes,
         )
         self.data_dir = data_dir
 
@@ -112,6 +132,10 @@ class Opened:
     async def ids(self, query: Any, k: int = 10, **options: Any) -> list[str]:
         """Ids found in the default collection, best first."""
         return [hit.id for hit in await self.collections.search("default", query, k=k, **options)]
+
+    def _new_index(self) -> FaissFlatIndex:
+        self.indexes.append(FaissFlatIndex(EMBED_DIM, self._index_thread))
+        return self.indexes[-1]
 
     def _engine(self, precision: str, admission: Admission) -> Engine:
         """Vectors of int8 are those of fp32, each number one place further, and of others two places."""
@@ -188,7 +212,7 @@ async def writes_held_up(opened: Opened) -> AsyncIterator[None]:
         began.set()
         await end.wait()
 
-    writing = asyncio.create_task(opened.collections._writes.run(write()))
+    writing = asyncio.create_task(opened.writes.run(write()))
     await began.wait()
     try:
         yield
@@ -197,9 +221,11 @@ async def writes_held_up(opened: Opened) -> AsyncIterator[None]:
         await writing
 
 
-def n_adds_waiting(opened: Opened) -> int:
-    """Whose rows wait for their turn."""
-    return len(opened.collections._ingest._grouped._waiting)
+async def embedded(opened: Opened, name: str = "default") -> CollectionInfo:
+    """What is known of the collection once nothing of it is being embedded again."""
+    while (info := await opened.collections.get(name)).state == "embedding":  # noqa: ASYNC110 - has no event
+        await asyncio.sleep(0.001)
+    return info
 
 
 Story = Callable[[Opened], Coroutine[Any, Any, None]]

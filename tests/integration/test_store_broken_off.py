@@ -113,7 +113,7 @@ def test_add_that_the_database_refuses_leaves_no_file_and_acknowledges_nothing(r
 def test_add_that_the_index_refuses_is_listed_and_counted_and_heals_when_added_again(run: Run) -> None:
     async def story(opened: Opened) -> None:
         await opened.add("default", picture("blue"), "blue")
-        index = opened.collections._shelves["default"].index
+        (index,) = opened.indexes
 
         async def refuse(*values: Any) -> None:
             raise RuntimeError("rows of another width")

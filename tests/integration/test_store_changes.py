@@ -10,7 +10,7 @@ from diptych.core import deleting
 from diptych.core.filter_parser import parse_filter
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, StoreError
-from integration.store_parts import EncoderGate, Opened, Run, tiny_png
+from integration.store_parts import EncoderGate, Opened, Run, tiny_png, writes_held_up
 from support.pictures import picture
 from unit.core.core_fakes import until
 
@@ -18,6 +18,10 @@ from unit.core.core_fakes import until
 async def add_numbers(opened: Opened, n: int) -> None:
     items = [NewImage(tiny_png(i), f"i{i:02}", {"n": i}) for i in range(n)]
     await opened.collections.add_many("default", items)
+
+
+def begin(*calls: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
+    return [asyncio.create_task(call) for call in calls]
 
 
 def test_new_name_outlasts_a_restart_and_the_old_one_is_free(run: Run) -> None:
@@ -70,24 +74,19 @@ def test_images_that_are_encoded_during_a_rename_are_added_under_the_new_name(ru
 @pytest.mark.parametrize("last", ["change", "drop"])
 def test_writes_that_wait_for_a_rename_are_done_under_the_new_name(run: Run, last: str) -> None:
     async def story(opened: Opened) -> None:
-        collections, rename_begins = opened.collections, asyncio.Event()
+        collections = opened.collections
         await add_numbers(opened, 3)
-
-        def begin(*calls: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
-            return [asyncio.create_task(call) for call in calls]
-
-        begun = begin(
-            collections._writes.run(rename_begins.wait()),
-            collections.change("default", CollectionChange(name="renamed")),
-            collections.patch("default", "i00", {"patched": True}),
-            collections.delete("default", "i01"),
-            collections.delete_matching("default", parse_filter({"n": 2}), lacking=False, preview=False),
-            collections.change("default", CollectionChange(keep="none")),
-        )
-        if last == "drop":
-            begun += begin(collections.drop("default"))
-        await until(lambda: len(collections._writes._running) == len(begun))
-        rename_begins.set()
+        async with writes_held_up(opened):
+            begun = begin(
+                collections.change("default", CollectionChange(name="renamed")),
+                collections.patch("default", "i00", {"patched": True}),
+                collections.delete("default", "i01"),
+                collections.delete_matching("default", parse_filter({"n": 2}), lacking=False, preview=False),
+                collections.change("default", CollectionChange(keep="none")),
+            )
+            if last == "drop":
+                begun += begin(collections.drop("default"))
+            await until(lambda: opened.writes.n_open == 1 + len(begun))
         await asyncio.gather(*begun)
         if last == "drop":
             assert await collections.list() == []
@@ -103,24 +102,21 @@ def test_writes_that_wait_for_a_rename_are_done_under_the_new_name(run: Run, las
 
 def test_writes_that_wait_for_a_drop_are_not_found(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        collections, drop_begins = opened.collections, asyncio.Event()
+        collections = opened.collections
         await add_numbers(opened, 1)
-        other = asyncio.create_task(collections._writes.run(drop_begins.wait()))
-        await until(lambda: len(collections._writes._running) == 1)
-        dropping = asyncio.create_task(collections.drop("default"))
-        await until(lambda: len(collections._writes._running) == 2)
-        late = [
-            collections.patch("default", "i00", {}),
-            collections.delete("default", "i00"),
-            collections.delete_matching("default", parse_filter({"n": 0}), lacking=False, preview=False),
-            collections.delete_matching("default", None, lacking=True, preview=False),
-            collections.change("default", CollectionChange(name="other", precision="int8")),
-            collections.drop("default"),
-        ]
-        waiting = [asyncio.create_task(call) for call in late]
-        await until(lambda: len(collections._writes._running) == 2 + len(waiting))
-        drop_begins.set()
-        assert await asyncio.gather(other, dropping) == [True, None]
+        async with writes_held_up(opened):
+            dropping = asyncio.create_task(collections.drop("default"))
+            await until(lambda: opened.writes.n_open == 2)
+            waiting = begin(
+                collections.patch("default", "i00", {}),
+                collections.delete("default", "i00"),
+                collections.delete_matching("default", parse_filter({"n": 0}), lacking=False, preview=False),
+                collections.delete_matching("default", None, lacking=True, preview=False),
+                collections.change("default", CollectionChange(name="other", precision="int8")),
+                collections.drop("default"),
+            )
+            await until(lambda: opened.writes.n_open == 2 + len(waiting))
+        await dropping
         for one in waiting:
             with pytest.raises(NotFound, match="collection 'default' was dropped"):
                 await one

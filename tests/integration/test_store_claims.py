@@ -11,7 +11,7 @@ import pytest
 from diptych.core.names import sha256_of
 from diptych.core.types import NewImage
 from diptych.errors import EncoderFailed, NotFound, NotReady, StoreFull
-from integration.store_parts import EncoderGate, Opened, Run, n_adds_waiting, writes_held_up
+from integration.store_parts import EncoderGate, Opened, Run, writes_held_up
 from support.pictures import picture
 from unit.core.core_fakes import until
 
@@ -114,7 +114,7 @@ def test_add_whose_caller_left_while_its_row_waited_behind_a_delete_keeps_its_fi
             deleting = asyncio.create_task(opened.collections.delete("default", "old"))
             await asyncio.sleep(0)  # it has its place in the queue
             adding = asyncio.create_task(opened.add("default", RED, "new"))
-            await until(lambda: n_adds_waiting(opened) == 1)
+            await until(lambda: opened.writes.n_open == 3)  # its row waits, too
             adding.cancel()
             await asyncio.sleep(0.05)
         await asyncio.wait([deleting, adding])
@@ -132,7 +132,7 @@ def test_add_whose_caller_left_while_its_row_waited_and_is_refused_leaves_no_fil
             dropping = asyncio.create_task(opened.collections.drop("default"))
             await asyncio.sleep(0)
             adding = asyncio.create_task(opened.add("default", RED, "new"))
-            await until(lambda: n_adds_waiting(opened) == 1)
+            await until(lambda: opened.writes.n_open == 3)  # its row waits, too
             adding.cancel()
         await asyncio.wait([dropping, adding])
         assert opened.files() == []

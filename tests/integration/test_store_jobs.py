@@ -11,7 +11,7 @@ from diptych.core import job_runner, jobs
 from diptych.core.job import Job, JobItem
 from diptych.core.jobs import Jobs
 from diptych.errors import NotFound, Overloaded, StoreError, TooLarge
-from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
+from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, trouble_of, until_done
 from integration.store_parts import Opened, tiny_png
 from unit.core.core_fakes import until
 
@@ -126,8 +126,7 @@ def test_job_waits_while_the_data_folder_fails_and_tells_why(
 
         monkeypatch.setattr(opened.records, "put", failing)
         job = await submit(running, 2)
-        await until(lambda: running._trouble)
-        told = await running.get(job.id)
+        told = await trouble_of(running, job.id)
         assert (told.state, told.reason, told.n_done) == ("running", "the disk is full", 0)
         broken.clear()
         ended = await end_of(running, job.id)

@@ -14,8 +14,8 @@ from diptych.core.job import Job
 from diptych.core.jobs import Jobs
 from diptych.core.types import CollectionChange
 from diptych.errors import Conflict, NotFound, Overloaded, StoreError, StoreFull, StoreReadOnly
-from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
-from integration.store_parts import EncoderGate, Opened
+from integration.job_parts import Gate, RunJobs, end_of, job_stories, once, submit, trouble_of, until_done
+from integration.store_parts import EncoderGate, Opened, writes_held_up
 from unit.core.core_fakes import FakeMetrics, until
 
 DROPPED = ("failed", "collection 'x' was dropped")
@@ -146,17 +146,14 @@ def test_collection_is_not_renamed_under_a_job_and_an_absent_one_gets_none(
 
 def test_change_of_name_and_more_that_a_job_forestalls_changes_nothing_at_all(run: RunJobs) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
-        gate, writes, change_begins = Gate(opened), opened.collections._writes, asyncio.Event()
-        before = await opened.collections.get("default")
-        other = asyncio.create_task(writes.run(change_begins.wait()))
+        gate, before = Gate(opened), await opened.collections.get("default")
         change = CollectionChange(name="other", keep="none", precision="int8")
-        changing = asyncio.create_task(opened.collections.change("default", change))
-        await until(lambda: len(writes._running) == 2)
-        job = await submit(jobs, 1)
-        change_begins.set()
+        async with writes_held_up(opened):
+            changing = asyncio.create_task(opened.collections.change("default", change))
+            await until(lambda: opened.writes.n_open == 2)
+            job = await submit(jobs, 1)
         with pytest.raises(Conflict, match="a job adds to collection 'default'"):
             await changing
-        assert await other
         assert await opened.collections.list() == [before]
         (kept,) = await opened.records.collections()
         assert (kept.name, kept.keep, kept.precision) == ("default", before.keep, before.precision)
@@ -255,7 +252,7 @@ def test_job_stops_although_its_cancelling_cannot_be_recorded_and_says_so_until_
         with monkeypatch.context() as patched:
             patched.setattr(opened.records, "put", full)
             first, second = await submit(jobs, 2), await submit(jobs, 2, first=10)
-            await until(lambda: jobs._trouble)
+            await trouble_of(jobs, first.id)
             id = second.id if waits else first.id
             for _ in range(2):  # asking again tries again
                 with pytest.raises(
@@ -265,15 +262,14 @@ def test_job_stops_although_its_cancelling_cannot_be_recorded_and_says_so_until_
             seen = await jobs.get(id)
             assert (seen.state, seen.n_done, seen.finished_at is None) == ("cancelled", 0, False)
             assert "could not be recorded yet: no space is left" in seen.reason
-            found = await jobs._store.find(id)
+            found = await SqliteJobs(opened.records.threads).find(id)
             assert found is not None
             assert found.state == "queued"
         disk.n_times = 0
         other = await end_of(jobs, first.id if waits else second.id)
         assert (other.state, other.n_done) == ("done", 2)
-        await until(lambda: id not in jobs._unrecorded)
-        ended = await jobs.get(id)
-        assert (ended.state, ended.reason) == ("cancelled", "")
+        ended = await once(jobs, id, lambda job: job.reason == "")
+        assert ended.state == "cancelled"
         assert await opened.listed() == (["i00", "i01"] if waits else ["i10", "i11"])
 
     run(story)
@@ -309,8 +305,7 @@ def test_job_that_is_done_on_a_read_only_disk_ends_when_it_takes_writes_again(
     async def story(opened: Opened, jobs: Jobs) -> None:
         disk = Disk(monkeypatch, StoreReadOnly("the disk takes no writes"))
         job = await submit(jobs, 2)
-        await until(lambda: jobs._trouble)
-        seen = await jobs.get(job.id)
+        seen = await trouble_of(jobs, job.id)
         assert (seen.state, seen.n_done, seen.reason) == ("running", 2, "the disk takes no writes")
         assert inputs() == [job.id]
         disk.n_times = 0

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from diptych.adapters.sqlite_jobs import record
+from diptych.adapters.sqlite_jobs import SqliteJobs, record
 from diptych.adapters.sqlite_store import DATABASE
 from diptych.core import jobs as jobs_module
 from diptych.core.job import Job, JobItem, JobOutcome
 from diptych.core.jobs import Jobs
 from diptych.core.types import NewImage
 from diptych.errors import StoreError, TooLarge
-from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
-from integration.store_parts import Opened, n_adds_waiting, tiny_png, writes_held_up
+from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, trouble_of, until_done
+from integration.store_parts import Opened, tiny_png, writes_held_up
 from unit.core.core_fakes import until
 
 Outcomes = list[tuple[int, str | None, str]]
@@ -101,7 +101,7 @@ def test_image_that_a_job_added_while_it_was_stopped_keeps_its_file(run: RunJobs
             deleting = asyncio.create_task(opened.collections.delete("default", "same"))
             await asyncio.sleep(0)  # it has its place in the queue
             gate.permits.release()
-            await until(lambda: n_adds_waiting(opened) == 1)
+            await until(lambda: opened.writes.n_open == 3)  # its row waits, too
             stopping = asyncio.create_task(jobs.close())
             await asyncio.sleep(0.05)
         await asyncio.gather(deleting, stopping)
@@ -155,7 +155,7 @@ def test_rows_without_their_outcomes_are_not_kept(run: RunJobs, monkeypatch: pyt
 
         monkeypatch.setattr("diptych.adapters.sqlite_store.record", refuse)
         known.append(await submit(jobs, 2))
-        await until(lambda: jobs._trouble)
+        await trouble_of(jobs, known[0].id)
         assert await opened.listed() == []
         assert opened.files() == []
 
@@ -170,15 +170,15 @@ def test_rows_without_their_outcomes_are_not_kept(run: RunJobs, monkeypatch: pyt
 def test_image_is_told_of_when_it_can_be_found_and_not_before(run: RunJobs) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         gate, entered = asyncio.Event(), asyncio.Event()
-        shelf = opened.collections._shelves["default"]
-        change = shelf.change
+        (index,) = opened.indexes
+        apply = index.apply
 
         async def gated(*args: Any) -> None:
             entered.set()
             await gate.wait()
-            await change(*args)
+            await apply(*args)
 
-        shelf.change = gated  # type: ignore[method-assign]
+        index.apply = gated  # type: ignore[method-assign]
         job = await submit(jobs, 3)
         await entered.wait()
         assert await opened.listed() == ["i00", "i01"]  # committed
@@ -196,12 +196,13 @@ def test_image_is_told_of_when_it_can_be_found_and_not_before(run: RunJobs) -> N
 def test_items_that_never_fit_together_have_their_outcomes_in_order(run: RunJobs) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         add, told = opened.collections.add_many, list[list[int]]()
+        stored = SqliteJobs(opened.records.threads)
 
         async def small(collection: str, images: Any, **options: Any) -> Any:
             if len(images) > 1 or any(image.id == "i02" for image in images):
                 raise TooLarge("the queue holds less")
             added = await add(collection, images, **options)
-            told.append([one.index for one in await jobs._store.outcomes(job.id, -1, 100)])
+            told.append([one.index for one in await stored.outcomes(job.id, -1, 100)])
             return added
 
         opened.collections.add_many = small  # type: ignore[method-assign]

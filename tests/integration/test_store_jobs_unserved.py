@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from diptych.adapters.sqlite_jobs import SqliteJobs
 from diptych.core import job_queue
 from diptych.core.engines import Engines
 from diptych.core.job import Job
@@ -132,15 +133,15 @@ def test_job_that_ends_while_it_is_looked_up_is_told_of_as_it_was(
         gate = Gate(opened)
         await opened.collections.create("pets")
         job = await submit(jobs, 1, collection="pets")
-        read = jobs._store.jobs
+        read = SqliteJobs.jobs
 
-        async def read_before_its_end() -> list[Job]:
-            found = await read()
+        async def read_before_its_end(store: SqliteJobs) -> list[Job]:
+            found = await read(store)
             gate.permits.release()
             await end_of(jobs, job.id)
             return found
 
-        monkeypatch.setattr(jobs._store, "jobs", read_before_its_end)
+        monkeypatch.setattr(SqliteJobs, "jobs", read_before_its_end)
         (told,) = await jobs.list()
         assert (told.id, told.has_ended, told.reason) == (job.id, False, "")
 

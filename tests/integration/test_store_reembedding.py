@@ -1,6 +1,7 @@
 """What else may happen while a collection is embedded again: no image is lost, or found by a wrong vector."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import pytest
 from diptych.core.filter_parser import parse_filter
 from diptych.core.types import SERVER, CollectionChange, CollectionInfo, Deletion, Embeddings, NewImage
 from diptych.errors import NotReady, StoreError, StoreFull
-from integration.store_parts import Opened
+from integration.store_parts import Opened, embedded, writes_held_up
 from support.pictures import picture
 from unit.core.core_fakes import until
 
 Story = Callable[[Opened], Coroutine[Any, Any, None]]
+Page = asyncio.Future[None]
 COLOURS = ["blue", "green", "red"]
 ALL = 100
 ANY = parse_filter({"n": {"exists": False}})
+GIVEN_UP = "collection pets: dropped, or of another precision now"
 
 
 @pytest.fixture
@@ -37,12 +40,12 @@ def run(model_repo: Path, tmp_path: Path) -> Callable[[Story], None]:
     return run_story
 
 
-async def held_back(opened: Opened, precision: str, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Event]:
-    """What this precision makes of kept images comes once its event is set, one for each page of images.
+async def held_back(opened: Opened, precision: str, monkeypatch: pytest.MonkeyPatch) -> list[Page]:
+    """What this precision makes of kept images comes, or fails, with its future, one for each page of images.
 
     Images that are added are not held back.
     """
-    pages: list[asyncio.Event] = []
+    pages: list[Page] = []
     await opened.collections.create(precision, precision=precision)
     with opened.collections.using(precision) as engine:
         embed = engine.embedder.embed_images
@@ -50,8 +53,8 @@ async def held_back(opened: Opened, precision: str, monkeypatch: pytest.MonkeyPa
         async def held(payloads: Sequence[bytes], on_decoded: Any = None) -> Any:
             outcomes = await embed(payloads, on_decoded)
             if on_decoded is None:
-                pages.append(asyncio.Event())
-                await pages[-1].wait()
+                pages.append(asyncio.get_running_loop().create_future())
+                await pages[-1]
             return outcomes
 
         monkeypatch.setattr(engine.embedder, "embed_images", held)
@@ -63,12 +66,9 @@ async def take(opened: Opened, precision: str) -> CollectionInfo:
 
 
 async def in_state(opened: Opened, state: str) -> CollectionInfo:
-    await until(lambda: opened.collections._shelves["pets"].state == state)
-    return await opened.collections.get("pets")
-
-
-async def one_run_is_left(opened: Opened) -> None:
-    await until(lambda: len(opened.collections._shelves._background._tasks) == 1)
+    info = await embedded(opened, "pets")
+    assert info.state == state
+    return info
 
 
 async def delete_lacking(opened: Opened, filter: Any = None, *, preview: bool = False) -> Deletion:
@@ -98,7 +98,7 @@ def test_nothing_is_deleted_as_lacking_while_images_are_embedded(
             for preview in (True, False):
                 with pytest.raises(NotReady, match="'pets' is being embedded: what will lack is not known"):
                     await delete_lacking(opened, filter, preview=preview)
-        pages[0].set()
+        pages[0].set_result(None)
         await in_state(opened, "ready")
         assert await delete_lacking(opened) == Deletion(0)
         await require_found(opened, COLOURS, shift=1)
@@ -111,21 +111,18 @@ def test_deletion_of_what_lacks_that_has_its_turn_after_a_change_of_precision_de
 ) -> None:
     async def story(opened: Opened) -> None:
         pages = await held_back(opened, "int8", monkeypatch)
-        writes, other_ends = opened.collections._writes, asyncio.Event()
-        other = asyncio.create_task(writes.run(other_ends.wait()))
-        await until(lambda: len(writes._running) == 1)
-        changing = asyncio.create_task(take(opened, "int8"))
-        await until(lambda: len(writes._running) == 2)
-        assert (await opened.collections.get("pets")).state == "ready"
-        deleting = [asyncio.create_task(delete_lacking(opened, filter)) for filter in (None, ANY)]
-        await until(lambda: len(writes._running) == 4)
-        other_ends.set()
+        async with writes_held_up(opened):
+            changing = asyncio.create_task(take(opened, "int8"))
+            await until(lambda: opened.writes.n_open == 2)
+            assert (await opened.collections.get("pets")).state == "ready"
+            deleting = [asyncio.create_task(delete_lacking(opened, filter)) for filter in (None, ANY)]
+            await until(lambda: opened.writes.n_open == 4)
         for one in deleting:
             with pytest.raises(NotReady, match="what will lack is not known yet"):
                 await one
-        assert ((await changing).name, await other) == ("pets", True)
+        await changing
         await until(lambda: pages)
-        pages[0].set()
+        pages[0].set_result(None)
         await in_state(opened, "ready")
         await require_found(opened, COLOURS, shift=1)
 
@@ -196,8 +193,10 @@ def test_change_that_could_not_read_all_vectors_is_tried_again_from_the_start(
 
 
 def test_vectors_that_come_after_the_next_change_of_precision_are_not_kept(
-    run: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+    run: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "diptych")
+
     async def story(opened: Opened) -> None:
         int8 = await held_back(opened, "int8", monkeypatch)
         int4 = await held_back(opened, "int4", monkeypatch)
@@ -205,11 +204,11 @@ def test_vectors_that_come_after_the_next_change_of_precision_are_not_kept(
         await until(lambda: int8)
         await take(opened, "int4")
         await until(lambda: int4)
-        int8[0].set()
-        await one_run_is_left(opened)
+        int8[0].set_result(None)
+        await until(lambda: GIVEN_UP in caplog.messages)
         info = await opened.collections.get("pets")
         assert (info.state, info.n_embedded) == ("embedding", 0)
-        int4[0].set()
+        int4[0].set_result(None)
         await in_state(opened, "ready")
         await require_found(opened, COLOURS, shift=2)
 
@@ -217,8 +216,10 @@ def test_vectors_that_come_after_the_next_change_of_precision_are_not_kept(
 
 
 def test_there_and_back_is_not_done_when_the_first_way_there_is(
-    run: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+    run: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "diptych")
+
     async def story(opened: Opened) -> None:
         pages = await held_back(opened, "int8", monkeypatch)
         await take(opened, "int8")
@@ -227,13 +228,13 @@ def test_there_and_back_is_not_done_when_the_first_way_there_is(
         await opened.add("pets", picture("white"), "white")  # of which the first run knows nothing
         await take(opened, "int8")
         await until(lambda: len(pages) == 2)
-        pages[0].set()
-        await one_run_is_left(opened)
+        pages[0].set_result(None)
+        await until(lambda: GIVEN_UP in caplog.messages)
         info = await opened.collections.get("pets")
         assert (info.state, info.n_embedded) == ("embedding", 0)
         with pytest.raises(NotReady):
             await delete_lacking(opened)
-        pages[1].set()
+        pages[1].set_result(None)
         await in_state(opened, "ready")
         await require_found(opened, [*COLOURS, "white"], shift=1)
 
@@ -241,7 +242,7 @@ def test_there_and_back_is_not_done_when_the_first_way_there_is(
 
 
 def test_failure_of_a_run_that_is_out_of_date_says_nothing_of_the_one_after_it(
-    run: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+    run: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story(opened: Opened) -> None:
         pages = await held_back(opened, "int8", monkeypatch)
@@ -250,12 +251,10 @@ def test_failure_of_a_run_that_is_out_of_date_says_nothing_of_the_one_after_it(
         await take(opened, SERVER)
         await take(opened, "int8")
         await until(lambda: len(pages) == 2)
-        with monkeypatch.context() as meanwhile:
-            meanwhile.setattr(opened.collections._shelves._reembedder, "_writes", None)
-            pages[0].set()
-            await one_run_is_left(opened)
+        pages[0].set_exception(RuntimeError("cannot be encoded"))
+        await until(lambda: "embedding collection pets failed" in caplog.messages)
         assert (await opened.collections.get("pets")).state == "embedding"
-        pages[1].set()
+        pages[1].set_result(None)
         await in_state(opened, "ready")
         await require_found(opened, COLOURS, shift=1)
 
@@ -273,7 +272,7 @@ def test_image_that_was_added_again_while_it_was_embedded_is_there_once(
         outcomes = (await opened.collections.add_many("pets", twice)).outcomes
         assert [outcome.status for outcome in outcomes] == ["unchanged", "unchanged"]
         assert (await opened.collections.get("pets")).n_embedded == 1
-        pages[0].set()
+        pages[0].set_result(None)
         await in_state(opened, "ready")
         await require_found(opened, COLOURS, shift=1)
 

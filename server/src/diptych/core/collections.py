@@ -61,13 +61,14 @@ class Collections:
         records: RecordStore,
         new_index: Callable[[], VectorIndex],
         metrics: Metrics,
+        writes: Writes,
         max_metadata_bytes: int = 16_384,
     ) -> None:
         self._engines = engines
         self._records = records
         self._metrics = metrics
         self._max_metadata_bytes = max_metadata_bytes
-        self._writes = writes = Writes()
+        self._writes = writes
         self._files = files = ClaimedFiles(images=images, records=records, writes=writes)
         self._storing = storing = Storing(files=files, records=records)
         grouped = GroupedStores(storing.store, writes)

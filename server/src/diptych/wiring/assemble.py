@@ -26,6 +26,7 @@ from diptych.core.ports import EncoderName
 from diptych.core.precision import CPU_PROVIDER, CUDA_PROVIDER, TensorRt
 from diptych.core.services import Services, Upgrade
 from diptych.core.types import ModelInfo
+from diptych.core.writes import Writes
 from diptych.settings import Settings
 from diptych.wiring.bundles import LoadedBundle
 from diptych.wiring.engine import OnStuck, build_engine, health_of
@@ -86,6 +87,7 @@ def assemble(
         records=records,
         new_index=new_index,
         metrics=metrics,
+        writes=Writes(),
         max_metadata_bytes=limits.max_metadata_bytes,
     )
     return Services(
