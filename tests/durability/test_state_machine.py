@@ -18,9 +18,8 @@ from diptych.core.names import content_id, sha256_of
 from diptych.core.types import SERVER, CollectionChange, Deletion, NewImage
 from diptych.errors import Conflict, NotFound, NotReady
 from durability.journal import Kept
-from integration.store_parts import Opened, tiny_png
+from integration.store_parts import Opened, embedded, tiny_png
 from support.tiny_bundle import write_tiny_bundle
-from unit.core.core_fakes import until
 
 C = "default"
 ALL = 1000
@@ -153,9 +152,7 @@ class Images(RuleBasedStateMachine):
             assert self.runner.run(call) == Deletion(0)
 
     def _wait_until_ready(self) -> None:
-        shelf = self.opened.collections._shelves[C]
-        self.runner.run(until(lambda: shelf.state != "embedding"))
-        assert shelf.state == "ready"
+        assert self.runner.run(embedded(self.opened, C)).state == "ready"
 
     @rule(clause=FILTERS, payload=PICTURES)
     def filter(self, clause: Any, payload: bytes) -> None:

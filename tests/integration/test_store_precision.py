@@ -10,7 +10,7 @@ import pytest
 
 from diptych.core.types import SERVER, CollectionChange, NewImage, NewVector, VectorOrigin
 from diptych.errors import Conflict, InvalidValue, NotFound, NotReady
-from integration.store_parts import Opened
+from integration.store_parts import Opened, embedded
 from support.pictures import picture
 from support.tiny_bundle import TINY, write_tiny_bundle
 from unit.core.core_fakes import until
@@ -52,7 +52,7 @@ async def precision_of(opened: Opened, name: str) -> tuple[str, str]:
 
 
 async def ready(opened: Opened, name: str) -> None:
-    await until(lambda: opened.collections._shelves[name].state == "ready")
+    assert (await embedded(opened, name)).state == "ready"
 
 
 async def best(opened: Opened, name: str, colour: str) -> str:
@@ -82,7 +82,7 @@ def test_vectors_and_queries_are_by_the_precision_of_the_collection(run: Callabl
         assert opened.opened == ["int8"]
         assert await precision_of(opened, "small") == ("int8", "int8")
         assert await opened.collections.embedding_of("small", "red") is not None
-        assert opened.collections._shelves["small"].state == "ready"
+        assert (await opened.collections.get("small")).state == "ready"
 
     run(story)
     run(again)
@@ -139,16 +139,16 @@ def test_another_precision_embeds_the_kept_images_again_and_going_back_costs_not
     async def story(opened: Opened) -> None:
         await fill(opened, "pets")
         exact = await opened.collections.embedding_of("pets", "blue")
-        await opened.collections.change("pets", CollectionChange(precision="int8"))
-        assert opened.collections._shelves["pets"].state == "embedding"
+        changed = await opened.collections.change("pets", CollectionChange(precision="int8"))
+        assert changed.state == "embedding"
         await ready(opened, "pets")
         assert [await best(opened, "pets", colour) for colour in COLOURS] == list(COLOURS)
         assert np.allclose(
             await opened.collections.embedding_of("pets", "blue"), np.roll(exact, 1), atol=1e-6
         )
         n_batches = len(opened.metrics.batches)
-        await opened.collections.change("pets", CollectionChange(precision=SERVER))
-        assert opened.collections._shelves["pets"].state == "ready"
+        changed = await opened.collections.change("pets", CollectionChange(precision=SERVER))
+        assert changed.state == "ready"
         assert len(opened.metrics.batches) == n_batches
         assert np.array_equal(await opened.collections.embedding_of("pets", "blue"), exact)
 
@@ -224,8 +224,8 @@ def test_query_of_another_precision_is_never_searched_with(run: Callable[..., No
     async def story(opened: Opened) -> None:
         with opened.collections.using("default") as engine:
             query = (await engine.embedder.embed_text("red")).embedding
-            await opened.collections.change("default", CollectionChange(precision="int8"))
-            assert opened.collections._shelves["default"].state == "ready"  # it is empty
+            changed = await opened.collections.change("default", CollectionChange(precision="int8"))
+            assert changed.state == "ready"  # it is empty
             with pytest.raises(NotReady, match="has just taken another precision"):
                 await opened.collections.search("default", query, k=1, made_by=engine)
 

@@ -10,10 +10,9 @@ import pytest
 
 from diptych.core.types import Deletion, NewVector, VectorOrigin
 from diptych.errors import Conflict, NotFound
-from integration.store_parts import Opened
+from integration.store_parts import Opened, embedded
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
-from unit.core.core_fakes import until
 
 Story = Callable[[Opened], Coroutine[Any, Any, None]]
 
@@ -93,8 +92,8 @@ def test_rows_of_another_version_make_the_collection_say_so_and_nothing_is_mixed
         assert await add_vector(opened, 1, "ready-made", 7) == "created"
 
     async def second(opened: Opened) -> None:
-        await until(lambda: opened.collections._shelves["default"].state == "other_version")
-        info = await opened.collections.get("default")
+        info = await embedded(opened)
+        assert info.state == "other_version"
         assert (info.n_images, info.n_embedded) == (2, 1)  # the image was embedded again
         assert "1 of 2 rows keep no image" in info.reason
         with pytest.raises(Conflict, match="cannot be searched: 1 of 2 rows"):

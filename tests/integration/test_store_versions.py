@@ -11,10 +11,9 @@ import pytest
 from diptych.core.admission import Admission
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, NotReady, StoreError
-from integration.store_parts import Opened, Run, add_colours, look
+from integration.store_parts import Opened, Run, add_colours, embedded, look
 from support.pictures import noise, picture
 from support.tiny_bundle import write_tiny_bundle
-from unit.core.core_fakes import until
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +37,8 @@ def test_new_version_embeds_kept_images_again_before_it_is_searched(run: Run, mo
             await opened.collections.embedding_of("default", "red")
         await opened.collections.delete("default", "yellow")
         gate.set()
-        await until(lambda: opened.collections._shelves["default"].state == "ready")
-        assert (await opened.collections.get("default")).n_embedded == 3
+        info = await embedded(opened)
+        assert (info.state, info.n_embedded) == ("ready", 3)
         for colour in ("red", "green", "blue"):
             assert (await opened.ids(await look(opened, colour), k=1)) == [colour]
             stored = await opened.collections.embedding_of("default", colour)
@@ -75,9 +74,8 @@ def test_image_whose_file_is_lost_does_not_stop_the_others(run: Run) -> None:
         next((opened.data_dir / "images").glob(f"*/{lost}")).unlink()
 
     async def after(opened: Opened) -> None:
-        await until(lambda: opened.collections._shelves["default"].state == "ready")
-        info = await opened.collections.get("default")
-        assert (info.n_images, info.n_embedded) == (4, 3)
+        info = await embedded(opened)
+        assert (info.state, info.n_images, info.n_embedded) == ("ready", 4, 3)
         assert len(await opened.ids(await look(opened, "red"))) == 3
 
     run(before)
@@ -104,8 +102,8 @@ def test_stopping_while_embedding_again_loses_nothing(run: Run) -> None:
         assert (await opened.collections.get("default")).state == "embedding"
 
     async def finish(opened: Opened) -> None:
-        await until(lambda: opened.collections._shelves["default"].state == "ready")
-        assert (await opened.collections.get("default")).n_embedded == 4
+        info = await embedded(opened)
+        assert (info.state, info.n_embedded) == ("ready", 4)
 
     run(add_colours)
     run(stop_at_once, version=2)
@@ -119,8 +117,8 @@ def test_image_left_out_as_its_file_was_lost_is_searchable_once_added_again(run:
         next((opened.data_dir / "images").glob(f"*/{lost}")).unlink()
 
     async def after(opened: Opened) -> None:
-        await until(lambda: opened.collections._shelves["default"].state == "ready")
-        assert (await opened.collections.get("default")).n_embedded == 3
+        info = await embedded(opened)
+        assert (info.state, info.n_embedded) == ("ready", 3)
         n_batches = len(opened.metrics.batches)
         assert (await opened.add("default", picture("blue"), "blue")).status == "unchanged"
         assert len(opened.metrics.batches) == n_batches
@@ -139,8 +137,7 @@ def test_embedding_again_fits_into_a_small_queue(run: Run, max_items: int, max_b
         await opened.collections.add_many("default", [NewImage(noise(n, (16, 16))) for n in range(10)])
 
     async def after(opened: Opened) -> None:
-        await until(lambda: opened.collections._shelves["default"].state != "embedding")
-        info = await opened.collections.get("default")
+        info = await embedded(opened)
         assert (info.state, info.n_embedded) == ("ready", 10)
 
     run(before)
@@ -153,15 +150,14 @@ def test_embedding_again_that_ends_early_says_so_and_why(run: Run) -> None:
             raise StoreError("database or disk is full")
 
         opened.records.put_embeddings = refuse  # type: ignore[method-assign]
-        await until(lambda: opened.collections._shelves["default"].state == "failed")
-        assert (await opened.collections.get("default")).reason == "database or disk is full"
+        info = await embedded(opened)
+        assert (info.state, info.reason) == ("failed", "database or disk is full")
         with pytest.raises(NotReady, match=r"could not be embedded .*: database or disk is full"):
             await opened.ids(np.ones(16, np.float32))
 
     async def mended(opened: Opened) -> None:
-        await until(lambda: opened.collections._shelves["default"].state == "ready")
-        info = await opened.collections.get("default")
-        assert (info.n_embedded, info.reason) == (4, "")
+        info = await embedded(opened)
+        assert (info.state, info.n_embedded, info.reason) == ("ready", 4, "")
 
     run(add_colours)
     run(broken, version=2)
