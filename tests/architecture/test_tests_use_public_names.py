@@ -15,8 +15,6 @@ NOT_YET = {  # files that are not mended yet: take one from here when it is
     "architecture/test_requests_stay_on_the_loop.py", "integration/test_https_fetcher.py",
     "integration/test_serve_fairness.py",
     "integration/test_serve_faults.py", "integration/test_silent_name_servers.py", "support/exported_once.py",
-    "integration/test_store_sqlite.py",
-    "integration/test_serve_collection_precision.py",
     "unit/adapters/test_pixel_budget.py", "unit/adapters/test_system_resolver.py",
     "unit/bundle/test_text_tokenizer.py", "unit/core/test_batcher_faults.py",
     "unit/core/test_batcher_lanes.py", "unit/core/test_canary.py", "unit/core/test_runner.py",

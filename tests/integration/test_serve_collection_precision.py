@@ -11,12 +11,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.sqlite_store import SqliteStore
 from diptych.bundle.image import ImageLimits, load_pixels
 from diptych.bundle.manifest import identity
 from diptych.bundle.repository import ModelRepository
-from diptych.settings import Settings
-from diptych.wiring import build
-from support.app import FIXED_PLAN, running_app
+from support.app import running_app
 from support.pictures import noise, picture
 from support.tiny_bundle import TINY, Fault, write_tiny_bundle
 
@@ -64,11 +63,10 @@ def expected(repo: Path, precision: str, payload: bytes) -> Any:
 
 def stored(folder: Path, name: str, precision: str) -> dict[str, Any]:
     """The kept vectors of one precision by id, once no server runs."""
-    settings = Settings(model_repo=folder / "model_repo", model=TINY, data_dir=folder / "data", **FIXED_PLAN)
-    wanted = identity(ModelRepository(settings.model_repo).folder(TINY, 1), precision, "exact")
+    wanted = identity(ModelRepository(folder / "model_repo").folder(TINY, 1), precision, "exact")
 
     async def read() -> dict[str, Any]:
-        records = build(settings).collections._records
+        records = SqliteStore(folder / "data")
         found = {id: await records.embedding(name, id, wanted) for id in PICTURES}
         await records.close()
         return found

@@ -95,7 +95,7 @@ def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
             for name in ("journal_mode", "synchronous", "secure_delete")
         ]
 
-    assert run(store, store._threads.write(pragmas)) == ["wal", 2, 1]  # 2 is FULL
+    assert run(store, store.threads.write(pragmas)) == ["wal", 2, 1]  # 2 is FULL
 
 
 def test_folder_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
