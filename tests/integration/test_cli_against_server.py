@@ -78,38 +78,6 @@ def test_repeated_add_sends_what_the_server_has_lost_and_with_send_all_what_is_d
         assert httpx.get(original).content == payload
 
 
-def test_files_that_are_the_same_picture_are_named_on_request(server: RunningServer, tmp_path: Path) -> None:
-    folder = tmp_path / "album"
-    folder.mkdir()
-    for name, colour in (("a.png", "red"), ("b.png", "blue"), ("c.png", "red")):
-        (folder / name).write_bytes(picture(colour))
-    id = sha256(picture("red")).hexdigest()[:32]
-    added = diptych(server, "add", folder / "c.png", folder, "--collection", "album", "--duplicates")
-    assert added.stdout.splitlines() == [
-        f"{folder / 'a.png'}: same picture as {id} ({folder / 'c.png'})",
-        "album: 2 created, 0 replaced, 1 unchanged, 0 failed",
-    ]
-    again = diptych(server, "add", folder / "a.png", "--collection", "album", "--duplicates")
-    assert again.stdout.splitlines()[0] == f"{folder / 'a.png'}: same picture as {id}"
-    as_json = diptych(server, "add", folder / "a.png", "--collection", "album", "--duplicates", "--json")
-    assert json.loads(as_json.stdout)["duplicates"] == [
-        {"file": str(folder / "a.png"), "id": id, "first": None}
-    ]
-    repeated = diptych(server, "add", folder / "c.png", "--collection", "album", "--duplicates")
-    assert repeated.stdout.splitlines() == ["album: 0 created, 0 replaced, 1 unchanged, 0 failed"]
-    named = ["--id-from", "name", "--collection", "named-album", "--duplicates"]
-    assert diptych(server, "add", folder, *named).stdout.splitlines() == [
-        f"{folder / 'c.png'}: same picture as a.png ({folder / 'a.png'})",
-        "named-album: 3 created, 0 replaced, 0 unchanged, 0 failed",
-    ]
-    archive = tmp_path / "album.tar"
-    archive.write_bytes(tar_of({"b.png": picture("blue"), "copy.png": picture("blue")}))
-    told = diptych(server, "add", archive, "--collection", "tarred-album", "--duplicates")
-    assert told.stdout.splitlines()[0] == (
-        f"copy.png: same picture as {sha256(picture('blue')).hexdigest()[:32]} (b.png)"
-    )
-
-
 def test_added_images_are_searched_by_words_in_the_default_collection(
     server: RunningServer, photos: Path
 ) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from diptych.cli import duplicates
 from diptych.cli.archives import add_archive
 from diptych.cli.console import err, out, out_json
 from diptych.cli.named_files import existing
@@ -54,11 +53,6 @@ def add_parser(subparsers: Any) -> None:
         "lost are sent in any case",
     )
     parser.add_argument(
-        "--duplicates",
-        action="store_true",
-        help="name the files that are the same picture as one that is there or came before, and its id",
-    )
-    parser.add_argument(
         "--id-from",
         choices=["content", "name"],
         help="ids from the bytes (the default: the same image twice is one), or from the file's path in its "
@@ -85,14 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def _add_archive(args: argparse.Namespace, client: Client) -> int:
     collection = args.collection or client.version().default_collection
     ensure_collection(client, collection)
-    return add_archive(
-        client,
-        args.paths[0],
-        collection,
-        replace=args.replace,
-        as_json=args.json,
-        with_duplicates=args.duplicates,
-    )
+    return add_archive(client, args.paths[0], collection, replace=args.replace, as_json=args.json)
 
 
 def _add(args: argparse.Namespace, client: Client) -> int:
@@ -104,7 +91,6 @@ def _add(args: argparse.Namespace, client: Client) -> int:
         raise InvalidValue(f"no image files in {', '.join(map(str, args.paths))}")
     collection = args.collection or client.version().default_collection
     ensure_collection(client, collection)
-    known = duplicates.list_by_sha256(client, collection) if args.duplicates else None
     outcomes: list[AddOutcome] = []
     try:
         with tqdm(total=len(sources), unit="image", disable=True if args.json else None) as progress:
@@ -123,8 +109,7 @@ def _add(args: argparse.Namespace, client: Client) -> int:
                 on_outcome=done,
             )
     finally:
-        same = None if known is None else duplicates.find_among_files(sources, outcomes, known)
-        _report(collection, sources, outcomes, same, as_json=args.json)
+        _report(collection, sources, outcomes, as_json=args.json)
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
@@ -140,26 +125,16 @@ def ensure_collection(client: Client, name: str, precision: str = SERVER) -> Non
 
 
 def _report(
-    collection: str,
-    sources: Sequence[Source],
-    outcomes: Sequence[AddOutcome],
-    same: Sequence[duplicates.Duplicate] | None,
-    *,
-    as_json: bool,
+    collection: str, sources: Sequence[Source], outcomes: Sequence[AddOutcome], *, as_json: bool
 ) -> None:
-    """What has been done so far, also when an error or an interrupt ends the command.
-
-    `same` is None where nobody asked for duplicates.
-    """
+    """What has been done so far, also when an error or an interrupt ends the command."""
     n_left = len(sources) - len(outcomes)
     counts = Counter(outcome.status for outcome in outcomes)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if as_json:
         failures = [{"file": str(sources[o.index].path), "error": str(o.error)} for o in failed]
         tally: dict[str, object] = {status: counts[status] for status in STATUSES}
-        wanted = {} if same is None else {"duplicates": duplicates.as_json(same)}
-        out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures} | wanted)
+        out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures})
         return
     show_failures([(str(sources[outcome.index].path), str(outcome.error)) for outcome in failed])
-    duplicates.show(same or ())
     out(f"{collection}: {said_of(counts, n_left)}")
