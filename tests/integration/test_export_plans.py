@@ -15,7 +15,7 @@ from onnx import TensorProto
 from diptych.adapters import gpu_graphs
 from diptych.bundle.manifest import Manifest, ManifestDraft
 from diptych.bundle.repository import ModelRepository
-from diptych.errors import ConfigError, InvalidValue
+from diptych.errors import ConfigError
 from diptych_training.cli import main
 from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset
@@ -240,9 +240,6 @@ def test_what_cannot_be_built_is_refused_before_anything_is_written(
     watcher = Watcher(say=lambda _: None, advance=lambda _: None)
     with pytest.raises(ExportError, match="tiny/2 was built by TensorRT itself"):
         export_plans(repository, (TINY, version), PlanRequest(), watcher, data=dataset.path)
-    lengths = PlanRequest().image_batches[0].model_copy(update={"min": 3, "opt": 4, "max": 24})
-    with pytest.raises(InvalidValue, match="text_profiles, for 2 tokens, take no batch of 1"):
-        export(repository, dataset, lengths=lengths)
     tensorrt.refuses = "out of memory"
     with pytest.raises(ExportError, match=r"builds no plan of image_encoder\.onnx: out of memory"):
         export(repository, dataset)
@@ -267,11 +264,9 @@ def test_command_builds_plans_of_a_version_and_says_where_they_are(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    flags = ["--name", TINY, "--from-version", "1", "--tensorrt", "--image-batch", "1:2:64"]
+    flags = ["--name", TINY, "--from-version", "1", "--tensorrt"]
     places = ["--model-repo", str(tmp_path / "repo"), "--data", str(dataset.path)]
     assert main(["export", *flags, *places]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(repository.folder(TINY, 2))
     manifest = json.loads((repository.folder(TINY, 2) / "manifest.json").read_text())
-    assert manifest["tensorrt"]["image_profiles"] == [
-        {"batch": {"min": 1, "opt": 2, "max": 64}, "length": None}
-    ]
+    assert [one["batch"]["max"] for one in manifest["tensorrt"]["image_profiles"]] == [4, 256]

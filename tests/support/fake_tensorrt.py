@@ -87,7 +87,7 @@ class FakeTensorrt:
         self.refuses = ""  # what it says instead of building a plan
         self.reads_nothing = False
         self.wrong_inputs: set[str] = set()  # of graphs whose plans turn all rows round
-        self.built: list[dict[str, Any]] = []  # of each plan: profiles, level, workspace, whether TF32 is off
+        self.built: list[dict[str, Any]] = []  # of each plan: profiles, workspace, whether TF32 is off
         self.ran: list[tuple[int, tuple[int, ...]]] = []  # of each batch: profile and shape
         self.n_contexts = 0
 
@@ -174,7 +174,6 @@ class _Profile:
 
 class _Config:
     def __init__(self) -> None:
-        self.builder_optimization_level = 3
         self.flags = {BuilderFlag.TF32}
         self.workspace: int | None = None
         self.profiles: list[_Profile] = []
@@ -224,7 +223,6 @@ class _Builder:
             {
                 "input": source.name,
                 "profiles": [profile.shapes[source.name] for profile in config.profiles],
-                "level": config.builder_optimization_level,
                 "workspace": config.workspace,
                 "tf32": BuilderFlag.TF32 in config.flags,
                 "types": {port.name: port.type.tensor_type.elem_type for port in model.graph.value_info},

@@ -10,7 +10,7 @@ from typing import Any
 from diptych.adapters.tensorrt_plan import build_plan
 from diptych.bundle.manifest import ManifestDraft, Precision, TensorrtBuild
 from diptych.bundle.repository import ModelRepository
-from diptych_training.plans.request import PlanRequest
+from diptych_training.plans.request import image_profiles, text_profiles
 from support.fake_tensorrt import FakeTensorrt
 from support.tiny_bundle import TINY
 
@@ -19,14 +19,14 @@ FILES = ("image_encoder.fp16.plan", "text_encoder.fp16.plan")
 
 def write_tiny_plans(model_repo: Path, tensorrt: FakeTensorrt, *, of: int = 1, **changes: Any) -> int:
     """Plans of `tiny`/`of` as its next version; `changes` are of what its manifest says of TensorRT."""
-    repository, request = ModelRepository(model_repo), PlanRequest()
+    repository = ModelRepository(model_repo)
     manifest, folder = repository.manifest(TINY, of), repository.folder(TINY, of)
     stated = {
         "gpu": tensorrt.gpu.name,
         "compute_capability": ".".join(map(str, tensorrt.gpu.capability)),
         "version": tensorrt.version,
-        "image_profiles": request.image_profiles(),
-        "text_profiles": request.text_profiles(manifest.text),
+        "image_profiles": image_profiles(),
+        "text_profiles": text_profiles(manifest.text),
     }
     exact = manifest.precisions["fp32"]
     with repository.staging(TINY) as staged:

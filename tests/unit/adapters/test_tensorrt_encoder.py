@@ -14,7 +14,7 @@ from diptych.adapters.tensorrt_plan import build_plan
 from diptych.bundle.encoder import Stop
 from diptych.bundle.manifest import TextSpec
 from diptych.errors import BundleError, ConfigError, EncoderFailed
-from diptych_training.plans.request import PlanRequest
+from diptych_training.plans.request import image_profiles, text_profiles
 from support.fake_cuda_bindings import FakeGpu
 from support.fake_tensorrt import FakeTensorrt
 from support.tiny_graphs import (
@@ -43,11 +43,9 @@ def weights() -> TinyWeights:
 
 
 def plans(folder: Path, weights: TinyWeights) -> tuple[Path, Path]:
-    request, files = PlanRequest(), (folder / "image.plan", folder / "text.plan")
+    files = (folder / "image.plan", folder / "text.plan")
     graphs = (image_graph(weights), text_graph(weights))
-    for file, graph, profiles in zip(
-        files, graphs, (request.image_profiles(), request.text_profiles(SPEC)), strict=True
-    ):
+    for file, graph, profiles in zip(files, graphs, (image_profiles(), text_profiles(SPEC)), strict=True):
         onnx.save(graph, folder / "graph.onnx")
         build_plan(folder / "graph.onnx", file, profiles)
     return files

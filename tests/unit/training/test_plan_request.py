@@ -10,8 +10,13 @@ from diptych.bundle.manifest import TextSpec
 from diptych.bundle.tensorrt import Extent, Profile, TensorrtBuild, require_every_shape
 from diptych.errors import BundleError, InvalidValue
 from diptych_training.cli import build_parser
-from diptych_training.plans.flags import plan_request
-from diptych_training.plans.request import PlanRequest, parse_extent, parse_plan_precisions
+from diptych_training.plans.request import (
+    PlanRequest,
+    image_profiles,
+    parse_plan_precisions,
+    plan_request,
+    text_profiles,
+)
 from support.fake_cuda_bindings import FakeGpu
 from support.fake_tensorrt import FakeTensorrt
 from support.small_graphs import small_graph
@@ -36,34 +41,22 @@ def asked(*flags: str) -> PlanRequest | None:
     ],
 )
 def test_profiles_take_every_shape_that_a_server_asks_for(text_spec: TextSpec, lengths: str) -> None:
-    request = PlanRequest()
-    profiles = request.text_profiles(text_spec)
+    profiles = text_profiles(text_spec)
     assert {str(profile.length) for profile in profiles} == {lengths}
     build = TensorrtBuild(
         gpu="A card",
         compute_capability="9.0",
         version="10.16.1",
-        image_profiles=request.image_profiles(),
+        image_profiles=image_profiles(),
         text_profiles=profiles,
     )
     require_every_shape(build, text_spec.lengths)
 
 
 def test_flags_are_the_request() -> None:
-    request = asked(
-        "--tensorrt", "--from-version", "3", "--image-batch", "1:1:1", "--image-batch", "1:16:64",
-        "--text-batch", "1:8:128", "--lengths", "2:8:16", "--plan-precisions", "fp16,fp32",
-        "--optimization-level", "5", "--workspace-gib", "2.5", "--ungated",
-    )  # fmt: skip
-    assert request == PlanRequest(
-        image_batches=(Extent(min=1, opt=1, max=1), Extent(min=1, opt=16, max=64)),
-        text_batches=(Extent(min=1, opt=8, max=128),),
-        lengths=Extent(min=2, opt=8, max=16),
-        precisions=("fp16", "fp32"),
-        optimization_level=5,
-        workspace_bytes=2_684_354_560,
-        ungated=True,
-    )
+    request = asked("--tensorrt", "--from-version", "3", "--plan-precisions", "fp16,fp32", "--ungated")
+    assert request == PlanRequest(precisions=("fp16", "fp32"), ungated=True)
+    assert asked("--tensorrt", "--from-version", "3") == PlanRequest()
 
 
 @pytest.mark.parametrize(
@@ -72,8 +65,6 @@ def test_flags_are_the_request() -> None:
         ((), "--run is needed"),
         (("--from-version", "1"), "--from-version needs --tensorrt"),
         (("--tensorrt",), "--tensorrt needs --run, or --from-version"),
-        (("--tensorrt", "--from-version", "1", "--workspace-gib", "0"), "--workspace-gib is 0"),
-        (("--tensorrt", "--from-version", "1", "--lengths", "8:2:16"), "'8:2:16' must be MIN:OPT:MAX"),
         (("--tensorrt", "--from-version", "1", "--plan-precisions", "int8"), "fp16 and fp32"),
     ],
 )
@@ -86,12 +77,6 @@ def test_export_of_a_run_without_plans_asks_for_none(tmp_path: Path) -> None:
     assert asked("--run", str(tmp_path)) is None
 
 
-@pytest.mark.parametrize("text", ["", "1", "1:2", "0:1:2", "3:2:4", "1:2:3:4", "a:b:c", "-1:1:1"])
-def test_what_is_no_range_of_sizes_is_refused(text: str) -> None:
-    with pytest.raises(InvalidValue, match="must be MIN:OPT:MAX"):
-        parse_extent(text)
-
-
 def test_precisions_are_named_once_each() -> None:
     assert parse_plan_precisions(" fp32, fp16,fp32 ") == ("fp32", "fp16")
     with pytest.raises(InvalidValue):
@@ -99,7 +84,7 @@ def test_precisions_are_named_once_each() -> None:
 
 
 def test_free_axes_of_an_input_are_the_batch_and_then_the_length() -> None:
-    batch, length = parse_extent("1:8:64"), parse_extent("2:16:77")
+    batch, length = Extent(min=1, opt=8, max=64), Extent(min=2, opt=16, max=77)
     images = profile_shapes((-1, 224, 224, 3), Profile(batch=batch))
     assert images == ((1, 224, 224, 3), (8, 224, 224, 3), (64, 224, 224, 3))
     texts = profile_shapes((-1, -1), Profile(batch=batch, length=length))
@@ -112,16 +97,15 @@ def test_free_axes_of_an_input_are_the_batch_and_then_the_length() -> None:
 RELU = "g (float[B,4] x) => (float[B,4] y) { y = Relu (x) }"
 
 
-def test_builder_is_told_the_profiles_the_level_the_memory_and_exact_float32(
+def test_builder_is_told_the_profiles_the_memory_and_exact_float32(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tensorrt = FakeTensorrt(FakeGpu()).install(monkeypatch)
     onnx.save(small_graph(RELU, {}), tmp_path / "g.onnx")
-    profiles = PlanRequest().image_profiles()
-    build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", profiles, optimization_level=4, workspace_bytes=1000)
+    build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", image_profiles(), workspace_bytes=1000)
     (built,) = tensorrt.built
     assert built["profiles"] == [[[1, 4], [1, 4], [4, 4]], [[1, 4], [32, 4], [256, 4]]]
-    assert (built["level"], built["workspace"], built["tf32"]) == (4, 1000, False)
+    assert (built["workspace"], built["tf32"]) == (1000, False)
 
 
 def test_what_tensorrt_says_when_it_cannot_build_is_the_error(
@@ -130,7 +114,7 @@ def test_what_tensorrt_says_when_it_cannot_build_is_the_error(
     tensorrt = FakeTensorrt(FakeGpu()).install(monkeypatch)
     onnx.save(small_graph(RELU, {}), tmp_path / "g.onnx")
     tensorrt.refuses = "no implementation for node Relu"
-    profiles = PlanRequest().image_profiles()
+    profiles = image_profiles()
     with pytest.raises(BundleError, match=r"builds no plan of g\.onnx: no implementation for node Relu"):
         build_plan(tmp_path / "g.onnx", tmp_path / "g.plan", profiles)
     tensorrt.reads_nothing = True

@@ -14,7 +14,6 @@ from diptych.adapters.tensorrt_library import load_tensorrt, take_error, tensorr
 from diptych.bundle.tensorrt import Profile
 from diptych.errors import BundleError, ConfigError
 
-DEFAULT_LEVEL = 3  # TensorRT's own
 UNSAID = "no reason is given"
 
 Shape = tuple[int, ...]
@@ -25,7 +24,6 @@ def build_plan(
     target: Path,
     profiles: Sequence[Profile],
     *,
-    optimization_level: int = DEFAULT_LEVEL,
     workspace_bytes: int | None = None,
 ) -> None:
     """Raises BundleError with what TensorRT says, ConfigError where it or the package onnx is not here.
@@ -44,7 +42,6 @@ def build_plan(
     config = builder.create_builder_config()
     # Products of 10 bits are no float32: what the graph keeps in float32 shall be exact.
     config.clear_flag(tensorrt.BuilderFlag.TF32)
-    config.builder_optimization_level = optimization_level
     if workspace_bytes is not None:
         config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, workspace_bytes)
     port = network.get_input(0)

@@ -20,9 +20,9 @@ from diptych_training.export.samples import N_PARITY_IMAGES
 from diptych_training.export.shown import Shown
 from diptych_training.export.stages import watched
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
-from diptych_training.plans.flags import add_flags, plan_request
 from diptych_training.plans.publish import export_plans, require_tensorrt
 from diptych_training.plans.reference import n_proof_images
+from diptych_training.plans.request import add_flags, plan_request
 from diptych_training.run_folder import RunFolder
 
 VERSION = re.compile(r"([^/]+)/([0-9]+)")  # how a run records a version that it started from

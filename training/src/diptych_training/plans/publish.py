@@ -24,9 +24,9 @@ from diptych.bundle.manifest import (
     TensorrtBuild,
 )
 from diptych.bundle.repository import STAGING_PREFIX, ModelRepository
-from diptych.bundle.tensorrt import PLAN_SUFFIX, Profile, require_every_shape
+from diptych.bundle.tensorrt import PLAN_SUFFIX, Profile
 from diptych.bundle.text import TextTokenizer, pad
-from diptych.errors import BundleError, InvalidValue
+from diptych.errors import BundleError
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import ExportError
 from diptych_training.export.card import CARD_FILE
@@ -39,7 +39,7 @@ from diptych_training.export.samples import require_enough
 from diptych_training.export.stages import Stages, Watcher, files_table
 from diptych_training.plans.corners import corner_cosine_min
 from diptych_training.plans.reference import against_the_model, is_imported, proof_by_graphs
-from diptych_training.plans.request import PlanRequest
+from diptych_training.plans.request import PlanRequest, image_profiles, text_profiles
 
 KIND = "tensorrt"  # of the source of such a version
 NOT_COPIED = frozenset({WEIGHTS_FILE, MODEL_FILE})  # they are with the version that the plans are of
@@ -75,8 +75,7 @@ def export_plans(
     """Publish plans of a name's version for the GPU of this machine as the next version, and return that.
 
     `data` is the data set whose held-out images they are proven on. Raises ConfigError without a GPU or
-    TensorRT, InvalidValue for profiles that leave shapes out, ExportError where a graph cannot be built,
-    TooFewSamples where `data` cannot prove them,
+    TensorRT, ExportError where a graph cannot be built, TooFewSamples where `data` cannot prove them,
     ParityFailed or GoldenMismatch where a plan does not follow the model and `request` is not `ungated`;
     nothing is published then.
     """
@@ -91,13 +90,9 @@ def export_plans(
         gpu=gpu,
         compute_capability=capability,
         version=release,
-        image_profiles=request.image_profiles(),
-        text_profiles=request.text_profiles(manifest.text),
+        image_profiles=image_profiles(),
+        text_profiles=text_profiles(manifest.text),
     )
-    try:
-        require_every_shape(build, manifest.text.lengths)
-    except ValueError as error:
-        raise InvalidValue(str(error)) from error
     if not (request.ungated or manifest.ungated or is_imported(manifest)):
         require_enough(read_dataset(data))
     with repository.staging(name) as staged, _scratch(staged) as scratch:
@@ -141,21 +136,15 @@ def _make(bench: _Bench, precision: str, watcher: Watcher, stages: Stages) -> Pr
     )
     for graph, (file, profiles) in zip(_graphs(bench, precision), towers, strict=True):
         with stages.stage(f"build {file}"):
-            _build(graph, bench.staged / file, profiles, bench.request)
+            _build(graph, bench.staged / file, profiles)
     with stages.stage(f"prove {precision}"):
         parity = _prove(bench, precision, watcher)
     return Precision(image_file=image_file, text_file=text_file, parity=parity)
 
 
-def _build(graph: Path, target: Path, profiles: Sequence[Profile], request: PlanRequest) -> None:
+def _build(graph: Path, target: Path, profiles: Sequence[Profile]) -> None:
     try:
-        build_plan(
-            graph,
-            target,
-            profiles,
-            optimization_level=request.optimization_level,
-            workspace_bytes=request.workspace_bytes,
-        )
+        build_plan(graph, target, profiles)
     except BundleError as error:
         raise ExportError(str(error)) from error
 
@@ -196,7 +185,7 @@ def _is_ungated(bench: _Bench) -> bool:
 
 def _draft(bench: _Bench, made: dict[str, Precision]) -> ManifestDraft:
     """The version's own manifest, but for what runs and where it came from."""
-    manifest, request = bench.manifest, bench.request
+    manifest = bench.manifest
     kept = {key: getattr(manifest, key) for key in ManifestDraft.model_fields}
     digest = hashlib.sha256((bench.folder / MANIFEST_FILE).read_bytes()).hexdigest()
     changed = {
@@ -210,12 +199,7 @@ def _draft(bench: _Bench, made: dict[str, Precision]) -> ManifestDraft:
             "made_from": manifest.source,
             "diptych_training": version_of("diptych-training"),
         },
-        "extra": {
-            "tensorrt": {
-                "optimization_level": request.optimization_level,
-                "workspace_bytes": request.workspace_bytes,
-            }
-        },
+        "extra": {},
     }
     return ManifestDraft(**(kept | changed))
 

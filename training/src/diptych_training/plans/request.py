@@ -1,47 +1,66 @@
-"""What to build: shapes, precisions and how hard TensorRT tries, as data. Knows no TensorRT."""
+"""What `diptych-train export --tensorrt` asks for: precisions and shapes, as data. Knows no TensorRT."""
 
-import re
-from dataclasses import dataclass, field
+import argparse
+from dataclasses import dataclass
 
 from diptych.bundle.manifest import TextSpec
 from diptych.bundle.tensorrt import Extent, Profile, usual_lengths
 from diptych.errors import InvalidValue
 
 PRECISIONS = ("fp16", "fp32")
+# One item or a few, for a client that waits, and batches for many: each has kernels of its own.
 IMAGE_BATCHES = (Extent(min=1, opt=1, max=4), Extent(min=1, opt=32, max=256))
 TEXT_BATCHES = (Extent(min=1, opt=1, max=4), Extent(min=1, opt=64, max=256))
-_EXTENT = re.compile(r"([0-9]{1,5}):([0-9]{1,5}):([0-9]{1,5})")
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """`image_batches` and `text_batches`: a profile each. Without `lengths`, all that the model takes."""
+    """Which plans to build. `ungated` publishes them even if they do not follow the model."""
 
-    image_batches: tuple[Extent, ...] = IMAGE_BATCHES
-    text_batches: tuple[Extent, ...] = TEXT_BATCHES
-    lengths: Extent | None = None
     precisions: tuple[str, ...] = ("fp16",)
-    optimization_level: int = 3  # TensorRT's own default; 5 tries the most, and takes the longest
-    workspace_bytes: int | None = None  # of the GPU, while it builds; without it all that is free
-    ungated: bool = field(default=False, kw_only=True)
-
-    def image_profiles(self) -> list[Profile]:
-        """One for each range of batches."""
-        return [Profile(batch=batch) for batch in self.image_batches]
-
-    def text_profiles(self, spec: TextSpec) -> list[Profile]:
-        """One for each range of batches, each of every length that a server may ask for."""
-        lengths = self.lengths or usual_lengths(spec.lengths)
-        return [Profile(batch=batch, length=lengths) for batch in self.text_batches]
+    ungated: bool = False
 
 
-def parse_extent(text: str) -> Extent:
-    """``1:32:256`` -> least, usual and largest size. Raises InvalidValue."""
-    found = _EXTENT.fullmatch(text)
-    numbers = [int(number) for number in found.groups()] if found else []
-    if not numbers or not 1 <= numbers[0] <= numbers[1] <= numbers[2]:
-        raise InvalidValue(f"{text!r} must be MIN:OPT:MAX, such as 1:32:256, each at least the one before")
-    return Extent(min=numbers[0], opt=numbers[1], max=numbers[2])
+def image_profiles() -> list[Profile]:
+    """One for each range of batches."""
+    return [Profile(batch=batch) for batch in IMAGE_BATCHES]
+
+
+def text_profiles(spec: TextSpec) -> list[Profile]:
+    """One for each range of batches, each of every length that a server may ask for."""
+    return [Profile(batch=batch, length=usual_lengths(spec.lengths)) for batch in TEXT_BATCHES]
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """A group of their own."""
+    group = parser.add_argument_group("plans of TensorRT, built on a machine with the GPU that they are for")
+    group.add_argument(
+        "--tensorrt",
+        action="store_true",
+        help="build plans for the GPU of this machine, and publish them as a version of their own",
+    )
+    group.add_argument(
+        "--from-version",
+        type=int,
+        metavar="N",
+        help="of this version of the model, in the place of a run",
+    )
+    group.add_argument(
+        "--plan-precisions", default="fp16", metavar="LIST", help="fp16 (default), fp32 or both"
+    )
+
+
+def plan_request(args: argparse.Namespace) -> PlanRequest | None:
+    """What is asked for; None without --tensorrt. Raises InvalidValue for flags that do not go together."""
+    if not args.tensorrt:
+        if args.from_version is not None:
+            raise InvalidValue("--from-version needs --tensorrt: a version is exported already")
+        if args.run_dir is None:
+            raise InvalidValue("--run is needed: what shall be exported?")
+        return None
+    if (args.run_dir is None) == (args.from_version is None):
+        raise InvalidValue("--tensorrt needs --run, or --from-version with a version of --name")
+    return PlanRequest(parse_plan_precisions(args.plan_precisions), args.ungated)
 
 
 def parse_plan_precisions(text: str) -> tuple[str, ...]:
