@@ -1,10 +1,9 @@
 """Write and read collections as Parquet files, a group of rows at a time; knows nothing of stores."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,6 @@ class ParquetReader:
         self._name = str(file)
         try:
             self._file = pq.ParquetFile(file, page_checksum_verification=True)  # of pages that have one
-            self._unverified = pq.ParquetFile(file, metadata=self._file.metadata)
         except (OSError, pa.ArrowException) as error:
             raise InvalidValue(f"cannot be read as Parquet: {error}", self._name) from error
         self.n_rows: int = self._file.metadata.num_rows
@@ -102,56 +100,23 @@ class ParquetReader:
         self._require_columns()
 
     def batches(self) -> Iterator[Sequence[Row | LostRow]]:
-        """The rows, some at a time. Behind a damaged page the rest of its group is lost, and no more.
-
-        Where only pages of images are damaged, rows come with the image that can still be read, to be
-        compared with their sha256; those without one are lost.
-        """
+        """The rows, some at a time. Behind a damaged page the rest of its group is lost, and no more."""
+        columns = [*COLUMNS, *([IMAGE] if self.has_images else [])]
+        n_rows = BATCH_ROWS_WITH_IMAGES if self.has_images else BATCH_ROWS
         first = 1  # row of the group, as people count
         for group in range(self._file.num_row_groups):  # asked for all, it would keep those it has read
-            n_read, fault = 0, ""
-            for read in self._ways():
-                try:
-                    for rows in read(group, n_read, fault):
-                        yield rows
-                        n_read += len(rows)
-                    break
-                except _UNREADABLE as error:
-                    fault = f"the file is damaged there: {error}"
-            else:
-                yield self._lost(group, n_read, first, fault)
+            n_read = 0
+            try:
+                for batch in self._file.iter_batches(n_rows, row_groups=[group], columns=columns):
+                    yield self._rows(batch)
+                    n_read += len(batch)
+            except _UNREADABLE as error:
+                yield self._lost(group, n_read, first, f"the file is damaged there: {error}")
             first += self._file.metadata.row_group(group).num_rows
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-        self._unverified.close()
-
-    def _ways(self) -> Sequence[Callable[[int, int, str], Iterator[Sequence[Row | LostRow]]]]:
-        """To read rows of a group behind the first few, each for where the one before it found a fault."""
-        return (self._verified, self._doubtful) if self.has_images else (self._verified,)
-
-    def _verified(self, group: int, _: int = 0, __: str = "") -> Iterator[list[Row]]:
-        """All rows of a group."""
-        columns = [*COLUMNS, *([IMAGE] if self.has_images else [])]
-        for batch in self._batches(self._file, group, columns):
-            yield self._rows(batch)
-
-    def _doubtful(self, group: int, n_read: int, fault: str) -> Iterator[list[Row | LostRow]]:
-        """Those behind the first `n_read`, with images whose pages are not verified."""
-        read = (batch.column(IMAGE) for batch in self._batches(self._unverified, group, [IMAGE]))
-        pictures = chain(
-            chain.from_iterable(map(_values, read)), repeat(None)
-        )  # a damaged page may have fewer
-        for batch in self._batches(self._file, group, COLUMNS):
-            both = [_doubted(row, next(pictures), fault) for row in self._rows(batch)]
-            if rows := both[n_read:]:
-                yield rows
-            n_read = max(0, n_read - len(both))
-
-    def _batches(self, file: pq.ParquetFile, group: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        n_rows = BATCH_ROWS_WITH_IMAGES if self.has_images else BATCH_ROWS
-        yield from file.iter_batches(n_rows, row_groups=[group], columns=list(columns))
 
     def _lost(self, group: int, n_read: int, first: int, reason: str) -> list[LostRow]:
         """The rows of a group behind those that were read."""
@@ -199,12 +164,6 @@ class ParquetReader:
 
 def _values(column: pa.Array, absent: str | None = None) -> list[Any]:
     return [absent if value is None else value for value in column.to_pylist()]
-
-
-def _doubted(row: Row, picture: bytes | None, fault: str) -> Row | LostRow:
-    """With an image that its sha256 decides on; lost without one, unless the row is a ready-made vector."""
-    is_known = row.width == 0 if picture is None else bool(row.sha256)
-    return replace(row, image=picture) if is_known else LostRow(row.id, fault)
 
 
 def _schema(heading: Heading, with_images: bool) -> pa.Schema:
