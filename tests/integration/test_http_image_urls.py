@@ -37,7 +37,7 @@ def with_own_internet(host: ImageHost) -> Any:
     def change(services: Services) -> Services:
         fetcher = HttpsFetcher(
             HostRules(),
-            FetchLimits(MAX_BYTES, 10.0, 3),
+            FetchLimits(MAX_BYTES, 10.0),
             resolve=Names({NAME: [[ADDRESS]], "inside.example": [["10.0.0.1"]]}),
             network=Wires(host.port),
             tls=host.tls,

@@ -44,7 +44,7 @@ class Setting:
         self.names = Names({NAME: [[ADDRESS]], "a.cdn.example": [[ADDRESS]], "other.example": [[ADDRESS]]})
         self.names.answers |= given.pop("answers", {})
         self.wires = Wires(host.port, given.pop("dead", ()))
-        limits = FetchLimits(MAX_BYTES, given.pop("timeout_s", 10.0), given.pop("max_redirects", 3))
+        limits = FetchLimits(MAX_BYTES, given.pop("timeout_s", 10.0))
         parsed = parse_host_rules(rules)
         assert parsed is not None
         self.fetcher = HttpsFetcher(
@@ -243,14 +243,13 @@ async def _say_hello(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def test_redirects_are_followed_up_to_the_limit_each_on_a_connection_of_its_own(host: ImageHost) -> None:
-    setting = Setting(host, max_redirects=2)
-    assert setting.fetch(url_to(url_to("/red.png"))) == RED
-    assert setting.names.asked == [NAME] * 3
-    assert len(setting.wires.dialled) == 3
+    setting = Setting(host)
+    assert setting.fetch(url_to(url_to(url_to("/red.png")))) == RED
+    assert setting.names.asked == [NAME] * 4
+    assert len(setting.wires.dialled) == 4
     assert all("cookie" not in seen.headers for seen in host.seen)
-    assert "more than 2 redirects" in str(setting.refusal(f"https://{NAME}/loop"))
-    assert host.paths.count("/loop") == 3
-    assert "more than 0 redirects" in str(Setting(host, max_redirects=0).refusal(url_to("/red.png")))
+    assert "more than 3 redirects" in str(setting.refusal(f"https://{NAME}/loop"))
+    assert host.paths.count("/loop") == 4
 
 
 @pytest.mark.parametrize(
@@ -398,7 +397,7 @@ def test_real_network_dials_what_the_real_resolver_found(host: ImageHost) -> Non
     assert rules is not None
     fetcher = HttpsFetcher(
         rules,
-        FetchLimits(MAX_BYTES, 10.0, 0),
+        FetchLimits(MAX_BYTES, 10.0),
         resolve=SystemResolver(1, FakeMetrics()),
         judge=lambda address: None if str(address) in {"127.0.0.1", "::1"} else "elsewhere",
         tls=host.tls,
@@ -414,7 +413,7 @@ def test_real_judge_refuses_localhost(host: ImageHost) -> None:
     rules = parse_host_rules(f"localhost:{host.port}")
     assert rules is not None
     fetcher = HttpsFetcher(
-        rules, FetchLimits(MAX_BYTES, 10.0, 0), resolve=SystemResolver(1, FakeMetrics()), tls=host.tls
+        rules, FetchLimits(MAX_BYTES, 10.0), resolve=SystemResolver(1, FakeMetrics()), tls=host.tls
     )
     with pytest.raises(UnfetchableImage, match="not only public"):
         asyncio.run(fetcher.fetch(f"https://localhost:{host.port}/red.png", lambda n: None))

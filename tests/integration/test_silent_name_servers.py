@@ -65,7 +65,7 @@ class Setting:
         self.metrics = FakeMetrics()
         fetcher = HttpsFetcher(
             parsed,
-            FetchLimits(100_000, timeout_s, 0),
+            FetchLimits(100_000, timeout_s),
             resolve=SystemResolver(LOOK_UPS_PER_FETCH * MAX_FETCHES, self.metrics),
             network=Wires(host.port),
             tls=host.tls,
@@ -118,7 +118,7 @@ def test_fetch_that_ran_out_of_time_leaves_its_turn_to_others(
         )
         assert [type(outcome) for outcome in outcomes] == [UnfetchableImage] * n_requests
         assert set(name_servers.asked) == set(names)
-        hurried.urls._fetcher._limits = FetchLimits(100_000, 10.0, 0)  # type: ignore[attr-defined]
+        hurried.urls._fetcher._limits = FetchLimits(100_000, 10.0)  # type: ignore[attr-defined]
         assert await hurried.get(NAME) == [RED]
 
     asyncio.run(run())

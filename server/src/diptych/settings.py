@@ -133,7 +133,6 @@ class Settings(BaseSettings):
         OFF, description="off, public, or the hosts that images may be fetched from, separated by commas"
     )
     image_url_timeout_s: float = Field(10.0, gt=0, description="seconds in which one image must be fetched")
-    max_image_url_redirects: int = Field(3, ge=0, le=10, description="redirects followed for one image")
     max_image_url_fetches: int = Field(
         32, ge=1, le=1024, description="images fetched at once, by all requests together"
     )
@@ -142,9 +141,6 @@ class Settings(BaseSettings):
     n_threads: int = Field(0, ge=0, description="threads that encode; 0 for one per core")
     n_lanes: int = Field(0, ge=0, description="batches encoded side by side; 0: measured")
     n_decode_threads: int = Field(0, ge=0, description="threads that decode images; 0 for one per core")
-    max_decoded_px: int = Field(
-        0, ge=0, description="pixels of all images decoded at once; 0: by DIPTYCH_MAX_IMAGE_PX and threads"
-    )
     max_batch_size: int = Field(0, ge=0, le=1024, description="items in one batch; 0: measured")
     max_queue_items: int = Field(1024, ge=1, description="items that may wait for one encoder")
     max_queue_bytes: int = Field(500_000_000, ge=1, description="bytes that may wait for one encoder")

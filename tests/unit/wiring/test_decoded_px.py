@@ -19,8 +19,3 @@ def test_beside_a_gpu_every_thread_may_hold_a_photograph_of_a_phone() -> None:
     settings = read_settings({})
     assert decoded_px_of(settings, plan(16), CUDA_PROVIDER) == 16 * PHOTOGRAPH_PX
     assert decoded_px_of(settings, plan(2), CUDA_PROVIDER) == settings.max_image_px
-
-
-def test_what_is_set_holds_everywhere() -> None:
-    settings = read_settings({"max_decoded_px": 1_000})
-    assert {decoded_px_of(settings, plan(16), one) for one in (CPU_PROVIDER, CUDA_PROVIDER)} == {1_000}

@@ -21,6 +21,7 @@ from diptych.core.public_addresses import IPAddress, why_not_public
 from diptych.errors import InvalidValue, TooLarge, UnfetchableImage
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 3  # followed for one image
 _HEADERS = (
     ("User-Agent", f"diptych/{__version__}"),  # some hosts refuse whoever does not say
     ("Accept", "image/*"),
@@ -34,11 +35,10 @@ Judge = Callable[[IPAddress], str | None]
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """Of one image: its bytes, and the seconds and redirects it takes to get it."""
+    """Of one image: its bytes, and the seconds it takes to get it."""
 
     max_bytes: int
     timeout_s: float
-    max_redirects: int
 
 
 class HttpsFetcher:
@@ -86,12 +86,12 @@ class HttpsFetcher:
         return place
 
     async def _follow(self, place: HttpsUrl, take: Callable[[int], None]) -> bytes:
-        for _ in range(self._limits.max_redirects + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             async with self._asked(place) as response:
                 if response.status not in REDIRECTS:
                     return await self._body(response, take)
                 place = self._next(place, response)
-        raise UnfetchableImage(f"is behind more than {self._limits.max_redirects} redirects")
+        raise UnfetchableImage(f"is behind more than {MAX_REDIRECTS} redirects")
 
     def _next(self, place: HttpsUrl, response: httpcore.Response) -> HttpsUrl:
         locations = _values(response, b"location")

@@ -46,8 +46,6 @@ def _fetcher_of(settings: Settings, metrics: Metrics) -> ImageFetcher:
     rules = parse_host_rules(settings.image_urls)
     if rules is None:
         return NoFetcher()
-    limits = FetchLimits(
-        settings.max_image_bytes, settings.image_url_timeout_s, settings.max_image_url_redirects
-    )
+    limits = FetchLimits(settings.max_image_bytes, settings.image_url_timeout_s)
     resolve = SystemResolver(LOOK_UPS_PER_FETCH * settings.max_image_url_fetches, metrics)
     return HttpsFetcher(rules, limits, resolve=resolve)

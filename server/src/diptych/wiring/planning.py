@@ -57,8 +57,6 @@ def decoded_px_of(settings: Settings, plan: Plan, provider: str) -> int:
     What one may have, so that many threads need no more memory than one. Beside a GPU, which waits for all
     of them, a photograph of a phone for each thread where that is more.
     """
-    if settings.max_decoded_px:
-        return settings.max_decoded_px
     if provider == CPU_PROVIDER:
         return settings.max_image_px
     return max(settings.max_image_px, PHOTOGRAPH_PX * plan.n_decode_threads)
