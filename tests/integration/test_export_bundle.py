@@ -190,7 +190,7 @@ def test_a_version_of_a_run_without_pictures_has_none(
 ) -> None:
     folder, manifest, *_ = load(repository)
 
-    assert not {"curves.png", "confusions.png", "ablation.json"} & manifest.files.keys()
+    assert not {"curves.png", "confusions.png"} & manifest.files.keys()
     card = (folder / "MODEL_CARD.md").read_text()
     assert "![" not in card
     assert "What was tried" not in card

@@ -1,4 +1,4 @@
-"""What a version shows of its making: evaluation, pictures, ablation; that of something else is refused."""
+"""What a version shows of its making: evaluation and pictures; that of something else is refused."""
 
 import io
 import re
@@ -11,16 +11,14 @@ from PIL import Image
 
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import CorruptBundle
-from diptych_training.ablate.results import Ablation, Outcome, read_ablation
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.cli import main
-from diptych_training.data.packed import PackedDataset, Split, read_dataset
+from diptych_training.data.packed import PackedDataset, Split
 from diptych_training.errors import ExportError
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.subject import run_title
 from diptych_training.export.draft import Statement
 from diptych_training.export.publish import Watcher, export_run
-from diptych_training.export.shown import Shown
 from diptych_training.learned import learned_from
 from support.exported_once import exported_once
 from support.tiny_run import (
@@ -107,7 +105,7 @@ def test_an_evaluation_goes_into_manifest_and_card_with_what_its_split_was_used_
 
 @pytest.fixture
 def shown(tmp_path: Path) -> list[str]:
-    """Folders and flags of an ungated export of a run with curves, confusions and an ablation."""
+    """Folders and flags of an ungated export of a run with curves and confusions."""
     write_tiny_dataset(tmp_path / "data", n_icons=20)
     run_dir = write_tiny_run(tmp_path / "runs" / "tiny")
     run = load_run(run_dir)
@@ -116,68 +114,29 @@ def shown(tmp_path: Path) -> list[str]:
     (pictures / "evaluation.json").write_text(evaluation_of(run).model_dump_json())
     Image.new("RGB", (3, 3)).save(pictures / "confusions.png")
     Image.new("RGB", (4, 4)).save(run_dir / "curves.png")
-    (tmp_path / "ablation.json").write_text(ablation().model_dump_json())
     return [
         "export", "--run", str(run_dir), "--name", "few", "--ungated", "--no-optimise",
         "--data", str(tmp_path / "data"), "--model-repo", str(tmp_path / "model_repo"),
-        "--evaluation", str(pictures / "evaluation.json"), "--ablation", str(tmp_path / "ablation.json"),
+        "--evaluation", str(pictures / "evaluation.json"),
     ]  # fmt: skip
 
 
-def ablation(dataset: str = "tiny-drawings", **changes: object) -> Ablation:
-    outcome = Outcome(
-        name="base",
-        group="base",
-        says="what all others are held against",
-        changes=(),
-        run="try-base",
-        state="finished",
-        step=2,
-        n_steps=2,
-        n_samples=512,
-        validation={"icons_top1": 0.25},
-    ).model_copy(update=changes)
-    return Ablation(plan="try", recipe="small", changes=(), dataset=dataset, outcomes=(outcome,))
-
-
-def test_pictures_and_what_was_tried_are_files_of_the_version_and_shown_by_its_card(
-    shown: list[str], tmp_path: Path
-) -> None:
+def test_pictures_are_files_of_the_version_and_shown_by_its_card(shown: list[str], tmp_path: Path) -> None:
     assert main(shown) == 0
 
     repository = ModelRepository(tmp_path / "model_repo")
     manifest, folder = repository.verify("few", 1), repository.folder("few", 1)
-    assert {"curves.png", "confusions.png", "ablation.json"} <= manifest.files.keys()
+    assert {"curves.png", "confusions.png"} <= manifest.files.keys()
     assert sizes(folder / "confusions.png", folder / "curves.png") == [(3, 3), (4, 4)]
-    assert read_ablation(folder / "ablation.json") == ablation()
     card = (folder / "MODEL_CARD.md").read_text()
     assert re.findall(r"!\[[^\]]+\]\(([^)]+)\)", card) == ["confusions.png", "curves.png"]
-    assert "All saw the same number of images, 512; this model saw 1,792." in card
-    assert "| `base`  | base  | what all others are held against |         512 |" in card
     assert "$" not in card
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in card.split("\n") if "|" in line]
     assert ["new-set", "eval, shown", "icons", "20", "nobody", "MIT"] in rows  # evaluated, so maybe drawn
     assert not [row for row in rows if row[0] == "new-style"]  # not evaluated
-    assert "has the changes of" not in card
     (folder / "curves.png").write_bytes(b"another")
     with pytest.raises(CorruptBundle, match=r"few/1/curves\.png: "):
         repository.verify("few", 1)
-
-
-def test_a_card_names_the_variants_whose_changes_the_recipe_has(run: TrainedRun) -> None:
-    variants = {
-        "kept": ("label_smoothing=0.0", "run.steps=1"),
-        "half": ("label_smoothing=0.0", "run.steps=2"),
-        "other": ("model.image.patch_size=8",),
-        "seed-0": ("seed=0",),
-    }
-    base = ablation().base
-    tried = [base.model_copy(update={"name": name, "changes": set_}) for name, set_ in variants.items()]
-    shown = Shown(ablation=ablation().model_copy(update={"outcomes": (base, *tried)}))
-
-    section = shown.tried_section(run)
-
-    assert "The recipe of this model has the changes of `kept`, and those of no other" in section
 
 
 def sizes(*pictures: Path) -> list[tuple[int, int]]:
@@ -193,25 +152,11 @@ def large_picture(home: Path) -> None:
         file.write(bytes(2_000_000))
 
 
-def nothing_finished(home: Path) -> None:
-    unfinished = ablation(state="broken off", validation={})
-    (home / "ablation.json").write_text(unfinished.model_dump_json())
-
-
-def other_data(home: Path) -> None:
-    run = load_run(home / "runs" / "tiny")
-    learned = learned_from(read_dataset(home / "data"), run.config, {})
-    (home / "runs" / "tiny" / "learned_from.json").write_text(learned.model_dump_json())
-    (home / "ablation.json").write_text(ablation("photos").model_dump_json())
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (no_picture, "confusions.png is no PNG"),
         (large_picture, "curves.png has 2,000,0"),
-        (nothing_finished, "no variant of the ablation try is finished"),
-        (other_data, "try is on data set 'photos', the run is on 'tiny-drawings'"),
     ],
 )
 def test_what_cannot_be_shown_is_refused_before_anything_is_written(

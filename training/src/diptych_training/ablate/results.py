@@ -1,11 +1,9 @@
-"""An ablation as data that is stored and read again; knows nothing of plans or run folders."""
+"""An ablation as data that is stored; knows nothing of plans or run folders."""
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from diptych_training.errors import EvaluationError
 from diptych_training.models.frozen import Frozen
 
 State = Literal["finished", "broken off", "not begun"]
@@ -52,19 +50,3 @@ class Ablation(Frozen):
     def metrics(self) -> list[str]:
         """The names of all validation figures that a finished variant has."""
         return sorted({name for outcome in self.outcomes for name in outcome.validation})
-
-    def finished(self) -> list[Outcome]:
-        """The variants whose runs came to their end."""
-        return [outcome for outcome in self.outcomes if outcome.state == "finished"]
-
-
-def read_ablation(path: Path) -> Ablation:
-    """An ablation that `diptych-train ablate` wrote. Raises EvaluationError naming file and key."""
-    try:
-        return Ablation.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise EvaluationError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "(whole file)"
-        raise EvaluationError(f"{path}: {key}: {first['msg']}") from error

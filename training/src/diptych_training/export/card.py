@@ -99,7 +99,6 @@ def model_card(
         licence=licence.sentence(),
         confusions=shown.confusions_paragraph(),
         curves=shown.curves_paragraph(),
-        tried=shown.tried_section(run),
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError, NotFound
-from diptych_training.ablate.results import read_ablation
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
@@ -60,12 +59,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FILE",
         help="evaluation.json of this run and checkpoint, whose numbers go into manifest and card; so does "
         "confusions.png beside it",
-    )
-    parser.add_argument(
-        "--ablation",
-        type=Path,
-        metavar="FILE",
-        help="ablation.json of `diptych-train ablate`, whose table goes into the card",
     )
     parser.add_argument(
         "--precisions",
@@ -170,12 +163,11 @@ def _precisions_of(repository: ModelRepository, title: str) -> tuple[str, ...]:
 
 
 def _shown(args: argparse.Namespace) -> Shown:
-    """The run's curves, what was drawn beside the evaluation, and the ablation that is named."""
+    """The run's curves, and what was drawn beside the evaluation."""
     confusions = None if args.evaluation is None else args.evaluation.with_name(CONFUSIONS_FILE)
     return Shown(
         curves=_if_there(RunFolder(args.run_dir).curves_file),
         confusions=None if confusions is None else _if_there(confusions),
-        ablation=None if args.ablation is None else read_ablation(args.ablation),
     )
 
 

@@ -41,7 +41,7 @@ def export_run(
     """
     if statement.evaluation is not None:
         _require_evaluation_of(run, statement.checkpoint, dataset, statement.evaluation)
-    statement.shown.check(run)
+    statement.shown.check()
     if not statement.ungated:
         require_enough(dataset)
     stages = Stages(watcher)
