@@ -48,7 +48,7 @@ class Setting:
         parsed = parse_host_rules(rules)
         assert parsed is not None
         self.fetcher = HttpsFetcher(
-            parsed, limits, resolve=self.names, **{"network": self.wires, "tls": host.tls, **given}
+            parsed, limits, **{"resolve": self.names, "network": self.wires, "tls": host.tls, **given}
         )
 
     def fetch(self, url: str, take: Callable[[int], None] = lambda n_bytes: None) -> bytes:
@@ -340,8 +340,7 @@ def test_resolver_and_handshake_count_against_the_same_deadline(host: ImageHost)
         await asyncio.sleep(60)
         return []
 
-    setting = Setting(host, timeout_s=0.2)
-    setting.fetcher._resolve = hanging
+    setting = Setting(host, timeout_s=0.2, resolve=hanging)
     assert "within 0.2 s" in str(setting.refusal(f"https://{NAME}/red.png"))
 
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never says a word

@@ -109,7 +109,7 @@ def test_work_is_bounded_whatever_the_text(monkeypatch: pytest.MonkeyPatch, text
 
 
 def test_lines_with_nothing_to_mend_cost_nothing_and_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_fix_line", None)
+    monkeypatch.setattr(module.ftfy, "fix_encoding", None)
     text = "a plain line\r\n" * 5_000 + "\tthe last"
     assert repair(text) == text
 

@@ -26,17 +26,16 @@ def test_batch_that_is_alone_gets_all_threads() -> None:
 
 def test_batches_that_meet_run_side_by_side() -> None:
     async def run() -> None:
-        batcher, alone, beside, _ = lanes(2)
-        meeting = threading.Barrier(2)
+        alone, meeting = NumberEncoder(), threading.Barrier(2)
 
         def met(items: Any, on_start: Any) -> Any:
             meeting.wait(10)  # breaks if the other one never comes
             return NumberEncoder()(items)
 
-        batcher._encode_beside = met
+        batcher = number_batcher(alone, encode_beside=met, n_lanes=2)
         rows = await batcher.submit_many(range(8))
         assert [int(row[0]) for row in rows] == list(range(8))
-        assert alone.batches == beside.batches == []
+        assert alone.batches == []
         await batcher.close()
 
     asyncio.run(run())

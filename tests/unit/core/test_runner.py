@@ -2,7 +2,6 @@
 
 import gc
 import threading
-import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,10 +23,10 @@ class Numbered:
         self.number = number
         self.may_end = threading.Event()
         self.may_end.set()
-        self.inside = threading.Event()
+        self.begun = threading.Semaphore(0)  # one for each call
 
     def encode_image(self, pixels: NDArray[Any], on_start: Any = None) -> Any:
-        self.inside.set()
+        self.begun.release()
         assert self.may_end.wait(WAIT_S)
         return np.full((len(pixels), 2), self.number, np.float32)
 
@@ -49,7 +48,7 @@ def test_call_that_runs_ends_with_its_encoder_and_the_next_one_has_the_new() -> 
     old.may_end.clear()
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(runner.encode_image, batch(3))
-        assert old.inside.wait(WAIT_S)
+        assert old.begun.acquire(timeout=WAIT_S)
         runner.take(new, lambda: running("new"), SERVING)
         assert runner.encode_text(batch(2)).tolist() == [[2, 2]] * 2  # beside the call that still runs
         old.may_end.set()
@@ -73,9 +72,7 @@ def test_what_is_replaced_is_closed_once_after_its_last_call() -> None:
     old.may_end.clear()
     with ThreadPoolExecutor(2) as pool:
         calls = [pool.submit(runner.encode_image, batch(3)), pool.submit(runner.encode_text, batch(1))]
-        assert old.inside.wait(WAIT_S)
-        while runner._now.n_calls < 2:
-            time.sleep(0.001)
+        assert all(old.begun.acquire(timeout=WAIT_S) for _ in calls)
         runner.take(Numbered(2), lambda: running("new"), SERVING, lambda: closed.append("new"))
         assert closed == []
         old.may_end.set()

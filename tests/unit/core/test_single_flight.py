@@ -69,18 +69,16 @@ def test_making_goes_on_for_others_when_the_first_caller_leaves_and_ends_with_th
 def test_caller_who_comes_as_a_making_ends_has_its_own() -> None:
     async def run() -> None:
         flights: SingleFlight[str, int] = SingleFlight()
-        work = Work()
-        (first,) = await started(flights, work, 1)
-        work.error = ValueError("no")
-        late: list[Any] = []
-        flights._flights["key"].task.add_done_callback(  # before the first caller has woken up
-            lambda _: late.append(asyncio.create_task(flights.get("key", work)))
-        )
+        work, late = Work(), list["asyncio.Task[int]"]()
         work.gate.set()
+
+        async def fail() -> int:
+            late.append(asyncio.create_task(flights.get("key", work)))  # before the first caller wakes up
+            raise ValueError("no")
+
         with pytest.raises(ValueError, match="no"):
-            await first
-        work.error = None
-        assert await late[0] == 2
+            await flights.get("key", fail)
+        assert await late[0] == 1
         assert "key" not in flights
 
     asyncio.run(run())

@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from diptych.errors import InvalidValue, Malformed, TooLarge
-from diptych.http import json_body
 from diptych.http.json_body import MAX_BYTES_ON_LOOP, MAX_KEYS, MAX_VALUES, parse_json, read_json
 
 
@@ -42,24 +41,6 @@ def test_more_keys_than_any_request_has_are_refused_unparsed() -> None:
     with pytest.raises(TooLarge, match=f"over {MAX_KEYS} keys"):
         parse_json(f"{{{keys}}}")
     assert len(parse_json(f"{{{keys}}}", max_keys=MAX_KEYS + 1)) == MAX_KEYS + 1
-
-
-@pytest.mark.parametrize(
-    ("n_chars", "counted"), [(MAX_KEYS, []), (MAX_KEYS + 1, [":"]), (MAX_VALUES + 1, [",[{", ":"])]
-)
-def test_signs_are_counted_only_in_texts_that_have_room_for_too_many(
-    n_chars: int, counted: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    n_of, seen = json_body._n_of, list[str]()
-
-    def noted(signs: str, text: str) -> int:
-        seen.append(signs)
-        return n_of(signs, text)
-
-    monkeypatch.setattr(json_body, "_n_of", noted)
-    text = '"' + "x" * (n_chars - 2) + '"'
-    assert parse_json(text) == text[1:-1]
-    assert seen == counted
 
 
 @pytest.mark.parametrize("max_keys", [5, MAX_KEYS])
