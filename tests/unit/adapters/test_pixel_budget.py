@@ -35,20 +35,29 @@ def test_what_is_held_never_exceeds_the_budget_but_alone() -> None:
 
 
 def test_large_image_is_not_overtaken_for_ever() -> None:
-    budget, order = PixelBudget(100), list[int]()
+    budget, is_over = PixelBudget(100), threading.Event()
 
-    def work(n_px: int) -> None:
-        with budget.hold(n_px):
-            order.append(n_px)
+    def large() -> None:
+        with budget.hold(100):
+            is_over.set()
 
-    with ThreadPoolExecutor(2) as pool, budget.hold(50):
-        large = pool.submit(work, 100)
-        while not budget._turn.locked():
-            assert not large.done()
-        small = pool.submit(work, 1)
-    large.result(TIMEOUT_S)
-    small.result(TIMEOUT_S)
-    assert order == [100, 1]
+    def small(began: threading.Event) -> None:
+        """Ends only once the next one has begun, if it may: some room is always taken."""
+        with budget.hold(50):
+            began.set()
+            if not is_over.is_set():
+                next_began = threading.Event()
+                pool.submit(small, next_began)
+                next_began.wait(0.1)
+
+    with ThreadPoolExecutor(3) as pool:
+        began = threading.Event()
+        pool.submit(small, began)
+        assert began.wait(TIMEOUT_S)
+        pool.submit(large)
+        was_let_in = is_over.wait(TIMEOUT_S)
+        is_over.set()
+    assert was_let_in
 
 
 def test_room_is_given_back_after_a_failure() -> None:

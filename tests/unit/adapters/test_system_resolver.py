@@ -53,6 +53,16 @@ async def abandon(resolve: SystemResolver, *hosts: str) -> None:
             await waiting
 
 
+def look_ups() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "resolve"]
+
+
+async def no_look_ups() -> None:
+    """Until all have ended, and the event loop has heard of it."""
+    await until(lambda: not look_ups())
+    await asyncio.sleep(0)
+
+
 def test_every_address_comes_once_in_the_order_of_the_system(asked: list[bytes]) -> None:
     found = asyncio.run(resolver(2)("images.example"))
     assert found == [ip_address("192.0.2.1"), ip_address("2001:db8::1")]
@@ -77,7 +87,7 @@ def test_look_up_that_nobody_waits_for_keeps_its_turn_and_the_next_name_is_refus
         assert metrics.rejected == {"fetch_full": 1}
         assert b"images.other" not in asked
         GATE.set()
-        await until(lambda: not resolve._running)
+        await no_look_ups()
         assert len(await resolve("images.other")) == 2
 
     asyncio.run(run())
@@ -128,7 +138,7 @@ def test_everybody_who_joined_hears_of_the_failure_and_nothing_is_said_when_nobo
         for waiting in joined:
             with pytest.raises(OSError, match="Temporary failure"):
                 await waiting
-        await until(lambda: not resolve._running)
+        await no_look_ups()
         assert said == []
 
     asyncio.run(run())
@@ -157,7 +167,7 @@ def test_threads_do_not_hold_up_the_end_of_the_process(asked: list[bytes]) -> No
     async def run() -> None:
         hanging = asyncio.create_task(resolver(1)("slow.example"))
         await until(lambda: asked)
-        (thread,) = [one for one in threading.enumerate() if one.name == "resolve"]
+        (thread,) = look_ups()
         assert thread.daemon
         GATE.set()
         await hanging

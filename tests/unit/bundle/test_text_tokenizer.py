@@ -1,5 +1,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,14 +168,16 @@ def test_long_text_has_the_ids_that_it_has_as_a_whole(tmp_path, text, n):
 
 
 def test_of_a_long_text_only_what_can_matter_is_tokenised(make, monkeypatch):
-    tokenizer, read = make(), []
+    read = []
 
-    class Spy:
-        def encode(self, text):
-            read.append(len(text))
-            return whole.encode(text)
+    def spied(content):
+        tokenizer = Tokenizer.from_str(content)
+        encode = tokenizer.encode
+        tokenizer.encode = lambda text: read.append(len(text)) or encode(text)
+        return tokenizer
 
-    whole = tokenizer._tokenizer
-    monkeypatch.setattr(tokenizer, "_tokenizer", Spy())
+    monkeypatch.setattr("diptych.bundle.text.Tokenizer", SimpleNamespace(from_str=spied))
+    tokenizer = make()
+    read.clear()
     assert tokenizer.ids("red cat " * 10_000)[1]
     assert read == [CHARS_PER_TOKEN * 8]

@@ -52,11 +52,12 @@ def test_a_worker_that_is_killed_between_items_is_an_error_that_says_how(worker)
 
 def test_a_worker_that_is_killed_within_an_item_is_an_error_and_not_a_wait_for_ever(worker):
     worker.begin(Blocks(LARGE))
-    assert worker._connection.poll(60)  # the item is on its way, and larger than what lies between
-    kill = Timer(0.005, os.kill, (pid(), signal.SIGKILL))
+    next(worker)
+    time.sleep(0.3)  # now the next one is on its way, and larger than what lies between
+    os.kill(pid(), signal.SIGSTOP)
+    kill = Timer(0.1, os.kill, (pid(), signal.SIGKILL))
     kill.start()
     with pytest.raises(WorkerDied, match="SIGKILL"):
-        next(worker)
         next(worker)
 
 
