@@ -13,7 +13,6 @@ OF_OTHERS = {  # names with an underscore that other libraries tell to use, or t
 }  # fmt: skip
 NOT_YET = {  # files that are not mended yet: take one from here when it is
     "integration/test_serve_fairness.py", "integration/test_serve_faults.py",
-    "unit/core/test_batcher_faults.py", "unit/core/test_canary.py",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diptych.errors import DiptychError, EncoderFailed, NotReady
-from unit.core.core_fakes import DIM, HangingEncoder, NumberEncoder, number_batcher, until
+from unit.core.core_fakes import DIM, FakeMetrics, HangingEncoder, NumberEncoder, number_batcher, until
 
 N_GOOD = 20  # numbers below are good; those from here on have one of FAULTS each
 
@@ -107,13 +107,17 @@ def test_success_is_forgotten_with_the_next_failure_and_known_again_with_the_nex
     asyncio.run(run())
 
 
-async def stuck(n_lanes: int, stop_within_s: float) -> tuple[Any, HangingEncoder, list[str], Any]:
+async def stuck(n_lanes: int, timeout_s: float) -> tuple[Any, HangingEncoder, list[str], Any]:
     """A batcher whose call of [7, 8] can neither go on nor be stopped; with one lane more waits behind it."""
     encoder, reasons = HangingEncoder(deaf=[7]), list[str]()
     batcher = number_batcher(
-        encoder, timeout_s=0.05, on_stuck=reasons.append, n_lanes=n_lanes, max_batch_size=2
+        encoder,
+        timeout_s=timeout_s,
+        stop_within_s=0.2,
+        on_stuck=reasons.append,
+        n_lanes=n_lanes,
+        max_batch_size=2,
     )
-    batcher._runner._calls._stop_within_s = stop_within_s
     waiting = asyncio.create_task(batcher.submit_many([7, 8, 9] if n_lanes == 1 else [7, 8]))
     await until(lambda: encoder.batches == [[7, 8]])
     return batcher, encoder, reasons, waiting
@@ -121,7 +125,7 @@ async def stuck(n_lanes: int, stop_within_s: float) -> tuple[Any, HangingEncoder
 
 def test_call_that_cannot_be_stopped_ends_the_batcher_and_nobody_waits() -> None:
     async def run() -> None:
-        batcher, encoder, reasons, waiting = await stuck(1, 0.2)
+        batcher, encoder, reasons, waiting = await stuck(1, 0.05)
         other = asyncio.create_task(batcher.submit_many([1, 2]))
         await until(lambda: batcher.trouble)
         assert not waiting.done()  # it is told to stop, and may yet
@@ -161,10 +165,9 @@ def test_closing_that_is_not_waited_for_tells_a_late_call_from_a_slow_one(
 
 def test_other_lane_ends_what_it_runs_when_one_is_lost() -> None:
     async def run() -> None:
-        batcher, encoder, reasons, waiting = await stuck(2, 0.8)
+        batcher, encoder, reasons, waiting = await stuck(2, 1.0)
         await until(lambda: batcher.trouble)
-        batcher._runner._calls._stop_within_s = 60  # of calls that are late from now on
-        encoder.gate.clear()
+        encoder.gate.clear()  # until the other lane is lost, well before this call is late
         beside = asyncio.create_task(batcher.submit_many([1, 2]))
         assert values(await waiting) == [NotReady] * 2
         encoder.gate.set()
@@ -207,12 +210,14 @@ def test_whatever_goes_wrong_everybody_gets_the_outcomes_of_his_own_items(
     """Requests of good and bad items, some cancelled, in several lanes; the server closes in the end."""
 
     async def run() -> None:
+        metrics = FakeMetrics()
         batcher = number_batcher(
             encode_with_faults,
             n_lanes=n_lanes,
             max_batch_size=max_batch_size,
             size_of=(lambda item: item % 3) if sized else None,
             timeout_s=0.005,
+            metrics=metrics,
         )
         tasks = []
         for items, cancel, pause in plan:
@@ -229,7 +234,7 @@ def test_whatever_goes_wrong_everybody_gets_the_outcomes_of_his_own_items(
             else:
                 expected = [EncoderFailed if item >= N_GOOD else item for item in items]
                 assert values(task.result()) == expected
-        assert len(batcher._queue) == 0
+        assert metrics.queue_items.get("image", 0) == 0
         await batcher.close()
 
     asyncio.run(run())

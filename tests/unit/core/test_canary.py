@@ -94,10 +94,9 @@ def test_hanging_canary_makes_unready_after_the_deadline() -> None:
 def test_canary_that_cannot_be_stopped_is_reported_once_and_never_ready_again() -> None:
     async def run() -> None:
         canary, reasons = Canary(), list[str]()
-        health = health_of(canary, timeout_s=0.02, on_stuck=reasons.append)
+        health = health_of(canary, timeout_s=0.02, stop_within_s=0.3, on_stuck=reasons.append)
         await health.start()
         canary.gate.clear()
-        health._calls._stop_within_s = 0.02  # not before: the first answer may take its time
         await until(lambda: reasons)
         await asyncio.sleep(0.02)
         assert reasons == ["the encoder has not answered for 0.02 s"]

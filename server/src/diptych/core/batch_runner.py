@@ -20,15 +20,13 @@ Batch = list[tuple[Submission[Item], int]]  # whose items, and which of them
 
 
 class BatchRunner(Generic[Item]):
-    """Runs batches in `n_lanes` threads. A batch that fails is rerun item by item: a bad item fails alone."""
+    """Runs batches in `calls`. A batch that fails is rerun item by item: a bad item fails alone."""
 
-    def __init__(
-        self, name: EncoderName, *, n_lanes: int, embed_dim: int, timeout_s: float, metrics: Metrics
-    ) -> None:
+    def __init__(self, name: EncoderName, calls: Calls, *, embed_dim: int, metrics: Metrics) -> None:
         self._name: EncoderName = name
         self._embed_dim = embed_dim
         self._metrics = metrics
-        self._calls = Calls(f"encode-{name}", n_lanes, timeout_s=timeout_s)
+        self._calls = calls
         self.refusal = ""  # why nothing is tried again any more, if so
         self.last_success_at: float | None = None  # time.monotonic(); None when the last call failed
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from diptych.core.batch_queue import BatchQueue
 from diptych.core.batch_runner import Batch, BatchRunner, Encode, settle_all
-from diptych.core.calls import Stuck
+from diptych.core.calls import STOP_WITHIN_S, Calls, Stuck
 from diptych.core.ports import EncoderName, Metrics
 from diptych.core.submission import Submission
 from diptych.core.types import Embedding, Outcome
@@ -48,10 +48,12 @@ class Batcher(Generic[Item]):
         timeout_s: float,
         metrics: Metrics,
         on_stuck: Callable[[str], None],
+        stop_within_s: float = STOP_WITHIN_S,
     ) -> None:
         """`encode` maps B items to (B, D) rows of unit norm, and may raise.
 
         `encode_beside` does the same from several threads at once; `encode` is taken where it is not given.
+        `timeout_s` and `stop_within_s` are those of Calls.
         """
         self._name: EncoderName = name
         self._encode = encode
@@ -61,7 +63,10 @@ class Batcher(Generic[Item]):
         self._on_stuck = on_stuck
         self._queue: BatchQueue[Submission[Item], Item] = BatchQueue(max_batch_size, size_of)
         self._runner: BatchRunner[Item] = BatchRunner(
-            name, n_lanes=n_lanes, embed_dim=embed_dim, timeout_s=timeout_s, metrics=metrics
+            name,
+            Calls(f"encode-{name}", n_lanes, timeout_s=timeout_s, stop_within_s=stop_within_s),
+            embed_dim=embed_dim,
+            metrics=metrics,
         )
         self._running: set[asyncio.Task[None]] = set()
         self._n_told = -1  # items that wait, as the metrics have it

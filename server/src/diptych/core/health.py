@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from diptych.bundle.encoder import OnStart
-from diptych.core.calls import Calls, Stuck
+from diptych.core.calls import STOP_WITHIN_S, Calls, Stuck
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class Health:
         timeout_s: float,
         on_stuck: Callable[[str], None],
         period_s: float = PERIOD_S,
+        stop_within_s: float = STOP_WITHIN_S,
     ) -> None:
         """`canary` encodes an item with each encoder that has no proof of its own, and raises when it cannot.
 
@@ -51,7 +52,7 @@ class Health:
         self._trouble = trouble
         self._on_stuck = on_stuck
         self._period_s = period_s
-        self._calls = Calls("canary", 1, timeout_s=timeout_s)
+        self._calls = Calls("canary", 1, timeout_s=timeout_s, stop_within_s=stop_within_s)
         self._task: asyncio.Task[None] | None = None
         self._canary_at: float | None = None
         self._failure = "the encoder has not been asked yet"
