@@ -11,9 +11,7 @@ OF_OTHERS = {  # names with an underscore that other libraries tell to use, or t
     "_compute_resized_output_size", "_prepare", "_tokenize", "_model", "_model_to_module", "_registry",
     "_python_dispatch", "_ortvalue",
 }  # fmt: skip
-NOT_YET = {  # files that are not mended yet: take one from here when it is
-    "integration/test_serve_fairness.py", "integration/test_serve_faults.py",
-}  # fmt: skip
+NOT_YET: set[str] = set()
 
 
 def private_names(tree: ast.AST) -> Iterator[str]:

@@ -8,13 +8,15 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import numpy as np
 
-from diptych.core.services import Services
+from diptych.core.embedder import image_batch
 from diptych.http.app import create_app
 from diptych.settings import Settings
 from diptych.wiring import load
@@ -46,22 +48,21 @@ async def serving(folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Counte
     settings = Settings(model_repo=folder / "model_repo", model=TINY, data_dir=folder / "data", **FIXED_PLAN)
     encoders: list[CountedEncoder] = []
 
-    async def load_counted() -> Services:
-        services = await load(settings)
-        batcher: Any = services.embedder._images
-        batcher._encode = batcher._encode_beside = CountedEncoder(batcher._encode)
-        encoders.append(batcher._encode)
-        return services
+    def counted(runner: Any) -> CountedEncoder:
+        encoders.append(CountedEncoder(image_batch(runner)))
+        return encoders[-1]
 
-    app = create_app(load_counted)
+    app = create_app(partial(load, settings))
     transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client,
-    ):
-        while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - as a client must
-            await asyncio.sleep(0.01)
-        yield client, encoders[0]
+    with mock.patch("diptych.wiring.engine.image_batch", counted):
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client,
+        ):
+            while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - as a client must
+                await asyncio.sleep(0.01)
+            (encoder,) = encoders
+            yield client, encoder
 
 
 def colour(number: int) -> bytes:

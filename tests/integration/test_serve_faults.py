@@ -8,23 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from diptych.adapters.pillow_decoder import PillowDecoder
 from diptych.adapters.prometheus_metrics import PrometheusMetrics
+from diptych.bundle.encoder import Embeddings, OnStart, Pixels
 from diptych.bundle.image import ImageLimits
 from diptych.bundle.repository import ModelRepository
+from diptych.core.engine import Engine
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
-from diptych.wiring import load, verify_bundle
-from diptych.wiring.bundles import load_precision
-from diptych.wiring.engine import build_engine
-from support.app import FIXED_PLAN
+from diptych.wiring import verify_bundle
+from diptych.wiring.bundles import LoadedBundle, load_precision
+from diptych.wiring.encoders import ServedEncoder
+from diptych.wiring.engine import build_engine, health_of
 from support.faulty_graphs import Failure, grey
 from support.pictures import noise, picture
 from support.server import RunningServer, serve
 from support.tiny_bundle import TINY, write_tiny_bundle
+from unit.core.core_fakes import until
 
 
 @pytest.fixture(scope="module")
@@ -114,75 +116,78 @@ def test_process_that_is_told_to_stop_while_its_encoder_is_lost_ends_with_1(
         assert isinstance(lost.exception(30), httpx.TransportError) or lost.result().status_code >= 500
 
 
-def test_readiness_tells_when_all_calls_fail_and_when_they_succeed_again(tmp_path: Path) -> None:
-    """The canary goes past the batches: it decides, and is asked within its period after a batch failed."""
-    write_tiny_bundle(tmp_path / "model_repo")
-    settings = Settings(
-        model_repo=tmp_path / "model_repo", model=TINY, data_dir=tmp_path / "data", **FIXED_PLAN
+class Encoder:
+    """The encoder of the bundle, until it `fails`."""
+
+    def __init__(self, sound: ServedEncoder) -> None:
+        self._sound = sound
+        self.fails = False
+        self.n_canaries = 0  # images of the canary: they are black
+
+    def encode_image(self, pixels: Pixels, on_start: OnStart | None = None) -> Embeddings:
+        self.n_canaries += not pixels.any()
+        if self.fails:
+            raise RuntimeError("secret")
+        return self._sound.encode_image(pixels, on_start)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sound, name)
+
+
+def engine_of(loaded: LoadedBundle, folder: Path) -> Engine:
+    return build_engine(
+        Settings(data_dir=folder),
+        loaded,
+        PillowDecoder(loaded.bundle.manifest.image, ImageLimits(), n_threads=1),
+        PrometheusMetrics(),
+        names=("image", "text"),
+        on_stuck=print,
     )
 
+
+@pytest.fixture(scope="module")
+def loaded(model_repo: Path) -> LoadedBundle:
+    return load_precision(
+        verify_bundle(ModelRepository(model_repo), TINY, 1), "fp32", device="cpu", n_threads=1
+    )
+
+
+def test_readiness_tells_when_all_calls_fail_and_when_they_succeed_again(
+    loaded: LoadedBundle, tmp_path: Path
+) -> None:
+    """The canary goes past the batches: it decides, and is asked within its period after a batch failed."""
+
     async def run() -> None:
-        services = await load(settings)
-        health: Any = services.health
-        batcher: Any = services.embedder._images
-        await services.embedder.embed_texts(["red"])
-        await services.embedder.embed_images([noise(1)])
-        sound_canary, sound_encode, asked = health._canary, batcher._encode, 0
+        encoder: Any = Encoder(loaded.encoder)
+        engine = engine_of(replace(loaded, encoder=encoder), tmp_path)
+        health = health_of(lambda: [engine], print, period_s=0.5)
 
-        def canary(on_start: Any) -> None:
-            nonlocal asked
-            asked += 1
-            batcher._encode([np.zeros((32, 32, 3), np.uint8)], on_start)
+        async def embed_both() -> None:
+            await engine.embedder.embed_texts(["red"])
+            await engine.embedder.embed_images([noise(1)])
 
-        def fail(items: Any, on_start: Any) -> Any:
-            raise RuntimeError("secret")
-
-        health._canary, health._period_s = canary, 0.2
-        await restart(health)
-        until_s = time.monotonic() + 0.5
+        await embed_both()
+        await health.start()
+        until_s = time.monotonic() + 1
         while time.monotonic() < until_s:
-            await services.embedder.embed_texts(["red"])
-            await services.embedder.embed_images([noise(1)])
-        assert asked == 0, "both towers prove themselves all the time"
-        batcher._encode = fail
-        (outcome,) = await services.embedder.embed_images([noise(2)])
+            await embed_both()
+        assert encoder.n_canaries == 0, "both towers prove themselves all the time"
+        encoder.fails = True
+        (outcome,) = await engine.embedder.embed_images([noise(2)])
         assert isinstance(outcome, EncoderFailed)
         await until(lambda: not health.report().ready)
         assert health.report().reason == "the canary failed: RuntimeError"
-        batcher._encode, health._canary = sound_encode, sound_canary
+        encoder.fails = False
         await until(lambda: health.report().ready)
-        await services.close()
+        await health.close()
+        await engine.embedder.close()
 
     asyncio.run(run())
 
 
 @pytest.mark.parametrize(("slowest_batch_s", "timeout_s"), [(0.1, 60), (7.0, 70)])
 def test_model_whose_batches_take_long_is_given_longer(
-    model_repo: Path, tmp_path: Path, slowest_batch_s: float, timeout_s: float
+    loaded: LoadedBundle, tmp_path: Path, slowest_batch_s: float, timeout_s: float
 ) -> None:
-    bundle = verify_bundle(ModelRepository(model_repo), TINY, 1)
-    loaded = load_precision(bundle, "fp32", device="cpu", n_threads=1)
-    spec = bundle.manifest.image
-    engine = build_engine(
-        Settings(data_dir=tmp_path),
-        replace(loaded, slowest_batch_s=slowest_batch_s),
-        PillowDecoder(spec, ImageLimits(), n_threads=1),
-        PrometheusMetrics(),
-        names=("image", "text"),
-        on_stuck=print,
-    )
+    engine = engine_of(replace(loaded, slowest_batch_s=slowest_batch_s), tmp_path)
     assert engine.timeout_s == pytest.approx(timeout_s)
-
-
-async def restart(health: Any) -> None:
-    """With another period."""
-    health._task.cancel()
-    await asyncio.wait([health._task])
-    health._task = asyncio.create_task(health._keep_asking())
-
-
-async def until(condition: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)

@@ -56,14 +56,16 @@ def build_engine(
     )
 
 
-def health_of(loaded: Callable[[], Sequence[Engine]], on_stuck: OnStuck) -> Health:
+def health_of(
+    loaded: Callable[[], Sequence[Engine]], on_stuck: OnStuck, *, period_s: float = PERIOD_S
+) -> Health:
     """Ready while the canaries of all engines that are loaded answer and none of their calls hangs."""
 
     def ask_all(on_start: OnStart) -> None:
         for engine in loaded():
             successes = [batcher.last_success_at for batcher in engine.batchers]
             for at, canary in zip(successes, engine.canaries, strict=True):
-                if _is_proof(at):
+                if _is_proof(at, period_s):
                     continue
                 try:
                     canary(on_start)
@@ -77,12 +79,13 @@ def health_of(loaded: Callable[[], Sequence[Engine]], on_stuck: OnStuck) -> Heal
         trouble=lambda: _trouble(loaded()),
         timeout_s=max(engine.timeout_s for engine in loaded()),
         on_stuck=on_stuck,
+        period_s=period_s,
     )
 
 
-def _is_proof(at: float | None) -> bool:
+def _is_proof(at: float | None, period_s: float) -> bool:
     """A batch succeeded then, and none failed since: where images alone come, texts alone are asked."""
-    return at is not None and time.monotonic() - at < PERIOD_S
+    return at is not None and time.monotonic() - at < period_s
 
 
 def _trouble(engines: Sequence[Engine]) -> str:
