@@ -7,7 +7,6 @@ import asyncio
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -123,11 +122,10 @@ async def check_rows(data_dir: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmServers]:
+def warm(tmp_path_factory: pytest.TempPathFactory) -> WarmServers:
     model_repo = tmp_path_factory.mktemp("repo")
     write_tiny_bundle(model_repo)
-    with WarmServers(model_repo, TINY) as servers:
-        yield servers
+    return WarmServers(model_repo, TINY)
 
 
 @pytest.mark.long

@@ -27,11 +27,10 @@ LARGE = {"long": "x" * 12_000}
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmServers]:
+def warm(tmp_path_factory: pytest.TempPathFactory) -> WarmServers:
     model_repo = tmp_path_factory.mktemp("repo")
     write_tiny_bundle(model_repo)
-    with WarmServers(model_repo, TINY) as servers:
-        yield servers
+    return WarmServers(model_repo, TINY)
 
 
 @pytest.fixture
@@ -56,7 +55,13 @@ def log_bytes(data_dir: Path) -> int:
     return log.stat().st_blocks * 512 if log.exists() else 0
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["running", "killed and started again"])
+@pytest.mark.parametrize(
+    "killed",
+    [
+        pytest.param(False, id="running", marks=pytest.mark.long),
+        pytest.param(True, id="killed and started again"),
+    ],
+)
 def test_deleting_goes_on_on_a_full_disk_and_then_adding_does(
     warm: WarmServers, disk: SmallDisk, killed: bool
 ) -> None:

@@ -25,11 +25,10 @@ JOB_SPEAKS_WITHIN_S = 30
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmServers]:
+def warm(tmp_path_factory: pytest.TempPathFactory) -> WarmServers:
     model_repo = tmp_path_factory.mktemp("repo")
     write_tiny_bundle(model_repo)
-    with WarmServers(model_repo, TINY) as servers:
-        yield servers
+    return WarmServers(model_repo, TINY)
 
 
 @pytest.fixture
@@ -61,6 +60,7 @@ def test_full_disk_is_507_at_whatever_step_it_gets_full(warm: WarmServers, disk:
     running.stop()
 
 
+@pytest.mark.long
 def test_server_says_that_the_disk_is_full_or_starts_on_it(warm: WarmServers, disk: SmallDisk) -> None:
     running = Running(warm, disk)
     assert running.add(5).is_success

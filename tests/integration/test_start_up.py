@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from support.callers import wait_until
-from support.server import log_lines, start
+from support.server import log_lines, start_command
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 
@@ -18,7 +18,7 @@ def url_of(log_file: Path) -> str:
 
 def test_alive_at_once_refusing_with_when_to_come_back_and_ready_when_it_is_true(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "repo", precisions={"fp32": "glacial"})
-    process, log_file = start(tmp_path / "repo", TINY, tmp_path / "data")
+    process, log_file = start_command(tmp_path / "repo", TINY, tmp_path / "data")
     try:
         url = url_of(log_file)
         assert httpx.get(f"{url}/healthz").status_code == 200
@@ -48,7 +48,7 @@ def test_alive_at_once_refusing_with_when_to_come_back_and_ready_when_it_is_true
 def test_what_cannot_be_loaded_is_one_line_and_status_1(tmp_path: Path, file: str) -> None:
     write_tiny_bundle(tmp_path / "repo")
     (tmp_path / "repo" / TINY / "1" / file).write_bytes(b"")
-    process, log_file = start(tmp_path / "repo", TINY, tmp_path / "data")
+    process, log_file = start_command(tmp_path / "repo", TINY, tmp_path / "data")
     assert process.wait(timeout=60) == 1
     (line,) = [line for line in log_lines(log_file) if line["level"] == "error"]
     assert line["message"].startswith("cannot serve: ")

@@ -1,4 +1,7 @@
-"""`diptych serve` as a process of its own on a free port, ready for requests."""
+"""`diptych serve` as a process of its own on a free port, ready for requests.
+
+It is a fork of a process that has imported everything; `start_command` starts it as a user does.
+"""
 
 import json
 import os
@@ -12,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.forked import Forked, shared_forks
+
 WITHIN_S = 60
 GALLERY_WITHIN_S = 180
 
@@ -21,7 +26,7 @@ class RunningServer:
     """A server process; its log is one JSON object a line."""
 
     url: str
-    process: "subprocess.Popen[bytes]"
+    process: Forked
     log_file: Path
 
     def log(self) -> list[dict[str, Any]]:
@@ -62,21 +67,33 @@ def serve(
 
 def start(
     model_repo: Path, model: str, data_dir: Path, *flags: str, environment: Mapping[str, str] | None = None
-) -> "tuple[subprocess.Popen[bytes], Path]":
+) -> tuple[Forked, Path]:
     """Start a server without waiting: the process and its log. The caller waits for its end."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    log_file = data_dir / "server.log"
-    arguments = ["--port", "0", "--model-repo", str(model_repo), "--model", model]
-    arguments += ["--data-dir", str(data_dir), *FIXED_PLAN, *flags]
+    arguments, log_file = _command(model_repo, model, data_dir, *flags)
+    return shared_forks().start(arguments, log_file, environment), log_file
+
+
+def start_command(
+    model_repo: Path, model: str, data_dir: Path, *flags: str
+) -> "tuple[subprocess.Popen[bytes], Path]":
+    """The same by a Python of its own, which takes longer."""
+    arguments, log_file = _command(model_repo, model, data_dir, *flags)
     ours = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "diptych", "serve", *arguments],
+            [sys.executable, "-m", "diptych", *arguments],
             stderr=log,
             stdout=log,
-            env={**ours, **(environment or {})},
+            env=ours,
         )
     return process, log_file
+
+
+def _command(model_repo: Path, model: str, data_dir: Path, *flags: str) -> tuple[list[str], Path]:
+    """Its arguments and its log."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    where = ["--port", "0", "--model-repo", str(model_repo), "--model", model, "--data-dir", str(data_dir)]
+    return ["serve", *where, *FIXED_PLAN, *flags], data_dir / "server.log"
 
 
 def log_lines(log_file: Path) -> list[dict[str, Any]]:
@@ -85,13 +102,13 @@ def log_lines(log_file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
-def _url_when_ready(process: "subprocess.Popen[bytes]", log_file: Path) -> str:
+def _url_when_ready(process: Forked, log_file: Path) -> str:
     deadline = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline:
         for line in log_lines(log_file):
             if line["message"] == "ready":
                 return str(line["url"])
         assert process.poll() is None, f"the server ended: {log_file.read_text()}"
-        time.sleep(0.05)
+        time.sleep(0.02)
     process.kill()
     raise AssertionError(f"the server is not ready: {log_file.read_text()}")
