@@ -1,5 +1,7 @@
-"""The commands as a user runs them: real processes against a real server with the tiny model."""
+"""The commands against a real server with the tiny model; where processes matter, as a user runs them."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -9,12 +11,13 @@ import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from unittest import mock
 
 import httpx
 import numpy as np
 import pytest
 
-from diptych.cli import INTERRUPTED, READER_LEFT
+from diptych.cli import INTERRUPTED, READER_LEFT, main
 from support.pictures import picture
 from support.server import RunningServer, serve
 from support.tars import tar_of
@@ -41,9 +44,22 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def diptych(server: RunningServer, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "diptych", *map(str, arguments)]
-    environment = os.environ | {"DIPTYCH_URL": server.url}
-    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=120)
+    """What a command does and prints, run in this process."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with (
+        mock.patch.dict(os.environ, DIPTYCH_URL=server.url),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            status = main([*map(str, arguments)])
+        except SystemExit as ended:  # argparse
+            status = int(ended.code or 0)
+    printed = []
+    for stream in (out, err):
+        stream.seek(0)
+        printed.append(stream.read())
+    return subprocess.CompletedProcess(arguments, status, *printed)
 
 
 def test_folder_is_added_past_a_broken_file_and_again_without_change(
