@@ -10,7 +10,7 @@ import pytest
 
 from diptych.core.names import sha256_of
 from diptych.core.types import NewImage
-from diptych.errors import EncoderFailed, NotFound, NotReady, StoreFull
+from diptych.errors import Conflict, EncoderFailed, NotFound, NotReady, StoreFull
 from integration.store_parts import EncoderGate, Opened, Run, writes_held_up
 from support.pictures import picture
 from unit.core.core_fakes import until
@@ -154,12 +154,16 @@ def test_add_to_a_collection_that_is_dropped_meanwhile_leaves_no_file(run: Run) 
 
 def test_id_that_is_taken_while_its_image_is_encoded_leaves_only_the_file_of_the_first(run: Run) -> None:
     async def story(opened: Opened) -> None:
-        encode = opened.encode_image
-        async with adding(opened, RED, "x") as (task, gate):
-            opened.encode_image = encode
-            assert (await opened.add("default", BLUE, "x")).status == "created"
-            gate.open()
-            assert (await task).status == "failed"
+        async with writes_held_up(opened):
+            first = asyncio.create_task(opened.add("default", BLUE, "x"))
+            await until(lambda: opened.writes.n_open == 2)  # its row waits for its turn
+            gate = EncoderGate(opened)
+            second = asyncio.create_task(opened.add("default", RED, "x"))
+            await until(gate.entered.is_set)
+        assert (await first).status == "created"
+        gate.open()
+        refused = await second
+        assert (refused.status, type(refused.error)) == ("failed", Conflict)
         assert opened.files() == [sha256_of(BLUE)]
 
     run(story)
