@@ -19,6 +19,7 @@ from diptych_training.evaluate.validation import validate
 from diptych_training.evaluate.worst import WorstAnswers
 from diptych_training.export.draft import Statement
 from diptych_training.export.publish import Watcher, export_run
+from support.exported_once import exported_once
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 N_ICONS = 30
@@ -31,9 +32,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = write_tiny_dataset(home / "data", n_icons=N_ICONS)
     run = load_run(write_tiny_run(home / "runs" / "tiny"))
     watcher = Watcher(say=lambda _: None, advance=lambda _: None)
-    export_run(
-        run, dataset, ModelRepository(home / "model_repo"), Statement("drawings", ungated=True), watcher
-    )
+    statement = Statement("drawings", ungated=True, optimise=False)
+    with exported_once():
+        export_run(run, dataset, ModelRepository(home / "model_repo"), statement, watcher)
     return home
 
 

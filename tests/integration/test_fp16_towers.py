@@ -122,6 +122,7 @@ def all_rows_then_one(self: Transformer, x: Tensor, mask: Tensor | None = None, 
     return take_row(x, row).squeeze(1)
 
 
+@pytest.mark.long
 def test_optimised_towers_follow_float32_torch(
     towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,23 +96,27 @@ def text_tower(folder: Path, change: Callable[[torch.nn.Module], None]) -> Tower
     return Tower(folder / "text.onnx", [ids[:32], ids[32:64, :7]], ids[64:])
 
 
+VIT = ViTConfig(patch_size=8, width=128, layers=3, heads=4)
+IMAGE_TOWERS = {
+    "resnet": TINY_RESNET.model_copy(update={"width": 32}),
+    "vit": VIT,
+    "stem": VIT.model_copy(update={"stem": (16, 32, 64)}),
+}
+TEXT_TOWERS = {"text": plant_outliers, "cancelling": plant_cancelling_units}
+
+
 @pytest.fixture(scope="module")
-def towers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tower]:
-    folders = {
-        name: tmp_path_factory.mktemp(name) for name in ("resnet", "vit", "stem", "text", "cancelling")
-    }
-    vit = ViTConfig(patch_size=8, width=128, layers=3, heads=4)
-    return {
-        "resnet": image_tower(
-            folders["resnet"], TINY_RESNET.model_copy(update={"width": 32}), tiny_image_spec()
-        ),
-        "vit": image_tower(folders["vit"], vit, tiny_image_spec()),
-        "stem": image_tower(
-            folders["stem"], vit.model_copy(update={"stem": (16, 32, 64)}), tiny_image_spec()
-        ),
-        "text": text_tower(folders["text"], plant_outliers),
-        "cancelling": text_tower(folders["cancelling"], plant_cancelling_units),
-    }
+def tower_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tower]:
+    """Exports each tower once, when it is asked for: that takes seconds."""
+
+    @cache
+    def make(name: str) -> Tower:
+        folder = tmp_path_factory.mktemp(name)
+        if name in IMAGE_TOWERS:
+            return image_tower(folder, IMAGE_TOWERS[name], tiny_image_spec())
+        return text_tower(folder, TEXT_TOWERS[name])
+
+    return make
 
 
 @dataclass(frozen=True)
@@ -125,13 +129,15 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def int8_of(towers: dict[str, Tower], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+def int8_of(
+    tower_of: Callable[[str], Tower], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Made]:
     """Makes each tower int8 once."""
 
     @cache
     def make(name: str) -> Made:
         file, lines = tmp_path_factory.mktemp(f"{name}-int8") / "out.onnx", list[str]()
-        tower = towers[name]
+        tower = tower_of(name)
         report = write_int8(tower.file, file, tower.calibration, check=tower.check, say=lines.append)
         return Made(file, report, lines)
 
@@ -149,11 +155,14 @@ def lowest_cosine_in_company(file: Path, items: np.ndarray) -> float:
     return min(float((a * b).sum(axis=1).min()) for a, b in ((alone, together), (alone, beside)))
 
 
-@pytest.mark.parametrize("name", ["resnet", "vit", "stem", "text"])
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("resnet", "stem")]
+
+
+@pytest.mark.parametrize("name", ["vit", "text", *LONG])
 def test_int8_follows_float32_and_is_the_same_in_any_company(
-    name: str, towers: dict[str, Tower], int8_of: Callable[[str], Made]
+    name: str, tower_of: Callable[[str], Tower], int8_of: Callable[[str], Made]
 ) -> None:
-    tower, made = towers[name], int8_of(name)
+    tower, made = tower_of(name), int8_of(name)
     assert tower.check(made.file) == pytest.approx(made.report.cosine, abs=1e-6)
     assert made.report.cosine >= 0.995
     assert made.report.kept_float == ()
@@ -164,8 +173,10 @@ def test_int8_follows_float32_and_is_the_same_in_any_company(
 
 
 @pytest.mark.parametrize("name", ["vit", "text"])
-def test_scales_by_row_follow_float32_too(name: str, towers: dict[str, Tower], tmp_path: Path) -> None:
-    tower = towers[name]
+def test_scales_by_row_follow_float32_too(
+    name: str, tower_of: Callable[[str], Tower], tmp_path: Path
+) -> None:
+    tower = tower_of(name)
     quantiser = prepare(tower.file, tower.calibration, tmp_path)
     plan = {site.name: "rows" if isinstance(site, Products) else "static" for site in quantiser.sites}
     write_graph(quantiser.build(plan), tmp_path / "out.onnx")
@@ -174,9 +185,9 @@ def test_scales_by_row_follow_float32_too(name: str, towers: dict[str, Tower], t
 
 
 def test_the_signature_stays_and_padding_changes_nothing(
-    towers: dict[str, Tower], int8_of: Callable[[str], Made]
+    tower_of: Callable[[str], Tower], int8_of: Callable[[str], Made]
 ) -> None:
-    tower = towers["text"]
+    tower = tower_of("text")
     before, after = (open_file(file) for file in (tower.file, int8_of("text").file))
     for side in ("get_inputs", "get_outputs"):
         ports = [[(port.name, port.type, port.shape) for port in getattr(s, side)()] for s in (before, after)]
@@ -187,8 +198,11 @@ def test_the_signature_stays_and_padding_changes_nothing(
     assert lengths == [(3, 64), (3, 64)]
 
 
-def test_a_layer_that_8_bits_cannot_hold_stays_float(towers: dict[str, Tower], tmp_path: Path) -> None:
-    tower = towers["cancelling"]
+@pytest.mark.long
+def test_a_layer_that_8_bits_cannot_hold_stays_float(
+    tower_of: Callable[[str], Tower], tmp_path: Path
+) -> None:
+    tower = tower_of("cancelling")
     report = write_int8(tower.file, tmp_path / "out.onnx", tower.calibration, check=tower.check, say=no_lines)
     assert len(report.tries) > 1
     assert report.cosine >= 0.995
@@ -198,10 +212,10 @@ def test_a_layer_that_8_bits_cannot_hold_stays_float(towers: dict[str, Tower], t
 
 
 def test_a_large_model_keeps_its_constants_in_a_second_file(
-    towers: dict[str, Tower], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tower_of: Callable[[str], Tower], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_files, "MAX_INLINE_BYTES", 100_000)
-    tower = towers["vit"]
+    tower = tower_of("vit")
     write_int8(tower.file, tmp_path / "out.onnx", tower.calibration, check=tower.check, say=no_lines)
     assert {file.name for file in tmp_path.iterdir()} == {"out.onnx", "out.onnx.data"}
     assert tower.check(tmp_path / "out.onnx") >= 0.995
@@ -213,6 +227,7 @@ def test_vit_patches_and_products_run_on_integer_kernels(int8_of: Callable[[str]
     assert types.count("MatMul") == 2 * 3  # what is left: attention's own products, of two activations
 
 
+@pytest.mark.long
 def test_the_convolutions_of_a_stem_take_8_bits(int8_of: Callable[[str], Made]) -> None:
     nodes = onnx.load(int8_of("stem").file).graph.node
     makers = {name: node.op_type for node in nodes for name in node.output}
@@ -224,10 +239,10 @@ def test_the_convolutions_of_a_stem_take_8_bits(int8_of: Callable[[str], Made]) 
 
 @pytest.mark.parametrize("calibration", [[], [np.zeros((0, 32, 32, 3), np.uint8)]])
 def test_without_calibration_inputs_there_is_no_int8(
-    calibration: Sequence[np.ndarray], towers: dict[str, Tower], tmp_path: Path
+    calibration: Sequence[np.ndarray], tower_of: Callable[[str], Tower], tmp_path: Path
 ) -> None:
     with pytest.raises(ExportError, match="calibration"):
-        write_int8(towers["vit"].file, tmp_path / "o.onnx", calibration, check=lambda _: 1.0, say=no_lines)
+        write_int8(tower_of("vit").file, tmp_path / "o.onnx", calibration, check=lambda _: 1.0, say=no_lines)
 
 
 def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:

@@ -23,7 +23,13 @@ def shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in state.items()}
 
 
-@pytest.mark.parametrize("name", architecture_names())
+OFTEN = ("RN50", "ViT-B-32", "ViT-B-16-SigLIP")  # one of each family
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in OFTEN else pytest.mark.long) for name in architecture_names()],
+)
 def test_every_tensor_has_open_clip_s_name_and_shape(name):
     config = named_config(name)
     expected = theirs(name).state_dict()

@@ -121,8 +121,8 @@ PADDED_TO_THE_LONGEST = {
     *("openai-vit", "openai-resnet", "openai-state-dict"),
 }
 
-# Every export takes seconds: one of each kind of module runs always, the others with the long tests.
-OFTEN = {"image": {"vit", "resnet"}, "text": {"vit", "timm-siglip"}}
+# Every export takes seconds: one runs always, the others with the long tests.
+OFTEN = {"image": {"vit"}, "text": {"vit"}}
 LONG = pytest.mark.long
 IMAGE_GRAPHS, TEXT_GRAPHS = (
     [pytest.param(kind, marks=() if kind in often else LONG) for kind in KINDS] for often in OFTEN.values()

@@ -1,5 +1,6 @@
 """How towers become files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export import onnx_files
 from diptych_training.export.graphs import write_image_graph, write_text_graph
 from diptych_training.models import ModelConfig, TextConfig, build_model
+from support.exported_once import exported_once
 from support.tiny_run import CONTEXT_LENGTH, IMAGE_SIZE, TINY_VIT, tiny_image_spec, tiny_text_spec
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _graphs_are_exported_once() -> Iterator[None]:
+    with exported_once():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -169,6 +169,7 @@ def test_no_other_library_has_names_for_a_stem(layout: Layout, library: str):
     assert all(torch.equal(ours[name], tensor) for name, tensor in state.items())
 
 
+@pytest.mark.long
 def test_an_exported_stem_gives_the_embeddings_of_torch(tmp_path):
     model = stemmed()
     write_image_graph(model, tiny_image_spec(), tmp_path / "image.onnx")
