@@ -63,14 +63,35 @@ def stepped_by_two(folder: Path, by_way: dict[str, TrainConfig]) -> dict[str, St
     return {way: Stepped(**torch.load(file.with_suffix(".pt"))) for way, file in files.items()}
 
 
+# One process of each rank does all of these; the other ways are done by the long tests.
+OFTEN = ("copies", "shares in chunks with checkpointed blocks", "copies, sigmoid")
+
+
 @pytest.fixture(scope="module")
 def by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stepped]:
+    often = {way: recipe for way, recipe in recipes().items() if way in OFTEN}
+    return stepped_by_two(tmp_path_factory.mktemp("ranks"), often)
+
+
+@pytest.fixture(scope="module")
+def further_by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stepped]:
+    further = {way: recipe for way, recipe in recipes().items() if way not in OFTEN}
     counting = {f"counting {way}": small_recipe(BOTTLENECKS, scale=WAYS[way]) for way in COUNTING}
-    return stepped_by_two(tmp_path_factory.mktemp("ranks"), recipes() | counting)
+    return stepped_by_two(tmp_path_factory.mktemp("further"), further | counting)
 
 
-@pytest.mark.parametrize("way", list(recipes()))
+@pytest.mark.parametrize("way", OFTEN)
 def test_two_ranks_have_the_loss_gradients_and_weights_of_one_with_the_whole_batch(by_two_ranks, way):
+    assert_as_alone(by_two_ranks, way)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", [way for way in recipes() if way not in OFTEN])
+def test_in_every_way_two_ranks_do_what_one_does_with_the_whole_batch(further_by_two_ranks, way):
+    assert_as_alone(further_by_two_ranks, way)
+
+
+def assert_as_alone(by_two_ranks: dict[str, Stepped], way: str) -> None:
     alone = two_steps(recipes()[way].model_copy(update={"scale": small_recipe().scale}))
     found = by_two_ranks[way]
     assert found.losses == pytest.approx(alone.losses, rel=1e-5)
@@ -84,15 +105,17 @@ def test_two_ranks_have_the_loss_gradients_and_weights_of_one_with_the_whole_bat
         )  # Adam divides by gradients that are mostly rounding
 
 
-def test_a_resnet_that_counts_learns_the_same_from_shares_as_from_copies(by_two_ranks):
-    copies, shares = (by_two_ranks[f"counting {way}"] for way in COUNTING)
+@pytest.mark.long
+def test_a_resnet_that_counts_learns_the_same_from_shares_as_from_copies(further_by_two_ranks):
+    copies, shares = (further_by_two_ranks[f"counting {way}"] for way in COUNTING)
     assert shares.losses == pytest.approx(copies.losses, rel=1e-5)
     for name, gradient in copies.gradients.items():
         assert_near(shares.gradients[name], gradient, 2e-5, name)
 
 
-def test_every_weight_of_a_resnet_is_shared_and_gathered_block_by_block(by_two_ranks):
-    found = by_two_ranks["shares, bottleneck ResNet"]
+@pytest.mark.long
+def test_every_weight_of_a_resnet_is_shared_and_gathered_block_by_block(further_by_two_ranks):
+    found = further_by_two_ranks["shares, bottleneck ResNet"]
     assert set(found.gradients) - set(found.shared_weights) == {"logit_scale"}
     parts = {name for name in found.shared_parts if name.startswith("visual.")}
     assert parts == {"visual.layer1.0", "visual.layer2.0", "visual.layer2.1", "visual.attnpool"}
