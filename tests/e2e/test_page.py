@@ -69,6 +69,7 @@ def test_search_by_words_shows_the_best_hit_first(opened: Page) -> None:
     expect(opened.locator(".tile .caption").first).to_have_text("red")
 
 
+@pytest.mark.long
 def test_search_can_be_gone_back_from_and_bookmarked(opened: Page) -> None:
     opened.fill("#query", "blue")
     opened.press("#query", "Enter")
@@ -80,6 +81,7 @@ def test_search_can_be_gone_back_from_and_bookmarked(opened: Page) -> None:
     expect(opened.locator("#find-status")).to_have_text("26 pictures")
 
 
+@pytest.mark.long
 def test_click_on_a_hit_finds_pictures_like_it(opened: Page) -> None:
     opened.locator(".tile", has_text="green").click()
     expect(opened.locator("#query-picture")).to_contain_text("Pictures like “green”")
@@ -99,24 +101,28 @@ def test_chosen_file_gets_label_bars_best_first(opened: Page) -> None:
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.long
 def test_dropped_file_gets_label_bars(opened: Page) -> None:
     set_labels(opened, "yellow", "black")
     dispatch_picture(opened, ".drop", "drop", picture("black"))
     expect(opened.locator("#bars .label").first).to_have_text("black")
 
 
+@pytest.mark.long
 def test_pasted_picture_gets_label_bars(opened: Page) -> None:
     set_labels(opened, "yellow", "black")
     dispatch_picture(opened, "body", "paste", picture("yellow"))
     expect(opened.locator("#bars .label").first).to_have_text("yellow")
 
 
+@pytest.mark.long
 def test_tile_dragged_over_the_hinge_is_named_by_the_gallery_names(opened: Page) -> None:
     opened.locator("#use-own-names").check()
     opened.locator(".tile", has_text="white").drag_to(opened.locator(".drop"))
     expect(opened.locator("#bars .label").first).to_have_text("white")
 
 
+@pytest.mark.long
 def test_edited_label_is_tried_at_once_and_a_comma_stays_in_it(opened: Page) -> None:
     set_labels(opened, "something", "blue")
     opened.set_input_files("#file", upload(picture("green")))
@@ -126,6 +132,7 @@ def test_edited_label_is_tried_at_once_and_a_comma_stays_in_it(opened: Page) -> 
     expect(opened.locator("#bars .label").first).to_have_text("green, plain")
 
 
+@pytest.mark.long
 def test_uploaded_picture_finds_pictures_like_it(opened: Page) -> None:
     opened.set_input_files("#file", upload(picture("blue", size=(90, 30))))
     opened.get_by_role("button", name="Find pictures like this one").click()
@@ -133,6 +140,7 @@ def test_uploaded_picture_finds_pictures_like_it(opened: Page) -> None:
     expect(opened.locator(".tile .caption").first).to_have_text("blue")
 
 
+@pytest.mark.long
 def test_page_is_used_without_a_mouse(opened: Page) -> None:
     opened.locator("#query").focus()
     opened.keyboard.type("yellow")
@@ -147,6 +155,7 @@ def test_page_is_used_without_a_mouse(opened: Page) -> None:
     expect(opened.locator("#bars li").first).to_be_visible()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_narrow_window_shows_everything_without_sideways_scrolling(
     new_page: Callable[..., Watched], gallery_server: RunningServer, scheme: str

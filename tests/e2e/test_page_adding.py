@@ -17,7 +17,7 @@ from support.tiny_bundle import TINY
 
 pytestmark = pytest.mark.browser
 
-N_MANY = 300
+N_MANY = 200
 IMAGES = "**/collections/*/images"
 DROP_MANY = """(files) => {
   const transfer = new DataTransfer();
@@ -78,6 +78,7 @@ def test_hundreds_of_chosen_pictures_are_added_and_the_bad_ones_named(
     expect(status).to_be_hidden()
 
 
+@pytest.mark.long
 def test_dropped_pictures_are_added(opened: Page, server: RunningServer) -> None:
     files = [(f"{i}.png", base64.b64encode(tiny_png(i)).decode()) for i in range(5)]
     opened.evaluate(DROP_MANY, [*files, (".DS_Store", "")])
@@ -104,6 +105,7 @@ def test_adding_is_stopped_and_what_was_acknowledged_stays(opened: Page, server:
     expect(opened.locator("#find-status")).to_have_text(f"{n_images(server)} pictures")
 
 
+@pytest.mark.long
 def test_trouble_of_the_server_stops_it_and_it_goes_on_when_asked_to(
     opened: Page, server: RunningServer
 ) -> None:
@@ -117,6 +119,7 @@ def test_trouble_of_the_server_stops_it_and_it_goes_on_when_asked_to(
     expect(opened.locator("#adding-status")).to_have_text("40 pictures: 40 added")
 
 
+@pytest.mark.long
 def test_full_queue_is_waited_for(opened: Page, server: RunningServer) -> None:
     refused: list[str] = []
 
@@ -133,6 +136,7 @@ def test_full_queue_is_waited_for(opened: Page, server: RunningServer) -> None:
     assert len(refused) == 1
 
 
+@pytest.mark.long
 def test_server_that_makes_jobs_of_a_few_pictures_is_followed(
     new_page: Callable[..., Watched], tiny_repo: Path, tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_gallery_is_shown_while_the_own_collection_is_empty_and_nothing_is_added
     expect(again.locator("#collection")).to_have_value("default")
 
 
+@pytest.mark.long
 def test_searches_stay_in_the_collection_that_was_chosen(new_page: OpenPage, server: RunningServer) -> None:
     add(server, "mine", "sea.png", picture("blue", size=(30, 20)))
     page = opened(new_page, server)
@@ -87,6 +88,7 @@ def test_searches_stay_in_the_collection_that_was_chosen(new_page: OpenPage, ser
     expect(page.locator(".tile .caption").first).to_have_text("blue")
 
 
+@pytest.mark.long
 def test_collection_that_is_shown_gets_what_is_added(new_page: OpenPage, server: RunningServer) -> None:
     add(server, "mine", "sea.png", picture("blue", size=(30, 20)))
     page = opened(new_page, server, "#collection=mine")
@@ -96,6 +98,7 @@ def test_collection_that_is_shown_gets_what_is_added(new_page: OpenPage, server:
     assert (n_images(server, "mine"), n_images(server, "default")) == (2, 0)
 
 
+@pytest.mark.long
 def test_one_that_is_chosen_and_empty_says_how_to_fill_it(new_page: OpenPage, server: RunningServer) -> None:
     httpx.post(f"{server.url}/collections", json={"name": "mine"}, verify=False).raise_for_status()
     page = opened(new_page, server)

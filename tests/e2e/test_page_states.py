@@ -42,6 +42,7 @@ def test_empty_collection_says_how_to_fill_it_once_the_key_is_given(
     expect(page.locator("#key-dialog")).to_be_hidden()
 
 
+@pytest.mark.long
 def test_dismissed_key_dialog_leaves_an_error_that_can_be_retried(
     new_page: NewPage, locked_empty_server: RunningServer
 ) -> None:
@@ -67,6 +68,7 @@ def test_file_that_is_no_image_shows_the_servers_own_words(
     expect(page.locator("#name-problem")).to_be_empty()
 
 
+@pytest.mark.long
 def test_failed_search_can_be_tried_again(new_page: NewPage, gallery_server: RunningServer) -> None:
     page = new_page().page
     page.goto(gallery_server.url)
@@ -81,6 +83,7 @@ def test_failed_search_can_be_tried_again(new_page: NewPage, gallery_server: Run
     expect(page.locator(".tile .caption").first).to_have_text("red")
 
 
+@pytest.mark.long
 def test_page_waits_for_a_model_that_is_still_loading(
     new_page: NewPage, gallery_server: RunningServer
 ) -> None:
@@ -94,6 +97,7 @@ def test_page_waits_for_a_model_that_is_still_loading(
     expect(page.locator("#model")).to_contain_text("tiny")
 
 
+@pytest.mark.long
 def test_model_of_drawings_says_that_photographs_want_another(
     new_page: NewPage, gallery_server: RunningServer
 ) -> None:
