@@ -55,6 +55,7 @@ def refused_wrongly(client: httpx.Client, hostile: HostileBody) -> str | None:
     return None if len(answer.content) < MAX_ANSWER_BYTES else f"{hostile.name}: {len(answer.content)} bytes"
 
 
+@pytest.mark.long
 def test_strange_texts_have_vectors_that_are_the_same_alone_and_together(client: httpx.Client) -> None:
     texts = list(strange_texts().values())
     together = vectors(client, texts)

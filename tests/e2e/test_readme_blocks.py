@@ -37,7 +37,17 @@ def run(language: str, block: str, server: RunningServer) -> subprocess.Complete
     )
 
 
-@pytest.mark.parametrize("number", [n for n, (language, _) in enumerate(BLOCKS) if language != "console"])
+LONG = [n for n, (_, block) in enumerate(BLOCKS) if "diptych add" in block]  # the whole gallery, once more
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(n, marks=pytest.mark.long if n in LONG else ())
+        for n, (language, _) in enumerate(BLOCKS)
+        if language != "console"
+    ],
+)
 def test_block_runs_as_it_stands(number: int, server: RunningServer) -> None:
     language, block = BLOCKS[number]
     answer = run(language, block, server)

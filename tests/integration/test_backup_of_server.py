@@ -28,7 +28,7 @@ from support.tiny_bundle import TINY, write_tiny_bundle
 
 SHELF = "default"
 N_IDS = 10
-N_ARCHIVED, N_SENT_AGAIN = 3_000, 64
+N_ARCHIVED, N_SENT_AGAIN = 2_000, 64
 N_CHANGES = 10  # of each client before each backup
 Change = tuple[str, int | None]  # an id, and the number of its new picture, or None when it is deleted
 
@@ -111,7 +111,7 @@ def stored(data_dir: Path) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("n_rounds", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("n_rounds", [1, pytest.param(20, marks=pytest.mark.long)])
 def test_backups_beside_a_busy_server_show_one_moment_after_what_was_acknowledged(
     model_repo: Path, tmp_path: Path, n_rounds: int
 ) -> None:

@@ -11,7 +11,7 @@ from support.server import RunningServer, serve
 from support.tars import tar_of
 from support.tiny_bundle import TINY, write_tiny_bundle
 
-N_IMAGES = 2_000
+N_IMAGES = 1_000
 WITHIN_S = 60
 
 

@@ -53,7 +53,7 @@ def test_each_suggestion_has_its_right_pictures_here() -> None:
     assert set(bundle().manifest.precisions) == {"fp32", "int8"}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.long), "int8"])
 def test_first_hit_of_each_suggestion_is_right(precision: str) -> None:
     items = [json.loads(line) for line in (GALLERY / "items.jsonl").read_text(encoding="utf-8").splitlines()]
     spec = bundle().manifest.image

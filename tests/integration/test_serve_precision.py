@@ -327,6 +327,7 @@ def test_named_template_sets_work_in_json_and_form_and_an_unknown_one_is_a_422(t
         assert "only default, plain, label, pictograms, photos" in unknown.json()["detail"]
 
 
+@pytest.mark.long
 def test_thousand_labels_in_the_eighty_templates_are_within_the_limits(tmp_path: Path) -> None:
     labels = ["red", *(f"thing {n}" for n in range(999))]
     with running_app(tmp_path, max_batch_size=256) as client:

@@ -65,8 +65,8 @@ def ask_embed(server: RunningServer, body: str) -> httpx.Response:
     return httpx.post(f"{server.url}/embed", content=body, headers={"Content-Type": "application/json"})
 
 
-def test_log_says_what_is_served_from_where(model_repo: Path, tmp_path: Path) -> None:
-    with serve(model_repo, TINY, tmp_path) as server:
+def test_log_says_what_is_served_from_where_in_json_alone(model_repo: Path, tmp_path: Path) -> None:
+    with serve(model_repo, TINY, tmp_path, "--log-format", "json") as server:
         httpx.get(f"{server.url}/search", params={"q": "private words"})
         assert server.stop() == 0
     ready = next(line for line in server.log() if line["message"] == "ready")
@@ -76,6 +76,7 @@ def test_log_says_what_is_served_from_where(model_repo: Path, tmp_path: Path) ->
     access = [line for line in server.log() if line["logger"] == "diptych.access"]
     assert [(line["route"], line["status"]) for line in access] == [("/search", 200)]
     assert "private" not in server.log_file.read_text()
+    assert past_the_log(server) == []
 
 
 def past_the_log(server: RunningServer) -> list[str]:
@@ -101,7 +102,9 @@ def write_gallery(folder: Path, *colours: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("flags", [[], ["--host", "0.0.0.0", "--api-key", "a key of tests"]])
+@pytest.mark.parametrize(
+    "flags", [pytest.param([], marks=pytest.mark.long), ["--host", "0.0.0.0", "--api-key", "a key of tests"]]
+)
 def test_commands_that_a_ready_server_prints_work_as_they_stand(
     model_repo: Path, tmp_path: Path, flags: list[str]
 ) -> None:
@@ -127,12 +130,6 @@ def test_server_without_a_gallery_prints_a_command_for_vectors(model_repo: Path,
         assert add.endswith(f"add --url {server.url} FOLDER")
 
 
-def test_output_that_is_to_be_json_is_json_alone(model_repo: Path, tmp_path: Path) -> None:
-    with serve(model_repo, TINY, tmp_path, "--log-format", "json") as server:
-        assert httpx.get(f"{server.url}/readyz").status_code == 200
-    assert past_the_log(server) == []
-
-
 def test_request_in_flight_is_finished_after_sigterm(model_repo: Path, tmp_path: Path) -> None:
     with serve(model_repo, TINY, tmp_path) as server:
         body = json.dumps({"input": [{"text": "red"}]}).encode()
@@ -146,6 +143,7 @@ def test_request_in_flight_is_finished_after_sigterm(model_repo: Path, tmp_path:
         assert server.process.wait(timeout=30) == 0
 
 
+@pytest.mark.long
 def test_request_that_never_ends_is_cut_off_after_the_grace(model_repo: Path, tmp_path: Path) -> None:
     with serve(model_repo, TINY, tmp_path, "--grace-s", "1") as server, half_sent(server, 100, b"{"):
         wait_until_let_in(server)
@@ -247,6 +245,7 @@ def test_misspelt_variable_stops_the_start_and_its_value_is_not_shown(
     assert "horse" not in log
 
 
+@pytest.mark.long
 def test_unknown_variable_is_one_warning_and_one_of_kubernetes_is_none(
     model_repo: Path, tmp_path: Path
 ) -> None:
@@ -273,16 +272,7 @@ def test_bodies_of_all_callers_share_one_budget(model_repo: Path, tmp_path: Path
         assert 'diptych_rejected_total{reason="bodies_full"}' in httpx.get(f"{server.url}/metrics").text
 
 
-def test_model_that_does_not_load_ends_the_process(tmp_path: Path) -> None:
-    write_tiny_bundle(tmp_path / "repo")
-    with (tmp_path / "repo" / TINY / "1" / "text_encoder.onnx").open("ab") as file:
-        file.write(b"x")
-    log = refusal(tmp_path / "repo", TINY, tmp_path / "data")
-    assert "cannot serve" in log
-    assert "text_encoder.onnx" in log
-    assert "Traceback" not in log
-
-
+@pytest.mark.long
 def test_second_server_on_one_data_folder_names_the_first(model_repo: Path, tmp_path: Path) -> None:
     with serve(model_repo, TINY, tmp_path) as first:
         other = tmp_path / "second"

@@ -68,21 +68,26 @@ def test_what_was_let_in_is_finished_and_others_are_refused(
     slow_repo: Path, tmp_path: Path, number: int
 ) -> None:
     with serve(slow_repo, TINY, tmp_path, *ONE_BY_ONE) as server, connect(server) as idle:
-        asking = Asking(f"{server.url}/embed", files=files_of(different_pictures(40)))
+        asking = Asking(f"{server.url}/embed", files=files_of(different_pictures(20)))
         wait_until_inside(server)
         server.process.send_signal(number)
         wait_until(lambda: is_refused(server))
         assert idle.recv(1) == b""
         answer = asking.ended()
-        assert (answer.status_code, len(answer.json()["data"])) == (200, 40)
+        assert (answer.status_code, len(answer.json()["data"])) == (200, 20)
         assert answer.headers["connection"] == "close"
         assert exit_status(server, within_s=5 * TIMES_OF_ENDING) == 0
     assert [line["message"] for line in server.log()][-1] == "stopped"
     assert [line for line in server.log() if line["level"] == "error"] == []
 
 
-def test_idle_server_ends_at_once(slow_repo: Path, tmp_path: Path) -> None:
-    with serve(slow_repo, TINY, tmp_path) as server, connect(server) as silent, connect(server) as kept:
+def test_idle_server_ends_at_once(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "repo")
+    with (
+        serve(tmp_path / "repo", TINY, tmp_path) as server,
+        connect(server) as silent,
+        connect(server) as kept,
+    ):
         kept.sendall(message(server, "GET", "/healthz"))
         answer = http.client.HTTPResponse(kept)
         answer.begin()
@@ -95,7 +100,7 @@ def test_idle_server_ends_at_once(slow_repo: Path, tmp_path: Path) -> None:
 def test_what_is_left_after_the_grace_gets_a_503(slow_repo: Path, tmp_path: Path) -> None:
     with serve(slow_repo, TINY, tmp_path, *ONE_BY_ONE, "--grace-s", "1") as server:
         url = f"{server.url}/embed"
-        asking = [Asking(url, files=files_of(different_pictures(200, n))) for n in (0, 1000)]
+        asking = [Asking(url, files=files_of(different_pictures(100, n))) for n in (0, 1000)]
         wait_until_inside(server, 2)
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
@@ -132,6 +137,7 @@ def test_second_signal_ends_it_there_and_then(slow_repo: Path, tmp_path: Path) -
         assert asking.error is not None
 
 
+@pytest.mark.long
 def test_terminal_that_closes_hangs_up_twice_and_the_stop_stays_orderly(
     slow_repo: Path, tmp_path: Path
 ) -> None:
@@ -154,6 +160,7 @@ def test_signal_while_the_model_is_loaded_ends_it(slow_repo: Path, tmp_path: Pat
     assert '"ready"' not in log_file.read_text()
 
 
+@pytest.mark.long
 def test_real_model_finishes_what_was_let_in(tmp_path: Path) -> None:
     with serve(ROOT / "model_repo", "pictograms", tmp_path) as server:
         asking = [
@@ -199,7 +206,7 @@ class Adding(threading.Thread):
                 self.acknowledged += seeds
 
 
-@pytest.mark.parametrize("grace_s", ["30", "0"])
+@pytest.mark.parametrize("grace_s", ["30", pytest.param("0", marks=pytest.mark.long)])
 def test_every_add_is_whole_or_not_there_and_the_acknowledged_ones_are(tmp_path: Path, grace_s: str) -> None:
     write_tiny_bundle(tmp_path / "repo")
     with serve(tmp_path / "repo", TINY, tmp_path / "data", "--grace-s", grace_s) as server:

@@ -144,6 +144,7 @@ def test_process_that_cannot_be_started_is_no_fault_of_the_image(monkeypatch: py
         processes.run(len, b"")
 
 
+@pytest.mark.long
 def test_system_without_limits_of_memory_is_named_once_and_time_is_limited_all_the_same(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

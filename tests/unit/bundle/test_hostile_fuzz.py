@@ -7,7 +7,7 @@ import pytest
 from support.hostile import fuzzing
 from support.hostile.mutations import mutated
 
-N_FILES = 1_000
+N_FILES = 500
 
 
 def test_damaged_files_end_in_pixels_or_in_an_input_error(

@@ -80,7 +80,7 @@ def test_every_mark_that_normalisation_sorts_is_found() -> None:
     marks = [one for one in map(chr, range(0x80, sys.maxunicode + 1)) if unicodedata.combining(one)]
     marks.append("\u0f73")  # of class 0, but made of marks
     assert len(marks) > 800
-    assert [mark for mark in marks if len(repair("q" + mark * 5_000)) > 2 * MAX_MARKS] == []
+    assert [mark for mark in marks if len(repair("q" + mark * 1_000)) > 2 * MAX_MARKS] == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from functools import cache
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ async def load_for_ever() -> Services:
     raise AssertionError("nobody waits that long")
 
 
+@cache
 def described(**limits: int) -> dict[str, Any]:
     return create_app(load_for_ever, HttpOptions(limits=Limits(**limits))).openapi()
 
