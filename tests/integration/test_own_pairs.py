@@ -46,6 +46,7 @@ def walk(home: Path) -> list[list[str]]:
     return [[*(places.get(word, word) for word in line), *FEWER_STEPS.get(line[0], [])] for line in lines]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("photos")
 def test_a_stranger_teaches_the_default_model_sixty_pictures(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))

@@ -66,7 +66,7 @@ def test_a_folder_of_transformers_is_read_whole_or_in_shards(tmp_path, family):
         assert_same(load_pretrained(tmp_path / folder, family.config), ours.state_dict())
 
 
-@pytest.mark.parametrize("kind", ["vit", "resnet"])
+@pytest.mark.parametrize("kind", ["vit", pytest.param("resnet", marks=pytest.mark.long)])
 def test_openai_s_archives_and_state_dicts_are_read_strictly_and_in_float32(tmp_path, kind):
     original = openai_model(kind)
     config = sizes_of(kind)

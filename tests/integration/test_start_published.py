@@ -111,6 +111,7 @@ def test_an_architecture_that_only_looks_alike_is_refused(home, tmp_path, capsys
     assert not (tmp_path / "runs" / "tuned").exists()
 
 
+@pytest.mark.long
 def test_an_archive_of_openai_needs_no_more_than_its_architecture(home, tmp_path):
     archive = make_openai_archive(tmp_path / "openai.pt")
     assert (

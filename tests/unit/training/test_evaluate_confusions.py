@@ -148,6 +148,7 @@ def test_a_picture_is_as_wide_as_a_page_and_has_a_palette() -> None:
     assert image.height < 800
 
 
+@pytest.mark.long
 def test_a_picture_that_cannot_be_packed_has_fewer_colours_and_then_fewer_cells() -> None:
     few = draw_confusions({"icons": cells(5)}, "noise")
     many = draw_confusions({"icons": cells(25), "emoji": cells(10)}, "noise")

@@ -385,7 +385,7 @@ def test_activation_of_bare_weights_is_not_guessed(tmp_path):
         load_open_clip(file, Choices())
 
 
-@pytest.mark.parametrize("kind", ["vit", "resnet"])
+@pytest.mark.parametrize("kind", ["vit", pytest.param("resnet", marks=pytest.mark.long)])
 def test_original_determines_its_architecture(tmp_path, kind):
     archive = load_open_clip(make_openai_archive(tmp_path / "ViT-X.pt", kind), Choices())
     state_dict = load_open_clip(make_openai_state_dict(tmp_path / "state.pt", kind), Choices())

@@ -251,6 +251,7 @@ main(sys.argv[2:])
 """
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_to_the_very_shards_of_an_unbroken_one(tmp_path, capsys):
     source = write_image_table(tmp_path / "t", 23)
     (tmp_path / "t" / "images" / "9.png").unlink()

@@ -129,7 +129,8 @@ def test_old_data_are_mixed_by_their_own_weights(home):
     assert torch.equal(batch(home, named, 1).pixels, plain.pixels)
 
 
-@pytest.mark.parametrize("own", ["packed", pytest.param("pairs", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("own", ["packed", "pairs"])
 def test_an_interrupted_run_gives_the_weights_of_an_unbroken_one(home, own, capsys):
     pattern = write_tars(home / "s", 3, 9)
     of_pairs = [f"data.pairs.train='{pattern}'", "data.pairs.streams=4", "data.pairs.workers=0"]

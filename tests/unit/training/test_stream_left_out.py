@@ -50,7 +50,7 @@ def test_unusable_pairs_are_skipped_and_counted(make, tmp_path):
     assert numbers["data/wait_s"] > 0
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
 def test_too_many_unusable_pairs_end_the_run_and_name_the_last_one(make, tmp_path, workers):
     batches = make(
         "data.pairs.streams=2", f"data.pairs.workers={workers}", "data.pairs.max_skipped=0.3",

@@ -98,6 +98,7 @@ def test_an_interrupted_run_gives_the_curve_of_an_unbroken_one(home, workers):
     assert all(torch.equal(tensor, last[1].tensors[name]) for name, tensor in last[0].tensors.items())
 
 
+@pytest.mark.long
 def test_a_killed_run_repeats_what_was_lost_with_the_same_pairs(home):
     unbroken = finish(loop_for(home, "unbroken"))
     child = [sys.executable, "-m", "support.killed_run", str(home / "small.toml"), str(home / "data")]
@@ -127,6 +128,7 @@ def test_too_many_unusable_pairs_end_a_run_with_one_line(home, capsys):
     assert "data.pairs.max_skipped allows 0.01 of them" in told
 
 
+@pytest.mark.long
 def test_a_run_goes_on_with_fewer_workers_and_more_patience_as_the_message_says(home):
     first = ["--set", "run.steps=2", "--set", "data.pairs.workers=1"]
     assert main(arguments(home, *first)) == 0

@@ -157,6 +157,7 @@ def test_steps_that_are_not_finite_change_nothing_but_the_count(dataset, tmp_pat
     loop.log.close()
 
 
+@pytest.mark.long
 def test_steps_ask_the_device_for_nothing_until_they_are_logged(dataset, tmp_path):
     """Each question waits for all that is queued there. Of a longer run there are no more of them."""
 
