@@ -49,8 +49,9 @@ test: $(VENV)/.installed-tests chromium strace nginx ## all tests but the long o
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m 'not long' \
 	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-long: $(VENV)/.installed-tests $(TOOLS)/.installed chromium strace nginx container-tools ## the long tests too, but for the campaigns
-	DIPTYCH_TOOLS='$(abspath $(TOOLS))' $(BIN)/python -m pytest -m 'not kills and not conformance'
+test-long: export DIPTYCH_TOOLS := $(abspath $(TOOLS))
+test-long: $(TOOLS)/.installed container-tools test ## the long tests too, but for the campaigns
+	$(BIN)/python -m pytest -m 'long and not kills and not conformance'
 
 kills: $(VENV)/.installed-tests strace ## campaign: the server killed at every point and at 200 random moments, backups killed at every step
 	$(BIN)/python -m pytest -m kills
