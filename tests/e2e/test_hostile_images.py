@@ -80,12 +80,9 @@ def test_every_file_alone_is_answered_as_it_must_by_every_door(
         assert wrong_answers(client, door, corpus()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    ("door", "name"),
-    [
-        pytest.param(embed_many, "input", id="embed"),
-        pytest.param(classify_many, "images", id="classify", marks=pytest.mark.long),
-    ],
+    ("door", "name"), [(embed_many, "input"), (classify_many, "images")], ids=["embed", "classify"]
 )
 def test_one_bad_file_fails_a_request_and_is_named(
     client: httpx.Client, door: Callable[[httpx.Client, Sequence[bytes]], Answer], name: str

@@ -156,6 +156,7 @@ def run_together(server: RunningServer, alone: np.ndarray, seed: int) -> list[st
         ]
 
 
+@pytest.mark.long
 def test_good_texts_beside_bad_ones_by_64_callers_get_the_vectors_that_they_get_alone(
     server: RunningServer, client: httpx.Client
 ) -> None:

@@ -86,6 +86,7 @@ def test_dropped_pictures_are_added(opened: Page, server: RunningServer) -> None
     expect(opened.locator(".tile")).to_have_count(5)
 
 
+@pytest.mark.long
 def test_adding_is_stopped_and_what_was_acknowledged_stays(opened: Page, server: RunningServer) -> None:
     held: list[Route] = []
 

@@ -234,6 +234,7 @@ def test_damaged_backup_is_restored_without_what_is_damaged_and_whole_once_it_is
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["lost_images"] == []
 
 
+@pytest.mark.long
 def test_image_that_was_restored_without_its_file_is_found_and_mended_by_adding_it_again(
     model_repo: Path, tmp_path: Path
 ) -> None:

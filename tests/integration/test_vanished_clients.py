@@ -79,6 +79,7 @@ def test_items_of_a_caller_that_hung_up_are_not_encoded(server: RunningServer, n
     assert httpx.get(f"{server.url}/collections/default").json()["n_images"] == 0
 
 
+@pytest.mark.long
 def test_items_of_a_request_whose_time_is_up_are_not_encoded(model_repo: Path, tmp_path: Path) -> None:
     flags = ["--max-batch-size", "1", "--request-timeout-s", "1"]
     with serve(model_repo, TINY, tmp_path, *flags) as server:

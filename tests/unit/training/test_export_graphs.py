@@ -65,6 +65,7 @@ class FixedLength(nn.Module):
         return (self.tokens(input_ids) + self.positions).mean(dim=1)
 
 
+@pytest.mark.long
 def test_a_tower_of_one_length_is_exported_with_it_where_texts_are_padded_to_it(
     model: nn.Module, tmp_path: Path
 ) -> None:

@@ -191,6 +191,7 @@ def kill_a_child(after_s: float) -> None:
     os.kill(child.pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_workers_end_when_batches_are_closed_and_took_nothing_of_the_numbers_of_training(make):
     torch.manual_seed(5)
     expected = torch.rand(1)
