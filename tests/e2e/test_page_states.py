@@ -30,8 +30,10 @@ def test_empty_collection_says_how_to_fill_it_once_the_key_is_given(
 ) -> None:
     page = new_page().page
     page.goto(locked_empty_server.url)
+    expect(page.get_by_text("The server refused that key.")).to_be_hidden()
     page.get_by_label("API key").fill("wrong")
     page.keyboard.press("Enter")
+    expect(page.get_by_text("The server refused that key.")).to_be_visible()
     expect(page.get_by_label("API key")).to_have_value("")
     page.get_by_label("API key").fill(KEY)
     page.keyboard.press("Enter")

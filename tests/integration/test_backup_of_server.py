@@ -203,11 +203,17 @@ def test_commands_say_what_they_made_checked_and_restored(
     cat = sha256_of(b"cat")
     named = f"pets/again: {cat} is missing\npets/cat: {cat} is missing\n"
     lost = f"images without their file: 2 (add them again, with `diptych add --send-all`)\n{named}"
+    second, lossy = str(tmp_path / "second"), str(tmp_path / "lossy")
     assert capsys.readouterr().err == lost
-    assert main(["backup", "--verify", str(tmp_path / "second")]) == 1
-    assert capsys.readouterr().err == lost
-    assert main(["restore", str(tmp_path / "second"), "--data-dir", str(tmp_path / "lossy")]) == 1
-    assert capsys.readouterr().err == lost
+    for command, said in (
+        (["backup", second, "--data-dir", str(tmp_path / "data")], f"{second}: incomplete"),
+        (["backup", "--verify", second], f"{second}: incomplete"),
+        (["restore", second, "--data-dir", lossy], f"{lossy}: restored, incomplete"),
+    ):
+        assert main(command) == 1
+        printed = capsys.readouterr()
+        assert printed.out.startswith(f"{said}, 3 images in 1 collections, 1 of 2 files, as of 20")
+        assert printed.err == lost
 
 
 def test_damaged_backup_is_restored_without_what_is_damaged_and_whole_once_it_is_mended(
@@ -224,7 +230,8 @@ def test_damaged_backup_is_restored_without_what_is_damaged_and_whole_once_it_is
     assert main(restore) == 1
     refused = capsys.readouterr().err
     assert refused.startswith(
-        f"diptych: 1 of 2 image files of the backup are bad: {cat} is damaged (pets/cat); "
+        f"diptych: 1 of 2 image files of the backup are bad: {file} is damaged (pets/cat); "
+        "repeat `diptych backup`"
     )
     assert main([*restore, "--without-damaged"]) == 1
     assert capsys.readouterr().err.endswith(f"\npets/cat: {cat} is damaged\n")

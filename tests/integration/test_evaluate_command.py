@@ -9,6 +9,7 @@ import pytest
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text import TextTokenizer
 from diptych_training.checkpoint import load_run
+from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate import command
@@ -142,6 +143,14 @@ def test_what_cannot_be_evaluated_is_named(
 ) -> None:
     with pytest.raises(EvaluationError, match=message):
         evaluate(home, tmp_path, *subject)
+
+
+def test_run_that_is_not_there_is_named_before_the_data_set_that_is_not_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = ["--runs-dir", str(tmp_path), "--data", str(tmp_path / "data")]
+    assert main(["evaluate", "--run", "nope", *nowhere]) == 1
+    assert capsys.readouterr().err.startswith(f"diptych-train: {tmp_path / 'nope'}: no such run")
 
 
 def test_validation_during_a_run_agrees_with_the_evaluation(home: Path, tmp_path: Path) -> None:

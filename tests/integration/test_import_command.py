@@ -364,7 +364,9 @@ def test_what_cannot_be_is_said_before_anything_is_fetched(
 ) -> None:
     assert main(["import", "--model-repo", str(tmp_path / "repo"), *arguments]) == 1
 
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said
+    assert "0/" not in said  # no progress of what was not begun
     assert list(tmp_path.iterdir()) == []
 
 

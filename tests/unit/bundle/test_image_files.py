@@ -149,7 +149,7 @@ def test_formats_are_named_as_far_as_they_are_installed(monkeypatch):
         probe(b"a text", LIMITS)
     monkeypatch.undo()
     monkeypatch.setattr("diptych.bundle.heic.why_not", lambda: "")
-    with pytest.raises(UnsupportedImage, match=r"TIFF, AVIF, HEIF$"):
+    with pytest.raises(UnsupportedImage, match=r"TIFF, AVIF, HEIC$"):
         probe(b"a text", LIMITS)
 
 
@@ -428,6 +428,20 @@ def test_file_over_the_byte_limit_is_too_large():
 def test_pixels_are_counted_before_they_are_decoded():
     with pytest.raises(TooLarge, match="image has 8000 x 8000 = 64000000 pixels, limit is 50000000"):
         load_pixels(header_only_png(8000, 8000), SPEC, LIMITS)
+
+
+def test_pixels_that_the_decoder_refuses_itself_are_counted_against_our_limit():
+    with pytest.raises(TooLarge, match=r"^image has 400000000 pixels, limit is 50000000$"):
+        load_pixels(header_only_png(20000, 20000), SPEC, LIMITS)
+
+
+def test_words_of_a_decoder_are_one_printable_line(monkeypatch):
+    def fail(*args, **kwargs):
+        raise ValueError("Invalid input:\n bad\0 box\x1b[0m\n")
+
+    monkeypatch.setattr("diptych.bundle.decode.Image.open", fail)
+    with pytest.raises(UndecodableImage, match=r"^PNG image: Invalid input: bad box \[0m$"):
+        probe(encoded(noise(4, 4), "PNG"), LIMITS)
 
 
 def test_resized_intermediate_is_counted_before_pixels_are_decoded():

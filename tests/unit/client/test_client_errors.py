@@ -11,6 +11,7 @@ import diptych_client
 from diptych_client import (
     ApiError,
     AsyncClient,
+    BadRequest,
     Client,
     ClientError,
     Conflict,
@@ -20,6 +21,7 @@ from diptych_client import (
     Overloaded,
     ServerError,
     TimedOut,
+    TooLarge,
     UnexpectedAnswer,
     Unreachable,
 )
@@ -75,9 +77,25 @@ def test_error_says_item_detail_and_status() -> None:
     assert caught.value.detail == "no such image"
 
 
-def test_error_page_of_another_server_is_still_an_api_error() -> None:
-    with pytest.raises(ServerError, match=r"HTTP 502"):
-        client_answering(httpx.Response(502, text="<html>bad gateway</html>")).collections()
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (
+            500,
+            ServerError,
+            r"^it was not diptych that answered: is there a proxy in front of it\? \(HTTP 500\)$",
+        ),
+        (
+            413,
+            TooLarge,
+            r"^it was not diptych that refused the body but, .*, whose limit of a body is smaller \(HTTP 413",
+        ),
+        (400, BadRequest, r"^HTTP 400 \(HTTP 400\)$"),  # what ours answers to bytes that are not HTTP is bare
+    ],
+)
+def test_answer_of_a_proxy_is_an_api_error_that_says_so(status: int, kind: type[ApiError], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        client_answering(httpx.Response(status, text="<html>an error</html>")).collections()
 
 
 def test_success_that_is_not_json_is_unexpected() -> None:
@@ -92,6 +110,20 @@ def test_redirect_is_not_followed() -> None:
 
 def test_busy_server_is_asked_again_after_the_time_it_names() -> None:
     assert waits(list_collections(), busy(retry_after="2"), busy(503, retry_after="1")) == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_proxy_that_has_no_answer_of_the_server_is_asked_again(status: int) -> None:
+    assert waits(list_collections(), *[busy(status)] * 3, busy(status, retry_after="1")) == [2, 4, 8, 1]
+    with pytest.raises(ServerError):
+        waits(list_collections(), *[busy(status)] * 5)
+    with pytest.raises(ServerError):
+        waits(create_collection("pets"), busy(status))
+
+
+def test_time_out_that_is_our_own_is_not_repeated() -> None:
+    with pytest.raises(ServerError):
+        waits(list_collections(), busy(504, content_type="application/problem+json", retry_after="0"))
 
 
 def test_client_gives_up_after_five_attempts() -> None:

@@ -23,6 +23,14 @@ T = TypeVar("T")
 MAX_ATTEMPTS = 5
 MAX_RETRY_AFTER_S = 60.0
 """A server that asks for a longer wait is reported to the caller, who can decide better."""
+BY_PROXIES = {502, 504}
+"""A proxy answers so while its server is started again, and mostly does not say when to come back."""
+PROBLEM_JSON = "application/problem+json"
+FOREIGN = "it was not diptych that answered: is there a proxy in front of it?"
+FOREIGN_413 = (
+    "it was not diptych that refused the body but, it seems, a proxy in front of it, whose limit of a body is "
+    "smaller"
+)
 
 
 @dataclass(frozen=True)
@@ -123,10 +131,13 @@ def json_bytes(name: str, value: object) -> bytes:
 
 
 def exchange(request: Request) -> Steps[Answer]:
-    """Send, wait and send again while the server says when to come back; raise ApiError for a refusal."""
+    """Send, wait and send again while the server says when to come back, or a proxy has no answer of it.
+
+    Raises ApiError for a refusal.
+    """
     for attempt in range(1, MAX_ATTEMPTS + 1):
         answer: Answer = yield request
-        wait_s = _retry_after_s(answer) if request.repeatable and attempt < MAX_ATTEMPTS else None
+        wait_s = _retry_after_s(answer, attempt) if request.repeatable and attempt < MAX_ATTEMPTS else None
         if wait_s is None:
             break
         yield Sleep(wait_s)
@@ -137,22 +148,30 @@ def exchange(request: Request) -> Steps[Answer]:
     return answer
 
 
-def _retry_after_s(answer: Answer) -> float | None:
-    if answer.status not in {429, 503}:
+def _retry_after_s(answer: Answer, attempt: int) -> float | None:
+    is_proxy = answer.status in BY_PROXIES and not _is_ours(answer)
+    if answer.status not in {429, 503} and not is_proxy:
         return None
     try:
-        wait_s = float(answer.headers.get("retry-after", ""))
+        wait_s = float(answer.headers.get("retry-after", 2.0**attempt if is_proxy else ""))
     except ValueError:
         return None
     return wait_s if math.isfinite(wait_s) and 0 <= wait_s <= MAX_RETRY_AFTER_S else None
 
 
+def _is_ours(answer: Answer) -> bool:
+    """Whether diptych gave this refusal; 400 is the answer to what it cannot read as HTTP, and bare."""
+    return answer.status == 400 or answer.headers.get("content-type", "").startswith(PROBLEM_JSON)
+
+
 def _problem(answer: Answer) -> Problem:
-    """The problem that an answer carries; from the bare status when something else than diptych answered."""
+    """The problem that an answer carries; who else may have answered when it carries none."""
     try:
         body = json.loads(answer.content)
     except ValueError:
         body = None
     fields = body if isinstance(body, dict) else {}
     request_id = fields.get("request_id") or answer.headers.get("x-request-id")
+    if not _is_ours(answer) and not fields.get("detail"):
+        fields = {**fields, "detail": FOREIGN_413 if answer.status == 413 else FOREIGN}
     return Problem.from_json(fields, answer.status, request_id)

@@ -28,8 +28,8 @@ DATABASE_PREFIX = "database-"
 CHUNK_BYTES = 1 << 24
 N_NAMED = 3  # files and images that a message names
 NO_FILES = (
-    "remove them and repeat `diptych backup`, while their data folder is there; --without-damaged restores "
-    "all else"
+    "repeat `diptych backup`, while their data folder is there, after removing the damaged ones; "
+    "`diptych restore --without-damaged` restores all else"
 )
 NO_DATABASE = "without it nothing can be restored: repeat `diptych backup`, or take another backup"
 
@@ -95,7 +95,7 @@ class BackupFolder:
         named = []
         for sha256, fault in islice(new.items(), N_NAMED):
             users = [f"{one.collection}/{one.id}" for one in snapshot.lost_images({sha256: fault})]
-            named.append(f"{sha256} is {fault} ({_first(users)})")
+            named.append(f"{self.images.path(sha256)} is {fault} ({_first(users)})")
         more = [f"and {len(new) - N_NAMED} more"] if len(new) > N_NAMED else []
         raise CorruptStore(
             f"{len(new)} of {self.record.counts.n_files} image files of the backup are bad: "

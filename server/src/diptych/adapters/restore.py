@@ -65,6 +65,7 @@ def restore(
 def _begin(data_dir: Path) -> None:
     """Mark a folder without a database as unfinished, so that nobody serves the half of it."""
     if not (data_dir / DATABASE).exists():
+        make_new(data_dir / UNFINISHED)
         write_durably(data_dir / UNFINISHED, b"")
         fsync_folder(data_dir)
 

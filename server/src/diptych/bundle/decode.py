@@ -4,6 +4,7 @@ The one boundary around Pillow: whatever a decoder raises leaves here as an Inpu
 """
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from diptych.bundle.formats import MEDIA_TYPES, ImageFormat, sniff
 from diptych.errors import ConfigError, InputError, TooLarge, UndecodableImage, UnsupportedImage
 
 _OPTIONAL_DECODERS: dict[ImageFormat, str] = {"WEBP": "webp", "AVIF": "avif"}
+
+_PILLOW_NAMES = {"HEIC": "HEIF"}
 
 _UPRIGHT: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -136,7 +139,7 @@ def decode_scaled(
         transpose = _UPRIGHT.get(_orientation(image))
         converted = convert(image)
         upright = converted if transpose is None else converted.transpose(transpose)
-        if image_format == "HEIF" and upright is image:  # which unpacks itself again at every use
+        if image_format == "HEIC" and upright is image:  # which unpacks itself again at every use
             upright = image.copy()
         upright.info = {}  # metadata is of no use any more, and would be copied with every part
         return Decoded(upright, *_turned(size, transpose))
@@ -167,7 +170,7 @@ def _format(payload: bytes, limits: ImageLimits) -> ImageFormat:
 
 def _why_not(image_format: ImageFormat) -> str:
     """Why this installation reads no such images; empty where it does."""
-    if image_format == "HEIF":
+    if image_format == "HEIC":
         return heic.why_not()
     feature = _OPTIONAL_DECODERS.get(image_format)
     is_missing = feature is not None and not features.check(feature)
@@ -181,14 +184,18 @@ def _info(image: Image.Image, image_format: ImageFormat) -> ImageInfo:
 @contextmanager
 def _opened(payload: bytes, image_format: ImageFormat, limits: ImageLimits) -> Iterator[Image.Image]:
     try:
-        with Image.open(metered(payload, image_format), formats=[image_format]) as image:
+        with Image.open(
+            metered(payload, image_format), formats=[_PILLOW_NAMES.get(image_format, image_format)]
+        ) as image:
             limits.check_px(*image.size, "image")
             check_opened(image, payload, image_format, limits.max_px)
             yield image
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooLarge(f"{image_format} image: over the limit of {limits.max_px} pixels: {error}") from error
+        found = re.search(r"[0-9]+", str(error))  # the decoder's word has its own limit, and advice
+        n_px = found.group() if found else "too many"
+        raise TooLarge(f"image has {n_px} pixels, limit is {limits.max_px}") from error
     except UnidentifiedImageError as error:  # its own message shows a memory address
         if image_format == "TIFF":  # whose intact files of rarer layouts end here too
             message = "this kind of TIFF cannot be read, or its header is damaged"
@@ -197,7 +204,13 @@ def _opened(payload: bytes, image_format: ImageFormat, limits: ImageLimits) -> I
     except (
         Exception
     ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, MemoryError, ...
-        raise UndecodableImage(f"{image_format} image: {str(error) or type(error).__name__:.200}") from error
+        raise UndecodableImage(f"{image_format} image: {_said(error):.200}") from error
+
+
+def _said(error: Exception) -> str:
+    """Its message on one line, without control characters; its kind where it has none."""
+    printable = "".join(char if char.isprintable() else " " for char in str(error))
+    return " ".join(printable.split()) or type(error).__name__
 
 
 def _turned(size: tuple[int, int], transpose: Image.Transpose | None) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from diptych.bundle.heic import is_heic
 
-ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"]
+ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"]
 
 MEDIA_TYPES: dict[ImageFormat, str] = {
     "JPEG": "image/jpeg",
@@ -18,11 +18,11 @@ MEDIA_TYPES: dict[ImageFormat, str] = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
     "AVIF": "image/avif",
-    "HEIF": "image/heic",
+    "HEIC": "image/heic",
 }
 
 # Of decoders that are large, seldom needed and young: the server runs them in processes of their own.
-ISOLATED: frozenset[ImageFormat] = frozenset({"TIFF", "AVIF", "HEIF"})
+ISOLATED: frozenset[ImageFormat] = frozenset({"TIFF", "AVIF", "HEIC"})
 
 _PREFIXES: tuple[tuple[bytes, ImageFormat], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -55,4 +55,4 @@ def _sniff_iso(payload: bytes) -> ImageFormat | None:
     brands = {payload[8:12], *(payload[start : start + 4] for start in range(16, n_bytes, 4))}
     if not brands.isdisjoint({b"avif", b"avis"}):
         return "AVIF"
-    return "HEIF" if is_heic(brands) else None
+    return "HEIC" if is_heic(brands) else None

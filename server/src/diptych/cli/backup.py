@@ -1,6 +1,7 @@
 """`diptych backup`: copy the data folder of a server that may be running, or check such a copy."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from diptych.adapters.backup import back_up
 from diptych.adapters.backup_folder import verify
 from diptych.cli.bars import Bars
 from diptych.cli.console import err, out, out_json
-from diptych.core.backup import BackupRecord, Outcome
+from diptych.core.backup import BackupRecord, LostImage, Outcome
 from diptych.settings import PREFIX, read_settings
 
 
@@ -48,10 +49,11 @@ def run(args: argparse.Namespace) -> int:
     """0 when all is there, 1 when image files were lost, or rows damaged, before."""
     with Bars(hidden=args.json) as bars:
         if args.verify:
-            done, state = verify(args.target, bars), "sound"
+            done, whole = verify(args.target, bars), "sound"
         else:
-            done, state = back_up(chosen_data_dir(args), args.target, bars), "complete"
-    return show(done, f"{args.target}: {state}", as_json=args.json)
+            done, whole = back_up(chosen_data_dir(args), args.target, bars), "complete"
+    damaged = "damaged" if done.damaged_images else "incomplete"
+    return show(done, f"{args.target}: {whole if done.is_whole else damaged}", as_json=args.json)
 
 
 def show(done: Outcome, state: str, *, as_json: bool) -> int:
@@ -60,7 +62,7 @@ def show(done: Outcome, state: str, *, as_json: bool) -> int:
         record = {} if done.record is None else asdict(done.record)
         out_json(record | {name: value for name, value in asdict(done).items() if name != "record"})
         return 0 if done.is_whole else 1
-    out(state if done.record is None else f"{state}, {_counted(done.record)}")
+    out(state if done.record is None else f"{state}, {_counted(done.record, done.lost_images)}")
     if done.lost_images:
         n_lost = len(done.lost_images)
         err(f"images without their file: {n_lost:,} (add them again, with `diptych add --send-all`)")
@@ -73,9 +75,12 @@ def show(done: Outcome, state: str, *, as_json: bool) -> int:
     return 0 if done.is_whole else 1
 
 
-def _counted(record: BackupRecord) -> str:
+def _counted(record: BackupRecord, lost: Sequence[LostImage]) -> str:
     counts = record.counts
+    n_lost = len({image.sha256 for image in lost})
+    n_there = f"{counts.n_files - n_lost:,} of {counts.n_files:,} files"
+    files = n_there if n_lost else f"{counts.n_files:,} files of {counts.file_bytes:,} bytes"
     return (
         f"{counts.n_images:,} images in {counts.n_collections:,} collections, "
-        f"{counts.n_files:,} files of {counts.file_bytes:,} bytes, as of {record.created_at}"
+        f"{files}, as of {record.created_at}"
     )

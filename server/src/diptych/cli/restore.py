@@ -39,4 +39,5 @@ def run(args: argparse.Namespace) -> int:
         done = restore(
             args.backup, data_dir, bars, replace=args.replace, without_damaged=args.without_damaged
         )
-    return show(done, f"{data_dir}: restored", as_json=args.json)
+    state = "restored" if done.is_whole else "restored, incomplete"
+    return show(done, f"{data_dir}: {state}", as_json=args.json)

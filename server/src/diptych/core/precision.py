@@ -163,7 +163,8 @@ def _only(candidates: Sequence[Candidate]) -> str:
 
 def _against_exact(best: Candidate, exact: Candidate) -> tuple[str, str]:
     gain = exact.pair_ms / best.pair_ms
-    measured = f"{best.precision} is {gain:.2f} times as fast as {EXACT} on an image and a text"
+    n_digits = 2 if abs(gain - MIN_GAIN) > 0.01 else 4  # enough to see on which side it is
+    measured = f"{best.precision} is {gain:.{n_digits}f} times as fast as {EXACT} on an image and a text"
     if gain <= MIN_GAIN:
-        return EXACT, f"{measured}: too little to give up exactness"
+        return EXACT, f"{measured}, no more than {MIN_GAIN}: too little to give up exactness"
     return best.precision, measured

@@ -98,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
         raise EvaluationError(f"--batch-size is {args.batch_size}, it must be at least 1")
     if args.also_on and args.compare is None:
         raise EvaluationError("--also-on says what else to compare on: it needs --compare")
-    dataset = read_dataset(args.data)
     subject = _subject(args)
+    dataset = read_dataset(args.data)
     out = args.out or (args.run_dir or Path()) / f"evaluation-{args.split}"
     if args.compare is not None:
         paths = _compare(args, subject, dataset, out)

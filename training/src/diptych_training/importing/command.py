@@ -19,7 +19,7 @@ from diptych_training.importing.photos import photographs
 from diptych_training.importing.proof import N_PROOF_IMAGES
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.serve import become_server, serve_command
-from diptych_training.importing.source import find_source
+from diptych_training.importing.source import find_source, require_named
 from diptych_training.importing.statement import ImportStatement
 from diptych_training.importing.subject import Choices
 from diptych_training.paths import model_repo
@@ -126,6 +126,7 @@ def _require_sense(args: argparse.Namespace) -> None:
         )
     if args.model_repo.exists() and not args.model_repo.is_dir():
         raise InvalidValue(f"--model-repo {args.model_repo}: must be a folder, this is a file")
+    require_named(args.source)
     photographs()  # a proof has none without the packages that ship them
 
 

@@ -62,22 +62,37 @@ def find_source(
     fetch_tokenizer: Fetch = fetch_tokenizer,
 ) -> Source:
     """What `given` names. Raises ImportFailed saying what was looked for."""
-    path = Path(given).expanduser()
-    path = path if path.exists() else run_dir(given, runs_dir())
+    path = _here(given)
     choices = _with_local_tokenizer(choices, fetch_tokenizer)
     if path.is_file():
         return Source(path, _foreign_reader(path), choices, {})
     if path.is_dir():
         return _find_in_folder(path, choices, {})
+    match = _hub_id(given)
+    _require("huggingface_hub")
+    folder = _fetch(given, match, choices, fetch)
+    # A snapshot's folder is called by its commit.
+    return _find_in_folder(folder, choices, {"hub": match["id"], "revision": folder.name})
+
+
+def require_named(given: str) -> None:
+    """Raises ImportFailed for what is neither here nor a hub id. No hub is asked."""
+    if not _here(given).exists():
+        _hub_id(given)
+
+
+def _here(given: str) -> Path:
+    path = Path(given).expanduser()
+    return path if path.exists() else run_dir(given, runs_dir())
+
+
+def _hub_id(given: str) -> re.Match[str]:
     match = HUB_ID.fullmatch(given)
     if match is None:
         raise ImportFailed(
             f"{given!r} is no file, folder or run here, and no hub id like owner/name@revision"
         )
-    _require("huggingface_hub")
-    folder = _fetch(given, match, choices, fetch)
-    # A snapshot's folder is called by its commit.
-    return _find_in_folder(folder, choices, {"hub": match["id"], "revision": folder.name})
+    return match
 
 
 def _fetch(given: str, match: re.Match[str], choices: Choices, fetch: Fetch) -> Path:

@@ -20,7 +20,7 @@ from diptych_training.data.pairs.pair import Entry, Unusable
 
 ENDINGS: dict[ImageFormat, str] = {
     "JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "AVIF": "avif",
-    "HEIF": "heic",
+    "HEIC": "heic",
 }  # fmt: skip
 JPEG_QUALITY = 95  # of images that are made smaller: what it costs is below what a resize costs
 AHEAD_EACH = 4  # entries that a thread has waiting, so that none runs dry

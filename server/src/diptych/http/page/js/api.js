@@ -23,12 +23,11 @@ async function problemOf(response) {
   return new Problem(response.status, title, reasonIn(body), requestId, Number(response.headers.get("retry-after")) || 1);
 }
 
-/** Calls of the API. `askForKey` resolves to the key a person typed, or to null; it is asked once at a time. */
+/** Calls of the API. `askForKey(isRefused)` resolves to the key a person typed, or to null; it is asked once at a time. */
 export function createApi(askForKey) {
   let asking = null;
 
-  async function send(path, options) {
-    const key = sessionStorage.getItem(KEY);
+  async function send(path, options, key) {
     const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
     try {
       return await fetch(new URL(path, document.baseURI), { ...options, headers });
@@ -38,16 +37,20 @@ export function createApi(askForKey) {
     }
   }
 
-  async function renewKey() {
-    asking ??= askForKey().finally(() => { asking = null; });
+  /** Another key than the `refused` one (null: none was sent), or null when nobody gives one. */
+  async function renewKey(refused) {
+    const kept = sessionStorage.getItem(KEY);
+    if (kept !== refused) return kept;
+    asking ??= askForKey(refused !== null).finally(() => { asking = null; });
     const key = await asking;
     if (key) sessionStorage.setItem(KEY, key);
     return key;
   }
 
   async function request(path, options = {}) {
-    let response = await send(path, options);
-    while (response.status === 401 && (await renewKey())) response = await send(path, options);
+    let key = sessionStorage.getItem(KEY);
+    let response = await send(path, options, key);
+    while (response.status === 401 && (key = await renewKey(key))) response = await send(path, options, key);
     if (!response.ok) throw await problemOf(response);
     return response;
   }
@@ -56,7 +59,7 @@ export function createApi(askForKey) {
 
   return {
     /** True once the model is loaded and its last canary passed. */
-    ready: async () => (await send("readyz", {})).ok,
+    ready: async () => (await send("readyz", {}, null)).ok,
     models: () => get("models"),
     version: () => get("version"),
     collections: () => get("collections"),

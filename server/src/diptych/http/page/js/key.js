@@ -2,11 +2,12 @@
 
 import { byId } from "./dom.js";
 
-/** Resolves to the typed key, or to null when the dialog was dismissed. */
-export function askForKey() {
+/** Resolves to the typed key, or to null when the dialog was dismissed. `isRefused`: the one before was wrong. */
+export function askForKey(isRefused) {
   const dialog = byId("key-dialog");
   const input = byId("key");
   input.value = "";
+  byId("key-refused").hidden = !isRefused;
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
