@@ -28,8 +28,8 @@ BY_PROXIES = {502, 504}
 PROBLEM_JSON = "application/problem+json"
 FOREIGN = "it was not diptych that answered: is there a proxy in front of it?"
 FOREIGN_413 = (
-    "it was not diptych that refused the body but, it seems, a proxy in front of it, whose limit of a body is "
-    "smaller"
+    "it was not diptych that refused the body but, it seems, a proxy in front of it, "
+    "whose limit of a body is smaller"
 )
 
 

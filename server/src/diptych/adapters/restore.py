@@ -9,7 +9,7 @@ from diptych.adapters.backup_folder import BackupFolder, digest_of, faults_of
 from diptych.adapters.data_lock import LOCK_FILE, DataLock
 from diptych.adapters.folders import disk_errors_translated, require_apart
 from diptych.adapters.image_tree import ImageTree
-from diptych.adapters.private_files import make_new
+from diptych.adapters.private_files import FILE_MODE, make_new
 from diptych.adapters.sqlite_snapshot import SqliteSnapshot
 from diptych.adapters.sqlite_store import DATABASE
 from diptych.bundle.durable import fsync_file, fsync_folder, write_durably
@@ -65,7 +65,7 @@ def restore(
 def _begin(data_dir: Path) -> None:
     """Mark a folder without a database as unfinished, so that nobody serves the half of it."""
     if not (data_dir / DATABASE).exists():
-        make_new(data_dir / UNFINISHED)
+        (data_dir / UNFINISHED).touch(mode=FILE_MODE)
         write_durably(data_dir / UNFINISHED, b"")
         fsync_folder(data_dir)
 
