@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 
 from diptych.adapters.sqlite_store import DATABASE
 from diptych.cli import main
+from diptych.core.filter_parser import parse_filter
 from diptych.core.types import NewVector, VectorOrigin
+from diptych.errors import CorruptStore
 from integration.store_parts import Opened, tiny_png
 from support.tiny_bundle import EMBED_DIM, TINY, write_tiny_bundle
 
@@ -167,6 +170,37 @@ def test_image_whose_row_is_damaged_can_be_deleted_and_added_again(
         assert len(opened.files()) == 2
         await opened.add("default", tiny_png(1), "b", {"year": 2001})
         assert await opened.listed() == ["a", "b", "c"]
+
+    tell(story)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'{"year":2001', b'z"year":2001'),
+        (b'{"year":2001,"w', b'{"year":2001,"\xff'),
+        (b'"words":"0000', b'"words":"\xff000'),
+    ],
+    ids=["no JSON", "no UTF-8 in a key", "no UTF-8 in a value"],
+)
+@pytest.mark.parametrize(
+    "clause",
+    [None, {"year": {"gte": 2001}}, {"words": {"in": ["short", "a\0"]}}],
+    ids=["none", "SQL", "Python"],
+)
+def test_reads_of_a_damaged_row_name_the_check_and_nothing_of_the_row(
+    filled: Path, tell: Callable[[Story], None], old: bytes, new: bytes, clause: Any
+) -> None:
+    overwrite(filled, old, new)
+
+    async def story(opened: Opened) -> None:
+        query, filter = await query_of(opened), None if clause is None else parse_filter(clause)
+        with pytest.raises(CorruptStore, match="`diptych check --data-dir` names its image") as raised:
+            if clause is None:
+                await opened.collections.list_images("default", None, 10)
+            else:
+                await opened.collections.search("default", query, k=10, filter=filter)
+        assert "2001" not in "".join(format_exception(raised.value))
 
     tell(story)
 

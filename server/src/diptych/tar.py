@@ -17,6 +17,7 @@ Read = Callable[
 
 BLOCK = 512
 MAX_EXTENSION_BYTES = 1_000_000  # of a pax header or a long name
+MAX_BYTES = 10**18  # of an archive: files are no larger, and offsets of a few more bytes still have 64 bits
 _KINDS: dict[bytes, "Kind"] = {
     b"0": "file",
     b"\0": "file",
@@ -78,6 +79,8 @@ def members(read: Read, n_bytes: int | None = None, max_members: int | None = No
         if n_bytes is not None and length > n_bytes - start:
             raise Malformed(f"{where} speaks of {length} bytes, {max(0, n_bytes - start)} are left")
         offset = start + -(-length // BLOCK) * BLOCK
+        if offset > MAX_BYTES:
+            raise Malformed(f"{where} has a size beyond all measure: {length} bytes")
 
 
 def _member(header: bytes, offset: int, said: _Said) -> Member:

@@ -54,6 +54,14 @@ def test_paces_that_make_no_sense_are_as_good_as_none(value: object, tmp_path: P
     assert PlanFile(tmp_path / "plans.json").get("a", dict[str, Pace]) is None
 
 
+def test_file_of_endless_depth_is_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / "plans.json").write_text("[" * 200_000)
+    kept = PlanFile(tmp_path / "plans.json")
+    assert kept.get("a", Plan) is None
+    kept.put("a", PLAN)
+    assert kept.get("a", Plan) == PLAN
+
+
 def machine_of(folder: Path, monkeypatch: pytest.MonkeyPatch, told: str, **values: object) -> str:
     told = told.format(**{"number": 0, "mhz": 2000.0, "flags": "", "part": "0xd0c"} | values)
     (folder / "cpuinfo").write_text(told)

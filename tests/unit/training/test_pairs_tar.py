@@ -126,6 +126,18 @@ def test_pairs_before_the_damage_are_kept_and_one_entry_tells_of_the_rest(tmp_pa
     assert list(source.entries(len(pairs) + 1)) == []
 
 
+@pytest.mark.parametrize("size", [2**62, 2**63, 2**70])
+@pytest.mark.parametrize("name", ["a.png", "a.txt", "other"])
+def test_size_beyond_what_an_offset_can_hold_is_damage(tmp_path, name, size):
+    header = bytearray(tar_of({name: b"x"}, tarfile.USTAR_FORMAT)[:512])
+    header[124:136] = b"\x80" + size.to_bytes(11, "big")
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * ord(" ") + sum(header[156:]))
+    good = tar_of(pair_files([1]), tarfile.USTAR_FORMAT)[:2048]
+    *_, last = shard(tmp_path, good + bytes(header) + bytes(2048)).entries()
+    assert isinstance(last, Unusable)
+    assert "size beyond all measure" in last.reason
+
+
 @pytest.mark.parametrize(
     ("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)]
 )

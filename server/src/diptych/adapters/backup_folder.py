@@ -111,7 +111,8 @@ def verify(folder: Path, report: Report) -> Outcome:
             report.begin("checking images", backup.record.counts.n_files)
             faults = faults_of(backup.images.check(snapshot.files()), report)
             backup.require_files(faults, snapshot)
-            return Outcome(backup.record, snapshot.lost_images(faults), snapshot.damaged_images())
+            damaged, lacks_checksums = snapshot.damaged_images(), snapshot.lacks_checksums()
+            return Outcome(backup.record, snapshot.lost_images(faults), damaged, lacks_checksums)
 
 
 def faults_of(outcomes: Outcomes, report: Report) -> dict[str, Fault]:

@@ -17,9 +17,9 @@ def check(data_dir: Path, report: Report) -> Outcome:
     report.begin("checking the database", 1)
     with folder.snapshot() as snapshot:
         snapshot.require_sound()
-        damaged = snapshot.damaged_images()
+        damaged, lacks_checksums = snapshot.damaged_images(), snapshot.lacks_checksums()
         files = list(snapshot.files())
     report.begin("checking images", len(files))
     faults = faults_of(folder.images.check(files), report)
     with folder.snapshot() as newest:
-        return Outcome(None, newest.lost_images(faults), damaged)
+        return Outcome(None, newest.lost_images(faults), damaged, lacks_checksums)

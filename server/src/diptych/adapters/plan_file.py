@@ -58,7 +58,7 @@ class PlanFile:
     def _read(self) -> dict[str, Any]:
         try:
             known = json.loads(self._file.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):  # the last one: of thousands of open brackets
             return {}
         return known if isinstance(known, dict) else {}
 

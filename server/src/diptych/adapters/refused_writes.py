@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from diptych.adapters.sqlite_schema import damaged
+from diptych.adapters.sqlite_schema import DAMAGED_ROW, damaged, is_of_damaged_row
 from diptych.errors import CorruptStore, StoreError, StoreFull, StoreReadOnly
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -38,6 +38,8 @@ def sqlite_errors_translated(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & PRIMARY  # errors of the module itself have none
+        if is_of_damaged_row(error):
+            raise CorruptStore(DAMAGED_ROW) from None  # the error holds what the row says
         if code in _DAMAGED:
             raise CorruptStore(damaged(error)) from error
         if code == sqlite3.SQLITE_FULL or (code in _VAGUE and _is_full(folder)):

@@ -9,9 +9,10 @@ from typing import Any
 
 from diptych.adapters import sqlite_checksums as checksums
 from diptych.adapters.sqlite_checksums import CONTENT
+from diptych.adapters.sqlite_schema import DAMAGED_ROW
 from diptych.core.metadata import to_json
 from diptych.core.types import ImageRecord, Metadata
-from diptych.errors import NotFound
+from diptych.errors import CorruptStore, NotFound
 
 RECORD = "id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at, kept"
 
@@ -42,10 +43,18 @@ def record_of(row: Iterable[Any]) -> ImageRecord:
         media_type=media_type,
         width=width,
         height=height,
-        metadata=json.loads(metadata),
+        metadata=_metadata_of(metadata),
         created_at=created_at,
         kept=bool(kept),
     )
+
+
+def _metadata_of(text: str) -> Metadata:
+    try:
+        metadata: Metadata = json.loads(text)
+    except (ValueError, RecursionError):
+        raise CorruptStore(DAMAGED_ROW) from None  # the error holds the text
+    return metadata
 
 
 def find_record(db: sqlite3.Connection, collection: str, id: str) -> tuple[int, ImageRecord]:

@@ -11,6 +11,8 @@ from diptych.errors import CorruptStore, StoreError
 BUSY_S = 30.0
 MAX_IDLE_LOG_BYTES = 16_000_000  # a log that grew beyond, as beside a backup, is cut once nobody reads it
 
+DAMAGED_ROW = "a row of the database is damaged: `diptych check --data-dir` names its image"
+
 # One entry is one step, never edited after it was released; the version is the number of steps applied.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -125,6 +127,12 @@ def require_sound(db: sqlite3.Connection) -> None:
 def damaged(fault: object) -> str:
     """What is said of a database that contradicts itself."""
     return f"the database is damaged: {fault}; a backup can be restored with `diptych restore`"
+
+
+def is_of_damaged_row(error: sqlite3.DatabaseError) -> bool:
+    """Whether a row's metadata is no JSON, or a text no UTF-8, as SQLite and its module spell it."""
+    spelled = ("malformed JSON", "user-defined function raised exception", "Could not decode to UTF-8")
+    return str(error).startswith(spelled)
 
 
 def migrate(db: sqlite3.Connection) -> None:

@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from diptych.adapters.private_files import make_new
-from diptych.adapters.sqlite_checksums import damaged_rows, damaged_vectors
-from diptych.adapters.sqlite_schema import MIGRATIONS, require_sound, schema_version
+from diptych.adapters.sqlite_checksums import are_all_there, damaged_rows, damaged_vectors
+from diptych.adapters.sqlite_schema import (
+    DAMAGED_ROW,
+    MIGRATIONS,
+    is_of_damaged_row,
+    require_sound,
+    schema_version,
+)
 from diptych.core.backup import Counts, DamagedImage, Fault, File, LostImage
 from diptych.errors import CorruptStore, StoreError
 
@@ -95,10 +101,18 @@ class SqliteSnapshot:
             vectors = [DamagedImage(*self._named(key), "vector") for key in damaged_vectors(self._db)]
         return (*rows, *vectors)
 
+    def lacks_checksums(self) -> bool:
+        """Whether there are rows or vectors from before schema 6 that no start has given checksums yet."""
+        with _translated(self._file):
+            return not (self.has_checksums and are_all_there(self._db))
+
     def _named(self, key: int) -> tuple[str, str]:
         """Collection and id, as far as they can be read."""
         query = "SELECT CAST(collection AS BLOB), CAST(id AS BLOB) FROM images WHERE key = ?"
-        collection, id = self._db.execute(query, (key,)).fetchone()
+        row = self._db.execute(query, (key,)).fetchone()
+        if row is None:  # of a vector
+            return "?", f"key {key}, which has no row"
+        collection, id = row
         return collection.decode(errors="replace"), id.decode(errors="replace")
 
     def read(self, query: str, values: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -162,6 +176,8 @@ def _translated(file: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        if is_of_damaged_row(error):
+            raise CorruptStore(f"{file}: {DAMAGED_ROW}") from None  # the error holds what the row says
         if code in _DAMAGED:
             raise CorruptStore(f"database {file} is damaged: {error}") from error
         raise StoreError(f"database {file} cannot be read: {error}") from error

@@ -67,12 +67,14 @@ class DamagedImage:
 class Outcome:
     """What was found by a backup, a restore, or a check of a backup (`record`) or of a data folder.
 
-    `damaged_images` is known after a check only.
+    `damaged_images` is known after a check only, which sets `lacks_checksums` where it could not compare all
+    rows and vectors.
     """
 
     record: BackupRecord | None
     lost_images: tuple[LostImage, ...]
     damaged_images: tuple[DamagedImage, ...] = ()
+    lacks_checksums: bool = False
 
     @property
     def is_whole(self) -> bool:
