@@ -207,15 +207,36 @@ def test_cancelled_job_keeps_what_is_done_and_tries_no_more(
         gate.permits.release()
         await until_done(jobs, job.id, 2)
         assert (await jobs.cancel(waiting.id)).state == "cancelled"
-        cancelling = asyncio.create_task(jobs.cancel(job.id))
-        await until(lambda: gate.n_waiting > 0)
-        await asyncio.sleep(0)
-        gate.permits.release()  # the batch that is being added is finished
-        cancelled = await cancelling
-        assert (cancelled.state, cancelled.n_done, cancelled.n_items) == ("cancelled", 4, 6)
-        assert await opened.listed() == ["i00", "i01", "i02", "i03"]
+        await until(lambda: gate.n_waiting > 0)  # the next batch, which is not waited for
+        cancelled = await jobs.cancel(job.id)
+        assert (cancelled.state, cancelled.n_done, cancelled.n_items) == ("cancelled", 2, 6)
+        assert await opened.listed() == ["i00", "i01"]
         assert inputs() == []
-        assert [one.index for one in await jobs.outcomes(job.id, -1, 10)] == [0, 1, 2, 3]
+        assert [one.index for one in await jobs.outcomes(job.id, -1, 10)] == [0, 1]
+
+    run(story)
+
+
+def test_batch_that_is_being_written_when_its_job_is_cancelled_is_written(
+    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(opened: Opened, jobs: Jobs) -> None:
+        put, begun, end = opened.records.put, asyncio.Event(), asyncio.Event()
+
+        async def slow(*args: Any, **options: Any) -> Any:
+            begun.set()
+            await end.wait()
+            return await put(*args, **options)
+
+        monkeypatch.setattr(opened.records, "put", slow)
+        job = await submit(jobs, 4)
+        await begun.wait()
+        cancelling = asyncio.create_task(jobs.cancel(job.id))
+        await asyncio.sleep(0.05)
+        assert not cancelling.done()
+        end.set()
+        assert ((await cancelling).state, (await cancelling).n_done) == ("cancelled", 2)
+        assert await opened.listed() == ["i00", "i01"]
 
     run(story)
 
@@ -229,12 +250,7 @@ def test_on_a_full_disk_the_input_of_a_cancelled_job_makes_room_for_its_end(
         first, second = await submit(jobs, 2), await submit(jobs, 2, first=10)
         await until(lambda: gate.n_waiting > 0)
         Disk(monkeypatch, StoreFull("no space is left"), n_times=1)
-        change = jobs.next_change()
-        cancelling = asyncio.create_task(jobs.cancel(second.id if waits else first.id))
-        if not waits:
-            await change.wait()  # it is to stop: what is being added still is
-            gate.permits.release()
-        assert (await cancelling).state == "cancelled"
+        assert (await jobs.cancel(second.id if waits else first.id)).state == "cancelled"
         assert inputs() == [first.id if waits else second.id]
 
     run(story)

@@ -21,6 +21,7 @@ from diptych.bundle.image import DecodeMode, ImageLimits
 from diptych.core.types import Picture
 from diptych.errors import InputError, NotReady, TooLarge, UndecodableImage
 from support.hostile.containers import changed, plain_tags, segment, tiff, with_segments
+from support.hostile.corpus import corpus
 from unit.bundle.bundle_examples import encoded, image_spec, noise
 
 N_TAGS = 1_000
@@ -29,9 +30,10 @@ N_TAGS = 1_000
 class PlantedFaults(DecoderProcesses):
     """Runs what the end of a file says instead of its decoder, where it says something."""
 
-    def run(self, work: Any, *args: Any, **options: Any) -> Any:
+    def run(self, unwanted: Any, work: Any, *args: Any, **options: Any) -> Any:
         _, _, code = args[0].partition(b"planted:")
-        return super().run(exec, code) if code else super().run(work, *args, **options)
+        planned = (exec, code) if code else (work, *args)
+        return super().run(unwanted, *planned, **options)
 
 
 def decoded(decoder: PillowDecoder, *files: bytes) -> list[Picture | InputError]:
@@ -100,6 +102,34 @@ def test_decoder_that_hangs_holds_up_no_picture_of_another_format() -> None:
             await waiting
 
     asyncio.run(run())
+
+
+def test_caller_who_is_gone_leaves_the_process_to_the_next() -> None:
+    processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=20, wall_s=100), 1)
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
+    file = encoded(noise(64, 48), "TIFF")
+
+    async def run() -> None:
+        hanging = file + b"planted:import time; time.sleep(50)"
+        gone = asyncio.create_task(decoder.decode_many([hanging] * 3, lambda seconds: None))
+        await asyncio.sleep(0.1)
+        gone.cancel()
+        async with asyncio.timeout(25):
+            (picture,) = await decoder.decode_many([file], lambda seconds: None)
+        assert isinstance(picture, Picture)
+
+    asyncio.run(run())
+
+
+def test_picture_may_take_processor_time_as_its_size_and_not_as_its_decoder_likes() -> None:
+    """It would take twenty seconds; an honest picture of the size takes less than one."""
+    (slow,) = (one.payload for one in corpus() if one.name == "tiff, 4096 tiles share a jpeg of 90 scans")
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
+    (error,) = decoded(decoder, slow)
+    assert isinstance(error, UndecodableImage)
+    assert "took more processor time than a file of its size may" in str(error)
+    with pytest.raises(UndecodableImage, match="took more processor time than a file of its size may"):
+        asyncio.run(decoder.thumbnail(slow, 16))
 
 
 def test_damaged_tags_are_neither_told_nor_remembered() -> None:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from dataclasses import replace
+from threading import Event
 
 import pytest
 from PIL import Image
@@ -35,7 +36,7 @@ def processes() -> Iterator[DecoderProcesses]:
 def status(payload: bytes, processes: DecoderProcesses, mode: DecodeMode = "exact") -> int:
     try:
         if sniff(payload) in ISOLATED:
-            processes.run(load_pixels, payload, SPEC, LIMITS, mode)
+            processes.run(Event(), load_pixels, payload, SPEC, LIMITS, mode)
         else:
             load_pixels(payload, SPEC, LIMITS, mode)
     except InputError as error:

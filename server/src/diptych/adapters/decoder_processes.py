@@ -15,6 +15,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from queue import LifoQueue
 from signal import SIGXCPU, Signals
+from threading import Event
+from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 from diptych.adapters.decoder_child import ChildLimits
@@ -27,11 +29,12 @@ Result = TypeVar("Result")
 
 PROGRAM = "diptych.adapters.decoder_child"
 MAX_PROCESSES = 4
-CPU_S = 20  # several times what the largest pictures took
+CPU_S = 2  # to read a header; decoder_child has what pixels may take
 WALL_S = 120.0  # of a decoder that waits for ever, or of a machine that is very busy
 BYTES_PER_PX = 24  # twice what the dearest pictures took
 SPARE_BYTES = 256_000_000  # the file, libraries that are loaded late, the resized picture
 STARTS_WITHIN_S = 60.0
+LOOK_S = 0.2  # between two looks whether somebody still waits
 
 
 def limits_for(max_px: int) -> ChildLimits:
@@ -53,15 +56,16 @@ class DecoderProcesses:
             self._idle.put(child)
         weakref.finalize(self, _close, self._children)
 
-    def run(self, work: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
+    def run(self, unwanted: Event, work: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
         """What `work` returns or raises in an idle process; waits until there is one.
 
         `work`, its arguments and its result are pickled. Raises UndecodableImage when the process dies or
-        exceeds its limits, NotReady when none can be started, or after `close`.
+        exceeds its limits, NotReady when none can be started, after `close`, or when it was ended as
+        `unwanted` is set.
         """
         child = self._idle.get()
         try:
-            has_returned, outcome = child.run((work, args, options))
+            has_returned, outcome = child.run((work, args, options), unwanted)
         finally:
             self._idle.put(child)
         if not has_returned:
@@ -83,19 +87,24 @@ class _Child:
         self._connection: Connection | None = None
         self._is_closed = False
 
-    def run(self, item: tuple[Callable[..., object], Any, Any]) -> tuple[bool, Any]:
-        connection = self._running()
-        why = f"took over {self._limits.wall_s:g} s"
-        try:
+    def run(self, item: tuple[Callable[..., object], Any, Any], unwanted: Event) -> tuple[bool, Any]:
+        connection, end = self._running(), monotonic() + self._limits.wall_s
+        why = ""
+        with suppress(EOFError, OSError):
             connection.send(item)
-            if connection.poll(self._limits.wall_s):
+            while not connection.poll(LOOK_S):
+                if unwanted.is_set():
+                    self._end()
+                    raise NotReady("nobody waits for the image any more")
+                if monotonic() > end:
+                    why = f"took over {self._limits.wall_s:g} s"
+                    break
+            else:
                 outcome: tuple[bool, Any] = connection.recv()
                 return outcome
-        except (EOFError, OSError):
-            why = ""
         code = self._end()
         self._refuse_closed()
-        why = why or self._cause(code)
+        why = why or _cause(code)
         log.warning("a process that decodes images was ended: it %s", why)
         raise UndecodableImage(f"the image decoder {why}")
 
@@ -137,7 +146,7 @@ class _Child:
             if ours.poll(STARTS_WITHIN_S):
                 _warn_once(ours.recv())
                 return ours
-        raise NotReady(f"a process to decode an image did not start: it {self._cause(self._end())}")
+        raise NotReady(f"a process to decode an image did not start: it {_cause(self._end())}")
 
     def _end(self) -> int:
         """Its exit code."""
@@ -148,10 +157,11 @@ class _Child:
         self._process = self._connection = None
         return code
 
-    def _cause(self, code: int) -> str:
-        if code == -SIGXCPU:
-            return f"took over {self._limits.cpu_s} s of processor time"
-        return f"crashed with {Signals(-code).name}" if code < 0 else f"exited with code {code}"
+
+def _cause(code: int) -> str:
+    if code == -SIGXCPU:
+        return "took more processor time than a file of its size may"
+    return f"crashed with {Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
 
 def _close(children: Sequence[_Child]) -> None:

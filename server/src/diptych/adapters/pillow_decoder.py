@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from functools import partial
+from threading import Event
 from time import perf_counter
 from typing import TypeVar
 
-from diptych.adapters.decoder_child import load_picture
+from diptych.adapters.decoder_child import load_picture, load_thumbnail
 from diptych.adapters.decoder_processes import MAX_PROCESSES, DecoderProcesses, limits_for
 from diptych.adapters.freed_memory import FreedMemory
 from diptych.adapters.pixel_budget import PixelBudget
@@ -71,9 +72,9 @@ class PillowDecoder:
         """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge."""
         began, shared = perf_counter(), self._sharing if alone else ALONE
 
-        def decode(payload: bytes) -> Picture | InputError:
+        def decode(payload: bytes, unwanted: Event) -> Picture | InputError:
             try:
-                return _outcome(partial(self._decode, payload, shared))
+                return _outcome(partial(self._decode, payload, shared, unwanted))
             finally:
                 on_decoded(perf_counter() - began)
 
@@ -81,7 +82,11 @@ class PillowDecoder:
 
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
         """WebP, the longer side at most `size_px`. Raises UnsupportedImage, UndecodableImage, TooLarge."""
-        (result,) = await self._each(lambda one: _outcome(partial(self._thumbnail, one, size_px)), [payload])
+
+        def make(payload: bytes, unwanted: Event) -> bytes | InputError:
+            return _outcome(partial(self._thumbnail, payload, size_px, unwanted))
+
+        (result,) = await self._each(make, [payload])
         if isinstance(result, InputError):
             raise copy(result)  # a frame that holds what it raises is garbage that has to be found
         return result
@@ -90,20 +95,26 @@ class PillowDecoder:
         """End the processes. What they were decoding raises NotReady."""
         self._processes.close()
 
-    async def _each(self, work: Callable[[bytes], Result], payloads: Sequence[bytes]) -> list[Result]:
-        """Results in order; neither kind of format waits for the other."""
+    async def _each(self, work: Callable[[bytes, Event], Result], payloads: Sequence[bytes]) -> list[Result]:
+        """Results in order; neither kind of format waits for the other. When this is cancelled, processes
+        that decode for it are ended."""
+        unwanted = Event()
         isolated = [_is_isolated(payload) for payload in payloads]
-        pieces = [partial(work, payload) for payload in payloads]
-        here, beside = await asyncio.gather(
-            self._threads.run([piece for piece, one in zip(pieces, isolated, strict=True) if not one]),
-            self._waiting.run([piece for piece, one in zip(pieces, isolated, strict=True) if one]),
-        )
+        pieces = [partial(work, payload, unwanted) for payload in payloads]
+        try:
+            here, beside = await asyncio.gather(
+                self._threads.run([piece for piece, one in zip(pieces, isolated, strict=True) if not one]),
+                self._waiting.run([piece for piece, one in zip(pieces, isolated, strict=True) if one]),
+            )
+        finally:
+            unwanted.set()
         results = iter(here), iter(beside)
         return [next(results[one]) for one in isolated]
 
-    def _decode(self, payload: bytes, shared: Sharing) -> Picture:
+    def _decode(self, payload: bytes, shared: Sharing, unwanted: Event) -> Picture:
         if _is_isolated(payload):
-            return Picture(*self._processes.run(load_picture, payload, self._spec, self._limits, self._mode))
+            options = payload, self._spec, self._limits, self._mode
+            return Picture(*self._processes.run(unwanted, load_picture, *options))
         seen: list[ImageInfo] = []
         with ExitStack() as room:
 
@@ -116,9 +127,9 @@ class PillowDecoder:
             pixels = image.load_pixels(payload, self._spec, self._limits, self._mode, claim, sharing=shared)
         return Picture(seen[0], pixels)
 
-    def _thumbnail(self, payload: bytes, size_px: int) -> bytes:
+    def _thumbnail(self, payload: bytes, size_px: int, unwanted: Event) -> bytes:
         if _is_isolated(payload):
-            return self._processes.run(image.thumbnail, payload, self._limits, size_px)
+            return self._processes.run(unwanted, load_thumbnail, payload, self._limits, size_px)
         with ExitStack() as room:
 
             def claim(info: ImageInfo) -> None:

@@ -1,5 +1,6 @@
 """Named sets of images to search in; knows nothing of HTTP, SQL, files or what runs the model."""
 
+import asyncio
 import builtins
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -223,6 +224,10 @@ class Collections:
                 except EngineChanged:
                     continue  # they are embedded by the new one
                 return Added(engine.model, outcomes)
+
+    async def finish_writes(self) -> None:
+        """Wait until those that have begun have ended, as a caller who was cancelled did not."""
+        await self._writes.run(asyncio.sleep(0))
 
     def require_served(self, collection: str) -> None:
         """Raises Conflict when the collection belongs to a model or has a precision that is not served."""

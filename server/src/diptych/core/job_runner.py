@@ -31,28 +31,26 @@ class JobRunner:
         self._inputs = inputs
         self._max_batch = max_batch
 
-    async def run(self, job: Job, stopped: Callable[[], bool], progressed: Progressed) -> None:
-        """Until every item has its outcome, or `stopped` says so; `progressed` hears of each batch.
+    async def run(self, job: Job, progressed: Progressed) -> None:
+        """Until every item has its outcome; `progressed` hears of each batch.
 
         Raises what concerns all items: NotFound or Conflict of the collection, CorruptStore when the input is
         gone, StoreError, NotReady when the server stops.
         """
-        while not stopped():
+        while True:
             batch = _within(await self._store.todo(job.id, self._max_batch))
             if not batch:
                 return
-            await self._add(job, batch, stopped, progressed)
+            await self._add(job, batch, progressed)
 
-    async def _add(
-        self, job: Job, batch: Sequence[JobItem], stopped: Callable[[], bool], progressed: Progressed
-    ) -> None:
+    async def _add(self, job: Job, batch: Sequence[JobItem], progressed: Progressed) -> None:
         """Requests come first: while the queue is full, wait. What can never fit at once goes one by one."""
         images = await self._images(job, batch)
 
         def news(added: Sequence[AddOutcome]) -> News:
             return {job.id: _outcomes(batch, added)}
 
-        while not stopped():
+        while True:
             try:
                 added = await self._collections.add_many(
                     job.collection, images, replace=job.replace, news=news
@@ -61,7 +59,7 @@ class JobRunner:
                 await asyncio.sleep(error.retry_after_s)
             except TooLarge as error:
                 for item in [changed(batch[0], error=error)] if len(batch) == 1 else batch:
-                    await self._add(job, [item], stopped, progressed)
+                    await self._add(job, [item], progressed)
                 return
             else:
                 progressed(_outcomes(batch, added.outcomes))

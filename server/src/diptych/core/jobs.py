@@ -69,6 +69,7 @@ class Jobs:
         self._queue = JobQueue(collections.require_served)
         self._n_accepting = 0
         self._running: str | None = None
+        self._adding: asyncio.Task[None] | None = None  # of the one that runs
         self._told: Job | None = None  # the one that runs, as far as its images can be found
         self._trouble: dict[str, str] = {}  # why a job does not get on
         self._unrecorded: dict[str, tuple[StoreError, str]] = {}  # not on the disk: why, and when it stopped
@@ -132,7 +133,7 @@ class Jobs:
         return [one for one in outcomes if one.index < self._told.n_done]
 
     async def cancel(self, id: str) -> Job:
-        """Items that are being added still are; those behind them are not tried. Raises NotFound.
+        """Items that are being written still are; the others are not tried. Raises NotFound.
 
         A job that has ended stays as it is. Raises StoreError when the disk does not take the end of the job:
         it has stopped all the same, and the end is tried again.
@@ -142,6 +143,8 @@ class Jobs:
             return job
         self._queue.cancel(id)
         self._tell()
+        if self._running == id and self._adding is not None:
+            self._adding.cancel()
         if self._running != id:
             await self._end_cancelled(id)
         while self._running == id:
@@ -214,7 +217,7 @@ class Jobs:
         reason = ""
         try:
             self._told = await self._found(id)
-            await self._runner.run(self._told, lambda: self._queue.is_cancelled(id), self._progressed)
+            await self._add_all(self._told)
         except CorruptStore as error:
             state, reason = "failed", str(error)
         except (NotReady, StoreError):
@@ -227,6 +230,22 @@ class Jobs:
         else:
             state = "cancelled" if self._queue.is_cancelled(id) else "done"
         await self._end(id, state, reason)
+
+    async def _add_all(self, job: Job) -> None:
+        """Until it is cancelled: then what is being written has been when this returns."""
+        task = asyncio.current_task()
+        assert task is not None, "jobs run in a task"
+        if self._queue.is_cancelled(job.id):
+            return
+        self._adding = asyncio.create_task(self._runner.run(job, self._progressed))
+        try:
+            await self._adding
+        except asyncio.CancelledError:
+            if task.cancelling():  # the server stops
+                raise
+            await self._collections.finish_writes()
+        finally:
+            self._adding = None
 
     def _progressed(self, outcomes: Sequence[JobOutcome]) -> None:
         assert self._told is not None, "one runs"

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
+from threading import Event
 from typing import Concatenate, ParamSpec, TypeVar
 
 from PIL import Image
@@ -23,6 +24,7 @@ ENDINGS: dict[ImageFormat, str] = {
     "HEIC": "heic",
 }  # fmt: skip
 JPEG_QUALITY = 95  # of images that are made smaller: what it costs is below what a resize costs
+CPU_S = 20  # of processor time for one file, several times what the largest pictures took
 AHEAD_EACH = 4  # entries that a thread has waiting, so that none runs dry
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -43,13 +45,14 @@ def isolated(
     Raises what `work` raises, and UndecodableImage.
     """
     if sniff(payload) in ISOLATED:
-        return _processes(limits.max_px).run(work, payload, spec, limits, *args, **options)
+        return _processes(limits.max_px).run(Event(), work, payload, spec, limits, *args, **options)
     return work(payload, spec, limits, *args, **options)
 
 
 @cache
 def _processes(max_px: int) -> DecoderProcesses:
-    return DecoderProcesses(limits_for(max_px), os.cpu_count() or 1)  # no more than threads that ask
+    limits = replace(limits_for(max_px), cpu_s=CPU_S)
+    return DecoderProcesses(limits, os.cpu_count() or 1)  # no more than threads that ask
 
 
 @dataclass(frozen=True)
