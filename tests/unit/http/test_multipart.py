@@ -10,6 +10,7 @@ from diptych.errors import Malformed, TooLarge
 from diptych.http.body import BodyLimits
 from diptych.http.multipart import Part, read_parts
 
+FORM = "multipart/form-data; boundary=b"
 BODY = (
     b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\nfirst\r\n'
     b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n'
@@ -18,7 +19,7 @@ BODY = (
 )
 
 
-def request_of(chunks: Sequence[bytes], content_type: str = "multipart/form-data; boundary=b") -> Request:
+def request_of(chunks: Sequence[bytes], content_type: str = FORM) -> Request:
     waiting = list(chunks)
 
     async def receive() -> dict[str, object]:
@@ -53,31 +54,39 @@ def test_text_that_is_not_utf8_is_malformed_and_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type"),
+    ("body", "content_type", "why"),
     [
-        (BODY, "multipart/form-data"),
-        (BODY[:-8], "multipart/form-data; boundary=b"),
-        (b"no multipart at all", "multipart/form-data; boundary=b"),
-        (b"", "multipart/form-data; boundary=b"),
-        (BODY.replace(b'name="text"', b"x=y", 1), "multipart/form-data; boundary=b"),
-        (BODY, "multipart/form-data; boundary=" + "b" * 300),
-        (BODY, 'multipart/form-data; boundary="b'),
-        (BODY, 'multipart/form-data; boundary="b\\"; charset=utf-8'),
+        (BODY, "multipart/form-data", "without a boundary"),
+        (BODY, 'multipart/form-data; boundary="b', "without a boundary"),
+        (BODY, 'multipart/form-data; boundary="b\\"; charset=utf-8', "without a boundary"),
+        (BODY, f"{FORM}{'b' * 299}", "Boundary length 300 exceeds maximum of 256"),
+        (BODY[:-8], FORM, "ends before its closing boundary"),
+        (b"no multipart at all", FORM, "not a multipart body: "),
+        (b"", FORM, "ends before its closing boundary"),
+        (BODY.replace(b"Content-Type", b"Content Type"), FORM, "invalid character"),
+        (BODY.replace(b"image/png", b"i" * 9000), FORM, "Maximum header size exceeded"),
+        (BODY.replace(b'name="image"', b"x=y"), FORM, "part 1 of the multipart body has no name"),
+        (BODY.replace(b'"image"', b'""'), FORM, "part 1 of the multipart body has no name"),
+        (BODY.replace(b"image", b"\xff", 1), FORM, "name of part 1 of the multipart body is not UTF-8"),
     ],
     ids=[
         "no boundary",
+        "open quote",
+        "escape",
+        "boundary too long",
         "unfinished",
         "not multipart",
         "empty",
+        "broken header",
+        "header too long",
         "part without a name",
-        "boundary too long",
-        "open quote",
-        "escape",
+        "empty name",
+        "name not UTF-8",
     ],
 )
-def test_broken_bodies_are_malformed(body: bytes, content_type: str) -> None:
-    with pytest.raises(Malformed):
-        read([body], content_type=content_type)
+def test_broken_bodies_are_malformed_and_say_why(body: bytes, content_type: str, why: str) -> None:
+    with pytest.raises(Malformed, match=why):
+        read([body], content_type=content_type, max_bytes=20_000)
 
 
 def test_one_part_too_many_is_too_large_and_says_the_limit() -> None:

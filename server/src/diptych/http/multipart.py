@@ -74,7 +74,9 @@ class PartsReader(MultiPartParser):
         try:
             await self.parse()
         except MultiPartException as error:
-            raise Malformed(f"not a multipart body: {error.message}") from None
+            if error.__cause__ is None:  # Starlette's own: within our limits only for want of a name
+                raise self._without_name() from None
+            raise Malformed(f"not a multipart body: {error.__cause__}") from None
 
     async def _whole(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """What is raised in here makes the parser close its files."""
@@ -98,6 +100,22 @@ class PartsReader(MultiPartParser):
             raise TooLarge(f"part {self._n_parts - 1} of the body has over {self._max_part_bytes} bytes")
         super().on_part_data(data, start, end)
 
+    def on_part_end(self) -> None:
+        """The last part is complete. Malformed: its name is empty or not UTF-8."""
+        super().on_part_end()
+        name, value = self.items[-1]
+        if not name:
+            raise self._without_name()
+        try:
+            self.items[-1] = (name.encode("latin-1").decode(), value)
+        except UnicodeDecodeError:
+            raise Malformed(
+                f"the name of part {self._n_parts - 1} of the multipart body is not UTF-8"
+            ) from None
+
+    def _without_name(self) -> Malformed:
+        return Malformed(f"part {self._n_parts - 1} of the multipart body has no name")
+
     def on_end(self) -> None:
         """The closing boundary."""
         self._has_ended = True
@@ -111,16 +129,8 @@ async def read_parts(request: Request, limits: BodyLimits, max_parts: int, bound
 
 
 def part_of(name: str, value: str | UploadFile) -> Part:
-    """The bytes of a field, whether it came with a file name or without one. To be called once for each.
-
-    Malformed: its name is not UTF-8.
-    """
+    """The bytes of a field, whether it came with a file name or without one. To be called once for each."""
     if isinstance(value, str):
-        data = value.encode("latin-1")
-    else:
-        with value.file as file:
-            data = file.read()
-    try:
-        return Part(name.encode("latin-1").decode(), data)
-    except UnicodeDecodeError:
-        raise Malformed("the name of a part of the multipart body is not UTF-8") from None
+        return Part(name, value.encode("latin-1"))
+    with value.file as file:
+        return Part(name, file.read())
