@@ -1,6 +1,7 @@
 """What a connection may cost, over real sockets. The application behind it is a few lines."""
 
 import asyncio
+import logging
 from collections import Counter
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
@@ -212,14 +213,30 @@ def test_connection_beyond_the_limit_is_refused_until_another_ends() -> None:
     run(scenario)
 
 
-def test_request_hears_that_its_caller_left() -> None:
+@pytest.mark.parametrize("sent", [POST + b"x" * 100_000, GET * 3], ids=["in a body", "others behind it"])
+def test_request_hears_that_its_caller_left(sent: bytes) -> None:
     async def scenario() -> None:
         app = Listening()
         async with serving(app) as place:
-            _, writer = await place.call(POST + b"x" * 100_000)
+            _, writer = await place.call(sent)
             await until(lambda: app.n_asked)
             assert app.n_left == 0
             writer.transport.abort()
             await until(lambda: app.n_left == 1)
 
     run(scenario)
+
+
+def test_answer_to_a_caller_that_left_with_others_behind_it_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> None:
+        app = App(n_bytes=20_000_000)
+        async with serving(app) as place:
+            _, writer = await place.call(GET * 3)
+            await until(lambda: app.n_asked)
+            writer.transport.abort()
+            await until(lambda: not place.server.server_state.tasks)
+
+    run(scenario)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

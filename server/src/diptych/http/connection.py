@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable
 from typing import ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from diptych.core.limits import Limits
 from diptych.core.ports import Reason
@@ -31,6 +32,7 @@ class Connection(HttpToolsProtocol):
     count_rejected: ClassVar[Callable[[Reason], None]]
 
     _deadline: asyncio.TimerHandle | None = None
+    _served: RequestResponseCycle | None = None  # `cycle` is the last one that came, and may have to wait
     _n_silent = 0  # bytes of reads in a row that began no request and brought nothing of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -42,9 +44,16 @@ class Connection(HttpToolsProtocol):
             self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Forget the deadline, and tell the request that is served: uvicorn tells the last one that came."""
         self._end_deadline()
+        if self._served is not None:
+            self._served.disconnected = True
+            self._served.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Hand on what came, then look whether heads and trailers stay within their bounds."""
