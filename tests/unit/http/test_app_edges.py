@@ -279,6 +279,18 @@ def test_request_names_its_host_once(head: str, status: int) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize(("n_bytes", "status"), [(130_000, 200), (131_072, 431)])
+def test_head_has_a_largest_size(n_bytes: int, status: int) -> None:
+    async def scenario() -> None:
+        async with serving(create_app(load_for_ever)) as place:
+            get = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            reader, _ = await place.call(get + b"A: " + b"a" * n_bytes + b"\r\n\r\n" + get + b"\r\n")
+            assert (await answer_of(reader)).status == status
+            assert (await answer_of(reader)).status == 200
+
+    run(scenario)
+
+
 def test_no_page_of_another_origin_shows_an_answer(client: TestClient) -> None:
     for path in ("/healthz", "/", "/assets/icon.svg", "/crash", "/nowhere", "/search?q=a"):
         assert client.get(path).headers["cross-origin-resource-policy"] == "same-origin", path

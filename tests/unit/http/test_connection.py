@@ -132,6 +132,20 @@ def test_head_without_end_ends_the_connection(kind: str) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("rest", [b"0\r\nA: ", b"3;"], ids=["trailer", "chunk extension"])
+def test_what_is_too_long_in_a_body_is_answered(rest: bytes) -> None:
+    async def scenario() -> None:
+        app = App()
+        app.gate.clear()
+        async with bounded(app, Counter[str]()) as place:
+            head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            reader, _ = await place.call(head + rest + b"a" * 500_000)
+            assert (await answer_of(reader)).status == 431
+            app.gate.set()
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("kind", ["one piece", "two pieces"])
 def test_body_that_comes_with_its_head_is_none_of_it(kind: str) -> None:
     async def scenario() -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MAX_HEAD_BYTES = 131_072  # of a request's head, or of a trailer
+
 
 @dataclass(frozen=True)
 class Limits:

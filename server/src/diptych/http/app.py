@@ -18,7 +18,7 @@ from diptych.http import requests
 from diptych.http.budget import BodyBudget
 from diptych.http.door import Door
 from diptych.http.gate import Gate
-from diptych.http.guard import HostGuard, KeyGuard
+from diptych.http.guard import HeadGuard, HostGuard, KeyGuard
 from diptych.http.handlers import add_handlers
 from diptych.http.openapi import describe
 from diptych.http.options import HttpOptions
@@ -124,6 +124,7 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     if options.api_key is not None:
         app.add_middleware(KeyGuard, api_key=options.api_key)
     app.add_middleware(HostGuard, host=options.host, allowed_hosts=options.allowed_hosts)
+    app.add_middleware(HeadGuard, state=state)
     app.add_middleware(Gate, state=state, timeout_s=options.limits.request_timeout_s)
     app.add_middleware(Door, state=state)
 

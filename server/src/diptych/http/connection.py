@@ -11,13 +11,12 @@ from typing import ClassVar
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from diptych.core.limits import Limits
+from diptych.core.limits import MAX_HEAD_BYTES, Limits
 from diptych.core.ports import Reason
 from diptych.http.context import new_request_id
 from diptych.http.problems import http_problem_bytes
 
 ACCESS_LOG = logging.getLogger("diptych.access")
-MAX_HEAD_BYTES = 131_072  # of a head or a trailer, and at most one read of the system beyond that
 MAX_PIPELINED = 100  # requests sent ahead, each kept until those before it are answered
 
 
@@ -63,7 +62,7 @@ class Connection(HttpToolsProtocol):
         self._n_silent = 0 if goes_on or self._is_answered() else self._n_silent + len(data)
         if len(self.pipeline) > MAX_PIPELINED:
             self.transport.abort()
-        elif self._n_silent > MAX_HEAD_BYTES:
+        elif self._n_silent > MAX_HEAD_BYTES:  # and at most one read of the system beyond it
             self._refuse(431, "head_too_large", f"head is over {MAX_HEAD_BYTES} bytes")
         self._set_deadline()
 
@@ -78,6 +77,10 @@ class Connection(HttpToolsProtocol):
     def _is_answered(self) -> bool:
         """Whether what comes is thrown away: the rest of a body whose answer was given early."""
         return self.cycle is not None and self.cycle.response_complete and not self._is_in_head()
+
+    def _is_due(self) -> bool:
+        """Whether the next bytes out are the answer of the request that is coming in."""
+        return self.cycle is self._served and not (self._is_in_head() or self.cycle.response_started)
 
     def _set_deadline(self) -> None:
         """A deadline that runs is not put off by further bytes, only ended by a whole head."""
@@ -98,12 +101,12 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: int, reason: Reason, detail: str) -> None:
-        """Say why, and hang up. The answer of a request before it may be on its way: then only hang up."""
+        """Say why, and hang up; only hang up while the answer of another request is due or on its way."""
         request_id = new_request_id()
         type(self).count_rejected(reason)
         fields = {"status": status, "reason": reason, "request_id": request_id}
         ACCESS_LOG.info(detail, extra={"fields": fields})
-        if self.cycle is None or self.cycle.response_complete:
+        if self.cycle is None or self.cycle.response_complete or self._is_due():
             self.transport.write(http_problem_bytes(status, detail, request_id))
         self.transport.close()
 

@@ -1,4 +1,6 @@
-"""Middlewares that refuse: foreign hosts and origins, callers without the key. Knows the open paths only.
+"""Middlewares that refuse: long heads, foreign hosts and origins, callers without the key.
+
+Knows the open paths only.
 
 A page on the web can make a browser send requests to a server on this machine. The Host check stops a
 name that was rebound to our address, the checks of Origin and Sec-Fetch-Site stop plain cross-site posts.
@@ -12,13 +14,32 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from diptych.core.limits import MAX_HEAD_BYTES
 from diptych.http.problems import respond_http
+from diptych.http.state import ServerState
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBES = frozenset({"/healthz", "/readyz"})
 STATIC_PAGES = frozenset({"/", "/docs", "/openapi.json"})  # the same for everybody; the page asks for the key
 STATIC_FOLDER = "/assets/"
 _DEFAULT_PORT = {"http": 80, "https": 443}
+
+
+class HeadGuard:
+    """431 for a head that came whole and is too long. The connection bounds those that do not end."""
+
+    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+        self._app = app
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if scope["type"] == "http" and (n_bytes := _head_bytes(scope)) > MAX_HEAD_BYTES:
+            self._state.count_rejected("head_too_large")
+            detail = f"head has {n_bytes} bytes, limit is {MAX_HEAD_BYTES}"
+            await respond_http(Request(scope), 431, detail)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class HostGuard:
@@ -111,6 +132,12 @@ def same_origin(origin: str, host: str) -> bool:
         )
     except ValueError:
         return False
+
+
+def _head_bytes(scope: Scope) -> int:
+    """The target and the fields, each with its colon, space and end of line."""
+    n_bytes = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    return n_bytes + len(scope.get("raw_path", b"")) + len(scope["query_string"])
 
 
 def _host_name(host: str) -> str | None:
