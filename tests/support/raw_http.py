@@ -77,7 +77,9 @@ async def serving(
         log_config=None,
         timeout_keep_alive=keep_alive_s,
     )
-    server = GracefulServer(config, inside or Inside(), grace_s, end_after=lambda seconds, status: None)
+    server = GracefulServer(
+        config, Inside() if inside is None else inside, grace_s, end_after=lambda seconds, status: None
+    )
     running = asyncio.create_task(server.serve([listener]))
     try:
         async with asyncio.timeout(WITHIN_S):

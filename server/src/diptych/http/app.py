@@ -17,6 +17,7 @@ from diptych.errors import DiptychError
 from diptych.http import requests
 from diptych.http.budget import BodyBudget
 from diptych.http.door import Door
+from diptych.http.drain import BodyDrain
 from diptych.http.gate import Gate
 from diptych.http.guard import HeadGuard, HostGuard, KeyGuard
 from diptych.http.handlers import add_handlers
@@ -127,6 +128,7 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     app.add_middleware(HeadGuard, state=state)
     app.add_middleware(Gate, state=state, timeout_s=options.limits.request_timeout_s)
     app.add_middleware(Door, state=state)
+    app.add_middleware(BodyDrain, inside=state.inside, timeout_s=options.limits.header_timeout_s)
 
 
 def _described_once(app: FastAPI, limits: Limits) -> Callable[[], dict[str, Any]]:
