@@ -12,7 +12,7 @@ RUN    ?= pictograms
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-hub test test-long fuzz kills conformance check format train data evaluate export import bench bench-store bench-training gpu-check soak constraints openapi clean
+.PHONY: help serve serve-hub test test-long fuzz kills conformance surface check format train data evaluate export import bench bench-store bench-training gpu-check soak constraints openapi clean
 .PHONY: image image-rootless check-containers lock sbom audit
 
 help: ## this list
@@ -58,6 +58,9 @@ kills: $(VENV)/.installed-tests strace ## campaign: the server killed at every p
 
 conformance: $(VENV)/.installed-tests ## campaign: every kind of checkpoint that can be imported, against its own library
 	$(BIN)/python -m pytest -m conformance
+
+surface: $(VENV)/.installed-tests ## show that what users rely on is as in another checkout: make surface AGAINST=../other (SURFACE=--deep: rows, runs and data folders too, some minutes)
+	PYTHONPATH=tests $(BIN)/python -m support.surface --against '$(or $(AGAINST),$(error say which checkout: AGAINST=../other))' $(SURFACE)
 
 check: $(VENV)/.installed-tests ## static: format, lint, types, architecture
 	$(BIN)/ruff format --check .
