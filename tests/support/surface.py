@@ -20,7 +20,7 @@ from support.surface_of.observed import observed
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "tests" / "data" / "surface.json"
-ONLY_SHOWN = ("answers", "log")  # not committed
+COMMITTED_PARTS = ("api", "bundle", "commands", "exit statuses", "metrics", "settings")
 
 
 def main() -> int:
@@ -40,9 +40,10 @@ def main() -> int:
         found = [surface(checkout) for checkout in checkouts]
         told = deepened(found, checkouts, Path(home) / "inputs") if args.deep else []
     if args.write:
-        COMMITTED.write_text(text_of({part: found[0][part] for part in found[0] if part not in ONLY_SHOWN}))
+        COMMITTED.write_text(text_of({part: found[0][part] for part in COMMITTED_PARTS}))
     elif args.against is None:
         print(text_of(found[0]), end="")
+        sys.stderr.writelines(f"{line}\n" for line in told)
     else:
         before = found[1] if len(found) > 1 else json.loads(args.against.read_text())
         both = before.keys() & found[0].keys()  # what was printed without --deep has fewer parts
@@ -61,19 +62,21 @@ def surface(checkout: Checkout) -> Json:
 
 def deepened(found: list[Json], checkouts: list[Checkout], inputs: Path) -> list[str]:
     """Put what takes minutes into the surfaces. What one left must be the same to the other: differences."""
-    from support.surface_of.kept import leave, opened, rows, write_inputs  # noqa: PLC0415  torch takes long
+    from support.surface_of import kept  # noqa: PLC0415  torch takes long
 
-    write_inputs(inputs)
+    kept.write_inputs(inputs)
+    photograph = ROOT / "server" / "gallery" / "cat.png"
+    items = {**dict(kept.pictures(photograph)), **dict(kept.awkward_texts())}
     told = []
     for own, checkout in zip(found, checkouts, strict=True):
-        own["losses"] = leave(checkout, inputs)
-        own["rows"] = rows(checkout, ROOT / "server" / "gallery" / "cat.png")
+        own["losses"] = kept.leave(checkout, inputs)
+        own["rows"] = kept.rows(checkout, items)
     for own, checkout in zip(found, checkouts, strict=True):
-        own["opened"] = opened(checkout, inputs, checkout.home / "left")
+        own["opened"] = kept.opened(checkout, inputs, checkout.home / "left")
         told += differences(own["losses"], own["opened"]["losses"], f"{checkout.root} resumes its own run")
         for other in checkouts:
             if other is not checkout:
-                theirs, place = opened(checkout, inputs, other.home / "left"), f"what {other.root} left"
+                theirs, place = kept.opened(checkout, inputs, other.home / "left"), f"what {other.root} left"
                 told += differences(own["opened"], theirs, f"{checkout.root} opens {place}")
     return told
 

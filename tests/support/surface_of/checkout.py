@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,10 +74,8 @@ class Checkout:
 def _wait_until_ready(client: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + WITHIN_S
     while process.poll() is None and time.monotonic() < deadline:
-        try:
+        with suppress(httpx.TransportError):
             if client.get("/readyz").is_success:
                 return
-        except httpx.TransportError:
-            pass
         time.sleep(0.05)
     raise RuntimeError(f"the server is not ready: {log.read_text()[-4000:]}")

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,8 @@ runpy.run_module("diptych_training", run_name="__main__", alter_sys=True)
 """
 
 
-def rows(checkout: Checkout, photograph: Path) -> Json:
-    """sha256 of the float32 bytes of each picture and text, else status and problem, in each precision."""
-    items: dict[str, bytes | str] = {**dict(pictures(photograph)), **awkward_texts()}
+def rows(checkout: Checkout, items: Mapping[str, bytes | str]) -> Json:
+    """sha256 of the float32 bytes of each picture or text, else status and problem, in each precision."""
     precisions = json.loads((checkout.bundle / "manifest.json").read_text())["precisions"]
     found: Json = {}
     for precision, decode in itertools.product(precisions, ("exact", "fast")):
@@ -69,9 +68,9 @@ def pictures(photograph: Path) -> Iterator[tuple[str, bytes]]:
         yield f"{form} turned {turn}", encoded(scene(700, 500, turn), form, exif=exif)  # `fast` scales it
 
 
-def awkward_texts() -> dict[str, str]:
-    n_random = N_TEXTS - len(strange_texts())
-    return strange_texts() | {f"text {seed}": random_text(seed) for seed in range(n_random)}
+def awkward_texts() -> Iterator[tuple[str, str]]:
+    yield from strange_texts().items()
+    yield from ((f"text {seed}", random_text(seed)) for seed in range(N_TEXTS - len(strange_texts())))
 
 
 def _row(client: httpx.Client, item: bytes | str) -> str:
