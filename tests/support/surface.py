@@ -66,7 +66,7 @@ def deepened(found: list[Json], checkouts: list[Checkout], inputs: Path) -> list
 
     kept.write_inputs(inputs)
     photograph = ROOT / "server" / "gallery" / "cat.png"
-    items = {**dict(kept.pictures(photograph)), **dict(kept.awkward_texts())}
+    items: dict[str, bytes | str] = {**dict(kept.pictures(photograph)), **dict(kept.awkward_texts())}
     told = []
     for own, checkout in zip(found, checkouts, strict=True):
         own["losses"] = kept.leave(checkout, inputs)
