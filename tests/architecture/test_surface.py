@@ -13,7 +13,8 @@ from support.surface_of.checkout import Checkout
 def test_surface_is_the_one_that_is_committed(tmp_path: Path) -> None:
     before, now = json.loads(COMMITTED.read_text()), surface(Checkout(ROOT, tmp_path))
     found = differences(before, {part: now[part] for part in before})
-    assert found == [], "if it is meant: PYTHONPATH=tests python -m support.surface --write"
+    meant = "if it is meant: PYTHONPATH=tests python -m support.surface --write"
+    assert not found, "\n".join([*found, meant])
 
 
 def test_differences_are_named_by_their_place() -> None:
