@@ -42,7 +42,7 @@ def main(lock: Path, training: Path) -> None:
     closed = [f"{path} ({why})" for top in READ for path, why in not_for_everybody(top)]
     assert closed == [], f"everybody must read these, and nobody write them: {closed[:10]}"
     # In processes of their own, as a server is, and by a user that owns nothing.
-    code = "import sys, diptych.cli.server, onnxruntime, faiss; sys.exit('torch' in sys.modules)"
+    code = "import sys, diptych.cli.process.server, onnxruntime, faiss; sys.exit('torch' in sys.modules)"
     run_as_anybody(sys.executable, "-I", "-c", code)
     run_as_anybody(str(ENVIRONMENT / "bin" / "diptych"), "--help")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from diptych.errors import DiptychError
-from diptych.http.problems import STATUS
+from diptych.http.errors.problem_json import STATUS
 
 
 def family(error: type[DiptychError]) -> Iterator[type[DiptychError]]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from diptych.adapters.prometheus_metrics import PrometheusMetrics
+from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.core.ports import Reason
 from support.queries import Query, dashboard_queries, rule_queries, rules
 from unit.core.core_fakes import model_info

@@ -11,8 +11,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from diptych.http import routes as package
-from diptych.http.routes import classify, embed, openai, operate, page, search
+from diptych.http import endpoints as package
+from diptych.http.endpoints import classify, embed, openai, operate, page, search
 
 ROUTERS: list[APIRouter] = [
     import_module(f"{package.__name__}.{module.name}").router

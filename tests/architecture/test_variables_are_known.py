@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from diptych.cli.variables import OTHERS
+from diptych.cli.process.variables import OTHERS
 from diptych.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]

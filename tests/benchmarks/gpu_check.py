@@ -28,23 +28,23 @@ from typing import Any
 
 import numpy as np
 
-from diptych.adapters.cuda import first_gpu
-from diptych.adapters.faiss_gpu import FaissGpu, require_gpu
-from diptych.adapters.faiss_gpu_index import FaissGpuIndex
-from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
-from diptych.adapters.onnx_cuda import require_cuda
-from diptych.adapters.tensorrt_build import build_in_child
-from diptych.adapters.tensorrt_library import tensorrt_version
+from diptych.adapters.cuda.device import first_gpu
+from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss.gpu_index import FaissGpuIndex
+from diptych.adapters.faiss.gpu_rows import FaissGpu, require_gpu
+from diptych.adapters.onnxruntime.cuda_provider import require_cuda
+from diptych.adapters.tensorrt.build import build_in_child
+from diptych.adapters.tensorrt.library import tensorrt_version
 from diptych.bundle.encoder import StoppableEncoder
 from diptych.bundle.golden import Golden
 from diptych.bundle.manifest import MANIFEST_FILE, ManifestDraft, Precision
 from diptych.bundle.repository import ModelRepository
-from diptych.core.plan import ONE_LANE
-from diptych.core.runner import Runner
+from diptych.core.encoding.swappable_encoder import Runner
+from diptych.core.tuning.execution_layout import ONE_LANE
 from diptych.errors import ConfigError, DiptychError
-from diptych.wiring.bundles import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
-from diptych.wiring.upgrade import TensorRtUpgrade
-from diptych.wiring.warming import warmed
+from diptych.wiring.loading.version import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
+from diptych.wiring.loading.warming import warmed
+from diptych.wiring.precisions.tensorrt_upgrade import TensorRtUpgrade
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = ("tests", "server/src", "training/src", "clients/python/src")
@@ -334,8 +334,8 @@ def _losses(
 
     from diptych_training.config import OptimConfig  # noqa: PLC0415
     from diptych_training.models.clip import build_model  # noqa: PLC0415
-    from diptych_training.optim import Stepper, build_optimizer  # noqa: PLC0415
     from diptych_training.train.batches import Batch  # noqa: PLC0415
+    from diptych_training.train.optim import Stepper, build_optimizer  # noqa: PLC0415
     from diptych_training.train.step import Passes  # noqa: PLC0415
 
     torch.manual_seed(0)

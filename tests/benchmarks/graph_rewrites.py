@@ -24,20 +24,20 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from diptych.adapters.onnx_session import open_session
+from diptych.adapters.onnxruntime.session import open_session
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych.bundle.repository import ModelRepository
-from diptych_training.export.calibration import Batch
-from diptych_training.export.graph import Graph
-from diptych_training.export.graphs import write_image_graph, write_text_graph
 from diptych_training.export.int8.search import Plan
 from diptych_training.export.int8.write import prepare
-from diptych_training.export.onnx_files import read_graph, write_graph
+from diptych_training.export.onnx.files import read_graph, write_graph
+from diptych_training.export.onnx.graph import Graph
+from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.export.optimise import FLOAT32, REWRITES
+from diptych_training.export.proof.calibration import Batch
+from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.hugging_face.padding import Padding
 from diptych_training.importing.hugging_face.towers import Towers
 from diptych_training.importing.own import load_own_bundle
-from diptych_training.importing.subject import Choices
 
 BATCHES = (1, 8)
 N_OPENED, MIN_TURNS, MIN_SECONDS = 4, 6, 0.7  # of one comparison

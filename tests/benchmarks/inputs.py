@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.report import say
 from benchmarks.servers import REPOSITORY, in_cache, modules_of
-from diptych_training.importing.photos import photographs
+from diptych_training.export.proof.photos import photographs
 
 VIT = "vit-b-32"
 VIT_TOWERS = {

@@ -12,10 +12,10 @@ import httpx
 import numpy as np
 import pytest
 
-from diptych.adapters import sqlite_rows
-from diptych.adapters.data_check import check
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
-from diptych.core.filters import Compare
+from diptych.adapters.backup.data_check import check
+from diptych.adapters.sqlite import rows as sqlite_rows
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
+from diptych.core.collections.filters import Compare
 from diptych.core.types import NewRow
 from diptych.errors import CorruptStore
 from integration.backup_parts import Silent

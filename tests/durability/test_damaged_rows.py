@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.adapters.sqlite_store import DATABASE
+from diptych.adapters.sqlite.store import DATABASE
 from diptych.cli import main
-from diptych.core.filter_parser import parse_filter
+from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.types import NewVector, VectorOrigin
 from diptych.errors import CorruptStore
 from integration.store_parts import Opened, tiny_png

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych.adapters import sqlite_threads
-from diptych.adapters.sqlite_schema import MIGRATIONS, connect, schema_version
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
-from diptych.bundle.failpoints import VARIABLE
-from diptych.core.filters import Compare
+from diptych.adapters.sqlite import threads
+from diptych.adapters.sqlite.schema import MIGRATIONS, connect, schema_version
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
+from diptych.core.collections.filters import Compare
 from diptych.core.types import SERVER, NewRow
 from diptych.errors import StoreFull
+from diptych.failpoints import VARIABLE
 from support.tiny_bundle import TINY, write_tiny_bundle
 from support.warm_server import WarmServers
 
@@ -55,7 +55,7 @@ def test_steps_that_met_a_full_disk_are_taken_by_the_next_start_with_room(
     with closing(sqlite3.connect(tmp_path / DATABASE)) as db:
         (n_pages,) = db.execute("PRAGMA page_count").fetchone()
     with monkeypatch.context() as patched:
-        patched.setattr(sqlite_threads, "connect", lambda file, writes: bounded(file, n_pages))
+        patched.setattr(threads, "connect", lambda file, writes: bounded(file, n_pages))
         with pytest.raises(StoreFull, match="no space is left on the disk of the data folder"):
             SqliteStore(tmp_path)
     asyncio.run(check_rows(tmp_path))

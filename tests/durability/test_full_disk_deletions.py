@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters.data_folder import DataFolder
-from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
-from diptych.adapters.sqlite_threads import BLOCK, HELD_SHARE
+from diptych.adapters.backup.data_folder import DataFolder
+from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
+from diptych.adapters.sqlite.threads import BLOCK, HELD_SHARE
 from durability.running import Running, problem
 from durability.small_disk import NEEDS_ROOT, SmallDisk, small_disk
 from integration.data_folders import change, contents, put

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from diptych.adapters.sqlite_store import DATABASE
-from diptych.bundle.failpoints import VARIABLE
-from diptych.core.job_runner import MAX_BATCH
+from diptych.adapters.sqlite.store import DATABASE
+from diptych.core.jobs.runner import MAX_BATCH
+from diptych.failpoints import VARIABLE
 from integration.store_parts import tiny_png
 from support.tars import tar_of
 from support.tiny_bundle import TINY, write_tiny_bundle

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych.bundle.failpoints import POINTS, VARIABLE
+from diptych.failpoints import POINTS, VARIABLE
 from durability.inspect_server import settle_all
 from durability.journal import Journal
 from durability.load import Load

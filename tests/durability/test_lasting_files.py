@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters import image_files, whole_files
-from diptych.adapters.image_files import N_AT_ONCE, N_SIDE_BY_SIDE, N_WRITERS, ImageFiles
-from diptych.adapters.quota import Quota
-from diptych.adapters.whole_files import N_STAGED, QuotedFiles
-from diptych.cli.descriptors import OTHERS
-from diptych.core.names import sha256_of
+from diptych.adapters.files import atomic_files, image_files
+from diptych.adapters.files.atomic_files import N_STAGED, QuotedFiles
+from diptych.adapters.files.image_files import N_AT_ONCE, N_SIDE_BY_SIDE, N_WRITERS, ImageFiles
+from diptych.adapters.files.quota import Quota
+from diptych.cli.process.descriptors import OTHERS
+from diptych.core.collections.ids import sha256_of
 from diptych.errors import StoreError, StoreFull
 from durability.lasting import LastingNames
 
@@ -63,7 +63,7 @@ def test_file_that_a_killed_process_had_renamed_and_not_more_lasts_once_it_is_pu
 def test_file_of_a_batch_that_failed_later_lasts_once_it_is_put(
     tmp_path: Path, lasting: LastingNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole_files, "N_STAGED", 1)
+    monkeypatch.setattr(atomic_files, "N_STAGED", 1)
     files = ImageFiles(tmp_path, Quota(1_000))
     with pytest.raises(StoreFull):
         put(files, ONE, LARGE)

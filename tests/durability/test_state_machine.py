@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from diptych.core.filter_parser import parse_filter
-from diptych.core.metadata import merge_patch
-from diptych.core.names import content_id, sha256_of
+from diptych.core.collections.filter_parser import parse_filter
+from diptych.core.collections.ids import content_id, sha256_of
+from diptych.core.collections.metadata import merge_patch
 from diptych.core.types import SERVER, CollectionChange, Deletion, NewImage
 from diptych.errors import Conflict, NotFound, NotReady
 from durability.journal import Kept

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
-from diptych.bundle.image import ImageLimits, load_pixels
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
+from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.manifest import TOKENIZER_FILE, Manifest
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_client import Client, Conflict, InvalidValue
 from support.pictures import noise, picture
 from support.server import serve

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from diptych.bundle.encoder import Embeddings
-from diptych.bundle.image import ImageLimits, open_rgb
+from diptych.bundle.image.preprocess import ImageLimits, open_rgb
 from diptych.bundle.manifest import Manifest
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.cli import main
-from diptych_training.importing.photos import photographs
+from diptych_training.export.proof.photos import photographs
+from diptych_training.export.proof.texts import awkward_texts
 from diptych_training.importing.text_differences import shown
-from diptych_training.importing.texts import awkward_texts
 from support.import_kinds import KINDS, Kind
 from support.odd_pictures import odd_pictures
 from support.original_library import OriginalLibrary

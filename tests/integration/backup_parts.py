@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from diptych.adapters import backup, backup_folder, restore
+from diptych.adapters.backup import create, folder, restore
 from diptych.core.backup import BackupRecord, Outcome
-from diptych.core.names import sha256_of
+from diptych.core.collections.ids import sha256_of
 
 PETS = {"cat": b"cat", "dog": b"a dog", "again": b"cat"}
 
@@ -27,12 +27,12 @@ def record_of(done: Outcome) -> BackupRecord:
 
 def back_up(data_dir: Path, target: Path) -> BackupRecord:
     """Into the target: what the record of it says."""
-    return record_of(backup.back_up(data_dir, target, Silent()))
+    return record_of(create.back_up(data_dir, target, Silent()))
 
 
 def verify(target: Path) -> BackupRecord:
     """Read the whole backup: its record."""
-    return record_of(backup_folder.verify(target, Silent()))
+    return record_of(folder.verify(target, Silent()))
 
 
 def restored(

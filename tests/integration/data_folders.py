@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.sqlite_store import SqliteStore
-from diptych.core.names import sha256_of
+from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.sqlite.store import SqliteStore
+from diptych.core.collections.ids import sha256_of
 from diptych.core.types import ImageRecord, NewRow
 from diptych.errors import Conflict
 from support.child_python import python_path

@@ -5,10 +5,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
-from diptych.adapters.job_files import JobFiles
-from diptych.adapters.sqlite_jobs import SqliteJobs
+from diptych.adapters.files.job_files import JobFiles
+from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.core.job import Job, JobItem
-from diptych.core.jobs import Jobs
+from diptych.core.jobs.service import Jobs
 from diptych.core.ports import Metrics
 from integration.store_parts import Opened, stories, tiny_png
 from support.tiny_bundle import TINY

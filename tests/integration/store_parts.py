@@ -13,23 +13,23 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
-from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.onnx_encoder import OnnxEncoder
-from diptych.adapters.pillow_decoder import PillowDecoder
-from diptych.adapters.sqlite_store import SqliteStore
+from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
+from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
+from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.encoder import OnStart
-from diptych.bundle.image import ImageLimits
+from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.text import TextTokenizer, pad
-from diptych.core.admission import Admission
-from diptych.core.batcher import Batcher
-from diptych.core.collections import Collections
-from diptych.core.embedder import Embedder, image_batch, text_batch
-from diptych.core.engine import Engine
-from diptych.core.engines import Engines
+from diptych.bundle.text.tokenizer import TextTokenizer, pad
+from diptych.core.collections.service import Collections
+from diptych.core.concurrency.admission import Admission
+from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.encoding.batcher import Batcher
+from diptych.core.encoding.embedder import Embedder, image_batch, text_batch
+from diptych.core.encoding.pipeline import Engine
+from diptych.core.encoding.pipeline_pool import Engines
 from diptych.core.types import AddOutcome, CollectionInfo, Metadata, NewImage
-from diptych.core.writes import Writes
 from diptych.errors import GoldenMismatch
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM, TINY

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters import backup, backup_folder
-from diptych.adapters.backup_folder import RECORD_FILE
-from diptych.adapters.sqlite_store import DATABASE
+from diptych.adapters.backup import create, folder
+from diptych.adapters.backup.folder import RECORD_FILE
+from diptych.adapters.sqlite.store import DATABASE
 from diptych.core.backup import LostImage
-from diptych.core.names import sha256_of
+from diptych.core.collections.ids import sha256_of
 from diptych.errors import CorruptStore, StoreError
 from integration.backup_parts import PETS, Silent, back_up, flip, image, images, restored, truncate, verify
 from integration.data_folders import COLLECTION, add, contents
@@ -80,13 +80,13 @@ def test_flipped_bit_in_the_backup_is_found_by_verifying_it_and_mended_as_that_s
 
 def test_images_that_the_data_folder_has_lost_are_named_by_id(data_dir: Path, target: Path) -> None:
     image(data_dir, b"cat").unlink()
-    done = backup.back_up(data_dir, target, Silent())
+    done = create.back_up(data_dir, target, Silent())
     cat = sha256_of(b"cat")
     assert done.lost_images == (
         LostImage(COLLECTION, "again", cat, "missing"),
         LostImage(COLLECTION, "cat", cat, "missing"),
     )
-    assert backup_folder.verify(target, Silent()).lost_images == done.lost_images
+    assert folder.verify(target, Silent()).lost_images == done.lost_images
 
 
 def test_damaged_database_of_the_backup_is_copied_anew_by_repeating_it(data_dir: Path, target: Path) -> None:

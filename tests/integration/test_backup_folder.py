@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters import image_tree
-from diptych.adapters.backup import MAX_COPIES
-from diptych.adapters.backup_folder import RECORD_FILE
-from diptych.adapters.data_lock import DataLock
-from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.sqlite_schema import MIGRATIONS
-from diptych.adapters.sqlite_snapshot import SqliteSnapshot
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
-from diptych.bundle.durable import write_durably
-from diptych.core.names import sha256_of
+from diptych.adapters.backup.create import MAX_COPIES
+from diptych.adapters.backup.folder import RECORD_FILE
+from diptych.adapters.files import image_tree
+from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.sqlite.schema import MIGRATIONS
+from diptych.adapters.sqlite.snapshot import SqliteSnapshot
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
+from diptych.core.collections.ids import sha256_of
+from diptych.durable import write_durably
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull, StoreReadOnly
 from durability.small_disk import NEEDS_ROOT, read_only, small_disk
 from integration.backup_parts import PETS, back_up, ids, image, images, verify

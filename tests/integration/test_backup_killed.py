@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.restore import UNFINISHED, refuse_unfinished
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.adapters.backup.restore import UNFINISHED, refuse_unfinished
+from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.errors import StoreError
 from integration.backup_parts import back_up, restored, verify
 from integration.data_folders import add, change, contents, delete, put

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.sqlite_store import SqliteStore
+from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.sqlite.store import SqliteStore
 from diptych.cli import main
-from diptych.core.names import sha256_of
+from diptych.core.collections.ids import sha256_of
 from diptych.errors import StoreError
 from diptych.settings import Settings
 from diptych.wiring import build

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError, CorruptBundle
 from diptych.wiring import Trials, verify_bundle

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters.data_lock import DataLock
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.cli import main
-from diptych.core.names import sha256_of
+from diptych.core.collections.ids import sha256_of
 from diptych.errors import CorruptStore
 from integration.backup_parts import flip, image
 from integration.data_folders import add

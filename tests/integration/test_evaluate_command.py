@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate import command
+from diptych_training.evaluate.confusions_table import WorstAnswers
 from diptych_training.evaluate.measure import evaluate as measure
 from diptych_training.evaluate.results import Evaluation, read_evaluation
 from diptych_training.evaluate.subject import Subject, bundle_subject, run_subject
 from diptych_training.evaluate.validation import validate
-from diptych_training.evaluate.worst import WorstAnswers
-from diptych_training.export.draft import Statement
+from diptych_training.export.manifest import Statement
 from diptych_training.export.publish import Watcher, export_run
 from support.exported_once import exported_once
 from support.tiny_run import write_tiny_dataset, write_tiny_run

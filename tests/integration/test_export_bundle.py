@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.golden import check_golden, read_golden
 from diptych.bundle.manifest import Manifest
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import GoldenMismatch
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.config.start import StartConfig
@@ -26,15 +26,15 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import ExportError, ParityFailed, TooFewSamples
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.export import command
-from diptych_training.export.draft import Statement
-from diptych_training.export.files import IMAGE_FILE, TEXT_FILE, write_model_files
-from diptych_training.export.gate import broken_bounds, require_parity
-from diptych_training.export.graphs import write_image_graph, write_text_graph
-from diptych_training.export.proof import Reference, proof_on_dataset, prove_parity
+from diptych_training.export.manifest import Statement
+from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE, write_model_files
+from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
+from diptych_training.export.proof.bundle import Reference, proof_on_dataset, prove_parity
+from diptych_training.export.proof.gate import broken_bounds, require_parity
 from diptych_training.export.publish import Watcher, export_run
+from diptych_training.finetune.origin import open_origin
 from diptych_training.learned import learned_from
 from diptych_training.models import ModelConfig, build_model
-from diptych_training.origin import open_origin
 from support.exported_once import exported_once
 from support.tiny_run import tiny_text_spec, write_tiny_dataset, write_tiny_run
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from diptych.adapters import gpu_graphs
+from diptych.adapters.onnxruntime import gpu_graph_rewrites
 from diptych.bundle.manifest import Manifest, ManifestDraft
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import ConfigError
@@ -21,14 +21,14 @@ from diptych_training.config import StartConfig
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, ExportError, ImportFailed, ParityFailed, TooFewSamples
 from diptych_training.evaluate.subject import bundle_subject, named_bundle
-from diptych_training.export.stages import Watcher
+from diptych_training.export.tensorrt import publish, reference
+from diptych_training.export.tensorrt.publish import export_plans
+from diptych_training.export.tensorrt.reference import against_the_model
+from diptych_training.export.tensorrt.request import PlanRequest
+from diptych_training.finetune.origin import open_origin
+from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.own import load_own_bundle
-from diptych_training.importing.subject import Choices
-from diptych_training.origin import open_origin
-from diptych_training.plans import publish, reference
-from diptych_training.plans.publish import export_plans
-from diptych_training.plans.reference import against_the_model
-from diptych_training.plans.request import PlanRequest
+from diptych_training.stages import Watcher
 from support.fake_cuda_bindings import FakeGpu
 from support.fake_tensorrt import FakeTensorrt
 from support.largest_id import read_at_largest_id
@@ -148,7 +148,7 @@ def test_text_tower_that_tensorrt_reads_at_the_wrong_place_is_caught_and_not_pub
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tensorrt.pools_wrongly = True
-    monkeypatch.setattr(gpu_graphs, "replace_integer_argmax", lambda model: 0)
+    monkeypatch.setattr(gpu_graph_rewrites, "replace_integer_argmax", lambda model: 0)
     with pytest.raises(ParityFailed, match="fp16 does not follow the float32 original: cosine_min is"):
         export(repository, dataset)
     assert repository.versions(TINY) == [1]
@@ -160,7 +160,7 @@ def test_graph_whose_bytes_are_not_cast_first_ends_the_build_named(
     tensorrt: FakeTensorrt,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gpu_graphs, "cast_bytes_first", lambda model: 0)
+    monkeypatch.setattr(gpu_graph_rewrites, "cast_bytes_first", lambda model: 0)
     with pytest.raises(ExportError, match=r"TensorRT cannot read image_encoder.*Shape"):
         export(repository, dataset)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss_gpu import FaissGpu
-from diptych.adapters.faiss_gpu_index import SPARE, FaissGpuIndex
-from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss.gpu_index import SPARE, FaissGpuIndex
+from diptych.adapters.faiss.gpu_rows import FaissGpu
 from diptych.core.types import IndexPlace
 from support.fake_faiss_gpu import FakeFaissGpu
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from diptych.adapters.faiss_gpu import FaissGpu
-from diptych.adapters.faiss_gpu_index import FaissGpuIndex
-from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
-from diptych.adapters.faiss_rows import BLOCK_BYTES
+from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss.gpu_index import FaissGpuIndex
+from diptych.adapters.faiss.gpu_rows import FaissGpu
+from diptych.adapters.faiss.rows import BLOCK_BYTES
 from diptych.core.ports import VectorIndex
 from support.fake_faiss_gpu import FakeFaissGpu
 

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.golden import check_golden, read_golden
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.draft import Statement
+from diptych_training.export.manifest import Statement
 from diptych_training.export.publish import Watcher, export_run
+from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.own import load_own_bundle
-from diptych_training.importing.subject import Choices
 from diptych_training.models import ResNetConfig
 from support.tiny_run import (
     CONTEXT_LENGTH,

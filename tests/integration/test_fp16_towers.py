@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from torch import Tensor
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych_training.export.fp16 import write_fp16
-from diptych_training.export.gate import MIN_BATCH_COSINE
-from diptych_training.export.graphs import ImageGraph, TextGraph, write_image_graph, write_text_graph
+from diptych_training.export.onnx.towers import ImageGraph, TextGraph, write_image_graph, write_text_graph
 from diptych_training.export.optimise import REWRITES, optimise
-from diptych_training.export.parity import row_cosines
+from diptych_training.export.proof.gate import MIN_BATCH_COSINE
+from diptych_training.export.proof.parity import row_cosines
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
 from diptych_training.models.layers import Row, Transformer, take_row
 from support.tiny_run import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.adapters.faiss_index import FaissFlatIndex, index_thread
+from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
 from diptych.core.types import Embedding, IndexPlace, Keys
 from support.app import running_app
 from support.pictures import picture

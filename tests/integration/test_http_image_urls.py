@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.adapters.https_fetcher import FetchLimits, HttpsFetcher
-from diptych.core.host_rules import HostRules
-from diptych.core.image_urls import ImageUrls
+from diptych.adapters.fetching.https_fetcher import FetchLimits, HttpsFetcher
+from diptych.core.fetching.host_rules import HostRules
+from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.services import Services
 from support.app import running_app
 from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host, write_certificate

@@ -11,8 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from diptych.adapters.sqlite_store import SqliteStore
-from diptych.core.health import HealthReport
+from diptych.adapters.sqlite.store import SqliteStore
+from diptych.core.encoding.health import HealthReport
 from diptych.errors import DiptychError, StoreFull, StoreReadOnly
 from support.app import running_app
 from support.pictures import noise, picture

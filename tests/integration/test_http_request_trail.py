@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.cli.logs import JsonLines
+from diptych.cli.process.logs import JsonLines
 from support.app import running_app
 from support.callers import files_of
 from support.pictures import noise, picture

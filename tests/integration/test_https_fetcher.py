@@ -13,9 +13,9 @@ from urllib.parse import quote
 import pytest
 import uvloop
 
-from diptych.adapters.https_fetcher import FetchLimits, HttpsFetcher
-from diptych.adapters.system_resolver import SystemResolver
-from diptych.core.host_rules import parse_host_rules
+from diptych.adapters.fetching.https_fetcher import FetchLimits, HttpsFetcher
+from diptych.adapters.fetching.system_resolver import SystemResolver
+from diptych.core.fetching.host_rules import parse_host_rules
 from diptych.errors import DiptychError, InvalidValue, Overloaded, TooLarge, UnfetchableImage
 from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host, write_certificate
 from support.own_internet import Names, Wires

@@ -17,28 +17,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.golden import check_golden, read_golden
-from diptych.bundle.image import ImageLimits, preprocess
+from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from diptych.bundle.manifest import Manifest
 from diptych.bundle.prompts import prompt_set
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import DiptychError
 from diptych_training.cli import INTERRUPTED, main
-from diptych_training.export import onnx_files
-from diptych_training.export.gate import broken_bounds
+from diptych_training.export.onnx import files as onnx_files
 from diptych_training.export.optimise import FLOAT32, REWRITES
-from diptych_training.export.stages import Watcher
+from diptych_training.export.proof.gate import broken_bounds
+from diptych_training.export.proof.photos import Photos, photographs
 from diptych_training.importing import publish
+from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.hub import fetch_checkpoint
 from diptych_training.importing.own import OwnPath
-from diptych_training.importing.photos import Photos, photographs
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import Source, find_source
 from diptych_training.importing.statement import ImportStatement
-from diptych_training.importing.subject import Choices, ImportedModel
+from diptych_training.stages import Watcher
 from support.exported_once import exported_once
 from support.hugging_face_checkpoints import make_clip
 from support.local_hub import COMMIT, local_hub
@@ -373,7 +373,7 @@ def test_what_cannot_be_is_said_before_anything_is_fetched(
 def test_photographs_that_a_proof_needs_are_missed_before_anything_is_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("diptych_training.importing.photos.find_spec", lambda _: None)
+    monkeypatch.setattr("diptych_training.export.proof.photos.find_spec", lambda _: None)
     monkeypatch.setattr("diptych_training.importing.command.find_source", lambda *_: pytest.fail("fetched"))
     photographs.cache_clear()
 

@@ -12,13 +12,13 @@ import torch
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.errors import ExportError
-from diptych_training.export import onnx_files
-from diptych_training.export.graphs import write_image_graph, write_text_graph
 from diptych_training.export.int8 import Int8Report, write_int8
 from diptych_training.export.int8.model_file import open_file, run
 from diptych_training.export.int8.sites import Products
 from diptych_training.export.int8.write import prepare
-from diptych_training.export.onnx_files import write_graph
+from diptych_training.export.onnx import files
+from diptych_training.export.onnx.files import write_graph
+from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.models import ModelConfig, TextConfig, ViTConfig, build_model
 from support.tiny_run import TINY_RESNET, tiny_image_spec
 
@@ -214,7 +214,7 @@ def test_a_layer_that_8_bits_cannot_hold_stays_float(
 def test_a_large_model_keeps_its_constants_in_a_second_file(
     tower_of: Callable[[str], Tower], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_files, "MAX_INLINE_BYTES", 100_000)
+    monkeypatch.setattr(files, "MAX_INLINE_BYTES", 100_000)
     tower = tower_of("vit")
     write_int8(tower.file, tmp_path / "out.onnx", tower.calibration, check=tower.check, say=no_lines)
     assert {file.name for file in tmp_path.iterdir()} == {"out.onnx", "out.onnx.data"}

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import diptych
-from diptych.adapters import sqlite_threads
-from diptych.adapters.data_folder import refuse_lost_database
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.adapters.backup.data_folder import refuse_lost_database
+from diptych.adapters.sqlite import threads
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.errors import CorruptStore, StoreFull
 from diptych.settings import Settings
 from diptych.wiring import build
@@ -160,7 +160,7 @@ def test_first_start_that_is_killed_at_any_moment_can_be_repeated(
 ) -> None:
     data_dir = tmp_path / "data"
     kills = FolderAtEachMoment(data_dir, tmp_path / "kills")
-    monkeypatch.setattr(sqlite_threads, "connect", kills.traced(sqlite_threads.connect))
+    monkeypatch.setattr(threads, "connect", kills.traced(threads.connect))
     sys.setprofile(kills.look)
     try:
         services = build(Settings(model_repo=repo, model=TINY, data_dir=data_dir, **FIXED_PLAN))
@@ -181,7 +181,7 @@ def test_first_start_on_a_full_disk_can_be_repeated(tmp_path: Path, monkeypatch:
         raise StoreFull("no space is left")
 
     with monkeypatch.context() as patched:
-        patched.setattr(sqlite_threads, "connect", full)
+        patched.setattr(threads, "connect", full)
         with pytest.raises(StoreFull):
             SqliteStore(tmp_path)
     refuse_lost_database(tmp_path)

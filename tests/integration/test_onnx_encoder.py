@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
-from diptych.core.calls import Calls
-from diptych.core.embedder import image_batch
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
+from diptych.core.concurrency.deadline_executor import Calls
+from diptych.core.encoding.embedder import image_batch
 from diptych.errors import BundleError, ConfigError, EncoderFailed
 from support.fake_onnxruntime import FakeCuda
 from support.faulty_graphs import GREYS, Failure, faulty

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych.adapters.onnx_session import open_session
-from diptych.bundle.image import ImageLimits, load_pixels
+from diptych.adapters.onnxruntime.session import open_session
+from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.repository import ModelRepository
-from diptych.wiring.bundles import VerifiedBundle, verify_bundle
+from diptych.wiring.loading.version import VerifiedBundle, verify_bundle
 
 ROOT = Path(__file__).parents[2]
 GALLERY = ROOT / "server" / "gallery"

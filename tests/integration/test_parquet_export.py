@@ -11,15 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from diptych.adapters import parquet_file
-from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.parquet_file import ParquetReader, ParquetWriter
-from diptych.adapters.sqlite_store import SqliteStore
+from diptych.adapters import parquet
+from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.parquet import ParquetReader, ParquetWriter
+from diptych.adapters.sqlite.store import SqliteStore
 from diptych.bundle.manifest import identity
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
-from diptych.core.exchange import Heading, Maker, Row
-from diptych.core.names import sha256_of
+from diptych.core.collections.ids import sha256_of
+from diptych.core.transfer.exchange import Heading, Maker, Row
 from diptych.errors import InvalidValue
 from integration.backup_parts import back_up
 from integration.data_folders import COLLECTION, add, change, put
@@ -237,7 +237,7 @@ def same(one: Row, other: Row) -> bool:
 def test_rows_are_written_in_groups_and_read_back_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_images: bool
 ) -> None:
-    monkeypatch.setattr(parquet_file, "GROUP_ROWS", 100)
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 100)
     rows = [row(n, image=b"x" * n if with_images and n % 3 else None) for n in range(1234)]
     with ParquetWriter(tmp_path / "rows.parquet", heading(), with_images=with_images) as writer:
         for one in rows:
@@ -253,7 +253,7 @@ def test_rows_are_written_in_groups_and_read_back_equal(
 
 
 def test_group_ends_when_its_images_are_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet_file, "GROUP_BYTES", 10_000)
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 10_000)
     with ParquetWriter(tmp_path / "rows.parquet", heading(), with_images=True) as writer:
         for n in range(10):
             writer.add(row(n, image=b"x" * 6_000))

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from diptych.adapters import parquet_file
-from diptych.adapters.parquet_file import ParquetReader, ParquetWriter
+from diptych.adapters import parquet
+from diptych.adapters.parquet import ParquetReader, ParquetWriter
 from diptych.cli import main
-from diptych.core.exchange import Row
+from diptych.core.transfer.exchange import Row
 from diptych_client import Client
 from integration.store_parts import tiny_png
 from support.server import RunningServer, serve
@@ -171,7 +171,7 @@ def damaged(file: Path, column: str, at: int, into: Path) -> Path:
 def test_vectors_of_a_damaged_page_are_named_and_those_of_other_groups_are_added(
     server: RunningServer, bring_in: Run, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet_file, "GROUP_ROWS", 40)
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 40)
     reader, whole = ParquetReader(exported), tmp_path / "whole.parquet"
     with ParquetWriter(whole, reader.heading, with_images=False) as writer:
         for row in (row for rows in reader.batches() for row in rows):

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters.data_lock import DataLock
-from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.job_files import JobFiles
-from diptych.adapters.plan_file import PlanFile
-from diptych.adapters.quota import Quota
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
-from diptych.core.names import sha256_of
-from diptych.core.plan import Plan
+from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.files.job_files import JobFiles
+from diptych.adapters.files.plan_file import PlanFile
+from diptych.adapters.files.quota import Quota
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
+from diptych.core.collections.ids import sha256_of
+from diptych.core.tuning.execution_layout import Plan
 from integration.backup_parts import back_up
 from integration.backup_parts import restored as restore
 from integration.data_folders import add, put

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych.adapters import image_tree
-from diptych.adapters.backup_folder import BackupFolder
-from diptych.adapters.data_lock import DataLock
-from diptych.adapters.restore import UNFINISHED, refuse_unfinished
-from diptych.adapters.sqlite_schema import MIGRATIONS
-from diptych.adapters.sqlite_store import DATABASE
-from diptych.bundle.durable import write_durably
+from diptych.adapters.backup.folder import BackupFolder
+from diptych.adapters.backup.restore import UNFINISHED, refuse_unfinished
+from diptych.adapters.files import image_tree
+from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.sqlite.schema import MIGRATIONS
+from diptych.adapters.sqlite.store import DATABASE
 from diptych.core.backup import LostImage
-from diptych.core.names import sha256_of
+from diptych.core.collections.ids import sha256_of
+from diptych.durable import write_durably
 from diptych.errors import CorruptStore, DataDirLocked, StoreError, StoreFull
 from durability.small_disk import NEEDS_ROOT, read_only, small_disk
 from integration.backup_parts import back_up, record_of

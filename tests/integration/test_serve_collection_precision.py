@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
-from diptych.adapters.sqlite_store import SqliteStore
-from diptych.bundle.image import ImageLimits, load_pixels
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
+from diptych.adapters.sqlite.store import SqliteStore
+from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.manifest import identity
 from diptych.bundle.repository import ModelRepository
 from support.app import running_app

@@ -11,15 +11,17 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
-from diptych.core.plan import GPU_BATCH_SIZES
-from diptych.core.precision import DeviceChoice
+from diptych.core.tuning.execution_layout import GPU_BATCH_SIZES
+from diptych.core.tuning.precision import DeviceChoice
 from diptych.errors import BundleError, ConfigError, EncoderFailed, GoldenMismatch
 from diptych.settings import Settings
-from diptych.wiring import build, encoders, measuring
-from diptych.wiring.bundles import LoadedBundle, load_precision, verify_bundle
-from diptych.wiring.planning import PLAN_FILE, with_plan
-from diptych.wiring.served import Served, load_served
-from diptych.wiring.warming import warmed
+from diptych.wiring import build
+from diptych.wiring.loading import encoders
+from diptych.wiring.loading.version import LoadedBundle, load_precision, verify_bundle
+from diptych.wiring.loading.warming import warmed
+from diptych.wiring.precisions.chosen import Served, load_served
+from diptych.wiring.tuning import measuring
+from diptych.wiring.tuning.planning import PLAN_FILE, with_plan
 from support.app import running_app
 from support.fake_onnxruntime import CARD, CPU, CUDA, FakeCuda
 from support.pictures import noise, picture
@@ -131,7 +133,7 @@ def test_precision_of_a_collection_that_fails_as_it_is_warmed_is_freed(
     cuda = FakeCuda().install(monkeypatch)
     write_tiny_bundle(tmp_path / "model_repo", precisions={"fp32": "equal", "fp16": "equal"})
     with running_app(tmp_path, device="cuda", precision="fp16", collection_precision="fp16") as client:
-        monkeypatch.setattr("diptych.wiring.further.warmed", _fail)
+        monkeypatch.setattr("diptych.wiring.precisions.on_demand.warmed", _fail)
         n_before = cuda.n_freed
         answer = client.post("/collections", json={"name": "exact", "precision": "fp32"})
         assert answer.status_code == 422, answer.text

@@ -16,7 +16,7 @@ from unittest import mock
 import httpx
 import numpy as np
 
-from diptych.core.embedder import image_batch
+from diptych.core.encoding.embedder import image_batch
 from diptych.http.app import create_app
 from diptych.settings import Settings
 from diptych.wiring import load
@@ -54,7 +54,7 @@ async def serving(folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Counte
 
     app = create_app(partial(load, settings))
     transport = httpx.ASGITransport(app)
-    with mock.patch("diptych.wiring.engine.image_batch", counted):
+    with mock.patch("diptych.wiring.pipeline.image_batch", counted):
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client,

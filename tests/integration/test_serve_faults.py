@@ -10,18 +10,18 @@ from typing import Any
 import httpx
 import pytest
 
-from diptych.adapters.pillow_decoder import PillowDecoder
-from diptych.adapters.prometheus_metrics import PrometheusMetrics
+from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.bundle.encoder import Embeddings, OnStart, Pixels
-from diptych.bundle.image import ImageLimits
+from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.repository import ModelRepository
-from diptych.core.engine import Engine
+from diptych.core.encoding.pipeline import Engine
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
 from diptych.wiring import verify_bundle
-from diptych.wiring.bundles import LoadedBundle, load_precision
-from diptych.wiring.encoders import ServedEncoder
-from diptych.wiring.engine import build_engine, health_of
+from diptych.wiring.loading.encoders import ServedEncoder
+from diptych.wiring.loading.version import LoadedBundle, load_precision
+from diptych.wiring.pipeline import build_engine, health_of
 from support.faulty_graphs import Failure, grey
 from support.pictures import noise, picture
 from support.server import RunningServer, serve

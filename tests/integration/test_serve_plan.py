@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from diptych.bundle.repository import ModelRepository
-from diptych.core.plan import BATCH_SIZES, Plan
+from diptych.core.tuning.execution_layout import BATCH_SIZES, Plan
 from diptych.settings import Settings
-from diptych.wiring import measuring, planning
-from diptych.wiring.bundles import LoadedBundle, load_precision, verify_bundle
-from diptych.wiring.planning import PLAN_FILE, with_plan
+from diptych.wiring.loading.version import LoadedBundle, load_precision, verify_bundle
+from diptych.wiring.tuning import measuring, planning
+from diptych.wiring.tuning.planning import PLAN_FILE, with_plan
 from support.app import running_app
 from support.pictures import noise
 from support.tiny_bundle import TINY, write_tiny_bundle

@@ -10,8 +10,8 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
-from diptych.core.precision import DeviceChoice
 from diptych.core.services import Services
+from diptych.core.tuning.precision import DeviceChoice
 from diptych.errors import ConfigError, CorruptBundle
 from diptych.settings import Settings
 from diptych.wiring import build, check_choice

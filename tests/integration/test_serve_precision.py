@@ -15,11 +15,13 @@ from fastapi.testclient import TestClient
 
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
-from diptych.core.precision import Candidate
+from diptych.core.tuning.precision import Candidate
 from diptych.errors import BundleError, GoldenMismatch
 from diptych.settings import Settings
-from diptych.wiring import encoders, load, pacing, verify_bundle
-from diptych.wiring.served import Served, load_served
+from diptych.wiring import load, verify_bundle
+from diptych.wiring.loading import encoders
+from diptych.wiring.precisions.chosen import Served, load_served
+from diptych.wiring.tuning import encoder_timing
 from support.app import FIXED_PLAN, running_app
 from support.callers import files_of
 from support.pictures import picture
@@ -259,7 +261,7 @@ def test_second_start_takes_the_times_of_the_first_and_chooses_as_that_did(
     def measured(*_: Any, **__: Any) -> None:
         raise AssertionError("this would measure")
 
-    monkeypatch.setattr(pacing, "item_ms", measured)
+    monkeypatch.setattr(encoder_timing, "item_ms", measured)
     assert chosen() == first
     assert first["candidates"][1]["image_ms"] > 0
 

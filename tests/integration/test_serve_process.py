@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from diptych.adapters.data_lock import DataLock
+from diptych.adapters.files.data_lock import DataLock
 from support.callers import is_refused, wait_until
 from support.pictures import picture
 from support.server import RunningServer, log_lines, serve, start

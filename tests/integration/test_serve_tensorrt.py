@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from diptych.adapters import gpu_graphs, tensorrt_build, tensorrt_library
-from diptych.adapters.tensorrt_build import PlanJob
+from diptych.adapters.onnxruntime import gpu_graph_rewrites
+from diptych.adapters.tensorrt import build, library
+from diptych.adapters.tensorrt.build import PlanJob
 from diptych.errors import BundleError
 from support.app import running_app
 from support.fake_onnxruntime import CUDA, FakeCuda
@@ -50,9 +51,9 @@ class Builder:
             self.n_cancelled += 1
             raise
         if self.dies:
-            await asyncio.to_thread(tensorrt_build.build, jobs[:1])
+            await asyncio.to_thread(build.build, jobs[:1])
             raise BundleError("the builder ended with signal 11: it said nothing")
-        await asyncio.to_thread(tensorrt_build.build, jobs)
+        await asyncio.to_thread(build.build, jobs)
 
 
 @dataclass
@@ -225,8 +226,8 @@ def test_missing_tensorrt_or_folder_is_the_reason(machine: Machine, monkeypatch:
     assert re.match(
         r"the folder of engines .*cache.* cannot be used: Not a directory", settled_on_cuda(machine)
     )
-    tensorrt_library.load_tensorrt.cache_clear()
-    for name in tensorrt_library.MODULES:
+    library.load_tensorrt.cache_clear()
+    for name in library.MODULES:
         monkeypatch.setitem(sys.modules, name, None)  # as when it is not installed
     assert settled_on_cuda(machine).startswith("TensorRT is not here: server[tensorrt] brings it")
 
@@ -273,7 +274,7 @@ def test_version_whose_texts_are_read_at_their_largest_id_is_read_rightly_by_ten
         assert wait_until_settled(client)["provider"] == TENSORRT
         np.testing.assert_allclose(vectors(client), expected, atol=1e-6)
     # The trap is there: without the rewrite the engine is wrong, and caught.
-    monkeypatch.setattr(gpu_graphs, "replace_integer_argmax", lambda model: 0)
+    monkeypatch.setattr(gpu_graph_rewrites, "replace_integer_argmax", lambda model: 0)
     for file in machine.kept():
         file.unlink()
     assert re.match(r"golden text \d: cosine is ", settled_on_cuda(machine))
@@ -283,8 +284,8 @@ def test_missing_package_that_rewrites_graphs_is_the_reason(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tiny_bundle(machine.folder / "model_repo")
-    monkeypatch.delattr("diptych.adapters.gpu_graphs")
-    monkeypatch.delitem(sys.modules, "diptych.adapters.gpu_graphs", raising=False)
+    monkeypatch.delattr("diptych.adapters.onnxruntime.gpu_graph_rewrites")
+    monkeypatch.delitem(sys.modules, "diptych.adapters.onnxruntime.gpu_graph_rewrites", raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with machine.app() as client:
         found = wait_until_settled(client)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from diptych.cli import gallery, main
-from diptych.cli.gallery import Gallery
+from diptych.cli import main
+from diptych.cli.process import gallery
+from diptych.cli.process.gallery import Gallery
 from diptych.errors import ConfigError, NotReady, StoreFull
 from diptych.settings import Settings
 from diptych.wiring import build, load
-from diptych.wiring.here import Here
-from diptych.wiring.versions import chosen_version
+from diptych.wiring.loading.compatibility import Here
+from diptych.wiring.loading.versions import chosen_version
 from support.app import FIXED_PLAN
 from support.pictures import noise
 from support.tiny_bundle import TINY, write_tiny_bundle

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from diptych.adapters.https_fetcher import FetchLimits, HttpsFetcher
-from diptych.adapters.system_resolver import SystemResolver
-from diptych.core.host_rules import parse_host_rules
-from diptych.core.image_urls import ImageUrl, ImageUrls
+from diptych.adapters.fetching.https_fetcher import FetchLimits, HttpsFetcher
+from diptych.adapters.fetching.system_resolver import SystemResolver
+from diptych.core.fetching.host_rules import parse_host_rules
+from diptych.core.fetching.image_urls import ImageUrl, ImageUrls
 from diptych.errors import Overloaded, UnfetchableImage
 from diptych.wiring.fetching import LOOK_UPS_PER_FETCH
 from support.image_host import ADDRESS, NAME, RED, ImageHost, image_host, write_certificate

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from diptych.core.jobs import MAX_WAITING
+from diptych.core.jobs.service import MAX_WAITING
 from support.callers import connect, connected, files_of, message, metric, wait_until
 from support.pictures import noise, picture
 from support.server import RunningServer, serve

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from diptych.adapters import sqlite_filters
-from diptych.adapters.sqlite_filters import ASK_PYTHON, condition_of
-from diptych.adapters.sqlite_rows import matching_keys
-from diptych.core.filter_parser import MAX_CLAUSES, MAX_IN_VALUES, parse_filter
-from diptych.core.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not
-from diptych.core.metadata import to_json
+from diptych.adapters.sqlite import filters
+from diptych.adapters.sqlite.filters import ASK_PYTHON, condition_of
+from diptych.adapters.sqlite.rows import matching_keys
+from diptych.core.collections.filter_parser import MAX_CLAUSES, MAX_IN_VALUES, parse_filter
+from diptych.core.collections.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not
+from diptych.core.collections.metadata import to_json
 
 KEYS = st.sampled_from(
     ["a", "b", "0", "a b", "a.b", "é", 'q"', "back\\slash", "nul", "nul\0", "nul\0x", "\ud800", "$", "[0]"]
@@ -102,13 +102,13 @@ def test_sql_and_python_agree_on_many(db: sqlite3.Connection, documents: list[An
 def test_old_sqlite_leaves_all_to_python(
     db: sqlite3.Connection, documents: list[Any], filter: Filter
 ) -> None:
-    newest = sqlite_filters.OLDEST
-    sqlite_filters.OLDEST = (99, 0, 0)
+    newest = filters.OLDEST
+    filters.OLDEST = (99, 0, 0)
     try:
         assert condition_of(filter, "metadata", []).sql == f"{ASK_PYTHON}(0, metadata)"
         assert found(db, documents, filter) == passing(documents, filter)
     finally:
-        sqlite_filters.OLDEST = newest
+        filters.OLDEST = newest
 
 
 def test_plain_filters_never_ask_python(db: sqlite3.Connection) -> None:

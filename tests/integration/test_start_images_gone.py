@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.errors import CorruptStore
 from diptych.settings import Settings
 from diptych.wiring import build
@@ -19,7 +19,7 @@ from support.app import FIXED_PLAN
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 PETS = {"cat": b"cat", "dog": b"dog", "two": b"dog"}  # two files
-LOGGER = "diptych.adapters.data_folder"
+LOGGER = "diptych.adapters.backup.data_folder"
 
 
 @pytest.fixture

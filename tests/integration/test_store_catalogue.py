@@ -6,7 +6,7 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
-from diptych.core.precision import Choice, DeviceChoice, Running, Serving
+from diptych.core.tuning.precision import Choice, DeviceChoice, Running, Serving
 from diptych.errors import NotFound
 from support.tiny_bundle import write_tiny_bundle
 from unit.core.core_fakes import model_info

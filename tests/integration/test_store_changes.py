@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from diptych.core import deleting
-from diptych.core.filter_parser import parse_filter
+from diptych.core.collections import delete
+from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.types import CollectionChange, NewImage
 from diptych.errors import Conflict, InvalidValue, NotFound, StoreError
 from integration.store_parts import EncoderGate, Opened, Run, tiny_png, writes_held_up
@@ -128,7 +128,7 @@ def test_writes_that_wait_for_a_drop_are_not_found(run: Run) -> None:
 def test_deletion_of_many_takes_rows_vectors_and_files_in_chunks(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deleting, "CHUNK", 3)
+    monkeypatch.setattr(delete, "CHUNK", 3)
 
     async def story(opened: Opened) -> None:
         await add_numbers(opened, 10)
@@ -150,7 +150,7 @@ def test_deletion_of_many_takes_rows_vectors_and_files_in_chunks(
 
 
 def test_preview_shows_the_first_ids_and_counts_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deleting, "N_SHOWN", 2)
+    monkeypatch.setattr(delete, "N_SHOWN", 2)
 
     async def story(opened: Opened) -> None:
         await add_numbers(opened, 5)
@@ -166,7 +166,7 @@ def test_preview_shows_the_first_ids_and_counts_all(run: Run, monkeypatch: pytes
 def test_deletion_that_fails_on_the_way_leaves_store_index_and_counts_together(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deleting, "CHUNK", 2)
+    monkeypatch.setattr(delete, "CHUNK", 2)
 
     async def story(opened: Opened) -> None:
         await add_numbers(opened, 5)

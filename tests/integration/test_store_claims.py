@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from diptych.core.names import sha256_of
+from diptych.core.collections.ids import sha256_of
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, EncoderFailed, NotFound, NotReady, StoreFull
 from integration.store_parts import EncoderGate, Opened, Run, writes_held_up

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters.image_files import ImageFiles
+from diptych.adapters.files.image_files import ImageFiles
 from diptych.errors import CorruptStore, StoreError
 
 

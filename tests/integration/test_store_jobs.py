@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from diptych.adapters.job_files import JobFiles
-from diptych.core import job_runner, jobs
+from diptych.adapters.files.job_files import JobFiles
 from diptych.core.job import Job, JobItem
-from diptych.core.jobs import Jobs
+from diptych.core.jobs import runner, service
+from diptych.core.jobs.service import Jobs
 from diptych.errors import NotFound, Overloaded, StoreError, TooLarge
 from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, trouble_of, until_done
 from integration.store_parts import Opened, tiny_png
@@ -114,7 +114,7 @@ def test_job_whose_input_is_gone_fails_and_says_so(run: RunJobs, tmp_path: Path)
 def test_job_waits_while_the_data_folder_fails_and_tells_why(
     run: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "PAUSE_S", 0.01)
+    monkeypatch.setattr(service, "PAUSE_S", 0.01)
 
     async def story(opened: Opened, running: Jobs) -> None:
         broken, put = [True], opened.records.put
@@ -166,8 +166,8 @@ def test_full_queue_is_waited_for_and_what_never_fits_fails_alone(
 def test_jobs_are_bounded_in_number_and_old_ones_forgotten(
     run: RunJobs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(jobs, "MAX_WAITING", 2)
-    monkeypatch.setattr(jobs, "MAX_ENDED", 1)
+    monkeypatch.setattr(service, "MAX_WAITING", 2)
+    monkeypatch.setattr(service, "MAX_ENDED", 1)
 
     async def story(opened: Opened, running: Jobs) -> None:
         gate = Gate(opened)
@@ -215,7 +215,7 @@ def test_inputs_are_bounded_in_bytes_together(tmp_path: Path) -> None:
 
 
 def test_batches_are_bounded_in_bytes(run: RunJobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_runner, "MAX_BATCH_BYTES", len(tiny_png(0)) + 1)
+    monkeypatch.setattr(runner, "MAX_BATCH_BYTES", len(tiny_png(0)) + 1)
 
     async def story(opened: Opened, running: Jobs) -> None:
         sizes: list[int] = []

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from diptych.adapters.job_files import JobFile
-from diptych.adapters.sqlite_jobs import SqliteJobs
-from diptych.core import jobs as jobs_module
+from diptych.adapters.files.job_files import JobFile
+from diptych.adapters.sqlite.jobs import SqliteJobs
 from diptych.core.job import Job
-from diptych.core.jobs import Jobs
+from diptych.core.jobs import service as jobs_module
+from diptych.core.jobs.service import Jobs
 from diptych.core.types import CollectionChange
 from diptych.errors import Conflict, NotFound, Overloaded, StoreError, StoreFull, StoreReadOnly
 from integration.job_parts import Gate, RunJobs, end_of, job_stories, once, submit, trouble_of, until_done

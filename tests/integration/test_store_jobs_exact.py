@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from diptych.adapters.sqlite_jobs import SqliteJobs, record
-from diptych.adapters.sqlite_store import DATABASE
-from diptych.core import jobs as jobs_module
+from diptych.adapters.sqlite.jobs import SqliteJobs, record
+from diptych.adapters.sqlite.store import DATABASE
 from diptych.core.job import Job, JobItem, JobOutcome
-from diptych.core.jobs import Jobs
+from diptych.core.jobs import service as jobs_module
+from diptych.core.jobs.service import Jobs
 from diptych.core.types import NewImage
 from diptych.errors import StoreError, TooLarge
 from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, trouble_of, until_done
@@ -153,7 +153,7 @@ def test_rows_without_their_outcomes_are_not_kept(run: RunJobs, monkeypatch: pyt
         def refuse(*args: Any) -> None:
             raise StoreError("no outcome can be written")
 
-        monkeypatch.setattr("diptych.adapters.sqlite_store.record", refuse)
+        monkeypatch.setattr("diptych.adapters.sqlite.store.record", refuse)
         known.append(await submit(jobs, 2))
         await trouble_of(jobs, known[0].id)
         assert await opened.listed() == []

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters.sqlite_jobs import SqliteJobs
-from diptych.core import job_queue
-from diptych.core.engines import Engines
+from diptych.adapters.sqlite.jobs import SqliteJobs
+from diptych.core.encoding.pipeline_pool import Engines
 from diptych.core.job import Job
-from diptych.core.jobs import Jobs
+from diptych.core.jobs import queue
+from diptych.core.jobs.service import Jobs
 from diptych.core.types import CollectionChange
 from diptych.errors import InvalidValue
 from integration.job_parts import Gate, RunJobs, end_of, job_stories, submit, until_done
@@ -22,7 +22,7 @@ NO_PRECISION = "collection 'pets' has vectors of precision int8: tiny/1 has no p
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunJobs:
-    monkeypatch.setattr(job_queue, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(queue, "LOOK_AGAIN_S", 0.01)
     write_tiny_bundle(tmp_path / "repo")
     write_tiny_bundle(tmp_path / "repo", OTHER, seed=7)
     return job_stories(tmp_path / "repo", tmp_path / "data")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from diptych.adapters.data_folder import DataFolder
-from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.quota import Quota
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
-from diptych.core.names import sha256_of
+from diptych.adapters.backup.data_folder import DataFolder
+from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.files.quota import Quota
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
+from diptych.core.collections.ids import sha256_of
 from diptych.errors import StoreFull
 from integration.data_folders import COLLECTION, IDENTITY, row
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.filter_parser import parse_filter
+from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.types import SERVER, CollectionChange, CollectionInfo, Deletion, Embeddings, NewImage
 from diptych.errors import NotReady, StoreError, StoreFull
 from integration.store_parts import Opened, embedded, writes_held_up

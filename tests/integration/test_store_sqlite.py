@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.adapters import data_lock
-from diptych.adapters.data_lock import DataLock
-from diptych.adapters.quota import Quota
-from diptych.adapters.sqlite_jobs import SqliteJobs
-from diptych.adapters.sqlite_rows import EMBEDDINGS_AFTER
-from diptych.adapters.sqlite_schema import MIGRATIONS
-from diptych.adapters.sqlite_store import DATABASE, SqliteStore
+from diptych.adapters.files import data_lock
+from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.quota import Quota
+from diptych.adapters.sqlite.jobs import SqliteJobs
+from diptych.adapters.sqlite.rows import EMBEDDINGS_AFTER
+from diptych.adapters.sqlite.schema import MIGRATIONS
+from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.job import Job, JobItem, JobOutcome
 from diptych.core.types import NewRow
 from diptych.errors import Conflict, CorruptStore, DataDirLocked, NotFound, StoreError, StoreFull
 
 HOLD = """
 import sys, pathlib
-from diptych.adapters.data_lock import DataLock
+from diptych.adapters.files.data_lock import DataLock
 DataLock(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

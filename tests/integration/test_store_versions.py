@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.admission import Admission
+from diptych.core.concurrency.admission import Admission
 from diptych.core.types import NewImage
 from diptych.errors import Conflict, NotReady, StoreError
 from integration.store_parts import Opened, Run, add_colours, embedded, look

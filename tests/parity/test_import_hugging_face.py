@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from diptych.bundle.image import ImageLimits, preprocess
-from diptych.bundle.text import TextTokenizer, pad
-from diptych_training.export.graphs import write_image_graph, write_text_graph
+from diptych.bundle.image.preprocess import ImageLimits, preprocess
+from diptych.bundle.text.tokenizer import TextTokenizer, pad
+from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
+from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.hugging_face import load_hugging_face
-from diptych_training.importing.subject import Choices, ImportedModel
 from support.hugging_face_checkpoints import (
     make_align,
     make_altclip,

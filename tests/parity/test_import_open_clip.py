@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from diptych.bundle.image import ImageLimits, preprocess
-from diptych.bundle.text import TextTokenizer, pad
-from diptych_training.export.graphs import write_image_graph, write_text_graph
+from diptych.bundle.image.preprocess import ImageLimits, preprocess
+from diptych.bundle.text.tokenizer import TextTokenizer, pad
+from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
+from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.open_clip import load_open_clip
-from diptych_training.importing.subject import Choices, ImportedModel
 from support.hugging_face_tokenizers import bert_tokenizer
 from support.open_clip_checkpoints import (
     SIGLIP_IMAGES,

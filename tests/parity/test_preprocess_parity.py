@@ -12,8 +12,8 @@ from transformers.image_transforms import center_crop as hugging_face_crop
 from transformers.image_transforms import get_resize_output_image_size
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from diptych.bundle.geometry import place
-from diptych.bundle.image import ImageLimits, preprocess
+from diptych.bundle.image.geometry import place
+from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from unit.bundle.bundle_examples import image_spec, noise
 
 LIMITS = ImageLimits()

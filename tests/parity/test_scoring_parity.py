@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
-from diptych.core.labels import LabelClassifier
+from diptych.core.classification.label_classifier import LabelClassifier
 from diptych.core.types import TextEmbedding
 from unit.core.core_fakes import FakeMetrics, model_info
 

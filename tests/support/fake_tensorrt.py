@@ -24,8 +24,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import load_external_data_for_model
 
-from diptych.adapters import tensorrt_library
-from diptych.adapters.tensorrt_library import MODULES
+from diptych.adapters.tensorrt import library
+from diptych.adapters.tensorrt.library import MODULES
 from support.fake_cuda_bindings import FakeGpu
 from support.tensorrt_parser import refused
 
@@ -109,7 +109,7 @@ class FakeTensorrt:
         monkeypatch.setitem(sys.modules, MODULES[0], module)
         # Caches of their own, which end with the test: nothing of it is left to the next.
         for name in ("load_tensorrt", "tensorrt_log"):
-            cached = getattr(tensorrt_library, name)
+            cached = getattr(library, name)
             fresh = cache(cached.__wrapped__)
             modules = list(sys.modules.values())
             for user in [one for one in modules if getattr(one, "__dict__", {}).get(name) is cached]:

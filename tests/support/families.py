@@ -26,7 +26,7 @@ from diptych_training.models import (
     build_model,
 )
 from diptych_training.models.config import Activation
-from diptych_training.naming import Layout
+from diptych_training.weight_names import Layout
 
 CONTEXT_LENGTH, VOCAB_SIZE, EMBED_DIM, WIDTH, LAYERS, HEADS = 16, 60, 24, 32, 2, 2
 IMAGE_SIZE, PATCH_SIZE = 32, 8

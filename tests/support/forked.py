@@ -26,13 +26,13 @@ WITHIN_S = 60
 POLL_S = 0.01
 # All but onnxruntime, which starts a thread when it is imported: a fork would be without it.
 IMPORTED = (
-    "diptych.adapters.faiss_index",
-    "diptych.adapters.https_fetcher",
-    "diptych.adapters.pillow_decoder",
-    "diptych.adapters.prometheus_metrics",
-    "diptych.adapters.sqlite_store",
+    "diptych.adapters.faiss.flat_index",
+    "diptych.adapters.fetching.https_fetcher",
+    "diptych.adapters.images.pillow_decoder",
+    "diptych.adapters.prometheus",
+    "diptych.adapters.sqlite.store",
     "diptych.bundle.repository",
-    "diptych.bundle.text",
+    "diptych.bundle.text.tokenizer",
     "diptych.http.app",
     "diptych.settings",
     "diptych_client",

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpcore
 
-from diptych.core.public_addresses import IPAddress
+from diptych.core.fetching.public_addresses import IPAddress
 
 
 @dataclass

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from diptych_training.data.pairs import urls
 from diptych_training.data.pairs.pair import Entry, Pair
-from diptych_training.data.pairs.sources import SourceReader
+from diptych_training.data.pairs.remote import urls
+from diptych_training.data.pairs.sources.find import SourceReader
 
 
 def read(*patterns: object, reader: SourceReader | None = None) -> list[Entry]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from diptych_training.importing.subject import ImportedModel
+from diptych_training.importing.common.imported_model import ImportedModel
 
 Plant = Callable[[ImportedModel], ImportedModel]
 Library = Literal["clip", "siglip", "open_clip", "roberta"]

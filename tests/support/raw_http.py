@@ -11,11 +11,11 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from diptych.cli.graceful import GracefulServer
 from diptych.core.limits import Limits
 from diptych.core.ports import Reason
-from diptych.http.connection import connection_class
-from diptych.http.inside import Inside
+from diptych.http.in_flight import Inside
+from diptych.http.server.connection import connection_class
+from diptych.http.server.graceful_stop import GracefulServer
 
 WITHIN_S = 20.0
 LIMITS = Limits()

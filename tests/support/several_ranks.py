@@ -17,7 +17,7 @@ from socket import socket
 import torch
 
 from diptych_training.config import read_config
-from diptych_training.train.ranks import joined
+from diptych_training.train.distributed.ranks import joined
 from support.child_python import python_path
 from support.small_recipe import two_steps
 

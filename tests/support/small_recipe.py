@@ -11,8 +11,8 @@ from torch.distributed.tensor import DTensor
 from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig, dump_config
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
 from diptych_training.train.batches import Batch
-from diptych_training.train.parallel import whole
-from diptych_training.train.ranks import ALONE, Ranks
+from diptych_training.train.distributed.parallel import whole
+from diptych_training.train.distributed.ranks import ALONE, Ranks
 from diptych_training.train.state import TrainState, new_state
 from diptych_training.train.step import Passes
 from diptych_training.train.teachers import Teachers

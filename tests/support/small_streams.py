@@ -13,7 +13,7 @@ import numpy as np
 
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.train.batches import Batch
-from diptych_training.train.ranks import ALONE, Ranks
+from diptych_training.train.distributed.ranks import ALONE, Ranks
 from diptych_training.train.stream_batches import StreamBatches, source_reader
 from support.pair_files import numbers_of, write_tars
 from support.tiny_run import write_tiny_run

@@ -16,10 +16,10 @@ import numpy as np
 import onnx
 
 from diptych.bundle.golden import Golden, write_golden
-from diptych.bundle.image import ImageLimits, load_pixels
+from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.manifest import ImageSpec, ManifestDraft, Parity, Precision, TextSpec
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from support.faulty_graphs import faulty
 from support.pictures import noise, picture
 from support.tiny_graphs import (

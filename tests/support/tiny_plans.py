@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from diptych.adapters.tensorrt_plan import build_plan
+from diptych.adapters.tensorrt.plan import build_plan
 from diptych.bundle.manifest import ManifestDraft, Precision, TensorrtBuild
 from diptych.bundle.repository import ModelRepository
-from diptych_training.plans.request import image_profiles, text_profiles
+from diptych_training.export.tensorrt.request import image_profiles, text_profiles
 from support.fake_tensorrt import FakeTensorrt
 from support.tiny_bundle import TINY
 

@@ -2,7 +2,7 @@
 
 import resource
 
-from diptych.adapters.decoder_child import main
+from diptych.adapters.images.decoder_child import main
 
 
 def _refuse(kind: int, limits: tuple[int, int]) -> None:

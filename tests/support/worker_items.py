@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from diptych_training.data.pairs.worker import Worker
+from diptych_training.data.pairs.stream.worker import Worker
 
 
 @dataclass(frozen=True)

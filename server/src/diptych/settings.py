@@ -19,8 +19,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from diptych.bundle.image import DecodeMode
-from diptych.core.host_rules import OFF, parse_host_rules
+from diptych.bundle.image.preprocess import DecodeMode
+from diptych.core.fetching.host_rules import OFF, parse_host_rules
 from diptych.core.limits import Limits
 from diptych.errors import ConfigError
 

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.adapters.decoder_child import ChildLimits
-from diptych.adapters.decoder_processes import DecoderProcesses
-from diptych.adapters.pillow_decoder import PillowDecoder
-from diptych.bundle.image import ImageLimits
+from diptych.adapters.images.decoder_child import ChildLimits
+from diptych.adapters.images.decoder_processes import DecoderProcesses
+from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.manifest import ImageSpec
 from diptych.core.types import Picture
 from diptych.errors import InputError

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import gpu_check
 from benchmarks.gpu_check import CHECKS, MARKS, REPOSITORY, Task, check_faiss, check_tensorrt
-from diptych.adapters import tensorrt_build
+from diptych.adapters.tensorrt import build as tensorrt_build
 from support.child_python import python_path
 from support.fake_cuda_bindings import FakeGpu
 from support.fake_faiss_gpu import FakeFaissGpu

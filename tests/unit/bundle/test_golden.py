@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from diptych.bundle.golden import Golden, check_golden, read_golden, write_golden
-from diptych.bundle.image import ImageLimits, load_pixels
+from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.manifest import FileEntry, complete
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import CorruptBundle, GoldenMismatch
 from unit.bundle.bundle_examples import draft, encoded, noise, save_word_tokenizer, text_spec
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from diptych.bundle.manifest import TensorrtBuild, read_manifest
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.tensorrt import Extent, Profile
+from diptych.bundle.tensorrt_build import Extent, Profile
 from diptych.errors import InvalidManifest, NotFound
 from unit.bundle.bundle_examples import draft, text_spec
 

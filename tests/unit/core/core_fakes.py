@@ -10,13 +10,13 @@ from typing import Any, cast
 import numpy as np
 
 from diptych.bundle.encoder import OnStart, StoppableEncoder
-from diptych.bundle.image import ImageInfo
-from diptych.core.admission import Admission
-from diptych.core.batcher import Batcher
-from diptych.core.embedder import Embedder
+from diptych.bundle.image.preprocess import ImageInfo
+from diptych.core.concurrency.admission import Admission
+from diptych.core.encoding.batcher import Batcher
+from diptych.core.encoding.embedder import Embedder
+from diptych.core.encoding.swappable_encoder import Runner
 from diptych.core.ports import EncoderName
-from diptych.core.precision import Running
-from diptych.core.runner import Runner
+from diptych.core.tuning.precision import Running
 from diptych.core.types import ModelInfo, Picture
 from diptych.errors import EncoderFailed, InvalidValue, UndecodableImage
 

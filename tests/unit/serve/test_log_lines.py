@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from diptych.cli.logs import JsonLines, TextLines
+from diptych.cli.process.logs import JsonLines, TextLines
 
 
 def record(message: str, *, error: bool = False, **fields: object) -> logging.LogRecord:

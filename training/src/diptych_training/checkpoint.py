@@ -18,8 +18,8 @@ from torch import Tensor
 
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config import TrainConfig, read_config
-from diptych_training.data.files import replacing
 from diptych_training.errors import CheckpointError
+from diptych_training.files import replacing
 from diptych_training.learned import LearnedFrom
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder

@@ -10,16 +10,16 @@ from diptych.usage import Parser
 from diptych_training import __version__
 from diptych_training.ablate import command as ablate
 from diptych_training.data.icon_set import command as icon_set
-from diptych_training.data.pairs.commands import inspect, near_duplicates, pack, shards
+from diptych_training.data.pairs.tools import inspect, near_duplicates, pack, shards
 from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import gallery
 from diptych_training.errors import RankLost
 from diptych_training.evaluate import command as evaluate
 from diptych_training.export import command as export
+from diptych_training.finetune import weights_command as weights
+from diptych_training.finetune.interpolate import command as interpolate
 from diptych_training.importing import command as importing
-from diptych_training.interpolate import command as interpolate
 from diptych_training.models import command as models
-from diptych_training.naming import command as weights
 from diptych_training.train import command as train
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it

@@ -8,7 +8,7 @@ from threading import Thread
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from diptych.bundle.text import Clean, clean
+from diptych.bundle.text.tokenizer import Clean, clean
 from diptych_training.checkpoint import write_atomic
 from diptych_training.errors import TrainingConfigError
 

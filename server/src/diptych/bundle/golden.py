@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.bundle.encoder import Embeddings, Encoder, InputIds, Pixels
-from diptych.bundle.image import ImageLimits, load_pixels
+from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.manifest import COSINE_BOUNDS, ManifestDraft
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import CorruptBundle, GoldenMismatch
 
 NORM_TOLERANCE = 1e-3  # fp16 rounding of 1,024 summands stays below

@@ -24,7 +24,7 @@ from diptych.bundle.schema import (
     Precision,
     TextSpec,
 )
-from diptych.bundle.tensorrt import TensorrtBuild
+from diptych.bundle.tensorrt_build import TensorrtBuild
 from diptych.errors import InvalidManifest
 
 __all__ = [

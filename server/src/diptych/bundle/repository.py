@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from diptych.bundle.durable import fsync_folder, write_durably
-from diptych.bundle.files import check_files, describe_files
+from diptych.bundle.checksums import check_files, describe_files
 from diptych.bundle.manifest import (
     MANIFEST_FILE,
     NAME_PATTERN,
@@ -19,6 +18,7 @@ from diptych.bundle.manifest import (
     complete,
     read_manifest,
 )
+from diptych.durable import fsync_folder, write_durably
 from diptych.errors import InvalidManifest, InvalidValue, NotFound, PublishFailed
 
 STAGING_PREFIX = ".tmp-"

@@ -17,7 +17,7 @@ from pydantic import (
 
 from diptych.bundle.parity import Parity, broken_bounds
 from diptych.bundle.part import Part
-from diptych.bundle.tensorrt import MIN_LENGTH, TensorrtBuild, require_every_shape
+from diptych.bundle.tensorrt_build import MIN_LENGTH, TensorrtBuild, require_every_shape
 
 SCHEMA_VERSION = 3  # the newest that is read; each version says the lowest that knows all of it
 TENSORRT_SCHEMA = 2  # which added `tensorrt`

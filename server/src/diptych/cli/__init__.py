@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from diptych import __version__
-from diptych.cli import (
+from diptych.cli.commands import (
     add,
     backup,
     check,
@@ -20,7 +20,7 @@ from diptych.cli import (
     serve,
     vectors,
 )
-from diptych.cli.console import discard, encode_anything, err
+from diptych.cli.output.console import discard, encode_anything, err
 from diptych.errors import DiptychError
 from diptych.usage import Parser
 from diptych_client import ClientError

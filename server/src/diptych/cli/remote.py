@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from diptych.cli.named_files import existing
+from diptych.cli.path_argument import existing
 from diptych_client import ApiError, Client, ImageUrl, InvalidCall
 from diptych_client.errors import api_error
 from diptych_client.transport import DEFAULT_TIMEOUT_S, default_url

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from diptych.bundle.manifest import Manifest
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
-from diptych.core.precision import Running, Serving
+from diptych.core.tuning.precision import Running, Serving
 from diptych.core.types import ModelInfo
 from diptych.errors import DiptychError
 

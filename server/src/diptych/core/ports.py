@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, Protocol
 
-from diptych.core.filters import Filter
+from diptych.core.collections.filters import Filter
 from diptych.core.job import News
 from diptych.core.types import (
     SERVER,

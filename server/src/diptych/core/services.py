@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from diptych.core.background import Background
 from diptych.core.catalogue import Catalogue
-from diptych.core.collections import Collections
-from diptych.core.embedder import Embedder
-from diptych.core.engines import Engines
-from diptych.core.health import Health, HealthReport
-from diptych.core.image_urls import ImageUrls
-from diptych.core.jobs import Jobs
-from diptych.core.labels import LabelClassifier
+from diptych.core.classification.label_classifier import LabelClassifier
+from diptych.core.collections.service import Collections
+from diptych.core.concurrency.task_set import Background
+from diptych.core.encoding.embedder import Embedder
+from diptych.core.encoding.health import Health, HealthReport
+from diptych.core.encoding.pipeline_pool import Engines
+from diptych.core.fetching.image_urls import ImageUrls
+from diptych.core.jobs.service import Jobs
 from diptych.core.limits import Limits
 from diptych.core.ports import Metrics
 from diptych.core.types import ModelInfo

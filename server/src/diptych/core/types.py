@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.bundle.image import ImageInfo
+from diptych.bundle.image.preprocess import ImageInfo
 from diptych.errors import DiptychError
 
 Embedding = NDArray[np.float32]  # (D,), unit norm

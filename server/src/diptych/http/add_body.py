@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from diptych.core.job import JobItem
-from diptych.core.job_ports import JobInput
+from diptych.core.jobs.ports import JobInput
 from diptych.core.limits import Limits
 from diptych.core.types import NewImage
 from diptych.errors import InvalidValue, TooLarge
-from diptych.http.body import BodyLimits, body_chunks
-from diptych.http.budget import let_go_of
-from diptych.http.checks import check_count, check_lengths
-from diptych.http.content import MULTIPART, media_type, unsupported
-from diptych.http.form import Form
-from diptych.http.gate import more_time_for
-from diptych.http.multipart import PartsReader, part_of
+from diptych.http.errors.validation import validated
+from diptych.http.media_types import MULTIPART, media_type, unsupported
+from diptych.http.middleware.body_budget import let_go_of
+from diptych.http.middleware.timeout import more_time_for
 from diptych.http.options import HttpOptions
+from diptych.http.parsing.body import BodyLimits, body_chunks
+from diptych.http.parsing.form import Form
+from diptych.http.parsing.limits import check_count, check_lengths
+from diptych.http.parsing.multipart import PartsReader, part_of
 from diptych.http.requests import AddItem, AddItems
 from diptych.http.tar_body import TAR
-from diptych.http.validation import validated
 
 _FIELDS = ("image", "items")
 OpenInput = Callable[[], Awaitable[JobInput]]

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from diptych.core.types import AddStatus, CollectionState, CollectionStats, ImageRecord, Keep
 from diptych.http.answers import Links, ModelRef
-from diptych.http.problems import Problem
+from diptych.http.errors.problem_json import Problem
 
 
 class IndexAnswer(BaseModel):

@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 from diptych.core.job import Job, JobOutcome, JobState
 from diptych.core.types import AddStatus
-from diptych.http.problems import Problem, problem_of
+from diptych.http.errors.problem_json import Problem, problem_of
 
 
 class JobLinks(BaseModel):

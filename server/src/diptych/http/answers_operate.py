@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from diptych.core.precision import Serving
+from diptych.core.tuning.precision import Serving
 from diptych.http.answers import ModelRef
 
 

@@ -15,17 +15,7 @@ from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.errors import DiptychError
 from diptych.http import requests
-from diptych.http.budget import BodyBudget
-from diptych.http.door import Door
-from diptych.http.drain import BodyDrain
-from diptych.http.gate import Gate
-from diptych.http.guard import HeadGuard, HostGuard, KeyGuard
-from diptych.http.handlers import add_handlers
-from diptych.http.openapi import describe
-from diptych.http.options import HttpOptions
-from diptych.http.problems import OpenAIError, Problem
-from diptych.http.refusals import other_refusals
-from diptych.http.routes import (
+from diptych.http.endpoints import (
     classify,
     collections,
     embed,
@@ -39,6 +29,16 @@ from diptych.http.routes import (
     search,
     vectors,
 )
+from diptych.http.errors.documented_errors import other_refusals
+from diptych.http.errors.handlers import add_handlers
+from diptych.http.errors.problem_json import OpenAIError, Problem
+from diptych.http.middleware.access_log import Door
+from diptych.http.middleware.auth import HeadGuard, HostGuard, KeyGuard
+from diptych.http.middleware.body_budget import BodyBudget
+from diptych.http.middleware.drain import BodyDrain
+from diptych.http.middleware.timeout import Gate
+from diptych.http.openapi import describe
+from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
 
 LOG = logging.getLogger("diptych.http")

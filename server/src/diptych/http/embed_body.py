@@ -6,19 +6,19 @@ from functools import partial
 
 from starlette.requests import Request
 
-from diptych.core.image_urls import ImageUrl
+from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.errors import Malformed
-from diptych.http.body import BodyLimits, read_body
-from diptych.http.checks import check_count, check_lengths, check_text
-from diptych.http.content import ANY_IMAGE, JSON, MULTIPART, TEXT, media_type, unsupported
-from diptych.http.form import Form
-from diptych.http.images import check_image_bytes, read_image
-from diptych.http.json_body import parse_json, read_json
-from diptych.http.multipart import Part, read_parts
+from diptych.http.errors.validation import validated
+from diptych.http.media_types import ANY_IMAGE, JSON, MULTIPART, TEXT, media_type, unsupported
 from diptych.http.options import HttpOptions
+from diptych.http.parsing.body import BodyLimits, read_body
+from diptych.http.parsing.form import Form
+from diptych.http.parsing.json import parse_json, read_json
+from diptych.http.parsing.json_images import check_image_bytes, read_image
+from diptych.http.parsing.limits import check_count, check_lengths, check_text
+from diptych.http.parsing.multipart import Part, read_parts
 from diptych.http.requests import EmbedItem, EmbedOptions, EmbedRequest, EncodingFormat
-from diptych.http.validation import validated
 
 ACCEPTED = (JSON, MULTIPART, ANY_IMAGE, TEXT)
 N_OPTIONS = 1  # form fields beside the items

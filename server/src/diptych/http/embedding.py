@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from diptych.core.embedder import Embedder
+from diptych.core.encoding.embedder import Embedder
 from diptych.core.outcomes import raise_first
 from diptych.core.types import TextEmbedding
 from diptych.errors import DiptychError

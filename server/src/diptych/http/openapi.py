@@ -16,8 +16,8 @@ from pydantic.json_schema import models_json_schema
 
 from diptych.core.limits import Limits
 from diptych.core.services import Services
-from diptych.http.content import JSON, MULTIPART
-from diptych.http.schemas import FILE, FILTER, REF, Schema, ref, with_limits
+from diptych.http.media_types import JSON, MULTIPART
+from diptych.http.parsing.schemas import FILE, FILTER, REF, Schema, ref, with_limits
 
 NO_KEY: Schema = {"security": []}  # for calls that need none even where others do
 BINARY: Schema = {"schema": FILE}

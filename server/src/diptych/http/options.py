@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from diptych.core.limits import Limits
-from diptych.http.body import BodyLimits
+from diptych.http.parsing.body import BodyLimits
 
 
 @dataclass(frozen=True)

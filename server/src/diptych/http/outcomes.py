@@ -7,7 +7,7 @@ from diptych.core.types import Added, AddOutcome
 from diptych.http.answers import ModelRef
 from diptych.http.answers_collections import AddAnswer, AddOutcomeAnswer
 from diptych.http.context import context_of
-from diptych.http.problems import problem_of, respond_error
+from diptych.http.errors.problem_json import problem_of, respond_error
 from diptych.http.respond import sized_json_response
 from diptych.http.state import state_of
 

@@ -9,10 +9,10 @@ from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from diptych.core.metadata import MAX_DEPTH
-from diptych.core.pictures import THUMBNAIL_SIZES_PX
+from diptych.core.collections.metadata import MAX_DEPTH
+from diptych.core.collections.originals import THUMBNAIL_SIZES_PX
 from diptych.core.types import SERVER
-from diptych.http import schemas
+from diptych.http.parsing import schemas
 
 EncodingFormat = Literal["float", "base64"]
 Item = TypeVar("Item", bound=BaseModel)

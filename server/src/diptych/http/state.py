@@ -11,7 +11,7 @@ from diptych.core.episodes import Episodes
 from diptych.core.ports import Reason
 from diptych.core.services import Services
 from diptych.errors import DiptychError, NotReady
-from diptych.http.inside import Inside
+from diptych.http.in_flight import Inside
 from diptych.http.options import HttpOptions
 
 LOG = logging.getLogger("diptych.http")

@@ -7,14 +7,14 @@ import asyncio
 
 from starlette.requests import Request
 
-from diptych.core.archive import items_of
 from diptych.core.job import JobItem
-from diptych.core.job_ports import JobInput
+from diptych.core.jobs.archive import items_of
+from diptych.core.jobs.ports import JobInput
 from diptych.errors import InvalidValue
-from diptych.http.body import body_chunks
-from diptych.http.budget import let_go_of
-from diptych.http.gate import more_time_for
+from diptych.http.middleware.body_budget import let_go_of
+from diptych.http.middleware.timeout import more_time_for
 from diptych.http.options import HttpOptions
+from diptych.http.parsing.body import body_chunks
 
 TAR = "application/x-tar"
 CHUNK = 100_000  # bytes in memory before they are written: of each of a thousand that come slowly

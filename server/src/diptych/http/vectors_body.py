@@ -12,15 +12,15 @@ from starlette.requests import Request
 
 from diptych.core.types import NewVector, VectorOrigin
 from diptych.errors import InvalidValue
-from diptych.http.body import read_body
-from diptych.http.checks import check_count, check_lengths
-from diptych.http.content import JSON, MULTIPART, media_type, unsupported
-from diptych.http.form import Form
-from diptych.http.json_body import parse_json
-from diptych.http.multipart import read_parts
+from diptych.http.errors.validation import validated
+from diptych.http.media_types import JSON, MULTIPART, media_type, unsupported
 from diptych.http.options import HttpOptions
+from diptych.http.parsing.body import read_body
+from diptych.http.parsing.form import Form
+from diptych.http.parsing.json import parse_json
+from diptych.http.parsing.limits import check_count, check_lengths
+from diptych.http.parsing.multipart import read_parts
 from diptych.http.requests import AddItem, AddItems, AddVectorsRequest, VectorModel
-from diptych.http.validation import validated
 
 FLOAT = np.dtype("<f4")
 MAX_KEYS = 2_000_000  # of metadata too

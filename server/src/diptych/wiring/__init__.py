@@ -4,27 +4,27 @@ import asyncio
 import logging
 from dataclasses import replace
 
-from diptych.adapters.blas import use_one_blas_thread
-from diptych.adapters.data_folder import refuse_lost_database, refuse_lost_images
-from diptych.adapters.data_lock import DataLock
-from diptych.adapters.plan_file import PlanFile
-from diptych.adapters.restore import refuse_unfinished
+from diptych.adapters.backup.data_folder import refuse_lost_database, refuse_lost_images
+from diptych.adapters.backup.restore import refuse_unfinished
+from diptych.adapters.faiss.blas import use_one_blas_thread
+from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.plan_file import PlanFile
 from diptych.bundle.manifest import Manifest
 from diptych.bundle.repository import ModelRepository
-from diptych.core.precision import Serving
 from diptych.core.services import Services
+from diptych.core.tuning.precision import Serving
 from diptych.errors import BundleError, ConfigError, DiptychError, EncoderFailed
 from diptych.settings import AUTO, Settings
 from diptych.wiring.assemble import assemble, limits_of
-from diptych.wiring.bundles import verify_bundle
-from diptych.wiring.engine import OnStuck
 from diptych.wiring.fetching import max_open_sockets
-from diptych.wiring.here import UNGATED, Here
-from diptych.wiring.planning import PLAN_FILE, threads_of, with_plan
-from diptych.wiring.served import Served, choose_for_requests, load_served
-from diptych.wiring.trials import Trials
-from diptych.wiring.versions import check_choice, chosen_version, here_of, why_not_served
-from diptych.wiring.warming import warmed
+from diptych.wiring.loading.compatibility import UNGATED, Here
+from diptych.wiring.loading.version import verify_bundle
+from diptych.wiring.loading.versions import check_choice, chosen_version, here_of, why_not_served
+from diptych.wiring.loading.warming import warmed
+from diptych.wiring.pipeline import OnStuck
+from diptych.wiring.precisions.chosen import Served, choose_for_requests, load_served
+from diptych.wiring.precisions.trials import Trials
+from diptych.wiring.tuning.planning import PLAN_FILE, threads_of, with_plan
 
 LOG = logging.getLogger("diptych.versions")
 

@@ -3,40 +3,40 @@
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 
-from diptych.adapters.data_lock import DataLock
-from diptych.adapters.image_files import ImageFiles
-from diptych.adapters.job_files import JobFiles
-from diptych.adapters.pillow_decoder import PillowDecoder
-from diptych.adapters.prometheus_metrics import PrometheusMetrics
-from diptych.adapters.quota import Quota
-from diptych.adapters.sqlite_jobs import SqliteJobs
-from diptych.adapters.sqlite_store import SqliteStore
-from diptych.adapters.tensorrt_build import build_in_child
-from diptych.bundle.image import ImageLimits
+from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.image_files import ImageFiles
+from diptych.adapters.files.job_files import JobFiles
+from diptych.adapters.files.quota import Quota
+from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.prometheus import PrometheusMetrics
+from diptych.adapters.sqlite.jobs import SqliteJobs
+from diptych.adapters.sqlite.store import SqliteStore
+from diptych.adapters.tensorrt.build import build_in_child
+from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
-from diptych.core.collections import Collections
-from diptych.core.engine import Engine
-from diptych.core.engines import Engines
-from diptych.core.job_runner import MAX_BATCH
-from diptych.core.jobs import MAX_WAITING, Jobs
-from diptych.core.labels import LabelClassifier
+from diptych.core.classification.label_classifier import LabelClassifier
+from diptych.core.collections.service import Collections
+from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.encoding.pipeline import Engine
+from diptych.core.encoding.pipeline_pool import Engines
+from diptych.core.jobs.runner import MAX_BATCH
+from diptych.core.jobs.service import MAX_WAITING, Jobs
 from diptych.core.limits import Limits
 from diptych.core.ports import EncoderName
-from diptych.core.precision import CPU_PROVIDER, CUDA_PROVIDER, TensorRt
 from diptych.core.services import Services, Upgrade
+from diptych.core.tuning.precision import CPU_PROVIDER, CUDA_PROVIDER, TensorRt
 from diptych.core.types import ModelInfo
-from diptych.core.writes import Writes
 from diptych.settings import Settings
-from diptych.wiring.bundles import LoadedBundle
-from diptych.wiring.engine import OnStuck, build_engine, health_of
 from diptych.wiring.fetching import image_urls_of
-from diptych.wiring.further import Build, FurtherPrecisions
-from diptych.wiring.here import Here
-from diptych.wiring.indexing import new_index_of
-from diptych.wiring.planning import decoded_px_of, sharing_of
-from diptych.wiring.served import Served
-from diptych.wiring.upgrade import TensorRtUpgrade
+from diptych.wiring.index import new_index_of
+from diptych.wiring.loading.compatibility import Here
+from diptych.wiring.loading.version import LoadedBundle
+from diptych.wiring.pipeline import OnStuck, build_engine, health_of
+from diptych.wiring.precisions.chosen import Served
+from diptych.wiring.precisions.on_demand import Build, FurtherPrecisions
+from diptych.wiring.precisions.tensorrt_upgrade import TensorRtUpgrade
+from diptych.wiring.tuning.planning import decoded_px_of, sharing_of
 
 
 def assemble(

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from diptych.adapters.https_fetcher import FetchLimits, HttpsFetcher
-from diptych.adapters.system_resolver import SystemResolver
-from diptych.core.host_rules import parse_host_rules
-from diptych.core.image_urls import ImageUrls
+from diptych.adapters.fetching.https_fetcher import FetchLimits, HttpsFetcher
+from diptych.adapters.fetching.system_resolver import SystemResolver
+from diptych.core.fetching.host_rules import parse_host_rules
+from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.ports import ImageFetcher, Metrics
 from diptych.errors import InvalidValue
 from diptych.settings import PREFIX, Settings

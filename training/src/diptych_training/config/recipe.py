@@ -14,9 +14,9 @@ from diptych_training.config.optim import OptimConfig
 from diptych_training.config.preparation import image_defaults, text_defaults
 from diptych_training.config.run import RunConfig, ScaleConfig
 from diptych_training.config.start import LockConfig, StartConfig
-from diptych_training.loss import LossKind
 from diptych_training.models.config import ModelConfig
 from diptych_training.models.frozen import Frozen, refuse_flags
+from diptych_training.objectives.contrastive import LossKind
 
 
 class TrainConfig(Frozen):

@@ -6,7 +6,7 @@ from typing import Any, Literal, LiteralString
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from diptych_training.depth import TOWERS
+from diptych_training.models.depth import TOWERS
 from diptych_training.models.frozen import KEY, VALUE, Frozen
 
 LAYERS: LiteralString = 'must be "all" for the whole tower, or how many of its first layers: 0, 1, 2, ...'

@@ -17,8 +17,8 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych_training.data.files import replacing, write_text
 from diptych_training.errors import DataError
+from diptych_training.files import replacing, write_text
 
 SCHEMA_VERSION = 1
 INDEX_FILE = "dataset.json"

@@ -16,6 +16,7 @@ from diptych_training.evaluate.comparison import (
     refuse_same,
     without,
 )
+from diptych_training.evaluate.confusions_table import WorstAnswers
 from diptych_training.evaluate.figure import draw_evaluation
 from diptych_training.evaluate.floors import pixel_floors
 from diptych_training.evaluate.measure import Witness, evaluate, ignore
@@ -28,7 +29,6 @@ from diptych_training.evaluate.subject import (
     run_subject,
 )
 from diptych_training.evaluate.table import evaluation_tables
-from diptych_training.evaluate.worst import WorstAnswers
 from diptych_training.paths import RUN_HELP, data_dir, if_missing, model_repo, run_dir, runs_dir
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder

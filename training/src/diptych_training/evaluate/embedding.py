@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from diptych.bundle.encoder import Embeddings, ImageEncoder, Pixels, TextEncoder
-from diptych.bundle.image import ImageLimits, preprocess
+from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from diptych.bundle.manifest import ImageSpec
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 
 Advance = Callable[[int], object]  # told how many items were done, such as a progress bar's `update`
 

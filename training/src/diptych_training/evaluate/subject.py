@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
-from diptych.adapters.tensorrt_encoder import TensorrtEncoder
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
+from diptych.adapters.tensorrt.encoder import TensorrtEncoder
 from diptych.bundle.encoder import Encoder
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.checkpoint import TrainedRun, Which, load_run
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate.torch_encoder import TorchEncoder

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from diptych.bundle.encoder import Encoder
 from diptych.bundle.manifest import ImageSpec
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.data.packed import PackedDataset, PackedSource
 from diptych_training.data.pictograms.classes import emoji_classes
 from diptych_training.evaluate.answers import accepted_labels

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from diptych.bundle.encoder import Embeddings, TextEncoder
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.evaluate.answers import Accepted, relevance
 from diptych_training.evaluate.embedding import embed_texts
 from diptych_training.evaluate.ranking import best_ranks, hit_rates

@@ -11,18 +11,18 @@ from diptych.errors import BundleError, NotFound
 from diptych_training.checkpoint import TrainedRun, load_run
 from diptych_training.data.packed import read_dataset
 from diptych_training.evaluate.results import CONFUSIONS_FILE, read_evaluation
-from diptych_training.export.draft import Statement
-from diptych_training.export.licence import UNKNOWN
+from diptych_training.export.manifest import Statement
+from diptych_training.export.model_card.assets import Shown
+from diptych_training.export.model_card.licence import UNKNOWN
 from diptych_training.export.precisions import parse_precisions
+from diptych_training.export.proof.samples import N_PARITY_IMAGES
 from diptych_training.export.publish import export_run
-from diptych_training.export.samples import N_PARITY_IMAGES
-from diptych_training.export.shown import Shown
-from diptych_training.export.stages import watched
+from diptych_training.export.tensorrt.publish import export_plans, require_tensorrt
+from diptych_training.export.tensorrt.reference import n_proof_images
+from diptych_training.export.tensorrt.request import add_flags, plan_request
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
-from diptych_training.plans.publish import export_plans, require_tensorrt
-from diptych_training.plans.reference import n_proof_images
-from diptych_training.plans.request import add_flags, plan_request
 from diptych_training.run_folder import RunFolder
+from diptych_training.stages import watched
 
 VERSION = re.compile(r"([^/]+)/([0-9]+)")  # how a run records a version that it started from
 

@@ -12,21 +12,21 @@ from tempfile import TemporaryDirectory
 
 from pydantic import JsonValue
 
-from diptych.adapters.onnx_encoder import OnnxEncoder
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.golden import check_golden
 from diptych.bundle.manifest import COSINE_BOUNDS, TOKENIZER_FILE, ManifestDraft, Parity, Precision
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import DiptychError, InvalidValue
-from diptych_training.export.calibration import Batch, Calibration, checker, split
-from diptych_training.export.files import EXACT, graph_files
 from diptych_training.export.fp16 import write_fp16
-from diptych_training.export.gate import parity_table, require_parity
-from diptych_training.export.half_weights import halve_weights
+from diptych_training.export.fp16.half_weights import halve_weights
 from diptych_training.export.int8 import Int8Report, write_int8
-from diptych_training.export.onnx_files import read_graph, write_graph
+from diptych_training.export.onnx.bundle_files import EXACT, graph_files
+from diptych_training.export.onnx.files import read_graph, write_graph
 from diptych_training.export.optimise import FLOAT32, Step, optimise
-from diptych_training.export.proof import Proof, prove_parity
-from diptych_training.export.stages import Stages, Watcher
+from diptych_training.export.proof.bundle import Proof, prove_parity
+from diptych_training.export.proof.calibration import Batch, Calibration, checker, split
+from diptych_training.export.proof.gate import parity_table, require_parity
+from diptych_training.stages import Stages, Watcher
 
 MakeDraft = Callable[[dict[str, Precision]], ManifestDraft]
 TOWERS = ("image", "text")

@@ -13,14 +13,14 @@ from diptych_training.errors import ExportError
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.subject import run_title
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.calibration import calibration_on_dataset
-from diptych_training.export.card import CARD_FILE, DATA_CARD_FILE, model_card
-from diptych_training.export.draft import Statement, make_draft
-from diptych_training.export.files import write_model_files
+from diptych_training.export.manifest import Statement, make_draft
+from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE, model_card
+from diptych_training.export.onnx.bundle_files import write_model_files
 from diptych_training.export.precisions import Workshop, make_precisions
-from diptych_training.export.proof import Reference, proof_on_dataset
-from diptych_training.export.samples import require_enough
-from diptych_training.export.stages import Stages, Watcher, files_table
+from diptych_training.export.proof.bundle import Reference, proof_on_dataset
+from diptych_training.export.proof.calibration import calibration_on_dataset
+from diptych_training.export.proof.samples import require_enough
+from diptych_training.stages import Stages, Watcher, files_table
 
 __all__ = ["Watcher", "export_run"]
 

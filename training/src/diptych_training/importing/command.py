@@ -11,18 +11,18 @@ from diptych.bundle.prompts import prompt_set
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import InvalidValue
 from diptych_training.errors import TooFewSamples
-from diptych_training.export.gate import MIN_IMAGES
 from diptych_training.export.precisions import parse_precisions
-from diptych_training.export.stages import watched
+from diptych_training.export.proof.gate import MIN_IMAGES
+from diptych_training.export.proof.photos import photographs
+from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.flags import MIN_CONTEXT_LENGTH, channels, spreads, whole_number
-from diptych_training.importing.photos import photographs
 from diptych_training.importing.proof import N_PROOF_IMAGES
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.serve import become_server, serve_command
 from diptych_training.importing.source import find_source, require_named
 from diptych_training.importing.statement import ImportStatement
-from diptych_training.importing.subject import Choices
 from diptych_training.paths import model_repo
+from diptych_training.stages import watched
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 RESIZE_MODES = ("shortest", "longest", "squash")

@@ -13,16 +13,16 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from diptych.bundle.encoder import Embeddings
-from diptych.bundle.image import ImageLimits, preprocess
+from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from diptych.bundle.manifest import MANIFEST_FILE, TOKENIZER_FILE, ImageSpec, TextSpec, read_manifest
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.checkpoint import load_run
 from diptych_training.errors import ImportFailed
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.files import MODEL_FILE, WEIGHTS_FILE, logit_bias
-from diptych_training.importing.licence import UNKNOWN, agreed_licence
-from diptych_training.importing.logits import require_bias, scale_of_logarithm
-from diptych_training.importing.subject import Choices, ImportedModel
+from diptych_training.export.onnx.bundle_files import MODEL_FILE, WEIGHTS_FILE, logit_bias
+from diptych_training.importing.common.imported_model import Choices, ImportedModel
+from diptych_training.importing.common.licence import UNKNOWN, agreed_licence
+from diptych_training.importing.common.logits import require_bias, scale_of_logarithm
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
 

@@ -8,19 +8,19 @@ from PIL import Image
 
 from diptych.bundle.encoder import Embeddings, Pixels
 from diptych.bundle.golden import Golden
-from diptych.bundle.image import ImageLimits, preprocess
+from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from diptych.bundle.manifest import TOKENIZER_FILE, ImageSpec, TextSpec
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.calibration import N_CALIBRATION_IMAGES, Calibration, make_calibration
-from diptych_training.export.golden_items import make_golden
-from diptych_training.export.parity import Embedded, ParitySample
-from diptych_training.export.pixel_file import PixelFile
-from diptych_training.export.proof import Proof
-from diptych_training.importing.photos import Photos, photographs
-from diptych_training.importing.subject import ImportedModel, LibraryPath
+from diptych_training.export.proof.bundle import Proof
+from diptych_training.export.proof.calibration import N_CALIBRATION_IMAGES, Calibration, make_calibration
+from diptych_training.export.proof.golden_items import make_golden
+from diptych_training.export.proof.parity import Embedded, ParitySample
+from diptych_training.export.proof.photos import Photos, photographs
+from diptych_training.export.proof.pixel_file import PixelFile
+from diptych_training.export.proof.texts import calibration_texts, ordinary_texts, right_texts
+from diptych_training.importing.common.imported_model import ImportedModel, LibraryPath
 from diptych_training.importing.text_differences import TextDifferences
-from diptych_training.importing.texts import calibration_texts, ordinary_texts, right_texts
 
 N_PROOF_IMAGES = 1000
 PIXELS_FILE = "proof-pixels.npy"  # in the staged folder; removed before it is published

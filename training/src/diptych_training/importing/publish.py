@@ -12,26 +12,26 @@ from pathlib import Path
 from diptych.bundle.golden import write_golden
 from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, ManifestDraft
 from diptych.bundle.repository import ModelRepository
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import PublishFailed
-from diptych_training.export.card import CARD_FILE, DATA_CARD_FILE
-from diptych_training.export.files import IMAGE_FILE, TEXT_FILE, write_weights
-from diptych_training.export.graphs import write_image_graph, write_text_graph
+from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE
+from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE, write_weights
+from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.export.precisions import Made, Workshop, make_precisions
-from diptych_training.export.proof import Proof
-from diptych_training.export.stages import Stages, Watcher, files_table
+from diptych_training.export.proof.bundle import Proof
+from diptych_training.export.proof.texts import awkward_texts, ordinary_texts
 from diptych_training.importing.card import import_card
+from diptych_training.importing.common.imported_model import ImportedModel
 from diptych_training.importing.proof import PIXELS_FILE, calibration_on_photographs, proof_by_library
 from diptych_training.importing.source import Source
 from diptych_training.importing.statement import Facts, ImportStatement, draft_of, facts_of
-from diptych_training.importing.subject import ImportedModel
 from diptych_training.importing.text_differences import (
     TextDifferences,
     measure_differences,
     require_equal_ids,
 )
-from diptych_training.importing.texts import awkward_texts, ordinary_texts
 from diptych_training.models import CLIP
+from diptych_training.stages import Stages, Watcher, files_table
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Protocol
 
 from diptych_training.errors import ImportFailed
-from diptych_training.export.card import DATA_CARD_FILE
+from diptych_training.export.model_card.card import DATA_CARD_FILE
+from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.hub import HUB_ID, fetch_checkpoint, fetch_tokenizer
 from diptych_training.importing.own import is_own_bundle, is_own_run, load_own_bundle, load_own_run
-from diptych_training.importing.subject import Choices, ImportedModel
 from diptych_training.paths import run_dir, runs_dir
 
 Read = Callable[[Path, Choices], ImportedModel]

@@ -7,7 +7,7 @@ import torch
 from pydantic import JsonValue
 
 from diptych.bundle.manifest import ImageSpec, ManifestDraft, Precision, TextSpec
-from diptych_training.importing.subject import ImportedModel
+from diptych_training.importing.common.imported_model import ImportedModel
 from diptych_training.importing.text_differences import TextDifferences
 
 PROMPTS_OF_IMPORTS = "default"

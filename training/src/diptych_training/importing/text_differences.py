@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.errors import ImportFailed
 from diptych_training.evaluate.table import markdown_table
-from diptych_training.importing.subject import LibraryPath
-from diptych_training.importing.texts import AwkwardText
+from diptych_training.export.proof.texts import AwkwardText
+from diptych_training.importing.common.imported_model import LibraryPath
 
 MAX_TEXT, MAX_IDS = 48, 16  # of what is shown
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diptych.bundle.encoder import Pixels
-from diptych.bundle.text import Ids, TextTokenizer, clean, pad
+from diptych.bundle.text.tokenizer import Ids, TextTokenizer, clean, pad
 from diptych_training.config import TrainConfig
 from diptych_training.data.augment import Augment
 from diptych_training.data.captions import CaptionSampler
 from diptych_training.data.packed import PackedSource
 from diptych_training.data.sampler import MixtureSampler, SourceWeights, step_rng
-from diptych_training.train.ranks import ALONE, Ranks
+from diptych_training.train.distributed.ranks import ALONE, Ranks
 
 Position = dict[str, Any]  # JSON; empty where a batch needs no more than the number of its step
 

@@ -13,23 +13,23 @@ import torch
 
 from diptych_training.checkpoint import read_checkpoint
 from diptych_training.config import Tables, TrainConfig, model_tables, read_config, start_of
-from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigError
 from diptych_training.evaluate.validation import validate
-from diptych_training.export.samples import shortage
+from diptych_training.export.proof.samples import shortage
+from diptych_training.files import sole_owner
+from diptych_training.finetune.origin import Origin, open_origin
 from diptych_training.models.clip import CLIP
-from diptych_training.origin import Origin, open_origin
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.allocator import keep_freed_memory
 from diptych_training.train.defaults import with_defaults
-from diptych_training.train.economies import check_compiler
+from diptych_training.train.distributed.ranks import ALONE, Ranks, joined, naming_the_lost
 from diptych_training.train.estimate import estimate
 from diptych_training.train.lock import check_lock
 from diptych_training.train.loop import AGAIN, Loop
+from diptych_training.train.memory_saving import check_compiler
 from diptych_training.train.metrics_log import MetricsLog, NoLog
-from diptych_training.train.ranks import ALONE, Ranks, joined, naming_the_lost
 from diptych_training.train.setup import (
     check_same_data,
     check_shares,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from diptych_training.models.clip import CLIP
-from diptych_training.train.parallel import local
+from diptych_training.train.distributed.parallel import local
 
 
 class Ema:

@@ -11,7 +11,7 @@ import torch
 
 from diptych_training.config import TrainConfig
 from diptych_training.train.batches import Batches
-from diptych_training.train.parallel import local
+from diptych_training.train.distributed.parallel import local
 from diptych_training.train.rng import RngState
 from diptych_training.train.step import Passes, copied_buffers, restore_buffers
 

@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych_training.config import LockConfig
-from diptych_training.depth import SHARED, TOWERS, Depth, Tower, depths
 from diptych_training.errors import TrainingConfigError
 from diptych_training.models import CLIP, ModelConfig, build_model
+from diptych_training.models.depth import SHARED, TOWERS, Depth, Tower, depths
 
 
 class LockedBatchNorm(nn.BatchNorm2d):

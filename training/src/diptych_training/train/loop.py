@@ -12,14 +12,14 @@ from torch import Tensor
 from diptych_training.checkpoint import Checkpoint, write_atomic, write_checkpoint
 from diptych_training.config import TrainConfig
 from diptych_training.models.clip import CLIP
-from diptych_training.optim import learning_rate
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches import Batches
 from diptych_training.train.curves import draw_curves
-from diptych_training.train.interrupt import Interrupt
+from diptych_training.train.distributed.interrupt import Interrupt
+from diptych_training.train.distributed.ranks import naming_the_lost
 from diptych_training.train.metrics_log import Log, read_metrics
-from diptych_training.train.ranks import naming_the_lost
+from diptych_training.train.optim import learning_rate
 from diptych_training.train.state import TrainState
 from diptych_training.train.step import Losses, Passes, autocast, copied_buffers, restore_buffers
 from diptych_training.train.teachers import Teachers

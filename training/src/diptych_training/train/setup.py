@@ -7,19 +7,19 @@ from pathlib import Path
 from pydantic import ValidationError
 from tokenizers import Tokenizer
 
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.checkpoint import MODEL, Checkpoint, write_atomic, write_checkpoint
 from diptych_training.config import Tables, TrainConfig, dump_config, read_config
 from diptych_training.config.explain import shown
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, TrainingConfigError
 from diptych_training.evaluate.zero_shot import TOP_K
+from diptych_training.finetune.origin import Origin
 from diptych_training.learned import LearnedFrom, changed_source, learned_from
-from diptych_training.origin import Origin
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
 from diptych_training.train.defaults import as_it_ran
-from diptych_training.train.ranks import Ranks
+from diptych_training.train.distributed.ranks import Ranks
 from diptych_training.train.start import check_start
 from diptych_training.train.teachers import Found, OpenTeachers, kept_teachers
 

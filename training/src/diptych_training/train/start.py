@@ -5,8 +5,8 @@ from pydantic import BaseModel
 from diptych.bundle.manifest import TextSpec
 from diptych_training.config import TrainConfig
 from diptych_training.errors import TrainingConfigError
+from diptych_training.finetune.origin import Origin
 from diptych_training.models import ModelConfig
-from diptych_training.origin import Origin
 
 FREE = {
     "model.image_size",

@@ -7,21 +7,21 @@ from torch import nn
 
 from diptych_training.checkpoint import EMA, MODEL, OPTIMIZER, Checkpoint
 from diptych_training.config import TrainConfig
-from diptych_training.loss import max_logit_scale
+from diptych_training.finetune.origin import fitted
 from diptych_training.models import CLIP, build_model
-from diptych_training.optim import (
+from diptych_training.objectives.contrastive import max_logit_scale
+from diptych_training.train.batches import Position
+from diptych_training.train.distributed.parallel import copies, is_sharded, load_whole, shard, whole
+from diptych_training.train.distributed.ranks import ALONE, Ranks
+from diptych_training.train.ema import Ema
+from diptych_training.train.lock import lock
+from diptych_training.train.memory_saving import checkpoint_blocks, compile_blocks
+from diptych_training.train.optim import (
     Stepper,
     build_optimizer,
     load_optimizer_tensors,
     optimizer_tensors,
 )
-from diptych_training.origin import fitted
-from diptych_training.train.batches import Position
-from diptych_training.train.economies import checkpoint_blocks, compile_blocks
-from diptych_training.train.ema import Ema
-from diptych_training.train.lock import lock
-from diptych_training.train.parallel import copies, is_sharded, load_whole, shard, whole
-from diptych_training.train.ranks import ALONE, Ranks
 
 
 @dataclass

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from diptych_training.distillation import Affinities, affinities, distillation_loss, mean_affinities
-from diptych_training.loss import LossKind, Pairs, pair_loss
 from diptych_training.models.clip import CLIP
+from diptych_training.objectives.contrastive import LossKind, Pairs, pair_loss
+from diptych_training.objectives.distillation import (
+    Affinities,
+    affinities,
+    distillation_loss,
+    mean_affinities,
+)
 from diptych_training.train.batches import Batch, equal_keys
-from diptych_training.train.parallel import average_whole, without_averaging
-from diptych_training.train.ranks import ALONE, Ranks
+from diptych_training.train.distributed.parallel import average_whole, without_averaging
+from diptych_training.train.distributed.ranks import ALONE, Ranks
 from diptych_training.train.rng import RngState
 from diptych_training.train.teachers import Teachers
 

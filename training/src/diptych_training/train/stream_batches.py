@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diptych.bundle.image import ImageLimits
-from diptych.bundle.text import pad
+from diptych.bundle.image.preprocess import ImageLimits
+from diptych.bundle.text.tokenizer import pad
 from diptych_training.config import PairsConfig, TrainConfig
-from diptych_training.data.pairs.changes import changed_files, fingerprints
 from diptych_training.data.pairs.excluded import digest_of, read_excluded, refuse_foreign
-from diptych_training.data.pairs.loader import Part, PartLoader, PartSpec, Places
 from diptych_training.data.pairs.pair import Shard
-from diptych_training.data.pairs.prepare import Place, place_of
-from diptych_training.data.pairs.sources import SourceReader
-from diptych_training.data.pairs.stream import Order
-from diptych_training.data.pairs.table import Columns
+from diptych_training.data.pairs.sources.changes import changed_files, fingerprints
+from diptych_training.data.pairs.sources.find import SourceReader
+from diptych_training.data.pairs.sources.table import Columns
+from diptych_training.data.pairs.stream.loader import Part, PartLoader, PartSpec, Places
+from diptych_training.data.pairs.stream.order import Order
+from diptych_training.data.pairs.stream.prepare import Place, place_of
 from diptych_training.data.sampler import step_rng
 from diptych_training.errors import CheckpointError
 from diptych_training.train.batches import Batch, Finish, Position, key_of, keys_of
-from diptych_training.train.ranks import ALONE, Ranks
+from diptych_training.train.distributed.ranks import ALONE, Ranks
 
 # In a position: a digest of the sources' names, fingerprints of their files, a digest of the names that are
 # left out, and the streams' places in order.

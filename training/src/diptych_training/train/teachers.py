@@ -13,11 +13,11 @@ from diptych_training.checkpoint import MODEL, Checkpoint, read_checkpoint
 from diptych_training.config import StartConfig, TrainConfig
 from diptych_training.config.explain import shown
 from diptych_training.errors import CheckpointError, TrainingConfigError
+from diptych_training.finetune.origin import Origin, open_own
 from diptych_training.models import CLIP, ModelConfig, build_model
-from diptych_training.origin import Origin, open_own
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.parallel import load_whole
-from diptych_training.train.ranks import Ranks
+from diptych_training.train.distributed.parallel import load_whole
+from diptych_training.train.distributed.ranks import Ranks
 
 Found = Mapping[str, Origin]  # by what the recipe calls them, in its order
 OpenTeachers = Callable[[], Found]

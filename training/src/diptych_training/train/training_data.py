@@ -6,19 +6,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from diptych.bundle.text import TextTokenizer
+from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.config import TrainConfig
 from diptych_training.data.captions import all_texts
 from diptych_training.data.packed import PackedDataset, PackedSource, read_dataset
 from diptych_training.data.pairs.excluded import read_excluded
 from diptych_training.data.pairs.pair import Pair, Shard, WithoutImages
-from diptych_training.data.pairs.stream import in_turns
+from diptych_training.data.pairs.stream.order import in_turns
 from diptych_training.data.pictograms.build import refuse_incomplete
 from diptych_training.errors import DataError
 from diptych_training.progress import each
 from diptych_training.train.batches import Batches, BatchMaker, Position, key_of
+from diptych_training.train.distributed.ranks import ALONE, Ranks
 from diptych_training.train.mixed_batches import MixedBatches
-from diptych_training.train.ranks import ALONE, Ranks
 from diptych_training.train.stream_batches import StreamBatches, order_of, source_reader
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych_training.data.files import write_text
 from diptych_training.data.hashed import place_of
 from diptych_training.data.packed import (
     INDEX_FILE,
@@ -28,6 +27,7 @@ from diptych_training.data.pictograms.icons import hyphenated_words, icon_drawin
 from diptych_training.data.pictograms.joined_words import JoinedWords
 from diptych_training.data.pictograms.pool import RenderPool
 from diptych_training.errors import DataError
+from diptych_training.files import write_text
 from diptych_training.progress import progress_bar
 
 HELD_OUT: dict[Split, float] = {"validation": 0.1, "eval": 0.2}  # shares; training has the rest

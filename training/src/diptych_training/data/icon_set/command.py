@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from diptych_training.data.files import sole_owner
 from diptych_training.data.icon_set.build import build_icon_set
 from diptych_training.data.pictograms.icon_set import IconSet, read_icon_set
 from diptych_training.data.pictograms.lists import ICONS_PACKAGE, package_versions
 from diptych_training.data.pictograms.npm import NpmCache
 from diptych_training.errors import DataError
+from diptych_training.files import sole_owner
 from diptych_training.paths import cache_dir
 
 

@@ -12,9 +12,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from PIL import Image
 
-from diptych.adapters.decoder_processes import DecoderProcesses, limits_for
-from diptych.bundle.formats import ISOLATED, ImageFormat, sniff
-from diptych.bundle.image import ImageInfo, ImageLimits, open_rgb, probe, silence_decoders
+from diptych.adapters.images.decoder_processes import DecoderProcesses, limits_for
+from diptych.bundle.image.formats import ISOLATED, ImageFormat, sniff
+from diptych.bundle.image.preprocess import ImageInfo, ImageLimits, open_rgb, probe, silence_decoders
 from diptych.bundle.manifest import ImageSpec
 from diptych.errors import InputError
 from diptych_training.data.pairs.pair import Entry, Unusable

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 
-from diptych_training.data.files import sole_owner
 from diptych_training.data.packed import (
     INDEX_FILE,
     PackedDataset,
@@ -30,6 +29,7 @@ from diptych_training.data.pictograms.lists import (
 )
 from diptych_training.data.pictograms.pool import RenderPool
 from diptych_training.errors import DataError
+from diptych_training.files import sole_owner
 from diptych_training.progress import progress_bar
 
 NAME = "pictograms"

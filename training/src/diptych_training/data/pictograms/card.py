@@ -6,9 +6,9 @@ from collections import Counter
 from importlib.resources import files
 from typing import get_args
 
-from diptych_training.data.files import write_text
 from diptych_training.data.packed import Kind, PackedDataset, SourceEntry, Split
 from diptych_training.data.pictograms.lists import NAMES_CREDIT, package_versions
+from diptych_training.files import write_text
 
 CARD_FILE = "CARD.md"
 

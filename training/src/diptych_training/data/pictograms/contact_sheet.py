@@ -6,8 +6,8 @@ from typing import get_args
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from diptych_training.data.files import replacing
 from diptych_training.data.packed import PackedDataset, PackedSource, Split
+from diptych_training.files import replacing
 
 N_COLUMNS = 16
 GAP_PX = 6

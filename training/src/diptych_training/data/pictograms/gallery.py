@@ -12,7 +12,6 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from diptych_training.data.files import replacing, write_text
 from diptych_training.data.pictograms.icon_set import read_icon_set
 from diptych_training.data.pictograms.icons import listed_drawings
 from diptych_training.data.pictograms.lists import (
@@ -26,6 +25,7 @@ from diptych_training.data.pictograms.npm import NpmCache, read_json
 from diptych_training.data.pictograms.render import render
 from diptych_training.data.pictograms.sources import FOLDERS
 from diptych_training.errors import DataError
+from diptych_training.files import replacing, write_text
 from diptych_training.paths import cache_dir
 from diptych_training.progress import each
 

@@ -15,7 +15,7 @@ from diptych_training.export.fp16.halve import halve
 from diptych_training.export.fp16.islands import float32_nodes
 from diptych_training.export.fp16.rehearsal import write_rehearsal
 from diptych_training.export.fp16.values import fold_casts_of_weights, lift_constants
-from diptych_training.export.onnx_files import read_graph, write_graph
+from diptych_training.export.onnx.files import read_graph, write_graph
 
 __all__ = ["write_fp16", "write_rehearsal"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from diptych_training.export.onnx_files import read_graph, write_graph
+from diptych_training.export.onnx.files import read_graph, write_graph
 
 # x * (2^13 + 1) - (x * (2^13 + 1) - x) keeps the first 11 of float32's 24 bits, rounded (Dekker 1971).
 SPLIT = 2**13 + 1

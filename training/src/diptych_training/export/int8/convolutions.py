@@ -10,8 +10,8 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.graph import Graph, Rewrite, constant, rewired
 from diptych_training.export.int8.scales import Scale, quantised_kernels
+from diptych_training.export.onnx.graph import Graph, Rewrite, constant, rewired
 
 # Nodes that stay in 8 bits when all they read is in 8 bits.
 JOINING = ("Add", "AveragePool", "GlobalAveragePool", "Concat")

@@ -15,11 +15,11 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.graph import Floats, Graph, constant, rewired
 from diptych_training.export.int8.observe import Seen
 from diptych_training.export.int8.scales import best_scale, quantised_columns
 from diptych_training.export.int8.sites import Products
-from diptych_training.export.linear import weight_of
+from diptych_training.export.onnx.graph import Floats, Graph, constant, rewired
+from diptych_training.export.onnx.linear import weight_of
 
 # Where the gain and the bias stand among a normalisation's inputs.
 NORMALISATIONS: Final = {"LayerNormalization": (1, 2), "SkipLayerNormalization": (2, 3)}

@@ -9,10 +9,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from diptych.adapters.onnx_session import open_session
+from diptych.adapters.onnxruntime.session import open_session
 from diptych_training.errors import ExportError
-from diptych_training.export.graph import Floats, Graph
-from diptych_training.export.onnx_files import write_graph
+from diptych_training.export.onnx.files import write_graph
+from diptych_training.export.onnx.graph import Floats, Graph
 
 
 def read_simplified(source: Path, folder: Path) -> Graph:

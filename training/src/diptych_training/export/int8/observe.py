@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych_training.export.graph import Floats, Graph, with_outputs
 from diptych_training.export.int8.model_file import open_model
+from diptych_training.export.onnx.graph import Floats, Graph, with_outputs
 
 Batches = Sequence[NDArray[np.generic]]
 

@@ -7,9 +7,9 @@ with ``(pixel * gain + offset)`` folded into weights and bias, the activations c
 import numpy as np
 from onnx.helper import make_node
 
-from diptych_training.export.graph import CONTRIB, Graph, Rewrite, constant
 from diptych_training.export.int8.scales import quantised_columns
-from diptych_training.export.patches import MIDDLE, Patches, folded
+from diptych_training.export.onnx.graph import CONTRIB, Graph, Rewrite, constant
+from diptych_training.export.onnx.patches import MIDDLE, Patches, folded
 
 
 def patch_rewrite(graph: Graph, site: Patches) -> Rewrite:

@@ -6,11 +6,11 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.graph import CONTRIB, Floats, Graph, Rewrite, constant
 from diptych_training.export.int8.levels import Level
 from diptych_training.export.int8.scales import best_scale, quantised_columns
 from diptych_training.export.int8.sites import Products
-from diptych_training.export.linear import Linear, bias_of, weight_of
+from diptych_training.export.onnx.graph import CONTRIB, Floats, Graph, Rewrite, constant
+from diptych_training.export.onnx.linear import Linear, bias_of, weight_of
 
 ROW_STEPS, ROW_ZERO = 127, 128
 SMALLEST = 1e-12  # a row of zeros is divided by this

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from onnx import ModelProto, NodeProto, TensorProto
 
-from diptych_training.export.graph import Graph, Rewrite, rebuilt
 from diptych_training.export.int8.convolutions import convolution_rewrite, quantised_tensors, with_pairs
 from diptych_training.export.int8.levels import Level, level
 from diptych_training.export.int8.observe import Seen
@@ -13,7 +12,8 @@ from diptych_training.export.int8.products import rows_rewrite, static_rewrite
 from diptych_training.export.int8.scales import Scale, best_scale
 from diptych_training.export.int8.sites import Convolution, Form, Products, Site, Table
 from diptych_training.export.int8.tables import table_rewrite
-from diptych_training.export.patches import Patches
+from diptych_training.export.onnx.graph import Graph, Rewrite, rebuilt
+from diptych_training.export.onnx.patches import Patches
 
 Plan = Mapping[str, Form]  # name of a site -> its form
 

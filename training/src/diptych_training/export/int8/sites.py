@@ -7,9 +7,9 @@ from typing import Literal
 
 from onnx import NodeProto
 
-from diptych_training.export.graph import Graph
-from diptych_training.export.linear import Linear, find_linear
-from diptych_training.export.patches import Patches, find_patches
+from diptych_training.export.onnx.graph import Graph
+from diptych_training.export.onnx.linear import Linear, find_linear
+from diptych_training.export.onnx.patches import Patches, find_patches
 
 Form = Literal["static", "rows", "float"]
 MIN_TABLE_VALUES = 1 << 16  # a smaller table is no weight worth saving

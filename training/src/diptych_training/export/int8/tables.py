@@ -3,9 +3,9 @@
 from onnx import TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.graph import Graph, Rewrite, constant
 from diptych_training.export.int8.scales import quantised_rows
 from diptych_training.export.int8.sites import Table
+from diptych_training.export.onnx.graph import Graph, Rewrite, constant
 
 
 def table_rewrite(graph: Graph, site: Table) -> Rewrite:

@@ -9,8 +9,8 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.graph import Graph, attributes, constant, rebuilt
-from diptych_training.export.patches import MIDDLE, Patches, find_patches, folded
+from diptych_training.export.onnx.graph import Graph, attributes, constant, rebuilt
+from diptych_training.export.onnx.patches import MIDDLE, Patches, find_patches, folded
 
 
 def patches_by_product(graph: Graph) -> ModelProto | None:

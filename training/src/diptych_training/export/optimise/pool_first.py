@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from onnx import ModelProto, NodeProto, helper
 
-from diptych_training.export.graph import Graph, attributes, rebuilt, rewired
+from diptych_training.export.onnx.graph import Graph, attributes, rebuilt, rewired
 
 UNARY = frozenset({"Gelu", "Sigmoid", "Relu", "Tanh", "Erf", "HardSwish", "Identity", "Neg"})
 BINARY = frozenset({"Add", "Sub", "Mul", "Div"})

@@ -7,8 +7,8 @@ bias, its inverse into those behind. That saves a pass over the widest values of
 
 from onnx import ModelProto, NodeProto, TensorProto
 
-from diptych_training.export.graph import Graph, constant, other, rebuilt, rewired
-from diptych_training.export.linear import Linear, find_linear
+from diptych_training.export.onnx.graph import Graph, constant, other, rebuilt, rewired
+from diptych_training.export.onnx.linear import Linear, find_linear
 
 
 def quick_gelu_as_silu(graph: Graph) -> ModelProto | None:

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from diptych.bundle.manifest import ImageSpec
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.hugging_face.families import Family
 from diptych_training.importing.hugging_face.library_types import ImageProcessor, ModelConfig
 from diptych_training.importing.hugging_face.processor import FLAGS
-from diptych_training.importing.subject import Choices
 
 N_CHANNELS = 3
 

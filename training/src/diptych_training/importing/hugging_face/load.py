@@ -10,6 +10,7 @@ from PIL import Image
 
 from diptych.bundle.manifest import TextSpec
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.hugging_face.families import Family, family_of, logit_scale_and_bias
 from diptych_training.importing.hugging_face.folder import CONFIG_FILE, model_type_of
 from diptych_training.importing.hugging_face.image_spec import read_image_spec
@@ -32,7 +33,6 @@ from diptych_training.importing.hugging_face.tokenizer import (
 )
 from diptych_training.importing.hugging_face.towers import Towers, embed_dim_of
 from diptych_training.importing.hugging_face.weights import load_config, load_model
-from diptych_training.importing.subject import Choices, ImportedModel
 
 SAMPLE_TEXT = "a photo of a cat"
 

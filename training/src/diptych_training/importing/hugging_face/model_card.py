@@ -4,7 +4,7 @@ from pathlib import Path
 
 from huggingface_hub import metadata_load
 
-from diptych_training.importing.licence import agreed_licence
+from diptych_training.importing.common.licence import agreed_licence
 
 CARD_FILE = "README.md"
 

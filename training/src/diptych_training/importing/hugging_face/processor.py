@@ -10,13 +10,13 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
 
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.hugging_face.families import Family
 from diptych_training.importing.hugging_face.folder import (
     IMAGE_PROCESSOR_FILE,
     says_how_to_prepare_images,
 )
 from diptych_training.importing.hugging_face.library_types import ImageProcessor, ModelConfig
-from diptych_training.importing.subject import Choices
 
 FLAGS = {
     "mean": "--mean",

@@ -7,10 +7,10 @@ from tokenizers import Tokenizer
 
 from diptych.bundle.manifest import TextSpec
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.hugging_face.families import Family
 from diptych_training.importing.hugging_face.library_types import LibraryTokenizer, ModelConfig
 from diptych_training.importing.hugging_face.padding import Padding
-from diptych_training.importing.subject import Choices
 
 # Configurations from before the library stored the real id: the feature is then taken at the largest id.
 LEGACY_END_ID = 2

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import open_clip
 
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.open_clip.files import CONFIG_FILE
 from diptych_training.importing.open_clip.published import FLAGS, require_preparation
-from diptych_training.importing.subject import Choices
 
 # What open_clip assumes where a configuration is silent: its older releases knew no other way, and even
 # today's do not write the fill colour. Mean and standard deviation are always written.

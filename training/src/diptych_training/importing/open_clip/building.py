@@ -12,7 +12,7 @@ from open_clip.model import convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.finite import require_finite
+from diptych_training.importing.common.finite import require_finite
 from diptych_training.importing.open_clip.architecture import Architecture
 from diptych_training.importing.open_clip.attention import use_plain_attention
 from diptych_training.importing.open_clip.hugging_face_text import local_config

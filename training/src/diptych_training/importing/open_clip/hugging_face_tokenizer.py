@@ -7,7 +7,7 @@ from typing import Any
 from open_clip.tokenizer import HFTokenizer
 from tokenizers import Tokenizer
 
-from diptych.bundle.text import Clean
+from diptych.bundle.text.tokenizer import Clean
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.hugging_face.tokenizer import to_tokenizer_file
 from diptych_training.importing.open_clip.sentencepiece import staged_vocabulary

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from diptych.bundle.manifest import ImageSpec
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.open_clip.architecture import Architecture
-from diptych_training.importing.subject import Choices
 
 INTERPOLATIONS = ("bicubic", "bilinear")  # what the library knows at inference
 RESIZE_MODES = ("shortest", "longest", "squash")

@@ -7,7 +7,7 @@ from typing import Any
 import open_clip
 
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.subject import Choices
+from diptych_training.importing.common.imported_model import Choices
 
 FLAGS = {
     "mean": "--mean",

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from diptych.bundle.manifest import TextSpec
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.common.imported_model import Choices, ImportedModel
+from diptych_training.importing.common.logits import require_bias, scale_of_logarithm
+from diptych_training.importing.common.torchscript import is_torchscript, read_torchscript
+from diptych_training.importing.common.weight_files import read_weights
 from diptych_training.importing.hugging_face.model_card import licence_of
 from diptych_training.importing.hugging_face.quiet import quiet_library
-from diptych_training.importing.logits import require_bias, scale_of_logarithm
 from diptych_training.importing.open_clip import openai
 from diptych_training.importing.open_clip.architecture import (
     Architecture,
@@ -26,9 +29,6 @@ from diptych_training.importing.open_clip.padding import pad_to
 from diptych_training.importing.open_clip.tokenizer_choice import tokenizing_of
 from diptych_training.importing.open_clip.tokenizing import Tokenizing
 from diptych_training.importing.open_clip.towers import AppendedToken, DualEncoder, text_tower
-from diptych_training.importing.subject import Choices, ImportedModel
-from diptych_training.importing.torchscript import is_torchscript, read_torchscript
-from diptych_training.importing.weights import read_weights
 
 LITERALS_NOTE = "Special tokens spelled out in a text are text here; open_clip takes them as special tokens."
 AMBIGUOUS = (

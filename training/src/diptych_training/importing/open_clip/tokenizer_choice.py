@@ -7,12 +7,12 @@ from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
 from tokenizers import Tokenizer
 
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.open_clip.architecture import Architecture
 from diptych_training.importing.open_clip.bpe import simple_tokenizing
 from diptych_training.importing.open_clip.files import has_tokenizer
 from diptych_training.importing.open_clip.hugging_face_tokenizer import hugging_face_tokenizing
 from diptych_training.importing.open_clip.tokenizing import Tokenizing
-from diptych_training.importing.subject import Choices
 
 
 def tokenizing_of(architecture: Architecture, vocab_size: int, choices: Choices) -> Tokenizing:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from diptych.bundle.text import Clean
+from diptych.bundle.text.tokenizer import Clean
 
 CLEANS: dict[str, Clean] = {"lower": "clip", "whitespace": "clip_cased", "canonicalize": "canonical"}
 

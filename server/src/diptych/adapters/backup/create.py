@@ -1,0 +1,134 @@
+"""Make a backup of a data folder, served or not, on top of an earlier one if the target holds one."""
+
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from diptych import __version__
+from diptych.adapters.backup.data_folder import DataFolder
+from diptych.adapters.backup.folder import (
+    DATABASE_PREFIX,
+    IMAGES,
+    RECORD_FILE,
+    digest_of,
+    faults_of,
+    read_record,
+    write_record,
+)
+from diptych.adapters.backup.folder_checks import disk_errors_translated, require_apart
+from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
+from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.sqlite.snapshot import SqliteSnapshot
+from diptych.core.backup import BackupRecord, DatabaseFile, Fault, Outcome, Report
+from diptych.durable import fsync_file
+from diptych.errors import CorruptStore, StoreError
+
+MAX_COPIES = 20
+UNFINISHED_DATABASE = ".tmp-database"
+
+
+def back_up(data_dir: Path, folder: Path, report: Report) -> Outcome:
+    """Copy the database, then the image files that the copy speaks of and the folder lacks.
+
+    The database of an earlier backup in the folder stays until the new record takes the place of the old
+    one, which is the last step but for the removal of what only the earlier backup used. Image files never
+    change, so one of the right size is not copied again. A file that is gone with its row was deleted
+    meanwhile: then the database is copied again, as its image may have been replaced.
+
+    Raises StoreError for a folder with anything else in it, CorruptStore, DataDirLocked.
+    """
+    source = DataFolder(data_dir)
+    with source.snapshot() as snapshot:
+        origin = snapshot.origin()
+    with disk_errors_translated("the backup", folder):
+        require_apart(folder, data_dir)
+        _require_ours(folder)
+        with closing(DataLock(folder, "backup folder")):
+            _require_origin(folder, origin)
+            for _ in range(MAX_COPIES):
+                done = _copy(source, folder, report)
+                if done is not None:
+                    return done
+    raise StoreError(
+        f"{MAX_COPIES} times in a row images were deleted before they could be copied: "
+        "back up again, what has been copied is not copied twice"
+    )
+
+
+def _copy(source: DataFolder, folder: Path, report: Report) -> Outcome | None:
+    """None when a file was deleted before it was copied."""
+    unfinished, images = folder / UNFINISHED_DATABASE, ImageTree(folder / IMAGES)
+    report.begin("copying the database", 1)
+    with source.snapshot() as snapshot:  # open no longer than that: SQLite cannot cut its log meanwhile
+        snapshot.copy_to(unfinished)
+    with SqliteSnapshot(unfinished) as copy:
+        report.begin("copying images", copy.counts().n_files)
+        faults = faults_of(images.copy(source.images, copy.files(), trusted=True), report)
+        with source.snapshot() as newest:
+            missing = [sha256 for sha256, fault in faults.items() if fault == "missing"]
+            if any(copy.keys_of(sha256).isdisjoint(newest.keys_of(sha256)) for sha256 in missing):
+                return None
+        database = _name_database(unfinished, report)
+        images.sync()
+        record = _record(copy, database, faults)
+        write_record(folder, record)
+        _remove_unused(folder, record, copy)
+        return Outcome(record, copy.lost_images(faults))
+
+
+def _name_database(unfinished: Path, report: Report) -> DatabaseFile:
+    """Durable, under the name that its content gives it."""
+    fsync_file(unfinished)
+    n_bytes = unfinished.stat().st_size
+    report.begin("checking the database", n_bytes)
+    sha256 = digest_of(unfinished, report)
+    name = f"{DATABASE_PREFIX}{sha256[:16]}.sqlite3"
+    unfinished.replace(unfinished.with_name(name))
+    return DatabaseFile(name, n_bytes, sha256)
+
+
+def _record(copy: SqliteSnapshot, database: DatabaseFile, lost: dict[str, Fault]) -> BackupRecord:
+    return BackupRecord(
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        diptych_version=__version__,
+        schema_version=copy.schema_version,
+        origin=copy.origin(),
+        database=database,
+        counts=copy.counts(),
+        lost=lost,
+    )
+
+
+def _remove_unused(folder: Path, record: BackupRecord, copy: SqliteSnapshot) -> None:
+    for path in folder.glob(f"{DATABASE_PREFIX}*"):
+        if path.name != record.database.name:
+            path.unlink()
+    for path in ImageTree(folder / IMAGES).paths():
+        if not copy.keys_of(path.name):
+            path.unlink()
+
+
+def _require_ours(folder: Path) -> None:
+    """A folder that is not there, is empty, or holds a backup, complete or begun, and nothing else."""
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file, not a folder for a backup")
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    marks = {LOCK_FILE, RECORD_FILE}
+    ours = marks | {IMAGES if names & marks else LOCK_FILE, "lost+found"}  # the last is of a disk of its own
+    for name in sorted(names - ours):
+        if not name.startswith((DATABASE_PREFIX, ".tmp-")):
+            raise StoreError(f"{folder} is not empty and holds no backup: there is {name} in it")
+
+
+def _require_origin(folder: Path, origin: str) -> None:
+    try:
+        earlier = read_record(folder)
+    except CorruptStore as error:
+        raise CorruptStore(
+            f"{error}: remove it to have it made anew; image files that are there are kept"
+        ) from error
+    if earlier is not None and earlier.origin != origin:
+        raise StoreError(
+            f"{folder} holds the backup of another data folder, of {earlier.counts.n_images} images, "
+            f"made {earlier.created_at}: choose another folder"
+        )

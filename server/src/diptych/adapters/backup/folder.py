@@ -1,0 +1,183 @@
+"""A folder that holds a backup: its record, a copy of the database, and image files by their sha256."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from itertools import islice
+from json import dumps
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from diptych.adapters.files.data_lock import LOCK_FILE
+from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.files.private_files import make_new
+from diptych.adapters.sqlite.schema import MIGRATIONS
+from diptych.adapters.sqlite.snapshot import SqliteSnapshot
+from diptych.core.backup import BackupRecord, Fault, Outcome, Outcomes, Report
+from diptych.durable import fsync_folder, write_durably
+from diptych.errors import CorruptStore, DataDirLocked, StoreError
+
+RECORD_FILE = "backup.json"
+FORMAT = 1
+IMAGES = "images"
+DATABASE_PREFIX = "database-"
+CHUNK_BYTES = 1 << 24
+N_NAMED = 3  # files and images that a message names
+NO_FILES = (
+    "repeat `diptych backup`, while their data folder is there, after removing the damaged ones; "
+    "`diptych restore --without-damaged` restores all else"
+)
+NO_DATABASE = "without it nothing can be restored: repeat `diptych backup`, or take another backup"
+
+
+@dataclass(frozen=True)
+class _RecordFile:
+    format: int
+    backup: BackupRecord
+
+
+_READER = TypeAdapter(_RecordFile)
+
+
+class BackupFolder:
+    """A complete backup, kept from being changed while this is open."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises StoreError when there is no complete backup, DataDirLocked while one is being made in it."""
+        self.folder = folder
+        self.images = ImageTree(folder / IMAGES)
+        self._lock = _shared_lock(folder)
+        try:
+            record = read_record(folder)
+            if record is None:
+                raise StoreError(f"{folder} holds no complete backup: it has no {RECORD_FILE}")
+        except BaseException:
+            self.close()
+            raise
+        self.record = record
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+
+    @property
+    def database(self) -> Path:
+        """The copy of the database."""
+        return self.folder / self.record.database.name
+
+    def check_database(self, report: Report) -> None:
+        """Read all of it. Raises CorruptStore."""
+        said = self.record.database
+        try:
+            report.begin("checking the database", self.database.stat().st_size)
+            found = digest_of(self.database, report)
+        except OSError as error:
+            raise CorruptStore(f"{self.database} cannot be read: {error.strerror}; {NO_DATABASE}") from error
+        if found != said.sha256:
+            raise CorruptStore(
+                f"{self.database} is damaged: its sha256 is {found}, not {said.sha256}; {NO_DATABASE}"
+            )
+
+    def snapshot(self) -> SqliteSnapshot:
+        """Its database."""
+        return SqliteSnapshot(self.database)
+
+    def require_files(self, faults: Mapping[str, Fault], snapshot: SqliteSnapshot) -> None:
+        """Raises CorruptStore naming the first of the bad files, but for those that were lost before."""
+        new = {sha256: fault for sha256, fault in faults.items() if sha256 not in self.record.lost}
+        if not new:
+            return
+        named = []
+        for sha256, fault in islice(new.items(), N_NAMED):
+            users = [f"{one.collection}/{one.id}" for one in snapshot.lost_images({sha256: fault})]
+            named.append(f"{self.images.path(sha256)} is {fault} ({_first(users)})")
+        more = [f"and {len(new) - N_NAMED} more"] if len(new) > N_NAMED else []
+        raise CorruptStore(
+            f"{len(new)} of {self.record.counts.n_files} image files of the backup are bad: "
+            f"{', '.join(named + more)}; {NO_FILES}"
+        )
+
+
+def verify(folder: Path, report: Report) -> Outcome:
+    """Read every byte of a backup. Raises CorruptStore naming what is bad, StoreError, DataDirLocked."""
+    with closing(BackupFolder(folder)) as backup:
+        backup.check_database(report)
+        with backup.snapshot() as snapshot:
+            report.begin("checking images", backup.record.counts.n_files)
+            faults = faults_of(backup.images.check(snapshot.files()), report)
+            backup.require_files(faults, snapshot)
+            damaged, lacks_checksums = snapshot.damaged_images(), snapshot.lacks_checksums()
+            return Outcome(backup.record, snapshot.lost_images(faults), damaged, lacks_checksums)
+
+
+def faults_of(outcomes: Outcomes, report: Report) -> dict[str, Fault]:
+    """Those of the files that are bad."""
+    faults: dict[str, Fault] = {}
+    for sha256, fault in outcomes:
+        report.advance()
+        if fault is not None:
+            faults[sha256] = fault
+    return faults
+
+
+def read_record(folder: Path) -> BackupRecord | None:
+    """The record of a complete backup, None without one. Raises CorruptStore; StoreError for a newer one."""
+    try:
+        content = (folder / RECORD_FILE).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{folder / RECORD_FILE} cannot be read: {error.strerror}") from error
+    try:
+        read = _READER.validate_json(content)
+    except ValidationError as error:
+        raise CorruptStore(f"{folder / RECORD_FILE} is no record of a backup") from error
+    for what, found, known in (
+        ("backup format", read.format, FORMAT),
+        ("schema", read.backup.schema_version, len(MIGRATIONS)),
+    ):
+        if found > known:
+            raise StoreError(f"{folder} has {what} {found}, this version of diptych knows up to {known}")
+    return read.backup
+
+
+def write_record(folder: Path, record: BackupRecord) -> None:
+    """Durably, by one rename: before it the old backup is the complete one, and after it the new one."""
+    unfinished = folder / f".tmp-{RECORD_FILE}"
+    make_new(unfinished)
+    write_durably(unfinished, dumps(asdict(_RecordFile(FORMAT, record)), indent=1).encode() + b"\n")
+    unfinished.replace(folder / RECORD_FILE)
+    fsync_folder(folder)
+
+
+def digest_of(file: Path, report: Report) -> str:
+    """The sha256 of a large file, read in pieces, each of which advances the report by its bytes."""
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while chunk := opened.read(CHUNK_BYTES):
+            digest.update(chunk)
+            report.advance(len(chunk))
+    return digest.hexdigest()
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - N_NAMED
+    return ", ".join(names[:N_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _shared_lock(folder: Path) -> int | None:
+    """Several may read a backup at once, from a medium that cannot be written, too."""
+    descriptor = None
+    with suppress(FileNotFoundError, NotADirectoryError):  # a copy of a backup may lack it
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise DataDirLocked(f"a backup is being made in {folder}") from error
+    return descriptor

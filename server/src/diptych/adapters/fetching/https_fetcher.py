@@ -1,0 +1,165 @@
+"""Fetch image files by httpcore from public hosts only. Knows nothing of requests, items or decoding.
+
+A URL is read once. Its host is checked against the rules; its name is resolved once and every address of it
+judged; the connection goes to one of those very addresses, while TLS and the Host header have the name. A
+redirect starts anew. httpcore itself follows none, has no cookies and reads no proxy from the environment.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import httpcore
+
+from diptych import __version__
+from diptych.adapters.fetching.checked_network import CheckedNetwork
+from diptych.adapters.fetching.https_urls import HttpsUrl, parse_https_url
+from diptych.core.fetching.host_rules import HostRules
+from diptych.core.fetching.public_addresses import IPAddress, why_not_public
+from diptych.errors import InvalidValue, TooLarge, UnfetchableImage
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 3  # followed for one image
+_HEADERS = (
+    ("User-Agent", f"diptych/{__version__}"),  # some hosts refuse whoever does not say
+    ("Accept", "image/*"),
+    ("Accept-Encoding", "identity"),
+    ("Connection", "close"),
+)
+
+Resolve = Callable[[str], Awaitable[Sequence[IPAddress]]]
+Judge = Callable[[IPAddress], str | None]
+
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """Of one image: its bytes, and the seconds it takes to get it."""
+
+    max_bytes: int
+    timeout_s: float
+
+
+class HttpsFetcher:
+    """Satisfies `ImageFetcher` of `diptych.core.ports`. A connection is used for one request only.
+
+    `judge` says what is wrong with an address, `network` is what dials, `tls` holds the authorities that are
+    trusted: parameters so that tests can be their own internet.
+    """
+
+    def __init__(
+        self,
+        rules: HostRules,
+        limits: FetchLimits,
+        *,
+        resolve: Resolve,
+        judge: Judge = why_not_public,
+        network: httpcore.AsyncNetworkBackend | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._rules = rules
+        self._limits = limits
+        self._resolve = resolve
+        self._judge = judge
+        self._network = network or httpcore.AnyIOBackend()
+        self._tls = tls or httpcore.default_ssl_context()  # the system's authorities and certifi's
+
+    async def fetch(self, url: str, take: Callable[[int], None]) -> bytes:
+        """The file, within the limits.
+
+        Raises InvalidValue, UnfetchableImage, TooLarge, Overloaded, what `resolve` or `take` did.
+        """
+        place = self._allowed(parse_https_url(url))
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                return await self._follow(place, take)
+        except TimeoutError:
+            raise UnfetchableImage(f"was not fetched within {self._limits.timeout_s:g} s") from None
+
+    def _allowed(self, place: HttpsUrl) -> HttpsUrl:
+        """The place itself, unless host or port are against the rules. Raises InvalidValue."""
+        if not self._rules.allow(place.host, place.port):
+            raise InvalidValue("images may not be fetched from this host, or not on this port")
+        if place.address is not None and (kind := self._judge(place.address)) is not None:
+            raise InvalidValue(f"image URL has an address that is not public ({kind})")
+        return place
+
+    async def _follow(self, place: HttpsUrl, take: Callable[[int], None]) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            async with self._asked(place) as response:
+                if response.status not in REDIRECTS:
+                    return await self._body(response, take)
+                place = self._next(place, response)
+        raise UnfetchableImage(f"is behind more than {MAX_REDIRECTS} redirects")
+
+    def _next(self, place: HttpsUrl, response: httpcore.Response) -> HttpsUrl:
+        locations = _values(response, b"location")
+        if len(locations) != 1:
+            raise UnfetchableImage(f"its host answered {response.status} with {len(locations)} locations")
+        try:
+            return self._allowed(place.joined(locations[0].decode()))
+        except (InvalidValue, UnicodeDecodeError) as error:
+            reason = error.message if isinstance(error, InvalidValue) else "image URL is not UTF-8"
+            raise UnfetchableImage(f"is redirected to where it is not followed: {reason}") from None
+
+    @asynccontextmanager
+    async def _asked(self, place: HttpsUrl) -> AsyncIterator[httpcore.Response]:
+        host, port = place.host.encode("ascii"), place.port
+        network = CheckedNetwork(self._resolve, self._judge, self._network)
+        connection = httpcore.AsyncHTTPConnection(
+            httpcore.Origin(b"https", host, port), self._tls, network_backend=network
+        )
+        url = httpcore.URL(scheme=b"https", host=host, port=port, target=place.target.encode("ascii"))
+        headers = [("Host", place.authority), *_HEADERS]
+        try:
+            with _foreign_errors_translated():
+                async with connection.stream("GET", url, headers=headers) as response:
+                    yield response
+        finally:
+            await network.close()
+
+    async def _body(self, response: httpcore.Response, take: Callable[[int], None]) -> bytes:
+        if response.status != 200:
+            raise UnfetchableImage(f"its host answered {response.status}")
+        if any(value.strip().lower() != b"identity" for value in _values(response, b"content-encoding")):
+            raise UnfetchableImage("its host compressed it, though asked not to")
+        max_bytes = self._limits.max_bytes
+        for declared in _values(response, b"content-length"):  # digits, else there were no response
+            if int(declared) > max_bytes:
+                raise TooLarge(f"image has {int(declared)} bytes, limit is {max_bytes}")
+        body = bytearray()
+        async for chunk in response.aiter_stream():
+            if len(body) + len(chunk) > max_bytes:
+                raise TooLarge(f"image is over the limit of {max_bytes} bytes")
+            take(len(chunk))
+            body += chunk
+        return bytes(body)
+
+
+def _values(response: httpcore.Response, name: bytes) -> list[bytes]:
+    return [value for key, value in response.headers if key.lower() == name]
+
+
+@contextmanager
+def _foreign_errors_translated() -> Iterator[None]:
+    """What httpcore raises as UnfetchableImage. Nothing that a host said is repeated."""
+    try:
+        yield
+    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
+        if isinstance(error, TimeoutError):
+            raise  # our own deadline
+        raise UnfetchableImage(_said(error)) from None
+
+
+def _said(error: Exception) -> str:
+    cause = error if isinstance(error, ssl.SSLError) else error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return "its host's certificate is not valid for it"
+    if isinstance(cause, ssl.SSLError):
+        return "there is no TLS with its host"
+    if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
+        return "its host cannot be reached"
+    if isinstance(error, httpcore.ProtocolError):
+        return "its host did not answer in HTTP, or not to the end"
+    return "the connection to its host broke off"

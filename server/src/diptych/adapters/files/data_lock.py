@@ -1,0 +1,79 @@
+"""Let one process at a time own a data folder; knows nothing of what is in it."""
+
+import errno
+import fcntl
+import os
+import stat
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from socket import gethostname
+
+from diptych.durable import fsync_folder
+from diptych.errors import ConfigError, DataDirLocked, StoreError, StoreReadOnly
+
+LOCK_FILE = "lock"
+MAX_HOLDER_BYTES = 300
+
+
+class DataLock:
+    """An advisory lock on `<data_dir>/lock`, held until `close` or the end of the process."""
+
+    def __init__(self, data_dir: Path, what: str = "data folder") -> None:
+        """Raises DataDirLocked naming the holder: its process id, its host, and since when it has the folder.
+
+        Raises ConfigError when this user may not write the folder, StoreError when it cannot be used.
+        """
+        try:
+            _make_durably(data_dir)
+            self._descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError as error:
+            raise ConfigError(_not_for_this_user(f"{what} {data_dir}", data_dir)) from error
+        except OSError as error:
+            kind = StoreReadOnly if error.errno == errno.EROFS else StoreError
+            raise kind(f"{what} {data_dir} cannot be used: {error.strerror}") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._descriptor, MAX_HOLDER_BYTES, 0).decode(errors="replace").strip()
+            os.close(self._descriptor)
+            raise DataDirLocked(f"{what} {data_dir} is in use by process {holder or 'unknown'}") from error
+        self._released = False
+        with suppress(OSError):  # on a full disk the holder cannot be named; it is one nevertheless
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{_this_process()}\n".encode(), 0)
+
+    def close(self) -> None:
+        """Let another process have it; once more does nothing.
+
+        The file stays: removing it would let two processes lock two files.
+        """
+        if not self._released:
+            self._released = True
+            os.close(self._descriptor)
+
+
+def _this_process() -> str:
+    """In a container the process id means little and the host is the container."""
+    return f"{os.getpid()} on {gethostname()[:200]} since {datetime.now(UTC).isoformat(timespec='seconds')}"
+
+
+def _not_for_this_user(named: str, folder: Path) -> str:
+    """In a container the usual case: the folder is mounted, and belongs to who made it."""
+    owner = ""
+    with suppress(OSError):
+        found = folder.stat()
+        owner = f", as it belongs to {found.st_uid}:{found.st_gid} with mode {stat.S_IMODE(found.st_mode):o}"
+    user = f"{os.geteuid()}:{os.getegid()}"
+    return (
+        f"{named} cannot be written by user {user}{owner}: "
+        f"give it to them (`chown -R {user}` on the host), run as the folder's owner, or take another folder"
+    )
+
+
+def _make_durably(folder: Path) -> None:
+    """Make it with the parents that lack; their names outlast power loss as what is written inside does."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for made in missing:
+        fsync_folder(made.parent)

@@ -1,0 +1,90 @@
+"""The statements that make, rename, configure, measure and drop collections; knows nothing of threads."""
+
+import sqlite3
+
+from diptych.adapters.sqlite import rows as sql
+from diptych.adapters.sqlite.jobs import end_with_collection, require_no_job
+from diptych.adapters.sqlite.records import require_collection
+from diptych.core.types import CollectionInfo, Keep, Removed, Sizes
+from diptych.errors import Conflict
+
+# Rows and bytes are summed from one index alone; which bytes several rows have, another one tells, and the
+# rows of those are read (CROSS JOIN: in this order), to take away what was counted twice.
+_SIZES = """
+    SELECT collection, n, n_bytes - coalesce(again, 0) FROM (
+        SELECT collection, count(*) n, sum(n_bytes) n_bytes FROM images WHERE kept = 1 GROUP BY 1
+    ) LEFT JOIN (
+        SELECT collection, sum(again) again FROM (
+            SELECT i.collection, (count(*) - 1) * i.n_bytes again
+            FROM (SELECT sha256 FROM images GROUP BY 1 HAVING count(*) > 1) s
+            CROSS JOIN images i ON i.sha256 = s.sha256 WHERE i.kept = 1 GROUP BY 1, i.sha256
+        ) GROUP BY 1
+    ) USING (collection)
+"""
+
+
+def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
+    """By name, with their numbers of images."""
+    rows = db.execute(
+        "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep,"
+        " precision FROM collections ORDER BY name"
+    )
+    return [CollectionInfo(*row) for row in rows]
+
+
+def create(db: sqlite3.Connection, name: str, model: str, keep: Keep, precision: str) -> CollectionInfo:
+    """Raises Conflict when the name is taken."""
+    created_at = sql.now()
+    added = db.execute(
+        "INSERT OR IGNORE INTO collections (name, model, created_at, keep, precision) VALUES (?, ?, ?, ?, ?)",
+        (name, model, created_at, keep, precision),
+    )
+    if added.rowcount == 0:
+        raise Conflict(f"there is a collection named {name!r} already")
+    return CollectionInfo(name, model, 0, created_at, keep, precision)
+
+
+def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
+    """Every row of an image names its collection, so this takes time. Raises NotFound, Conflict."""
+    require_collection(db, name)
+    if new_name == name:
+        return
+    require_no_job(db, name)
+    columns = "model, created_at, keep, precision"
+    added = db.execute(
+        f"INSERT OR IGNORE INTO collections (name, {columns})"  # noqa: S608 - columns are named above
+        f" SELECT ?, {columns} FROM collections WHERE name = ?",
+        (new_name, name),
+    )
+    if added.rowcount == 0:
+        raise Conflict(f"there is a collection named {new_name!r} already")
+    db.execute("UPDATE images SET collection = ? WHERE collection = ?", (new_name, name))
+    db.execute("DELETE FROM collections WHERE name = ?", (name,))
+
+
+def configure(db: sqlite3.Connection, name: str, keep: Keep, precision: str) -> None:
+    """Raises NotFound."""
+    require_collection(db, name)
+    db.execute("UPDATE collections SET keep = ?, precision = ? WHERE name = ?", (keep, precision, name))
+
+
+def drop(db: sqlite3.Connection, name: str) -> Removed:
+    """With all its images. Raises NotFound."""
+    require_collection(db, name)
+    keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (name,))]
+    removed = sql.delete_images(db, keys)
+    db.execute("DELETE FROM collections WHERE name = ?", (name,))
+    end_with_collection(db, name)
+    return removed
+
+
+def sizes(db: sqlite3.Connection, name: str | None) -> dict[str, Sizes]:
+    """Of one collection, or of all. Raises NotFound for one that is not there."""
+    if name is None:
+        names = [one for (one,) in db.execute("SELECT name FROM collections")]
+        rows = db.execute(_SIZES)
+    else:
+        require_collection(db, name)
+        names, rows = [name], db.execute(f"{_SIZES} WHERE collection = ?", (name,))
+    found = {collection: Sizes(*row) for collection, *row in rows}
+    return {name: found.get(name, Sizes()) for name in names}

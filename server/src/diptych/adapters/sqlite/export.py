@@ -1,0 +1,71 @@
+"""Read one collection of a snapshot, row by row; knows nothing of where the rows go."""
+
+# ruff: noqa: S608 - only what this module names itself is spliced into statements
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from diptych.adapters.sqlite.checksums import FLOAT
+from diptych.adapters.sqlite.snapshot import SqliteSnapshot
+from diptych.core.transfer.exchange import Row
+from diptych.core.types import SERVER
+from diptych.errors import NotFound
+
+
+def model_of(snapshot: SqliteSnapshot, collection: str) -> str:
+    """The name of the model that the collection belongs to. Raises NotFound that names those there are."""
+    models = dict(snapshot.read("SELECT name, model FROM collections ORDER BY name"))
+    if collection not in models:
+        raise NotFound(f"no collection named {collection!r}; there is: {', '.join(models) or 'none'}")
+    return str(models[collection])
+
+
+def precision_of(snapshot: SqliteSnapshot, collection: str) -> str:
+    """What the collection, which is there, is set to."""
+    if not snapshot.has_precision_column:
+        return SERVER
+    ((precision,),) = snapshot.read("SELECT precision FROM collections WHERE name = ?", (collection,))
+    return str(precision)
+
+
+def n_images(snapshot: SqliteSnapshot, collection: str) -> int:
+    """How many rows there are to come."""
+    ((count,),) = snapshot.read("SELECT count(*) FROM images WHERE collection = ?", (collection,))
+    return int(count)
+
+
+def n_vectors(snapshot: SqliteSnapshot, collection: str) -> dict[str, int]:
+    """How many vectors of each identity the collection has."""
+    query = (
+        "SELECT n.identity, count(*) FROM images i JOIN embeddings e ON e.key = i.key"
+        " JOIN identities n ON n.number = e.identity WHERE i.collection = ? GROUP BY n.identity"
+    )
+    return dict(snapshot.read(query, (collection,)))
+
+
+def embed_dim(snapshot: SqliteSnapshot, identity: str) -> int:
+    """Numbers in a vector of this identity."""
+    query = (
+        "SELECT length(embedding) FROM embeddings"
+        " WHERE identity = (SELECT number FROM identities WHERE identity = ?) LIMIT 1"
+    )
+    ((n_bytes,),) = snapshot.read(query, (identity,))
+    return int(n_bytes) // FLOAT.itemsize
+
+
+def rows(snapshot: SqliteSnapshot, collection: str, identity: str) -> Iterator[tuple[Row, bool]]:
+    """Each row, in the order in which they were made, and whether its image file is kept."""
+    kept = "kept" if snapshot.has_kept_column else "1"
+    # NOT INDEXED: in the order of the keys as they lie, where an index would have all rows sorted first.
+    query = (
+        f"SELECT id, sha256, media_type, width, height, metadata, created_at, embedding, {kept}"
+        " FROM images i NOT INDEXED"
+        " LEFT JOIN embeddings e ON e.key = i.key AND e.identity ="
+        " (SELECT number FROM identities WHERE identity = ?) WHERE i.collection = ? ORDER BY i.key"
+    )
+    for *described, is_kept in snapshot.read(query, (identity, collection)):
+        row = Row(*described)
+        embedding = None if row.embedding is None else np.frombuffer(row.embedding, FLOAT)
+        yield replace(row, embedding=embedding), bool(is_kept)

@@ -1,0 +1,181 @@
+"""Jobs, their items and outcomes, in the database of the collections; knows nothing of their inputs."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from diptych import errors
+from diptych.adapters.sqlite.records import require_collection
+from diptych.adapters.sqlite.rows import now
+from diptych.adapters.sqlite.threads import SqliteThreads
+from diptych.core.collections.metadata import to_json
+from diptych.core.job import EndState, Job, JobItem, JobOutcome
+from diptych.errors import Conflict, DiptychError, NotFound
+
+_JOB = "id, collection, replaces, state, n_items, created_at, finished_at, reason"
+_COUNTS = "SELECT status, count(*) FROM job_items WHERE job = ? AND status IS NOT NULL GROUP BY status"
+OPEN = "queued"  # on the disk; which one runs is known in memory only
+
+
+class SqliteJobs:
+    """Satisfies `diptych.core.jobs.ports.JobStore`."""
+
+    def __init__(self, threads: SqliteThreads) -> None:
+        self._threads = threads
+
+    async def create(self, job: Job, items: Sequence[JobItem]) -> None:
+        """A job that waits. Raises NotFound for its collection: it may have got another name meanwhile."""
+
+        def work(db: sqlite3.Connection) -> None:
+            require_collection(db, job.collection)
+            values = (job.id, job.collection, int(job.replace), OPEN, job.n_items, job.created_at, None, "")
+            db.execute(f"INSERT INTO jobs ({_JOB}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
+            db.executemany(
+                "INSERT INTO job_items (job, number, at, n_bytes, id, metadata, error, file)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (_item_row(job.id, item) for item in items),
+            )
+
+        await self._threads.write(work)
+
+    async def jobs(self) -> list[Job]:
+        """All of them, the newest first. One that has not ended is "queued"."""
+
+        def work(db: sqlite3.Connection) -> list[Job]:
+            rows = db.execute(f"SELECT {_JOB} FROM jobs ORDER BY rowid DESC").fetchall()  # noqa: S608
+            return [_job(db, row) for row in rows]
+
+        return await self._threads.read(work)
+
+    async def find(self, id: str) -> Job | None:
+        """One of them."""
+
+        def work(db: sqlite3.Connection) -> Job | None:
+            row = db.execute(f"SELECT {_JOB} FROM jobs WHERE id = ?", (id,)).fetchone()  # noqa: S608
+            return None if row is None else _job(db, row)
+
+        return await self._threads.read(work)
+
+    async def todo(self, id: str, limit: int) -> list[JobItem]:
+        """The first items without an outcome, at most `limit`, in their order. None of a job that has ended:
+        the one that adds to a collection ends when that is dropped.
+        """
+        query = (
+            "SELECT number, at, n_bytes, id, metadata, error, file FROM job_items"
+            " WHERE job = (SELECT id FROM jobs WHERE id = ? AND state = ?) AND status IS NULL"
+            " ORDER BY number LIMIT ?"
+        )
+        return await self._threads.read(
+            lambda db: [_item(row) for row in db.execute(query, (id, OPEN, limit))]
+        )
+
+    async def outcomes(self, id: str, after: int, limit: int) -> list[JobOutcome]:
+        """Those with an index above `after`, at most `limit`, in their order."""
+        query = (
+            "SELECT number, id, status, error, file FROM job_items"
+            " WHERE job = ? AND number > ? AND status IS NOT NULL ORDER BY number LIMIT ?"
+        )
+        return await self._threads.read(
+            lambda db: [_outcome(row) for row in db.execute(query, (id, after, limit))]
+        )
+
+    async def finish(self, id: str, state: EndState, reason: str) -> None:
+        """Nothing more becomes of it. A job that has ended stays as it is. Always within the quota."""
+        update = "UPDATE jobs SET state = ?, reason = ?, finished_at = ? WHERE id = ? AND state = ?"
+        values = (state, reason, now(), id, OPEN)
+        await self._threads.write(lambda db: _run(db.execute(update, values)), makes_room=True)
+
+    async def forget(self, keep: int) -> None:
+        """Remove those that have ended, but for the newest `keep`."""
+        delete = (
+            "DELETE FROM jobs WHERE state <> ? AND rowid NOT IN"
+            " (SELECT rowid FROM jobs WHERE state <> ? ORDER BY rowid DESC LIMIT ?)"
+        )
+        values = (OPEN, OPEN, keep)
+        await self._threads.write(lambda db: _run(db.execute(delete, values)), makes_room=True)
+
+
+def record(db: sqlite3.Connection, job: str, outcomes: Sequence[JobOutcome]) -> None:
+    """What became of some items; their metadata is needed no more. The first outcome of an item is the one
+    that counts: an add that failed behind its commit is tried again.
+
+    Raises NotFound when the job has ended. While it has not, the collection of its name is the one that it
+    was made for: a job ends with its collection, which is not renamed before.
+    """
+    if db.execute("SELECT 1 FROM jobs WHERE id = ? AND state = ?", (job, OPEN)).fetchone() is None:
+        raise NotFound(f"job {job!r} has ended")
+    update = (
+        "UPDATE job_items SET status = ?, id = ?, error = ?, metadata = NULL"
+        " WHERE job = ? AND number = ? AND status IS NULL"
+    )
+    rows = [(one.status, one.id, _error_text(one.error), job, one.index) for one in outcomes]
+    db.executemany(update, rows)
+
+
+def require_no_job(db: sqlite3.Connection, collection: str) -> None:
+    """Raises Conflict while a job adds to the collection, or waits to: it would lose it."""
+    query = "SELECT 1 FROM jobs WHERE collection = ? AND state = ?"
+    if db.execute(query, (collection, OPEN)).fetchone() is not None:
+        raise Conflict(f"a job adds to collection {collection!r}: wait for its end, or cancel it")
+
+
+def end_with_collection(db: sqlite3.Connection, collection: str) -> None:
+    """Jobs of a collection that is dropped: another one may have its name before their turn comes."""
+    db.execute(
+        "UPDATE jobs SET state = ?, reason = ?, finished_at = ? WHERE collection = ? AND state = ?",
+        ("failed", f"collection {collection!r} was dropped", now(), collection, OPEN),
+    )
+
+
+def _run(cursor: sqlite3.Cursor) -> None:
+    """The statement has run; what it returns is not looked at."""
+
+
+def _job(db: sqlite3.Connection, row: Iterable[Any]) -> Job:
+    id, collection, replace, state, n_items, created_at, finished_at, reason = row
+    return Job(
+        id=id,
+        collection=collection,
+        replace=bool(replace),
+        state=state,
+        n_items=n_items,
+        created_at=created_at,
+        finished_at=finished_at,
+        reason=reason,
+        counts=dict(db.execute(_COUNTS, (id,)).fetchall()),
+    )
+
+
+def _item_row(job: str, item: JobItem) -> tuple[Any, ...]:
+    metadata = None if item.metadata is None else to_json(item.metadata)
+    at = (item.number, item.offset, item.n_bytes)
+    return (job, *at, item.id, metadata, _error_text(item.error), item.file)
+
+
+def _item(row: Iterable[Any]) -> JobItem:
+    number, offset, n_bytes, id, metadata, error, file = row
+    known = None if metadata is None else json.loads(metadata)
+    return JobItem(number, offset, n_bytes, id, known, _error(error), file)
+
+
+def _outcome(row: Iterable[Any]) -> JobOutcome:
+    number, id, status, error, file = row
+    return JobOutcome(number, id, status, _error(error), file)
+
+
+def _error_text(error: DiptychError | None) -> str | None:
+    if error is None:
+        return None
+    return json.dumps([type(error).__name__, error.message, error.item])
+
+
+def _error(text: str | None) -> DiptychError | None:
+    """Of the same class; of the base of all when a newer version had one that is not known here."""
+    if text is None:
+        return None
+    name, message, item = json.loads(text)
+    kind = getattr(errors, name, DiptychError)
+    error: DiptychError = kind(message)
+    error.item = item
+    return error

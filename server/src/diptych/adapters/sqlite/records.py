@@ -1,0 +1,72 @@
+"""One image's row as a record; knows nothing of how rows are put or found."""
+
+# ruff: noqa: S608 - only the constants of this module are spliced into statements
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from diptych.adapters.sqlite import checksums
+from diptych.adapters.sqlite.checksums import CONTENT
+from diptych.adapters.sqlite.schema import DAMAGED_ROW
+from diptych.core.collections.metadata import to_json
+from diptych.core.types import ImageRecord, Metadata
+from diptych.errors import CorruptStore, NotFound
+
+RECORD = "id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at, kept"
+
+
+def require_collection(db: sqlite3.Connection, name: str) -> None:
+    """Raises NotFound."""
+    if db.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone() is None:
+        raise NotFound(f"no collection named {name!r}")
+
+
+def find_key(db: sqlite3.Connection, collection: str, id: str) -> int:
+    """The key of an id. Raises NotFound."""
+    row = db.execute("SELECT key FROM images WHERE collection = ? AND id = ?", (collection, id)).fetchone()
+    if row is None:
+        require_collection(db, collection)
+        raise NotFound(f"no image {id[:140]!r} in collection {collection!r}")
+    return int(row[0])
+
+
+def record_of(row: Iterable[Any]) -> ImageRecord:
+    """The columns of RECORD, in their order."""
+    id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at, kept = row
+    return ImageRecord(
+        id=id,
+        collection=collection,
+        sha256=sha256,
+        n_bytes=n_bytes,
+        media_type=media_type,
+        width=width,
+        height=height,
+        metadata=_metadata_of(metadata),
+        created_at=created_at,
+        kept=bool(kept),
+    )
+
+
+def _metadata_of(text: str) -> Metadata:
+    try:
+        metadata: Metadata = json.loads(text)
+    except (ValueError, RecursionError):
+        raise CorruptStore(DAMAGED_ROW) from None  # the error holds the text
+    return metadata
+
+
+def find_record(db: sqlite3.Connection, collection: str, id: str) -> tuple[int, ImageRecord]:
+    """One row and its key. Raises NotFound."""
+    key = find_key(db, collection, id)
+    return key, record_of(db.execute(f"SELECT {RECORD} FROM images WHERE key = ?", (key,)).fetchone())
+
+
+def set_metadata(db: sqlite3.Connection, key: int, metadata: Metadata) -> None:
+    """Replace the metadata of a row, and its checksum."""
+    content = list(db.execute(f"SELECT {CONTENT} FROM images WHERE key = ?", (key,)).fetchone())
+    text = to_json(metadata)
+    content[6] = text.encode()
+    values = (text, checksums.of_row(*content), key)
+    db.execute("UPDATE images SET metadata = ?, checksum = ? WHERE key = ?", values)

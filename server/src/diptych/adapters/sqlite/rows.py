@@ -1,0 +1,215 @@
+"""The statements behind the store, as functions of a connection; knows nothing of threads or files."""
+
+# ruff: noqa: S608 - only the constants of this module are spliced into statements
+
+import dataclasses
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from diptych.adapters.sqlite import checksums
+from diptych.adapters.sqlite.checksums import FLOAT
+from diptych.adapters.sqlite.filters import ASK_PYTHON, condition_of
+from diptych.adapters.sqlite.records import RECORD, record_of, set_metadata
+from diptych.core.collections.filters import Filter
+from diptych.core.collections.metadata import to_json
+from diptych.core.types import (
+    Embedding,
+    Embeddings,
+    Keys,
+    Metadata,
+    NewRow,
+    PutResult,
+    Removed,
+)
+
+INSERT = (
+    "INSERT INTO images (id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at,"
+    " kept, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+# Any number of values as one parameter.
+ONE_OF = "IN (SELECT value FROM json_each(?))"
+STEPS_BETWEEN_LOOKS = 20_000  # of SQLite, a millisecond or so
+
+
+def now() -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def identity_number(db: sqlite3.Connection, identity: str) -> int | None:
+    """The short form that rows use; None when nothing was ever embedded with it."""
+    row = db.execute("SELECT number FROM identities WHERE identity = ?", (identity,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def add_identity(db: sqlite3.Connection, identity: str) -> int:
+    """The short form, made up if need be."""
+    db.execute("INSERT OR IGNORE INTO identities (identity) VALUES (?)", (identity,))
+    number = identity_number(db, identity)
+    assert number is not None
+    return number
+
+
+def put_row(
+    db: sqlite3.Connection, collection: str, row: NewRow, identity: int, *, replace: bool
+) -> PutResult:
+    """One row of an add: what is there under its id decides."""
+    found = db.execute(
+        f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id = ?", (collection, row.id)
+    ).fetchone()
+    if found is None:
+        return PutResult("created", _insert(db, collection, row, identity))
+    key, there = int(found[0]), record_of(found[1:])
+    if there.sha256 == row.sha256:
+        return _put_same(db, key, row, there.metadata, identity, replace=replace)
+    if not replace:
+        return PutResult("conflict", key)
+    if row.metadata is None:
+        row = dataclasses.replace(row, metadata=there.metadata)
+    return _put_in_place(db, collection, key, row, identity)
+
+
+def put_embeddings(db: sqlite3.Connection, keys: Sequence[int], rows: Embeddings, identity: int) -> list[int]:
+    """Add those whose image still exists; their keys."""
+    there = {
+        key for (key,) in db.execute(f"SELECT key FROM images WHERE key {ONE_OF}", (json.dumps(list(keys)),))
+    }
+    for key, row in zip(keys, rows, strict=True):
+        if key in there:
+            _put_embedding(db, key, row, identity)
+    return [key for key in keys if key in there]
+
+
+def delete_images(db: sqlite3.Connection, keys: Sequence[int]) -> Removed:
+    """Delete the rows with their embeddings; what they alone used is released."""
+    chosen = (json.dumps(list(keys)),)
+    sha256s = _sha256s(db, f"key {ONE_OF}", chosen)
+    db.execute(f"DELETE FROM images WHERE key {ONE_OF}", chosen)
+    return Removed(tuple(keys), tuple(sorted(unused(db, sha256s))))
+
+
+def used(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
+    """Those whose file some row uses."""
+    chosen = (json.dumps(list(sha256s)),)
+    query = f"SELECT sha256 FROM images WHERE sha256 {ONE_OF} AND kept"
+    return {sha256 for (sha256,) in db.execute(query, chosen)}
+
+
+def unused(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
+    """Those whose file no row uses."""
+    asked = set(sha256s)
+    return asked - used(db, asked)
+
+
+def matching_keys(
+    db: sqlite3.Connection, collection: str, filter: Filter, stopped: Callable[[], bool]
+) -> Keys:
+    """Reads all metadata, in SQL. Once `stopped` says so, the rest is left: nobody wants the answer."""
+    condition = condition_of(filter, "metadata", [collection])
+
+    def ask_python(number: int, metadata: str) -> bool:
+        if stopped():
+            raise InterruptedError
+        return condition.asked[number].matches(json.loads(metadata))
+
+    db.create_function(ASK_PYTHON, 2, ask_python, deterministic=True)
+    db.set_progress_handler(stopped, STEPS_BETWEEN_LOOKS)
+    try:
+        images = "images NOT INDEXED" if _is_much_of_all(db, collection) else "images"
+        query = f"SELECT key FROM {images} WHERE collection = ?1 AND {condition.sql} ORDER BY key"
+        return np.array([key for (key,) in db.execute(query, condition.parameters)], dtype=np.int64)
+    except sqlite3.OperationalError:
+        if stopped():
+            return np.empty(0, np.int64)
+        raise
+    finally:
+        db.set_progress_handler(None, 0)
+        db.create_function(ASK_PYTHON, 2, None)
+
+
+EMBEDDINGS_AFTER = (
+    "SELECT i.key, e.embedding, e.checksum FROM images i"
+    " JOIN embeddings e ON e.key = i.key AND e.identity = ?"
+    " WHERE i.collection = ? AND i.key > ? ORDER BY i.key LIMIT ?"
+)
+
+
+def read_embeddings(
+    db: sqlite3.Connection, collection: str, identity: int, after_key: int, limit: int
+) -> tuple[list[int], list[Embedding | None]]:
+    """At most `limit` keys above `after_key`, and their embeddings; None for a damaged one."""
+    found = db.execute(EMBEDDINGS_AFTER, (identity, collection, after_key, limit)).fetchall()
+    return [key for key, *_ in found], [
+        np.frombuffer(blob, FLOAT) if checksums.vector_is_whole(blob, key, identity, checksum) else None
+        for key, blob, checksum in found
+    ]
+
+
+def read_embedding(db: sqlite3.Connection, key: int, identity: int) -> Embedding | None:
+    """(D,), or None."""
+    query = "SELECT embedding FROM embeddings WHERE key = ? AND identity = ?"
+    row = db.execute(query, (key, identity)).fetchone()
+    return None if row is None else np.frombuffer(row[0], dtype=FLOAT)
+
+
+def _is_much_of_all(db: sqlite3.Connection, collection: str) -> bool:
+    """Then reading all rows as they lie is faster than looking up each of the collection's."""
+    (n_rows,) = db.execute("SELECT count(*) FROM images WHERE collection = ?", (collection,)).fetchone()
+    (last_key,) = db.execute("SELECT coalesce(max(key), 0) FROM images").fetchone()
+    return bool(4 * n_rows >= last_key)
+
+
+def _put_in_place(db: sqlite3.Connection, collection: str, key: int, row: NewRow, identity: int) -> PutResult:
+    """A new row in place of that of `key`."""
+    sha256s = _sha256s(db, "key = ?", (key,))
+    db.execute("DELETE FROM images WHERE key = ?", (key,))
+    new_key = _insert(db, collection, row, identity)
+    return PutResult("replaced", new_key, removed_key=key, released=next(iter(unused(db, sha256s)), None))
+
+
+def _sha256s(db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> set[str]:
+    return {sha256 for (sha256,) in db.execute(f"SELECT sha256 FROM images WHERE {where}", values)}
+
+
+def _put_same(
+    db: sqlite3.Connection, key: int, row: NewRow, metadata: Metadata, identity: int, *, replace: bool
+) -> PutResult:
+    """The same bytes again: at most the metadata is replaced. An embedding that it lacked it has now."""
+    _put_embedding(db, key, row.embedding, identity)
+    if not replace or row.metadata is None or row.metadata == metadata:
+        return PutResult("unchanged", key)
+    set_metadata(db, key, row.metadata)
+    return PutResult("replaced", key)
+
+
+def _insert(db: sqlite3.Connection, collection: str, row: NewRow, identity: int) -> int:
+    text, created_at = to_json(row.metadata or {}), now()
+    checksum = checksums.of_row(
+        row.id.encode(),
+        row.sha256.encode(),
+        row.n_bytes,
+        row.media_type.encode(),
+        row.width,
+        row.height,
+        text.encode(),
+        created_at.encode(),
+        row.kept,
+    )
+    values = (row.id, collection, row.sha256, row.n_bytes, row.media_type, row.width, row.height)
+    key = db.execute(INSERT, (*values, text, created_at, int(row.kept), checksum)).lastrowid
+    assert key is not None
+    _put_embedding(db, key, row.embedding, identity)
+    return key
+
+
+def _put_embedding(db: sqlite3.Connection, key: int, embedding: Embedding, identity: int) -> None:
+    blob = np.asarray(embedding, dtype=FLOAT).tobytes()
+    db.execute(
+        "INSERT OR REPLACE INTO embeddings (key, identity, embedding, checksum) VALUES (?, ?, ?, ?)",
+        (key, identity, blob, checksums.of_vector(blob, key, identity)),
+    )

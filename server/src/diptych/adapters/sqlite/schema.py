@@ -1,0 +1,171 @@
+"""Open the database file and bring its schema up to date; knows nothing of what the rows mean."""
+
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+from diptych.adapters.sqlite import checksums
+from diptych.errors import CorruptStore, StoreError
+from diptych.failpoints import around
+
+BUSY_S = 30.0
+MAX_IDLE_LOG_BYTES = 16_000_000  # a log that grew beyond, as beside a backup, is cut once nobody reads it
+
+DAMAGED_ROW = "a row of the database is damaged: `diptych check --data-dir` names its image"
+
+# One entry is one step, never edited after it was released; the version is the number of steps applied.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE collections (
+            name       TEXT PRIMARY KEY,
+            model      TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        ) STRICT""",
+        # AUTOINCREMENT: a key is never used twice, so an index entry can never come to mean another image.
+        """CREATE TABLE images (
+            key        INTEGER PRIMARY KEY AUTOINCREMENT,
+            collection TEXT NOT NULL REFERENCES collections (name),
+            id         TEXT NOT NULL,
+            sha256     TEXT NOT NULL,
+            n_bytes    INTEGER NOT NULL,
+            media_type TEXT NOT NULL,
+            width      INTEGER NOT NULL,
+            height     INTEGER NOT NULL,
+            metadata   TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            UNIQUE (collection, id)
+        ) STRICT""",
+        "CREATE INDEX images_by_collection ON images (collection)",
+        "CREATE INDEX images_by_sha256 ON images (sha256)",
+        "CREATE TABLE identities (number INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE) STRICT",
+        """CREATE TABLE embeddings (
+            key       INTEGER NOT NULL REFERENCES images (key) ON DELETE CASCADE,
+            identity  INTEGER NOT NULL REFERENCES identities (number),
+            embedding BLOB NOT NULL,
+            PRIMARY KEY (key, identity)
+        ) STRICT""",
+    ),
+    (
+        "ALTER TABLE collections ADD COLUMN keep TEXT NOT NULL DEFAULT 'original'",
+        # Whether the file of the row is kept: a ready-made vector has none, and a collection may keep none.
+        "ALTER TABLE images ADD COLUMN kept INTEGER NOT NULL DEFAULT 1",
+        "DROP INDEX images_by_collection",  # the sizes of a collection are summed from the index alone
+        "CREATE INDEX images_by_collection ON images (collection, kept, n_bytes)",
+    ),
+    (
+        # A job outlives its collection, so that it can be told what became of it.
+        """CREATE TABLE jobs (
+            id          TEXT NOT NULL UNIQUE,
+            collection  TEXT NOT NULL,
+            replaces    INTEGER NOT NULL,
+            state       TEXT NOT NULL,
+            n_items     INTEGER NOT NULL,
+            created_at  TEXT NOT NULL,
+            finished_at TEXT,
+            reason      TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TABLE job_items (
+            job      TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            number   INTEGER NOT NULL,
+            at       INTEGER NOT NULL,
+            n_bytes  INTEGER NOT NULL,
+            id       TEXT,
+            metadata TEXT,
+            status   TEXT,
+            error    TEXT,
+            file     TEXT,
+            PRIMARY KEY (job, number)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX job_items_to_do ON job_items (job, number) WHERE status IS NULL",
+    ),
+    (
+        # By key within a collection: without it each chunk of embeddings sorts all that are left, and to
+        # read a million of them takes minutes.
+        "CREATE INDEX images_by_key ON images (collection)",
+    ),
+    ("ALTER TABLE collections ADD COLUMN precision TEXT NOT NULL DEFAULT 'server'",),
+    (
+        # See sqlite_checksums. Rows from before are given theirs after the steps, some thousands at a time;
+        # these indexes, empty from then on, tell at once which are left.
+        "ALTER TABLE images ADD COLUMN checksum INTEGER",
+        "ALTER TABLE embeddings ADD COLUMN checksum INTEGER",
+        "CREATE INDEX images_without_checksum ON images (key) WHERE checksum IS NULL",
+        "CREATE INDEX embeddings_without_checksum ON embeddings (key) WHERE checksum IS NULL",
+    ),
+)
+
+
+def connect(file: Path, *, writes: bool) -> sqlite3.Connection:
+    """A connection in autocommit mode; one that only reads cannot write by mistake."""
+    # check_same_thread: each connection is used by one thread, but closed by another once that has ended.
+    db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")  # a commit returns after the disk has it
+    db.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_LOG_BYTES}")
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not merely unlinked
+    if not writes:
+        db.execute("PRAGMA query_only = ON")
+    return db
+
+
+def require_sound(db: sqlite3.Connection) -> None:
+    """Read all pages, and look up every row in every index. Raises CorruptStore naming the first fault.
+
+    A page of one index put in the place of another would otherwise answer with other rows, or with none.
+    """
+    try:
+        (fault,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:  # the check itself may fail on what it reads
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:  # such as a full disk
+            raise
+        fault = str(error)
+    if fault != "ok":
+        raise CorruptStore(damaged(" ".join(fault.split())))
+
+
+def damaged(fault: object) -> str:
+    """What is said of a database that contradicts itself."""
+    return f"the database is damaged: {fault}; a backup can be restored with `diptych restore`"
+
+
+def is_of_damaged_row(error: sqlite3.DatabaseError) -> bool:
+    """Whether a row's metadata is no JSON, or a text no UTF-8, as SQLite and its module spell it."""
+    spelled = ("malformed JSON", "user-defined function raised exception", "Could not decode to UTF-8")
+    return str(error).startswith(spelled)
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Apply the steps that are missing, each in a transaction, and fill in checksums.
+
+    Raises StoreError for a newer schema, CorruptStore where the tables are not of the schema that it says.
+    """
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
+    )
+    version = schema_version(db)
+    if version > len(MIGRATIONS):
+        raise StoreError(f"the data folder has schema {version}, this version knows up to {len(MIGRATIONS)}")
+    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+        db.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            _take(db, statement, number)
+        db.execute("INSERT INTO schema_version VALUES (?, ?)", (number, datetime.now(UTC).isoformat()))
+        with around("migration_commit"):
+            db.execute("COMMIT")
+    checksums.fill(db)
+
+
+def _take(db: sqlite3.Connection, statement: str, number: int) -> None:
+    try:
+        db.execute(statement)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # such as a full disk
+            raise
+        raise CorruptStore(damaged(f"its tables are not of schema {number - 1}: {error}")) from error
+
+
+def schema_version(db: sqlite3.Connection) -> int:
+    """The number of steps applied so far."""
+    (version,) = db.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
+    return int(version)

@@ -1,0 +1,183 @@
+"""Read one state of a database beside the process that writes it; knows nothing of image files."""
+
+# ruff: noqa: S608 - only what this module names itself is spliced into statements
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from diptych.adapters.files.private_files import make_new
+from diptych.adapters.sqlite.checksums import are_all_there, damaged_rows, damaged_vectors
+from diptych.adapters.sqlite.schema import (
+    DAMAGED_ROW,
+    MIGRATIONS,
+    is_of_damaged_row,
+    require_sound,
+    schema_version,
+)
+from diptych.core.backup import Counts, DamagedImage, Fault, File, LostImage
+from diptych.errors import CorruptStore, StoreError
+
+BUSY_S = 30.0
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class SqliteSnapshot:
+    """For a `with` block.
+
+    A read transaction in WAL mode: it sees the last commit before it was opened, neither waits for the
+    writer nor makes it wait, and needs no lock of the data folder. For as long as it is open, SQLite cannot
+    reuse the write-ahead log.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Raises StoreError for a file that is no database of ours or of a newer schema, CorruptStore."""
+        self._file = file
+        with _translated(file):
+            self._db = _open(file)
+            try:
+                self.schema_version = _known_version(self._db, file)
+                columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(images)")}
+                self.has_kept_column = "kept" in columns  # before schema 2 all images had a file
+                self.has_checksums = "checksum" in columns  # before schema 6 nobody knew of damage
+                columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(collections)")}
+                self.has_precision_column = (
+                    "precision" in columns
+                )  # before schema 5 no collection had its own
+                self._images = "(SELECT * FROM images WHERE kept)" if self.has_kept_column else "images"
+            except BaseException:
+                self._db.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._db.close()
+
+    def counts(self) -> Counts:
+        """How much there is."""
+        with _translated(self._file):
+            (n_collections,) = self._db.execute("SELECT count(*) FROM collections").fetchone()
+            (n_images,) = self._db.execute("SELECT count(*) FROM images").fetchone()
+            n_files, n_bytes = self._db.execute(
+                "SELECT count(*), coalesce(sum(n_bytes), 0) FROM"
+                f" (SELECT max(n_bytes) AS n_bytes FROM {self._images} GROUP BY sha256)"
+            ).fetchone()
+        return Counts(n_collections, n_images, n_files, n_bytes)
+
+    def files(self) -> Iterator[File]:
+        """The image files that it speaks of, each once."""
+        return self.read(f"SELECT sha256, max(n_bytes) FROM {self._images} GROUP BY sha256")
+
+    def keys_of(self, sha256: str) -> set[int]:
+        """Of the images whose file this is. A key is never used twice."""
+        return {key for (key,) in self.read(f"SELECT key FROM {self._images} WHERE sha256 = ?", (sha256,))}
+
+    def lost_images(self, faults: Mapping[str, Fault]) -> tuple[LostImage, ...]:
+        """The images whose files these are."""
+        query = f"SELECT collection, id FROM {self._images} WHERE sha256 = ? ORDER BY collection, id"
+        return tuple(
+            LostImage(collection, id, sha256, fault)
+            for sha256, fault in faults.items()
+            for collection, id in self.read(query, (sha256,))
+        )
+
+    def require_sound(self) -> None:
+        """Raises CorruptStore naming the first fault in the structure of the database, as a start would."""
+        with _translated(self._file):
+            require_sound(self._db)
+
+    def damaged_images(self) -> tuple[DamagedImage, ...]:
+        """The images of which the row, or a vector, differs from its checksum."""
+        if not self.has_checksums:
+            return ()
+        with _translated(self._file):
+            rows = [DamagedImage(*self._named(key), "row") for key in damaged_rows(self._db)]
+            vectors = [DamagedImage(*self._named(key), "vector") for key in damaged_vectors(self._db)]
+        return (*rows, *vectors)
+
+    def lacks_checksums(self) -> bool:
+        """Whether there are rows or vectors from before schema 6 that no start has given checksums yet."""
+        with _translated(self._file):
+            return not (self.has_checksums and are_all_there(self._db))
+
+    def _named(self, key: int) -> tuple[str, str]:
+        """Collection and id, as far as they can be read."""
+        query = "SELECT CAST(collection AS BLOB), CAST(id AS BLOB) FROM images WHERE key = ?"
+        row = self._db.execute(query, (key,)).fetchone()
+        if row is None:  # of a vector
+            return "?", f"key {key}, which has no row"
+        collection, id = row
+        return collection.decode(errors="replace"), id.decode(errors="replace")
+
+    def read(self, query: str, values: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, one by one."""
+        with _translated(self._file):
+            yield from self._db.execute(query, values)
+
+    def origin(self) -> str:
+        """What tells this data folder from others: when its database was made, to the microsecond."""
+        query = "SELECT applied_at FROM schema_version WHERE version = 1"
+        with _translated(self._file):
+            return str(self._db.execute(query).fetchone()[0])
+
+    def copy_to(self, file: Path) -> None:
+        """Write this state as one new file, unsynced, and check that it is sound.
+
+        Raises CorruptStore, StoreError, and OSError where the new file does not fit.
+        """
+        make_new(file)
+        with _translated(self._file), closing(sqlite3.connect(file, isolation_level=None)) as copy:
+            copy.execute("PRAGMA synchronous = OFF")
+            self._db.backup(copy, pages=-1)
+            copy.execute("PRAGMA journal_mode = DELETE")  # no second file belongs to it
+            require_sound(copy)  # as a start does
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    """A connection that cannot write, in a transaction that has begun to read."""
+    if not file.is_file():
+        raise StoreError(f"{file.parent} is no data folder: it has no {file.name}")
+    db = sqlite3.connect(
+        f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_S
+    )
+    try:
+        db.execute("BEGIN")
+        db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _known_version(db: sqlite3.Connection, file: Path) -> int:
+    made = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'").fetchone()
+    version = schema_version(db) if made else 0
+    if version == 0:
+        raise StoreError(f"{file} holds no collections: it is empty, or no database of diptych")
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"{file} has schema {version}, this version of diptych knows up to {len(MIGRATIONS)}"
+        )
+    return version
+
+
+@contextmanager
+def _translated(file: Path) -> Iterator[None]:
+    """SQLite's errors as ours; a disk that is full as everybody else spells it."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        if is_of_damaged_row(error):
+            raise CorruptStore(f"{file}: {DAMAGED_ROW}") from None  # the error holds what the row says
+        if code in _DAMAGED:
+            raise CorruptStore(f"database {file} is damaged: {error}") from error
+        raise StoreError(f"database {file} cannot be read: {error}") from error

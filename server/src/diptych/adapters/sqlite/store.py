@@ -1,0 +1,266 @@
+"""The truth about collections, images and embeddings in one SQLite file; knows nothing of image files."""
+
+# ruff: noqa: S608 - only the constants of sqlite_rows are spliced into statements
+
+import asyncio
+import json
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from diptych.adapters.files.data_lock import DataLock
+from diptych.adapters.files.quota import Quota
+from diptych.adapters.sqlite import collections as tables
+from diptych.adapters.sqlite import rows as sql
+from diptych.adapters.sqlite.jobs import record
+from diptych.adapters.sqlite.records import (
+    RECORD,
+    find_key,
+    find_record,
+    record_of,
+    require_collection,
+    set_metadata,
+)
+from diptych.adapters.sqlite.threads import Result, SqliteThreads, Work
+from diptych.core.collections.filters import Filter
+from diptych.core.job import News
+from diptych.core.types import (
+    NO_ROWS,
+    SERVER,
+    CollectionInfo,
+    Embedding,
+    Embeddings,
+    ImageRecord,
+    Keep,
+    Keys,
+    Metadata,
+    NewRow,
+    PutResult,
+    Removed,
+    Sizes,
+)
+
+DATABASE = "diptych.sqlite3"
+CHUNK = 4_096  # embeddings read at a time
+
+
+class SqliteStore:
+    """Satisfies `diptych.core.ports.RecordStore`; owns the lock of the data folder while it is open."""
+
+    def __init__(self, data_dir: Path, quota: Quota | None = None, lock: DataLock | None = None) -> None:
+        """Blocking. Raises DataDirLocked naming the holder, StoreError, CorruptStore.
+
+        `lock` is that of the folder, where the caller has it already; it is the store's from now on.
+        """
+        self._lock = lock or DataLock(data_dir)
+        try:
+            self._threads = SqliteThreads(data_dir / DATABASE, quota)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    @property
+    def threads(self) -> SqliteThreads:
+        """For those who keep tables of their own in the same database."""
+        return self._threads
+
+    async def close(self) -> None:
+        """Finish what runs and let go of the data folder."""
+        await asyncio.to_thread(self._threads.close)
+        self._lock.close()
+
+    async def collections(self) -> list[CollectionInfo]:
+        """All collections by name, with their numbers of images."""
+        return await self._threads.read(tables.list_all)
+
+    async def create_collection(
+        self, name: str, model: str, keep: Keep = "original", precision: str = SERVER
+    ) -> CollectionInfo:
+        """Raises Conflict when the name is taken."""
+        return await self._threads.write(lambda db: tables.create(db, name, model, keep, precision))
+
+    async def change_collection(self, name: str, new_name: str, keep: Keep, precision: str) -> None:
+        """All of it or nothing. Raises NotFound; Conflict if a new name is taken, or a job adds to it."""
+
+        def work(db: sqlite3.Connection) -> None:
+            tables.rename(db, name, new_name)
+            tables.configure(db, new_name, keep, precision)
+
+        await self._threads.write(work)
+
+    async def drop_collection(self, name: str) -> Removed:
+        """Remove it with all its images. Raises NotFound."""
+        return await self._threads.write(lambda db: tables.drop(db, name), makes_room=True)
+
+    async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
+        """What is kept of one collection, or of all by name. Raises NotFound for one that is not there."""
+        return await self._threads.read(lambda db: tables.sizes(db, name))
+
+    async def n_bytes(self) -> int:
+        """The database and its log on the disk, without image files."""
+        return await asyncio.to_thread(self._threads.n_bytes)
+
+    async def put(
+        self,
+        collection: str,
+        rows: Sequence[NewRow],
+        *,
+        identity: str,
+        replace: bool,
+        news: Callable[[Sequence[PutResult]], News] | None = None,
+    ) -> list[PutResult]:
+        """Add N rows in order, and what jobs hear of the N results, in one transaction.
+
+        Raises NotFound for the collection, and for a job that has ended.
+        """
+
+        def work(db: sqlite3.Connection) -> list[PutResult]:
+            require_collection(db, collection)
+            number = sql.add_identity(db, identity) if rows else 0
+            results = [sql.put_row(db, collection, row, number, replace=replace) for row in rows]
+            for job, outcomes in ({} if news is None else news(results)).items():
+                record(db, job, outcomes)
+            return results
+
+        return await self._threads.write(work, step="commit" if news is None else "job_commit")
+
+    async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
+        """Add embeddings of rows that exist; returns the keys that still did."""
+        return await self._threads.write(
+            lambda db: sql.put_embeddings(db, keys, rows, sql.add_identity(db, identity))
+        )
+
+    async def get(self, collection: str, id: str) -> ImageRecord:
+        """Raises NotFound."""
+        return (await self._threads.read(lambda db: find_record(db, collection, id)))[1]
+
+    async def find(self, collection: str, ids: Sequence[str]) -> dict[str, ImageRecord]:
+        """The records of those ids that exist. Raises NotFound for the collection."""
+        query = f"SELECT {RECORD} FROM images WHERE collection = ? AND id {sql.ONE_OF}"
+        values = (collection, json.dumps(list(ids)))
+        found = await self._read_of(collection, lambda db: list(map(record_of, db.execute(query, values))))
+        return {record.id: record for record in found}
+
+    async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
+        """The records of those keys that exist."""
+        query = f"SELECT key, {RECORD} FROM images WHERE key {sql.ONE_OF}"
+        values = (json.dumps(list(keys)),)
+        return await self._threads.read(
+            lambda db: {key: record_of(columns) for key, *columns in db.execute(query, values)}
+        )
+
+    async def page(self, collection: str, after: str | None, limit: int) -> list[ImageRecord]:
+        """At most `limit` records with ids above `after`, ascending by id (code point order).
+
+        Raises NotFound for the collection.
+        """
+        query = f"SELECT {RECORD} FROM images WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
+        values = (collection, after or "", limit)
+        return await self._read_of(collection, lambda db: list(map(record_of, db.execute(query, values))))
+
+    async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
+        """Replace the metadata by `change(metadata)`. Raises NotFound, what `change` raises."""
+
+        def work(db: sqlite3.Connection) -> ImageRecord:
+            key, found = find_record(db, collection, id)
+            set_metadata(db, key, change(found.metadata))
+            return find_record(db, collection, id)[1]
+
+        return await self._threads.write(work)
+
+    async def delete(self, collection: str, id: str) -> Removed:
+        """Raises NotFound."""
+        return await self._threads.write(
+            lambda db: sql.delete_images(db, [find_key(db, collection, id)]), makes_room=True
+        )
+
+    async def delete_keys(self, keys: Sequence[int]) -> Removed:
+        """Of rows that exist."""
+        return await self._threads.write(lambda db: sql.delete_images(db, keys), makes_room=True)
+
+    async def keys(self, collection: str) -> list[int]:
+        """Of all its rows, ascending. Raises NotFound for the collection."""
+        query = "SELECT key FROM images WHERE collection = ? ORDER BY key"
+        return await self._read_of(
+            collection, lambda db: [key for (key,) in db.execute(query, (collection,))]
+        )
+
+    async def matching_keys(self, collection: str, filter: Filter) -> Keys:
+        """Keys of the rows whose metadata passes, ascending.
+
+        Cancelling the call ends the scan. Raises NotFound for the collection.
+        """
+        stop = threading.Event()
+        try:
+            return await self._read_of(
+                collection, lambda db: sql.matching_keys(db, collection, filter, stop.is_set)
+            )
+        finally:
+            stop.set()
+
+    async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
+        """Its embedding of this identity; None when it has none. Raises NotFound."""
+
+        def work(db: sqlite3.Connection) -> Embedding | None:
+            key = find_key(db, collection, id)
+            number = sql.identity_number(db, identity)
+            return None if number is None else sql.read_embedding(db, key, number)
+
+        return await self._threads.read(work)
+
+    async def embeddings(
+        self, collection: str, identity: str
+    ) -> AsyncIterator[tuple[list[int], Embeddings, list[int]]]:
+        """All embeddings of this identity in chunks of (keys, (N, D), keys whose embedding is damaged).
+
+        A flipped bit may make a cosine enormous, and the image the first hit of every search.
+        """
+        number = await self._threads.read(lambda db: sql.identity_number(db, identity))
+        after_key = 0
+        while number is not None:
+            keys, rows = await self._threads.read(
+                partial(
+                    sql.read_embeddings,
+                    collection=collection,
+                    identity=number,
+                    after_key=after_key,
+                    limit=CHUNK,
+                )
+            )
+            if not keys:
+                return
+            whole = {key: row for key, row in zip(keys, rows, strict=True) if row is not None}
+            damaged = [key for key in keys if key not in whole]
+            yield list(whole), np.stack(list(whole.values())) if whole else NO_ROWS, damaged
+            after_key = keys[-1]
+
+    async def missing(self, collection: str, identity: str) -> dict[int, bool]:
+        """Keys of the rows without an embedding of this identity, and whether their image is kept.
+
+        Raises NotFound for the collection.
+        """
+        query = (
+            "SELECT key, kept FROM images i WHERE collection = ? AND NOT EXISTS (SELECT 1 FROM embeddings e"
+            " JOIN identities n ON n.number = e.identity WHERE e.key = i.key AND n.identity = ?)"
+        )
+        return await self._read_of(
+            collection,
+            lambda db: {key: bool(kept) for key, kept in db.execute(query, (collection, identity))},
+        )
+
+    async def used(self, sha256s: Sequence[str]) -> set[str]:
+        """Those of the sha256 whose file some row uses."""
+        return await self._threads.read(lambda db: sql.used(db, sha256s))
+
+    async def _read_of(self, collection: str, work: Work[Result]) -> Result:
+        """Only while the collection has this name: one that has got another would seem to be empty."""
+
+        def checked(db: sqlite3.Connection) -> Result:
+            require_collection(db, collection)
+            return work(db)
+
+        return await self._threads.read(checked)

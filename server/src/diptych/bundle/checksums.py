@@ -1,0 +1,54 @@
+"""Compare the files of a bundle's folder with what its manifest lists; knows nothing of their content."""
+
+import hashlib
+from pathlib import Path
+
+from diptych.bundle.schema import FILE_NAME, MANIFEST_FILE, FileEntry
+from diptych.durable import fsync_file
+from diptych.errors import CorruptBundle, PublishFailed
+
+
+def describe_files(folder: Path) -> dict[str, FileEntry]:
+    """Size and sha256 of every file, sorted by name, each synced to disk.
+
+    Raises PublishFailed for anything that is not a regular file with a plain name.
+    """
+    entries = {}
+    for path in sorted(folder.iterdir()):
+        if path.name == MANIFEST_FILE:
+            raise PublishFailed(f"{MANIFEST_FILE} is written by publishing; a staged one would be replaced")
+        if path.is_symlink() or not path.is_file() or not FILE_NAME.fullmatch(path.name):
+            raise PublishFailed(f"{path.name!r} in a bundle must be a regular file with a plain name")
+        fsync_file(path)
+        entries[path.name] = _describe(path)
+    return entries
+
+
+def check_files(folder: Path, expected: dict[str, FileEntry]) -> None:
+    """Read every byte. Raises CorruptBundle for a missing, changed or unlisted file, or a link."""
+    label = f"{folder.parent.name}/{folder.name}"
+    unlisted = sorted({path.name for path in folder.iterdir()} - set(expected) - {MANIFEST_FILE})
+    if unlisted:
+        raise CorruptBundle(f"{label}/{unlisted[0]}: not listed in {MANIFEST_FILE}")
+    for name, entry in expected.items():
+        _check_file(folder / name, entry, f"{label}/{name}")
+
+
+def _check_file(path: Path, expected: FileEntry, label: str) -> None:
+    if path.is_symlink():
+        raise CorruptBundle(f"{label}: is a link")
+    try:
+        n_bytes = path.stat().st_size
+        if n_bytes != expected.bytes:
+            raise CorruptBundle(f"{label}: has {n_bytes} bytes, the manifest says {expected.bytes}")
+        found = _describe(path)
+    except OSError as error:
+        raise CorruptBundle(f"{label}: cannot be read: {error.strerror}") from error
+    if found.sha256 != expected.sha256:
+        raise CorruptBundle(f"{label}: sha256 is {found.sha256}, the manifest says {expected.sha256}")
+
+
+def _describe(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileEntry(sha256=digest, bytes=file.tell())

@@ -1,0 +1,58 @@
+"""Which image format some bytes claim to be, by their first bytes; knows nothing of decoding.
+
+Naming the format first means that one decoder sees the bytes, and that a broken file of a known format is
+told apart from a file that is no image.
+"""
+
+from typing import Literal
+
+from diptych.bundle.image.heic import is_heic
+
+ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"]
+
+MEDIA_TYPES: dict[ImageFormat, str] = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+    "AVIF": "image/avif",
+    "HEIC": "image/heic",
+}
+
+# Of decoders that are large, seldom needed and young: the server runs them in processes of their own.
+ISOLATED: frozenset[ImageFormat] = frozenset({"TIFF", "AVIF", "HEIC"})
+
+_PREFIXES: tuple[tuple[bytes, ImageFormat], ...] = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"BM", "BMP"),
+)
+
+
+def sniff(payload: bytes) -> ImageFormat | None:
+    """The format of the allow-list that these bytes begin like, or None."""
+    for prefix, image_format in _PREFIXES:
+        if payload.startswith(prefix):
+            return image_format
+    if payload[:4] == b"RIFF" and payload[8:12] == b"WEBP":
+        return "WEBP"
+    return _sniff_iso(payload)
+
+
+def _sniff_iso(payload: bytes) -> ImageFormat | None:
+    """An ISO media file that names AVIF or HEIC among its brands: one container for two codecs."""
+    if payload[4:8] != b"ftyp":
+        return None
+    n_bytes = min(int.from_bytes(payload[:4], "big"), 256)
+    brands = {payload[8:12], *(payload[start : start + 4] for start in range(16, n_bytes, 4))}
+    if not brands.isdisjoint({b"avif", b"avis"}):
+        return "AVIF"
+    return "HEIC" if is_heic(brands) else None

@@ -1,0 +1,116 @@
+"""Resize an upright picture for the model: by Pillow, or in parts that run side by side; knows no files.
+
+Pillow resizes in two passes, along the rows and then along the columns, and rounds to 8 bits after each. In
+neither does a row or a column depend on its neighbours, so that parts give the bytes of the whole. Columns
+that the model's square does not keep are left out between the passes, rows that it does not need before them.
+Where Pillow takes the columns first, which gives other bytes, it is left to do the whole.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diptych.bundle.image.geometry import Placement
+from diptych.bundle.manifest import ImageSpec
+
+Part = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """`run` does every part of a piece of work, with `n_threads` threads."""
+
+    n_threads: int
+    run: Callable[[Sequence[Part]], None]
+
+
+ALONE = Sharing(1, lambda parts: None)  # one thread leaves the whole to Pillow: nothing is parted
+
+MIN_SHARED_PX = 1 << 17  # of half a millisecond: to wake a thread takes a tenth of that
+BAND_PX = 1 << 18  # a part's copy of a megabyte stays in the second cache
+BAND_ROWS = 64  # at least: the weights of the filter are computed anew for each
+
+# How far a filter reaches, in pixels of whichever side is the smaller one.
+_REACH = {"box": 0.5, "bilinear": 1.0, "hamming": 1.0, "bicubic": 2.0, "lanczos": 3.0}
+
+
+def resize(image: Image.Image, placement: Placement, spec: ImageSpec, sharing: Sharing) -> NDArray[np.uint8]:
+    """RGB image -> (S, S, 3): resized to what `placement` says, cropped or padded to the model's square.
+
+    The bytes are those of `Image.resize` and what is cut out of its answer.
+    """
+    filter = Image.Resampling[spec.interpolation.upper()]
+    is_shared = sharing.n_threads > 1 and image.width * image.height >= MIN_SHARED_PX
+    if not is_shared or spec.interpolation == "nearest" or _is_shortened_first(image, placement):
+        return on_canvas(image.resize((placement.width, placement.height), filter), placement, spec)
+    left, n_columns = kept(placement.left, placement.width, spec.size)
+    top, n_rows = kept(placement.top, placement.height, spec.size)
+    rows = _needed_rows(image.height, placement.height, top, top + n_rows, spec.interpolation)
+    narrow = Image.new("RGB", (n_columns, image.height))
+
+    def narrowed(start: int, stop: int) -> None:
+        band = image.crop((0, start, image.width, stop))
+        narrow.paste(band.resize((placement.width, stop - start), filter), (-left, start))
+
+    sharing.run(_parts(narrowed, rows, _n_bands(image, rows, sharing.n_threads)))
+    canvas = np.full((spec.size, spec.size, 3), spec.fill_color, np.uint8)
+    y, x = max(placement.top, 0), max(placement.left, 0)
+
+    def shortened(start: int, stop: int) -> None:
+        strip = narrow.crop((start, 0, stop, image.height))
+        short = strip.resize((stop - start, placement.height), filter)
+        if n_rows < placement.height:
+            short = short.crop((0, top, stop - start, top + n_rows))
+        canvas[y : y + n_rows, x + start : x + stop] = np.asarray(short)
+
+    sharing.run(_parts(shortened, range(n_columns), sharing.n_threads))
+    return canvas
+
+
+def on_canvas(resized: Image.Image, placement: Placement, spec: ImageSpec) -> NDArray[np.uint8]:
+    """A resized image, cropped or padded to the model's square."""
+    canvas = Image.new("RGB", (spec.size, spec.size), spec.fill_color)
+    canvas.paste(resized, (placement.left, placement.top))
+    return np.array(canvas)
+
+
+def _is_shortened_first(image: Image.Image, placement: Placement) -> bool:
+    """Whether Pillow 13 takes the columns before the rows."""
+    n_fewer_rows, n_fewer_columns = image.height - placement.height, image.width - placement.width
+    return n_fewer_rows > max(0, 2 * n_fewer_columns)
+
+
+def kept(offset: int, length: int, size: int) -> tuple[int, int]:
+    """(start, length) of the part of a resized edge that lies on the canvas; see `Placement`."""
+    start = max(-offset, 0)
+    return start, min(length - start, size)
+
+
+def _needed_rows(height: int, resized: int, start: int, stop: int, interpolation: str) -> range:
+    """Those of an image of `height` rows that the rows `start` to `stop` of the resized one are made of."""
+    scale = height / resized
+    reach = _REACH[interpolation] * max(scale, 1.0) + 1  # and one more, for whatever is rounded
+    first, end = math.floor((start + 0.5) * scale - reach), math.ceil((stop - 0.5) * scale + reach)
+    return range(max(0, first), min(height, end))
+
+
+def _n_bands(image: Image.Image, rows: range, n_threads: int) -> int:
+    """So many that copies are small, and one for each thread at least."""
+    n_small = min(math.ceil(len(rows) * image.width / BAND_PX), len(rows) // BAND_ROWS)
+    return max(n_threads, n_small)
+
+
+def _parts(work: Callable[[int, int], None], over: range, n_parts: int) -> list[Part]:
+    """`work` on `n_parts` neighbouring stretches of a range, none of them empty."""
+    n_parts = min(n_parts, len(over))
+    bounds = [over.start + len(over) * i // n_parts for i in range(n_parts + 1)]
+
+    def part(start: int, stop: int) -> Part:
+        return lambda: work(start, stop)
+
+    return [part(start, stop) for start, stop in pairwise(bounds)]

@@ -1,0 +1,140 @@
+"""`diptych add`: images from folders and files into a collection, past the ones that fail."""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from diptych.cli.output.console import err, out, out_json
+from diptych.cli.output.failure_summary import STATUSES, said_of, show_failures
+from diptych.cli.path_argument import existing
+from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
+from diptych.cli.transfer.archives import add_archive
+from diptych.cli.transfer.sources import Source, describe, find_images, read_items
+from diptych.core.types import SERVER
+from diptych.errors import InvalidValue
+from diptych_client import AddOutcome, Client, Conflict, NotFound
+
+ARCHIVE = ".tar"
+
+
+def add_parser(subparsers: Any) -> None:
+    """The arguments of the command."""
+    parser = subparsers.add_parser(
+        "add",
+        help="add images to a collection",
+        description="Add images to a collection, which is made if there is none. What is there already is "
+        "not sent and stays as it is, so an interrupted run is resumed by repeating it. A .tar archive is "
+        "sent as a whole and worked off by the server. Exit code 1 when an image failed.",
+    )
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=existing,
+        metavar="FOLDER|FILE",
+        help="folders of images, and files; or one archive",
+    )
+    add_collection_argument(parser)
+    parser.add_argument(
+        "--recursive",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="folders inside folders too (default)",
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="replace images whose id is taken by other bytes"
+    )
+    parser.add_argument(
+        "--send-all",
+        action="store_true",
+        help="send what is there already, too: the server then mends files that are damaged; those that it "
+        "lost are sent in any case",
+    )
+    parser.add_argument(
+        "--id-from",
+        choices=["content", "name"],
+        help="ids from the bytes (the default: the same image twice is one), or from the file's path in its "
+        "folder",
+    )
+    parser.add_argument(
+        "--metadata",
+        type=existing,
+        metavar="FILE.jsonl",
+        help='one {"file": .., "id": .., "metadata": {..}} a line; id and metadata may be left out',
+    )
+    add_server_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    archives = [path for path in args.paths if path.suffix.lower() == ARCHIVE and not path.is_dir()]
+    if archives and (len(args.paths) > 1 or args.id_from or args.metadata):
+        args.usage(f"{archives[0]}: an archive is added by itself, and says ids and metadata itself")
+    return run_with_client(args, _add_archive if archives else _add)
+
+
+def _add_archive(args: argparse.Namespace, client: Client) -> int:
+    collection = args.collection or client.version().default_collection
+    ensure_collection(client, collection)
+    return add_archive(client, args.paths[0], collection, replace=args.replace, as_json=args.json)
+
+
+def _add(args: argparse.Namespace, client: Client) -> int:
+    items = read_items(args.metadata) if args.metadata else {}
+    sources, missing = describe(find_images(args.paths, args.recursive), args.id_from or "content", items)
+    if missing:
+        err(f"{args.metadata} describes {len(missing)} files that are not being added, such as {missing[0]}")
+    if not sources:
+        raise InvalidValue(f"no image files in {', '.join(map(str, args.paths))}")
+    collection = args.collection or client.version().default_collection
+    ensure_collection(client, collection)
+    outcomes: list[AddOutcome] = []
+    try:
+        with tqdm(total=len(sources), unit="image", disable=True if args.json else None) as progress:
+
+            def done(outcome: AddOutcome) -> None:
+                outcomes.append(outcome)
+                progress.update()
+
+            client.add(
+                [source.path for source in sources],
+                ids=[source.id for source in sources],
+                metadata=[source.metadata for source in sources],
+                collection=collection,
+                replace=args.replace,
+                skip_known=not args.send_all,
+                on_outcome=done,
+            )
+    finally:
+        _report(collection, sources, outcomes, as_json=args.json)
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def ensure_collection(client: Client, name: str, precision: str = SERVER) -> None:
+    """Make the collection if there is none, of this precision; one that is there stays as it is."""
+    try:
+        client.collection(name)
+    except NotFound:
+        try:
+            client.create_collection(name, precision=precision)
+        except Conflict:  # another one made it in between
+            return
+
+
+def _report(
+    collection: str, sources: Sequence[Source], outcomes: Sequence[AddOutcome], *, as_json: bool
+) -> None:
+    """What has been done so far, also when an error or an interrupt ends the command."""
+    n_left = len(sources) - len(outcomes)
+    counts = Counter(outcome.status for outcome in outcomes)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if as_json:
+        failures = [{"file": str(sources[o.index].path), "error": str(o.error)} for o in failed]
+        tally: dict[str, object] = {status: counts[status] for status in STATUSES}
+        out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures})
+        return
+    show_failures([(str(sources[outcome.index].path), str(outcome.error)) for outcome in failed])
+    out(f"{collection}: {said_of(counts, n_left)}")

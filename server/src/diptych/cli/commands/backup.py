@@ -1,0 +1,88 @@
+"""`diptych backup`: copy the data folder of a server that may be running, or check such a copy."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from diptych.adapters.backup.create import back_up
+from diptych.adapters.backup.folder import verify
+from diptych.cli.output.console import err, out, out_json
+from diptych.cli.output.progress import Bars
+from diptych.core.backup import BackupRecord, LostImage, Outcome
+from diptych.settings import PREFIX, read_settings
+
+
+def add_parser(subparsers: Any) -> None:
+    """`diptych backup TARGET [--data-dir DIR] [--verify] [--json]`."""
+    parser = subparsers.add_parser(
+        "backup",
+        help="copy a data folder, while it is served, too",
+        description="Copy all collections into a folder: images, metadata and vectors as they are at one "
+        "moment. A server may go on writing meanwhile. Repeated into the same folder, image files that are "
+        "there are not copied again; what was broken off is resumed. Exit code 1 when the data folder "
+        "lacked an image file, or --verify finds damage.",
+    )
+    parser.add_argument("target", type=Path, metavar="TARGET", help="folder of the backup")
+    add_data_dir_argument(parser)
+    parser.add_argument(
+        "--verify", action="store_true", help="make none, but read every byte of the one that is there"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    parser.set_defaults(run=run)
+
+
+def add_data_dir_argument(parser: Any) -> None:
+    """--data-dir, as `diptych serve` has it."""
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help=f"folder of collections ({PREFIX}DATA_DIR)"
+    )
+
+
+def chosen_data_dir(args: argparse.Namespace) -> Path:
+    """The folder that was named, else that of the settings. Raises ConfigError."""
+    return read_settings({} if args.data_dir is None else {"data_dir": args.data_dir}).data_dir
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when all is there, 1 when image files were lost, or rows damaged, before."""
+    with Bars(hidden=args.json) as bars:
+        if args.verify:
+            done, whole = verify(args.target, bars), "sound"
+        else:
+            done, whole = back_up(chosen_data_dir(args), args.target, bars), "complete"
+    damaged = "damaged" if done.damaged_images else "incomplete"
+    return show(done, f"{args.target}: {whole if done.is_whole else damaged}", as_json=args.json)
+
+
+def show(done: Outcome, state: str, *, as_json: bool) -> int:
+    """What was made or checked, on stdout, and each image that is not whole, on stderr. The exit code."""
+    if as_json:
+        record = {} if done.record is None else asdict(done.record)
+        out_json(record | {name: value for name, value in asdict(done).items() if name != "record"})
+        return 0 if done.is_whole else 1
+    out(state if done.record is None else f"{state}, {_counted(done.record, done.lost_images)}")
+    if done.lost_images:
+        n_lost = len(done.lost_images)
+        err(f"images without their file: {n_lost:,} (add them again, with `diptych add --send-all`)")
+    for lost in done.lost_images:
+        err(f"{lost.collection}/{lost.id}: {lost.sha256} is {lost.fault}")
+    if done.damaged_images:
+        err(f"images damaged in the database: {len(done.damaged_images):,} (delete and add them again)")
+    for damaged in done.damaged_images:
+        err(f"{damaged.collection}/{damaged.id}: its {damaged.what} is damaged")
+    if done.lacks_checksums:
+        err("rows without a checksum yet were not compared: a server gives them theirs when it starts")
+    return 0 if done.is_whole else 1
+
+
+def _counted(record: BackupRecord, lost: Sequence[LostImage]) -> str:
+    counts = record.counts
+    n_lost = len({image.sha256 for image in lost})
+    n_there = f"{counts.n_files - n_lost:,} of {counts.n_files:,} files"
+    files = n_there if n_lost else f"{counts.n_files:,} files of {counts.file_bytes:,} bytes"
+    return (
+        f"{counts.n_images:,} images in {counts.n_collections:,} collections, "
+        f"{files}, as of {record.created_at}"
+    )

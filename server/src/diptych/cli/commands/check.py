@@ -1,0 +1,148 @@
+"""`diptych check`: prove the bundles of a model repository, or a data folder, without a server."""
+
+import argparse
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diptych.adapters.backup.data_check import check
+from diptych.bundle.repository import ModelRepository
+from diptych.cli.commands.backup import show
+from diptych.cli.output.console import err, out
+from diptych.cli.output.precisions import candidate_line, device_line, graphs_line
+from diptych.cli.output.progress import Bars
+from diptych.core.tuning.precision import CUDA_PROVIDER, Choice, DeviceChoice, Running, unfit
+from diptych.errors import BundleError, DiptychError, EncoderFailed
+from diptych.settings import AUTO, PREFIX, Settings, read_settings
+
+if TYPE_CHECKING:
+    from diptych.wiring import Trials
+
+_MODEL = re.compile(r"[^/]+(/[0-9]+)?")
+SubParsers = Any  # argparse keeps the class of add_subparsers() private
+
+
+def add_parser(subparsers: SubParsers) -> None:
+    """`diptych check [NAME[/VERSION] ...] [--model-repo DIR]`, `diptych check --data-dir DIR`."""
+    parser = subparsers.add_parser(
+        "check",
+        help="verify the bundles of a model repository, or a data folder",
+        description="Verify every file of each bundle, load it in every precision, reproduce its "
+        "reference outputs, and say which precision would be served here. What TensorRT built for another "
+        "machine is verified alone. With --data-dir: compare every row, vector and image file of a data "
+        "folder, served or not, with its checksum instead; exit code 1 names those that differ.",
+    )
+    parser.add_argument("models", nargs="*", metavar="NAME[/VERSION]", help="all when none is given")
+    parser.add_argument("--model-repo", metavar="DIR", help=f"folder of bundles ({PREFIX}MODEL_REPO)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="check this data folder, and no bundle")
+    parser.set_defaults(run=run, usage=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when every bundle is sound in every precision, or the data folder is; 1 when one is not."""
+    if args.data_dir is not None:
+        if args.models or args.model_repo is not None:
+            args.usage("--data-dir checks no bundles: name none")
+        return _check_data(args.data_dir)
+    given = {} if args.model_repo is None else {"model_repo": Path(args.model_repo)}
+    for model in args.models:
+        if not _MODEL.fullmatch(model):
+            args.usage(f"{model!r} is not of the form NAME or NAME/VERSION")
+    settings = read_settings(given)
+    repository = ModelRepository(settings.model_repo)
+    sound = [
+        _check(repository, settings, name, version) for name, version in _chosen(repository, args.models)
+    ]
+    if not sound:
+        err(f"there is no bundle in {settings.model_repo.absolute()}")
+    return 0 if sound and all(sound) else 1
+
+
+def _check_data(data_dir: Path) -> int:
+    """0 when all is as it was written. Raises CorruptStore when the structure of the database is damaged."""
+    with Bars(hidden=False) as bars:
+        done = check(data_dir, bars)
+    return show(done, f"{data_dir}: {'sound' if done.is_whole else 'damaged'}", as_json=False)
+
+
+def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The versions that were named; of a bare name, or when nothing was named, all. Raises NotFound."""
+    for model in models or repository.names():
+        name, _, version = model.partition("/")
+        for number in [int(version)] if version else repository.versions(name):
+            yield name, number
+
+
+def _check(repository: ModelRepository, settings: Settings, name: str, version: int) -> bool:
+    # Only this command and serve need the model's runtime: the others must start without waiting for it.
+    from diptych.wiring import Here, Trials, verify_bundle  # noqa: PLC0415
+
+    try:
+        bundle = verify_bundle(repository, name, version)
+        ignored = Here(settings.device, allow_ungated=True).why_not(bundle.manifest)
+    except DiptychError as error:
+        return _failed(name, version, error)
+    if ignored is not None:
+        out(f"{name}/{version}  whole, and ignored here: {ignored}")
+        return True
+    captures = settings.cuda_graphs == AUTO
+    trials = Trials(bundle, device=settings.device, n_threads=settings.n_threads, captures=captures)
+    on_cpu = Trials(bundle, device="cpu", n_threads=settings.n_threads)
+    try:
+        return _try(trials, on_cpu, settings)
+    finally:  # what is loaded of the next version may be captured on a GPU
+        for one in (trials, on_cpu):
+            one.let_go()
+
+
+def _try(trials: "Trials", on_cpu: "Trials", settings: Settings) -> bool:
+    from diptych.wiring import UNGATED, choose_for_requests  # noqa: PLC0415
+
+    manifest = trials.bundle.manifest
+    try:
+        for precision in trials.precisions:  # those too that this machine has no use for
+            is_for_cpu = unfit(precision, CUDA_PROVIDER) is not None
+            _prove(on_cpu if trials.on_gpu and is_for_cpu else trials, precision)
+    except DiptychError as error:
+        return _failed(manifest.name, manifest.version, error)
+    out(f"{manifest.name}/{manifest.version}  sound   {', '.join(trials.precisions)}")
+    if manifest.ungated and not settings.allow_ungated:
+        out(f"  not served: {UNGATED}")
+    try:
+        _show_device(trials.device)
+        choice = choose_for_requests(trials, AUTO)
+        _show(choice)
+        _show_graphs(trials.load(choice.precision).running())
+    except DiptychError as error:  # sound, but made for another device
+        out(f"  {error}")
+    return True
+
+
+def _failed(name: str, version: int, error: DiptychError) -> bool:
+    out(f"{name}/{version}  FAILED  {error}")
+    return False
+
+
+def _prove(trials: "Trials", precision: str) -> None:
+    """Raises what keeps it from being served, naming the precision."""
+    try:
+        trials.load(precision)
+    except (BundleError, EncoderFailed) as error:
+        raise error.named(precision) from None
+
+
+def _show_device(device: DeviceChoice) -> None:
+    out(f"  {device_line(**vars(device))}")
+
+
+def _show_graphs(running: Running) -> None:
+    if running.cuda_graphs is not None:
+        out(graphs_line(running.precision, "images", **vars(running.cuda_graphs.image)))
+        out(graphs_line(running.precision, "texts", **vars(running.cuda_graphs.text)))
+
+
+def _show(choice: Choice) -> None:
+    out(f"  auto is {choice.precision}: {choice.reason}")
+    for candidate in choice.candidates:
+        out(candidate_line(**vars(candidate)))

@@ -1,0 +1,160 @@
+"""`diptych collections`: list, show, create, rename, configure and drop them; files are other modules."""
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from diptych.cli.output.console import Align, out, out_json, out_table, size
+from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych.cli.transfer import collection_export, collection_import
+from diptych.core.types import SERVER, Keep
+from diptych_client import Client, CollectionInfo
+
+
+def add_parser(subparsers: Any) -> None:
+    """The arguments of the command and of its three verbs."""
+    parser = subparsers.add_parser(
+        "collections",
+        help="list, create, change, drop, export and import collections",
+        description="List, create, change, drop, export and import collections, which hold the images that "
+        "are searched.",
+    )
+    names = "list|show|create|rename|configure|drop|export|import"
+    verbs = parser.add_subparsers(required=True, metavar=names)
+    for name, action, about in (
+        ("list", _list, "list all collections, with their sizes"),
+        ("show", _show, "all that is known of one collection"),
+        ("create", _create, "make a new, empty collection"),
+        ("rename", _rename, "give a collection another name"),
+        (
+            "configure",
+            _configure,
+            "keep the files of images that are added from now on, or not; take a precision",
+        ),
+        ("drop", _drop, "remove a collection with all its images"),
+    ):
+        verb = verbs.add_parser(name, help=about, description=f"{about.capitalize()}.")
+        if action is not _list:
+            verb.add_argument("name", metavar="NAME", help="the collection")
+        if action is _rename:
+            verb.add_argument("new_name", metavar="NEW", help="its new name")
+        if action in {_create, _configure}:
+            verb.add_argument(
+                "--keep",
+                choices=["original", "none"],
+                help="none: image files are not kept, so that they cannot be embedded again",
+            )
+            verb.add_argument(
+                "--precision",
+                metavar="NAME",
+                help="of its vectors and queries, such as int8; server: that of the server's collections",
+            )
+        add_server_arguments(verb)
+        verb.set_defaults(run=run, action=action)
+    collection_export.add_verb(verbs)
+    collection_import.add_verb(verbs)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    return run_with_client(args, args.action)
+
+
+def _list(args: argparse.Namespace, client: Client) -> int:
+    found = client.collections()
+    if args.json:
+        out_json([asdict(collection) for collection in found])
+    else:
+        header = ["name", "images", "files", "model", "state", "created"]
+        align: list[Align] = ["left", "right", "right", "left", "left", "left"]
+        out_table(header, [_row(collection) for collection in found], align)
+    return 0
+
+
+def _row(collection: CollectionInfo) -> list[str]:
+    return [
+        collection.name,
+        str(collection.n_images),
+        size(collection.kept_bytes),
+        collection.model,
+        _state(collection),
+        collection.created_at,
+    ]
+
+
+def _state(collection: CollectionInfo) -> str:
+    state = collection.state
+    if state == "embedding":
+        state = f"embedding {collection.n_embedded} of {collection.n_images}"
+    if collection.reason:
+        state = f"{state}: {collection.reason}"
+    return state
+
+
+def _show(args: argparse.Namespace, client: Client) -> int:
+    _out(args, client.collection(args.name))
+    return 0
+
+
+def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
+    if args.json:
+        out_json(asdict(collection))
+        return
+    lines = {
+        "name": collection.name,
+        "images": f"{collection.n_images}, {collection.n_embedded} of them can be found",
+        "files": f"{collection.n_kept}, {size(collection.kept_bytes)}; new ones: {collection.keep}",
+        "vectors": _vectors(collection),
+        "search": _search(collection),
+        "state": _state(collection),
+        "created": collection.created_at,
+    }
+    for name, value in lines.items():
+        if value:
+            out(f"{name:<8} {value}")
+
+
+def _search(collection: CollectionInfo) -> str:
+    if collection.recall is None:
+        return ""
+    place = f", on {collection.index_device}: {collection.index_reason}" if collection.index_device else ""
+    return f"{collection.recall:.1%} of the nearest are found{place}"
+
+
+def _vectors(collection: CollectionInfo) -> str:
+    if collection.precision == SERVER:
+        return str(collection.vectors or f"of {collection.model}, which is not served")
+    if collection.vectors is None:
+        return f"of {collection.model} ({collection.precision}, its own), which is not served"
+    return f"{collection.vectors}, a precision of its own"
+
+
+def _create(args: argparse.Namespace, client: Client) -> int:
+    keep: Keep = args.keep or "original"
+    created = client.create_collection(args.name, keep=keep, precision=args.precision or SERVER)
+    if args.json:
+        out_json(asdict(created))
+    else:
+        out(f"created {created.name} for model {created.model}")
+    return 0
+
+
+def _rename(args: argparse.Namespace, client: Client) -> int:
+    _out(args, client.change_collection(args.name, new_name=args.new_name))
+    return 0
+
+
+def _configure(args: argparse.Namespace, client: Client) -> int:
+    if args.keep is None and args.precision is None:
+        args.usage("nothing to change: give --keep or --precision")
+    _out(args, client.change_collection(args.name, keep=args.keep, precision=args.precision))
+    return 0
+
+
+def _drop(args: argparse.Namespace, client: Client) -> int:
+    client.drop_collection(args.name)
+    if args.json:
+        out_json({"dropped": args.name})
+    else:
+        out(f"dropped {args.name}")
+    return 0

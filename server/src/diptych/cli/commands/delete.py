@@ -1,0 +1,87 @@
+"""`diptych delete`: images out of a collection, by id, by a condition on metadata, or because they lack."""
+
+import argparse
+from typing import Any
+
+from diptych.cli.commands.search import json_object
+from diptych.cli.output.console import err, out, out_json
+from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
+from diptych_client import Client, Deletion, NotFound
+
+
+def add_parser(subparsers: Any) -> None:
+    """The arguments of the command."""
+    parser = subparsers.add_parser(
+        "delete",
+        help="delete images of a collection",
+        description="Delete images of a collection. With --filter or --lacking, nothing is deleted unless "
+        "--yes is given: how many images it would be is shown, and the ids of the first. Exit code 1 when an "
+        "id is not there.",
+    )
+    parser.add_argument("ids", nargs="*", metavar="ID", help="images to delete")
+    parser.add_argument(
+        "--filter",
+        type=json_object,
+        metavar="JSON",
+        help='such as \'{"year": {"lt": 2000}}\', as in a search',
+    )
+    parser.add_argument(
+        "--lacking", action="store_true", help="those that have no vector of the version that serves"
+    )
+    parser.add_argument("--yes", action="store_true", help="delete what --filter and --lacking find")
+    add_collection_argument(parser)
+    add_server_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    by_condition = args.filter is not None or args.lacking
+    if bool(args.ids) == by_condition:
+        args.usage("give either ids, or --filter, --lacking or both")
+    return run_with_client(args, _by_condition if by_condition else _by_id)
+
+
+def _by_id(args: argparse.Namespace, client: Client) -> int:
+    collection = args.collection or client.version().default_collection
+    absent = [id for id in dict.fromkeys(args.ids) if not _delete(client, collection, id)]
+    n_deleted = len(set(args.ids)) - len(absent)
+    if args.json:
+        out_json({"collection": collection, "n_images": n_deleted, "preview": False, "not_there": absent})
+    else:
+        for id in absent:
+            err(f"not there: {id}")
+        out(f"{collection}: {n_deleted} deleted")
+    return 1 if absent else 0
+
+
+def _delete(client: Client, collection: str, id: str) -> bool:
+    try:
+        client.delete_image(collection, id)
+    except NotFound:
+        client.collection(collection)  # raises when it is the collection that is not there
+        return False
+    return True
+
+
+def _by_condition(args: argparse.Namespace, client: Client) -> int:
+    collection = args.collection or client.version().default_collection
+    deletion = client.delete_images(
+        collection, filter=args.filter, lacking=args.lacking, preview=not args.yes
+    )
+    if args.json:
+        out_json({"collection": collection, **vars(deletion)})
+    else:
+        _show(collection, deletion)
+    return 0
+
+
+def _show(collection: str, deletion: Deletion) -> None:
+    if not deletion.preview:
+        out(f"{collection}: {deletion.n_images} deleted")
+        return
+    for id in deletion.ids:
+        out(id)
+    if deletion.n_images > len(deletion.ids):
+        out(f"... and {deletion.n_images - len(deletion.ids)} more")
+    out(f"{collection}: {deletion.n_images} would be deleted; repeat it with --yes")

@@ -1,0 +1,84 @@
+"""`diptych embed`: the embeddings of images and texts, as a NumPy file or as JSON."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diptych.cli.output.console import cell, err, out, out_json
+from diptych.cli.remote import add_server_arguments, image_source, names_of_images, run_with_client
+from diptych.errors import InvalidValue
+from diptych_client import Client, EmbeddedItem, Embeddings, ImageUrl
+
+
+def add_parser(subparsers: Any) -> None:
+    """The arguments of the command."""
+    parser = subparsers.add_parser(
+        "embed",
+        help="embeddings of images and texts",
+        description="Embed images and texts. Rows come in the order given, images first. Without --out, "
+        "they are printed as JSON.",
+    )
+    parser.add_argument(
+        "images", nargs="*", type=image_source, metavar="IMAGE", help="image files, or https URLs"
+    )
+    parser.add_argument(
+        "--text", action="append", default=[], dest="texts", metavar="WORDS", help="a text; repeat it"
+    )
+    parser.add_argument(
+        "--out",
+        type=_npy_file,
+        metavar="FILE.npy",
+        help="write a float32 matrix, a row for each item, for numpy.load",
+    )
+    add_server_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _npy_file(text: str) -> Path:
+    if not text.endswith(".npy"):
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .npy")
+    return Path(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    return run_with_client(args, _embed, names_of_images(args.images))
+
+
+def _embed(args: argparse.Namespace, client: Client) -> int:
+    if not args.images and not args.texts:
+        args.usage("nothing to embed: give image files or --text")
+    result = client.embed(images=args.images, texts=args.texts)
+    if args.out is None:
+        out_json(_as_json(args.images, args.texts, result))
+        return 0
+    rows = np.stack([np.asarray(item.embedding) for item in (*result.images, *result.texts)])  # (N, D)
+    _save(args.out, rows)
+    if args.json:
+        out_json({"model": vars(result.model), "file": str(args.out), "shape": rows.shape})
+    else:
+        out(f"{args.out}: {rows.shape[0]} x {rows.shape[1]} float32 by {result.model}")
+    for text, item in zip(args.texts, result.texts, strict=True):
+        if item.truncated:
+            err(f"note: cut, since the model reads no more: {cell(text)}")
+    return 0
+
+
+def _save(file: Path, rows: Any) -> None:
+    try:
+        np.save(file, rows, allow_pickle=False)
+    except OSError as error:
+        raise InvalidValue(f"cannot be written: {error.strerror}", str(file)) from error
+
+
+def _as_json(files: Sequence[Path | ImageUrl], texts: Sequence[str], result: Embeddings) -> dict[str, object]:
+    images = [{"image": str(file)} | _row(item) for file, item in zip(files, result.images, strict=True)]
+    words = [{"text": text} | _row(item) for text, item in zip(texts, result.texts, strict=True)]
+    return {"model": vars(result.model), "data": images + words}
+
+
+def _row(item: EmbeddedItem) -> dict[str, Any]:
+    return {"embedding": list(item.embedding), "truncated": item.truncated}

@@ -1,0 +1,77 @@
+"""`diptych jobs`: list, show, follow and cancel long adds."""
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from diptych.cli.output.console import Align, out, out_json, out_table
+from diptych.cli.output.failure_summary import STATUSES
+from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych.cli.transfer.archives import follow
+from diptych_client import Client, Job
+
+
+def add_parser(subparsers: Any) -> None:
+    """The arguments of the command and of its verbs."""
+    parser = subparsers.add_parser(
+        "jobs",
+        help="list, follow and cancel long adds",
+        description="List, show, follow and cancel jobs: archives and long lists of images that the server "
+        "works off by itself.",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="list|show|follow|cancel")
+    for name, action, about in (
+        ("list", _list, "list the jobs that the server knows, the newest first"),
+        ("show", _show, "tell how far a job is"),
+        ("follow", _follow, "wait for the end of a job, and tell what failed"),
+        ("cancel", _cancel, "end a job: what is done stays, the rest is not tried"),
+    ):
+        verb = verbs.add_parser(name, help=about, description=f"{about.capitalize()}.")
+        if action is not _list:
+            verb.add_argument("id", metavar="ID", help="the job")
+        add_server_arguments(verb)
+        verb.set_defaults(run=run, action=action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    return run_with_client(args, args.action)
+
+
+def _list(args: argparse.Namespace, client: Client) -> int:
+    found = client.jobs()
+    if args.json:
+        out_json([asdict(job) for job in found])
+    else:
+        header = ["id", "collection", "state", "done", "failed", "created"]
+        align: list[Align] = ["left", "left", "left", "right", "right", "left"]
+        out_table(header, [_row(job) for job in found], align)
+    return 0
+
+
+def _row(job: Job) -> list[str]:
+    done = f"{job.n_done} of {job.n_items}"
+    return [job.id, job.collection, job.state, done, str(job.counts.get("failed", 0)), job.created_at]
+
+
+def _show(args: argparse.Namespace, client: Client) -> int:
+    return _out(args, client.job(args.id))
+
+
+def _cancel(args: argparse.Namespace, client: Client) -> int:
+    return _out(args, client.cancel_job(args.id))
+
+
+def _out(args: argparse.Namespace, job: Job) -> int:
+    if args.json:
+        out_json(asdict(job))
+        return 0
+    counts = ", ".join(f"{job.counts.get(status, 0)} {status}" for status in STATUSES)
+    out(f"{job.collection}: {job.state}, {job.n_done} of {job.n_items} done: {counts}")
+    if job.reason:
+        out(job.reason)
+    return 0
+
+
+def _follow(args: argparse.Namespace, client: Client) -> int:
+    return follow(client, client.job(args.id), as_json=args.json)

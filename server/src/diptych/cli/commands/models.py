@@ -1,0 +1,75 @@
+"""`diptych models`: what the server's repository has, and which version serves."""
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from diptych.cli.output.console import cell, out, out_json, out_table
+from diptych.cli.output.precisions import candidate_line, device_line, graphs_line, tensorrt_line
+from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych_client import Client, ModelSummary, Plan, Serving
+
+
+def add_parser(subparsers: Any) -> None:
+    """The arguments of the command."""
+    parser = subparsers.add_parser(
+        "models",
+        help="list the models and the version that serves",
+        description="List the models of the server's repository, their versions, and the one that serves, "
+        "with its precisions and why they were chosen.",
+    )
+    add_server_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    return run_with_client(args, _models)
+
+
+def _models(args: argparse.Namespace, client: Client) -> int:
+    models = client.models()
+    if args.json:
+        out_json([asdict(model) for model in models])
+    else:
+        out_table(["name", "versions", "active"], [_row(model) for model in models], ["left"] * 3)
+        for model in models:
+            for one in model.ignored:
+                out(f"{cell(model.name)}/{one.version} is ignored: {one.reason}")
+        for model in models:
+            if model.serving is not None:
+                _show(model.name, model.serving)
+    return 0
+
+
+def _row(model: ModelSummary) -> list[str]:
+    versions = ", ".join(str(version) for version in model.versions)
+    return [model.name, versions, "" if model.active is None else str(model.active)]
+
+
+def _show(name: str, serving: Serving) -> None:
+    out()
+    out(f"{cell(name)} serves")
+    if serving.device is not None:
+        out(f"  {device_line(**vars(serving.device))}")
+    out(f"  requests in {serving.embed.precision}: {serving.embed.reason}")
+    for candidate in serving.embed.candidates:
+        out(candidate_line(**vars(candidate)))
+    _show_plan(serving.embed.plan)
+    out(f"  collections in {serving.collections.precision}: {serving.collections.reason}")
+    if serving.collections.precision != serving.embed.precision:
+        _show_plan(serving.collections.plan)
+    for running in serving.running:
+        if running.cuda_graphs is not None:
+            out(graphs_line(running.precision, "images", **vars(running.cuda_graphs.image)))
+            out(graphs_line(running.precision, "texts", **vars(running.cuda_graphs.text)))
+        if running.tensorrt is not None:
+            out(tensorrt_line(running.precision, **vars(running.tensorrt)))
+
+
+def _show_plan(plan: Plan | None) -> None:
+    if plan is not None:
+        out(
+            f"    lanes: {plan.n_lanes}, batches of at most: {plan.image_batch_size} images or "
+            f"{plan.text_batch_size} texts, threads that decode: {plan.n_decode_threads}"
+        )

@@ -1,0 +1,69 @@
+"""`diptych serve`: the flags of the server. Knows nothing of how it runs."""
+
+import argparse
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from diptych import failpoints
+from diptych.cli.process.variables import refuse_misspelt
+from diptych.errors import ConfigError
+from diptych.settings import PREFIX, Settings, read_settings
+
+SubParsers = Any  # argparse keeps the class of add_subparsers() private
+
+
+def add_parser(subparsers: SubParsers) -> None:
+    """One flag per setting; each is also an environment variable."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="run the server",
+        description="Run the server. Every flag is also a variable: --model-repo is DIPTYCH_MODEL_REPO.",
+    )
+    for name, field in Settings.model_fields.items():
+        flag = _flag(name)
+        about = f"{field.description} ({PREFIX}{name.upper()}{_default(field.default)})".replace("%", "%%")
+        if field.annotation is bool:
+            parser.add_argument(flag, help=about, action=argparse.BooleanOptionalAction)
+        else:
+            parser.add_argument(flag, help=about, metavar=name.rpartition("_")[2].upper())
+    parser.set_defaults(run=run, usage=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    # Only this command needs the model's runtime: the others must start without waiting for it.
+    from diptych.cli.process.server import serve  # noqa: PLC0415
+
+    refuse_misspelt(os.environ)
+    given = {name: value for name in Settings.model_fields if (value := getattr(args, name)) is not None}
+    try:
+        settings = read_settings(given)
+    except ConfigError as error:
+        complaint = _as_typed(str(error), given)
+        if complaint == str(error):
+            raise
+        args.usage(complaint)
+    failpoints.arm(os.environ.get(failpoints.VARIABLE))
+    return serve(settings)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _as_typed(complaint: str, given: Iterable[str]) -> str:
+    """Settings are named by their variables; those that came as flags are named as flags."""
+    for name in given:
+        complaint = complaint.replace(f"{PREFIX}{name.upper()}: ", f"{_flag(name)}: ")
+    return complaint
+
+
+def _default(value: object) -> str:
+    shown = (
+        value is not None
+        and not isinstance(value, bool)
+        and value != ()
+        and repr(value) != "PydanticUndefined"
+    )
+    return f", default {value}" if shown else ""

@@ -1,0 +1,139 @@
+"""`diptych vectors`: ready-made vectors from a NumPy file into a collection, past the ones that fail."""
+
+import argparse
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from diptych.cli.commands.add import ensure_collection
+from diptych.cli.output.console import out, out_json
+from diptych.cli.output.failure_summary import STATUSES, said_of, show_failures
+from diptych.cli.path_argument import existing
+from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
+from diptych.cli.text_reader import lines_of, why
+from diptych.errors import InvalidValue
+from diptych_client import AddOutcome, Client, ModelRef
+
+_MODEL = re.compile(r"([^/]+)/([0-9]+)")
+
+
+def add_parser(subparsers: Any) -> None:
+    """The arguments of the command."""
+    parser = subparsers.add_parser(
+        "vectors",
+        help="add ready-made vectors to a collection",
+        description="Add vectors that a version of a model has made already to a collection, which is made "
+        "if there is none. The server refuses those of any other version than it serves. Exit code 1 when a "
+        "vector failed.",
+    )
+    parser.add_argument(
+        "file",
+        type=existing,
+        metavar="FILE.npy",
+        help="a matrix, a row for each vector, as `diptych embed` writes",
+    )
+    parser.add_argument(
+        "--model", type=_model, required=True, metavar="NAME/VERSION", help="the version that made them"
+    )
+    parser.add_argument("--precision", default="fp32", help="the precision that made them (default fp32)")
+    parser.add_argument("--decode", choices=["exact", "fast"], default="exact", help="how it decoded images")
+    parser.add_argument(
+        "--items",
+        type=existing,
+        metavar="FILE.jsonl",
+        help='{"id": .., "metadata": {..}}, one line for each row',
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="replace what has the same id and is not equal"
+    )
+    add_collection_argument(parser)
+    add_server_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    return run_with_client(args, _add)
+
+
+def _add(args: argparse.Namespace, client: Client) -> int:
+    rows = _read_rows(args.file)  # (N, D)
+    items = _read_items(args.items, len(rows)) if args.items else [{}] * len(rows)
+    collection = args.collection or client.version().default_collection
+    ensure_collection(client, collection)
+    name, version = args.model
+    outcomes: list[AddOutcome] = []
+    try:
+        with tqdm(total=len(rows), unit="vector", disable=True if args.json else None) as progress:
+
+            def done(outcome: AddOutcome) -> None:
+                outcomes.append(outcome)
+                progress.update()
+
+            client.add_vectors(
+                list(rows),
+                model=ModelRef(name, version, args.precision, args.decode),
+                ids=[item.get("id") for item in items],
+                metadata=[item.get("metadata") for item in items],
+                collection=collection,
+                replace=args.replace,
+                on_outcome=done,
+            )
+    finally:
+        _report(collection, len(rows), outcomes, args.json)
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def _report(collection: str, n_rows: int, outcomes: Sequence[AddOutcome], as_json: bool) -> None:
+    counts = Counter(outcome.status for outcome in outcomes)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    n_left = n_rows - len(outcomes)
+    if as_json:
+        tally: dict[str, object] = {status: counts[status] for status in STATUSES}
+        failures = [{"row": outcome.index, "error": str(outcome.error)} for outcome in failed]
+        out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures})
+        return
+    show_failures([(f"row {outcome.index}", str(outcome.error)) for outcome in failed])
+    out(f"{collection}: {said_of(counts, n_left)}")
+
+
+def _model(text: str) -> tuple[str, int]:
+    match = _MODEL.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text[:100]!r} is not of the form NAME/VERSION")
+    return match[1], int(match[2])
+
+
+def _read_rows(file: Path) -> Any:
+    try:
+        rows = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InvalidValue(f"cannot be read as a NumPy file: {why(error)}", str(file)) from error
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind != "f":
+        raise InvalidValue("is no matrix of floating-point numbers", str(file))
+    return np.ascontiguousarray(rows, np.float32)
+
+
+def _read_items(file: Path, n_rows: int) -> list[dict[str, Any]]:
+    lines = lines_of(file)
+    if len(lines) != n_rows:
+        raise InvalidValue(f"has {len(lines)} lines for {n_rows} vectors", str(file))
+    return [_read_item(line, f"{file}:{number}") for number, line in enumerate(lines, 1)]
+
+
+def _read_item(line: str, where: str) -> dict[str, Any]:
+    try:
+        item = json.loads(line)
+    except ValueError as error:
+        raise InvalidValue(f"is not JSON: {error}", where) from error
+    if not isinstance(item, dict) or item.keys() - {"id", "metadata"}:
+        raise InvalidValue("is no object with id and metadata alone", where)
+    if not isinstance(item.get("id", ""), str) or not isinstance(item.get("metadata", {}), dict):
+        raise InvalidValue('"id" must be a string and "metadata" an object', where)
+    return item

@@ -1,0 +1,165 @@
+"""Run the HTTP server in this process until it is told to stop. Knows no route."""
+
+import logging
+import math
+import os
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import uvicorn
+from fastapi import FastAPI
+
+from diptych.cli.output.console import out
+from diptych.cli.process.descriptors import connections_within
+from diptych.cli.process.first_steps import first_steps
+from diptych.cli.process.gallery import Gallery
+from diptych.cli.process.logs import configure_logging
+from diptych.cli.process.variables import warn_of_unknown
+from diptych.cli.process.watchdog import LastExit
+from diptych.core.ports import Reason
+from diptych.core.services import Services
+from diptych.errors import ConfigError, DiptychError
+from diptych.http.app import create_app
+from diptych.http.options import HttpOptions
+from diptych.http.server.connection import connection_class
+from diptych.http.server.graceful_stop import GracefulServer
+from diptych.http.state import ServerState
+from diptych.settings import Settings
+from diptych.wiring import check_choice, limits_of, load, max_open_sockets
+
+LOG = logging.getLogger("diptych")
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - by which a server on all addresses is called here
+
+
+def serve(settings: Settings) -> int:
+    """The exit status: 0 when it was told to stop, 1 when the model could not be loaded.
+
+    Raises ConfigError and BundleError for what is known to be wrong before anything is loaded.
+    """
+    configure_logging(settings.log_format)
+    warn_of_unknown(os.environ)
+    check_choice(settings)
+    gallery = None if settings.gallery is None else Gallery(settings.gallery)
+    with _listen(settings) as listener:
+        return _Server(settings, listener, gallery).run()
+
+
+class _Server:
+    """One server, told to stop when loading fails."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, gallery: Gallery | None) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._gallery = gallery
+        self._url = _url(*listener.getsockname()[:2])
+        app = create_app(
+            self._load, _http_options(settings), on_failure=self._give_up, background=[self._welcome]
+        )
+        state: ServerState = app.state.diptych
+        config = _uvicorn_config(app, settings, state.count_rejected)
+        self._server = GracefulServer(config, state.inside, settings.grace_s)
+        self._last_exit = LastExit(self._server.leave, self._server.ends_within_s)
+
+    def run(self) -> int:
+        LOG.info("listening, loading the model", extra={"fields": {"url": self._url}})
+        self._server.heed_signals()
+        self._server.run(sockets=[self._listener])
+        self._last_exit.exit_if_lost()
+        return self._server.status
+
+    async def _load(self) -> Services:
+        services = await load(self._settings, self._lost)
+        model = services.model
+        fields = {
+            "model": model.name,
+            "version": model.version,
+            "precision": model.precision,
+            "decode": model.decode,
+            "collection_precision": services.engines.common.model.precision,
+            "provider": model.provider,
+            "data_dir": str(self._settings.data_dir.absolute()),
+            "url": self._url,
+        }
+        LOG.info("ready", extra={"fields": fields})
+        return services
+
+    async def _welcome(self, services: Services) -> None:
+        """Fill the gallery, then say what to try: a search over the gallery works from then on."""
+        if self._gallery is not None:
+            await self._gallery.fill(services)
+        self._say_first_steps()
+
+    def _say_first_steps(self) -> None:
+        """To people: where all output is a log of JSON, there are none."""
+        if self._settings.log_format == "json":
+            return
+        sample = None if self._gallery is None else self._gallery.sample
+        host, port = self._listener.getsockname()[:2]
+        here = _url(LOOPBACK_OF.get(host, host), port)
+        lines = first_steps(here, sample, needs_key=self._settings.api_key is not None)
+        with suppress(OSError, AttributeError):  # nobody reads them: stdout may be closed, and then is None
+            for line in lines:
+                out(line)
+            sys.stdout.flush()
+
+    def _give_up(self, error: BaseException) -> None:
+        self._server.status = 1
+        self._server.leave()
+        if isinstance(error, DiptychError):
+            LOG.error("cannot serve: %s", error)
+        else:
+            LOG.error("cannot serve", exc_info=error)
+
+    def _lost(self, reason: str) -> None:
+        self._server.status = 1
+        self._last_exit.lost(reason)
+
+
+def _uvicorn_config(app: FastAPI, settings: Settings, count: Callable[[Reason], None]) -> uvicorn.Config:
+    n_connections = connections_within(settings.max_connections, max_open_sockets(settings))
+    return uvicorn.Config(
+        app,
+        http=connection_class(replace(limits_of(settings), max_connections=n_connections), count),
+        lifespan="on",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        server_header=False,
+        timeout_keep_alive=math.ceil(settings.keep_alive_s),
+    )
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """A listening socket, bound before the model is loaded: a taken port is known at once.
+
+    Its connections inherit how long the system keeps what their other side does not take.
+    """
+    host, port = settings.host, settings.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+    if sys.platform == "linux":
+        unread_ms = math.ceil(settings.write_timeout_s * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)
+    return listener
+
+
+def _http_options(settings: Settings) -> HttpOptions:
+    return HttpOptions(
+        host=settings.host,
+        allowed_hosts=settings.allowed_hosts,
+        api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
+        default_collection=settings.default_collection,
+        limits=limits_of(settings),
+    )

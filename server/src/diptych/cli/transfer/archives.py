@@ -1,0 +1,58 @@
+"""Send an archive of images and follow its job; knows nothing of what is in it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from diptych.cli.output.console import err, out, out_json
+from diptych.cli.output.failure_summary import STATUSES, said_of, show_failures
+from diptych_client import Client, Job, JobOutcome
+
+
+def add_archive(client: Client, file: Path, collection: str, *, replace: bool, as_json: bool) -> int:
+    """The exit status: 0 when all went well. Raises as `Client.add_tar`."""
+    job = client.add_tar(file, collection=collection, replace=replace)
+    if not as_json:
+        err(f"job {job.id}: {job.n_items} images were taken in; the server goes on if this ends")
+    return follow(client, job, as_json=as_json)
+
+
+def follow(client: Client, job: Job, *, as_json: bool) -> int:
+    """Wait for the end of a job, with a bar, and sum it up; an interrupt leaves the job alone."""
+    outcomes: list[JobOutcome] = []
+    ended = job
+    try:
+        with tqdm(total=job.n_items, unit="image", disable=True if as_json else None) as progress:
+
+            def done(outcome: JobOutcome) -> None:
+                outcomes.append(outcome)
+                progress.update()
+
+            ended = client.follow_job(job.id, on_outcome=done)
+    finally:
+        _report(ended, outcomes, as_json=as_json)
+    return 0 if ended.state == "done" and not ended.counts.get("failed") else 1
+
+
+def _report(job: Job, outcomes: Sequence[JobOutcome], *, as_json: bool) -> None:
+    counts = Counter(outcome.status for outcome in outcomes)
+    failed = [(_name(one), str(one.error)) for one in outcomes if one.status == "failed"]
+    n_left = job.n_items - len(outcomes)
+    if as_json:
+        tally: dict[str, object] = {status: counts[status] for status in STATUSES}
+        failures = [{"file": name, "error": error} for name, error in failed]
+        about = {"collection": job.collection, "job": job.id, "state": job.state, "reason": job.reason}
+        out_json(tally | about | {"not_tried": n_left, "failures": failures})
+        return
+    show_failures(failed)
+    if not job.has_ended:
+        err(f"the job goes on: `diptych jobs follow {job.id}`, or `cancel` to end it")
+    elif job.reason:
+        err(f"the job failed: {job.reason}")
+    out(f"{job.collection}: {said_of(counts, n_left)}")
+
+
+def _name(outcome: JobOutcome) -> str:
+    return outcome.file or f"image {outcome.index}"

@@ -1,0 +1,85 @@
+"""Write a collection of a data folder, or of a backup, as a Parquet file; knows no command line."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from diptych.adapters.backup.data_folder import DataFolder
+from diptych.adapters.backup.folder import RECORD_FILE, BackupFolder
+from diptych.adapters.backup.folder_checks import disk_errors_translated
+from diptych.adapters.files.image_tree import ImageTree
+from diptych.adapters.parquet import ParquetWriter
+from diptych.adapters.sqlite import export
+from diptych.bundle.repository import ModelRepository
+from diptych.core.backup import Report
+from diptych.core.transfer.exchange import Heading, Row, Wanted, chosen_identity
+from diptych.core.transfer.vector_sources import makers_of
+from diptych.errors import StoreError
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written. `n_lost_images` are kept, but their files could not be had."""
+
+    heading: Heading
+    n_rows: int
+    n_without_vector: int
+    n_lost_images: int
+
+
+class Exporter:
+    """Exports collections out of a folder, which is only read."""
+
+    def __init__(self, folder: Path, repository: ModelRepository, report: Report) -> None:
+        self._folder = folder
+        self._repository = repository
+        self._report = report
+
+    def export(self, collection: str, file: Path, wanted: Wanted, *, with_images: bool) -> Exported:
+        """One moment of a collection, with the vectors that are wanted, into a new file.
+
+        Raises StoreError, CorruptStore, NotFound for the collection or the vectors.
+        """
+        with ExitStack() as stack:
+            source = stack.enter_context(_opened(self._folder))
+            snapshot = stack.enter_context(source.snapshot())
+            model = export.model_of(snapshot, collection)
+            n_vectors = export.n_vectors(snapshot, collection)
+            makers = makers_of(self._repository, model)
+            precision = export.precision_of(snapshot, collection)
+            identity = chosen_identity(collection, n_vectors, makers, wanted, own=precision)
+            dim = export.embed_dim(snapshot, identity)
+            heading = Heading(collection, makers[identity], identity, dim, precision)
+            self._report.begin("exporting images", export.n_images(snapshot, collection))
+            rows = export.rows(snapshot, collection, identity)
+            images = source.images if with_images else None
+            return self._write(file, heading, rows, images)
+
+    def _write(
+        self, file: Path, heading: Heading, rows: Iterator[tuple[Row, bool]], images: ImageTree | None
+    ) -> Exported:
+        n_rows = n_without_vector = n_lost = 0
+        with (
+            disk_errors_translated("the export", file.absolute().parent),
+            ParquetWriter(file, heading, with_images=images is not None) as writer,
+        ):
+            for row, kept in rows:
+                self._report.advance()
+                found = images.read(row.sha256) if images is not None and kept else None
+                n_lost += isinstance(found, str)
+                n_without_vector += row.embedding is None
+                n_rows += 1
+                writer.add(replace(row, image=None if isinstance(found, str) else found))
+        return Exported(heading, n_rows, n_without_vector, n_lost)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[DataFolder | BackupFolder]:
+    if not folder.is_dir():
+        raise StoreError(f"{folder} is neither a data folder nor a backup")
+    if not (folder / RECORD_FILE).exists():
+        yield DataFolder(folder)
+        return
+    with closing(BackupFolder(folder)) as backup:
+        yield backup

@@ -1,0 +1,108 @@
+"""Send the rows of an exported file to a server; knows no command line."""
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from diptych.adapters.parquet import ParquetReader
+from diptych.core.backup import Report
+from diptych.core.collections.metadata import to_json
+from diptych.core.transfer.exchange import LostRow, Row
+from diptych_client import AddOutcome, AddStatus, Client, ModelRef
+
+NO_OBJECT = "its metadata is no JSON object"
+
+
+class Importer:
+    """One file into one collection. `counts` are of outcomes by status, `failures` their reasons by id."""
+
+    def __init__(self, client: Client, reader: ParquetReader, collection: str, *, replace: bool) -> None:
+        self._client = client
+        self._reader = reader
+        self._same: dict[str, Any] = {"collection": collection, "replace": replace}
+        self.counts: Counter[AddStatus] = Counter()
+        self.failures: dict[str, str] = {}
+
+    def run(self, report: Report) -> None:
+        """All rows, some at a time. Raises what concerns every row, such as vectors of another version."""
+        report.begin("importing", self._reader.n_rows)
+        for rows in self._reader.batches():
+            self._add(rows)
+            report.advance(len(rows))
+
+    def _add(self, rows: Sequence[Row | LostRow]) -> None:
+        good: list[Row] = []
+        for row in rows:
+            if isinstance(row, LostRow):
+                self._fail(row.name, row.reason)
+            elif fault := _fault(row):
+                self._fail(row.id, fault)
+            else:
+                good.append(row)
+        images = [row for row in good if row.image is not None]
+        vectors = [row for row in good if row.image is None]
+        self._count(images, self._add_images(images))
+        self._count(vectors, self._add_vectors(vectors))
+
+    def _add_images(self, rows: Sequence[Row]) -> Sequence[AddOutcome]:
+        if not rows:
+            return ()
+        return self._client.add([row.image for row in rows if row.image is not None], **self._named(rows))
+
+    def _add_vectors(self, rows: Sequence[Row]) -> Sequence[AddOutcome]:
+        if not rows:
+            return ()
+        heading = self._reader.heading
+        return self._client.add_vectors(
+            [row.embedding for row in rows if row.embedding is not None],
+            model=ModelRef(**vars(heading.maker)),
+            identity=heading.identity,
+            **self._named(rows),
+        )
+
+    def _named(self, rows: Sequence[Row]) -> dict[str, Any]:
+        metadata = [json.loads(row.metadata) for row in rows]
+        return {"ids": [row.id for row in rows], "metadata": metadata, **self._same}
+
+    def _count(self, rows: Sequence[Row], outcomes: Sequence[AddOutcome]) -> None:
+        for row, outcome in zip(rows, outcomes, strict=True):
+            if outcome.status == "failed":
+                self._fail(row.id, str(outcome.error))
+            else:
+                self.counts[outcome.status] += 1
+
+    def _fail(self, name: str, reason: str) -> None:
+        self.counts["failed"] += 1
+        self.failures[name] = reason
+
+
+def _fault(row: Row) -> str:
+    """Why it is not sent, or nothing."""
+    if fault := _metadata_fault(row.metadata):
+        return fault
+    if row.image is None:
+        return "has neither an image nor a vector" if row.embedding is None else ""
+    if row.sha256 and hashlib.sha256(row.image).hexdigest() != row.sha256.lower():
+        return "its image is not that of its sha256: the file is damaged there"
+    return ""
+
+
+def _metadata_fault(text: str) -> str:
+    try:
+        metadata = json.loads(text)
+    except json.JSONDecodeError:
+        return NO_OBJECT
+    except RecursionError:
+        return "its metadata is nested too deeply"
+    except ValueError:  # all else that Python refuses
+        return f"its metadata has an integer of more than {sys.get_int_max_str_digits():,} digits"
+    if not isinstance(metadata, dict):
+        return NO_OBJECT
+    try:
+        to_json(metadata)
+    except ValueError:
+        return "its metadata has a number that JSON does not know: infinite, or none at all"
+    return ""

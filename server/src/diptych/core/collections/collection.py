@@ -1,0 +1,226 @@
+"""One collection in memory: its index and its counts; knows nothing of stores or files."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from diptych.core.encoding.pipeline import Engine
+from diptych.core.ports import Metrics, VectorIndex
+from diptych.core.types import SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow
+from diptych.errors import Conflict, NotFound, NotReady
+
+Found = TypeVar("Found")
+
+
+class EngineChanged(Exception):
+    """The collection has taken another precision since these rows were embedded: nothing was stored."""
+
+
+@dataclass(eq=False)
+class Shelf:
+    """The index holds embeddings made by `engine` only. Changed by one write at a time (see Writes)."""
+
+    name: str
+    model: str
+    created_at: str
+    engine: Engine | None  # what makes its vectors; None while that is not served
+    index: VectorIndex
+    metrics: Metrics
+    state: CollectionState
+    n_images: int
+    keep: Keep = "original"
+    precision: str = SERVER
+    pending: set[int] = field(default_factory=set)  # keys that the index should hold and does not, yet
+    stranded: set[int] = field(default_factory=set)  # those of them that keep no image to be embedded again
+    reason: str = ""  # why the state is "failed" or "no_precision"
+    n_expected: int = 0  # images that it is being loaded with: answers would lack some before
+    dropped: bool = False
+    n_renames: int = 0
+    _renamed: asyncio.Event | None = None  # while it gets another name: the end of that
+
+    def info(self) -> CollectionInfo:
+        """What callers may know."""
+        n_embedded = 0 if self.engine is None else self.n_images - len(self.pending)
+        return CollectionInfo(
+            name=self.name,
+            model=self.model,
+            n_images=self.n_images,
+            created_at=self.created_at,
+            keep=self.keep,
+            precision=self.precision,
+            state=self.state,
+            n_embedded=n_embedded,
+            reason=self._stranded() if self.state == "other_version" else self.reason,
+        )
+
+    def require_served(self) -> Engine:
+        """What makes its vectors. Raises Conflict when this server does not serve its model or precision."""
+        if self.engine is not None:
+            return self.engine
+        self.require_model()
+        raise Conflict(f"collection {self.name!r} has vectors of precision {self.precision}: {self.reason}")
+
+    def require_model(self) -> None:
+        """Raises Conflict when the collection belongs to a model that this server does not serve."""
+        if self.state == "other_model":
+            raise Conflict(
+                f"collection {self.name!r} belongs to model {self.model!r}, which is not served here"
+            )
+
+    def require_searchable(self) -> None:
+        """Raises Conflict as above, NotReady unless all is loaded and embedded: answers would lack some.
+
+        Conflict too when waiting would not help, as what lacks cannot be embedded again.
+        """
+        self.require_served()
+        if self.state == "other_version":
+            raise Conflict(f"collection {self.name!r} cannot be searched: {self._stranded()}")
+        if self.state == "embedding":
+            info = self.info()
+            raise NotReady(
+                f"collection {self.name!r} is being embedded for this model version: "
+                f"{info.n_embedded} of {info.n_images} images done"
+            )
+        if self.state == "failed":
+            raise NotReady(
+                f"collection {self.name!r} could not be embedded for this model version: {self.reason}. "
+                f"{self._another_try()}"
+            )
+        if self.n_images < self.n_expected:
+            raise NotReady(
+                f"collection {self.name!r} is being loaded: {self.n_images} of {self.n_expected} images done"
+            )
+
+    def require_tried(self) -> Engine:
+        """What makes its vectors, once it has tried all images: only then it is known which cannot be found.
+
+        Raises Conflict as `require_served`, NotReady while images are embedded, or after that ended early.
+        """
+        engine = self.require_served()
+        if self.state == "embedding":
+            raise NotReady(f"collection {self.name!r} is being embedded: what will lack is not known yet")
+        if self.state == "failed":
+            raise NotReady(
+                f"collection {self.name!r} was not embedded to the end ({self.reason}): what will lack is "
+                f"not known yet. {self._another_try()}"
+            )
+        return engine
+
+    def holds(self, index: VectorIndex) -> bool:
+        """Whether it is there, with this index still: each change of its precision gives it a new one.
+
+        Its engine would not tell, which is the same again after there and back.
+        """
+        return not self.dropped and self.index is index
+
+    def require_by(self, engine: Engine | None) -> None:
+        """Raises NotReady when a query was made by what the collection has left for another since."""
+        if engine is not None and engine is not self.engine:
+            raise NotReady(f"collection {self.name!r} has just taken another precision: ask again")
+
+    def require_rows_by_engine(self, rows: Sequence[NewRow]) -> str:
+        """The identity of what makes its vectors. Raises EngineChanged unless it made those of the rows."""
+        identity = "" if self.engine is None else self.engine.model.identity
+        if any(row.made_by != identity for row in rows):
+            raise EngineChanged
+        return identity
+
+    def require_kept(self) -> None:
+        """Raises NotFound when the collection was dropped since this shelf was looked up."""
+        if self.dropped:
+            raise NotFound(f"collection {self.name!r} was dropped")
+
+    @contextmanager
+    def renaming(self) -> Iterator[None]:
+        """While the store gives it another name, and until it has that here."""
+        self._renamed = renamed = asyncio.Event()
+        try:
+            yield
+        finally:
+            self._renamed = None
+            renamed.set()
+
+    def rename(self, name: str) -> None:
+        """As the store calls it now."""
+        if name != self.name:
+            self.name, self.n_renames = name, self.n_renames + 1
+
+    async def read(self, ask: Callable[[str], Awaitable[Found]]) -> Found:
+        """What the store says of the collection of this name, under whichever it has when it is asked.
+
+        The store may have given it another one that it has not got here yet, and since then even its old name
+        to another collection. Raises NotFound once it is dropped, and what `ask` raises.
+        """
+        while True:
+            self.require_kept()
+            n_renames = self.n_renames
+            try:
+                found = await ask(self.name)
+            except NotFound:
+                if self._renamed is not None:
+                    await self._renamed.wait()
+                self.require_kept()
+                if n_renames == self.n_renames:
+                    raise
+                continue
+            self.require_kept()
+            if n_renames == self.n_renames:
+                return found
+
+    async def fill(self, keys: Sequence[int], rows: Embeddings) -> None:
+        """Put embeddings (N, D) of images that are counted already into the index."""
+        await self.index.apply((), keys, rows)
+        self._found(keys)
+
+    async def change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
+        """Images `removed` are gone and `keys` with their embeddings (N, D) are new, as one change.
+
+        The store has changed already, so this is counted even if the index refuses it: the keys are pending
+        then, and adding their images again puts them in.
+        """
+        try:
+            if self.engine is not None:
+                await self.index.apply(removed, keys, rows)
+        except Exception:
+            self.pending.update(keys)
+            raise
+        finally:
+            self._found(removed)
+            self.n_images += len(keys) - len(removed)
+            self.measure()
+
+    def settle(self) -> None:
+        """All that could be embedded is; "ready" unless rows are left that only their own version finds."""
+        self.state = "other_version" if self.stranded else "ready"
+
+    def fail(self, reason: str) -> None:
+        """Embedding again ended early; `reason` is safe to show."""
+        self.state, self.reason = "failed", reason
+
+    async def drop(self) -> None:
+        """Let go of the index; nothing is written to this shelf any more."""
+        self.dropped = True
+        self.measure()
+        await self.index.close()
+
+    def _found(self, keys: Sequence[int]) -> None:
+        """These are in the index, or gone."""
+        self.pending.difference_update(keys)
+        self.stranded.difference_update(keys)
+        if self.state == "other_version":
+            self.settle()
+
+    def _stranded(self) -> str:
+        return (
+            f"{len(self.stranded)} of {self.n_images} rows keep no image and were made by another version or "
+            "precision. Serve that again, or add them again, or delete them"
+        )
+
+    def _another_try(self) -> str:
+        return f"To try again, set its precision to {self.precision!r}, or start the server again"
+
+    def measure(self) -> None:
+        """Report the size and the recall."""
+        self.metrics.set_collection(self.name, None if self.dropped else self.n_images, self.index.recall)

@@ -1,0 +1,158 @@
+"""Write image files before their rows, and remove what no row uses; knows nothing of SQL or of encoding."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+
+from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.episodes import Episodes
+from diptych.core.ports import ImageStore, RecordStore
+from diptych.core.types import ImageRecord
+from diptych.errors import NotReady, StoreError, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class Claim:
+    """The files of one add, which nothing removes while it is under way."""
+
+    def __init__(self, files: "ClaimedFiles") -> None:
+        self._files = files
+        self.sha256s: frozenset[str] = frozenset()
+        self.unused: set[str] = set()  # no row of this add came to use them, yet
+        self.writing: asyncio.Task[None] | None = None
+
+    def begin(self, payloads: Mapping[str, bytes]) -> None:
+        """sha256 -> bytes: claim the files, and write them beside what comes next. Once. Raises NotReady."""
+        self.writing = self._files.begin(payloads)
+        self.sha256s, self.unused = frozenset(payloads), set(payloads)
+
+    async def written(self) -> None:
+        """All that was begun is durable and whole when this returns. Raises StoreError."""
+        if self.writing is not None:
+            await asyncio.shield(self.writing)
+
+    def used(self, sha256s: Iterable[str]) -> None:
+        """Rows of this add that were committed use these."""
+        self.unused.difference_update(sha256s)
+
+
+class ClaimedFiles:
+    """The image files of all collections, and who needs them.
+
+    An add claims its files before it looks whether they are there, until its rows are committed or can no
+    longer be: one whose caller left may wait for its turn yet. A file that was to be removed meanwhile is
+    looked at once more when its last claim is over. No two touch the same file at once, so that its bytes are
+    counted once. Killed in between, at worst files are left that no row uses, which the next start removes.
+    """
+
+    def __init__(self, *, images: ImageStore, records: RecordStore, writes: Writes) -> None:
+        self._images = images
+        self._records = records
+        self._writes = writes
+        self._n_claims: Counter[str] = Counter()
+        self._left: set[str] = set()  # not removed, as they were claimed
+        self._touched: set[str] = set()  # being written or removed now
+        self._change = asyncio.Event()
+        self._unremoved = Episodes()
+
+    async def require_there(self) -> None:
+        """Raises StoreUnavailable while the files are out of reach: no row may go then, whose file stays."""
+        await self._images.require_there()
+
+    @asynccontextmanager
+    async def claim(self) -> AsyncIterator[Claim]:
+        """While the block runs. Files that no row has come to use are gone after it, however it ends."""
+        claim = Claim(self)
+        try:
+            yield claim
+        finally:
+            if claim.writing is not None:
+                await self._finish(claim, claim.writing)
+
+    def begin(self, payloads: Mapping[str, bytes]) -> "asyncio.Task[None]":
+        """Claimed as of now, written when the task is done. Raises NotReady."""
+        writing = self._writes.beside(self._put(payloads))
+        self._n_claims.update(payloads.keys())
+        return writing
+
+    async def mend(self, payloads: Mapping[str, bytes]) -> None:
+        """Files of images that are there already may have been lost or damaged since: here they are again.
+
+        Only inside a write, as all that follows.
+        """
+        used = await self._records.used(list(payloads))
+        await self._put({sha256: payloads[sha256] for sha256 in used})
+
+    async def lost(self, records: Iterable[ImageRecord]) -> set[str]:
+        """Ids of those whose file is not there, or has another size: adding them again mends that."""
+        kept = [record for record in records if record.kept]
+        sizes = await self._images.sizes([record.sha256 for record in kept])
+        return {record.id for record in kept if sizes.get(record.sha256) != record.n_bytes}
+
+    async def remove_unused(self, sha256s: Collection[str]) -> None:
+        """Delete the files of these that no row uses."""
+        if sha256s:
+            await self.remove(set(sha256s) - await self._records.used(list(sha256s)))
+
+    async def remove(self, sha256s: Collection[str]) -> None:
+        """Delete the files of these, which no row uses, but for those that an add has claimed."""
+        claimed = {sha256 for sha256 in sha256s if sha256 in self._n_claims}
+        self._left |= claimed
+        free = set(sha256s) - claimed
+        assert self._touched.isdisjoint(free), "who writes a file has claimed it, and removals take turns"
+        self._touched |= free
+        try:
+            await self._images.remove(sorted(free))
+        finally:
+            self._let_others(free)
+
+    async def _put(self, payloads: Mapping[str, bytes]) -> None:
+        while not self._touched.isdisjoint(payloads):
+            await self._change.wait()
+        self._touched.update(payloads)
+        try:
+            await self._images.put(dict(payloads))
+        finally:
+            self._let_others(payloads.keys())
+
+    async def _finish(self, claim: Claim, writing: "asyncio.Task[None]") -> None:
+        if writing.done() and not self._doubtful(claim):
+            self._let_go(claim)
+            return
+        with suppress(NotReady):  # the server stops: the next start looks at all files
+            await asyncio.shield(self._writes.beside(self._tidy(claim, writing)))
+
+    async def _tidy(self, claim: Claim, writing: "asyncio.Task[None]") -> None:
+        await asyncio.wait([writing])
+        await self._writes.run(self._end(claim))
+
+    async def _end(self, claim: Claim) -> None:
+        """Let go only now: rows of this add, and removals that it kept from its files, had their turns."""
+        doubtful = self._doubtful(claim)
+        self._let_go(claim)
+        try:
+            await self.remove_unused(doubtful)
+        except StoreUnavailable:
+            pass  # the log has it already, once
+        except StoreError as error:
+            if self._unremoved.begins(type(error).__name__):
+                log.warning("files that no image uses are left until the next start: %s", error)
+
+    def _doubtful(self, claim: Claim) -> set[str]:
+        """Files that may be of no use to anybody."""
+        return claim.unused | (claim.sha256s & self._left)
+
+    def _let_go(self, claim: Claim) -> None:
+        self._n_claims.subtract(claim.sha256s)
+        over = {sha256 for sha256 in claim.sha256s if not self._n_claims[sha256]}
+        for sha256 in over:
+            del self._n_claims[sha256]
+        self._left -= over
+
+    def _let_others(self, sha256s: Collection[str]) -> None:
+        self._touched.difference_update(sha256s)
+        self._change.set()
+        self._change = asyncio.Event()

@@ -1,0 +1,109 @@
+"""Adds that wait for the disk at the same time are stored together; knows nothing of what it is, or how."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from diptych.core.collections.collection import Shelf
+from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.job import JobOutcome, News
+from diptych.core.types import NewRow, PutResult
+
+MAX_ROWS = 1_024  # of one group: the others wait no longer than for a large add
+
+# What jobs hear of the results of an add.
+Tell = Callable[[Sequence[PutResult]], News]
+# (shelf, N rows, replace, news) -> N results; all or nothing of it.
+Store = Callable[[Shelf, Sequence[NewRow], bool, Tell | None], Awaitable[list[PutResult]]]
+
+
+@dataclass(eq=False)
+class _Add:
+    shelf: Shelf
+    rows: Sequence[NewRow]
+    replace: bool
+    news: Tell | None
+    results: list[PutResult] = field(default_factory=list)
+    error: BaseException | None = None
+    done: bool = False
+
+
+class GroupedStores:
+    """One commit makes the rows of several callers durable.
+
+    Nobody waits for company: a group is what has come while the write before it was running.
+    """
+
+    def __init__(self, store: Store, writes: Writes) -> None:
+        self._store = store
+        self._writes = writes
+        self._waiting: list[_Add] = []
+
+    async def store(
+        self, shelf: Shelf, rows: Sequence[NewRow], *, replace: bool, news: Tell | None = None
+    ) -> list[PutResult]:
+        """N rows -> N results, as `Store`; goes on to its end if the caller is cancelled. Raises NotReady.
+
+        What jobs hear of it is stored even if there are no rows.
+        """
+        if not rows and news is None:
+            return []
+        self._writes.require_open()
+        add = _Add(shelf, rows, replace, news)
+        self._waiting.append(add)
+        return await self._writes.run(self._turn(add))
+
+    async def _turn(self, add: _Add) -> list[PutResult]:
+        if not add.done:  # otherwise an earlier turn has taken it along
+            await self._store_group(self._group_of(add))
+        if add.error is not None:
+            raise add.error
+        return add.results
+
+    def _group_of(self, add: _Add) -> list[_Add]:
+        """Those that can share a transaction with it, in the order of their coming; itself is one of them."""
+        group, n_rows = [add], len(add.rows)
+        for other in self._waiting:
+            if other is add or (other.shelf, other.replace) != (add.shelf, add.replace):
+                continue
+            n_rows += len(other.rows)
+            if n_rows > MAX_ROWS:
+                break
+            group.append(other)
+        self._waiting = [other for other in self._waiting if other not in group]
+        return group
+
+    async def _store_group(self, group: Sequence[_Add]) -> None:
+        rows = [row for add in group for row in add.rows]
+        try:
+            results = iter(await self._store(group[0].shelf, rows, group[0].replace, _news_of(group)))
+        except Exception as error:
+            await self._after_failure(group, error)
+            return
+        for add in group:
+            add.results = [next(results) for _ in add.rows]
+            add.done = True
+
+    async def _after_failure(self, group: Sequence[_Add], error: Exception) -> None:
+        """What failed together is tried one by one: there may be room for some of it."""
+        if len(group) == 1:
+            group[0].error, group[0].done = error, True
+            return
+        for add in group:
+            await self._store_group([add])
+
+
+def _news_of(group: Sequence[_Add]) -> Tell | None:
+    """What jobs hear of all of them; each add speaks of its own rows."""
+    if all(add.news is None for add in group):
+        return None
+
+    def told(results: Sequence[PutResult]) -> News:
+        rest = iter(results)
+        found: dict[str, list[JobOutcome]] = {}
+        for add in group:
+            own = [next(rest) for _ in add.rows]
+            for job, outcomes in (add.news(own) if add.news is not None else {}).items():
+                found.setdefault(job, []).extend(outcomes)
+        return found
+
+    return told

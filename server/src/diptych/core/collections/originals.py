@@ -1,0 +1,56 @@
+"""Hand out originals and thumbnails of stored images; knows nothing of collections, HTTP or decoding."""
+
+import asyncio
+import logging
+
+from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.episodes import Episodes
+from diptych.core.ports import ImageStore, RecordStore, Thumbnailer
+from diptych.errors import InvalidValue, StoreError
+
+log = logging.getLogger(__name__)
+
+# A closed set: each size that was asked for once is kept on the disk.
+THUMBNAIL_SIZES_PX = (64, 128, 256, 512, 1024)
+MADE_AT_ONCE = 16  # whose originals are in memory; the others wait, and a request that waits is small
+
+
+class Pictures:
+    """Thumbnails are made when first asked for, then kept as long as the image."""
+
+    def __init__(
+        self, *, images: ImageStore, records: RecordStore, thumbnailer: Thumbnailer, writes: Writes
+    ) -> None:
+        self._images = images
+        self._records = records
+        self._thumbnailer = thumbnailer
+        self._writes = writes
+        self._turn = asyncio.Semaphore(MADE_AT_ONCE)
+        self._unkept = Episodes()
+
+    async def original(self, sha256: str) -> bytes:
+        """The bytes that were added. Raises CorruptStore."""
+        return await self._images.get(sha256)
+
+    async def thumbnail(self, sha256: str, size_px: int) -> bytes:
+        """The longer side at most `size_px`. Raises InvalidValue for a size that is not offered."""
+        if size_px not in THUMBNAIL_SIZES_PX:
+            raise InvalidValue(
+                f"size {size_px} is not one of {', '.join(map(str, THUMBNAIL_SIZES_PX))}", "size"
+            )
+        kept = await self._images.get_thumbnail(sha256, size_px)
+        if kept is not None:
+            return kept
+        async with self._turn:
+            made = await self._thumbnailer.thumbnail(await self.original(sha256), size_px)
+        try:
+            await self._writes.run(self._keep(sha256, size_px, made))
+        except StoreError as error:  # a full disk is no reason to refuse what is in hand
+            if self._unkept.begins(type(error).__name__):
+                log.warning("thumbnails cannot be kept, and are made anew each time: %s", error)
+        return made
+
+    async def _keep(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
+        """Unless the image was deleted meanwhile: nothing of it may stay behind."""
+        if await self._records.used([sha256]):
+            await self._images.put_thumbnail(sha256, size_px, thumbnail)

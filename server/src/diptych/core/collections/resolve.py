@@ -1,0 +1,92 @@
+"""What becomes of each item of an add, decided from what is there; knows nothing of how it is stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from diptych.core.collections.ids import check_id, content_id, sha256_of
+from diptych.core.collections.metadata import check_metadata
+from diptych.core.types import (
+    NO_ROWS,
+    AddOutcome,
+    Embedding,
+    Embeddings,
+    ImageRecord,
+    Metadata,
+    NewRow,
+    PutResult,
+)
+from diptych.errors import Conflict, InputError
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An item whose id and metadata are fit to be stored."""
+
+    id: str
+    sha256: str
+    payload: bytes
+    metadata: Metadata | None
+
+
+def draft_of(
+    payload: bytes, id: str | None, metadata: Metadata | None, max_metadata_bytes: int
+) -> Draft | InputError:
+    """The item with its id, made from its bytes if need be; or what is wrong, naming `metadata` or `id`."""
+    try:
+        if metadata is not None:
+            check_metadata(metadata, max_metadata_bytes)
+    except InputError as error:
+        return error.named("metadata")
+    sha256 = sha256_of(payload)
+    try:
+        return Draft(check_id(id) if id is not None else content_id(sha256), sha256, payload, metadata)
+    except InputError as error:
+        return error.named("id")
+
+
+def unchanged(drafts: Sequence[Draft | InputError], decided: Mapping[int, AddOutcome]) -> dict[str, bytes]:
+    """sha256 -> bytes of the items that are there already."""
+    return {
+        draft.sha256: draft.payload
+        for i, draft in enumerate(drafts)
+        if isinstance(draft, Draft) and i in decided and decided[i].status == "unchanged"
+    }
+
+
+def against(i: int, draft: Draft, record: ImageRecord | None, replace: bool) -> AddOutcome | None:
+    """What is known before any work; None when there is work to do."""
+    if record is None:
+        return None
+    same_metadata = draft.metadata is None or draft.metadata == record.metadata
+    if record.sha256 == draft.sha256 and (same_metadata or not replace):
+        return AddOutcome(i, draft.id, "unchanged")
+    return None if replace else _conflict(i, draft.id)
+
+
+def acknowledged(i: int, row: NewRow, result: PutResult) -> AddOutcome:
+    """What the store's answer means for item `i`."""
+    if result.status == "conflict":  # another add took the id while this one was being encoded
+        return _conflict(i, row.id)
+    return AddOutcome(i, row.id, result.status)
+
+
+def index_change(
+    rows: Sequence[NewRow], results: Sequence[PutResult]
+) -> tuple[list[int], list[int], Embeddings]:
+    """(keys to take out, keys to put in, their rows (N, D)); an id may have been replaced within one add."""
+    removed: list[int] = []
+    fresh: dict[int, Embedding] = {}
+    for row, result in zip(rows, results, strict=True):
+        if result.status == "created" or result.removed_key is not None:
+            fresh[result.key] = row.embedding
+        if result.removed_key is not None and fresh.pop(result.removed_key, None) is None:
+            removed.append(result.removed_key)
+    embeddings = np.stack(list(fresh.values())) if fresh else NO_ROWS
+    return removed, list(fresh), embeddings
+
+
+def _conflict(i: int, id: str) -> AddOutcome:
+    message = f"id {id!r} is taken by an image with other bytes; replace=true would put this one in its place"
+    return AddOutcome(i, id, "failed", Conflict(message))

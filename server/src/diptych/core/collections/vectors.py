@@ -1,0 +1,107 @@
+"""Add ready-made vectors to a collection; knows nothing of HTTP, SQL or what made them."""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.core.collections.collection import Shelf
+from diptych.core.collections.commit import Storing
+from diptych.core.collections.group_commit import GroupedStores
+from diptych.core.collections.resolve import Draft, acknowledged, draft_of
+from diptych.core.types import AddOutcome, ModelInfo, NewRow, NewVector, VectorOrigin
+from diptych.errors import Conflict, InputError, InvalidValue
+
+FLOAT = np.dtype("<f4")
+MEDIA_TYPE = "application/octet-stream"  # of a vector, in place of that of an image
+MAX_NORM_ERROR = 1e-3  # float16 numbers, as files of vectors often have, are off by half of that
+
+
+class VectorIngest:
+    """The line from vectors to acknowledged rows. They are kept bit for bit as they came.
+
+    A row without an image cannot be embedded again: see the state "other_version" of a collection.
+    """
+
+    def __init__(self, *, storing: Storing, grouped: GroupedStores, max_metadata_bytes: int) -> None:
+        self._storing = storing
+        self._grouped = grouped
+        self._max_metadata_bytes = max_metadata_bytes
+
+    async def add(
+        self, shelf: Shelf, model: ModelInfo, items: Sequence[NewVector], *, replace: bool
+    ) -> list[AddOutcome]:
+        """N vectors by `model` -> N outcomes in their order; a bad one fails alone. Raises as Ingest.add."""
+        drafts = await asyncio.to_thread(self._draft_all, items, model.embed_dim)  # N of draft or error
+        decided = await self._storing.decided(shelf, drafts, replace)
+        todo = {i: draft for i, draft in enumerate(drafts) if isinstance(draft, Draft) and i not in decided}
+        rows = [_row(draft, model.identity) for draft in todo.values()]
+        stored = await self._grouped.store(shelf, rows, replace=replace)
+        decided |= {
+            i: acknowledged(i, row, result) for i, row, result in zip(todo, rows, stored, strict=True)
+        }
+        return [decided[i] for i in range(len(items))]
+
+    def _draft_all(self, items: Sequence[NewVector], embed_dim: int) -> list[Draft | InputError]:
+        return [self._draft(item, embed_dim) for item in items]
+
+    def _draft(self, item: NewVector, embed_dim: int) -> Draft | InputError:
+        try:
+            check_vector(item.vector, embed_dim)
+        except InvalidValue as error:
+            return error.named("embedding")
+        payload = np.ascontiguousarray(item.vector, FLOAT).tobytes()
+        return draft_of(payload, item.id, item.metadata, self._max_metadata_bytes)
+
+
+def check_origin(origin: VectorOrigin, model: ModelInfo) -> None:
+    """Raises Conflict naming both unless the vectors are by the collection's model, as far as they say."""
+    identity = None if origin.identity is None else model.identity
+    served = VectorOrigin(model.name, model.version, model.precision, model.decode, identity)
+    same = (
+        (origin.name, origin.version) == (served.name, served.version)
+        and origin.precision in {None, served.precision}
+        and origin.decode in {None, served.decode}
+        and origin.identity == served.identity
+    )
+    if not same:
+        raise Conflict(
+            f"the vectors are of {_named(origin)}, and this server keeps those of {_named(served)}: "
+            "vectors of two versions are never mixed"
+        )
+
+
+def check_vector(vector: NDArray[np.float32], embed_dim: int) -> None:
+    """Raises InvalidValue unless it has `embed_dim` finite numbers and is of unit norm."""
+    if vector.shape != (embed_dim,):
+        raise InvalidValue(f"has {vector.size} numbers, vectors of this model have {embed_dim}")
+    numbers = vector.astype(np.float64)  # squares of float32 numbers overflow float32
+    norm = float(np.sqrt(numbers @ numbers))
+    if not np.isfinite(norm):
+        raise InvalidValue("has numbers that are not finite in float32")
+    if abs(norm - 1) > MAX_NORM_ERROR:
+        raise InvalidValue(f"has norm {norm:.6g}, it must be 1 within {MAX_NORM_ERROR:g}")
+
+
+def _row(draft: Draft, made_by: str) -> NewRow:
+    return NewRow(
+        id=draft.id,
+        sha256=draft.sha256,
+        n_bytes=len(draft.payload),
+        media_type=MEDIA_TYPE,
+        width=0,
+        height=0,
+        metadata=draft.metadata,
+        embedding=np.frombuffer(draft.payload, FLOAT),
+        kept=False,
+        made_by=made_by,
+    )
+
+
+def _named(origin: VectorOrigin) -> str:
+    decode = origin.decode and f"{origin.decode} decoding"
+    identity = origin.identity and f"identity {origin.identity[:12]}"  # of two models of one name and number
+    more = [word for word in (origin.precision, decode, identity) if word]
+    version = f"{origin.name[:80]}/{origin.version}"
+    return f"{version} ({', '.join(more)})" if more else version

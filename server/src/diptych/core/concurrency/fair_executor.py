@@ -1,0 +1,113 @@
+"""Share a few threads out fairly between callers who each bring much or little; knows nothing of the work."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from diptych.core.concurrency.fair_queue import FairQueue
+
+Result = TypeVar("Result")
+
+
+class FairThreads:
+    """`n_threads` threads for which the calls of `run` take turns, one piece of work each.
+
+    The threads take the next piece themselves: they never wait for the event loop while there is work.
+    """
+
+    def __init__(self, name: str, n_threads: int) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=n_threads, thread_name_prefix=name)
+        self._n_threads = n_threads
+        self._lock = threading.Lock()  # held for all below, and for what is left of each _Caller
+        self._queue: FairQueue[_Caller[Any], int] = FairQueue()
+        self._n_busy = 0
+
+    async def run(self, pieces: Sequence[Callable[[], Result]], *, see_out: bool = False) -> list[Result]:
+        """What each piece of work returned, in their order. Raises what one of them raised, once all ended.
+
+        When this is cancelled, pieces that have not begun never do, and nothing holds on to them. With
+        `see_out` it then waits for those that run, unless it is cancelled again: what the caller holds for
+        the work is held as long as the work goes on.
+        """
+        if not pieces:
+            return []
+        caller = _Caller(pieces)
+        with self._lock:
+            self._queue.push(caller, range(len(pieces)))
+            n_woken = min(self._n_threads - self._n_busy, len(pieces))
+            self._n_busy += n_woken
+        for _ in range(n_woken):
+            self._threads.submit(self._work)
+        try:
+            await caller.done
+        except asyncio.CancelledError:
+            if self._drop(caller) and see_out:
+                await caller.done
+            raise
+        return caller.results()
+
+    def _drop(self, caller: "_Caller[Any]") -> bool:
+        """Take back what has not begun; whether some of it runs, of which `done` tells the end."""
+        with self._lock:
+            caller.n_left -= self._queue.drop(caller)
+            if caller.n_left == 0:
+                return False
+            caller.renew()
+            return True
+
+    def _work(self) -> None:
+        """Until there is nothing left to do."""
+        while True:
+            with self._lock:
+                taken = self._queue.take(1)
+                if not taken:
+                    self._n_busy -= 1
+                    return
+            ((caller, index),) = taken
+            caller.do(index)
+            with self._lock:
+                caller.n_left -= 1
+                is_done = caller.n_left == 0
+            if is_done:
+                caller.report()
+            del caller, taken  # an idle thread holds nothing
+
+
+class _Caller(Generic[Result]):
+    """One call of `run`. It has all results, or an error, when `n_left` is 0."""
+
+    def __init__(self, pieces: Sequence[Callable[[], Result]]) -> None:
+        self._pieces = pieces
+        self._loop = asyncio.get_running_loop()
+        self._results: dict[int, Result] = {}
+        self._error: BaseException | None = None
+        self.done: asyncio.Future[None] = self._loop.create_future()
+        self.n_left = len(pieces)
+
+    def do(self, index: int) -> None:
+        try:
+            self._results[index] = self._pieces[index]()
+        except BaseException as error:  # nothing may end the thread: others wait for it
+            self._error = error
+
+    def report(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._end)
+
+    def renew(self) -> None:
+        """Another `done`, as the first one was cancelled. On the loop's thread, as is what sets it."""
+        self.done = self._loop.create_future()
+
+    def results(self) -> list[Result]:
+        if self._error is None:
+            return [self._results[index] for index in range(len(self._pieces))]
+        if isinstance(self._error, Exception):
+            raise self._error
+        raise RuntimeError(f"a thread's work raised {type(self._error).__name__}") from self._error
+
+    def _end(self) -> None:
+        if not self.done.done():  # else it was cancelled
+            self.done.set_result(None)

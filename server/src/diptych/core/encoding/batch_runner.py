@@ -1,0 +1,122 @@
+"""Encode one batch so that each of its items gets an outcome of its own; knows nothing of queues."""
+
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
+
+from diptych.bundle.encoder import OnStart
+from diptych.core.concurrency.deadline_executor import Calls, Stuck
+from diptych.core.encoding.submission import Submission
+from diptych.core.ports import EncoderName, Metrics
+from diptych.core.types import Embeddings
+from diptych.errors import DiptychError, EncoderFailed, NotReady
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Encode = Callable[[Sequence[Item], OnStart], Embeddings]  # B items -> (B, D), unless it fails
+Batch = list[tuple[Submission[Item], int]]  # whose items, and which of them
+
+
+class BatchRunner(Generic[Item]):
+    """Runs batches in `calls`. A batch that fails is rerun item by item: a bad item fails alone."""
+
+    def __init__(self, name: EncoderName, calls: Calls, *, embed_dim: int, metrics: Metrics) -> None:
+        self._name: EncoderName = name
+        self._embed_dim = embed_dim
+        self._metrics = metrics
+        self._calls = calls
+        self.refusal = ""  # why nothing is tried again any more, if so
+        self.last_success_at: float | None = None  # time.monotonic(); None when the last call failed
+
+    @property
+    def trouble(self) -> str:
+        """Why no requests should come here now: a call hangs. Else empty."""
+        return f"the {self._name} encoder hangs: {self._calls.trouble}" if self._calls.trouble else ""
+
+    def start(self, batch: Batch[Item], encode: Encode[Item]) -> Coroutine[Any, Any, None]:
+        """Hand the batch to a thread at once; to be awaited until every item waited for has its outcome.
+
+        That raises Stuck, and then some have none.
+        """
+        return self._settle(batch, encode, time.perf_counter(), self._call(batch, encode))
+
+    def close(self) -> None:
+        """No batch may follow."""
+        self._calls.close()
+
+    async def _settle(
+        self, batch: Batch[Item], encode: Encode[Item], began: float, call: Coroutine[Any, Any, Embeddings]
+    ) -> None:
+        for submission, _ in batch:
+            self._metrics.observe_stage("queue", began - submission.since)
+            submission.note("queue", submission.since, began)
+        try:
+            rows = await call
+        except Stuck:
+            raise
+        except Exception as error:
+            await self._after_failure(batch, encode, error)
+        else:
+            for (submission, index), row in zip(batch, rows, strict=True):
+                submission.settle(index, row)
+
+    async def _after_failure(self, batch: Batch[Item], encode: Encode[Item], error: Exception) -> None:
+        self.last_success_at = None
+        if len(batch) == 1:
+            settle_all(batch, _as_outcome(error, self._name))
+            return
+        log.warning("a batch of %d failed in the %s encoder, now one by one", len(batch), self._name)
+        for submission, index in batch:
+            if self.refusal:  # where every call hangs, trying all of them would take minutes
+                submission.settle(index, NotReady(self.refusal))
+            elif submission.is_waited_for:
+                await self._alone(submission, index, encode)
+
+    async def _alone(self, submission: Submission[Item], index: int, encode: Encode[Item]) -> None:
+        try:
+            (row,) = await self._call([(submission, index)], encode)
+        except Stuck:
+            raise
+        except Exception as error:
+            self.last_success_at = None
+            submission.settle(index, _as_outcome(error, self._name))
+        else:
+            submission.settle(index, row)
+
+    def _call(self, batch: Batch[Item], encode: Encode[Item]) -> Coroutine[Any, Any, Embeddings]:
+        """Encode in a thread; awaiting raises what the encoder does, or EncoderFailed for a wrong answer."""
+        items, began = [submission.items[index] for submission, index in batch], time.perf_counter()
+        return self._rows(batch, began, self._calls.start(lambda on_start: encode(items, on_start)))
+
+    async def _rows(
+        self, batch: Batch[Item], began: float, call: Coroutine[Any, Any, Embeddings]
+    ) -> Embeddings:
+        rows = await call  # (B, D)
+        ended = time.perf_counter()
+        self._check(rows, len(batch))
+        self._metrics.observe_batch(self._name, len(batch))
+        self._metrics.observe_stage("encode", ended - began)
+        for submission, _ in batch:
+            submission.note("encode", began, ended)
+        self.last_success_at = time.monotonic()
+        return rows
+
+    def _check(self, rows: Embeddings, n_items: int) -> None:
+        if rows.shape != (n_items, self._embed_dim):
+            expected = (n_items, self._embed_dim)
+            raise EncoderFailed(f"the encoder answered shape {rows.shape}, not {expected}")
+
+
+def settle_all(batch: Batch[Item], outcome: DiptychError) -> None:
+    """The outcome of those that have none yet."""
+    for submission, index in batch:
+        submission.settle(index, outcome)
+
+
+def _as_outcome(error: Exception, name: EncoderName) -> DiptychError:
+    if isinstance(error, DiptychError):
+        return error
+    log.error("the %s encoder raised", name, exc_info=error)
+    return EncoderFailed(f"the {name} encoder failed on this item")

@@ -1,0 +1,167 @@
+"""Embed images and texts; knows nothing of HTTP, of collections or of what runs the model."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from diptych.bundle.encoder import OnStart, StoppableEncoder
+from diptych.bundle.image.preprocess import ImageInfo
+from diptych.core.concurrency.admission import Admission
+from diptych.core.concurrency.fair_executor import FairThreads
+from diptych.core.encoding.batcher import Batcher
+from diptych.core.encoding.deduplicate import distinct
+from diptych.core.ports import Decoder, Metrics, Tokenizer
+from diptych.core.timing import note
+from diptych.core.types import (
+    Embedding,
+    Embeddings,
+    InputIds,
+    Outcome,
+    Pixels,
+    TextEmbedding,
+    TextOutcome,
+)
+from diptych.errors import DiptychError, InputError, Overloaded
+
+Work = TypeVar("Work")
+
+# What became of N files once all are decoded: None for those that cannot be.
+OnDecoded = Callable[[Sequence[ImageInfo | None]], None]
+
+
+class Embedder:
+    """The straight line from bytes or words to embeddings of the served model.
+
+    `image_admission` bounds the images from before they are decoded until they are embedded, and
+    `text_admission` the texts from before they are tokenised. Requests take turns at being tokenised, text by
+    text; what a caller that left has not had tokenised never is. An image that comes while no other is inside
+    may be decoded by more threads than one.
+    """
+
+    def __init__(
+        self,
+        *,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        images: Batcher[Pixels],
+        texts: Batcher[InputIds],
+        image_admission: Admission,
+        text_admission: Admission,
+        metrics: Metrics,
+    ) -> None:
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._images = images
+        self._texts = texts
+        self._image_admission = image_admission
+        self._text_admission = text_admission
+        self._metrics = metrics
+        self._tokenizing = FairThreads("tokenize", 1)  # more would only wait for each other: it holds the GIL
+
+    async def embed_image(self, payload: bytes) -> Embedding:
+        """The bytes of an image file -> (D,). Raises InputError, Overloaded, NotReady, EncoderFailed."""
+        (outcome,) = await self.embed_images([payload])
+        return _row(outcome)
+
+    async def embed_images(
+        self, payloads: Sequence[bytes], on_decoded: OnDecoded | None = None
+    ) -> list[Outcome]:
+        """N files -> N outcomes in their order; one bad item never fails another.
+
+        `on_decoded` is called before they are encoded: what it begins goes on beside that. Raises Overloaded,
+        TooLarge or NotReady for all of them, before any is decoded when there is no room.
+        """
+        if not payloads:
+            return []
+        try:
+            with self._image_admission.hold(len(payloads), sum(map(len, payloads))):
+                began = time.perf_counter()
+                alone = self._image_admission.n_items == 1
+                pictures = await self._decoder.decode_many(payloads, self._decoded, alone=alone)
+                note("decode", began, time.perf_counter())
+                if on_decoded is not None:
+                    on_decoded([None if isinstance(one, DiptychError) else one.info for one in pictures])
+                pixels = [one if isinstance(one, DiptychError) else one.pixels for one in pictures]
+                del pictures
+                return await _submit(self._images, pixels)
+        except Overloaded:
+            self._metrics.count_rejected("decode_full")
+            raise
+
+    async def embed_text(self, text: str) -> TextEmbedding:
+        """One text -> (D,). The empty text has an embedding too. Raises as embed_image."""
+        (outcome,) = await self.embed_texts([text])
+        return _row(outcome)
+
+    async def embed_texts(self, texts: Sequence[str]) -> list[TextOutcome]:
+        """N texts -> N outcomes in their order. Raises Overloaded, TooLarge or NotReady for all of them."""
+        if not texts:
+            return []
+        try:
+            with self._text_admission.hold(len(texts), sum(map(len, texts))):
+                pieces = [partial(self._token_ids, text) for text in texts]
+                tokens = await self._tokenizing.run(pieces, see_out=True)  # N of (L,) or error, and if cut
+                outcomes = await _submit(self._texts, [ids for ids, _ in tokens])
+        except Overloaded:
+            self._metrics.count_rejected("tokenize_full")
+            raise
+        return [
+            outcome if isinstance(outcome, DiptychError) else TextEmbedding(outcome, truncated, _count(ids))
+            for outcome, (ids, truncated) in zip(outcomes, tokens, strict=True)
+        ]
+
+    @property
+    def max_images(self) -> int:
+        """The most images that one `embed_images` may bring."""
+        return self._image_admission.max_items
+
+    @property
+    def max_texts(self) -> int:
+        """The most texts that one `embed_texts` may bring."""
+        return self._text_admission.max_items
+
+    async def close(self) -> None:
+        """Fail all that waits with NotReady."""
+        await asyncio.gather(self._images.close(), self._texts.close())
+
+    def _decoded(self, seconds: float) -> None:
+        self._metrics.observe_stage("decode", seconds)
+
+    def _token_ids(self, text: str) -> tuple[InputIds | DiptychError, bool]:
+        try:
+            return self._tokenizer.ids(text)
+        except InputError as error:
+            return error, False
+
+
+def image_batch(encoder: StoppableEncoder) -> Callable[[Sequence[Pixels], OnStart], Embeddings]:
+    """What the image batcher runs: B images (S, S, 3) -> (B, D)."""
+    return distinct(lambda images, on_start: encoder.encode_image(np.stack(images), on_start))
+
+
+def text_batch(
+    encoder: StoppableEncoder, pad: Callable[[Sequence[InputIds]], InputIds]
+) -> Callable[[Sequence[InputIds], OnStart], Embeddings]:
+    """What the text batcher runs: B unpadded texts (L,) -> padded (B, L) -> (B, D)."""
+    return distinct(lambda texts, on_start: encoder.encode_text(pad(texts), on_start))
+
+
+async def _submit(batcher: Batcher[Work], prepared: Sequence[Work | DiptychError]) -> list[Outcome]:
+    """Send on what could be prepared; the others' errors are their outcomes."""
+    good = [one for one in prepared if not isinstance(one, DiptychError)]
+    rows = iter(await batcher.submit_many(good))
+    return [one if isinstance(one, DiptychError) else next(rows) for one in prepared]
+
+
+def _count(ids: InputIds | DiptychError) -> int:
+    return 0 if isinstance(ids, DiptychError) else len(ids)
+
+
+def _row(outcome: Work | DiptychError) -> Work:
+    if isinstance(outcome, DiptychError):
+        raise outcome
+    return outcome

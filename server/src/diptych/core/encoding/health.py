@@ -1,0 +1,104 @@
+"""Ask the encoder now and then whether it still answers; knows nothing of HTTP or of what the encoder is."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from diptych.bundle.encoder import OnStart
+from diptych.core.concurrency.deadline_executor import STOP_WITHIN_S, Calls, Stuck
+
+log = logging.getLogger(__name__)
+
+PERIOD_S = 10.0
+
+
+@dataclass(frozen=True)
+class HealthReport:
+    """Whether requests should come here. `reason` is empty when ready."""
+
+    ready: bool
+    reason: str
+    canary_age_s: float | None  # since the last answer of the canary or of a batch; None before the first
+
+
+class Health:
+    """Runs `canary` every `period_s` in a thread of its own, so that it never waits in the queue.
+
+    A round is skipped when a batch succeeded within the period and none failed since: that is proof enough.
+    Not ready before the first proof, while the canary fails, while it or a batch is past its deadline, and
+    when closing. One item that always fails makes nobody unready: the canary has the last word.
+    """
+
+    def __init__(
+        self,
+        canary: Callable[[OnStart], object],
+        *,
+        last_success_at: Callable[[], float | None],
+        trouble: Callable[[], str],
+        timeout_s: float,
+        on_stuck: Callable[[str], None],
+        period_s: float = PERIOD_S,
+        stop_within_s: float = STOP_WITHIN_S,
+    ) -> None:
+        """`canary` encodes an item with each encoder that has no proof of its own, and raises when it cannot.
+
+        `last_success_at` is in time.monotonic(), None when the last batch failed; `trouble` says what is
+        wrong with the batches now, or nothing; `on_stuck` hears of a canary that cannot be stopped.
+        """
+        self._canary = canary
+        self._last_batch_at = last_success_at
+        self._trouble = trouble
+        self._on_stuck = on_stuck
+        self._period_s = period_s
+        self._calls = Calls("canary", 1, timeout_s=timeout_s, stop_within_s=stop_within_s)
+        self._task: asyncio.Task[None] | None = None
+        self._canary_at: float | None = None
+        self._failure = "the encoder has not been asked yet"
+
+    def report(self) -> HealthReport:
+        """The state now, without asking the encoder."""
+        proof = self._last_proof()
+        age_s = None if proof is None else time.monotonic() - proof
+        reason = self._failure or self._trouble() or self._calls.trouble
+        return HealthReport(not reason, reason, age_s)
+
+    async def start(self) -> None:
+        """Ask once, then keep asking in the background."""
+        await self._ask()
+        self._task = asyncio.create_task(self._keep_asking())
+
+    async def close(self) -> None:
+        """Stop asking; not ready from now on."""
+        self._failure = "the server is stopping"
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._calls.close()
+
+    async def _keep_asking(self) -> None:
+        while True:
+            await asyncio.sleep(self._period_s)
+            proof = self._last_batch_at()
+            if proof is not None and time.monotonic() - proof < self._period_s:
+                self._failure = ""
+            else:
+                await self._ask()
+
+    async def _ask(self) -> None:
+        try:
+            await self._calls.start(self._canary)
+        except Stuck:
+            log.error("the canary hangs and cannot be stopped")
+            self._on_stuck(self._calls.trouble)
+        except Exception as error:
+            log.exception("the canary failed")
+            self._failure = f"the canary failed: {type(error).__name__}"
+        else:
+            self._failure = ""
+            self._canary_at = time.monotonic()
+
+    def _last_proof(self) -> float | None:
+        proofs = [at for at in (self._canary_at, self._last_batch_at()) if at is not None]
+        return max(proofs, default=None)

@@ -1,0 +1,99 @@
+"""Add the items of one job, batch by batch; knows nothing of other jobs, HTTP, SQL or files."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace as changed
+
+from diptych.core.collections.service import Collections
+from diptych.core.job import Job, JobItem, JobOutcome, News
+from diptych.core.jobs.ports import JobInputs, JobStore
+from diptych.core.types import AddOutcome, NewImage
+from diptych.errors import Overloaded, TooLarge
+
+MAX_BATCH = 16  # small, so that requests find room in the queue beside it
+MAX_BATCH_BYTES = 32_000_000
+
+Progressed = Callable[[Sequence[JobOutcome]], None]
+
+
+class JobRunner:
+    """What has an outcome on the disk is never tried again; what has none is.
+
+    Rows and outcomes of a batch are one commit: an image that the job has added has its outcome, and does not
+    return when it is deleted. Outcomes come in the order of the items.
+    """
+
+    def __init__(
+        self, *, collections: Collections, store: JobStore, inputs: JobInputs, max_batch: int = MAX_BATCH
+    ) -> None:
+        self._collections = collections
+        self._store = store
+        self._inputs = inputs
+        self._max_batch = max_batch
+
+    async def run(self, job: Job, progressed: Progressed) -> None:
+        """Until every item has its outcome; `progressed` hears of each batch.
+
+        Raises what concerns all items: NotFound or Conflict of the collection, CorruptStore when the input is
+        gone, StoreError, NotReady when the server stops.
+        """
+        while True:
+            batch = _within(await self._store.todo(job.id, self._max_batch))
+            if not batch:
+                return
+            await self._add(job, batch, progressed)
+
+    async def _add(self, job: Job, batch: Sequence[JobItem], progressed: Progressed) -> None:
+        """Requests come first: while the queue is full, wait. What can never fit at once goes one by one."""
+        images = await self._images(job, batch)
+
+        def news(added: Sequence[AddOutcome]) -> News:
+            return {job.id: _outcomes(batch, added)}
+
+        while True:
+            try:
+                added = await self._collections.add_many(
+                    job.collection, images, replace=job.replace, news=news
+                )
+            except Overloaded as error:
+                await asyncio.sleep(error.retry_after_s)
+            except TooLarge as error:
+                for item in [changed(batch[0], error=error)] if len(batch) == 1 else batch:
+                    await self._add(job, [item], progressed)
+                return
+            else:
+                progressed(_outcomes(batch, added.outcomes))
+                return
+
+    async def _images(self, job: Job, batch: Sequence[JobItem]) -> list[NewImage]:
+        """Of the items that have no error yet."""
+        good = [item for item in batch if item.error is None]
+        payloads = await self._inputs.read(job.id, [(item.offset, item.n_bytes) for item in good])
+        return [
+            NewImage(payload, item.id, item.metadata) for item, payload in zip(good, payloads, strict=True)
+        ]
+
+
+def _within(items: Sequence[JobItem]) -> list[JobItem]:
+    """The first of them, as many as may be in memory together."""
+    batch: list[JobItem] = []
+    n_bytes = 0
+    for item in items:
+        n_bytes += item.n_bytes
+        if batch and n_bytes > MAX_BATCH_BYTES:
+            break
+        batch.append(item)
+    return batch
+
+
+def _outcomes(batch: Sequence[JobItem], added: Sequence[AddOutcome]) -> list[JobOutcome]:
+    """Of all items, in their order; `added` is what became of those that had no error."""
+    rest = iter(added)
+    return [
+        _outcome(item, AddOutcome(item.number, item.id, "failed", item.error) if item.error else next(rest))
+        for item in batch
+    ]
+
+
+def _outcome(item: JobItem, added: AddOutcome) -> JobOutcome:
+    return JobOutcome(item.number, added.id, added.status, added.error, item.file)

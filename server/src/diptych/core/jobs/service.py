@@ -1,0 +1,326 @@
+"""Long adds that nobody has to wait for: accepted, run one after the other, told of, cancelled.
+
+Knows nothing of HTTP, SQL or files.
+"""
+
+import asyncio
+import builtins
+import logging
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace as changed
+from datetime import UTC, datetime
+
+from diptych.core.collections.service import Collections
+from diptych.core.concurrency.task_set import Background
+from diptych.core.disk_refusals import refusal_of
+from diptych.core.job import EndState, Job, JobItem, JobOutcome, JobState
+from diptych.core.jobs.checks import checked
+from diptych.core.jobs.ports import JobInput, JobInputs, JobStore
+from diptych.core.jobs.queue import JobQueue
+from diptych.core.jobs.runner import MAX_BATCH, JobRunner
+from diptych.core.ports import Metrics
+from diptych.errors import (
+    Conflict,
+    CorruptStore,
+    DiptychError,
+    NotFound,
+    NotReady,
+    Overloaded,
+    StoreError,
+    StoreFull,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 16  # jobs that wait or run: each may have gigabytes of input
+MAX_ENDED = 100  # jobs that have ended and are still told of
+RETRY_S = 30.0
+PAUSE_S = 10.0  # before a job is tried again when the data folder failed
+
+
+class Jobs:
+    """A job is on the disk with all of its input before it is accepted, and goes on after a restart.
+
+    One whose collection is not served, as another model is, waits until a server serves it again.
+
+    Items are done in their order. What one has made of the collection and its outcome are on the disk
+    together, or neither is: killed at any moment, a job goes on with the first item that it has not done.
+    """
+
+    def __init__(
+        self,
+        *,
+        collections: Collections,
+        store: JobStore,
+        inputs: JobInputs,
+        metrics: Metrics,
+        max_batch: int = MAX_BATCH,
+        max_metadata_bytes: int = 16_384,
+    ) -> None:
+        self._collections = collections
+        self._store = store
+        self._inputs = inputs
+        self._metrics = metrics
+        self._runner = JobRunner(collections=collections, store=store, inputs=inputs, max_batch=max_batch)
+        self._max_metadata_bytes = max_metadata_bytes
+        self._queue = JobQueue(collections.require_served)
+        self._n_accepting = 0
+        self._running: str | None = None
+        self._adding: asyncio.Task[None] | None = None  # of the one that runs
+        self._told: Job | None = None  # the one that runs, as far as its images can be found
+        self._trouble: dict[str, str] = {}  # why a job does not get on
+        self._unrecorded: dict[str, tuple[StoreError, str]] = {}  # not on the disk: why, and when it stopped
+        self._background = Background()
+        self._change = asyncio.Event()
+
+    async def open(self) -> None:
+        """Drop inputs that no job needs, and go on with the jobs that had not ended."""
+        waiting = [job for job in await self._store.jobs() if not job.has_ended]
+        await self._inputs.keep_only({job.id for job in waiting})
+        for job in reversed(waiting):  # the oldest first
+            self._queue.put(job)
+            if obstacle := self._queue.obstacle(job.id):
+                log.warning("job %s waits: %s", job.id, obstacle)
+        self._background.start(self._run_all(), "running jobs")
+
+    async def close(self) -> None:
+        """Stop; what is being written is written to its end, and jobs go on at the next start."""
+        await self._background.close()
+
+    @asynccontextmanager
+    async def receiving(self) -> AsyncIterator[JobInput]:
+        """An input to write to; it is removed unless it was submitted. Raises Overloaded, StoreError.
+
+        It takes no place among the jobs before it is whole: slow senders would keep all others out.
+        """
+        self._require_place()
+        job_input = await self._inputs.create(uuid.uuid4().hex)
+        try:
+            yield job_input
+        finally:
+            await asyncio.shield(job_input.close())  # removes it, unless it is finished
+
+    async def submit(
+        self, job_input: JobInput, collection: str, items: Sequence[JobItem], *, replace: bool
+    ) -> Job:
+        """Accept it: durable when this returns.
+
+        Raises NotFound or Conflict of the collection, Overloaded when there is no place by now, StoreError.
+        """
+        self._collections.require_served(collection)
+        items = await asyncio.to_thread(checked, items, self._max_metadata_bytes)
+        job = Job(job_input.id, collection, replace, "queued", len(items), _now())
+        await asyncio.shield(self._accept(job_input, job, items))
+        log.info("job %s has %d items", job.id, job.n_items)
+        return job
+
+    async def list(self) -> builtins.list[Job]:
+        """All that are known, the newest first."""
+        return [self._as_seen(job) for job in await self._store.jobs()]
+
+    async def get(self, id: str) -> Job:
+        """One of them. Raises NotFound."""
+        return self._as_seen(await self._found(id))
+
+    async def outcomes(self, id: str, after: int, limit: int) -> builtins.list[JobOutcome]:
+        """What became of items behind index `after`, in their order, as far as it is known."""
+        outcomes = await self._store.outcomes(id, after, limit)
+        if self._told is None or self._told.id != id:
+            return outcomes
+        return [one for one in outcomes if one.index < self._told.n_done]
+
+    async def cancel(self, id: str) -> Job:
+        """Items that are being written still are; the others are not tried. Raises NotFound.
+
+        A job that has ended stays as it is. Raises StoreError when the disk does not take the end of the job:
+        it has stopped all the same, and the end is tried again.
+        """
+        job = await self.get(id)
+        if id not in self._queue:
+            return job
+        self._queue.cancel(id)
+        self._tell()
+        if self._running == id and self._adding is not None:
+            self._adding.cancel()
+        if self._running != id:
+            await self._end_cancelled(id)
+        while self._running == id:
+            await self._change.wait()
+        if id in self._unrecorded:
+            raise self._unrecorded[id][0]
+        return await self.get(id)
+
+    def next_change(self) -> asyncio.Event:
+        """It is set when something more becomes known of any job."""
+        return self._change
+
+    def require_none(self, collection: str) -> None:
+        """Raises Conflict while a job adds to the collection, or waits to, as a rename would, but at once."""
+        if self._queue.has_job_of(collection):
+            raise Conflict(f"a job adds to collection {collection!r}: wait for its end, or cancel it")
+
+    async def _accept(self, job_input: JobInput, job: Job, items: Sequence[JobItem]) -> None:
+        """File, then row: a kill in between leaves an input that no job needs."""
+        self._require_place()
+        self._n_accepting += 1
+        try:
+            await job_input.finish()
+            try:
+                await self._store.create(job, items)
+            except DiptychError:
+                with suppress(StoreError):  # else the next start removes it
+                    await self._inputs.remove(job.id)
+                raise
+            self._queue.put(job)
+        finally:
+            self._n_accepting -= 1
+
+    def _require_place(self) -> None:
+        if len(self._queue) + self._n_accepting >= MAX_WAITING:
+            raise Overloaded(f"{MAX_WAITING} jobs have not ended, which is the limit", RETRY_S)
+
+    async def _run_all(self) -> None:
+        while True:
+            self._running = id = await self._queue.next()
+            await self._run(id)
+            self._running = self._told = None
+            self._tell()
+
+    async def _run(self, id: str) -> None:
+        """To its end, however often the data folder fails meanwhile: a full disk may get room again."""
+        while True:
+            try:
+                await self._try(id)
+                return
+            except StoreError as error:
+                if self._trouble.get(id) != str(error):  # it is tried again every few seconds
+                    log.warning("job %s waits: %s", id, error)
+                self._trouble[id] = str(error)
+                if reason := refusal_of(error):
+                    self._metrics.count_rejected(reason)
+                self._tell()
+            if self._queue.is_cancelled(id):
+                await self._end_cancelled(id)
+                return
+            try:
+                async with asyncio.timeout(PAUSE_S):
+                    while not self._queue.is_cancelled(id):
+                        await self._change.wait()
+            except TimeoutError:
+                pass
+
+    async def _try(self, id: str) -> None:
+        state: EndState = "done"
+        reason = ""
+        try:
+            self._told = await self._found(id)
+            await self._add_all(self._told)
+        except CorruptStore as error:
+            state, reason = "failed", str(error)
+        except (NotReady, StoreError):
+            raise
+        except DiptychError as error:
+            state, reason = "failed", str(error)
+        except Exception:
+            log.exception("job %s failed", id)
+            state, reason = "failed", "unexpected error, see the server's log"
+        else:
+            state = "cancelled" if self._queue.is_cancelled(id) else "done"
+        await self._end(id, state, reason)
+
+    async def _add_all(self, job: Job) -> None:
+        """Until it is cancelled: then what is being written has been when this returns."""
+        task = asyncio.current_task()
+        assert task is not None, "jobs run in a task"
+        if self._queue.is_cancelled(job.id):
+            return
+        self._adding = asyncio.create_task(self._runner.run(job, self._progressed))
+        try:
+            await self._adding
+        except asyncio.CancelledError:
+            if task.cancelling():  # the server stops
+                raise
+            await self._collections.finish_writes()
+        finally:
+            self._adding = None
+
+    def _progressed(self, outcomes: Sequence[JobOutcome]) -> None:
+        assert self._told is not None, "one runs"
+        counts = Counter(self._told.counts)
+        counts.update(one.status for one in outcomes)
+        self._told = changed(self._told, counts=counts)
+        self._trouble.pop(self._told.id, None)
+        self._tell()
+
+    async def _end_cancelled(self, id: str) -> None:
+        """On the disk, or if that takes nothing, in memory for now."""
+        try:
+            await self._end(id, "cancelled")
+        except StoreError as error:
+            if id not in self._unrecorded:
+                log.warning("job %s has stopped, which is not on the disk yet: %s", id, error)
+                self._background.start(self._end_later(id), "ending a cancelled job")
+            told = type(error)(f"the job has stopped, but that could not be recorded yet: {error}")
+            self._unrecorded[id] = (told, self._unrecorded.get(id, (told, _now()))[1])
+            self._tell()
+
+    async def _end_later(self, id: str) -> None:
+        while id in self._queue:
+            await asyncio.sleep(PAUSE_S)
+            await self._end_cancelled(id)
+
+    async def _end(self, id: str, state: EndState, reason: str = "") -> None:
+        """On a full disk the input goes first, which makes room. What failed may need it when tried again."""
+        try:
+            await self._store.finish(id, state, reason)
+        except StoreFull:
+            if state == "failed":
+                raise
+            await self._inputs.remove(id)
+            await self._store.finish(id, state, reason)
+        try:
+            await self._inputs.remove(id)
+        except StoreError as error:  # the next start removes what no job needs
+            log.warning("the input of job %s is left: %s", id, error)
+        self._queue.remove(id)
+        self._trouble.pop(id, None)
+        self._unrecorded.pop(id, None)
+        self._tell()
+        log.info("job %s is %s", id, state)
+        try:
+            await self._store.forget(MAX_ENDED)
+        except StoreError as error:
+            log.warning("jobs that have ended long ago are still told of: %s", error)
+
+    async def _found(self, id: str) -> Job:
+        job = await self._store.find(id)
+        if job is None:
+            raise NotFound(f"no job {id[:80]!r}")
+        return job
+
+    def _tell(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+    def _as_seen(self, job: Job) -> Job:
+        """Its end is told when nothing of it is left: its input is gone, and its collection free.
+
+        An image is told of when it can be found, which is a moment after its row and outcome were committed.
+        """
+        if job.has_ended and job.id not in self._queue:
+            return job
+        if self._told is not None and self._told.id == job.id:
+            job = changed(job, counts=self._told.counts)
+        if job.id in self._unrecorded:
+            error, stopped_at = self._unrecorded[job.id]
+            return changed(job, state="cancelled", finished_at=stopped_at, reason=error.message)
+        state: JobState = "running" if job.id == self._running else "queued"
+        reason = self._trouble.get(job.id) or self._queue.obstacle(job.id)
+        return changed(job, state=state, finished_at=None, reason=reason)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

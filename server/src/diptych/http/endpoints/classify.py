@@ -1,0 +1,84 @@
+"""`/classify`: images against any labels."""
+
+import numpy as np
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from diptych.core.services import Services
+from diptych.core.types import Prediction
+from diptych.http.answers import ClassifiedImage, ClassifyAnswer, ModelRef, PredictionAnswer
+from diptych.http.cancel_on_disconnect import while_connected
+from diptych.http.classify_body import AskedClassify, read_classify, templates_of
+from diptych.http.context import context_of
+from diptych.http.embedding import embed_items
+from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
+from diptych.http.middleware.body_budget import Take, room_of
+from diptych.http.openapi import body_of
+from diptych.http.parsing import schemas
+from diptych.http.requests import ClassifyRequest, NoQuery
+from diptych.http.respond import sized_json_response
+from diptych.http.state import at_work
+
+router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
+
+_FORM = schemas.form(
+    {
+        "image": schemas.some(schemas.FILE, limit="max_items"),
+        "labels": {
+            **schemas.LABEL_FIELDS,
+            "description": "repeated, or one JSON array of strings; commas never split",
+        },
+        "template": {**schemas.TEMPLATE, "description": "one text with one {} where the label goes"},
+        "templates": {
+            **schemas.TEMPLATE_FIELDS,
+            "description": "several, or the name of a set: see prompt_sets of the version",
+        },
+        "multi_label": {"type": "boolean"},
+        "top_k": {"type": "integer", "minimum": 1},
+    },
+    required=("image", "labels"),
+    **schemas.ONE_KIND_OF_TEMPLATES,
+)
+
+
+@router.post(
+    "/classify",
+    response_model=ClassifyAnswer,
+    responses=refusals(*BODY),
+    openapi_extra=body_of(ClassifyRequest, _FORM),
+)
+async def classify(request: Request, _: NoQuery) -> Response:
+    """Zero-shot predictions: which of the labels goes with each image, best first.
+
+    Scores are a softmax over the given labels, or with `multi_label` a probability of each label alone.
+    """
+    services, options = at_work(request)
+    context = context_of(request)
+    with context.stage("parse"):
+        asked = await read_classify(request, options)
+    with context.stage("work"):
+        predictions = await while_connected(request, _classify(services, asked, room_of(request)))
+    n_values = 4 * sum(map(len, predictions))
+    return await sized_json_response(request, n_values, lambda: _answer(services, predictions))
+
+
+def _answer(services: Services, predictions: list[list[Prediction]]) -> ClassifyAnswer:
+    data = [
+        ClassifiedImage(index=i, predictions=[PredictionAnswer(**vars(one)) for one in of_image])
+        for i, of_image in enumerate(predictions)
+    ]
+    return ClassifyAnswer(model=ModelRef.of(services.model), data=data)
+
+
+async def _classify(services: Services, asked: AskedClassify, room: Take) -> list[list[Prediction]]:
+    options = asked.options
+    templates = templates_of(options, services.model.prompts)
+    images = await services.image_urls.fetched(asked.images, "images", room)
+    rows = await embed_items(services.embedder, images, "images")  # N of (D,)
+    return await services.classifier.classify(
+        np.stack([row.embedding for row in rows]),
+        options.labels,
+        templates,
+        multi_label=options.multi_label,
+        top_k=options.top_k,
+    )

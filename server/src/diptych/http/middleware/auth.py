@@ -1,0 +1,159 @@
+"""Middlewares that refuse: long heads, foreign hosts and origins, callers without the key.
+
+Knows the open paths only.
+
+A page on the web can make a browser send requests to a server on this machine. The Host check stops a
+name that was rebound to our address, the checks of Origin and Sec-Fetch-Site stop plain cross-site posts.
+"""
+
+import hmac
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from diptych.core.limits import MAX_HEAD_BYTES
+from diptych.http.errors.problem_json import respond_http
+from diptych.http.state import ServerState
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+PROBES = frozenset({"/healthz", "/readyz"})
+STATIC_PAGES = frozenset({"/", "/docs", "/openapi.json"})  # the same for everybody; the page asks for the key
+STATIC_FOLDER = "/assets/"
+_DEFAULT_PORT = {"http": 80, "https": 443}
+
+
+class HeadGuard:
+    """431 for a head that came whole and is too long. The connection bounds those that do not end."""
+
+    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+        self._app = app
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if scope["type"] == "http" and (n_bytes := _head_bytes(scope)) > MAX_HEAD_BYTES:
+            self._state.count_rejected("head_too_large")
+            detail = f"head has {n_bytes} bytes, limit is {MAX_HEAD_BYTES}"
+            await respond_http(Request(scope), 431, detail)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class HostGuard:
+    """403 for requests that were not meant for this server, judged by Host, Origin and Sec-Fetch-Site.
+
+    400 for those that do not say, or say twice, which host they are meant for (RFC 9112, 3.2).
+    """
+
+    def __init__(self, app: ASGIApp, host: str, allowed_hosts: tuple[str, ...]) -> None:
+        self._app = app
+        self._names = {host.lower(), "localhost", *(name.lower() for name in allowed_hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            n_hosts = len(headers.getlist("host"))
+            if n_hosts > 1 or (n_hosts == 0 and scope["http_version"] != "1.0"):
+                answer = respond_http(
+                    Request(scope), 400, f"the request has {n_hosts} Host headers, it needs one"
+                )
+                await answer(scope, receive, send)
+                return
+            refusal = None if scope["path"] in PROBES else self._refusal(scope["method"], headers)
+            if refusal:
+                await respond_http(Request(scope), 403, refusal)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, method: str, headers: Headers) -> str | None:
+        host = headers.get("host", "")
+        if not self._is_ours(host):
+            return (
+                f"Host {host[:100]!r} is not a name of this server: if it is, add it to DIPTYCH_ALLOWED_HOSTS"
+            )
+        if method in SAFE_METHODS:
+            return None
+        origin = headers.get("origin")
+        if origin is not None and not same_origin(origin, host):
+            return f"Origin {origin[:100]!r} is not this server"
+        if headers.get("sec-fetch-site") == "cross-site":
+            return "Sec-Fetch-Site is cross-site: a page of another site sent this"
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        name = _host_name(host)
+        # An address cannot be rebound, so whoever was told one meant this machine.
+        return name is not None and (name in self._names or "*" in self._names or _is_address(name))
+
+
+class KeyGuard:
+    """401 for requests without the API key, in `Authorization: Bearer` or `X-API-Key`."""
+
+    def __init__(self, app: ASGIApp, api_key: str) -> None:
+        self._app = app
+        self._api_key = api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if (
+            scope["type"] == "http"
+            and not _is_open(scope["path"])
+            and not self._has_key(Headers(scope=scope))
+        ):
+            answer = respond_http(
+                Request(scope),
+                401,
+                "an API key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+                {"WWW-Authenticate": "Bearer"},
+            )
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _has_key(self, headers: Headers) -> bool:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        offered = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        return hmac.compare_digest(offered.encode(), self._api_key)
+
+
+def same_origin(origin: str, host: str) -> bool:
+    """Whether an Origin has the host and port of the Host header. Schemes may differ behind a TLS proxy."""
+    try:
+        ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)
+        default = _DEFAULT_PORT.get(theirs.scheme)
+        return (
+            default is not None
+            and theirs.hostname == ours.hostname
+            and (theirs.port or default) == (ours.port or default)
+        )
+    except ValueError:
+        return False
+
+
+def _head_bytes(scope: Scope) -> int:
+    """The target and the fields, each with its colon, space and end of line."""
+    n_bytes = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    return n_bytes + len(scope.get("raw_path", b"")) + len(scope["query_string"])
+
+
+def _host_name(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_open(path: str) -> bool:
+    return path in PROBES or path in STATIC_PAGES or path.startswith(STATIC_FOLDER)

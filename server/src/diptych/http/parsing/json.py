@@ -1,0 +1,157 @@
+"""Read JSON strictly: what is no JSON is Malformed, what JSON cannot mean InvalidValue. Knows no schema."""
+
+import asyncio
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import NoReturn, TypeVar
+
+from diptych.errors import InvalidValue, Malformed, TooLarge
+from diptych.http.errors.json_paths import spelled
+
+MAX_VALUES = 2_000_000  # an empty list is 3 bytes of a body and 20 times that in memory
+MAX_KEYS = 200_000  # each that is not known is an error of its own, of which one is told
+MAX_DIGITS = 309  # of an integer: more are beyond a double, and take a time that grows with their square
+MAX_BYTES_ON_LOOP = 100_000  # read in a millisecond or two
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # or what begins as one and does not end
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+Read = TypeVar("Read")
+
+
+async def read_json(body: bytearray, read: Callable[[bytearray], Read]) -> Read:
+    """`read(body)`, on a thread when the body is large: others are answered meanwhile."""
+    return read(body) if len(body) <= MAX_BYTES_ON_LOOP else await asyncio.to_thread(read, body)
+
+
+def parse_json(
+    payload: bytes | bytearray | str, item: str | None = None, *, max_keys: int = MAX_KEYS
+) -> object:
+    """The value of a JSON text; `item` names the text in errors, None being the whole body.
+
+    Malformed: not UTF-8, not JSON, nested deeper than the parser goes. InvalidValue: NaN and Infinity,
+    numbers beyond a double, lone surrogates (they cannot be stored or sent as UTF-8). TooLarge: more values
+    or keys than any request has, judged by the characters outside of strings that begin or separate them.
+    """
+    try:
+        text = payload if isinstance(payload, str) else payload.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"JSON must be UTF-8, byte {error.start} is not", item) from None
+    _check_counts(text, max_keys, item)
+    try:
+        value, refused = _loads(text)
+        if _SURROGATE_ESCAPE.search(text):  # first, as it might be in a path that the other error names
+            message = "text has a lone surrogate, which is not a character"
+            _refuse_first(value, _is_lone_surrogate, message, item)
+        if refused is not None:
+            _refuse_first(value, _is_refused, refused, item)
+            raise InvalidValue(refused, item)  # its key comes again, and has the last value
+    except RecursionError:
+        raise Malformed("JSON is nested too deeply", item) from None
+    except ValueError as error:  # JSONDecodeError, and integers of too many digits
+        raise Malformed(f"not JSON: {error}", item) from None
+    return value
+
+
+class _Refused(str):
+    """A number that JSON does not have, as it was spelled."""
+
+
+def _loads(text: str) -> tuple[object, str | None]:
+    """The value, and what is said of the first number that JSON does not have: it is _Refused there.
+
+    Read once more for that, as only then it matters where it stands.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole), None
+    except InvalidValue as error:
+        found = json.loads(
+            text, parse_constant=_Refused, parse_float=_finite_or_refused, parse_int=_whole_or_refused
+        )
+        return found, error.message
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidValue(f"{name} is not a JSON number")
+
+
+def _finite_or_refused(digits: str) -> float | _Refused:
+    value = float(digits)
+    return value if math.isfinite(value) else _Refused(digits)
+
+
+def _check_counts(text: str, max_keys: int, item: str | None) -> None:
+    bounds = (("values", ",[{", MAX_VALUES), ("keys", ":", max_keys))
+    if all(len(text) <= most or _n_of(signs, text) <= most for _, signs, most in bounds):
+        return  # a text of fewer characters than there may be signs need not be counted: a photograph is one
+    bare = _STRING.sub("", text)
+    for name, signs, most in bounds:
+        if _n_of(signs, bare) > most:
+            raise TooLarge(f"JSON has over {most} {name}", item)
+
+
+def _n_of(signs: str, text: str) -> int:
+    return sum(map(text.count, signs))
+
+
+def _whole_or_refused(digits: str) -> int | _Refused:
+    return _Refused(digits) if _is_beyond_double(digits) else int(digits)
+
+
+def _whole(digits: str) -> int:
+    if _is_beyond_double(digits):
+        raise InvalidValue(f"an integer of {len(digits)} digits is beyond the range of a double")
+    return int(digits)
+
+
+def _is_beyond_double(digits: str) -> bool:
+    n_digits = len(digits.removeprefix("-"))
+    return n_digits > MAX_DIGITS or (n_digits == MAX_DIGITS and not math.isfinite(float(digits)))
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise InvalidValue(f"{digits[:40]} is beyond the range of a double")
+    return value
+
+
+def _refuse_first(value: object, is_wrong: Callable[[object], bool], message: str, item: str | None) -> None:
+    """Raises InvalidValue naming the first part that is wrong, if any is."""
+    way = _way_to_first(value, is_wrong)
+    if way is not None:
+        path = spelled([*([item] if item else []), *reversed(way)])
+        raise InvalidValue(message, path or None)
+
+
+def _is_lone_surrogate(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_SURROGATE.search, value))
+    return isinstance(value, str) and _SURROGATE.search(value) is not None
+
+
+def _is_refused(value: object) -> bool:
+    return isinstance(value, _Refused)
+
+
+def _way_to_first(value: object, is_wrong: Callable[[object], bool]) -> list[int | str] | None:
+    """Keys and indexes to it, the last step first; None when there is none.
+
+    Spelled only when there is one: for each of a million elements a path would hold all the keys above it.
+    """
+    if is_wrong(value):
+        return []
+    if isinstance(value, dict):
+        children: Iterable[tuple[int | str, object]] = value.items()
+    elif isinstance(value, list):
+        children = enumerate(value)
+    else:
+        return None
+    for step, child in children:
+        way = _way_to_first(child, is_wrong)
+        if way is not None:
+            way.append(step)
+            return way
+    return None

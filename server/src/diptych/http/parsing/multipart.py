@@ -1,0 +1,136 @@
+"""Read the parts of a multipart/form-data body, in body order. Knows no field by name."""
+
+import math
+import sys
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from diptych.errors import Malformed, TooLarge
+from diptych.http.parsing.body import BodyLimits, body_chunks
+
+
+@dataclass(frozen=True)
+class Part:
+    """One field: its name and its bytes. File names are not kept: nothing here depends on them."""
+
+    name: str
+    data: bytes
+
+    def text(self, item: str) -> str:
+        """The bytes as UTF-8; Malformed names `item`."""
+        try:
+            return self.data.decode()
+        except UnicodeDecodeError as error:
+            raise Malformed(f"text must be UTF-8, byte {error.start} is not", item) from None
+
+
+class PartsReader(MultiPartParser):
+    """Starlette's parser with our limits; `bound` says in words why there are at most `max_parts`.
+
+    Bodies are bounded in memory as they come, so that no part goes to a temporary file. Malformed: there is
+    no boundary.
+    """
+
+    spool_max_size = sys.maxsize
+
+    def __init__(
+        self,
+        request: Request,
+        chunks: AsyncGenerator[bytes, None],
+        max_parts: int,
+        bound: str,
+        max_part_bytes: int = sys.maxsize,
+    ) -> None:
+        _, options = parse_options_header(request.headers.get("content-type"))
+        boundary = options.get(b"boundary", b"").decode("latin-1")
+        if not boundary or any(sign in boundary for sign in '"\\'):
+            raise Malformed("multipart body without a boundary in its Content-Type")
+        # Latin-1 gives back every byte of a field as it was.
+        content_type = f'multipart/form-data; boundary="{boundary}"; charset=latin-1'
+        super().__init__(
+            Headers({"content-type": content_type}),
+            self._whole(chunks),
+            max_files=math.inf,
+            max_fields=math.inf,
+            max_part_size=sys.maxsize,
+        )
+        self._max_parts = max_parts
+        self._bound = bound
+        self._max_part_bytes = max_part_bytes
+        self._n_parts = 0
+        self._n_part_bytes = 0
+        self._has_ended = False
+
+    async def read(self) -> None:
+        """Take in the whole body; its parts are in `items`.
+
+        Malformed: a part without a name, an unfinished body. TooLarge: too many parts or bytes.
+        """
+        try:
+            await self.parse()
+        except MultiPartException as error:
+            if error.__cause__ is None:  # Starlette's own: within our limits only for want of a name
+                raise self._without_name() from None
+            raise Malformed(f"not a multipart body: {error.__cause__}") from None
+
+    async def _whole(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """What is raised in here makes the parser close its files."""
+        async for chunk in chunks:
+            yield chunk
+        if not self._has_ended:
+            raise Malformed("multipart body ends before its closing boundary")
+
+    def on_part_begin(self) -> None:
+        """One more part."""
+        self._n_parts += 1
+        self._n_part_bytes = 0
+        if self._n_parts > self._max_parts:
+            raise TooLarge(f"body has more than {self._max_parts} parts: {self._bound}")
+        super().on_part_begin()
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """More bytes of the last part."""
+        self._n_part_bytes += end - start
+        if self._n_part_bytes > self._max_part_bytes:
+            raise TooLarge(f"part {self._n_parts - 1} of the body has over {self._max_part_bytes} bytes")
+        super().on_part_data(data, start, end)
+
+    def on_part_end(self) -> None:
+        """The last part is complete. Malformed: its name is empty or not UTF-8."""
+        super().on_part_end()
+        name, value = self.items[-1]
+        if not name:
+            raise self._without_name()
+        try:
+            self.items[-1] = (name.encode("latin-1").decode(), value)
+        except UnicodeDecodeError:
+            raise Malformed(
+                f"the name of part {self._n_parts - 1} of the multipart body is not UTF-8"
+            ) from None
+
+    def _without_name(self) -> Malformed:
+        return Malformed(f"part {self._n_parts - 1} of the multipart body has no name")
+
+    def on_end(self) -> None:
+        """The closing boundary."""
+        self._has_ended = True
+
+
+async def read_parts(request: Request, limits: BodyLimits, max_parts: int, bound: str) -> list[Part]:
+    """All parts. Raises Malformed, TooLarge, HTTPException 415 and 408."""
+    reader = PartsReader(request, body_chunks(request, lambda: limits), max_parts, bound)
+    await reader.read()
+    return [part_of(*item) for item in reader.items]
+
+
+def part_of(name: str, value: str | UploadFile) -> Part:
+    """The bytes of a field, whether it came with a file name or without one. To be called once for each."""
+    if isinstance(value, str):
+        return Part(name, value.encode("latin-1"))
+    with value.file as file:
+        return Part(name, file.read())

@@ -1,0 +1,122 @@
+"""What callers may send as JSON Schema, with the limits that the server has. Knows no call.
+
+A schema names a limit that is a setting; `with_limits` puts in the numbers of one server. Two formats tell
+what no schema can: `image` (a picture that can be decoded) and `precision` (one of the served version).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from diptych.core.classification.label_checks import MAX_LABEL_CHARS, MAX_TEMPLATE_CHARS
+from diptych.core.collections.filter_parser import MAX_CLAUSES, MAX_DEPTH, MAX_IN_VALUES
+from diptych.core.collections.ids import COLLECTION, IMAGE_ID
+from diptych.core.limits import Limits
+
+Schema = dict[str, Any]
+_LIMITS = "x-limits"
+
+STRING: Schema = {"type": "string"}
+REF = "#/components/schemas/{model}"
+
+
+def limited(**names: str) -> Schema:
+    """The part of a schema that settings bound: `limited(maxLength="max_text_chars")`."""
+    return {_LIMITS: names}
+
+
+def with_limits(described: Any, limits: Limits) -> Any:
+    """A description with numbers in the place of the names of limits."""
+    if isinstance(described, list):
+        return [with_limits(one, limits) for one in described]
+    if not isinstance(described, dict):
+        return described
+    bounds = {keyword: getattr(limits, name) for keyword, name in described.get(_LIMITS, {}).items()}
+    return {key: with_limits(value, limits) for key, value in described.items() if key != _LIMITS} | bounds
+
+
+def ref(model: str) -> Schema:
+    """The schema of this name among the components."""
+    return {"$ref": REF.format(model=model)}
+
+
+def some(item: Schema, limit: str) -> Schema:
+    """A list of at least one, and of as many as the limit says."""
+    return {"type": "array", "items": item, "minItems": 1, **limited(maxItems=limit)}
+
+
+def exactly_one(*names: str) -> Schema:
+    """What holds for an object of which exactly one of these properties is a string."""
+    return {"oneOf": [{"required": [name], "properties": {name: STRING}} for name in names]}
+
+
+def form(properties: Schema, required: Sequence[str] = (), **rules: Any) -> Schema:
+    """A form with these fields and no others."""
+    needed = {"required": list(required)} if required else {}
+    return {"type": "object", "properties": properties, "additionalProperties": False, **needed, **rules}
+
+
+def json_field(schema: Schema, description: str) -> Schema:
+    """A field of a form that holds JSON."""
+    return {**schema, "description": description, "contentMediaType": "application/json"}
+
+
+_DATA_URI = r"data:[A-Za-z0-9.+/-]*(;[A-Za-z0-9.+=/-]+)*;base64,"
+_BLANK = r"\s\x1c-\x1f\x85"  # what Python strips; `\s` alone leaves out the latter elsewhere
+_NOT_BLANK = f"[^{_BLANK}]"
+_NO_LIST = rf"^[{_BLANK}]*[^{_BLANK}\[]"  # a single field that begins with [ is read as a JSON array
+_ONE_PLACE = r"^((?!\{\})[\s\S])*\{\}((?!\{\})[\s\S])*$"
+
+FILE: Schema = {**STRING, "format": "binary", "minLength": 1}
+TEXT: Schema = {**STRING, **limited(maxLength="max_text_chars")}
+QUERY_TEXT: Schema = {**TEXT, "pattern": _NOT_BLANK}
+NO_IMAGE: Schema = {**TEXT, "not": {"pattern": r"^\s*data:(image/|[^\s,]*;base64,)"}}
+IMAGE_URI: Schema = {**STRING, "format": "image", "pattern": f"^({_DATA_URI}|https://)"}
+LABELS: Schema = {
+    **some({**STRING, "pattern": _NOT_BLANK, "maxLength": MAX_LABEL_CHARS}, "max_labels"),
+    "uniqueItems": True,
+}
+LABEL_FIELDS: Schema = {**LABELS, "items": {**LABELS["items"], "pattern": _NO_LIST}}
+TEMPLATE: Schema = {**STRING, "pattern": _ONE_PLACE, "maxLength": MAX_TEMPLATE_CHARS}
+TEMPLATES = some(TEMPLATE, "max_templates")
+TEMPLATE_FIELDS: Schema = {
+    **TEMPLATES,
+    "items": {**TEMPLATE, "pattern": f"(?={_NO_LIST}){_ONE_PLACE}"},
+}
+TEMPLATE_SET: Schema = {**STRING, "format": "template-set"}
+ONE_KIND_OF_TEMPLATES: Schema = {
+    "not": {
+        "required": ["template", "templates"],
+        "properties": {"template": STRING, "templates": {"type": ["string", "array"]}},
+    }
+}
+PRECISION: Schema = {**STRING, "format": "precision"}
+COLLECTION_NAME: Schema = {**STRING, "pattern": f"^{COLLECTION.pattern}$"}
+ID: Schema = {**STRING, "pattern": f"^{IMAGE_ID.pattern}$", "not": {"enum": [".", ".."]}}
+
+_CLAUSES: Schema = {"type": "array", "items": ref("Filter"), "minItems": 1, "maxItems": MAX_CLAUSES}
+_ORDERED: Schema = {"type": ["number", "string"]}
+_OPERATORS: Schema = {
+    "type": "object",
+    "properties": {
+        "eq": {},
+        "ne": {},
+        "in": {"type": "array", "maxItems": MAX_IN_VALUES},
+        **dict.fromkeys(("lt", "lte", "gt", "gte"), _ORDERED),
+        "exists": {"type": "boolean"},
+    },
+    "additionalProperties": False,
+    "minProperties": 1,
+}
+FILTER: Schema = {
+    "description": "On metadata: all keys must hold, dots in a key walk into nested objects. "
+    f"At most {MAX_CLAUSES} clauses and {MAX_IN_VALUES} `in` values in all, nested at most {MAX_DEPTH} deep.",
+    "type": "object",
+    "properties": {"and": _CLAUSES, "or": _CLAUSES, "not": ref("Filter")},
+    "propertyNames": {"pattern": r"^[^.]+(\.[^.]+)*$"},
+    "additionalProperties": {
+        "anyOf": [{"type": ["string", "number", "boolean", "null", "array"]}, _OPERATORS]
+    },
+    "minProperties": 1,
+    "maxProperties": MAX_CLAUSES,
+}
+FILTER_TEXT: Schema = json_field({**STRING, "contentSchema": ref("Filter")}, "a filter as JSON")

@@ -1,0 +1,108 @@
+"""Verify a version, and load and prove one of its precisions on this machine. Knows nothing of services."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diptych.adapters.onnxruntime.session import Device
+from diptych.bundle.encoder import ByTower
+from diptych.bundle.golden import Golden, check_golden, read_golden
+from diptych.bundle.image.preprocess import DecodeMode
+from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, identity
+from diptych.bundle.prompts import with_built_in
+from diptych.bundle.repository import ModelRepository
+from diptych.bundle.text.tokenizer import TextTokenizer
+from diptych.core.tuning.execution_layout import ONE_LANE, Plan
+from diptych.core.tuning.precision import CudaGraphs, Running, TowerGraphs
+from diptych.core.types import ModelInfo
+from diptych.settings import PREFIX
+from diptych.wiring.loading.encoders import ServedEncoder, open_encoder
+
+
+@dataclass(frozen=True)
+class VerifiedBundle:
+    """A version every byte of which is what its manifest says; none of its graphs is loaded yet."""
+
+    folder: Path
+    manifest: Manifest
+    tokenizer: TextTokenizer
+    golden: Golden
+
+
+@dataclass(frozen=True)
+class LoadedBundle:
+    """A verified version, loaded and proven on this machine in one precision.
+
+    `beside` is the same for several batches side by side, where `plan` has several lanes. The largest batch
+    took `slowest_batch_s`, once that is measured.
+    """
+
+    bundle: VerifiedBundle
+    precision: str
+    encoder: ServedEncoder
+    beside: ServedEncoder | None = None
+    plan: Plan = ONE_LANE
+    slowest_batch_s: float = 0.0
+
+    def info(self, decode: DecodeMode) -> ModelInfo:
+        """What the domain needs to know of it, with images decoded like this."""
+        manifest = self.bundle.manifest
+        return ModelInfo(
+            name=manifest.name,
+            version=manifest.version,
+            precision=self.precision,
+            decode=decode,
+            identity=identity(self.bundle.folder, self.precision, decode),
+            provider=self.encoder.provider,
+            family=manifest.family,
+            embed_dim=manifest.embed_dim,
+            context_length=manifest.text.context_length,
+            logit_scale=manifest.logit_scale,
+            logit_bias=manifest.logit_bias,
+            image_size=manifest.image.size,
+            prompts=with_built_in(manifest.text.prompts),
+        )
+
+    def running(self) -> Running:
+        """What runs it now."""
+        return Running(self.precision, self.encoder.provider, _cuda_graphs(self.encoder))
+
+
+def verify_bundle(repository: ModelRepository, name: str, version: int) -> VerifiedBundle:
+    """Read every file of a version. Raises BundleError naming the file, NotFound."""
+    manifest, folder = repository.verify(name, version), repository.folder(name, version)
+    tokenizer = TextTokenizer(folder / TOKENIZER_FILE, manifest.text)
+    return VerifiedBundle(folder, manifest, tokenizer, read_golden(folder / GOLDEN_FILE))
+
+
+def load_precision(
+    bundle: VerifiedBundle, precision: str, *, device: Device, n_threads: int, captures: bool = False
+) -> LoadedBundle:
+    """Load both graphs and reproduce the golden outputs, on this device and no other.
+
+    With `captures` batches of a GPU run as CUDA graphs, if they can. Raises BundleError, EncoderFailed, and
+    ConfigError when the device cannot be had.
+    """
+    encoder = open_encoder(
+        bundle.folder, bundle.manifest, precision, device=device, n_threads=n_threads, captures=captures
+    )
+    try:
+        check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
+        if encoder.captures:
+            encoder.capture([bundle.golden.pixels], [bundle.golden.input_ids])
+            check_golden(bundle.golden, bundle.manifest, precision, bundle.tokenizer, encoder)
+    except BaseException:
+        encoder.close()
+        raise
+    return LoadedBundle(bundle, precision, encoder)
+
+
+def _cuda_graphs(encoder: ServedEncoder) -> CudaGraphs | None:
+    if encoder.captures is None:
+        return None
+    off = f"set by {PREFIX}CUDA_GRAPHS"
+    why_not = encoder.why_not_captured if encoder.captures else ByTower(off, off)
+    return CudaGraphs(_graphs_of(why_not.image), _graphs_of(why_not.text))
+
+
+def _graphs_of(why_not: str) -> TowerGraphs:
+    return TowerGraphs(captured=not why_not, reason=why_not or "each shape of a batch is captured once")

@@ -1,0 +1,90 @@
+"""Time the precisions of a version against each other, or take the times of an earlier start.
+
+Knows no choice. One that changes from start to start would give requests other vectors each time.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from time import perf_counter, process_time
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.adapters.files.plan_file import PlanFile, machine, n_cpus
+from diptych.bundle.encoder import InputIds, Pixels
+from diptych.bundle.manifest import identity
+from diptych.core.tuning.interleaved import Clock, median_seconds
+from diptych.core.tuning.precision import CPU_PROVIDER, Pace
+from diptych.wiring.loading.encoders import ServedEncoder
+from diptych.wiring.loading.version import VerifiedBundle
+
+LOG = logging.getLogger("diptych.precision")
+RULES = 2  # counted up when precisions are timed in another way: older times are forgotten
+ROUND_S = 0.25  # about what one batch of every precision may take: slow encoders get small batches
+TOWER_S = 1.0
+MAX_ROUNDS = 20
+MAX_BATCH_SIZE = 16
+
+Items = TypeVar("Items", Pixels, InputIds)
+
+
+def paces_of(
+    bundle: VerifiedBundle,
+    encoders: Mapping[str, ServedEncoder],
+    *,
+    n_threads: int,
+    kept: PlanFile | None,
+) -> dict[str, Pace]:
+    """The pace of each precision, measured once for each version, machine and choice of settings.
+
+    Without a file it is measured each time.
+    """
+    key = _key(bundle, encoders, n_threads)
+    known = None if kept is None else kept.get(key, dict[str, Pace])
+    if known is not None:
+        LOG.info("times of precisions are those of an earlier start")
+        return known
+    golden = bundle.golden
+    images = {name: encoder.encode_image for name, encoder in encoders.items()}
+    texts = {name: encoder.encode_text for name, encoder in encoders.items()}
+    cost = _clock(encoders, n_threads)
+    image_ms = item_ms(images, golden.pixels, cost)
+    text_ms = item_ms(texts, golden.input_ids, cost)
+    paces = {name: Pace(image_ms[name], text_ms[name]) for name in encoders}
+    if kept is not None:
+        kept.put(key, paces)
+    return paces
+
+
+def item_ms(encoders: Mapping[str, Callable[[Items], object]], items: Items, cost: Clock) -> dict[str, float]:
+    """Milliseconds that each encoder takes for one of `items` (N, ...), in batches of one size."""
+    alone_s = median_seconds(list(encoders), lambda name: encoders[name](items[:1]), 0.0, cost=cost)
+    size = min(max(int(ROUND_S / max(sum(alone_s.values()), 1e-6)), 1), MAX_BATCH_SIZE)
+    chosen: NDArray[np.intp] = np.arange(size) % len(items)
+    batch = items[chosen]
+    seconds = median_seconds(
+        list(encoders), lambda name: encoders[name](batch), TOWER_S, max_rounds=MAX_ROUNDS, cost=cost
+    )
+    return {name: 1000 * taken / size for name, taken in seconds.items()}
+
+
+def _clock(encoders: Mapping[str, ServedEncoder], n_threads: int) -> Clock:
+    """On a CPU, processor time by threads: the wall time of an idle machine, also on a busy one."""
+    if any(one.provider != CPU_PROVIDER for one in encoders.values()):
+        return perf_counter
+    n_cores = n_threads or n_cpus()
+    return lambda: process_time() / n_cores
+
+
+def _key(bundle: VerifiedBundle, encoders: Mapping[str, ServedEncoder], n_threads: int) -> str:
+    what = (
+        RULES,
+        [
+            (name, identity(bundle.folder, name, "exact"), one.provider, one.device_name, one.captures)
+            for name, one in encoders.items()
+        ],
+        machine(n_threads),
+    )
+    return hashlib.sha256(repr(what).encode()).hexdigest()

@@ -1,0 +1,236 @@
+"""What a server's decoder does beyond decoding."""
+
+import asyncio
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, TiffImagePlugin
+
+from diptych.adapters.images.decoder_child import ChildLimits
+from diptych.adapters.images.decoder_processes import DecoderProcesses
+from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.images.pixel_budget import PixelBudget
+from diptych.adapters.images.shared_work import SharedWork
+from diptych.bundle.image import preprocess
+from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
+from diptych.core.types import Picture
+from diptych.errors import InputError, NotReady, TooLarge, UndecodableImage
+from support.hostile.containers import changed, plain_tags, segment, tiff, with_segments
+from support.hostile.corpus import corpus
+from unit.bundle.bundle_examples import encoded, image_spec, noise
+
+N_TAGS = 1_000
+
+
+class PlantedFaults(DecoderProcesses):
+    """Runs what the end of a file says instead of its decoder, where it says something."""
+
+    def run(self, unwanted: Any, work: Any, *args: Any, **options: Any) -> Any:
+        _, _, code = args[0].partition(b"planted:")
+        planned = (exec, code) if code else (work, *args)
+        return super().run(unwanted, *planned, **options)
+
+
+def decoded(decoder: PillowDecoder, *files: bytes) -> list[Picture | InputError]:
+    return asyncio.run(decoder.decode_many(files, lambda seconds: None))
+
+
+@pytest.mark.parametrize("format", ["TIFF", "AVIF"])
+def test_picture_of_an_isolated_format_is_the_one_that_this_process_would_decode(format: str) -> None:
+    file, spec = encoded(noise(64, 48), format), image_spec()
+    decoder = PillowDecoder(spec, ImageLimits(), n_threads=1)
+    (picture,) = decoded(decoder, file)
+    assert isinstance(picture, Picture)
+    assert picture.info == preprocess.probe(file, ImageLimits())
+    np.testing.assert_array_equal(picture.pixels, preprocess.load_pixels(file, spec, ImageLimits()))
+    small = asyncio.run(decoder.thumbnail(file, 16))
+    assert small == preprocess.thumbnail(file, ImageLimits(), 16)
+
+
+def test_limits_of_isolated_formats_are_those_of_the_others() -> None:
+    decoder = PillowDecoder(image_spec(), ImageLimits(max_px=3_000), n_threads=1)
+    errors = decoded(decoder, *(encoded(noise(64, 48), format) for format in ("PNG", "TIFF", "AVIF")))
+    assert {str(error) for error in errors} == {"image has 64 x 48 = 3072 pixels, limit is 3000"}
+    assert {type(error) for error in errors} == {TooLarge}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [b"import os; os.abort()", b"while True: pass", b"bytearray(10**10)"],
+    ids=["dies", "hangs", "grows"],
+)
+def test_decoder_that_fails_costs_its_own_picture_and_no_other(fault: bytes) -> None:
+    one, other, png = (encoded(noise(64, 48), format) for format in ("TIFF", "AVIF", "PNG"))
+    planted = one + b"planted:" + fault
+    processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=1, wall_s=20), 2)
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=2, processes=processes)
+    alone = [picture for file in (one, other, png) for picture in decoded(decoder, file)]
+    found = decoded(decoder, one, planted, other, planted, png)
+    assert [type(found[at]) for at in (1, 3)] == [UndecodableImage, UndecodableImage]
+    for before, after in zip(alone, found[::2], strict=True):
+        assert isinstance(before, Picture)
+        assert isinstance(after, Picture)
+        np.testing.assert_array_equal(before.pixels, after.pixels)
+
+
+def test_thumbnail_of_which_the_decoder_dies_is_undecodable_and_the_next_is_made() -> None:
+    processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=1, wall_s=20))
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
+    file = encoded(noise(64, 48), "TIFF")
+    with pytest.raises(UndecodableImage):
+        asyncio.run(decoder.thumbnail(file + b"planted:import os; os.abort()", 16))
+    assert asyncio.run(decoder.thumbnail(file, 16)) == preprocess.thumbnail(file, ImageLimits(), 16)
+
+
+def test_decoder_that_hangs_holds_up_no_picture_of_another_format() -> None:
+    processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=20, wall_s=100), 1)
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
+    hanging = encoded(noise(64, 48), "TIFF") + b"planted:import time; time.sleep(50)"
+
+    async def run() -> None:
+        waiting = asyncio.create_task(decoder.decode_many([hanging], lambda seconds: None))
+        (picture,) = await decoder.decode_many([encoded(noise(64, 48), "PNG")], lambda seconds: None)
+        assert isinstance(picture, Picture)
+        assert not waiting.done()
+        decoder.close()
+        with pytest.raises(NotReady):
+            await waiting
+
+    asyncio.run(run())
+
+
+def test_caller_who_is_gone_leaves_the_process_to_the_next() -> None:
+    processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=20, wall_s=100), 1)
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
+    file = encoded(noise(64, 48), "TIFF")
+
+    async def run() -> None:
+        hanging = file + b"planted:import time; time.sleep(50)"
+        gone = asyncio.create_task(decoder.decode_many([hanging] * 3, lambda seconds: None))
+        await asyncio.sleep(0.1)
+        gone.cancel()
+        async with asyncio.timeout(25):
+            (picture,) = await decoder.decode_many([file], lambda seconds: None)
+        assert isinstance(picture, Picture)
+
+    asyncio.run(run())
+
+
+def test_picture_may_take_processor_time_as_its_size_and_not_as_its_decoder_likes() -> None:
+    """It would take twenty seconds; an honest picture of the size takes less than one."""
+    (slow,) = (one.payload for one in corpus() if one.name == "tiff, 4096 tiles share a jpeg of 90 scans")
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
+    (error,) = decoded(decoder, slow)
+    assert isinstance(error, UndecodableImage)
+    assert "took more processor time than a file of its size may" in str(error)
+    with pytest.raises(UndecodableImage, match="took more processor time than a file of its size may"):
+        asyncio.run(decoder.thumbnail(slow, 16))
+
+
+def test_damaged_tags_are_neither_told_nor_remembered() -> None:
+    """Each has a wording of its own; Python keeps every wording that it has told."""
+    damaged = [(tag, 7, 10_000_000 + tag, 8) for tag in range(1_000, 1_000 + N_TAGS)]
+    exif = b"Exif\0\0" + tiff([*plain_tags(64, 64, 4096), *damaged])
+    file = with_segments(encoded(noise(64, 48), "JPEG"), segment(0xE1, exif))
+    n_before = len(getattr(TiffImagePlugin, "__warningregistry__", {}))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        decoded(PillowDecoder(image_spec(), ImageLimits(), n_threads=1), file)
+    assert told == []
+    assert len(getattr(TiffImagePlugin, "__warningregistry__", {})) <= n_before + 1  # its own version
+
+
+def test_what_libtiff_says_of_damaged_rows_is_not_written(capfd: pytest.CaptureFixture[str]) -> None:
+    """By its own hand, past Python: twenty kilobytes of fax were megabytes of log."""
+    rows = random.Random(0).randbytes(20_000)
+    tags = changed(plain_tags(700, 6_000, len(rows), 3), (258, 3, 1, 1), (262, 3, 1, 0))
+    decoded(PillowDecoder(image_spec(), ImageLimits(), n_threads=1), tiff(tags, rows))
+    assert capfd.readouterr().err == ""
+
+
+class Course:
+    """What a decoder does with a file, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.steps: list[str] = []
+        opened, load, hold = Image.open, ImageFile.ImageFile.load, PixelBudget.hold
+
+        def open_noted(*values: Any, **options: Any) -> Any:
+            self.steps.append("header")
+            return opened(*values, **options)
+
+        def load_noted(file: ImageFile.ImageFile) -> Any:
+            self.steps.append("pixels")
+            return load(file)
+
+        @contextmanager
+        def hold_noted(budget: PixelBudget, n_px: int) -> Iterator[None]:
+            self.steps.append(f"room for {n_px}")
+            with hold(budget, n_px):
+                yield
+            self.steps.append("room is free")
+
+        monkeypatch.setattr(Image, "open", open_noted)
+        monkeypatch.setattr(ImageFile.ImageFile, "load", load_noted)
+        monkeypatch.setattr(PixelBudget, "hold", hold_noted)
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_header_is_read_once_and_room_is_claimed_before_a_pixel_is_decoded(
+    mode: DecodeMode, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = encoded(noise(64, 48), format)
+    course = Course(monkeypatch)
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, mode=mode)
+    (picture,) = decoded(decoder, file)
+    assert isinstance(picture, Picture)
+    assert (picture.info.format, picture.info.width, picture.info.height) == (format, 64, 48)
+    assert course.steps[:3] == ["header", f"room for {64 * 48 + 42 * 32}", "pixels"]
+    assert course.steps[-1] == "room is free"
+    assert course.steps.count("header") == 1
+
+
+def test_picture_that_is_alone_is_shared_and_comes_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_parts: list[int] = []
+    run = SharedWork.run
+
+    def counted(work: SharedWork, parts: Sequence[Callable[[], None]]) -> None:
+        n_parts.append(len(parts))
+        run(work, parts)
+
+    monkeypatch.setattr(SharedWork, "run", counted)
+    decoder = PillowDecoder(image_spec(size=224), ImageLimits(), n_threads=1, n_sharing=3)
+    file = encoded(noise(512, 400), "PNG")  # more than MIN_SHARED_PX
+    pictures: list[Picture] = []
+    for alone in (False, True):
+        (picture,) = asyncio.run(decoder.decode_many([file], lambda seconds: None, alone=alone))
+        assert isinstance(picture, Picture)
+        pictures.append(picture)
+        assert n_parts == ([3, 3] if alone else [])
+    np.testing.assert_array_equal(pictures[0].pixels, pictures[1].pixels)
+
+
+def test_thumbnail_reads_the_header_once_and_claims_room_before_a_pixel_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = encoded(noise(64, 48), "PNG")
+    course = Course(monkeypatch)
+    decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
+    asyncio.run(decoder.thumbnail(file, 16))
+    assert course.steps[:3] == ["header", f"room for {64 * 48}", "pixels"]
+    assert course.steps.count("header") == 1
+
+
+def test_picture_over_a_limit_waits_for_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    course = Course(monkeypatch)
+    decoder = PillowDecoder(image_spec(size=224), ImageLimits(max_px=50_000), n_threads=1)
+    strip = encoded(noise(300, 10), "PNG")  # 3,000 pixels, of which a resize makes 1,505,280
+    (error,) = decoded(decoder, strip)
+    assert isinstance(error, TooLarge)
+    assert course.steps == ["header"]

@@ -1,0 +1,100 @@
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from diptych.adapters.images.pillow_decoder import PillowDecoder
+from diptych.adapters.images.pixel_budget import PixelBudget
+from diptych.bundle.image import preprocess as image
+from diptych.bundle.image.preprocess import ImageLimits
+from support.pictures import noise
+from unit.bundle.bundle_examples import image_spec
+
+TIMEOUT_S = 10
+
+
+def test_what_is_held_never_exceeds_the_budget_but_alone() -> None:
+    budget, lock = PixelBudget(100), threading.Lock()
+    held: list[int] = []
+    seen: list[list[int]] = []
+
+    def work(n_px: int) -> None:
+        with budget.hold(n_px):
+            with lock:
+                held.append(n_px)
+                seen.append(list(held))
+            with lock:
+                held.remove(n_px)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [30, 60, 100, 1, 500, 40, 99, 2] * 50, timeout=TIMEOUT_S))
+    assert len(seen) == 400
+    assert all(sum(sizes) <= 100 or len(sizes) == 1 for sizes in seen)
+
+
+def test_large_image_is_not_overtaken_for_ever() -> None:
+    budget, is_over = PixelBudget(100), threading.Event()
+
+    def large() -> None:
+        with budget.hold(100):
+            is_over.set()
+
+    def small(began: threading.Event) -> None:
+        """Ends only once the next one has begun, if it may: some room is always taken."""
+        with budget.hold(50):
+            began.set()
+            if not is_over.is_set():
+                next_began = threading.Event()
+                pool.submit(small, next_began)
+                next_began.wait(0.1)
+
+    with ThreadPoolExecutor(3) as pool:
+        began = threading.Event()
+        pool.submit(small, began)
+        assert began.wait(TIMEOUT_S)
+        pool.submit(large)
+        was_let_in = is_over.wait(TIMEOUT_S)
+        is_over.set()
+    assert was_let_in
+
+
+def test_room_is_given_back_after_a_failure() -> None:
+    budget = PixelBudget(100)
+    with pytest.raises(RuntimeError), budget.hold(100):
+        raise RuntimeError
+    with budget.hold(100):
+        pass
+
+
+def test_decoder_decodes_large_images_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, counts, n_now = threading.Lock(), list[int](), 0
+    preprocess, both = image.preprocess, threading.Barrier(2)
+
+    def counted(*values: Any, **options: Any) -> Any:
+        nonlocal n_now
+        with lock:
+            n_now += 1
+            counts.append(n_now)
+        try:
+            both.wait(0.05)  # long enough for a second one to come in, if it may
+        except threading.BrokenBarrierError:
+            both.reset()
+        pixels = preprocess(*values, **options)
+        with lock:
+            n_now -= 1
+        return pixels
+
+    monkeypatch.setattr(image, "preprocess", counted)
+
+    async def run(max_px: int, max_decoded_px: int | None = None) -> int:
+        counts.clear()
+        limits = ImageLimits(max_px=max_px)
+        decoder = PillowDecoder(image_spec(size=8), limits, n_threads=2, max_decoded_px=max_decoded_px)
+        await decoder.decode_many([noise(n, (40, 40)) for n in range(4)], lambda seconds: None)
+        return max(counts)
+
+    assert asyncio.run(run(3_000)) == 1
+    assert asyncio.run(run(10_000)) == 2
+    assert asyncio.run(run(3_000, 10_000)) == 2, "where there is room for more than one image may have"

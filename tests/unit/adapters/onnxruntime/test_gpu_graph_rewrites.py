@@ -1,0 +1,123 @@
+"""What a GPU's library cannot read is said otherwise, with the same result; files stay as they are."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from diptych.adapters.onnxruntime.gpu_graph_rewrites import (
+    cast_bytes_first,
+    graph_for_cuda,
+    graph_for_tensorrt,
+    rank_ids_in_floats,
+)
+from diptych.errors import BundleError
+from support.small_graphs import small_graph
+from support.tensorrt_parser import refused
+
+ROOT = Path(__file__).parents[4]
+PATCHES = """g (uint8[B,4,4,3] pixels) => (float[B,48] y) {
+    codes = Reshape (pixels, cells)
+    turned = Transpose <perm = [0, 2, 1, 3]> (codes)
+    rows = Reshape (turned, flat)
+    y = Cast <to = 1> (rows)
+}"""
+CELLS = {"cells": np.array([0, 2, 8, 3]), "flat": np.array([0, 48])}
+
+
+def test_bytes_are_read_by_cast_alone_and_arrive_as_before() -> None:
+    model, changed = small_graph(PATCHES, CELLS), small_graph(PATCHES, CELLS)
+    assert "uint8" in refused(model).lower()
+    assert cast_bytes_first(changed) == 3
+    onnx.checker.check_model(onnx.shape_inference.infer_shapes(changed, strict_mode=True), full_check=True)
+    assert refused(changed) == ""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
+    (before,), (after,) = (ReferenceEvaluator(one).run(None, {"pixels": pixels}) for one in (model, changed))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_default_model_sees_its_pictures_as_before_and_tensorrt_can_read_it() -> None:
+    bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
+    file = bundle / "image_encoder.onnx"
+    assert refused(onnx.load(file)).startswith("Shape")
+    graph = graph_for_tensorrt(file)
+    assert refused(onnx.load_from_string(graph)) == ""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    with np.load(bundle / "golden.npz") as golden:
+        pixels = golden["pixels"][:2]
+    before, after = (
+        ort.InferenceSession(one, options, providers=["CPUExecutionProvider"]).run(None, {"pixels": pixels})[
+            0
+        ]
+        for one in (str(file), graph)
+    )
+    np.testing.assert_array_equal(before, after)
+
+
+def test_operator_that_computes_with_bytes_is_refused_by_name() -> None:
+    model = small_graph("g (uint8[B,4] a) => (uint8[B,4] y) { y = Max (a, a) }", {})
+    with pytest.raises(BundleError, match=re.escape("Max '' computes with the bytes a")):
+        cast_bytes_first(model)
+
+
+POOLED = """g (int32[B,L] ids) => (int64[B] place) {
+    long = Cast <to = 7> (ids)
+    place = ArgMax <axis = -1, keepdims = 0> (long)
+}"""
+
+
+def test_first_largest_id_is_found_where_it_was_among_equal_and_neighbouring_ones() -> None:
+    model, changed = small_graph(POOLED, {}), small_graph(POOLED, {})
+    assert rank_ids_in_floats(changed) == 1
+    inferred = onnx.shape_inference.infer_shapes(changed, strict_mode=True)
+    onnx.checker.check_model(inferred, full_check=True)
+    types = {port.name: port.type.tensor_type.elem_type for port in inferred.graph.value_info}
+    (found,) = [node for node in changed.graph.node if node.op_type == "ArgMax"]
+    assert types[found.input[0]] == onnx.TensorProto.DOUBLE
+    ids = np.full((4, 77), 49407, np.int32)  # ends for padding
+    ids[:, 0] = 49406
+    ids[0, 1:76] = 49405
+    ids[1, 1:], ids[2, 1:], ids[3] = 0, 5, 2**24 + 1
+    ids[3, :50] = 2**24
+    ranked = ReferenceEvaluator(changed, verbose=0).run([found.input[0]], {"ids": ids})[0]
+    assert all(len(set(row)) == 77 for row in ranked.tolist())
+    (before,), (after,) = (ReferenceEvaluator(one).run(None, {"ids": ids}) for one in (model, changed))
+    assert before.tolist() == after.tolist() == [76, 0, 0, 50]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "place = ArgMax <axis = 1, keepdims = 0, select_last_index = 1> (x)",
+        "place = ArgMax <axis = 0, keepdims = 0> (x)",
+    ],
+)
+def test_other_argmax_stays(node: str) -> None:
+    model = small_graph(f"g (int64[B,L] x) => (int64[N] place) {{ {node} }}", {})
+    before = model.SerializeToString()
+    assert rank_ids_in_floats(model) == 0
+    assert model.SerializeToString() == before
+
+
+def test_default_model_embeds_its_texts_as_before_on_cuda() -> None:
+    bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
+    file = bundle / "text_encoder.onnx"
+    graph = graph_for_cuda(file)
+    assert isinstance(graph, bytes)
+    assert graph_for_cuda(bundle / "image_encoder.onnx") == str(bundle / "image_encoder.onnx")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    with np.load(bundle / "golden.npz") as golden:
+        ids = golden["input_ids"]
+    before, after = (
+        ort.InferenceSession(one, options, providers=["CPUExecutionProvider"]).run(None, {"input_ids": ids})[
+            0
+        ]
+        for one in (str(file), graph)
+    )
+    np.testing.assert_array_equal(before, after)

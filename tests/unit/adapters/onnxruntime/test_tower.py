@@ -1,0 +1,193 @@
+"""One graph on a GPU that a CPU stands in for: what is captured, and what becomes of the rest."""
+
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from diptych.adapters.cuda.capture_lock import CAPTURE_LOCK
+from diptych.adapters.onnxruntime.encoder import IMAGE_EMBEDDING, INPUT_IDS, PIXELS, TEXT_EMBEDDING
+from diptych.adapters.onnxruntime.gpu_run import Shapes
+from diptych.adapters.onnxruntime.tower import Tower
+from diptych.errors import BundleError, ConfigError, EncoderFailed
+from support.fake_onnxruntime import FakeCuda
+from support.tiny_graphs import COLOURS, image_graph, image_reference, make_weights
+
+WEIGHTS = make_weights(
+    {word: n for n, word in enumerate(("pad", *COLOURS))}, 0, image_size=8, embed_dim=16, seed=0
+)
+RANDOM = np.random.default_rng(0)
+SIZES = (1, 2, 4, 8)
+
+
+def pixels(n_items: int) -> NDArray[np.uint8]:
+    return RANDOM.integers(0, 256, (n_items, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("graphs") / "image.onnx"
+    onnx.save(image_graph(WEIGHTS), file)
+    return file
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    return FakeCuda().install(monkeypatch)
+
+
+def tower(file: Path, *, captures: bool = True) -> Tower:
+    shapes = Shapes(SIZES)
+    return Tower(file, PIXELS, IMAGE_EMBEDDING, n_threads=1, device="cuda", shapes=shapes, captures=captures)
+
+
+def assert_right(found: Tower, n_items: int) -> None:
+    batch = pixels(n_items)
+    np.testing.assert_allclose(found.run(batch, None), image_reference(WEIGHTS, batch), atol=1e-5)
+
+
+def test_captures_do_not_meet_runs_of_another_tower(file: Path, cuda: FakeCuda) -> None:
+    """The captures of the stand-in fail beside any run, and its runs fail beside a capture."""
+    found, other, done = tower(file), tower(file, captures=False), threading.Event()
+
+    def go_on() -> None:
+        while not done.is_set():
+            other.run(pixels(2), None)
+
+    with ThreadPoolExecutor(2) as pool:
+        busy = [pool.submit(go_on), pool.submit(go_on)]
+        found.capture([pixels(size) for size in SIZES])
+        done.set()
+        for future in busy:
+            future.result(10)
+    assert found.why_not_captured == ""
+    assert len(cuda.captured) == 4
+
+
+def test_tower_that_captures_nothing_is_asked_in_vain(file: Path, cuda: FakeCuda) -> None:
+    found = tower(file, captures=False)
+    found.capture([pixels(2)])
+    assert_right(found, 2)
+    assert (cuda.captured, found.why_not_captured) == ([], "")
+
+
+def test_graph_with_operators_of_the_cpu_runs_without_and_says_why(
+    file: Path, cuda: FakeCuda, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda.cpu_operators = ("Cast",)
+    found = tower(file)
+    assert "not been partitioned to the CUDAExecutionProvider" in found.why_not_captured
+    assert f"batches run without CUDA graphs: {found.why_not_captured}" in caplog.text
+    found.capture([pixels(2)])
+    assert_right(found, 3)
+    assert (len(cuda.options), cuda.captured) == (2, [])
+
+
+def test_tower_whose_capture_fails_is_opened_anew_and_the_session_that_may_capture_still_is_not_freed(
+    file: Path, cuda: FakeCuda
+) -> None:
+    cuda.capture_fails = "CUDA failure 901: operation failed due to a previous error during capture"
+    found = tower(file)
+    assert_right(found, 2)
+    found.capture([pixels(size) for size in SIZES])
+    assert found.why_not_captured == f"a batch cannot be captured: {cuda.capture_fails}"
+    for n_items in (1, 3, 9):
+        assert_right(found, n_items)
+    found.close()
+    assert (len(cuda.options), cuda.n_freed) == (2, 1)
+
+
+def test_replay_that_is_off_is_told_and_the_rows_are_right(
+    file: Path, cuda: FakeCuda, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda.wrong_shapes.add((2, 8, 8, 3))
+    found = tower(file)
+    found.capture([pixels(size) for size in SIZES])
+    assert found.why_not_captured.startswith("a replay of shape (2, 8, 8, 3) is off: item ")
+    assert found.why_not_captured in caplog.text
+    for size in SIZES:
+        assert_right(found, size)
+
+
+@pytest.mark.parametrize("captures", [True, False])
+def test_closed_tower_is_freed_where_nothing_captures(file: Path, cuda: FakeCuda, captures: bool) -> None:
+    found = tower(file, captures=captures)
+    found.capture([pixels(2)])
+    with pytest.raises(EncoderFailed) as told:
+        found.run(pixels(2)[:, :7], None)
+    with ThreadPoolExecutor(1) as pool:
+        with CAPTURE_LOCK.capture():
+            closing = pool.submit(found.close)
+            assert not _ends(closing)
+            assert cuda.n_freed == 0
+        closing.result(10)
+    del told
+    assert cuda.n_freed == 1
+    with pytest.raises(EncoderFailed, match="the encoder raised RuntimeError on a batch of 2"):
+        found.run(pixels(2), None)
+    found.close()
+
+
+def _ends(future: "object") -> bool:
+    try:
+        future.result(0.05)  # type: ignore[attr-defined]
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_graph_with_other_ports_is_refused_and_freed(file: Path, cuda: FakeCuda) -> None:
+    with pytest.raises(BundleError, match=r"image\.onnx: the output must be"):
+        Tower(file, PIXELS, TEXT_EMBEDDING, n_threads=1, device="cuda", shapes=Shapes((1,)), captures=True)
+    assert cuda.n_freed == 1
+
+
+def test_graph_that_cuda_runs_nothing_of_is_refused_and_freed(file: Path, cuda: FakeCuda) -> None:
+    cuda.cpu_operators = tuple({node.op_type for node in onnx.load(file).graph.node})
+    with pytest.raises(ConfigError, match="runs no operator of it"):
+        tower(file)
+    assert cuda.n_freed == 2
+
+
+def default_text_file() -> Path:
+    bundles = (Path(__file__).parents[4] / "model_repo" / "pictograms").iterdir()
+    return max(bundles, key=lambda folder: int(folder.name)) / "text_encoder.onnx"
+
+
+def text_tower(file: Path) -> Tower:
+    shapes = Shapes((1, 2))
+    return Tower(file, INPUT_IDS, TEXT_EMBEDDING, n_threads=1, device="cuda", shapes=shapes, captures=True)
+
+
+IDS = np.array([[1, 2, 3]], np.int32)
+
+
+def test_text_tower_that_is_read_at_its_largest_id_is_captured(cuda: FakeCuda) -> None:
+    found = text_tower(default_text_file())
+    found.capture([IDS])
+    assert (found.why_not_captured, len(cuda.captured)) == ("", 1)
+
+
+def test_text_tower_is_not_captured_where_nothing_rewrites_its_graph(
+    cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "diptych.adapters.onnxruntime.gpu_graph_rewrites", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    found = text_tower(default_text_file())
+    assert "not been partitioned to the CUDAExecutionProvider" in found.why_not_captured
+    assert len(found.run(IDS, None)) == 1
+
+
+def test_graph_that_is_rewritten_finds_its_weights_in_a_file_of_their_own(
+    tmp_path: Path, cuda: FakeCuda
+) -> None:
+    file = tmp_path / "text.onnx"
+    onnx.save(onnx.load(default_text_file()), file, save_as_external_data=True, location="weights")
+    expected = text_tower(default_text_file()).run(IDS, None)
+    np.testing.assert_array_equal(text_tower(file).run(IDS, None), expected)
+    assert (tmp_path / "weights").stat().st_size > 10 * file.stat().st_size

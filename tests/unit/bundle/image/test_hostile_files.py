@@ -1,0 +1,128 @@
+"""The hostile corpus through the decoder: what each file must come to; without limits some take hours."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Event
+
+import pytest
+from PIL import Image
+
+from diptych.adapters.images.decoder_processes import DecoderProcesses, limits_for
+from diptych.bundle.image import jpeg_guard
+from diptych.bundle.image.formats import ISOLATED, sniff
+from diptych.bundle.image.metered import MeteredFile
+from diptych.bundle.image.preprocess import DecodeMode, ImageLimits, load_pixels, probe, thumbnail
+from diptych.errors import InputError, TooLarge, UndecodableImage, UnsupportedImage
+from support.hostile.containers import encoded, jpeg_of_size, scans, scene, segment, with_segments
+from support.hostile.corpus import corpus, good
+from support.hostile.entry import GOOD, Hostile
+from unit.bundle.bundle_examples import image_spec
+
+LIMITS = ImageLimits()
+SPEC = image_spec(resize_mode="longest")
+STATUS = {UnsupportedImage: 415, UndecodableImage: 422, TooLarge: 413}
+CPU_S = 1  # of an isolated decoder: no honest file here needs it
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[DecoderProcesses]:
+    """As in a server, but for less time; what is decoded in them cannot end the tests."""
+    started = DecoderProcesses(replace(limits_for(LIMITS.max_px), cpu_s=CPU_S))
+    yield started
+    started.close()
+
+
+def status(payload: bytes, processes: DecoderProcesses, mode: DecodeMode = "exact") -> int:
+    try:
+        if sniff(payload) in ISOLATED:
+            processes.run(Event(), load_pixels, payload, SPEC, LIMITS, mode)
+        else:
+            load_pixels(payload, SPEC, LIMITS, mode)
+    except InputError as error:
+        return STATUS[type(error)]
+    return 200
+
+
+@pytest.mark.parametrize("entry", corpus(), ids=lambda entry: entry.name)
+@pytest.mark.filterwarnings("ignore")  # decoders warn of much in damaged files
+def test_every_hostile_file_ends_as_it_must(entry: Hostile, processes: DecoderProcesses) -> None:
+    assert status(entry.payload, processes) in entry.statuses
+
+
+@pytest.mark.parametrize(
+    "entry", [one for one in good(corpus()) if not one.heavy], ids=lambda entry: entry.name
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_has_a_vector_has_a_size_and_a_thumbnail_too(
+    entry: Hostile, processes: DecoderProcesses
+) -> None:
+    assert status(entry.payload, processes, "fast") == 200
+    info = probe(entry.payload, LIMITS)
+    with Image.open(io.BytesIO(thumbnail(entry.payload, LIMITS, 64))) as small:
+        assert max(small.size) == min(64, max(info.width, info.height))
+
+
+def test_corpus_has_files_of_every_kind_and_is_made_the_same_every_time() -> None:
+    assert len(corpus()) > 250
+    assert sum(entry.statuses == GOOD for entry in corpus()) > 80
+    files = {entry.name: entry.payload for entry in corpus()}
+    corpus.cache_clear()
+    assert {entry.name: entry.payload for entry in corpus()} == files
+
+
+# JPEG
+
+
+def test_scans_that_honest_files_have_are_read(processes: DecoderProcesses) -> None:
+    head, scan = scans(encoded(scene(channels=1), "JPEG", progressive=True))
+    assert status(head + scan * 900 + b"\xff\xd9", processes) == 200
+    assert status(head + scan * 1_000 + b"\xff\xd9", processes) == 413
+
+
+def test_fewer_scans_of_a_larger_picture_are_too_many() -> None:
+    head, scan = scans(encoded(scene(channels=1), "JPEG", progressive=True))
+    file = jpeg_of_size(head + scan * 30 + b"\xff\xd9", 7_000, 7_000)
+    with pytest.raises(TooLarge, match="JPEG image of 49000000 pixels has more than 20 scans"):
+        probe(file, LIMITS)
+    assert probe(jpeg_of_size(file, 4_000, 4_000), LIMITS).width == 4_000
+
+
+def test_bytes_like_scans_behind_the_end_are_none(processes: DecoderProcesses) -> None:
+    file = encoded(scene(), "JPEG", progressive=True)
+    assert status(file + b"\xff\xda" * 5_000, processes) == 200
+
+
+def test_tables_between_scans_are_bounded_too() -> None:
+    head, scan = scans(encoded(scene(channels=1), "JPEG", progressive=True))
+    many = (segment(0xFE, b"") * jpeg_guard.MAX_SCANS * 10 + scan) * 2
+    jpeg_guard.check_scans(head + many + b"\xff\xd9", 0, 1, 1)  # two scans
+    with pytest.raises(TooLarge):
+        jpeg_guard.check_scans(head + many + scan * 1_000, head.index(b"\xff\xda") + 2, 1, 10**6)
+
+
+def test_sixteen_segments_of_exif_are_read_and_not_more(processes: DecoderProcesses) -> None:
+    exif = segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\0\0")
+    plain = encoded(scene(), "JPEG")
+    assert status(with_segments(plain, *[exif] * 16), processes) == 200
+    assert status(with_segments(plain, *[exif] * 17), processes) == 413
+
+
+# Edges
+
+
+def test_edge_of_65535_pixels_is_the_longest(processes: DecoderProcesses) -> None:
+    assert status(encoded(Image.new("L", (65_535, 1)), "PNG"), processes) == 200
+    with pytest.raises(TooLarge, match="65536 x 1 pixels, limit for an edge is 65535"):
+        probe(encoded(Image.new("L", (65_536, 1)), "PNG"), LIMITS)
+
+
+# Pieces
+
+
+def test_file_is_read_in_a_bounded_number_of_pieces() -> None:
+    file = MeteredFile(b"abcdef", 3)
+    assert [file.read(1), file.read(2), file.read()] == [b"a", b"bc", b"def"]
+    assert file.getvalue() == b"abcdef"
+    with pytest.raises(TooLarge, match="too many pieces, over 3 reads"):
+        file.read(1)

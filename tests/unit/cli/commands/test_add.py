@@ -1,0 +1,280 @@
+"""`diptych add`: what it sends, what it says, and how it fails."""
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import httpx
+import pytest
+
+from diptych.cli import INTERRUPTED
+from diptych.cli.commands import add
+from support.command_line import RunCommand, command_runner
+from support.fake_api import FakeApi, add_reply, parts, problem
+
+IMAGES = "POST /collections/pets/images"
+LOOKUPS = "POST /collections/pets/lookups"
+PETS = {"name": "pets", "model": "tiny", "n_images": 0, "created_at": "2026-01-01T00:00:00Z"}
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    known = httpx.Response(200, json=PETS)
+    api = FakeApi().on("GET /collections/pets", known).on("POST /collections", known)
+    return api.on(LOOKUPS, httpx.Response(200, json={"images": []})).on(IMAGES, add_reply)
+
+
+@pytest.fixture
+def run(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> RunCommand:
+    monkeypatch.setenv("DIPTYCH_DEFAULT_COLLECTION", "pets")
+    return command_runner(add, api, monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """cat.png, dog.JPG, deep/fox.webp; and notes, a hidden file, a hidden folder."""
+    root = tmp_path / "photos"
+    for name in ["cat.png", "dog.JPG", "deep/fox.webp", "notes.txt", "._cat.png", ".trash/old.png"]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+def sent_images(api: FakeApi) -> list[str]:
+    requests = [request for request in api.requests if request.url.path.endswith("/images")]
+    return [content.decode() for r in requests for name, content in parts(r) if name == "image"]
+
+
+def sent_items(api: FakeApi) -> list[dict[str, object]]:
+    items: list[dict[str, object]] = json.loads(dict(parts(api.requests[-1]))["items"])
+    return items
+
+
+def test_image_files_of_a_folder_are_added_and_counted(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder) == 0
+    assert sorted(sent_images(api)) == ["cat.png", "deep/fox.webp", "dog.JPG"]
+    assert capsys.readouterr().out == "pets: 3 created, 0 replaced, 0 unchanged, 0 failed\n"
+
+
+def test_hits_can_be_recognised_by_the_file_in_their_metadata(
+    run: RunCommand, api: FakeApi, folder: Path
+) -> None:
+    run(folder)
+    assert [item["metadata"] for item in sent_items(api)] == [
+        {"file": "cat.png"},
+        {"file": "dog.JPG"},
+        {"file": "deep/fox.webp"},
+    ]
+
+
+def test_folders_inside_stay_out_without_recursion(run: RunCommand, api: FakeApi, folder: Path) -> None:
+    run(folder, "--no-recursive")
+    assert sorted(sent_images(api)) == ["cat.png", "dog.JPG"]
+
+
+def test_named_file_is_sent_whatever_its_suffix_and_each_file_once(
+    run: RunCommand, api: FakeApi, folder: Path
+) -> None:
+    run(folder / "notes.txt", folder, folder / "cat.png")
+    assert sorted(sent_images(api)) == ["cat.png", "deep/fox.webp", "dog.JPG", "notes.txt"]
+
+
+def test_ids_come_from_names_when_asked(run: RunCommand, api: FakeApi, folder: Path) -> None:
+    (folder / "deep" / "ä b.png").write_text("x")
+    run(folder, "--id-from", "name")
+    assert [item["id"] for item in sent_items(api)] == ["cat.png", "dog.JPG", "deep~fox.webp", "deep~--b.png"]
+
+
+def test_two_files_with_one_id_are_refused_before_anything_is_sent(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "a b.png").write_text("x")
+    (folder / "a+b.png").write_text("y")
+    assert run(folder, "--id-from", "name") == 1
+    assert "a+b.png: gets the id 'a-b.png' that a b.png has too" in capsys.readouterr().err
+    assert api.requests == []
+
+
+def test_metadata_file_gives_ids_and_metadata(run: RunCommand, api: FakeApi, folder: Path) -> None:
+    lines = [{"file": "cat.png", "id": "tom", "metadata": {"age": 3}}, {"file": "deep/fox.webp"}]
+    items = folder / "items.jsonl"
+    items.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    run(folder, "--metadata", items)
+    assert sent_items(api)[0] == {"id": "tom", "metadata": {"file": "cat.png", "age": 3}}
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("{", "items.jsonl:2: is not JSON"),
+        ("[]", 'items.jsonl:2: is no object with a "file"'),
+        ('{"file": "a", "tags": 1}', "items.jsonl:2: has unknown keys ['tags']"),
+        ('{"file": "a", "id": 7}', 'items.jsonl:2: "id" must be a string'),
+    ],
+)
+def test_bad_line_of_the_metadata_file_is_named(
+    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str], line: str, complaint: str
+) -> None:
+    items = folder / "items.jsonl"
+    items.write_text('{"file": "cat.png"}\n' + line)
+    assert run(folder, "--metadata", items) == 1
+    assert complaint in capsys.readouterr().err
+
+
+def test_failures_are_listed_with_their_reason_and_the_rest_is_added(
+    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "cat.png").write_text("bad bytes")
+    assert run(folder) == 1
+    printed = capsys.readouterr()
+    assert f"failed: {folder / 'cat.png'}: no decoder (HTTP 415)" in printed.err
+    assert printed.out == "pets: 2 created, 0 replaced, 0 unchanged, 1 failed\n"
+
+
+def test_broken_connection_still_sums_up(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on(IMAGES, problem(500, "disk is full"))
+    assert run(folder) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "pets: 0 created, 0 replaced, 0 unchanged, 0 failed, 3 not tried\n"
+    assert printed.err.endswith("diptych: disk is full (HTTP 500)\n")
+
+
+def test_interrupt_still_sums_up(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    api.on(IMAGES, interrupt)
+    assert run(folder) == INTERRUPTED
+    assert capsys.readouterr().out.endswith(", 3 not tried\n")
+
+
+def test_json_sums_up_for_machines(run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "cat.png").write_text("bad bytes")
+    assert run(folder, "--json") == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["created"], printed["failed"], printed["not_tried"]) == (2, 1, 0)
+    assert printed["failures"] == [{"file": str(folder / "cat.png"), "error": "no decoder (HTTP 415)"}]
+
+
+def test_missing_collection_is_made(run: RunCommand, api: FakeApi, folder: Path) -> None:
+    api.on("GET /collections/pets", problem(404, "no such collection"))
+    assert run(folder) == 0
+    assert api.calls() == ["GET /collections/pets", "POST /collections", LOOKUPS, IMAGES]
+
+
+def test_server_names_the_collection_when_nobody_else_does(
+    run: RunCommand, api: FakeApi, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DIPTYCH_DEFAULT_COLLECTION")
+    api.on("GET /version", httpx.Response(200, json={"version": "0.1.0", "default_collection": "pets"}))
+    assert command_runner(add, api, monkeypatch)(folder) == 0
+    assert api.calls()[0] == "GET /version"
+
+
+def test_path_that_does_not_exist_is_named(
+    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(folder / "absent")
+    assert caught.value.code == 2
+    assert f"argument FOLDER|FILE: {folder / 'absent'}: no such file or folder\n" in capsys.readouterr().err
+
+
+def test_folder_without_images_is_an_error(
+    run: RunCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path) == 1
+    assert capsys.readouterr().err == f"diptych: no image files in {tmp_path}\n"
+
+
+def test_file_whose_name_is_not_unicode_is_added(run: RunCommand, api: FakeApi, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_text("cat")
+    assert run(tmp_path) == 0
+    assert sent_items(api) == [{"metadata": {"file": "caf\ufffd.png"}}]
+
+
+def record_of(content: str, **changes: object) -> dict[str, object]:
+    """What the server says of an image that it has."""
+    digits = sha256(content.encode()).hexdigest()
+    sizes = {"n_bytes": 1, "width": 1, "height": 1, "media_type": "image/png"}
+    known = {"id": digits[:32], "collection": "pets", "sha256": digits, "created_at": "", "metadata": {}}
+    return known | sizes | changes
+
+
+def test_what_the_server_has_is_not_sent(
+    run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = [record_of("cat.png"), record_of("dog.JPG", sha256="0" * 64)]
+    api.on(LOOKUPS, httpx.Response(200, json={"images": there}))
+    assert run(folder) == 0
+    assert sorted(sent_images(api)) == ["deep/fox.webp", "dog.JPG"]
+    assert capsys.readouterr().out == "pets: 2 created, 0 replaced, 1 unchanged, 0 failed\n"
+
+
+def test_everything_is_sent_when_asked_and_what_replaces_metadata_is(
+    run: RunCommand, api: FakeApi, folder: Path
+) -> None:
+    there = [record_of("cat.png"), record_of("dog.JPG", metadata={"file": "dog.JPG"})]
+    api.on(LOOKUPS, httpx.Response(200, json={"images": there}))
+    assert run(folder, "--replace") == 0
+    assert sorted(sent_images(api)) == ["cat.png", "deep/fox.webp"]
+    api.requests.clear()
+    assert run(folder, "--send-all") == 0
+    assert len(sent_images(api)) == 3
+    assert LOOKUPS not in api.calls()
+
+
+def test_reasons_are_counted_when_several_files_share_one(
+    run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cat.png", "dog.JPG"):
+        (folder / name).write_text(f"bad {name}")
+    assert run(folder) == 1
+    told = capsys.readouterr().err
+    assert told.count("failed: ") == 3
+    assert "2 failed: no decoder (HTTP 415)\n" in told
+
+
+JOB = {
+    "id": "j1", "collection": "pets", "replace": False, "state": "done", "n_items": 2, "n_done": 2,
+    "counts": {"created": 1, "failed": 1}, "created_at": "x", "finished_at": "y", "reason": "",
+}  # fmt: skip
+
+
+def test_archive_is_streamed_and_its_job_followed(
+    run: RunCommand, api: FakeApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "photos.tar"
+    archive.write_bytes(b"tar" * 100_000)
+    error = {"title": "Unsupported image", "status": 415, "detail": "no decoder"}
+    outcomes = [
+        {"index": 0, "id": "a", "status": "created", "error": None, "file": "a.png"},
+        {"index": 1, "id": None, "status": "failed", "error": error, "file": "b.txt"},
+    ]
+    api.on(IMAGES, httpx.Response(202, json=JOB | {"state": "queued", "finished_at": None}))
+    api.on(
+        "GET /jobs/j1/outcomes", httpx.Response(200, json={"job": JOB, "outcomes": outcomes, "next": None})
+    )
+    assert run(archive) == 1
+    sent = next(request for request in api.requests if request.url.path.endswith("/images"))
+    assert (sent.headers["content-type"], sent.content) == ("application/x-tar", archive.read_bytes())
+    assert sent.headers["content-length"] == "300000"
+    printed = capsys.readouterr()
+    assert printed.out == "pets: 1 created, 0 replaced, 0 unchanged, 1 failed\n"
+    assert "failed: b.txt: no decoder (HTTP 415)" in printed.err
+
+
+def test_archive_comes_alone(run: RunCommand, api: FakeApi, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").touch()
+    for arguments in ((tmp_path / "a.tar", folder), (tmp_path / "a.tar", "--id-from", "name")):
+        with pytest.raises(SystemExit) as stopped:
+            run(*arguments)
+        assert stopped.value.code == 2
+    assert IMAGES not in api.calls()

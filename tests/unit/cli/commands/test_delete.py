@@ -1,0 +1,80 @@
+"""`diptych delete`: what it asks for, and that a condition deletes nothing without a yes."""
+
+import json
+
+import httpx
+import pytest
+
+from diptych.cli.commands import delete
+from support.command_line import RunCommand, command_runner
+from support.fake_api import FakeApi, body, problem
+
+PETS = {"name": "pets", "model": "tiny", "n_images": 1, "created_at": "2026-01-01T00:00:00Z"}
+DELETIONS = "POST /collections/pets/deletions"
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    gone = httpx.Response(204)
+    api = FakeApi().on("GET /collections/pets", httpx.Response(200, json=PETS))
+    return api.on("DELETE /collections/pets/images/tom", gone)
+
+
+@pytest.fixture
+def run(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> RunCommand:
+    monkeypatch.setenv("DIPTYCH_DEFAULT_COLLECTION", "pets")
+    return command_runner(delete, api, monkeypatch)
+
+
+def test_ids_are_deleted_each_once_and_what_is_not_there_is_told(
+    run: RunCommand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("tom", "tom") == 0
+    assert capsys.readouterr().out == "pets: 1 deleted\n"
+    assert run("tom", "max") == 1
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("pets: 1 deleted\n", "not there: max\n")
+
+
+def test_collection_that_is_not_there_is_told_as_such(
+    run: RunCommand, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on("GET /collections/pets", problem(404, "no collection named 'pets'"))
+    assert run("max") == 1
+    assert "no collection named 'pets'" in capsys.readouterr().err
+
+
+def test_condition_is_a_preview_until_yes_is_said(
+    run: RunCommand, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"n_images": 3, "preview": True, "ids": ["a", "b"]}
+    done = {"n_images": 3, "preview": False, "ids": []}
+    api.on(DELETIONS, httpx.Response(200, json=found), httpx.Response(200, json=done))
+    assert run("--filter", '{"year": 1999}') == 0
+    told = capsys.readouterr().out
+    assert told == "a\nb\n... and 1 more\npets: 3 would be deleted; repeat it with --yes\n"
+    assert run("--filter", '{"year": 1999}', "--lacking", "--yes") == 0
+    assert capsys.readouterr().out == "pets: 3 deleted\n"
+    assert [body(request) for request in api.requests] == [
+        {"filter": {"year": 1999}, "lacking": False, "preview": True},
+        {"filter": {"year": 1999}, "lacking": True, "preview": False},
+    ]
+
+
+def test_json_is_for_machines(run: RunCommand, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.on(DELETIONS, httpx.Response(200, json={"n_images": 0, "preview": True, "ids": []}))
+    assert run("--lacking", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "collection": "pets",
+        "n_images": 0,
+        "preview": True,
+        "ids": [],
+    }
+
+
+@pytest.mark.parametrize("arguments", [[], ["tom", "--lacking"], ["tom", "--filter", '{"a": 1}']])
+def test_either_ids_or_a_condition(run: RunCommand, api: FakeApi, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+    assert stopped.value.code == 2
+    assert api.requests == []

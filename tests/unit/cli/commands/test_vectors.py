@@ -1,0 +1,111 @@
+"""`diptych vectors`: what it sends, what it says, and how it fails."""
+
+import json
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from diptych.cli.commands import vectors
+from support.command_line import RunCommand, command_runner
+from support.fake_api import FakeApi, parts, problem
+
+PETS = {"name": "pets", "model": "tiny", "n_images": 0, "created_at": "2026-01-01T00:00:00Z"}
+PATH = "POST /collections/pets/vectors"
+
+
+def reply(request: httpx.Request) -> httpx.Response:
+    """Two rows: one is created, one fails."""
+    error = {"title": "Invalid value", "status": 422, "detail": "has norm 2", "item": None}
+    rows = [
+        {"index": 0, "id": "a", "status": "created", "error": None},
+        {"index": 1, "id": None, "status": "failed", "error": error},
+    ]
+    return httpx.Response(200, json={"model": {}, "collection": "pets", "outcomes": rows})
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi().on("GET /collections/pets", httpx.Response(200, json=PETS)).on(PATH, reply)
+
+
+@pytest.fixture
+def run(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> RunCommand:
+    monkeypatch.setenv("DIPTYCH_DEFAULT_COLLECTION", "pets")
+    return command_runner(vectors, api, monkeypatch)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.npy"
+    np.save(path, np.eye(2))
+    return path
+
+
+def test_rows_of_a_file_are_sent_with_what_made_them_and_failures_are_told(
+    run: RunCommand, api: FakeApi, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = tmp_path / "items.jsonl"
+    items.write_text('{"id": "a", "metadata": {"n": 1}}\n{}\n')
+    assert run(file, "--model", "tiny/3", "--items", items) == 1
+    form = dict(parts(api.requests[-1]))
+    assert json.loads(form["model"]) == {"name": "tiny", "version": 3, "precision": "fp32", "decode": "exact"}
+    assert form["embeddings"] == np.eye(2, dtype="<f4").tobytes()
+    assert json.loads(form["items"])[0] == {"id": "a", "metadata": {"n": 1}}
+    printed = capsys.readouterr()
+    assert printed.out == "pets: 1 created, 0 replaced, 0 unchanged, 1 failed\n"
+    assert "failed: row 1: has norm 2" in printed.err
+
+
+def test_json_sums_up_for_machines(run: RunCommand, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(file, "--model", "tiny/3", "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["created"], told["failed"], told["not_tried"]) == (1, 1, 0)
+    assert told["failures"][0]["row"] == 1
+
+
+def test_other_version_is_one_line_and_a_failure(
+    run: RunCommand, api: FakeApi, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on(PATH, problem(409, "the vectors are of tiny/3, and this server keeps those of tiny/4"))
+    assert run(file, "--model", "tiny/3") == 1
+    assert "this server keeps those of tiny/4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("one\n", "has 1 lines for 2 vectors"),
+        ("{}\n{\n", ":2: is not JSON"),
+        ('{}\n{"file": 1}\n', ":2: is no object"),
+    ],
+)
+def test_bad_items_are_named_before_anything_is_sent(
+    run: RunCommand, api: FakeApi, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    content: str, complaint: str,
+) -> None:  # fmt: skip
+    items = tmp_path / "items.jsonl"
+    items.write_text(content)
+    assert run(file, "--model", "tiny/3", "--items", items) == 1
+    assert complaint in capsys.readouterr().err
+    assert api.requests == []
+
+
+def test_file_that_is_no_matrix_is_refused(
+    run: RunCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, flat = tmp_path / "notes.npy", tmp_path / "flat.npy"
+    text.write_text("no numbers")
+    np.save(flat, np.ones(3))
+    for path in (text, flat):
+        assert run(path, "--model", "tiny/3") == 1
+    told = capsys.readouterr().err
+    assert told.count("cannot be read as a NumPy file") == 1
+    assert "is no matrix" in told
+
+
+def test_model_must_be_a_name_and_a_version(run: RunCommand, file: Path) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(file, "--model", "tiny")
+    assert stopped.value.code == 2

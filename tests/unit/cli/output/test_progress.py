@@ -1,0 +1,46 @@
+"""Progress of work in several parts: a bar each on a terminal, and nothing anywhere else."""
+
+import io
+
+import pytest
+
+from diptych.cli.output.progress import Bars
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def work(bars: Bars) -> None:
+    with bars:
+        bars.begin("copying images", 2_000)
+        bars.advance(1_999)
+        bars.advance()
+        bars.begin("checking the database", 5)
+        bars.advance(5)
+
+
+def test_each_part_has_its_own_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    work(Bars(hidden=False))
+    last_of_each = [line.split("\r")[-1] for line in terminal.getvalue().strip().split("\n")]
+    assert len(last_of_each) == 2
+    assert last_of_each[0].startswith("copying images: 100%")
+    assert "2.00k/2.00k" in last_of_each[0]
+    assert last_of_each[1].startswith("checking the database: 100%")
+
+
+@pytest.mark.parametrize(("stream", "hidden"), [(io.StringIO, False), (Terminal, True)])
+def test_nothing_is_drawn_elsewhere_or_when_hidden(
+    monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], hidden: bool
+) -> None:
+    written = stream()
+    monkeypatch.setattr("sys.stderr", written)
+    work(Bars(hidden=hidden))
+    assert written.getvalue() == ""
+
+
+def test_advancing_before_anything_is_begun_is_no_error() -> None:
+    Bars(hidden=True).advance()

@@ -1,0 +1,75 @@
+"""Variables that look like settings: a misspelt one stops the start, an unknown one is logged."""
+
+import logging
+
+import pytest
+
+from diptych.cli.process.variables import refuse_misspelt, warn_of_unknown
+from diptych.errors import ConfigError
+from diptych.settings import PREFIX, Settings, read_settings
+
+VALUE = "never-shown"
+
+
+def of(*names: str, value: str = VALUE) -> dict[str, str]:
+    return {f"{PREFIX}{name}": value for name in names}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("APIKEY", "API_KEY"),
+        ("API_KEYS", "API_KEY"),
+        ("KEY", "API_KEY"),
+        ("API_KEY_FILE", "API_KEY"),
+        ("AUTH_TOKEN", "API_KEY"),
+        ("PASSWORD", "API_KEY"),
+        ("DATADIR", "DATA_DIR"),
+        ("ALLOWED_HOST", "ALLOWED_HOSTS"),
+        ("MAX_IMAGE_PIXELS", "MAX_IMAGE_PX"),
+        ("LOGFORMAT", "LOG_FORMAT"),
+        ("PORTS", "PORT"),
+    ],
+)
+def test_name_that_resembles_a_setting_is_refused_with_the_right_one(name: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        refuse_misspelt(of(name) | of("MODEL"))
+    assert f"{PREFIX}{name} is not a setting, {PREFIX}{meant} is" in str(refused.value)
+    assert VALUE not in str(refused.value)
+
+
+def test_unknown_name_is_a_warning_without_its_value(caplog: pytest.LogCaptureFixture) -> None:
+    given = of("COLOUR_OF_THE_SKY", "TLS_KEY", "MODEL") | of("UNSET", value="") | {"PATH": VALUE}
+    refuse_misspelt(given)
+    with caplog.at_level(logging.WARNING):
+        warn_of_unknown(given)
+    assert caplog.messages == [
+        f"{PREFIX}{name} is not a setting of the server and has no effect"
+        for name in ("COLOUR_OF_THE_SKY", "TLS_KEY")
+    ]
+
+
+@pytest.mark.parametrize("service", ["", "SERVER_", "EMBEDDINGS_OF_US_"])
+def test_what_is_known_neither_warns_nor_stops(service: str, caplog: pytest.LogCaptureFixture) -> None:
+    address = "tcp://10.96.0.7:8000"
+    given = {
+        **of(*(name.upper() for name in Settings.model_fields)),
+        **of("URL", "TIMEOUT_S", "PUBLISH", "MEMORY", "RUN", "CACHE", "DATA", "RUNS_DIR", "NO_BROWSER"),
+        **of(f"{service}SERVICE_HOST", f"{service}SERVICE_PORT", f"{service}SERVICE_PORT_HTTP"),
+        **of(f"{service}PORT", f"{service}PORT_8000_TCP", value=address),
+        **of(f"{service}PORT_8000_TCP_PROTO", f"{service}PORT_8000_TCP_PORT"),
+        **of(f"{service}PORT_8000_TCP_ADDR"),
+        "diptych_model": VALUE,
+    }
+    refuse_misspelt(given)
+    with caplog.at_level(logging.WARNING):
+        warn_of_unknown(given)
+    assert caplog.messages == []
+
+
+def test_address_of_a_service_is_not_the_port_to_listen_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}PORT", "tcp://10.96.0.7:8000")
+    assert read_settings({}).port == Settings.model_fields["port"].default
+    assert read_settings({"port": "9"}).port == 9
+    with pytest.raises(ConfigError, match=f"{PREFIX}PORT: "):
+        read_settings({"port": "tcp://10.96.0.7:8000"})

@@ -1,0 +1,178 @@
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diptych.core.collections.group_commit import MAX_ROWS, GroupedStores, Tell
+from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.job import JobOutcome, News
+from diptych.core.types import NewRow, PutResult
+from diptych.errors import NotReady, StoreFull
+
+SHELF: Any = "shelf"
+OTHER: Any = "other shelf"
+
+
+def row(id: str) -> NewRow:
+    return NewRow(id, id.ljust(64, "0"), 1, "image/png", 1, 1, None, np.ones(2, np.float32))
+
+
+class Disk:
+    """Remembers the groups; the first write waits until the gate is opened; some ids find no room."""
+
+    def __init__(self, no_room_for: Sequence[str] = ()) -> None:
+        self.groups: list[list[str]] = []
+        self.news: list[News] = []
+        self.gate = asyncio.Event()
+        self._no_room_for = set(no_room_for)
+
+    async def store(
+        self, shelf: Any, rows: Sequence[NewRow], replace: bool, news: Tell | None
+    ) -> list[PutResult]:
+        self.groups.append([row.id for row in rows])
+        await self.gate.wait()
+        if self._no_room_for & {row.id for row in rows}:
+            raise StoreFull("no room")
+        results = [PutResult("created", int(row.id[1:])) for row in rows]
+        if news is not None:
+            self.news.append(news(results))
+        return results
+
+
+async def begun(
+    grouped: GroupedStores, *ids: str, shelf: Any = SHELF, replace: bool = False, job: str | None = None
+) -> Any:
+    """An add that has come to where it waits; a job hears the keys of its rows."""
+
+    def news(results: Sequence[PutResult]) -> News:
+        return {str(job): [JobOutcome(result.key, None, "created") for result in results]}
+
+    tell = None if job is None else news
+    task = asyncio.create_task(grouped.store(shelf, [row(id) for id in ids], replace=replace, news=tell))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return task
+
+
+def test_adds_that_come_while_a_write_runs_are_stored_together_and_told_apart() -> None:
+    async def story() -> None:
+        disk = Disk()
+        grouped = GroupedStores(disk.store, Writes())
+        tasks = [await begun(grouped, "i1"), await begun(grouped, "i2", "i3"), await begun(grouped, "i4")]
+        disk.gate.set()
+        keys = [[result.key for result in await task] for task in tasks]
+        assert keys == [[1], [2, 3], [4]]
+        assert disk.groups == [["i1"], ["i2", "i3", "i4"]]
+
+    asyncio.run(story())
+
+
+def test_other_shelves_and_other_rules_are_groups_of_their_own() -> None:
+    async def story() -> None:
+        disk = Disk()
+        grouped = GroupedStores(disk.store, Writes())
+        tasks = [
+            await begun(grouped, "i1"),
+            await begun(grouped, "i2"),
+            await begun(grouped, "i3", shelf=OTHER),
+            await begun(grouped, "i4", replace=True),
+            await begun(grouped, "i5"),
+        ]
+        disk.gate.set()
+        await asyncio.gather(*tasks)
+        assert disk.groups == [["i1"], ["i2", "i5"], ["i3"], ["i4"]]
+
+    asyncio.run(story())
+
+
+def test_group_that_fails_is_tried_one_by_one() -> None:
+    async def story() -> None:
+        disk = Disk(no_room_for=["i3"])
+        grouped = GroupedStores(disk.store, Writes())
+        tasks = [await begun(grouped, f"i{n}") for n in range(1, 5)]
+        disk.gate.set()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(outcome, StoreFull) for outcome in outcomes] == [False, False, True, False]
+        assert disk.groups == [["i1"], ["i2", "i3", "i4"], ["i2"], ["i3"], ["i4"]]
+
+    asyncio.run(story())
+
+
+def test_add_whose_caller_left_is_stored_all_the_same() -> None:
+    async def story() -> None:
+        disk, writes = Disk(), Writes()
+        grouped = GroupedStores(disk.store, writes)
+        first, second = await begun(grouped, "i1"), await begun(grouped, "i2")
+        second.cancel()
+        await asyncio.wait([second])
+        disk.gate.set()
+        await first
+        await writes.close()
+        assert disk.groups == [["i1"], ["i2"]]
+
+    asyncio.run(story())
+
+
+def test_group_is_no_larger_than_its_limit() -> None:
+    async def story() -> None:
+        disk = Disk()
+        grouped = GroupedStores(disk.store, Writes())
+        half = [f"i{n}" for n in range(MAX_ROWS // 2)]
+        tasks = [await begun(grouped, "i1"), *[await begun(grouped, *half) for _ in range(3)]]
+        disk.gate.set()
+        await asyncio.gather(*tasks)
+        assert [len(group) for group in disk.groups] == [1, MAX_ROWS, MAX_ROWS // 2]
+
+    asyncio.run(story())
+
+
+def test_add_after_the_end_is_refused_and_taken_along_by_nobody() -> None:
+    async def story() -> None:
+        disk, writes = Disk(), Writes()
+        grouped = GroupedStores(disk.store, writes)
+        running = await begun(grouped, "i1")
+        closing = asyncio.create_task(writes.close())
+        await asyncio.sleep(0)
+        with pytest.raises(NotReady):
+            await grouped.store(SHELF, [row("i2")], replace=False)
+        disk.gate.set()
+        await asyncio.gather(running, closing)
+        assert disk.groups == [["i1"]]
+
+    asyncio.run(story())
+
+
+def test_jobs_of_a_group_hear_of_their_own_rows_in_its_one_commit() -> None:
+    async def story() -> None:
+        disk = Disk()
+        grouped = GroupedStores(disk.store, Writes())
+        tasks = [
+            await begun(grouped, "i1"),
+            await begun(grouped, "i2"),
+            await begun(grouped, "i3", "i4", job="one"),
+            await begun(grouped, "i5", job="other"),
+            await begun(grouped, job="rowless"),
+        ]
+        disk.gate.set()
+        await asyncio.gather(*tasks)
+        assert disk.groups == [["i1"], ["i2", "i3", "i4", "i5"]]
+        (news,) = disk.news
+        heard = {job: [one.index for one in outcomes] for job, outcomes in news.items()}
+        assert heard == {"one": [3, 4], "other": [5], "rowless": []}
+
+    asyncio.run(story())
+
+
+def test_what_a_job_hears_is_stored_without_rows_and_nothing_else_is() -> None:
+    async def story() -> None:
+        disk = Disk()
+        disk.gate.set()
+        grouped = GroupedStores(disk.store, Writes())
+        await (await begun(grouped))
+        assert disk.groups == []
+        await (await begun(grouped, job="one"))
+        assert (disk.groups, disk.news) == ([[]], [{"one": []}])
+
+    asyncio.run(story())

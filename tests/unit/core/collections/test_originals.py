@@ -1,0 +1,65 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from diptych.core.collections.originals import MADE_AT_ONCE, Pictures
+from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.errors import StoreFull
+
+
+class Shelf:
+    """Files, rows and a maker of thumbnails in one; counts the originals that are in memory."""
+
+    def __init__(self) -> None:
+        self.held = self.most = 0
+
+    async def get_thumbnail(self, sha256: str, size_px: int) -> None:
+        await asyncio.sleep(0)
+
+    async def get(self, sha256: str) -> bytes:
+        self.held += 1
+        self.most = max(self.most, self.held)
+        await asyncio.sleep(0)
+        return sha256.encode()
+
+    async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
+        await asyncio.sleep(0.001)
+        self.held -= 1
+        return payload.upper()
+
+    async def used(self, sha256s: Any) -> set[str]:
+        return set()
+
+
+def test_few_originals_are_in_memory_however_many_thumbnails_are_asked_for() -> None:
+    async def run() -> None:
+        shelf: Any = Shelf()
+        pictures = Pictures(images=shelf, records=shelf, thumbnailer=shelf, writes=Writes())
+        made = await asyncio.gather(*(pictures.thumbnail(f"a{n}", 64) for n in range(200)))
+        assert made == [f"A{n}".encode() for n in range(200)]
+        assert shelf.most == MADE_AT_ONCE
+
+    asyncio.run(run())
+
+
+class FullShelf(Shelf):
+    async def used(self, sha256s: Any) -> set[str]:
+        return set(sha256s)
+
+    async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
+        raise StoreFull("no space is left")
+
+
+def test_thumbnails_that_a_full_disk_does_not_keep_are_handed_out_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def run() -> None:
+        shelf: Any = FullShelf()
+        pictures = Pictures(images=shelf, records=shelf, thumbnailer=shelf, writes=Writes())
+        for n in range(3):
+            assert await pictures.thumbnail(f"a{n}", 64) == f"A{n}".encode()
+
+    asyncio.run(run())
+    said = "thumbnails cannot be kept, and are made anew each time: no space is left"
+    assert [one.getMessage() for one in caplog.records] == [said]

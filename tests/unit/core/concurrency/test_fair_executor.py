@@ -1,0 +1,164 @@
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from diptych.core.concurrency.fair_executor import FairThreads
+from unit.core.core_fakes import until
+
+
+class Ledger:
+    """Work that waits for the gate, and who did how much of it."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.begun: list[str] = []
+        self.done: list[str] = []
+
+    def piece(self, name: str) -> Callable[[], str]:
+        def work() -> str:
+            self.begun.append(name)
+            assert self.gate.wait(10)
+            self.done.append(name)
+            return name
+
+        return work
+
+
+def test_results_come_in_the_order_of_the_pieces() -> None:
+    async def run() -> None:
+        threads = FairThreads("test", 4)
+        pieces = [partial(int, str(n)) for n in range(100)]
+        assert await threads.run(pieces) == list(range(100))
+        assert await threads.run([]) == []
+
+    asyncio.run(run())
+
+
+def test_callers_take_turns_however_much_one_of_them_brought() -> None:
+    async def run() -> None:
+        ledger, threads = Ledger(), FairThreads("test", 1)
+        large = asyncio.create_task(threads.run([ledger.piece("large")] * 1000))
+        await asyncio.sleep(0)
+        small = [asyncio.create_task(threads.run([ledger.piece(f"small {n}")])) for n in range(10)]
+        await asyncio.sleep(0)
+        ledger.gate.set()
+        await asyncio.gather(large, *small)
+        assert max(ledger.done.index(f"small {n}") for n in range(10)) <= 12
+        assert len(ledger.done) == 1010
+
+    asyncio.run(run())
+
+
+def test_no_more_pieces_run_at_once_than_there_are_threads() -> None:
+    async def run() -> None:
+        lock, running, most = threading.Lock(), 0, 0
+
+        def work() -> None:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            threading.Event().wait(0.0005)
+            with lock:
+                running -= 1
+
+        threads = FairThreads("test", 3)
+        await asyncio.gather(*(threads.run([work] * 20) for _ in range(10)))
+        assert most == 3
+
+    asyncio.run(run())
+
+
+def test_work_of_a_cancelled_caller_never_begins_and_is_let_go_of() -> None:
+    class Payload:
+        pass
+
+    async def run() -> None:
+        ledger, threads = Ledger(), FairThreads("test", 1)
+        busy = asyncio.create_task(threads.run([ledger.piece("busy")]))
+        payload = Payload()
+        held = weakref.ref(payload)
+
+        def work(payload: Payload) -> None:
+            ledger.done.append("gone")
+
+        gone = asyncio.create_task(threads.run([partial(work, payload)] * 5))
+        await asyncio.sleep(0)
+        del payload
+        gone.cancel()
+        await asyncio.wait([gone])
+        del gone
+        assert held() is None  # though the thread is still busy
+        ledger.gate.set()
+        await busy
+        await threads.run([ledger.piece("next")])
+        assert ledger.done == ["busy", "next"]
+
+    asyncio.run(run())
+
+
+def test_cancelled_caller_that_sees_its_work_out_waits_for_what_runs_and_no_more() -> None:
+    async def run() -> None:
+        ledger, threads = Ledger(), FairThreads("test", 1)
+        gone = asyncio.create_task(threads.run([ledger.piece("gone")] * 5, see_out=True))
+        behind = asyncio.create_task(threads.run([ledger.piece("behind")] * 5, see_out=True))
+        await until(lambda: ledger.begun == ["gone"])
+        gone.cancel()
+        behind.cancel()
+        await asyncio.wait([behind])
+        assert not gone.done(), "its piece still runs"
+        ledger.gate.set()
+        await asyncio.wait([gone])
+        assert gone.cancelled()
+        assert ledger.done == ["gone"]
+        assert await threads.run([ledger.piece("next")], see_out=True) == ["next"]
+
+    asyncio.run(run())
+
+
+def test_second_cancel_waits_no_longer() -> None:
+    async def run() -> None:
+        ledger, threads = Ledger(), FairThreads("test", 1)
+        gone = asyncio.create_task(threads.run([ledger.piece("gone")], see_out=True))
+        await until(lambda: ledger.begun)
+        for _ in range(2):
+            assert not gone.done()
+            gone.cancel()
+            await asyncio.sleep(0.01)
+        assert gone.cancelled()
+        ledger.gate.set()
+
+    asyncio.run(run())
+
+
+def test_error_is_raised_and_leaves_the_threads_well() -> None:
+    def fail(error: BaseException) -> None:
+        raise error
+
+    async def run() -> None:
+        threads = FairThreads("test", 2)
+        with pytest.raises(ZeroDivisionError):
+            await threads.run([partial(fail, ZeroDivisionError()), bool])
+        for error in (SystemExit(), KeyboardInterrupt(), StopIteration()):
+            with pytest.raises(RuntimeError):
+                await threads.run([partial(fail, error)])
+        assert await threads.run([bool] * 8) == [False] * 8
+
+    asyncio.run(run())
+
+
+def test_threads_outlive_an_event_loop_that_ended_while_they_worked() -> None:
+    ledger, threads = Ledger(), FairThreads("test", 1)
+
+    async def leave() -> None:
+        gone = asyncio.create_task(threads.run([ledger.piece("first")]))
+        await until(lambda: ledger.begun)
+        gone.cancel()
+
+    asyncio.run(leave())
+    ledger.gate.set()
+    assert asyncio.run(threads.run([ledger.piece("second")])) == ["second"]

@@ -1,0 +1,96 @@
+from collections import Counter
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diptych.core.concurrency.fair_queue import FairQueue
+
+
+def filled(**items: str) -> FairQueue[str, str]:
+    queue: FairQueue[str, str] = FairQueue()
+    for owner, given_items in items.items():
+        queue.push(owner, given_items)
+    return queue
+
+
+def names(taken: list[tuple[str, str]]) -> str:
+    return " ".join(owner + item for owner, item in taken)
+
+
+def test_owners_take_turns_and_the_next_call_goes_on_where_the_last_one_stopped() -> None:
+    queue = filled(a="123", b="1", c="12")
+    assert names(queue.take(2)) == "a1 b1"
+    assert names(queue.take(3)) == "c1 a2 c2"
+    assert names(queue.take(9)) == "a3"
+    assert queue.take(1) == []
+
+
+def test_newcomer_waits_for_one_item_of_each_owner_only() -> None:
+    queue = filled(a="1234", b="1234")
+    queue.take(3)
+    queue.push("c", "1")
+    assert names(queue.take(3)) == "b2 a3 c1"
+
+
+def test_dropped_owner_gives_nothing_more() -> None:
+    queue = filled(a="123", b="12")
+    queue.take(1)
+    queue.drop("a")
+    queue.drop("a")
+    queue.drop("unheard-of")
+    assert len(queue) == 2
+    assert names(queue.take(9)) == "b1 b2"
+
+
+def test_owner_without_items_is_not_there() -> None:
+    queue = filled(a="")
+    assert (len(queue), queue.take(1)) == (0, [])
+
+
+# Pushes of so many items, takes of so many, and the drop of the n-th owner.
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(0, 9)),
+        st.tuples(st.just("take"), st.integers(0, 7)),
+        st.tuples(st.just("drop"), st.integers(0, 9)),
+    ),
+    max_size=40,
+)
+
+
+@given(steps)
+def test_every_item_comes_once_and_nobody_comes_twice_before_another_who_waits(
+    steps: list[tuple[str, int]],
+) -> None:
+    queue: FairQueue[int, int] = FairQueue()
+    left: dict[int, list[int]] = {}  # by owner, what must still come, in this order
+    since: dict[int, Counter[int]] = {}  # by owner who waits, what others got meanwhile
+    for what, n in [*steps, ("take", 1000)]:
+        if what == "push":
+            owner = len(since)
+            queue.push(owner, range(n))
+            left[owner], since[owner] = list(range(n)), Counter()
+        elif what == "drop":
+            queue.drop(n)
+            left.get(n, []).clear()
+        else:
+            taken = queue.take(n)
+            assert len(taken) == min(n, sum(map(len, left.values())))
+            for owner, item in taken:
+                assert item == left[owner].pop(0)
+                since[owner].clear()
+                for other, meanwhile in since.items():
+                    if left[other] and other != owner:
+                        meanwhile[owner] += 1
+                        assert meanwhile[owner] == 1
+        assert len(queue) == sum(map(len, left.values()))
+    assert not any(left.values())
+
+
+def test_order_of_one_owner_is_kept() -> None:
+    queue: FairQueue[str, int] = FairQueue()
+    queue.push("a", range(50))
+    queue.push("b", range(50))
+    items = [item for owner, item in queue.take(100) if owner == "a"]
+    assert all(earlier < later for earlier, later in pairwise(items))

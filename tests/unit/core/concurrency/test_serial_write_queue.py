@@ -1,0 +1,58 @@
+import asyncio
+
+import pytest
+
+from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.errors import NotReady
+
+
+def test_write_goes_on_to_its_end_when_its_caller_is_cancelled() -> None:
+    async def run() -> None:
+        writes, gate, done = Writes(), asyncio.Event(), []
+
+        async def write() -> None:
+            await gate.wait()
+            done.append("written")
+
+        caller = asyncio.create_task(writes.run(write()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.wait([caller])
+        gate.set()
+        await writes.close()
+        assert done == ["written"]
+
+    asyncio.run(run())
+
+
+def test_writes_never_overlap_and_an_error_reaches_only_its_caller() -> None:
+    async def run() -> None:
+        writes, inside, log = Writes(), 0, []
+
+        async def write(n: int) -> int:
+            nonlocal inside
+            inside += 1
+            assert inside == 1
+            await asyncio.sleep(0)
+            inside -= 1
+            log.append(n)
+            if n == 1:
+                raise ValueError(n)
+            return n
+
+        results = await asyncio.gather(*(writes.run(write(n)) for n in range(4)), return_exceptions=True)
+        assert [type(result) for result in results] == [int, ValueError, int, int]
+        assert log == [0, 1, 2, 3]
+
+    asyncio.run(run())
+
+
+def test_closed_to_new_writes() -> None:
+    async def run() -> None:
+        writes = Writes()
+        await writes.close()
+        with pytest.raises(NotReady):
+            await writes.run(asyncio.sleep(0))
+
+    asyncio.run(run())

@@ -1,0 +1,119 @@
+import asyncio
+import threading
+import time
+from typing import Any
+
+from diptych.core.encoding.health import Health
+from unit.core.core_fakes import until
+
+
+class Canary:
+    def __init__(self) -> None:
+        self.n_asked = 0
+        self.broken = False
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, on_start: Any) -> None:
+        self.n_asked += 1
+        assert self.gate.wait(10)
+        if self.broken:
+            raise RuntimeError("secret")
+
+
+def health_of(canary: Canary, *, timeout_s: float = 60, **given: Any) -> Health:
+    values: dict[str, Any] = {
+        "last_success_at": lambda: None,
+        "trouble": lambda: "",
+        "on_stuck": lambda reason: None,
+        "period_s": 0.001,
+    }
+    return Health(canary, timeout_s=timeout_s, **(values | given))
+
+
+def state(health: Health) -> tuple[bool, str]:
+    report = health.report()
+    return report.ready, report.reason
+
+
+def test_ready_only_after_the_first_answer_and_not_after_closing() -> None:
+    async def run() -> None:
+        health = health_of(Canary())
+        assert state(health) == (False, "the encoder has not been asked yet")
+        await health.start()
+        assert state(health) == (True, "")
+        await health.close()
+        assert state(health) == (False, "the server is stopping")
+
+    asyncio.run(run())
+
+
+def test_failing_canary_makes_unready_until_it_answers_again() -> None:
+    async def run() -> None:
+        canary = Canary()
+        health = health_of(canary)
+        await health.start()
+        canary.broken = True
+        await until(lambda: not health.report().ready)
+        assert health.report().reason == "the canary failed: RuntimeError"
+        canary.broken = False
+        await until(lambda: health.report().ready)
+        await health.close()
+
+    asyncio.run(run())
+
+
+def test_canary_is_skipped_while_batches_succeed() -> None:
+    async def run() -> None:
+        canary = Canary()
+        health = health_of(canary, last_success_at=lambda: time.monotonic() + 60, period_s=0.01)
+        await health.start()
+        await asyncio.sleep(0.1)
+        assert canary.n_asked == 1
+        assert health.report().ready
+        await health.close()
+
+    asyncio.run(run())
+
+
+def test_hanging_canary_makes_unready_after_the_deadline() -> None:
+    async def run() -> None:
+        canary = Canary()
+        health = health_of(canary, timeout_s=0.02)
+        await health.start()
+        canary.gate.clear()
+        await until(lambda: not health.report().ready)
+        assert "has not answered" in health.report().reason
+        canary.gate.set()
+        await until(lambda: health.report().ready)
+        await health.close()
+
+    asyncio.run(run())
+
+
+def test_canary_that_cannot_be_stopped_is_reported_once_and_never_ready_again() -> None:
+    async def run() -> None:
+        canary, reasons = Canary(), list[str]()
+        health = health_of(canary, timeout_s=0.02, stop_within_s=0.3, on_stuck=reasons.append)
+        await health.start()
+        canary.gate.clear()
+        await until(lambda: reasons)
+        await asyncio.sleep(0.02)
+        assert reasons == ["the encoder has not answered for 0.02 s"]
+        assert state(health) == (False, reasons[0])
+        await health.close()
+        canary.gate.set()
+
+    asyncio.run(run())
+
+
+def test_batch_that_hangs_makes_unready_whatever_the_canary_says() -> None:
+    async def run() -> None:
+        trouble = ""
+        health = health_of(Canary(), trouble=lambda: trouble)
+        await health.start()
+        trouble = "the text encoder hangs"
+        assert state(health) == (False, "the text encoder hangs")
+        await health.close()
+
+    asyncio.run(run())

@@ -1,0 +1,187 @@
+"""Precisions that come with the first collection that asks for them, and go with the last."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from diptych.core.encoding.pipeline import Engine
+from diptych.core.encoding.pipeline_pool import Engines
+from diptych.core.encoding.swappable_encoder import Runner
+from diptych.core.types import SERVER
+from diptych.errors import GoldenMismatch, InvalidValue, NotReady
+from unit.core.core_fakes import RUNNER, FakeEncoder, fake_embedder, model_info, until
+
+Story = Callable[["Parts"], Coroutine[Any, Any, None]]
+
+
+def engine(precision: str, runner: Runner = RUNNER) -> Engine:
+    embedder = fake_embedder(FakeEncoder())
+    return Engine(model_info(precision=precision), embedder, (lambda on_start: None,) * 2, (), 60, runner)  # type: ignore[arg-type]
+
+
+class Parts:
+    """Requests in int8, collections in fp32, and what is opened beside them; `gate` holds that up."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.opened: list[tuple[str, bool]] = []
+        self.loaded: list[list[str]] = []
+        self.broken = False
+        self.runner = RUNNER  # of what is opened
+        self.engines = Engines(
+            engine("int8"),
+            engine("fp32"),
+            precisions=("fp32", "fp16", "int8"),
+            open=self.open,
+        )
+        self.engines.on_change(lambda engines: self.loaded.append([one.model.precision for one in engines]))
+
+    def open(self, precision: str, at_start: bool) -> Engine:
+        self.opened.append((precision, at_start))
+        assert self.gate.wait(10)
+        if self.broken:
+            raise GoldenMismatch("golden image 1: cosine is 0.5")
+        return engine(precision, self.runner)
+
+    async def is_closed(self, one: Engine) -> bool:
+        try:
+            await one.embedder.embed_text("a")
+        except NotReady:
+            return True
+        return False
+
+
+def run(story: Story) -> None:
+    async def whole() -> None:
+        parts = Parts()
+        await story(parts)
+        await parts.engines.close()
+
+    asyncio.run(whole())
+
+
+def test_precisions_of_requests_and_collections_are_shared_and_stay() -> None:
+    async def story(parts: Parts) -> None:
+        engines = parts.engines
+        assert await engines.take(SERVER) is await engines.take("fp32") is engines.common
+        int8 = await engines.take("int8")
+        assert int8 is engines.requests
+        for _ in range(3):
+            engines.let_go(int8)
+        with engines.hold(engines.common):
+            pass
+        assert not await parts.is_closed(int8)
+        assert parts.opened == []
+        assert parts.loaded == [["fp32", "int8"]]
+
+    run(story)
+
+
+def test_further_precision_is_loaded_once_for_all_that_ask_at_the_same_time() -> None:
+    async def story(parts: Parts) -> None:
+        parts.gate.clear()
+        asking = [asyncio.create_task(parts.engines.take("fp16", at_start=True)) for _ in range(3)]
+        await until(lambda: bool(parts.opened))
+        assert parts.engines.loaded() == [parts.engines.common, parts.engines.requests]
+        parts.gate.set()
+        first, *others = await asyncio.gather(*asking)
+        assert [one is first for one in others] == [True, True]
+        assert parts.opened == [("fp16", True)]
+        await until(lambda: parts.loaded[-1] == ["fp32", "int8", "fp16"])
+
+    run(story)
+
+
+def test_further_precision_is_closed_with_its_last_user_and_not_before() -> None:
+    async def story(parts: Parts) -> None:
+        first, second = await parts.engines.take("fp16"), await parts.engines.take("fp16")
+        parts.engines.let_go(first)
+        assert not await parts.is_closed(first)
+        with parts.engines.hold(first):
+            parts.engines.let_go(second)
+            await asyncio.sleep(0.01)
+            assert not await parts.is_closed(first)
+        await until(lambda: parts.loaded[-1] == ["fp32", "int8"])
+        assert await parts.is_closed(first)
+        again = await parts.engines.take("fp16")
+        assert again is not first
+        assert not await parts.is_closed(again)
+
+    run(story)
+
+
+def test_precision_that_cannot_be_loaded_says_why_to_all_and_is_tried_again() -> None:
+    async def story(parts: Parts) -> None:
+        parts.broken = True
+        asked = await asyncio.gather(*(parts.engines.take("fp16") for _ in range(2)), return_exceptions=True)
+        for error in asked:
+            assert isinstance(error, InvalidValue)
+            assert str(error) == (
+                "precision: precision fp16 of fake/1 cannot be served here: golden image 1: cosine is 0.5"
+            )
+        parts.broken = False
+        assert (await parts.engines.take("fp16")).model.precision == "fp16"
+        assert len(parts.opened) == 2
+
+    run(story)
+
+
+def test_unknown_precision_is_refused_naming_those_there_are() -> None:
+    async def story(parts: Parts) -> None:
+        with pytest.raises(
+            InvalidValue, match="fake/1 has no precision 'int4', only fp32, fp16, int8; 'server' is"
+        ):
+            await parts.engines.take("int4")
+
+    run(story)
+
+
+def test_precision_that_nobody_waits_for_any_more_is_closed_once_it_is_loaded() -> None:
+    async def story(parts: Parts) -> None:
+        parts.gate.clear()
+        asking = asyncio.create_task(parts.engines.take("fp16"))
+        await until(lambda: bool(parts.opened))
+        asking.cancel()
+        await asyncio.wait([asking])
+        parts.gate.set()
+        fresh = await parts.engines.take("fp16")
+        assert len(parts.opened) == 2
+        assert not await parts.is_closed(fresh)
+        await until(lambda: parts.loaded[-1] == ["fp32", "int8", "fp16"])
+
+    run(story)
+
+
+def test_stop_while_a_precision_is_loaded_is_told_to_who_waits_and_closes_all() -> None:
+    async def story(parts: Parts) -> None:
+        fp16 = await parts.engines.take("fp16")
+        await parts.engines.close()
+        assert await parts.is_closed(fp16)
+        assert await parts.is_closed(parts.engines.common)
+        with pytest.raises(NotReady, match="stopping"):
+            await parts.engines.take("fp16")
+
+    run(story)
+
+
+def test_precision_that_is_loaded_only_after_the_stop_is_closed_then() -> None:
+    closed = list[str]()
+
+    async def story() -> None:
+        parts, runner = Parts(), Runner(RUNNER, RUNNER.running, lambda: closed.append("fp16"))
+        parts.runner = runner
+        parts.gate.clear()
+        asking = asyncio.create_task(parts.engines.take("fp16"))
+        await until(lambda: bool(parts.opened))
+        await parts.engines.close()
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+        assert closed == []
+        parts.gate.set()
+
+    asyncio.run(story())  # which waits for its threads
+    assert closed == ["fp16"]

@@ -1,0 +1,121 @@
+"""How a value that does not fit is named."""
+
+import tracemalloc
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from diptych.errors import InvalidValue, TooLarge
+from diptych.http.errors.validation import validated
+from diptych.http.parsing.limits import check_lengths
+from diptych.http.requests import (
+    AddItems,
+    ClassifyRequest,
+    EmbedRequest,
+    OpenAIEmbeddingRequest,
+    SearchRequest,
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "item", "words"),
+    [
+        (EmbedRequest, {}, "input", "required"),
+        (EmbedRequest, [], "body", "must be an object, its keys are encoding_format, input, got []"),
+        (EmbedRequest, {"input": []}, "input", "at least 1"),
+        (EmbedRequest, {"input": [{"text": "a"}, {}]}, "input[1]", "exactly one of text, image, got none"),
+        (EmbedRequest, {"input": [{"text": "a", "image": "b"}]}, "input[0]", "got text and image"),
+        (EmbedRequest, {"input": [{"text": 1}]}, "input[0]", "input[0].text: Input should be a valid string"),
+        (EmbedRequest, {"input": [{"txt": "a"}]}, "input[0]", "input[0].txt: no such key"),
+        (EmbedRequest, {"input": [{"text": "a"}], "modle": "x"}, "modle", "no such key"),
+        (EmbedRequest, {"input": [{"text": "a"}], "encoding_format": "hex"}, "encoding_format", "float"),
+        (SearchRequest, {"query": {"text": "a"}, "k": "3"}, "k", "valid integer"),
+        (SearchRequest, {"query": {"text": "a"}, "k": 0}, "k", "greater than or equal to 1"),
+        (SearchRequest, {"query": [{"id": "a", "weight": "2"}]}, "query[0]", "query[0].weight"),
+        (
+            SearchRequest,
+            {"query": "red"},
+            "query",
+            """such as {"text": "a red car"}, or a list of them, got 'red'""",
+        ),
+        (
+            SearchRequest,
+            {"query": ["a"]},
+            "query[0]",
+            "must be an object, its keys are text, image, id, weight",
+        ),
+        (
+            EmbedRequest,
+            {"input": ["a"]},
+            "input[0]",
+            "input[0]: must be an object, its keys are text, image, got 'a'",
+        ),
+        (SearchRequest, {"query": {"text": "a"}, "filter": []}, "filter", "dict"),
+        (ClassifyRequest, {"images": ["a"], "labels": ["a", 1]}, "labels[1]", "valid string"),
+        (ClassifyRequest, {"images": ["a"], "labels": ["a"], "templates": [1]}, "templates", "string"),
+        (ClassifyRequest, {"images": ["a"], "labels": ["a"], "top_k": True}, "top_k", "integer"),
+    ],
+)
+def test_first_thing_wrong_is_named(model: type[BaseModel], data: Any, item: str, words: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        validated(model, data)
+    error = caught.value
+    assert (error.item or "").startswith(item)
+    assert words in str(error)
+
+
+def test_long_values_are_not_repeated_in_full() -> None:
+    with pytest.raises(InvalidValue) as caught:
+        validated(EmbedRequest, {"input": ["x" * 1_000_000]})
+    assert len(str(caught.value)) < 300
+
+
+def test_long_keys_are_not_repeated_in_full() -> None:
+    with pytest.raises(InvalidValue) as caught:
+        validated(EmbedRequest, {"input": [{"text": "a"}], "k" * 1_000_000: 1})
+    assert caught.value.item == "k" * 100 + "..."
+    assert len(str(caught.value)) < 300
+
+
+def test_form_fields_are_read_leniently_and_json_is_not() -> None:
+    data = {"query": {"text": "a"}, "k": "3"}
+    assert validated(SearchRequest, data, strict=False).k == 3
+    with pytest.raises(InvalidValue):
+        validated(SearchRequest, data)
+
+
+N_BAD = 20_000
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        (EmbedRequest, {"input": [1] * N_BAD}),
+        (EmbedRequest, {"input": [{"text": "a", **{f"key {i}": 1 for i in range(N_BAD)}}]}),
+        (EmbedRequest, {"input": [{"text": "a"}], **{f"key {i}": 1 for i in range(N_BAD)}}),
+        (ClassifyRequest, {"images": ["a"], "labels": [1] * N_BAD}),
+        (ClassifyRequest, {"images": [1] * N_BAD, "labels": ["a"]}),
+        (ClassifyRequest, {"images": ["a"], "labels": ["a"], "templates": [1] * N_BAD}),
+        (SearchRequest, {"query": [1] * N_BAD}),
+        (AddItems, {"items": [1] * N_BAD}),
+        (OpenAIEmbeddingRequest, {"model": "a", "input": [1] * N_BAD}),
+    ],
+)
+def test_only_the_first_of_many_wrong_things_costs_memory(model: type[BaseModel], data: Any) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidValue):
+            validated(model, data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * N_BAD  # a finding of its own for each takes hundreds of bytes
+
+
+def test_list_over_its_limit_is_named_with_its_length() -> None:
+    data = {"input": [1, 2, 3], "labels": ["a"]}
+    assert check_lengths(data, {"input": 3, "labels": 1, "images": 1}) is data
+    assert check_lengths("no object", {"input": 3}) == "no object"
+    with pytest.raises(TooLarge, match="input: 3 items, limit is 2"):
+        check_lengths(data, {"input": 2})

@@ -1,0 +1,36 @@
+"""Images inside of JSON: what their head may be, and that it costs nothing."""
+
+import base64
+import tracemalloc
+
+import pytest
+
+from diptych.errors import InvalidValue, TooLarge
+from diptych.http.parsing.json_images import decode_data_uri
+
+MAX_BYTES = 1_000
+
+
+@pytest.mark.parametrize(
+    "head", ["data:image/png;base64,", "data:;base64,", "DATA:image/jpeg;name=a.jpg;Base64,"]
+)
+def test_the_bytes_are_those_that_were_encoded(head: str) -> None:
+    assert decode_data_uri(head + base64.b64encode(b"picture").decode(), "input[0]", MAX_BYTES) == b"picture"
+
+
+def test_too_many_bytes_are_refused_undecoded() -> None:
+    with pytest.raises(TooLarge, match=f"limit is {MAX_BYTES}"):
+        decode_data_uri("data:image/png;base64," + "A" * 10_000_000, "input[0]", MAX_BYTES)
+
+
+@pytest.mark.parametrize(
+    "head", ["data:" + ";a" * 5_000_000, "data:" + "a" * 10_000_000, "data:,", "x" * 10_000_000]
+)
+def test_a_head_of_millions_of_parts_is_refused_at_the_price_of_a_short_one(head: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidValue, match="not a data URI"):
+            decode_data_uri(head, "input[0]", MAX_BYTES)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()

@@ -1,0 +1,119 @@
+"""The description of the API states what the server refuses: its limits are those of this server."""
+
+import asyncio
+import json
+import re
+from functools import cache
+from typing import Any
+
+import pytest
+
+from diptych.core.limits import Limits
+from diptych.core.services import Services
+from diptych.errors import InvalidValue
+from diptych.http.app import create_app
+from diptych.http.errors.validation import validated
+from diptych.http.options import HttpOptions
+from diptych.http.requests import EmbedRequest
+
+
+async def load_for_ever() -> Services:
+    await asyncio.sleep(3600)
+    raise AssertionError("nobody waits that long")
+
+
+@cache
+def described(**limits: int) -> dict[str, Any]:
+    return create_app(load_for_ever, HttpOptions(limits=Limits(**limits))).openapi()
+
+
+def model(name: str, **limits: int) -> dict[str, Any]:
+    found: dict[str, Any] = described(**limits)["components"]["schemas"][name]
+    return found
+
+
+def form(path: str, **limits: int) -> dict[str, Any]:
+    content = described(**limits)["paths"][path]["post"]["requestBody"]["content"]
+    found: dict[str, Any] = content["multipart/form-data"]["schema"]
+    return found
+
+
+def parameters(path: str, **limits: int) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in described(**limits)["paths"][path]["get"]["parameters"]}
+
+
+def test_limits_that_are_settings_are_those_of_this_server() -> None:
+    assert model("EmbedRequest", max_items=7)["properties"]["input"]["maxItems"] == 7
+    assert form("/embed", max_items=7)["properties"]["text"]["maxItems"] == 7
+    text, _ = model("EmbedItem", max_text_chars=80)["properties"]["text"]["anyOf"]
+    assert text["maxLength"] == 80
+    _, texts = model("OpenAIEmbeddingRequest", max_openai_inputs=9)["properties"]["input"]["anyOf"]
+    assert (texts["minItems"], texts["maxItems"]) == (1, 9)
+    k = parameters("/search", max_k=20)["k"]["schema"]
+    assert (k["minimum"], k["maximum"]) == (1, 20)
+    assert parameters("/jobs/{job}/outcomes", max_page_items=3)["limit"]["schema"]["maximum"] == 3
+    assert "x-limits" not in json.dumps(described())
+
+
+@pytest.mark.parametrize(
+    ("name", "sets"),
+    [("EmbedItem", {"text", "image"}), ("QueryItem", {"text", "image", "id"})],
+)
+def test_items_need_exactly_one_of_their_kinds(name: str, sets: set[str]) -> None:
+    assert {one["required"][0] for one in model(name)["oneOf"]} == sets
+
+
+def test_forms_state_what_they_need_and_take_nothing_else() -> None:
+    for path in ("/embed", "/search"):
+        assert form(path)["anyOf"] == [{"required": ["image"]}, {"required": ["text"]}]
+    assert form("/classify")["required"] == ["image", "labels"]
+    paths = ("/embed", "/search", "/classify", "/collections/{collection}/images")
+    assert all(form(path)["additionalProperties"] is False for path in paths)
+
+
+def test_filters_are_described_wherever_they_are_taken() -> None:
+    reference = {"$ref": "#/components/schemas/Filter"}
+    assert parameters("/search")["filter"]["content"] == {"application/json": {"schema": reference}}
+    assert form("/search")["properties"]["filter"]["$ref"] == reference["$ref"]
+    for name in ("SearchRequest", "DeletionRequest"):
+        assert reference in model(name)["properties"]["filter"]["anyOf"]
+    operators = model("Filter")["additionalProperties"]["anyOf"][1]["properties"]
+    assert set(operators) == {"eq", "ne", "in", "lt", "lte", "gt", "gte", "exists"}
+
+
+def test_bound_on_relevance_is_not_offered_before_there_is_one() -> None:
+    assert "min_relevance" not in parameters("/search")
+    assert "min_relevance" not in form("/search")["properties"]
+    assert model("SearchRequest")["properties"]["min_relevance"]["type"] == "null"
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [("a {}", True), ("{} {", True), ("}{}{", True), ("a", False), ("{} {}", False), ("", False)],
+)
+def test_template_has_one_place(text: str, fits: bool) -> None:
+    template, _ = model("ClassifyRequest")["properties"]["template"]["anyOf"]
+    assert bool(re.search(template["pattern"], text)) is fits
+
+
+def test_every_text_that_is_blank_here_is_blank_in_the_description() -> None:
+    pattern = parameters("/search")["q"]["schema"]["pattern"]
+    spaces = [chr(code) for code in range(0x10000) if chr(code).isspace()]
+    assert not [one for one in spaces if re.search(pattern, one, re.ASCII) and one < "\xa0"]
+    assert re.search(pattern, "\x1c a")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_image"),
+    [("data:image/png;base64,AA", True), ("data:;base64,AA", True), ("data: a word", False), ("red", False)],
+)
+def test_image_is_no_text_of_openai(text: str, is_image: bool) -> None:
+    one, _ = model("OpenAIEmbeddingRequest")["properties"]["input"]["anyOf"]
+    assert bool(re.search(one["not"]["pattern"], text)) is is_image
+
+
+def test_description_changes_nothing_that_is_read() -> None:
+    longest = "x" * 20_000  # which is refused later, with 413
+    assert validated(EmbedRequest, {"input": [{"text": longest}]}).input[0].text == longest
+    with pytest.raises(InvalidValue, match="exactly one of text, image"):
+        validated(EmbedRequest, {"input": [{"text": "a", "image": "b"}]})

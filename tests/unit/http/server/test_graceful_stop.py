@@ -1,0 +1,140 @@
+"""The end of a server: bounded, whatever hangs."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from diptych.core import services
+from diptych.core.services import Services
+from diptych.http.in_flight import Inside
+from diptych.http.server import graceful_stop
+from diptych.http.server.graceful_stop import GracefulServer
+from support.raw_http import answer_of, is_hung_up, run, serving, until
+
+
+def ended(code: str, timeout_s: float = 20) -> int:
+    return subprocess.run([sys.executable, "-c", code], timeout=timeout_s, check=False).returncode
+
+
+def test_process_ends_although_a_thread_never_does() -> None:
+    code = (
+        "import threading; from diptych.http.server.graceful_stop import end_after; "
+        "threading.Thread(target=threading.Event().wait).start(); end_after(0.1, 7)"
+    )
+    assert ended(code) == 7
+
+
+def test_process_that_ends_by_itself_is_left_alone() -> None:
+    assert ended("from diptych.http.server.graceful_stop import end_after; end_after(60, 7)") == 0
+
+
+def test_orderly_end_is_a_success_and_bounded_whatever_hangs() -> None:
+    ends: list[tuple[float, int]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+
+    async def scenario() -> None:
+        config = uvicorn.Config(app, lifespan="on", log_config=None, port=0)
+        server = GracefulServer(config, Inside(), 30, end_after=lambda *when: ends.append(when))
+        running = asyncio.create_task(server.serve())
+        await until(lambda: server.started)
+        server.leave()
+        await running
+        assert server.status == 0
+
+    run(scenario)
+    (_, failed), (within_s, succeeded) = ends
+    assert (failed, within_s, succeeded) == (1, graceful_stop.EXIT_S, 0)
+
+
+ASKED = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def test_requests_inside_are_answered_while_new_connections_are_refused() -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            asked.set()
+            await may_answer.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body"})
+            return
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+
+    async def scenario() -> None:
+        async with serving(app) as place:
+            idle, _ = await place.call()
+            busy, _ = await place.call(ASKED)
+            await asked.wait()
+            place.server.leave()
+            assert await is_hung_up(idle)
+            with pytest.raises(ConnectionError):
+                await place.call(ASKED)
+            may_answer.set()
+            answer = await answer_of(busy)
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert await is_hung_up(busy)
+
+    run(scenario)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Those of this process, put back at the end."""
+    before = {number: signal.getsignal(number) for number in graceful_stop.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(("before", "is_heeded"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_hangup_is_heeded_but_below_nohup(before: signal.Handlers, is_heeded: bool) -> None:
+    signal.signal(signal.SIGHUP, before)
+    server = GracefulServer(uvicorn.Config(lambda: None), Inside(), 30, end_after=lambda *when: None)
+    server.heed_signals()
+    assert signal.getsignal(signal.SIGTERM) == server.stop
+    assert (signal.getsignal(signal.SIGHUP) == server.stop) is is_heeded
+    server.stop(signal.SIGTERM, None)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+class Part:
+    """Something that is closed, or takes for ever to be."""
+
+    def __init__(self, log: list[str], name: str, hangs: bool = False) -> None:
+        self._log, self._name, self._hangs = log, name, hangs
+
+    async def close(self) -> None:
+        if self._hangs:
+            await asyncio.Event().wait()
+        self._log.append(self._name)
+
+
+def test_batch_that_runs_on_does_not_keep_the_collections_from_closing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(services, "LAST_BATCH_S", 0.05)
+    closed: list[str] = []
+    names = ("background", "health", "jobs", "collections")
+    parts: dict[str, Any] = {name: Part(closed, name) for name in names}
+    parts["close_decoder"] = lambda: None
+    engines = Part(closed, "engines", hangs=True)
+    others = dict.fromkeys(Services.__dataclass_fields__) | parts
+    whole = Services(**cast(Any, others | {"engines": engines}))
+    asyncio.run(whole.close())
+    assert closed == list(names)

@@ -1,0 +1,139 @@
+"""Work is stopped when its caller goes away."""
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+
+from diptych.http.cancel_on_disconnect import while_connected
+
+
+def request_of(receive: Callable[[], Awaitable[dict[str, object]]]) -> Request:
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
+
+
+def request_that_hears(*kinds: str) -> Request:
+    waiting = list(kinds)
+
+    async def receive() -> dict[str, object]:
+        if not waiting:
+            await asyncio.sleep(3600)
+        return {"type": waiting.pop(0)}
+
+    return request_of(receive)
+
+
+def test_result_comes_through() -> None:
+    async def work() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    assert asyncio.run(while_connected(request_that_hears(), work())) == 7
+
+
+def test_error_comes_through() -> None:
+    async def work() -> None:
+        raise KeyError("its own")
+
+    with pytest.raises(KeyError):
+        asyncio.run(while_connected(request_that_hears(), work()))
+
+
+def test_hangup_cancels_the_work() -> None:
+    cancelled: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(while_connected(request_that_hears("http.request", "http.disconnect"), work()))
+    assert cancelled == [True]
+
+
+def test_error_in_the_moment_in_which_it_is_cancelled_is_heard() -> None:
+    """Else the log would tell of an exception that nobody asked for."""
+
+    async def serve() -> list[dict[str, object]]:
+        unheard: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+        serving: asyncio.Task[None] | None = None
+
+        async def work() -> None:
+            await asyncio.sleep(0)
+            assert serving is not None
+            serving.cancel()
+            raise KeyError("its own")
+
+        serving = asyncio.create_task(while_connected(request_that_hears(), work()))
+        with pytest.raises(KeyError):
+            await serving
+        gc.collect()
+        return unheard
+
+    assert asyncio.run(serve()) == []
+
+
+def test_deadline_of_the_work_is_no_hangup() -> None:
+    async def work() -> None:
+        async with asyncio.timeout(0):
+            await asyncio.sleep(3600)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(while_connected(request_that_hears(), work()))
+
+
+def test_one_who_cancels_is_told_so_and_no_hangup() -> None:
+    async def serve() -> None:
+        async with asyncio.timeout(0.01):
+            await while_connected(request_that_hears(), asyncio.sleep(3600))
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(serve())
+
+
+def test_work_that_was_cancelled_is_not_cancelled_again_by_a_hangup() -> None:
+    """What it holds for a thread is held as long as the thread works."""
+    seen_out: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.05)
+            seen_out.append(True)
+            raise
+
+    async def receive() -> dict[str, object]:
+        await asyncio.sleep(0.02)
+        return {"type": "http.disconnect"}
+
+    async def serve() -> None:
+        async with asyncio.timeout(0.01):
+            await while_connected(request_of(receive), work())
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(serve())
+    assert seen_out == [True]
+
+
+def test_connection_that_cannot_be_heard_is_a_hangup() -> None:
+    async def receive() -> dict[str, object]:
+        raise OSError("it is gone")
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(while_connected(request_of(receive), asyncio.sleep(3600)))
+
+
+def test_nothing_listens_on_once_the_result_is_there() -> None:
+    async def serve() -> int:
+        await while_connected(request_that_hears(), asyncio.sleep(0.01))
+        await asyncio.sleep(0)
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(serve()) == 1

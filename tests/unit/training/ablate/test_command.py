@@ -1,0 +1,266 @@
+"""`diptych-train ablate` from a plan to its table, on runs of a few steps."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych_training.ablate import command
+from diptych_training.cli import main
+from diptych_training.config import dump_config, read_config
+from diptych_training.errors import DataError, TrainingFailed
+from diptych_training.evaluate.ablation_results import Ablation
+from diptych_training.evaluate.ablation_table import ablation_tables
+from diptych_training.evaluate.validation import validate
+from diptych_training.files import sole_owner
+from diptych_training.run_folder import RunFolder
+from diptych_training.train import command as train
+from diptych_training.train.metrics_log import read_metrics
+from support.tiny_run import write_tiny_dataset, write_tiny_run
+
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+
+PLAN = """
+name = "try"
+base = "small.toml"
+set = ["run.steps=2"]
+
+[[variants]]
+name = "fast"
+group = "rate"
+says = "twice the rate"
+set = ["optim.lr=2e-3"]
+
+[[variants]]
+name = "wide"
+group = "image tower"
+says = "twice as wide, or | more"
+set = ["model.image.width=32", "run.batch_size=8"]
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, a recipe, a plan over it, and `runs` with all of its variants finished."""
+    home = tmp_path_factory.mktemp("home")
+    write_tiny_dataset(home / "data", n_icons=12)
+    tiny = write_tiny_run(home / "model") / "config.toml"
+    changes = ["run.batch_size=4", "run.precision=fp32", "run.log_every=1", "data.mixture={icons = 1.0}"]
+    (home / "small.toml").write_text(dump_config(read_config(tiny, changes)))
+    (home / "plan.toml").write_text(PLAN)
+    assert main(arguments(home, home / "runs")) == 0
+    return home
+
+
+@pytest.fixture
+def runs(home: Path, tmp_path: Path) -> Path:
+    """A copy of the finished runs, to be changed."""
+    shutil.copytree(home / "runs", tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def arguments(home: Path, runs: Path, *more: str) -> list[str]:
+    folders = ["--data", str(home / "data"), "--runs-dir", str(runs)]
+    return ["ablate", str(home / "plan.toml"), *folders, "--device", "cpu", *more]
+
+
+def table_of(runs: Path) -> list[list[str]]:
+    lines = (runs / "try" / "ablation.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.split(" | ")] for line in lines if line.startswith("| `")]
+
+
+def ablation_in(runs: Path) -> Ablation:
+    return Ablation.model_validate_json((runs / "try" / "ablation.json").read_bytes())
+
+
+def begin(home: Path, runs: Path, variant: str, *overrides: str) -> None:
+    """By hand, as `train --name` does."""
+    folders = ["--data", str(home / "data"), "--runs-dir", str(runs), "--name", f"try-{variant}"]
+    sets = [f"--set={override}" for override in ("run.steps=2", *overrides)]
+    assert main(["train", str(home / "small.toml"), *folders, *sets]) == 0
+
+
+def test_every_variant_becomes_a_run_and_a_row_with_its_difference_to_the_base(home: Path) -> None:
+    ablation = ablation_in(home / "runs")
+    base, fast, wide = ablation.outcomes
+    assert [outcome.run for outcome in ablation.outcomes] == ["try-base", "try-fast", "try-wide"]
+    assert (base.n_samples, fast.n_samples, wide.n_samples) == (8, 8, 16)
+    assert ablation.dataset == "tiny-drawings"
+    last = {name: points[-1] for name, points in read_metrics(home / "runs/try-fast/metrics.csv").items()}
+    assert fast.validation == {
+        name: last[f"validation/{name}"][1]
+        for name in ("emoji_top1", "emoji_top5", "icons_top1", "icons_top5")
+    }
+    assert base.n_image_parameters == fast.n_image_parameters < wide.n_image_parameters
+    rows = table_of(home / "runs")
+    assert rows[1][0] == "| `fast`"
+    assert rows[2][2] == "twice as wide, or \\| more"
+    change = 100 * (fast.validation["icons_top5"] - base.validation["icons_top5"])
+    assert rows[1][7] == f"{fast.validation['icons_top5']:.3f} ({change:+.1f})"
+    assert rows[0][7] == f"{base.validation['icons_top5']:.3f}"
+
+
+def test_the_table_says_how_far_apart_another_seed_alone_puts_two_runs(home: Path) -> None:
+    base, fast, wide = ablation_in(home / "runs").outcomes
+    assert "made up to" not in (home / "runs/try/ablation.md").read_text()
+    figures = {"icons_top1": base.validation["icons_top1"] + 0.021}
+    other = fast.model_copy(update={"changes": ("seed=1",), "validation": figures})
+    ablation = ablation_in(home / "runs").model_copy(update={"outcomes": (base, other, wide)})
+    assert "(another seed alone made up to 2.1 points)" in ablation_tables(ablation)
+    unmeasured = base.model_copy(update={"validation": {}})
+    assert "made up to" not in ablation_tables(ablation.model_copy(update={"outcomes": (unmeasured, other)}))
+
+
+def test_rates_are_medians_and_minutes_are_of_all_steps(home: Path, runs: Path) -> None:
+    rows = ["1,images_per_s,4.0", "2,images_per_s,2.0"]
+    kept = [
+        line
+        for line in (runs / "try-base/metrics.csv").read_text().splitlines()
+        if "images_per_s" not in line
+    ]
+    (runs / "try-base/metrics.csv").write_text("\n".join([*kept, *rows, ""]))
+    assert main(arguments(home, runs, "--table")) == 0
+    base = ablation_in(runs).base
+    assert base.images_per_s == 3.0
+    assert base.minutes == pytest.approx((4 / 4.0 + 4 / 2.0) / 60)
+
+
+def test_what_was_trained_by_hand_under_its_name_is_finished(home: Path, tmp_path: Path, capsys) -> None:
+    runs = tmp_path / "runs"
+    begin(home, runs, "fast", "optim.lr=2e-3", "run.log_every=2", "run.n_threads=1")
+    assert main(arguments(home, runs, "--only", "fast")) == 0
+    assert "[1/1] try-fast: finished" in capsys.readouterr().out
+    base, fast, wide = ablation_in(runs).outcomes
+    assert (base.state, fast.state, wide.state) == ("not begun", "finished", "not begun")
+    assert fast.differs is None
+    assert table_of(runs)[0][3:5] == ["not begun", "–"]
+    assert table_of(runs)[1][4] == f"{fast.validation['emoji_top1']:.3f}"  # there is no base to differ from
+
+
+def test_a_run_of_another_recipe_is_told_from_the_plans(home: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    begin(home, runs, "fast", "optim.lr=5e-3")
+    assert main(arguments(home, runs, "--table")) == 0
+    said = "`try-fast` ran with another recipe than the plan has: optim.lr is 0.005 in the run and 0.002"
+    assert said in (runs / "try" / "ablation.md").read_text()
+
+
+def test_a_run_that_was_broken_off_with_another_recipe_is_not_gone_on_with(home, tmp_path, capsys) -> None:
+    runs = tmp_path / "runs"
+    begin(home, runs, "fast", "optim.lr=5e-3", "run.checkpoint_every=1")
+    RunFolder(runs / "try-fast").last.unlink()  # killed after its validation, before its checkpoint
+    assert main(arguments(home, runs)) == 1
+    said = capsys.readouterr().err
+    assert "try-fast was broken off with another recipe than try has: optim.lr is 0.005 in the run" in said
+    assert not (runs / "try-base").exists()
+
+
+def test_stopped_in_the_midst_it_ends_with_130_and_the_same_command_goes_on(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    runs, asked = tmp_path / "runs", list[str]()
+
+    def validate_and_press(*args: object, **named: object) -> dict[str, float]:
+        asked.append("validation")
+        os.kill(os.getpid(), signal.SIGINT)
+        return validate(*args, **named)
+
+    (home / "long.toml").write_text(PLAN.replace("run.steps=2", 'run.steps=3", "run.validate_every=2'))
+    command_line = arguments(home, runs)
+    command_line[1] = str(home / "long.toml")
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "validate", validate_and_press)
+        assert main(command_line) == 130
+    assert asked == ["validation"]
+    assert [row[3] for row in table_of(runs)] == ["not finished: step 2 of 3", "not begun", "not begun"]
+    capsys.readouterr()
+    assert main(command_line) == 0
+    assert "[1/3] try-base: what all others are held against; goes on after step 2" in capsys.readouterr().out
+    assert {outcome.state for outcome in ablation_in(runs).outcomes} == {"finished"}
+    assert list(dict(read_metrics(runs / "try-base/metrics.csv")["loss"])) == [1, 2, 3]
+
+
+def test_a_variant_is_trained_as_train_alone_would_train_it(home: Path, tmp_path: Path) -> None:
+    begin(home, tmp_path, "wide", "model.image.width=32", "run.batch_size=8")
+    alone, third = (read_metrics(folder / "try-wide/metrics.csv") for folder in (tmp_path, home / "runs"))
+    assert [step for step, _ in alone["loss"]] == [step for step, _ in third["loss"]]
+    # Where tensors lie in memory, which differs by what ran before, decides over last bits.
+    losses = ([loss for _, loss in metrics["loss"]] for metrics in (alone, third))
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_a_variant_that_fails_or_is_in_use_does_not_hold_up_the_others(
+    home: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    for name in ("try-base", "try-fast", "try-wide"):
+        shutil.rmtree(runs / name)
+    run_one = train.run
+
+    def failing(args) -> int:
+        if args.name == "try-base":
+            raise TrainingFailed("loss is not finite")
+        return run_one(args)
+
+    monkeypatch.setattr(command.train, "run", failing)
+    with sole_owner(runs / ".try-fast.lock", DataError("not free")):
+        assert main(arguments(home, runs)) == 1
+    said = capsys.readouterr().out
+    assert "try-base failed: loss is not finite" in said
+    assert f"another process is training in {runs / 'try-fast'}: left to it" in said
+    assert [outcome.state for outcome in ablation_in(runs).outcomes] == ["not begun", "not begun", "finished"]
+
+
+def test_what_another_process_has_trained_meanwhile_is_left(
+    home: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    for name in ("try-base", "try-fast"):
+        shutil.rmtree(runs / name)
+    run_one, trained = train.run, list[str]()
+
+    def trained_beside(args) -> int:
+        trained.append(args.name)
+        shutil.copytree(home / "runs" / "try-fast", runs / "try-fast")
+        return run_one(args)
+
+    monkeypatch.setattr(command.train, "run", trained_beside)
+    assert main(arguments(home, runs)) == 0
+    assert trained == ["try-base"]
+    assert "[2/3] try-fast: finished" in capsys.readouterr().out
+    assert {outcome.state for outcome in ablation_in(runs).outcomes} == {"finished"}
+
+
+def test_a_mistake_in_any_recipe_is_told_before_the_first_is_trained(
+    home: Path, tmp_path: Path, capsys
+) -> None:
+    (home / "wrong.toml").write_text(PLAN.replace("optim.lr", "optim.rate"))
+    command_line = arguments(home, tmp_path / "runs")
+    command_line[1] = str(home / "wrong.toml")
+    assert main(command_line) == 1
+    assert "variant fast of plan try: " in (said := capsys.readouterr().err)
+    assert "optim.rate: unknown key" in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            ["--only", "fast,slow"],
+            "--only fast,slow: plan try has no variant 'slow', it has: base, fast, wide",
+        ),
+        (["--out", "RUNS/try-base"], "try-base is the folder of a run: say where the table goes by --out"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(home: Path, more: list[str], message: str, capsys) -> None:
+    runs = home / "runs"
+    assert main(arguments(home, runs, *[word.replace("RUNS", str(runs)) for word in more])) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_several_ranks_are_refused(home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(arguments(home, home / "runs")) == 1
+    assert "start several with --only, without torchrun" in capsys.readouterr().err

@@ -1,0 +1,156 @@
+"""What is fetched of sources: each image once, and none where texts are enough."""
+
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from diptych_training.cli import main
+from diptych_training.config import read_config
+from diptych_training.data.pairs.pair import Pair, WithoutImages
+from diptych_training.data.pairs.sources.find import SourceReader
+from diptych_training.data.pairs.stream.order import Cursor, Order, Stream
+from diptych_training.train.stream_batches import order_of
+from diptych_training.train.training_data import StreamedTraining
+from support.pair_files import pair_files, picture, write_files, write_image_table, write_tars
+from support.pair_reading import captions, count_opens, things, write_parquet
+from support.small_recipe import small_recipe, write_small_recipe
+from support.tiny_run import write_tiny_dataset
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "folder"])
+def test_each_image_is_fetched_once_an_epoch_however_many_streams_share_a_source(tmp_path, monkeypatch, kind):
+    n = 30
+    write_image_table(tmp_path / "t", n)
+    paths = [f"images/{number}.png" for number in range(n)]
+    write_parquet(tmp_path / "t" / "pairs.parquet", {"path": paths, "caption": things(n)}, group=n)
+    write_files(
+        tmp_path / "t" / "images", {f"{number}.txt": text.encode() for number, text in enumerate(things(n))}
+    )
+    source = tmp_path / "t" / ("images" if kind == "folder" else f"pairs.{kind}")
+    shards = SourceReader().shards([str(source)])
+    assert len(shards) == 1
+    opened = count_opens(monkeypatch)
+    streams = [Stream(shards, number, Order(seed=1, n_streams=8, block_size=4)) for number in range(8)]
+    found = [entry for stream in streams for entry, _ in stream.entries(Cursor(), n_epochs=1)]
+    assert sorted(captions(found)) == sorted(things(n))
+    assert {name: n for name, n in opened.items() if name.endswith(".png")} == {
+        f"{k}.png": 1 for k in range(n)
+    }
+
+
+@pytest.mark.parametrize("n_streams", [1, 8])
+def test_a_place_in_the_middle_of_a_table_fetches_nothing_of_what_was_before_its_block(
+    tmp_path, monkeypatch, n_streams
+):
+    write_image_table(tmp_path, 64)
+    shards = SourceReader().shards([str(tmp_path / "pairs.csv")])
+    stream = Stream(shards, 0, Order(seed=1, n_streams=n_streams, block_size=2))
+    found = [cursor for _, cursor in stream.entries(Cursor(), n_epochs=1)]
+    opened = count_opens(monkeypatch)
+    list(stream.entries(found[-3], n_epochs=1))
+    assert opened.total() == 2
+
+
+@pytest.mark.parametrize("kind", ["csv", "paths", "images", "folder", "tar", "packed"])
+def test_entries_without_images_are_the_same_ones_and_fetch_none(tmp_path, monkeypatch, kind):
+    n = 30
+    match kind:
+        case "csv":
+            source = write_image_table(tmp_path / "t", n)
+        case "paths":
+            write_image_table(tmp_path, n)
+            paths = [f"images/{number}.png" for number in range(n)]
+            source = write_parquet(tmp_path / "p.parquet", {"path": paths, "caption": things(n)}, n)
+        case "images":
+            images = [picture(number) for number in range(n)]
+            source = write_parquet(tmp_path / "p.parquet", {"image": images, "caption": things(n)}, n)
+        case "folder":
+            source = write_files(tmp_path / "f", pair_files(range(n)))
+        case "tar":
+            source = Path(write_tars(tmp_path / "s", 1, n))
+        case _:
+            write_tiny_dataset(tmp_path / "d", n_icons=3)
+            source = tmp_path / "d"
+    (shard,) = SourceReader().shards([str(source)])
+    whole = list(shard.entries())
+    assert all(isinstance(entry, Pair) and entry.image for entry in whole)
+    opened = count_opens(monkeypatch)
+    for start, step in ((0, 1), (7, 1), (2, 4)):
+        expected = [replace(entry, image=b"") for entry in whole[start::step]]
+        assert list(shard.entries(start, step, with_images=False)) == expected
+        assert list(WithoutImages(shard).entries(start, step)) == expected
+    assert not [name for name in opened if name.endswith(".png")]
+
+
+def test_a_column_of_images_is_not_read_for_their_captions(tmp_path, monkeypatch):
+    read_: list[list[str]] = []
+    original = pq.ParquetFile.iter_batches
+
+    def noted(self: pq.ParquetFile, *rest: object, columns: list[str], **more: object) -> object:
+        read_.append(columns)
+        return original(self, *rest, columns=columns, **more)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
+    nested = [{"bytes": picture(0), "path": "0.png"}, {"bytes": None, "path": "1.png"}]
+    for name, images in (("bytes", [picture(0), picture(1)]), ("nested", nested)):
+        columns = {"image": images, "caption": things(2)}
+        (shard,) = SourceReader().shards([str(write_parquet(tmp_path / f"{name}.parquet", columns))])
+        assert captions(list(shard.entries(with_images=False))) == things(2)
+    assert read_ == [["caption"], ["caption"]]
+
+
+def test_a_tokenizer_learns_from_the_captions_of_images_that_are_not_fetched(tmp_path, monkeypatch):
+    source = write_image_table(tmp_path / "t", 30)
+    pattern = write_tars(tmp_path / "s", 2, 9)
+    sources = f"data.pairs.train=['{source}', '{pattern}']"
+    file = write_small_recipe(tmp_path / "small.toml", small_recipe())
+    config = read_config(file, [sources, "data.pairs.streams=4", "data.pairs.tokenizer_pairs=44"])
+    shards = SourceReader().shards(config.data.pairs.train)
+    streams = [Stream(shards, number, order_of(config)) for number in range(4)]
+    found = [[entry for entry, _ in stream.entries(Cursor(), n_epochs=1)] for stream in streams]
+    in_turns = [entry for turn in zip_longest(*found) for entry in turn if entry is not None]
+    opened = count_opens(monkeypatch)
+    assert list(StreamedTraining(shards, config).texts()) == captions(in_turns)[:44]
+    assert not [name for name in opened if name.endswith(".png")]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "folder"])
+def test_what_is_excluded_is_not_fetched_by_streams_and_commands(tmp_path, monkeypatch, kind):
+    n = 6
+    write_image_table(tmp_path / "t", n)
+    paths = [f"images/{number}.png" for number in range(n)]
+    write_parquet(tmp_path / "t" / "pairs.parquet", {"path": paths, "caption": things(n)}, group=n)
+    write_files(
+        tmp_path / "t" / "images", {f"{number}.txt": text.encode() for number, text in enumerate(things(n))}
+    )
+    source = tmp_path / "t" / ("images" if kind == "folder" else f"pairs.{kind}")
+    shards = SourceReader().shards([str(source)])
+    names = [entry.name for shard in shards for entry in shard.entries()]
+    opened = count_opens(monkeypatch)
+    stream = Stream(shards, 0, Order(seed=1, n_streams=1, block_size=4))
+    found = [entry.name for entry, _ in stream.entries(Cursor(), 1, {names[1], names[4]})]
+    assert sorted(found) == [name for name in names if name not in (names[1], names[4])]
+    near, listed = tmp_path / "near.tsv", tmp_path / "out.tsv"
+    near.write_text(f"name\n{names[1]}\n{names[4]}\n")
+    out = ["--exclude", str(near)]
+    assert main(["data", "shards", str(source), "--out", str(tmp_path / "s"), *out]) == 0
+    pack = ["data", "pack", "--train", str(source), "--out", str(tmp_path / "p"), "--size", "16"]
+    assert main([*pack, *out]) == 0
+    against = ["--against", str(tmp_path / "s"), "--out", str(listed)]
+    assert main(["data", "near-duplicates", str(source), *against, *out]) == 0
+    assert not {"1.png", "4.png"} & set(opened)
+    assert opened["0.png"] == 4
+
+
+def test_a_tokenizer_does_not_learn_from_excluded_pairs(tmp_path):
+    source = write_image_table(tmp_path / "t", 30)
+    shards = SourceReader().shards([str(source)])
+    excluded = [entry.name for entry in shards[0].entries(with_images=False)][:10]
+    (tmp_path / "near.tsv").write_text("\n".join(["name", *excluded]))
+    file = write_small_recipe(tmp_path / "small.toml", small_recipe())
+    lists = [f"data.pairs.train='{source}'", f"data.pairs.exclude='{tmp_path}/near.tsv'"]
+    texts = StreamedTraining(shards, read_config(file, [*lists, "data.pairs.streams=4"])).texts()
+    assert sorted(texts) == sorted(things(30)[10:])

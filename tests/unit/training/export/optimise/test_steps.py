@@ -1,0 +1,117 @@
+"""A rewrite is kept when its rows agree."""
+
+import itertools
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from diptych_training.export.onnx import files
+from diptych_training.export.onnx.files import read_graph, write_graph
+from diptych_training.export.onnx.graph import Graph
+from diptych_training.export.optimise import Rewrite, Step, optimise
+from diptych_training.export.proof.calibration import Batch, run_graph
+from support.small_graphs import random_weights, small_graph
+
+N_PRODUCTS = 40
+IDS = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
+
+
+def graph(n_products: int, seed: int = 0) -> ModelProto:
+    """`n_products` multiplications by a matrix and back by its inverse, which come to nothing."""
+    names = ["h0", *(f"h{index + 1}" for index in range(n_products))]
+    products = "\n".join(f"{after} = MatMul ({before}, turn)" for before, after in itertools.pairwise(names))
+    turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((256, 256)))
+    half_turn = turn @ np.diag(np.where(np.arange(256) % 2, 1.0, -1.0)) @ turn.T  # its own inverse
+    return small_graph(
+        f"""g (int32[B,L] input_ids) => (float[B,256] text_embedding) {{
+            tokens = Gather (table, input_ids)
+            h0 = ReduceSum <keepdims = 0> (tokens, axis)
+            {products}
+            text_embedding = LpNormalization (h{n_products})
+        }}""",
+        random_weights(seed, table=(9, 256)) | {"turn": half_turn.astype(np.float32), "axis": np.array([1])},
+    )
+
+
+def optimised(file: Path, rewrites: dict[str, Rewrite], batches: Sequence[Batch] = (IDS,)) -> list[Step]:
+    return optimise(file, batches, print, rewrites)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The graph with many products."""
+    write_graph(graph(N_PRODUCTS), tmp_path / "text.onnx")
+    return tmp_path / "text.onnx"
+
+
+def test_graph_with_the_same_rows_is_kept(file: Path) -> None:
+    said: list[str] = []
+    (step,) = optimise(file, [IDS], said.append, {"made": lambda _: graph(0)})
+    assert step.kept
+    assert len(read_graph(file).graph.node) == len(graph(0).graph.node)
+    (line,) = said
+    assert "kept" in line
+
+
+def test_graph_with_other_rows_is_dropped(file: Path) -> None:
+    before = file.read_bytes()
+    (step,) = optimised(file, {"made": lambda _: graph(0, seed=1)})
+    assert not step.kept
+    assert step.cosine_min < 0.9
+    assert file.read_bytes() == before
+
+
+def test_graph_without_the_pattern_is_left_and_nothing_is_compared(file: Path) -> None:
+    before = file.read_bytes()
+    assert not any(step.changed or step.kept for step in optimise(file, [IDS], print))
+    assert file.read_bytes() == before
+
+
+def test_all_given_batches_must_agree(file: Path) -> None:
+    other = graph(0)
+    (table,) = (t for t in other.graph.initializer if t.name == "table")
+    values = np.frombuffer(table.raw_data, np.float32).reshape(9, 256).copy()
+    values[8] += 1  # only ids that hold an 8 see it
+    table.raw_data = values.tobytes()
+    (step,) = optimised(file, {"made": lambda _: other}, [IDS, np.array([[8, 8]], np.int32)])
+    assert not step.kept
+
+
+def test_graph_with_weights_beside_it_can_be_optimised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_INLINE_BYTES", 1000)
+    source = tmp_path / "text.onnx"
+    write_graph(graph(N_PRODUCTS), source)
+    expected = run_graph(source, [IDS])
+    (step,) = optimised(source, {"made": lambda _: graph(0)})
+    assert step.kept
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.onnx", "text.onnx.data"]
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for path in (source, source.with_name("text.onnx.data")):
+        shutil.move(path, moved / path.name)
+    np.testing.assert_allclose(run_graph(moved / "text.onnx", [IDS]), expected, atol=1e-5)
+
+
+def test_a_rewrite_that_gives_no_graph_that_runs_is_dropped_and_says_why(file: Path) -> None:
+    def breaks(_: Graph) -> ModelProto:
+        model = graph(0)
+        model.graph.node[0].input[0] = "nowhere"
+        return model
+
+    def raises(_: Graph) -> ModelProto:
+        raise KeyError("shape")
+
+    before, said = file.read_bytes(), list[str]()
+    steps = optimise(file, [IDS], said.append, {"breaks": breaks, "raises": raises})
+    assert [(step.name, step.kept, step.changed) for step in steps] == [
+        ("breaks", False, True),
+        ("raises", False, True),
+    ]
+    assert any("breaks: gave no graph that runs" in line and "nowhere" in line for line in said)
+    assert file.read_bytes() == before

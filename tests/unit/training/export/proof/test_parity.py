@@ -1,0 +1,165 @@
+"""The parity measures, on encode functions that differ in known ways."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from diptych.bundle.encoder import Embeddings, InputIds, Pixels
+from diptych.bundle.manifest import Parity
+from diptych_training.export.proof.parity import (
+    EncodeFunctions,
+    ParitySample,
+    batch_cosine_min,
+    embed,
+    measure_parity,
+    top1_agreement,
+)
+
+N_ITEMS, DIM = 40, 8
+
+
+def unit(rows: NDArray[np.float64]) -> Embeddings:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def rows_of(seeds: Sequence[int]) -> Embeddings:
+    """One random row for each seed: item n as image and item n as text share theirs."""
+    return unit(np.stack([np.random.default_rng(seed).standard_normal(DIM) for seed in seeds]))
+
+
+def encode_image(pixels: Pixels) -> Embeddings:
+    return rows_of(pixels[:, 0, 0, 0].tolist())
+
+
+def encode_text(input_ids: InputIds) -> Embeddings:
+    return rows_of(input_ids[:, 0].tolist())
+
+
+def pad(rows: Sequence[NDArray[np.int32]]) -> InputIds:
+    padded = np.zeros((len(rows), max(map(len, rows))), np.int32)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded
+
+
+def nobody(_: int) -> None:
+    """Progress that nobody watches."""
+
+
+EXACT = EncodeFunctions(encode_image, encode_text)
+
+
+def parity_of(candidate: EncodeFunctions, sample: ParitySample) -> Parity:
+    return measure_parity(embed(EXACT, sample, pad, nobody), candidate, sample, pad, nobody)
+
+
+@pytest.fixture
+def sample() -> ParitySample:
+    pixels = np.zeros((N_ITEMS, 2, 2, 3), np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(N_ITEMS)
+    rows = [np.array([index] + [1] * (index % 3), dtype=np.int32) for index in range(N_ITEMS)]
+    return ParitySample(pixels, rows, np.eye(N_ITEMS, dtype=bool))
+
+
+def test_a_model_is_in_parity_with_itself(sample: ParitySample) -> None:
+    parity = parity_of(EXACT, sample)
+
+    assert parity.cosine_min == parity.batch_cosine_min == pytest.approx(1)
+    assert (parity.top1_agreement, parity.recall_delta, parity.n_near_ties) == (1, 0, 0)
+    assert (parity.n_images, parity.n_texts) == (N_ITEMS, N_ITEMS)
+
+
+def test_one_wrong_image_shows_in_the_minimum_and_in_agreement(sample: ParitySample) -> None:
+    def one_wrong(pixels: Pixels) -> Embeddings:
+        rows = encode_image(pixels)
+        rows[pixels[:, 0, 0, 0] == 7] = rows_of([8])
+        return rows
+
+    parity = parity_of(replace(EXACT, encode_image=one_wrong), sample)
+
+    assert parity.cosine_min < 0.9 < parity.cosine_mean < 1
+    # text_to_image is the worse way: text 7 lost its image, and text 8 now has a rival that ties.
+    assert parity.recall_delta == pytest.approx(-2 / N_ITEMS)
+
+
+def test_a_wrong_text_tower_shows_too(sample: ParitySample) -> None:
+    turned = replace(EXACT, encode_text=lambda ids: encode_text(ids)[:, ::-1].copy())
+
+    assert parity_of(turned, sample).cosine_min < 0.5
+
+
+def test_a_row_that_depends_on_its_neighbours_breaks_batch_invariance(sample: ParitySample) -> None:
+    def blended(pixels: Pixels) -> Embeddings:
+        rows = encode_image(pixels).astype(np.float64)
+        return unit(rows + 0.05 * rows.mean(axis=0))
+
+    assert batch_cosine_min(EXACT, sample, pad) == pytest.approx(1)
+    assert batch_cosine_min(replace(EXACT, encode_image=blended), sample, pad) < 0.9999
+
+
+def test_a_text_that_depends_on_its_padding_breaks_batch_invariance(sample: ParitySample) -> None:
+    def padding_seen(input_ids: InputIds) -> Embeddings:
+        return unit(encode_text(input_ids) + 0.02 * np.eye(DIM)[0] * input_ids.shape[1])
+
+    assert batch_cosine_min(replace(EXACT, encode_text=padding_seen), sample, pad) < 0.9999
+
+
+def similarities(margins: Sequence[float], n_texts: int = 100) -> Embeddings:
+    """One image for each margin: text 0 is the best, text 1 follows by the margin, the others are far."""
+    rows = np.zeros((len(margins), n_texts), np.float32)
+    rows[:, 0] = 0.5
+    rows[:, 1] = 0.5 - np.array(margins, np.float32)
+    return rows
+
+
+def with_noise(expected: Embeddings, size: float) -> Embeddings:
+    """Errors of one size, up and down; texts 0 and 1 keep their places."""
+    signs = np.where(np.arange(expected.shape[1]) % 2, 1, -1)
+    signs[:2] = 1
+    return (expected + size * signs).astype(np.float32)
+
+
+def test_near_ties_are_counted_apart() -> None:
+    expected = similarities([0.4, 0.001, 0.4, 0.4])
+    found = with_noise(expected, 0.01)
+    found[1, 1] = 0.6  # a tie that turned
+    found[2, 1] = 0.7  # no tie
+
+    assert top1_agreement(expected, found) == (pytest.approx(2 / 3), 1)
+
+
+def test_where_near_ties_are_most_of_the_images_all_count() -> None:
+    expected = similarities([0.001, 0.001, 0.4])
+    found = with_noise(expected, 0.01)
+    found[0, 1] = 0.6
+
+    assert top1_agreement(expected, found) == (pytest.approx(2 / 3), 2)
+
+
+def test_one_bad_text_excuses_no_image() -> None:
+    expected = similarities([0.05] * 100)
+    found = with_noise(expected, 0.001)
+    found[:, 50] = 0.45  # moved by as much as a cosine can, but chosen by nobody
+    found[:20, 1] = 0.6
+
+    assert top1_agreement(expected, found) == (pytest.approx(0.8), 0)
+
+
+def test_a_bad_text_that_takes_the_place_of_the_best_counts_as_disagreement() -> None:
+    expected = similarities([0.3] * 100)
+    found = with_noise(expected, 0.001)
+    found[:10, 50] = 0.9
+
+    assert top1_agreement(expected, found) == (pytest.approx(0.9), 0)
+
+
+def test_progress_is_told_of_every_image_of_either(sample: ParitySample) -> None:
+    done: list[int] = []
+
+    reference = embed(EXACT, sample, pad, done.append)
+    assert sum(done) == N_ITEMS
+    measure_parity(reference, EXACT, sample, pad, done.append)
+    assert sum(done) == 2 * N_ITEMS

@@ -1,0 +1,152 @@
+"""The end of a text is found without ArgMax over integers, at the same place; what cannot be is refused."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto
+from onnx.reference import ReferenceEvaluator
+
+from diptych.adapters.onnxruntime.gpu_graph_rewrites import graph_for_tensorrt, replace_integer_argmax
+from diptych.bundle.manifest import COSINE_BOUNDS
+from diptych.errors import BundleError
+from diptych_training.export.fp16 import write_fp16, write_rehearsal
+from diptych_training.export.proof.parity import row_cosines
+from support.small_graphs import small_graph
+
+
+def run_graph(graph: Path, batch: NDArray[np.int32]) -> NDArray[np.float32]:
+    """(B, L) -> (B, D), on the CPU."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    rows: NDArray[np.float32] = session.run(None, {"input_ids": batch})[0]
+    return rows
+
+
+ROOT = Path(__file__).parents[5]
+END = 49407  # of CLIP: 49406 is its start, and the same number in float16
+POOLED = """g (int32[B,L] ids, float[B,L,4] x) => (float[B,4] y) {
+    long = Cast <to = 7> (ids)
+    place = ArgMax <axis = -1, keepdims = 1, select_last_index = 0> (long)
+    y = GatherND <batch_dims = 1> (x, place)
+}"""
+
+
+def ids() -> NDArray[np.int32]:
+    """Rows as CLIP's tokenizer makes them: start, words, end, and ends for padding."""
+    rows = np.full((4, 9), END, np.int32)
+    rows[:, 0] = END - 1
+    rows[0, 1:8], rows[1, 1], rows[2, 1:4] = 320, 49405, (2368, 537, 1929)
+    rows[3, 1:] = 0  # padded with zeros behind an end
+    rows[3, 3] = END
+    return rows
+
+
+def features() -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((4, 9, 4)).astype(np.float32)
+
+
+def replaced(model: ModelProto) -> tuple[ModelProto, int]:
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    n_replaced = replace_integer_argmax(changed)
+    onnx.checker.check_model(onnx.shape_inference.infer_shapes(changed), full_check=True)
+    return changed, n_replaced
+
+
+def test_text_is_read_at_its_first_largest_id_as_before() -> None:
+    model = small_graph(POOLED, {})
+    changed, n_replaced = replaced(model)
+    assert n_replaced == 1
+    assert not {"ArgMax", "TopK"} & {node.op_type for node in changed.graph.node}
+    inputs = {"ids": ids(), "x": features()}
+    (before,), (after,) = (ReferenceEvaluator(one).run(None, inputs) for one in (model, changed))
+    np.testing.assert_array_equal(before, after)
+    np.testing.assert_array_equal(after, features()[np.arange(4), [8, 2, 4, 3]])
+
+
+@pytest.mark.parametrize("length", [1, 2, 9])
+def test_rows_of_every_length_are_read_at_their_end(length: int) -> None:
+    model = small_graph(POOLED, {})
+    changed, _ = replaced(model)
+    inputs = {"ids": ids()[:, :length], "x": features()[:, :length]}
+    (before,), (after,) = (ReferenceEvaluator(one).run(None, inputs) for one in (model, changed))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_ids_are_compared_in_float32_whatever_the_graph_computes_in() -> None:
+    changed, _ = replaced(small_graph(POOLED, {}))
+    types = {
+        port.name: port.type.tensor_type.elem_type
+        for port in onnx.shape_inference.infer_shapes(changed).graph.value_info
+    }
+    assert types["place_0_ids"] == onnx.TensorProto.FLOAT
+    assert np.float16(END) == np.float16(END - 1)  # why
+
+
+def test_default_model_embeds_its_texts_as_before(tmp_path: Path) -> None:
+    bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
+    before, after = bundle / "text_encoder.onnx", tmp_path / "text_encoder.onnx"
+    after.write_bytes(graph_for_tensorrt(before))
+    with np.load(bundle / "golden.npz") as golden:
+        batch = golden["input_ids"]
+    np.testing.assert_array_equal(run_graph(before, batch), run_graph(after, batch))
+
+
+def test_default_model_in_float16_keeps_its_bound_as_a_gpu_would_round_it(tmp_path: Path) -> None:
+    bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
+    half, replaced_half, rehearsed = (
+        tmp_path / name for name in ("half.onnx", "plan.onnx", "rehearsed.onnx")
+    )
+    write_fp16(bundle / "text_encoder.onnx", half)
+    replaced_half.write_bytes(graph_for_tensorrt(half))
+    write_rehearsal(replaced_half, rehearsed)
+    with np.load(bundle / "golden.npz") as golden:
+        batch, expected = golden["input_ids"], golden["text_embedding"]
+    assert row_cosines(expected, run_graph(rehearsed, batch)).min() >= COSINE_BOUNDS["fp16"]
+
+
+def test_argmax_of_whether_an_id_is_the_end_is_replaced_too() -> None:
+    graph = """g (int64[B,L] ids) => (int64[B] place) {
+        is_end = Equal (ids, end)
+        number = Cast <to = 6> (is_end)
+        place = ArgMax <axis = 1, keepdims = 0> (number)
+    }"""
+    model = small_graph(graph, {"end": np.array(END)})
+    changed, n_replaced = replaced(model)
+    assert n_replaced == 1
+    given = {"ids": ids().astype(np.int64)}
+    (before,), (after,) = (ReferenceEvaluator(one).run(None, given) for one in (model, changed))
+    assert before.tolist() == after.tolist() == [8, 2, 4, 3]
+
+
+def test_argmax_over_floats_stays() -> None:
+    graph = "g (float[B,L] x) => (int64[B] place) { place = ArgMax <axis = 1, keepdims = 0> (x) }"
+    changed, n_replaced = replaced(small_graph(graph, {}))
+    assert (n_replaced, [node.op_type for node in changed.graph.node]) == (0, ["ArgMax"])
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ("place = ArgMax <axis = 1, keepdims = 0, select_last_index = 1> (ids)", "ArgMax '' over integers"),
+        ("place = ArgMin <axis = 1, keepdims = 0> (ids)", "ArgMin '' over integers"),
+        ("place = ArgMax <axis = 0, keepdims = 0> (ids)", "ArgMax '' over integers"),
+        ("values, place = TopK <axis = 1> (ids, one)", "TopK '' over integers"),
+    ],
+)
+def test_choice_among_integers_that_cannot_be_replaced_is_refused_by_name(
+    node: str, words: str, tmp_path: Path
+) -> None:
+    rank = "int64[B,1]" if "TopK" in node else "int64[N]"
+    model = small_graph(f"g (int64[B,L] ids) => ({rank} place) {{ {node} }}", {"one": np.array([1])})
+    with pytest.raises(BundleError, match=re.escape(words)):
+        replaced(model)
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(BundleError, match=r"a\.onnx: TensorRT may compute"):
+        graph_for_tensorrt(tmp_path / "a.onnx")

@@ -1,0 +1,154 @@
+"""What a SOURCE is taken for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from diptych_training.errors import ImportFailed
+from diptych_training.importing import source as sources
+from diptych_training.importing.common.imported_model import Choices
+from diptych_training.importing.own import load_own_bundle, load_own_run
+from diptych_training.importing.source import find_source
+from support.tiny_bundle import write_tiny_bundle
+from support.tiny_run import write_tiny_run
+
+
+def nothing(hub_id: str, revision: str | None, *, offline: bool) -> Path:
+    raise AssertionError(f"{hub_id} was fetched")
+
+
+class FolderHub:
+    """Answers every id with one folder, and remembers what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[tuple[str, str | None, bool]] = []
+
+    def __call__(self, hub_id: str, revision: str | None, *, offline: bool) -> Path:
+        self.asked.append((hub_id, revision, offline))
+        return self.folder
+
+
+def test_a_run_is_found_by_folder_and_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path))
+    write_tiny_run(tmp_path / "runs" / "mine")
+
+    for given in ("mine", str(tmp_path / "runs" / "mine")):
+        assert find_source(given, Choices(), fetch=nothing).read is load_own_run
+
+
+def test_a_bundle_without_weights_cannot_be_imported_again(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path)
+    source = find_source(str(tmp_path / "tiny" / "1"), Choices(), fetch=nothing)
+
+    assert source.read is load_own_bundle
+    with pytest.raises(ImportFailed, match=r"tiny/1 has no weights.safetensors and model.json"):
+        source.load()
+
+
+def test_folders_go_to_the_library_that_made_them(tmp_path: Path) -> None:
+    theirs, both, stray, tower, other = (tmp_path / n for n in ("theirs", "both", "stray", "tower", "other"))
+    for folder in (theirs, both, stray, tower, other):
+        folder.mkdir()
+    for folder, model_type in ((theirs, "clip"), (both, "clip"), (stray, "clip"), (tower, "roberta")):
+        (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    for folder in (both, stray, tower):
+        (folder / "open_clip_config.json").write_text("{}")
+    for folder in (theirs, both, stray, tower):
+        (folder / "model.safetensors").touch()
+    (both / "open_clip_model.safetensors").touch()
+
+    assert find_source(str(theirs), Choices()).read.__name__ == "load_hugging_face"
+    assert find_source(str(both), Choices()).read.__name__ == "load_open_clip"
+    # Its configuration alone beside weights of transformers; beside a text tower's configuration.
+    assert find_source(str(stray), Choices()).read.__name__ == "load_hugging_face"
+    assert find_source(str(tower), Choices()).read.__name__ == "load_open_clip"
+    with pytest.raises(
+        ImportFailed, match=r"other is no checkpoint that is known here: looked for open_clip"
+    ):
+        find_source(str(other), Choices())
+
+
+def test_a_file_of_weights_goes_to_open_clip_and_any_other_file_is_refused(tmp_path: Path) -> None:
+    weights, words = tmp_path / "weights.safetensors", tmp_path / "words.txt"
+    weights.touch()
+    words.touch()
+
+    assert find_source(str(weights), Choices()).read.__name__ == "load_open_clip"
+    with pytest.raises(ImportFailed, match=r"words\.txt is no checkpoint"):
+        find_source(str(words), Choices())
+
+
+def test_a_hub_id_is_fetched_and_its_commit_is_remembered(tmp_path: Path) -> None:
+    folder = tmp_path / "abc123"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    hub = FolderHub(folder)
+
+    source = find_source("some/model@v1", Choices(offline=True), fetch=hub)
+
+    assert hub.asked == [("some/model", "v1", True)]
+    assert source.origin == {"hub": "some/model", "revision": "abc123"}
+
+
+def test_what_is_neither_here_nor_a_hub_id_is_named() -> None:
+    with pytest.raises(ImportFailed, match="'nowhere/at/all' is no file, folder or run here, and no hub id"):
+        find_source("nowhere/at/all", Choices(), fetch=nothing)
+
+
+def test_a_folder_that_is_not_here_is_named_before_the_hub_is() -> None:
+    def no_such_model(hub_id: str, revision: str | None, *, offline: bool) -> Path:
+        raise ImportFailed(f"{hub_id} cannot be had: the hub has no such model")
+
+    with pytest.raises(
+        ImportFailed, match="no folder or file my/ckpt is here, and as a hub id: my/ckpt cannot"
+    ):
+        find_source("my/ckpt", Choices(), fetch=no_such_model)
+
+
+@pytest.mark.parametrize(
+    ("choices", "flag"),
+    [
+        (Choices(image_size=32), "--image-size"),
+        (Choices(mean=(0.1, 0.2, 0.3)), "--mean"),
+        (Choices(architecture="ViT-B-32", resize_mode="squash"), "--resize-mode, --architecture"),
+        (Choices(tokenizer="."), "--tokenizer"),
+        (Choices(context_length=8), "--context-length"),
+    ],
+)
+def test_our_own_files_leave_nothing_to_say(tmp_path: Path, choices: Choices, flag: str) -> None:
+    write_tiny_run(tmp_path / "run")
+    write_tiny_bundle(tmp_path)
+
+    for folder, what in ((tmp_path / "run", "run run"), (tmp_path / "tiny" / "1", "bundle tiny/1")):
+        with pytest.raises(ImportFailed, match=f"{what} is one of ours .*: leave {flag} out"):
+            find_source(str(folder), choices, fetch=nothing).load()
+
+
+def test_licence_that_contradicts_a_bundle_is_refused(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path)
+
+    with pytest.raises(ImportFailed, match=r"--licence WTFPL contradicts manifest.json, which says"):
+        find_source(str(tmp_path / "tiny" / "1"), Choices(licence="WTFPL"), fetch=nothing).load()
+
+
+def test_a_tokenizer_may_be_a_hub_id_too(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    hub = FolderHub(tmp_path)
+
+    source = find_source(str(tmp_path), Choices(tokenizer="some/words"), fetch=nothing, fetch_tokenizer=hub)
+
+    assert hub.asked == [("some/words", None, False)]
+    assert source.choices.tokenizer == str(tmp_path)
+    with pytest.raises(ImportFailed, match="--tokenizer nowhere: no folder or file here, and no hub id"):
+        find_source(str(tmp_path), Choices(tokenizer="nowhere"), fetch_tokenizer=nothing)
+
+
+def test_a_missing_extra_is_said_with_the_way_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "find_spec", lambda name: None)
+
+    with pytest.raises(ImportFailed, match=r"needs open_clip, transformers, timm: pip install .*\[import\]"):
+        find_source(str(tmp_path), Choices())

@@ -1,0 +1,252 @@
+"""A run that is taught by others: from the recipe to its folder, its resumption and its licence."""
+
+import os
+import shutil
+import signal
+import tomllib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import tomli_w
+import torch
+
+from diptych.bundle.manifest import Precision
+from diptych_training.checkpoint import load_run, read_checkpoint
+from diptych_training.cli import main
+from diptych_training.config import TrainConfig, dump_config, read_config
+from diptych_training.data.packed import read_dataset
+from diptych_training.export.manifest import Statement, make_draft
+from diptych_training.export.model_card.card import model_card
+from diptych_training.export.model_card.licence import Licence, recorded_licence
+from diptych_training.learned import learned_from
+from diptych_training.models import CLIP
+from diptych_training.run_folder import RunFolder
+from diptych_training.tokenizer import train_tokenizer, write_tokenizer
+from diptych_training.train.command import prepare
+from diptych_training.train.loop import Loop
+from diptych_training.train.metrics_log import Series, read_metrics
+from diptych_training.train.teachers import open_teachers
+from support.small_recipe import small_recipe
+from support.tiny_run import TINY_POOLED_VIT, TINY_VIT, VOCAB_SIZE, write_tiny_dataset, write_tiny_run
+
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+
+VALIDATION = {"emoji_top1": 0.1, "icons_top1": 0.2}
+FP32 = {"fp32": Precision(image_file="image_encoder.onnx", text_file="text_encoder.onnx", parity=None)}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A data set, the runs `first` and `second`, which may teach, and a recipe of another width."""
+    return make_home(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home where the run `taught` has ended. It had begun before, with more teachers, and in vain."""
+    home = make_home(tmp_path_factory.mktemp("home"))
+    left = RunFolder(home / "runs" / "taught").teacher(2)
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of an earlier beginning")
+    assert train(home, "--set", "text.prompts.default=['a {}']") == 0  # prompts are the run's own
+    return home
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with runs that cannot teach `taught`: no training begins here."""
+    home = make_home(tmp_path_factory.mktemp("home"))
+    write_tiny_run(home / "runs" / "siglip", image=TINY_POOLED_VIT)
+    write_tiny_run(home / "runs" / "wide", image=TINY_VIT.model_copy(update={"patch_size": 16}))
+    other = RunFolder(write_tiny_run(home / "runs" / "other"))
+    write_tokenizer(train_tokenizer(["quite", "another", "tongue"], VOCAB_SIZE), other.tokenizer_file)
+    return home
+
+
+def make_home(path: Path) -> Path:
+    write_tiny_dataset(path / "data", n_icons=6)
+    write_tiny_run(path / "runs" / "first")
+    write_tiny_run(path / "runs" / "second", image=TINY_VIT, seed=1)
+    (path / "taught.toml").write_text(dump_config(taught_recipe()))
+    return path
+
+
+def taught_recipe(**run: object) -> TrainConfig:
+    distill = {"teachers": ["first", "second"], "weight": 0.6}
+    return small_recipe(name="taught", distill=distill, run={"steps": 6, **run})
+
+
+def train(home: Path, *more: str) -> int:
+    folders = ["--data", str(home / "data"), "--runs-dir", str(home / "runs")]
+    return main(["train", str(home / "taught.toml"), *folders, "--model-repo", str(home / "models"), *more])
+
+
+def test_a_run_reads_by_its_first_teacher_s_tokenizer(taught):
+    first, folder = RunFolder(taught / "runs" / "first"), RunFolder(taught / "runs" / "taught")
+    assert folder.tokenizer_file.read_bytes() == first.tokenizer_file.read_bytes()
+
+
+def test_a_run_keeps_its_teachers_and_no_others(taught):
+    folder = RunFolder(taught / "runs" / "taught")
+    kept = sorted(path.name for path in folder.teacher(0).parent.iterdir())
+    assert kept == ["0.safetensors", "1.safetensors"]
+    for number, name in enumerate(("first", "second")):
+        copy, original = read_checkpoint(folder.teacher(number)), load_run(taught / "runs" / name)
+        assert copy.state["source"] == f"{name} (best, step 7)"
+        assert copy.state["model"] == original.model_config.model_dump(mode="json")
+        weights = copy.under("model.")
+        assert all(torch.equal(t, weights[key]) for key, t in original.model.state_dict().items())
+
+
+def test_the_log_has_both_parts_of_the_loss(taught):
+    curves = read_metrics(taught / "runs" / "taught" / "metrics.csv")
+    assert len(curves["loss"]) == 6
+    for (_, loss), (_, contrastive), (_, distilled) in zip(
+        curves["loss"], curves["loss/contrastive"], curves["loss/distill"], strict=True
+    ):
+        assert loss == pytest.approx(0.4 * contrastive + 0.6 * distilled, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "teachers/1.safetensors is missing: the run folder is incomplete"),
+        (["distill.weight=0.5"], "distill.weight is 0.6 in the run and 0.5 in the configuration"),
+    ],
+)
+def test_a_run_does_not_go_on_with_fewer_teachers_or_another_weight(taught, tmp_path, capsys, flags, message):
+    home = shutil.copytree(taught, tmp_path / "home")
+    RunFolder(home / "runs" / "taught").teacher(1).unlink()
+    prompts = ["--set", "text.prompts.default=['a {}']"]
+    assert train(home, "--resume", *prompts, *(part for flag in flags for part in ("--set", flag))) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run", [{}, {"precision": "bf16", "start_size": 16, "start_fraction": 0.5}])
+def test_a_resumed_run_needs_no_teacher_but_its_own_copies_and_is_that_of_an_unbroken_one(home, run):
+    config, dataset = taught_recipe(**run), read_dataset(home / "data")
+
+    def loop(name: str, *, resume: bool = False) -> Loop:
+        made = prepare(
+            config,
+            dataset,
+            home / "runs" / name,
+            open_teachers=partial(open_teachers, config, home / "runs", home / "models"),
+            resume=resume,
+        )
+        return replace(made, validate=lambda model: VALIDATION)
+
+    def stop_here(model: CLIP) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return VALIDATION
+
+    def finish(one: Loop) -> Series:
+        assert one.train()
+        one.log.close()
+        curves = read_metrics(one.folder.metrics_file)
+        return {metric: points for metric, points in curves.items() if metric != "images_per_s"}
+
+    unbroken = finish(loop("unbroken"))
+    broken = replace(loop("broken"), validate=stop_here)
+    assert not broken.train()
+    broken.log.close()
+    for name in ("first", "second"):
+        shutil.rmtree(home / "runs" / name)
+    assert finish(loop("broken", resume=True)) == unbroken
+    last = [read_checkpoint(RunFolder(home / "runs" / name).last) for name in ("unbroken", "broken")]
+    assert all(torch.equal(tensor, last[1].tensors[name]) for name, tensor in last[0].tensors.items())
+
+
+def test_a_run_that_starts_from_a_model_may_be_taught_by_others_with_its_tokenizer(home):
+    own = dump_config(taught_recipe())
+    tables = tomllib.loads(own)
+    del tables["model"]  # that of its start
+    (home / "taught.toml").write_text(tomli_w.dumps(tables))
+    assert train(home, "--start", "second") == 0
+    learned = load_run(home / "runs" / "taught").learned
+    assert learned.started_from == {"second (best, step 7)": "unknown"}
+    assert learned.taught_by == {"first": "unknown", "second": "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["distill.teachers=['first', 'nowhere']"], "distill.teachers: 'nowhere' is no folder, no run in"),
+        (["distill.teachers=[]"], "distill.teachers"),
+        (["distill.teachers=['first', 'first']"], "must name each teacher once"),
+        (["distill.weight=0.0"], "distill.weight is 0.0: must be greater than 0"),
+        (["distill.weight=1.5"], "distill.weight is 1.5: must be less than or equal to 1"),
+        (
+            ["loss='sigmoid'", "model.initial_bias=-10.0"],
+            'loss is "sigmoid", but distill teaches by the "softmax" loss alone',
+        ),
+        (
+            ["preprocess.interpolation='bilinear'"],
+            'preprocess.interpolation of first is "bicubic", that of the',
+        ),
+        (["text.clean='none'"], 'distill.teachers: text.clean of first is "clip", that of the recipe "none"'),
+        (
+            ["text.context_length=10", "model.text.context_length=10"],
+            "text.context_length of first is 12, that of the recipe 10: they must be the same",
+        ),
+        (["model.text.vocab_size=700"], "model.text.vocab_size of first is 600, that of the recipe 700"),
+        (
+            ["run.start_size=8", "run.start_fraction=0.5", "distill.teachers=['second', 'wide']"],
+            "run.start_size 8 must be a multiple of the stride of wide, 16",
+        ),
+        (["distill.teachers=['first', 'other']"], "other has another tokenizer than another teacher"),
+        (["distill.teachers=['siglip']"], 'siglip learned by the sigmoid loss: only "softmax" gives'),
+    ],
+)
+def test_what_keeps_a_teacher_from_teaching_is_named_before_anything_is_written(
+    refusing, capsys, flags, message
+):
+    assert train(refusing, *(part for flag in flags for part in ("--set", flag))) == 1
+    assert message in capsys.readouterr().err
+    assert not (refusing / "runs" / "taught").exists()
+
+
+def test_a_tokenizer_that_is_not_that_of_the_start_is_named(home, capsys):
+    other = RunFolder(write_tiny_run(home / "runs" / "other"))
+    write_tokenizer(train_tokenizer(["quite", "another", "tongue"], VOCAB_SIZE), other.tokenizer_file)
+    tables = tomllib.loads(dump_config(taught_recipe()))
+    del tables["model"]
+    (home / "taught.toml").write_text(tomli_w.dumps(tables))
+    assert train(home, "--start", "other") == 1
+    assert "first has another tokenizer than the start, other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [("MIT", "CC-BY-4.0", "CC-BY-4.0"), ("MIT", "MIT", "MIT"), ("MIT", None, "unknown")],
+)
+def test_what_teachers_learned_from_counts_for_the_licence(taught, first, second, found):
+    """The run's own data are MIT."""
+    dataset, licences = read_dataset(taught / "data"), {"first": first, "second": second}
+    for name, licence in licences.items():
+        file = RunFolder(taught / "runs" / name).learned_file
+        file.unlink(missing_ok=True)
+        if licence is not None:
+            config = read_config(taught / "runs" / name / "config.toml")
+            file.write_text(learned_from(dataset, config, {"begun with": licence}).model_dump_json())
+    run = load_run(taught / "runs" / "taught")
+    taught_by = open_teachers(run.config, taught / "runs", taught / "models")
+    own = {name: teacher.licence for name, teacher in taught_by.items()}
+    assert own == {name: licence or "unknown" for name, licence in licences.items()}
+    licence = recorded_licence(learned_from(dataset, run.config, {}, own))
+    assert licence.name == found
+    assert ("none is recorded for `teacher second`" in licence.reason) == (second is None)
+
+
+def test_card_and_manifest_name_the_teachers(taught):
+    run, dataset = load_run(taught / "runs" / "taught"), read_dataset(taught / "data")
+    assert run.learned.taught_by == {"first": "unknown", "second": "unknown"}
+    draft = make_draft(run, dataset, Statement("m", ungated=True), FP32)
+    assert (draft.source["taught_by"], draft.licence) == (["first", "second"], "unknown")
+    card = model_card("m", run, dataset, {}, None, checkpoint="best", licence=Licence("MIT"), ungated=False)
+    assert (
+        "60% of its loss asked it to think of every batch what these do in the mean: `first`, `second`."
+        in card
+    )

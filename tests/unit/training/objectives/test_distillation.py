@@ -1,0 +1,118 @@
+"""What teachers add to a step: the loss and gradients of the formula, and a student that comes to agree."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diptych_training.config import TrainConfig
+from diptych_training.models import CLIP
+from diptych_training.objectives.distillation import affinities
+from diptych_training.train.batches import Batch
+from diptych_training.train.estimate import N_TRIALS, estimate
+from diptych_training.train.state import new_state
+from support.small_recipe import passes_of, small_recipe, some_batch, some_teachers, two_steps
+
+TWO = {"teachers": ["a", "b"], "weight": 0.3}
+
+
+def logits(model: CLIP, batch: Batch) -> Tensor:
+    """(B, B): images against texts, written out."""
+    images, texts = model.encode_image(batch.pixels), model.encode_text(batch.input_ids)
+    images, texts = images / images.norm(dim=1, keepdim=True), texts / texts.norm(dim=1, keepdim=True)
+    return model.logit_scale.exp() * images @ texts.T
+
+
+def naive(config: TrainConfig, batch: Batch) -> tuple[float, float, float, dict[str, Tensor]]:
+    """Loss, contrastive part, distilled part, gradients: the formula, teacher by teacher and row by row."""
+    assert config.distill is not None
+    student = new_state(config).model
+    teachers, own = some_teachers(config).models, logits(student, batch)
+    contrastive, distilled = [], []
+    for way in (lambda matrix: matrix, lambda matrix: matrix.T):
+        said = [way(logits(teacher, batch)).exp() for teacher in teachers]
+        taught = sum(one / one.sum(dim=1, keepdim=True) for one in said) / len(said)
+        log_probability = F.log_softmax(way(own), dim=1)
+        hard = batch.positives / batch.positives.sum(dim=1, keepdim=True)
+        contrastive.append(-(hard * log_probability).sum() / len(own))
+        distilled.append(-(taught * log_probability).sum() / len(own))
+    parts, weight = (sum(contrastive) / 2, sum(distilled) / 2), config.distill.weight
+    loss = (1 - weight) * parts[0] + weight * parts[1]
+    loss.backward()
+    gradients = {name: p.grad for name, p in student.named_parameters()}
+    return loss.item(), parts[0].item(), parts[1].item(), gradients
+
+
+@pytest.mark.parametrize("chunk_size", [None, 3, 4])
+def test_loss_and_gradients_are_those_of_the_formula_at_once_and_in_chunks(chunk_size):
+    config = small_recipe(distill=TWO, scale={} if chunk_size is None else {"chunk_size": chunk_size})
+    loss, contrastive, distilled, gradients = naive(config, some_batch(0))
+    state = new_state(config)
+    losses = passes_of(state, config).forward_backward(some_batch(0))
+    assert losses == pytest.approx(
+        {"loss": loss, "loss/contrastive": contrastive, "loss/distill": distilled}, rel=1e-5
+    )
+    for name, parameter in state.model.named_parameters():
+        difference = (parameter.grad - gradients[name]).norm()
+        assert difference <= 2e-5 * gradients[name].norm() + 1e-7, name  # sums are taken in another order
+
+
+def test_teachers_stay_as_they_are_and_take_no_gradients():
+    config = small_recipe(distill=TWO, scale={"chunk_size": 3})
+    passes = passes_of(new_state(config), config)
+    before = [copy.deepcopy(teacher.state_dict()) for teacher in passes.teachers.models]
+    passes.forward_backward(some_batch(0))
+    for teacher, old in zip(passes.teachers.models, before, strict=True):
+        assert all(torch.equal(tensor, old[name]) for name, tensor in teacher.state_dict().items())
+        assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_an_estimate_counts_what_teachers_cost():
+    class SomeBatches:
+        def make(self, step: int) -> Batch:
+            return some_batch(step)
+
+    config, seen = small_recipe(distill=TWO), []
+    passes = passes_of(new_state(config), config)
+    for teacher in passes.teachers.models:
+        teacher.register_forward_hook(lambda *_: seen.append(None))
+    estimate(passes, SomeBatches(), config, first_step=0)
+    assert len(seen) == 2 * (1 + N_TRIALS)
+
+
+def test_a_student_comes_near_to_the_probabilities_of_its_teacher():
+    config = small_recipe(distill={"teachers": ["a"], "weight": 1.0}, optim={"lr": 3e-3, "warmup_steps": 1})
+    state, batch = new_state(config), some_batch(0)
+    passes = passes_of(state, config)
+    (teacher,) = passes.teachers.models
+
+    def thoughts(model: CLIP) -> Tensor:
+        with torch.no_grad():
+            images, texts = model(batch.pixels, batch.input_ids)
+            return affinities(images, texts, slice(None), model.logit_scale).image_to_text
+
+    def distance() -> float:
+        """The mean divergence of the student's probabilities from the teacher's."""
+        return F.kl_div(thoughts(state.model).log(), thoughts(teacher), reduction="batchmean").item()
+
+    before = distance()
+    for step in range(6):
+        losses = passes.forward_backward(batch)
+        state.stepper.apply(step, losses["loss"])
+    assert losses["loss"] == losses["loss/distill"]
+    assert distance() < before / 2
+
+
+def test_without_teachers_the_loss_is_one_number():
+    config = small_recipe()
+    assert passes_of(new_state(config), config).forward_backward(some_batch(0)).keys() == {"loss"}
+
+
+def test_teachers_work_beside_locks_and_checkpointed_blocks():
+    locked = {"image": "all", "scale": True}
+    plain = two_steps(small_recipe(distill=TWO, lock=locked))
+    economical = two_steps(small_recipe(distill=TWO, lock=locked, scale={"checkpoint_blocks": True}))
+    assert economical.losses == pytest.approx(plain.losses, rel=1e-6)
+    assert not any(name.startswith("visual.") or name == "logit_scale" for name in plain.gradients)

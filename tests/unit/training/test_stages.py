@@ -1,0 +1,107 @@
+"""What a person is told of a long command, and where its pixels lie."""
+
+import errno
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych_training.export.proof.pixel_file import PixelFile
+from diptych_training.stages import Stages, Watcher, files_table, watched
+
+
+def test_each_finished_stage_is_one_line_and_one_row() -> None:
+    said: list[str] = []
+    stages = Stages(Watcher(said.append, said.append))
+
+    with stages.stage("read"):
+        pass
+    with pytest.raises(ValueError, match="broken"), stages.stage("write"):
+        raise ValueError("broken")
+
+    assert len(said) == 1
+    assert said[0].startswith("read: 0.0 s, peak memory so far ")
+    assert "| read " in stages.table()
+    assert "write" not in stages.table()
+
+
+def test_files_are_listed_with_their_size(tmp_path: Path) -> None:
+    (tmp_path / "graph.onnx").write_bytes(bytes(1_500_000))
+
+    assert "| graph.onnx | 1.50 |" in files_table(tmp_path)
+
+
+def test_pixels_in_a_file_are_read_by_slice_and_by_number(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), dtype=np.uint8)
+    stored = PixelFile(tmp_path / "pixels.npy", 7, 4)
+    stored.write(0, images[:4])
+    stored.write(4, images[4:])
+
+    assert len(stored) == 7
+    assert np.array_equal(stored[2:5], images[2:5])
+    assert np.array_equal(stored[np.array([6, 0])], images[[6, 0]])
+    stored.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pixels_without_room_are_an_error_not_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        PixelFile(tmp_path / "pixels.npy", 7, 4)
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def swallow_ctrl_c() -> None:
+    """As a library does that is interrupted where it cannot let an exception through."""
+    try:
+        press_ctrl_c()
+        threading.Event().wait(5)  # a signal is handled between two steps of Python
+    except KeyboardInterrupt:
+        return
+
+
+def test_ctrl_c_interrupts_at_once_and_the_handler_before_is_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), watched(10, "test"):
+        press_ctrl_c()
+        threading.Event().wait(5)
+
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_swallowed_ctrl_c_ends_the_stage_it_was_pressed_in() -> None:
+    with watched(10, "test") as watcher:
+        stages = Stages(watcher)
+        with pytest.raises(KeyboardInterrupt), stages.stage("embed"):
+            swallow_ctrl_c()
+
+    assert "embed" not in stages.table()
+
+
+def test_swallowed_ctrl_c_ends_at_the_next_progress() -> None:
+    with watched(10, "test") as watcher:
+        watcher.advance(1)
+        swallow_ctrl_c()
+        with pytest.raises(KeyboardInterrupt):
+            watcher.advance(1)
+
+
+def test_error_that_a_library_made_of_ctrl_c_is_an_interrupt_still() -> None:
+    def broken() -> None:
+        swallow_ctrl_c()
+        raise RuntimeError("a callback failed")
+
+    with watched(10, "test") as watcher, pytest.raises(KeyboardInterrupt), Stages(watcher).stage("embed"):
+        broken()

@@ -1,0 +1,52 @@
+"""Signals that ask a run to stop."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from diptych_training.train.distributed.interrupt import Interrupt
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture
+def former() -> Iterator[list[int]]:
+    """What the handlers that were there before have been told."""
+    told: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: told.append(number)) for number in NUMBERS}
+    yield told
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_first_signal_only_asks_and_the_second_goes_to_who_was_there_before(
+    number: signal.Signals, former: list[int]
+) -> None:
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), number)
+        assert interrupt.requested
+        assert former == []
+        os.kill(os.getpid(), number)
+        assert former == [number]
+
+
+def test_signal_in_the_midst_of_another_leaves_one_request(
+    former: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_back = signal.signal
+
+    def put_back_late(number: int, handler: signal.Handlers) -> object:
+        monkeypatch.setattr(signal, "signal", put_back)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return put_back(number, handler)
+
+    with Interrupt() as interrupt:
+        monkeypatch.setattr(signal, "signal", put_back_late)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.requested
+    assert former == []
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert former == [signal.SIGTERM]

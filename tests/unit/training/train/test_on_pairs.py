@@ -1,0 +1,192 @@
+"""Whole small runs on streams of pairs, from the command line: they go on as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from diptych_training.checkpoint import read_checkpoint
+from diptych_training.cli import main
+from diptych_training.config import DataConfig, TrainConfig, dump_config, read_config
+from diptych_training.data.packed import read_dataset
+from diptych_training.train.command import prepare
+from diptych_training.train.loop import Loop
+from diptych_training.train.metrics_log import Series, read_metrics
+from support.pair_files import picture, write_files, write_image_table, write_tars
+from support.several_ranks import run_ranks
+from support.small_recipe import small_recipe, write_small_recipe
+from support.stopped_run import stopped_after
+from support.tiny_run import write_tiny_run
+
+pytestmark = pytest.mark.usefixtures("curves_undrawn")
+
+OVERRIDES = [
+    "name=small", "run.steps=8", "run.batch_size=8", "optim.warmup_steps=1", "run.precision=fp32",
+    "run.log_every=1", "run.checkpoint_every=3", "run.validate_every=8", "run.best_by=['pairs_top1']",
+    "data.pairs.streams=4",
+    "data.pairs.shuffle=12", "data.pairs.workers=0", "augment.affine_probability=0.5",
+]  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A recipe, shards that it learns from, and a packed data set that it is validated on."""
+    pattern = write_tars(tmp_path / "s", 3, 9)
+    main(["data", "pack", "--validation", pattern, "--out", str(tmp_path / "data"), "--size", "32"])
+    tiny = write_tiny_run(tmp_path / "tiny") / "config.toml"
+    small = read_config(tiny, [f"data.pairs.train='{pattern}'", *OVERRIDES])
+    (tmp_path / "small.toml").write_text(dump_config(small))
+    return tmp_path
+
+
+def arguments(home: Path, *more: str) -> list[str]:
+    folders = ["--data", str(home / "data"), "--runs-dir", str(home / "runs")]
+    return ["train", str(home / "small.toml"), *folders, *more]
+
+
+def loop_for(home: Path, name: str, *overrides: str, resume: bool = False) -> Loop:
+    config: TrainConfig = read_config(home / "small.toml", overrides)
+    return prepare(config, read_dataset(home / "data"), home / "runs" / name, resume=resume)
+
+
+def finish(loop: Loop) -> Series:
+    assert loop.train()
+    loop.log.close()
+    loop.batches.close()
+    series = read_metrics(loop.folder.metrics_file)
+    return {
+        metric: points for metric, points in series.items() if metric not in ("images_per_s", "data/wait_s")
+    }
+
+
+def test_a_run_learns_from_shards_and_logs_what_it_read(home, capsys):
+    assert main(arguments(home)) == 0
+    assert "MiB of memory" in capsys.readouterr().out
+    series = read_metrics(home / "runs" / "small" / "metrics.csv")
+    assert series["data/read"][-1] == (8, 64.0)
+    assert series["data/epoch"][-1][1] >= 1
+    assert series["data/skipped"][-1] == (8, 0.0)
+    assert len(series["data/wait_s"]) == 8
+    assert 0 <= dict(series["validation/pairs_top1"])[8] <= 1
+
+
+def test_a_table_in_the_recipe_is_learned_from_as_well(home):
+    source = write_image_table(home / "t", 12)
+    assert main(arguments(home, "--set", f"data.pairs.train='{source}'", "--set", "run.steps=2")) == 0
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
+def test_an_interrupted_run_gives_the_curve_of_an_unbroken_one(home, workers):
+    set_workers = f"data.pairs.workers={workers}"
+    unbroken = finish(loop_for(home, "unbroken", set_workers))
+    broken = stopped_after(loop_for(home, "broken", set_workers), 4)
+    assert not broken.train()
+    broken.log.close()
+    broken.batches.close()
+    assert broken.state.step == 4
+    resumed = finish(loop_for(home, "broken", set_workers, resume=True))
+    assert resumed == unbroken
+    last = [
+        read_checkpoint(home / "runs" / run / "checkpoints" / "last.safetensors")
+        for run in ("unbroken", "broken")
+    ]
+    assert last[0].state == last[1].state
+    assert all(torch.equal(tensor, last[1].tensors[name]) for name, tensor in last[0].tensors.items())
+
+
+@pytest.mark.long
+def test_a_killed_run_repeats_what_was_lost_with_the_same_pairs(home):
+    unbroken = finish(loop_for(home, "unbroken"))
+    child = [sys.executable, "-m", "support.killed_run", str(home / "small.toml"), str(home / "data")]
+    where = [str(home / "runs" / "broken"), "5", str(torch.get_num_threads())]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])}
+    done = subprocess.run([*child, *where], check=False, env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    resumed = loop_for(home, "broken", resume=True)
+    assert resumed.state.step == 3
+    assert finish(resumed) == unbroken
+
+
+def test_a_cost_estimate_before_the_first_step_changes_nothing_of_the_run(home):
+    plain = finish(loop_for(home, "plain"))
+    assert main(arguments(home, "--name", "estimated")) == 0
+    series = read_metrics(home / "runs" / "estimated" / "metrics.csv")
+    assert series["loss"] == plain["loss"]
+
+
+def test_too_many_unusable_pairs_end_a_run_with_one_line(home, capsys):
+    files = {name: content for number in range(40) for name, content in
+             {f"{number}.png": picture(0)[:45], f"{number}.txt": b"x"}.items()}  # fmt: skip
+    write_files(home / "bad", files)
+    assert main(arguments(home, "--set", f"data.pairs.train='{home}/bad'")) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("diptych-train: ")
+    assert "data.pairs.max_skipped allows 0.01 of them" in told
+
+
+@pytest.mark.long
+def test_a_run_goes_on_with_fewer_workers_and_more_patience_as_the_message_says(home):
+    first = ["--set", "run.steps=2", "--set", "data.pairs.workers=1"]
+    assert main(arguments(home, *first)) == 0
+    then = ["--set", "run.steps=2", "--set", "data.pairs.workers=0", "--set", "data.pairs.max_skipped=0.5"]
+    assert main(arguments(home, *then, "--resume")) == 0
+
+
+def test_a_run_does_not_go_on_with_other_sources(home, capsys):
+    assert main(arguments(home, "--set", "run.steps=2")) == 0
+    write_tars(home / "s", 4, 9)
+    more = ["--set", f"data.pairs.train='{home}/s/*.tar'", "--set", "run.steps=2"]
+    assert main(arguments(home, *more, "--resume")) == 1
+    assert "use another --name" in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_when_a_wildcard_finds_other_shards(home, capsys):
+    wild = ["--set", f"data.pairs.train='{home}/s/*.tar'", "--set", "run.steps=2"]
+    assert main(arguments(home, *wild)) == 0
+    write_tars(home / "s", 4, 9)
+    assert main(arguments(home, *wild, "--resume")) == 1
+    assert "names other shards than when the checkpoint was written" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_changed_files_only_when_told_so(home, capsys):
+    two = ["--set", "run.steps=2"]
+    assert main(arguments(home, *two)) == 0
+    os.utime(home / "s" / "s-1.tar", ns=(0, 0))
+    assert main(arguments(home, *two, "--resume")) == 1
+    assert "s-1.tar has changed since the checkpoint was written" in capsys.readouterr().err
+    assert main(arguments(home, *two, "--resume", "--set", "data.pairs.accept_changes=true")) == 0
+
+
+def test_a_source_that_is_not_there_does_not_take_the_name_of_the_run(home, capsys):
+    assert main(arguments(home, "--set", "data.pairs.train=nowhere.tar")) == 1
+    assert "nowhere.tar: no such file" in capsys.readouterr().err
+
+
+def test_validation_by_another_kind_than_the_data_has_is_refused(home, capsys):
+    assert main(arguments(home, "--set", "run.best_by=['icons_top1']")) == 1
+    assert "gives pairs_top1, pairs_top5" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_ranks_see_the_pairs_of_a_single_process_and_it_goes_on_where_they_were_broken_off(home, tmp_path):
+    pairs = read_config(home / "small.toml").data.pairs
+    config = small_recipe(data=DataConfig(pairs=pairs), run={"best_by": ["pairs_top1"]})
+    recipe = [str(write_small_recipe(tmp_path / "ranks.toml", config)), "--name"]
+    folders = ["--data", str(home / "data"), "--runs-dir", str(home / "runs")]
+    assert main(["train", *recipe, "alone", *folders]) == 0
+    ended = run_ranks(2, "support.killed_rank", "5", "train", *recipe, "ranks", *folders)
+    assert ended[1].returncode == -signal.SIGKILL
+    assert main(["train", *recipe, "ranks", *folders, "--resume"]) == 0
+
+    alone, ranks = (read_metrics(home / "runs" / name / "metrics.csv") for name in ("alone", "ranks"))
+    assert dict(ranks["loss"]) == pytest.approx(dict(alone["loss"]), rel=1e-4)
+    assert ranks["data/read"] == alone["data/read"]
+    last = [
+        read_checkpoint(home / "runs" / name / "checkpoints" / "last.safetensors")
+        for name in ("alone", "ranks")
+    ]
+    assert last[0].state["data"] == last[1].state["data"]

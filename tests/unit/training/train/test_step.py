@@ -1,0 +1,173 @@
+"""A step in chunks, with checkpointed blocks, or compiled, does what a plain step does."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo import config as limits
+from torch._dynamo.testing import CompileCounter
+
+from diptych_training.models import CLIP
+from diptych_training.train.batches import equal_keys
+from diptych_training.train.memory_saving import MAX_GRAPHS, CheckpointedBlock, compile_blocks
+from diptych_training.train.state import new_state
+from diptych_training.train.step import Passes, copied_buffers, restore_buffers
+from support.small_recipe import small_recipe, some_batch, two_steps
+from support.tiny_run import TINY_RESNET, TINY_VIT
+
+
+def gradients_of(model: CLIP) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():  # sums are taken in another order
+        difference = (found[name].float() - tensor.float()).norm()
+        assert difference <= 2e-5 * tensor.float().norm() + 1e-7, f"{name}: {difference}"
+
+
+@pytest.mark.parametrize("chunk_size", [3, 4])
+def test_a_batch_in_chunks_has_the_loss_and_gradients_of_the_whole(chunk_size):
+    whole = two_steps(small_recipe())
+    chunked = two_steps(small_recipe(scale={"chunk_size": chunk_size}))
+    assert chunked.losses == pytest.approx(whole.losses, rel=1e-5)
+    assert_same(chunked.gradients, whole.gradients)
+
+
+def test_a_locked_tower_is_no_hindrance_to_chunks():
+    locked = small_recipe(lock={"image": "all"})
+    whole = two_steps(locked)
+    chunked = two_steps(small_recipe(lock={"image": "all"}, scale={"chunk_size": 3}))
+    assert_same(chunked.gradients, whole.gradients)
+    assert not any(name.startswith("visual.") for name in chunked.gradients)
+
+
+class Made(nn.Module):
+    """Towers whose features of the batch are there already."""
+
+    def __init__(self, images, texts):
+        super().__init__()
+        self.features = images, texts
+
+    def forward(self, pixels, input_ids):
+        return self.features
+
+
+def test_both_passes_over_a_chunk_draw_the_same_random_numbers():
+    state = new_state(small_recipe())
+    for block in state.model.transformer.resblocks:
+        block.mlp.append(nn.Dropout(0.5))
+    model, batch, chunks = state.model, some_batch(0), [slice(0, 4), slice(4, 8)]
+
+    torch.manual_seed(5)
+    parts = [model(batch.pixels[rows], batch.input_ids[rows]) for rows in chunks]  # one graph, nothing cached
+    images, texts = (torch.cat(side) for side in zip(*parts, strict=True))
+    Passes(model, Made(images, texts)).forward_backward(batch)
+    expected = gradients_of(model)
+    drawn_after = torch.rand(1)
+
+    model.zero_grad()
+    torch.manual_seed(5)
+    Passes(model, model, chunk_size=4).forward_backward(batch)
+    assert_same(gradients_of(model), expected)
+    assert torch.equal(torch.rand(1), drawn_after)
+
+
+def test_chunks_count_once_in_running_statistics():
+    state = new_state(small_recipe(TINY_RESNET))
+    Passes(state.model, state.model, chunk_size=4).forward_backward(some_batch(0))
+    assert state.model.visual.bn1.num_batches_tracked.item() == 2
+
+
+def test_a_loss_that_is_not_finite_changes_nothing_in_chunks_either():
+    state = new_state(small_recipe(TINY_RESNET))
+    before, buffers = copy.deepcopy(state.model.state_dict()), copied_buffers(state.model)
+    batch = some_batch(0)
+    batch.pixels[0, 0, 0, 0] = torch.inf
+    losses = Passes(state.model, state.model, chunk_size=4).forward_backward(batch)
+    norm = state.stepper.apply(0, losses["loss"])
+    restore_buffers(state.model, buffers, unless=norm.isfinite())
+    assert not losses["loss"].isfinite()
+    assert not norm.isfinite()
+    assert gradients_of(state.model) == {}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state.model.state_dict().items())
+
+
+def test_checkpointed_blocks_give_the_same_gradients():
+    plain = two_steps(small_recipe())
+    economical = two_steps(small_recipe(scale={"checkpoint_blocks": True}))
+    assert economical.losses == pytest.approx(plain.losses, rel=1e-6)
+    assert_same(economical.gradients, plain.gradients)
+    assert_same(economical.after, plain.after)
+
+
+def test_checkpointed_blocks_keep_their_input_alone():
+    """Counted in tensors that the graph keeps: each block's own are gone."""
+
+    def n_kept(economical: bool) -> int:
+        state = new_state(small_recipe(scale={"checkpoint_blocks": economical}))
+        kept: list[int] = []
+        batch = some_batch(0)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+            state.model(batch.pixels, batch.input_ids)
+        return sum(kept)
+
+    assert n_kept(economical=True) < n_kept(economical=False) / 2
+
+
+def test_the_average_of_the_weights_is_not_checkpointed():
+    state = new_state(small_recipe(run={"ema_decay": 0.9}, scale={"checkpoint_blocks": True}))
+    assert any(isinstance(module, CheckpointedBlock) for module in state.model.modules())
+    assert not any(isinstance(module, CheckpointedBlock) for module in state.ema.model.modules())
+
+
+def test_items_that_share_a_key_in_one_column_are_positives():
+    keys = torch.tensor([[1, 7], [2, 8], [1, 9], [3, 8], [7, 1]])
+    assert equal_keys(keys).nonzero().tolist() == [
+        [0, 0], [0, 2], [1, 1], [1, 3], [2, 0], [2, 2], [3, 1], [3, 3], [4, 4],
+    ]  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.parametrize("economies", [{}, {"checkpoint_blocks": True, "chunk_size": 3}])
+@pytest.mark.parametrize("image", [None, TINY_RESNET])
+def test_compiled_blocks_give_the_same_loss_and_weights(image, economies):
+    recipe = small_recipe if image is None else lambda **tables: small_recipe(image, **tables)
+    plain = two_steps(recipe(scale=economies if image else {}))  # a ResNet counts by chunks
+    compiled = two_steps(recipe(scale={"compile": True, **economies}))
+    assert compiled.losses == pytest.approx(plain.losses, rel=1e-4)
+    assert compiled.after.keys() == plain.after.keys()
+    assert_same(compiled.gradients, plain.gradients)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("image", [TINY_VIT, TINY_RESNET])
+@pytest.mark.parametrize("economical", [False, True])
+@limits.patch(fail_on_recompile_limit_hit=True, recompile_limit=8)
+def test_blocks_in_chunks_are_compiled_for_few_sizes_and_then_no_more(image, economical):
+    """Counted in graphs. torch gives up at eight of them, and runs what comes then uncompiled."""
+    torch._dynamo.reset()
+    state = new_state(small_recipe(image, scale={"checkpoint_blocks": economical}))
+    graphs = CompileCounter()
+    compile_blocks(state.model, graphs)
+    passes = Passes(state.model, state.model, chunk_size=3)  # the last one has two items
+
+    def step(length: int) -> None:
+        batch = some_batch(length)
+        ids = batch.input_ids.new_full((len(batch.input_ids), length), 5)
+        ids[:, -1] = 599
+        passes.forward_backward(replace(batch, input_ids=ids))
+
+    for length in (7, 9, 11):
+        step(length)
+    n_compiled = graphs.frame_count
+    assert n_compiled > 8
+    for length in (5, 8, 10, 12):
+        step(length)
+    assert graphs.frame_count <= n_compiled + 2
+    assert graphs.frame_count < MAX_GRAPHS / 4

@@ -1,0 +1,87 @@
+"""Where collections are searched, by what is set and what FAISS has here."""
+
+import faiss
+import pytest
+
+from diptych.adapters.faiss.flat_index import FaissFlatIndex
+from diptych.adapters.faiss.gpu_index import FaissGpuIndex
+from diptych.errors import ConfigError
+from diptych.settings import read_settings
+from diptych.wiring.index import new_index_of
+from support.fake_faiss_gpu import FakeFaissGpu
+
+DIM = 16
+
+
+def place(**settings: object) -> object:
+    index = new_index_of(read_settings(settings), DIM)()
+    assert isinstance(index, FaissFlatIndex)
+    assert index.place.device == "cpu"
+    return index.place.reason
+
+
+@pytest.fixture
+def without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(faiss, "StandardGpuResources", raising=False)
+
+
+@pytest.mark.usefixtures("without_gpus")
+def test_a_build_without_gpus_is_searched_on_the_cpu_and_says_so() -> None:
+    assert place() == (
+        f"no GPU: faiss {faiss.__version__} is built without GPUs: faiss-gpu in place of faiss-cpu has them"
+    )
+
+
+@pytest.mark.usefixtures("without_gpus")
+def test_a_gpu_that_is_demanded_and_lacks_is_no_start() -> None:
+    with pytest.raises(
+        ConfigError, match=r"DIPTYCH_INDEX_DEVICE=cuda cannot be had: faiss .* built without GPUs"
+    ):
+        new_index_of(read_settings({"index_device": "cuda"}), DIM)
+
+
+def test_a_machine_without_gpus_is_searched_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeFaissGpu(n_gpus=0).install(monkeypatch)
+    assert place() == f"no GPU: faiss {faiss.__version__} finds no GPU"
+
+
+def test_a_driver_that_does_not_start_or_is_too_old_is_a_reason_before_faiss_ends_the_process_over_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = FakeFaissGpu().install(monkeypatch).gpu
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: pytest.fail("it ends the process"))
+    gpu.cuda = 11080
+    assert place() == "no GPU: the NVIDIA driver of NVIDIA H100 runs CUDA up to 11.8 only, faiss needs 12.0"
+    gpu.fails["cudaGetDeviceCount"] = "cudaErrorSystemDriverMismatch"
+    assert str(place()).startswith("no GPU: the NVIDIA driver does not work: cudaGetDeviceCount answers ")
+    with pytest.raises(ConfigError, match="cudaErrorSystemDriverMismatch"):
+        new_index_of(read_settings({"index_device": "cuda"}), DIM)
+
+
+def test_a_gpu_that_works_is_taken_unless_the_cpu_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = FakeFaissGpu().install(monkeypatch)
+    assert isinstance(new_index_of(read_settings({}), DIM)(), FaissGpuIndex)
+    assert isinstance(
+        new_index_of(read_settings({"index_device": "cuda", "device": "cpu"}), DIM)(), FaissGpuIndex
+    )
+    assert len(gpu.threads) == 1
+    assert len(gpu.alive) == 0, "what it was proven with"
+    assert place(index_device="cpu") == "set by DIPTYCH_INDEX_DEVICE"
+    assert place(device="cpu") == "set by DIPTYCH_DEVICE"
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"fails_with": RuntimeError("no kernel image is available")}, "fails on the GPU: no kernel image"),
+        ({"noise": 0.5}, "computes wrongly on the GPU: a cosine is off by"),
+    ],
+)
+def test_a_gpu_that_fails_its_probe_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, fault: dict[str, object], said: str
+) -> None:
+    gpu = FakeFaissGpu(**fault).install(monkeypatch)  # type: ignore[arg-type]
+    assert said in str(place())
+    assert len(gpu.alive) == 0
+    with pytest.raises(ConfigError, match=said):
+        new_index_of(read_settings({"index_device": "cuda"}), DIM)

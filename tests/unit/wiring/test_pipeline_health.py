@@ -1,0 +1,110 @@
+"""Readiness speaks of every precision that is at work."""
+
+import asyncio
+import time
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from diptych.core.encoding.pipeline import Engine
+from diptych.errors import EncoderFailed
+from diptych.wiring.pipeline import health_of
+from unit.core.core_fakes import RUNNER, model_info
+
+
+def engine(*, broken: bool = False, last_success_at: float | None = None, trouble: str = "") -> Any:
+    def canary(on_start: Any) -> None:
+        if broken:
+            raise RuntimeError
+
+    batchers: Any = (SimpleNamespace(last_success_at=last_success_at, trouble=trouble),) * 2
+    canaries = (canary, canary)
+    return Engine(model_info(), SimpleNamespace(), canaries, batchers, 60, RUNNER)  # type: ignore[arg-type]
+
+
+def ready(*engines: Engine) -> bool:
+    async def run() -> bool:
+        health = health_of(lambda: engines, print)
+        await health.start()
+        report = health.report()
+        await health.close()
+        return report.ready
+
+    return asyncio.run(run())
+
+
+def test_canary_of_either_precision_decides() -> None:
+    assert ready(engine(), engine())
+    assert not ready(engine(), engine(broken=True))
+    assert not ready(engine(broken=True), engine())
+
+
+def test_hanging_call_of_either_precision_decides() -> None:
+    assert not ready(engine(), engine(trouble="the text encoder hangs"))
+
+
+def test_batches_prove_health_only_once_every_encoder_had_one() -> None:
+    now = time.monotonic()
+    engines = [engine(last_success_at=now - 1000), engine(last_success_at=now)]
+    health = health_of(lambda: engines, print)
+    age_s = health.report().canary_age_s
+    assert age_s is not None
+    assert age_s >= 1000
+    engines.append(engine())  # one that has just been loaded
+    assert health.report().canary_age_s is None
+
+
+def test_canary_of_an_engine_that_is_closed_meanwhile_decides_nothing() -> None:
+    loaded: list[Engine] = [engine()]
+
+    def closed(on_start: Any) -> None:
+        del loaded[1:]
+        raise EncoderFailed("the encoder was closed")
+
+    loaded.append(replace(engine(), canaries=(closed, closed)))
+
+    async def run() -> bool:
+        health = health_of(lambda: tuple(loaded), print)
+        await health.start()
+        report = health.report()
+        await health.close()
+        return report.ready
+
+    assert asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("ages_s", "asked"),
+    [
+        ((None, None), ["image", "text"]),
+        ((1.0, None), ["text"]),  # while images alone come
+        ((None, 1.0), ["image"]),
+        ((1.0, 60.0), ["text"]),
+        ((60.0, 60.0), ["image", "text"]),
+    ],
+)
+def test_canary_asks_only_the_tower_that_has_not_just_proven_itself(
+    ages_s: tuple[float | None, float | None], asked: list[str]
+) -> None:
+    now, seen = time.monotonic(), list[str]()
+    batchers: Any = tuple(
+        SimpleNamespace(last_success_at=None if age_s is None else now - age_s, trouble="")
+        for age_s in ages_s
+    )
+    canaries = tuple(partial(lambda name, on_start: seen.append(name), name) for name in ("image", "text"))
+    assert ready(replace(engine(), batchers=batchers, canaries=canaries))
+    assert seen == asked
+
+
+def test_tower_that_failed_since_is_asked_though_the_other_one_proves_itself() -> None:
+    def broken(on_start: Any) -> None:
+        raise RuntimeError
+
+    batchers: Any = (
+        SimpleNamespace(last_success_at=None, trouble=""),
+        SimpleNamespace(last_success_at=time.monotonic(), trouble=""),
+    )
+    assert not ready(replace(engine(), batchers=batchers, canaries=(broken, lambda on_start: None)))

@@ -1,0 +1,102 @@
+"""The times by which a precision is chosen: taken once, and the same at every start."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diptych.adapters.files.plan_file import PlanFile
+from diptych.bundle.manifest import MANIFEST_FILE
+from diptych.core.tuning.interleaved import median_seconds
+from diptych.core.tuning.precision import Candidate, Pace, choose_fastest
+from diptych.wiring.tuning import encoder_timing
+from diptych.wiring.tuning.encoder_timing import item_ms, paces_of
+
+GOLDEN = SimpleNamespace(pixels=[1], input_ids=[2])
+
+
+class Start:
+    """Starts of servers on one version, on a machine whose times differ from start to start."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, gains: Sequence[float]) -> None:
+        (folder / MANIFEST_FILE).write_text("{}")
+        self._bundle: Any = SimpleNamespace(folder=folder, golden=GOLDEN)
+        self._kept = PlanFile(folder / "plans.json")
+        self._gains = iter(gains)
+        self.n_measured = 0
+        monkeypatch.setattr(encoder_timing, "item_ms", self._item_ms)
+
+    def _item_ms(self, encoders: Any, items: Any, cost: Any) -> dict[str, float]:
+        if items is GOLDEN.input_ids:
+            return dict.fromkeys(encoders, 2.0)
+        self.n_measured += 1
+        gain = next(self._gains)
+        return {name: 10.0 / (gain if name == "int8" else 1) for name in encoders}
+
+    def __call__(self, *precisions: str, n_threads: int = 2, keeps: bool = True) -> dict[str, Pace]:
+        encoders: Any = {
+            name: SimpleNamespace(
+                provider="CPUExecutionProvider",
+                device_name=None,
+                captures=None,
+                encode_image=None,
+                encode_text=None,
+            )
+            for name in precisions or ("fp32", "int8")
+        }
+        kept = self._kept if keeps else None
+        return paces_of(self._bundle, encoders, n_threads=n_threads, kept=kept)
+
+
+def chosen(paces: dict[str, Pace]) -> str:
+    timed = [Candidate(name, True, None, pace.image_ms, pace.text_ms) for name, pace in paces.items()]
+    return choose_fastest(timed).precision
+
+
+def test_precision_near_the_bound_is_chosen_alike_at_every_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Start(tmp_path, monkeypatch, gains=[1.2, 1.05])
+    first, second = start(), start()
+    assert first == second
+    assert (chosen(first), start.n_measured) == ("int8", 1)
+    assert chosen(start(keeps=False)) == "fp32", "measured anew it would be the other one"
+
+
+def test_another_version_or_other_threads_or_precisions_that_pass_are_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Start(tmp_path, monkeypatch, gains=[2.0] * 4)
+    start("fp32", "int8")
+    start("fp32", "int8", n_threads=1)
+    start("fp16", "fp32")
+    (tmp_path / MANIFEST_FILE).write_text('{"version": 2}')
+    start("fp32", "int8")
+    assert start.n_measured == 4
+
+
+@pytest.mark.parametrize(("item_s", "size"), [(0.001, 16), (0.01, 12), (30.0, 1)])
+def test_all_run_on_the_same_items_in_batches_that_suit_their_pace(
+    item_s: float, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    batches: dict[str, list[list[int]]] = {"fp32": [], "int8": []}
+
+    def clock() -> float:
+        return now
+
+    def encode(name: str, items: Any) -> None:
+        nonlocal now
+        now += item_s * len(items)
+        batches[name].append(items.tolist())
+
+    monkeypatch.setattr(encoder_timing, "median_seconds", partial(median_seconds, clock=clock))
+    encoders = {name: partial(encode, name) for name in batches}
+    found = item_ms(encoders, np.arange(3, dtype=np.int32), clock)
+    assert found == pytest.approx(dict.fromkeys(batches, 1000 * item_s))
+    assert batches["fp32"] == batches["int8"]
+    assert (batches["fp32"][0], len(batches["fp32"][-1])) == ([0], size)

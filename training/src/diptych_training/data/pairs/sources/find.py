@@ -1,0 +1,77 @@
+"""Find out what a source is, and cut it into shards: the one list of what can be read."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from diptych.bundle.image.preprocess import ImageLimits
+from diptych_training.data.packed import INDEX_FILE
+from diptych_training.data.pairs.pair import CAPTION_KEY, Shard
+from diptych_training.data.pairs.remote.retry import is_local
+from diptych_training.data.pairs.remote.urls import exists, find, is_folder, join, name_of
+from diptych_training.data.pairs.sources.folder import folder_shards
+from diptych_training.data.pairs.sources.packed_shard import packed_shards
+from diptych_training.data.pairs.sources.parquet import parquet_shards
+from diptych_training.data.pairs.sources.prefixes import prefixes_of
+from diptych_training.data.pairs.sources.shard_index import SHARD_INDEX_FILE, indexed_files
+from diptych_training.data.pairs.sources.table import Columns, table_shards
+from diptych_training.data.pairs.sources.tar_shard import TAR_ENDINGS, TarShard
+from diptych_training.errors import DataError
+
+TABLE_ENDINGS = (".csv", ".tsv")
+PARQUET_ENDING = ".parquet"
+FILE_ENDINGS = (*TAR_ENDINGS, *TABLE_ENDINGS, PARQUET_ENDING)
+KINDS = "a .tar (also .gz, .bz2, .xz, .zst), .csv, .tsv or .parquet file, or a folder"
+
+
+class SourceReader:
+    """Opens sources of every kind, with what their kinds ask for."""
+
+    def __init__(
+        self,
+        columns: Columns = Columns(),  # noqa: B008  frozen
+        images_root: str | None = None,
+        caption_key: str = CAPTION_KEY,
+        limits: ImageLimits = ImageLimits(),  # noqa: B008  frozen
+        packed_split: str = "train",
+    ) -> None:
+        self._columns = columns
+        self._images_root = images_root
+        self._caption_key = caption_key
+        self._max_bytes = limits.max_bytes
+        self._packed_split = packed_split
+
+    def shards(self, patterns: Iterable[str]) -> list[Shard]:
+        """The shards of all that paths, URLs and patterns name, in order. DataError that names the source."""
+        named = [name for pattern in patterns for name in find(pattern)]
+        sources = [source for name in named for source in _shards_of(name)]
+        prefixes = prefixes_of({source: 2 if _is_file(source) else 1 for source in sources})
+        return [shard for source in sources for shard in self._of(source, prefixes[source])]
+
+    def _of(self, name: str, prefix: str) -> list[Shard]:
+        ending = name_of(name).lower()
+        if ending.endswith(TAR_ENDINGS):
+            return [TarShard(name, prefix, self._max_bytes, self._caption_key)]
+        if ending.endswith(TABLE_ENDINGS):
+            return table_shards(name, prefix, self._columns, self._images_root, self._max_bytes)
+        if ending.endswith(PARQUET_ENDING):
+            return parquet_shards(name, prefix, self._columns, self._images_root, self._max_bytes)
+        if is_folder(name):
+            return self._folder(name, prefix)
+        raise DataError(f"{name}: {'no such file' if not exists(name) else f'not {KINDS}'}")
+
+    def _folder(self, name: str, prefix: str) -> list[Shard]:
+        """A packed data set, or image files beside text files."""
+        if is_local(name) and (Path(name) / INDEX_FILE).is_file():
+            return packed_shards(Path(name), prefix, self._packed_split)
+        return folder_shards(name, prefix, self._max_bytes, self._caption_key)
+
+
+def _is_file(name: str) -> bool:
+    return name_of(name).lower().endswith(FILE_ENDINGS)
+
+
+def _shards_of(name: str) -> list[str]:
+    """The files of a folder that `data shards` wrote; any other source is itself."""
+    if _is_file(name) or not exists(join(name, SHARD_INDEX_FILE)):
+        return [name]
+    return indexed_files(name)

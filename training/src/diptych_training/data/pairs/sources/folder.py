@@ -1,0 +1,91 @@
+"""A folder of images, each beside a text file of the same name; knows nothing of how it is read in order."""
+
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+
+from diptych_training.data.pairs.pair import (
+    CAPTION_KEY,
+    MAX_TEXT_BYTES,
+    Entry,
+    Pair,
+    Shard,
+    Texts,
+    Unusable,
+    left_out,
+    required,
+    text_of_file,
+    texts_of_json,
+)
+from diptych_training.data.pairs.remote.urls import files_under, join, read_url
+from diptych_training.data.pairs.sources.tar_shard import IMAGE_ENDINGS
+
+FILES = 100  # a part: few, so that parts in a random order mix a sorted folder well
+TEXT_ENDINGS = ("txt", "json")
+
+
+@dataclass(frozen=True)
+class FolderShard:
+    """Some images of a folder: their names below it, and those of their text files, if they have one."""
+
+    folder: str
+    prefix: str
+    named: tuple[tuple[str, str | None], ...]
+    max_bytes: int
+    caption_key: str = CAPTION_KEY
+
+    @property
+    def location(self) -> str:
+        """Path or URL of the folder."""
+        return self.folder
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Images and text files."""
+        names = (name for both in self.named for name in both if name is not None)
+        return tuple(join(self.folder, name) for name in names)
+
+    def entries(
+        self, start: int = 0, step: int = 1, *, with_images: bool = True, excluded: Set[str] = frozenset()
+    ) -> Iterator[Entry]:
+        """One entry an image."""
+        for image, text in self.named[start::step]:
+            name = f"{self.prefix}:{image}"
+            if name in excluded:
+                yield left_out(name)
+                continue
+            try:
+                if text is None:
+                    raise ValueError("it has no text file beside it")
+                texts = self._texts(text)
+                content = read_url(join(self.folder, image), self.max_bytes) if with_images else b""
+                yield Pair(name, content, texts)
+            except ValueError as error:
+                yield Unusable(name, str(error))
+
+    def _texts(self, name: str) -> Texts:
+        payload = read_url(join(self.folder, name), MAX_TEXT_BYTES)
+        if name.lower().endswith(".txt"):
+            return text_of_file(payload)
+        texts = texts_of_json(payload, self.caption_key)
+        if texts is None:
+            raise ValueError("its caption is empty, or not there")
+        return texts
+
+
+def folder_shards(folder: str, prefix: str, max_bytes: int, caption_key: str) -> list[Shard]:
+    """The images of a folder and those below it, by name. DataError if there is none."""
+    names = files_under(folder)
+    text_of: dict[str, str] = {}
+    for ending in TEXT_ENDINGS:  # the later one wins: a JSON file says more
+        text_of |= {_stem(name): name for name in names if name.lower().endswith(f".{ending}")}
+    images = [name for name in names if name.rpartition(".")[2].lower() in IMAGE_ENDINGS]
+    files = [(name, text_of.get(_stem(name))) for name in images]
+    shards: list[Shard] = [
+        FolderShard(folder, prefix, tuple(files[start : start + FILES]), max_bytes, caption_key)
+        for start in range(0, len(files), FILES)
+    ]
+    return required(shards, f"{folder}: the folder")
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]

@@ -1,0 +1,83 @@
+"""Flags that commands over sources of pairs share."""
+
+import argparse
+from dataclasses import dataclass
+
+from diptych.bundle.image.preprocess import ImageLimits
+from diptych_training.data.pairs.excluded import read_excluded
+from diptych_training.data.pairs.pair import CAPTION_KEY
+from diptych_training.data.pairs.sources.find import SourceReader
+from diptych_training.data.pairs.sources.table import Columns
+
+SOURCES_HELP = (
+    "tar shards, CSV, TSV or Parquet files, folders of images beside text files, packed data sets: paths or "
+    "URLs, with wildcards and braces such as shards-{0000..0099}.tar"
+)
+
+
+def add_source_flags(parser: argparse.ArgumentParser) -> None:
+    """How sources are read; the same keys as in a recipe's `data.pairs`."""
+    given = parser.add_argument_group("how sources are read")
+    given.add_argument(
+        "--image-column", metavar="NAME", help="of tables: path or URL of the image, or itself"
+    )
+    given.add_argument(
+        "--caption-column",
+        metavar="NAME",
+        action="append",
+        default=[],
+        dest="caption_columns",
+        help="of tables",
+    )
+    given.add_argument(
+        "--images-root", metavar="DIR", help="where paths in tables lead from; default: the table's folder"
+    )
+    given.add_argument(
+        "--caption-key", metavar="KEY", default=CAPTION_KEY, help="of JSON files beside images"
+    )
+    given.add_argument("--max-image-bytes", type=positive, default=ImageLimits.max_bytes, metavar="N")
+    given.add_argument("--max-image-px", type=positive, default=ImageLimits.max_px, metavar="N")
+    given.add_argument(
+        "--exclude", metavar="FILE", action="append", default=[], help="names of pairs that are left out"
+    )
+
+
+@dataclass(frozen=True)
+class SourceFlags:
+    """What the flags say."""
+
+    reader: SourceReader
+    limits: ImageLimits
+    excluded: frozenset[str]
+
+
+def source_flags(args: argparse.Namespace, packed_split: str = "train") -> SourceFlags:
+    """What the flags say. DataError for a list of excluded pairs that cannot be read."""
+    limits = ImageLimits(args.max_image_bytes, args.max_image_px)
+    columns = Columns(args.image_column, tuple(args.caption_columns))
+    reader = SourceReader(columns, args.images_root, args.caption_key, limits, packed_split)
+    return SourceFlags(reader, limits, read_excluded(args.exclude))
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def natural(text: str) -> int:
+    """A whole number, 0 too."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is below 0")
+    return number
+
+
+def share(text: str) -> float:
+    """At least 0, below 1."""
+    number = float(text)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"{number:g} is not at least 0 and below 1")
+    return number

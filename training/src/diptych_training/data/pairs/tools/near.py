@@ -1,0 +1,141 @@
+"""Find training images that nearly are evaluation images; knows nothing of files or of how they are read.
+
+Two images are near when their 16 x 16 cells of mean colour, each around the image's own mean, have a cosine
+of at least a threshold. That sees through other sizes, file formats, compression, brightness and contrast,
+and not through crops, turns or other framing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from diptych.bundle.encoder import Pixels
+from diptych.bundle.image.preprocess import ImageLimits, load_pixels
+from diptych.bundle.manifest import ImageSpec
+from diptych.errors import InputError
+from diptych_training.data.cells import GRID, Rows, image_cells
+from diptych_training.data.pairs.image_files import isolated, side_by_side
+from diptych_training.data.pairs.pair import Entry, Pair, Unusable
+
+NEAR = 0.95  # cosine; see training/README.md for what it finds and what it mistakes
+SIDE_PX = 4 * GRID
+BATCH = 256
+SPEC = ImageSpec(
+    size=SIDE_PX,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    interpolation="box",
+    resize_mode="squash",
+    crop="round",
+    alpha="white",
+)
+
+
+@dataclass(frozen=True)
+class Near:
+    """A training pair and the evaluation image that it is nearest to."""
+
+    name: str
+    cosine: float
+    other: str
+    text: str
+    other_text: str
+
+
+@dataclass(frozen=True)
+class EvaluationImages:
+    """(M, F) cells of images with their names and texts."""
+
+    rows: Rows
+    names: Sequence[str]
+    texts: Sequence[str]
+
+
+Item = TypeVar("Item")
+Advance = Callable[[int], object]
+Refuse = Callable[[Unusable], object]  # told of entries that cannot be compared
+
+
+class NearFinder:
+    """Compares images with evaluation images. With `mirrored`, with those seen in a mirror too."""
+
+    def __init__(
+        self,
+        images: EvaluationImages,
+        limits: ImageLimits,
+        *,
+        threshold: float = NEAR,
+        mirrored: bool = False,
+        n_threads: int = 1,
+    ) -> None:
+        self._images = images
+        self._limits = limits
+        self._threshold = threshold
+        self._mirrored = mirrored
+        self._n_threads = n_threads
+
+    def find(self, entries: Iterable[Entry], advance: Advance, refuse: Refuse) -> Iterator[Near]:
+        """Those of the entries that are near an evaluation image, in order."""
+        for found in _chunks(comparable(entries, self._limits, self._n_threads, refuse)):
+            pixels = np.stack([one for _, one in found])  # (B, S, S, 3)
+            cosines, nearest = self._nearest(pixels)
+            advance(len(found))
+            for (pair, _), cosine, index in zip(found, cosines, nearest, strict=True):
+                if cosine >= self._threshold:
+                    other = self._images.names[index], self._images.texts[index]
+                    yield Near(pair.name, float(cosine), other[0], pair.texts.first, other[1])
+
+    def _nearest(self, pixels: Pixels) -> tuple[Rows, np.ndarray]:
+        """(B, S, S, 3) -> (B,) highest cosine, (B,) which evaluation image has it."""
+        cosines = image_cells(pixels) @ self._images.rows.T  # (B, M)
+        if self._mirrored:
+            cosines = np.maximum(cosines, image_cells(pixels[:, :, ::-1]) @ self._images.rows.T)
+        nearest = cosines.argmax(axis=1)
+        return cosines[np.arange(len(cosines)), nearest], nearest
+
+
+def evaluation_images(
+    entries: Iterable[Entry], limits: ImageLimits, n_threads: int, advance: Advance, refuse: Refuse
+) -> EvaluationImages:
+    """All that can be decoded, as cells: 3 kB an image."""
+    rows: list[Rows] = []
+    names: list[str] = []
+    texts: list[str] = []
+    for found in _chunks(comparable(entries, limits, n_threads, refuse)):
+        rows.append(image_cells(np.stack([pixels for _, pixels in found])))
+        names += [pair.name for pair, _ in found]
+        texts += [pair.texts.first for pair, _ in found]
+        advance(len(found))
+    return EvaluationImages(
+        np.concatenate(rows) if rows else np.zeros((0, GRID * GRID * 3), np.float32), names, texts
+    )
+
+
+def comparable(
+    entries: Iterable[Entry], limits: ImageLimits, n_threads: int, refuse: Refuse
+) -> Iterator[tuple[Pair, Pixels]]:
+    """Pairs with their (S, S, 3) pixels; the others are told to `refuse`."""
+
+    def work(entry: Entry) -> Pixels | Unusable:
+        if isinstance(entry, Unusable):
+            return entry
+        try:
+            return isolated(load_pixels, entry.image, SPEC, limits)
+        except InputError as error:
+            return Unusable(entry.name, str(error))
+
+    for entry, made in side_by_side(iter(entries), work, n_threads):
+        if isinstance(made, Unusable):
+            refuse(made)
+        elif isinstance(entry, Pair):
+            yield entry, made
+
+
+def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """BATCH items at a time."""
+    source = iter(items)
+    while chunk := list(islice(source, BATCH)):
+        yield chunk

@@ -1,0 +1,114 @@
+"""`diptych-train data near-duplicates`: list training pairs whose images nearly are evaluation images."""
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Set
+from pathlib import Path
+
+from diptych_training.data.pairs.excluded import refuse_foreign
+from diptych_training.data.pairs.pair import Entry, Shard, Unusable
+from diptych_training.data.pairs.tools.flags import (
+    SOURCES_HELP,
+    add_source_flags,
+    positive,
+    source_flags,
+)
+from diptych_training.data.pairs.tools.near import NEAR, Near, NearFinder, evaluation_images
+from diptych_training.errors import DataError
+from diptych_training.files import replacing
+from diptych_training.progress import progress_bar
+
+COLUMNS = ("name", "cosine", "evaluation_image", "text", "evaluation_text")
+N_SHOWN = 10
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `near-duplicates` to the commands of `data`."""
+    parser = subparsers.add_parser(
+        "near-duplicates",
+        help="list training images that nearly are evaluation images, to leave them out",
+        description="Compares every training image with all evaluation images by 16 x 16 cells of colour, "
+        "and writes a list for `--exclude` of `data shards` and for `data.pairs.exclude` of a recipe.",
+    )
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help=SOURCES_HELP)
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        required=True,
+        metavar="SOURCE",
+        help="evaluation images, likewise; of a packed data set, its split `eval`",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the list: tab-separated")
+    parser.add_argument(
+        "--threshold", type=_cosine, default=NEAR, metavar="COSINE", help=f"default {NEAR}: how near is near"
+    )
+    parser.add_argument("--mirrored", action="store_true", help="mirror images are near too")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads that decode")
+    add_source_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the list, and say how many there are, and what could not be compared."""
+    flags = source_flags(args)
+    against = source_flags(args, packed_split="eval").reader.shards(args.against)
+    shards = flags.reader.shards(args.sources)
+    refuse_foreign(flags.excluded, shards)
+    refused: Counter[str] = Counter()
+
+    def refuse(entry: Unusable) -> None:
+        refused.update([entry.reason])
+
+    with progress_bar(desc="evaluation images", unit="image") as bar:
+        images = evaluation_images(_entries(against), flags.limits, args.jobs, bar.update, refuse)
+    if not images.names:
+        raise DataError(f"--against {' '.join(args.against)}: no image can be decoded")
+    finder = NearFinder(
+        images, flags.limits, threshold=args.threshold, mirrored=args.mirrored, n_threads=args.jobs
+    )
+    wanted = (entry for entry in _entries(shards, flags.excluded) if entry.name not in flags.excluded)
+    with progress_bar(desc="training images", unit="image") as bar:
+        n_near = _write(args.out, finder.find(wanted, bar.update, refuse))
+        n_compared = bar.n
+    print(f"{n_near:,} of {n_compared:,} training images are near one of {len(images.names):,}: {args.out}")
+    for reason, n in refused.most_common(N_SHOWN):
+        print(f"  {n:>7,} not compared: {reason}")
+    return 0
+
+
+def _entries(shards: Iterable[Shard], excluded: Set[str] = frozenset()) -> Iterator[Entry]:
+    for shard in shards:
+        yield from shard.entries(excluded=excluded)
+
+
+def _write(file: Path, found: Iterable[Near]) -> int:
+    n_near = 0
+    with replacing(file) as out:
+        out.write(("\t".join(COLUMNS) + "\n").encode())
+        for near in found:
+            fields = (f"{near.cosine:.4f}", *map(_line, (near.other, near.text, near.other_text)))
+            out.write(b"\t".join([_name(near.name), *(field.encode() for field in fields)]) + b"\n")
+            n_near += 1
+    return n_near
+
+
+def _name(name: str) -> bytes:
+    """As it is read back: names of files need not be UTF-8."""
+    if any(sign in name for sign in "\t\r\n"):
+        raise DataError(f"{name!r}: a name with tabs or line breaks cannot stand in a list")
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise DataError(f"{name!r}: a name with lone surrogates cannot stand in a list") from None
+
+
+def _line(text: str) -> str:
+    return " ".join(text.encode("utf-8", "replace").decode().split())
+
+
+def _cosine(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{number:g} is not above 0 and at most 1")
+    return number

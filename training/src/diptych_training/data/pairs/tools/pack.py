@@ -1,0 +1,322 @@
+"""`diptych-train data pack`: make a packed data set of pairs: what validates, measures and proves a model.
+
+Its images lie decoded at one size, so that a run can look at them again and again.
+"""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from diptych.bundle.encoder import Pixels
+from diptych.bundle.image.preprocess import ImageLimits, load_pixels
+from diptych.bundle.manifest import ImageSpec
+from diptych.errors import InputError
+from diptych_training.config import Tables, read_config, start_of
+from diptych_training.data.cells import GRID
+from diptych_training.data.hashed import place_of
+from diptych_training.data.packed import (
+    INDEX_FILE,
+    Images,
+    PackedDataset,
+    PackedItem,
+    SourceEntry,
+    Split,
+    content_of,
+    read_dataset,
+    write_index,
+    write_source,
+)
+from diptych_training.data.pairs.excluded import refuse_foreign
+from diptych_training.data.pairs.image_files import isolated, plain_spec, side_by_side
+from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable
+from diptych_training.data.pairs.stream.order import Cursor, Order, Stream
+from diptych_training.data.pairs.tools.flags import (
+    SOURCES_HELP,
+    SourceFlags,
+    add_source_flags,
+    natural,
+    positive,
+    share,
+    source_flags,
+)
+from diptych_training.errors import DataError
+from diptych_training.export.proof.samples import shortage
+from diptych_training.files import sole_owner, write_text
+from diptych_training.finetune.origin import open_origin
+from diptych_training.paths import model_repo, recipe_file, runs_dir
+from diptych_training.progress import progress_bar
+
+KIND = "pairs"
+MIXED = 2_000  # pairs held to be mixed, beside a random order of the sources' parts
+SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
+CARD = """# {name}
+
+Packed with `diptych-train data pack` from image-text pairs: {n_images} images at {size} px.
+
+| source | split | images | author | licence |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `pack` to the commands of `data`."""
+    parser = subparsers.add_parser(
+        "pack",
+        help="make a packed data set of pairs: for validation, evaluation and the proof of an export",
+        description="Draws pairs from each source at random, decodes them at one size, and writes a packed "
+        "data set, for `--data` of train, evaluate and export. Splits that are not named are "
+        "kept; one that is named is made anew.",
+    )
+    for split, help_text in zip(
+        SPLITS,
+        (
+            "to learn from, or a sample of what is learned from: calibrates int8",
+            "to steer a run by: nothing of it may be in training",
+            "for final tables: neither trained nor chosen on",
+        ),
+        strict=True,
+    ):
+        parser.add_argument(f"--{split}", nargs="+", metavar="SOURCE", help=help_text)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set")
+    parser.add_argument(
+        "--recipe", metavar="CONFIG", help="prepare images as this recipe does; else by --size"
+    )
+    parser.add_argument(
+        "--start", metavar="MODEL", help="the model that the recipe starts from, as of train: in its place"
+    )
+    parser.add_argument(
+        "--hold-out",
+        type=share,
+        default=0.0,
+        metavar="SHARE",
+        help="this share of the pairs of --train goes to validation, by a hash of their names",
+    )
+    parser.add_argument("--size", type=positive, default=224, metavar="PX", help=f"a multiple of {GRID}")
+    parser.add_argument("--limit", type=positive, default=5_000, metavar="N", help="pairs of each split")
+    parser.add_argument("--seed", type=natural, default=0, help="of what is drawn")
+    parser.add_argument("--licence", default="unknown", help="of the images, for the data card")
+    parser.add_argument("--author", default="unknown", help="of the images, for the data card")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="threads that decode")
+    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    parser.add_argument(
+        "--model-repo",
+        type=Path,
+        default=model_repo(),
+        metavar="DIR",
+        help="where the model is looked for that a recipe starts from (DIPTYCH_MODEL_REPO)",
+    )
+    parser.epilog = f"SOURCE: {SOURCES_HELP}"
+    add_source_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pack the splits that are named, write the card, and say what is there, and what an export lacks."""
+    wanted = _wanted(args)
+    spec = _spec(args)
+    flags = source_flags(args)
+    shards = {split: flags.reader.shards(sources) for split, sources in wanted.items()}
+    refuse_foreign(flags.excluded, chain.from_iterable(shards.values()))
+    args.out.mkdir(parents=True, exist_ok=True)
+    with sole_owner(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
+        before = _begun(args.out, spec.size)
+        dataset = _without(before, [_name(split) for split in shards])
+        for split, parts in shards.items():
+            images, items, n_unusable = _draw(args, split, wanted[split], parts, flags=flags, spec=spec)
+            entry = _entry(args, split, images, items, n_unusable)
+            _tell_replaced(before.entries.get(_name(split)), entry)
+            write_index(dataset)  # without the old split: it is never listed beside new ones
+            write_source(args.out, split, _name(split), images, items)
+            dataset = replace(dataset, entries={**dataset.entries, _name(split): entry})
+            write_index(dataset)
+        _write_card(dataset)
+    for name, entry in sorted(dataset.entries.items()):
+        print(f"{name}: {entry.n:,} images" + "".join(f", {n:,} {why}" for why, n in entry.drops.items()))
+    lack = shortage(dataset)
+    if lack is not None:
+        print(f"warning: {lack}", file=sys.stderr)
+    return 0
+
+
+def _wanted(args: argparse.Namespace) -> dict[Split, list[str]]:
+    """The sources of each split that is packed."""
+    wanted: dict[Split, list[str]] = {
+        split: sources for split in SPLITS if (sources := getattr(args, split)) is not None
+    }
+    if not wanted:
+        raise DataError("nothing to pack: name sources with --train, --validation or --eval")
+    if args.hold_out:
+        if "train" not in wanted or "validation" in wanted:
+            raise DataError("--hold-out takes validation from --train: name --train, and no --validation")
+        wanted = {"validation": wanted["train"], **wanted}  # first: it may draw nothing
+    return wanted
+
+
+def _without(dataset: PackedDataset, names: Sequence[str]) -> PackedDataset:
+    kept = {name: entry for name, entry in dataset.entries.items() if name not in names}
+    return replace(dataset, entries=kept)
+
+
+def _tell_replaced(was: SourceEntry | None, entry: SourceEntry) -> None:
+    if was is not None and was.recipe != entry.recipe:
+        print(
+            f"{_name(entry.split)} is replaced: {entry.n:,} images, it had {was.n:,}; its pictures, texts, "
+            "preparation, --hold-out, --limit or --seed are others than when it was packed",
+            file=sys.stderr,
+        )
+
+
+def _is_of(split: Split, entry: Entry, hold_out: float) -> bool:
+    """Whether a pair of the split's sources belongs to the split."""
+    is_held_out = place_of(entry.name) < hold_out
+    return split == "eval" or not hold_out or is_held_out == (split == "validation")
+
+
+def _draw(
+    args: argparse.Namespace,
+    split: Split,
+    sources: list[str],
+    shards: Sequence[Shard],
+    *,
+    flags: SourceFlags,
+    spec: ImageSpec,
+) -> tuple[Images, list[PackedItem], int]:
+    """Pixels and items of a split, and how many entries cannot be used. DataError if it has none."""
+    stream = Stream(shards, 0, Order(args.seed, 1, MIXED)).entries(Cursor(), 1, flags.excluded)
+    passed: Counter[bool] = Counter()  # entries of the other split, by whether they can be used
+    entries = _of_split(split, (entry for entry, _ in stream), args.hold_out, passed)
+    items: list[PackedItem] = []
+    images: list[Pixels] = []
+    reasons: Counter[str] = Counter()
+    prepare = partial(_prepared, spec=spec, limits=flags.limits)
+    with progress_bar(desc=split, total=args.limit, unit="pair") as bar:
+        for entry, pixels in side_by_side(entries, prepare, args.jobs):
+            if isinstance(entry, Unusable) or isinstance(pixels, str):
+                reasons[str(pixels)] += 1
+                continue
+            items.append(_item(entry))
+            images.append(pixels)
+            bar.update()
+            if len(items) == args.limit:
+                break
+    if not items:
+        raise DataError(_why_none(args, split, sources, reasons, passed))
+    return np.stack(images), items, reasons.total()
+
+
+def _of_split(
+    split: Split, entries: Iterator[Entry], hold_out: float, passed: Counter[bool]
+) -> Iterator[Entry]:
+    for entry in entries:
+        if _is_of(split, entry, hold_out):
+            yield entry
+        else:
+            passed[isinstance(entry, Pair)] += 1
+
+
+def _why_none(
+    args: argparse.Namespace,
+    split: Split,
+    sources: list[str],
+    reasons: Counter[str],
+    passed: Counter[bool],
+) -> str:
+    n = reasons.total()
+    if passed[True]:
+        change = "larger" if split == "validation" else "smaller"
+        return (
+            f"--hold-out {args.hold_out:g} of {n + passed.total():,} pairs leaves none for {split}: name a "
+            f"{change} share, add pairs, or leave --hold-out out"
+        )
+    most = "".join(f"; {count:,} unusable: {reason}" for reason, count in reasons.most_common(1))
+    flag = "train" if args.hold_out and split == "validation" else split
+    return f"--{flag} {' '.join(sources)}: none of {n + passed.total():,} entries can be used{most}"
+
+
+def _entry(
+    args: argparse.Namespace, split: Split, images: Images, items: list[PackedItem], n_unusable: int
+) -> SourceEntry:
+    return SourceEntry(
+        split=split,
+        kind="pairs",
+        n=len(items),
+        licence=args.licence,
+        author=args.author,
+        recipe=content_of(images, items),
+        drops={"unusable": n_unusable} if n_unusable else {},
+    )
+
+
+def _prepared(entry: Entry, spec: ImageSpec, limits: ImageLimits) -> Pixels | str:
+    """(S, S, 3), or why it cannot be used."""
+    try:
+        if isinstance(entry, Unusable):
+            return entry.reason
+        return isolated(load_pixels, entry.image, spec, limits)
+    except InputError as error:
+        return str(error)
+
+
+def _item(pair: Pair) -> PackedItem:
+    texts = pair.texts
+    further = texts.captions if texts.label is not None else texts.captions[1:]
+    return PackedItem(pair.name, texts.first, texts.keywords, further)
+
+
+def _begun(out: Path, size: int) -> PackedDataset:
+    """What `out` has already."""
+    if not (out / INDEX_FILE).exists():
+        return PackedDataset(out, out.resolve().name, size, {})
+    dataset = read_dataset(out)
+    others = sorted(name for name, entry in dataset.entries.items() if entry.kind != KIND)
+    if others or dataset.image_size != size:
+        raise DataError(
+            f"{out} holds a data set {dataset.name!r} of {dataset.image_size} px"
+            f"{f' with {others[0]}' if others else ''}, not of pairs at {size} px: choose another --out"
+        )
+    return dataset
+
+
+def _spec(args: argparse.Namespace) -> ImageSpec:
+    if args.recipe is not None:
+        recipe = read_config(recipe_file(args.recipe), start=args.start, beneath=partial(_start, args))
+        spec = recipe.preprocess
+    elif args.start is not None:
+        raise DataError("--start is the model of a recipe: name that by --recipe")
+    else:
+        spec = plain_spec(args.size)
+    if spec.size % GRID:
+        raise DataError(f"images of {spec.size} px: the side must be a multiple of {GRID}")
+    return spec
+
+
+def _start(args: argparse.Namespace, recipe: Tables) -> Tables:
+    """What the model says that the recipe starts from."""
+    return open_origin(start_of(recipe), args.runs_dir, args.model_repo).tables
+
+
+def _name(split: Split) -> str:
+    return f"{KIND}-{split}"
+
+
+def _write_card(dataset: PackedDataset) -> None:
+    rows = [
+        f"| {name} | {entry.split} | {entry.n:,} | {entry.author} | {entry.licence} |"
+        for name, entry in sorted(dataset.entries.items())
+    ]
+    card = CARD.format(
+        name=dataset.name,
+        n_images=f"{sum(entry.n for entry in dataset.entries.values()):,}",
+        size=dataset.image_size,
+        rows="\n".join(rows),
+    )
+    write_text(dataset.path / "CARD.md", card)

@@ -1,0 +1,92 @@
+"""An ablation as a markdown table that also reads well in a terminal; measures nothing."""
+
+from diptych_training.evaluate.ablation_results import Ablation, Outcome
+from diptych_training.evaluate.table import markdown_table
+
+NONE = "–"
+
+
+def ablation_tables(ablation: Ablation) -> str:
+    """Markdown: what the runs share, the table, and what its reader must know of single rows."""
+    changes = ", ".join(f"`{change}`" for change in ablation.changes) or "nothing"
+    dataset = "" if ablation.dataset is None else f", on `{ablation.dataset}`"
+    sections = [
+        f"# {ablation.plan}",
+        f"The recipe `{ablation.recipe}`; of it all variants change {changes}. Zero-shot on validation at "
+        f"the end of each run{dataset}; in brackets the difference to the base, in points (hundredths). "
+        f"Small ones may be chance{chance(ablation)}. Images/s are medians of the logged steps, minutes are "
+        "of the steps alone.",
+        ablation_table(ablation),
+        *differing(ablation),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def ablation_table(ablation: Ablation) -> str:
+    """One row a variant, those of a group together; one that is not finished says so."""
+    metrics = ablation.metrics
+    words = ["variant", "group", "what it changes"]
+    header = [*words, "images seen", *metrics, "image tower", "images/s", "min"]
+    rows = [_row(outcome, ablation.base, metrics) for outcome in _grouped(ablation)]
+    return markdown_table(header, rows, n_words=len(words))
+
+
+def chance(ablation: Ablation) -> str:
+    """How far runs are from the base that differ from it in their seed alone, for a sentence; or nothing."""
+    apart = [
+        abs(value - ablation.base.validation[metric])
+        for outcome in ablation.outcomes
+        if outcome.changes and all(change.startswith("seed=") for change in outcome.changes)
+        for metric, value in outcome.validation.items()
+        if metric in ablation.base.validation
+    ]
+    return f" (another seed alone made up to {100 * max(apart):.1f} points)" if apart else ""
+
+
+def differing(ablation: Ablation) -> list[str]:
+    """A line for each run whose recipe is not what the plan says now."""
+    return [
+        f"`{outcome.run}` ran with another recipe than the plan has: {outcome.differs}."
+        for outcome in ablation.outcomes
+        if outcome.differs is not None
+    ]
+
+
+def _grouped(ablation: Ablation) -> list[Outcome]:
+    """By groups in the order in which they first occur."""
+    groups = dict.fromkeys(outcome.group for outcome in ablation.outcomes)
+    return [outcome for group in groups for outcome in ablation.outcomes if outcome.group == group]
+
+
+def _row(outcome: Outcome, base: Outcome, metrics: list[str]) -> list[str]:
+    first = [f"`{outcome.name}`", outcome.group, outcome.says]
+    cells = [_cell(cell) for cell in first]
+    if outcome.state != "finished":
+        return [*cells, _unfinished(outcome), *[NONE] * (len(metrics) + 3)]
+    return [
+        *cells,
+        f"{outcome.n_samples:,}",
+        *(_figure(outcome, base, metric) for metric in metrics),
+        NONE if outcome.n_image_parameters is None else f"{outcome.n_image_parameters / 1e6:.2f} M",
+        NONE if outcome.images_per_s is None else f"{outcome.images_per_s:,.0f}",
+        NONE if outcome.minutes is None else f"{outcome.minutes:.1f}",
+    ]
+
+
+def _unfinished(outcome: Outcome) -> str:
+    if outcome.state == "not begun":
+        return "not begun"
+    return f"not finished: step {outcome.step:,} of {outcome.n_steps:,}"
+
+
+def _figure(outcome: Outcome, base: Outcome, metric: str) -> str:
+    value, against = outcome.validation.get(metric), base.validation.get(metric)
+    if value is None:
+        return NONE
+    if against is None or outcome is base:
+        return f"{value:.3f}"
+    return f"{value:.3f} ({100 * (value - against):+.1f})"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,103 @@
+"""What the manifest of an exported run says; measures and writes nothing."""
+
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+
+from pydantic import JsonValue
+
+from diptych.bundle.manifest import ManifestDraft, Precision
+from diptych_training.checkpoint import TrainedRun, Which
+from diptych_training.data.packed import PackedDataset
+from diptych_training.evaluate.results import Evaluation, Means, Scores
+from diptych_training.export.model_card.assets import NOTHING, Shown
+from diptych_training.export.model_card.card import DATA_CARD_FILE
+from diptych_training.export.model_card.licence import Licence, recorded_licence
+from diptych_training.export.onnx.bundle_files import EXACT, logit_bias, logit_scale
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What the maker of a bundle says of it beyond what is measured here. Without a `licence` it is what is
+    recorded for the sources that the run learned from."""
+
+    name: str
+    checkpoint: Which = "best"
+    licence: str | None = None
+    ungated: bool = False
+    evaluation: Evaluation | None = None
+    precisions: tuple[str, ...] = (EXACT,)
+    optimise: bool = True
+    half_weights: bool = False
+    shown: Shown = NOTHING
+
+    @property
+    def n_embedded(self) -> int:
+        """How often the sample is: by the model, in each precision, and again once weights are halved."""
+        return 1 + len(self.precisions) + self.half_weights
+
+    def licence_of(self, run: TrainedRun) -> Licence:
+        """That of the run's weights."""
+        return recorded_licence(run.learned) if self.licence is None else Licence(self.licence)
+
+
+def make_draft(
+    run: TrainedRun, dataset: PackedDataset, statement: Statement, precisions: dict[str, Precision]
+) -> ManifestDraft:
+    """The manifest as far as its maker knows it."""
+    return ManifestDraft(
+        family="siglip" if run.config.loss == "sigmoid" else "clip",  # how scores are made of cosines
+        embed_dim=run.model_config.embed_dim,
+        logit_scale=logit_scale(run.model),
+        logit_bias=logit_bias(run.model) if run.config.loss == "sigmoid" else 0.0,
+        image=run.image_spec,
+        text=run.text_spec,
+        precisions=precisions,
+        source={
+            "kind": "training",
+            "run": run.folder.resolve().name,
+            "checkpoint": statement.checkpoint,
+            "step": run.step,
+            **run.history,
+            **_datasets(run, dataset),
+            "diptych_training": version_of("diptych-training"),
+            "torch": version_of("torch"),
+        },
+        metrics=_metrics(run.metrics, statement.evaluation),
+        data_card=DATA_CARD_FILE,
+        licence=statement.licence_of(run).name,
+        ungated=statement.ungated,
+    )
+
+
+def _datasets(run: TrainedRun, dataset: PackedDataset) -> dict[str, JsonValue]:
+    """What the run learned from or was steered by, and what its export was proven on if that is another."""
+    own = dataset.name if run.learned is None else run.learned.own.name
+    return {"dataset": own} if own == dataset.name else {"dataset": own, "proven_on": dataset.name}
+
+
+def _metrics(validation: dict[str, float], evaluation: Evaluation | None) -> dict[str, JsonValue]:
+    metrics: dict[str, JsonValue] = {"validation": dict(validation)}
+    if evaluation is not None:
+        steered = validation if evaluation.split == "validation" else {}
+        means: dict[str, JsonValue] = {kind: _mean_metrics(m) for kind, m in evaluation.means().items()}
+        said: dict[str, JsonValue] = {"dataset": evaluation.dataset, "measured_on": evaluation.model}
+        metrics[evaluation.split] = {**steered, **said, **means}
+    return metrics
+
+
+def _mean_metrics(means: Means) -> dict[str, JsonValue]:
+    numbers: dict[str, JsonValue] = {"n_sources": means.n_sources, **_flat(means.all)}
+    if means.pixel_floor is not None:
+        numbers["pixel_floor_top1"] = round(means.pixel_floor, 4)
+    if means.far is not None:
+        numbers["without_near_duplicates"] = _flat(means.far)
+    return numbers
+
+
+def _flat(scores: Scores) -> dict[str, JsonValue]:
+    names = {
+        "zero_shot_top": scores.zero_shot,
+        "text_to_image_recall_at_": scores.text_to_image,
+        "image_to_text_recall_at_": scores.image_to_text,
+    }
+    return {f"{name}{k}": round(rate, 4) for name, rates in names.items() for k, rate in rates.items()}

@@ -1,0 +1,147 @@
+"""Write the model card of a bundle; measures nothing."""
+
+from importlib.resources import files
+from string import Template
+
+from diptych.bundle.manifest import Parity
+from diptych_training.checkpoint import TrainedRun
+from diptych_training.data.packed import PackedDataset, Split
+from diptych_training.evaluate.results import KINDS, Evaluation
+from diptych_training.evaluate.table import (
+    FLOORS_NOTE,
+    TITLES,
+    means_table,
+    source_table,
+)
+from diptych_training.export.model_card.assets import NOTHING, Shown
+from diptych_training.export.model_card.credits import credits_of, kin_of_training, only_shown
+from diptych_training.export.model_card.dataset_notes import besides
+from diptych_training.export.model_card.licence import Licence
+from diptych_training.export.model_card.recipe_notes import how_trained
+from diptych_training.export.model_card.weak_spots import weak_spots
+from diptych_training.export.onnx.bundle_files import logit_bias, logit_scale
+from diptych_training.export.proof.gate import parity_table
+from diptych_training.export.proof.samples import N_PARITY_IMAGES, held_out
+from diptych_training.models import ImageConfig, ViTConfig
+from diptych_training.objectives.contrastive import LossKind
+
+CARD_FILE, DATA_CARD_FILE = "MODEL_CARD.md", "DATA_CARD.md"
+UNGATED_NOTE = "\n**Built without its gate (`--ungated`): it may not follow its model. Do not rely on it.**\n"
+HALVED_NOTE = (
+    " Their matrices and kernels are rounded to float16, and so are those of the float32 graphs, which "
+    "compute in float32; evaluation and validation are of the float32 weights as trained, parity is of the "
+    "files as published."
+)
+KNOWN: dict[Split, str] = {
+    "eval": "sources that it never saw",
+    "validation": "sources that it never saw, but was chosen on",
+    "train": "sources that it learned from",
+}
+METHODS: dict[LossKind, str] = {
+    "softmax": "the contrastive method of CLIP (Radford et al. 2021)",
+    "sigmoid": "the sigmoid loss of SigLIP (Zhai et al. 2023)",
+}
+TOWERS = {
+    "resnet": "ResNet as CLIP modified it",
+    "vit": "vision transformer",
+    "pooled_vit": "vision transformer with SigLIP's attention pooling",
+}
+
+
+def model_card(
+    name: str,
+    run: TrainedRun,
+    dataset: PackedDataset,
+    parities: dict[str, Parity],
+    evaluation: Evaluation | None,
+    *,
+    checkpoint: str,
+    licence: Licence,
+    ungated: bool,
+    half_weights: bool = False,
+    shown: Shown = NOTHING,
+) -> str:
+    """Markdown, from the template beside this file."""
+    own = dataset if run.learned is None else run.learned.own
+    train = [entry.n for _, entry in own.listed("train")]
+    pairs = run.config.data.pairs
+    card = "model_card.md" if pairs is None else "model_card_of_pairs.md"
+    template = Template((files(__package__) / card).read_text(encoding="utf-8"))
+    return template.substitute(
+        name=name,
+        image_tower=_image_tower(run.model_config.image),
+        embed_dim=run.model_config.embed_dim,
+        n_parameters=f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million",
+        image_size=run.image_spec.size,
+        context_length=run.text_spec.context_length,
+        method=METHODS[run.config.loss],
+        scores=_scores(run),
+        ungated=UNGATED_NOTE if ungated else "",
+        evaluation="Not measured when it was exported.\n" if evaluation is None else _evaluation(evaluation),
+        validation=_validation(run.metrics),
+        kin=kin_of_training(own) if pairs is None else "",
+        proven_on=" and ".join(f"`{split}`" for split in held_out(dataset, N_PARITY_IMAGES)),
+        weak="" if evaluation is None else weak_spots(evaluation),
+        trained=how_trained(run.config),
+        halved=HALVED_NOTE if half_weights else "",
+        parity=parity_table(parities),
+        beginning=_beginning(run),
+        run=run.folder.resolve().name,
+        step=f"{run.step:,}",
+        which=checkpoint,
+        dataset=own.name,
+        learned_from="" if pairs is None else ", ".join(f"`{source}`" for source in pairs.train),
+        n_train_images=f"{sum(train):,}",
+        n_train_sources=len(train),
+        data_note=_data_note(own, dataset),
+        besides=besides(run),
+        sources=credits_of(own, run, only_shown(evaluation, dataset, own) if shown.confusions else []),
+        licence=licence.sentence(),
+        confusions=shown.confusions_paragraph(),
+        curves=shown.curves_paragraph(),
+    )
+
+
+def _image_tower(image: ImageConfig) -> str:
+    has_stem = isinstance(image, ViTConfig) and image.stem
+    return f"{TOWERS[image.kind]} with a convolutional stem" if has_stem else TOWERS[image.kind]
+
+
+def _beginning(run: TrainedRun) -> str:
+    start = run.config.start
+    return "from scratch" if start is None else f"further, from `{start.source}`,"
+
+
+def _scores(run: TrainedRun) -> str:
+    """How scores are made of cosines."""
+    multiplied = f"cosines are multiplied by {logit_scale(run.model):.2f}"
+    return (
+        f"{multiplied}, and {logit_bias(run.model):.2f} is added"
+        if run.config.loss == "sigmoid"
+        else multiplied
+    )
+
+
+def _evaluation(evaluation: Evaluation) -> str:
+    sections = [
+        "Zero-shot over the classes of each source and retrieval within it, on split "
+        f"`{evaluation.split}` of `{evaluation.dataset}`: {KNOWN[evaluation.split]}. "
+        "The pixel floor is the top-1 of the nearest training image by pixels. Means over sources:",
+        means_table(evaluation),
+    ]
+    for kind in KINDS:
+        results = evaluation.of_kind(kind)
+        if results:
+            sections += [f"{TITLES[kind]}:", source_table(results, lambda result: result.all)]
+    sections.append(FLOORS_NOTE)
+    return "\n\n".join(sections) + "\n"
+
+
+def _validation(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in sorted(metrics.items())) or "not measured"
+
+
+def _data_note(own: PackedDataset, proven_on: PackedDataset) -> str:
+    if own.name == proven_on.name:
+        return f"How it was collected, named and split is in `{DATA_CARD_FILE}`."
+    return f"The export was proven on the data set `{proven_on.name}`, which `{DATA_CARD_FILE}` is about."

@@ -1,0 +1,80 @@
+"""Find the patch embedding of a vision transformer, which reads the pixels; changes nothing."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import NodeProto, TensorProto
+
+from diptych_training.export.onnx.graph import Floats, Graph, attributes
+
+MIDDLE = 128  # pixels are counted from here, so that roundings of the weights do not add up over a patch
+
+
+@dataclass(frozen=True)
+class Patches:
+    """``pixels (B, S, S, 3) uint8 -> Cast -> * gain -> + offset -> Transpose -> Conv``, stride = kernel."""
+
+    name: str
+    pixels: str
+    size: int  # S
+    edge: int  # of a patch, px
+    gain: Floats  # (3,)
+    offset: Floats  # (3,)
+
+
+def find_patches(graph: Graph, conv: NodeProto) -> Patches | None:
+    """The patch embedding that a convolution is, or None."""
+    kernel = graph.constants[conv.input[1]].dims  # (N, 3, edge, edge)
+    options = attributes(conv)
+    plain = (
+        list(options.get("strides", [1, 1])) == list(kernel[2:])
+        and kernel[2] == kernel[3]
+        and not any(options.get("pads", [0]))
+        and options.get("group", 1) == 1
+        and set(options.get("dilations", [1])) == {1}
+        and options.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+    )
+    layout = graph.producer.get(conv.input[0])
+    if not plain or layout is None or layout.op_type != "Transpose":
+        return None
+    if attributes(layout).get("perm") != [0, 3, 1, 2]:
+        return None
+    added, offset = _operand(graph, layout.input[0], "Add")
+    scaled, gain = _operand(graph, added, "Mul")
+    cast = graph.producer.get(scaled)
+    if offset is None or gain is None or cast is None or cast.op_type != "Cast":
+        return None
+    return _from_pixels(graph, conv, cast.input[0], gain, offset)
+
+
+def folded(graph: Graph, site: Patches) -> tuple[Floats, Floats]:
+    """Matrix (K, N) and bias (N,) of the product of patches whose pixels are counted from `MIDDLE`."""
+    conv = graph.node[site.name]
+    kernel = graph.array(conv.input[1])  # (N, 3, edge, edge)
+    bias = graph.array(conv.input[2]) if len(conv.input) > 2 else np.zeros(len(kernel), np.float32)
+    scaled = (kernel * site.gain[:, None, None]).transpose(2, 3, 1, 0)  # as pixels lie: y, x, channel
+    moved = (site.offset + MIDDLE * site.gain).astype(np.float64)  # what a pixel of 128 becomes
+    bias = bias + (kernel * moved[:, None, None]).sum(axis=(1, 2, 3)).astype(np.float32)
+    return np.ascontiguousarray(scaled.reshape(-1, len(kernel))), bias.astype(np.float32)
+
+
+def _operand(graph: Graph, name: str, op_type: str) -> tuple[str, Floats | None]:
+    """The variable input of a node that adds or multiplies a constant (3,), and that constant."""
+    node = graph.producer.get(name)
+    if node is None or node.op_type != op_type:
+        return "", None
+    known = [other for other in node.input if other in graph.constants]
+    if len(known) != 1 or list(graph.constants[known[0]].dims) != [3]:
+        return "", None
+    return next(other for other in node.input if other != known[0]), graph.array(known[0])
+
+
+def _from_pixels(graph: Graph, conv: NodeProto, pixels: str, gain: Floats, offset: Floats) -> Patches | None:
+    if pixels not in graph.inputs:
+        return None
+    tensor = graph.inputs[pixels].type.tensor_type
+    size = tensor.shape.dim[1].dim_value
+    square = len(tensor.shape.dim) == 4 and size > 0 and tensor.shape.dim[2].dim_value == size
+    if tensor.elem_type != TensorProto.UINT8 or not square:
+        return None
+    return Patches(conv.name, pixels, size, graph.constants[conv.input[1]].dims[2], gain, offset)

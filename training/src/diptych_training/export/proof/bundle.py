@@ -1,0 +1,115 @@
+"""Hold a folder of exported files against the model they came from; knows nothing of runs or publishing."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
+from diptych.bundle.encoder import Encoder
+from diptych.bundle.golden import Golden
+from diptych.bundle.manifest import TOKENIZER_FILE, ImageSpec, Parity, TextSpec
+from diptych.bundle.repository import STAGING_PREFIX
+from diptych.bundle.text.tokenizer import TextTokenizer, pad
+from diptych_training.data.packed import PackedDataset
+from diptych_training.evaluate.answers import relevance
+from diptych_training.evaluate.embedding import fit_pixels
+from diptych_training.export.fp16 import write_rehearsal
+from diptych_training.export.onnx.bundle_files import graph_files
+from diptych_training.export.proof.golden_items import make_golden
+from diptych_training.export.proof.parity import (
+    Embedded,
+    EncodeFunctions,
+    ParitySample,
+    embed,
+    measure_parity,
+)
+from diptych_training.export.proof.samples import N_PARITY_IMAGES, draw_sample
+
+N_GOLDEN_IMAGES = 18
+
+Advance = Callable[[int], object]  # told how many images were embedded
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The float32 model that is the truth, and how its inputs are prepared."""
+
+    encoder: Encoder
+    image_spec: ImageSpec
+    text_spec: TextSpec
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What every precision of one model is held against; made once: then the model can be let go."""
+
+    embedded: Embedded
+    sample: ParitySample
+    text_spec: TextSpec
+    golden: Golden
+    n_texts_left_out: int | None = None  # where texts may have other ids than in the original
+
+
+def prove_parity(folder: Path, precision: str, proof: Proof, advance: Advance) -> Parity:
+    """Parity of the folder's graphs of one precision, as the server runs them; fp16 as a GPU would."""
+    with _graphs_to_run(folder, precision) as (image_graph, text_graph):
+        candidate = OnnxEncoder(image_graph, text_graph)
+        return measure_parity(
+            proof.embedded,
+            EncodeFunctions(candidate.encode_image, candidate.encode_text),
+            proof.sample,
+            partial(pad, spec=proof.text_spec),
+            advance,
+        )
+
+
+@contextmanager
+def _graphs_to_run(folder: Path, precision: str) -> Iterator[list[Path]]:
+    """The published files themselves, but for fp16: a CPU would run those in float32 and hide their error."""
+    files = [folder / file for file in graph_files(precision)]
+    if precision != "fp16":
+        yield files
+        return
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=STAGING_PREFIX) as rehearsals:
+        rehearsed = [Path(rehearsals) / file.name for file in files]
+        for file, target in zip(files, rehearsed, strict=True):
+            write_rehearsal(file, target)
+        yield rehearsed
+
+
+def proof_on_dataset(folder: Path, reference: Reference, dataset: PackedDataset, advance: Advance) -> Proof:
+    """What the reference makes of held-out images and their labels; the tokenizer is the folder's."""
+    tokenizer = TextTokenizer(folder / TOKENIZER_FILE, reference.text_spec)
+    sample = sample_of_dataset(tokenizer, dataset, reference.image_spec)
+    encode = EncodeFunctions(reference.encoder.encode_image, reference.encoder.encode_text)
+    return Proof(
+        embedded=embed(encode, sample, partial(pad, spec=reference.text_spec), advance),
+        sample=sample,
+        text_spec=reference.text_spec,
+        golden=_golden(tokenizer, reference, dataset),
+    )
+
+
+def sample_of_dataset(
+    tokenizer: TextTokenizer, dataset: PackedDataset, image_spec: ImageSpec
+) -> ParitySample:
+    """Held-out images and their labels, prepared; the same ones every time."""
+    drawn = draw_sample(dataset, N_PARITY_IMAGES)
+    return ParitySample(
+        pixels=fit_pixels(drawn.images, image_spec),  # (N, S, S, 3)
+        input_ids=[tokenizer.ids(text)[0] for text in drawn.texts],
+        relevant=relevance(drawn.accepted, drawn.texts),
+    )
+
+
+def _golden(tokenizer: TextTokenizer, reference: Reference, dataset: PackedDataset) -> Golden:
+    drawn = draw_sample(dataset, N_GOLDEN_IMAGES)
+    labels = [min(labels) for labels in drawn.accepted]
+    images = [Image.fromarray(np.asarray(image)) for image in drawn.images]
+    return make_golden(images, labels, reference.encoder, tokenizer, reference.image_spec)

@@ -1,0 +1,85 @@
+"""Inputs that quantised graphs are calibrated and judged on while they are made; never those of the proof."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.adapters.onnxruntime.session import open_session
+from diptych.bundle.encoder import Embeddings, Pixels
+from diptych.bundle.manifest import TOKENIZER_FILE, ImageSpec, TextSpec
+from diptych.bundle.text.tokenizer import TextTokenizer, pad
+from diptych_training.data.packed import PackedDataset
+from diptych_training.errors import ExportError
+from diptych_training.evaluate.embedding import fit_pixels
+from diptych_training.export.proof.parity import row_cosines
+from diptych_training.export.proof.samples import draw_sample
+
+N_CALIBRATION_IMAGES = 192
+BATCH_SIZE = 8
+
+Batch = NDArray[np.uint8] | NDArray[np.int32]
+Check = Callable[[Path], float]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Batches of pixels (B, S, S, 3) uint8 and of input_ids (B, L) int32."""
+
+    pixels: list[Batch]
+    input_ids: list[Batch]
+
+
+def calibration_on_dataset(
+    folder: Path, dataset: PackedDataset, image_spec: ImageSpec, text_spec: TextSpec
+) -> Calibration:
+    """Training images and their labels: what the proof is measured on was held out.
+
+    Raises ExportError if the data set has none.
+    """
+    drawn = draw_sample(dataset, N_CALIBRATION_IMAGES, splits=("train",))
+    if not drawn.texts:
+        raise ExportError(
+            f"{dataset.path} has no training images, on which int8 and rewritten graphs are tried: pack some "
+            "with `data pack --train`, or pass --no-optimise and --precisions fp32"
+        )
+    tokenizer = TextTokenizer(folder / TOKENIZER_FILE, text_spec)
+    rows = [tokenizer.ids(text)[0] for text in drawn.texts]
+    return make_calibration(fit_pixels(drawn.images, image_spec), rows, text_spec)
+
+
+def make_calibration(pixels: Pixels, rows: Sequence[NDArray[np.int32]], spec: TextSpec) -> Calibration:
+    """Batches of N prepared images and of M unpadded rows of ids."""
+    return Calibration(
+        pixels=[pixels[part] for part in batch_slices(len(pixels))],
+        input_ids=[pad(rows[part], spec) for part in batch_slices(len(rows))],
+    )
+
+
+def batch_slices(n_items: int) -> list[slice]:
+    """BATCH_SIZE items each; the last may be shorter."""
+    return [slice(start, start + BATCH_SIZE) for start in range(0, n_items, BATCH_SIZE)]
+
+
+def split(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
+    """Two thirds to calibrate on, a third to judge by; a single batch serves both."""
+    judged = list(batches[2::3]) or list(batches)
+    return [batch for index, batch in enumerate(batches) if index % 3 != 2], judged
+
+
+def checker(exact_graph: Path, batches: Sequence[Batch]) -> Check:
+    """`check(candidate graph)` -> mean cosine between its rows and those of the float32 graph."""
+    expected = run_graph(exact_graph, batches)
+    return lambda candidate: float(row_cosines(expected, run_graph(candidate, batches)).mean())
+
+
+def run_graph(graph: Path, batches: Sequence[Batch]) -> Embeddings:
+    """One tower on the CPU, as the server opens it: all rows of all batches, (N, D) float32."""
+    session = open_session(graph, n_threads=0, device="cpu")
+    run = partial(session.run, None)
+    name = session.get_inputs()[0].name
+    rows: Embeddings = np.concatenate([run({name: batch})[0] for batch in batches])
+    return rows

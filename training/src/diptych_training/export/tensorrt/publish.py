@@ -1,0 +1,221 @@
+"""Make plans of a version the next version of its model: build, prove, gate, publish; prints nothing."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+from diptych.adapters.cuda.device import first_gpu
+from diptych.adapters.tensorrt.encoder import TensorrtEncoder
+from diptych.adapters.tensorrt.library import tensorrt_version
+from diptych.adapters.tensorrt.plan import build_plan
+from diptych.bundle.golden import check_golden
+from diptych.bundle.manifest import (
+    MANIFEST_FILE,
+    TOKENIZER_FILE,
+    Manifest,
+    ManifestDraft,
+    Parity,
+    Precision,
+    TensorrtBuild,
+)
+from diptych.bundle.repository import STAGING_PREFIX, ModelRepository
+from diptych.bundle.tensorrt_build import PLAN_SUFFIX, Profile
+from diptych.bundle.text.tokenizer import TextTokenizer, pad
+from diptych.errors import BundleError
+from diptych_training.data.packed import read_dataset
+from diptych_training.errors import ExportError
+from diptych_training.export.fp16 import write_fp16
+from diptych_training.export.model_card.card import CARD_FILE
+from diptych_training.export.onnx.bundle_files import EXACT, IMAGE_FILE, MODEL_FILE, TEXT_FILE, WEIGHTS_FILE
+from diptych_training.export.proof.bundle import Proof
+from diptych_training.export.proof.gate import parity_table, require_parity
+from diptych_training.export.proof.parity import EncodeFunctions, measure_parity
+from diptych_training.export.proof.samples import require_enough
+from diptych_training.export.tensorrt.corners import corner_cosine_min
+from diptych_training.export.tensorrt.reference import against_the_model, is_imported, proof_by_graphs
+from diptych_training.export.tensorrt.request import PlanRequest, image_profiles, text_profiles
+from diptych_training.stages import Stages, Watcher, files_table
+
+KIND = "tensorrt"  # of the source of such a version
+NOT_COPIED = frozenset({WEIGHTS_FILE, MODEL_FILE})  # they are with the version that the plans are of
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """The version that plans are made of, where they go, and what they are held against."""
+
+    manifest: Manifest
+    folder: Path
+    staged: Path
+    scratch: Path
+    build: TensorrtBuild
+    request: PlanRequest
+    proof: Proof
+
+
+def require_tensorrt() -> tuple[str, str, str]:
+    """Name and compute capability of the GPU, and TensorRT's release. Raises ConfigError."""
+    gpu = first_gpu()
+    return gpu.name, ".".join(map(str, gpu.compute_capability)), tensorrt_version()
+
+
+def export_plans(
+    repository: ModelRepository,
+    named: tuple[str, int],
+    request: PlanRequest,
+    watcher: Watcher,
+    *,
+    data: Path,
+) -> int:
+    """Publish plans of a name's version for the GPU of this machine as the next version, and return that.
+
+    `data` is the data set whose held-out images they are proven on. Raises ConfigError without a GPU or
+    TensorRT, ExportError where a graph cannot be built, TooFewSamples where `data` cannot prove them,
+    ParityFailed or GoldenMismatch where a plan does not follow the model and `request` is not `ungated`;
+    nothing is published then.
+    """
+    gpu, capability, release = require_tensorrt()
+    name, version = named
+    stages = Stages(watcher)
+    with stages.stage(f"verify {name}/{version}"):
+        manifest, folder = repository.verify(name, version), repository.folder(name, version)
+    if manifest.tensorrt is not None:
+        raise ExportError(f"{name}/{version} was built by TensorRT itself: name a version of ONNX graphs")
+    build = TensorrtBuild(
+        gpu=gpu,
+        compute_capability=capability,
+        version=release,
+        image_profiles=image_profiles(),
+        text_profiles=text_profiles(manifest.text),
+    )
+    if not (request.ungated or manifest.ungated or is_imported(manifest)):
+        require_enough(read_dataset(data))
+    with repository.staging(name) as staged, _scratch(staged) as scratch:
+        _copy_what_stays(manifest, folder, staged)
+        with stages.stage("embed with the float32 graphs"):
+            proof = proof_by_graphs(manifest, folder, Path(scratch), data, watcher.advance)
+        bench = _Bench(manifest, folder, staged, Path(scratch), build, request, proof)
+        made = {precision: _make(bench, precision, watcher, stages) for precision in request.precisions}
+        measured = {key: one.parity for key, one in made.items() if one.parity is not None}
+        watcher.say(parity_table(measured))
+        _write_card(staged, manifest, build, measured)
+        watcher.say(f"{stages.table()}\n\n{files_table(staged)}")
+        return repository.publish(name, staged, _draft(bench, made))
+
+
+def plan_files(precision: str) -> tuple[str, str]:
+    """Names of the image and the text plan of a precision."""
+    image, text = (Path(file).stem for file in (IMAGE_FILE, TEXT_FILE))
+    return f"{image}.{precision}{PLAN_SUFFIX}", f"{text}.{precision}{PLAN_SUFFIX}"
+
+
+def _scratch(staged: Path) -> "tempfile.TemporaryDirectory[str]":
+    """For graphs that are only built from, beside what is published: they may be large."""
+    return tempfile.TemporaryDirectory(dir=staged.parent, prefix=STAGING_PREFIX)
+
+
+def _copy_what_stays(manifest: Manifest, folder: Path, staged: Path) -> None:
+    """Tokenizer, golden items, cards and figures; not the graphs with their weights."""
+    graphs = [file for one in manifest.precisions.values() for file in (one.image_file, one.text_file)]
+    for file in manifest.files:
+        if file not in NOT_COPIED and not any(file.startswith(graph) for graph in graphs):
+            shutil.copyfile(folder / file, staged / file)
+
+
+def _make(bench: _Bench, precision: str, watcher: Watcher, stages: Stages) -> Precision:
+    """Both plans of a precision, proven and gated."""
+    image_file, text_file = plan_files(precision)
+    towers: tuple[tuple[str, Sequence[Profile]], ...] = (
+        (image_file, bench.build.image_profiles),
+        (text_file, bench.build.text_profiles),
+    )
+    for graph, (file, profiles) in zip(_graphs(bench, precision), towers, strict=True):
+        with stages.stage(f"build {file}"):
+            _build(graph, bench.staged / file, profiles)
+    with stages.stage(f"prove {precision}"):
+        parity = _prove(bench, precision, watcher)
+    return Precision(image_file=image_file, text_file=text_file, parity=parity)
+
+
+def _build(graph: Path, target: Path, profiles: Sequence[Profile]) -> None:
+    try:
+        build_plan(graph, target, profiles)
+    except BundleError as error:
+        raise ExportError(str(error)) from error
+
+
+def _graphs(bench: _Bench, precision: str) -> list[Path]:
+    """The version's own graphs of the precision, or float16 ones made of its float32 graphs."""
+    files = bench.manifest.precisions.get(precision)
+    if files is not None:
+        return [bench.folder / files.image_file, bench.folder / files.text_file]
+    exact = bench.manifest.precisions[EXACT]
+    targets = [bench.scratch / IMAGE_FILE, bench.scratch / TEXT_FILE]
+    for source, target in zip((exact.image_file, exact.text_file), targets, strict=True):
+        write_fp16(bench.folder / source, target)
+    return targets
+
+
+def _prove(bench: _Bench, precision: str, watcher: Watcher) -> Parity:
+    """Raises ParityFailed or GoldenMismatch, unless the plans are ungated."""
+    image_file, text_file = plan_files(precision)
+    encoder = TensorrtEncoder(bench.staged / image_file, bench.staged / text_file)
+    spec, proof = bench.manifest.text, bench.proof
+    encode = EncodeFunctions(encoder.encode_image, encoder.encode_text)
+    found = measure_parity(proof.embedded, encode, proof.sample, partial(pad, spec=spec), watcher.advance)
+    corners = corner_cosine_min(encoder, proof.sample, spec, bench.build)
+    found = found.model_copy(update={"batch_cosine_min": min(found.batch_cosine_min, corners)})
+    parity = against_the_model(found, bench.manifest.precisions[EXACT].parity)
+    if not _is_ungated(bench):
+        require_parity(parity, precision)
+        tokenizer = TextTokenizer(bench.staged / TOKENIZER_FILE, spec)
+        check_golden(proof.golden, bench.manifest, precision, tokenizer, encoder)
+    return parity
+
+
+def _is_ungated(bench: _Bench) -> bool:
+    """What is made of an unproven version is no better than that."""
+    return bench.request.ungated or bench.manifest.ungated
+
+
+def _draft(bench: _Bench, made: dict[str, Precision]) -> ManifestDraft:
+    """The version's own manifest, but for what runs and where it came from."""
+    manifest = bench.manifest
+    kept = {key: getattr(manifest, key) for key in ManifestDraft.model_fields}
+    digest = hashlib.sha256((bench.folder / MANIFEST_FILE).read_bytes()).hexdigest()
+    changed = {
+        "precisions": made,
+        "tensorrt": bench.build,
+        "ungated": _is_ungated(bench),
+        "source": {
+            "kind": KIND,
+            "version": f"{manifest.name}/{manifest.version}",
+            "manifest_sha256": digest,
+            "made_from": manifest.source,
+            "diptych_training": version_of("diptych-training"),
+        },
+        "extra": {},
+    }
+    return ManifestDraft(**(kept | changed))
+
+
+def _write_card(staged: Path, manifest: Manifest, build: TensorrtBuild, measured: dict[str, Parity]) -> None:
+    """What the version's card says, and what this one is."""
+    card = staged / CARD_FILE
+    before = card.read_text(encoding="utf-8") if card.is_file() else f"# {manifest.name}\n"
+    images, texts = (
+        "; ".join(map(str, profiles)) for profiles in (build.image_profiles, build.text_profiles)
+    )
+    card.write_text(
+        f"{before.rstrip()}\n\n## TensorRT\n\n"
+        f"Plans of version {manifest.version}, for {build}, and for no other. "
+        f"Profiles of images: {images}. Of texts: {texts}. Held against the float32 graphs of that version, "
+        "whose own distance from the model is added to `cosine_min`:\n\n"
+        f"{parity_table(measured)}\n",
+        encoding="utf-8",
+    )

@@ -1,0 +1,67 @@
+"""What plans of a version are held against: its own float32 graphs, on a CPU. Knows no TensorRT."""
+
+import math
+from functools import partial
+from pathlib import Path
+
+from diptych.adapters.onnxruntime.encoder import OnnxEncoder
+from diptych.bundle.golden import read_golden
+from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, Parity
+from diptych.bundle.text.tokenizer import TextTokenizer, pad
+from diptych_training.data.packed import read_dataset
+from diptych_training.errors import ExportError
+from diptych_training.export.onnx.bundle_files import EXACT
+from diptych_training.export.proof.bundle import Advance, Proof, sample_of_dataset
+from diptych_training.export.proof.parity import EncodeFunctions, ParitySample, embed
+from diptych_training.export.proof.samples import N_PARITY_IMAGES
+from diptych_training.importing.proof import N_PROOF_IMAGES, sample_of_photographs
+
+IMPORTED = "import"  # kind of the source of a version that was imported
+
+
+def n_proof_images(manifest: Manifest) -> int:
+    """How many images are embedded for it."""
+    return N_PROOF_IMAGES if is_imported(manifest) else N_PARITY_IMAGES
+
+
+def proof_by_graphs(manifest: Manifest, folder: Path, staged: Path, data: Path, advance: Advance) -> Proof:
+    """Real items through the float32 graphs in `folder`, which were proven against the model themselves.
+
+    Held-out images of the data set at `data`, or photographs for what was imported, as in the version's own
+    proof. Prepared pixels may go to `staged`, and must be removed from there. Raises ExportError, DataError.
+    """
+    if EXACT not in manifest.precisions:
+        raise ExportError(f"{manifest.name}/{manifest.version} has no {EXACT} to hold plans against")
+    files = manifest.precisions[EXACT]
+    encoder = OnnxEncoder(folder / files.image_file, folder / files.text_file)
+    sample = _sample(manifest, folder, staged, data)
+    encode = EncodeFunctions(encoder.encode_image, encoder.encode_text)
+    return Proof(
+        embedded=embed(encode, sample, partial(pad, spec=manifest.text), advance),
+        sample=sample,
+        text_spec=manifest.text,
+        golden=read_golden(folder / GOLDEN_FILE),  # of the model itself
+    )
+
+
+def against_the_model(found: Parity, exact: Parity | None) -> Parity:
+    """Parity with the float32 graphs -> with the model: `cosine_min` is the least that both leave possible.
+
+    Angles add up at worst: what is a from the graphs, which are b from the model, is a + b from the model.
+    """
+    if exact is None:
+        return found
+    angles = math.acos(min(1.0, found.cosine_min)) + math.acos(min(1.0, exact.cosine_min))
+    return found.model_copy(update={"cosine_min": math.cos(min(angles, math.pi))})
+
+
+def _sample(manifest: Manifest, folder: Path, staged: Path, data: Path) -> ParitySample:
+    tokenizer = TextTokenizer(folder / TOKENIZER_FILE, manifest.text)
+    if is_imported(manifest):
+        return sample_of_photographs(staged, tokenizer, N_PROOF_IMAGES, manifest.image)
+    return sample_of_dataset(tokenizer, read_dataset(data), manifest.image)
+
+
+def is_imported(manifest: Manifest) -> bool:
+    """Whether its proof takes photographs, not a data set."""
+    return manifest.source.get("kind") == IMPORTED

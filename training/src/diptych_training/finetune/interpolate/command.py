@@ -1,0 +1,175 @@
+"""`diptych-train interpolate`: mix a fine-tuned run with its original, measure the mixes, keep one."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from torch import Tensor
+
+from diptych_training.checkpoint import (
+    MODEL,
+    Checkpoint,
+    TrainedRun,
+    load_run,
+    write_atomic,
+    write_checkpoint,
+)
+from diptych_training.config import StartConfig, dump_config, read_config
+from diptych_training.data.packed import PackedDataset, Split, read_dataset
+from diptych_training.errors import TrainingConfigError
+from diptych_training.evaluate.comparison import Task, without
+from diptych_training.evaluate.measure import evaluate
+from diptych_training.evaluate.results import Evaluation
+from diptych_training.evaluate.subject import trained_subject
+from diptych_training.finetune.interpolate.table import Mixed, interpolation_table
+from diptych_training.finetune.interpolate.weights import interpolated
+from diptych_training.finetune.origin import Origin, open_origin
+from diptych_training.learned import LearnedFrom
+from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
+from diptych_training.progress import progress_bar
+from diptych_training.run_folder import RunFolder
+
+ALPHAS = "0,0.25,0.5,0.75,1"
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its flags."""
+    parser = subparsers.add_parser(
+        "interpolate",
+        help="mix a fine-tuned run with its original, measure the mixes, keep one",
+        description="WiSE-FT: weights between those that a run started from (alpha 0) and its own (alpha 1), "
+        "measured on the new task and on old ones; --write keeps one as a run that can be exported.",
+    )
+    parser.add_argument(
+        "--run",
+        required=True,
+        metavar="RUN",
+        dest="run_dir",
+        help=RUN_HELP,
+    )
+    parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run")
+    parser.add_argument(
+        "--original",
+        metavar="MODEL",
+        help="NAME/VERSION of the repository, or a run; what the run started from if left out",
+    )
+    parser.add_argument(
+        "--alphas", default=ALPHAS, metavar="LIST", help=f"what to measure (default {ALPHAS})"
+    )
+    parser.add_argument("--write", type=float, metavar="ALPHA", help="keep this mix, as run --name")
+    parser.add_argument("--name", help="name of the run that --write makes")
+    parser.add_argument(
+        "--data", type=Path, default=data_dir(), metavar="DIR", help="data set of the new task (DIPTYCH_DATA)"
+    )
+    parser.add_argument(
+        "--also-on",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="data set of an old task; may be given more than once",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("eval", "validation"),
+        default="validation",
+        help="choose an alpha on validation, and report on eval what was chosen",
+    )
+    parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
+    parser.add_argument(
+        "--model-repo", type=Path, default=model_repo(), metavar="DIR", help="DIPTYCH_MODEL_REPO"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure every alpha and print the table; with --write, only make the run."""
+    args.run_dir = run_dir(args.run_dir, args.runs_dir)
+    tuned = load_run(args.run_dir, args.which, last_by="--which last")
+    origin = (
+        None
+        if args.original is None
+        else open_origin(StartConfig(source=args.original), args.runs_dir, args.model_repo)
+    )
+    original = _original(args) if origin is None else origin.weights(tuned.model_config)
+    if args.write is not None:
+        print(_write(args, tuned, original, origin))
+        return 0
+    weights = {name: tensor.clone() for name, tensor in tuned.model.state_dict().items()}
+    new = read_dataset(args.data)
+    tasks: list[tuple[Task, PackedDataset]] = [("new", new)]
+    tasks += [("old", without(read_dataset(path), new.name)) for path in args.also_on]
+    mixes = []
+    for alpha in _alphas(args.alphas):
+        tuned.model.load_state_dict(interpolated(original, weights, alpha))
+        measured = [(task, _measure(tuned, alpha, dataset, args.split)) for task, dataset in tasks]
+        mixes.append(Mixed(alpha, tuple(measured)))
+    table = interpolation_table(mixes)
+    out = args.run_dir / f"interpolation-{args.split}.md"
+    write_atomic(out, f"{table}\n".encode())
+    print(table)
+    print(out)
+    return 0
+
+
+def _original(args: argparse.Namespace) -> dict[str, Tensor]:
+    """What the run started from."""
+    if not RunFolder(args.run_dir).start.is_file():
+        raise TrainingConfigError(
+            f"{args.run_dir} started from random weights: say what to mix it with by --original"
+        )
+    return dict(load_run(args.run_dir, "start").model.state_dict())
+
+
+def _alphas(given: str) -> list[float]:
+    """Ascending, from 0 on: what all others are held against."""
+    try:
+        alphas = {float(part) for part in given.split(",")}
+    except ValueError as error:
+        raise TrainingConfigError(f"--alphas {given}: must be numbers with commas between them") from error
+    return sorted(alphas | {0.0})
+
+
+def _measure(run: TrainedRun, alpha: float, dataset: PackedDataset, split: Split) -> Evaluation:
+    subject = trained_subject(run, f"alpha {alpha:g}")
+    n_images = sum(entry.n for _, entry in dataset.listed(split))
+    with progress_bar(total=n_images, unit="image", desc=f"{subject.name}, {dataset.name}") as progress:
+        return evaluate(subject, dataset, split, progress.update)
+
+
+def _write(
+    args: argparse.Namespace, tuned: TrainedRun, original: dict[str, Tensor], origin: Origin | None
+) -> object:
+    """A run folder with the mix as its best checkpoint, whole or not at all."""
+    if args.name is None:
+        raise TrainingConfigError("--write makes a run: name it with --name")
+    target, source = args.runs_dir / args.name, RunFolder(args.run_dir)
+    config = read_config(source.config_file, name=args.name)
+    if target.exists():
+        raise TrainingConfigError(f"{target} is there already: choose another --name")
+    mix = interpolated(original, dict(tuned.model.state_dict()), args.write)
+    staged = args.runs_dir / f".{args.name}.part"
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    folder = RunFolder(staged)
+    for file in ("model_file", "image_spec_file", "text_spec_file", "tokenizer_file"):
+        shutil.copyfile(getattr(source, file), getattr(folder, file))
+    if tuned.learned is not None:
+        write_atomic(folder.learned_file, _learned(tuned.learned, origin).model_dump_json(indent=1).encode())
+    write_atomic(folder.config_file, dump_config(config).encode())
+    _write_weights(folder.start, original, {"step": 0, "metrics": {}})
+    mixed = {"alpha": args.write, "run": args.run_dir.resolve().name}
+    state = {"step": tuned.step, "metrics": {}, "interpolated": mixed}
+    _write_weights(folder.best, mix, state)
+    staged.rename(target)
+    return target
+
+
+def _learned(learned: LearnedFrom, origin: Origin | None) -> LearnedFrom:
+    """Also from what it is mixed with, if that is not what it started from."""
+    mixed_with = {} if origin is None else {origin.title: origin.licence}
+    return learned.model_copy(update={"started_from": {**learned.started_from, **mixed_with}})
+
+
+def _write_weights(path: Path, weights: dict[str, Tensor], state: dict[str, object]) -> None:
+    write_checkpoint(path, Checkpoint({f"{MODEL}{name}": tensor for name, tensor in weights.items()}, state))

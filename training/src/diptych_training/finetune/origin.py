@@ -1,0 +1,182 @@
+"""What a run can start from: a version of a model repository, another run, or what others published.
+
+Knows nothing of how it is trained further.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from diptych.bundle.manifest import MANIFEST_FILE, TOKENIZER_FILE, read_manifest
+from diptych.bundle.repository import ModelRepository
+from diptych.errors import DiptychError
+from diptych_training.checkpoint import load_run
+from diptych_training.config import StartConfig
+from diptych_training.errors import CheckpointError
+from diptych_training.export.model_card.licence import UNKNOWN, recorded_licence
+from diptych_training.export.onnx.bundle_files import MODEL_FILE, WEIGHTS_FILE
+from diptych_training.finetune.pretrained import load_pretrained
+from diptych_training.finetune.published import Published, open_published
+from diptych_training.models import CLIP, ModelConfig, PooledViTConfig, build_model
+from diptych_training.models.positions import positions_for
+from diptych_training.objectives.contrastive import LossKind
+from diptych_training.paths import if_missing, is_path
+from diptych_training.run_folder import RunFolder
+
+POSITIONS = ("visual.positional_embedding", "visual.attnpool.positional_embedding")
+Tables = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A model with all that it takes to go on with it.
+
+    `tables` are what of a recipe it answers. `weights` gives a state dict that fits an architecture, and
+    raises CheckpointError if that is not the model's.
+    """
+
+    title: str
+    tables: Tables
+    tokenizer: Tokenizer
+    weights: Callable[[ModelConfig], dict[str, Tensor]]
+    licence: str = UNKNOWN
+
+
+def open_origin(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin:
+    """The model that `start.source` names: a folder, NAME/VERSION, a run's or model's name, or what others
+    published. Raises CheckpointError or ImportFailed saying what was looked for, or what is wrong with it.
+    """
+    path = Path(start.source).expanduser()
+    if start.tokenizer is not None:
+        return _open_weights(path, Path(start.tokenizer).expanduser())
+    own = open_own(start, runs_dir, model_repo)
+    if isinstance(own, Origin):
+        return own
+    return _open_published(str(path), None) if path.exists() else _open_published(start.source, own)
+
+
+def open_own(start: StartConfig, runs_dir: Path, model_repo: Path) -> Origin | CheckpointError:
+    """The same of what was made here, or why `start.source` is nothing of that."""
+    path = Path(start.source).expanduser()
+    if not (path.exists() and is_path(start.source)):  # a name means what is kept, whatever lies here
+        named = _named(start.source, runs_dir, model_repo)
+        if isinstance(named, Path):
+            path = named
+        elif not path.exists():
+            return named
+    if (path / MANIFEST_FILE).is_file():
+        return _open_bundle(path)
+    if RunFolder(path).model_file.is_file():
+        return _open_run(path, start)
+    return CheckpointError(f"{start.source} is no run and no version that was trained here")
+
+
+def fitted(weights: Mapping[str, Tensor], model: CLIP, title: str) -> dict[str, Tensor]:
+    """Weights of the same architecture at another image size: their positions resized to that of `model`.
+
+    Raises CheckpointError naming the first weight that is missing, left over or of another shape.
+    """
+    own = model.state_dict()
+    n_first = 0 if isinstance(model.config.image, PooledViTConfig) else 1  # positions that are on no grid
+    resized = {
+        name: positions_for(tensor, own[name].shape[0] - n_first, n_first)
+        if name in POSITIONS and name in own and tensor.shape != own[name].shape
+        else tensor
+        for name, tensor in weights.items()
+    }
+    for name in sorted(own.keys() ^ resized.keys()):
+        raise CheckpointError(f"{title} {'lacks' if name in own else 'has in excess'} {name}")
+    for name, tensor in resized.items():
+        if tensor.shape != own[name].shape:
+            needed = tuple(own[name].shape)
+            raise CheckpointError(f"{title}: {name} is {tuple(tensor.shape)}, the model needs {needed}")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{title}: {name} has values that are not finite")
+    return resized
+
+
+def _named(source: str, runs_dir: Path, model_repo: Path) -> Path | CheckpointError:
+    """The folder of a run or of a version, or why there is none."""
+    name, _, version = source.partition("/")
+    if not version and (runs_dir / name).is_dir():
+        return runs_dir / name
+    repository = ModelRepository(model_repo)
+    try:
+        number = int(version) if version.isdecimal() else 0 if version else repository.latest_portable(name)
+        return repository.folder(name, number)
+    except DiptychError as error:
+        return CheckpointError(
+            f"{source!r} is no folder, no run in {runs_dir}, and no model in {model_repo}: {error}"
+            f"{if_missing(model_repo)}"
+        )
+
+
+def _open_run(folder: Path, start: StartConfig) -> Origin:
+    run = load_run(folder, start.which)
+    title = f"{folder.resolve().name} ({start.which}, step {run.step})"
+    stated = {"loss": run.config.loss, **_tables(preprocess=run.image_spec, text=run.text_spec)}
+    return _own(title, run.model, run.tokenizer_file, stated, recorded_licence(run.learned).name)
+
+
+def _open_bundle(folder: Path) -> Origin:
+    manifest = read_manifest(folder)
+    title = f"{manifest.name}/{manifest.version}"
+    if manifest.tensorrt is not None:
+        made_of = manifest.source.get("version")
+        raise CheckpointError(f"{title} holds TensorRT's plans of {made_of}: name that")
+    for file in (WEIGHTS_FILE, MODEL_FILE):
+        if not (folder / file).is_file():
+            raise CheckpointError(
+                f"{title} has no {file}: it was imported, and its weights are with the original"
+            )
+    try:
+        model = build_model(ModelConfig.model_validate_json((folder / MODEL_FILE).read_bytes()))
+        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    except (ValidationError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{title}: {WEIGHTS_FILE} does not fit {MODEL_FILE}: {error}") from error
+    loss: LossKind = "sigmoid" if manifest.family == "siglip" else "softmax"
+    stated = {"loss": loss, **_tables(preprocess=manifest.image, text=manifest.text)}
+    return _own(title, model, folder / TOKENIZER_FILE, stated, manifest.licence)
+
+
+def _own(title: str, model: CLIP, tokenizer_file: Path, tables: Tables, licence: str) -> Origin:
+    weights = model.state_dict()
+    return Origin(
+        title=title,
+        tables={**tables, **_tables(model=model.config)},
+        tokenizer=Tokenizer.from_file(str(tokenizer_file)),
+        weights=lambda config: fitted(weights, build_model(config), title),
+        licence=licence,
+    )
+
+
+def _open_published(source: str, reason: DiptychError | None) -> Origin:
+    """`reason`: why it is nothing of ours."""
+    published: Published = open_published(source, reason)
+    return Origin(
+        title=source,
+        tables={"loss": published.loss, **_tables(preprocess=published.image, text=published.text)},
+        tokenizer=published.tokenizer,
+        weights=published.weights,
+        licence=published.licence,
+    )
+
+
+def _open_weights(path: Path, tokenizer_file: Path) -> Origin:
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    except Exception as error:  # the library raises nothing narrower
+        raise CheckpointError(f"start.tokenizer {tokenizer_file}: cannot be read: {error}") from error
+    return Origin(str(path), {}, tokenizer, lambda config: load_pretrained(path, config))
+
+
+def _tables(**stated: BaseModel) -> Tables:
+    return {table: one.model_dump(mode="json", exclude_none=True) for table, one in stated.items()}

@@ -1,0 +1,198 @@
+"""The processes that train one model together, as torchrun starts them; knows nothing of models."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
+
+from diptych.errors import DiptychError
+from diptych_training.errors import RankLost, TrainingConfigError, TrainingFailed
+from diptych_training.train.distributed.interrupt import delay_sigterm
+
+CPU = torch.device("cpu")
+# Held for as long as the process lives. Were DDP the last to hold a group, its end would wait for threads
+# of gloo without letting go of Python's lock, which one of them may need to drop tensors of the last call.
+_GROUPS: list[object] = []
+LOST = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "broken pipe")  # in lower case
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process, and how many there are; the first one writes and speaks. Alone, every call is a no-op."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    device: torch.device = CPU
+    timeout_s: float = 600.0  # one that does not answer for so long is lost
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and speaks for all."""
+        return self.rank == 0
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no other."""
+        return self.world_size == 1
+
+    def share(self, n: int) -> slice:
+        """The part of n items that is this process's; n is a multiple of the number of processes."""
+        size = n // self.world_size
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of all processes' scalars, on the device; not finite if one of them is not."""
+        if self.is_alone:
+            return value
+        total = value.to(torch.float64, copy=True)
+        dist.all_reduce(total)
+        return total / self.world_size
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any process."""
+        return self._summed(float(flag)) > 0
+
+    def first(self, value: float) -> float:
+        """The first process's value: what all must agree on."""
+        if self.is_alone:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, src=0)
+        return float(shared.item())
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """(b, ...) of each process -> (B, ...) of all, in the order of the processes; without gradients."""
+        if self.is_alone:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.world_size)]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    def gather_with_gradient(self, rows: Tensor) -> Tensor:
+        """The same; a row's gradient is the sum of what all processes' losses ask of it."""
+        return rows if self.is_alone else _Gather.apply(rows, self)  # type: ignore[no-untyped-call]
+
+    def first_does(self, work: Callable[[], object]) -> None:
+        """Run `work` in the first process; all wait. Raises what it raises, and elsewhere that it failed."""
+        error = None
+        if self.is_first:
+            try:
+                work()
+            except (DiptychError, OSError) as raised:
+                error = raised
+        if self.any(error is not None):
+            raise error or TrainingFailed("the first rank could not begin: it says why")
+
+    def _summed(self, value: float) -> float:
+        if self.is_alone:
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return float(total.item())
+
+
+ALONE = Ranks()
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        return ranks.gather(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total[ctx.ranks.share(len(total))], None
+
+
+@contextmanager
+def joined(device: str, timeout_s: float) -> Iterator[Ranks]:
+    """The processes that torchrun started, for the block; or this one alone, on the named device.
+
+    Where there are several, `cuda` means a GPU each. Raises TrainingFailed if the others cannot be reached.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield Ranks(device=usable_device(device))
+        return
+    delay_sigterm()
+    rank, local_rank = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    on = usable_device(f"cuda:{local_rank}" if device == "cuda" else device)
+    if on.type == "cuda":
+        torch.cuda.set_device(on)
+    try:
+        backend = "nccl" if on.type == "cuda" else "gloo"
+        timeout = timedelta(seconds=timeout_s)
+        store = _meeting_place(rank, world_size, timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
+        _GROUPS.append(dist.group.WORLD)
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise TrainingFailed(
+            f"rank {rank} of {world_size} could not join the others at {where}: {_first_line(error)}"
+        ) from error
+    try:
+        yield Ranks(rank, world_size, local_rank, on, timeout_s)
+    finally:
+        with suppress(RuntimeError):  # others may be gone
+            dist.destroy_process_group()
+
+
+def _meeting_place(rank: int, world_size: int, timeout: timedelta) -> Store:
+    """Where the processes leave their addresses for each other.
+
+    torchrun may keep one for all lives of a run: ranks that it starts again must not read those of the dead.
+    """
+    store, _, _ = next(rendezvous("env://", rank, world_size, timeout=timeout))
+    store.set_timeout(timeout)
+    is_kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if is_kept else "0"
+    return PrefixStore(f"life {life}", store)
+
+
+@contextmanager
+def naming_the_lost(ranks: Ranks, when: Callable[[], str], then: str) -> Iterator[None]:
+    """Translate what torch says when another process is gone, or does not answer in time, into RankLost.
+
+    `when` it happened and what to do `then` stand in its message.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if ranks.is_alone or not (isinstance(error, dist.DistError) or _speaks_of_loss(error)):
+            raise
+        raise RankLost(
+            f"{when()}: another of the {ranks.world_size} ranks is gone, or did not answer within "
+            f"{ranks.timeout_s:g} s, which is scale.timeout_s ({_first_line(error)}); {then}"
+        ) from error
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name. Raises TrainingConfigError if it is not there."""
+    try:
+        torch.zeros(1, device=name).item()  # a device of a known name may still not be there
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingConfigError(
+            f"--device {name}: {_first_line(error)}; it must be auto, cpu, cuda or cuda:N"
+        ) from error
+    return torch.device(name)
+
+
+def _speaks_of_loss(error: RuntimeError) -> bool:
+    said = str(error).lower()
+    return any(sign in said for sign in LOST)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,99 @@
+"""Move weights between layouts, every tensor accounted for; knows no files.
+
+original      the original CLIP's names, ours, and those of open_clip's plain models
+open_clip     open_clip's models whose text tower is a part of its own: SigLIP, and CLIP built that way
+hugging_face  CLIPModel and SiglipModel of transformers
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Literal, assert_never
+
+from torch import Tensor
+
+from diptych_training.errors import CheckpointError, TrainingConfigError
+from diptych_training.models import ModelConfig, ViTConfig
+from diptych_training.models.count import meta_model
+from diptych_training.weight_names import hugging_face, open_clip
+from diptych_training.weight_names.entry import Entry, StateDict
+
+Layout = Literal["original", "open_clip", "hugging_face"]
+TOKENS: dict[str, Layout] = {
+    "token_embedding.weight": "original",
+    "text.token_embedding.weight": "open_clip",
+    "text_model.embeddings.token_embedding.weight": "hugging_face",
+}
+# Nothing that was learned: buffers of older versions, and the three numbers in OpenAI's files.
+NOT_LEARNED = re.compile(r"(^|\.)(position_ids|attn_mask)$|^(input_resolution|context_length|vocab_size)$")
+N_NAMED = 6  # tensors that an error lists before it only counts
+
+
+def layout_of(state: Mapping[str, Tensor]) -> Layout:
+    """Whose names these are. Raises CheckpointError if they are nobody's that is known here."""
+    for name, layout in TOKENS.items():
+        if name in state:
+            return layout
+    raise CheckpointError(
+        f"no CLIP or SigLIP is known by these names: looked for {', '.join(TOKENS)} "
+        f"among {len(state)} tensors"
+    )
+
+
+def to_layout(state: Mapping[str, Tensor], config: ModelConfig, layout: Layout) -> StateDict:
+    """Our weights under the names, and in the shapes, of another layout."""
+    moved: StateDict = {}
+    for entry in _entries(config, layout):
+        moved |= entry.to_theirs(state[entry.ours])
+    return moved
+
+
+def from_layout(state: Mapping[str, Tensor], config: ModelConfig, layout: Layout | None = None) -> StateDict:
+    """Weights of any layout under our names, ready for `load_state_dict(strict=True)`.
+
+    Raises CheckpointError that names what is missing, left over or of another shape than `config` says.
+    """
+    learned = {name: tensor for name, tensor in state.items() if not NOT_LEARNED.search(name)}
+    entries = _entries(config, layout or layout_of(learned))
+    expected = [name for entry in entries for name in entry.theirs]
+    missing = [name for name in expected if name not in learned]
+    left_over = sorted(learned.keys() - set(expected))
+    _require_none({"missing": missing, "not part of the model": left_over})
+    moved = {entry.ours: entry.to_ours(learned) for entry in entries}
+    _require_shapes(moved, config)
+    return moved
+
+
+def _entries(config: ModelConfig, layout: Layout) -> list[Entry]:
+    if layout != "original" and isinstance(config.image, ViTConfig) and config.image.stem:
+        library = "open_clip" if layout == "open_clip" else "transformers"
+        raise TrainingConfigError(f"model.image has a stem: {library} has no CLIP with such an image tower")
+    match layout:
+        case "original":
+            return [Entry(name, (name,)) for name in meta_model(config).state_dict()]
+        case "open_clip":
+            return open_clip.entries(config)
+        case "hugging_face":
+            return hugging_face.entries(config)
+        case _:
+            assert_never(layout)
+
+
+def _require_shapes(state: StateDict, config: ModelConfig) -> None:
+    needed = meta_model(config).state_dict()
+    wrong = [
+        f"{name} (stored {tuple(state[name].shape)}, the architecture needs {tuple(tensor.shape)})"
+        for name, tensor in needed.items()
+        if state[name].shape != tensor.shape
+    ]
+    _require_none({"of another shape": wrong})
+
+
+def _require_none(faults: dict[str, list[str]]) -> None:
+    lines = [f"{fault}: {_listed(names)}" for fault, names in faults.items() if names]
+    if lines:
+        raise CheckpointError(f"the weights do not fit the architecture; {'; '.join(lines)}")
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:N_NAMED])
+    return shown if len(names) <= N_NAMED else f"{shown} and {len(names) - N_NAMED} more"
