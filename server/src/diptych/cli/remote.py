@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from diptych.cli.path_argument import existing
-from diptych_client import ApiError, Client, ImageUrl, InvalidCall
+from diptych.core.types import SERVER
+from diptych_client import ApiError, Client, Conflict, ImageUrl, InvalidCall, NotFound
 from diptych_client.errors import api_error
 from diptych_client.transport import DEFAULT_TIMEOUT_S, default_url
 
@@ -82,3 +83,14 @@ def image_source(text: str) -> Path | ImageUrl:
 def names_of_images(images: Sequence[Path | ImageUrl]) -> dict[str, str]:
     """Each image of a call is called by its file or URL."""
     return {f"images[{index}]": str(file) for index, file in enumerate(images)}
+
+
+def ensure_collection(client: Client, name: str, precision: str = SERVER) -> None:
+    """Make the collection if there is none, of this precision; one that is there stays as it is."""
+    try:
+        client.collection(name)
+    except NotFound:
+        try:
+            client.create_collection(name, precision=precision)
+        except Conflict:  # another one made it in between
+            return

@@ -15,8 +15,8 @@ from diptych.http.errors.validation import validated
 from diptych.http.media_types import MULTIPART, media_type, unsupported
 from diptych.http.middleware.body_budget import let_go_of
 from diptych.http.middleware.timeout import more_time_for
-from diptych.http.options import HttpOptions
-from diptych.http.parsing.body import BodyLimits, body_chunks
+from diptych.http.options import BodyLimits, HttpOptions
+from diptych.http.parsing.body import body_chunks
 from diptych.http.parsing.form import Form
 from diptych.http.parsing.limits import check_count, check_lengths
 from diptych.http.parsing.multipart import PartsReader, part_of

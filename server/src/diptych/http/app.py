@@ -15,6 +15,7 @@ from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.errors import DiptychError
 from diptych.http import requests
+from diptych.http.description import describe
 from diptych.http.endpoints import (
     classify,
     collections,
@@ -37,7 +38,6 @@ from diptych.http.middleware.auth import HeadGuard, HostGuard, KeyGuard
 from diptych.http.middleware.body_budget import BodyBudget
 from diptych.http.middleware.drain import BodyDrain
 from diptych.http.middleware.timeout import Gate
-from diptych.http.openapi import describe
 from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
 

@@ -11,8 +11,8 @@ from diptych.core.limits import Limits
 from diptych.errors import Malformed
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import ANY_IMAGE, JSON, MULTIPART, TEXT, media_type, unsupported
-from diptych.http.options import HttpOptions
-from diptych.http.parsing.body import BodyLimits, read_body
+from diptych.http.options import BodyLimits, HttpOptions
+from diptych.http.parsing.body import read_body
 from diptych.http.parsing.form import Form
 from diptych.http.parsing.json import parse_json, read_json
 from diptych.http.parsing.json_images import check_image_bytes, read_image

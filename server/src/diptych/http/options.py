@@ -3,7 +3,23 @@
 from dataclasses import dataclass, field
 
 from diptych.core.limits import Limits
-from diptych.http.parsing.body import BodyLimits
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """How large a body may be and how long it may take to arrive: `timeout_s` at most.
+
+    Before that, it must not fall behind `min_bytes_per_s` by more than `ahead_s` seconds.
+    """
+
+    max_bytes: int
+    timeout_s: float
+    min_bytes_per_s: float = 1000.0
+    ahead_s: float = 10.0
+
+    def seconds_for(self, n_bytes: int) -> float:
+        """The time after which more than the first `n_bytes` must have come."""
+        return min(self.timeout_s, self.ahead_s + n_bytes / self.min_bytes_per_s)
 
 
 @dataclass(frozen=True)

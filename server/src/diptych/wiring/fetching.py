@@ -5,8 +5,8 @@ from collections.abc import Callable
 from diptych.adapters.fetching.https_fetcher import FetchLimits, HttpsFetcher
 from diptych.adapters.fetching.system_resolver import SystemResolver
 from diptych.core.fetching.host_rules import parse_host_rules
-from diptych.core.fetching.image_urls import ImageUrls
-from diptych.core.ports import ImageFetcher, Metrics
+from diptych.core.fetching.image_urls import ImageFetcher, ImageUrls
+from diptych.core.ports import Metrics
 from diptych.errors import InvalidValue
 from diptych.settings import PREFIX, Settings
 

@@ -8,7 +8,7 @@ from functools import partial
 from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
 from diptych.adapters.faiss.gpu_index import FaissGpuIndex
 from diptych.adapters.faiss.gpu_rows import FaissGpu, require_gpu
-from diptych.core.ports import VectorIndex
+from diptych.core.collections.ports import VectorIndex
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings
 

@@ -7,7 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from diptych.errors import Malformed, TooLarge
-from diptych.http.parsing.body import BodyLimits, read_body
+from diptych.http.options import BodyLimits
+from diptych.http.parsing.body import read_body
 
 LIMITS = BodyLimits(max_bytes=10, timeout_s=0.05)
 

@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from diptych.errors import Malformed, TooLarge
-from diptych.http.parsing.body import BodyLimits
+from diptych.http.options import BodyLimits
 from diptych.http.parsing.multipart import Part, read_parts
 
 FORM = "multipart/form-data; boundary=b"

@@ -13,10 +13,10 @@ from diptych.errors import InvalidValue
 from diptych_training.errors import TooFewSamples
 from diptych_training.export.precisions import parse_precisions
 from diptych_training.export.proof.gate import MIN_IMAGES
+from diptych_training.export.proof.photo_sample import N_PROOF_IMAGES
 from diptych_training.export.proof.photos import photographs
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.flags import MIN_CONTEXT_LENGTH, channels, spreads, whole_number
-from diptych_training.importing.proof import N_PROOF_IMAGES
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.serve import become_server, serve_command
 from diptych_training.importing.source import find_source, require_named

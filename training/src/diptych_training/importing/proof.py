@@ -4,11 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from diptych.bundle.encoder import Embeddings, Pixels
+from diptych.bundle.encoder import Embeddings
 from diptych.bundle.golden import Golden
-from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from diptych.bundle.manifest import TOKENIZER_FILE, ImageSpec, TextSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.evaluate.torch_encoder import TorchEncoder
@@ -16,18 +14,21 @@ from diptych_training.export.proof.bundle import Proof
 from diptych_training.export.proof.calibration import N_CALIBRATION_IMAGES, Calibration, make_calibration
 from diptych_training.export.proof.golden_items import make_golden
 from diptych_training.export.proof.parity import Embedded, ParitySample
+from diptych_training.export.proof.photo_sample import (
+    BATCH_SIZE,
+    CALIBRATION_SEED,
+    GOLDEN_SEED,
+    PIXELS_FILE,
+    PROOF_SEED,
+    prepare,
+)
 from diptych_training.export.proof.photos import Photos, photographs
 from diptych_training.export.proof.pixel_file import PixelFile
 from diptych_training.export.proof.texts import calibration_texts, ordinary_texts, right_texts
 from diptych_training.importing.common.imported_model import ImportedModel, LibraryPath
 from diptych_training.importing.text_differences import TextDifferences
 
-N_PROOF_IMAGES = 1000
-PIXELS_FILE = "proof-pixels.npy"  # in the staged folder; removed before it is published
-PROOF_SEED, CALIBRATION_SEED, GOLDEN_SEED = 0, 1, 2
-BATCH_SIZE = 16
 N_GOLDEN_IMAGES, GOLDEN_SIDE_PX = 18, 200
-LIMITS = ImageLimits()
 
 Advance = Callable[[int], object]
 
@@ -58,27 +59,11 @@ def proof_by_library(
     )
 
 
-def sample_of_photographs(
-    folder: Path, tokenizer: TextTokenizer, n_images: int, image_spec: ImageSpec
-) -> ParitySample:
-    """The same photographs and ordinary texts, without a library; pixels go to a file in `folder`."""
-    photos, texts = Photos(photographs(), PROOF_SEED), list(ordinary_texts())
-    pixels = PixelFile(folder / PIXELS_FILE, n_images, image_spec.size)
-    for start in range(0, n_images, BATCH_SIZE):
-        images = [photos[index] for index in range(start, min(start + BATCH_SIZE, n_images))]
-        pixels.write(start, _prepare(images, image_spec))
-    return ParitySample(
-        pixels=pixels,
-        input_ids=[tokenizer.ids(text)[0] for text in texts],
-        relevant=right_texts(photos, n_images, texts),
-    )
-
-
 def calibration_on_photographs(folder: Path, image_spec: ImageSpec, text_spec: TextSpec) -> Calibration:
     """Other variants of the photographs than the proof's, and other texts."""
     photos = Photos(photographs(), CALIBRATION_SEED)
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, text_spec)
-    pixels = _prepare([photos[index] for index in range(N_CALIBRATION_IMAGES)], image_spec)
+    pixels = prepare([photos[index] for index in range(N_CALIBRATION_IMAGES)], image_spec)
     rows = [tokenizer.ids(text)[0] for text in calibration_texts()]
     return make_calibration(pixels, rows, text_spec)
 
@@ -88,7 +73,7 @@ def _embed_images(imported: ImportedModel, photos: Photos, pixels: PixelFile, ad
     rows = []
     for start in range(0, len(pixels), BATCH_SIZE):
         images = [photos[index] for index in range(start, min(start + BATCH_SIZE, len(pixels)))]
-        pixels.write(start, _prepare(images, imported.image))
+        pixels.write(start, prepare(images, imported.image))
         rows.append(imported.library.encode_images(images))
         advance(len(images))
     return np.concatenate(rows)
@@ -97,10 +82,6 @@ def _embed_images(imported: ImportedModel, photos: Photos, pixels: PixelFile, ad
 def _embed_texts(library: LibraryPath, texts: Sequence[str]) -> Embeddings:
     starts = range(0, len(texts), BATCH_SIZE)
     return np.concatenate([library.encode_texts(texts[start : start + BATCH_SIZE]) for start in starts])
-
-
-def _prepare(images: Sequence[Image.Image], spec: ImageSpec) -> Pixels:
-    return np.stack([preprocess(image, spec, LIMITS) for image in images])
 
 
 def _golden(imported: ImportedModel, tokenizer: TextTokenizer) -> Golden:

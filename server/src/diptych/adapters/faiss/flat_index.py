@@ -21,7 +21,7 @@ def index_thread() -> ThreadPoolExecutor:
 
 
 class FaissFlatIndex:
-    """Satisfies `diptych.core.ports.VectorIndex`.
+    """Satisfies `diptych.core.collections.ports.VectorIndex`.
 
     All calls go through `thread`, in their order: FAISS crashes when an index is changed while it is
     searched, and this queue is fair to both where a lock would starve one.

@@ -25,7 +25,7 @@ GROWTH = 2  # times its rows a copy takes while it grows: FAISS moves all that i
 
 
 class FaissGpuIndex:
-    """Satisfies `diptych.core.ports.VectorIndex`, with the hits of `FaissFlatIndex`.
+    """Satisfies `diptych.core.collections.ports.VectorIndex`, with the hits of `FaissFlatIndex`.
 
     All rows are kept in host memory, and a copy of most of them on the GPU; what came since then is the tail,
     which the CPU searches. Copies are made block by block between searches, when the tail has grown or much

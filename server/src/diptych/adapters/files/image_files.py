@@ -32,8 +32,8 @@ Result = TypeVar("Result")
 class ImageFiles:
     """`<data_dir>/images/ab/<sha256>` and `<data_dir>/thumbnails/ab/<sha256>-<size>`.
 
-    Satisfies `diptych.core.ports.ImageStore`. A file appears by one rename after its bytes are on the disk,
-    so that whatever has its final name is whole.
+    Satisfies `core.collections.ports.ImageStore`. A file appears by one rename after its bytes are on the
+    disk, so that whatever has its final name is whole.
     """
 
     def __init__(self, data_dir: Path, quota: Quota | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Spell a filter on metadata in SQL. What it means is defined by `diptych.core.collections.filters` and by nothing else.
+"""Translates a metadata filter into SQL. `diptych.core.collections.filters` defines what a filter means.
 
 SQLite reads JSON several times faster than Python does, and lets other threads work meanwhile. Where it could
 decide otherwise than Python (see `_NUL`, `_near` and `in_python`), the condition asks Python.
@@ -24,7 +24,7 @@ OLDEST = (
 _INT64 = range(-(2**63), 2**63)
 _SPELLINGS: dict[Order, str] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 # To SQLite, a text and a key end at a NUL: Python decides about all metadata with one. No JSON has it written
-# in another way: control characters are escaped, and `diptych.core.collections.metadata.to_json` has written it all.
+# in another way: control characters are escaped, and `collections.metadata.to_json` has written it all.
 _NUL = r"\u0000"
 
 

@@ -49,7 +49,7 @@ CHUNK = 4_096  # embeddings read at a time
 
 
 class SqliteStore:
-    """Satisfies `diptych.core.ports.RecordStore`; owns the lock of the data folder while it is open."""
+    """Satisfies `core.collections.ports.RecordStore`; owns the lock of the data folder while it is open."""
 
     def __init__(self, data_dir: Path, quota: Quota | None = None, lock: DataLock | None = None) -> None:
         """Blocking. Raises DataDirLocked naming the holder, StoreError, CorruptStore.

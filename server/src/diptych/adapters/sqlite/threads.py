@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from diptych.adapters.files.atomic_files import size_of
-from diptych.adapters.files.disk_errors import file_errors_translated, sqlite_errors_translated
+from diptych.adapters.files.disk_errors import file_errors_translated
 from diptych.adapters.files.private_files import FILE_MODE, narrow
 from diptych.adapters.files.quota import TIGHT_BYTES, Quota
+from diptych.adapters.sqlite.errors import sqlite_errors_translated
 from diptych.adapters.sqlite.schema import BUSY_S, connect, migrate, require_sound
 from diptych.errors import StoreFull
 from diptych.failpoints import Step, around

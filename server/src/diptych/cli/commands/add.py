@@ -10,12 +10,16 @@ from tqdm import tqdm
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.failure_summary import STATUSES, said_of, show_failures
 from diptych.cli.path_argument import existing
-from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
+from diptych.cli.remote import (
+    add_collection_argument,
+    add_server_arguments,
+    ensure_collection,
+    run_with_client,
+)
 from diptych.cli.transfer.archives import add_archive
 from diptych.cli.transfer.sources import Source, describe, find_images, read_items
-from diptych.core.types import SERVER
 from diptych.errors import InvalidValue
-from diptych_client import AddOutcome, Client, Conflict, NotFound
+from diptych_client import AddOutcome, Client
 
 ARCHIVE = ".tar"
 
@@ -111,17 +115,6 @@ def _add(args: argparse.Namespace, client: Client) -> int:
     finally:
         _report(collection, sources, outcomes, as_json=args.json)
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
-
-
-def ensure_collection(client: Client, name: str, precision: str = SERVER) -> None:
-    """Make the collection if there is none, of this precision; one that is there stays as it is."""
-    try:
-        client.collection(name)
-    except NotFound:
-        try:
-            client.create_collection(name, precision=precision)
-        except Conflict:  # another one made it in between
-            return
 
 
 def _report(

@@ -8,10 +8,10 @@ from typing import Any
 
 from diptych.adapters.backup.create import back_up
 from diptych.adapters.backup.folder import verify
+from diptych.cli.data_dir import add_data_dir_argument, chosen_data_dir
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.progress import Bars
 from diptych.core.backup import BackupRecord, LostImage, Outcome
-from diptych.settings import PREFIX, read_settings
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,18 +31,6 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.set_defaults(run=run)
-
-
-def add_data_dir_argument(parser: Any) -> None:
-    """--data-dir, as `diptych serve` has it."""
-    parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help=f"folder of collections ({PREFIX}DATA_DIR)"
-    )
-
-
-def chosen_data_dir(args: argparse.Namespace) -> Path:
-    """The folder that was named, else that of the settings. Raises ConfigError."""
-    return read_settings({} if args.data_dir is None else {"data_dir": args.data_dir}).data_dir
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,7 +4,8 @@ import argparse
 from typing import Any
 
 from diptych.adapters.backup.restore import restore
-from diptych.cli.commands.backup import add_data_dir_argument, chosen_data_dir, show
+from diptych.cli.commands.backup import show
+from diptych.cli.data_dir import add_data_dir_argument, chosen_data_dir
 from diptych.cli.output.progress import Bars
 from diptych.cli.path_argument import existing
 

@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from diptych.cli.commands.add import ensure_collection
 from diptych.cli.output.console import out, out_json
 from diptych.cli.output.failure_summary import STATUSES, said_of, show_failures
 from diptych.cli.path_argument import existing
-from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
+from diptych.cli.remote import (
+    add_collection_argument,
+    add_server_arguments,
+    ensure_collection,
+    run_with_client,
+)
 from diptych.cli.text_reader import lines_of, why
 from diptych.errors import InvalidValue
 from diptych_client import AddOutcome, Client, ModelRef

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.bundle.repository import ModelRepository
-from diptych.cli.commands.backup import add_data_dir_argument
+from diptych.cli.data_dir import add_data_dir_argument
 from diptych.cli.extras import require_parquet
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.progress import Bars

@@ -4,13 +4,12 @@ import argparse
 from collections import Counter
 from typing import Any
 
-from diptych.cli.commands.add import ensure_collection
 from diptych.cli.extras import require_parquet
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.failure_summary import STATUSES, said_of, show_failures
 from diptych.cli.output.progress import Bars
 from diptych.cli.path_argument import existing
-from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych.cli.remote import add_server_arguments, ensure_collection, run_with_client
 from diptych_client import AddStatus, Client
 
 MAX_NAMED = 20  # failures that are printed

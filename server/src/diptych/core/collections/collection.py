@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from diptych.core.collections.ports import VectorIndex
 from diptych.core.encoding.pipeline import Engine
-from diptych.core.ports import Metrics, VectorIndex
+from diptych.core.ports import Metrics
 from diptych.core.types import SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow
 from diptych.errors import Conflict, NotFound, NotReady
 

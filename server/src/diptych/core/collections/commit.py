@@ -8,8 +8,8 @@ import numpy as np
 from diptych.core.collections.collection import Shelf
 from diptych.core.collections.file_references import ClaimedFiles
 from diptych.core.collections.group_commit import Tell
+from diptych.core.collections.ports import RecordStore
 from diptych.core.collections.resolve import Draft, against, index_change
-from diptych.core.ports import RecordStore
 from diptych.core.types import AddOutcome, NewRow, PutResult
 from diptych.errors import InputError
 

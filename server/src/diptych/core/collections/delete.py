@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from diptych.core.collections.collection import Shelf
 from diptych.core.collections.file_references import ClaimedFiles
 from diptych.core.collections.filters import Filter
+from diptych.core.collections.ports import RecordStore
 from diptych.core.concurrency.serial_write_queue import Writes
-from diptych.core.ports import RecordStore
 from diptych.core.types import NO_ROWS, Deletion, Removed
 from diptych.errors import StoreFull
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
+from diptych.core.collections.ports import ImageStore, RecordStore
 from diptych.core.concurrency.serial_write_queue import Writes
 from diptych.core.episodes import Episodes
-from diptych.core.ports import ImageStore, RecordStore
 from diptych.core.types import ImageRecord
 from diptych.errors import NotReady, StoreError, StoreUnavailable
 

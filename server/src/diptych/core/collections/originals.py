@@ -3,9 +3,9 @@
 import asyncio
 import logging
 
+from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer
 from diptych.core.concurrency.serial_write_queue import Writes
 from diptych.core.episodes import Episodes
-from diptych.core.ports import ImageStore, RecordStore, Thumbnailer
 from diptych.errors import InvalidValue, StoreError
 
 log = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from diptych.core.collections.collection import Shelf
+from diptych.core.collections.ports import ImageStore, RecordStore, VectorIndex
 from diptych.core.concurrency.serial_write_queue import Writes
 from diptych.core.encoding.pipeline import Engine
 from diptych.core.encoding.pipeline_pool import Engines
-from diptych.core.ports import ImageStore, RecordStore, VectorIndex
 from diptych.core.types import Embedding, Outcome
 from diptych.errors import CorruptStore, DiptychError, NotReady, Overloaded, TooLarge, logged_of
 

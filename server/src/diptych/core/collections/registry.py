@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 
 from diptych.core.collections.collection import Shelf
 from diptych.core.collections.file_references import ClaimedFiles
+from diptych.core.collections.ports import ImageStore, RecordStore, VectorIndex
 from diptych.core.collections.reembed import Reembedder
 from diptych.core.concurrency.task_set import Background
 from diptych.core.encoding.pipeline import Engine
 from diptych.core.encoding.pipeline_pool import Engines
-from diptych.core.ports import ImageStore, Metrics, RecordStore, VectorIndex
+from diptych.core.ports import Metrics
 from diptych.core.types import CollectionChange, CollectionInfo, Keep
 from diptych.errors import Conflict, DiptychError, InvalidValue, NotFound
 

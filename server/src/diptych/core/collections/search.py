@@ -2,8 +2,8 @@
 
 from diptych.core.collections.collection import Shelf
 from diptych.core.collections.filters import Filter
+from diptych.core.collections.ports import RecordStore
 from diptych.core.encoding.pipeline import Engine
-from diptych.core.ports import RecordStore
 from diptych.core.types import Embedding, Hit, Keys
 from diptych.errors import InvalidValue
 

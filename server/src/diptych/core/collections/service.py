@@ -15,6 +15,7 @@ from diptych.core.collections.ids import check_collection_name
 from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.metadata import check_metadata, merge_patch
 from diptych.core.collections.originals import Pictures
+from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer, VectorIndex
 from diptych.core.collections.reembed import Reembedder
 from diptych.core.collections.registry import Shelves
 from diptych.core.collections.search import Finder, require_no_min_relevance
@@ -23,7 +24,7 @@ from diptych.core.concurrency.serial_write_queue import Writes
 from diptych.core.encoding.pipeline import Engine
 from diptych.core.encoding.pipeline_pool import Engines
 from diptych.core.job import News
-from diptych.core.ports import ImageStore, Metrics, RecordStore, Thumbnailer, VectorIndex
+from diptych.core.ports import Metrics
 from diptych.core.timing import stage
 from diptych.core.types import (
     SERVER,

@@ -14,7 +14,8 @@ from diptych.core.concurrency.admission import Admission
 from diptych.core.concurrency.fair_executor import FairThreads
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.deduplicate import distinct
-from diptych.core.ports import Decoder, Metrics, Tokenizer
+from diptych.core.encoding.ports import Decoder, Tokenizer
+from diptych.core.ports import Metrics
 from diptych.core.timing import note
 from diptych.core.types import (
     Embedding,

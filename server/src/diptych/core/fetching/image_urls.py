@@ -3,14 +3,26 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from diptych.core.ports import ImageFetcher, Metrics
+from diptych.core.ports import Metrics
 from diptych.core.timing import stage
 from diptych.errors import DiptychError, Overloaded, UnfetchableImage
 
 Item = TypeVar("Item")
 SHARE = 4  # one request fetches at most this part of what all may fetch at once
+
+
+class ImageFetcher(Protocol):
+    """Gets the image file that a URL names. A cancelled call lets go of its connection."""
+
+    async def fetch(self, url: str, take: Callable[[int], None]) -> bytes:
+        """`take` is called with a number of bytes before they are kept, and may raise.
+
+        Raises InvalidValue for a URL that may not be fetched, UnfetchableImage, TooLarge, and Overloaded,
+        which it counts, where too many are being fetched already.
+        """
+        ...
 
 
 @dataclass(frozen=True)

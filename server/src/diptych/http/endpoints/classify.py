@@ -10,10 +10,10 @@ from diptych.http.answers import ClassifiedImage, ClassifyAnswer, ModelRef, Pred
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.classify_body import AskedClassify, read_classify, templates_of
 from diptych.http.context import context_of
+from diptych.http.description import body_of
 from diptych.http.embedding import embed_items
 from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
 from diptych.http.middleware.body_budget import Take, room_of
-from diptych.http.openapi import body_of
 from diptych.http.parsing import schemas
 from diptych.http.requests import ClassifyRequest, NoQuery
 from diptych.http.respond import sized_json_response

@@ -6,10 +6,10 @@ from starlette.responses import Response
 from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.types import CollectionChange
 from diptych.http.answers_collections import CollectionAnswer, CollectionList, DeletionAnswer
+from diptych.http.description import body_of
 from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MERGE_PATCH, media_type, unsupported
-from diptych.http.openapi import body_of
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import parse_json
 from diptych.http.requests import CollectionPatch, CollectionRequest, DeletionRequest, NoQuery

@@ -11,12 +11,12 @@ from diptych.core.types import TextEmbedding
 from diptych.http.answers import EmbedAnswer, EmbeddedItem, ModelRef
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
+from diptych.http.description import BINARY, body_of
 from diptych.http.embed_body import Item, read_embed
 from diptych.http.embedding import embed_items
 from diptych.http.errors.documented_errors import BODY, GUARDED, Responses, refusals
 from diptych.http.media_types import ANY_IMAGE, OCTETS, TEXT, wants_octets
 from diptych.http.middleware.body_budget import Take, room_of
-from diptych.http.openapi import BINARY, body_of
 from diptych.http.parsing import schemas
 from diptych.http.requests import EmbedRequest, EncodingFormat, NoQuery
 from diptych.http.respond import encode_embedding, octets_response, sized_json_response

@@ -14,10 +14,10 @@ from diptych.http.answers_collections import AddAnswer, FoundImages, ImageAnswer
 from diptych.http.answers_jobs import JobAnswer
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
+from diptych.http.description import body_of
 from diptych.http.errors.documented_errors import BODY, GUARDED, Responses, refusals
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MERGE_PATCH, media_type, unsupported
-from diptych.http.openapi import body_of
 from diptych.http.options import HttpOptions
 from diptych.http.outcomes import respond_outcomes
 from diptych.http.parsing import schemas

@@ -19,10 +19,10 @@ from diptych.http.answers_openai import (
 )
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
+from diptych.http.description import body_of
 from diptych.http.errors.documented_errors import BODY, GUARDED, openai_refusals
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, media_type, unsupported
-from diptych.http.openapi import body_of
 from diptych.http.options import HttpOptions
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import parse_json, read_json

@@ -7,8 +7,8 @@ from diptych import __version__
 from diptych.errors import NotReady
 from diptych.http.answers import ModelRef
 from diptych.http.answers_operate import Alive, Ready, ServerVersion
+from diptych.http.description import NO_KEY
 from diptych.http.errors.documented_errors import GUARDED, Responses, refusals
-from diptych.http.openapi import NO_KEY
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices, State
 

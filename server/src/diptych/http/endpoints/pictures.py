@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from diptych.bundle.image.preprocess import THUMBNAIL_MEDIA_TYPE
+from diptych.http.description import BINARY
 from diptych.http.errors.documented_errors import GUARDED, Responses, refusals
-from diptych.http.openapi import BINARY
 from diptych.http.requests import NoQuery, ThumbnailQuery
 from diptych.http.state import ReadyServices
 

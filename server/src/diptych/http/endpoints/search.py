@@ -18,9 +18,9 @@ from diptych.http import search_body
 from diptych.http.answers import HitAnswer, Links, ModelRef, SearchAnswer
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
+from diptych.http.description import body_of
 from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
 from diptych.http.middleware.body_budget import Take, room_of
-from diptych.http.openapi import body_of
 from diptych.http.parsing import schemas
 from diptych.http.requests import MAX_QUERIES, NoQuery, SearchQuery, SearchRequest
 from diptych.http.respond import json_response

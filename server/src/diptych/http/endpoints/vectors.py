@@ -6,8 +6,8 @@ from starlette.responses import Response
 from diptych.http.answers_collections import AddAnswer
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
+from diptych.http.description import body_of
 from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
-from diptych.http.openapi import body_of
 from diptych.http.outcomes import respond_outcomes
 from diptych.http.parsing import schemas
 from diptych.http.requests import AddQuery, AddVectorsRequest

@@ -3,31 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from diptych.errors import Malformed, TooLarge
+from diptych.http.options import BodyLimits
 
 MAX_DIGITS = 18  # of a length; Python refuses to read numbers of thousands
-
-
-@dataclass(frozen=True)
-class BodyLimits:
-    """How large a body may be and how long it may take to arrive: `timeout_s` at most.
-
-    Before that, it must not fall behind `min_bytes_per_s` by more than `ahead_s` seconds.
-    """
-
-    max_bytes: int
-    timeout_s: float
-    min_bytes_per_s: float = 1000.0
-    ahead_s: float = 10.0
-
-    def seconds_for(self, n_bytes: int) -> float:
-        """The time after which more than the first `n_bytes` must have come."""
-        return min(self.timeout_s, self.ahead_s + n_bytes / self.min_bytes_per_s)
 
 
 async def body_chunks(request: Request, limits: Callable[[], BodyLimits]) -> AsyncGenerator[bytes, None]:

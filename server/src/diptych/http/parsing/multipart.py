@@ -11,7 +11,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from diptych.errors import Malformed, TooLarge
-from diptych.http.parsing.body import BodyLimits, body_chunks
+from diptych.http.options import BodyLimits
+from diptych.http.parsing.body import body_chunks
 
 
 @dataclass(frozen=True)
