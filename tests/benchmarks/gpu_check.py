@@ -39,7 +39,7 @@ from diptych.bundle.encoder import StoppableEncoder
 from diptych.bundle.golden import Golden
 from diptych.bundle.manifest import MANIFEST_FILE, ManifestDraft, Precision
 from diptych.bundle.repository import ModelRepository
-from diptych.core.encoding.swappable_encoder import Runner
+from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.tuning.execution_layout import ONE_LANE
 from diptych.errors import ConfigError, DiptychError
 from diptych.wiring.loading.version import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
@@ -142,7 +142,7 @@ def check_tensorrt(task: Task) -> Iterator[Row]:
         bundle = _with_fp16(_bundle(task), Path(scratch), task)
         for precision in [name for name in ("fp32", "fp16") if name in bundle.manifest.precisions]:
             loaded = _warm(load_precision(bundle, precision, device="cuda", n_threads=0), task)
-            runner = Runner(loaded.encoder, loaded.running, loaded.encoder.close)
+            runner = SwappableEncoder(loaded.encoder, loaded.running, loaded.encoder.close)
             identity = loaded.info("exact").identity
             upgrade = TensorRtUpgrade(
                 loaded,

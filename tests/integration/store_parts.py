@@ -24,11 +24,11 @@ from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych.core.collections.service import Collections
 from diptych.core.concurrency.admission import Admission
-from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder, image_batch, text_batch
-from diptych.core.encoding.pipeline import Engine
-from diptych.core.encoding.pipeline_pool import Engines
+from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.types import AddOutcome, CollectionInfo, Metadata, NewImage
 from diptych.errors import GoldenMismatch
 from support.pictures import picture
@@ -40,7 +40,7 @@ COLOURS = ("red", "green", "blue", "yellow")
 Result = TypeVar("Result")
 
 
-class CountedWrites(Writes):
+class CountedWrites(SerialWriteQueue):
     """Counts the writes that run or wait for their turn."""
 
     n_open = 0
@@ -79,7 +79,7 @@ class Opened:
         engine = self._engine("fp32", admission or _admission())
         self.embedder = engine.embedder
         self.opened: list[str] = []  # further precisions
-        self.engines = Engines(engine, engine, precisions=precisions, open=self._open)
+        self.engines = PipelinePool(engine, engine, precisions=precisions, open=self._open)
         self.records = SqliteStore(data_dir)
         self.images = ImageFiles(data_dir)
         self.writes = CountedWrites()
@@ -137,7 +137,7 @@ class Opened:
         self.indexes.append(FaissFlatIndex(EMBED_DIM, self._index_thread))
         return self.indexes[-1]
 
-    def _engine(self, precision: str, admission: Admission) -> Engine:
+    def _engine(self, precision: str, admission: Admission) -> EncoderPipeline:
         """Vectors of int8 are those of fp32, each number one place further, and of others two places."""
         model, version = self._version
         identity = f"{model}/{version}" if precision == "fp32" else f"{model}/{version}/{precision}"
@@ -171,9 +171,9 @@ class Opened:
         info = model_info(
             name=model, version=version, precision=precision, identity=identity, embed_dim=EMBED_DIM
         )
-        return Engine(info, embedder, (lambda on_start: None,) * 2, (images, texts), 60, RUNNER)
+        return EncoderPipeline(info, embedder, (lambda on_start: None,) * 2, (images, texts), 60, RUNNER)
 
-    def _open(self, precision: str, at_start: bool) -> Engine:
+    def _open(self, precision: str, at_start: bool) -> EncoderPipeline:
         if precision == "fp16":
             raise GoldenMismatch("golden image 1: cosine is 0.5")
         self.opened.append(precision)

@@ -19,14 +19,14 @@ from diptych.bundle.manifest import identity
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
 from diptych.core.collections.ids import sha256_of
-from diptych.core.transfer.exchange import Heading, Maker, Row
+from diptych.core.transfer.exchange import Heading, Row, VectorSource
 from diptych.errors import InvalidValue
 from integration.backup_parts import back_up
 from integration.data_folders import COLLECTION, add, change, put
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 PETS = {"cat": b"cat", "dog": b"a dog", "cow": b"a cow that moos"}
-MAKER = Maker(TINY, 1, "fp32", "exact")
+MAKER = VectorSource(TINY, 1, "fp32", "exact")
 
 
 @pytest.fixture(scope="module")

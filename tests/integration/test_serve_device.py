@@ -19,7 +19,7 @@ from diptych.wiring import build
 from diptych.wiring.loading import encoders
 from diptych.wiring.loading.version import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.warming import warmed
-from diptych.wiring.precisions.chosen import Served, load_served
+from diptych.wiring.precisions.chosen import ChosenPrecisions, load_served
 from diptych.wiring.tuning import measuring
 from diptych.wiring.tuning.planning import PLAN_FILE, with_plan
 from support.app import running_app
@@ -30,7 +30,7 @@ from support.tiny_bundle import IMAGE_SIZE, TINY, Fault, write_tiny_bundle
 ALL: dict[str, Fault] = {"fp32": "slow", "fp16": "equal", "int8": "equal"}
 
 
-def served(folder: Path, precisions: dict[str, Fault] | None = None, **given: Any) -> Served:
+def served(folder: Path, precisions: dict[str, Fault] | None = None, **given: Any) -> ChosenPrecisions:
     version = write_tiny_bundle(folder, precisions=precisions)
     options = {
         "precision": "auto",
@@ -41,7 +41,7 @@ def served(folder: Path, precisions: dict[str, Fault] | None = None, **given: An
     return load_served(verify_bundle(ModelRepository(folder), TINY, version), **(options | given))
 
 
-def precisions_of(found: Served) -> tuple[str, str]:
+def precisions_of(found: ChosenPrecisions) -> tuple[str, str]:
     return found.embed.precision, found.collections.precision
 
 

@@ -15,7 +15,7 @@ from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.bundle.encoder import Embeddings, OnStart, Pixels
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.repository import ModelRepository
-from diptych.core.encoding.pipeline import Engine
+from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
 from diptych.wiring import verify_bundle
@@ -134,7 +134,7 @@ class Encoder:
         return getattr(self._sound, name)
 
 
-def engine_of(loaded: LoadedBundle, folder: Path) -> Engine:
+def engine_of(loaded: LoadedBundle, folder: Path) -> EncoderPipeline:
     return build_engine(
         Settings(data_dir=folder),
         loaded,

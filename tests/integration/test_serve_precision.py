@@ -20,7 +20,7 @@ from diptych.errors import BundleError, GoldenMismatch
 from diptych.settings import Settings
 from diptych.wiring import load, verify_bundle
 from diptych.wiring.loading import encoders
-from diptych.wiring.precisions.chosen import Served, load_served
+from diptych.wiring.precisions.chosen import ChosenPrecisions, load_served
 from diptych.wiring.tuning import encoder_timing
 from support.app import FIXED_PLAN, running_app
 from support.callers import files_of
@@ -30,7 +30,7 @@ from support.tiny_bundle import TINY, Fault, write_changed_bundle, write_tiny_bu
 WITHIN_S = 60
 
 
-def served(folder: Path, precisions: dict[str, Fault], **given: Any) -> Served:
+def served(folder: Path, precisions: dict[str, Fault], **given: Any) -> ChosenPrecisions:
     version = write_tiny_bundle(folder, precisions=precisions)
     options = {
         "precision": "auto",
@@ -41,7 +41,7 @@ def served(folder: Path, precisions: dict[str, Fault], **given: Any) -> Served:
     return load_served(verify_bundle(ModelRepository(folder), TINY, version), **(options | given))
 
 
-def precisions_of(found: Served) -> tuple[str, str]:
+def precisions_of(found: ChosenPrecisions) -> tuple[str, str]:
     assert (found.embed.precision, found.collections.precision) == (
         found.serving.embed.precision,
         found.serving.collections.precision,
@@ -49,7 +49,7 @@ def precisions_of(found: Served) -> tuple[str, str]:
     return found.embed.precision, found.collections.precision
 
 
-def errors_of(found: Served) -> dict[str, str | None]:
+def errors_of(found: ChosenPrecisions) -> dict[str, str | None]:
     return {one.precision: one.error for one in found.serving.embed.candidates}
 
 

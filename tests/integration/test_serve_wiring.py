@@ -13,7 +13,7 @@ from diptych.cli.process.gallery import Gallery
 from diptych.errors import ConfigError, NotReady, StoreFull
 from diptych.settings import Settings
 from diptych.wiring import build, load
-from diptych.wiring.loading.compatibility import Here
+from diptych.wiring.loading.compatibility import MachineSupport
 from diptych.wiring.loading.versions import chosen_version
 from support.app import FIXED_PLAN
 from support.pictures import noise
@@ -34,7 +34,7 @@ def settings(repo: Path, data_dir: Path, **given: Any) -> Settings:
 
 
 def test_latest_version_is_chosen_unless_one_is_named(model_repo: Path, tmp_path: Path) -> None:
-    here = Here("cpu")
+    here = MachineSupport("cpu")
     assert chosen_version(settings(model_repo, tmp_path), here) == (TINY, 2)
     assert chosen_version(settings(model_repo, tmp_path, version=1), here) == (TINY, 1)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from diptych.adapters.sqlite.jobs import SqliteJobs
-from diptych.core.encoding.pipeline_pool import Engines
+from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.job import Job
 from diptych.core.jobs import queue
 from diptych.core.jobs.service import Jobs
@@ -89,9 +89,9 @@ def test_job_goes_on_when_its_collection_takes_a_precision_that_is_served(
     run: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: list[Job] = []
-    take = Engines.take
+    take = PipelinePool.take
 
-    async def without_int8(engines: Engines, precision: str, **options: bool) -> object:
+    async def without_int8(engines: PipelinePool, precision: str, **options: bool) -> object:
         if precision == "int8":
             raise InvalidValue("tiny/1 has no precision 'int8'")
         return await take(engines, precision, **options)
@@ -112,7 +112,7 @@ def test_job_goes_on_when_its_collection_takes_a_precision_that_is_served(
         assert (ended.state, ended.reason, ended.counts) == ("done", "", {"created": 3})
 
     run(before)
-    monkeypatch.setattr(Engines, "take", without_int8)
+    monkeypatch.setattr(PipelinePool, "take", without_int8)
     run(after)
 
 

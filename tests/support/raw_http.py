@@ -13,7 +13,7 @@ import uvloop
 
 from diptych.core.limits import Limits
 from diptych.core.ports import Reason
-from diptych.http.in_flight import Inside
+from diptych.http.in_flight import InFlightRequests
 from diptych.http.server.connection import connection_class
 from diptych.http.server.graceful_stop import GracefulServer
 
@@ -62,7 +62,7 @@ async def serving(
     limits: Limits = LIMITS,
     *,
     count_rejected: Callable[[Reason], None] = lambda reason: None,
-    inside: Inside | None = None,
+    inside: InFlightRequests | None = None,
     grace_s: int = 1,
     keep_alive_s: int = 30,
     listener: socket.socket | None = None,
@@ -78,7 +78,10 @@ async def serving(
         timeout_keep_alive=keep_alive_s,
     )
     server = GracefulServer(
-        config, Inside() if inside is None else inside, grace_s, end_after=lambda seconds, status: None
+        config,
+        InFlightRequests() if inside is None else inside,
+        grace_s,
+        end_after=lambda seconds, status: None,
     )
     running = asyncio.create_task(server.serve([listener]))
     try:

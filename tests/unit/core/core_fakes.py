@@ -14,7 +14,7 @@ from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.concurrency.admission import Admission
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder
-from diptych.core.encoding.swappable_encoder import Runner
+from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.ports import EncoderName
 from diptych.core.tuning.precision import Running
 from diptych.core.types import ModelInfo, Picture
@@ -225,7 +225,7 @@ def fake_embedder(
     )
 
 
-RUNNER = Runner(
+RUNNER = SwappableEncoder(
     cast(StoppableEncoder, None), lambda: Running("fp32", "CPUExecutionProvider", None)
 )  # of engines whose encoder is not asked
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from diptych.core.encoding.pipeline import Engine
+from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.errors import EncoderFailed
 from diptych.wiring.pipeline import health_of
 from unit.core.core_fakes import RUNNER, model_info
@@ -22,10 +22,10 @@ def engine(*, broken: bool = False, last_success_at: float | None = None, troubl
 
     batchers: Any = (SimpleNamespace(last_success_at=last_success_at, trouble=trouble),) * 2
     canaries = (canary, canary)
-    return Engine(model_info(), SimpleNamespace(), canaries, batchers, 60, RUNNER)  # type: ignore[arg-type]
+    return EncoderPipeline(model_info(), SimpleNamespace(), canaries, batchers, 60, RUNNER)  # type: ignore[arg-type]
 
 
-def ready(*engines: Engine) -> bool:
+def ready(*engines: EncoderPipeline) -> bool:
     async def run() -> bool:
         health = health_of(lambda: engines, print)
         await health.start()
@@ -58,7 +58,7 @@ def test_batches_prove_health_only_once_every_encoder_had_one() -> None:
 
 
 def test_canary_of_an_engine_that_is_closed_meanwhile_decides_nothing() -> None:
-    loaded: list[Engine] = [engine()]
+    loaded: list[EncoderPipeline] = [engine()]
 
     def closed(on_start: Any) -> None:
         del loaded[1:]

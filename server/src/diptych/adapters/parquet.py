@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diptych.core.transfer.exchange import Heading, LostRow, Maker, Row
+from diptych.core.transfer.exchange import Heading, LostRow, Row, VectorSource
 from diptych.core.types import SERVER, Embedding
 from diptych.durable import fsync_file, fsync_folder
 from diptych.errors import InvalidValue
@@ -135,7 +135,7 @@ class ParquetReader:
                 )
             return Heading(
                 said["collection"],
-                Maker(**said["maker"]),
+                VectorSource(**said["maker"]),
                 said["identity"],
                 int(said["embed_dim"]),
                 str(said.get("precision", SERVER)),  # exports before there was any have none

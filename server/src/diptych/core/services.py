@@ -9,10 +9,10 @@ from datetime import datetime
 from diptych.core.catalogue import Catalogue
 from diptych.core.classification.label_classifier import LabelClassifier
 from diptych.core.collections.service import Collections
-from diptych.core.concurrency.task_set import Background
+from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.encoding.health import Health, HealthReport
-from diptych.core.encoding.pipeline_pool import Engines
+from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.fetching.image_urls import ImageUrls
 from diptych.core.jobs.service import Jobs
 from diptych.core.limits import Limits
@@ -39,7 +39,7 @@ class Services:
     embedder: Embedder
     image_urls: ImageUrls
     classifier: LabelClassifier
-    engines: Engines
+    engines: PipelinePool
     collections: Collections
     jobs: Jobs
     catalogue: Catalogue
@@ -48,7 +48,7 @@ class Services:
     limits: Limits
     started_at: datetime  # UTC
     upgrades: Sequence[Upgrade] = ()  # one after the other, in the background
-    background: Background = field(default_factory=Background)
+    background: TaskSet = field(default_factory=TaskSet)
     close_decoder: Callable[[], None] = lambda: None
 
     async def start(self) -> None:

@@ -29,14 +29,14 @@ class EmbeddedItem(BaseModel):
     truncated: bool = False
 
 
-class EmbedAnswer(BaseModel):
+class EmbedResponse(BaseModel):
     """One row per item, in the order of the request."""
 
     model: ModelRef
     data: list[EmbeddedItem]
 
 
-class PredictionAnswer(BaseModel):
+class PredictionResponse(BaseModel):
     """`score` is a probability, `cosine` what it was made from. `truncated`: the label was cut."""
 
     label: str
@@ -49,10 +49,10 @@ class ClassifiedImage(BaseModel):
     """Predictions of one image, best first."""
 
     index: int
-    predictions: list[PredictionAnswer]
+    predictions: list[PredictionResponse]
 
 
-class ClassifyAnswer(BaseModel):
+class ClassifyResponse(BaseModel):
     """One entry per image, in the order of the request."""
 
     model: ModelRef
@@ -73,7 +73,7 @@ class Links(BaseModel):
         return cls(self=path, thumbnail=f"{path}/thumbnail", original=f"{path}/original")
 
 
-class HitAnswer(BaseModel):
+class HitResponse(BaseModel):
     """`relevance` is null until the model's cosines are calibrated."""
 
     id: str
@@ -83,10 +83,10 @@ class HitAnswer(BaseModel):
     links: Links
 
 
-class SearchAnswer(BaseModel):
+class SearchResponse(BaseModel):
     """Hits, best first. `truncated`: a text of the query was cut to the context."""
 
     model: ModelRef
     collection: str
-    hits: list[HitAnswer]
+    hits: list[HitResponse]
     truncated: bool

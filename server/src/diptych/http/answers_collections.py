@@ -9,14 +9,14 @@ from diptych.http.answers import Links, ModelRef
 from diptych.http.errors.problem_json import Problem
 
 
-class IndexAnswer(BaseModel):
+class IndexResponse(BaseModel):
     """Where a collection is searched, and why there; filtered searches are the CPU's everywhere."""
 
     device: Literal["cpu", "cuda"]
     reason: str
 
 
-class CollectionAnswer(BaseModel):
+class CollectionResponse(BaseModel):
     """One collection; only a "ready" one can be searched, "embedding" counts up to n_images.
 
     "failed": embedding ended early, `reason` says why; it is tried again when the server starts, or when the
@@ -40,13 +40,13 @@ class CollectionAnswer(BaseModel):
     recall: float | None = Field(
         description="share of the nearest images that a search finds: 1 if exact, else as measured"
     )
-    index: IndexAnswer | None = Field(description="where it is searched; null when that is not served")
+    index: IndexResponse | None = Field(description="where it is searched; null when that is not served")
 
     @classmethod
-    def of(cls, stats: CollectionStats) -> "CollectionAnswer":
+    def of(cls, stats: CollectionStats) -> "CollectionResponse":
         """The same, for the wire."""
         vectors = None if stats.vectors is None else ModelRef.of(stats.vectors)
-        index = None if stats.index is None else IndexAnswer(**vars(stats.index))
+        index = None if stats.index is None else IndexResponse(**vars(stats.index))
         told = {**vars(stats.info), **vars(stats.sizes)}
         return cls(**told, vectors=vectors, recall=stats.recall, index=index)
 
@@ -54,13 +54,13 @@ class CollectionAnswer(BaseModel):
 class CollectionList(BaseModel):
     """All collections by name."""
 
-    collections: list[CollectionAnswer]
+    collections: list[CollectionResponse]
     database_bytes: int = Field(
         description="the database that they share and its log, as on the disk; without image files"
     )
 
 
-class DeletionAnswer(BaseModel):
+class DeletionResponse(BaseModel):
     """How many images were deleted. In a preview: how many would be, and the `ids` of the first of them."""
 
     n_images: int
@@ -68,7 +68,7 @@ class DeletionAnswer(BaseModel):
     ids: list[str]
 
 
-class AddOutcomeAnswer(BaseModel):
+class AddOutcomeResponse(BaseModel):
     """What became of one image. It is durable and searchable unless `failed`; then `error` says why."""
 
     index: int
@@ -77,15 +77,15 @@ class AddOutcomeAnswer(BaseModel):
     error: Problem | None
 
 
-class AddAnswer(BaseModel):
+class AddResponse(BaseModel):
     """One outcome per image, in the order of the request."""
 
     model: ModelRef
     collection: str
-    outcomes: list[AddOutcomeAnswer]
+    outcomes: list[AddOutcomeResponse]
 
 
-class ImageAnswer(BaseModel):
+class ImageResponse(BaseModel):
     """What is known of one image. Of a ready-made vector: bytes and sha256 of its numbers, and no pixels."""
 
     id: str
@@ -101,7 +101,7 @@ class ImageAnswer(BaseModel):
     links: Links
 
     @classmethod
-    def of(cls, record: ImageRecord) -> "ImageAnswer":
+    def of(cls, record: ImageRecord) -> "ImageResponse":
         """The record with its links."""
         return cls(**vars(record), links=Links.of(record.collection, record.id))
 
@@ -109,11 +109,11 @@ class ImageAnswer(BaseModel):
 class FoundImages(BaseModel):
     """Those of the images that were asked for that are there and can be found in a search, by id."""
 
-    images: list[ImageAnswer]
+    images: list[ImageResponse]
 
 
 class ImagePage(BaseModel):
     """Some images by id; `next` is the `after` of the page that follows, null on the last."""
 
-    images: list[ImageAnswer]
+    images: list[ImageResponse]
     next: str | None

@@ -15,7 +15,7 @@ class JobLinks(BaseModel):
     events: str
 
 
-class JobAnswer(BaseModel):
+class JobResponse(BaseModel):
     """A long add. An item is acknowledged by its outcome, not by the job; `counts` tells of those."""
 
     id: str
@@ -31,7 +31,7 @@ class JobAnswer(BaseModel):
     links: JobLinks
 
     @classmethod
-    def of(cls, job: Job) -> "JobAnswer":
+    def of(cls, job: Job) -> "JobResponse":
         """The same, for the wire."""
         path = f"/jobs/{job.id}"
         links = JobLinks(self=path, outcomes=f"{path}/outcomes", events=f"{path}/events")
@@ -43,10 +43,10 @@ class JobAnswer(BaseModel):
 class JobList(BaseModel):
     """Jobs, the newest first. Of those that have ended, the last hundred are known."""
 
-    jobs: list[JobAnswer]
+    jobs: list[JobResponse]
 
 
-class JobOutcomeAnswer(BaseModel):
+class JobOutcomeResponse(BaseModel):
     """What became of one image of a job. `file` is its name in the archive, null where there was none."""
 
     index: int
@@ -56,7 +56,7 @@ class JobOutcomeAnswer(BaseModel):
     file: str | None
 
     @classmethod
-    def of(cls, outcome: JobOutcome, request_id: str) -> "JobOutcomeAnswer":
+    def of(cls, outcome: JobOutcome, request_id: str) -> "JobOutcomeResponse":
         """The same, its error as a problem of the request that asks."""
         error = None if outcome.error is None else problem_of(outcome.error, request_id)
         return cls(**vars(outcome) | {"error": error})
@@ -65,6 +65,6 @@ class JobOutcomeAnswer(BaseModel):
 class JobOutcomePage(BaseModel):
     """Some outcomes by index; `next` is the `after` of the page that follows, null when no more is known."""
 
-    job: JobAnswer
-    outcomes: list[JobOutcomeAnswer]
+    job: JobResponse
+    outcomes: list[JobOutcomeResponse]
     next: int | None

@@ -9,7 +9,7 @@ from diptych.core.tuning.precision import Serving
 from diptych.http.answers import ModelRef
 
 
-class CandidateAnswer(BaseModel):
+class CandidateResponse(BaseModel):
     """One precision that was tried. Times are of one item out of a batch, null when there was no rival."""
 
     precision: str
@@ -19,7 +19,7 @@ class CandidateAnswer(BaseModel):
     error: str | None = Field(description="why it did not pass, or was not tried")
 
 
-class PlanAnswer(BaseModel):
+class PlanResponse(BaseModel):
     """How it runs: `n_lanes` batches side by side, their largest sizes, and threads that decode images."""
 
     n_lanes: int
@@ -28,21 +28,21 @@ class PlanAnswer(BaseModel):
     n_decode_threads: int
 
 
-class PrecisionAnswer(BaseModel):
+class PrecisionResponse(BaseModel):
     """The precision for one purpose, why, and how this machine is shared out for it."""
 
     precision: str
     reason: str
-    plan: PlanAnswer | None
+    plan: PlanResponse | None
 
 
-class ChoiceAnswer(PrecisionAnswer):
+class ChoiceResponse(PrecisionResponse):
     """A precision with all that it was chosen from."""
 
-    candidates: list[CandidateAnswer]
+    candidates: list[CandidateResponse]
 
 
-class DeviceAnswer(BaseModel):
+class DeviceResponse(BaseModel):
     """Where the encoders run, and why there: what a fallback to the CPU lacked stands in `reason`."""
 
     provider: str = Field(description="of onnxruntime, such as CUDAExecutionProvider, or TensorRT")
@@ -50,49 +50,49 @@ class DeviceAnswer(BaseModel):
     reason: str
 
 
-class TowerGraphsAnswer(BaseModel):
+class TowerGraphsResponse(BaseModel):
     """Whether batches of one tower run as CUDA graphs, captured once for each shape, and why so."""
 
     captured: bool
     reason: str
 
 
-class CudaGraphsAnswer(BaseModel):
+class CudaGraphsResponse(BaseModel):
     """How batches on a GPU run: each tower is captured or not for reasons of its own."""
 
-    image: TowerGraphsAnswer
-    text: TowerGraphsAnswer
+    image: TowerGraphsResponse
+    text: TowerGraphsResponse
 
 
-class TensorRtAnswer(BaseModel):
+class TensorRtResponse(BaseModel):
     """How far TensorRT is: `unavailable` leaves serving what served before, and `reason` says why."""
 
     state: Literal["building", "serving", "unavailable"]
     reason: str
 
 
-class RunningAnswer(BaseModel):
+class RunningResponse(BaseModel):
     """What runs one precision at this moment."""
 
     precision: str
     provider: str = Field(description="of onnxruntime, such as CUDAExecutionProvider")
-    cuda_graphs: CudaGraphsAnswer | None = Field(description="null on the CPU")
-    tensorrt: TensorRtAnswer | None = Field(description="null where it is not asked for")
+    cuda_graphs: CudaGraphsResponse | None = Field(description="null on the CPU")
+    tensorrt: TensorRtResponse | None = Field(description="null where it is not asked for")
 
 
-class ServingAnswer(BaseModel):
+class ServingResponse(BaseModel):
     """`embed` is for /embed, /classify and /v1; `collections` for what they hold and for /search.
 
     `running`: all precisions that are loaded, those that single collections ask for included.
     """
 
-    embed: ChoiceAnswer
-    collections: PrecisionAnswer
-    device: DeviceAnswer
-    running: list[RunningAnswer]
+    embed: ChoiceResponse
+    collections: PrecisionResponse
+    device: DeviceResponse
+    running: list[RunningResponse]
 
     @classmethod
-    def of(cls, serving: Serving | None) -> "ServingAnswer | None":
+    def of(cls, serving: Serving | None) -> "ServingResponse | None":
         """The same, for the wire."""
         return None if serving is None else cls.model_validate(asdict(serving))
 
@@ -104,7 +104,7 @@ class IgnoredVersion(BaseModel):
     reason: str
 
 
-class ModelAnswer(BaseModel):
+class ModelResponse(BaseModel):
     """One name of the repository. `active`: the version that answers now, in the precisions of `serving`.
 
     `source`: where the active version, or else the latest, came from.
@@ -113,7 +113,7 @@ class ModelAnswer(BaseModel):
     name: str
     versions: list[int]
     active: int | None
-    serving: ServingAnswer | None
+    serving: ServingResponse | None
     source: dict[str, Any] | None
     ignored: list[IgnoredVersion] = Field(description="versions that cannot be served here, and why")
 
@@ -121,10 +121,10 @@ class ModelAnswer(BaseModel):
 class ModelList(BaseModel):
     """All models of the repository."""
 
-    models: list[ModelAnswer]
+    models: list[ModelResponse]
 
 
-class VersionEntryAnswer(BaseModel):
+class VersionEntryResponse(BaseModel):
     """One version: its manifest with parity and metrics, or the error that keeps it from being read.
 
     `serving` is null unless the version is active.
@@ -133,7 +133,7 @@ class VersionEntryAnswer(BaseModel):
     name: str
     version: int
     active: bool
-    serving: ServingAnswer | None
+    serving: ServingResponse | None
     manifest: dict[str, Any] | None
     prompt_sets: list[str] = Field(description="names that `templates` of /classify may give")
     error: str | None
@@ -144,7 +144,7 @@ class ModelVersions(BaseModel):
     """All versions of one name, ascending."""
 
     name: str
-    versions: list[VersionEntryAnswer]
+    versions: list[VersionEntryResponse]
 
 
 class Alive(BaseModel):

@@ -33,11 +33,11 @@ from diptych.http.endpoints import (
 from diptych.http.errors.documented_errors import other_refusals
 from diptych.http.errors.handlers import add_handlers
 from diptych.http.errors.problem_json import OpenAIError, Problem
-from diptych.http.middleware.access_log import Door
-from diptych.http.middleware.auth import HeadGuard, HostGuard, KeyGuard
+from diptych.http.middleware.access_log import AccessLogMiddleware
+from diptych.http.middleware.auth import HeadGuard, HostMiddleware, KeyMiddleware
 from diptych.http.middleware.body_budget import BodyBudget
 from diptych.http.middleware.drain import BodyDrain
-from diptych.http.middleware.timeout import Gate
+from diptych.http.middleware.timeout import TimeoutMiddleware
 from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
 
@@ -123,11 +123,11 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
     options = state.options
     app.add_middleware(BodyBudget, state=state, max_bytes=options.limits.max_inflight_body_bytes)
     if options.api_key is not None:
-        app.add_middleware(KeyGuard, api_key=options.api_key)
-    app.add_middleware(HostGuard, host=options.host, allowed_hosts=options.allowed_hosts)
+        app.add_middleware(KeyMiddleware, api_key=options.api_key)
+    app.add_middleware(HostMiddleware, host=options.host, allowed_hosts=options.allowed_hosts)
     app.add_middleware(HeadGuard, state=state)
-    app.add_middleware(Gate, state=state, timeout_s=options.limits.request_timeout_s)
-    app.add_middleware(Door, state=state)
+    app.add_middleware(TimeoutMiddleware, state=state, timeout_s=options.limits.request_timeout_s)
+    app.add_middleware(AccessLogMiddleware, state=state)
     app.add_middleware(BodyDrain, inside=state.inside, timeout_s=options.limits.header_timeout_s)
 
 

@@ -26,14 +26,14 @@ _FIELDS = ("image", "labels", "template", "templates", "multi_label", "top_k")
 
 
 @dataclass(frozen=True)
-class AskedClassify:
+class ParsedClassify:
     """N image files, here or elsewhere, and how to classify them; errors name `images[i]` and `labels[i]`."""
 
     images: Sequence[bytes | ImageUrl]
     options: ClassifyOptions
 
 
-async def read_classify(request: Request, options: HttpOptions) -> AskedClassify:
+async def read_classify(request: Request, options: HttpOptions) -> ParsedClassify:
     """Either of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
     kind, limits = media_type(request), options.limits
     if kind == JSON:
@@ -60,15 +60,15 @@ def templates_of(options: ClassifyOptions, prompts: Mapping[str, tuple[str, ...]
     return prompts[asked]
 
 
-def _from_json(body: bytearray, limits: Limits) -> AskedClassify:
+def _from_json(body: bytearray, limits: Limits) -> ParsedClassify:
     lengths = {"images": limits.max_items, **_list_limits(limits)}
     asked = validated(ClassifyRequest, check_lengths(parse_json(body), lengths))
     _check_options(asked, len(asked.images), limits)
     images = [read_image(text, f"images[{i}]", limits.max_image_bytes) for i, text in enumerate(asked.images)]
-    return AskedClassify(images, asked)
+    return ParsedClassify(images, asked)
 
 
-def _from_form(form: Form, limits: Limits) -> AskedClassify:
+def _from_form(form: Form, limits: Limits) -> ParsedClassify:
     parts = list(form.parts("image"))
     check_count(parts, "images", limits.max_items)
     images = [
@@ -79,7 +79,7 @@ def _from_form(form: Form, limits: Limits) -> AskedClassify:
     given |= {name: value for name, value in lists.items() if value is not None}
     asked = validated(ClassifyOptions, check_lengths(given, _list_limits(limits)), strict=False)
     _check_options(asked, len(images), limits)
-    return AskedClassify(images, asked)
+    return ParsedClassify(images, asked)
 
 
 def _templates(form: Form) -> list[str] | str | None:

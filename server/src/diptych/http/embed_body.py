@@ -27,14 +27,14 @@ Item = str | bytes | ImageUrl  # a text, or the bytes of an image file, here or 
 
 
 @dataclass(frozen=True)
-class AskedEmbed:
+class ParsedEmbed:
     """What to embed, in the order of the request; errors name `input[i]`."""
 
     items: Sequence[Item]
     encoding_format: EncodingFormat = "float"
 
 
-async def read_embed(request: Request, options: HttpOptions) -> AskedEmbed:
+async def read_embed(request: Request, options: HttpOptions) -> ParsedEmbed:
     """Any of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
     kind, limits = media_type(request), options.limits
     if kind == JSON:
@@ -46,16 +46,16 @@ async def read_embed(request: Request, options: HttpOptions) -> AskedEmbed:
         return _from_form(Form(parts, ("image", "text", "encoding_format")), limits)
     if kind.startswith("image/"):
         payload = await read_body(request, BodyLimits(limits.max_image_bytes, limits.body_timeout_s))
-        return AskedEmbed([check_image_bytes(bytes(payload), "input[0]", limits.max_image_bytes)])
+        return ParsedEmbed([check_image_bytes(bytes(payload), "input[0]", limits.max_image_bytes)])
     if kind == TEXT:
-        return AskedEmbed([_from_text(await read_body(request, options.body), limits)])
+        return ParsedEmbed([_from_text(await read_body(request, options.body), limits)])
     raise unsupported(request, ACCEPTED)
 
 
-def _from_json(body: bytearray, limits: Limits) -> AskedEmbed:
+def _from_json(body: bytearray, limits: Limits) -> ParsedEmbed:
     asked = validated(EmbedRequest, check_lengths(parse_json(body), {"input": limits.max_items}))
     items = [_from_item(item, f"input[{i}]", limits) for i, item in enumerate(asked.input)]
-    return AskedEmbed(items, asked.encoding_format)
+    return ParsedEmbed(items, asked.encoding_format)
 
 
 def _from_item(item: EmbedItem, name: str, limits: Limits) -> Item:
@@ -65,12 +65,12 @@ def _from_item(item: EmbedItem, name: str, limits: Limits) -> Item:
     return check_text(item.text, name, limits)
 
 
-def _from_form(form: Form, limits: Limits) -> AskedEmbed:
+def _from_form(form: Form, limits: Limits) -> ParsedEmbed:
     parts = list(form.parts("image", "text"))
     check_count(parts, "input", limits.max_items)
     items = [_from_part(part, f"input[{i}]", limits) for i, part in enumerate(parts)]
     options = validated(EmbedOptions, form.given("encoding_format"), strict=False)
-    return AskedEmbed(items, options.encoding_format)
+    return ParsedEmbed(items, options.encoding_format)
 
 
 def _from_part(part: Part, name: str, limits: Limits) -> Item:

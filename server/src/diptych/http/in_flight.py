@@ -3,7 +3,7 @@
 import asyncio
 
 
-class Inside:
+class InFlightRequests:
     """Used from one event loop, but for `stopping`, which a signal may set at any moment."""
 
     def __init__(self) -> None:

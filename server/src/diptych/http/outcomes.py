@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from diptych.core.types import Added, AddOutcome
 from diptych.http.answers import ModelRef
-from diptych.http.answers_collections import AddAnswer, AddOutcomeAnswer
+from diptych.http.answers_collections import AddOutcomeResponse, AddResponse
 from diptych.http.context import context_of
 from diptych.http.errors.problem_json import problem_of, respond_error
 from diptych.http.respond import sized_json_response
@@ -26,14 +26,14 @@ async def respond_outcomes(request: Request, added: Added, collection: str, item
         return respond_error(request, error.named(f"items[0].{error.item}" if error.item else item))
     request_id = context_of(request).request_id
 
-    def answer() -> AddAnswer:
+    def answer() -> AddResponse:
         rows = [outcome_answer(outcome, request_id) for outcome in outcomes]
-        return AddAnswer(model=ModelRef.of(added.model), collection=collection, outcomes=rows)
+        return AddResponse(model=ModelRef.of(added.model), collection=collection, outcomes=rows)
 
     return await sized_json_response(request, len(outcomes) * _VALUES, answer)
 
 
-def outcome_answer(outcome: AddOutcome, request_id: str) -> AddOutcomeAnswer:
+def outcome_answer(outcome: AddOutcome, request_id: str) -> AddOutcomeResponse:
     """One outcome, its error as a problem."""
     problem = None if outcome.error is None else problem_of(outcome.error, request_id)
-    return AddOutcomeAnswer(index=outcome.index, id=outcome.id, status=outcome.status, error=problem)
+    return AddOutcomeResponse(index=outcome.index, id=outcome.id, status=outcome.status, error=problem)

@@ -51,7 +51,7 @@ _IMAGE = Field(
 )
 
 
-class Asked(BaseModel):
+class RequestModel(BaseModel):
     """Base of all requests: a key that is not known is an error, never ignored."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -71,7 +71,7 @@ class Asked(BaseModel):
         return {key: value for key, value in data.items() if key in cls.model_fields or key == unknown}
 
 
-class EmbedItem(Asked):
+class EmbedItem(RequestModel):
     """One text or one image."""
 
     model_config = ConfigDict(json_schema_extra=schemas.exactly_one("text", "image"))
@@ -84,7 +84,7 @@ class EmbedItem(Asked):
         return _exactly_one(self, "text", "image")
 
 
-class EmbedOptions(Asked):
+class EmbedOptions(RequestModel):
     """The part of an embedding that is the same in JSON and in a form."""
 
     encoding_format: EncodingFormat = "float"
@@ -96,7 +96,7 @@ class EmbedRequest(EmbedOptions):
     input: Listed[EmbedItem] = Field(min_length=1, json_schema_extra=schemas.limited(maxItems="max_items"))
 
 
-class ClassifyOptions(Asked):
+class ClassifyOptions(RequestModel):
     """The part of a classification that is the same in JSON and in a form."""
 
     model_config = ConfigDict(json_schema_extra=schemas.ONE_KIND_OF_TEMPLATES)
@@ -122,7 +122,7 @@ class ClassifyRequest(ClassifyOptions):
     images: Listed[ImageUri] = Field(min_length=1, json_schema_extra=schemas.limited(maxItems="max_items"))
 
 
-class QueryItem(Asked):
+class QueryItem(RequestModel):
     """One text, one image or the id of an image of the collection; a negative weight leads away from it."""
 
     model_config = ConfigDict(json_schema_extra=schemas.exactly_one("text", "image", "id"))
@@ -137,7 +137,7 @@ class QueryItem(Asked):
         return _exactly_one(self, "text", "image", "id")
 
 
-class SearchOptions(Asked):
+class SearchOptions(RequestModel):
     """The part of a search that is the same in JSON, in a form and in a query string."""
 
     k: Whole = Field(10, ge=1, json_schema_extra=schemas.limited(maximum="max_k"))
@@ -179,24 +179,24 @@ class SearchQuery(SearchOptions):
     )
 
 
-class _NoParameters(Asked):
+class _NoParameters(RequestModel):
     """A query string that says nothing."""
 
 
-class _Add(Asked):
+class _Add(RequestModel):
     """`POST` of images or vectors."""
 
     replace: bool = False
 
 
-class _Images(Asked):
+class _Images(RequestModel):
     """`GET` of the images of a collection."""
 
     after: str | None = None
     limit: int = Field(100, ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
 
 
-class _Events(Asked):
+class _Events(RequestModel):
     """`GET` of the events of a job."""
 
     after: int = Field(-1, ge=-1, le=MAX_INDEX)
@@ -208,7 +208,7 @@ class _Outcomes(_Events):
     limit: int = Field(100, ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
 
 
-class _Thumbnail(Asked):
+class _Thumbnail(RequestModel):
     """`GET` of a thumbnail."""
 
     size: int = Field(256, json_schema_extra={"enum": list(THUMBNAIL_SIZES_PX)})
@@ -222,7 +222,7 @@ OutcomesQuery = Annotated[_Outcomes, Query()]
 ThumbnailQuery = Annotated[_Thumbnail, Query()]
 
 
-class CollectionRequest(Asked):
+class CollectionRequest(RequestModel):
     """`POST /collections`."""
 
     name: CollectionName
@@ -234,7 +234,7 @@ class CollectionRequest(Asked):
     )
 
 
-class CollectionPatch(Asked):
+class CollectionPatch(RequestModel):
     """`PATCH` of a collection: what is not given stays."""
 
     name: CollectionName | None = Field(None, description="its new name")
@@ -248,7 +248,7 @@ class CollectionPatch(Asked):
     )
 
 
-class DeletionRequest(Asked):
+class DeletionRequest(RequestModel):
     """`POST /collections/{collection}/deletions`: a filter, `lacking`, or both, which must both hold."""
 
     model_config = ConfigDict(
@@ -271,26 +271,26 @@ class DeletionRequest(Asked):
         return self
 
 
-class LookupRequest(Asked):
+class LookupRequest(RequestModel):
     """`POST /collections/{collection}/lookups`."""
 
     ids: Listed[str] = Field(json_schema_extra=schemas.limited(maxItems="max_page_items"))
 
 
-class AddItem(Asked):
+class AddItem(RequestModel):
     """One entry of the `items` field of an add."""
 
     id: ImageId | None = None
     metadata: dict[str, Any] | None = Field(None, description=_METADATA)
 
 
-class AddItems(Asked):
+class AddItems(RequestModel):
     """The `items` field of an add, in the order of its `image` parts."""
 
     items: Listed[AddItem]
 
 
-class VectorModel(Asked):
+class VectorModel(RequestModel):
     """What made ready-made vectors; the `model` of an answer of `/embed` has all of it."""
 
     name: str
@@ -300,7 +300,7 @@ class VectorModel(Asked):
     identity: str | None = Field(None, max_length=128)  # as exported files have it
 
 
-class VectorItem(Asked):
+class VectorItem(RequestModel):
     """One ready-made vector of unit norm: numbers, or base64 of little-endian float32."""
 
     embedding: Listed[float] | str
@@ -308,7 +308,7 @@ class VectorItem(Asked):
     metadata: dict[str, Any] | None = Field(None, description=_METADATA)
 
 
-class AddVectorsRequest(Asked):
+class AddVectorsRequest(RequestModel):
     """`POST /collections/{collection}/vectors` as JSON."""
 
     model: VectorModel
@@ -317,13 +317,13 @@ class AddVectorsRequest(Asked):
     )
 
 
-class PatchRequest(Asked):
+class PatchRequest(RequestModel):
     """`PATCH` of an image: a merge patch (RFC 7396) of its metadata, null removes a key."""
 
     metadata: dict[str, Any] = Field(description=_METADATA)
 
 
-class OpenAIEmbeddingRequest(Asked):
+class OpenAIEmbeddingRequest(RequestModel):
     """`POST /v1/embeddings`."""
 
     input: OpenAIText | OpenAITexts

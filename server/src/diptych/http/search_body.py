@@ -38,7 +38,7 @@ Query = Ready | ImageUrl
 
 
 @dataclass(frozen=True)
-class AskedSearch:
+class ParsedSearch:
     """Queries to mix by weight; errors name `query[i]`."""
 
     queries: Sequence[Query]
@@ -47,7 +47,7 @@ class AskedSearch:
     options: SearchOptions
 
 
-async def read_search(request: Request, options: HttpOptions) -> AskedSearch:
+async def read_search(request: Request, options: HttpOptions) -> ParsedSearch:
     """Either of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
     kind, limits = media_type(request), options.limits
     if kind == JSON:
@@ -60,20 +60,20 @@ async def read_search(request: Request, options: HttpOptions) -> AskedSearch:
     raise unsupported(request, ACCEPTED)
 
 
-def search_of_query_string(asked: SearchQuery, limits: Limits) -> AskedSearch:
+def search_of_query_string(asked: SearchQuery, limits: Limits) -> ParsedSearch:
     """`GET /search?q=...`; errors name the parameter."""
     _check_options(asked, limits)
     filter = None if asked.filter is None else parse_filter(parse_json(asked.filter, "filter"))
-    return AskedSearch([check_query_text(asked.q, "q", limits)], [1.0], filter, asked)
+    return ParsedSearch([check_query_text(asked.q, "q", limits)], [1.0], filter, asked)
 
 
-def _from_json(body: bytearray, limits: Limits) -> AskedSearch:
+def _from_json(body: bytearray, limits: Limits) -> ParsedSearch:
     asked = validated(SearchRequest, check_lengths(parse_json(body), {"query": MAX_QUERIES}))
     check_count(asked.query, "query", MAX_QUERIES)
     _check_options(asked, limits)
     queries = [_from_item(item, f"query[{i}]", limits) for i, item in enumerate(asked.query)]
     filter = None if asked.filter is None else parse_filter(asked.filter)
-    return AskedSearch(queries, [item.weight for item in asked.query], filter, asked)
+    return ParsedSearch(queries, [item.weight for item in asked.query], filter, asked)
 
 
 def _from_item(item: QueryItem, name: str, limits: Limits) -> Query:
@@ -85,14 +85,16 @@ def _from_item(item: QueryItem, name: str, limits: Limits) -> Query:
     return check_query_text(item.text, name, limits)
 
 
-def _from_form(form: Form, limits: Limits) -> AskedSearch:
+def _from_form(form: Form, limits: Limits) -> ParsedSearch:
     parts = list(form.parts("image", "text"))
     check_count(parts, "query", MAX_QUERIES)
     queries = [_from_part(part, f"query[{i}]", limits) for i, part in enumerate(parts)]
     asked = validated(SearchOptions, form.given(*_OPTIONS), strict=False)
     _check_options(asked, limits)
     filter = form.json("filter")
-    return AskedSearch(queries, [1.0] * len(queries), None if filter is None else parse_filter(filter), asked)
+    return ParsedSearch(
+        queries, [1.0] * len(queries), None if filter is None else parse_filter(filter), asked
+    )
 
 
 def _from_part(part: Part, name: str, limits: Limits) -> Query:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 
 from diptych.core.job import Job, JobOutcome
 from diptych.core.jobs.service import Jobs
-from diptych.http.answers_jobs import JobAnswer, JobOutcomeAnswer
+from diptych.http.answers_jobs import JobOutcomeResponse, JobResponse
 
 PAGE = 200  # outcomes in memory at a time
 KEEP_ALIVE_S = 15.0  # silence after which proxies may hang up
@@ -57,9 +57,9 @@ async def _silence(change: asyncio.Event, stopping: Callable[[], bool]) -> Async
 
 
 def _outcome(outcome: JobOutcome, request_id: str) -> str:
-    data = JobOutcomeAnswer.of(outcome, request_id).model_dump_json()
+    data = JobOutcomeResponse.of(outcome, request_id).model_dump_json()
     return f"id: {outcome.index}\nevent: outcome\ndata: {data}\n\n"
 
 
 def _of_job(event: str, job: Job) -> str:
-    return f"event: {event}\ndata: {JobAnswer.of(job).model_dump_json()}\n\n"
+    return f"event: {event}\ndata: {JobResponse.of(job).model_dump_json()}\n\n"

@@ -11,7 +11,7 @@ from diptych.core.episodes import Episodes
 from diptych.core.ports import Reason
 from diptych.core.services import Services
 from diptych.errors import DiptychError, NotReady
-from diptych.http.in_flight import Inside
+from diptych.http.in_flight import InFlightRequests
 from diptych.http.options import HttpOptions
 
 LOG = logging.getLogger("diptych.http")
@@ -24,7 +24,7 @@ class ServerState:
 
     options: HttpOptions
     services: Services | None = None
-    inside: Inside = field(default_factory=Inside)
+    inside: InFlightRequests = field(default_factory=InFlightRequests)
     refusals: Episodes = field(default_factory=Episodes)
 
     def ready(self) -> Services:

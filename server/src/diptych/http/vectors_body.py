@@ -29,7 +29,7 @@ _ABOUT = "one of each field is enough"
 
 
 @dataclass(frozen=True)
-class AskedVectors:
+class ParsedVectors:
     """N vectors, and what made them."""
 
     origin: VectorOrigin
@@ -38,7 +38,7 @@ class AskedVectors:
 
 async def read_vectors(
     request: Request, options: HttpOptions, embed_dim: int, check: Callable[[VectorOrigin], None]
-) -> AskedVectors:
+) -> ParsedVectors:
     """Either of the accepted bodies. `check` sees what made the vectors before they are looked at.
 
     Raises InputError naming `items[i]`, HTTPException 415 and 408, and what `check` raises.
@@ -53,12 +53,12 @@ async def read_vectors(
     raise unsupported(request, (JSON, MULTIPART))
 
 
-def _from_json(body: bytearray, limit: int, check: Callable[[VectorOrigin], None]) -> AskedVectors:
+def _from_json(body: bytearray, limit: int, check: Callable[[VectorOrigin], None]) -> ParsedVectors:
     asked = validated(AddVectorsRequest, check_lengths(parse_json(body, max_keys=MAX_KEYS), {"items": limit}))
     check_count(asked.items, "items", limit)
     origin = _origin(asked.model)
     check(origin)
-    return AskedVectors(
+    return ParsedVectors(
         origin,
         [
             NewVector(_numbers(item.embedding, f"items[{i}].embedding"), item.id, item.metadata)
@@ -67,14 +67,16 @@ def _from_json(body: bytearray, limit: int, check: Callable[[VectorOrigin], None
     )
 
 
-def _from_form(form: Form, limit: int, embed_dim: int, check: Callable[[VectorOrigin], None]) -> AskedVectors:
+def _from_form(
+    form: Form, limit: int, embed_dim: int, check: Callable[[VectorOrigin], None]
+) -> ParsedVectors:
     model = form.json("model")
     origin = _origin(validated(VectorModel, {} if model is None else model))
     check(origin)
     rows = _rows(form, embed_dim)  # (N, D)
     check_count(rows, "embeddings", limit)
     items = _items(form, len(rows), limit)
-    return AskedVectors(
+    return ParsedVectors(
         origin, [NewVector(row, item.id, item.metadata) for row, item in zip(rows, items, strict=True)]
     )
 

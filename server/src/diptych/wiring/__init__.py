@@ -17,12 +17,12 @@ from diptych.errors import BundleError, ConfigError, DiptychError, EncoderFailed
 from diptych.settings import AUTO, Settings
 from diptych.wiring.assemble import assemble, limits_of
 from diptych.wiring.fetching import max_open_sockets
-from diptych.wiring.loading.compatibility import UNGATED, Here
+from diptych.wiring.loading.compatibility import UNGATED, MachineSupport
 from diptych.wiring.loading.version import verify_bundle
 from diptych.wiring.loading.versions import check_choice, chosen_version, here_of, why_not_served
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.pipeline import OnStuck
-from diptych.wiring.precisions.chosen import Served, choose_for_requests, load_served
+from diptych.wiring.precisions.chosen import ChosenPrecisions, choose_for_requests, load_served
 from diptych.wiring.precisions.trials import Trials
 from diptych.wiring.tuning.planning import PLAN_FILE, threads_of, with_plan
 
@@ -30,7 +30,7 @@ LOG = logging.getLogger("diptych.versions")
 
 __all__ = [
     "UNGATED",
-    "Here",
+    "MachineSupport",
     "Trials",
     "build",
     "check_choice",
@@ -81,7 +81,7 @@ def _build(settings: Settings, on_stuck: OnStuck, lock: DataLock) -> Services:
     return assemble(settings, repository, served, on_stuck, lock, here=here)
 
 
-def _load_newest(settings: Settings, repository: ModelRepository, here: Here) -> Served:
+def _load_newest(settings: Settings, repository: ModelRepository, here: MachineSupport) -> ChosenPrecisions:
     """The newest version that can be served here, or the one that is asked for.
 
     Where a version fails, the next older one is tried, and `here` keeps the reason.
@@ -104,7 +104,7 @@ def _lacks_device(error: DiptychError, manifest: Manifest) -> bool:
     return isinstance(error, ConfigError) and manifest.tensorrt is None
 
 
-def _load(settings: Settings, repository: ModelRepository, name: str, version: int) -> Served:
+def _load(settings: Settings, repository: ModelRepository, name: str, version: int) -> ChosenPrecisions:
     served = load_served(
         verify_bundle(repository, name, version),
         precision=settings.precision,
@@ -122,14 +122,14 @@ def _load(settings: Settings, repository: ModelRepository, name: str, version: i
         raise
 
 
-def _say_ignored(repository: ModelRepository, name: str, taken: int, here: Here) -> None:
+def _say_ignored(repository: ModelRepository, name: str, taken: int, here: MachineSupport) -> None:
     """In the log: newer versions than the one that is taken, and why they are not."""
     for version in repository.versions(name):
         if version > taken and (reason := why_not_served(repository, name, version, here)):
             LOG.warning("%s/%d is ignored, %s/%d is taken: %s", name, version, name, taken, reason)
 
 
-def _planned(served: Served, settings: Settings) -> Served:
+def _planned(served: ChosenPrecisions, settings: Settings) -> ChosenPrecisions:
     """The same, each precision with its plan, and warm."""
     embed = warmed(with_plan(served.embed, settings))
     is_one = served.collections is served.embed
@@ -139,4 +139,4 @@ def _planned(served: Served, settings: Settings) -> Served:
         replace(served.serving.collections, plan=collections.plan),
         served.serving.device,
     )
-    return Served(embed, collections, serving)
+    return ChosenPrecisions(embed, collections, serving)

@@ -17,9 +17,9 @@ from diptych.bundle.repository import ModelRepository
 from diptych.core.catalogue import Catalogue
 from diptych.core.classification.label_classifier import LabelClassifier
 from diptych.core.collections.service import Collections
-from diptych.core.concurrency.serial_write_queue import Writes
-from diptych.core.encoding.pipeline import Engine
-from diptych.core.encoding.pipeline_pool import Engines
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
+from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.jobs.runner import MAX_BATCH
 from diptych.core.jobs.service import MAX_WAITING, Jobs
 from diptych.core.limits import Limits
@@ -30,11 +30,11 @@ from diptych.core.types import ModelInfo
 from diptych.settings import Settings
 from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.index import new_index_of
-from diptych.wiring.loading.compatibility import Here
+from diptych.wiring.loading.compatibility import MachineSupport
 from diptych.wiring.loading.version import LoadedBundle
 from diptych.wiring.pipeline import OnStuck, build_engine, health_of
-from diptych.wiring.precisions.chosen import Served
-from diptych.wiring.precisions.on_demand import Build, FurtherPrecisions
+from diptych.wiring.precisions.chosen import ChosenPrecisions
+from diptych.wiring.precisions.on_demand import Build, OnDemandPrecisions
 from diptych.wiring.precisions.tensorrt_upgrade import TensorRtUpgrade
 from diptych.wiring.tuning.planning import decoded_px_of, sharing_of
 
@@ -42,11 +42,11 @@ from diptych.wiring.tuning.planning import decoded_px_of, sharing_of
 def assemble(
     settings: Settings,
     repository: ModelRepository,
-    served: Served,
+    served: ChosenPrecisions,
     on_stuck: OnStuck,
     lock: DataLock,
     *,
-    here: Here,
+    here: MachineSupport,
 ) -> Services:
     """The graph of parts. Opens the data folder, whose lock it is given: raises StoreError, CorruptStore.
 
@@ -62,7 +62,7 @@ def assemble(
         n_sharing=sharing_of(settings),
     )
 
-    def build(loaded: LoadedBundle, names: tuple[EncoderName, EncoderName]) -> Engine:
+    def build(loaded: LoadedBundle, names: tuple[EncoderName, EncoderName]) -> EncoderPipeline:
         return build_engine(settings, loaded, decoder, metrics, names=names, on_stuck=on_stuck)
 
     engines = _engines(settings, repository, served, build)
@@ -87,7 +87,7 @@ def assemble(
         records=records,
         new_index=new_index,
         metrics=metrics,
-        writes=Writes(),
+        writes=SerialWriteQueue(),
         max_metadata_bytes=limits.max_metadata_bytes,
     )
     return Services(
@@ -121,24 +121,26 @@ def assemble(
     )
 
 
-def _engines(settings: Settings, repository: ModelRepository, served: Served, build: Build) -> Engines:
+def _engines(
+    settings: Settings, repository: ModelRepository, served: ChosenPrecisions, build: Build
+) -> PipelinePool:
     """That of requests, that of collections, which may be the same, and what opens those of single ones."""
     requests = build(served.embed, ("image", "text"))
     is_one = served.collections is served.embed
     kept = requests if is_one else build(served.collections, ("collection_image", "collection_text"))
-    return Engines(
+    return PipelinePool(
         requests,
         kept,
         precisions=tuple(served.collections.bundle.manifest.precisions),
-        open=FurtherPrecisions(settings, repository, served.collections, build).open,
+        open=OnDemandPrecisions(settings, repository, served.collections, build).open,
     )
 
 
-def _as_it_runs(engine: Engine) -> ModelInfo:
+def _as_it_runs(engine: EncoderPipeline) -> ModelInfo:
     return replace(engine.model, provider=engine.runner.running().provider)
 
 
-def _upgrades(settings: Settings, served: Served, engines: Engines) -> list[Upgrade]:
+def _upgrades(settings: Settings, served: ChosenPrecisions, engines: PipelinePool) -> list[Upgrade]:
     """What moves the precisions of the start to TensorRT, where that is asked for and there is a GPU."""
     if settings.tensorrt == "off":
         return []

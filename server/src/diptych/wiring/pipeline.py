@@ -14,8 +14,8 @@ from diptych.core.concurrency.admission import Admission
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder, image_batch, text_batch
 from diptych.core.encoding.health import PERIOD_S, Health
-from diptych.core.encoding.pipeline import Canary, Engine
-from diptych.core.encoding.swappable_encoder import Runner
+from diptych.core.encoding.pipeline import Canary, EncoderPipeline
+from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.ports import EncoderName
 from diptych.core.types import InputIds, Pixels
 from diptych.errors import EncoderFailed
@@ -35,10 +35,10 @@ def build_engine(
     *,
     names: tuple[EncoderName, EncoderName],
     on_stuck: OnStuck,
-) -> Engine:
+) -> EncoderPipeline:
     """Starts threads for each tower on its first batches. `names` is what metrics call the two towers."""
     timeout_s = max(settings.encode_timeout_s, SLACK * loaded.slowest_batch_s)
-    runner = Runner(loaded.encoder, loaded.running, loaded.encoder.close)
+    runner = SwappableEncoder(loaded.encoder, loaded.running, loaded.encoder.close)
     images, texts = _batchers(
         settings, loaded, runner, metrics, names, timeout_s=timeout_s, on_stuck=on_stuck
     )
@@ -51,13 +51,13 @@ def build_engine(
         text_admission=_admission(settings),
         metrics=metrics,
     )
-    return Engine(
+    return EncoderPipeline(
         loaded.info(settings.decode), embedder, _canaries(loaded, runner), (images, texts), timeout_s, runner
     )
 
 
 def health_of(
-    loaded: Callable[[], Sequence[Engine]], on_stuck: OnStuck, *, period_s: float = PERIOD_S
+    loaded: Callable[[], Sequence[EncoderPipeline]], on_stuck: OnStuck, *, period_s: float = PERIOD_S
 ) -> Health:
     """Ready while the canaries of all engines that are loaded answer and none of their calls hangs."""
 
@@ -88,11 +88,11 @@ def _is_proof(at: float | None, period_s: float) -> bool:
     return at is not None and time.monotonic() - at < period_s
 
 
-def _trouble(engines: Sequence[Engine]) -> str:
+def _trouble(engines: Sequence[EncoderPipeline]) -> str:
     return "; ".join(batcher.trouble for engine in engines for batcher in engine.batchers if batcher.trouble)
 
 
-def _oldest_success(engines: Sequence[Engine]) -> float | None:
+def _oldest_success(engines: Sequence[EncoderPipeline]) -> float | None:
     """When all encoders had last proven themselves; None until all have."""
     times = [batcher.last_success_at for engine in engines for batcher in engine.batchers]
     known = [time for time in times if time is not None]
@@ -102,7 +102,7 @@ def _oldest_success(engines: Sequence[Engine]) -> float | None:
 def _batchers(
     settings: Settings,
     loaded: LoadedBundle,
-    runner: Runner,
+    runner: SwappableEncoder,
     metrics: PrometheusMetrics,
     names: tuple[EncoderName, EncoderName],
     *,
@@ -144,7 +144,7 @@ def _admission(settings: Settings) -> Admission:
     return Admission(max_items=settings.max_queue_items, max_bytes=settings.max_queue_bytes)
 
 
-def _canaries(loaded: LoadedBundle, runner: Runner) -> tuple[Canary, Canary]:
+def _canaries(loaded: LoadedBundle, runner: SwappableEncoder) -> tuple[Canary, Canary]:
     size = loaded.bundle.manifest.image.size
     pixels = np.zeros((1, size, size, 3), np.uint8)
     input_ids = loaded.bundle.tokenizer(["canary"]).input_ids  # (1, L)

@@ -8,7 +8,7 @@ import pytest
 from diptych.adapters.files import plan_file
 from diptych.adapters.files.plan_file import PlanFile, machine, n_cpus
 from diptych.core.tuning.execution_layout import Plan
-from diptych.core.tuning.precision import Pace
+from diptych.core.tuning.precision import EncoderTiming
 
 PLAN = Plan(2, 8, 16, 2)
 X86 = """processor	: {number}
@@ -25,7 +25,7 @@ Features	: fp asimd{flags}
 CPU implementer	: 0x41
 CPU part	: {part}
 """
-PACES = {"fp32": Pace(46.5, 9.25), "int8": Pace(15.5, 3.125)}
+PACES = {"fp32": EncoderTiming(46.5, 9.25), "int8": EncoderTiming(15.5, 3.125)}
 
 
 def test_plans_and_paces_of_an_earlier_start_are_what_they_were(tmp_path: Path) -> None:
@@ -33,8 +33,8 @@ def test_plans_and_paces_of_an_earlier_start_are_what_they_were(tmp_path: Path) 
     kept.put("a", PACES)
     kept.put("b", PLAN)
     again = PlanFile(tmp_path / "data" / "plans.json")
-    assert (again.get("a", dict[str, Pace]), again.get("b", Plan)) == (PACES, PLAN)
-    assert (again.get("c", dict[str, Pace]), again.get("a", Plan)) == (None, None)
+    assert (again.get("a", dict[str, EncoderTiming]), again.get("b", Plan)) == (PACES, PLAN)
+    assert (again.get("c", dict[str, EncoderTiming]), again.get("a", Plan)) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_plans_and_paces_of_an_earlier_start_are_what_they_were(tmp_path: Path) 
 )
 def test_paces_that_make_no_sense_are_as_good_as_none(value: object, tmp_path: Path) -> None:
     (tmp_path / "plans.json").write_text(json.dumps({"a": value}))
-    assert PlanFile(tmp_path / "plans.json").get("a", dict[str, Pace]) is None
+    assert PlanFile(tmp_path / "plans.json").get("a", dict[str, EncoderTiming]) is None
 
 
 def test_file_of_endless_depth_is_as_good_as_none(tmp_path: Path) -> None:

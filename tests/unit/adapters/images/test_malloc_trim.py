@@ -2,7 +2,7 @@
 
 import threading
 
-from diptych.adapters.images.malloc_trim import FreedMemory, give_back
+from diptych.adapters.images.malloc_trim import MallocTrim, give_back
 
 
 def test_what_is_asked_many_times_is_done_once() -> None:
@@ -12,7 +12,7 @@ def test_what_is_asked_many_times_is_done_once() -> None:
         calls.append(1)
         done.set()
 
-    freed = FreedMemory(after_s=0.1, give_back=give_back)
+    freed = MallocTrim(after_s=0.1, give_back=give_back)
     for _ in range(100):
         freed.give_back_soon()
     assert done.wait(10)
@@ -21,7 +21,7 @@ def test_what_is_asked_many_times_is_done_once() -> None:
 
 def test_it_is_done_again_for_what_is_asked_later() -> None:
     done = threading.Semaphore(0)
-    freed = FreedMemory(after_s=0.0, give_back=done.release)
+    freed = MallocTrim(after_s=0.0, give_back=done.release)
     for _ in range(3):
         freed.give_back_soon()
         assert done.acquire(timeout=10)

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from diptych.cli.output.progress import Bars
+from diptych.cli.output.progress import ProgressBars
 
 
 class Terminal(io.StringIO):
@@ -12,7 +12,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def work(bars: Bars) -> None:
+def work(bars: ProgressBars) -> None:
     with bars:
         bars.begin("copying images", 2_000)
         bars.advance(1_999)
@@ -24,7 +24,7 @@ def work(bars: Bars) -> None:
 def test_each_part_has_its_own_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
-    work(Bars(hidden=False))
+    work(ProgressBars(hidden=False))
     last_of_each = [line.split("\r")[-1] for line in terminal.getvalue().strip().split("\n")]
     assert len(last_of_each) == 2
     assert last_of_each[0].startswith("copying images: 100%")
@@ -38,9 +38,9 @@ def test_nothing_is_drawn_elsewhere_or_when_hidden(
 ) -> None:
     written = stream()
     monkeypatch.setattr("sys.stderr", written)
-    work(Bars(hidden=hidden))
+    work(ProgressBars(hidden=hidden))
     assert written.getvalue() == ""
 
 
 def test_advancing_before_anything_is_begun_is_no_error() -> None:
-    Bars(hidden=True).advance()
+    ProgressBars(hidden=True).advance()

@@ -6,7 +6,7 @@ import sys
 LOST = """
 import asyncio, threading
 from diptych.cli.process import watchdog as last_exit
-from diptych.cli.process.watchdog import LastExit
+from diptych.cli.process.watchdog import Watchdog
 
 last_exit.FAREWELL_S = 0.05
 last_exit.SLACK_S = 0.05
@@ -14,7 +14,7 @@ last_exit.SLACK_S = 0.05
 async def serve():
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     loop.run_in_executor(None, threading.Event().wait) if {hangs} else None
-    ending = LastExit(stopped.set if {stops} else print, 0)
+    ending = Watchdog(stopped.set if {stops} else print, 0)
     if {hangs}:
         ending.lost("for a reason")
         ending.lost("and again")

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.collections.group_commit import MAX_ROWS, GroupedStores, Tell
-from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.collections.group_commit import MAX_ROWS, GroupCommit, Tell
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.job import JobOutcome, News
 from diptych.core.types import NewRow, PutResult
 from diptych.errors import NotReady, StoreFull
@@ -42,7 +42,7 @@ class Disk:
 
 
 async def begun(
-    grouped: GroupedStores, *ids: str, shelf: Any = SHELF, replace: bool = False, job: str | None = None
+    grouped: GroupCommit, *ids: str, shelf: Any = SHELF, replace: bool = False, job: str | None = None
 ) -> Any:
     """An add that has come to where it waits; a job hears the keys of its rows."""
 
@@ -59,7 +59,7 @@ async def begun(
 def test_adds_that_come_while_a_write_runs_are_stored_together_and_told_apart() -> None:
     async def story() -> None:
         disk = Disk()
-        grouped = GroupedStores(disk.store, Writes())
+        grouped = GroupCommit(disk.store, SerialWriteQueue())
         tasks = [await begun(grouped, "i1"), await begun(grouped, "i2", "i3"), await begun(grouped, "i4")]
         disk.gate.set()
         keys = [[result.key for result in await task] for task in tasks]
@@ -72,7 +72,7 @@ def test_adds_that_come_while_a_write_runs_are_stored_together_and_told_apart() 
 def test_other_shelves_and_other_rules_are_groups_of_their_own() -> None:
     async def story() -> None:
         disk = Disk()
-        grouped = GroupedStores(disk.store, Writes())
+        grouped = GroupCommit(disk.store, SerialWriteQueue())
         tasks = [
             await begun(grouped, "i1"),
             await begun(grouped, "i2"),
@@ -90,7 +90,7 @@ def test_other_shelves_and_other_rules_are_groups_of_their_own() -> None:
 def test_group_that_fails_is_tried_one_by_one() -> None:
     async def story() -> None:
         disk = Disk(no_room_for=["i3"])
-        grouped = GroupedStores(disk.store, Writes())
+        grouped = GroupCommit(disk.store, SerialWriteQueue())
         tasks = [await begun(grouped, f"i{n}") for n in range(1, 5)]
         disk.gate.set()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -102,8 +102,8 @@ def test_group_that_fails_is_tried_one_by_one() -> None:
 
 def test_add_whose_caller_left_is_stored_all_the_same() -> None:
     async def story() -> None:
-        disk, writes = Disk(), Writes()
-        grouped = GroupedStores(disk.store, writes)
+        disk, writes = Disk(), SerialWriteQueue()
+        grouped = GroupCommit(disk.store, writes)
         first, second = await begun(grouped, "i1"), await begun(grouped, "i2")
         second.cancel()
         await asyncio.wait([second])
@@ -118,7 +118,7 @@ def test_add_whose_caller_left_is_stored_all_the_same() -> None:
 def test_group_is_no_larger_than_its_limit() -> None:
     async def story() -> None:
         disk = Disk()
-        grouped = GroupedStores(disk.store, Writes())
+        grouped = GroupCommit(disk.store, SerialWriteQueue())
         half = [f"i{n}" for n in range(MAX_ROWS // 2)]
         tasks = [await begun(grouped, "i1"), *[await begun(grouped, *half) for _ in range(3)]]
         disk.gate.set()
@@ -130,8 +130,8 @@ def test_group_is_no_larger_than_its_limit() -> None:
 
 def test_add_after_the_end_is_refused_and_taken_along_by_nobody() -> None:
     async def story() -> None:
-        disk, writes = Disk(), Writes()
-        grouped = GroupedStores(disk.store, writes)
+        disk, writes = Disk(), SerialWriteQueue()
+        grouped = GroupCommit(disk.store, writes)
         running = await begun(grouped, "i1")
         closing = asyncio.create_task(writes.close())
         await asyncio.sleep(0)
@@ -147,7 +147,7 @@ def test_add_after_the_end_is_refused_and_taken_along_by_nobody() -> None:
 def test_jobs_of_a_group_hear_of_their_own_rows_in_its_one_commit() -> None:
     async def story() -> None:
         disk = Disk()
-        grouped = GroupedStores(disk.store, Writes())
+        grouped = GroupCommit(disk.store, SerialWriteQueue())
         tasks = [
             await begun(grouped, "i1"),
             await begun(grouped, "i2"),
@@ -169,7 +169,7 @@ def test_what_a_job_hears_is_stored_without_rows_and_nothing_else_is() -> None:
     async def story() -> None:
         disk = Disk()
         disk.gate.set()
-        grouped = GroupedStores(disk.store, Writes())
+        grouped = GroupCommit(disk.store, SerialWriteQueue())
         await (await begun(grouped))
         assert disk.groups == []
         await (await begun(grouped, job="one"))

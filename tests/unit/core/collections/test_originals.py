@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from diptych.core.collections.originals import MADE_AT_ONCE, Pictures
-from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.collections.originals import MADE_AT_ONCE, Originals
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.errors import StoreFull
 
 
@@ -35,7 +35,7 @@ class Shelf:
 def test_few_originals_are_in_memory_however_many_thumbnails_are_asked_for() -> None:
     async def run() -> None:
         shelf: Any = Shelf()
-        pictures = Pictures(images=shelf, records=shelf, thumbnailer=shelf, writes=Writes())
+        pictures = Originals(images=shelf, records=shelf, thumbnailer=shelf, writes=SerialWriteQueue())
         made = await asyncio.gather(*(pictures.thumbnail(f"a{n}", 64) for n in range(200)))
         assert made == [f"A{n}".encode() for n in range(200)]
         assert shelf.most == MADE_AT_ONCE
@@ -56,7 +56,7 @@ def test_thumbnails_that_a_full_disk_does_not_keep_are_handed_out_and_logged_onc
 ) -> None:
     async def run() -> None:
         shelf: Any = FullShelf()
-        pictures = Pictures(images=shelf, records=shelf, thumbnailer=shelf, writes=Writes())
+        pictures = Originals(images=shelf, records=shelf, thumbnailer=shelf, writes=SerialWriteQueue())
         for n in range(3):
             assert await pictures.thumbnail(f"a{n}", 64) == f"A{n}".encode()
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from diptych.core.concurrency.deadline_executor import Calls, Stuck
+from diptych.core.concurrency.deadline_executor import DeadlineExecutor, Stuck
 from diptych.errors import EncoderFailed
 from unit.core.core_fakes import until
 
 
-def calls(*, timeout_s: float = 0.02, stop_within_s: float = 10) -> Calls:
-    return Calls("test", 1, timeout_s=timeout_s, stop_within_s=stop_within_s)
+def calls(*, timeout_s: float = 0.02, stop_within_s: float = 10) -> DeadlineExecutor:
+    return DeadlineExecutor("test", 1, timeout_s=timeout_s, stop_within_s=stop_within_s)
 
 
 def test_call_in_time_returns_or_raises_its_own() -> None:

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from diptych.core.concurrency.fair_executor import FairThreads
+from diptych.core.concurrency.fair_executor import FairExecutor
 from unit.core.core_fakes import until
 
 
@@ -30,7 +30,7 @@ class Ledger:
 
 def test_results_come_in_the_order_of_the_pieces() -> None:
     async def run() -> None:
-        threads = FairThreads("test", 4)
+        threads = FairExecutor("test", 4)
         pieces = [partial(int, str(n)) for n in range(100)]
         assert await threads.run(pieces) == list(range(100))
         assert await threads.run([]) == []
@@ -40,7 +40,7 @@ def test_results_come_in_the_order_of_the_pieces() -> None:
 
 def test_callers_take_turns_however_much_one_of_them_brought() -> None:
     async def run() -> None:
-        ledger, threads = Ledger(), FairThreads("test", 1)
+        ledger, threads = Ledger(), FairExecutor("test", 1)
         large = asyncio.create_task(threads.run([ledger.piece("large")] * 1000))
         await asyncio.sleep(0)
         small = [asyncio.create_task(threads.run([ledger.piece(f"small {n}")])) for n in range(10)]
@@ -66,7 +66,7 @@ def test_no_more_pieces_run_at_once_than_there_are_threads() -> None:
             with lock:
                 running -= 1
 
-        threads = FairThreads("test", 3)
+        threads = FairExecutor("test", 3)
         await asyncio.gather(*(threads.run([work] * 20) for _ in range(10)))
         assert most == 3
 
@@ -78,7 +78,7 @@ def test_work_of_a_cancelled_caller_never_begins_and_is_let_go_of() -> None:
         pass
 
     async def run() -> None:
-        ledger, threads = Ledger(), FairThreads("test", 1)
+        ledger, threads = Ledger(), FairExecutor("test", 1)
         busy = asyncio.create_task(threads.run([ledger.piece("busy")]))
         payload = Payload()
         held = weakref.ref(payload)
@@ -103,7 +103,7 @@ def test_work_of_a_cancelled_caller_never_begins_and_is_let_go_of() -> None:
 
 def test_cancelled_caller_that_sees_its_work_out_waits_for_what_runs_and_no_more() -> None:
     async def run() -> None:
-        ledger, threads = Ledger(), FairThreads("test", 1)
+        ledger, threads = Ledger(), FairExecutor("test", 1)
         gone = asyncio.create_task(threads.run([ledger.piece("gone")] * 5, see_out=True))
         behind = asyncio.create_task(threads.run([ledger.piece("behind")] * 5, see_out=True))
         await until(lambda: ledger.begun == ["gone"])
@@ -122,7 +122,7 @@ def test_cancelled_caller_that_sees_its_work_out_waits_for_what_runs_and_no_more
 
 def test_second_cancel_waits_no_longer() -> None:
     async def run() -> None:
-        ledger, threads = Ledger(), FairThreads("test", 1)
+        ledger, threads = Ledger(), FairExecutor("test", 1)
         gone = asyncio.create_task(threads.run([ledger.piece("gone")], see_out=True))
         await until(lambda: ledger.begun)
         for _ in range(2):
@@ -140,7 +140,7 @@ def test_error_is_raised_and_leaves_the_threads_well() -> None:
         raise error
 
     async def run() -> None:
-        threads = FairThreads("test", 2)
+        threads = FairExecutor("test", 2)
         with pytest.raises(ZeroDivisionError):
             await threads.run([partial(fail, ZeroDivisionError()), bool])
         for error in (SystemExit(), KeyboardInterrupt(), StopIteration()):
@@ -152,7 +152,7 @@ def test_error_is_raised_and_leaves_the_threads_well() -> None:
 
 
 def test_threads_outlive_an_event_loop_that_ended_while_they_worked() -> None:
-    ledger, threads = Ledger(), FairThreads("test", 1)
+    ledger, threads = Ledger(), FairExecutor("test", 1)
 
     async def leave() -> None:
         gone = asyncio.create_task(threads.run([ledger.piece("first")]))

@@ -2,13 +2,13 @@ import asyncio
 
 import pytest
 
-from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.errors import NotReady
 
 
 def test_write_goes_on_to_its_end_when_its_caller_is_cancelled() -> None:
     async def run() -> None:
-        writes, gate, done = Writes(), asyncio.Event(), []
+        writes, gate, done = SerialWriteQueue(), asyncio.Event(), []
 
         async def write() -> None:
             await gate.wait()
@@ -28,7 +28,7 @@ def test_write_goes_on_to_its_end_when_its_caller_is_cancelled() -> None:
 
 def test_writes_never_overlap_and_an_error_reaches_only_its_caller() -> None:
     async def run() -> None:
-        writes, inside, log = Writes(), 0, []
+        writes, inside, log = SerialWriteQueue(), 0, []
 
         async def write(n: int) -> int:
             nonlocal inside
@@ -50,7 +50,7 @@ def test_writes_never_overlap_and_an_error_reaches_only_its_caller() -> None:
 
 def test_closed_to_new_writes() -> None:
     async def run() -> None:
-        writes = Writes()
+        writes = SerialWriteQueue()
         await writes.close()
         with pytest.raises(NotReady):
             await writes.run(asyncio.sleep(0))

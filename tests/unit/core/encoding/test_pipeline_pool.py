@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from diptych.core.encoding.pipeline import Engine
-from diptych.core.encoding.pipeline_pool import Engines
-from diptych.core.encoding.swappable_encoder import Runner
+from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.encoding.pipeline_pool import PipelinePool
+from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.types import SERVER
 from diptych.errors import GoldenMismatch, InvalidValue, NotReady
 from unit.core.core_fakes import RUNNER, FakeEncoder, fake_embedder, model_info, until
@@ -17,9 +17,11 @@ from unit.core.core_fakes import RUNNER, FakeEncoder, fake_embedder, model_info,
 Story = Callable[["Parts"], Coroutine[Any, Any, None]]
 
 
-def engine(precision: str, runner: Runner = RUNNER) -> Engine:
+def engine(precision: str, runner: SwappableEncoder = RUNNER) -> EncoderPipeline:
     embedder = fake_embedder(FakeEncoder())
-    return Engine(model_info(precision=precision), embedder, (lambda on_start: None,) * 2, (), 60, runner)  # type: ignore[arg-type]
+    return EncoderPipeline(
+        model_info(precision=precision), embedder, (lambda on_start: None,) * 2, (), 60, runner
+    )  # type: ignore[arg-type]
 
 
 class Parts:
@@ -32,7 +34,7 @@ class Parts:
         self.loaded: list[list[str]] = []
         self.broken = False
         self.runner = RUNNER  # of what is opened
-        self.engines = Engines(
+        self.engines = PipelinePool(
             engine("int8"),
             engine("fp32"),
             precisions=("fp32", "fp16", "int8"),
@@ -40,14 +42,14 @@ class Parts:
         )
         self.engines.on_change(lambda engines: self.loaded.append([one.model.precision for one in engines]))
 
-    def open(self, precision: str, at_start: bool) -> Engine:
+    def open(self, precision: str, at_start: bool) -> EncoderPipeline:
         self.opened.append((precision, at_start))
         assert self.gate.wait(10)
         if self.broken:
             raise GoldenMismatch("golden image 1: cosine is 0.5")
         return engine(precision, self.runner)
 
-    async def is_closed(self, one: Engine) -> bool:
+    async def is_closed(self, one: EncoderPipeline) -> bool:
         try:
             await one.embedder.embed_text("a")
         except NotReady:
@@ -172,7 +174,7 @@ def test_precision_that_is_loaded_only_after_the_stop_is_closed_then() -> None:
     closed = list[str]()
 
     async def story() -> None:
-        parts, runner = Parts(), Runner(RUNNER, RUNNER.running, lambda: closed.append("fp16"))
+        parts, runner = Parts(), SwappableEncoder(RUNNER, RUNNER.running, lambda: closed.append("fp16"))
         parts.runner = runner
         parts.gate.clear()
         asking = asyncio.create_task(parts.engines.take("fp16"))

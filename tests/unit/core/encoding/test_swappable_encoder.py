@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core.encoding.swappable_encoder import Runner
+from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.tuning.precision import Running, TensorRt
 
 SERVING = TensorRt("serving", "built")
@@ -44,7 +44,7 @@ def batch(n_items: int) -> Any:
 
 def test_call_that_runs_ends_with_its_encoder_and_the_next_one_has_the_new() -> None:
     old, new = Numbered(1), Numbered(2)
-    runner = Runner(old, lambda: running("old"))
+    runner = SwappableEncoder(old, lambda: running("old"))
     old.may_end.clear()
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(runner.encode_image, batch(3))
@@ -59,7 +59,7 @@ def test_call_that_runs_ends_with_its_encoder_and_the_next_one_has_the_new() -> 
 def test_what_is_replaced_is_freed_with_its_last_call() -> None:
     old = Numbered(1)
     gone = weakref.ref(old)
-    runner = Runner(old, lambda: running("old"))
+    runner = SwappableEncoder(old, lambda: running("old"))
     del old
     runner.take(Numbered(2), lambda: running("new"), SERVING)
     gc.collect()
@@ -68,7 +68,7 @@ def test_what_is_replaced_is_freed_with_its_last_call() -> None:
 
 def test_what_is_replaced_is_closed_once_after_its_last_call() -> None:
     old, closed = Numbered(1), list[str]()
-    runner = Runner(old, lambda: running("old"), lambda: closed.append("old"))
+    runner = SwappableEncoder(old, lambda: running("old"), lambda: closed.append("old"))
     old.may_end.clear()
     with ThreadPoolExecutor(2) as pool:
         calls = [pool.submit(runner.encode_image, batch(3)), pool.submit(runner.encode_text, batch(1))]
@@ -88,7 +88,7 @@ def test_what_is_replaced_is_closed_once_after_its_last_call() -> None:
 
 def test_no_batch_is_of_two_encoders_however_often_they_are_replaced() -> None:
     encoders = [Numbered(n) for n in range(4)]
-    runner, done, mixed = Runner(encoders[0], lambda: running("first")), threading.Event(), []
+    runner, done, mixed = SwappableEncoder(encoders[0], lambda: running("first")), threading.Event(), []
 
     def ask() -> None:
         while not done.is_set():
@@ -107,7 +107,7 @@ def test_no_batch_is_of_two_encoders_however_often_they_are_replaced() -> None:
 
 
 def test_it_says_what_runs_and_how_far_tensorrt_is() -> None:
-    runner = Runner(Numbered(1), lambda: running("CUDA"))
+    runner = SwappableEncoder(Numbered(1), lambda: running("CUDA"))
     assert runner.running() == running("CUDA")
     runner.tell(TensorRt("building", "CUDA serves meanwhile"))
     assert runner.running().provider == "CUDA"

@@ -1,9 +1,9 @@
 """Whose vectors of a collection are exported."""
 
-from diptych.core.transfer.exchange import Maker, Wanted, chosen_identity
+from diptych.core.transfer.exchange import VectorSource, Wanted, chosen_identity
 from diptych.core.types import SERVER
 
-MAKERS = {f"{version}-{precision}": Maker("m", version, precision, "exact") for version in (1, 2)
+MAKERS = {f"{version}-{precision}": VectorSource("m", version, precision, "exact") for version in (1, 2)
           for precision in ("fp32", "int8")}  # fmt: skip
 
 

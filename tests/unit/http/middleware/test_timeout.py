@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from diptych.core.services import Services
 from diptych.http.context import attach_context
-from diptych.http.middleware.timeout import Gate
+from diptych.http.middleware.timeout import TimeoutMiddleware
 from diptych.http.options import HttpOptions
 from diptych.http.state import ServerState
 
@@ -38,7 +38,7 @@ class Outside:
 
     def __init__(self, app: Any, timeout_s: float = 30.0) -> None:
         self.state = ServerState(HttpOptions(), cast(Services, FakeServices()))
-        self._gate = Gate(app, self.state, timeout_s)
+        self._gate = TimeoutMiddleware(app, self.state, timeout_s)
         self.sent: list[Message] = []
 
     async def ask(self) -> None:

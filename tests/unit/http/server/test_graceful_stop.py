@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from diptych.core import services
 from diptych.core.services import Services
-from diptych.http.in_flight import Inside
+from diptych.http.in_flight import InFlightRequests
 from diptych.http.server import graceful_stop
 from diptych.http.server.graceful_stop import GracefulServer
 from support.raw_http import answer_of, is_hung_up, run, serving, until
@@ -45,7 +45,7 @@ def test_orderly_end_is_a_success_and_bounded_whatever_hangs() -> None:
 
     async def scenario() -> None:
         config = uvicorn.Config(app, lifespan="on", log_config=None, port=0)
-        server = GracefulServer(config, Inside(), 30, end_after=lambda *when: ends.append(when))
+        server = GracefulServer(config, InFlightRequests(), 30, end_after=lambda *when: ends.append(when))
         running = asyncio.create_task(server.serve())
         await until(lambda: server.started)
         server.leave()
@@ -104,7 +104,9 @@ def handlers() -> Iterator[None]:
 @pytest.mark.parametrize(("before", "is_heeded"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
 def test_hangup_is_heeded_but_below_nohup(before: signal.Handlers, is_heeded: bool) -> None:
     signal.signal(signal.SIGHUP, before)
-    server = GracefulServer(uvicorn.Config(lambda: None), Inside(), 30, end_after=lambda *when: None)
+    server = GracefulServer(
+        uvicorn.Config(lambda: None), InFlightRequests(), 30, end_after=lambda *when: None
+    )
     server.heed_signals()
     assert signal.getsignal(signal.SIGTERM) == server.stop
     assert (signal.getsignal(signal.SIGHUP) == server.stop) is is_heeded

@@ -12,7 +12,7 @@ import pytest
 from diptych.adapters.files.plan_file import PlanFile
 from diptych.bundle.manifest import MANIFEST_FILE
 from diptych.core.tuning.interleaved import median_seconds
-from diptych.core.tuning.precision import Candidate, Pace, choose_fastest
+from diptych.core.tuning.precision import Candidate, EncoderTiming, choose_fastest
 from diptych.wiring.tuning import encoder_timing
 from diptych.wiring.tuning.encoder_timing import item_ms, paces_of
 
@@ -37,7 +37,7 @@ class Start:
         gain = next(self._gains)
         return {name: 10.0 / (gain if name == "int8" else 1) for name in encoders}
 
-    def __call__(self, *precisions: str, n_threads: int = 2, keeps: bool = True) -> dict[str, Pace]:
+    def __call__(self, *precisions: str, n_threads: int = 2, keeps: bool = True) -> dict[str, EncoderTiming]:
         encoders: Any = {
             name: SimpleNamespace(
                 provider="CPUExecutionProvider",
@@ -52,7 +52,7 @@ class Start:
         return paces_of(self._bundle, encoders, n_threads=n_threads, kept=kept)
 
 
-def chosen(paces: dict[str, Pace]) -> str:
+def chosen(paces: dict[str, EncoderTiming]) -> str:
     timed = [Candidate(name, True, None, pace.image_ms, pace.text_ms) for name, pace in paces.items()]
     return choose_fastest(timed).precision
 

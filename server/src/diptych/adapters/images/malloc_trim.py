@@ -17,7 +17,7 @@ def give_back() -> None:
         trim(0)
 
 
-class FreedMemory:
+class MallocTrim:
     """glibc keeps what was freed, for whoever asks next: after a few large images, hundreds of megabytes.
 
     To give it back after each of them would cost a stream of photographs a third more time, since the system

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from diptych.adapters.images.decoder_child import load_picture, load_thumbnail
 from diptych.adapters.images.decoder_processes import MAX_PROCESSES, DecoderProcesses, limits_for
-from diptych.adapters.images.malloc_trim import FreedMemory
+from diptych.adapters.images.malloc_trim import MallocTrim
 from diptych.adapters.images.pixel_budget import PixelBudget
 from diptych.adapters.images.shared_work import sharing
 from diptych.bundle.image import preprocess
@@ -20,7 +20,7 @@ from diptych.bundle.image.formats import ISOLATED, sniff
 from diptych.bundle.image.geometry import resized_size
 from diptych.bundle.image.resize import ALONE, Sharing
 from diptych.bundle.manifest import ImageSpec
-from diptych.core.concurrency.fair_executor import FairThreads
+from diptych.core.concurrency.fair_executor import FairExecutor
 from diptych.core.types import Picture
 from diptych.errors import InputError
 
@@ -57,12 +57,12 @@ class PillowDecoder:
         self._limits = limits
         self._mode: preprocess.DecodeMode = mode
         self._budget = PixelBudget(max_decoded_px or limits.max_px)
-        self._freed = FreedMemory()
-        self._threads = FairThreads("decode", n_threads)
+        self._freed = MallocTrim()
+        self._threads = FairExecutor("decode", n_threads)
         self._processes = processes or DecoderProcesses(
             limits_for(limits.max_px), min(n_threads, MAX_PROCESSES)
         )
-        self._waiting = FairThreads("decode-isolated", self._processes.n_processes)
+        self._waiting = FairExecutor("decode-isolated", self._processes.n_processes)
         self._sharing = sharing(n_sharing)
         preprocess.silence_decoders()
 

@@ -10,7 +10,7 @@ from diptych.adapters.backup.create import back_up
 from diptych.adapters.backup.folder import verify
 from diptych.cli.data_dir import add_data_dir_argument, chosen_data_dir
 from diptych.cli.output.console import err, out, out_json
-from diptych.cli.output.progress import Bars
+from diptych.cli.output.progress import ProgressBars
 from diptych.core.backup import BackupRecord, LostImage, Outcome
 
 
@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when all is there, 1 when image files were lost, or rows damaged, before."""
-    with Bars(hidden=args.json) as bars:
+    with ProgressBars(hidden=args.json) as bars:
         if args.verify:
             done, whole = verify(args.target, bars), "sound"
         else:

@@ -11,7 +11,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych.cli.commands.backup import show
 from diptych.cli.output.console import err, out
 from diptych.cli.output.precisions import candidate_line, device_line, graphs_line
-from diptych.cli.output.progress import Bars
+from diptych.cli.output.progress import ProgressBars
 from diptych.core.tuning.precision import CUDA_PROVIDER, Choice, DeviceChoice, Running, unfit
 from diptych.errors import BundleError, DiptychError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Settings, read_settings
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_data(data_dir: Path) -> int:
     """0 when all is as it was written. Raises CorruptStore when the structure of the database is damaged."""
-    with Bars(hidden=False) as bars:
+    with ProgressBars(hidden=False) as bars:
         done = check(data_dir, bars)
     return show(done, f"{data_dir}: {'sound' if done.is_whole else 'damaged'}", as_json=False)
 
@@ -76,11 +76,11 @@ def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tupl
 
 def _check(repository: ModelRepository, settings: Settings, name: str, version: int) -> bool:
     # Only this command and serve need the model's runtime: the others must start without waiting for it.
-    from diptych.wiring import Here, Trials, verify_bundle  # noqa: PLC0415
+    from diptych.wiring import MachineSupport, Trials, verify_bundle  # noqa: PLC0415
 
     try:
         bundle = verify_bundle(repository, name, version)
-        ignored = Here(settings.device, allow_ungated=True).why_not(bundle.manifest)
+        ignored = MachineSupport(settings.device, allow_ungated=True).why_not(bundle.manifest)
     except DiptychError as error:
         return _failed(name, version, error)
     if ignored is not None:

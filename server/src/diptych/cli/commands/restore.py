@@ -6,7 +6,7 @@ from typing import Any
 from diptych.adapters.backup.restore import restore
 from diptych.cli.commands.backup import show
 from diptych.cli.data_dir import add_data_dir_argument, chosen_data_dir
-from diptych.cli.output.progress import Bars
+from diptych.cli.output.progress import ProgressBars
 from diptych.cli.path_argument import existing
 
 
@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when all is there, 1 when image files are not."""
     data_dir = chosen_data_dir(args)
-    with Bars(hidden=args.json) as bars:
+    with ProgressBars(hidden=args.json) as bars:
         done = restore(
             args.backup, data_dir, bars, replace=args.replace, without_damaged=args.without_damaged
         )

@@ -6,7 +6,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 
-class Bars:
+class ProgressBars:
     """Satisfies `diptych.core.backup.Report`: one bar for each part. On stderr, when that is a terminal."""
 
     def __init__(self, *, hidden: bool) -> None:

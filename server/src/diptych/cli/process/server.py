@@ -18,7 +18,7 @@ from diptych.cli.process.first_steps import first_steps
 from diptych.cli.process.gallery import Gallery
 from diptych.cli.process.logs import configure_logging
 from diptych.cli.process.variables import warn_of_unknown
-from diptych.cli.process.watchdog import LastExit
+from diptych.cli.process.watchdog import Watchdog
 from diptych.core.ports import Reason
 from diptych.core.services import Services
 from diptych.errors import ConfigError, DiptychError
@@ -61,7 +61,7 @@ class _Server:
         state: ServerState = app.state.diptych
         config = _uvicorn_config(app, settings, state.count_rejected)
         self._server = GracefulServer(config, state.inside, settings.grace_s)
-        self._last_exit = LastExit(self._server.leave, self._server.ends_within_s)
+        self._last_exit = Watchdog(self._server.leave, self._server.ends_within_s)
 
     def run(self) -> int:
         LOG.info("listening, loading the model", extra={"fields": {"url": self._url}})

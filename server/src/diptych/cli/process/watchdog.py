@@ -12,7 +12,7 @@ SLACK_S = 10.0  # beyond the time that a stop is given: then it does not come ab
 STATUS = 1
 
 
-class LastExit:
+class Watchdog:
     """Python waits for all threads when it ends, and would wait for a lost one for ever.
 
     `stop` asks for an orderly end, which may take `stop_within_s`.

@@ -9,7 +9,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych.cli.data_dir import add_data_dir_argument
 from diptych.cli.extras import require_parquet
 from diptych.cli.output.console import err, out, out_json
-from diptych.cli.output.progress import Bars
+from diptych.cli.output.progress import ProgressBars
 from diptych.core.transfer.exchange import Wanted
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, read_settings
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if args.file.exists() and not args.overwrite:
         raise ConfigError(f"{args.file} exists: choose another name, or say --overwrite")
     wanted = Wanted(args.version, args.precision, args.decode)
-    with Bars(hidden=args.json) as bars:
+    with ProgressBars(hidden=args.json) as bars:
         exporter = Exporter(settings.data_dir, ModelRepository(settings.model_repo), bars)
         done = exporter.export(args.name, args.file, wanted, with_images=args.with_images)
     if args.json:

@@ -7,7 +7,7 @@ from typing import Any
 from diptych.cli.extras import require_parquet
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.failure_summary import STATUSES, said_of, show_failures
-from diptych.cli.output.progress import Bars
+from diptych.cli.output.progress import ProgressBars
 from diptych.cli.path_argument import existing
 from diptych.cli.remote import add_server_arguments, ensure_collection, run_with_client
 from diptych_client import AddStatus, Client
@@ -52,7 +52,7 @@ def _import(args: argparse.Namespace, client: Client) -> int:
     ensure_collection(client, collection, reader.heading.precision)
     importer = Importer(client, reader, collection, replace=args.replace)
     try:
-        with Bars(hidden=args.json) as bars:
+        with ProgressBars(hidden=args.json) as bars:
             importer.run(bars)
     finally:
         _report(collection, importer.counts, importer.failures, reader.n_rows, as_json=args.json)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from diptych.core.collections.ports import VectorIndex
-from diptych.core.encoding.pipeline import Engine
+from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.ports import Metrics
 from diptych.core.types import SERVER, CollectionInfo, CollectionState, Embeddings, Keep, NewRow
 from diptych.errors import Conflict, NotFound, NotReady
@@ -15,18 +15,18 @@ from diptych.errors import Conflict, NotFound, NotReady
 Found = TypeVar("Found")
 
 
-class EngineChanged(Exception):
+class PipelineChanged(Exception):
     """The collection has taken another precision since these rows were embedded: nothing was stored."""
 
 
 @dataclass(eq=False)
-class Shelf:
+class LoadedCollection:
     """The index holds embeddings made by `engine` only. Changed by one write at a time (see Writes)."""
 
     name: str
     model: str
     created_at: str
-    engine: Engine | None  # what makes its vectors; None while that is not served
+    engine: EncoderPipeline | None  # what makes its vectors; None while that is not served
     index: VectorIndex
     metrics: Metrics
     state: CollectionState
@@ -56,7 +56,7 @@ class Shelf:
             reason=self._stranded() if self.state == "other_version" else self.reason,
         )
 
-    def require_served(self) -> Engine:
+    def require_served(self) -> EncoderPipeline:
         """What makes its vectors. Raises Conflict when this server does not serve its model or precision."""
         if self.engine is not None:
             return self.engine
@@ -94,7 +94,7 @@ class Shelf:
                 f"collection {self.name!r} is being loaded: {self.n_images} of {self.n_expected} images done"
             )
 
-    def require_tried(self) -> Engine:
+    def require_tried(self) -> EncoderPipeline:
         """What makes its vectors, once it has tried all images: only then it is known which cannot be found.
 
         Raises Conflict as `require_served`, NotReady while images are embedded, or after that ended early.
@@ -116,16 +116,16 @@ class Shelf:
         """
         return not self.dropped and self.index is index
 
-    def require_by(self, engine: Engine | None) -> None:
+    def require_by(self, engine: EncoderPipeline | None) -> None:
         """Raises NotReady when a query was made by what the collection has left for another since."""
         if engine is not None and engine is not self.engine:
             raise NotReady(f"collection {self.name!r} has just taken another precision: ask again")
 
     def require_rows_by_engine(self, rows: Sequence[NewRow]) -> str:
-        """The identity of what makes its vectors. Raises EngineChanged unless it made those of the rows."""
+        """The identity of what makes its vectors. Raises PipelineChanged unless it made those of the rows."""
         identity = "" if self.engine is None else self.engine.model.identity
         if any(row.made_by != identity for row in rows):
-            raise EngineChanged
+            raise PipelineChanged
         return identity
 
     def require_kept(self) -> None:

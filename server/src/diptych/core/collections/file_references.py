@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from diptych.core.collections.ports import ImageStore, RecordStore
-from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.episodes import Episodes
 from diptych.core.types import ImageRecord
 from diptych.errors import NotReady, StoreError, StoreUnavailable
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 class Claim:
     """The files of one add, which nothing removes while it is under way."""
 
-    def __init__(self, files: "ClaimedFiles") -> None:
+    def __init__(self, files: "FileReferences") -> None:
         self._files = files
         self.sha256s: frozenset[str] = frozenset()
         self.unused: set[str] = set()  # no row of this add came to use them, yet
@@ -39,7 +39,7 @@ class Claim:
         self.unused.difference_update(sha256s)
 
 
-class ClaimedFiles:
+class FileReferences:
     """The image files of all collections, and who needs them.
 
     An add claims its files before it looks whether they are there, until its rows are committed or can no
@@ -48,7 +48,7 @@ class ClaimedFiles:
     counted once. Killed in between, at worst files are left that no row uses, which the next start removes.
     """
 
-    def __init__(self, *, images: ImageStore, records: RecordStore, writes: Writes) -> None:
+    def __init__(self, *, images: ImageStore, records: RecordStore, writes: SerialWriteQueue) -> None:
         self._images = images
         self._records = records
         self._writes = writes

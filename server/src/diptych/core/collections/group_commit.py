@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from diptych.core.collections.collection import Shelf
-from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.collections.collection import LoadedCollection
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.job import JobOutcome, News
 from diptych.core.types import NewRow, PutResult
 
@@ -13,12 +13,12 @@ MAX_ROWS = 1_024  # of one group: the others wait no longer than for a large add
 # What jobs hear of the results of an add.
 Tell = Callable[[Sequence[PutResult]], News]
 # (shelf, N rows, replace, news) -> N results; all or nothing of it.
-Store = Callable[[Shelf, Sequence[NewRow], bool, Tell | None], Awaitable[list[PutResult]]]
+Store = Callable[[LoadedCollection, Sequence[NewRow], bool, Tell | None], Awaitable[list[PutResult]]]
 
 
 @dataclass(eq=False)
 class _Add:
-    shelf: Shelf
+    shelf: LoadedCollection
     rows: Sequence[NewRow]
     replace: bool
     news: Tell | None
@@ -27,19 +27,19 @@ class _Add:
     done: bool = False
 
 
-class GroupedStores:
+class GroupCommit:
     """One commit makes the rows of several callers durable.
 
     Nobody waits for company: a group is what has come while the write before it was running.
     """
 
-    def __init__(self, store: Store, writes: Writes) -> None:
+    def __init__(self, store: Store, writes: SerialWriteQueue) -> None:
         self._store = store
         self._writes = writes
         self._waiting: list[_Add] = []
 
     async def store(
-        self, shelf: Shelf, rows: Sequence[NewRow], *, replace: bool, news: Tell | None = None
+        self, shelf: LoadedCollection, rows: Sequence[NewRow], *, replace: bool, news: Tell | None = None
     ) -> list[PutResult]:
         """N rows -> N results, as `Store`; goes on to its end if the caller is cancelled. Raises NotReady.
 

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from diptych.bundle.image.preprocess import ImageInfo
-from diptych.core.collections.collection import Shelf
-from diptych.core.collections.commit import Storing
-from diptych.core.collections.file_references import Claim, ClaimedFiles
-from diptych.core.collections.group_commit import GroupedStores
-from diptych.core.collections.resolve import Draft, acknowledged, draft_of, unchanged
-from diptych.core.concurrency.serial_write_queue import Writes
-from diptych.core.encoding.pipeline import Engine
+from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.commit import RowCommitter
+from diptych.core.collections.file_references import Claim, FileReferences
+from diptych.core.collections.group_commit import GroupCommit
+from diptych.core.collections.resolve import ResolvedItem, acknowledged, draft_of, unchanged
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
+from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.job import News
 from diptych.core.types import AddOutcome, Embedding, NewImage, NewRow, PutResult
 from diptych.errors import DiptychError, InputError
@@ -27,10 +27,10 @@ class Ingest:
     def __init__(
         self,
         *,
-        files: ClaimedFiles,
-        storing: Storing,
-        grouped: GroupedStores,
-        writes: Writes,
+        files: FileReferences,
+        storing: RowCommitter,
+        grouped: GroupCommit,
+        writes: SerialWriteQueue,
         max_metadata_bytes: int,
     ) -> None:
         self._files = files
@@ -41,8 +41,8 @@ class Ingest:
 
     async def add(
         self,
-        shelf: Shelf,
-        engine: Engine,
+        shelf: LoadedCollection,
+        engine: EncoderPipeline,
         items: Sequence[NewImage],
         *,
         replace: bool,
@@ -58,7 +58,9 @@ class Ingest:
         decided = await self._storing.decided(shelf, drafts, replace)  # what needs no work
         if there := unchanged(drafts, decided):
             await self._writes.run(self._files.mend(there))
-        todo = {i: draft for i, draft in enumerate(drafts) if isinstance(draft, Draft) and i not in decided}
+        todo = {
+            i: draft for i, draft in enumerate(drafts) if isinstance(draft, ResolvedItem) and i not in decided
+        }
         async with self._files.claim() as claim:
             prepared = await self._prepare(shelf, engine, list(todo.values()), claim)  # row or error each
             good = [(i, row) for i, row in zip(todo, prepared, strict=True) if isinstance(row, NewRow)]
@@ -82,11 +84,11 @@ class Ingest:
             claim.used(row.sha256 for row, result in zip(rows, stored, strict=True) if _is_new(row, result))
         return outcomes(stored)
 
-    def _draft_all(self, items: Sequence[NewImage]) -> list[Draft | InputError]:
+    def _draft_all(self, items: Sequence[NewImage]) -> list[ResolvedItem | InputError]:
         return [draft_of(one.payload, one.id, one.metadata, self._max_metadata_bytes) for one in items]
 
     async def _prepare(
-        self, shelf: Shelf, engine: Engine, drafts: Sequence[Draft], claim: Claim
+        self, shelf: LoadedCollection, engine: EncoderPipeline, drafts: Sequence[ResolvedItem], claim: Claim
     ) -> list[NewRow | DiptychError]:
         """N drafts -> N rows ready to be stored, or errors. The files of what can be decoded are begun."""
         kept = shelf.keep == "original"
@@ -106,7 +108,9 @@ class Ingest:
         ]
 
 
-def _row(draft: Draft, info: ImageInfo | None, embedding: Embedding, kept: bool, made_by: str) -> NewRow:
+def _row(
+    draft: ResolvedItem, info: ImageInfo | None, embedding: Embedding, kept: bool, made_by: str
+) -> NewRow:
     assert info is not None, "what has an embedding was decoded"
     return NewRow(
         id=draft.id,

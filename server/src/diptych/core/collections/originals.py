@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer
-from diptych.core.concurrency.serial_write_queue import Writes
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.episodes import Episodes
 from diptych.errors import InvalidValue, StoreError
 
@@ -15,11 +15,11 @@ THUMBNAIL_SIZES_PX = (64, 128, 256, 512, 1024)
 MADE_AT_ONCE = 16  # whose originals are in memory; the others wait, and a request that waits is small
 
 
-class Pictures:
+class Originals:
     """Thumbnails are made when first asked for, then kept as long as the image."""
 
     def __init__(
-        self, *, images: ImageStore, records: RecordStore, thumbnailer: Thumbnailer, writes: Writes
+        self, *, images: ImageStore, records: RecordStore, thumbnailer: Thumbnailer, writes: SerialWriteQueue
     ) -> None:
         self._images = images
         self._records = records

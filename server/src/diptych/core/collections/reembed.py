@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diptych.core.collections.collection import Shelf
+from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.ports import ImageStore, RecordStore, VectorIndex
-from diptych.core.concurrency.serial_write_queue import Writes
-from diptych.core.encoding.pipeline import Engine
-from diptych.core.encoding.pipeline_pool import Engines
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
+from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.types import Embedding, Outcome
 from diptych.errors import CorruptStore, DiptychError, NotReady, Overloaded, TooLarge, logged_of
 
@@ -28,13 +28,15 @@ class Reembedder:
     was lowered) is reported in the log and left out of the index.
     """
 
-    def __init__(self, *, engines: Engines, images: ImageStore, records: RecordStore, writes: Writes) -> None:
+    def __init__(
+        self, *, engines: PipelinePool, images: ImageStore, records: RecordStore, writes: SerialWriteQueue
+    ) -> None:
         self._engines = engines
         self._images = images
         self._records = records
         self._writes = writes
 
-    async def run(self, shelf: Shelf, engine: Engine, index: VectorIndex) -> None:
+    async def run(self, shelf: LoadedCollection, engine: EncoderPipeline, index: VectorIndex) -> None:
         """Try every image that `index` lacks, then make the shelf ready. Raises NotReady at the stop.
 
         Whatever else ends it is raised too, and the shelf says so: it must not seem at work for ever.
@@ -49,7 +51,7 @@ class Reembedder:
                 shelf.fail(str(error) if isinstance(error, DiptychError) else type(error).__name__)
             raise
 
-    async def _embed_all(self, shelf: Shelf, engine: Engine, index: VectorIndex) -> None:
+    async def _embed_all(self, shelf: LoadedCollection, engine: EncoderPipeline, index: VectorIndex) -> None:
         todo = sorted(shelf.pending - shelf.stranded)
         log.info("collection %s: %d of %d images to embed", shelf.name, len(todo), shelf.n_images)
         page = min(PAGE, engine.embedder.max_images)
@@ -65,7 +67,9 @@ class Reembedder:
         shelf.settle()
         log.info("collection %s: done, %d images could not be embedded", shelf.name, len(shelf.pending))
 
-    async def _page(self, shelf: Shelf, engine: Engine, index: VectorIndex, keys: Sequence[int]) -> None:
+    async def _page(
+        self, shelf: LoadedCollection, engine: EncoderPipeline, index: VectorIndex, keys: Sequence[int]
+    ) -> None:
         records = await self._records.by_key(keys)  # without those that were deleted meanwhile
         outcomes = await self._embed(engine, [record.sha256 for record in records.values()])
         rows: dict[int, Embedding] = {}
@@ -81,7 +85,7 @@ class Reembedder:
         if rows:
             await self._writes.run(self._write(shelf, engine, index, rows))
 
-    async def _embed(self, engine: Engine, sha256s: Sequence[str]) -> list[Outcome]:
+    async def _embed(self, engine: EncoderPipeline, sha256s: Sequence[str]) -> list[Outcome]:
         originals = [await self._original(sha256) for sha256 in sha256s]
         payloads = [original for original in originals if isinstance(original, bytes)]
         rows = iter(await self._embed_patiently(engine, payloads))
@@ -93,7 +97,7 @@ class Reembedder:
         except CorruptStore as error:
             return error
 
-    async def _embed_patiently(self, engine: Engine, payloads: Sequence[bytes]) -> list[Outcome]:
+    async def _embed_patiently(self, engine: EncoderPipeline, payloads: Sequence[bytes]) -> list[Outcome]:
         """Requests come first: while the queue is full, wait. What can never fit at once goes one by one."""
         while True:
             try:
@@ -106,7 +110,7 @@ class Reembedder:
                 return [(await self._embed_patiently(engine, [one]))[0] for one in payloads]
 
     async def _write(
-        self, shelf: Shelf, engine: Engine, index: VectorIndex, rows: dict[int, Embedding]
+        self, shelf: LoadedCollection, engine: EncoderPipeline, index: VectorIndex, rows: dict[int, Embedding]
     ) -> None:
         """Images that were deleted, or added again, while they were encoded are left out."""
         if not shelf.holds(index):

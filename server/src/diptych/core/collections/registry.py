@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Callable, Iterator
 
-from diptych.core.collections.collection import Shelf
-from diptych.core.collections.file_references import ClaimedFiles
+from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.ports import ImageStore, RecordStore, VectorIndex
 from diptych.core.collections.reembed import Reembedder
-from diptych.core.concurrency.task_set import Background
-from diptych.core.encoding.pipeline import Engine
-from diptych.core.encoding.pipeline_pool import Engines
+from diptych.core.concurrency.task_set import TaskSet
+from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.ports import Metrics
 from diptych.core.types import CollectionChange, CollectionInfo, Keep
 from diptych.errors import Conflict, DiptychError, InvalidValue, NotFound
@@ -17,15 +17,15 @@ from diptych.errors import Conflict, DiptychError, InvalidValue, NotFound
 log = logging.getLogger(__name__)
 
 
-class Shelves:
+class CollectionRegistry:
     """One shelf for each collection, by name. All that changes them runs inside a write, but for `open`."""
 
     def __init__(
         self,
         *,
-        engines: Engines,
+        engines: PipelinePool,
         images: ImageStore,
-        files: ClaimedFiles,
+        files: FileReferences,
         records: RecordStore,
         reembedder: Reembedder,
         new_index: Callable[[], VectorIndex],
@@ -38,10 +38,10 @@ class Shelves:
         self._reembedder = reembedder
         self._new_index = new_index
         self._metrics = metrics
-        self._shelves: dict[str, Shelf] = {}
-        self._background = Background()
+        self._shelves: dict[str, LoadedCollection] = {}
+        self._background = TaskSet()
 
-    def __getitem__(self, name: str) -> Shelf:
+    def __getitem__(self, name: str) -> LoadedCollection:
         if name not in self._shelves:
             raise NotFound(f"no collection named {name[:80]!r}")
         return self._shelves[name]
@@ -49,7 +49,7 @@ class Shelves:
     def __contains__(self, name: str) -> bool:
         return name in self._shelves
 
-    def __iter__(self) -> Iterator[Shelf]:
+    def __iter__(self) -> Iterator[LoadedCollection]:
         """All of them, by name."""
         return iter([self._shelves[name] for name in sorted(self._shelves)])
 
@@ -73,7 +73,9 @@ class Shelves:
         if name in self:
             raise Conflict(f"there is a collection named {name!r} already")
 
-    async def create(self, name: str, keep: Keep, precision: str, engine: Engine) -> Shelf:
+    async def create(
+        self, name: str, keep: Keep, precision: str, engine: EncoderPipeline
+    ) -> LoadedCollection:
         """A new, empty one of the served model, which lets go of `engine` in the end.
 
         Raises Conflict when the name is taken.
@@ -85,12 +87,14 @@ class Shelves:
             raise
         return self._place(info, engine)
 
-    def require_renamable(self, shelf: Shelf, name: str) -> None:
+    def require_renamable(self, shelf: LoadedCollection, name: str) -> None:
         """Raises Conflict when the name is that of another."""
         if name != shelf.name:
             self.require_free(name)
 
-    async def change(self, shelf: Shelf, change: CollectionChange, engine: Engine | None) -> None:
+    async def change(
+        self, shelf: LoadedCollection, change: CollectionChange, engine: EncoderPipeline | None
+    ) -> None:
         """All of it or nothing. `engine` is to make its vectors, and is let go of in the end.
 
         Images are embedded again then, unless it makes them already; after a failure it tries once more.
@@ -118,7 +122,7 @@ class Shelves:
         else:
             await self._change_engine(shelf, engine, missing)
 
-    async def drop(self, shelf: Shelf) -> None:
+    async def drop(self, shelf: LoadedCollection) -> None:
         """Remove it, its rows, and their files unless another collection uses them. Raises NotFound."""
         shelf.require_kept()
         removed = await self._records.drop_collection(shelf.name)
@@ -148,8 +152,8 @@ class Shelves:
             )
         await self._fill(shelf, engine, missing)
 
-    def _place(self, info: CollectionInfo, engine: Engine | None) -> Shelf:
-        shelf = Shelf(
+    def _place(self, info: CollectionInfo, engine: EncoderPipeline | None) -> LoadedCollection:
+        shelf = LoadedCollection(
             name=info.name,
             model=info.model,
             created_at=info.created_at,
@@ -165,7 +169,7 @@ class Shelves:
         shelf.measure()
         return shelf
 
-    def _rename(self, shelf: Shelf, name: str) -> None:
+    def _rename(self, shelf: LoadedCollection, name: str) -> None:
         self._metrics.set_collection(shelf.name, None)
         del self._shelves[shelf.name]
         shelf.rename(name)
@@ -173,7 +177,7 @@ class Shelves:
         shelf.measure()
 
     async def _require_embeddable(
-        self, shelf: Shelf, precision: str, engine: Engine | None
+        self, shelf: LoadedCollection, precision: str, engine: EncoderPipeline | None
     ) -> dict[int, bool]:
         """Keys of rows without a vector by `engine`. Raises Conflict unless all their images are kept."""
         if engine is None:
@@ -188,7 +192,9 @@ class Shelves:
             )
         return missing
 
-    async def _change_engine(self, shelf: Shelf, engine: Engine, missing: dict[int, bool]) -> None:
+    async def _change_engine(
+        self, shelf: LoadedCollection, engine: EncoderPipeline, missing: dict[int, bool]
+    ) -> None:
         """Nobody finds anything until all is embedded. What fails here, the next start does again."""
         left, old_index = shelf.engine, shelf.index
         shelf.engine, shelf.index, shelf.state, shelf.reason = engine, self._new_index(), "embedding", ""
@@ -203,7 +209,7 @@ class Shelves:
                 self._engines.let_go(left)
             await old_index.close()
 
-    async def _fill(self, shelf: Shelf, engine: Engine, missing: dict[int, bool]) -> None:
+    async def _fill(self, shelf: LoadedCollection, engine: EncoderPipeline, missing: dict[int, bool]) -> None:
         """Put what is embedded into the index, and begin to embed the images that are `missing`."""
         shelf.pending = set(missing)
         shelf.stranded = {key for key, kept in missing.items() if not kept}

@@ -21,7 +21,7 @@ from diptych.errors import Conflict, InputError
 
 
 @dataclass(frozen=True)
-class Draft:
+class ResolvedItem:
     """An item whose id and metadata are fit to be stored."""
 
     id: str
@@ -32,7 +32,7 @@ class Draft:
 
 def draft_of(
     payload: bytes, id: str | None, metadata: Metadata | None, max_metadata_bytes: int
-) -> Draft | InputError:
+) -> ResolvedItem | InputError:
     """The item with its id, made from its bytes if need be; or what is wrong, naming `metadata` or `id`."""
     try:
         if metadata is not None:
@@ -41,21 +41,23 @@ def draft_of(
         return error.named("metadata")
     sha256 = sha256_of(payload)
     try:
-        return Draft(check_id(id) if id is not None else content_id(sha256), sha256, payload, metadata)
+        return ResolvedItem(check_id(id) if id is not None else content_id(sha256), sha256, payload, metadata)
     except InputError as error:
         return error.named("id")
 
 
-def unchanged(drafts: Sequence[Draft | InputError], decided: Mapping[int, AddOutcome]) -> dict[str, bytes]:
+def unchanged(
+    drafts: Sequence[ResolvedItem | InputError], decided: Mapping[int, AddOutcome]
+) -> dict[str, bytes]:
     """sha256 -> bytes of the items that are there already."""
     return {
         draft.sha256: draft.payload
         for i, draft in enumerate(drafts)
-        if isinstance(draft, Draft) and i in decided and decided[i].status == "unchanged"
+        if isinstance(draft, ResolvedItem) and i in decided and decided[i].status == "unchanged"
     }
 
 
-def against(i: int, draft: Draft, record: ImageRecord | None, replace: bool) -> AddOutcome | None:
+def against(i: int, draft: ResolvedItem, record: ImageRecord | None, replace: bool) -> AddOutcome | None:
     """What is known before any work; None when there is work to do."""
     if record is None:
         return None

@@ -1,9 +1,9 @@
 """Find the nearest images on one shelf; knows nothing of texts, queries' origins or how the index works."""
 
-from diptych.core.collections.collection import Shelf
+from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.filters import Filter
 from diptych.core.collections.ports import RecordStore
-from diptych.core.encoding.pipeline import Engine
+from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.types import Embedding, Hit, Keys
 from diptych.errors import InvalidValue
 
@@ -18,13 +18,13 @@ class Finder:
 
     async def nearest(
         self,
-        shelf: Shelf,
+        shelf: LoadedCollection,
         query: Embedding,
         *,
         k: int,
         offset: int,
         filter: Filter | None,
-        made_by: Engine | None = None,
+        made_by: EncoderPipeline | None = None,
         exact: bool = False,
     ) -> list[Hit]:
         """(D,) -> at most k hits after the first `offset`, best first; equal cosines in order of adding.
@@ -50,7 +50,7 @@ class Finder:
                 break
         return hits
 
-    async def _passing(self, shelf: Shelf, filter: Filter | None) -> Keys | None:
+    async def _passing(self, shelf: LoadedCollection, filter: Filter | None) -> Keys | None:
         """All that may be found; None for all there are. Reads the metadata of the whole collection."""
         if filter is None:
             return None

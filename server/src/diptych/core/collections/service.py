@@ -5,24 +5,24 @@ import builtins
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from diptych.core.collections.collection import EngineChanged, Shelf
-from diptych.core.collections.commit import Storing
-from diptych.core.collections.delete import Deleting
-from diptych.core.collections.file_references import ClaimedFiles
+from diptych.core.collections.collection import LoadedCollection, PipelineChanged
+from diptych.core.collections.commit import RowCommitter
+from diptych.core.collections.delete import Deletions
+from diptych.core.collections.file_references import FileReferences
 from diptych.core.collections.filters import Filter
-from diptych.core.collections.group_commit import GroupedStores
+from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.ids import check_collection_name
 from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.metadata import check_metadata, merge_patch
-from diptych.core.collections.originals import Pictures
+from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer, VectorIndex
 from diptych.core.collections.reembed import Reembedder
-from diptych.core.collections.registry import Shelves
+from diptych.core.collections.registry import CollectionRegistry
 from diptych.core.collections.search import Finder, require_no_min_relevance
 from diptych.core.collections.vectors import VectorIngest, check_origin
-from diptych.core.concurrency.serial_write_queue import Writes
-from diptych.core.encoding.pipeline import Engine
-from diptych.core.encoding.pipeline_pool import Engines
+from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
+from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.job import News
 from diptych.core.ports import Metrics
 from diptych.core.timing import stage
@@ -57,13 +57,13 @@ class Collections:
     def __init__(
         self,
         *,
-        engines: Engines,
+        engines: PipelinePool,
         thumbnailer: Thumbnailer,
         images: ImageStore,
         records: RecordStore,
         new_index: Callable[[], VectorIndex],
         metrics: Metrics,
-        writes: Writes,
+        writes: SerialWriteQueue,
         max_metadata_bytes: int = 16_384,
     ) -> None:
         self._engines = engines
@@ -71,12 +71,12 @@ class Collections:
         self._metrics = metrics
         self._max_metadata_bytes = max_metadata_bytes
         self._writes = writes
-        self._files = files = ClaimedFiles(images=images, records=records, writes=writes)
-        self._storing = storing = Storing(files=files, records=records)
-        grouped = GroupedStores(storing.store, writes)
+        self._files = files = FileReferences(images=images, records=records, writes=writes)
+        self._storing = storing = RowCommitter(files=files, records=records)
+        grouped = GroupCommit(storing.store, writes)
         self._finder = Finder(records)
-        self._deleting = Deleting(files=files, records=records, writes=writes)
-        self._pictures = Pictures(images=images, records=records, thumbnailer=thumbnailer, writes=writes)
+        self._deleting = Deletions(files=files, records=records, writes=writes)
+        self._pictures = Originals(images=images, records=records, thumbnailer=thumbnailer, writes=writes)
         self._ingest = Ingest(
             files=files,
             storing=storing,
@@ -85,7 +85,7 @@ class Collections:
             max_metadata_bytes=max_metadata_bytes,
         )
         self._vectors = VectorIngest(storing=storing, grouped=grouped, max_metadata_bytes=max_metadata_bytes)
-        self._shelves = Shelves(
+        self._shelves = CollectionRegistry(
             engines=engines,
             images=images,
             files=files,
@@ -181,7 +181,7 @@ class Collections:
         await self._writes.run(self._drop(self._shelves[name]))
 
     @contextmanager
-    def using(self, collection: str) -> Iterator[Engine]:
+    def using(self, collection: str) -> Iterator[EncoderPipeline]:
         """What makes its vectors, at work to the end of the block. Raises Conflict when it is not served."""
         engine = self._shelves[collection].require_served()
         with self._engines.hold(engine):
@@ -222,7 +222,7 @@ class Collections:
             with self.using(collection) as engine:
                 try:
                     outcomes = await self._ingest.add(shelf, engine, items, replace=replace, news=news)
-                except EngineChanged:
+                except PipelineChanged:
                     continue  # they are embedded by the new one
                 return Added(engine.model, outcomes)
 
@@ -247,7 +247,7 @@ class Collections:
         model = shelf.require_served().model
         try:
             return Added(model, await self._vectors.add(shelf, model, items, replace=replace))
-        except EngineChanged:
+        except PipelineChanged:
             raise Conflict(f"collection {collection!r} has just taken another precision") from None
 
     async def list_images(
@@ -324,7 +324,7 @@ class Collections:
         offset: int = 0,
         filter: Filter | None = None,
         min_relevance: float | None = None,
-        made_by: Engine | None = None,
+        made_by: EncoderPipeline | None = None,
         exact: bool = False,
     ) -> builtins.list[Hit]:
         """(D,) of unit norm -> at most k hits after the first `offset`, best first.
@@ -353,7 +353,7 @@ class Collections:
             raise NotReady(f"image {id!r} is not embedded for this model version yet")
         return embedding
 
-    async def _drop(self, shelf: Shelf) -> None:
+    async def _drop(self, shelf: LoadedCollection) -> None:
         await self._files.require_there()
         try:
             await self._shelves.drop(shelf)
@@ -363,7 +363,7 @@ class Collections:
             await self._deleting.all_of(shelf)
             await self._shelves.drop(shelf)
 
-    async def _record(self, shelf: Shelf, id: str) -> ImageRecord:
+    async def _record(self, shelf: LoadedCollection, id: str) -> ImageRecord:
         return await shelf.read(lambda name: self._records.get(name, id))
 
     async def _of_file(
@@ -383,13 +383,13 @@ class Collections:
                 if record == before:
                     raise
 
-    async def _kept_image(self, shelf: Shelf, id: str) -> ImageRecord:
+    async def _kept_image(self, shelf: LoadedCollection, id: str) -> ImageRecord:
         record = await self._record(shelf, id)
         if not record.kept:
             raise NotFound(f"no file is kept of image {id!r} in collection {shelf.name!r}")
         return record
 
-    async def _stats(self, shelf: Shelf, sizes: Sizes | None) -> CollectionStats:
+    async def _stats(self, shelf: LoadedCollection, sizes: Sizes | None) -> CollectionStats:
         """`sizes` where they are known."""
         if sizes is None:
             found = await shelf.read(self._records.sizes)

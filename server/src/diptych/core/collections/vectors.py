@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core.collections.collection import Shelf
-from diptych.core.collections.commit import Storing
-from diptych.core.collections.group_commit import GroupedStores
-from diptych.core.collections.resolve import Draft, acknowledged, draft_of
+from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.commit import RowCommitter
+from diptych.core.collections.group_commit import GroupCommit
+from diptych.core.collections.resolve import ResolvedItem, acknowledged, draft_of
 from diptych.core.types import AddOutcome, ModelInfo, NewRow, NewVector, VectorOrigin
 from diptych.errors import Conflict, InputError, InvalidValue
 
@@ -24,18 +24,20 @@ class VectorIngest:
     A row without an image cannot be embedded again: see the state "other_version" of a collection.
     """
 
-    def __init__(self, *, storing: Storing, grouped: GroupedStores, max_metadata_bytes: int) -> None:
+    def __init__(self, *, storing: RowCommitter, grouped: GroupCommit, max_metadata_bytes: int) -> None:
         self._storing = storing
         self._grouped = grouped
         self._max_metadata_bytes = max_metadata_bytes
 
     async def add(
-        self, shelf: Shelf, model: ModelInfo, items: Sequence[NewVector], *, replace: bool
+        self, shelf: LoadedCollection, model: ModelInfo, items: Sequence[NewVector], *, replace: bool
     ) -> list[AddOutcome]:
         """N vectors by `model` -> N outcomes in their order; a bad one fails alone. Raises as Ingest.add."""
         drafts = await asyncio.to_thread(self._draft_all, items, model.embed_dim)  # N of draft or error
         decided = await self._storing.decided(shelf, drafts, replace)
-        todo = {i: draft for i, draft in enumerate(drafts) if isinstance(draft, Draft) and i not in decided}
+        todo = {
+            i: draft for i, draft in enumerate(drafts) if isinstance(draft, ResolvedItem) and i not in decided
+        }
         rows = [_row(draft, model.identity) for draft in todo.values()]
         stored = await self._grouped.store(shelf, rows, replace=replace)
         decided |= {
@@ -43,10 +45,10 @@ class VectorIngest:
         }
         return [decided[i] for i in range(len(items))]
 
-    def _draft_all(self, items: Sequence[NewVector], embed_dim: int) -> list[Draft | InputError]:
+    def _draft_all(self, items: Sequence[NewVector], embed_dim: int) -> list[ResolvedItem | InputError]:
         return [self._draft(item, embed_dim) for item in items]
 
-    def _draft(self, item: NewVector, embed_dim: int) -> Draft | InputError:
+    def _draft(self, item: NewVector, embed_dim: int) -> ResolvedItem | InputError:
         try:
             check_vector(item.vector, embed_dim)
         except InvalidValue as error:
@@ -84,7 +86,7 @@ def check_vector(vector: NDArray[np.float32], embed_dim: int) -> None:
         raise InvalidValue(f"has norm {norm:.6g}, it must be 1 within {MAX_NORM_ERROR:g}")
 
 
-def _row(draft: Draft, made_by: str) -> NewRow:
+def _row(draft: ResolvedItem, made_by: str) -> NewRow:
     return NewRow(
         id=draft.id,
         sha256=draft.sha256,

@@ -18,7 +18,7 @@ class Stuck(Exception):
     """A call did not end although it was told to: its thread is lost."""
 
 
-class Calls:
+class DeadlineExecutor:
     """`n_threads` threads for calls that may hang.
 
     A call that takes longer than `timeout_s` is told to stop. It fails once it has; when it has not ended

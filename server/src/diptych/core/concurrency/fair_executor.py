@@ -12,7 +12,7 @@ from diptych.core.concurrency.fair_queue import FairQueue
 Result = TypeVar("Result")
 
 
-class FairThreads:
+class FairExecutor:
     """`n_threads` threads for which the calls of `run` take turns, one piece of work each.
 
     The threads take the next piece themselves: they never wait for the event loop while there is work.

@@ -9,7 +9,7 @@ from diptych.errors import NotReady
 Result = TypeVar("Result")
 
 
-class Writes:
+class SerialWriteQueue:
     """One queue of writes for the whole data folder, and what runs beside it.
 
     A write touches files, rows and an index in turn. Cut short by a client that hangs up, it would leave them

@@ -10,7 +10,7 @@ from diptych.errors import NotReady
 log = logging.getLogger(__name__)
 
 
-class Background:
+class TaskSet:
     """Holds tasks until they end; an error in one is logged, never lost."""
 
     def __init__(self) -> None:

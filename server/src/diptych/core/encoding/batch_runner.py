@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
 from diptych.bundle.encoder import OnStart
-from diptych.core.concurrency.deadline_executor import Calls, Stuck
+from diptych.core.concurrency.deadline_executor import DeadlineExecutor, Stuck
 from diptych.core.encoding.submission import Submission
 from diptych.core.ports import EncoderName, Metrics
 from diptych.core.types import Embeddings
@@ -22,7 +22,9 @@ Batch = list[tuple[Submission[Item], int]]  # whose items, and which of them
 class BatchRunner(Generic[Item]):
     """Runs batches in `calls`. A batch that fails is rerun item by item: a bad item fails alone."""
 
-    def __init__(self, name: EncoderName, calls: Calls, *, embed_dim: int, metrics: Metrics) -> None:
+    def __init__(
+        self, name: EncoderName, calls: DeadlineExecutor, *, embed_dim: int, metrics: Metrics
+    ) -> None:
         self._name: EncoderName = name
         self._embed_dim = embed_dim
         self._metrics = metrics

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
-from diptych.core.concurrency.deadline_executor import STOP_WITHIN_S, Calls, Stuck
+from diptych.core.concurrency.deadline_executor import STOP_WITHIN_S, DeadlineExecutor, Stuck
 from diptych.core.encoding.batch_queue import BatchQueue
 from diptych.core.encoding.batch_runner import Batch, BatchRunner, Encode, settle_all
 from diptych.core.encoding.submission import Submission
@@ -64,7 +64,7 @@ class Batcher(Generic[Item]):
         self._queue: BatchQueue[Submission[Item], Item] = BatchQueue(max_batch_size, size_of)
         self._runner: BatchRunner[Item] = BatchRunner(
             name,
-            Calls(f"encode-{name}", n_lanes, timeout_s=timeout_s, stop_within_s=stop_within_s),
+            DeadlineExecutor(f"encode-{name}", n_lanes, timeout_s=timeout_s, stop_within_s=stop_within_s),
             embed_dim=embed_dim,
             metrics=metrics,
         )

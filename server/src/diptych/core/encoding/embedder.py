@@ -11,7 +11,7 @@ import numpy as np
 from diptych.bundle.encoder import OnStart, StoppableEncoder
 from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.concurrency.admission import Admission
-from diptych.core.concurrency.fair_executor import FairThreads
+from diptych.core.concurrency.fair_executor import FairExecutor
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.deduplicate import distinct
 from diptych.core.encoding.ports import Decoder, Tokenizer
@@ -61,7 +61,9 @@ class Embedder:
         self._image_admission = image_admission
         self._text_admission = text_admission
         self._metrics = metrics
-        self._tokenizing = FairThreads("tokenize", 1)  # more would only wait for each other: it holds the GIL
+        self._tokenizing = FairExecutor(
+            "tokenize", 1
+        )  # more would only wait for each other: it holds the GIL
 
     async def embed_image(self, payload: bytes) -> Embedding:
         """The bytes of an image file -> (D,). Raises InputError, Overloaded, NotReady, EncoderFailed."""

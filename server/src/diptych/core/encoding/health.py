@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from diptych.bundle.encoder import OnStart
-from diptych.core.concurrency.deadline_executor import STOP_WITHIN_S, Calls, Stuck
+from diptych.core.concurrency.deadline_executor import STOP_WITHIN_S, DeadlineExecutor, Stuck
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Health:
         self._trouble = trouble
         self._on_stuck = on_stuck
         self._period_s = period_s
-        self._calls = Calls("canary", 1, timeout_s=timeout_s, stop_within_s=stop_within_s)
+        self._calls = DeadlineExecutor("canary", 1, timeout_s=timeout_s, stop_within_s=stop_within_s)
         self._task: asyncio.Task[None] | None = None
         self._canary_at: float | None = None
         self._failure = "the encoder has not been asked yet"

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from diptych.bundle.encoder import OnStart
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.embedder import Embedder
-from diptych.core.encoding.swappable_encoder import Runner
+from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.types import InputIds, ModelInfo, Pixels
 
 Canary = Callable[[OnStart], object]
 
 
 @dataclass(frozen=True, eq=False)
-class Engine:
+class EncoderPipeline:
     """Vectors of two engines are never mixed.
 
     `canaries` encode one image and one text past the queues: the first what the first of `batchers` does, the
@@ -25,4 +25,4 @@ class Engine:
     canaries: tuple[Canary, Canary]
     batchers: tuple[Batcher[Pixels], Batcher[InputIds]]
     timeout_s: float
-    runner: Runner
+    runner: SwappableEncoder

@@ -7,26 +7,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from diptych.core.concurrency.load_or_discard import loaded_in_thread
-from diptych.core.concurrency.task_set import Background
-from diptych.core.encoding.pipeline import Engine
+from diptych.core.concurrency.task_set import TaskSet
+from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.types import SERVER
 from diptych.errors import DiptychError, InvalidValue, NotReady
 
 log = logging.getLogger(__name__)
 
 # A precision, and whether the server is starting -> it, at work. Blocking. Raises DiptychError.
-Open = Callable[[str, bool], Engine]
+Open = Callable[[str, bool], EncoderPipeline]
 
 
 @dataclass(eq=False)
 class _Further:
     """One that is there for collections that ask for it, or is being loaded for them."""
 
-    loading: "asyncio.Task[Engine]"
+    loading: "asyncio.Task[EncoderPipeline]"
     n_users: int = 0
 
 
-class Engines:
+class PipelinePool:
     """Those of requests and of collections in general stay; further ones come and go with their users.
 
     The first collection that asks for a precision has it loaded, and when the last one lets go of it, and no
@@ -35,8 +35,8 @@ class Engines:
 
     def __init__(
         self,
-        requests: Engine,
-        collections: Engine,
+        requests: EncoderPipeline,
+        collections: EncoderPipeline,
         *,
         precisions: Sequence[str],
         open: Open,
@@ -48,22 +48,22 @@ class Engines:
         self._version = f"{collections.model.name}/{collections.model.version}"
         self._precisions = tuple(precisions)
         self._open = open
-        self._tell: Callable[[Sequence[Engine]], None] = lambda engines: None
+        self._tell: Callable[[Sequence[EncoderPipeline]], None] = lambda engines: None
         self._further: dict[str, _Further] = {}
-        self._closing = Background()
+        self._closing = TaskSet()
         self._closed = False
 
     @property
-    def requests(self) -> Engine:
+    def requests(self) -> EncoderPipeline:
         """That of /embed and /classify."""
         return self._requests
 
     @property
-    def common(self) -> Engine:
+    def common(self) -> EncoderPipeline:
         """That of collections without a precision of their own."""
         return self._collections
 
-    def on_change(self, tell: Callable[[Sequence[Engine]], None]) -> None:
+    def on_change(self, tell: Callable[[Sequence[EncoderPipeline]], None]) -> None:
         """`tell` hears what is loaded, now and whenever that changes."""
         self._tell = tell
         self._changed()
@@ -72,7 +72,7 @@ class Engines:
         """What runs one of them is another now."""
         self._changed()
 
-    def loaded(self) -> list[Engine]:
+    def loaded(self) -> list[EncoderPipeline]:
         """All that are at work now; the one of requests and that of collections are the first."""
         further = [one.loading for one in self._further.values()]
         return [*self._staying.values(), *(one.result() for one in further if _is_loaded(one))]
@@ -87,7 +87,7 @@ class Engines:
                 "precision",
             )
 
-    async def take(self, precision: str, *, at_start: bool = False) -> Engine:
+    async def take(self, precision: str, *, at_start: bool = False) -> EncoderPipeline:
         """For one more user, until it lets go. It is loaded if need be, off the event loop.
 
         Raises InvalidValue when the served version lacks it, or when it cannot be served on this machine.
@@ -113,14 +113,14 @@ class Engines:
                 f"precision {precision} of {self._version} cannot be served here: {error}", "precision"
             ) from error
 
-    def let_go(self, engine: Engine) -> None:
+    def let_go(self, engine: EncoderPipeline) -> None:
         """One user less."""
         further = self._further.get(engine.model.precision)
         if further is not None and _is_loaded(further.loading) and further.loading.result() is engine:
             self._leave(engine.model.precision, further)
 
     @contextmanager
-    def hold(self, engine: Engine) -> Iterator[None]:
+    def hold(self, engine: EncoderPipeline) -> Iterator[None]:
         """It stays at work inside the block, though its collection may be dropped or take another."""
         further = self._further.get(engine.model.precision)
         if further is None:
@@ -140,7 +140,7 @@ class Engines:
             further.loading.cancel()  # one that is loaded is not touched by it
         await asyncio.gather(*(engine.embedder.close() for engine in self.loaded()))
 
-    async def _load(self, precision: str, at_start: bool) -> Engine:
+    async def _load(self, precision: str, at_start: bool) -> EncoderPipeline:
         engine = await loaded_in_thread(
             lambda: self._open(precision, at_start), lambda unwanted: unwanted.runner.close()
         )
@@ -171,5 +171,5 @@ class Engines:
         self._tell(self.loaded())
 
 
-def _is_loaded(loading: "asyncio.Task[Engine]") -> bool:
+def _is_loaded(loading: "asyncio.Task[EncoderPipeline]") -> bool:
     return loading.done() and not loading.cancelled() and loading.exception() is None

@@ -24,7 +24,7 @@ class _Now:
     is_let_go: bool = False
 
 
-class Runner:
+class SwappableEncoder:
     """Satisfies `StoppableEncoder`. A call that has begun ends with the encoder that it began with.
 
     What was replaced is closed once its last call has ended, by whoever comes last: that may block.

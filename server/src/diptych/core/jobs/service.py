@@ -14,7 +14,7 @@ from dataclasses import replace as changed
 from datetime import UTC, datetime
 
 from diptych.core.collections.service import Collections
-from diptych.core.concurrency.task_set import Background
+from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.disk_refusals import refusal_of
 from diptych.core.job import EndState, Job, JobItem, JobOutcome, JobState
 from diptych.core.jobs.checks import checked
@@ -73,7 +73,7 @@ class Jobs:
         self._told: Job | None = None  # the one that runs, as far as its images can be found
         self._trouble: dict[str, str] = {}  # why a job does not get on
         self._unrecorded: dict[str, tuple[StoreError, str]] = {}  # not on the disk: why, and when it stopped
-        self._background = Background()
+        self._background = TaskSet()
         self._change = asyncio.Event()
 
     async def open(self) -> None:

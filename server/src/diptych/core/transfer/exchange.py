@@ -8,7 +8,7 @@ from diptych.errors import NotFound
 
 
 @dataclass(frozen=True)
-class Maker:
+class VectorSource:
     """What made vectors: a version of a model, in one precision and one way of decoding images."""
 
     name: str
@@ -25,7 +25,7 @@ class Heading:
     """What an exported file says of all its rows. `precision` is what the collection is set to."""
 
     collection: str
-    maker: Maker
+    maker: VectorSource
     identity: str
     embed_dim: int
     precision: str = SERVER
@@ -66,7 +66,7 @@ class Wanted:
     precision: str | None = None
     decode: str | None = None
 
-    def admits(self, maker: Maker) -> bool:
+    def admits(self, maker: VectorSource) -> bool:
         """Whether a maker is meant."""
         return (
             self.version in {None, maker.version}
@@ -78,7 +78,7 @@ class Wanted:
 def chosen_identity(
     collection: str,
     n_vectors: Mapping[str, int],
-    makers: Mapping[str, Maker],
+    makers: Mapping[str, VectorSource],
     wanted: Wanted,
     *,
     own: str = SERVER,
@@ -108,6 +108,6 @@ def chosen_identity(
     )
 
 
-def _listed(makers: Iterable[Maker]) -> str:
+def _listed(makers: Iterable[VectorSource]) -> str:
     named: Sequence[str] = sorted(map(str, makers))
     return ", ".join(named[:8]) + (" ..." if len(named) > 8 else "")

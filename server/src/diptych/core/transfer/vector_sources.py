@@ -2,15 +2,15 @@
 
 from diptych.bundle.manifest import identity
 from diptych.bundle.repository import ModelRepository
-from diptych.core.transfer.exchange import Maker
+from diptych.core.transfer.exchange import VectorSource
 from diptych.errors import DiptychError, NotFound
 
 DECODE_MODES = ("exact", "fast")
 
 
-def makers_of(repository: ModelRepository, name: str) -> dict[str, Maker]:
+def makers_of(repository: ModelRepository, name: str) -> dict[str, VectorSource]:
     """All that the repository can serve of a model, by identity, but for versions that cannot be read."""
-    found: dict[str, Maker] = {}
+    found: dict[str, VectorSource] = {}
     try:
         versions = repository.versions(name)
     except NotFound:
@@ -22,5 +22,5 @@ def makers_of(repository: ModelRepository, name: str) -> dict[str, Maker]:
             continue
         for precision in manifest.precisions:
             for decode in DECODE_MODES:
-                found[identity(folder, precision, decode)] = Maker(name, version, precision, decode)
+                found[identity(folder, precision, decode)] = VectorSource(name, version, precision, decode)
     return found

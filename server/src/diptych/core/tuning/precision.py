@@ -15,7 +15,7 @@ MIN_GAIN = 1.1  # times the speed of EXACT: what gains less is not worth an inex
 
 
 @dataclass(frozen=True)
-class Pace:
+class EncoderTiming:
     """Milliseconds that one item takes. Raises ValueError for times that nothing takes."""
 
     image_ms: float

@@ -6,9 +6,9 @@ from starlette.responses import Response
 
 from diptych.core.services import Services
 from diptych.core.types import Prediction
-from diptych.http.answers import ClassifiedImage, ClassifyAnswer, ModelRef, PredictionAnswer
+from diptych.http.answers import ClassifiedImage, ClassifyResponse, ModelRef, PredictionResponse
 from diptych.http.cancel_on_disconnect import while_connected
-from diptych.http.classify_body import AskedClassify, read_classify, templates_of
+from diptych.http.classify_body import ParsedClassify, read_classify, templates_of
 from diptych.http.context import context_of
 from diptych.http.description import body_of
 from diptych.http.embedding import embed_items
@@ -43,7 +43,7 @@ _FORM = schemas.form(
 
 @router.post(
     "/classify",
-    response_model=ClassifyAnswer,
+    response_model=ClassifyResponse,
     responses=refusals(*BODY),
     openapi_extra=body_of(ClassifyRequest, _FORM),
 )
@@ -62,15 +62,15 @@ async def classify(request: Request, _: NoQuery) -> Response:
     return await sized_json_response(request, n_values, lambda: _answer(services, predictions))
 
 
-def _answer(services: Services, predictions: list[list[Prediction]]) -> ClassifyAnswer:
+def _answer(services: Services, predictions: list[list[Prediction]]) -> ClassifyResponse:
     data = [
-        ClassifiedImage(index=i, predictions=[PredictionAnswer(**vars(one)) for one in of_image])
+        ClassifiedImage(index=i, predictions=[PredictionResponse(**vars(one)) for one in of_image])
         for i, of_image in enumerate(predictions)
     ]
-    return ClassifyAnswer(model=ModelRef.of(services.model), data=data)
+    return ClassifyResponse(model=ModelRef.of(services.model), data=data)
 
 
-async def _classify(services: Services, asked: AskedClassify, room: Take) -> list[list[Prediction]]:
+async def _classify(services: Services, asked: ParsedClassify, room: Take) -> list[list[Prediction]]:
     options = asked.options
     templates = templates_of(options, services.model.prompts)
     images = await services.image_urls.fetched(asked.images, "images", room)

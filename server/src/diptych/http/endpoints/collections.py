@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.types import CollectionChange
-from diptych.http.answers_collections import CollectionAnswer, CollectionList, DeletionAnswer
+from diptych.http.answers_collections import CollectionList, CollectionResponse, DeletionResponse
 from diptych.http.description import body_of
 from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
 from diptych.http.errors.validation import validated
@@ -22,7 +22,7 @@ router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
 @router.get("/collections", response_model=CollectionList)
 async def list_collections(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """All collections by name."""
-    found = [CollectionAnswer.of(one) for one in await services.collections.stats_of_all()]
+    found = [CollectionResponse.of(one) for one in await services.collections.stats_of_all()]
     n_bytes = await services.collections.database_bytes()
     return json_response(request, CollectionList(collections=found, database_bytes=n_bytes))
 
@@ -30,7 +30,7 @@ async def list_collections(request: Request, services: ReadyServices, _: NoQuery
 @router.post(
     "/collections",
     status_code=201,
-    response_model=CollectionAnswer,
+    response_model=CollectionResponse,
     responses=refusals(409, 507, *BODY),
     openapi_extra=body_of(CollectionRequest),
 )
@@ -45,18 +45,18 @@ async def create_collection(
         raise unsupported(request, (JSON,))
     asked = validated(CollectionRequest, parse_json(await read_body(request, options.body)))
     made = await services.collections.create(asked.name, asked.keep, asked.precision)
-    return json_response(request, CollectionAnswer.of(await services.collections.stats(made.name)), 201)
+    return json_response(request, CollectionResponse.of(await services.collections.stats(made.name)), 201)
 
 
-@router.get("/collections/{collection}", response_model=CollectionAnswer, responses=refusals(404))
+@router.get("/collections/{collection}", response_model=CollectionResponse, responses=refusals(404))
 async def get_collection(request: Request, services: ReadyServices, collection: str, _: NoQuery) -> Response:
     """One collection."""
-    return json_response(request, CollectionAnswer.of(await services.collections.stats(collection)))
+    return json_response(request, CollectionResponse.of(await services.collections.stats(collection)))
 
 
 @router.patch(
     "/collections/{collection}",
-    response_model=CollectionAnswer,
+    response_model=CollectionResponse,
     responses=refusals(404, 409, 507, *BODY),
     openapi_extra=body_of(CollectionPatch),
 )
@@ -76,12 +76,12 @@ async def change_collection(
     if asked.name is not None:
         services.jobs.require_none(collection)
     changed = await collections.change(collection, CollectionChange(asked.name, asked.keep, asked.precision))
-    return json_response(request, CollectionAnswer.of(await collections.stats(changed.name)))
+    return json_response(request, CollectionResponse.of(await collections.stats(changed.name)))
 
 
 @router.post(
     "/collections/{collection}/deletions",
-    response_model=DeletionAnswer,
+    response_model=DeletionResponse,
     responses=refusals(404, 409, 507, *BODY),
     openapi_extra=body_of(DeletionRequest),
 )
@@ -100,7 +100,7 @@ async def delete_images(
     deletion = await services.collections.delete_matching(
         collection, filter, lacking=asked.lacking, preview=asked.preview
     )
-    answer = DeletionAnswer(n_images=deletion.n_images, preview=asked.preview, ids=list(deletion.ids))
+    answer = DeletionResponse(n_images=deletion.n_images, preview=asked.preview, ids=list(deletion.ids))
     return json_response(request, answer)
 
 

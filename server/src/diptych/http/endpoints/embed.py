@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from diptych.core.services import Services
 from diptych.core.types import TextEmbedding
-from diptych.http.answers import EmbedAnswer, EmbeddedItem, ModelRef
+from diptych.http.answers import EmbeddedItem, EmbedResponse, ModelRef
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
 from diptych.http.description import BINARY, body_of
@@ -37,7 +37,7 @@ _FORM = schemas.form(
 
 @router.post(
     "/embed",
-    response_model=EmbedAnswer,
+    response_model=EmbedResponse,
     responses=_ROWS | refusals(*BODY),
     openapi_extra=body_of(EmbedRequest, _FORM, (ANY_IMAGE, TEXT)),
 )
@@ -65,7 +65,7 @@ async def _embed(services: Services, items: Sequence[Item], room: Take) -> list[
     return await embed_items(services.embedder, ready, "input")
 
 
-def _answer(model: ModelRef, rows: Sequence[TextEmbedding], encoding_format: EncodingFormat) -> EmbedAnswer:
+def _answer(model: ModelRef, rows: Sequence[TextEmbedding], encoding_format: EncodingFormat) -> EmbedResponse:
     data = [
         EmbeddedItem(
             index=i,
@@ -74,4 +74,4 @@ def _answer(model: ModelRef, rows: Sequence[TextEmbedding], encoding_format: Enc
         )
         for i, row in enumerate(rows)
     ]
-    return EmbedAnswer(model=model, data=data)
+    return EmbedResponse(model=model, data=data)

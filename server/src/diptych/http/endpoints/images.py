@@ -10,8 +10,8 @@ from diptych.core.job import Job
 from diptych.core.jobs.service import Jobs
 from diptych.core.types import NewImage
 from diptych.http.add_body import LongAdd, read_add
-from diptych.http.answers_collections import AddAnswer, FoundImages, ImageAnswer, ImagePage
-from diptych.http.answers_jobs import JobAnswer
+from diptych.http.answers_collections import AddResponse, FoundImages, ImagePage, ImageResponse
+from diptych.http.answers_jobs import JobResponse
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
 from diptych.http.description import body_of
@@ -33,7 +33,7 @@ router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
 
 _IMAGES = "/collections/{collection}/images"
 _IMAGE = f"{_IMAGES}/{{id}}"
-_ACCEPTED: Responses = {202: {"model": JobAnswer, "description": "A job was made of it, see `/jobs`"}}
+_ACCEPTED: Responses = {202: {"model": JobResponse, "description": "A job was made of it, see `/jobs`"}}
 _FORM = schemas.form(
     {
         "image": schemas.some(schemas.FILE, limit="max_job_items"),
@@ -48,7 +48,7 @@ _FORM = schemas.form(
 
 @router.post(
     _IMAGES,
-    response_model=AddAnswer,
+    response_model=AddResponse,
     responses=refusals(404, 409, 507, *BODY) | _ACCEPTED,
     openapi_extra=body_of(form=_FORM, raw=(TAR,)),
 )
@@ -86,7 +86,7 @@ async def list_images(
     """Images in the order of their ids; `next` of the answer is the `after` of the following page."""
     check_at_most(query.limit, "limit", options.limits.max_page_items)
     records, following = await services.collections.list_images(collection, query.after, query.limit)
-    return json_response(request, ImagePage(images=list(map(ImageAnswer.of, records)), next=following))
+    return json_response(request, ImagePage(images=list(map(ImageResponse.of, records)), next=following))
 
 
 @router.post(
@@ -109,20 +109,20 @@ async def find_images(
         parse_json(await read_body(request, options.body)), {"ids": options.limits.max_page_items}
     )
     found = await services.collections.find_images(collection, validated(LookupRequest, body).ids)
-    return json_response(request, FoundImages(images=[ImageAnswer.of(one) for one in found]))
+    return json_response(request, FoundImages(images=[ImageResponse.of(one) for one in found]))
 
 
-@router.get(_IMAGE, response_model=ImageAnswer, responses=refusals(404))
+@router.get(_IMAGE, response_model=ImageResponse, responses=refusals(404))
 async def get_image(
     request: Request, services: ReadyServices, collection: str, id: str, _: NoQuery
 ) -> Response:
     """What is known of one image."""
-    return json_response(request, ImageAnswer.of(await services.collections.get_image(collection, id)))
+    return json_response(request, ImageResponse.of(await services.collections.get_image(collection, id)))
 
 
 @router.patch(
     _IMAGE,
-    response_model=ImageAnswer,
+    response_model=ImageResponse,
     responses=refusals(404, 507, *BODY),
     openapi_extra=body_of(PatchRequest),
 )
@@ -134,7 +134,7 @@ async def patch_image(
         raise unsupported(request, (JSON, MERGE_PATCH))
     asked = validated(PatchRequest, parse_json(await read_body(request, options.body)))
     record = await services.collections.patch(collection, id, asked.metadata)
-    return json_response(request, ImageAnswer.of(record))
+    return json_response(request, ImageResponse.of(record))
 
 
 @router.delete(_IMAGE, status_code=204, responses=refusals(404, 507))
@@ -155,6 +155,6 @@ async def _read(
 
 
 def _accepted(request: Request, job: Job) -> Response:
-    answer = json_response(request, JobAnswer.of(job), 202)
+    answer = json_response(request, JobResponse.of(job), 202)
     answer.headers["Location"] = f"/jobs/{job.id}"
     return answer

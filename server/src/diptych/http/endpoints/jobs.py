@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from diptych.errors import InvalidValue
-from diptych.http.answers_jobs import JobAnswer, JobList, JobOutcomeAnswer, JobOutcomePage
+from diptych.http.answers_jobs import JobList, JobOutcomePage, JobOutcomeResponse, JobResponse
 from diptych.http.context import context_of
 from diptych.http.errors.documented_errors import GUARDED, Responses, refusals
 from diptych.http.parsing.limits import check_at_most
@@ -22,22 +22,22 @@ _STREAM: Responses = {200: {"content": {_EVENTS: {"schema": {"type": "string"}}}
 @router.get("/jobs", response_model=JobList)
 async def list_jobs(request: Request, services: ReadyServices, _: NoQuery) -> Response:
     """All that are known, the newest first."""
-    return json_response(request, JobList(jobs=[JobAnswer.of(job) for job in await services.jobs.list()]))
+    return json_response(request, JobList(jobs=[JobResponse.of(job) for job in await services.jobs.list()]))
 
 
-@router.get("/jobs/{job}", response_model=JobAnswer, responses=refusals(404))
+@router.get("/jobs/{job}", response_model=JobResponse, responses=refusals(404))
 async def get_job(request: Request, services: ReadyServices, job: str, _: NoQuery) -> Response:
     """How far one job is."""
-    return json_response(request, JobAnswer.of(await services.jobs.get(job)))
+    return json_response(request, JobResponse.of(await services.jobs.get(job)))
 
 
-@router.delete("/jobs/{job}", response_model=JobAnswer, responses=refusals(404, 507))
+@router.delete("/jobs/{job}", response_model=JobResponse, responses=refusals(404, 507))
 async def cancel_job(request: Request, services: ReadyServices, job: str, _: NoQuery) -> Response:
     """End a job: items that are done stay, the others are not tried. One that has ended stays as it is.
 
     507, or 503: it has stopped, but the disk does not take that yet; it is tried again.
     """
-    return json_response(request, JobAnswer.of(await services.jobs.cancel(job)))
+    return json_response(request, JobResponse.of(await services.jobs.cancel(job)))
 
 
 @router.get("/jobs/{job}/outcomes", response_model=JobOutcomePage, responses=refusals(404, 422))
@@ -50,8 +50,8 @@ async def list_outcomes(
     outcomes = await services.jobs.outcomes(job, query.after, query.limit)
     request_id = context_of(request).request_id
     page = JobOutcomePage(
-        job=JobAnswer.of(found),
-        outcomes=[JobOutcomeAnswer.of(outcome, request_id) for outcome in outcomes],
+        job=JobResponse.of(found),
+        outcomes=[JobOutcomeResponse.of(outcome, request_id) for outcome in outcomes],
         next=outcomes[-1].index if len(outcomes) == query.limit else None,
     )
     return json_response(request, page)

@@ -9,11 +9,11 @@ from diptych.core.catalogue import Catalogue, VersionEntry
 from diptych.errors import NotFound
 from diptych.http.answers_operate import (
     IgnoredVersion,
-    ModelAnswer,
     ModelList,
+    ModelResponse,
     ModelVersions,
-    ServingAnswer,
-    VersionEntryAnswer,
+    ServingResponse,
+    VersionEntryResponse,
 )
 from diptych.http.errors.documented_errors import GUARDED, refusals
 from diptych.http.requests import NoQuery
@@ -28,11 +28,11 @@ async def list_models(request: Request, services: ReadyServices, _: NoQuery) -> 
     """All models of the repository; one of them has an active version, in the precisions of `serving`."""
     catalogue = services.catalogue
     models = [
-        ModelAnswer(
+        ModelResponse(
             name=entry.name,
             versions=list(entry.versions),
             active=entry.active,
-            serving=ServingAnswer.of(entry.serving),
+            serving=ServingResponse.of(entry.serving),
             source=await _source(catalogue, entry.name, entry.active or entry.versions[-1]),
             ignored=[IgnoredVersion(version=n, reason=reason) for n, reason in entry.ignored.items()],
         )
@@ -49,7 +49,7 @@ async def get_model(request: Request, services: ReadyServices, name: str, _: NoQ
 
 
 @router.get(
-    "/models/{name}/versions/{version}", response_model=VersionEntryAnswer, responses=refusals(404, 422)
+    "/models/{name}/versions/{version}", response_model=VersionEntryResponse, responses=refusals(404, 422)
 )
 async def get_version(
     request: Request, services: ReadyServices, name: str, version: int, _: NoQuery
@@ -68,12 +68,12 @@ async def _source(catalogue: Catalogue, name: str, version: int) -> dict[str, An
     return None if manifest is None else dict(manifest.source)
 
 
-def _entry(name: str, entry: VersionEntry) -> VersionEntryAnswer:
-    return VersionEntryAnswer(
+def _entry(name: str, entry: VersionEntry) -> VersionEntryResponse:
+    return VersionEntryResponse(
         name=name,
         version=entry.version,
         active=entry.active,
-        serving=ServingAnswer.of(entry.serving),
+        serving=ServingResponse.of(entry.serving),
         manifest=None if entry.manifest is None else entry.manifest.model_dump(mode="json"),
         prompt_sets=list(entry.prompt_sets),
         error=entry.error,

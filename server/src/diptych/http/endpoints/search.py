@@ -15,7 +15,7 @@ from diptych.core.services import Services
 from diptych.core.types import Hit, ModelInfo, TextEmbedding
 from diptych.errors import InputError, NotFound
 from diptych.http import search_body
-from diptych.http.answers import HitAnswer, Links, ModelRef, SearchAnswer
+from diptych.http.answers import HitResponse, Links, ModelRef, SearchResponse
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
 from diptych.http.description import body_of
@@ -24,7 +24,7 @@ from diptych.http.middleware.body_budget import Take, room_of
 from diptych.http.parsing import schemas
 from diptych.http.requests import MAX_QUERIES, NoQuery, SearchQuery, SearchRequest
 from diptych.http.respond import json_response
-from diptych.http.search_body import AskedSearch, StoredImage, read_search, search_of_query_string
+from diptych.http.search_body import ParsedSearch, StoredImage, read_search, search_of_query_string
 from diptych.http.state import Options, ReadyServices, at_work
 
 router = APIRouter(tags=["search"], responses=refusals(*GUARDED))
@@ -53,7 +53,7 @@ class Found:
     model: ModelInfo
 
 
-@router.get("/search", response_model=SearchAnswer, responses=refusals(400, 404, 409, 413, 422, 429))
+@router.get("/search", response_model=SearchResponse, responses=refusals(400, 404, 409, 413, 422, 429))
 async def search_by_words(
     request: Request, services: ReadyServices, options: Options, asked: Annotated[SearchQuery, Query()]
 ) -> Response:
@@ -65,7 +65,7 @@ async def search_by_words(
 
 @router.post(
     "/search",
-    response_model=SearchAnswer,
+    response_model=SearchResponse,
     responses=refusals(404, 409, *BODY),
     openapi_extra=body_of(SearchRequest, _FORM),
 )
@@ -81,19 +81,19 @@ async def search(request: Request, _: NoQuery) -> Response:
 
 
 async def _answer(
-    request: Request, services: Services, asked: AskedSearch, name: str, default: str
+    request: Request, services: Services, asked: ParsedSearch, name: str, default: str
 ) -> Response:
     collection = asked.options.collection or default
     with context_of(request).stage("work"):
         found = await while_connected(request, _search(services, asked, name, collection, room_of(request)))
     with context_of(request).stage("serialise"):
-        hits = [HitAnswer(**vars(hit), links=Links.of(collection, hit.id)) for hit in found.hits]
+        hits = [HitResponse(**vars(hit), links=Links.of(collection, hit.id)) for hit in found.hits]
     model = ModelRef.of(found.model)
-    answer = SearchAnswer(model=model, collection=collection, hits=hits, truncated=found.truncated)
+    answer = SearchResponse(model=model, collection=collection, hits=hits, truncated=found.truncated)
     return json_response(request, answer)
 
 
-async def _search(services: Services, asked: AskedSearch, name: str, collection: str, room: Take) -> Found:
+async def _search(services: Services, asked: ParsedSearch, name: str, collection: str, room: Take) -> Found:
     collections = services.collections
     with collections.using(collection) as engine:  # an unknown collection is a 404 before any encoding
         queries: Sequence[search_body.Ready] = await services.image_urls.fetched(asked.queries, name, room)

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from diptych.http.answers_collections import AddAnswer
+from diptych.http.answers_collections import AddResponse
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
 from diptych.http.description import body_of
@@ -33,7 +33,7 @@ _FORM = schemas.form(
 
 @router.post(
     "/collections/{collection}/vectors",
-    response_model=AddAnswer,
+    response_model=AddResponse,
     responses=refusals(404, 409, 507, *BODY),
     openapi_extra=body_of(AddVectorsRequest, _FORM),
 )

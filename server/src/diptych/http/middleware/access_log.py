@@ -32,7 +32,7 @@ class _Sent:
     status: int = 0
 
 
-class Door:
+class AccessLogMiddleware:
     """Every request comes in and goes out through here."""
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:

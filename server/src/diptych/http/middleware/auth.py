@@ -42,7 +42,7 @@ class HeadGuard:
         await self._app(scope, receive, send)
 
 
-class HostGuard:
+class HostMiddleware:
     """403 for requests that were not meant for this server, judged by Host, Origin and Sec-Fetch-Site.
 
     400 for those that do not say, or say twice, which host they are meant for (RFC 9112, 3.2).
@@ -90,7 +90,7 @@ class HostGuard:
         return name is not None and (name in self._names or "*" in self._names or _is_address(name))
 
 
-class KeyGuard:
+class KeyMiddleware:
     """401 for requests without the API key, in `Authorization: Bearer` or `X-API-Key`."""
 
     def __init__(self, app: ASGIApp, api_key: str) -> None:

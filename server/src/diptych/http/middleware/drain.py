@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from diptych.http.in_flight import Inside
+from diptych.http.in_flight import InFlightRequests
 
 STOPPING_S = 0.5  # when the server stops: what is left must end within the second that answers have then
 
@@ -26,7 +26,7 @@ class BodyDrain:
     resets it, and a client that still sends never reads its answer.
     """
 
-    def __init__(self, app: ASGIApp, inside: Inside, timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, inside: InFlightRequests, timeout_s: float) -> None:
         self._app = app
         self._inside = inside
         self._timeout_s = timeout_s

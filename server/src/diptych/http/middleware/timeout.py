@@ -23,7 +23,7 @@ class _Answer:
     begun: bool = False
 
 
-class Gate:
+class TimeoutMiddleware:
     """A request has `timeout_s` from its head until its answer begins; then its work is cancelled and it gets
     a 504, or a 503 when the server stops.
 

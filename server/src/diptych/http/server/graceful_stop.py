@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from diptych.http.in_flight import Inside
+from diptych.http.in_flight import InFlightRequests
 
 LOG = logging.getLogger("diptych")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -36,7 +36,7 @@ class GracefulServer(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        inside: Inside,
+        inside: InFlightRequests,
         grace_s: int,
         *,
         end_after: Callable[[float, int], None] = end_after,

@@ -9,7 +9,7 @@ from diptych.settings import AUTO, PREFIX, Device
 UNGATED = "it was built ungated, its parity is unknown: see --allow-ungated"
 
 
-class Here:
+class MachineSupport:
     """ONNX graphs can be tried anywhere; what TensorRT built runs on its GPU, with its release."""
 
     def __init__(

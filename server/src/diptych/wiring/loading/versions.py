@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError, ConfigError
 from diptych.settings import Settings
-from diptych.wiring.loading.compatibility import Here
+from diptych.wiring.loading.compatibility import MachineSupport
 
 
-def here_of(settings: Settings) -> Here:
+def here_of(settings: Settings) -> MachineSupport:
     """What this machine can serve, as far as the settings let it."""
     precisions = (settings.precision, settings.collection_precision)
-    return Here(settings.device, precisions, allow_ungated=settings.allow_ungated)
+    return MachineSupport(settings.device, precisions, allow_ungated=settings.allow_ungated)
 
 
-def chosen_version(settings: Settings, here: Here) -> tuple[str, int]:
+def chosen_version(settings: Settings, here: MachineSupport) -> tuple[str, int]:
     """The name and version to serve: the newest that can be served here, or the one that is asked for.
 
     Raises ConfigError when there is none: it names each version and why, or says what to run.
@@ -40,7 +40,9 @@ def chosen_version(settings: Settings, here: Here) -> tuple[str, int]:
     return name, _first_servable(repository, name, asked, here)
 
 
-def _first_servable(repository: ModelRepository, name: str, versions: Sequence[int], here: Here) -> int:
+def _first_servable(
+    repository: ModelRepository, name: str, versions: Sequence[int], here: MachineSupport
+) -> int:
     reasons = []
     for version in versions:
         reason = why_not_served(repository, name, version, here)
@@ -50,7 +52,7 @@ def _first_servable(repository: ModelRepository, name: str, versions: Sequence[i
     raise ConfigError("; ".join(reasons))
 
 
-def why_not_served(repository: ModelRepository, name: str, version: int, here: Here) -> str | None:
+def why_not_served(repository: ModelRepository, name: str, version: int, here: MachineSupport) -> str | None:
     """Why this version cannot be served here, such as a manifest that cannot be read; None if it may be."""
     try:
         return here.why_not(repository.manifest(name, version))

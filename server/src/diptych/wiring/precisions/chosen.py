@@ -15,7 +15,7 @@ LOG = logging.getLogger("diptych.precision")
 
 
 @dataclass(frozen=True)
-class Served:
+class ChosenPrecisions:
     """What answers requests and what collections use: one object when it is one precision."""
 
     embed: LoadedBundle
@@ -32,7 +32,7 @@ def load_served(
     n_threads: int,
     captures: bool = False,
     kept: PlanFile | None = None,
-) -> Served:
+) -> ChosenPrecisions:
     """Try, choose, and let go of the rest. Raises BundleError, EncoderFailed, ConfigError.
 
     With `captures` batches of a GPU run as CUDA graphs, if they can. Precisions are timed only where `kept`
@@ -54,7 +54,7 @@ def _chosen(
     precision: str,
     collection_precision: str,
     kept: PlanFile | None,
-) -> Served:
+) -> ChosenPrecisions:
     embed = choose_for_requests(trials, precision, kept)
     loaded = trials.load(embed.precision)
     collections = _choose_for_collections(trials, collection_precision, loaded)
@@ -65,7 +65,7 @@ def _chosen(
         LOG.warning("%s/%d is not served in %s: %s", manifest.name, manifest.version, name, why)
     where = trials.device
     LOG.info("encoders run on %s: %s", where.name or where.provider, where.reason)
-    return Served(loaded, trials.load(collections.precision), Serving(embed, collections, where))
+    return ChosenPrecisions(loaded, trials.load(collections.precision), Serving(embed, collections, where))
 
 
 def choose_for_requests(trials: Trials, precision: str, kept: PlanFile | None = None) -> Choice:

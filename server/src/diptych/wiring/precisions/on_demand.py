@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from diptych.adapters.onnxruntime.session import Device
 from diptych.bundle.repository import ModelRepository
-from diptych.core.encoding.pipeline import Engine
+from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.ports import EncoderName
 from diptych.core.tuning.precision import CPU_PROVIDER, TensorRt
 from diptych.errors import CorruptBundle
@@ -13,10 +13,10 @@ from diptych.wiring.loading.version import LoadedBundle, VerifiedBundle, load_pr
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.tuning.planning import threads_of, with_plan
 
-Build = Callable[[LoadedBundle, tuple[EncoderName, EncoderName]], Engine]
+Build = Callable[[LoadedBundle, tuple[EncoderName, EncoderName]], EncoderPipeline]
 
 
-class FurtherPrecisions:
+class OnDemandPrecisions:
     """Opens precisions of the version that serves, on the device that it serves on.
 
     At the start nothing else runs: they are measured as those of requests are. Later they take a plan that is
@@ -34,7 +34,7 @@ class FurtherPrecisions:
         self._device: Device = "cpu" if beside.encoder.provider == CPU_PROVIDER else "cuda"
         self._build = build
 
-    def open(self, precision: str, at_start: bool) -> Engine:
+    def open(self, precision: str, at_start: bool) -> EncoderPipeline:
         """Blocking. Raises BundleError, EncoderFailed, ConfigError, NotFound."""
         bundle = self._bundle if at_start else self._verified()
         n_threads = threads_of(self._settings)
@@ -51,7 +51,7 @@ class FurtherPrecisions:
             engine.runner.tell(TensorRt("unavailable", "it is for the server's own precisions"))
         return engine
 
-    def _made(self, loaded: LoadedBundle, precision: str, at_start: bool) -> Engine:
+    def _made(self, loaded: LoadedBundle, precision: str, at_start: bool) -> EncoderPipeline:
         planned = with_plan(loaded, self._settings, otherwise=None if at_start else self._plan)
         names = (f"collection_image_{precision}", f"collection_text_{precision}")
         return self._build(warmed(planned), names)

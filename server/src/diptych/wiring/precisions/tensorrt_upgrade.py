@@ -15,7 +15,7 @@ from diptych.adapters.tensorrt.library import tensorrt_version
 from diptych.bundle.golden import check_golden
 from diptych.bundle.tensorrt_build import PLAN_SUFFIX, Extent, Profile, usual_lengths
 from diptych.core.concurrency.load_or_discard import loaded_in_thread
-from diptych.core.encoding.swappable_encoder import Runner
+from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.tuning.precision import Running, TensorRt
 from diptych.errors import BundleError, DiptychError, EncoderFailed, GoldenMismatch
 from diptych.wiring.loading.agreement import require_agreement
@@ -35,7 +35,7 @@ class TensorRtUpgrade:
     def __init__(
         self,
         loaded: LoadedBundle,
-        runner: Runner,
+        runner: SwappableEncoder,
         *,
         identity: str,
         cache_dir: Path,

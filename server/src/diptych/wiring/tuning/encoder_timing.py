@@ -16,7 +16,7 @@ from diptych.adapters.files.plan_file import PlanFile, machine, n_cpus
 from diptych.bundle.encoder import InputIds, Pixels
 from diptych.bundle.manifest import identity
 from diptych.core.tuning.interleaved import Clock, median_seconds
-from diptych.core.tuning.precision import CPU_PROVIDER, Pace
+from diptych.core.tuning.precision import CPU_PROVIDER, EncoderTiming
 from diptych.wiring.loading.encoders import ServedEncoder
 from diptych.wiring.loading.version import VerifiedBundle
 
@@ -36,13 +36,13 @@ def paces_of(
     *,
     n_threads: int,
     kept: PlanFile | None,
-) -> dict[str, Pace]:
+) -> dict[str, EncoderTiming]:
     """The pace of each precision, measured once for each version, machine and choice of settings.
 
     Without a file it is measured each time.
     """
     key = _key(bundle, encoders, n_threads)
-    known = None if kept is None else kept.get(key, dict[str, Pace])
+    known = None if kept is None else kept.get(key, dict[str, EncoderTiming])
     if known is not None:
         LOG.info("times of precisions are those of an earlier start")
         return known
@@ -52,7 +52,7 @@ def paces_of(
     cost = _clock(encoders, n_threads)
     image_ms = item_ms(images, golden.pixels, cost)
     text_ms = item_ms(texts, golden.input_ids, cost)
-    paces = {name: Pace(image_ms[name], text_ms[name]) for name in encoders}
+    paces = {name: EncoderTiming(image_ms[name], text_ms[name]) for name in encoders}
     if kept is not None:
         kept.put(key, paces)
     return paces
