@@ -1,11 +1,11 @@
 """Read the bodies that `/classify` takes. Knows nothing of classifying."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 from starlette.requests import Request
 
+from diptych.core.classification.classify import DEFAULT_TEMPLATES, ClassifyInput
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.errors import InvalidValue
@@ -21,19 +21,10 @@ from diptych.http.parsing.multipart import read_parts
 from diptych.http.requests import ClassifyOptions, ClassifyRequest
 
 ACCEPTED = (MULTIPART, JSON)
-DEFAULT_TEMPLATES = "default"
 _FIELDS = ("image", "labels", "template", "templates", "multi_label", "top_k")
 
 
-@dataclass(frozen=True)
-class ParsedClassify:
-    """N image files, here or elsewhere, and how to classify them; errors name `images[i]` and `labels[i]`."""
-
-    images: Sequence[bytes | ImageUrl]
-    options: ClassifyOptions
-
-
-async def read_classify(request: Request, options: HttpOptions) -> ParsedClassify:
+async def read_classify(request: Request, options: HttpOptions) -> ClassifyInput:
     """Either of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
     kind, limits = media_type(request), options.limits
     if kind == JSON:
@@ -46,29 +37,15 @@ async def read_classify(request: Request, options: HttpOptions) -> ParsedClassif
     raise unsupported(request, ACCEPTED)
 
 
-def templates_of(options: ClassifyOptions, prompts: Mapping[str, tuple[str, ...]]) -> Sequence[str]:
-    """The templates that are meant: one, several, a named set, or the default set of the model."""
-    if options.template is not None:
-        return [options.template]
-    asked = options.templates if options.templates is not None else DEFAULT_TEMPLATES
-    if not isinstance(asked, str):
-        return asked
-    if asked not in prompts:
-        raise InvalidValue(
-            f"there is no template set {asked[:100]!r}, only {', '.join(prompts)}", "templates"
-        )
-    return prompts[asked]
-
-
-def _from_json(body: bytearray, limits: Limits) -> ParsedClassify:
+def _from_json(body: bytearray, limits: Limits) -> ClassifyInput:
     lengths = {"images": limits.max_items, **_list_limits(limits)}
     asked = validated(ClassifyRequest, check_lengths(parse_json(body), lengths))
     _check_options(asked, len(asked.images), limits)
     images = [read_image(text, f"images[{i}]", limits.max_image_bytes) for i, text in enumerate(asked.images)]
-    return ParsedClassify(images, asked)
+    return _input(images, asked)
 
 
-def _from_form(form: Form, limits: Limits) -> ParsedClassify:
+def _from_form(form: Form, limits: Limits) -> ClassifyInput:
     parts = list(form.parts("image"))
     check_count(parts, "images", limits.max_items)
     images = [
@@ -79,7 +56,18 @@ def _from_form(form: Form, limits: Limits) -> ParsedClassify:
     given |= {name: value for name, value in lists.items() if value is not None}
     asked = validated(ClassifyOptions, check_lengths(given, _list_limits(limits)), strict=False)
     _check_options(asked, len(images), limits)
-    return ParsedClassify(images, asked)
+    return _input(images, asked)
+
+
+def _input(images: Sequence[bytes | ImageUrl], asked: ClassifyOptions) -> ClassifyInput:
+    templates = asked.templates if asked.templates is not None else DEFAULT_TEMPLATES
+    return ClassifyInput(
+        images=images,
+        labels=asked.labels,
+        templates=templates if asked.template is None else [asked.template],
+        multi_label=asked.multi_label,
+        top_k=asked.top_k,
+    )
 
 
 def _templates(form: Form) -> list[str] | str | None:

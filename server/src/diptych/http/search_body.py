@@ -1,13 +1,13 @@
 """Read what `/search` is asked, from JSON, a form or a query string. Knows nothing of searching."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from starlette.requests import Request
 
 from diptych.core.collections.filter_parser import parse_filter
 from diptych.core.collections.filters import Filter
+from diptych.core.collections.search import SearchInput, StoredImage, WeightedQuery
 from diptych.core.fetching.image_urls import ImageUrl
 from diptych.core.limits import Limits
 from diptych.http.errors.validation import validated
@@ -26,57 +26,42 @@ _OPTIONS = ("k", "offset", "collection", "exact", "min_relevance")
 _FIELDS = ("image", "text", "filter", *_OPTIONS)
 
 
-@dataclass(frozen=True)
-class StoredImage:
-    """A query by an image of the collection."""
-
-    id: str
-
-
-Ready = str | bytes | StoredImage  # a text, the bytes of an image file, or an id
-Query = Ready | ImageUrl
-
-
-@dataclass(frozen=True)
-class ParsedSearch:
-    """Queries to mix by weight; errors name `query[i]`."""
-
-    queries: Sequence[Query]
-    weights: Sequence[float]
-    filter: Filter | None
-    options: SearchOptions
-
-
-async def read_search(request: Request, options: HttpOptions) -> ParsedSearch:
+async def read_search(request: Request, options: HttpOptions) -> SearchInput:
     """Either of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
-    kind, limits = media_type(request), options.limits
+    kind = media_type(request)
     if kind == JSON:
-        return await read_json(await read_body(request, options.body), partial(_from_json, limits=limits))
+        return await read_json(await read_body(request, options.body), partial(_from_json, options=options))
     if kind == MULTIPART:
         parts = await read_parts(
             request, options.body, MAX_QUERIES + len(_FIELDS), f"at most {MAX_QUERIES} queries"
         )
-        return _from_form(Form(parts, _FIELDS), limits)
+        return _from_form(Form(parts, _FIELDS), options)
     raise unsupported(request, ACCEPTED)
 
 
-def search_of_query_string(asked: SearchQuery, limits: Limits) -> ParsedSearch:
+def search_of_query_string(asked: SearchQuery, options: HttpOptions) -> SearchInput:
     """`GET /search?q=...`; errors name the parameter."""
-    _check_options(asked, limits)
+    _check_options(asked, options.limits)
     filter = None if asked.filter is None else parse_filter(parse_json(asked.filter, "filter"))
-    return ParsedSearch([check_query_text(asked.q, "q", limits)], [1.0], filter, asked)
+    query = WeightedQuery(check_query_text(asked.q, "q", options.limits), "q")
+    return _input([query], filter, asked, options)
 
 
-def _from_json(body: bytearray, limits: Limits) -> ParsedSearch:
+def _from_json(body: bytearray, options: HttpOptions) -> SearchInput:
+    limits = options.limits
     asked = validated(SearchRequest, check_lengths(parse_json(body), {"query": MAX_QUERIES}))
     check_count(asked.query, "query", MAX_QUERIES)
     _check_options(asked, limits)
     queries = [_from_item(item, f"query[{i}]", limits) for i, item in enumerate(asked.query)]
     filter = None if asked.filter is None else parse_filter(asked.filter)
-    return ParsedSearch(queries, [item.weight for item in asked.query], filter, asked)
+    return _input(queries, filter, asked, options)
 
 
-def _from_item(item: QueryItem, name: str, limits: Limits) -> Query:
+def _from_item(item: QueryItem, name: str, limits: Limits) -> WeightedQuery:
+    return WeightedQuery(_query_of(item, name, limits), name, item.weight)
+
+
+def _query_of(item: QueryItem, name: str, limits: Limits) -> str | bytes | StoredImage | ImageUrl:
     if item.image is not None:
         return read_image(item.image, name, limits.max_image_bytes)
     if item.id is not None:
@@ -85,22 +70,34 @@ def _from_item(item: QueryItem, name: str, limits: Limits) -> Query:
     return check_query_text(item.text, name, limits)
 
 
-def _from_form(form: Form, limits: Limits) -> ParsedSearch:
+def _from_form(form: Form, options: HttpOptions) -> SearchInput:
     parts = list(form.parts("image", "text"))
     check_count(parts, "query", MAX_QUERIES)
-    queries = [_from_part(part, f"query[{i}]", limits) for i, part in enumerate(parts)]
+    queries = [_from_part(part, f"query[{i}]", options.limits) for i, part in enumerate(parts)]
     asked = validated(SearchOptions, form.given(*_OPTIONS), strict=False)
-    _check_options(asked, limits)
+    _check_options(asked, options.limits)
     filter = form.json("filter")
-    return ParsedSearch(
-        queries, [1.0] * len(queries), None if filter is None else parse_filter(filter), asked
-    )
+    return _input(queries, None if filter is None else parse_filter(filter), asked, options)
 
 
-def _from_part(part: Part, name: str, limits: Limits) -> Query:
+def _from_part(part: Part, name: str, limits: Limits) -> WeightedQuery:
     if part.name == "image":
-        return check_image_bytes(part.data, name, limits.max_image_bytes)
-    return check_query_text(part.text(name), name, limits)
+        return WeightedQuery(check_image_bytes(part.data, name, limits.max_image_bytes), name)
+    return WeightedQuery(check_query_text(part.text(name), name, limits), name)
+
+
+def _input(
+    queries: Sequence[WeightedQuery], filter: Filter | None, asked: SearchOptions, options: HttpOptions
+) -> SearchInput:
+    return SearchInput(
+        queries=queries,
+        collection=asked.collection or options.default_collection,
+        k=asked.k,
+        offset=asked.offset,
+        filter=filter,
+        exact=asked.exact,
+        min_relevance=asked.min_relevance,
+    )
 
 
 def _check_options(options: SearchOptions, limits: Limits) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from diptych.core.classification import scoring
-from diptych.core.collections.query import mix
+from diptych.core.collections.search import mix
 from diptych.errors import InvalidValue
 
 finite = st.floats(-1e4, 1e4, width=32)

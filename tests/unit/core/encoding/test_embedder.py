@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from diptych.core.concurrency.admission import Admission
+from diptych.core.encoding.embed import raise_first
 from diptych.core.encoding.embedder import Embedder
-from diptych.core.outcomes import raise_first
 from diptych.errors import EncoderFailed, InvalidValue, NotReady, Overloaded, TooLarge, UndecodableImage
 from unit.core.core_fakes import (
     FakeDecoder,

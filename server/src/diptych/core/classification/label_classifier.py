@@ -1,7 +1,7 @@
 """Classify image embeddings against any list of labels; knows nothing of image files or HTTP."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -48,6 +48,11 @@ class LabelClassifier:
         # Without it a list of a thousand known labels costs a thousand look-ups and a copy of all their rows.
         self._classifiers: WeighedCache[ListKey, Classifier] = WeighedCache(max_cached_labels // 2)
         self._in_flight: SingleFlight[ListKey, Classifier] = SingleFlight()
+
+    @property
+    def prompts(self) -> Mapping[str, tuple[str, ...]]:
+        """The named template sets of the model."""
+        return self._model.prompts
 
     async def classify(
         self,

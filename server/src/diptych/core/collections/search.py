@@ -1,63 +1,130 @@
-"""Find the nearest images on one shelf; knows nothing of texts, queries' origins or how the index works."""
+"""Use case "search": the images of a collection that are nearest to a query, or to a mix of queries."""
 
-from diptych.core.collections.collection import LoadedCollection
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+
+from diptych.core.classification.scoring import normalised
 from diptych.core.collections.filters import Filter
-from diptych.core.collections.ports import RecordStore
-from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.types import Embedding, Hit, Keys
-from diptych.errors import InvalidValue
+from diptych.core.collections.service import Collections
+from diptych.core.encoding.embedder import Embedder
+from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
+from diptych.core.types import Embedding, Hit, ModelInfo, TextEmbedding
+from diptych.errors import InputError, InvalidValue, NotFound
 
-ATTEMPTS = 3  # beside writes of what it finds
-
-
-class Finder:
-    """Cosine search, filtered on metadata."""
-
-    def __init__(self, records: RecordStore) -> None:
-        self._records = records
-
-    async def nearest(
-        self,
-        shelf: LoadedCollection,
-        query: Embedding,
-        *,
-        k: int,
-        offset: int,
-        filter: Filter | None,
-        made_by: EncoderPipeline | None = None,
-        exact: bool = False,
-    ) -> list[Hit]:
-        """(D,) -> at most k hits after the first `offset`, best first; equal cosines in order of adding.
-
-        An image that is deleted or replaced while the search runs is in the index but no longer in the store,
-        or the other way round; the search is then made again. Raises NotFound once the collection is dropped,
-        and NotReady once its vectors are no longer by `made_by`, which made the query.
-        """
-        hits: list[Hit] = []
-        for _ in range(ATTEMPTS):
-            allowed = await self._passing(shelf, filter)
-            shelf.require_kept()  # nothing is awaited between this and the search: a dropped index is closed
-            shelf.require_by(made_by)
-            found, cosines = await shelf.index.search(query, offset + k, allowed, exact=exact)
-            page: list[int] = found[offset:].tolist()
-            records = await self._records.by_key(page)
-            hits = [
-                Hit(records[key].id, float(cosine), None, records[key].metadata)
-                for key, cosine in zip(page, cosines[offset:], strict=True)
-                if key in records
-            ]
-            if len(hits) == len(page):
-                break
-        return hits
-
-    async def _passing(self, shelf: LoadedCollection, filter: Filter | None) -> Keys | None:
-        """All that may be found; None for all there are. Reads the metadata of the whole collection."""
-        if filter is None:
-            return None
-        return await shelf.read(lambda name: self._records.matching_keys(name, filter))
+MIN_SUM_NORM = 1e-6  # below it the direction of the sum is rounding error
 
 
-def require_no_min_relevance(min_relevance: float | None) -> None:
-    """Raises InvalidValue: relevance is not calibrated, and a bound on nothing would be ignored silently."""
-    if min_relevance is not None:
-        raise InvalidValue("relevance is not calibrated for this model", "min_relevance")
+@dataclass(frozen=True)
+class StoredImage:
+    """A query by an image of the collection."""
+
+    id: str
+
+
+FetchedQuery = str | bytes | StoredImage  # a text, the bytes of an image file, or an image of the collection
+
+
+@dataclass(frozen=True)
+class WeightedQuery:
+    """One query and its weight in the mix. `name` is what error messages call it, such as `query[0]`."""
+
+    query: FetchedQuery | ImageUrl
+    name: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class SearchInput:
+    """What to search for in which collection. `min_relevance` must be None: relevance is not calibrated."""
+
+    queries: Sequence[WeightedQuery]
+    collection: str
+    k: int
+    offset: int = 0
+    filter: Filter | None = None
+    exact: bool = False
+    min_relevance: float | None = None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Hits, best first. `truncated`: a text of the query was cut to the context length. `model`: the model
+    that made the vectors.
+    """
+
+    hits: list[Hit]
+    truncated: bool
+    model: ModelInfo
+
+
+async def search_collection(
+    asked: SearchInput, *, collections: Collections, image_urls: ImageUrls, reserve: ReserveBytes
+) -> SearchResult:
+    """Embed Q queries with the collection's own pipeline, mix them into one (D,) vector and search with it.
+
+    Raises NotFound for an unknown collection before it encodes anything; the error of a bad query, with its
+    name; and what `Collections.search` raises.
+    """
+    with collections.using(asked.collection) as pipeline:
+        queries: Sequence[FetchedQuery] = await image_urls.fetched(
+            [one.query for one in asked.queries], "query", reserve
+        )
+        rows = await asyncio.gather(
+            *(
+                _embed(query, one.name, asked.collection, collections, pipeline.embedder)
+                for query, one in zip(queries, asked.queries, strict=True)
+            )
+        )  # Q of (D,)
+        hits = await collections.search(
+            asked.collection,
+            mix([row.embedding for row in rows], [one.weight for one in asked.queries]),
+            k=asked.k,
+            offset=asked.offset,
+            filter=asked.filter,
+            min_relevance=asked.min_relevance,
+            made_by=pipeline,
+            exact=asked.exact,
+        )
+    return SearchResult(hits, any(row.truncated for row in rows), pipeline.model)
+
+
+def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:
+    """The weighted sum of unit queries (D,), scaled to unit norm; negative weights lead away from a query.
+
+    Raises InvalidValue when a weight is not finite, when all are 0, or when the queries cancel out.
+    """
+    for index, weight in enumerate(weights):
+        if not np.isfinite(weight):
+            raise InvalidValue(f"weight {weight} is not a finite number", f"query[{index}]")
+    largest = max(map(abs, weights))  # dividing by it keeps huge weights finite in float32
+    if largest == 0:
+        raise InvalidValue(
+            "weight is 0, which looks for nothing" if len(weights) == 1 else "all weights are 0", "query"
+        )
+    shares = np.array([weight / largest for weight in weights], dtype=np.float32)  # (Q,)
+    total: Embedding = shares @ np.stack(queries)  # (Q,) @ (Q, D) -> (D,)
+    if np.linalg.norm(total) < MIN_SUM_NORM:
+        raise InvalidValue("the weighted queries cancel each other out", "query")
+    return normalised(total)
+
+
+async def _embed(
+    query: FetchedQuery, name: str, collection: str, collections: Collections, embedder: Embedder
+) -> TextEmbedding:
+    """One query -> (D,). Raises InputError or, for an id, NotFound naming `name`."""
+    try:
+        match query:
+            case str():
+                return await embedder.embed_text(query)
+            case bytes():
+                return TextEmbedding(await embedder.embed_image(query), truncated=False)
+            case StoredImage():
+                row = await collections.embedding_of(collection, query.id)
+                return TextEmbedding(row, truncated=False)
+    except (InputError, NotFound) as error:
+        raise error.named(name) from None
+    assert_never(query)

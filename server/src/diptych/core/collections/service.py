@@ -14,11 +14,11 @@ from diptych.core.collections.group_commit import GroupCommit
 from diptych.core.collections.ids import check_collection_name
 from diptych.core.collections.ingest import Ingest
 from diptych.core.collections.metadata import check_metadata, merge_patch
+from diptych.core.collections.nearest import Finder, require_no_min_relevance
 from diptych.core.collections.originals import Originals
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer, VectorIndex
 from diptych.core.collections.reembed import Reembedder
 from diptych.core.collections.registry import CollectionRegistry
-from diptych.core.collections.search import Finder, require_no_min_relevance
 from diptych.core.collections.vectors import VectorIngest, check_origin
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.pipeline import EncoderPipeline

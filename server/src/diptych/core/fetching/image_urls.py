@@ -10,13 +10,15 @@ from diptych.core.timing import stage
 from diptych.errors import DiptychError, Overloaded, UnfetchableImage
 
 Item = TypeVar("Item")
+# Called with a number of bytes before they are held in memory. Raises when there is no room for them.
+ReserveBytes = Callable[[int], None]
 SHARE = 4  # one request fetches at most this part of what all may fetch at once
 
 
 class ImageFetcher(Protocol):
     """Gets the image file that a URL names. A cancelled call lets go of its connection."""
 
-    async def fetch(self, url: str, take: Callable[[int], None]) -> bytes:
+    async def fetch(self, url: str, take: ReserveBytes) -> bytes:
         """`take` is called with a number of bytes before they are kept, and may raise.
 
         Raises InvalidValue for a URL that may not be fetched, UnfetchableImage, TooLarge, and Overloaded,
@@ -49,7 +51,7 @@ class ImageUrls:
         self._metrics = metrics
 
     async def fetched(
-        self, items: Sequence[Item | ImageUrl], prefix: str, take: Callable[[int], None]
+        self, items: Sequence[Item | ImageUrl], prefix: str, take: ReserveBytes
     ) -> list[Item | bytes]:
         """The items in their order, image files in place of URLs; a URL that is there twice is fetched once.
 
@@ -64,7 +66,7 @@ class ImageUrls:
         files = await self._all(first_places, take) if first_places else {}
         return [files[item] if isinstance(item, ImageUrl) else item for item in items]
 
-    async def _all(self, places: dict[ImageUrl, str], take: Callable[[int], None]) -> dict[ImageUrl, bytes]:
+    async def _all(self, places: dict[ImageUrl, str], take: ReserveBytes) -> dict[ImageUrl, bytes]:
         files: dict[ImageUrl, bytes] = {}
         waiting = iter(places.items())
         n_workers = min(len(places), max(1, self._max_at_once // SHARE))
@@ -86,7 +88,7 @@ class ImageUrls:
         self,
         waiting: Iterator[tuple[ImageUrl, str]],
         files: dict[ImageUrl, bytes],
-        take: Callable[[int], None],
+        take: ReserveBytes,
     ) -> None:
         for image, place in waiting:
             try:
@@ -94,7 +96,7 @@ class ImageUrls:
             except DiptychError as error:
                 raise error.named(place) from None
 
-    async def _one(self, image: ImageUrl, take: Callable[[int], None]) -> bytes:
+    async def _one(self, image: ImageUrl, take: ReserveBytes) -> bytes:
         await self._turn()
         try:
             with stage(self._metrics, "fetch"):

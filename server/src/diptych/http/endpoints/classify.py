@@ -1,19 +1,18 @@
 """`/classify`: images against any labels."""
 
-import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from diptych.core.classification.classify import classify_images
 from diptych.core.services import Services
 from diptych.core.types import Prediction
 from diptych.http.answers import ClassifiedImage, ClassifyResponse, ModelRef, PredictionResponse
 from diptych.http.cancel_on_disconnect import while_connected
-from diptych.http.classify_body import ParsedClassify, read_classify, templates_of
+from diptych.http.classify_body import read_classify
 from diptych.http.context import context_of
 from diptych.http.description import body_of
-from diptych.http.embedding import embed_items
 from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
-from diptych.http.middleware.body_budget import Take, room_of
+from diptych.http.middleware.body_budget import room_of
 from diptych.http.parsing import schemas
 from diptych.http.requests import ClassifyRequest, NoQuery
 from diptych.http.respond import sized_json_response
@@ -57,7 +56,14 @@ async def classify(request: Request, _: NoQuery) -> Response:
     with context.stage("parse"):
         asked = await read_classify(request, options)
     with context.stage("work"):
-        predictions = await while_connected(request, _classify(services, asked, room_of(request)))
+        classification = classify_images(
+            asked,
+            image_urls=services.image_urls,
+            embedder=services.embedder,
+            classifier=services.classifier,
+            reserve=room_of(request),
+        )
+        predictions = await while_connected(request, classification)
     n_values = 4 * sum(map(len, predictions))
     return await sized_json_response(request, n_values, lambda: _answer(services, predictions))
 
@@ -68,17 +74,3 @@ def _answer(services: Services, predictions: list[list[Prediction]]) -> Classify
         for i, of_image in enumerate(predictions)
     ]
     return ClassifyResponse(model=ModelRef.of(services.model), data=data)
-
-
-async def _classify(services: Services, asked: ParsedClassify, room: Take) -> list[list[Prediction]]:
-    options = asked.options
-    templates = templates_of(options, services.model.prompts)
-    images = await services.image_urls.fetched(asked.images, "images", room)
-    rows = await embed_items(services.embedder, images, "images")  # N of (D,)
-    return await services.classifier.classify(
-        np.stack([row.embedding for row in rows]),
-        options.labels,
-        templates,
-        multi_label=options.multi_label,
-        top_k=options.top_k,
-    )

@@ -6,17 +6,16 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from diptych.core.services import Services
+from diptych.core.encoding.embed import embed_items
 from diptych.core.types import TextEmbedding
 from diptych.http.answers import EmbeddedItem, EmbedResponse, ModelRef
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
 from diptych.http.description import BINARY, body_of
-from diptych.http.embed_body import Item, read_embed
-from diptych.http.embedding import embed_items
+from diptych.http.embed_body import read_embed
 from diptych.http.errors.documented_errors import BODY, GUARDED, Responses, refusals
 from diptych.http.media_types import ANY_IMAGE, OCTETS, TEXT, wants_octets
-from diptych.http.middleware.body_budget import Take, room_of
+from diptych.http.middleware.body_budget import room_of
 from diptych.http.parsing import schemas
 from diptych.http.requests import EmbedRequest, EncodingFormat, NoQuery
 from diptych.http.respond import encode_embedding, octets_response, sized_json_response
@@ -52,17 +51,19 @@ async def embed(request: Request, _: NoQuery) -> Response:
     with context.stage("parse"):
         asked = await read_embed(request, options)
     with context.stage("work"):
-        rows = await while_connected(request, _embed(services, asked.items, room_of(request)))
+        embedding = embed_items(
+            asked.items,
+            "input",
+            image_urls=services.image_urls,
+            embedder=services.embedder,
+            reserve=room_of(request),
+        )
+        rows = await while_connected(request, embedding)
     if wants_octets(request):
         truncated = [i for i, row in enumerate(rows) if row.truncated]
         return octets_response(np.stack([row.embedding for row in rows]), model, truncated)
     n_numbers = sum(len(row.embedding) for row in rows)
     return await sized_json_response(request, n_numbers, lambda: _answer(model, rows, asked.encoding_format))
-
-
-async def _embed(services: Services, items: Sequence[Item], room: Take) -> list[TextEmbedding]:
-    ready: Sequence[str | bytes] = await services.image_urls.fetched(items, "input", room)
-    return await embed_items(services.embedder, ready, "input")
 
 
 def _answer(model: ModelRef, rows: Sequence[TextEmbedding], encoding_format: EncodingFormat) -> EmbedResponse:

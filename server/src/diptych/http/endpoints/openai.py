@@ -1,14 +1,11 @@
 """`/v1`: text embeddings in OpenAI's shape, for programs that speak it already."""
 
-from collections.abc import Sequence
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from diptych.core.encoding.embedder import Embedder
-from diptych.core.outcomes import raise_first
+from diptych.core.encoding.embed import embed_text_list
 from diptych.core.services import Services
-from diptych.core.types import TextEmbedding, TextOutcome
+from diptych.core.types import TextEmbedding
 from diptych.errors import InvalidValue, NotFound
 from diptych.http.answers_openai import (
     OpenAIEmbedding,
@@ -55,7 +52,7 @@ async def embeddings(request: Request) -> Response:
         check_count(texts, "input", options.limits.max_openai_inputs)
         check_texts(texts, "input", options.limits)
     with context.stage("work"):
-        rows = await while_connected(request, _embed(services.embedder, texts))
+        rows = await while_connected(request, embed_text_list(texts, "input", embedder=services.embedder))
     return await sized_json_response(
         request, sum(len(row.embedding) for row in rows), lambda: _answer(asked, rows)
     )
@@ -96,15 +93,6 @@ def _without_images(data: object) -> object:
             message = f"must be a text, got {found}: images are embedded by POST /embed"
             raise InvalidValue(message, f"input[{i}]" if isinstance(given, list) else "input")
     return data
-
-
-async def _embed(embedder: Embedder, texts: Sequence[str]) -> list[TextEmbedding]:
-    """In parts of half the queue, as a long list must not shut others out. Raises the first text's error."""
-    step = max(embedder.max_texts // 2, 1)
-    outcomes: list[TextOutcome] = []
-    for start in range(0, len(texts), step):
-        outcomes += await embedder.embed_texts(texts[start : start + step])
-    return raise_first(outcomes, "input")
 
 
 def _answer(asked: OpenAIEmbeddingRequest, rows: list[TextEmbedding]) -> OpenAIEmbeddings:

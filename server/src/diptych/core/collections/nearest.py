@@ -1,0 +1,63 @@
+"""Find the nearest images on one shelf; knows nothing of texts, queries' origins or how the index works."""
+
+from diptych.core.collections.collection import LoadedCollection
+from diptych.core.collections.filters import Filter
+from diptych.core.collections.ports import RecordStore
+from diptych.core.encoding.pipeline import EncoderPipeline
+from diptych.core.types import Embedding, Hit, Keys
+from diptych.errors import InvalidValue
+
+ATTEMPTS = 3  # beside writes of what it finds
+
+
+class Finder:
+    """Cosine search, filtered on metadata."""
+
+    def __init__(self, records: RecordStore) -> None:
+        self._records = records
+
+    async def nearest(
+        self,
+        shelf: LoadedCollection,
+        query: Embedding,
+        *,
+        k: int,
+        offset: int,
+        filter: Filter | None,
+        made_by: EncoderPipeline | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """(D,) -> at most k hits after the first `offset`, best first; equal cosines in order of adding.
+
+        An image that is deleted or replaced while the search runs is in the index but no longer in the store,
+        or the other way round; the search is then made again. Raises NotFound once the collection is dropped,
+        and NotReady once its vectors are no longer by `made_by`, which made the query.
+        """
+        hits: list[Hit] = []
+        for _ in range(ATTEMPTS):
+            allowed = await self._passing(shelf, filter)
+            shelf.require_kept()  # nothing is awaited between this and the search: a dropped index is closed
+            shelf.require_by(made_by)
+            found, cosines = await shelf.index.search(query, offset + k, allowed, exact=exact)
+            page: list[int] = found[offset:].tolist()
+            records = await self._records.by_key(page)
+            hits = [
+                Hit(records[key].id, float(cosine), None, records[key].metadata)
+                for key, cosine in zip(page, cosines[offset:], strict=True)
+                if key in records
+            ]
+            if len(hits) == len(page):
+                break
+        return hits
+
+    async def _passing(self, shelf: LoadedCollection, filter: Filter | None) -> Keys | None:
+        """All that may be found; None for all there are. Reads the metadata of the whole collection."""
+        if filter is None:
+            return None
+        return await shelf.read(lambda name: self._records.matching_keys(name, filter))
+
+
+def require_no_min_relevance(min_relevance: float | None) -> None:
+    """Raises InvalidValue: relevance is not calibrated, and a bound on nothing would be ignored silently."""
+    if min_relevance is not None:
+        raise InvalidValue("relevance is not calibrated for this model", "min_relevance")

@@ -1,0 +1,70 @@
+"""Use case "embed": texts and image files to embeddings, in their order."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeVar
+
+from diptych.core.encoding.embedder import Embedder
+from diptych.core.fetching.image_urls import ImageUrl, ImageUrls, ReserveBytes
+from diptych.core.types import TextEmbedding, TextOutcome
+from diptych.errors import DiptychError, EncoderFailed, InputError
+
+Row = TypeVar("Row")
+
+
+async def embed_items(
+    items: Sequence[str | bytes | ImageUrl],
+    prefix: str,
+    *,
+    image_urls: ImageUrls,
+    embedder: Embedder,
+    reserve: ReserveBytes,
+) -> list[TextEmbedding]:
+    """N texts, image files and image URLs -> N embeddings (D,) in their order; an image is never truncated.
+
+    Calls `reserve` with the size of each image that it fetches, before it holds the bytes. Raises the error
+    of the first bad item, named `prefix[i]`; raises Overloaded and NotReady for the whole request.
+    """
+    fetched: Sequence[str | bytes] = await image_urls.fetched(items, prefix, reserve)
+    images = [item for item in fetched if isinstance(item, bytes)]
+    texts = [item for item in fetched if isinstance(item, str)]
+    if images and texts:
+        image_outcomes, text_outcomes = await asyncio.gather(
+            embedder.embed_images(images), embedder.embed_texts(texts)
+        )
+    else:  # one of the two lists is empty, and a task for each would cost more than it saves
+        image_outcomes, text_outcomes = await embedder.embed_images(images), await embedder.embed_texts(texts)
+    image_rows, text_rows = iter(image_outcomes), iter(text_outcomes)
+    outcomes: list[TextEmbedding | DiptychError] = []
+    for item in fetched:
+        if isinstance(item, str):
+            outcomes.append(next(text_rows))
+            continue
+        row = next(image_rows)
+        outcomes.append(row if isinstance(row, DiptychError) else TextEmbedding(row, truncated=False))
+    return raise_first(outcomes, prefix)
+
+
+async def embed_text_list(texts: Sequence[str], prefix: str, *, embedder: Embedder) -> list[TextEmbedding]:
+    """N texts -> N embeddings, where N may exceed the capacity of the text queue.
+
+    Submits at most half of the queue's capacity at a time, so that other requests still find room. Raises the
+    error of the first bad text, named `prefix[i]`; raises Overloaded and NotReady for the whole list.
+    """
+    step = max(embedder.max_texts // 2, 1)
+    outcomes: list[TextOutcome] = []
+    for start in range(0, len(texts), step):
+        outcomes += await embedder.embed_texts(texts[start : start + step])
+    return raise_first(outcomes, prefix)
+
+
+def raise_first(outcomes: Sequence[Row | DiptychError], prefix: str) -> list[Row]:
+    """Return the rows, or raise the first error, named such as ``input[3]`` if it concerns one item."""
+    rows: list[Row] = []
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, InputError | EncoderFailed):
+            raise outcome.named(f"{prefix}[{index}]")
+        if isinstance(outcome, DiptychError):
+            raise outcome
+        rows.append(outcome)
+    return rows
