@@ -42,7 +42,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.tuning.execution_layout import ONE_LANE
 from diptych.errors import ConfigError, DiptychError
-from diptych.wiring.loading.version import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
+from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.precisions.tensorrt_upgrade import TensorRtUpgrade
 

@@ -11,7 +11,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych.core.tuning.execution_layout import Plan
 from diptych.errors import GoldenMismatch
 from diptych.wiring.loading.agreement import require_agreement
-from diptych.wiring.loading.version import LoadedBundle, load_precision, verify_bundle
+from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 Change = Callable[[Any, Any], Any]  # a batch and its rows -> other rows

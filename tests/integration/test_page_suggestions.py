@@ -11,7 +11,7 @@ import pytest
 from diptych.adapters.onnxruntime.session import open_session
 from diptych.bundle.image.preprocess import ImageLimits, load_pixels
 from diptych.bundle.repository import ModelRepository
-from diptych.wiring.loading.version import VerifiedBundle, verify_bundle
+from diptych.wiring.loading.bundles import VerifiedBundle, verify_bundle
 
 ROOT = Path(__file__).parents[2]
 GALLERY = ROOT / "server" / "gallery"

@@ -17,7 +17,7 @@ from diptych.errors import BundleError, ConfigError, EncoderFailed, GoldenMismat
 from diptych.settings import Settings
 from diptych.wiring import build
 from diptych.wiring.loading import encoders
-from diptych.wiring.loading.version import LoadedBundle, load_precision, verify_bundle
+from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.precisions.chosen import ChosenPrecisions, load_served
 from diptych.wiring.tuning import measuring

@@ -19,8 +19,8 @@ from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
 from diptych.wiring import verify_bundle
+from diptych.wiring.loading.bundles import LoadedBundle, load_precision
 from diptych.wiring.loading.encoders import ServedEncoder
-from diptych.wiring.loading.version import LoadedBundle, load_precision
 from diptych.wiring.pipeline import build_engine, health_of
 from support.faulty_graphs import Failure, grey
 from support.pictures import noise, picture

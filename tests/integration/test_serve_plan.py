@@ -9,7 +9,7 @@ import pytest
 from diptych.bundle.repository import ModelRepository
 from diptych.core.tuning.execution_layout import BATCH_SIZES, Plan
 from diptych.settings import Settings
-from diptych.wiring.loading.version import LoadedBundle, load_precision, verify_bundle
+from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.tuning import measuring, planning
 from diptych.wiring.tuning.planning import PLAN_FILE, with_plan
 from support.app import running_app

@@ -14,7 +14,7 @@ from diptych.errors import ConfigError, NotReady, StoreFull
 from diptych.settings import Settings
 from diptych.wiring import build, load
 from diptych.wiring.loading.compatibility import MachineSupport
-from diptych.wiring.loading.versions import chosen_version
+from diptych.wiring.loading.version_choice import chosen_version
 from support.app import FIXED_PLAN
 from support.pictures import noise
 from support.tiny_bundle import TINY, write_tiny_bundle

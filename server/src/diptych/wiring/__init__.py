@@ -17,9 +17,9 @@ from diptych.errors import BundleError, ConfigError, DiptychError, EncoderFailed
 from diptych.settings import AUTO, Settings
 from diptych.wiring.assemble import assemble, limits_of
 from diptych.wiring.fetching import max_open_sockets
+from diptych.wiring.loading.bundles import verify_bundle
 from diptych.wiring.loading.compatibility import UNGATED, MachineSupport
-from diptych.wiring.loading.version import verify_bundle
-from diptych.wiring.loading.versions import check_choice, chosen_version, here_of, why_not_served
+from diptych.wiring.loading.version_choice import check_choice, chosen_version, here_of, why_not_served
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.pipeline import OnStuck
 from diptych.wiring.precisions.chosen import ChosenPrecisions, choose_for_requests, load_served

@@ -30,8 +30,8 @@ from diptych.core.types import ModelInfo
 from diptych.settings import Settings
 from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.index import new_index_of
+from diptych.wiring.loading.bundles import LoadedBundle
 from diptych.wiring.loading.compatibility import MachineSupport
-from diptych.wiring.loading.version import LoadedBundle
 from diptych.wiring.pipeline import OnStuck, build_engine, health_of
 from diptych.wiring.precisions.chosen import ChosenPrecisions
 from diptych.wiring.precisions.on_demand import Build, OnDemandPrecisions

@@ -20,7 +20,7 @@ from diptych.core.ports import EncoderName
 from diptych.core.types import InputIds, Pixels
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
-from diptych.wiring.loading.version import LoadedBundle
+from diptych.wiring.loading.bundles import LoadedBundle
 
 SLACK = 10  # a call may take so many times what the largest batch took at the start: the machine may be busy
 

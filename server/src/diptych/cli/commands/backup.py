@@ -8,7 +8,7 @@ from typing import Any
 
 from diptych.adapters.backup.create import back_up
 from diptych.adapters.backup.folder import verify
-from diptych.cli.data_dir import add_data_dir_argument, chosen_data_dir
+from diptych.cli.arguments import add_data_dir_argument, chosen_data_dir
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.progress import ProgressBars
 from diptych.core.backup import BackupRecord, LostImage, Outcome

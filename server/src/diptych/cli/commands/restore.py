@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 from diptych.adapters.backup.restore import restore
+from diptych.cli.arguments import add_data_dir_argument, chosen_data_dir
 from diptych.cli.commands.backup import show
-from diptych.cli.data_dir import add_data_dir_argument, chosen_data_dir
 from diptych.cli.output.progress import ProgressBars
 from diptych.cli.path_argument import existing
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.bundle.repository import ModelRepository
-from diptych.cli.data_dir import add_data_dir_argument
+from diptych.cli.arguments import add_data_dir_argument
 from diptych.cli.extras import require_parquet
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.progress import ProgressBars
@@ -44,7 +44,7 @@ def add_verb(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when all is there, 1 when an image was lost."""
     require_parquet()
-    from diptych.cli.transfer.parquet_export import Exporter  # noqa: PLC0415 - needs pyarrow
+    from diptych.adapters.backup.parquet_export import Exporter  # noqa: PLC0415 - needs pyarrow
 
     given = {name: getattr(args, name) for name in ("data_dir", "model_repo")}
     settings = read_settings({name: value for name, value in given.items() if value is not None})

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace, client: Client) -> int:
     from diptych.adapters.parquet import ParquetReader  # noqa: PLC0415 - needs pyarrow
-    from diptych.cli.transfer.parquet_import import Importer  # noqa: PLC0415 - needs pyarrow
+    from diptych.cli.transfer.row_import import Importer  # noqa: PLC0415 - needs pyarrow
 
     reader = ParquetReader(args.file, with_images=not args.vectors_only)
     collection = args.into or reader.heading.collection

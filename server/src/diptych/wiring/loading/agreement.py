@@ -6,8 +6,8 @@ from diptych.bundle.encoder import Embeddings, StoppableEncoder
 from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.bundle.parity import MIN_BATCH_COSINE
 from diptych.errors import GoldenMismatch
-from diptych.wiring.loading.shapes import B, Shaped, image_batches, text_batches
-from diptych.wiring.loading.version import LoadedBundle
+from diptych.wiring.loading.bundles import LoadedBundle
+from diptych.wiring.loading.golden_batches import B, Shaped, image_batches, text_batches
 
 Seen = dict[int, Embeddings]  # the first row of each item
 

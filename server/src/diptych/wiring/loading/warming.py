@@ -10,9 +10,9 @@ from diptych.bundle.encoder import InputIds
 from diptych.bundle.golden import check_golden
 from diptych.core.tuning.execution_layout import sizes_up_to
 from diptych.core.tuning.precision import CPU_PROVIDER
+from diptych.wiring.loading.bundles import LoadedBundle
 from diptych.wiring.loading.encoders import ServedEncoder
-from diptych.wiring.loading.shapes import image_batches, text_batches
-from diptych.wiring.loading.version import LoadedBundle
+from diptych.wiring.loading.golden_batches import image_batches, text_batches
 
 
 def warmed(loaded: LoadedBundle) -> LoadedBundle:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from diptych.adapters.files.plan_file import PlanFile
 from diptych.core.tuning.precision import Candidate, Choice, Serving, choose_fastest, choose_for_collections
 from diptych.settings import AUTO, PREFIX, Device
-from diptych.wiring.loading.version import LoadedBundle, VerifiedBundle
+from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle
 from diptych.wiring.precisions.trials import Trials
 from diptych.wiring.tuning.encoder_timing import paces_of
 

@@ -9,7 +9,7 @@ from diptych.core.ports import EncoderName
 from diptych.core.tuning.precision import CPU_PROVIDER, TensorRt
 from diptych.errors import CorruptBundle
 from diptych.settings import AUTO, Settings
-from diptych.wiring.loading.version import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
+from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.tuning.planning import threads_of, with_plan
 

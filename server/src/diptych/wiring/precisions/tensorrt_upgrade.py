@@ -19,7 +19,7 @@ from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.tuning.precision import Running, TensorRt
 from diptych.errors import BundleError, DiptychError, EncoderFailed, GoldenMismatch
 from diptych.wiring.loading.agreement import require_agreement
-from diptych.wiring.loading.version import LoadedBundle
+from diptych.wiring.loading.bundles import LoadedBundle
 
 LOG = logging.getLogger("diptych.tensorrt")
 

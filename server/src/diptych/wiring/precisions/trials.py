@@ -10,7 +10,7 @@ from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.core.tuning.precision import CPU_PROVIDER, CUDA_PROVIDER, Candidate, DeviceChoice, unfit
 from diptych.errors import BundleError, ConfigError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Device
-from diptych.wiring.loading.version import LoadedBundle, VerifiedBundle, load_precision
+from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, load_precision
 
 LOG = logging.getLogger("diptych.device")
 

@@ -17,8 +17,8 @@ from diptych.bundle.encoder import InputIds, Pixels
 from diptych.bundle.manifest import identity
 from diptych.core.tuning.interleaved import Clock, median_seconds
 from diptych.core.tuning.precision import CPU_PROVIDER, EncoderTiming
+from diptych.wiring.loading.bundles import VerifiedBundle
 from diptych.wiring.loading.encoders import ServedEncoder
-from diptych.wiring.loading.version import VerifiedBundle
 
 LOG = logging.getLogger("diptych.precision")
 RULES = 2  # counted up when precisions are timed in another way: older times are forgotten

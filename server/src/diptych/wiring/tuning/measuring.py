@@ -18,8 +18,8 @@ from diptych.core.tuning.execution_layout import (
     gpu_layouts,
 )
 from diptych.core.tuning.interleaved import Clock, median_seconds
+from diptych.wiring.loading.bundles import LoadedBundle
 from diptych.wiring.loading.encoders import ServedEncoder
-from diptych.wiring.loading.version import LoadedBundle
 
 IMAGE_S, TEXT_S = 2.2, 0.7  # of images and of texts: what all layouts may take once untimed, and again timed
 

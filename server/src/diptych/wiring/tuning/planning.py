@@ -12,8 +12,8 @@ from diptych.adapters.files.plan_file import PlanFile, machine, n_cpus
 from diptych.core.tuning.execution_layout import TEXTS_PER_IMAGE, Plan, sizes_up_to
 from diptych.core.tuning.precision import CPU_PROVIDER
 from diptych.settings import Settings
+from diptych.wiring.loading.bundles import LoadedBundle, load_precision
 from diptych.wiring.loading.encoders import ServedEncoder
-from diptych.wiring.loading.version import LoadedBundle, load_precision
 from diptych.wiring.tuning.measuring import cpu_layout, gpu_batch_sizes
 
 LOG = logging.getLogger("diptych.plan")

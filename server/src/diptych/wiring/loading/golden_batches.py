@@ -9,7 +9,7 @@ import numpy as np
 from diptych.bundle.encoder import InputIds, Pixels
 from diptych.bundle.text.tokenizer import pad
 from diptych.core.tuning.execution_layout import sizes_up_to
-from diptych.wiring.loading.version import LoadedBundle
+from diptych.wiring.loading.bundles import LoadedBundle
 
 B = TypeVar("B", Pixels, InputIds)
 
