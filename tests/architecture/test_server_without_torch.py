@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-SERVER_MODULES = ["diptych.cli", "diptych.wiring", "diptych.http.app", "diptych.__main__"]
+SERVER_MODULES = ["diptych.cli", "diptych.wiring.services", "diptych.http.app", "diptych.__main__"]
 PROGRAM = """
 import importlib, sys
 for name in sys.argv[1:]:

@@ -16,7 +16,7 @@ from diptych.cli import main
 from diptych.core.collections.ids import sha256_of
 from diptych.errors import StoreError
 from diptych.settings import Settings
-from diptych.wiring import build
+from diptych.wiring.services import build
 from diptych_client import Client
 from diptych_client.errors import ServerError
 from integration.data_folders import add, change

@@ -9,7 +9,8 @@ import pytest
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.bundle.repository import ModelRepository
 from diptych.errors import BundleError, CorruptBundle
-from diptych.wiring import Trials, verify_bundle
+from diptych.wiring.loading.bundles import verify_bundle
+from diptych.wiring.precisions.trials import Trials
 from support.app import running_app
 from support.tiny_bundle import TINY, write_tiny_bundle
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from diptych.adapters.faiss.flat_index import FaissFlatIndex, index_thread
 from diptych.core.types import Embedding, IndexPlace, Keys
+from diptych.wiring import assemble
 from support.app import running_app
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM
@@ -37,7 +37,6 @@ class Approximate(FaissFlatIndex):
 @pytest.fixture
 def client(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     monkeypatch.setattr(Approximate, "exact", [], raising=False)
-    assemble = import_module("diptych.wiring.assemble")  # of the package it is a function
     monkeypatch.setattr(assemble, "new_index_of", lambda *_: partial(Approximate, EMBED_DIM, index_thread()))
     with running_app(tmp_path_factory.mktemp("approximate")) as client:
         client.post("/collections/default/images", files=[("image", ("x", picture("red")))])

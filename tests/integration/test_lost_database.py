@@ -18,7 +18,7 @@ from diptych.adapters.sqlite import threads
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.errors import CorruptStore, StoreFull
 from diptych.settings import Settings
-from diptych.wiring import build
+from diptych.wiring.services import build
 from integration.backup_parts import back_up, restored
 from integration.data_folders import add, contents
 from support.app import FIXED_PLAN

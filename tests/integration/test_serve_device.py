@@ -15,11 +15,11 @@ from diptych.core.tuning.execution_layout import GPU_BATCH_SIZES
 from diptych.core.tuning.precision import DeviceChoice
 from diptych.errors import BundleError, ConfigError, EncoderFailed, GoldenMismatch
 from diptych.settings import Settings
-from diptych.wiring import build
 from diptych.wiring.loading import encoders
 from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.precisions.chosen import ChosenPrecisions, load_served
+from diptych.wiring.services import build
 from diptych.wiring.tuning import measuring
 from diptych.wiring.tuning.planning import PLAN_FILE, with_plan
 from support.app import running_app
@@ -120,7 +120,7 @@ def test_precision_that_cannot_be_taken_is_freed_with_all_that_was_tried(
 def test_version_that_fails_as_it_is_warmed_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda().install(monkeypatch)
     write_tiny_bundle(tmp_path / "repo")
-    monkeypatch.setattr("diptych.wiring.warmed", _fail)
+    monkeypatch.setattr("diptych.wiring.services.warmed", _fail)
     repo = {"model_repo": tmp_path / "repo", "model": TINY}
     with pytest.raises(ConfigError, match="tiny/1 cannot be served here: the encoder raised"):
         build(settings(tmp_path, device="cuda", max_batch_size=4, n_decode_threads=1, **repo))

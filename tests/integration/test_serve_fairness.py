@@ -19,7 +19,7 @@ import numpy as np
 from diptych.core.encoding.embedder import image_batch
 from diptych.http.app import create_app
 from diptych.settings import Settings
-from diptych.wiring import load
+from diptych.wiring.services import load
 from support.app import FIXED_PLAN
 from support.pictures import picture
 from support.tiny_bundle import TINY, write_tiny_bundle

@@ -18,8 +18,7 @@ from diptych.bundle.repository import ModelRepository
 from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.errors import EncoderFailed
 from diptych.settings import Settings
-from diptych.wiring import verify_bundle
-from diptych.wiring.loading.bundles import LoadedBundle, load_precision
+from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.encoders import ServedEncoder
 from diptych.wiring.pipeline import build_engine, health_of
 from support.faulty_graphs import Failure, grey

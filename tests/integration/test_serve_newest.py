@@ -9,7 +9,7 @@ import pytest
 
 from diptych.errors import DiptychError
 from diptych.settings import Settings
-from diptych.wiring import build
+from diptych.wiring.services import build
 from support.app import FIXED_PLAN, running_app
 from support.callers import files_of
 from support.pictures import noise

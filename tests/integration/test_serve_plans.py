@@ -14,7 +14,8 @@ from diptych.core.services import Services
 from diptych.core.tuning.precision import DeviceChoice
 from diptych.errors import ConfigError, CorruptBundle
 from diptych.settings import Settings
-from diptych.wiring import build, check_choice
+from diptych.wiring.loading.version_choice import check_choice
+from diptych.wiring.services import build
 from support.fake_cuda_bindings import FakeGpu
 from support.fake_tensorrt import FakeTensorrt
 from support.pictures import picture

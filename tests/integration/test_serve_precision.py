@@ -18,9 +18,10 @@ from diptych.cli import main
 from diptych.core.tuning.precision import Candidate
 from diptych.errors import BundleError, GoldenMismatch
 from diptych.settings import Settings
-from diptych.wiring import load, verify_bundle
 from diptych.wiring.loading import encoders
+from diptych.wiring.loading.bundles import verify_bundle
 from diptych.wiring.precisions.chosen import ChosenPrecisions, load_served
+from diptych.wiring.services import load
 from diptych.wiring.tuning import encoder_timing
 from support.app import FIXED_PLAN, running_app
 from support.callers import files_of

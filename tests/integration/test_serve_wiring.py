@@ -12,9 +12,9 @@ from diptych.cli.process import gallery
 from diptych.cli.process.gallery import Gallery
 from diptych.errors import ConfigError, NotReady, StoreFull
 from diptych.settings import Settings
-from diptych.wiring import build, load
 from diptych.wiring.loading.compatibility import MachineSupport
 from diptych.wiring.loading.version_choice import chosen_version
+from diptych.wiring.services import build, load
 from support.app import FIXED_PLAN
 from support.pictures import noise
 from support.tiny_bundle import TINY, write_tiny_bundle

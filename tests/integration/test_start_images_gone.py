@@ -13,7 +13,7 @@ from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.errors import CorruptStore
 from diptych.settings import Settings
-from diptych.wiring import build
+from diptych.wiring.services import build
 from integration.data_folders import COLLECTION, IDENTITY, add, change, row
 from support.app import FIXED_PLAN
 from support.tiny_bundle import TINY, write_tiny_bundle

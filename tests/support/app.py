@@ -12,7 +12,8 @@ from diptych.core.services import Services
 from diptych.http.app import create_app
 from diptych.http.options import HttpOptions
 from diptych.settings import Settings
-from diptych.wiring import limits_of, load
+from diptych.wiring.assemble import limits_of
+from diptych.wiring.services import load
 from support.tiny_bundle import TINY, write_tiny_bundle
 
 READY_WITHIN_S = 60

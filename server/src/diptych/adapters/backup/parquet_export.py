@@ -1,4 +1,4 @@
-"""Write a collection of a data folder, or of a backup, as a Parquet file; knows no command line."""
+"""Write a collection of a data folder or a backup as a Parquet file."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -19,8 +19,8 @@ from diptych.errors import StoreError
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What was written. `n_lost_images` are kept, but their files could not be had."""
+class ExportSummary:
+    """What was written. `n_lost_images` counts kept images whose file is missing or cannot be read."""
 
     heading: Heading
     n_rows: int
@@ -28,18 +28,18 @@ class Exported:
     n_lost_images: int
 
 
-class Exporter:
-    """Exports collections out of a folder, which is only read."""
+class ParquetExport:
+    """Exports collections out of a data folder or a backup, which it only reads."""
 
     def __init__(self, folder: Path, repository: ModelRepository, report: Report) -> None:
         self._folder = folder
         self._repository = repository
         self._report = report
 
-    def export(self, collection: str, file: Path, wanted: Wanted, *, with_images: bool) -> Exported:
-        """One moment of a collection, with the vectors that are wanted, into a new file.
+    def export(self, collection: str, file: Path, wanted: Wanted, *, with_images: bool) -> ExportSummary:
+        """Write one consistent snapshot of a collection, with the wanted vectors, to a new file.
 
-        Raises StoreError, CorruptStore, NotFound for the collection or the vectors.
+        Raises StoreError, CorruptStore, and NotFound for the collection or the vectors.
         """
         with ExitStack() as stack:
             source = stack.enter_context(_opened(self._folder))
@@ -58,7 +58,7 @@ class Exporter:
 
     def _write(
         self, file: Path, heading: Heading, rows: Iterator[tuple[Row, bool]], images: ImageTree | None
-    ) -> Exported:
+    ) -> ExportSummary:
         n_rows = n_without_vector = n_lost = 0
         with (
             disk_errors_translated("the export", file.absolute().parent),
@@ -71,7 +71,7 @@ class Exporter:
                 n_without_vector += row.embedding is None
                 n_rows += 1
                 writer.add(replace(row, image=None if isinstance(found, str) else found))
-        return Exported(heading, n_rows, n_without_vector, n_lost)
+        return ExportSummary(heading, n_rows, n_without_vector, n_lost)
 
 
 @contextmanager

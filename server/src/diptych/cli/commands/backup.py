@@ -6,12 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from diptych.adapters.backup.create import back_up
-from diptych.adapters.backup.folder import verify
 from diptych.cli.arguments import add_data_dir_argument, chosen_data_dir
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.progress import ProgressBars
 from diptych.core.backup import BackupRecord, LostImage, Outcome
+from diptych.wiring.data_folders import back_up, verify_backup
 
 
 def add_parser(subparsers: Any) -> None:
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """0 when all is there, 1 when image files were lost, or rows damaged, before."""
     with ProgressBars(hidden=args.json) as bars:
         if args.verify:
-            done, whole = verify(args.target, bars), "sound"
+            done, whole = verify_backup(args.target, bars), "sound"
         else:
             done, whole = back_up(chosen_data_dir(args), args.target, bars), "complete"
     damaged = "damaged" if done.damaged_images else "incomplete"

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.adapters.backup.data_check import check
 from diptych.bundle.repository import ModelRepository
 from diptych.cli.commands.backup import show
 from diptych.cli.output.console import err, out
@@ -15,9 +14,10 @@ from diptych.cli.output.progress import ProgressBars
 from diptych.core.tuning.precision import CUDA_PROVIDER, Choice, DeviceChoice, Running, unfit
 from diptych.errors import BundleError, DiptychError, EncoderFailed
 from diptych.settings import AUTO, PREFIX, Settings, read_settings
+from diptych.wiring.data_folders import check_data_folder
 
 if TYPE_CHECKING:
-    from diptych.wiring import Trials
+    from diptych.wiring.precisions.trials import Trials
 
 _MODEL = re.compile(r"[^/]+(/[0-9]+)?")
 SubParsers = Any  # argparse keeps the class of add_subparsers() private
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_data(data_dir: Path) -> int:
     """0 when all is as it was written. Raises CorruptStore when the structure of the database is damaged."""
     with ProgressBars(hidden=False) as bars:
-        done = check(data_dir, bars)
+        done = check_data_folder(data_dir, bars)
     return show(done, f"{data_dir}: {'sound' if done.is_whole else 'damaged'}", as_json=False)
 
 
@@ -76,7 +76,9 @@ def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tupl
 
 def _check(repository: ModelRepository, settings: Settings, name: str, version: int) -> bool:
     # Only this command and serve need the model's runtime: the others must start without waiting for it.
-    from diptych.wiring import MachineSupport, Trials, verify_bundle  # noqa: PLC0415
+    from diptych.wiring.loading.bundles import verify_bundle  # noqa: PLC0415
+    from diptych.wiring.loading.compatibility import MachineSupport  # noqa: PLC0415
+    from diptych.wiring.precisions.trials import Trials  # noqa: PLC0415
 
     try:
         bundle = verify_bundle(repository, name, version)
@@ -97,7 +99,8 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
 
 
 def _try(trials: "Trials", on_cpu: "Trials", settings: Settings) -> bool:
-    from diptych.wiring import UNGATED, choose_for_requests  # noqa: PLC0415
+    from diptych.wiring.loading.compatibility import UNGATED  # noqa: PLC0415
+    from diptych.wiring.precisions.chosen import choose_for_requests  # noqa: PLC0415
 
     manifest = trials.bundle.manifest
     try:

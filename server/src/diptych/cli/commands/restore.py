@@ -3,11 +3,11 @@
 import argparse
 from typing import Any
 
-from diptych.adapters.backup.restore import restore
 from diptych.cli.arguments import add_data_dir_argument, chosen_data_dir
 from diptych.cli.commands.backup import show
 from diptych.cli.output.progress import ProgressBars
 from diptych.cli.path_argument import existing
+from diptych.wiring.data_folders import restore_backup
 
 
 def add_parser(subparsers: Any) -> None:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """0 when all is there, 1 when image files are not."""
     data_dir = chosen_data_dir(args)
     with ProgressBars(hidden=args.json) as bars:
-        done = restore(
+        done = restore_backup(
             args.backup, data_dir, bars, replace=args.replace, without_damaged=args.without_damaged
         )
     state = "restored" if done.is_whole else "restored, incomplete"

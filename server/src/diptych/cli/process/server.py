@@ -28,7 +28,10 @@ from diptych.http.server.connection import connection_class
 from diptych.http.server.graceful_stop import GracefulServer
 from diptych.http.state import ServerState
 from diptych.settings import Settings
-from diptych.wiring import check_choice, limits_of, load, max_open_sockets
+from diptych.wiring.assemble import limits_of
+from diptych.wiring.fetching import max_open_sockets
+from diptych.wiring.loading.version_choice import check_choice
+from diptych.wiring.services import load
 
 LOG = logging.getLogger("diptych")
 LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - by which a server on all addresses is called here

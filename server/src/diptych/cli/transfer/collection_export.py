@@ -5,14 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from diptych.bundle.repository import ModelRepository
 from diptych.cli.arguments import add_data_dir_argument
-from diptych.cli.extras import require_parquet
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.progress import ProgressBars
 from diptych.core.transfer.exchange import Wanted
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, read_settings
+from diptych.wiring.data_folders import open_parquet_export, require_parquet
 
 
 def add_verb(verbs: Any) -> None:
@@ -44,16 +43,14 @@ def add_verb(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when all is there, 1 when an image was lost."""
     require_parquet()
-    from diptych.adapters.backup.parquet_export import Exporter  # noqa: PLC0415 - needs pyarrow
-
     given = {name: getattr(args, name) for name in ("data_dir", "model_repo")}
     settings = read_settings({name: value for name, value in given.items() if value is not None})
     if args.file.exists() and not args.overwrite:
         raise ConfigError(f"{args.file} exists: choose another name, or say --overwrite")
     wanted = Wanted(args.version, args.precision, args.decode)
     with ProgressBars(hidden=args.json) as bars:
-        exporter = Exporter(settings.data_dir, ModelRepository(settings.model_repo), bars)
-        done = exporter.export(args.name, args.file, wanted, with_images=args.with_images)
+        export = open_parquet_export(settings.data_dir, settings.model_repo, bars)
+        done = export.export(args.name, args.file, wanted, with_images=args.with_images)
     if args.json:
         out_json(asdict(done) | {"file": str(args.file)})
     else:

@@ -4,12 +4,13 @@ import argparse
 from collections import Counter
 from typing import Any
 
-from diptych.cli.extras import require_parquet
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.failure_summary import STATUSES, said_of, show_failures
 from diptych.cli.output.progress import ProgressBars
 from diptych.cli.path_argument import existing
 from diptych.cli.remote import add_server_arguments, ensure_collection, run_with_client
+from diptych.cli.transfer.row_import import RowImport
+from diptych.wiring.data_folders import open_parquet_file, require_parquet
 from diptych_client import AddStatus, Client
 
 MAX_NAMED = 20  # failures that are printed
@@ -44,13 +45,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace, client: Client) -> int:
-    from diptych.adapters.parquet import ParquetReader  # noqa: PLC0415 - needs pyarrow
-    from diptych.cli.transfer.row_import import Importer  # noqa: PLC0415 - needs pyarrow
-
-    reader = ParquetReader(args.file, with_images=not args.vectors_only)
+    reader = open_parquet_file(args.file, with_images=not args.vectors_only)
     collection = args.into or reader.heading.collection
     ensure_collection(client, collection, reader.heading.precision)
-    importer = Importer(client, reader, collection, replace=args.replace)
+    importer = RowImport(client, reader, collection, replace=args.replace)
     try:
         with ProgressBars(hidden=args.json) as bars:
             importer.run(bars)

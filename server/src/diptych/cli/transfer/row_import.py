@@ -4,22 +4,32 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
-from diptych.adapters.parquet import ParquetReader
 from diptych.core.backup import Report
 from diptych.core.collections.metadata import to_json
-from diptych.core.transfer.exchange import LostRow, Row
+from diptych.core.transfer.exchange import Heading, LostRow, Row
 from diptych_client import AddOutcome, AddStatus, Client, ModelRef
 
 NO_OBJECT = "its metadata is no JSON object"
 
 
-class Importer:
+class ExportedRows(Protocol):
+    """The rows of an exported file."""
+
+    n_rows: int
+    heading: Heading
+
+    def batches(self) -> Iterable[Sequence[Row | LostRow]]:
+        """All rows, in batches."""
+        ...
+
+
+class RowImport:
     """One file into one collection. `counts` are of outcomes by status, `failures` their reasons by id."""
 
-    def __init__(self, client: Client, reader: ParquetReader, collection: str, *, replace: bool) -> None:
+    def __init__(self, client: Client, reader: ExportedRows, collection: str, *, replace: bool) -> None:
         self._client = client
         self._reader = reader
         self._same: dict[str, Any] = {"collection": collection, "replace": replace}
