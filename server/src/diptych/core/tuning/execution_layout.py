@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 # On a CPU the first one that can be measured in time: below 8 a batch is slower by some percent, above 8 it
-# gains less than it lets other requests wait.
+# gains less than it lets other requests wait. Texts too: what a batch of 16 gains, its padding costs twice.
 BATCH_SIZES = (8, 4, 1)
-TEXTS_PER_IMAGE = 2  # of a batch on a CPU: a text costs less than an image
 GPU_BATCH_SIZES = (8, 16, 32, 64, 128, 256)  # a GPU gains by more than a CPU does
 MIN_LENGTH = 8  # tokens; shorter texts cost a GPU as much
 MIN_GAIN = 1.03  # times the rate of a layout that is preferred

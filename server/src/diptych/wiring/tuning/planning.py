@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from time import perf_counter
 
 from diptych.adapters.files.plan_file import PlanFile, machine, n_cpus
-from diptych.core.tuning.execution_layout import TEXTS_PER_IMAGE, Plan, sizes_up_to
+from diptych.core.tuning.execution_layout import Plan, sizes_up_to
 from diptych.core.tuning.precision import CPU_PROVIDER
 from diptych.settings import Settings
 from diptych.wiring.loading.bundles import LoadedBundle, load_precision
@@ -86,7 +86,7 @@ def _measured(
         n_workers=n_workers,
         batch_size=settings.max_batch_size,
     )
-    n_texts = settings.max_batch_size or TEXTS_PER_IMAGE * layout.batch_size
+    n_texts = settings.max_batch_size or layout.batch_size
     return _plan(settings, layout.n_workers, layout.batch_size, n_texts)
 
 
