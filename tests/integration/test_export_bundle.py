@@ -29,8 +29,8 @@ from diptych_training.export import command
 from diptych_training.export.manifest import Statement
 from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE, write_model_files
 from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
-from diptych_training.export.proof.bundle import Reference, proof_on_dataset, prove_parity
 from diptych_training.export.proof.gate import broken_bounds, require_parity
+from diptych_training.export.proof.prove import Reference, proof_on_dataset, prove_parity
 from diptych_training.export.publish import Watcher, export_run
 from diptych_training.finetune.origin import open_origin
 from diptych_training.learned import learned_from

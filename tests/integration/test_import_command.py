@@ -34,10 +34,10 @@ from diptych_training.export.proof.photos import Photos, photographs
 from diptych_training.importing import publish
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
 from diptych_training.importing.hub import fetch_checkpoint
+from diptych_training.importing.manifest import ImportStatement
 from diptych_training.importing.own import OwnPath
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.source import Source, find_source
-from diptych_training.importing.statement import ImportStatement
 from diptych_training.stages import Watcher
 from support.exported_once import exported_once
 from support.hugging_face_checkpoints import make_clip

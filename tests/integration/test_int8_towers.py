@@ -13,8 +13,8 @@ import torch
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.errors import ExportError
 from diptych_training.export.int8 import Int8Report, write_int8
+from diptych_training.export.int8.layers import Products
 from diptych_training.export.int8.model_file import open_file, run
-from diptych_training.export.int8.sites import Products
 from diptych_training.export.int8.write import prepare
 from diptych_training.export.onnx import files
 from diptych_training.export.onnx.files import write_graph

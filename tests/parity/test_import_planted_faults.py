@@ -12,8 +12,8 @@ from diptych.bundle.manifest import Parity
 from diptych_training.errors import ParityFailed
 from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE
 from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
-from diptych_training.export.proof.bundle import prove_parity
 from diptych_training.export.proof.gate import broken_bounds, require_parity
+from diptych_training.export.proof.prove import prove_parity
 from diptych_training.importing.common.imported_model import Choices, ImportedModel, LibraryPath
 from diptych_training.importing.proof import proof_by_library
 from diptych_training.importing.publish import write_tokenizer

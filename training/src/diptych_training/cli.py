@@ -16,8 +16,8 @@ from diptych_training.data.pictograms import gallery
 from diptych_training.errors import RankLost
 from diptych_training.evaluate import command as evaluate
 from diptych_training.export import command as export
+from diptych_training.finetune import interpolate_command as interpolate
 from diptych_training.finetune import weights_command as weights
-from diptych_training.finetune.interpolate import command as interpolate
 from diptych_training.importing import command as importing
 from diptych_training.models import command as models
 from diptych_training.train import command as train

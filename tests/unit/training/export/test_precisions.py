@@ -18,9 +18,9 @@ from diptych.errors import GoldenMismatch, InvalidValue
 from diptych_training.errors import ExportError, ParityFailed
 from diptych_training.export import precisions
 from diptych_training.export.precisions import Made, Workshop, make_precisions, parse_precisions
-from diptych_training.export.proof.bundle import Proof
 from diptych_training.export.proof.calibration import Calibration, checker, run_graph, split
 from diptych_training.export.proof.parity import EncodeFunctions, ParitySample, embed
+from diptych_training.export.proof.prove import Proof
 from diptych_training.stages import Stages, Watcher
 from support.tiny_bundle import write_tiny_bundle
 

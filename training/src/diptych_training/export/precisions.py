@@ -23,9 +23,9 @@ from diptych_training.export.int8 import Int8Report, write_int8
 from diptych_training.export.onnx.bundle_files import EXACT, graph_files
 from diptych_training.export.onnx.files import read_graph, write_graph
 from diptych_training.export.optimise import FLOAT32, Step, optimise
-from diptych_training.export.proof.bundle import Proof, prove_parity
 from diptych_training.export.proof.calibration import Batch, Calibration, checker, split
 from diptych_training.export.proof.gate import parity_table, require_parity
+from diptych_training.export.proof.prove import Proof, prove_parity
 from diptych_training.stages import Stages, Watcher
 
 MakeDraft = Callable[[dict[str, Precision]], ManifestDraft]

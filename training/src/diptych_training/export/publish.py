@@ -17,8 +17,8 @@ from diptych_training.export.manifest import Statement, make_draft
 from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE, model_card
 from diptych_training.export.onnx.bundle_files import write_model_files
 from diptych_training.export.precisions import Workshop, make_precisions
-from diptych_training.export.proof.bundle import Reference, proof_on_dataset
 from diptych_training.export.proof.calibration import calibration_on_dataset
+from diptych_training.export.proof.prove import Reference, proof_on_dataset
 from diptych_training.export.proof.samples import require_enough
 from diptych_training.stages import Stages, Watcher, files_table
 

@@ -8,7 +8,7 @@ from diptych.bundle.manifest import Parity
 from diptych_training.evaluate.table import markdown_table
 from diptych_training.export.model_card.card import UNGATED_NOTE
 from diptych_training.export.proof.gate import parity_table
-from diptych_training.importing.statement import Facts, ImportStatement
+from diptych_training.importing.manifest import Facts, ImportStatement
 from diptych_training.importing.text_differences import TextDifferences
 
 

@@ -17,10 +17,10 @@ from diptych_training.export.proof.photo_sample import N_PROOF_IMAGES
 from diptych_training.export.proof.photos import photographs
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.flags import MIN_CONTEXT_LENGTH, channels, spreads, whole_number
+from diptych_training.importing.manifest import ImportStatement
 from diptych_training.importing.publish import import_checkpoint
 from diptych_training.importing.serve import become_server, serve_command
 from diptych_training.importing.source import find_source, require_named
-from diptych_training.importing.statement import ImportStatement
 from diptych_training.paths import model_repo
 from diptych_training.stages import watched
 

@@ -10,7 +10,6 @@ from diptych.bundle.golden import Golden
 from diptych.bundle.manifest import TOKENIZER_FILE, ImageSpec, TextSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.evaluate.torch_encoder import TorchEncoder
-from diptych_training.export.proof.bundle import Proof
 from diptych_training.export.proof.calibration import N_CALIBRATION_IMAGES, Calibration, make_calibration
 from diptych_training.export.proof.golden_items import make_golden
 from diptych_training.export.proof.parity import Embedded, ParitySample
@@ -24,6 +23,7 @@ from diptych_training.export.proof.photo_sample import (
 )
 from diptych_training.export.proof.photos import Photos, photographs
 from diptych_training.export.proof.pixel_file import PixelFile
+from diptych_training.export.proof.prove import Proof
 from diptych_training.export.proof.texts import calibration_texts, ordinary_texts, right_texts
 from diptych_training.importing.common.imported_model import ImportedModel, LibraryPath
 from diptych_training.importing.text_differences import TextDifferences

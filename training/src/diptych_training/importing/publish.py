@@ -18,14 +18,14 @@ from diptych_training.export.model_card.card import CARD_FILE, DATA_CARD_FILE
 from diptych_training.export.onnx.bundle_files import IMAGE_FILE, TEXT_FILE, write_weights
 from diptych_training.export.onnx.towers import write_image_graph, write_text_graph
 from diptych_training.export.precisions import Made, Workshop, make_precisions
-from diptych_training.export.proof.bundle import Proof
 from diptych_training.export.proof.photo_sample import PIXELS_FILE
+from diptych_training.export.proof.prove import Proof
 from diptych_training.export.proof.texts import awkward_texts, ordinary_texts
 from diptych_training.importing.card import import_card
 from diptych_training.importing.common.imported_model import ImportedModel
+from diptych_training.importing.manifest import Facts, ImportStatement, draft_of, facts_of
 from diptych_training.importing.proof import calibration_on_photographs, proof_by_library
 from diptych_training.importing.source import Source
-from diptych_training.importing.statement import Facts, ImportStatement, draft_of, facts_of
 from diptych_training.importing.text_differences import (
     TextDifferences,
     measure_differences,

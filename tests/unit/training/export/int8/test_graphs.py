@@ -11,13 +11,13 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from diptych_training.export.int8 import scales
 from diptych_training.export.int8.convolutions import quantised_tensors
-from diptych_training.export.int8.levels import Level, level, own_normalisation
+from diptych_training.export.int8.layers import Convolution, Products, Table, find_sites
+from diptych_training.export.int8.matmul import static_rewrite
 from diptych_training.export.int8.model_file import open_model, run
 from diptych_training.export.int8.observe import observe
-from diptych_training.export.int8.products import static_rewrite
 from diptych_training.export.int8.quantiser import Quantiser, replaced, tensors_to_observe
 from diptych_training.export.int8.scales import weight_steps
-from diptych_training.export.int8.sites import Convolution, Products, Table, find_sites
+from diptych_training.export.int8.smooth_quant import Level, level, own_normalisation
 from diptych_training.export.onnx.graph import Graph, rebuilt
 from diptych_training.export.onnx.linear import find_linear, weight_of
 from diptych_training.export.onnx.patches import Patches

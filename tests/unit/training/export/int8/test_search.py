@@ -3,8 +3,8 @@
 import pytest
 
 from diptych_training.errors import ExportError
+from diptych_training.export.int8.layers import Form
 from diptych_training.export.int8.search import MAX_TRIES, TARGET, Plan, Search
-from diptych_training.export.int8.sites import Form
 
 LADDER: tuple[Form, ...] = ("static", "rows", "float")
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from diptych_training.data.icon_set.build import build_icon_set
+from diptych_training.data.icon_set_dataset import build_icon_set
 from diptych_training.data.pictograms.icon_set import IconSet, read_icon_set
 from diptych_training.data.pictograms.lists import ICONS_PACKAGE, package_versions
 from diptych_training.data.pictograms.npm import NpmCache

@@ -11,10 +11,10 @@ fails onnx's checker, and importing it puts a folder of modules with names such 
 
 from pathlib import Path
 
-from diptych_training.export.fp16.halve import halve
-from diptych_training.export.fp16.islands import float32_nodes
-from diptych_training.export.fp16.rehearsal import write_rehearsal
-from diptych_training.export.fp16.values import fold_casts_of_weights, lift_constants
+from diptych_training.export.fp16.convert import halve
+from diptych_training.export.fp16.float32_nodes import float32_nodes
+from diptych_training.export.fp16.graph_values import fold_casts_of_weights, lift_constants
+from diptych_training.export.fp16.simulate import write_rehearsal
 from diptych_training.export.onnx.files import read_graph, write_graph
 
 __all__ = ["write_fp16", "write_rehearsal"]

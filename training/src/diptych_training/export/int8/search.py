@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from diptych_training.errors import ExportError
+from diptych_training.export.int8.layers import Form
 from diptych_training.export.int8.report import Say, Try
-from diptych_training.export.int8.sites import Form
 
 TARGET = 0.995  # mean cosine; what is published needs 0.99
 MAX_TRIES = 16

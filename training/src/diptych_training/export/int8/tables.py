@@ -3,8 +3,8 @@
 from onnx import TensorProto
 from onnx.helper import make_node
 
+from diptych_training.export.int8.layers import Table
 from diptych_training.export.int8.scales import quantised_rows
-from diptych_training.export.int8.sites import Table
 from diptych_training.export.onnx.graph import Graph, Rewrite, constant
 
 

@@ -8,13 +8,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from diptych_training.errors import ExportError
+from diptych_training.export.int8.layers import Form, find_sites, ladder
 from diptych_training.export.int8.model_file import open_model, read_simplified, run
 from diptych_training.export.int8.observe import Batches, observe
 from diptych_training.export.int8.quantiser import Quantiser, tensors_to_observe
 from diptych_training.export.int8.report import Int8Report, Say
 from diptych_training.export.int8.scales import weight_steps
 from diptych_training.export.int8.search import Found, Plan, Search
-from diptych_training.export.int8.sites import Form, find_sites, ladder
 from diptych_training.export.onnx.files import write_graph
 from diptych_training.export.onnx.graph import Floats
 

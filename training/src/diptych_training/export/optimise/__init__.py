@@ -16,8 +16,8 @@ from onnx import ModelProto
 from diptych_training.export.onnx.files import read_graph, write_graph
 from diptych_training.export.onnx.graph import Graph
 from diptych_training.export.optimise.patches import patches_by_product
-from diptych_training.export.optimise.pool_first import pool_first
-from diptych_training.export.optimise.silu import quick_gelu_as_silu
+from diptych_training.export.optimise.quick_gelu import quick_gelu_as_silu
+from diptych_training.export.optimise.upstream_gather import pool_first
 from diptych_training.export.proof.calibration import Batch, run_graph
 from diptych_training.export.proof.parity import row_cosines
 

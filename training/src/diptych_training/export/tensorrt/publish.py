@@ -32,9 +32,9 @@ from diptych_training.errors import ExportError
 from diptych_training.export.fp16 import write_fp16
 from diptych_training.export.model_card.card import CARD_FILE
 from diptych_training.export.onnx.bundle_files import EXACT, IMAGE_FILE, MODEL_FILE, TEXT_FILE, WEIGHTS_FILE
-from diptych_training.export.proof.bundle import Proof
 from diptych_training.export.proof.gate import parity_table, require_parity
 from diptych_training.export.proof.parity import EncodeFunctions, measure_parity
+from diptych_training.export.proof.prove import Proof
 from diptych_training.export.proof.samples import require_enough
 from diptych_training.export.tensorrt.corners import corner_cosine_min
 from diptych_training.export.tensorrt.reference import against_the_model, is_imported, proof_by_graphs

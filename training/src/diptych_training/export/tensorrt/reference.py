@@ -11,9 +11,9 @@ from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import ExportError
 from diptych_training.export.onnx.bundle_files import EXACT
-from diptych_training.export.proof.bundle import Advance, Proof, sample_of_dataset
 from diptych_training.export.proof.parity import EncodeFunctions, ParitySample, embed
 from diptych_training.export.proof.photo_sample import N_PROOF_IMAGES, sample_of_photographs
+from diptych_training.export.proof.prove import Advance, Proof, sample_of_dataset
 from diptych_training.export.proof.samples import N_PARITY_IMAGES
 
 IMPORTED = "import"  # kind of the source of a version that was imported

@@ -17,7 +17,7 @@ from transformers import (
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.logits import require_bias, scale_of_logarithm, scale_of_temperature
 from diptych_training.importing.hugging_face.folder import is_hugging_face, model_type_of
-from diptych_training.importing.hugging_face.library_types import DualEncoder
+from diptych_training.importing.hugging_face.library import DualEncoder
 
 # Where a text tower takes its feature, which decides what padding may do to it:
 # - end_of_text: behind a causal mask at the end-of-text token, so what follows that token is never seen;

@@ -15,7 +15,7 @@ from diptych.bundle.manifest import ImageSpec
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.hugging_face.families import Family
-from diptych_training.importing.hugging_face.library_types import ImageProcessor, ModelConfig
+from diptych_training.importing.hugging_face.library import ImageProcessor, ModelConfig
 from diptych_training.importing.hugging_face.processor import FLAGS
 
 N_CHANNELS = 3

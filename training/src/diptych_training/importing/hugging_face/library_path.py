@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.manifest import TextSpec
-from diptych_training.importing.hugging_face.library_types import DualEncoder, LibraryTokenizer
+from diptych_training.importing.hugging_face.library import DualEncoder, LibraryTokenizer
 from diptych_training.importing.hugging_face.towers import image_features, text_features
 
 BATCH_SIZE = 16

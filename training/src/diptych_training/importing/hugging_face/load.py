@@ -14,13 +14,13 @@ from diptych_training.importing.common.imported_model import Choices, ImportedMo
 from diptych_training.importing.hugging_face.families import Family, family_of, logit_scale_and_bias
 from diptych_training.importing.hugging_face.folder import CONFIG_FILE, model_type_of
 from diptych_training.importing.hugging_face.image_spec import read_image_spec
-from diptych_training.importing.hugging_face.library_path import TransformersPath
-from diptych_training.importing.hugging_face.library_types import (
+from diptych_training.importing.hugging_face.library import (
     DualEncoder,
     ImageProcessor,
     LibraryTokenizer,
     ModelConfig,
 )
+from diptych_training.importing.hugging_face.library_path import TransformersPath
 from diptych_training.importing.hugging_face.model_card import licence_of
 from diptych_training.importing.hugging_face.padding import padding_changes_nothing
 from diptych_training.importing.hugging_face.processor import load_processor

@@ -16,7 +16,7 @@ from diptych_training.importing.hugging_face.folder import (
     IMAGE_PROCESSOR_FILE,
     says_how_to_prepare_images,
 )
-from diptych_training.importing.hugging_face.library_types import ImageProcessor, ModelConfig
+from diptych_training.importing.hugging_face.library import ImageProcessor, ModelConfig
 
 FLAGS = {
     "mean": "--mean",

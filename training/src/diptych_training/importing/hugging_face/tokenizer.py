@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, SiglipTokenizer
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.hugging_face.library_types import LibraryTokenizer, ModelConfig
+from diptych_training.importing.hugging_face.library import LibraryTokenizer, ModelConfig
 from diptych_training.importing.hugging_face.siglip_tokenizer import convert_siglip_tokenizer
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.hugging_face.library_types import DualEncoder
+from diptych_training.importing.hugging_face.library import DualEncoder
 from diptych_training.importing.hugging_face.padding import Padding
 
 

@@ -12,7 +12,7 @@ from diptych_training.importing.common.finite import require_finite
 from diptych_training.importing.common.pickles import refused_pickle
 from diptych_training.importing.hugging_face.families import Family
 from diptych_training.importing.hugging_face.folder import CONFIG_FILE
-from diptych_training.importing.hugging_face.library_types import DualEncoder, ModelConfig
+from diptych_training.importing.hugging_face.library import DualEncoder, ModelConfig
 
 N_NAMED = 6  # tensors that an error lists before it only counts
 

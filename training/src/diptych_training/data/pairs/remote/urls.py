@@ -17,7 +17,7 @@ from diptych_training.data.pairs.remote.retry import (
     reason_of,
     status_of,
 )
-from diptych_training.data.pairs.remote.streamed import read_up_to
+from diptych_training.data.pairs.remote.streams import read_up_to
 from diptych_training.errors import DataError, NoSuchFile
 
 MAX_NAMES = 1_000_000  # that one pattern may stand for

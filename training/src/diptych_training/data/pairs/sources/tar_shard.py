@@ -23,7 +23,7 @@ from diptych_training.data.pairs.pair import (
     texts_of_json,
 )
 from diptych_training.data.pairs.remote.retry import read_patiently
-from diptych_training.data.pairs.remote.streamed import ForwardReader
+from diptych_training.data.pairs.remote.streams import ForwardReader
 from diptych_training.data.pairs.remote.unpack import COMPRESSIONS, unpacked
 
 IMAGE_ENDINGS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic"})

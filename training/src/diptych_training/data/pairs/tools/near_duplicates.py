@@ -8,13 +8,13 @@ from pathlib import Path
 
 from diptych_training.data.pairs.excluded import refuse_foreign
 from diptych_training.data.pairs.pair import Entry, Shard, Unusable
+from diptych_training.data.pairs.tools.duplicate_finder import NEAR, Near, NearFinder, evaluation_images
 from diptych_training.data.pairs.tools.flags import (
     SOURCES_HELP,
     add_source_flags,
     positive,
     source_flags,
 )
-from diptych_training.data.pairs.tools.near import NEAR, Near, NearFinder, evaluation_images
 from diptych_training.errors import DataError
 from diptych_training.files import replacing
 from diptych_training.progress import progress_bar

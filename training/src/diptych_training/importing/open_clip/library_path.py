@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diptych.bundle.encoder import Embeddings
 from diptych.bundle.manifest import ImageSpec
-from diptych_training.importing.open_clip.image import preprocess_config
+from diptych_training.importing.open_clip.image_spec import preprocess_config
 from diptych_training.importing.open_clip.tokenizing import Tokenizing
 
 BATCH_SIZE = 16

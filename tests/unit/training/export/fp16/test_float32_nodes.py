@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import ModelProto
 
-from diptych_training.export.fp16.islands import float32_nodes
+from diptych_training.export.fp16.float32_nodes import float32_nodes
 from support.small_graphs import random_weights, small_graph
 
 

@@ -7,7 +7,7 @@ float16 up to 2,048 only.
 
 from onnx import GraphProto, NodeProto, TensorProto
 
-from diptych_training.export.fp16.values import constant_names, float_names
+from diptych_training.export.fp16.graph_values import constant_names, float_names
 
 # The work that float16 is for, and what is harmless between: always float16.
 HALF = frozenset(

@@ -6,9 +6,9 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.int8.levels import Level
+from diptych_training.export.int8.layers import Products
 from diptych_training.export.int8.scales import best_scale, quantised_columns
-from diptych_training.export.int8.sites import Products
+from diptych_training.export.int8.smooth_quant import Level
 from diptych_training.export.onnx.graph import CONTRIB, Floats, Graph, Rewrite, constant
 from diptych_training.export.onnx.linear import Linear, bias_of, weight_of
 

@@ -21,10 +21,10 @@ from diptych_training.importing.open_clip.architecture import (
     architecture_in,
     architecture_named,
 )
-from diptych_training.importing.open_clip.building import build_model, load_weights
+from diptych_training.importing.open_clip.build import build_model, load_weights
 from diptych_training.importing.open_clip.files import weights_in
-from diptych_training.importing.open_clip.image import image_spec
-from diptych_training.importing.open_clip.library import OpenClipPath
+from diptych_training.importing.open_clip.image_spec import image_spec
+from diptych_training.importing.open_clip.library_path import OpenClipPath
 from diptych_training.importing.open_clip.padding import pad_to
 from diptych_training.importing.open_clip.tokenizer_choice import tokenizing_of
 from diptych_training.importing.open_clip.tokenizing import Tokenizing

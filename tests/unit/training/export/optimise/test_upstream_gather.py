@@ -8,7 +8,7 @@ from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
 from diptych_training.export.onnx.graph import Graph
-from diptych_training.export.optimise.pool_first import pool_first
+from diptych_training.export.optimise.upstream_gather import pool_first
 from support.small_graphs import Arrays, random_weights, small_graph
 
 WIDTH = 8

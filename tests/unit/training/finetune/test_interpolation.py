@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diptych_training.errors import TrainingConfigError
-from diptych_training.finetune.interpolate.weights import interpolated
+from diptych_training.finetune.interpolation import interpolated
 
 ORIGINAL = {"w": torch.tensor([0.0, 2.0]), "n": torch.tensor(3)}
 TUNED = {"w": torch.tensor([4.0, 2.0]), "n": torch.tensor(7)}

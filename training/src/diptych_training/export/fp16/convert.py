@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from diptych_training.errors import ExportError
-from diptych_training.export.fp16.values import constant_names, float_names
+from diptych_training.export.fp16.graph_values import constant_names, float_names
 
 MAX_HALF = float(np.finfo(np.float16).max)  # 65504
 MASK = float(np.finfo(np.float32).max)  # minus this is how libraries write "never look here"

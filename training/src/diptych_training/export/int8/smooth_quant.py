@@ -15,9 +15,9 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 from onnx.helper import make_node
 
+from diptych_training.export.int8.layers import Products
 from diptych_training.export.int8.observe import Seen
 from diptych_training.export.int8.scales import best_scale, quantised_columns
-from diptych_training.export.int8.sites import Products
 from diptych_training.export.onnx.graph import Floats, Graph, constant, rewired
 from diptych_training.export.onnx.linear import weight_of
 
