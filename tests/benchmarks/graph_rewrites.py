@@ -35,8 +35,7 @@ from diptych_training.export.onnx.towers import write_image_graph, write_text_gr
 from diptych_training.export.optimise import FLOAT32, REWRITES
 from diptych_training.export.proof.calibration import Batch
 from diptych_training.importing.common.imported_model import Choices
-from diptych_training.importing.hugging_face.padding import Padding
-from diptych_training.importing.hugging_face.towers import Towers
+from diptych_training.importing.hugging_face.towers import Padding, Towers
 from diptych_training.importing.own import load_own_bundle
 
 BATCHES = (1, 8)

@@ -16,7 +16,7 @@ import open_clip
 import timm
 from timm.models import _registry
 
-from diptych_training.importing.open_clip import hugging_face_text
+from diptych_training.importing.open_clip import build
 from support.open_clip_checkpoints import Config
 
 VOCAB_SIZE = 1000
@@ -113,6 +113,6 @@ def _module(timm_name: str) -> str:
 
 
 def _known_text(name: str) -> Config:
-    file = files(hugging_face_text.__package__ or "") / hugging_face_text.KNOWN_FILE
+    file = files(build.__package__ or "") / build.KNOWN_FILE
     known: dict[str, Config] = json.loads(file.read_text(encoding="utf-8"))
     return known[name]

@@ -22,7 +22,7 @@ from diptych_training.data.packed import (
     write_index,
     write_source,
 )
-from diptych_training.data.pictograms.classes import emoji_classes
+from diptych_training.data.pictograms.lists import emoji_classes
 from diptych_training.models import (
     ModelConfig,
     PooledViTConfig,

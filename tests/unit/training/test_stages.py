@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych_training.export.proof.pixel_file import PixelFile
+from diptych_training.export.proof.photo_sample import PixelFile
 from diptych_training.stages import Stages, Watcher, files_table, watched
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from diptych.bundle.manifest import TextSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training import tokenizer as tokenizer_module
-from diptych_training.data.pictograms.classes import emoji_classes
+from diptych_training.data.pictograms.lists import emoji_classes
 from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.tokenizer import train_tokenizer, write_tokenizer
 

@@ -9,10 +9,10 @@ from diptych.errors import DiptychError
 from diptych.usage import Parser
 from diptych_training import __version__
 from diptych_training.ablate import command as ablate
-from diptych_training.data.icon_set import command as icon_set
 from diptych_training.data.pairs.tools import inspect, near_duplicates, pack, shards
 from diptych_training.data.pictograms import command as pictograms
 from diptych_training.data.pictograms import gallery
+from diptych_training.data.pictograms import icon_set_command as icon_set
 from diptych_training.errors import RankLost
 from diptych_training.evaluate import command as evaluate
 from diptych_training.export import command as export

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from diptych.cli import build_parser
-from diptych_training.importing.serve import serve_command
+from diptych_training.importing.command import serve_command
 
 
 def test_the_server_gets_the_model_and_a_data_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@
 A source is listed in dataset.json only after both of its files are complete.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -221,3 +222,8 @@ def _read_items(file: Path) -> tuple[PackedItem, ...]:
 def _item(row: dict[str, Any]) -> PackedItem:
     lists = {key: tuple(row[key]) for key in ("keywords", "captions")}
     return PackedItem(**{**row, **lists})
+
+
+def place_of(text: str) -> float:
+    """A number in [0, 1): the same in every build, whatever else is in the data set."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

@@ -8,7 +8,7 @@ from diptych.bundle.encoder import Encoder
 from diptych.bundle.manifest import ImageSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.data.packed import PackedDataset, PackedSource
-from diptych_training.data.pictograms.classes import emoji_classes
+from diptych_training.data.pictograms.lists import emoji_classes
 from diptych_training.evaluate.answers import accepted_labels
 from diptych_training.evaluate.embedding import embed_images
 from diptych_training.evaluate.torch_encoder import TorchEncoder

@@ -21,8 +21,7 @@ from diptych_training.evaluate.comparison import Task, without
 from diptych_training.evaluate.measure import evaluate
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.subject import trained_subject
-from diptych_training.finetune.interpolate.table import Mixed, interpolation_table
-from diptych_training.finetune.interpolation import interpolated
+from diptych_training.finetune.interpolation import Mixed, interpolated, interpolation_table
 from diptych_training.finetune.origin import Origin, open_origin
 from diptych_training.learned import LearnedFrom
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir

@@ -10,9 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from diptych_training.errors import CheckpointError, ImportFailed
-from diptych_training.importing.common.finite import require_finite
 from diptych_training.importing.common.torchscript import is_torchscript, read_torchscript
-from diptych_training.importing.common.weight_files import read_weights
+from diptych_training.importing.common.weight_files import read_weights, require_finite
 from diptych_training.models import ModelConfig
 from diptych_training.weight_names import from_layout
 

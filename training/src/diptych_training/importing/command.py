@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.flags import MIN_CONTEXT_LENGTH, channels, spreads, whole_number
 from diptych_training.importing.manifest import ImportStatement
 from diptych_training.importing.publish import import_checkpoint
-from diptych_training.importing.serve import become_server, serve_command
 from diptych_training.importing.source import find_source, require_named
 from diptych_training.paths import model_repo
 from diptych_training.stages import watched
@@ -144,3 +144,23 @@ def _choices(args: argparse.Namespace) -> Choices:
         licence=args.licence,
         offline=args.offline,
     )
+
+
+def serve_command(model_repo: Path, name: str, *, ungated: bool) -> list[str]:
+    """`diptych serve` of one model, with a data folder of its own: a collection belongs to one model."""
+    command = [sys.executable, "-m", "diptych", "serve", "--model-repo", str(model_repo), "--model", name]
+    if "DIPTYCH_DATA_DIR" not in os.environ:
+        command += ["--data-dir", str(_state_dir() / f"diptych-{name}")]
+    return [*command, "--allow-ungated"] if ungated else command
+
+
+def become_server(command: list[str]) -> None:
+    """Replace this process, so that its memory is given back and signals reach the server. Never returns."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(command[0], command)  # noqa: S606 our own interpreter
+
+
+def _state_dir() -> Path:
+    chosen = os.environ.get("XDG_STATE_HOME")
+    return Path(chosen) if chosen else Path.home() / ".local" / "state"

@@ -19,10 +19,10 @@ from diptych_training.export.proof.photo_sample import (
     GOLDEN_SEED,
     PIXELS_FILE,
     PROOF_SEED,
+    PixelFile,
     prepare,
 )
 from diptych_training.export.proof.photos import Photos, photographs
-from diptych_training.export.proof.pixel_file import PixelFile
 from diptych_training.export.proof.prove import Proof
 from diptych_training.export.proof.texts import calibration_texts, ordinary_texts, right_texts
 from diptych_training.importing.common.imported_model import ImportedModel, LibraryPath

@@ -7,7 +7,7 @@ import pytest
 from diptych_training.data.pictograms.icon_names import conventions_of, is_description
 from diptych_training.data.pictograms.icon_set import IconSet, read_icon_set
 from diptych_training.data.pictograms.icons import hyphenated_words, icon_drawings, listed_drawings
-from diptych_training.data.pictograms.joined_words import JoinedWords
+from diptych_training.data.pictograms.icon_names import JoinedWords
 from diptych_training.data.pictograms.lists import EvalItem, SourceSpec
 from diptych_training.data.pictograms.render import render
 from diptych_training.errors import DataError

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych_training.data.pictograms.classes import class_text, emoji_classes
+from diptych_training.data.pictograms.lists import class_text, emoji_classes
 from diptych_training.data.pictograms.emoji import EMOJI_FILES
 from diptych_training.data.pictograms.lists import eval_items, package_versions, source_specs
 from diptych_training.data.pictograms.sources import FOLDERS

@@ -9,7 +9,7 @@ from PIL import Image
 
 from diptych.bundle.encoder import Embeddings, InputIds, Pixels
 from diptych.bundle.text.tokenizer import TextTokenizer
-from diptych_training.data.pictograms.classes import emoji_classes
+from diptych_training.data.pictograms.lists import emoji_classes
 from diptych_training.errors import ExportError
 from diptych_training.export.proof.calibration import calibration_on_dataset
 from diptych_training.export.proof.golden_items import REENCODINGS, make_golden

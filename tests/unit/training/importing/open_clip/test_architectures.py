@@ -7,8 +7,7 @@ from open_clip.hf_configs import arch_dict
 
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.open_clip.architecture import Architecture
-from diptych_training.importing.open_clip.build import build_model
-from diptych_training.importing.open_clip.hugging_face_text import local_config
+from diptych_training.importing.open_clip.build import build_model, local_config
 from diptych_training.importing.open_clip.towers import text_tower
 
 ONE_OF_EACH = [

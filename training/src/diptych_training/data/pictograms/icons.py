@@ -7,12 +7,17 @@ import re
 from collections.abc import Iterator
 
 from diptych_training.data.packed import PackedItem
-from diptych_training.data.pictograms.classes import class_text
 from diptych_training.data.pictograms.drawing import Drawing
-from diptych_training.data.pictograms.icon_names import Conventions, IconName, conventions_of, is_description
+from diptych_training.data.pictograms.icon_names import (
+    Conventions,
+    IconName,
+    JoinedWords,
+    conventions_of,
+    is_description,
+    writes_words_together,
+)
 from diptych_training.data.pictograms.icon_set import IconSet
-from diptych_training.data.pictograms.joined_words import JoinedWords, writes_words_together
-from diptych_training.data.pictograms.lists import EvalItem, SourceSpec
+from diptych_training.data.pictograms.lists import EvalItem, SourceSpec, class_text
 from diptych_training.errors import DataError
 
 MAX_ALIASES = 6  # some icons carry dozens of old names

@@ -8,7 +8,9 @@ from importlib.resources import files
 from typing import Any, get_args
 
 from diptych_training.data.packed import Kind, Split
-from diptych_training.data.pictograms.classes import class_text
+
+_FLAG_OF = "flag of "
+
 
 ICONS_PACKAGE = "@iconify/json"
 NAMES_PACKAGE = "emojibase-data"
@@ -17,6 +19,22 @@ NAMES_CREDIT = (
     "them from Unicode CLDR (Unicode License)."
 )
 KINDS: tuple[Kind, ...] = ("emoji", "icons")
+
+
+def emoji_classes() -> list[str]:
+    """The 1,914 classes of an emoji style: one label for each emoji, skin tones left out."""
+    return list(_read_classes())
+
+
+def class_text(name: str) -> str:
+    """A class as text for the model: "flag of X" is written "flag: X", which is how emoji are labelled."""
+    return f"flag: {name.removeprefix(_FLAG_OF)}" if name.startswith(_FLAG_OF) else name
+
+
+@cache
+def _read_classes() -> tuple[str, ...]:
+    text = files("diptych_training.data.pictograms").joinpath("lists", "emoji_classes.txt").read_text("utf-8")
+    return tuple(text.splitlines())
 
 
 @dataclass(frozen=True)

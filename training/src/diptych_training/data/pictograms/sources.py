@@ -8,9 +8,9 @@ from pathlib import Path
 from diptych_training.data.pictograms.drawing import Drawing
 from diptych_training.data.pictograms.emoji import EMOJI_FILES, emoji_drawings
 from diptych_training.data.pictograms.emoji_names import EmojiName, read_emoji_names
+from diptych_training.data.pictograms.icon_names import JoinedWords
 from diptych_training.data.pictograms.icon_set import IconSet, read_icon_set
 from diptych_training.data.pictograms.icons import hyphenated_words, icon_drawings, listed_drawings
-from diptych_training.data.pictograms.joined_words import JoinedWords
 from diptych_training.data.pictograms.lists import (
     ICONS_PACKAGE,
     NAMES_PACKAGE,

@@ -5,9 +5,11 @@ with ``(pixel * gain + offset)`` folded into weights and bias, the activations c
 """
 
 import numpy as np
+from onnx import TensorProto
 from onnx.helper import make_node
 
-from diptych_training.export.int8.scales import quantised_columns
+from diptych_training.export.int8.layers import Table
+from diptych_training.export.int8.scales import quantised_columns, quantised_rows
 from diptych_training.export.onnx.graph import CONTRIB, Graph, Rewrite, constant
 from diptych_training.export.onnx.patches import MIDDLE, Patches, folded
 
@@ -54,3 +56,18 @@ def patch_rewrite(graph: Graph, site: Patches) -> Rewrite:
             constant(f"{p}/axes", np.array([1, 2])),
         ]
     return Rewrite(frozenset([site.name]), tuple(nodes), tuple(constants))
+
+
+def table_rewrite(graph: Graph, site: Table) -> Rewrite:
+    """Rows of codes are gathered and multiplied by their scales: a quarter of the bytes, the same pace."""
+    node = graph.node[site.name]
+    codes, scales = quantised_rows(graph.array(node.input[0]))  # (V, W), (V, 1)
+    p, ids = f"{site.name}/int8", node.input[1]
+    nodes = (
+        make_node("Gather", [f"{p}/table", ids], [f"{p}/codes"], name=f"{p}/codes", axis=0),
+        make_node("Cast", [f"{p}/codes"], [f"{p}/floats"], name=f"{p}/floats", to=TensorProto.FLOAT),
+        make_node("Gather", [f"{p}/scales", ids], [f"{p}/scale"], name=f"{p}/scale", axis=0),
+        make_node("Mul", [f"{p}/floats", f"{p}/scale"], [node.output[0]], name=f"{p}/rows"),
+    )
+    constants = (constant(f"{p}/table", codes), constant(f"{p}/scales", scales))
+    return Rewrite(frozenset([site.name]), nodes, constants)

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from onnx import ModelProto, NodeProto, TensorProto
 
 from diptych_training.export.int8.convolutions import convolution_rewrite, quantised_tensors, with_pairs
-from diptych_training.export.int8.embeddings import patch_rewrite
+from diptych_training.export.int8.embeddings import patch_rewrite, table_rewrite
 from diptych_training.export.int8.layers import Convolution, Form, Products, Site, Table
 from diptych_training.export.int8.matmul import rows_rewrite, static_rewrite
 from diptych_training.export.int8.observe import Seen
 from diptych_training.export.int8.scales import Scale, best_scale
 from diptych_training.export.int8.smooth_quant import Level, level
-from diptych_training.export.int8.tables import table_rewrite
 from diptych_training.export.onnx.graph import Graph, Rewrite, rebuilt
 from diptych_training.export.onnx.patches import Patches
 

@@ -15,9 +15,8 @@ from diptych_training.evaluate.table import (
 )
 from diptych_training.export.model_card.assets import NOTHING, Shown
 from diptych_training.export.model_card.credits import credits_of, kin_of_training, only_shown
-from diptych_training.export.model_card.dataset_notes import besides
 from diptych_training.export.model_card.licence import Licence
-from diptych_training.export.model_card.training_notes import how_trained
+from diptych_training.export.model_card.training_notes import besides, how_trained
 from diptych_training.export.model_card.weak_spots import weak_spots
 from diptych_training.export.onnx.bundle_files import logit_bias, logit_scale
 from diptych_training.export.proof.gate import parity_table

@@ -5,7 +5,7 @@ from diptych_training.data.packed import PackedDataset, SourceEntry, Split
 from diptych_training.data.pictograms.lists import NAMES_CREDIT
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.table import markdown_table
-from diptych_training.export.model_card.dataset_notes import rehearsed_set
+from diptych_training.export.model_card.training_notes import rehearsed_set
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 UNNAMED = ("", "unknown")

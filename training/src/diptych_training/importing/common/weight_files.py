@@ -1,7 +1,9 @@
 """Read named tensors from files of weights, never with unrestricted pickle; knows no architecture."""
 
 import pickle  # only for the class of torch's refusal
+import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.common.pickles import refused_pickle
 
 StateDict = dict[str, Tensor]
 PARALLEL = "module."  # open_clip's trainer saves the model inside its data-parallel wrapper
+
+
+FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def read_weights(file: Path) -> StateDict:
@@ -49,3 +53,26 @@ def _read_torch(file: Path) -> Any:
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
         reason = refused_pickle(error) or str(error).split("\n", maxsplit=1)[0]
         raise ImportFailed(f"{file}: cannot be read as plain weights: {reason}") from error
+
+
+def require_finite(state: Mapping[str, Tensor], where: str) -> None:
+    """Raise ImportFailed naming the first tensor that holds a NaN or an infinity, and how many."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            n_bad = int((~tensor.isfinite()).sum())
+            raise ImportFailed(
+                f"{where}: {name} has {n_bad:,} of {tensor.numel():,} numbers that are not finite: "
+                "the weights are damaged"
+            )
+
+
+def refused_pickle(error: BaseException) -> str | None:
+    """Why, if this error or what caused it is torch's refusal of anything but tensors; else None."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, pickle.UnpicklingError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return None
+    found = FORBIDDEN.search(str(cause))
+    asked = f"asks for {found[1]}" if found else "holds more than tensors, or is damaged"
+    return f"{asked}; only tensors are read from a pickle, nothing in it is run: convert it to safetensors"

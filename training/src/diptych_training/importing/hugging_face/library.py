@@ -1,8 +1,29 @@
 """Names for objects of transformers whose attributes appear at run time, which no type checker can follow."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
+
+from transformers.utils import logging
 
 DualEncoder: TypeAlias = Any  # a `PreTrainedModel` with both towers and their two `get_..._features`
 ImageProcessor: TypeAlias = Any  # a `PilBackend`: each setting is an attribute
 ModelConfig: TypeAlias = Any  # a `PreTrainedConfig`: each key is an attribute
 LibraryTokenizer: TypeAlias = Any  # a `PreTrainedTokenizerBase`
+
+
+library_log: Any = logging  # untyped
+
+
+@contextmanager
+def quiet_library() -> Iterator[None]:
+    """Silence the library's reports and progress bars: what matters in them is raised as an error by us."""
+    verbosity, bars = library_log.get_verbosity(), library_log.is_progress_bar_enabled()
+    library_log.set_verbosity_error()
+    library_log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        library_log.set_verbosity(verbosity)
+        if bars:
+            library_log.enable_progress_bar()

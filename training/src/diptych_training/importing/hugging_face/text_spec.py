@@ -10,7 +10,7 @@ from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.hugging_face.families import Family
 from diptych_training.importing.hugging_face.library import LibraryTokenizer, ModelConfig
-from diptych_training.importing.hugging_face.padding import Padding
+from diptych_training.importing.hugging_face.towers import Padding
 
 # Configurations from before the library stored the real id: the feature is then taken at the largest id.
 LEGACY_END_ID = 2

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from diptych_training.errors import ImportFailed
-from diptych_training.importing.common.finite import require_finite
-from diptych_training.importing.common.pickles import refused_pickle
+from diptych_training.importing.common.weight_files import refused_pickle, require_finite
 from diptych_training.importing.hugging_face.families import Family
 from diptych_training.importing.hugging_face.folder import CONFIG_FILE
 from diptych_training.importing.hugging_face.library import DualEncoder, ModelConfig

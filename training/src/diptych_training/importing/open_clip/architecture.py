@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +12,57 @@ import open_clip
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.imported_model import Choices
 from diptych_training.importing.open_clip.files import CONFIG_FILE
-from diptych_training.importing.open_clip.published import FLAGS, require_preparation
+
+FLAGS = {
+    "mean": "--mean",
+    "std": "--std",
+    "interpolation": "--interpolation",
+    "resize_mode": "--resize-mode",
+}
+
+N_TAGS = 3  # names of published weights in one message
+
 
 # What open_clip assumes where a configuration is silent: its older releases knew no other way, and even
 # today's do not write the fill colour. Mean and standard deviation are always written.
 SILENT = {"mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0}
 CUSTOM = "custom"
+
+
+def require_preparation(name: str, file: Path, choices: Choices) -> None:
+    """Raise ImportFailed naming the flags that are missing, with published values to copy."""
+    missing = [key for key in FLAGS if getattr(choices, key) is None]
+    if not missing:
+        return
+    ways = published_flags(name, missing)
+    told = "; or ".join(f"{flags} ({_some(tags)})" for flags, tags in ways.items())
+    known = f"published weights of {name} take {told}" if ways else f"nobody published weights of {name}"
+    raise ImportFailed(
+        f"{file}: weights alone do not say how images are prepared: "
+        f"pass {', '.join(FLAGS[key] for key in missing)}; {known}"
+    )
+
+
+def published_flags(name: str, keys: list[str]) -> dict[str, list[str]]:
+    """Flags as they are typed -> the tags of published weights whose images are prepared so."""
+    ways: dict[str, list[str]] = {}
+    for tag in open_clip.list_pretrained_tags_by_model(name):
+        flags = _typed(open_clip.get_pretrained_cfg(name, tag), keys)
+        ways.setdefault(flags, []).append(tag)
+    return ways
+
+
+def _some(tags: list[str]) -> str:
+    more = f" and {len(tags) - N_TAGS} more" if len(tags) > N_TAGS else ""
+    return ", ".join(tags[:N_TAGS]) + more
+
+
+def _typed(config: Mapping[str, Any], keys: list[str]) -> str:
+    return " ".join(f"{FLAGS[key]} {_value(config[key])}" for key in keys)
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else ",".join(str(channel) for channel in value)
 
 
 @dataclass(frozen=True)

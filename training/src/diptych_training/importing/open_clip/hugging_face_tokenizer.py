@@ -1,20 +1,86 @@
 """open_clip's wrapper around a tokenizer of transformers, as a `tokenizers` file; knows no model."""
 
-from collections.abc import Callable
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from open_clip.tokenizer import HFTokenizer
-from tokenizers import Tokenizer
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import Tokenizer, processors
 
 from diptych.bundle.text.tokenizer import Clean
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.hugging_face.tokenizer import to_tokenizer_file
-from diptych_training.importing.open_clip.sentencepiece import staged_vocabulary
-from diptych_training.importing.open_clip.templates import replace_separator, set_template
 from diptych_training.importing.open_clip.tokenizing import CLEANS, Tokenizing
 
+model_format: Any = sentencepiece_model_pb2  # made at run time from a description
+
+SUFFIX = ".model"
+UNIGRAM = 1  # `TrainerSpec.ModelType` of sentencepiece's model format
+# open_clip's settings for SigLIP's English and multilingual vocabularies, which are T5's: the end-of-text
+# token is also the padding, and the vocabulary's own sentinels are all there are.
+T5_CONFIG = {
+    "tokenizer_class": "T5Tokenizer",
+    "extra_ids": 0,
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "pad_token": "</s>",
+}
+
+
 OPTIONS = {"clean": "whitespace", "strip_sep_token": False, "language": None}
+
+
+@contextmanager
+def staged_vocabulary(source: Path) -> Iterator[str]:
+    """The name under which transformers finds `source`: itself, or a folder made around a vocabulary file.
+
+    Raises ImportFailed for a vocabulary of another kind than T5's, such as Gemma's.
+    """
+    if source.suffix != SUFFIX or not source.is_file():
+        yield str(source)
+        return
+    _require_unigram(source)
+    with TemporaryDirectory() as folder:
+        shutil.copyfile(source, Path(folder) / "spiece.model")
+        (Path(folder) / "tokenizer_config.json").write_text(json.dumps(T5_CONFIG), encoding="utf-8")
+        yield folder
+
+
+def _require_unigram(file: Path) -> None:
+    try:
+        kind = model_format.ModelProto.FromString(file.read_bytes()).trainer_spec.model_type
+    except Exception as error:  # protobuf has an error of its own, without types
+        raise ImportFailed(f"{file}: not a SentencePiece vocabulary: {error}") from error
+    if kind != UNIGRAM:
+        raise ImportFailed(
+            f"{file}: SentencePiece model type {kind}, only Unigram can be read from its file alone: pass "
+            "the folder of a tokenizer that transformers saved as --tokenizer"
+        )
+
+
+def set_template(tokenizer: Tokenizer, before: Sequence[int], after: Sequence[int]) -> None:
+    """Put these tokens around every text. Raises ImportFailed for an id without a token."""
+    names = {id: tokenizer.id_to_token(id) for id in (*before, *after)}
+    if None in names.values():
+        raise ImportFailed(f"the tokenizer has no tokens for the ids {sorted(names)}, which open_clip places")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[*(names[id] for id in before), "$A", *(names[id] for id in after)],
+        special_tokens=[(token, id) for id, token in names.items()],
+    )
+
+
+def replace_separator(tokenizer: Tokenizer, separator_id: int) -> None:
+    """Write id 0 over every separator that the template places, as `strip_sep_token` asks."""
+    mask = tokenizer.encode("a").special_tokens_mask  # 1 for what the template places
+    placed = tokenizer.encode("").ids
+    kept = [0 if id == separator_id else id for id in placed]
+    n_before = mask.index(0)
+    set_template(tokenizer, kept[:n_before], kept[n_before:])
 
 
 def hugging_face_tokenizing(source: Path, text: dict[str, Any], context_length: int) -> Tokenizing:

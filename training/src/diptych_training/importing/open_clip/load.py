@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from diptych.bundle.manifest import TextSpec
 from diptych_training.errors import ImportFailed
 from diptych_training.importing.common.imported_model import Choices, ImportedModel
+from diptych_training.importing.common.licence import licence_of
 from diptych_training.importing.common.logits import require_bias, scale_of_logarithm
 from diptych_training.importing.common.torchscript import is_torchscript, read_torchscript
 from diptych_training.importing.common.weight_files import read_weights
-from diptych_training.importing.hugging_face.model_card import licence_of
-from diptych_training.importing.hugging_face.quiet import quiet_library
+from diptych_training.importing.hugging_face.library import quiet_library
 from diptych_training.importing.open_clip import openai
 from diptych_training.importing.open_clip.architecture import (
     Architecture,
@@ -25,10 +25,9 @@ from diptych_training.importing.open_clip.build import build_model, load_weights
 from diptych_training.importing.open_clip.files import weights_in
 from diptych_training.importing.open_clip.image_spec import image_spec
 from diptych_training.importing.open_clip.library_path import OpenClipPath
-from diptych_training.importing.open_clip.padding import pad_to
 from diptych_training.importing.open_clip.tokenizer_choice import tokenizing_of
 from diptych_training.importing.open_clip.tokenizing import Tokenizing
-from diptych_training.importing.open_clip.towers import AppendedToken, DualEncoder, text_tower
+from diptych_training.importing.open_clip.towers import AppendedToken, DualEncoder, pad_to, text_tower
 
 LITERALS_NOTE = "Special tokens spelled out in a text are text here; open_clip takes them as special tokens."
 AMBIGUOUS = (

@@ -1,6 +1,6 @@
 """The library's own modules behind CLIP's two methods, at any batch and length; knows no files."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncoder, MeanPooler
@@ -8,8 +8,12 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from diptych_training.errors import ImportFailed
+from diptych_training.importing.open_clip.tokenizing import Tokenizing
 
 POOLERS = (MeanPooler, ClsPooler, ClsLastHiddenStatePooler)
+
+
+PadTo = Literal["longest", "context_length"]
 
 
 class DualEncoder(nn.Module):
@@ -140,3 +144,23 @@ def text_tower(model: Any) -> TransformerText | ClassTokenText | HuggingFaceText
             "text_cfg.pool_type is none: the tower gives a vector for each token, not for the text"
         )
     return tower
+
+
+def pad_to(tower: nn.Module, tokenizing: Tokenizing) -> PadTo:
+    """`longest` only where trailing padding provably changes nothing."""
+    if tokenizing.appended_id is not None:
+        return "context_length"  # a token follows the padding
+    if isinstance(tower, HuggingFaceText):
+        return "longest" if tower.pad_id == tokenizing.pad_id else "context_length"  # masked, or attended to
+    if not isinstance(tower, TransformerText) or not tower.is_causal:
+        return "context_length"  # every token sees the padding
+    return "longest" if _is_pooled_before_padding(tower, tokenizing) else "context_length"
+
+
+def _is_pooled_before_padding(tower: TransformerText, tokenizing: Tokenizing) -> bool:
+    placed = tokenizing.tokenizer.encode("").ids  # what every text has
+    if tower.pool_type == "argmax":  # the first of the highest ids
+        return bool(placed) and tokenizing.pad_id <= max(placed)
+    if tower.pool_type == "eos":  # the first end-of-text, or the first token where there is none
+        return tower.eos_id in placed or tower.eos_id != tokenizing.pad_id
+    return tower.pool_type == "first"

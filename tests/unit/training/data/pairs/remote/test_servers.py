@@ -21,7 +21,7 @@ from diptych_training.data.pairs.sources import changes
 from diptych_training.data.pairs.remote import retry
 from diptych_training.data.pairs.remote import urls
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
-from diptych_training.data.pairs.remote.dead_hosts import MAX_SILENT, Silent
+from diptych_training.data.pairs.remote.retry import MAX_SILENT, Silent
 from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.data.pairs.sources.tar_shard import TarShard
 from diptych_training.errors import DataError

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from diptych_training.data.pairs.remote import unpack
-from diptych_training.data.pairs.sources.prefixes import prefixes_of
+from diptych_training.data.pairs.sources.find import prefixes_of
 from diptych_training.data.pairs.remote.urls import expand, find
 from diptych_training.errors import DataError
 from support.pair_files import pair_files, picture, write_files, write_image_table, write_table, write_tars

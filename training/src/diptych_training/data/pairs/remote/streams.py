@@ -10,6 +10,35 @@ from diptych.errors import Malformed
 CHUNK = 1 << 20
 
 
+class Watched:
+    """Reads as the file does; `has_failed` says whether that raised an error."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.has_failed = False
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        """As a file's."""
+        try:
+            return self._file.read(n_bytes)
+        except Exception:
+            self.has_failed = True
+            raise
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As a file's."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """As a file's."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Nothing: who opened the file closes it."""
+
+
 def read_up_to(file: BinaryIO, n_bytes: int) -> bytes:
     """The next `n_bytes`, however many reads that takes; fewer only at the file's end."""
     parts: list[bytes] = []

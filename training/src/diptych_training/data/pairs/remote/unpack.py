@@ -8,8 +8,8 @@ from fsspec.compression import available_compressions, compr
 
 from diptych.errors import Malformed
 from diptych_training.data.pairs.remote.retry import reason_of
+from diptych_training.data.pairs.remote.streams import Watched
 from diptych_training.data.pairs.remote.urls import REMOTE, name_of, open_url
-from diptych_training.data.pairs.remote.watched import Watched
 from diptych_training.errors import DataError
 
 COMPRESSIONS = {"gz": "gzip", "tgz": "gzip", "bz2": "bz2", "xz": "xz", "zst": "zstd"}

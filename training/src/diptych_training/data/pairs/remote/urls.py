@@ -9,8 +9,8 @@ from typing import Any, BinaryIO, TypeVar, cast
 import fsspec
 from fsspec.core import url_to_fs
 
-from diptych_training.data.pairs.remote.dead_hosts import Silent
 from diptych_training.data.pairs.remote.retry import (
+    Silent,
     is_local,
     patiently,
     patiently_of_many,

@@ -1,17 +1,18 @@
 """Find out what a source is, and cut it into shards: the one list of what can be read."""
 
-from collections.abc import Iterable
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych_training.data.packed import INDEX_FILE
 from diptych_training.data.pairs.pair import CAPTION_KEY, Shard
 from diptych_training.data.pairs.remote.retry import is_local
-from diptych_training.data.pairs.remote.urls import exists, find, is_folder, join, name_of
+from diptych_training.data.pairs.remote.urls import exists, find, is_folder, join, name_of, without_query
 from diptych_training.data.pairs.sources.folder import folder_shards
 from diptych_training.data.pairs.sources.packed_shard import packed_shards
 from diptych_training.data.pairs.sources.parquet import parquet_shards
-from diptych_training.data.pairs.sources.prefixes import prefixes_of
 from diptych_training.data.pairs.sources.shard_index import SHARD_INDEX_FILE, indexed_files
 from diptych_training.data.pairs.sources.table import Columns, table_shards
 from diptych_training.data.pairs.sources.tar_shard import TAR_ENDINGS, TarShard
@@ -75,3 +76,35 @@ def _shards_of(name: str) -> list[str]:
     if _is_file(name) or not exists(join(name, SHARD_INDEX_FILE)):
         return [name]
     return indexed_files(name)
+
+
+def prefixes_of(sources: Mapping[str, int]) -> dict[str, str]:
+    """The prefix of each path or URL: at least so many of the last parts of its path, and no more than are
+    needed. Only what is the same file, however it is written, shares its prefix."""
+    plain = Counter(without_query(source) for source in sources)
+    paths = {source: _path(source, plain) for source in sources}
+    lengths = {paths[source]: n for source, n in sources.items()}
+    found: dict[str, str] = {}
+    while lengths:
+        sharing: defaultdict[str, list[str]] = defaultdict(list)
+        for path, n in lengths.items():
+            sharing[_end(path, n)].append(path)
+        for prefix, alike in sharing.items():
+            for path in alike:
+                lengths[path] += 1
+            if len(alike) == 1:
+                found[alike[0]] = prefix
+                del lengths[alike[0]]
+    return {source: found[path] for source, path in paths.items()}
+
+
+def _path(source: str, plain: Mapping[str, int]) -> str:
+    """A query is a part of the name only where nothing else tells two files."""
+    if is_local(source):
+        return os.path.normpath(Path(source).absolute())
+    return source if plain[without_query(source)] > 1 else without_query(source)
+
+
+def _end(path: str, n: int) -> str:
+    parts = [part for part in path.split("/") if part]
+    return "/".join(parts[-n:]) if n <= len(parts) else path

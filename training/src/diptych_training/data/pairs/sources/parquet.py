@@ -11,9 +11,8 @@ from typing import Any, cast
 
 from diptych_training.data.pairs.pair import Entry, Pair, Shard, Unusable, required, texts_of
 from diptych_training.data.pairs.remote.retry import patiently, read_patiently, reason_of
-from diptych_training.data.pairs.remote.streams import can_seek
+from diptych_training.data.pairs.remote.streams import Watched, can_seek
 from diptych_training.data.pairs.remote.urls import folder_of, open_url
-from diptych_training.data.pairs.remote.watched import Watched
 from diptych_training.data.pairs.sources.table import Columns, Place, ReadImage, entry_at, image_reader
 from diptych_training.errors import DataError
 

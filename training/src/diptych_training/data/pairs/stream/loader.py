@@ -16,9 +16,8 @@ from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych.bundle.text.tokenizer import Ids
 from diptych_training.config import CaptionConfig
 from diptych_training.data.pairs.pair import Shard
-from diptych_training.data.pairs.stream.draw import TextDrawer
 from diptych_training.data.pairs.stream.order import Order, Stream
-from diptych_training.data.pairs.stream.prepare import Place, Preparer, Samples
+from diptych_training.data.pairs.stream.prepare import Place, Preparer, Samples, TextDrawer
 from diptych_training.data.pairs.stream.worker import Worker, WorkerDied
 from diptych_training.errors import DataError
 

@@ -21,7 +21,6 @@ from diptych.bundle.manifest import ImageSpec
 from diptych.errors import InputError
 from diptych_training.config import Tables, read_config, start_of
 from diptych_training.data.cells import GRID
-from diptych_training.data.hashed import place_of
 from diptych_training.data.packed import (
     INDEX_FILE,
     Images,
@@ -30,6 +29,7 @@ from diptych_training.data.packed import (
     SourceEntry,
     Split,
     content_of,
+    place_of,
     read_dataset,
     write_index,
     write_source,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diptych_training.cli import main
-from diptych_training.data.icon_set_dataset import split_of
+from diptych_training.data.pictograms.icon_set_command import split_of
 from diptych_training.data.packed import read_dataset
 
 WORDS = [

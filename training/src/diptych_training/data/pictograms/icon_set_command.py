@@ -3,36 +3,78 @@
 Knows nothing of models.
 """
 
+import argparse
 import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
 
-from diptych_training.data.hashed import place_of
 from diptych_training.data.packed import (
     INDEX_FILE,
     PackedDataset,
     PackedItem,
     SourceEntry,
     Split,
+    place_of,
     read_dataset,
     write_index,
     write_source,
 )
 from diptych_training.data.pictograms.build import IMAGE_SIZE
 from diptych_training.data.pictograms.drawing import Drawing
-from diptych_training.data.pictograms.icon_set import IconSet
+from diptych_training.data.pictograms.icon_names import JoinedWords
+from diptych_training.data.pictograms.icon_set import IconSet, read_icon_set
 from diptych_training.data.pictograms.icons import hyphenated_words, icon_drawings
-from diptych_training.data.pictograms.joined_words import JoinedWords
+from diptych_training.data.pictograms.lists import ICONS_PACKAGE, package_versions
+from diptych_training.data.pictograms.npm import NpmCache
 from diptych_training.data.pictograms.pool import RenderPool
 from diptych_training.errors import DataError
-from diptych_training.files import write_text
+from diptych_training.files import sole_owner, write_text
+from diptych_training.paths import cache_dir
 from diptych_training.progress import progress_bar
 
 HELD_OUT: dict[Split, float] = {"validation": 0.1, "eval": 0.2}  # shares; training has the rest
 SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
 Kept = list[tuple[PackedItem, np.ndarray]]
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `icon-set` to the commands of `data`."""
+    parser = subparsers.add_parser(
+        "icon-set",
+        help="one icon set, to teach it to a model",
+        description="Pack one icon set: a tenth of its icons for validation, a fifth for evaluation, by a "
+        "hash of their names; the rest is for training.",
+    )
+    parser.add_argument(
+        "set",
+        metavar="SET",
+        help=f"an IconifyJSON file, or the name of a set of {ICONS_PACKAGE} such as dinkie-icons",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set")
+    parser.add_argument("--licence", default="unknown", help="SPDX identifier of the art's licence")
+    parser.add_argument("--author", default="unknown", help="whom to attribute the art to")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render, split and write; says what is there."""
+    icons = _open(args.set)
+    with sole_owner(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
+        dataset = build_icon_set(icons, args.out, args.licence, args.author)
+    sizes = ", ".join(f"{entry.n:,} {entry.split}" for entry in dataset.entries.values())
+    print(f"{dataset.name}, {dataset.image_size} px, in {dataset.path}: {sizes}")
+    return 0
+
+
+def _open(given: str) -> IconSet:
+    if given.endswith(".json"):
+        return read_icon_set(Path(given))
+    folder = NpmCache(cache_dir() / "npm", package_versions()).folder(ICONS_PACKAGE, "json/") / "json"
+    if not (folder / f"{given}.json").is_file():
+        raise DataError(f"{given!r} is no file that ends in .json, and no set of {ICONS_PACKAGE}")
+    return read_icon_set(folder / f"{given}.json")
 
 
 def build_icon_set(icons: IconSet, out: Path, licence: str, author: str) -> PackedDataset:

@@ -1,1 +1,0 @@
-"""One icon set as a data set of its own."""
