@@ -14,10 +14,8 @@ from pydantic import BaseModel
 from diptych.http import endpoints as package
 from diptych.http.endpoints import classify, embed, openai, operate, page, search
 
-ROUTERS: list[APIRouter] = [
-    import_module(f"{package.__name__}.{module.name}").router
-    for module in pkgutil.iter_modules(package.__path__)
-]
+MODULES = [import_module(f"{package.__name__}.{one.name}") for one in pkgutil.iter_modules(package.__path__)]
+ROUTERS: list[APIRouter] = [module.router for module in MODULES if hasattr(module, "router")]
 
 
 def calls(dependant: Dependant) -> Iterator[object]:

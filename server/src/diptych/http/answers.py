@@ -1,24 +1,10 @@
 """What the server answers, as types. Knows nothing of how the values came to be."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel
 
-from diptych.core.types import ModelInfo
-
-
-class ModelRef(BaseModel):
-    """The version that made an answer."""
-
-    name: str
-    version: int
-    precision: str
-    decode: Literal["exact", "fast"]
-
-    @classmethod
-    def of(cls, model: ModelInfo) -> "ModelRef":
-        """The part of a model that callers need to tell vectors apart."""
-        return cls(name=model.name, version=model.version, precision=model.precision, decode=model.decode)
+from diptych.http.endpoints.references import Links, ModelRef
 
 
 class EmbeddedItem(BaseModel):
@@ -57,20 +43,6 @@ class ClassifyResponse(BaseModel):
 
     model: ModelRef
     data: list[ClassifiedImage]
-
-
-class Links(BaseModel):
-    """Paths on this server."""
-
-    self: str
-    thumbnail: str
-    original: str
-
-    @classmethod
-    def of(cls, collection: str, id: str) -> "Links":
-        """Names and ids need no escaping: their alphabets are those of a path."""
-        path = f"/collections/{collection}/images/{id}"
-        return cls(self=path, thumbnail=f"{path}/thumbnail", original=f"{path}/original")
 
 
 class HitResponse(BaseModel):

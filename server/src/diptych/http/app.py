@@ -17,6 +17,8 @@ from diptych.errors import DiptychError
 from diptych.http import requests
 from diptych.http.description import describe
 from diptych.http.endpoints import (
+    add_images,
+    add_models,
     classify,
     collections,
     embed,
@@ -26,7 +28,6 @@ from diptych.http.endpoints import (
     openai,
     operate,
     page,
-    pictures,
     search,
     vectors,
 )
@@ -48,22 +49,22 @@ Background = Callable[[Services], Awaitable[None]]
 
 _ROUTERS = (
     *(embed.router, classify.router, search.router),
-    *(collections.router, images.router, pictures.router, vectors.router, jobs.router),
+    *(collections.router, add_images.router, images.router, vectors.router, jobs.router),
     *(models.router, openai.router, operate.router),
 )
 _UNSEEN_MODELS = (
     requests.EmbedRequest,
     requests.ClassifyRequest,
     requests.SearchRequest,
-    requests.CollectionRequest,
-    requests.CollectionPatch,
-    requests.DeletionRequest,
-    requests.LookupRequest,
-    requests.AddItem,
-    requests.AddVectorsRequest,
-    requests.VectorModel,
-    requests.PatchRequest,
-    requests.OpenAIEmbeddingRequest,
+    collections.CollectionRequest,
+    collections.CollectionPatch,
+    collections.DeletionRequest,
+    images.LookupRequest,
+    add_models.AddItem,
+    vectors.AddVectorsRequest,
+    vectors.VectorModel,
+    images.PatchRequest,
+    openai.OpenAIEmbeddingRequest,
     Problem,
     OpenAIError,
 )

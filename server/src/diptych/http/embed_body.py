@@ -18,7 +18,8 @@ from diptych.http.parsing.json import parse_json, read_json
 from diptych.http.parsing.json_images import check_image_bytes, read_image
 from diptych.http.parsing.limits import check_count, check_lengths, check_text
 from diptych.http.parsing.multipart import Part, read_parts
-from diptych.http.requests import EmbedItem, EmbedOptions, EmbedRequest, EncodingFormat
+from diptych.http.parsing.request_models import EncodingFormat
+from diptych.http.requests import EmbedItem, EmbedOptions, EmbedRequest
 
 ACCEPTED = (JSON, MULTIPART, ANY_IMAGE, TEXT)
 N_OPTIONS = 1  # form fields beside the items

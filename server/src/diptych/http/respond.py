@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from diptych.core.timing import note
 from diptych.core.types import Embedding, Embeddings
-from diptych.http.answers import ModelRef
 from diptych.http.context import context_of
+from diptych.http.endpoints.references import ModelRef
 from diptych.http.media_types import JSON, OCTETS
-from diptych.http.requests import EncodingFormat
+from diptych.http.parsing.request_models import EncodingFormat
 
 MAX_VALUES_ON_LOOP = 2_000  # numbers or strings: a tenth of a millisecond
 

@@ -7,15 +7,11 @@ import pytest
 from pydantic import BaseModel
 
 from diptych.errors import InvalidValue, TooLarge
+from diptych.http.endpoints.add_models import AddItems
+from diptych.http.endpoints.openai import OpenAIEmbeddingRequest
 from diptych.http.errors.validation import validated
 from diptych.http.parsing.limits import check_lengths
-from diptych.http.requests import (
-    AddItems,
-    ClassifyRequest,
-    EmbedRequest,
-    OpenAIEmbeddingRequest,
-    SearchRequest,
-)
+from diptych.http.requests import ClassifyRequest, EmbedRequest, SearchRequest
 
 
 @pytest.mark.parametrize(

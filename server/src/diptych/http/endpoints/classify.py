@@ -6,20 +6,21 @@ from starlette.responses import Response
 from diptych.core.classification.classify import classify_images
 from diptych.core.services import Services
 from diptych.core.types import Prediction
-from diptych.http.answers import ClassifiedImage, ClassifyResponse, ModelRef, PredictionResponse
+from diptych.http.answers import ClassifiedImage, ClassifyResponse, PredictionResponse
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.classify_body import read_classify
 from diptych.http.context import context_of
 from diptych.http.description import body_of
+from diptych.http.endpoints.references import ModelRef
 from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
 from diptych.http.middleware.body_budget import room_of
 from diptych.http.parsing import schemas
-from diptych.http.requests import ClassifyRequest, NoQuery
+from diptych.http.parsing.request_models import NoQuery
+from diptych.http.requests import ClassifyRequest
 from diptych.http.respond import sized_json_response
 from diptych.http.state import at_work
 
 router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
-
 _FORM = schemas.form(
     {
         "image": schemas.some(schemas.FILE, limit="max_items"),

@@ -8,21 +8,22 @@ from starlette.responses import Response
 
 from diptych.core.encoding.embed import embed_items
 from diptych.core.types import TextEmbedding
-from diptych.http.answers import EmbeddedItem, EmbedResponse, ModelRef
+from diptych.http.answers import EmbeddedItem, EmbedResponse
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
 from diptych.http.description import BINARY, body_of
 from diptych.http.embed_body import read_embed
+from diptych.http.endpoints.references import ModelRef
 from diptych.http.errors.documented_errors import BODY, GUARDED, Responses, refusals
 from diptych.http.media_types import ANY_IMAGE, OCTETS, TEXT, wants_octets
 from diptych.http.middleware.body_budget import room_of
 from diptych.http.parsing import schemas
-from diptych.http.requests import EmbedRequest, EncodingFormat, NoQuery
+from diptych.http.parsing.request_models import EncodingFormat, NoQuery
+from diptych.http.requests import EmbedRequest
 from diptych.http.respond import encode_embedding, octets_response, sized_json_response
 from diptych.http.state import at_work
 
 router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
-
 _ROWS: Responses = {200: {"content": {OCTETS: BINARY}}}
 _FORM = schemas.form(
     {

@@ -1,82 +1,96 @@
-"""`/collections/{collection}/images`: add, list, get, change and delete the images of a collection."""
+"""`/collections/{collection}/images`: list, find, get, change and delete images, and their files."""
 
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from diptych.core.job import Job
-from diptych.core.jobs.service import Jobs
-from diptych.core.types import NewImage
-from diptych.http.add_body import LongAdd, read_add
-from diptych.http.answers_collections import AddResponse, FoundImages, ImagePage, ImageResponse
-from diptych.http.answers_jobs import JobResponse
-from diptych.http.cancel_on_disconnect import while_connected
-from diptych.http.context import context_of
-from diptych.http.description import body_of
+from diptych.bundle.image.preprocess import THUMBNAIL_MEDIA_TYPE
+from diptych.core.collections.originals import THUMBNAIL_SIZES_PX
+from diptych.core.types import ImageRecord
+from diptych.http.description import BINARY, body_of
+from diptych.http.endpoints.references import Links
 from diptych.http.errors.documented_errors import BODY, GUARDED, Responses, refusals
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, MERGE_PATCH, media_type, unsupported
-from diptych.http.options import HttpOptions
-from diptych.http.outcomes import respond_outcomes
 from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import parse_json
 from diptych.http.parsing.limits import check_at_most, check_lengths
-from diptych.http.requests import AddQuery, ImagesQuery, LookupRequest, NoQuery, PatchRequest
+from diptych.http.parsing.request_models import METADATA_RULES, Listed, NoQuery, RequestModel
 from diptych.http.respond import json_response
 from diptych.http.state import Options, ReadyServices
-from diptych.http.tar_body import TAR, read_tar
+
+
+class _Images(RequestModel):
+    """`GET` of the images of a collection."""
+
+    after: str | None = None
+    limit: int = Field(100, ge=1, json_schema_extra=schemas.limited(maximum="max_page_items"))
+
+
+ImagesQuery = Annotated[_Images, Query()]
+
+
+class _Thumbnail(RequestModel):
+    """`GET` of a thumbnail."""
+
+    size: int = Field(256, json_schema_extra={"enum": list(THUMBNAIL_SIZES_PX)})
+
+
+ThumbnailQuery = Annotated[_Thumbnail, Query()]
+
+
+class LookupRequest(RequestModel):
+    """`POST /collections/{collection}/lookups`."""
+
+    ids: Listed[str] = Field(json_schema_extra=schemas.limited(maxItems="max_page_items"))
+
+
+class PatchRequest(RequestModel):
+    """`PATCH` of an image: a merge patch (RFC 7396) of its metadata, null removes a key."""
+
+    metadata: dict[str, Any] = Field(description=METADATA_RULES)
+
+
+class ImageResponse(BaseModel):
+    """What is known of one image. Of a ready-made vector: bytes and sha256 of its numbers, and no pixels."""
+
+    id: str
+    collection: str
+    sha256: str
+    n_bytes: int
+    media_type: str
+    width: int = Field(description="pixels as stored in the file, before EXIF turns the picture upright")
+    height: int = Field(description="pixels as stored in the file, before EXIF turns the picture upright")
+    metadata: dict[str, Any]
+    created_at: str = Field(description="ISO 8601, UTC")
+    kept: bool = Field(description="whether there is a file of it: an original and thumbnails")
+    links: Links
+
+    @classmethod
+    def of(cls, record: ImageRecord) -> "ImageResponse":
+        """The record with its links."""
+        return cls(**vars(record), links=Links.of(record.collection, record.id))
+
+
+class FoundImages(BaseModel):
+    """Those of the images that were asked for that are there and can be found in a search, by id."""
+
+    images: list[ImageResponse]
+
+
+class ImagePage(BaseModel):
+    """Some images by id; `next` is the `after` of the page that follows, null on the last."""
+
+    images: list[ImageResponse]
+    next: str | None
+
 
 router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
-
 _IMAGES = "/collections/{collection}/images"
 _IMAGE = f"{_IMAGES}/{{id}}"
-_ACCEPTED: Responses = {202: {"model": JobResponse, "description": "A job was made of it, see `/jobs`"}}
-_FORM = schemas.form(
-    {
-        "image": schemas.some(schemas.FILE, limit="max_job_items"),
-        "items": schemas.json_field(
-            schemas.some(schemas.ref("AddItem"), limit="max_job_items"),
-            "{id, metadata} of each image, in their order",
-        ),
-    },
-    required=("image",),
-)
-
-
-@router.post(
-    _IMAGES,
-    response_model=AddResponse,
-    responses=refusals(404, 409, 507, *BODY) | _ACCEPTED,
-    openapi_extra=body_of(form=_FORM, raw=(TAR,)),
-)
-async def add_images(
-    request: Request, services: ReadyServices, options: Options, collection: str, query: AddQuery
-) -> Response:
-    """Add images; each is durable and searchable when its outcome says created, unchanged or replaced.
-
-    An image without an id gets the first 32 hex digits of its sha256. An id that is taken by other bytes
-    is a conflict unless `replace=true`. The failure of an only image is the answer itself, such as a 409.
-
-    More than 64 images, a body of over 100 MB and a tar archive become a job (202): see `/jobs`. In an
-    archive, `cat.json` beside `cat.jpg` may hold its {id, metadata}.
-    """
-    services.collections.require_served(collection)  # before a body of gigabytes comes in
-    context = context_of(request)
-    async with AsyncExitStack() as stack:
-        with context.stage("parse"):
-            images = await _read(request, options, services.jobs, stack)
-        if isinstance(images, LongAdd):
-            job = await services.jobs.submit(
-                images.job_input, collection, images.items, replace=query.replace
-            )
-            return _accepted(request, job)
-    with context.stage("work"):
-        adding = services.collections.add_many(collection, images, replace=query.replace)
-        added = await while_connected(request, adding)  # what is being written is, even so
-    return await respond_outcomes(request, added, collection, "images[0]")
 
 
 @router.get(_IMAGES, response_model=ImagePage, responses=refusals(404, 422))
@@ -144,17 +158,49 @@ async def delete_image(services: ReadyServices, collection: str, id: str, _: NoQ
     return Response(status_code=204)
 
 
-async def _read(
-    request: Request, options: HttpOptions, jobs: Jobs, stack: AsyncExitStack
-) -> Sequence[NewImage] | LongAdd:
-    """The images, or what is to become a job: its input is removed with the stack unless it did."""
-    if media_type(request) == TAR:
-        job_input = await stack.enter_async_context(jobs.receiving())
-        return LongAdd(job_input, await read_tar(request, options, job_input))
-    return await read_add(request, options, lambda: stack.enter_async_context(jobs.receiving()))
+_PICTURE: Responses = {
+    200: {"content": {"image/*": BINARY}},
+    304: {"description": "The caller has it: `If-None-Match` names its `ETag`"},
+}
+# A stored file is whatever somebody sent: a browser may show it, and must not run it.
+_INERT = "default-src 'none'; sandbox"
 
 
-def _accepted(request: Request, job: Job) -> Response:
-    answer = json_response(request, JobResponse.of(job), 202)
-    answer.headers["Location"] = f"/jobs/{job.id}"
-    return answer
+@router.get(f"{_IMAGE}/original", response_class=Response, responses=_PICTURE | refusals(404))
+async def original(
+    request: Request, services: ReadyServices, collection: str, id: str, _: NoQuery
+) -> Response:
+    """The bytes as they were added."""
+    record = await services.collections.get_image(collection, id)
+    tag = f'"{record.sha256}"'
+    if _has(request, tag):
+        return _unchanged(tag)
+    payload, media_type = await services.collections.original(collection, id)
+    return Response(payload, headers=_headers(tag), media_type=media_type)
+
+
+@router.get(f"{_IMAGE}/thumbnail", response_class=Response, responses=_PICTURE | refusals(404, 413, 422))
+async def thumbnail(
+    request: Request, services: ReadyServices, collection: str, id: str, query: ThumbnailQuery
+) -> Response:
+    """A small picture without metadata, its longer side at most `size` pixels."""
+    record = await services.collections.get_image(collection, id)
+    tag = f'"{record.sha256}-{query.size}"'
+    if _has(request, tag):
+        return _unchanged(tag)
+    payload = await services.collections.thumbnail(collection, id, query.size)
+    return Response(payload, headers=_headers(tag), media_type=THUMBNAIL_MEDIA_TYPE)
+
+
+def _has(request: Request, tag: str) -> bool:
+    offered = request.headers.get("if-none-match", "")
+    return tag in {part.strip().removeprefix("W/") for part in offered.split(",")}
+
+
+def _unchanged(tag: str) -> Response:
+    return Response(status_code=304, headers=_headers(tag))
+
+
+def _headers(tag: str) -> dict[str, str]:
+    # An id can be given other bytes by a replace, so browsers ask each time and mostly get a 304.
+    return {"ETag": tag, "Cache-Control": "private, no-cache", "Content-Security-Policy": _INERT}

@@ -1,19 +1,15 @@
 """`/v1`: text embeddings in OpenAI's shape, for programs that speak it already."""
 
+from typing import Annotated, Literal
+
 from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.responses import Response
 
 from diptych.core.encoding.embed import embed_text_list
 from diptych.core.services import Services
 from diptych.core.types import TextEmbedding
 from diptych.errors import InvalidValue, NotFound
-from diptych.http.answers_openai import (
-    OpenAIEmbedding,
-    OpenAIEmbeddings,
-    OpenAIModel,
-    OpenAIModels,
-    OpenAIUsage,
-)
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
 from diptych.http.description import body_of
@@ -21,13 +17,70 @@ from diptych.http.errors.documented_errors import BODY, GUARDED, openai_refusals
 from diptych.http.errors.validation import validated
 from diptych.http.media_types import JSON, media_type, unsupported
 from diptych.http.options import HttpOptions
+from diptych.http.parsing import schemas
 from diptych.http.parsing.body import read_body
 from diptych.http.parsing.json import parse_json, read_json
 from diptych.http.parsing.json_images import is_data_uri
 from diptych.http.parsing.limits import check_count, check_lengths, check_texts
-from diptych.http.requests import OpenAIEmbeddingRequest
+from diptych.http.parsing.request_models import EncodingFormat, Listed, Positive, RequestModel
 from diptych.http.respond import encode_embedding, json_response, sized_json_response
 from diptych.http.state import ReadyServices, at_work
+
+OpenAIText = Annotated[str, WithJsonSchema(schemas.NO_IMAGE)]
+OpenAITexts = Annotated[
+    Listed[str], WithJsonSchema(schemas.some(schemas.NO_IMAGE, limit="max_openai_inputs"))
+]
+
+
+class OpenAIEmbeddingRequest(RequestModel):
+    """`POST /v1/embeddings`."""
+
+    input: OpenAIText | OpenAITexts
+    model: str
+    encoding_format: EncodingFormat = "float"
+    dimensions: Positive | None = None
+    user: str | None = None
+
+
+class OpenAIEmbedding(BaseModel):
+    """One row in OpenAI's shape."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class OpenAIUsage(BaseModel):
+    """Token counts, start and end tokens included."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class OpenAIEmbeddings(BaseModel):
+    """`POST /v1/embeddings`."""
+
+    object: Literal["list"] = "list"
+    data: list[OpenAIEmbedding]
+    model: str
+    usage: OpenAIUsage
+
+
+class OpenAIModel(BaseModel):
+    """One served model in OpenAI's shape."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="Unix time")
+    owned_by: Literal["diptych"] = "diptych"
+
+
+class OpenAIModels(BaseModel):
+    """`GET /v1/models`."""
+
+    object: Literal["list"] = "list"
+    data: list[OpenAIModel]
+
 
 # Programs of others may say more in their query string than is read.
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=openai_refusals(*GUARDED))

@@ -1,19 +1,50 @@
 """What an operator and a supervisor ask: alive, ready, metrics, version."""
 
+from typing import Literal
+
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from diptych import __version__
 from diptych.errors import NotReady
-from diptych.http.answers import ModelRef
-from diptych.http.answers_operate import Alive, Ready, ServerVersion
 from diptych.http.description import NO_KEY
+from diptych.http.endpoints.references import ModelRef
 from diptych.http.errors.documented_errors import GUARDED, Responses, refusals
 from diptych.http.respond import json_response
 from diptych.http.state import ReadyServices, State
 
-router = APIRouter(tags=["operate"])
 
+class Alive(BaseModel):
+    """The process runs."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """Requests will be answered. `canary_age_s`: seconds since the encoder last proved that it works.
+
+    `n_without_precision`: collections whose own precision cannot be served; `/collections` says which, why.
+    """
+
+    ready: Literal[True] = True
+    canary_age_s: float | None
+    n_without_precision: int = 0
+
+
+class ServerVersion(BaseModel):
+    """What runs here. `model` is null while it loads."""
+
+    version: str
+    model: ModelRef | None
+    provider: str | None
+    embed_dim: int | None
+    default_collection: str
+    max_items: int
+    max_add_items: int
+
+
+router = APIRouter(tags=["operate"])
 _LINES: Responses = {200: {"content": {"text/plain": {}}}}
 
 

@@ -7,7 +7,6 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 router = APIRouter(include_in_schema=False)
-
 _FOLDER = Path(__file__).parent.parent / "page"
 _ASSETS = StaticFiles(directory=_FOLDER, check_dir=False)
 # The pages state their own script and style rules; only a header can forbid being framed.

@@ -7,20 +7,21 @@ from starlette.responses import Response
 
 from diptych.core.collections.search import SearchInput, search_collection
 from diptych.core.services import Services
-from diptych.http.answers import HitResponse, Links, ModelRef, SearchResponse
+from diptych.http.answers import HitResponse, SearchResponse
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
 from diptych.http.description import body_of
+from diptych.http.endpoints.references import Links, ModelRef
 from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
 from diptych.http.middleware.body_budget import room_of
 from diptych.http.parsing import schemas
-from diptych.http.requests import MAX_QUERIES, NoQuery, SearchQuery, SearchRequest
+from diptych.http.parsing.request_models import NoQuery
+from diptych.http.requests import MAX_QUERIES, SearchQuery, SearchRequest
 from diptych.http.respond import json_response
 from diptych.http.search_body import read_search, search_of_query_string
 from diptych.http.state import Options, ReadyServices, at_work
 
 router = APIRouter(tags=["search"], responses=refusals(*GUARDED))
-
 _QUERIES: schemas.Schema = {"type": "array", "minItems": 1, "maxItems": MAX_QUERIES}
 _FORM = schemas.form(
     {

@@ -1,21 +1,70 @@
 """`/collections/{collection}/vectors`: add ready-made vectors of the version that serves."""
 
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
 from fastapi import APIRouter, Request
+from numpy.typing import NDArray
+from pydantic import Field
 from starlette.responses import Response
 
-from diptych.http.answers_collections import AddResponse
+from diptych.core.types import NewVector, VectorOrigin
+from diptych.errors import InvalidValue
 from diptych.http.cancel_on_disconnect import while_connected
 from diptych.http.context import context_of
 from diptych.http.description import body_of
+from diptych.http.endpoints.add_models import AddQuery, AddResponse, read_items, respond_outcomes
 from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
-from diptych.http.outcomes import respond_outcomes
+from diptych.http.errors.validation import validated
+from diptych.http.media_types import JSON, MULTIPART, media_type, unsupported
+from diptych.http.options import HttpOptions
 from diptych.http.parsing import schemas
-from diptych.http.requests import AddQuery, AddVectorsRequest
+from diptych.http.parsing.body import read_body
+from diptych.http.parsing.form import Form
+from diptych.http.parsing.json import parse_json
+from diptych.http.parsing.limits import check_count, check_lengths
+from diptych.http.parsing.multipart import read_parts
+from diptych.http.parsing.request_models import METADATA_RULES, ImageId, Listed, RequestModel, Whole
 from diptych.http.state import Options, ReadyServices
-from diptych.http.vectors_body import read_vectors
 
+
+class VectorModel(RequestModel):
+    """What made ready-made vectors; the `model` of an answer of `/embed` has all of it."""
+
+    name: str
+    version: Whole = Field(ge=1)
+    precision: str | None = None
+    decode: Literal["exact", "fast"] | None = None
+    identity: str | None = Field(None, max_length=128)  # as exported files have it
+
+
+class VectorItem(RequestModel):
+    """One ready-made vector of unit norm: numbers, or base64 of little-endian float32."""
+
+    embedding: Listed[float] | str
+    id: ImageId | None = None
+    metadata: dict[str, Any] | None = Field(None, description=METADATA_RULES)
+
+
+class AddVectorsRequest(RequestModel):
+    """`POST /collections/{collection}/vectors` as JSON."""
+
+    model: VectorModel
+    items: Listed[VectorItem] = Field(
+        min_length=1, json_schema_extra=schemas.limited(maxItems="max_add_vectors")
+    )
+
+
+FLOAT = np.dtype("<f4")
+MAX_KEYS = 2_000_000  # of metadata too
+_FIELDS = ("model", "embeddings", "items")
+_ABOUT = "one of each field is enough"
 router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
-
 _FORM = schemas.form(
     {
         "model": schemas.json_field(
@@ -57,3 +106,86 @@ async def add_vectors(
         adding = collections.add_vectors(collection, asked.origin, asked.items, replace=query.replace)
         added = await while_connected(request, adding)
     return await respond_outcomes(request, added, collection, "items[0]")
+
+
+@dataclass(frozen=True)
+class ParsedVectors:
+    """N vectors, and what made them."""
+
+    origin: VectorOrigin
+    items: Sequence[NewVector]
+
+
+async def read_vectors(
+    request: Request, options: HttpOptions, embed_dim: int, check: Callable[[VectorOrigin], None]
+) -> ParsedVectors:
+    """Either of the accepted bodies. `check` sees what made the vectors before they are looked at.
+
+    Raises InputError naming `items[i]`, HTTPException 415 and 408, and what `check` raises.
+    """
+    kind, limit = media_type(request), options.limits.max_add_vectors
+    if kind == JSON:
+        body = await read_body(request, options.body)
+        return await asyncio.to_thread(_from_json, body, limit, check)
+    if kind == MULTIPART:
+        form = Form(await read_parts(request, options.body, len(_FIELDS), _ABOUT), _FIELDS)
+        return await asyncio.to_thread(_from_form, form, limit, embed_dim, check)
+    raise unsupported(request, (JSON, MULTIPART))
+
+
+def _from_json(body: bytearray, limit: int, check: Callable[[VectorOrigin], None]) -> ParsedVectors:
+    asked = validated(AddVectorsRequest, check_lengths(parse_json(body, max_keys=MAX_KEYS), {"items": limit}))
+    check_count(asked.items, "items", limit)
+    origin = _origin(asked.model)
+    check(origin)
+    return ParsedVectors(
+        origin,
+        [
+            NewVector(_numbers(item.embedding, f"items[{i}].embedding"), item.id, item.metadata)
+            for i, item in enumerate(asked.items)
+        ],
+    )
+
+
+def _from_form(
+    form: Form, limit: int, embed_dim: int, check: Callable[[VectorOrigin], None]
+) -> ParsedVectors:
+    model = form.json("model")
+    origin = _origin(validated(VectorModel, {} if model is None else model))
+    check(origin)
+    rows = _rows(form, embed_dim)  # (N, D)
+    check_count(rows, "embeddings", limit)
+    items = read_items(form, len(rows), "embeddings", limit)
+    return ParsedVectors(
+        origin, [NewVector(row, item.id, item.metadata) for row, item in zip(rows, items, strict=True)]
+    )
+
+
+def _rows(form: Form, embed_dim: int) -> NDArray[np.float32]:
+    parts = list(form.parts("embeddings"))
+    if len(parts) != 1:
+        raise InvalidValue(f"must be there once, is there {len(parts)} times", "embeddings")
+    n_bytes, row_bytes = len(parts[0].data), embed_dim * FLOAT.itemsize
+    if n_bytes % row_bytes:
+        raise InvalidValue(
+            f"has {n_bytes} bytes, a row of {embed_dim} float32 numbers has {row_bytes}", "embeddings"
+        )
+    return np.frombuffer(parts[0].data, FLOAT).reshape(-1, embed_dim)
+
+
+def _numbers(embedding: list[float] | str, name: str) -> NDArray[np.float32]:
+    """(D,), its length unchecked; numbers beyond float32 become infinite, and fail as such."""
+    if isinstance(embedding, list):
+        with np.errstate(over="ignore"):
+            return np.array(embedding, FLOAT)
+    try:
+        payload = base64.b64decode(embedding, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidValue(f"base64 is broken: {error}", name) from None
+    if len(payload) % FLOAT.itemsize:
+        raise InvalidValue(f"base64 of {len(payload)} bytes, which are no float32 numbers", name)
+    return np.frombuffer(payload, FLOAT)
+
+
+def _origin(model: VectorModel) -> VectorOrigin:
+    return VectorOrigin(model.name, model.version, model.precision, model.decode, model.identity)

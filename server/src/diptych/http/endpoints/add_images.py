@@ -1,28 +1,44 @@
-"""Read the body of an add, which becomes a job when it is long. Knows nothing of collections."""
+"""`POST /collections/{collection}/images`: add images, or start a job that adds many.
+
+The body is a form or a tar archive. A short form stays in memory; a long form or an archive goes to the disk
+while it arrives, and becomes a job.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
+from starlette.responses import Response
 
-from diptych.core.job import JobItem
+from diptych.core.job import Job, JobItem
+from diptych.core.jobs.archive import items_of
 from diptych.core.jobs.ports import JobInput
+from diptych.core.jobs.service import Jobs
 from diptych.core.limits import Limits
 from diptych.core.types import NewImage
 from diptych.errors import InvalidValue, TooLarge
-from diptych.http.errors.validation import validated
+from diptych.http.cancel_on_disconnect import while_connected
+from diptych.http.context import context_of
+from diptych.http.description import body_of
+from diptych.http.endpoints.add_models import AddQuery, AddResponse, read_items, respond_outcomes
+from diptych.http.endpoints.jobs import JobResponse
+from diptych.http.errors.documented_errors import BODY, GUARDED, Responses, refusals
 from diptych.http.media_types import MULTIPART, media_type, unsupported
 from diptych.http.middleware.body_budget import let_go_of
 from diptych.http.middleware.timeout import more_time_for
 from diptych.http.options import BodyLimits, HttpOptions
+from diptych.http.parsing import schemas
 from diptych.http.parsing.body import body_chunks
 from diptych.http.parsing.form import Form
-from diptych.http.parsing.limits import check_count, check_lengths
+from diptych.http.parsing.limits import check_count
 from diptych.http.parsing.multipart import PartsReader, part_of
-from diptych.http.requests import AddItem, AddItems
-from diptych.http.tar_body import TAR
+from diptych.http.respond import json_response
+from diptych.http.state import Options, ReadyServices
 
+TAR = "application/x-tar"
+CHUNK = 100_000  # bytes in memory before they are written: of each of a thousand that come slowly
 _FIELDS = ("image", "items")
 OpenInput = Callable[[], Awaitable[JobInput]]
 
@@ -33,6 +49,69 @@ class LongAdd:
 
     job_input: JobInput
     items: Sequence[JobItem]
+
+
+router = APIRouter(tags=["collections"], responses=refusals(*GUARDED))
+_ACCEPTED: Responses = {202: {"model": JobResponse, "description": "A job was made of it, see `/jobs`"}}
+_FORM = schemas.form(
+    {
+        "image": schemas.some(schemas.FILE, limit="max_job_items"),
+        "items": schemas.json_field(
+            schemas.some(schemas.ref("AddItem"), limit="max_job_items"),
+            "{id, metadata} of each image, in their order",
+        ),
+    },
+    required=("image",),
+)
+
+
+@router.post(
+    "/collections/{collection}/images",
+    response_model=AddResponse,
+    responses=refusals(404, 409, 507, *BODY) | _ACCEPTED,
+    openapi_extra=body_of(form=_FORM, raw=(TAR,)),
+)
+async def add_images(
+    request: Request, services: ReadyServices, options: Options, collection: str, query: AddQuery
+) -> Response:
+    """Add images; each is durable and searchable when its outcome says created, unchanged or replaced.
+
+    An image without an id gets the first 32 hex digits of its sha256. An id that is taken by other bytes
+    is a conflict unless `replace=true`. The failure of an only image is the answer itself, such as a 409.
+
+    More than 64 images, a body of over 100 MB and a tar archive become a job (202): see `/jobs`. In an
+    archive, `cat.json` beside `cat.jpg` may hold its {id, metadata}.
+    """
+    services.collections.require_served(collection)  # before a body of gigabytes comes in
+    context = context_of(request)
+    async with AsyncExitStack() as stack:
+        with context.stage("parse"):
+            images = await _read(request, options, services.jobs, stack)
+        if isinstance(images, LongAdd):
+            job = await services.jobs.submit(
+                images.job_input, collection, images.items, replace=query.replace
+            )
+            return _accepted(request, job)
+    with context.stage("work"):
+        adding = services.collections.add_many(collection, images, replace=query.replace)
+        added = await while_connected(request, adding)  # what is being written is, even so
+    return await respond_outcomes(request, added, collection, "images[0]")
+
+
+async def _read(
+    request: Request, options: HttpOptions, jobs: Jobs, stack: AsyncExitStack
+) -> Sequence[NewImage] | LongAdd:
+    """The images, or what is to become a job: its input is removed with the stack unless it did."""
+    if media_type(request) == TAR:
+        job_input = await stack.enter_async_context(jobs.receiving())
+        return LongAdd(job_input, await read_tar(request, options, job_input))
+    return await read_add(request, options, lambda: stack.enter_async_context(jobs.receiving()))
+
+
+def _accepted(request: Request, job: Job) -> Response:
+    answer = json_response(request, JobResponse.of(job), 202)
+    answer.headers["Location"] = f"/jobs/{job.id}"
+    return answer
 
 
 async def read_add(
@@ -124,24 +203,39 @@ class _AddBody:
 def _from_form(form: Form, limits: Limits) -> Sequence[NewImage]:
     payloads = [part.data for part in form.parts("image")]
     check_count(payloads, "images", limits.max_add_items)
-    items = _items(form, len(payloads), limits.max_add_items)
+    items = read_items(form, len(payloads), "images", limits.max_add_items)
     return [NewImage(payload, item.id, item.metadata) for payload, item in zip(payloads, items, strict=True)]
 
 
 def _described(form: Form, images: Sequence[JobItem], limits: Limits) -> list[JobItem]:
     check_count(images, "images", limits.max_job_items)
-    items = _items(form, len(images), limits.max_job_items)
+    items = read_items(form, len(images), "images", limits.max_job_items)
     return [
         JobItem(image.number, image.offset, image.n_bytes, item.id, item.metadata, image.error)
         for image, item in zip(images, items, strict=True)
     ]
 
 
-def _items(form: Form, n_images: int, limit: int) -> Sequence[AddItem]:
-    given = form.json("items")
-    if given is None:
-        return [AddItem()] * n_images
-    items = validated(AddItems, check_lengths({"items": given}, {"items": limit})).items
-    if len(items) != n_images:
-        raise InvalidValue(f"has {len(items)} entries for {n_images} images", "items")
+async def read_tar(request: Request, options: HttpOptions, job_input: JobInput) -> list[JobItem]:
+    """The images in the archive, which is in the input then. Raises InputError, HTTPException 415 and 408."""
+    waiting = bytearray()
+    let_go, more_time = let_go_of(request), more_time_for(request)
+
+    async def write() -> None:
+        await job_input.write(waiting)
+        let_go(len(waiting))
+        waiting.clear()
+        more_time()
+
+    async for chunk in body_chunks(request, lambda: options.long_body):
+        waiting += chunk
+        if len(waiting) >= CHUNK:
+            await write()
+    await write()
+    limits = options.limits
+    items = await asyncio.to_thread(
+        items_of, job_input.read, job_input.n_bytes, limits.max_job_items, limits.max_image_bytes
+    )
+    if not items:
+        raise InvalidValue("the archive has no files but hidden ones")
     return items

@@ -1,0 +1,107 @@
+"""What adding images and adding vectors share: the query string, the described items and the outcomes."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from diptych.core.types import (
+    Added,
+    AddOutcome,
+    AddStatus,
+)
+from diptych.errors import InvalidValue
+from diptych.http.context import context_of
+from diptych.http.endpoints.references import ModelRef
+from diptych.http.errors.problem_json import Problem, problem_of, respond_error
+from diptych.http.errors.validation import validated
+from diptych.http.parsing.form import Form
+from diptych.http.parsing.limits import check_lengths
+from diptych.http.parsing.request_models import METADATA_RULES, ImageId, Listed, RequestModel
+from diptych.http.respond import sized_json_response
+from diptych.http.state import state_of
+
+
+class _Add(RequestModel):
+    """`POST` of images or vectors."""
+
+    replace: bool = False
+
+
+AddQuery = Annotated[_Add, Query()]
+
+
+class AddItem(RequestModel):
+    """One entry of the `items` field of an add."""
+
+    id: ImageId | None = None
+    metadata: dict[str, Any] | None = Field(None, description=METADATA_RULES)
+
+
+class AddItems(RequestModel):
+    """The `items` field of an add, in the order of its `image` parts."""
+
+    items: Listed[AddItem]
+
+
+class AddOutcomeResponse(BaseModel):
+    """What became of one image. It is durable and searchable unless `failed`; then `error` says why."""
+
+    index: int
+    id: str | None
+    status: AddStatus
+    error: Problem | None
+
+
+class AddResponse(BaseModel):
+    """One outcome per image, in the order of the request."""
+
+    model: ModelRef
+    collection: str
+    outcomes: list[AddOutcomeResponse]
+
+
+_VALUES = 5  # in one outcome
+
+
+def read_items(form: Form, n_rows: int, rows: str, limit: int) -> Sequence[AddItem]:
+    """The `items` field of a form: one entry for each of the `n_rows` images or embeddings.
+
+    Without the field, the entries are empty. InvalidValue names `items` when their number differs; `rows` is
+    the noun of its message.
+    """
+    given = form.json("items")
+    if given is None:
+        return [AddItem()] * n_rows
+    items = validated(AddItems, check_lengths({"items": given}, {"items": limit})).items
+    if len(items) != n_rows:
+        raise InvalidValue(f"has {len(items)} entries for {n_rows} {rows}", "items")
+    return items
+
+
+async def respond_outcomes(request: Request, added: Added, collection: str, item: str) -> Response:
+    """One outcome per item; the failure of an only item is the answer itself, such as a 409.
+
+    `item` is what such an answer calls it when it has no name for the part that is at fault.
+    """
+    outcomes = added.outcomes
+    state_of(request).count_disk_refusals(*(outcome.error for outcome in outcomes))
+    if len(outcomes) == 1 and outcomes[0].error is not None:
+        error = outcomes[0].error
+        return respond_error(request, error.named(f"items[0].{error.item}" if error.item else item))
+    request_id = context_of(request).request_id
+
+    def answer() -> AddResponse:
+        rows = [outcome_answer(outcome, request_id) for outcome in outcomes]
+        return AddResponse(model=ModelRef.of(added.model), collection=collection, outcomes=rows)
+
+    return await sized_json_response(request, len(outcomes) * _VALUES, answer)
+
+
+def outcome_answer(outcome: AddOutcome, request_id: str) -> AddOutcomeResponse:
+    """One outcome, its error as a problem."""
+    problem = None if outcome.error is None else problem_of(outcome.error, request_id)
+    return AddOutcomeResponse(index=outcome.index, id=outcome.id, status=outcome.status, error=problem)

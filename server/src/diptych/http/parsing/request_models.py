@@ -1,0 +1,73 @@
+"""Base class of request bodies and query strings, and the field types that several endpoints share.
+
+Unknown keys are refused. Validation of a list stops at the first error: a body may hold a million of them.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from diptych.core.collections.metadata import MAX_DEPTH
+from diptych.http.parsing import schemas
+
+EncodingFormat = Literal["float", "base64"]
+Item = TypeVar("Item", bound=BaseModel)
+Element = TypeVar("Element")
+Listed = Annotated[list[Element], Field(fail_fast=True)]
+
+
+def _without_fraction(value: object) -> object:
+    """JSON does not tell 10.0 from 10, and some languages write every number as the former."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_without_fraction)]
+Positive = Annotated[int, Field(ge=1), BeforeValidator(_without_fraction)]
+ImageUri = Annotated[str, WithJsonSchema(schemas.IMAGE_URI)]
+Precision = Annotated[str, WithJsonSchema(schemas.PRECISION)]
+CollectionName = Annotated[str, WithJsonSchema(schemas.COLLECTION_NAME)]
+ImageId = Annotated[str, WithJsonSchema(schemas.ID)]
+FilterObject = Annotated[dict[str, Any], WithJsonSchema(schemas.ref("Filter"))]
+METADATA_RULES = f"at most 16,384 bytes as JSON, nested at most {MAX_DEPTH} deep"
+IMAGE_FIELD = Field(
+    None,
+    description="data URI, such as data:image/png;base64,..., or an https URL where the server fetches them",
+)
+
+
+class RequestModel(BaseModel):
+    """Base of all requests: a key that is not known is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_unknown_key(cls, data: object) -> object:
+        """Only the first unknown key stays: each becomes a finding, and a body may hold a million of them."""
+        if not isinstance(data, dict):
+            known = ", ".join(cls.model_fields)
+            raise PydanticCustomError(
+                "no_object", "must be an object, its keys are {known}", {"known": known}
+            )
+        if len(data) <= len(cls.model_fields):
+            return data
+        unknown = next(key for key in data if key not in cls.model_fields)
+        return {key: value for key, value in data.items() if key in cls.model_fields or key == unknown}
+
+
+class _NoParameters(RequestModel):
+    """A query string that says nothing."""
+
+
+NoQuery = Annotated[_NoParameters, Query()]
+
+
+def require_exactly_one(item: Item, *names: str) -> Item:
+    """The item itself. ValueError unless exactly one of the named attributes is set."""
+    given = [name for name in names if getattr(item, name) is not None]
+    if len(given) != 1:
+        found = f"got {' and '.join(given)}" if given else "got none"
+        raise ValueError(f"needs exactly one of {', '.join(names)}, {found}")
+    return item
