@@ -9,7 +9,7 @@ import pytest
 from diptych import cli as serving
 from diptych_training import cli as training
 
-README = (Path(__file__).parents[2] / "training" / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 VARIABLES = {
     "--model-repo": ("DIPTYCH_MODEL_REPO", "/elsewhere/models"),
     "--runs-dir": ("DIPTYCH_RUNS_DIR", "/elsewhere/runs"),
@@ -72,5 +72,5 @@ def test_flag_has_its_variable_as_default(command: str, flag: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("flag", ["--model-repo", "--runs-dir", "--data", "--device"])
-def test_variable_of_training_is_in_its_readme(flag: str) -> None:
-    assert f"`{VARIABLES[flag][0]}` | `{flag}`" in README
+def test_variable_of_training_is_documented(flag: str) -> None:
+    assert f"`{VARIABLES[flag][0]}` | `{flag}`" in PAGE

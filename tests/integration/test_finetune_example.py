@@ -1,4 +1,4 @@
-"""The README's worked example of fine-tuning, at small size: the default model learns pictures new to it.
+"""The worked example of docs/fine-tuning.md, at small size: the default model learns pictures new to it.
 
 Its very commands are run, with another icon set, folders of the test and fewer steps.
 """
@@ -62,7 +62,7 @@ def placed(word: str, places: dict[str, str]) -> str:
 def commands(home: Path) -> list[list[str]]:
     """The example's command lines, for this machine."""
     section = (
-        (ROOT / "training" / "README.md").read_text(encoding="utf-8").split("**Teach it your icons.**")[1]
+        (ROOT / "docs" / "fine-tuning.md").read_text(encoding="utf-8").split("## Teach it your icons\n")[1]
     )
     block = section.split("```console\n")[1].split("```")[0].replace("\\\n", " ")
     places = {

@@ -1,4 +1,4 @@
-"""README's walk from a folder of own pictures to a model that knows them, at small size.
+"""The walk of docs/training-data.md from a folder of own pictures to a model that knows them, at small size.
 
 Its very commands are run, with pictures that are drawn here, folders of the test and fewer steps.
 """
@@ -39,8 +39,8 @@ def photos(tmp_path: Path) -> Path:
 
 def walk(home: Path) -> list[list[str]]:
     """The command lines of the walk, for this machine."""
-    readme = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
-    block = readme.split("**From fifty pictures up.**")[1].split("```console\n")[1].split("```")[0]
+    page = (ROOT / "docs" / "training-data.md").read_text(encoding="utf-8")
+    block = page.split("## From fifty pictures up\n")[1].split("```console\n")[1].split("```")[0]
     places = {"photos": str(home / "photos"), "packed": str(home / "packed")}
     lines = [shlex.split(line.removeprefix("$ diptych-train ")) for line in block.splitlines()]
     return [[*(places.get(word, word) for word in line), *FEWER_STEPS.get(line[0], [])] for line in lines]

@@ -113,11 +113,11 @@ def test_a_pooled_vit_as_wide_as_the_shared_space_only(tmp_path):
         recipe(tmp_path, "ViT-B-16-SigLIP", "model.embed_dim=512")
 
 
-def test_the_list_of_architectures_has_their_sizes_and_stands_in_the_readme(capsys):
+def test_the_list_of_architectures_has_their_sizes_and_stands_in_the_documentation(capsys):
     assert main(["models"]) == 0
     printed = capsys.readouterr().out
-    readme = (Path(__file__).parents[4] / "training" / "README.md").read_text(encoding="utf-8")
-    assert readme.split("<!-- models -->\n")[1].split("\n<!-- /models -->")[0] == printed.rstrip()
+    page = (Path(__file__).parents[4] / "docs" / "training.md").read_text(encoding="utf-8")
+    assert page.split("<!-- models -->\n")[1].split("\n<!-- /models -->")[0] == printed.rstrip()
     rows = printed.splitlines()
     assert len(rows) == 2 + len(PUBLISHED)
     (row,) = [row for row in rows if row.startswith("| ViT-B-32 ")]

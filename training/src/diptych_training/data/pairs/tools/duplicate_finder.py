@@ -20,7 +20,7 @@ from diptych_training.data.cells import GRID, Rows, image_cells
 from diptych_training.data.pairs.image_files import isolated, side_by_side
 from diptych_training.data.pairs.pair import Entry, Pair, Unusable
 
-NEAR = 0.95  # cosine; see training/README.md for what it finds and what it mistakes
+NEAR = 0.95  # cosine; docs/benchmarks-training.md has what it finds and what it mistakes
 SIDE_PX = 4 * GRID
 BATCH = 256
 SPEC = ImageSpec(
