@@ -22,6 +22,7 @@ import numpy as np
 
 from diptych.adapters.images.decoder_child import ChildLimits
 from diptych.adapters.images.decoder_processes import DecoderProcesses
+from diptych.adapters.images.guards import IMAGE_GUARD
 from diptych.adapters.images.pillow_decoder import PillowDecoder
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.manifest import ImageSpec
@@ -39,7 +40,7 @@ SPEC = ImageSpec(
     crop="round",
     alpha="white",
 )
-LIMITS = ImageLimits(max_bytes=1_000_000, max_px=1_000_000)
+LIMITS = ImageLimits(max_bytes=1_000_000, max_px=1_000_000, guard=IMAGE_GUARD)
 CHILD_LIMITS = ChildLimits(memory_bytes=300_000_000, cpu_s=2, wall_s=60)
 THUMBNAIL_PX = 16
 MAX_MEMORY_BYTES = 4_000_000_000  # of address space

@@ -7,6 +7,7 @@ from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.files.job_files import JobFiles
 from diptych.adapters.files.quota import Quota
+from diptych.adapters.images.guards import IMAGE_GUARD
 from diptych.adapters.images.pillow_decoder import PillowDecoder
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.adapters.sqlite.jobs import SqliteJobs
@@ -55,7 +56,7 @@ def assemble(
     limits, metrics = limits_of(settings), PrometheusMetrics()
     decoder = PillowDecoder(
         served.embed.bundle.manifest.image,
-        ImageLimits(max_bytes=limits.max_image_bytes, max_px=limits.max_image_px),
+        ImageLimits(max_bytes=limits.max_image_bytes, max_px=limits.max_image_px, guard=IMAGE_GUARD),
         n_threads=served.embed.plan.n_decode_threads,
         mode=settings.decode,
         max_decoded_px=decoded_px_of(settings, served.embed.plan, served.embed.encoder.provider),

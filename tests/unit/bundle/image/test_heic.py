@@ -36,7 +36,7 @@ def test_photograph_is_turned_upright_once() -> None:
 
 def test_installation_without_the_decoder_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heic, "DECODER", "no_such_decoder")
-    monkeypatch.setattr(heic, "why_not", heic.why_not.__wrapped__)
+    monkeypatch.setattr(heic, "why_unsupported", heic.why_unsupported.__wrapped__)
     with pytest.raises(UnsupportedImage, match=r"lacks the extra `heif`"):
         probe(PLAIN, LIMITS)
 
@@ -47,7 +47,7 @@ def test_decoder_that_cannot_be_loaded_is_said_and_logged(
     (tmp_path / "broken_decoder.py").write_text("raise ImportError('libheif.so.1: cannot open it')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(heic, "DECODER", "broken_decoder")
-    monkeypatch.setattr(heic, "why_not", heic.why_not.__wrapped__)
+    monkeypatch.setattr(heic, "why_unsupported", heic.why_unsupported.__wrapped__)
     with pytest.raises(UnsupportedImage, match=r"pi_heif, cannot be loaded"):
         probe(PLAIN, LIMITS)
     assert "broken_decoder cannot be loaded: libheif.so.1: cannot open it" in caplog.text

@@ -152,11 +152,11 @@ def test_missing_decoder_is_named(monkeypatch):
 
 def test_formats_are_named_as_far_as_they_are_installed(monkeypatch):
     monkeypatch.setattr("diptych.bundle.image.decode.features.check", lambda feature: feature != "avif")
-    monkeypatch.setattr("diptych.bundle.image.heic.why_not", lambda: "not installed")
+    monkeypatch.setattr("diptych.bundle.image.heic.why_unsupported", lambda: "not installed")
     with pytest.raises(UnsupportedImage, match=r"in one of: JPEG, PNG, WEBP, GIF, BMP, TIFF$"):
         probe(b"a text", LIMITS)
     monkeypatch.undo()
-    monkeypatch.setattr("diptych.bundle.image.heic.why_not", lambda: "")
+    monkeypatch.setattr("diptych.bundle.image.heic.why_unsupported", lambda: "")
     with pytest.raises(UnsupportedImage, match=r"TIFF, AVIF, HEIC$"):
         probe(b"a text", LIMITS)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from diptych.adapters.images.guards import IMAGE_GUARD
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.text.tokenizer import pad
 from diptych_training.config import PairsConfig, TrainConfig
@@ -134,7 +135,7 @@ def source_reader(pairs: PairsConfig) -> SourceReader:
 
 def limits_of(pairs: PairsConfig) -> ImageLimits:
     """What one image may cost."""
-    return ImageLimits(pairs.max_image_bytes, pairs.max_image_px)
+    return ImageLimits(pairs.max_image_bytes, pairs.max_image_px, IMAGE_GUARD)
 
 
 def order_of(config: TrainConfig) -> Order:

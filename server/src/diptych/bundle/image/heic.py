@@ -1,6 +1,6 @@
-"""HEIC, as phones take photographs: read where its decoder is installed. Knows nothing of models.
+"""HEIC, the format of phone photographs, which is decoded where the extra `heif` is installed.
 
-The extra `heif` brings pi-heif: libheif and libde265, which only decode.
+The extra brings pi-heif: libheif and libde265, which only decode.
 """
 
 import logging
@@ -19,23 +19,25 @@ _BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis"})
 
 
 def is_heic(brands: set[bytes]) -> bool:
-    """Whether an ISO media file that names these brands holds a still picture in HEVC."""
+    """Whether an ISO media file with these brands holds a still picture coded in HEVC."""
     return not brands.isdisjoint(_BRANDS)
 
 
 @cache
-def why_not() -> str:
-    """Why none is read; empty where the decoder is there: from then on Pillow opens its files, where they
-    are allowed.
+def why_unsupported() -> str:
+    """The reason why this installation cannot decode HEIC; empty if it can.
+
+    Registers the decoder with Pillow, which from then on opens HEIC files wherever its caller allows the
+    format.
     """
     if find_spec(DECODER) is None:
         return MISSING
     try:
-        # One thread: pictures are decoded side by side, and what is beside the picture is not looked at.
+        # One thread: pictures are decoded in parallel. Thumbnails, depth and auxiliary images are not read.
         import_module(DECODER).register_heif_opener(
             thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
         )
-    except Exception as error:  # a library of the system that it needs is missing, or it fits no other part
+    except Exception as error:  # a system library is missing, or the versions do not fit
         log.warning("HEIC images are not read: %s cannot be loaded: %s", DECODER, error)
         return BROKEN
     return ""

@@ -17,8 +17,8 @@ What becomes of each kind of file:
   of its size, which costs less than half; other pixels come out, so the mode is part of what names a vector.
 - Over the limit in bytes or pixels: TooLarge, from the header, before pixels are decoded. The resized
   intermediate counts: 1 x 30000 pixels become 224 x 6720000 when the shortest edge is brought to 224.
-- Small files that would keep a decoder busy for minutes are TooLarge too: see `guards`. Those
-  of TIFF, AVIF and HEIC are not recognised: whoever does not trust them decodes them in another process.
+- Small files that would keep a decoder busy for minutes are TooLarge too: where the limits have a guard. It
+  does not cover TIFF, AVIF and HEIC: whoever does not trust such files decodes them in another process.
 """
 
 import io

@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import dataclass
 
+from diptych.adapters.images.guards import IMAGE_GUARD
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych_training.data.pairs.excluded import read_excluded
 from diptych_training.data.pairs.pair import CAPTION_KEY
@@ -53,7 +54,7 @@ class SourceFlags:
 
 def source_flags(args: argparse.Namespace, packed_split: str = "train") -> SourceFlags:
     """What the flags say. DataError for a list of excluded pairs that cannot be read."""
-    limits = ImageLimits(args.max_image_bytes, args.max_image_px)
+    limits = ImageLimits(args.max_image_bytes, args.max_image_px, IMAGE_GUARD)
     columns = Columns(args.image_column, tuple(args.caption_columns))
     reader = SourceReader(columns, args.images_root, args.caption_key, limits, packed_split)
     return SourceFlags(reader, limits, read_excluded(args.exclude))

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from diptych.adapters.images.decoder_processes import DecoderProcesses, limits_for
-from diptych.bundle.image import jpeg_guard
+from diptych.adapters.images.guards import IMAGE_GUARD, MAX_SCANS, MeteredFile, check_scans
 from diptych.bundle.image.formats import ISOLATED, sniff
-from diptych.bundle.image.metered import MeteredFile
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits, load_pixels, probe, thumbnail
 from diptych.errors import InputError, TooLarge, UndecodableImage, UnsupportedImage
 from support.hostile.containers import encoded, jpeg_of_size, scans, scene, segment, with_segments
@@ -19,7 +18,7 @@ from support.hostile.corpus import corpus, good
 from support.hostile.entry import GOOD, Hostile
 from unit.bundle.bundle_examples import image_spec
 
-LIMITS = ImageLimits()
+LIMITS = ImageLimits(guard=IMAGE_GUARD)
 SPEC = image_spec(resize_mode="longest")
 STATUS = {UnsupportedImage: 415, UndecodableImage: 422, TooLarge: 413}
 CPU_S = 1  # of an isolated decoder: no honest file here needs it
@@ -95,10 +94,10 @@ def test_bytes_like_scans_behind_the_end_are_none(processes: DecoderProcesses) -
 
 def test_tables_between_scans_are_bounded_too() -> None:
     head, scan = scans(encoded(scene(channels=1), "JPEG", progressive=True))
-    many = (segment(0xFE, b"") * jpeg_guard.MAX_SCANS * 10 + scan) * 2
-    jpeg_guard.check_scans(head + many + b"\xff\xd9", 0, 1, 1)  # two scans
+    many = (segment(0xFE, b"") * MAX_SCANS * 10 + scan) * 2
+    check_scans(head + many + b"\xff\xd9", 0, 1, 1)  # two scans
     with pytest.raises(TooLarge):
-        jpeg_guard.check_scans(head + many + scan * 1_000, head.index(b"\xff\xda") + 2, 1, 10**6)
+        check_scans(head + many + scan * 1_000, head.index(b"\xff\xda") + 2, 1, 10**6)
 
 
 def test_sixteen_segments_of_exif_are_read_and_not_more(processes: DecoderProcesses) -> None:
