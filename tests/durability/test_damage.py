@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from diptych.adapters.backup.data_check import check
+from diptych.adapters.backup.data_folder import check
 from diptych.adapters.sqlite import rows as sqlite_rows
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
 from diptych.core.collections.filters import Compare

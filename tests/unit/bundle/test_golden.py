@@ -104,7 +104,7 @@ def test_differing_ids_are_a_mismatch(golden, tokenizer):
 
 @pytest.mark.parametrize("scale", [1.1, 0.0, float("nan")])
 def test_embeddings_must_be_of_unit_norm(golden, tokenizer, scale):
-    with pytest.raises(GoldenMismatch, match="golden images: norms are off 1 by"):
+    with pytest.raises(GoldenMismatch, match="golden images: norms differ from 1 by"):
         check_golden(golden, MANIFEST, "fp32", tokenizer, TinyEncoder(scale=scale))
 
 

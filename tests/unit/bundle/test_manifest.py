@@ -160,7 +160,7 @@ def test_the_format_page_states_every_bound(name):
 def test_key_that_is_there_twice_is_named(folder):
     text = example().model_dump_json()
     write(folder, text.replace('"crop":', '"crop":"floor","crop":'))
-    with pytest.raises(InvalidManifest, match="the key 'crop' is in one object twice"):
+    with pytest.raises(InvalidManifest, match="the key 'crop' occurs twice in one object"):
         read_manifest(folder)
 
 

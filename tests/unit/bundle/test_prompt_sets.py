@@ -34,7 +34,7 @@ def test_label_is_the_label_alone() -> None:
 
 def test_unknown_set_names_those_there_are() -> None:
     with pytest.raises(
-        InvalidValue, match="no built-in template set 'absent', only label, pictograms, photos"
+        InvalidValue, match="no built-in template set 'absent'; there is: label, pictograms, photos"
     ):
         prompt_set("absent")
 

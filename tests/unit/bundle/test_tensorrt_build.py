@@ -59,7 +59,7 @@ def test_schema_1_has_no_such_key(tmp_path):
 def test_latest_portable_version_is_the_newest_that_tensorrt_did_not_build(tmp_path):
     repository = ModelRepository(tmp_path)
     publish(repository, tensorrt=build())
-    with pytest.raises(NotFound, match="no version but those that TensorRT built"):
+    with pytest.raises(NotFound, match="has only versions that TensorRT built"):
         repository.latest_portable("mine")
     publish(repository)
     publish(repository, tensorrt=build())
@@ -102,13 +102,19 @@ def texts(*pairs: tuple[str, str]) -> list[Profile]:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"image_profiles": batches("2:4:8")}, "image_profiles take no batch of 1"),
-        ({"image_profiles": batches("1:1:2", "4:8:16")}, "image_profiles take no batch of 3"),
-        ({"text_profiles": texts(("1:1:8", "2:2:7"))}, "text_profiles, for 8 tokens, take no batch of 1"),
-        ({"text_profiles": texts(("1:1:8", "3:3:8"))}, "text_profiles, for 2 tokens, take no batch of 1"),
+        ({"image_profiles": batches("2:4:8")}, "image_profiles have no profile for a batch of 1"),
+        ({"image_profiles": batches("1:1:2", "4:8:16")}, "image_profiles have no profile for a batch of 3"),
+        (
+            {"text_profiles": texts(("1:1:8", "2:2:7"))},
+            "text_profiles, for 8 tokens, have no profile for a batch of 1",
+        ),
+        (
+            {"text_profiles": texts(("1:1:8", "3:3:8"))},
+            "text_profiles, for 2 tokens, have no profile for a batch of 1",
+        ),
         (
             {"text_profiles": texts(("1:1:2", "2:2:8"), ("4:4:8", "2:2:4"))},
-            "text_profiles, for 2 tokens, take no batch of 3",
+            "text_profiles, for 2 tokens, have no profile for a batch of 3",
         ),
     ],
 )

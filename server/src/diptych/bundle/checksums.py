@@ -1,4 +1,4 @@
-"""Compare the files of a bundle's folder with what its manifest lists; knows nothing of their content."""
+"""Compares the files of a bundle with the sizes and sha256 that its manifest lists."""
 
 import hashlib
 from pathlib import Path
@@ -9,14 +9,14 @@ from diptych.errors import CorruptBundle, PublishFailed
 
 
 def describe_files(folder: Path) -> dict[str, FileEntry]:
-    """Size and sha256 of every file, sorted by name, each synced to disk.
+    """Size and sha256 of every file by name, sorted; each file is synced to disk.
 
     Raises PublishFailed for anything that is not a regular file with a plain name.
     """
     entries = {}
     for path in sorted(folder.iterdir()):
         if path.name == MANIFEST_FILE:
-            raise PublishFailed(f"{MANIFEST_FILE} is written by publishing; a staged one would be replaced")
+            raise PublishFailed(f"{MANIFEST_FILE} is written by publishing, which would replace a staged one")
         if path.is_symlink() or not path.is_file() or not FILE_NAME.fullmatch(path.name):
             raise PublishFailed(f"{path.name!r} in a bundle must be a regular file with a plain name")
         fsync_file(path)
@@ -25,7 +25,10 @@ def describe_files(folder: Path) -> dict[str, FileEntry]:
 
 
 def check_files(folder: Path, expected: dict[str, FileEntry]) -> None:
-    """Read every byte. Raises CorruptBundle for a missing, changed or unlisted file, or a link."""
+    """Read every byte of the listed files.
+
+    Raises CorruptBundle for a missing, changed or unlisted file, or a link.
+    """
     label = f"{folder.parent.name}/{folder.name}"
     unlisted = sorted({path.name for path in folder.iterdir()} - set(expected) - {MANIFEST_FILE})
     if unlisted:

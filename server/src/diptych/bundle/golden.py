@@ -1,4 +1,4 @@
-"""Reference inputs and outputs that travel with a bundle; knows nothing of what runs the encoders."""
+"""Reference inputs and outputs that come with a bundle, and the check that a machine reproduces them."""
 
 import json
 import zipfile
@@ -16,15 +16,15 @@ from diptych.bundle.manifest import COSINE_BOUNDS, ManifestDraft
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych.errors import CorruptBundle, GoldenMismatch
 
-NORM_TOLERANCE = 1e-3  # fp16 rounding of 1,024 summands stays below
+NORM_TOLERANCE = 1e-3  # above the fp16 rounding error of 1,024 summands
 _ARRAYS = ("image_bytes", "image_ends", "pixels", "image_embedding", "texts", "input_ids", "text_embedding")
 
 
 @dataclass(frozen=True)
 class Golden:
-    """N images and M texts with what the float32 torch model made of them."""
+    """N images and M texts with the embeddings that the float32 torch model gives them."""
 
-    image_files: list[bytes]  # encoded, of mixed sizes and formats
+    image_files: list[bytes]  # encoded files of mixed sizes and formats
     pixels: Pixels  # (N, S, S, 3)
     image_embedding: Embeddings  # (N, D)
     texts: list[str]
@@ -34,7 +34,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class GoldenReport:
-    """The worst item of each tower."""
+    """The lowest cosine of each tower."""
 
     image_cosine_min: float
     text_cosine_min: float
@@ -57,7 +57,7 @@ def write_golden(path: Path, golden: Golden) -> None:
 
 
 def read_golden(path: Path) -> Golden:
-    """Raises CorruptBundle if the file is no golden file, or its parts do not belong together."""
+    """Read a golden file. Raises CorruptBundle if it is none, or its parts do not belong together."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             image_bytes, ends, pixels, image_embedding, texts, input_ids, text_embedding = (
@@ -80,7 +80,10 @@ def read_golden(path: Path) -> Golden:
 def check_golden(
     golden: Golden, manifest: ManifestDraft, precision: str, tokenizer: TextTokenizer, encoder: Encoder
 ) -> GoldenReport:
-    """Prove that this machine reproduces the references. Raises GoldenMismatch with what, value and bound."""
+    """Check that this machine reproduces the references.
+
+    Raises GoldenMismatch naming the item, its value and the bound.
+    """
     bound = COSINE_BOUNDS[precision]
     _check_width("image", golden.image_embedding, manifest)
     _check_width("text", golden.text_embedding, manifest)
@@ -108,7 +111,7 @@ def _check_counts(label: str, golden: Golden) -> None:
 
 
 def _check_width(tower: str, reference: Embeddings, manifest: ManifestDraft) -> None:
-    """Indexes are made for `embed_dim`: rows of another width could be stored and never be found."""
+    """Raises GoldenMismatch for rows that are not `embed_dim` wide: an index could never find them."""
     if reference.shape[1:] != (manifest.embed_dim,):
         raise GoldenMismatch(
             f"golden {tower}s: reference embeddings have shape {reference.shape}, "
@@ -118,7 +121,7 @@ def _check_width(tower: str, reference: Embeddings, manifest: ManifestDraft) -> 
 
 def _check_pixels(golden: Golden, manifest: ManifestDraft) -> None:
     for index, payload in enumerate(golden.image_files):
-        pixels = load_pixels(payload, manifest.image, ImageLimits())
+        pixels = load_pixels(payload, manifest.image, ImageLimits())  # a bundle's files are trusted: no guard
         if pixels.shape != golden.pixels.shape[1:]:
             raise GoldenMismatch(
                 f"golden images: prepared shape is {pixels.shape}, the reference {golden.pixels.shape[1:]}"
@@ -144,7 +147,7 @@ def _check_ids(golden: Golden, tokenizer: TextTokenizer) -> None:
 
 
 def _check_embedding(tower: str, found: Embeddings, expected: Embeddings, bound: float) -> float:
-    """The least cosine between rows of two (N, D) arrays."""
+    """The lowest cosine between rows of two (N, D) arrays. Raises GoldenMismatch below the bound."""
     if found.shape != expected.shape:
         raise GoldenMismatch(
             f"golden {tower}s: embeddings have shape {found.shape}, the reference {expected.shape}"
@@ -152,7 +155,9 @@ def _check_embedding(tower: str, found: Embeddings, expected: Embeddings, bound:
     norms: NDArray[np.float32] = np.linalg.norm(found, axis=1)
     worst_norm = float(np.max(np.abs(norms - 1)))
     if not worst_norm <= NORM_TOLERANCE:  # written so that NaN fails
-        raise GoldenMismatch(f"golden {tower}s: norms are off 1 by {worst_norm}, bound is {NORM_TOLERANCE}")
+        raise GoldenMismatch(
+            f"golden {tower}s: norms differ from 1 by {worst_norm}, bound is {NORM_TOLERANCE}"
+        )
     cosines = np.sum(found.astype(np.float64) * expected, axis=1) / norms
     worst = int(np.argmin(cosines))
     if not cosines[worst] >= bound:

@@ -1,4 +1,4 @@
-"""Read and complete a bundle's `manifest.json`, strictly; knows nothing of where bundles live."""
+"""Reads and completes a bundle's `manifest.json`, strictly."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ MAX_ERRORS_SHOWN = 5
 def complete(
     draft: ManifestDraft, name: str, version: int, created_at: datetime, files: dict[str, FileEntry]
 ) -> Manifest:
-    """The manifest of a draft that is about to be published. Raises InvalidManifest."""
+    """Turn a draft into the manifest that is about to be published. Raises InvalidManifest."""
     stated = draft.model_dump()
     try:
         return Manifest(
@@ -83,23 +83,29 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def identity(folder: Path, precision: str, decode: str) -> str:
-    """Key of all that derives from these vectors: sha256 hex over manifest, precision and decode mode."""
+    """The identity of a model's vectors: sha256 hex over manifest, precision and decode mode.
+
+    It is the key of everything that derives from the vectors.
+    """
     digest = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
     return hashlib.sha256(f"{digest}\n{precision}\n{decode}".encode()).hexdigest()
 
 
 def _check_schema(label: str, raw: bytes) -> None:
-    """A newer schema is named as such before its unknown keys are complained of."""
+    """Raises InvalidManifest for a newer schema by its number, before its unknown keys are reported."""
 
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        """A JSON object; of a key that is there twice, readers would differ in which they believe."""
+    def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        """A JSON object.
+
+        Raises InvalidManifest for a key that occurs twice: readers differ in which value they take.
+        """
         twice = next((key for key, n in Counter(key for key, _ in pairs).items() if n > 1), None)
         if twice is not None:
-            raise InvalidManifest(f"{label}: the key {twice!r:.80} is in one object twice")
+            raise InvalidManifest(f"{label}: the key {twice!r:.80} occurs twice in one object")
         return dict(pairs)
 
     try:
-        stated = json.loads(raw, object_pairs_hook=once)
+        stated = json.loads(raw, object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
         raise InvalidManifest(f"{label}: not JSON: {error}") from error
     if not isinstance(stated, dict):
@@ -112,7 +118,7 @@ def _check_schema(label: str, raw: bytes) -> None:
 
 
 def _summary(error: ValidationError) -> str:
-    """The first few problems as `key: what (got value)`."""
+    """The first few problems, each as `key: message (got value)`."""
     problems = error.errors(include_url=False, include_context=False)
     shown = [_problem(problem) for problem in problems[:MAX_ERRORS_SHOWN]]
     hidden = len(problems) - len(shown)

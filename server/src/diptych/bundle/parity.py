@@ -1,6 +1,6 @@
-"""How far a precision may be from the trained model; knows nothing of how that is measured.
+"""The bounds on how far a precision may differ from the trained model.
 
-Who exports holds what was measured against these bounds, and so does every reader of a manifest.
+The export checks its measurements against these bounds, and so does every reader of a manifest.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from pydantic import Field
 from diptych.bundle.part import Part
 
 MIN_IMAGES, MIN_TEXTS = 1000, 100
-MIN_BATCH_COSINE = 0.99999  # one item alone, in a full batch and beside others: every precision
+MIN_BATCH_COSINE = 0.99999  # of one item alone and in a full batch, in every precision
 
 Cosine = Annotated[float, Field(ge=-1.00001, le=1.00001)]  # rounding may pass 1 by an ulp
 Measure = Literal["cosine_min", "cosine_mean", "top1_agreement", "batch_cosine_min", "n_images", "n_texts"]
 
 
 class Parity(Part):
-    """How far one precision is from the float32 torch model, measured at export on real items."""
+    """The agreement of one precision with the float32 torch model, measured at export on real items."""
 
     cosine_min: Cosine
     cosine_mean: Cosine
     top1_agreement: float = Field(ge=0, le=1)
-    n_near_ties: int = Field(ge=0)  # items whose reference margin is within the error: counted apart
+    n_near_ties: int = Field(ge=0)  # items whose reference margin is within the error; counted separately
     recall_delta: float = Field(ge=-1, le=1)
     batch_cosine_min: Cosine  # one item alone against the same item in a full batch
     n_images: int = Field(ge=0)
@@ -51,9 +51,9 @@ BOUNDS: dict[str, tuple[Bound, ...]] = {
 
 
 def broken_bounds(parity: Parity, precision: str) -> list[str]:
-    """One sentence for each bound that the measured parity does not keep; empty when it may be published."""
+    """One sentence for each bound that the measured parity breaks; empty if it may be published."""
     found = [(bound, float(getattr(parity, bound.measure))) for bound in BOUNDS[precision]]
-    # `not >=` instead of `<`: a NaN breaks its bound.
+    # `not >=` instead of `<`, so that a NaN breaks its bound.
     return [
         f"{b.measure} is {value:.7g}, the bound is {b.lowest:.7g}"
         for b, value in found

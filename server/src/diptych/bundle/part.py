@@ -1,9 +1,9 @@
-"""The base of every part of a manifest; knows none of them."""
+"""The base class of every part of a manifest."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Part(BaseModel):
-    """Unknown keys are refused and values are fixed: a reader that guesses serves wrong vectors."""
+    """Refuses unknown keys and is immutable: a reader that guessed would serve wrong vectors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Sets of templates that every model has by name; knows nothing of labels or of encoding them."""
+"""The built-in prompt sets: named lists of templates, such as "a photo of a {}", that every model has."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ Templates = tuple[str, ...]  # each with one {} for the label
 
 
 def prompt_set(name: str) -> Templates:
-    """The built-in set of this name. Raises InvalidValue naming those there are."""
+    """The built-in set of this name. Raises InvalidValue naming the available ones."""
     if name not in _built_in():
         known = ", ".join(_built_in())
-        raise InvalidValue(f"there is no built-in template set {name[:100]!r}, only {known}")
+        raise InvalidValue(f"there is no built-in template set {name[:100]!r}; there is: {known}")
     return _built_in()[name]
 
 
 def with_built_in(own: Mapping[str, list[str]]) -> dict[str, Templates]:
-    """A bundle's own sets, then the built-in ones whose names it does not use itself."""
+    """A bundle's own sets, then the built-in ones whose names it does not use."""
     sets = {name: tuple(templates) for name, templates in own.items()}
     return sets | {name: templates for name, templates in _built_in().items() if name not in sets}
 

@@ -1,4 +1,4 @@
-"""Find, verify and publish bundles in `<root>/<name>/<version>/`; knows nothing of what their files mean."""
+"""Finds, verifies and publishes bundles in `<root>/<name>/<version>/`."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ N_TRIES = 100
 class ModelRepository:
     """Immutable versions 1, 2, 3, ... under each model's name.
 
-    A version appears by one rename, so that a reader sees all of it or nothing; several processes may publish
+    A version appears by one rename, so that a reader sees all of it or nothing. Several processes may publish
     and read at the same time.
     """
 
@@ -37,13 +37,13 @@ class ModelRepository:
         self._root = root
 
     def names(self) -> list[str]:
-        """Names that have at least one version, sorted."""
+        """The names that have at least one version, sorted."""
         if not self._root.is_dir():
             return []
         return sorted(entry.name for entry in self._root.iterdir() if _is_name(entry) and _versions(entry))
 
     def versions(self, name: str) -> list[int]:
-        """Complete versions, ascending. Raises NotFound if there is no such name."""
+        """The complete versions of a name, ascending. Raises NotFound if there is no such name."""
         folder = self._root / name
         if not re.fullmatch(NAME_PATTERN, name) or not _is_folder(folder):
             raise NotFound(f"no model named {name!r}; there is: {', '.join(self.names()) or 'none'}")
@@ -61,7 +61,7 @@ class ModelRepository:
         for version in reversed(self.versions(name)):
             if self.manifest(name, version).tensorrt is None:
                 return version
-        raise NotFound(f"model {name!r} has no version but those that TensorRT built for one GPU")
+        raise NotFound(f"model {name!r} has only versions that TensorRT built for one GPU")
 
     def folder(self, name: str, version: int) -> Path:
         """The folder of a complete version. Raises NotFound."""
@@ -72,7 +72,7 @@ class ModelRepository:
         return self._root / name / str(version)
 
     def manifest(self, name: str, version: int) -> Manifest:
-        """The manifest of a version. Raises NotFound, InvalidManifest (also if it names another version)."""
+        """The manifest of a version. Raises NotFound; InvalidManifest, also if it names another version."""
         manifest = read_manifest(self.folder(name, version))
         if (manifest.name, manifest.version) != (name, version):
             raise InvalidManifest(
@@ -81,17 +81,20 @@ class ModelRepository:
         return manifest
 
     def verify(self, name: str, version: int) -> Manifest:
-        """The manifest, after every byte of the bundle was read. Raises CorruptBundle naming the file."""
+        """The manifest, once every byte of the bundle has been checked.
+
+        Raises CorruptBundle naming the file.
+        """
         manifest = self.manifest(name, version)
         check_files(self.folder(name, version), manifest.files)
         return manifest
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
-        """A fresh folder on the repository's file system to fill and `publish`; removed on exit otherwise.
+        """Make a new folder on the repository's file system, to be filled and published.
 
-        So is the name's own folder if nothing else is in it. Raises InvalidValue for a bad name,
-        PublishFailed if the repository cannot be written.
+        Unless it is published it is removed on exit, and with it the folder of the name if that is empty.
+        Raises InvalidValue for a bad name, PublishFailed if the repository cannot be written.
         """
         if not re.fullmatch(NAME_PATTERN, name):
             raise InvalidValue(f"model name {name!r} must match {NAME_PATTERN}")
@@ -114,8 +117,8 @@ class ModelRepository:
     def publish(self, name: str, staged: Path, draft: ManifestDraft) -> int:
         """Make the staged files the next version of `name`, durably, and return its number.
 
-        Raises PublishFailed, or InvalidManifest if the draft and the files contradict each other; the staged
-        folder is then left to its `staging`.
+        Raises PublishFailed, or InvalidManifest if the draft and the files contradict each other. `staging`
+        then removes the staged folder.
         """
         if staged.parent != self._root / name or not staged.name.startswith(STAGING_PREFIX):
             raise PublishFailed(f"{staged.name!r} is not a staging folder of {name!r}")
@@ -129,27 +132,27 @@ class ModelRepository:
         return version
 
     def _try_publish(self, staged: Path, manifest: Manifest) -> bool:
-        """False if somebody else took the version in between."""
+        """Whether it was published; False if another publisher took the version in between."""
         write_durably(staged / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
         fsync_folder(staged)
         try:
             staged.rename(staged.parent / str(manifest.version))
         except OSError:
             if (staged.parent / str(manifest.version)).exists():
-                return False  # a folder with files in it, or a file, is never replaced by this rename
+                return False  # a rename never replaces a file, or a folder with files in it
             raise
         fsync_folder(staged.parent)
         return True
 
 
 def _make_folder(staged: Path) -> None:
-    """Not mkdtemp: others than the maker must be able to read a bundle."""
+    """Make the folder as `mkdir` does, not `mkdtemp`: other users must be able to read a bundle."""
     for _ in range(N_TRIES):
         try:
             staged.mkdir(parents=True)
             return
         except FileNotFoundError:
-            continue  # another publisher, which failed, has just removed the name's empty folder
+            continue  # a publisher that failed has just removed the empty folder of the name
     staged.mkdir(parents=True)
 
 
@@ -160,7 +163,7 @@ def _is_folder(path: Path) -> bool:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file() and not path.is_symlink()
-    except PermissionError:  # the folder cannot be entered: the version is there, and reading it says why not
+    except PermissionError:  # the version is there, and reading it will report the error
         return True
 
 
@@ -172,7 +175,7 @@ def _numbers(folder: Path) -> list[int]:
     try:
         names = [entry.name for entry in folder.iterdir()]
     except FileNotFoundError:
-        return []  # a publisher that failed has just removed it, since it was empty
+        return []  # a publisher that failed has just removed the empty folder
     return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,8}", name))
 
 
@@ -185,16 +188,16 @@ def _versions(folder: Path) -> list[int]:
 
 
 def _next_version(folder: Path) -> int:
-    """One past everything that looks like a version, complete or not: numbers are never used twice."""
+    """One above the highest number in use, by complete versions or not: numbers are never used twice."""
     return max(_numbers(folder), default=0) + 1
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what killed publishers left behind, once nothing in it was touched for a day."""
+    """Remove staging folders of killed publishers in which nothing was touched for a day."""
     for entry in folder.glob(f"{STAGING_PREFIX}*"):
         try:
             touched = max(path.lstat().st_mtime for path in (entry, *entry.iterdir()))
         except OSError:
-            continue  # another publisher is removing it, or it is no folder
+            continue  # another publisher is removing it, or it is not a folder
         if time.time() - touched > STALE_AFTER_S and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)

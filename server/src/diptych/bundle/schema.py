@@ -1,4 +1,4 @@
-"""The types of `manifest.json` and what each value may be; knows nothing of files or folders."""
+"""The types of `manifest.json` and the values that each key may have."""
 
 import json
 import re
@@ -19,9 +19,9 @@ from diptych.bundle.parity import Parity, broken_bounds
 from diptych.bundle.part import Part
 from diptych.bundle.tensorrt_build import MIN_LENGTH, TensorrtBuild, require_every_shape
 
-SCHEMA_VERSION = 3  # the newest that is read; each version says the lowest that knows all of it
-TENSORRT_SCHEMA = 2  # which added `tensorrt`
-CASED_SCHEMA = 3  # which added `clip_cased` to `text.clean`
+SCHEMA_VERSION = 3  # the newest that is read; a manifest states the lowest schema that has all of its keys
+TENSORRT_SCHEMA = 2  # the schema that added `tensorrt`
+CASED_SCHEMA = 3  # the schema that added `clip_cased` to `text.clean`
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN_FILE = "golden.npz"
@@ -29,12 +29,12 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
-# Least cosine against the float32 torch model that a machine must reproduce on the golden items.
+# The lowest cosine to the float32 torch model that a machine may reach on the golden items.
 COSINE_BOUNDS: dict[str, float] = {"fp32": 0.99999, "fp16": 0.999, "int8": 0.98}
 
 
 def _plain_file_name(value: str) -> str:
-    """Only a bare name can point at a file: no folder, no way out of the bundle, no hidden file."""
+    """Accept a bare file name only: no folder, no path out of the bundle, no hidden file."""
     if not FILE_NAME.fullmatch(value):
         raise ValueError("must be a plain file name of letters, digits, '.', '_' and '-'")
     if value == MANIFEST_FILE:
@@ -55,7 +55,7 @@ def _template(value: str) -> str:
 
 
 def _finite_json(value: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: written as null, a number would silently become something else."""
+    """Refuse NaN and infinity, which JSON lacks: written as null, a number would silently change."""
     json.dumps(value, allow_nan=False)
     return value
 
@@ -72,9 +72,7 @@ class ImageSpec(Part):
     """How a decoded image becomes the (size, size, 3) uint8 pixels that the image encoder takes."""
 
     size: int = Field(ge=1, le=4096)
-    resize: int | None = Field(
-        None, ge=1, le=4096
-    )  # edge that the resize aims at, before the crop; else size
+    resize: int | None = Field(None, ge=1, le=4096)  # edge length to resize to before the crop; default size
     mode: Literal["RGB"] = "RGB"
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
@@ -90,18 +88,18 @@ class ImageSpec(Part):
         if self.resize is not None and (self.resize < self.size or self.resize_mode == "longest"):
             raise ValueError(
                 f"resize {self.resize} with size {self.size} and resize_mode {self.resize_mode}: "
-                "it must be at least size, and `longest` takes none"
+                "resize must be at least size, and is not allowed with `longest`"
             )
         return self
 
     @property
     def resize_edge(self) -> int:
-        """Edge length in pixels that the resize aims at."""
+        """The edge length in pixels that an image is resized to, before the crop."""
         return self.resize or self.size
 
 
 class TextSpec(Part):
-    """How a text becomes input_ids, beside what `tokenizer.json` does."""
+    """How a text becomes input_ids, besides what `tokenizer.json` does."""
 
     context_length: int = Field(ge=1, le=8192)
     clean: Literal["none", "clip", "clip_cased", "canonical"]
@@ -117,13 +115,13 @@ class TextSpec(Part):
 
     @property
     def lengths(self) -> range:
-        """Numbers of tokens that a batch of texts may have."""
+        """The lengths in tokens that a batch of texts may have."""
         shortest = self.context_length if self.pad_to == "context_length" else MIN_LENGTH
         return range(min(shortest, self.context_length), self.context_length + 1)
 
 
 class Precision(Part):
-    """The two graphs of one precision, and the proof that they agree with the trained model."""
+    """The two graphs of one precision, and their measured agreement with the trained model."""
 
     image_file: FileName
     text_file: FileName
@@ -131,14 +129,14 @@ class Precision(Part):
 
 
 class FileEntry(Part):
-    """What a file of the bundle must be, to the byte."""
+    """The size and sha256 that a file of the bundle must have."""
 
     sha256: str = Field(pattern=SHA256_PATTERN)
     bytes: int = Field(ge=0)
 
 
 class ManifestDraft(Part):
-    """What the maker of a bundle states; publishing adds name, version, time and files."""
+    """The part of a manifest that the exporter states; publishing adds name, version, time and files."""
 
     family: Literal["clip", "siglip"]
     embed_dim: int = Field(ge=1, le=65536)
@@ -152,23 +150,23 @@ class ManifestDraft(Part):
     data_card: str
     licence: str
     ungated: bool = False
-    tensorrt: TensorrtBuild | None = None  # of a version whose graphs TensorRT built for one GPU
+    tensorrt: TensorrtBuild | None = None  # set in versions whose graphs TensorRT built for one GPU
     extra: Json = Field(default_factory=dict)
 
     @property
     def lowest_schema(self) -> int:
-        """The schema of the oldest readers that know all of it."""
+        """The lowest schema that has all of this manifest's keys."""
         return max((schema for schema, _ in self._additions()), default=1)
 
     def _additions(self) -> Iterator[tuple[int, str]]:
-        """What the first schema did not have: the schema that added it, and what older readers say."""
+        """The additions to the first schema: (the schema that added it, what older readers report)."""
         if self.tensorrt is not None:
             yield TENSORRT_SCHEMA, "tensorrt: unknown key"
         if self.text.clean == "clip_cased":
             yield CASED_SCHEMA, "text.clean: unknown value 'clip_cased'"
 
     @model_serializer(mode="wrap")
-    def _without_keys_that_older_readers_refuse(self, serialise: SerializerFunctionWrapHandler) -> Any:
+    def _omit_keys_that_older_readers_refuse(self, serialise: SerializerFunctionWrapHandler) -> Any:
         stated = serialise(self)
         if self.tensorrt is None:
             stated.pop("tensorrt", None)
@@ -189,19 +187,19 @@ class ManifestDraft(Part):
 
     @model_validator(mode="after")
     def _gated_precisions_keep_their_bounds(self) -> Self:
-        """The gate of the export, once more: what a manifest claims must be true of its own numbers."""
+        """Repeat the check of the export: the numbers in a manifest must keep the bounds that it claims."""
         broken = [
             f"precisions.{name}.parity: {'; '.join(sentences)}"
             for name, precision in self.precisions.items()
             if precision.parity is not None and (sentences := broken_bounds(precision.parity, name))
         ]
         if broken and not self.ungated:
-            raise ValueError(f"{'; '.join(broken)}: outside its bounds only an ungated version may be")
+            raise ValueError(f"{'; '.join(broken)}: only an ungated version may break its bounds")
         return self
 
 
 class Manifest(ManifestDraft):
-    """A published bundle's whole manifest."""
+    """The complete manifest of a published bundle."""
 
     schema_version: int = Field(ge=1, le=SCHEMA_VERSION)
     name: str = Field(pattern=NAME_PATTERN)

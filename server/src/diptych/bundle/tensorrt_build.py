@@ -1,4 +1,4 @@
-"""What a version that TensorRT built says of its GPU, release and shapes. Knows no TensorRT."""
+"""The GPU, TensorRT release and input shapes that a version built by TensorRT is for."""
 
 from collections.abc import Sequence
 from typing import Annotated, Self
@@ -7,14 +7,14 @@ from pydantic import Field, model_validator
 
 from diptych.bundle.part import Part
 
-PLAN_SUFFIX = ".plan"  # of files that TensorRT wrote
-MIN_LENGTH = 2  # every text has its start and its end
+PLAN_SUFFIX = ".plan"  # of files that TensorRT wrote (serialized engines)
+MIN_LENGTH = 2  # of the start and the end token
 MAX_EXTENT = 65536
-USUAL_LENGTH = 16  # tokens of a caption or a label, start and end included
+USUAL_LENGTH = 16  # in tokens, of a caption or a label with start and end
 
 
 class Extent(Part):
-    """The least, the usual and the largest size of one dimension: kernels are chosen for the usual one."""
+    """The smallest, the usual and the largest size of one dimension. Kernels are chosen for the usual one."""
 
     min: int = Field(ge=1, le=MAX_EXTENT)
     opt: int = Field(ge=1, le=MAX_EXTENT)
@@ -27,7 +27,7 @@ class Extent(Part):
         return self
 
     def holds(self, size: int) -> bool:
-        """Whether such a size may come."""
+        """Whether the size lies within."""
         return self.min <= size <= self.max
 
     def __str__(self) -> str:
@@ -35,13 +35,15 @@ class Extent(Part):
 
 
 class Profile(Part):
-    """Shapes that one choice of kernels is for: of a batch and, of texts, their length in tokens."""
+    """An optimisation profile: the batch sizes and, for texts, the lengths in tokens of one choice of
+    kernels.
+    """
 
     batch: Extent
     length: Extent | None = None
 
     def holds(self, batch: int, length: int | None = None) -> bool:
-        """Whether such a batch may come; `length` is that of its texts."""
+        """Whether a batch of this size fits; `length` is the length of its texts."""
         return self.batch.holds(batch) and (
             self.length is None or length is None or self.length.holds(length)
         )
@@ -52,7 +54,7 @@ class Profile(Part):
 
 
 def usual_lengths(lengths: Sequence[int]) -> Extent:
-    """All lengths that batches of texts have, which ascend; fastest at short ones where short ones come."""
+    """The extent of ascending text lengths, with kernels chosen for short texts where these may occur."""
     shortest, longest = lengths[0], lengths[-1]
     return Extent(min=shortest, opt=min(max(shortest, USUAL_LENGTH), longest), max=longest)
 
@@ -61,9 +63,9 @@ Profiles = Annotated[list[Profile], Field(min_length=1, max_length=8)]
 
 
 class TensorrtBuild(Part):
-    """Where the graphs of a version run, and nowhere else: on this GPU, with this release of TensorRT."""
+    """The only GPU and TensorRT release that the graphs of a version run on."""
 
-    gpu: str = Field(min_length=1, max_length=256)  # as its driver calls it
+    gpu: str = Field(min_length=1, max_length=256)  # its name, as the driver gives it
     compute_capability: str = Field(pattern=r"^[0-9]+\.[0-9]+$")
     version: str = Field(pattern=r"^[0-9]+(\.[0-9A-Za-z]+)+$")  # such as 10.16.1.11
     image_profiles: Profiles
@@ -82,9 +84,9 @@ class TensorrtBuild(Part):
 
 
 def require_every_shape(build: TensorrtBuild, lengths: Sequence[int]) -> None:
-    """Raises ValueError where a batch of images, or of texts of one of the lengths, falls between profiles.
+    """Raises ValueError if a batch of images, or of texts of one of the lengths, falls between profiles.
 
-    A batch that is larger than all of them runs in parts: what is left of it may be of any size from 1 up.
+    A batch larger than all profiles runs in parts, and the last part may have any size from 1 up.
     """
     _require_every_batch([one.batch for one in build.image_profiles], "image_profiles")
     for length in lengths:
@@ -99,4 +101,4 @@ def _require_every_batch(batches: Sequence[Extent], what: str) -> None:
             break
         reached = max(reached, batch.max)
     if reached < max((batch.max for batch in batches), default=1):
-        raise ValueError(f"{what} take no batch of {reached + 1}")
+        raise ValueError(f"{what} have no profile for a batch of {reached + 1}")

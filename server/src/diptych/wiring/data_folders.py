@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.adapters.backup.create import back_up
-from diptych.adapters.backup.data_check import check as check_data_folder
+from diptych.adapters.backup.data_folder import check as check_data_folder
 from diptych.adapters.backup.folder import verify as verify_backup
 from diptych.adapters.backup.restore import restore as restore_backup
 from diptych.bundle.repository import ModelRepository

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from diptych.adapters.backup.data_folder import refuse_lost_database, refuse_lost_images
 from diptych.adapters.backup.restore import refuse_unfinished
-from diptych.adapters.faiss.blas import use_one_blas_thread
+from diptych.adapters.faiss.flat_index import use_one_blas_thread
 from diptych.adapters.files.data_lock import DataLock
 from diptych.adapters.files.plan_file import PlanFile
 from diptych.bundle.manifest import Manifest

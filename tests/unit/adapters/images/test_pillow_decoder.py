@@ -13,8 +13,8 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from diptych.adapters.images.decoder_child import ChildLimits
 from diptych.adapters.images.decoder_processes import DecoderProcesses
+from diptych.adapters.images.memory import PixelBudget
 from diptych.adapters.images.pillow_decoder import PillowDecoder
-from diptych.adapters.images.pixel_budget import PixelBudget
 from diptych.adapters.images.shared_work import SharedWork
 from diptych.bundle.image import preprocess
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits

@@ -13,10 +13,11 @@ from diptych.adapters.backup.folder import (
     digest_of,
     faults_of,
     read_record,
+    require_apart,
     write_record,
 )
-from diptych.adapters.backup.folder_checks import disk_errors_translated, require_apart
 from diptych.adapters.files.data_lock import LOCK_FILE, DataLock
+from diptych.adapters.files.disk_errors import disk_errors_translated
 from diptych.adapters.files.image_tree import ImageTree
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.core.backup import BackupRecord, DatabaseFile, Fault, Outcome, Report

@@ -5,10 +5,12 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from diptych.adapters.backup.folder import faults_of
 from diptych.adapters.files.atomic_files import size_of, translated
 from diptych.adapters.files.image_tree import ImageTree
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE
+from diptych.core.backup import Outcome, Report
 from diptych.errors import CorruptStore, StoreError
 
 # What comes into a folder after its database only. Names are as long as a sha256 or the id of a job; those of
@@ -102,3 +104,21 @@ def _n_originals(data_dir: Path) -> int:
             return snapshot.counts().n_files
     except (StoreError, CorruptStore):
         return 0
+
+
+def check(data_dir: Path, report: Report) -> Outcome:
+    """Read every row, vector and image file of a folder that may be served.
+
+    Raises CorruptStore for a database that contradicts itself, as a start would, and StoreError. What is
+    deleted meanwhile is not lost.
+    """
+    folder = DataFolder(data_dir)
+    report.begin("checking the database", 1)
+    with folder.snapshot() as snapshot:
+        snapshot.require_sound()
+        damaged, lacks_checksums = snapshot.damaged_images(), snapshot.lacks_checksums()
+        files = list(snapshot.files())
+    report.begin("checking images", len(files))
+    faults = faults_of(folder.images.check(files), report)
+    with folder.snapshot() as newest:
+        return Outcome(None, newest.lost_images(faults), damaged, lacks_checksums)

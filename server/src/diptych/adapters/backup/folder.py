@@ -181,3 +181,10 @@ def _shared_lock(folder: Path) -> int | None:
             os.close(descriptor)
             raise DataDirLocked(f"a backup is being made in {folder}") from error
     return descriptor
+
+
+def require_apart(one: Path, other: Path) -> None:
+    """Raises StoreError when one lies inside of the other, or they are the same."""
+    first, second = one.resolve(), other.resolve()
+    if first == second or first in second.parents or second in first.parents:
+        raise StoreError(f"{one} and {other} must lie apart, and one is inside of the other")

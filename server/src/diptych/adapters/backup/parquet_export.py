@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diptych.adapters.backup.data_folder import DataFolder
 from diptych.adapters.backup.folder import RECORD_FILE, BackupFolder
-from diptych.adapters.backup.folder_checks import disk_errors_translated
+from diptych.adapters.files.disk_errors import disk_errors_translated
 from diptych.adapters.files.image_tree import ImageTree
 from diptych.adapters.parquet import ParquetWriter
 from diptych.adapters.sqlite import export

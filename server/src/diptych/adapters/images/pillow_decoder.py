@@ -11,8 +11,7 @@ from typing import TypeVar
 
 from diptych.adapters.images.decoder_child import load_picture, load_thumbnail
 from diptych.adapters.images.decoder_processes import MAX_PROCESSES, DecoderProcesses, limits_for
-from diptych.adapters.images.malloc_trim import MallocTrim
-from diptych.adapters.images.pixel_budget import PixelBudget
+from diptych.adapters.images.memory import MallocTrim, PixelBudget
 from diptych.adapters.images.shared_work import sharing
 from diptych.bundle.image import preprocess
 from diptych.bundle.image.decode import ImageInfo
@@ -57,7 +56,7 @@ class PillowDecoder:
         self._limits = limits
         self._mode: preprocess.DecodeMode = mode
         self._budget = PixelBudget(max_decoded_px or limits.max_px)
-        self._freed = MallocTrim()
+        self._malloc_trim = MallocTrim()
         self._threads = FairExecutor("decode", n_threads)
         self._processes = processes or DecoderProcesses(
             limits_for(limits.max_px), min(n_threads, MAX_PROCESSES)
@@ -146,7 +145,7 @@ class PillowDecoder:
                 yield
         finally:
             if n_px >= LARGE_PX:
-                self._freed.give_back_soon()
+                self._malloc_trim.trim_soon()
 
 
 def _is_isolated(payload: bytes) -> bool:

@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from diptych.adapters.cuda.capture_lock import CAPTURE_LOCK
 from diptych.adapters.onnxruntime.cuda_provider import CUDA_GRAPHS, CUDA_OPTIONS, CUDA_PROVIDER, wanted
-from diptych.adapters.onnxruntime.int8_instructions import may_saturate
+from diptych.adapters.onnxruntime.processor import may_saturate
 from diptych.errors import BundleError, ConfigError, DiptychError
 
 LOG = logging.getLogger("diptych.onnx")

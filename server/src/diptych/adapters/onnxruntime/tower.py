@@ -10,9 +10,8 @@ import onnxruntime as ort
 
 from diptych.adapters.cuda.capture_lock import CAPTURE_LOCK
 from diptych.adapters.onnxruntime.gpu_run import Batch, GpuRun, Run, Shapes
-from diptych.adapters.onnxruntime.output_check import require_embeddings
 from diptych.adapters.onnxruntime.session import Device, open_session
-from diptych.bundle.encoder import Embeddings, OnStart
+from diptych.bundle.encoder import Embeddings, OnStart, require_embeddings
 from diptych.errors import BundleError, ConfigError, EncoderFailed
 
 LOG = logging.getLogger("diptych.onnx")

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from diptych.adapters.cuda.capture_lock import CAPTURE_LOCK
 from diptych.adapters.cuda.device import GpuBuffer, Stream, page_locked
-from diptych.adapters.onnxruntime.output_check import require_embeddings
 from diptych.adapters.tensorrt.library import load_tensorrt, take_error, tensorrt_log
-from diptych.bundle.encoder import Embeddings, OnStart
+from diptych.bundle.encoder import Embeddings, OnStart, require_embeddings
 from diptych.errors import BundleError, EncoderFailed
 
 Batch = NDArray[np.uint8] | NDArray[np.int32]

@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.adapters.files.plan_file import PlanFile, machine, n_cpus
+from diptych.adapters.files.plan_file import PlanFile
+from diptych.adapters.onnxruntime.processor import machine, n_cpus
 from diptych.bundle.encoder import InputIds, Pixels
 from diptych.bundle.manifest import identity
 from diptych.core.tuning.interleaved import Clock, median_seconds

@@ -8,7 +8,8 @@ import logging
 from dataclasses import asdict, replace
 from time import perf_counter
 
-from diptych.adapters.files.plan_file import PlanFile, machine, n_cpus
+from diptych.adapters.files.plan_file import PlanFile
+from diptych.adapters.onnxruntime.processor import machine, n_cpus
 from diptych.core.tuning.execution_layout import Plan, sizes_up_to
 from diptych.core.tuning.precision import CPU_PROVIDER
 from diptych.settings import Settings

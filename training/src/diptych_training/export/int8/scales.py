@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.adapters.onnxruntime.int8_instructions import may_saturate
+from diptych.adapters.onnxruntime.processor import may_saturate
 
 Floats = NDArray[np.float32]
 

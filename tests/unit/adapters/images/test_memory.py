@@ -1,3 +1,5 @@
+"""The memory of decoded images: the pixel budget of all threads, and the return of freed memory."""
+
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -5,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from diptych.adapters.images.memory import MallocTrim, PixelBudget, trim_now
 from diptych.adapters.images.pillow_decoder import PillowDecoder
-from diptych.adapters.images.pixel_budget import PixelBudget
 from diptych.bundle.image import preprocess as image
 from diptych.bundle.image.preprocess import ImageLimits
 from support.pictures import noise
@@ -15,7 +17,7 @@ from unit.bundle.bundle_examples import image_spec
 TIMEOUT_S = 10
 
 
-def test_what_is_held_never_exceeds_the_budget_but_alone() -> None:
+def test_held_pixels_exceed_the_budget_only_for_one_image_alone() -> None:
     budget, lock = PixelBudget(100), threading.Lock()
     held: list[int] = []
     seen: list[list[int]] = []
@@ -34,7 +36,7 @@ def test_what_is_held_never_exceeds_the_budget_but_alone() -> None:
     assert all(sum(sizes) <= 100 or len(sizes) == 1 for sizes in seen)
 
 
-def test_large_image_is_not_overtaken_for_ever() -> None:
+def test_large_image_is_not_overtaken_by_small_ones_for_ever() -> None:
     budget, is_over = PixelBudget(100), threading.Event()
 
     def large() -> None:
@@ -60,7 +62,7 @@ def test_large_image_is_not_overtaken_for_ever() -> None:
     assert was_let_in
 
 
-def test_room_is_given_back_after_a_failure() -> None:
+def test_budget_is_released_after_a_failure() -> None:
     budget = PixelBudget(100)
     with pytest.raises(RuntimeError), budget.hold(100):
         raise RuntimeError
@@ -98,3 +100,31 @@ def test_decoder_decodes_large_images_one_at_a_time(monkeypatch: pytest.MonkeyPa
     assert asyncio.run(run(3_000)) == 1
     assert asyncio.run(run(10_000)) == 2
     assert asyncio.run(run(3_000, 10_000)) == 2, "where there is room for more than one image may have"
+
+
+def test_many_requests_cause_one_trim() -> None:
+    done, calls = threading.Event(), []
+
+    def trim() -> None:
+        calls.append(1)
+        done.set()
+
+    freed = MallocTrim(after_s=0.1, trim=trim)
+    for _ in range(100):
+        freed.trim_soon()
+    assert done.wait(10)
+    assert len(calls) == 1
+
+
+def test_request_after_a_trim_causes_another_one() -> None:
+    done = threading.Semaphore(0)
+    freed = MallocTrim(after_s=0.0, trim=done.release)
+    for _ in range(3):
+        freed.trim_soon()
+        assert done.acquire(timeout=10)
+
+
+def test_trim_leaves_used_memory_alone() -> None:
+    held = bytearray(b"kept") * 1000
+    trim_now()
+    assert held == bytearray(b"kept") * 1000
