@@ -14,7 +14,6 @@ from diptych import __version__
 from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.errors import DiptychError
-from diptych.http import requests
 from diptych.http.description import describe
 from diptych.http.endpoints import (
     add_images,
@@ -52,10 +51,10 @@ _ROUTERS = (
     *(collections.router, add_images.router, images.router, vectors.router, jobs.router),
     *(models.router, openai.router, operate.router),
 )
-_UNSEEN_MODELS = (
-    requests.EmbedRequest,
-    requests.ClassifyRequest,
-    requests.SearchRequest,
+_BODY_MODELS = (
+    embed.EmbedRequest,
+    classify.ClassifyRequest,
+    search.SearchRequest,
     collections.CollectionRequest,
     collections.CollectionPatch,
     collections.DeletionRequest,
@@ -135,7 +134,7 @@ def _add_middlewares(app: FastAPI, state: ServerState) -> None:
 def _described_once(app: FastAPI, limits: Limits) -> Callable[[], dict[str, Any]]:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = describe(app, _UNSEEN_MODELS, limits)
+            app.openapi_schema = describe(app, _BODY_MODELS, limits)
         return app.openapi_schema
 
     return openapi

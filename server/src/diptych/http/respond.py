@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -10,11 +9,9 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from diptych.core.timing import note
-from diptych.core.types import Embedding, Embeddings
+from diptych.core.types import Embedding
 from diptych.http.context import context_of
-from diptych.http.endpoints.references import ModelRef
-from diptych.http.media_types import JSON, OCTETS
+from diptych.http.media_types import JSON
 from diptych.http.parsing.request_models import EncodingFormat
 
 MAX_VALUES_ON_LOOP = 2_000  # numbers or strings: a tenth of a millisecond
@@ -37,23 +34,6 @@ async def sized_json_response(request: Request, n_values: int, make: Callable[[]
         else:
             body = await asyncio.to_thread(lambda: make().model_dump_json())
     return Response(body, media_type=JSON)
-
-
-def octets_response(rows: Embeddings, model: ModelRef, truncated: list[int]) -> Response:
-    """(N, D) as raw little-endian float32 rows; what JSON says beside them is in headers."""
-    headers = {
-        "X-Diptych-Model": model.name,
-        "X-Diptych-Version": str(model.version),
-        "X-Diptych-Precision": model.precision,
-        "X-Diptych-Decode": model.decode,
-        "X-Diptych-Shape": ",".join(map(str, rows.shape)),
-    }
-    if truncated:
-        headers["X-Diptych-Truncated"] = ",".join(map(str, truncated))
-    began = time.perf_counter()
-    payload = rows.astype("<f4").tobytes()
-    note("serialise", began, time.perf_counter())
-    return Response(payload, 200, headers, OCTETS)
 
 
 def encode_embedding(embedding: Embedding, encoding_format: EncodingFormat) -> list[float] | str:

@@ -12,9 +12,9 @@ from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.errors import InvalidValue
 from diptych.http.app import create_app
+from diptych.http.endpoints.embed import EmbedRequest
 from diptych.http.errors.validation import validated
 from diptych.http.options import HttpOptions
-from diptych.http.requests import EmbedRequest
 
 
 async def load_for_ever() -> Services:

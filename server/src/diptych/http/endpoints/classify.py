@@ -1,24 +1,101 @@
 """`/classify`: images against any labels."""
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Self
+
 from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from starlette.responses import Response
 
-from diptych.core.classification.classify import classify_images
+from diptych.core.classification.classify import DEFAULT_TEMPLATES, ClassifyInput, classify_images
+from diptych.core.fetching.image_urls import ImageUrl
+from diptych.core.limits import Limits
 from diptych.core.services import Services
 from diptych.core.types import Prediction
-from diptych.http.answers import ClassifiedImage, ClassifyResponse, PredictionResponse
+from diptych.errors import InvalidValue
 from diptych.http.cancel_on_disconnect import while_connected
-from diptych.http.classify_body import read_classify
 from diptych.http.context import context_of
 from diptych.http.description import body_of
 from diptych.http.endpoints.references import ModelRef
 from diptych.http.errors.documented_errors import BODY, GUARDED, refusals
+from diptych.http.errors.validation import validated
+from diptych.http.media_types import JSON, MULTIPART, media_type, unsupported
 from diptych.http.middleware.body_budget import room_of
+from diptych.http.options import HttpOptions
 from diptych.http.parsing import schemas
-from diptych.http.parsing.request_models import NoQuery
-from diptych.http.requests import ClassifyRequest
+from diptych.http.parsing.body import read_body
+from diptych.http.parsing.form import Form
+from diptych.http.parsing.json import parse_json, read_json
+from diptych.http.parsing.json_images import check_image_bytes, read_image
+from diptych.http.parsing.limits import check_count, check_lengths, check_texts
+from diptych.http.parsing.multipart import read_parts
+from diptych.http.parsing.request_models import (
+    ImageUri,
+    Listed,
+    NoQuery,
+    Positive,
+    RequestModel,
+)
 from diptych.http.respond import sized_json_response
 from diptych.http.state import at_work
+
+ACCEPTED = (MULTIPART, JSON)
+_FIELDS = ("image", "labels", "template", "templates", "multi_label", "top_k")
+Labels = Annotated[Listed[str], Field(min_length=1), WithJsonSchema(schemas.LABELS)]
+Template = Annotated[str, WithJsonSchema(schemas.TEMPLATE)]
+Templates = Annotated[Listed[str], WithJsonSchema(schemas.TEMPLATES)]
+TemplateSet = Annotated[str, WithJsonSchema(schemas.TEMPLATE_SET)]
+
+
+class ClassifyOptions(RequestModel):
+    """The part of a classification that is the same in JSON and in a form."""
+
+    model_config = ConfigDict(json_schema_extra=schemas.ONE_KIND_OF_TEMPLATES)
+
+    labels: Labels
+    template: Template | None = Field(None, description="one text with one {} where the label goes")
+    templates: Templates | TemplateSet | None = Field(
+        None, description="several, or the name of a set: see prompt_sets of the version"
+    )
+    multi_label: bool = False
+    top_k: Positive | None = None
+
+    @model_validator(mode="after")
+    def _not_both(self) -> Self:
+        if self.template is not None and self.templates is not None:
+            raise ValueError("give template or templates, not both")
+        return self
+
+
+class ClassifyRequest(ClassifyOptions):
+    """`POST /classify` as JSON; images are data URIs, or https URLs where the server fetches them."""
+
+    images: Listed[ImageUri] = Field(min_length=1, json_schema_extra=schemas.limited(maxItems="max_items"))
+
+
+class PredictionResponse(BaseModel):
+    """`score` is a probability, `cosine` what it was made from. `truncated`: the label was cut."""
+
+    label: str
+    score: float
+    cosine: float
+    truncated: bool = False
+
+
+class ClassifiedImage(BaseModel):
+    """Predictions of one image, best first."""
+
+    index: int
+    predictions: list[PredictionResponse]
+
+
+class ClassifyResponse(BaseModel):
+    """One entry per image, in the order of the request."""
+
+    model: ModelRef
+    data: list[ClassifiedImage]
+
 
 router = APIRouter(tags=["encode"], responses=refusals(*GUARDED))
 _FORM = schemas.form(
@@ -75,3 +152,74 @@ def _answer(services: Services, predictions: list[list[Prediction]]) -> Classify
         for i, of_image in enumerate(predictions)
     ]
     return ClassifyResponse(model=ModelRef.of(services.model), data=data)
+
+
+async def read_classify(request: Request, options: HttpOptions) -> ClassifyInput:
+    """Either of the accepted bodies. Raises InputError naming the item, HTTPException 415 and 408."""
+    kind, limits = media_type(request), options.limits
+    if kind == JSON:
+        return await read_json(await read_body(request, options.body), partial(_from_json, limits=limits))
+    if kind == MULTIPART:
+        max_parts = limits.max_items + limits.max_labels + limits.max_templates + len(_FIELDS)
+        bound = f"at most {limits.max_items} images and {limits.max_labels} labels"
+        parts = await read_parts(request, options.body, max_parts, bound)
+        return _from_form(Form(parts, _FIELDS), limits)
+    raise unsupported(request, ACCEPTED)
+
+
+def _from_json(body: bytearray, limits: Limits) -> ClassifyInput:
+    lengths = {"images": limits.max_items, **_list_limits(limits)}
+    asked = validated(ClassifyRequest, check_lengths(parse_json(body), lengths))
+    _check_options(asked, len(asked.images), limits)
+    images = [read_image(text, f"images[{i}]", limits.max_image_bytes) for i, text in enumerate(asked.images)]
+    return _input(images, asked)
+
+
+def _from_form(form: Form, limits: Limits) -> ClassifyInput:
+    parts = list(form.parts("image"))
+    check_count(parts, "images", limits.max_items)
+    images = [
+        check_image_bytes(part.data, f"images[{i}]", limits.max_image_bytes) for i, part in enumerate(parts)
+    ]
+    given = form.given("template", "multi_label", "top_k")
+    lists = {"labels": form.strings("labels"), "templates": _templates(form)}
+    given |= {name: value for name, value in lists.items() if value is not None}
+    asked = validated(ClassifyOptions, check_lengths(given, _list_limits(limits)), strict=False)
+    _check_options(asked, len(images), limits)
+    return _input(images, asked)
+
+
+def _input(images: Sequence[bytes | ImageUrl], asked: ClassifyOptions) -> ClassifyInput:
+    templates = asked.templates if asked.templates is not None else DEFAULT_TEMPLATES
+    return ClassifyInput(
+        images=images,
+        labels=asked.labels,
+        templates=templates if asked.template is None else [asked.template],
+        multi_label=asked.multi_label,
+        top_k=asked.top_k,
+    )
+
+
+def _templates(form: Form) -> list[str] | str | None:
+    """Several templates; a single one without a place for the label is the name of a set."""
+    values = form.strings("templates")
+    return values[0] if values is not None and len(values) == 1 and "{}" not in values[0] else values
+
+
+def _list_limits(limits: Limits) -> dict[str, int]:
+    return {"labels": limits.max_labels, "templates": limits.max_templates}
+
+
+def _check_options(options: ClassifyOptions, n_images: int, limits: Limits) -> None:
+    check_texts(options.labels, "labels", limits)
+    if isinstance(options.templates, list):
+        check_count(options.templates, "templates", limits.max_templates)
+        check_texts(options.templates, "templates", limits)
+    n_labels = len(options.labels)
+    n_each = n_labels if options.top_k is None else min(options.top_k, n_labels)
+    if n_images * n_each > limits.max_predictions:
+        raise InvalidValue(
+            f"{n_images} images x {n_each} labels = {n_images * n_each} predictions, "
+            f"limit is {limits.max_predictions}: ask for fewer of the best",
+            "top_k",
+        )
