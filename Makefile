@@ -91,7 +91,7 @@ serve-hub: $(VENV)/.installed-import ## import a checkpoint of a hub, prove it a
 	$(BIN)/diptych-train import '$(or $(SOURCE),$(error say which checkpoint: SOURCE=openai/clip-vit-base-patch32))' \
 	  --name '$(or $(NAME),$(error say what the model is called here: NAME=clip))' --serve $(FLAGS)
 
-bench: $(VENV)/.installed-tests ## measure serving beside infinity and onnxruntime alone, on Linux (half an hour; BENCH='--beside ../other' measures it beside another checkout, 15 minutes; BENCH='--write server/README.md' keeps it)
+bench: $(VENV)/.installed-tests ## measure serving beside infinity and onnxruntime alone, on Linux (half an hour; BENCH='--beside ../other' measures it beside another checkout, 15 minutes; BENCH='--write docs/benchmarks.md' keeps it)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.serving $(BENCH)
 
 bench-store: $(VENV)/.installed-tests ## measure what it costs to keep images and rows, up to a million (15 minutes, 4 GB of disk; STORE=--quick: 1)

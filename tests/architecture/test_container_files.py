@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from diptych.settings import PREFIX, Settings
+from support.documents import DOCS
 from support.projects import requirements_of
 
 ROOT = Path(__file__).parents[2]
@@ -45,12 +46,12 @@ def test_every_variable_is_one_that_something_reads(file: Path) -> None:
     assert named - settings - OTHER_VARIABLES - OF_COMPOSE == set()
 
 
-def test_every_variable_of_the_compose_files_is_in_its_readme_with_its_default() -> None:
-    readme = (DOCKER / "README.md").read_text(encoding="utf-8")
+def test_every_variable_of_the_compose_files_is_documented_with_its_default() -> None:
+    page = (DOCS / "containers.md").read_text(encoding="utf-8")
     text = "\n".join(file.read_text(encoding="utf-8") for file in COMPOSE_FILES)
-    assert {name for name in re.findall(r"\$\{([A-Z_]+)", text) if f"`{name}`" not in readme} == set()
+    assert {name for name in re.findall(r"\$\{([A-Z_]+)", text) if f"`{name}`" not in page} == set()
     memory = dict(re.findall(r"\$\{(DIPTYCH_\w*MEMORY):-(\w+)\}", text))
-    assert memory == dict(re.findall(r"^\| `(DIPTYCH_\w*MEMORY)` \| `(\w+)` \|", readme, flags=re.MULTILINE))
+    assert memory == dict(re.findall(r"^\| `(DIPTYCH_\w*MEMORY)` \| `(\w+)` \|", page, flags=re.MULTILINE))
 
 
 def test_every_image_that_is_fetched_has_a_release_as_its_tag() -> None:

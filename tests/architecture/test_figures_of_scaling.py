@@ -1,4 +1,4 @@
-"""Every figure of the page on scaling is the one that server/README.md has now, where the page says."""
+"""Every figure of the page on scaling is the one that docs/benchmarks.md has now, where the page says."""
 
 import math
 import re
@@ -10,11 +10,11 @@ ROOT = Path(__file__).parents[2]
 MEASURED = "\n".join(
     re.findall(  # what the benchmarks write by themselves
         r"<!-- (?:bench|bench-store|soak):begin -->\n(.*?)<!-- ",
-        (ROOT / "server" / "README.md").read_text(encoding="utf-8"),
+        (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8"),
         flags=re.DOTALL,
     )
 )
-PAGE = (ROOT / "docker" / "README.md").read_text(encoding="utf-8").partition("## Scaling out")[2]
+PAGE = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
 NUMBER = r"\d[\d,]*(?:\.\d+)?"
 # `| what | 28.6 images/s | table › row › column |`, `| what | 712 MB: table › row › column |`, or in place of
 # those three, for a sentence, how it begins › what follows the number.
@@ -50,7 +50,7 @@ def measured(place: str) -> str:
         row, column = within
         rows = [table[row] for table in TABLES if row in table and next(iter(table[row])) == head]
         found = {one[column] for one in rows if column in one}
-    assert len(found) == 1, f"server/README.md has {len(found)} figures at {place!r}"
+    assert len(found) == 1, f"docs/benchmarks.md has {len(found)} figures at {place!r}"
     number = re.match(NUMBER, found.pop())
     assert number is not None, f"no number at {place!r}"
     return number[0]
@@ -60,7 +60,7 @@ def measured(place: str) -> str:
 def test_figure_is_the_one_that_was_measured_last(what: str, number: str, place: str) -> None:
     now = measured(place)
     assert number == now, (
-        f"docker/README.md, {what!r}: {number} is stale, server/README.md has {now} ({place})"
+        f"docs/scaling.md, {what!r}: {number} is stale, docs/benchmarks.md has {now} ({place})"
     )
 
 

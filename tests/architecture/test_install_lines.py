@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.readmes import ROOT, command_lines, inline_commands
+from support.documents import ROOT, command_lines, inline_commands
 
 PROJECTS = {"diptych": "server", "diptych-training": "training", "diptych-client": "clients/python"}
 FOLDERS = {folder: name for name, folder in PROJECTS.items()}

@@ -10,13 +10,14 @@ import pytest
 import yaml
 
 from diptych.settings import PREFIX, Settings
+from support.documents import DOCS
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 MANIFESTS = sorted(DOCKER.glob("kubernetes/*.yaml"))
-README = " ".join((DOCKER / "README.md").read_text(encoding="utf-8").split())
+PAGE = " ".join((DOCS / "scaling.md").read_text(encoding="utf-8").split())
 ROUTES = set(json.loads((ROOT / "server" / "openapi.json").read_text(encoding="utf-8"))["paths"])
-UNANSWERED_S = 60  # README: restarted only when /healthz does not answer for a minute
+UNANSWERED_S = 60  # docs/scaling.md: restarted only when /healthz does not answer for a minute
 PRE_STOP_S, LAST_WRITES_S = 5, 15
 STORE, ENCODE = "diptych-store", "diptych-encode"
 
@@ -110,7 +111,7 @@ def test_selectors_find_the_pods_that_they_mean() -> None:
 def test_ingress_sends_to_the_replicas_what_keeps_nothing_and_all_else_to_the_store() -> None:
     (rule,) = of_kind("Ingress")["diptych"]["spec"]["rules"]
     paths = {one["path"]: one["backend"]["service"]["name"] for one in rule["http"]["paths"]}
-    (sentence,) = re.findall(r"an Ingress that sends (.*?) to the replicas and all else to the store", README)
+    (sentence,) = re.findall(r"an Ingress that sends (.*?) to the replicas and all else to the store", PAGE)
     prefixes = re.findall(r"`(/\w+)`", sentence)
     assert paths == {**dict.fromkeys(prefixes, ENCODE), "/": STORE}
     sent = {route for route in ROUTES if any(f"{route}/".startswith(f"{prefix}/") for prefix in prefixes)}

@@ -1,14 +1,15 @@
-"""The limits of memory hold the default model and all that may wait, by the figures of docker/README.md."""
+"""The limits of memory hold the default model and all that may wait, by the figures of docs/scaling.md."""
 
 import re
 
 import pytest
 
-from architecture.test_container_files import COMPOSE_FILES, DOCKER
+from architecture.test_container_files import COMPOSE_FILES
 from architecture.test_kubernetes_values import of_kind
 from diptych.settings import Settings
+from support.documents import DOCS
 
-README = (DOCKER / "README.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "scaling.md").read_text(encoding="utf-8")
 UNITS = {"g": 2**30, "m": 2**20, "Gi": 2**30, "Mi": 2**20, "G": 10**9}
 N_ENCODERS = 2  # of images and of texts, each with a queue
 
@@ -20,7 +21,7 @@ def n_bytes(amount: str) -> int:
 
 
 def needed_bytes() -> int:
-    (model_mb,) = re.findall(r"^\| memory, default model after [^|]+ \| (\d+) MB", README, flags=re.MULTILINE)
+    (model_mb,) = re.findall(r"^\| memory, default model after [^|]+ \| (\d+) MB", PAGE, flags=re.MULTILINE)
     fields = Settings.model_fields
     waiting = fields["max_inflight_body_bytes"].default + N_ENCODERS * fields["max_queue_bytes"].default
     return int(model_mb) * 10**6 + int(waiting)
@@ -43,7 +44,7 @@ def test_limit_holds_the_default_model_and_all_that_may_wait(place: str) -> None
 
 
 def test_pod_asks_for_what_the_default_model_takes_and_no_more_than_its_limit() -> None:
-    (model_mb,) = re.findall(r"^\| memory, default model after [^|]+ \| (\d+) MB", README, flags=re.MULTILINE)
+    (model_mb,) = re.findall(r"^\| memory, default model after [^|]+ \| (\d+) MB", PAGE, flags=re.MULTILINE)
     for deployment in of_kind("Deployment").values():
         resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
         asked, limit = (n_bytes(resources[kind]["memory"]) for kind in ("requests", "limits"))

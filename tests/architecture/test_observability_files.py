@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from diptych.adapters.prometheus import PrometheusMetrics
 from diptych.core.ports import Reason
+from support.documents import DOCS, anchors
 from support.queries import Query, dashboard_queries, rule_queries, rules
 from unit.core.core_fakes import model_info
 
@@ -56,9 +57,9 @@ def test_query_asks_for_metrics_and_labels_that_there_are(query: Query) -> None:
     assert query.labels() - known == set(), query.place
 
 
-def test_every_reason_of_a_refusal_is_in_the_readme() -> None:
-    readme = (ROOT / "server" / "README.md").read_text(encoding="utf-8")
-    _, _, table = readme.partition("| reason | refused with |")
+def test_every_reason_of_a_refusal_is_documented() -> None:
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    _, _, table = page.partition("| reason | refused with |")
     firsts = [row.split("|")[1] for row in table.partition("\n\n")[0].splitlines() if row.count("|") > 2]
     assert {word for first in firsts for word in re.findall(r"`(\w+)`", first)} == set(get_args(Reason))
 
@@ -78,18 +79,16 @@ def test_dashboard_shows_every_metric_of_the_server() -> None:
 def test_alert_says_how_urgent_it_is_and_where_its_runbook_is(alert: dict[str, dict[str, str]]) -> None:
     assert alert["labels"]["severity"] in {"page", "ticket"}
     assert alert["annotations"]["summary"]
-    base, _, file_and_anchor = alert["annotations"]["runbook_url"].partition("/server/")
-    assert base == RUNBOOKS, "the README says how to replace it in all of them"
+    base, _, file_and_anchor = alert["annotations"]["runbook_url"].partition("/docs/")
+    assert base == RUNBOOKS, "docs/containers.md says how to replace it in all of them"
     file, _, anchor = file_and_anchor.partition("#")
-    text = (ROOT / "server" / file).read_text(encoding="utf-8")
-    headings = re.findall(r"^#{2,6} (.+)$", text, flags=re.MULTILINE)
-    assert anchor in {anchor_of(heading) for heading in headings}
+    assert anchor in anchors(DOCS / file)
     assert anchor == str(alert["alert"]).lower()
 
 
-def test_readme_replaces_the_address_of_the_runbooks_where_it_stands(tmp_path: Path) -> None:
-    readme = (ROOT / "docker" / "README.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^\$ (sed -i .+)$", readme, flags=re.MULTILINE)
+def test_documented_command_replaces_the_address_of_the_runbooks(tmp_path: Path) -> None:
+    page = (DOCS / "containers.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^\$ (sed -i .+)$", page, flags=re.MULTILINE)
     shutil.copytree(ROOT / "docker", tmp_path / "docker")
     subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
     for file in ("prometheus/rules/diptych.yml", "kubernetes/alerts.yaml"):
@@ -99,8 +98,8 @@ def test_readme_replaces_the_address_of_the_runbooks_where_it_stands(tmp_path: P
 
 
 def test_runbook_has_no_alert_that_is_gone() -> None:
-    readme = (ROOT / "server" / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^#+ (Diptych\w+)$", readme, re.MULTILINE)) == {rule["alert"] for rule in ALERTS}
+    page = (DOCS / "runbook.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^#+ (Diptych\w+)$", page, re.MULTILINE)) == {rule["alert"] for rule in ALERTS}
 
 
 def test_kubernetes_has_the_same_alerts() -> None:
@@ -110,8 +109,3 @@ def test_kubernetes_has_the_same_alerts() -> None:
         (ROOT / "docker" / "prometheus" / "rules" / "diptych.yml").read_text(encoding="utf-8")
     )
     assert there == here
-
-
-def anchor_of(heading: str) -> str:
-    """As GitHub makes it."""
-    return re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")

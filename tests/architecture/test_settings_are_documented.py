@@ -1,22 +1,21 @@
-"""Every setting stands in the server's README, with its default, and is a flag of `diptych serve`."""
-
-from pathlib import Path
+"""The page on configuration has every setting with its default, and each is a flag of `diptych serve`."""
 
 import pytest
 
 from diptych.cli import build_parser
 from diptych.settings import PREFIX, Settings
+from support.documents import DOCS
 
-README = (Path(__file__).parents[2] / "server" / "README.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "configuration.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", list(Settings.model_fields))
-def test_setting_is_in_the_readme_and_a_flag(name: str) -> None:
+def test_setting_is_documented_and_a_flag(name: str) -> None:
     field = Settings.model_fields[name]
     flag = f"--{name.replace('_', '-')}"
     start = f"| `{PREFIX}{name.upper()}` |"
-    row = next((line for line in README.splitlines() if line.startswith(start)), None)
-    assert row is not None, f"{name} is not in server/README.md"
+    row = next((line for line in PAGE.splitlines() if line.startswith(start)), None)
+    assert row is not None, f"{name} is not in docs/configuration.md"
     assert f"`{flag}`" in row
     assert field.description is not None
     assert field.description in row

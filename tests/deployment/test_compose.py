@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
-from deployment.tools import DOCKER, ROOT, run
+from deployment.tools import ROOT, run
 from diptych.settings import Settings
+from support.documents import DOCS
 
 MAIN = ("-f", "docker-compose.yml")
 GPU = (*MAIN, "-f", "docker/compose.gpu.yml")
 ALL = ("--profile", "train", "--profile", "observability")
-LAST_WRITES_S = 15  # after the grace: server/README.md, "Start and end"
+LAST_WRITES_S = 15  # after the grace: docs/operations.md, "Stop in order"
 
 
 def configured(*arguments: str, **variables: str) -> dict[str, Any]:
@@ -115,8 +116,9 @@ def test_gpu_file_changes_image_device_and_nothing_that_confines() -> None:
             assert with_gpu[name][key] == without[name][key]
 
 
-def test_line_of_the_readme_keeps_the_gpu_for_whatever_is_started_later() -> None:
-    (named,) = re.findall(r"^\$ echo COMPOSE_FILE=(\S+) >> \.env$", (DOCKER / "README.md").read_text(), re.M)
+def test_documented_line_keeps_the_gpu_for_whatever_is_started_later() -> None:
+    page = (DOCS / "containers.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"^\$ echo COMPOSE_FILE=(\S+) >> \.env$", page, re.M)
     profile = ("--profile", "observability")
     assert configured(*profile, COMPOSE_FILE=named) == configured(*GPU, *profile)
 

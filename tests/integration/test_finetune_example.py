@@ -13,7 +13,7 @@ import pytest
 
 from diptych.bundle.repository import ModelRepository
 from diptych_training.cli import main
-from support.readmes import ROOT
+from support.documents import ROOT
 from support.tiny_run import write_tiny_dataset
 
 SHAPES = {

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from diptych_training.cli import main
 from diptych_training.config import read_config
 from diptych_training.data.packed import read_dataset
-from support.readmes import ROOT
+from support.documents import ROOT
 
 COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta", "black", "gray", "orange", "brown")
 CORNERS = {"circle": 0, "triangle": 3, "square": 4, "pentagon": 5, "hexagon": 6, "octagon": 8}

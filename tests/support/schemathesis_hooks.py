@@ -1,4 +1,4 @@
-"""Hooks for schemathesis: valid values where openapi.json cannot say what is valid. See server/README.md.
+"""Hooks for schemathesis: valid values where openapi.json cannot say what is valid. See docs/http-api.md.
 
 A schema cannot say which bytes are a picture, what the served version has, or that two fields of a form are
 about the same number of items.

@@ -10,7 +10,7 @@ from diptych_training.cli import main
 from diptych_training.export import command
 from diptych_training.learned import LearnedFrom
 from diptych_training.run_folder import RunFolder
-from support.readmes import ROOT
+from support.documents import ROOT
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 DEFAULT_MODEL = ROOT / "model_repo" / "pictograms"  # version 4, of fp32 and int8

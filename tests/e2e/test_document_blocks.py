@@ -1,4 +1,7 @@
-"""The code blocks of the README run as they stand, against the default model and the gallery."""
+"""The `bash` and `python` blocks of README and docs run as they stand, with default model and gallery.
+
+Blocks of a page run in their order, with the server of all of them. `console` blocks are not run.
+"""
 
 import os
 import re
@@ -9,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from support.documents import DOCS, ROOT, blocks, documents
 from support.server import RunningServer, serve
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(bash|python|console)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+PAGES = [
+    ROOT / "README.md",
+    *(DOCS / f"{name}.md" for name in ("quickstart", "http-api", "cli", "collections-and-search")),
+]
+BLOCKS = [(page, *block) for page in PAGES for block in blocks(page, "bash", "python")]
+WHOLE_GALLERY = re.compile(r"add server/gallery( |$)", flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -31,25 +38,26 @@ def run(language: str, block: str, server: RunningServer) -> subprocess.Complete
         ".venv/bin/", f"{Path(sys.executable).parent}/"
     )
     command = ["bash", "-euo", "pipefail", "-c", code] if language == "bash" else [sys.executable, "-c", code]
-    environment = {**os.environ, "DIPTYCH_URL": server.url}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # `diptych` of this environment
+    environment = {**os.environ, "DIPTYCH_URL": server.url, "PATH": path}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
 
 
-LONG = [n for n, (_, block) in enumerate(BLOCKS) if "diptych add" in block]  # the whole gallery, once more
-
-
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(n, marks=pytest.mark.long if n in LONG else ())
-        for n, (language, _) in enumerate(BLOCKS)
-        if language != "console"
+        pytest.param(
+            n,
+            marks=pytest.mark.long if WHOLE_GALLERY.search(block) else (),
+            id=f"{page.relative_to(ROOT)}-{n}",
+        )
+        for n, (page, _, block) in enumerate(BLOCKS)
     ],
 )
 def test_block_runs_as_it_stands(number: int, server: RunningServer) -> None:
-    language, block = BLOCKS[number]
+    _, language, block = BLOCKS[number]
     answer = run(language, block, server)
     assert answer.returncode == 0, f"{block}\n{answer.stdout}\n{answer.stderr}"
     assert refusals(answer.stdout) == [], block
@@ -70,7 +78,11 @@ def test_block_that_the_server_refuses_is_noticed(asked: str, refusal: str, serv
     assert refusals(answer.stdout) == [refusal]
 
 
-def test_every_make_target_that_the_readme_names_exists() -> None:
+def test_every_make_target_that_a_page_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = set(re.findall(r"\bmake ([a-z-]+)", "\n".join(block for _, block in BLOCKS)))
+    pages = [page for page in documents() if page.name != "CHANGELOG.md"]  # which names targets of its day
+    shown = [block for page in pages for _, block in blocks(page, "bash", "console", "sh")]
+    named = set(re.findall(r"^(?:\$ )?make ([a-z-]+)", "\n".join(shown), flags=re.MULTILINE))
+    inline = (re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8")) for page in pages)
+    named.update(*inline)
     assert {target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
