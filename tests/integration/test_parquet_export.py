@@ -19,7 +19,7 @@ from diptych.bundle.manifest import identity
 from diptych.bundle.repository import ModelRepository
 from diptych.cli import main
 from diptych.core.collections.ids import sha256_of
-from diptych.core.transfer.exchange import Heading, Row, VectorSource
+from diptych.core.transfer import Heading, Row, VectorSource
 from diptych.errors import InvalidValue
 from integration.backup_parts import back_up
 from integration.data_folders import COLLECTION, add, change, put

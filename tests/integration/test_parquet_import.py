@@ -12,7 +12,7 @@ import pytest
 from diptych.adapters import parquet
 from diptych.adapters.parquet import ParquetReader, ParquetWriter
 from diptych.cli import main
-from diptych.core.transfer.exchange import Row
+from diptych.core.transfer import Row
 from diptych_client import Client
 from integration.store_parts import tiny_png
 from support.server import RunningServer, serve

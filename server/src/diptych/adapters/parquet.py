@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diptych.core.transfer.exchange import Heading, LostRow, Row, VectorSource
+from diptych.core.transfer import Heading, LostRow, Row, VectorSource
 from diptych.core.types import SERVER, Embedding
 from diptych.durable import fsync_file, fsync_folder
 from diptych.errors import InvalidValue

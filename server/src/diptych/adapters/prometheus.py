@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from diptych.core.disk_refusals import DISK_FULL, DISK_READ_ONLY
-from diptych.core.ports import EncoderName, Reason, Stage
+from diptych.core.ports import DISK_FULL, DISK_READ_ONLY, EncoderName, Reason, Stage
 from diptych.core.types import ModelInfo
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

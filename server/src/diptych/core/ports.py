@@ -1,6 +1,8 @@
 """The port for metrics, and the words that metrics use."""
 
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
+
+from diptych.errors import StoreFull, StoreReadOnly
 
 # "image" and "text"; "collection_image" and "collection_text" where collections have another precision than
 # requests; and "collection_image_int8" or the like of one that only some collections asked for.
@@ -53,3 +55,16 @@ class Metrics(Protocol):
     def render(self) -> tuple[bytes, str]:
         """The text for the scraper, and its content type."""
         ...
+
+
+DISK_FULL: Final = "disk_full"
+
+
+DISK_READ_ONLY: Final = "disk_read_only"
+
+
+def refusal_of(error: BaseException | None) -> Reason | None:
+    """Why the disk took nothing; None when something else went wrong, or nothing."""
+    if isinstance(error, StoreFull):
+        return DISK_FULL
+    return DISK_READ_ONLY if isinstance(error, StoreReadOnly) else None

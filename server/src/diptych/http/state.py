@@ -6,9 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from diptych.core.disk_refusals import refusal_of
-from diptych.core.episodes import Episodes
-from diptych.core.ports import Reason
+from diptych.core.log_throttle import Episodes
+from diptych.core.ports import Reason, refusal_of
 from diptych.core.services import Services
 from diptych.errors import DiptychError, NotReady
 from diptych.http.in_flight import InFlightRequests

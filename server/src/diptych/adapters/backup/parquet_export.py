@@ -13,8 +13,7 @@ from diptych.adapters.parquet import ParquetWriter
 from diptych.adapters.sqlite import export
 from diptych.bundle.repository import ModelRepository
 from diptych.core.backup import Report
-from diptych.core.transfer.exchange import Heading, Row, Wanted, chosen_identity
-from diptych.core.transfer.vector_sources import makers_of
+from diptych.core.transfer import Heading, Row, Wanted, chosen_identity, makers_of
 from diptych.errors import StoreError
 
 

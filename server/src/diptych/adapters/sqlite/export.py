@@ -9,7 +9,7 @@ import numpy as np
 
 from diptych.adapters.sqlite.checksums import FLOAT
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
-from diptych.core.transfer.exchange import Row
+from diptych.core.transfer import Row
 from diptych.core.types import SERVER
 from diptych.errors import NotFound
 

@@ -8,7 +8,7 @@ from typing import Any
 from diptych.cli.arguments import add_data_dir_argument
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.progress import ProgressBars
-from diptych.core.transfer.exchange import Wanted
+from diptych.core.transfer import Wanted
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, read_settings
 from diptych.wiring.data_folders import open_parquet_export, require_parquet

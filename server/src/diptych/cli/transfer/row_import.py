@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from diptych.core.backup import Report
 from diptych.core.collections.metadata import to_json
-from diptych.core.transfer.exchange import Heading, LostRow, Row
+from diptych.core.transfer import Heading, LostRow, Row
 from diptych_client import AddOutcome, AddStatus, Client, ModelRef
 
 NO_OBJECT = "its metadata is no JSON object"

@@ -1,16 +1,21 @@
-"""Keep the embeddings of labels that were used lately; knows nothing of how they are made."""
+"""Caches of recently used labels: their embeddings one by one, and whole lists of labels as classifiers."""
 
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from diptych.core.types import TextEmbedding
+from diptych.core.types import Embeddings, TextEmbedding
 
-Key = tuple[str, str]  # (digest of the model and the templates, label)
+LabelKey = tuple[str, str]  # (digest of the model and the templates, label)
+ListKey = tuple[tuple[str, ...], tuple[str, ...]]  # (templates, labels)
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
-def keys_of(identity: str, templates: Sequence[str], labels: Sequence[str]) -> list[Key]:
+def keys_of(identity: str, templates: Sequence[str], labels: Sequence[str]) -> list[LabelKey]:
     """One key per label. Templates go in as a digest: fifty thousand entries must not hold their texts."""
     digest = hashlib.sha256(json.dumps([identity, *templates]).encode()).hexdigest()
     return [(digest, label) for label in labels]
@@ -21,20 +26,63 @@ class LabelCache:
 
     def __init__(self, max_entries: int) -> None:
         self._max_entries = max_entries
-        self._entries: OrderedDict[Key, TextEmbedding] = OrderedDict()
+        self._entries: OrderedDict[LabelKey, TextEmbedding] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get_many(self, keys: Sequence[Key]) -> dict[Key, TextEmbedding]:
+    def get_many(self, keys: Sequence[LabelKey]) -> dict[LabelKey, TextEmbedding]:
         """Those of the keys that are here; they now count as used."""
         found = {key: self._entries[key] for key in keys if key in self._entries}
         for key in found:
             self._entries.move_to_end(key)
         return found
 
-    def put_many(self, entries: dict[Key, TextEmbedding]) -> None:
+    def put_many(self, entries: dict[LabelKey, TextEmbedding]) -> None:
         """Remember these, and forget the oldest beyond the bound."""
         self._entries.update(entries)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
+
+
+class WeighedCache(Generic[Key, Value]):
+    """Bounded by the weights of all; forgets what was used longest ago. Used from one event loop."""
+
+    def __init__(self, max_weight: int) -> None:
+        self._max_weight = max_weight
+        self._weight = 0
+        self._entries: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Key) -> Value | None:
+        """It now counts as used."""
+        found = self._entries.get(key)
+        if found is None:
+            return None
+        self._entries.move_to_end(key)
+        return found[0]
+
+    def put(self, key: Key, value: Value, weight: int) -> None:
+        """Remember it, unless it alone is over the bound."""
+        if key in self._entries or weight > self._max_weight:
+            return
+        self._entries[key] = value, weight
+        self._weight += weight
+        while self._weight > self._max_weight:
+            _, (_, oldest) = self._entries.popitem(last=False)
+            self._weight -= oldest
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The embeddings of C labels as rows, and which labels were cut to the context length."""
+
+    rows: Embeddings  # (C, D), unit norm
+    truncated: tuple[bool, ...]
+
+
+def list_key(templates: Sequence[str], labels: Sequence[str]) -> ListKey:
+    """What a classifier is kept under."""
+    return tuple(templates), tuple(labels)

@@ -7,10 +7,15 @@ from functools import partial
 import numpy as np
 
 from diptych.core.classification import scoring
-from diptych.core.classification.classifier import Classifier, ListKey, list_key
-from diptych.core.classification.label_cache import LabelCache, keys_of
+from diptych.core.classification.label_cache import (
+    Classifier,
+    LabelCache,
+    ListKey,
+    WeighedCache,
+    keys_of,
+    list_key,
+)
 from diptych.core.classification.label_checks import PLACE, check_labels, check_templates
-from diptych.core.classification.weighed_cache import WeighedCache
 from diptych.core.concurrency.single_flight import SingleFlight
 from diptych.core.encoding.embedder import Embedder
 from diptych.core.ports import Metrics

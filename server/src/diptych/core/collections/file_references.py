@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from diptych.core.collections.ports import ImageStore, RecordStore
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.episodes import Episodes
+from diptych.core.log_throttle import Episodes
 from diptych.core.types import ImageRecord
 from diptych.errors import NotReady, StoreError, StoreUnavailable
 

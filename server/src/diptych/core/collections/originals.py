@@ -5,7 +5,7 @@ import logging
 
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.episodes import Episodes
+from diptych.core.log_throttle import Episodes
 from diptych.errors import InvalidValue, StoreError
 
 log = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """Encode one batch so that each of its items gets an outcome of its own; knows nothing of queues."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -7,15 +8,49 @@ from typing import Any, Generic, TypeVar
 
 from diptych.bundle.encoder import OnStart
 from diptych.core.concurrency.deadline_executor import DeadlineExecutor, Stuck
-from diptych.core.encoding.submission import Submission
-from diptych.core.ports import EncoderName, Metrics
-from diptych.core.types import Embeddings
+from diptych.core.ports import EncoderName, Metrics, Stage
+from diptych.core.timing import current_spans
+from diptych.core.types import Embeddings, Outcome
 from diptych.errors import DiptychError, EncoderFailed, NotReady
 
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Encode = Callable[[Sequence[Item], OnStart], Embeddings]  # B items -> (B, D), unless it fails
+
+
+class Submission(Generic[Item]):
+    """One future for all items: a thousand futures would cost more than the queue they wait in."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self.since = time.perf_counter()
+        self.spans = current_spans()  # of the request that they belong to, if any
+        self._outcomes: dict[int, Outcome] = {}
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_waited_for(self) -> bool:
+        """False once all has an outcome, or the waiter was cancelled."""
+        return not self._done.done()
+
+    def settle(self, index: int, outcome: Outcome) -> None:
+        """The first outcome of an item is the one that counts."""
+        self._outcomes.setdefault(index, outcome)
+        if len(self._outcomes) == len(self.items) and not self._done.done():
+            self._done.set_result(None)
+
+    def note(self, name: Stage, began: float, ended: float) -> None:
+        """A stage that some of the items went through."""
+        if self.spans is not None:
+            self.spans.add(name, began, ended)
+
+    async def outcomes(self) -> list[Outcome]:
+        """All of them, in the order of the items, once they are there."""
+        await self._done
+        return [self._outcomes[index] for index in range(len(self.items))]
+
+
 Batch = list[tuple[Submission[Item], int]]  # whose items, and which of them
 
 

@@ -8,8 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from diptych.core.concurrency.deadline_executor import STOP_WITHIN_S, DeadlineExecutor, Stuck
 from diptych.core.encoding.batch_queue import BatchQueue
-from diptych.core.encoding.batch_runner import Batch, BatchRunner, Encode, settle_all
-from diptych.core.encoding.submission import Submission
+from diptych.core.encoding.batch_runner import Batch, BatchRunner, Encode, Submission, settle_all
 from diptych.core.ports import EncoderName, Metrics
 from diptych.core.types import Embedding, Outcome
 from diptych.errors import DiptychError, EncoderFailed, NotReady

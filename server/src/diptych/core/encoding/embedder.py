@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from diptych.core.concurrency.admission import Admission
 from diptych.core.concurrency.fair_executor import FairExecutor
 from diptych.core.encoding.batcher import Batcher
 from diptych.core.encoding.deduplicate import distinct
-from diptych.core.encoding.ports import Decoder, Tokenizer
 from diptych.core.ports import Metrics
 from diptych.core.timing import note
 from diptych.core.types import (
@@ -22,6 +21,7 @@ from diptych.core.types import (
     Embeddings,
     InputIds,
     Outcome,
+    Picture,
     Pixels,
     TextEmbedding,
     TextOutcome,
@@ -32,6 +32,28 @@ Work = TypeVar("Work")
 
 # What became of N files once all are decoded: None for those that cannot be.
 OnDecoded = Callable[[Sequence[ImageInfo | None]], None]
+
+
+class Decoder(Protocol):
+    """Turns the bytes of an image file into what the encoder sees, off the event loop. Calls take turns."""
+
+    async def decode_many(
+        self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
+    ) -> list[Picture | InputError]:
+        """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge.
+
+        `on_decoded` hears of each, in any thread, how many seconds from now it took. `alone`: the caller
+        has no other image at work, so that idle threads may help with this one.
+        """
+        ...
+
+
+class Tokenizer(Protocol):
+    """Turns one text into token ids."""
+
+    def ids(self, text: str) -> tuple[InputIds, bool]:
+        """-> (L,) int32 unpadded, and whether it was truncated. Raises InvalidValue. Called off the loop."""
+        ...
 
 
 class Embedder:

@@ -15,13 +15,12 @@ from datetime import UTC, datetime
 
 from diptych.core.collections.service import Collections
 from diptych.core.concurrency.task_set import TaskSet
-from diptych.core.disk_refusals import refusal_of
 from diptych.core.job import EndState, Job, JobItem, JobOutcome, JobState
-from diptych.core.jobs.checks import checked
+from diptych.core.jobs.items import checked
 from diptych.core.jobs.ports import JobInput, JobInputs, JobStore
 from diptych.core.jobs.queue import JobQueue
 from diptych.core.jobs.runner import MAX_BATCH, JobRunner
-from diptych.core.ports import Metrics
+from diptych.core.ports import Metrics, refusal_of
 from diptych.errors import (
     Conflict,
     CorruptStore,

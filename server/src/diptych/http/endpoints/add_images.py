@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from diptych.core.job import Job, JobItem
-from diptych.core.jobs.archive import items_of
+from diptych.core.jobs.items import items_of
 from diptych.core.jobs.ports import JobInput
 from diptych.core.jobs.service import Jobs
 from diptych.core.limits import Limits

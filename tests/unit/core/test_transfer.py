@@ -1,6 +1,6 @@
 """Whose vectors of a collection are exported."""
 
-from diptych.core.transfer.exchange import VectorSource, Wanted, chosen_identity
+from diptych.core.transfer import VectorSource, Wanted, chosen_identity
 from diptych.core.types import SERVER
 
 MAKERS = {f"{version}-{precision}": VectorSource("m", version, precision, "exact") for version in (1, 2)

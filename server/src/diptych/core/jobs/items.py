@@ -4,10 +4,12 @@
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from diptych.core.collections.metadata import json_kind
+from diptych.core.collections.ids import check_id
+from diptych.core.collections.metadata import check_metadata, json_kind
 from diptych.core.job import JobItem
 from diptych.errors import InputError, InvalidValue, TooLarge
 from diptych.tar import Member, Read, members
@@ -99,3 +101,22 @@ def _printable(name: str) -> str:
 
 def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") and part not in {".", ".."} for part in name.split("/"))
+
+
+def checked(items: Sequence[JobItem], max_metadata_bytes: int) -> list[JobItem]:
+    """The same items; those with a bad id or metadata have an error, and neither of them any more."""
+    return [_checked(item, max_metadata_bytes) for item in items]
+
+
+def _checked(item: JobItem, max_metadata_bytes: int) -> JobItem:
+    try:
+        if item.metadata is not None:
+            check_metadata(item.metadata, max_metadata_bytes)
+    except InputError as error:
+        return replace(item, id=None, metadata=None, error=item.error or error.named("metadata"))
+    try:
+        if item.id is not None:
+            check_id(item.id)
+    except InputError as error:
+        return replace(item, id=None, metadata=None, error=item.error or error.named("id"))
+    return item

@@ -1,5 +1,4 @@
-from diptych.core.classification.classifier import list_key
-from diptych.core.classification.weighed_cache import WeighedCache
+from diptych.core.classification.label_cache import WeighedCache, list_key
 
 
 def test_list_is_found_under_its_templates_and_labels_in_their_order() -> None:

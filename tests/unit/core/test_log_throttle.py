@@ -1,4 +1,4 @@
-from diptych.core.episodes import QUIET_S, Episodes
+from diptych.core.log_throttle import QUIET_S, Episodes
 
 
 def test_an_episode_begins_once_and_anew_after_it_was_quiet() -> None:

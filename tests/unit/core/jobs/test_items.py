@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from diptych.core.job import JobItem
-from diptych.core.jobs.archive import MAX_DESCRIPTION_BYTES, items_of
+from diptych.core.jobs.items import MAX_DESCRIPTION_BYTES, items_of
 from diptych.errors import InvalidValue, TooLarge
 from support.tars import entry, header, tar_of, tar_with
 

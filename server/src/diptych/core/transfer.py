@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from diptych.bundle.manifest import identity
+from diptych.bundle.repository import ModelRepository
 from diptych.core.types import SERVER, Embedding
-from diptych.errors import NotFound
+from diptych.errors import DiptychError, NotFound
 
 
 @dataclass(frozen=True)
@@ -111,3 +113,24 @@ def chosen_identity(
 def _listed(makers: Iterable[VectorSource]) -> str:
     named: Sequence[str] = sorted(map(str, makers))
     return ", ".join(named[:8]) + (" ..." if len(named) > 8 else "")
+
+
+DECODE_MODES = ("exact", "fast")
+
+
+def makers_of(repository: ModelRepository, name: str) -> dict[str, VectorSource]:
+    """All that the repository can serve of a model, by identity, but for versions that cannot be read."""
+    found: dict[str, VectorSource] = {}
+    try:
+        versions = repository.versions(name)
+    except NotFound:
+        return found
+    for version in versions:
+        try:
+            manifest, folder = repository.manifest(name, version), repository.folder(name, version)
+        except DiptychError:
+            continue
+        for precision in manifest.precisions:
+            for decode in DECODE_MODES:
+                found[identity(folder, precision, decode)] = VectorSource(name, version, precision, decode)
+    return found
