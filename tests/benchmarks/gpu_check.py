@@ -40,7 +40,7 @@ from diptych.bundle.golden import Golden
 from diptych.bundle.manifest import MANIFEST_FILE, ManifestDraft, Precision
 from diptych.bundle.repository import ModelRepository
 from diptych.core.encoding.swappable_encoder import SwappableEncoder
-from diptych.core.tuning.execution_layout import ONE_LANE
+from diptych.core.tuning.execution_layout import SINGLE_WORKER_PLAN
 from diptych.errors import ConfigError, DiptychError
 from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.warming import warmed
@@ -232,7 +232,7 @@ def _with_fp16(bundle: VerifiedBundle, scratch: Path, task: Task) -> VerifiedBun
 def _warm(loaded: LoadedBundle, task: Task) -> LoadedBundle:
     """With batches of up to the largest size, captured where that is asked for."""
     largest = max(task.batches)
-    plan = replace(ONE_LANE, image_batch_size=largest, text_batch_size=largest)
+    plan = replace(SINGLE_WORKER_PLAN, image_batch_size=largest, text_batch_size=largest)
     return warmed(replace(loaded, plan=plan))
 
 

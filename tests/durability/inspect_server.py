@@ -36,8 +36,8 @@ def settle_all(url: str, data_dir: Path, journal: Journal, writers: list[str], *
             doubt = journal.in_doubt(writer)
             there = names.intersection(names_of(writer))
             assert len(there) <= 1, f"two collections where one was renamed: {there}"
-            found = _found(http, next(iter(there)), known) if there else None
-            journal.settle(writer, found)
+            found = _mark_indexed(http, next(iter(there)), known) if there else None
+            journal.finish_embedding(writer, found)
             if found is not None and found.images:
                 ids = found.images.keys()
                 chosen = ids if thorough else {*(doubt & ids), *_some(found.images)}
@@ -75,7 +75,7 @@ def _jobs(http: httpx.Client) -> list[Any]:
     return jobs
 
 
-def _found(http: httpx.Client, collection: str, known: Mapping[str, bytes]) -> Held:
+def _mark_indexed(http: httpx.Client, collection: str, known: Mapping[str, bytes]) -> Held:
     images: dict[str, Kept] = {}
     after: dict[str, str] = {}
     while True:

@@ -69,7 +69,7 @@ class Journal:
         states = [*self.acknowledged.values(), *self.unanswered.values()]
         return [kept.payload for state in states for kept in _images(state).values()]
 
-    def settle(self, collection: str, found: State) -> None:
+    def finish_embedding(self, collection: str, found: State) -> None:
         """The server was started again: it must have what was acknowledged, and all or nothing beyond it."""
         before = self.acknowledged.get(collection)
         allowed = [before]

@@ -31,7 +31,7 @@ class Running:
         url = self.server.url_when_ready()
         assert url is not None, self.log_file.read_text()
         self.http = httpx.Client(base_url=url, timeout=30, verify=False)
-        self.settle()
+        self.finish_embedding()
 
     def begin(self) -> WarmServer:
         """Starts, without waiting."""
@@ -47,7 +47,7 @@ class Running:
         self.server.kill()
         self.server.wait()
 
-    def settle(self) -> None:
+    def finish_embedding(self) -> None:
         settle_all(str(self.http.base_url), self.data_dir, self.journal, ["default"], thorough=True)
 
     def add(self, n_images: int = 1, metadata: Any = None) -> httpx.Response:

@@ -79,16 +79,16 @@ def test_deleting_goes_on_on_a_full_disk_and_then_adding_does(
 
     fill()
     assert running.delete("i0").status_code == 204
-    running.settle()
+    running.finish_embedding()
     fill()
     assert running.http.delete("/collections/large").status_code == 204
     assert [one["name"] for one in running.http.get("/collections").json()["collections"]] == ["default"]
     fill()
     answer = running.delete_matching({"long": {"exists": True}})
     assert (answer.status_code, answer.json()["n_images"]) == (200, 59), answer.text
-    running.settle()
+    running.finish_embedding()
     assert running.add(3).is_success  # where the 59 images were
-    running.settle()
+    running.finish_embedding()
     assert log_bytes(running.data_dir) > HELD
     running.stop()
     running.start()

@@ -49,12 +49,12 @@ def test_full_disk_is_507_at_whatever_step_it_gets_full(warm: WarmServers, disk:
             refused += 1
             assert problem(answer) == (507, "store-full")
             assert "no space is left on the disk of the data folder" in answer.json()["detail"]
-        running.settle()
+        running.finish_embedding()
     assert refused >= 4
     assert f'diptych_rejected_total{{reason="disk_full"}} {refused}.0\n' in running.http.get("/metrics").text
     disk.empty()
     assert running.add(3).is_success
-    running.settle()
+    running.finish_embedding()
     running.stop()
     running.start()
     running.stop()
@@ -105,9 +105,9 @@ def test_image_folder_that_turns_read_only_refuses_writes_and_is_read(
         assert problem(answer) == (503, "store-read-only")
         assert "on a disk that is read-only" in answer.json()["detail"]
         assert 'diptych_rejected_total{reason="disk_read_only"} 1.0\n' in running.http.get("/metrics").text
-        running.settle()
+        running.finish_embedding()
     assert running.add(1).is_success
-    running.settle()
+    running.finish_embedding()
     running.stop()
 
 
@@ -125,14 +125,14 @@ def test_over_the_quota_is_507_and_deleting_makes_room(warm: WarmServers, disk: 
         507,
         "store-full",
     )
-    running.settle()
+    running.finish_embedding()
     running.stop()
     running.start()  # counts what is there
     assert problem(running.add(3, {"long": "x" * 4_000})) == (507, "store-full")
     for n in range(12):
         assert running.delete(f"i{n}").is_success
     assert running.add(3, {"long": "x" * 4_000}).is_success
-    running.settle()
+    running.finish_embedding()
     running.stop()
 
 

@@ -159,8 +159,8 @@ class Images(RuleBasedStateMachine):
         """A search of everything, so that the hits are exactly those that pass."""
         filter = parse_filter(clause)
         self._wait_until_ready()
-        with self.opened.collections.using(C) as engine:
-            (query,) = self.runner.run(engine.embedder.embed_images([payload]))
+        with self.opened.collections.using(C) as pipeline:
+            (query,) = self.runner.run(pipeline.embedder.embed_images([payload]))
         found = self.runner.run(self.opened.collections.search(C, query, k=ALL, filter=filter))
         assert {hit.id for hit in found} == {
             id for id, kept in self.kept.items() if filter.matches(dict(kept.metadata))

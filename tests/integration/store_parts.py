@@ -26,7 +26,7 @@ from diptych.core.collections.service import Collections
 from diptych.core.concurrency.admission import Admission
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.batcher import Batcher
-from diptych.core.encoding.embedder import Embedder, image_batch, text_batch
+from diptych.core.encoding.embedder import Embedder, image_batch_encoder, text_batch_encoder
 from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.types import AddOutcome, CollectionInfo, Metadata, NewImage
@@ -73,26 +73,26 @@ class Opened:
         self._tokenizer = TextTokenizer(folder / "tokenizer.json", manifest.text)
         self._pad = partial(pad, spec=manifest.text)
         self._version = (model, version)
-        self.encode_image: Callable[[Any, OnStart], Any] = image_batch(encoder)
+        self.encode_image: Callable[[Any, OnStart], Any] = image_batch_encoder(encoder)
         self.decoder = PillowDecoder(manifest.image, ImageLimits(), n_threads=2)
         self.metrics = FakeMetrics()
-        engine = self._engine("fp32", admission or _admission())
-        self.embedder = engine.embedder
+        pipeline = self._pipeline("fp32", admission or _admission())
+        self.embedder = pipeline.embedder
         self.opened: list[str] = []  # further precisions
-        self.engines = PipelinePool(engine, engine, precisions=precisions, open=self._open)
+        self.pipelines = PipelinePool(pipeline, pipeline, precisions=precisions, open=self._open)
         self.records = SqliteStore(data_dir)
         self.images = ImageFiles(data_dir)
-        self.writes = CountedWrites()
+        self.write_queue = CountedWrites()
         self.indexes: list[FaissFlatIndex] = []  # of all collections, the newest last
         self._index_thread = index_thread()
         self.collections = Collections(
-            engines=self.engines,
+            pipelines=self.pipelines,
             thumbnailer=self.decoder,
             images=self.images,
             records=self.records,
             new_index=self._new_index,
             metrics=self.metrics,
-            writes=self.writes,
+            write_queue=self.write_queue,
         )
         self.data_dir = data_dir
 
@@ -102,7 +102,7 @@ class Opened:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self.engines.close()
+        await self.pipelines.close()
         await self.collections.close()
 
     async def add(
@@ -137,7 +137,7 @@ class Opened:
         self.indexes.append(FaissFlatIndex(EMBED_DIM, self._index_thread))
         return self.indexes[-1]
 
-    def _engine(self, precision: str, admission: Admission) -> EncoderPipeline:
+    def _pipeline(self, precision: str, admission: Admission) -> EncoderPipeline:
         """Vectors of int8 are those of fp32, each number one place further, and of others two places."""
         model, version = self._version
         identity = f"{model}/{version}" if precision == "fp32" else f"{model}/{version}/{precision}"
@@ -150,7 +150,7 @@ class Opened:
             metrics=self.metrics,
             on_stuck=lambda reason: None,
         )
-        encode_text = text_batch(self._encoder, self._pad)
+        encode_text = text_batch_encoder(self._encoder, self._pad)
         images = batcher(
             "image",
             lambda items, on_start: np.roll(self._encode(items, on_start), shift, axis=1),
@@ -177,7 +177,7 @@ class Opened:
         if precision == "fp16":
             raise GoldenMismatch("golden image 1: cosine is 0.5")
         self.opened.append(precision)
-        return self._engine(precision, _admission())
+        return self._pipeline(precision, _admission())
 
     def _encode(self, items: Any, on_start: OnStart) -> Any:
         return self.encode_image(items, on_start)
@@ -212,7 +212,7 @@ async def writes_held_up(opened: Opened) -> AsyncIterator[None]:
         began.set()
         await end.wait()
 
-    writing = asyncio.create_task(opened.writes.run(write()))
+    writing = asyncio.create_task(opened.write_queue.run(write()))
     await began.wait()
     try:
         yield

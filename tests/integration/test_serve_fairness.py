@@ -16,7 +16,7 @@ from unittest import mock
 import httpx
 import numpy as np
 
-from diptych.core.encoding.embedder import image_batch
+from diptych.core.encoding.embedder import image_batch_encoder
 from diptych.http.app import create_app
 from diptych.settings import Settings
 from diptych.wiring.services import load
@@ -49,12 +49,12 @@ async def serving(folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Counte
     encoders: list[CountedEncoder] = []
 
     def counted(runner: Any) -> CountedEncoder:
-        encoders.append(CountedEncoder(image_batch(runner)))
+        encoders.append(CountedEncoder(image_batch_encoder(runner)))
         return encoders[-1]
 
     app = create_app(partial(load, settings))
     transport = httpx.ASGITransport(app)
-    with mock.patch("diptych.wiring.pipeline.image_batch", counted):
+    with mock.patch("diptych.wiring.pipeline.image_batch_encoder", counted):
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client,

@@ -86,7 +86,7 @@ def test_writes_that_wait_for_a_rename_are_done_under_the_new_name(run: Run, las
             )
             if last == "drop":
                 begun += begin(collections.drop("default"))
-            await until(lambda: opened.writes.n_open == 1 + len(begun))
+            await until(lambda: opened.write_queue.n_open == 1 + len(begun))
         await asyncio.gather(*begun)
         if last == "drop":
             assert await collections.list() == []
@@ -106,7 +106,7 @@ def test_writes_that_wait_for_a_drop_are_not_found(run: Run) -> None:
         await add_numbers(opened, 1)
         async with writes_held_up(opened):
             dropping = asyncio.create_task(collections.drop("default"))
-            await until(lambda: opened.writes.n_open == 2)
+            await until(lambda: opened.write_queue.n_open == 2)
             waiting = begin(
                 collections.patch("default", "i00", {}),
                 collections.delete("default", "i00"),
@@ -115,12 +115,12 @@ def test_writes_that_wait_for_a_drop_are_not_found(run: Run) -> None:
                 collections.change("default", CollectionChange(name="other", precision="int8")),
                 collections.drop("default"),
             )
-            await until(lambda: opened.writes.n_open == 2 + len(waiting))
+            await until(lambda: opened.write_queue.n_open == 2 + len(waiting))
         await dropping
         for one in waiting:
             with pytest.raises(NotFound, match="collection 'default' was dropped"):
                 await one
-        assert len(opened.engines.loaded()) == 1
+        assert len(opened.pipelines.loaded()) == 1
 
     run(story)
 

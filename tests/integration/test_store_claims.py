@@ -114,7 +114,7 @@ def test_add_whose_caller_left_while_its_row_waited_behind_a_delete_keeps_its_fi
             deleting = asyncio.create_task(opened.collections.delete("default", "old"))
             await asyncio.sleep(0)  # it has its place in the queue
             adding = asyncio.create_task(opened.add("default", RED, "new"))
-            await until(lambda: opened.writes.n_open == 3)  # its row waits, too
+            await until(lambda: opened.write_queue.n_open == 3)  # its row waits, too
             adding.cancel()
             await asyncio.sleep(0.05)
         await asyncio.wait([deleting, adding])
@@ -132,7 +132,7 @@ def test_add_whose_caller_left_while_its_row_waited_and_is_refused_leaves_no_fil
             dropping = asyncio.create_task(opened.collections.drop("default"))
             await asyncio.sleep(0)
             adding = asyncio.create_task(opened.add("default", RED, "new"))
-            await until(lambda: opened.writes.n_open == 3)  # its row waits, too
+            await until(lambda: opened.write_queue.n_open == 3)  # its row waits, too
             adding.cancel()
         await asyncio.wait([dropping, adding])
         assert opened.files() == []
@@ -156,7 +156,7 @@ def test_id_that_is_taken_while_its_image_is_encoded_leaves_only_the_file_of_the
     async def story(opened: Opened) -> None:
         async with writes_held_up(opened):
             first = asyncio.create_task(opened.add("default", BLUE, "x"))
-            await until(lambda: opened.writes.n_open == 2)  # its row waits for its turn
+            await until(lambda: opened.write_queue.n_open == 2)  # its row waits for its turn
             gate = EncoderGate(opened)
             second = asyncio.create_task(opened.add("default", RED, "x"))
             await until(gate.entered.is_set)

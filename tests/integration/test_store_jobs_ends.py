@@ -150,14 +150,14 @@ def test_change_of_name_and_more_that_a_job_forestalls_changes_nothing_at_all(ru
         change = CollectionChange(name="other", keep="none", precision="int8")
         async with writes_held_up(opened):
             changing = asyncio.create_task(opened.collections.change("default", change))
-            await until(lambda: opened.writes.n_open == 2)
+            await until(lambda: opened.write_queue.n_open == 2)
             job = await submit(jobs, 1)
         with pytest.raises(Conflict, match="a job adds to collection 'default'"):
             await changing
         assert await opened.collections.list() == [before]
         (kept,) = await opened.records.collections()
         assert (kept.name, kept.keep, kept.precision) == ("default", before.keep, before.precision)
-        assert len(opened.engines.loaded()) == 1
+        assert len(opened.pipelines.loaded()) == 1
         gate.permits.release()
         await end_of(jobs, job.id)
         changed = await opened.collections.change("default", change)

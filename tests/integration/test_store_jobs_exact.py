@@ -101,7 +101,7 @@ def test_image_that_a_job_added_while_it_was_stopped_keeps_its_file(run: RunJobs
             deleting = asyncio.create_task(opened.collections.delete("default", "same"))
             await asyncio.sleep(0)  # it has its place in the queue
             gate.permits.release()
-            await until(lambda: opened.writes.n_open == 3)  # its row waits, too
+            await until(lambda: opened.write_queue.n_open == 3)  # its row waits, too
             stopping = asyncio.create_task(jobs.close())
             await asyncio.sleep(0.05)
         await asyncio.gather(deleting, stopping)

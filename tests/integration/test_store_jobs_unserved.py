@@ -91,10 +91,10 @@ def test_job_goes_on_when_its_collection_takes_a_precision_that_is_served(
     known: list[Job] = []
     take = PipelinePool.take
 
-    async def without_int8(engines: PipelinePool, precision: str, **options: bool) -> object:
+    async def without_int8(pipelines: PipelinePool, precision: str, **options: bool) -> object:
         if precision == "int8":
             raise InvalidValue("tiny/1 has no precision 'int8'")
-        return await take(engines, precision, **options)
+        return await take(pipelines, precision, **options)
 
     async def before(opened: Opened, jobs: Jobs) -> None:
         Gate(opened)

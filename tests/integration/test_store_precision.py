@@ -57,9 +57,9 @@ async def ready(opened: Opened, name: str) -> None:
 
 async def best(opened: Opened, name: str, colour: str) -> str:
     """The id that is found by the word, with a query by the collection's own encoder."""
-    with opened.collections.using(name) as engine:
-        query = (await engine.embedder.embed_text(colour)).embedding
-        hits = await opened.collections.search(name, query, k=3, made_by=engine)
+    with opened.collections.using(name) as pipeline:
+        query = (await pipeline.embedder.embed_text(colour)).embedding
+        hits = await opened.collections.search(name, query, k=3, made_by=pipeline)
     assert len(hits) == len(COLOURS)
     return hits[0].id
 
@@ -92,14 +92,14 @@ def test_precision_is_loaded_with_the_first_collection_and_let_go_with_the_last(
     run: Callable[..., None],
 ) -> None:
     async def story(opened: Opened) -> None:
-        collections, engines = opened.collections, opened.engines
+        collections, pipelines = opened.collections, opened.pipelines
         await collections.create("a", precision="int8")
         await collections.create("b", precision="int8")
         assert opened.opened == ["int8"]
         await collections.drop("a")
-        assert len(engines.loaded()) == 2
+        assert len(pipelines.loaded()) == 2
         await collections.change("b", CollectionChange(precision=SERVER))
-        assert len(engines.loaded()) == 1
+        assert len(pipelines.loaded()) == 1
         await collections.create("c", precision="fp32")  # which the server has for collections anyway
         assert await precision_of(opened, "c") == ("fp32", "fp32")
         await collections.change("c", CollectionChange(precision="int8"))
@@ -128,7 +128,7 @@ def test_refused_precision_changes_nothing(run: Callable[..., None]) -> None:
         with pytest.raises(NotFound):
             await collections.change("absent", CollectionChange(precision="int8"))
         await collections.drop("small")
-        assert len(opened.engines.loaded()) == 1
+        assert len(opened.pipelines.loaded()) == 1
 
     run(story)
 
@@ -179,7 +179,7 @@ def test_rows_that_keep_no_image_keep_the_collection_at_its_precision(run: Calla
             await opened.collections.change("bare", CollectionChange(precision="int8"))
         assert await precision_of(opened, "bare") == (SERVER, "fp32")
         assert await best(opened, "bare", "red") == "red"
-        assert len(opened.engines.loaded()) == 1
+        assert len(opened.pipelines.loaded()) == 1
         await opened.collections.change(
             "bare", CollectionChange(precision="fp32")
         )  # of which its vectors are
@@ -213,8 +213,8 @@ def test_images_that_are_added_during_the_change_are_embedded_by_the_new_precisi
         go_on.set()
         added = await adding
         assert (added.model.precision, [one.status for one in added.outcomes]) == ("int8", ["created"])
-        with opened.collections.using("default") as engine:
-            expected = await engine.embedder.embed_image(picture("red"))
+        with opened.collections.using("default") as pipeline:
+            expected = await pipeline.embedder.embed_image(picture("red"))
         assert np.array_equal(await opened.collections.embedding_of("default", "red"), expected)
 
     run(story)
@@ -222,12 +222,12 @@ def test_images_that_are_added_during_the_change_are_embedded_by_the_new_precisi
 
 def test_query_of_another_precision_is_never_searched_with(run: Callable[..., None]) -> None:
     async def story(opened: Opened) -> None:
-        with opened.collections.using("default") as engine:
-            query = (await engine.embedder.embed_text("red")).embedding
+        with opened.collections.using("default") as pipeline:
+            query = (await pipeline.embedder.embed_text("red")).embedding
             changed = await opened.collections.change("default", CollectionChange(precision="int8"))
             assert changed.state == "ready"  # it is empty
             with pytest.raises(NotReady, match="has just taken another precision"):
-                await opened.collections.search("default", query, k=1, made_by=engine)
+                await opened.collections.search("default", query, k=1, made_by=pipeline)
 
     run(story)
 
@@ -254,8 +254,8 @@ def test_images_that_are_deleted_during_the_change_do_not_come_back(run: Callabl
         await opened.collections.change("pets", CollectionChange(precision="int8"))
         await opened.collections.delete("pets", "red")
         await ready(opened, "pets")
-        with opened.collections.using("pets") as engine:
-            query = (await engine.embedder.embed_text("red")).embedding
+        with opened.collections.using("pets") as pipeline:
+            query = (await pipeline.embedder.embed_text("red")).embedding
             hits = await opened.collections.search("pets", query, k=9)
         assert sorted(hit.id for hit in hits) == ["blue", "green"]
 
@@ -271,7 +271,7 @@ def test_two_changes_in_a_row_end_at_the_second_and_drops_end_both(run: Callable
         assert await best(opened, "pets", "blue") == "blue"
         await opened.collections.change("pets", CollectionChange(precision="int8"))
         await opened.collections.drop("pets")
-        await until(lambda: len(opened.engines.loaded()) == 1)
+        await until(lambda: len(opened.pipelines.loaded()) == 1)
 
     run(story)
 

@@ -47,8 +47,8 @@ async def held_back(opened: Opened, precision: str, monkeypatch: pytest.MonkeyPa
     """
     pages: list[Page] = []
     await opened.collections.create(precision, precision=precision)
-    with opened.collections.using(precision) as engine:
-        embed = engine.embedder.embed_images
+    with opened.collections.using(precision) as pipeline:
+        embed = pipeline.embedder.embed_images
 
         async def held(payloads: Sequence[bytes], on_decoded: Any = None) -> Any:
             outcomes = await embed(payloads, on_decoded)
@@ -57,7 +57,7 @@ async def held_back(opened: Opened, precision: str, monkeypatch: pytest.MonkeyPa
                 await pages[-1]
             return outcomes
 
-        monkeypatch.setattr(engine.embedder, "embed_images", held)
+        monkeypatch.setattr(pipeline.embedder, "embed_images", held)
     return pages
 
 
@@ -113,10 +113,10 @@ def test_deletion_of_what_lacks_that_has_its_turn_after_a_change_of_precision_de
         pages = await held_back(opened, "int8", monkeypatch)
         async with writes_held_up(opened):
             changing = asyncio.create_task(take(opened, "int8"))
-            await until(lambda: opened.writes.n_open == 2)
+            await until(lambda: opened.write_queue.n_open == 2)
             assert (await opened.collections.get("pets")).state == "ready"
             deleting = [asyncio.create_task(delete_lacking(opened, filter)) for filter in (None, ANY)]
-            await until(lambda: opened.writes.n_open == 4)
+            await until(lambda: opened.write_queue.n_open == 4)
         for one in deleting:
             with pytest.raises(NotReady, match="what will lack is not known yet"):
                 await one
@@ -152,9 +152,9 @@ def test_nothing_is_deleted_as_lacking_after_embedding_failed_and_the_same_preci
         assert (await take(opened, "int8")).reason == ""
         await in_state(opened, "ready")
         await require_found(opened, COLOURS, shift=1)
-        assert len(opened.engines.loaded()) == 2
+        assert len(opened.pipelines.loaded()) == 2
         await take(opened, SERVER)
-        assert len(opened.engines.loaded()) == 1  # nobody has taken it once too often
+        assert len(opened.pipelines.loaded()) == 1  # nobody has taken it once too often
 
     run(story)
 

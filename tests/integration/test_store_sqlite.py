@@ -162,7 +162,7 @@ def test_rows_and_what_a_job_hears_of_them_are_one_commit(tmp_path: Path) -> Non
             [row(id)],
             identity="i",
             replace=False,
-            news=lambda results: {"job": [JobOutcome(number, id, results[0].status)]},  # type: ignore[arg-type]
+            job_outcomes=lambda results: {"job": [JobOutcome(number, id, results[0].status)]},  # type: ignore[arg-type]
         )
 
     async def story() -> None:

@@ -26,7 +26,7 @@ from diptych.adapters.images.guards import IMAGE_GUARD
 from diptych.adapters.images.pillow_decoder import PillowDecoder
 from diptych.bundle.image.preprocess import ImageLimits
 from diptych.bundle.manifest import ImageSpec
-from diptych.core.types import Picture
+from diptych.core.types import DecodedImage
 from diptych.errors import InputError
 from support.hostile.corpus import good_files
 from support.hostile.mutations import FORMATS, HEIC, mutated
@@ -91,7 +91,7 @@ class Fuzzing:
             for line in lines
         )
 
-    def _decode(self, files: Sequence[bytes]) -> list[Picture | InputError]:
+    def _decode(self, files: Sequence[bytes]) -> list[DecodedImage | InputError]:
         return asyncio.run(self._decoder.decode_many(files, lambda seconds: None))
 
     async def _thumbnails(self, files: Sequence[bytes]) -> list[bytes | BaseException]:
@@ -100,8 +100,8 @@ class Fuzzing:
         )
 
     @staticmethod
-    def _pixels(outcome: Picture | InputError) -> "np.ndarray | None":
-        return outcome.pixels if isinstance(outcome, Picture) else None
+    def _pixels(outcome: DecodedImage | InputError) -> "np.ndarray | None":
+        return outcome.pixels if isinstance(outcome, DecodedImage) else None
 
 
 def _name(outcome: object) -> str:

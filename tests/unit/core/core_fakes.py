@@ -17,7 +17,7 @@ from diptych.core.encoding.embedder import Embedder
 from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.ports import EncoderName
 from diptych.core.tuning.precision import Running
-from diptych.core.types import ModelInfo, Picture
+from diptych.core.types import DecodedImage, ModelInfo
 from diptych.errors import EncoderFailed, InvalidValue, UndecodableImage
 
 DIM = 8
@@ -120,7 +120,7 @@ def number_batcher(
     timeout_s: float = 60,
     metrics: Any = None,
     on_stuck: Callable[[str], None] = lambda reason: None,
-    **lanes: Any,
+    **workers: Any,
 ) -> Batcher[int]:
     return Batcher(
         "image",
@@ -130,7 +130,7 @@ def number_batcher(
         timeout_s=timeout_s,
         metrics=metrics or FakeMetrics(),
         on_stuck=on_stuck,
-        **lanes,
+        **workers,
     )
 
 
@@ -160,7 +160,7 @@ class FakeDecoder:
         on_decoded(0.0)
         if payload.startswith(b"bad"):
             return UndecodableImage("cannot be decoded")
-        return Picture(ImageInfo("PNG", "image/png", 1, 1), np.full((1, 1, 3), payload[0], np.uint8))
+        return DecodedImage(ImageInfo("PNG", "image/png", 1, 1), np.full((1, 1, 3), payload[0], np.uint8))
 
 
 class FakeTokenizer:
@@ -227,7 +227,7 @@ def fake_embedder(
 
 RUNNER = SwappableEncoder(
     cast(StoppableEncoder, None), lambda: Running("fp32", "CPUExecutionProvider", None)
-)  # of engines whose encoder is not asked
+)  # of pipelines whose encoder is not asked
 
 
 def model_info(**changes: Any) -> ModelInfo:

@@ -1,6 +1,6 @@
 """Whose vectors of a collection are exported."""
 
-from diptych.core.transfer import VectorSource, Wanted, chosen_identity
+from diptych.core.transfer import SourceFilter, VectorSource, chosen_identity
 from diptych.core.types import SERVER
 
 MAKERS = {f"{version}-{precision}": VectorSource("m", version, precision, "exact") for version in (1, 2)
@@ -8,7 +8,7 @@ MAKERS = {f"{version}-{precision}": VectorSource("m", version, precision, "exact
 
 
 def chosen(n_vectors: dict[str, int], own: str = SERVER, **wanted: str) -> str:
-    return chosen_identity("c", n_vectors, MAKERS, Wanted(**wanted), own=own)  # type: ignore[arg-type]
+    return chosen_identity("c", n_vectors, MAKERS, SourceFilter(**wanted), own=own)  # type: ignore[arg-type]
 
 
 def test_most_vectors_win_then_the_newest_version_then_the_precision_of_the_collection() -> None:

@@ -15,19 +15,19 @@ from diptych.wiring.pipeline import health_of
 from unit.core.core_fakes import RUNNER, model_info
 
 
-def engine(*, broken: bool = False, last_success_at: float | None = None, trouble: str = "") -> Any:
+def pipeline(*, broken: bool = False, last_success_at: float | None = None, problem: str = "") -> Any:
     def canary(on_start: Any) -> None:
         if broken:
             raise RuntimeError
 
-    batchers: Any = (SimpleNamespace(last_success_at=last_success_at, trouble=trouble),) * 2
+    batchers: Any = (SimpleNamespace(last_success_at=last_success_at, problem=problem),) * 2
     canaries = (canary, canary)
     return EncoderPipeline(model_info(), SimpleNamespace(), canaries, batchers, 60, RUNNER)  # type: ignore[arg-type]
 
 
-def ready(*engines: EncoderPipeline) -> bool:
+def ready(*pipelines: EncoderPipeline) -> bool:
     async def run() -> bool:
-        health = health_of(lambda: engines, print)
+        health = health_of(lambda: pipelines, print)
         await health.start()
         report = health.report()
         await health.close()
@@ -37,34 +37,34 @@ def ready(*engines: EncoderPipeline) -> bool:
 
 
 def test_canary_of_either_precision_decides() -> None:
-    assert ready(engine(), engine())
-    assert not ready(engine(), engine(broken=True))
-    assert not ready(engine(broken=True), engine())
+    assert ready(pipeline(), pipeline())
+    assert not ready(pipeline(), pipeline(broken=True))
+    assert not ready(pipeline(broken=True), pipeline())
 
 
 def test_hanging_call_of_either_precision_decides() -> None:
-    assert not ready(engine(), engine(trouble="the text encoder hangs"))
+    assert not ready(pipeline(), pipeline(problem="the text encoder hangs"))
 
 
 def test_batches_prove_health_only_once_every_encoder_had_one() -> None:
     now = time.monotonic()
-    engines = [engine(last_success_at=now - 1000), engine(last_success_at=now)]
-    health = health_of(lambda: engines, print)
+    pipelines = [pipeline(last_success_at=now - 1000), pipeline(last_success_at=now)]
+    health = health_of(lambda: pipelines, print)
     age_s = health.report().canary_age_s
     assert age_s is not None
     assert age_s >= 1000
-    engines.append(engine())  # one that has just been loaded
+    pipelines.append(pipeline())  # one that has just been loaded
     assert health.report().canary_age_s is None
 
 
 def test_canary_of_an_engine_that_is_closed_meanwhile_decides_nothing() -> None:
-    loaded: list[EncoderPipeline] = [engine()]
+    loaded: list[EncoderPipeline] = [pipeline()]
 
     def closed(on_start: Any) -> None:
         del loaded[1:]
         raise EncoderFailed("the encoder was closed")
 
-    loaded.append(replace(engine(), canaries=(closed, closed)))
+    loaded.append(replace(pipeline(), canaries=(closed, closed)))
 
     async def run() -> bool:
         health = health_of(lambda: tuple(loaded), print)
@@ -91,11 +91,11 @@ def test_canary_asks_only_the_tower_that_has_not_just_proven_itself(
 ) -> None:
     now, seen = time.monotonic(), list[str]()
     batchers: Any = tuple(
-        SimpleNamespace(last_success_at=None if age_s is None else now - age_s, trouble="")
+        SimpleNamespace(last_success_at=None if age_s is None else now - age_s, problem="")
         for age_s in ages_s
     )
     canaries = tuple(partial(lambda name, on_start: seen.append(name), name) for name in ("image", "text"))
-    assert ready(replace(engine(), batchers=batchers, canaries=canaries))
+    assert ready(replace(pipeline(), batchers=batchers, canaries=canaries))
     assert seen == asked
 
 
@@ -104,7 +104,7 @@ def test_tower_that_failed_since_is_asked_though_the_other_one_proves_itself() -
         raise RuntimeError
 
     batchers: Any = (
-        SimpleNamespace(last_success_at=None, trouble=""),
-        SimpleNamespace(last_success_at=time.monotonic(), trouble=""),
+        SimpleNamespace(last_success_at=None, problem=""),
+        SimpleNamespace(last_success_at=time.monotonic(), problem=""),
     )
-    assert not ready(replace(engine(), batchers=batchers, canaries=(broken, lambda on_start: None)))
+    assert not ready(replace(pipeline(), batchers=batchers, canaries=(broken, lambda on_start: None)))

@@ -41,7 +41,7 @@ class JobOutcome:
 
 # What jobs hear of an add, by job: on the disk in one commit with its rows, or not at all. Between two
 # commits a row could be deleted, and would return with a job that does not know that it has added it.
-News = Mapping[str, Sequence[JobOutcome]]
+JobOutcomes = Mapping[str, Sequence[JobOutcome]]
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 QUIET_S = 300.0
 
 
-class Episodes:
+class LogThrottle:
     """An episode ends when nothing of its kind has happened for `QUIET_S`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last_at: dict[str, float] = {}
 
-    def begins(self, kind: str) -> bool:
+    def should_log(self, kind: str) -> bool:
         """It happens now: whether that is the first time in a while."""
         now = self._clock()
         before, self._last_at[kind] = self._last_at.get(kind), now

@@ -31,7 +31,7 @@ Upgrade = Callable[[], Awaitable[None]]  # lets a precision be served by somethi
 class Services:
     """Everything the routes call. Built once by wiring, started on the event loop, closed on the way out.
 
-    `model` and `embedder` are those of requests. Collections and their queries use what `engines` has for
+    `model` and `embedder` are those of requests. Collections and their queries use what `pipelines` has for
     their precision, which may be the same.
     """
 
@@ -39,7 +39,7 @@ class Services:
     embedder: Embedder
     image_urls: ImageUrls
     classifier: LabelClassifier
-    engines: PipelinePool
+    pipelines: PipelinePool
     collections: Collections
     jobs: Jobs
     catalogue: Catalogue
@@ -89,6 +89,6 @@ class Services:
         await self.collections.close()
         try:
             async with asyncio.timeout(LAST_BATCH_S):
-                await self.engines.close()
+                await self.pipelines.close()
         except TimeoutError:
             log.info("a batch was still running when the server ended")

@@ -27,7 +27,7 @@ class Heading:
     """What an exported file says of all its rows. `precision` is what the collection is set to."""
 
     collection: str
-    maker: VectorSource
+    source: VectorSource
     identity: str
     embed_dim: int
     precision: str = SERVER
@@ -61,27 +61,27 @@ class LostRow:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SourceFilter:
     """Which of several makers' vectors are exported; None leaves it open."""
 
     version: int | None = None
     precision: str | None = None
     decode: str | None = None
 
-    def admits(self, maker: VectorSource) -> bool:
+    def admits(self, source: VectorSource) -> bool:
         """Whether a maker is meant."""
         return (
-            self.version in {None, maker.version}
-            and self.precision in {None, maker.precision}
-            and self.decode in {None, maker.decode}
+            self.version in {None, source.version}
+            and self.precision in {None, source.precision}
+            and self.decode in {None, source.decode}
         )
 
 
 def chosen_identity(
     collection: str,
     n_vectors: Mapping[str, int],
-    makers: Mapping[str, VectorSource],
-    wanted: Wanted,
+    sources: Mapping[str, VectorSource],
+    wanted: SourceFilter,
     *,
     own: str = SERVER,
 ) -> str:
@@ -90,8 +90,8 @@ def chosen_identity(
     `n_vectors` counts those of the collection by identity; `own` is its precision. Raises NotFound that names
     what there is.
     """
-    known = {identity: makers[identity] for identity in n_vectors if identity in makers}
-    meant = [identity for identity, maker in known.items() if wanted.admits(maker)]
+    known = {identity: sources[identity] for identity in n_vectors if identity in sources}
+    meant = [identity for identity, source in known.items() if wanted.admits(source)]
     if meant:
         return max(
             meant,
@@ -103,22 +103,22 @@ def chosen_identity(
         raise NotFound(
             f"collection {collection!r} has no such vectors, but those of {_listed(known.values())}"
         )
-    there = _listed(makers.values()) or "none of its model"
+    there = _listed(sources.values()) or "none of its model"
     raise NotFound(
         f"collection {collection!r} has {max(n_vectors.values())} vectors of a version that is not in the "
         f"model repository, which has {there}: name the one with --model-repo"
     )
 
 
-def _listed(makers: Iterable[VectorSource]) -> str:
-    named: Sequence[str] = sorted(map(str, makers))
+def _listed(sources: Iterable[VectorSource]) -> str:
+    named: Sequence[str] = sorted(map(str, sources))
     return ", ".join(named[:8]) + (" ..." if len(named) > 8 else "")
 
 
 DECODE_MODES = ("exact", "fast")
 
 
-def makers_of(repository: ModelRepository, name: str) -> dict[str, VectorSource]:
+def vector_sources(repository: ModelRepository, name: str) -> dict[str, VectorSource]:
     """All that the repository can serve of a model, by identity, but for versions that cannot be read."""
     found: dict[str, VectorSource] = {}
     try:

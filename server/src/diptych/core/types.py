@@ -43,7 +43,7 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class DecodedImage:
     """One decoded image file: what its header says, and what the encoder sees of it."""
 
     info: ImageInfo

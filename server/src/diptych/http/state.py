@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from diptych.core.log_throttle import Episodes
+from diptych.core.log_throttle import LogThrottle
 from diptych.core.ports import Reason, refusal_of
 from diptych.core.services import Services
 from diptych.errors import DiptychError, NotReady
@@ -24,7 +24,7 @@ class ServerState:
     options: HttpOptions
     services: Services | None = None
     inside: InFlightRequests = field(default_factory=InFlightRequests)
-    refusals: Episodes = field(default_factory=Episodes)
+    refusals: LogThrottle = field(default_factory=LogThrottle)
 
     def ready(self) -> Services:
         """The services; NotReady while they load, and once they are closed."""
@@ -42,7 +42,7 @@ class ServerState:
         refused = {reason: error for error in errors if error and (reason := refusal_of(error))}
         for reason, error in refused.items():
             self.count_rejected(reason)
-            if self.refusals.begins(reason):
+            if self.refusals.should_log(reason):
                 LOG.warning("the data folder takes no writes: %s", error.message)
 
 

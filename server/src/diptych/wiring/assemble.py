@@ -68,7 +68,7 @@ def assemble(
 
     engines = _engines(settings, repository, served, build)
     engines.on_change(lambda loaded: metrics.set_models([_as_it_runs(engine) for engine in loaded]))
-    embed, kept = engines.requests, engines.common
+    embed, kept = engines.for_requests, engines.for_collections
     # Before the data folder is opened: it may refuse.
     new_index = new_index_of(settings, kept.model.embed_dim)
     classifier = LabelClassifier(
@@ -82,13 +82,13 @@ def assemble(
     quota = Quota(settings.max_data_bytes)
     records = SqliteStore(settings.data_dir, quota, lock)
     collections = Collections(
-        engines=engines,
+        pipelines=engines,
         thumbnailer=decoder,
         images=ImageFiles(settings.data_dir, quota),
         records=records,
         new_index=new_index,
         metrics=metrics,
-        writes=SerialWriteQueue(),
+        write_queue=SerialWriteQueue(),
         max_metadata_bytes=limits.max_metadata_bytes,
     )
     return Services(
@@ -96,7 +96,7 @@ def assemble(
         embedder=embed.embedder,
         image_urls=image_urls_of(settings, metrics),
         classifier=classifier,
-        engines=engines,
+        pipelines=engines,
         collections=collections,
         jobs=Jobs(
             collections=collections,
@@ -111,7 +111,7 @@ def assemble(
             embed.model,
             served.serving,
             here.why_not,
-            running=lambda: [engine.runner.running() for engine in engines.loaded()],
+            running=lambda: [engine.encoder.running() for engine in engines.loaded()],
         ),
         health=health_of(engines.loaded, on_stuck),
         metrics=metrics,
@@ -138,7 +138,7 @@ def _engines(
 
 
 def _as_it_runs(engine: EncoderPipeline) -> ModelInfo:
-    return replace(engine.model, provider=engine.runner.running().provider)
+    return replace(engine.model, provider=engine.encoder.running().provider)
 
 
 def _upgrades(settings: Settings, served: ChosenPrecisions, engines: PipelinePool) -> list[Upgrade]:
@@ -148,19 +148,22 @@ def _upgrades(settings: Settings, served: ChosenPrecisions, engines: PipelinePoo
     found: list[Upgrade] = []
     pairs = {
         id(one): (one, engine)
-        for one, engine in ((served.embed, engines.requests), (served.collections, engines.common))
+        for one, engine in (
+            (served.embed, engines.for_requests),
+            (served.collections, engines.for_collections),
+        )
     }
     for loaded, engine in pairs.values():
         if loaded.encoder.provider == CPU_PROVIDER:
-            engine.runner.tell(TensorRt("unavailable", "the encoders run on a CPU"))
+            engine.encoder.set_tensorrt_state(TensorRt("unavailable", "the encoders run on a CPU"))
             continue
         if loaded.encoder.provider != CUDA_PROVIDER:
-            engine.runner.tell(TensorRt("serving", "this version was built by it"))
+            engine.encoder.set_tensorrt_state(TensorRt("serving", "this version was built by it"))
             continue
-        engine.runner.tell(TensorRt("building", "it has not begun"))
+        engine.encoder.set_tensorrt_state(TensorRt("building", "it has not begun"))
         upgrade = TensorRtUpgrade(
             loaded,
-            engine.runner,
+            engine.encoder,
             identity=engine.model.identity,
             cache_dir=settings.cache_dir,
             build=build_in_child,

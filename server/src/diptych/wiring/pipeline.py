@@ -12,7 +12,7 @@ from diptych.bundle.encoder import OnStart
 from diptych.bundle.text.tokenizer import pad
 from diptych.core.concurrency.admission import Admission
 from diptych.core.encoding.batcher import Batcher
-from diptych.core.encoding.embedder import Embedder, image_batch, text_batch
+from diptych.core.encoding.embedder import Embedder, image_batch_encoder, text_batch_encoder
 from diptych.core.encoding.health import PERIOD_S, Health
 from diptych.core.encoding.pipeline import Canary, EncoderPipeline
 from diptych.core.encoding.swappable_encoder import SwappableEncoder
@@ -76,7 +76,7 @@ def health_of(
     return Health(
         ask_all,
         last_success_at=lambda: _oldest_success(loaded()),
-        trouble=lambda: _trouble(loaded()),
+        problem=lambda: _problem(loaded()),
         timeout_s=max(engine.timeout_s for engine in loaded()),
         on_stuck=on_stuck,
         period_s=period_s,
@@ -88,8 +88,8 @@ def _is_proof(at: float | None, period_s: float) -> bool:
     return at is not None and time.monotonic() - at < period_s
 
 
-def _trouble(engines: Sequence[EncoderPipeline]) -> str:
-    return "; ".join(batcher.trouble for engine in engines for batcher in engine.batchers if batcher.trouble)
+def _problem(engines: Sequence[EncoderPipeline]) -> str:
+    return "; ".join(batcher.problem for engine in engines for batcher in engine.batchers if batcher.problem)
 
 
 def _oldest_success(engines: Sequence[EncoderPipeline]) -> float | None:
@@ -116,9 +116,9 @@ def _batchers(
     return (
         Batcher(
             image_name,
-            image_batch(runner),
-            encode_beside=None if beside is None else image_batch(beside),
-            n_lanes=plan.n_lanes,
+            image_batch_encoder(runner),
+            encode_parallel=None if beside is None else image_batch_encoder(beside),
+            n_workers=plan.n_lanes,
             max_batch_size=plan.image_batch_size,
             embed_dim=embed_dim,
             timeout_s=timeout_s,
@@ -127,9 +127,9 @@ def _batchers(
         ),
         Batcher(
             text_name,
-            text_batch(runner, padded),
-            encode_beside=None if beside is None else text_batch(beside, padded),
-            n_lanes=plan.n_lanes,
+            text_batch_encoder(runner, padded),
+            encode_parallel=None if beside is None else text_batch_encoder(beside, padded),
+            n_workers=plan.n_lanes,
             size_of=len if spec.pad_to == "longest" else None,
             max_batch_size=plan.text_batch_size,
             embed_dim=embed_dim,

@@ -18,7 +18,7 @@ from diptych.adapters.images.pillow_decoder import PillowDecoder
 from diptych.adapters.images.shared_work import SharedWork
 from diptych.bundle.image import preprocess
 from diptych.bundle.image.preprocess import DecodeMode, ImageLimits
-from diptych.core.types import Picture
+from diptych.core.types import DecodedImage
 from diptych.errors import InputError, NotReady, TooLarge, UndecodableImage
 from support.hostile.containers import changed, plain_tags, segment, tiff, with_segments
 from support.hostile.corpus import corpus
@@ -36,7 +36,7 @@ class PlantedFaults(DecoderProcesses):
         return super().run(unwanted, *planned, **options)
 
 
-def decoded(decoder: PillowDecoder, *files: bytes) -> list[Picture | InputError]:
+def decoded(decoder: PillowDecoder, *files: bytes) -> list[DecodedImage | InputError]:
     return asyncio.run(decoder.decode_many(files, lambda seconds: None))
 
 
@@ -45,7 +45,7 @@ def test_picture_of_an_isolated_format_is_the_one_that_this_process_would_decode
     file, spec = encoded(noise(64, 48), format), image_spec()
     decoder = PillowDecoder(spec, ImageLimits(), n_threads=1)
     (picture,) = decoded(decoder, file)
-    assert isinstance(picture, Picture)
+    assert isinstance(picture, DecodedImage)
     assert picture.info == preprocess.probe(file, ImageLimits())
     np.testing.assert_array_equal(picture.pixels, preprocess.load_pixels(file, spec, ImageLimits()))
     small = asyncio.run(decoder.thumbnail(file, 16))
@@ -73,8 +73,8 @@ def test_decoder_that_fails_costs_its_own_picture_and_no_other(fault: bytes) -> 
     found = decoded(decoder, one, planted, other, planted, png)
     assert [type(found[at]) for at in (1, 3)] == [UndecodableImage, UndecodableImage]
     for before, after in zip(alone, found[::2], strict=True):
-        assert isinstance(before, Picture)
-        assert isinstance(after, Picture)
+        assert isinstance(before, DecodedImage)
+        assert isinstance(after, DecodedImage)
         np.testing.assert_array_equal(before.pixels, after.pixels)
 
 
@@ -95,7 +95,7 @@ def test_decoder_that_hangs_holds_up_no_picture_of_another_format() -> None:
     async def run() -> None:
         waiting = asyncio.create_task(decoder.decode_many([hanging], lambda seconds: None))
         (picture,) = await decoder.decode_many([encoded(noise(64, 48), "PNG")], lambda seconds: None)
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, DecodedImage)
         assert not waiting.done()
         decoder.close()
         with pytest.raises(NotReady):
@@ -116,7 +116,7 @@ def test_caller_who_is_gone_leaves_the_process_to_the_next() -> None:
         gone.cancel()
         async with asyncio.timeout(25):
             (picture,) = await decoder.decode_many([file], lambda seconds: None)
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, DecodedImage)
 
     asyncio.run(run())
 
@@ -189,7 +189,7 @@ def test_header_is_read_once_and_room_is_claimed_before_a_pixel_is_decoded(
     course = Course(monkeypatch)
     decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, mode=mode)
     (picture,) = decoded(decoder, file)
-    assert isinstance(picture, Picture)
+    assert isinstance(picture, DecodedImage)
     assert (picture.info.format, picture.info.width, picture.info.height) == (format, 64, 48)
     assert course.steps[:3] == ["header", f"room for {64 * 48 + 42 * 32}", "pixels"]
     assert course.steps[-1] == "room is free"
@@ -207,10 +207,10 @@ def test_picture_that_is_alone_is_shared_and_comes_out_the_same(monkeypatch: pyt
     monkeypatch.setattr(SharedWork, "run", counted)
     decoder = PillowDecoder(image_spec(size=224), ImageLimits(), n_threads=1, n_sharing=3)
     file = encoded(noise(512, 400), "PNG")  # more than MIN_SHARED_PX
-    pictures: list[Picture] = []
+    pictures: list[DecodedImage] = []
     for alone in (False, True):
         (picture,) = asyncio.run(decoder.decode_many([file], lambda seconds: None, alone=alone))
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, DecodedImage)
         pictures.append(picture)
         assert n_parts == ([3, 3] if alone else [])
     np.testing.assert_array_equal(pictures[0].pixels, pictures[1].pixels)

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.core.collections.group_commit import MAX_ROWS, GroupCommit, Tell
+from diptych.core.collections.group_commit import MAX_ROWS, GroupCommit, OutcomesOfResults
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.job import JobOutcome, News
+from diptych.core.job import JobOutcome, JobOutcomes
 from diptych.core.types import NewRow, PutResult
 from diptych.errors import NotReady, StoreFull
 
-SHELF: Any = "shelf"
-OTHER: Any = "other shelf"
+COLLECTION: Any = "collection"
+OTHER: Any = "other collection"
 
 
 def row(id: str) -> NewRow:
@@ -24,33 +24,39 @@ class Disk:
 
     def __init__(self, no_room_for: Sequence[str] = ()) -> None:
         self.groups: list[list[str]] = []
-        self.news: list[News] = []
+        self.job_outcomes: list[JobOutcomes] = []
         self.gate = asyncio.Event()
         self._no_room_for = set(no_room_for)
 
     async def store(
-        self, shelf: Any, rows: Sequence[NewRow], replace: bool, news: Tell | None
+        self, collection: Any, rows: Sequence[NewRow], replace: bool, job_outcomes: OutcomesOfResults | None
     ) -> list[PutResult]:
         self.groups.append([row.id for row in rows])
         await self.gate.wait()
         if self._no_room_for & {row.id for row in rows}:
             raise StoreFull("no room")
         results = [PutResult("created", int(row.id[1:])) for row in rows]
-        if news is not None:
-            self.news.append(news(results))
+        if job_outcomes is not None:
+            self.job_outcomes.append(job_outcomes(results))
         return results
 
 
 async def begun(
-    grouped: GroupCommit, *ids: str, shelf: Any = SHELF, replace: bool = False, job: str | None = None
+    group_commit: GroupCommit,
+    *ids: str,
+    collection: Any = COLLECTION,
+    replace: bool = False,
+    job: str | None = None,
 ) -> Any:
     """An add that has come to where it waits; a job hears the keys of its rows."""
 
-    def news(results: Sequence[PutResult]) -> News:
+    def job_outcomes(results: Sequence[PutResult]) -> JobOutcomes:
         return {str(job): [JobOutcome(result.key, None, "created") for result in results]}
 
-    tell = None if job is None else news
-    task = asyncio.create_task(grouped.store(shelf, [row(id) for id in ids], replace=replace, news=tell))
+    tell = None if job is None else job_outcomes
+    task = asyncio.create_task(
+        group_commit.store(collection, [row(id) for id in ids], replace=replace, job_outcomes=tell)
+    )
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return task
@@ -59,8 +65,12 @@ async def begun(
 def test_adds_that_come_while_a_write_runs_are_stored_together_and_told_apart() -> None:
     async def story() -> None:
         disk = Disk()
-        grouped = GroupCommit(disk.store, SerialWriteQueue())
-        tasks = [await begun(grouped, "i1"), await begun(grouped, "i2", "i3"), await begun(grouped, "i4")]
+        group_commit = GroupCommit(disk.store, SerialWriteQueue())
+        tasks = [
+            await begun(group_commit, "i1"),
+            await begun(group_commit, "i2", "i3"),
+            await begun(group_commit, "i4"),
+        ]
         disk.gate.set()
         keys = [[result.key for result in await task] for task in tasks]
         assert keys == [[1], [2, 3], [4]]
@@ -72,13 +82,13 @@ def test_adds_that_come_while_a_write_runs_are_stored_together_and_told_apart() 
 def test_other_shelves_and_other_rules_are_groups_of_their_own() -> None:
     async def story() -> None:
         disk = Disk()
-        grouped = GroupCommit(disk.store, SerialWriteQueue())
+        group_commit = GroupCommit(disk.store, SerialWriteQueue())
         tasks = [
-            await begun(grouped, "i1"),
-            await begun(grouped, "i2"),
-            await begun(grouped, "i3", shelf=OTHER),
-            await begun(grouped, "i4", replace=True),
-            await begun(grouped, "i5"),
+            await begun(group_commit, "i1"),
+            await begun(group_commit, "i2"),
+            await begun(group_commit, "i3", collection=OTHER),
+            await begun(group_commit, "i4", replace=True),
+            await begun(group_commit, "i5"),
         ]
         disk.gate.set()
         await asyncio.gather(*tasks)
@@ -90,8 +100,8 @@ def test_other_shelves_and_other_rules_are_groups_of_their_own() -> None:
 def test_group_that_fails_is_tried_one_by_one() -> None:
     async def story() -> None:
         disk = Disk(no_room_for=["i3"])
-        grouped = GroupCommit(disk.store, SerialWriteQueue())
-        tasks = [await begun(grouped, f"i{n}") for n in range(1, 5)]
+        group_commit = GroupCommit(disk.store, SerialWriteQueue())
+        tasks = [await begun(group_commit, f"i{n}") for n in range(1, 5)]
         disk.gate.set()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert [isinstance(outcome, StoreFull) for outcome in outcomes] == [False, False, True, False]
@@ -102,14 +112,14 @@ def test_group_that_fails_is_tried_one_by_one() -> None:
 
 def test_add_whose_caller_left_is_stored_all_the_same() -> None:
     async def story() -> None:
-        disk, writes = Disk(), SerialWriteQueue()
-        grouped = GroupCommit(disk.store, writes)
-        first, second = await begun(grouped, "i1"), await begun(grouped, "i2")
+        disk, write_queue = Disk(), SerialWriteQueue()
+        group_commit = GroupCommit(disk.store, write_queue)
+        first, second = await begun(group_commit, "i1"), await begun(group_commit, "i2")
         second.cancel()
         await asyncio.wait([second])
         disk.gate.set()
         await first
-        await writes.close()
+        await write_queue.close()
         assert disk.groups == [["i1"], ["i2"]]
 
     asyncio.run(story())
@@ -118,9 +128,9 @@ def test_add_whose_caller_left_is_stored_all_the_same() -> None:
 def test_group_is_no_larger_than_its_limit() -> None:
     async def story() -> None:
         disk = Disk()
-        grouped = GroupCommit(disk.store, SerialWriteQueue())
+        group_commit = GroupCommit(disk.store, SerialWriteQueue())
         half = [f"i{n}" for n in range(MAX_ROWS // 2)]
-        tasks = [await begun(grouped, "i1"), *[await begun(grouped, *half) for _ in range(3)]]
+        tasks = [await begun(group_commit, "i1"), *[await begun(group_commit, *half) for _ in range(3)]]
         disk.gate.set()
         await asyncio.gather(*tasks)
         assert [len(group) for group in disk.groups] == [1, MAX_ROWS, MAX_ROWS // 2]
@@ -130,13 +140,13 @@ def test_group_is_no_larger_than_its_limit() -> None:
 
 def test_add_after_the_end_is_refused_and_taken_along_by_nobody() -> None:
     async def story() -> None:
-        disk, writes = Disk(), SerialWriteQueue()
-        grouped = GroupCommit(disk.store, writes)
-        running = await begun(grouped, "i1")
-        closing = asyncio.create_task(writes.close())
+        disk, write_queue = Disk(), SerialWriteQueue()
+        group_commit = GroupCommit(disk.store, write_queue)
+        running = await begun(group_commit, "i1")
+        closing = asyncio.create_task(write_queue.close())
         await asyncio.sleep(0)
         with pytest.raises(NotReady):
-            await grouped.store(SHELF, [row("i2")], replace=False)
+            await group_commit.store(COLLECTION, [row("i2")], replace=False)
         disk.gate.set()
         await asyncio.gather(running, closing)
         assert disk.groups == [["i1"]]
@@ -147,19 +157,19 @@ def test_add_after_the_end_is_refused_and_taken_along_by_nobody() -> None:
 def test_jobs_of_a_group_hear_of_their_own_rows_in_its_one_commit() -> None:
     async def story() -> None:
         disk = Disk()
-        grouped = GroupCommit(disk.store, SerialWriteQueue())
+        group_commit = GroupCommit(disk.store, SerialWriteQueue())
         tasks = [
-            await begun(grouped, "i1"),
-            await begun(grouped, "i2"),
-            await begun(grouped, "i3", "i4", job="one"),
-            await begun(grouped, "i5", job="other"),
-            await begun(grouped, job="rowless"),
+            await begun(group_commit, "i1"),
+            await begun(group_commit, "i2"),
+            await begun(group_commit, "i3", "i4", job="one"),
+            await begun(group_commit, "i5", job="other"),
+            await begun(group_commit, job="rowless"),
         ]
         disk.gate.set()
         await asyncio.gather(*tasks)
         assert disk.groups == [["i1"], ["i2", "i3", "i4", "i5"]]
-        (news,) = disk.news
-        heard = {job: [one.index for one in outcomes] for job, outcomes in news.items()}
+        (job_outcomes,) = disk.job_outcomes
+        heard = {job: [one.index for one in outcomes] for job, outcomes in job_outcomes.items()}
         assert heard == {"one": [3, 4], "other": [5], "rowless": []}
 
     asyncio.run(story())
@@ -169,10 +179,10 @@ def test_what_a_job_hears_is_stored_without_rows_and_nothing_else_is() -> None:
     async def story() -> None:
         disk = Disk()
         disk.gate.set()
-        grouped = GroupCommit(disk.store, SerialWriteQueue())
-        await (await begun(grouped))
+        group_commit = GroupCommit(disk.store, SerialWriteQueue())
+        await (await begun(group_commit))
         assert disk.groups == []
-        await (await begun(grouped, job="one"))
-        assert (disk.groups, disk.news) == ([[]], [{"one": []}])
+        await (await begun(group_commit, job="one"))
+        assert (disk.groups, disk.job_outcomes) == ([[]], [{"one": []}])
 
     asyncio.run(story())

@@ -8,7 +8,7 @@ from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.errors import StoreFull
 
 
-class Shelf:
+class FakeStore:
     """Files, rows and a maker of thumbnails in one; counts the originals that are in memory."""
 
     def __init__(self) -> None:
@@ -34,16 +34,16 @@ class Shelf:
 
 def test_few_originals_are_in_memory_however_many_thumbnails_are_asked_for() -> None:
     async def run() -> None:
-        shelf: Any = Shelf()
-        pictures = Originals(images=shelf, records=shelf, thumbnailer=shelf, writes=SerialWriteQueue())
-        made = await asyncio.gather(*(pictures.thumbnail(f"a{n}", 64) for n in range(200)))
+        store: Any = FakeStore()
+        originals = Originals(images=store, records=store, thumbnailer=store, write_queue=SerialWriteQueue())
+        made = await asyncio.gather(*(originals.thumbnail(f"a{n}", 64) for n in range(200)))
         assert made == [f"A{n}".encode() for n in range(200)]
-        assert shelf.most == MADE_AT_ONCE
+        assert store.most == MADE_AT_ONCE
 
     asyncio.run(run())
 
 
-class FullShelf(Shelf):
+class FullStore(FakeStore):
     async def used(self, sha256s: Any) -> set[str]:
         return set(sha256s)
 
@@ -55,10 +55,10 @@ def test_thumbnails_that_a_full_disk_does_not_keep_are_handed_out_and_logged_onc
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def run() -> None:
-        shelf: Any = FullShelf()
-        pictures = Originals(images=shelf, records=shelf, thumbnailer=shelf, writes=SerialWriteQueue())
+        store: Any = FullStore()
+        originals = Originals(images=store, records=store, thumbnailer=store, write_queue=SerialWriteQueue())
         for n in range(3):
-            assert await pictures.thumbnail(f"a{n}", 64) == f"A{n}".encode()
+            assert await originals.thumbnail(f"a{n}", 64) == f"A{n}".encode()
 
     asyncio.run(run())
     said = "thumbnails cannot be kept, and are made anew each time: no space is left"

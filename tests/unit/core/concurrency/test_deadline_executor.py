@@ -22,7 +22,7 @@ def test_call_in_time_returns_or_raises_its_own() -> None:
         assert await timely.start(lambda on_start: 7) == 7
         with pytest.raises(ZeroDivisionError):
             await timely.start(fail)
-        assert timely.trouble == ""
+        assert timely.problem == ""
 
     asyncio.run(run())
 
@@ -39,7 +39,7 @@ def test_call_that_hangs_is_stopped_and_has_failed() -> None:
         late = calls()
         with pytest.raises(EncoderFailed, match=r"did not answer within 0\.02 s"):
             await late.start(hang)
-        assert late.trouble == ""
+        assert late.problem == ""
         assert await late.start(lambda on_start: 7) == 7
 
     asyncio.run(run())
@@ -57,7 +57,7 @@ def test_stop_reaches_a_call_that_says_too_late_how_to_stop_it() -> None:
     async def run() -> None:
         parts = calls()
         running = asyncio.create_task(parts.start(hang))
-        await until(lambda: parts.trouble)
+        await until(lambda: parts.problem)
         late.set()
         with pytest.raises(EncoderFailed):
             await running
@@ -83,7 +83,7 @@ def test_call_that_cannot_be_stopped_is_stuck_and_the_trouble_stays() -> None:
         deaf = calls(stop_within_s=0.02)
         with pytest.raises(Stuck):
             await deaf.start(lambda on_start: gate.wait(10))
-        assert deaf.trouble == "the encoder has not answered for 0.02 s"
+        assert deaf.problem == "the encoder has not answered for 0.02 s"
         gate.set()
 
     asyncio.run(run())

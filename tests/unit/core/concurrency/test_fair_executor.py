@@ -104,8 +104,8 @@ def test_work_of_a_cancelled_caller_never_begins_and_is_let_go_of() -> None:
 def test_cancelled_caller_that_sees_its_work_out_waits_for_what_runs_and_no_more() -> None:
     async def run() -> None:
         ledger, threads = Ledger(), FairExecutor("test", 1)
-        gone = asyncio.create_task(threads.run([ledger.piece("gone")] * 5, see_out=True))
-        behind = asyncio.create_task(threads.run([ledger.piece("behind")] * 5, see_out=True))
+        gone = asyncio.create_task(threads.run([ledger.piece("gone")] * 5, wait_for_running=True))
+        behind = asyncio.create_task(threads.run([ledger.piece("behind")] * 5, wait_for_running=True))
         await until(lambda: ledger.begun == ["gone"])
         gone.cancel()
         behind.cancel()
@@ -115,7 +115,7 @@ def test_cancelled_caller_that_sees_its_work_out_waits_for_what_runs_and_no_more
         await asyncio.wait([gone])
         assert gone.cancelled()
         assert ledger.done == ["gone"]
-        assert await threads.run([ledger.piece("next")], see_out=True) == ["next"]
+        assert await threads.run([ledger.piece("next")], wait_for_running=True) == ["next"]
 
     asyncio.run(run())
 
@@ -123,7 +123,7 @@ def test_cancelled_caller_that_sees_its_work_out_waits_for_what_runs_and_no_more
 def test_second_cancel_waits_no_longer() -> None:
     async def run() -> None:
         ledger, threads = Ledger(), FairExecutor("test", 1)
-        gone = asyncio.create_task(threads.run([ledger.piece("gone")], see_out=True))
+        gone = asyncio.create_task(threads.run([ledger.piece("gone")], wait_for_running=True))
         await until(lambda: ledger.begun)
         for _ in range(2):
             assert not gone.done()

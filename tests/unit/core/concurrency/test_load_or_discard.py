@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from diptych.core.concurrency.load_or_discard import loaded_in_thread
+from diptych.core.concurrency.load_or_discard import load_or_discard
 
 WAIT_S = 10.0
 
@@ -35,11 +35,11 @@ class Loading:
 
 def test_who_waits_gets_it_or_the_error() -> None:
     found = Loading()
-    assert asyncio.run(loaded_in_thread(found.load, found.close)) == 7
+    assert asyncio.run(load_or_discard(found.load, found.close)) == 7
     assert found.closed == []
     found = Loading(fails=True)
     with pytest.raises(ValueError, match="it is broken"):
-        asyncio.run(loaded_in_thread(found.load, found.close))
+        asyncio.run(load_or_discard(found.load, found.close))
     assert found.closed == []
 
 
@@ -48,7 +48,7 @@ def test_who_goes_away_does_not_wait_and_what_comes_later_is_closed(fails: bool)
     found = Loading(is_held=True, fails=fails)
 
     async def story() -> None:
-        task = asyncio.create_task(loaded_in_thread(found.load, found.close))
+        task = asyncio.create_task(load_or_discard(found.load, found.close))
         await asyncio.to_thread(found.inside.wait, WAIT_S)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -67,7 +67,7 @@ def test_what_is_there_already_is_closed_once_and_not_on_the_event_loop() -> Non
     async def story() -> None:
         thread = ThreadPoolExecutor(1)
         asyncio.get_running_loop().set_default_executor(thread)
-        task = asyncio.create_task(loaded_in_thread(found.load, found.close))
+        task = asyncio.create_task(load_or_discard(found.load, found.close))
         await asyncio.sleep(0)  # it has begun
         thread.submit(int).result(WAIT_S)  # it has ended, and the event loop has not heard of it
         task.cancel()

@@ -8,19 +8,19 @@ from diptych.errors import NotReady
 
 def test_write_goes_on_to_its_end_when_its_caller_is_cancelled() -> None:
     async def run() -> None:
-        writes, gate, done = SerialWriteQueue(), asyncio.Event(), []
+        write_queue, gate, done = SerialWriteQueue(), asyncio.Event(), []
 
         async def write() -> None:
             await gate.wait()
             done.append("written")
 
-        caller = asyncio.create_task(writes.run(write()))
+        caller = asyncio.create_task(write_queue.run(write()))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         caller.cancel()
         await asyncio.wait([caller])
         gate.set()
-        await writes.close()
+        await write_queue.close()
         assert done == ["written"]
 
     asyncio.run(run())
@@ -28,7 +28,7 @@ def test_write_goes_on_to_its_end_when_its_caller_is_cancelled() -> None:
 
 def test_writes_never_overlap_and_an_error_reaches_only_its_caller() -> None:
     async def run() -> None:
-        writes, inside, log = SerialWriteQueue(), 0, []
+        write_queue, inside, log = SerialWriteQueue(), 0, []
 
         async def write(n: int) -> int:
             nonlocal inside
@@ -41,7 +41,7 @@ def test_writes_never_overlap_and_an_error_reaches_only_its_caller() -> None:
                 raise ValueError(n)
             return n
 
-        results = await asyncio.gather(*(writes.run(write(n)) for n in range(4)), return_exceptions=True)
+        results = await asyncio.gather(*(write_queue.run(write(n)) for n in range(4)), return_exceptions=True)
         assert [type(result) for result in results] == [int, ValueError, int, int]
         assert log == [0, 1, 2, 3]
 
@@ -50,9 +50,9 @@ def test_writes_never_overlap_and_an_error_reaches_only_its_caller() -> None:
 
 def test_closed_to_new_writes() -> None:
     async def run() -> None:
-        writes = SerialWriteQueue()
-        await writes.close()
+        write_queue = SerialWriteQueue()
+        await write_queue.close()
         with pytest.raises(NotReady):
-            await writes.run(asyncio.sleep(0))
+            await write_queue.run(asyncio.sleep(0))
 
     asyncio.run(run())

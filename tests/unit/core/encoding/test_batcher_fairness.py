@@ -12,7 +12,7 @@ BATCH = 16
 
 
 async def batches_waited(
-    n_lanes: int, size_of: Callable[[int], int] | None, large: list[range]
+    n_workers: int, size_of: Callable[[int], int] | None, large: list[range]
 ) -> tuple[list[int], int]:
     """For each of ten single items, how many batches began until it was in one; and how many in all.
 
@@ -22,7 +22,7 @@ async def batches_waited(
     batcher = number_batcher(
         encoder,
         max_batch_size=BATCH,
-        n_lanes=n_lanes,
+        n_workers=n_workers,
         size_of=size_of,
     )
 
@@ -42,15 +42,15 @@ async def batches_waited(
     return waited, len(encoder.batches)
 
 
-@pytest.mark.parametrize("n_lanes", [1, 2])
+@pytest.mark.parametrize("n_workers", [1, 2])
 @pytest.mark.parametrize(
     "large", [[range(1000)], [range(n, n + 250) for n in range(0, 1000, 250)]], ids=["one request", "four"]
 )
 def test_ten_single_items_beside_a_thousand_wait_for_three_batches_at_most(
-    n_lanes: int, large: list[range]
+    n_workers: int, large: list[range]
 ) -> None:
-    waited, _ = asyncio.run(batches_waited(n_lanes, None, large))
-    assert max(waited) <= 3 * n_lanes
+    waited, _ = asyncio.run(batches_waited(n_workers, None, large))
+    assert max(waited) <= 3 * n_workers
 
 
 @pytest.mark.parametrize("size", [1, 50, 1000])

@@ -85,7 +85,7 @@ def test_batch_that_hangs_is_stopped_and_its_items_are_tried_one_by_one() -> Non
         assert values(outcomes) == [1, EncoderFailed, 3]
         assert "did not answer within 0.05 s" in str(outcomes[1])
         assert encoder.batches == [[1, 2, 3], [1], [2], [3]]
-        assert batcher.trouble == ""
+        assert batcher.problem == ""
         assert values(await batcher.submit_many([4])) == [4]
         await batcher.close()
 
@@ -107,18 +107,18 @@ def test_success_is_forgotten_with_the_next_failure_and_known_again_with_the_nex
     asyncio.run(run())
 
 
-async def stuck(n_lanes: int, timeout_s: float) -> tuple[Any, HangingEncoder, list[str], Any]:
-    """A batcher whose call of [7, 8] can neither go on nor be stopped; with one lane more waits behind it."""
+async def stuck(n_workers: int, timeout_s: float) -> tuple[Any, HangingEncoder, list[str], Any]:
+    """A batcher whose call of [7, 8] can neither go on nor be stopped; with one worker, another item waits."""
     encoder, reasons = HangingEncoder(deaf=[7]), list[str]()
     batcher = number_batcher(
         encoder,
         timeout_s=timeout_s,
         stop_within_s=0.2,
         on_stuck=reasons.append,
-        n_lanes=n_lanes,
+        n_workers=n_workers,
         max_batch_size=2,
     )
-    waiting = asyncio.create_task(batcher.submit_many([7, 8, 9] if n_lanes == 1 else [7, 8]))
+    waiting = asyncio.create_task(batcher.submit_many([7, 8, 9] if n_workers == 1 else [7, 8]))
     await until(lambda: encoder.batches == [[7, 8]])
     return batcher, encoder, reasons, waiting
 
@@ -127,14 +127,14 @@ def test_call_that_cannot_be_stopped_ends_the_batcher_and_nobody_waits() -> None
     async def run() -> None:
         batcher, encoder, reasons, waiting = await stuck(1, 0.05)
         other = asyncio.create_task(batcher.submit_many([1, 2]))
-        await until(lambda: batcher.trouble)
+        await until(lambda: batcher.problem)
         assert not waiting.done()  # it is told to stop, and may yet
-        assert batcher.trouble == "the image encoder hangs: the encoder has not answered for 0.05 s"
+        assert batcher.problem == "the image encoder hangs: the encoder has not answered for 0.05 s"
         assert values(await waiting) == [NotReady] * 3
         assert values(await other) == [NotReady] * 2
         with pytest.raises(NotReady, match="the image encoder hangs"):
             await batcher.submit(1)
-        assert reasons == [batcher.trouble] != [""]
+        assert reasons == [batcher.problem] != [""]
         await batcher.close()  # does not wait for the lost thread
         with pytest.raises(NotReady, match="the image encoder hangs"):
             await batcher.submit(1)
@@ -153,10 +153,10 @@ def test_closing_that_is_not_waited_for_tells_a_late_call_from_a_slow_one(
         waiting = asyncio.create_task(batcher.submit_many([7]))
         await until(lambda: encoder.batches)
         if is_lost:
-            await until(lambda: batcher.trouble)
+            await until(lambda: batcher.problem)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(batcher.close(), 0.05)
-        assert reasons == ([batcher.trouble] if is_lost else [])
+        assert reasons == ([batcher.problem] if is_lost else [])
         encoder.release.set()
         await asyncio.wait([waiting])
 
@@ -166,8 +166,8 @@ def test_closing_that_is_not_waited_for_tells_a_late_call_from_a_slow_one(
 def test_other_lane_ends_what_it_runs_when_one_is_lost() -> None:
     async def run() -> None:
         batcher, encoder, reasons, waiting = await stuck(2, 1.0)
-        await until(lambda: batcher.trouble)
-        encoder.gate.clear()  # until the other lane is lost, well before this call is late
+        await until(lambda: batcher.problem)
+        encoder.gate.clear()  # until the other worker is lost, well before this call is late
         beside = asyncio.create_task(batcher.submit_many([1, 2]))
         assert values(await waiting) == [NotReady] * 2
         encoder.gate.set()
@@ -203,17 +203,17 @@ requests = st.lists(
 
 
 @settings(deadline=None, max_examples=40)
-@given(plan=requests, n_lanes=st.integers(1, 3), max_batch_size=st.integers(1, 6), sized=st.booleans())
+@given(plan=requests, n_workers=st.integers(1, 3), max_batch_size=st.integers(1, 6), sized=st.booleans())
 def test_whatever_goes_wrong_everybody_gets_the_outcomes_of_his_own_items(
-    plan: list[tuple[list[int], bool, bool]], n_lanes: int, max_batch_size: int, sized: bool
+    plan: list[tuple[list[int], bool, bool]], n_workers: int, max_batch_size: int, sized: bool
 ) -> None:
-    """Requests of good and bad items, some cancelled, in several lanes; the server closes in the end."""
+    """Requests of good and bad items, some cancelled, in several workers; the server closes in the end."""
 
     async def run() -> None:
         metrics = FakeMetrics()
         batcher = number_batcher(
             encode_with_faults,
-            n_lanes=n_lanes,
+            n_workers=n_workers,
             max_batch_size=max_batch_size,
             size_of=(lambda item: item % 3) if sized else None,
             timeout_s=0.005,

@@ -6,16 +6,16 @@ from diptych.core.encoding.batcher import Batcher
 from unit.core.core_fakes import FakeMetrics, NumberEncoder, number_batcher, until
 
 
-def lanes(n_lanes: int, **changes: Any) -> tuple[Batcher[int], NumberEncoder, NumberEncoder, FakeMetrics]:
-    """A batcher of several lanes, what it takes for a batch alone, and what for batches side by side."""
+def workers(n_workers: int, **changes: Any) -> tuple[Batcher[int], NumberEncoder, NumberEncoder, FakeMetrics]:
+    """A batcher of several workers, what it takes for a batch alone, and what for batches side by side."""
     alone, beside, metrics = NumberEncoder(), NumberEncoder(), FakeMetrics()
-    batcher = number_batcher(alone, encode_beside=beside, n_lanes=n_lanes, metrics=metrics, **changes)
+    batcher = number_batcher(alone, encode_parallel=beside, n_workers=n_workers, metrics=metrics, **changes)
     return batcher, alone, beside, metrics
 
 
 def test_batch_that_is_alone_gets_all_threads() -> None:
     async def run() -> None:
-        batcher, alone, beside, _ = lanes(2)
+        batcher, alone, beside, _ = workers(2)
         await batcher.submit_many([1, 2])
         await batcher.submit(3)
         assert (alone.batches, beside.batches) == ([[1, 2], [3]], [])
@@ -32,7 +32,7 @@ def test_batches_that_meet_run_side_by_side() -> None:
             meeting.wait(10)  # breaks if the other one never comes
             return NumberEncoder()(items)
 
-        batcher = number_batcher(alone, encode_beside=met, n_lanes=2)
+        batcher = number_batcher(alone, encode_parallel=met, n_workers=2)
         rows = await batcher.submit_many(range(8))
         assert [int(row[0]) for row in rows] == list(range(8))
         assert alone.batches == []
@@ -43,7 +43,7 @@ def test_batches_that_meet_run_side_by_side() -> None:
 
 def test_one_that_comes_while_a_lane_is_busy_takes_the_other() -> None:
     async def run() -> None:
-        batcher, alone, beside, _ = lanes(2)
+        batcher, alone, beside, _ = workers(2)
         alone.gate.clear()
         first = asyncio.create_task(batcher.submit(1))
         await until(alone.entered.is_set)
@@ -58,7 +58,7 @@ def test_one_that_comes_while_a_lane_is_busy_takes_the_other() -> None:
 
 def test_no_more_batches_run_than_there_are_lanes() -> None:
     async def run() -> None:
-        batcher, alone, beside, metrics = lanes(2, max_batch_size=2)
+        batcher, alone, beside, metrics = workers(2, max_batch_size=2)
         beside.gate.clear()
         waiting = asyncio.create_task(batcher.submit_many(range(10)))
         await until(lambda: len(beside.batches) == 2)
@@ -75,7 +75,7 @@ def test_no_more_batches_run_than_there_are_lanes() -> None:
 
 def test_closing_waits_for_every_lane() -> None:
     async def run() -> None:
-        batcher, _, beside, _ = lanes(2, max_batch_size=1)
+        batcher, _, beside, _ = workers(2, max_batch_size=1)
         beside.gate.clear()
         waiting = asyncio.create_task(batcher.submit_many([1, 2]))
         await until(lambda: len(beside.batches) == 2)

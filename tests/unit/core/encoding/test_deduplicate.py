@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diptych.core.encoding.deduplicate import distinct, first_of_each
+from diptych.core.encoding.deduplicate import deduplicated, first_of_each
 from diptych.errors import EncoderFailed
 
 
@@ -28,7 +28,7 @@ def test_equal_items_are_encoded_once_and_all_get_their_row() -> None:
         return np.array([[item.sum()] for item in items], np.float32)
 
     items = [image(1), image(2), image(1), image(1), image(3)]
-    rows = distinct(encode)(items, no_stop)
+    rows = deduplicated(encode)(items, no_stop)
     assert asked == [3]
     np.testing.assert_array_equal(rows, encode(items))
 
@@ -51,6 +51,6 @@ def test_groups_are_those_of_equality(numbers: list[int]) -> None:
 
 @pytest.mark.parametrize("n_rows", [0, 1, 3, 9])  # 3: as many as all items, but not as it was asked for
 def test_wrong_number_of_rows_is_a_failure(n_rows: int) -> None:
-    encode = distinct(lambda items, on_start: np.zeros((n_rows, 2), np.float32))
+    encode = deduplicated(lambda items, on_start: np.zeros((n_rows, 2), np.float32))
     with pytest.raises(EncoderFailed, match=f"{n_rows} rows to 2 items"):
         encode([image(1), image(1), image(2)], no_stop)

@@ -24,7 +24,7 @@ class Canary:
 def health_of(canary: Canary, *, timeout_s: float = 60, **given: Any) -> Health:
     values: dict[str, Any] = {
         "last_success_at": lambda: None,
-        "trouble": lambda: "",
+        "problem": lambda: "",
         "on_stuck": lambda reason: None,
         "period_s": 0.001,
     }
@@ -109,10 +109,10 @@ def test_canary_that_cannot_be_stopped_is_reported_once_and_never_ready_again() 
 
 def test_batch_that_hangs_makes_unready_whatever_the_canary_says() -> None:
     async def run() -> None:
-        trouble = ""
-        health = health_of(Canary(), trouble=lambda: trouble)
+        problem = ""
+        health = health_of(Canary(), problem=lambda: problem)
         await health.start()
-        trouble = "the text encoder hangs"
+        problem = "the text encoder hangs"
         assert state(health) == (False, "the text encoder hangs")
         await health.close()
 

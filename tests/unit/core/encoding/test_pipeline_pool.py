@@ -17,10 +17,10 @@ from unit.core.core_fakes import RUNNER, FakeEncoder, fake_embedder, model_info,
 Story = Callable[["Parts"], Coroutine[Any, Any, None]]
 
 
-def engine(precision: str, runner: SwappableEncoder = RUNNER) -> EncoderPipeline:
+def pipeline(precision: str, encoder: SwappableEncoder = RUNNER) -> EncoderPipeline:
     embedder = fake_embedder(FakeEncoder())
     return EncoderPipeline(
-        model_info(precision=precision), embedder, (lambda on_start: None,) * 2, (), 60, runner
+        model_info(precision=precision), embedder, (lambda on_start: None,) * 2, (), 60, encoder
     )  # type: ignore[arg-type]
 
 
@@ -33,21 +33,23 @@ class Parts:
         self.opened: list[tuple[str, bool]] = []
         self.loaded: list[list[str]] = []
         self.broken = False
-        self.runner = RUNNER  # of what is opened
-        self.engines = PipelinePool(
-            engine("int8"),
-            engine("fp32"),
+        self.encoder = RUNNER  # of what is opened
+        self.pipelines = PipelinePool(
+            pipeline("int8"),
+            pipeline("fp32"),
             precisions=("fp32", "fp16", "int8"),
             open=self.open,
         )
-        self.engines.on_change(lambda engines: self.loaded.append([one.model.precision for one in engines]))
+        self.pipelines.on_change(
+            lambda pipelines: self.loaded.append([one.model.precision for one in pipelines])
+        )
 
     def open(self, precision: str, at_start: bool) -> EncoderPipeline:
         self.opened.append((precision, at_start))
         assert self.gate.wait(10)
         if self.broken:
             raise GoldenMismatch("golden image 1: cosine is 0.5")
-        return engine(precision, self.runner)
+        return pipeline(precision, self.encoder)
 
     async def is_closed(self, one: EncoderPipeline) -> bool:
         try:
@@ -61,20 +63,20 @@ def run(story: Story) -> None:
     async def whole() -> None:
         parts = Parts()
         await story(parts)
-        await parts.engines.close()
+        await parts.pipelines.close()
 
     asyncio.run(whole())
 
 
 def test_precisions_of_requests_and_collections_are_shared_and_stay() -> None:
     async def story(parts: Parts) -> None:
-        engines = parts.engines
-        assert await engines.take(SERVER) is await engines.take("fp32") is engines.common
-        int8 = await engines.take("int8")
-        assert int8 is engines.requests
+        pipelines = parts.pipelines
+        assert await pipelines.acquire(SERVER) is await pipelines.acquire("fp32") is pipelines.for_collections
+        int8 = await pipelines.acquire("int8")
+        assert int8 is pipelines.for_requests
         for _ in range(3):
-            engines.let_go(int8)
-        with engines.hold(engines.common):
+            pipelines.release(int8)
+        with pipelines.hold(pipelines.for_collections):
             pass
         assert not await parts.is_closed(int8)
         assert parts.opened == []
@@ -86,9 +88,9 @@ def test_precisions_of_requests_and_collections_are_shared_and_stay() -> None:
 def test_further_precision_is_loaded_once_for_all_that_ask_at_the_same_time() -> None:
     async def story(parts: Parts) -> None:
         parts.gate.clear()
-        asking = [asyncio.create_task(parts.engines.take("fp16", at_start=True)) for _ in range(3)]
+        asking = [asyncio.create_task(parts.pipelines.acquire("fp16", at_start=True)) for _ in range(3)]
         await until(lambda: bool(parts.opened))
-        assert parts.engines.loaded() == [parts.engines.common, parts.engines.requests]
+        assert parts.pipelines.loaded() == [parts.pipelines.for_collections, parts.pipelines.for_requests]
         parts.gate.set()
         first, *others = await asyncio.gather(*asking)
         assert [one is first for one in others] == [True, True]
@@ -100,16 +102,16 @@ def test_further_precision_is_loaded_once_for_all_that_ask_at_the_same_time() ->
 
 def test_further_precision_is_closed_with_its_last_user_and_not_before() -> None:
     async def story(parts: Parts) -> None:
-        first, second = await parts.engines.take("fp16"), await parts.engines.take("fp16")
-        parts.engines.let_go(first)
+        first, second = await parts.pipelines.acquire("fp16"), await parts.pipelines.acquire("fp16")
+        parts.pipelines.release(first)
         assert not await parts.is_closed(first)
-        with parts.engines.hold(first):
-            parts.engines.let_go(second)
+        with parts.pipelines.hold(first):
+            parts.pipelines.release(second)
             await asyncio.sleep(0.01)
             assert not await parts.is_closed(first)
         await until(lambda: parts.loaded[-1] == ["fp32", "int8"])
         assert await parts.is_closed(first)
-        again = await parts.engines.take("fp16")
+        again = await parts.pipelines.acquire("fp16")
         assert again is not first
         assert not await parts.is_closed(again)
 
@@ -119,14 +121,16 @@ def test_further_precision_is_closed_with_its_last_user_and_not_before() -> None
 def test_precision_that_cannot_be_loaded_says_why_to_all_and_is_tried_again() -> None:
     async def story(parts: Parts) -> None:
         parts.broken = True
-        asked = await asyncio.gather(*(parts.engines.take("fp16") for _ in range(2)), return_exceptions=True)
+        asked = await asyncio.gather(
+            *(parts.pipelines.acquire("fp16") for _ in range(2)), return_exceptions=True
+        )
         for error in asked:
             assert isinstance(error, InvalidValue)
             assert str(error) == (
                 "precision: precision fp16 of fake/1 cannot be served here: golden image 1: cosine is 0.5"
             )
         parts.broken = False
-        assert (await parts.engines.take("fp16")).model.precision == "fp16"
+        assert (await parts.pipelines.acquire("fp16")).model.precision == "fp16"
         assert len(parts.opened) == 2
 
     run(story)
@@ -137,7 +141,7 @@ def test_unknown_precision_is_refused_naming_those_there_are() -> None:
         with pytest.raises(
             InvalidValue, match="fake/1 has no precision 'int4', only fp32, fp16, int8; 'server' is"
         ):
-            await parts.engines.take("int4")
+            await parts.pipelines.acquire("int4")
 
     run(story)
 
@@ -145,12 +149,12 @@ def test_unknown_precision_is_refused_naming_those_there_are() -> None:
 def test_precision_that_nobody_waits_for_any_more_is_closed_once_it_is_loaded() -> None:
     async def story(parts: Parts) -> None:
         parts.gate.clear()
-        asking = asyncio.create_task(parts.engines.take("fp16"))
+        asking = asyncio.create_task(parts.pipelines.acquire("fp16"))
         await until(lambda: bool(parts.opened))
         asking.cancel()
         await asyncio.wait([asking])
         parts.gate.set()
-        fresh = await parts.engines.take("fp16")
+        fresh = await parts.pipelines.acquire("fp16")
         assert len(parts.opened) == 2
         assert not await parts.is_closed(fresh)
         await until(lambda: parts.loaded[-1] == ["fp32", "int8", "fp16"])
@@ -160,12 +164,12 @@ def test_precision_that_nobody_waits_for_any_more_is_closed_once_it_is_loaded() 
 
 def test_stop_while_a_precision_is_loaded_is_told_to_who_waits_and_closes_all() -> None:
     async def story(parts: Parts) -> None:
-        fp16 = await parts.engines.take("fp16")
-        await parts.engines.close()
+        fp16 = await parts.pipelines.acquire("fp16")
+        await parts.pipelines.close()
         assert await parts.is_closed(fp16)
-        assert await parts.is_closed(parts.engines.common)
+        assert await parts.is_closed(parts.pipelines.for_collections)
         with pytest.raises(NotReady, match="stopping"):
-            await parts.engines.take("fp16")
+            await parts.pipelines.acquire("fp16")
 
     run(story)
 
@@ -174,12 +178,12 @@ def test_precision_that_is_loaded_only_after_the_stop_is_closed_then() -> None:
     closed = list[str]()
 
     async def story() -> None:
-        parts, runner = Parts(), SwappableEncoder(RUNNER, RUNNER.running, lambda: closed.append("fp16"))
-        parts.runner = runner
+        parts, encoder = Parts(), SwappableEncoder(RUNNER, RUNNER.running, lambda: closed.append("fp16"))
+        parts.encoder = encoder
         parts.gate.clear()
-        asking = asyncio.create_task(parts.engines.take("fp16"))
+        asking = asyncio.create_task(parts.pipelines.acquire("fp16"))
         await until(lambda: bool(parts.opened))
-        await parts.engines.close()
+        await parts.pipelines.close()
         await asyncio.wait([asking])
         assert asking.cancelled()
         assert closed == []

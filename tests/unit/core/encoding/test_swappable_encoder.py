@@ -44,62 +44,62 @@ def batch(n_items: int) -> Any:
 
 def test_call_that_runs_ends_with_its_encoder_and_the_next_one_has_the_new() -> None:
     old, new = Numbered(1), Numbered(2)
-    runner = SwappableEncoder(old, lambda: running("old"))
+    encoder = SwappableEncoder(old, lambda: running("old"))
     old.may_end.clear()
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(runner.encode_image, batch(3))
+        call = pool.submit(encoder.encode_image, batch(3))
         assert old.begun.acquire(timeout=WAIT_S)
-        runner.take(new, lambda: running("new"), SERVING)
-        assert runner.encode_text(batch(2)).tolist() == [[2, 2]] * 2  # beside the call that still runs
+        encoder.swap(new, lambda: running("new"), SERVING)
+        assert encoder.encode_text(batch(2)).tolist() == [[2, 2]] * 2  # beside the call that still runs
         old.may_end.set()
         assert call.result(WAIT_S).tolist() == [[1, 1]] * 3
-    assert runner.encode_image(batch(1)).tolist() == [[2, 2]]
+    assert encoder.encode_image(batch(1)).tolist() == [[2, 2]]
 
 
 def test_what_is_replaced_is_freed_with_its_last_call() -> None:
     old = Numbered(1)
     gone = weakref.ref(old)
-    runner = SwappableEncoder(old, lambda: running("old"))
+    encoder = SwappableEncoder(old, lambda: running("old"))
     del old
-    runner.take(Numbered(2), lambda: running("new"), SERVING)
+    encoder.swap(Numbered(2), lambda: running("new"), SERVING)
     gc.collect()
     assert gone() is None
 
 
 def test_what_is_replaced_is_closed_once_after_its_last_call() -> None:
     old, closed = Numbered(1), list[str]()
-    runner = SwappableEncoder(old, lambda: running("old"), lambda: closed.append("old"))
+    encoder = SwappableEncoder(old, lambda: running("old"), lambda: closed.append("old"))
     old.may_end.clear()
     with ThreadPoolExecutor(2) as pool:
-        calls = [pool.submit(runner.encode_image, batch(3)), pool.submit(runner.encode_text, batch(1))]
+        calls = [pool.submit(encoder.encode_image, batch(3)), pool.submit(encoder.encode_text, batch(1))]
         assert all(old.begun.acquire(timeout=WAIT_S) for _ in calls)
-        runner.take(Numbered(2), lambda: running("new"), SERVING, lambda: closed.append("new"))
+        encoder.swap(Numbered(2), lambda: running("new"), SERVING, lambda: closed.append("new"))
         assert closed == []
         old.may_end.set()
         for call in calls:
             call.result(WAIT_S)
     assert closed == ["old"]
-    runner.encode_image(batch(1))
+    encoder.encode_image(batch(1))
     assert closed == ["old"]
-    runner.close()
-    runner.close()
+    encoder.close()
+    encoder.close()
     assert closed == ["old", "new"]
 
 
 def test_no_batch_is_of_two_encoders_however_often_they_are_replaced() -> None:
     encoders = [Numbered(n) for n in range(4)]
-    runner, done, mixed = SwappableEncoder(encoders[0], lambda: running("first")), threading.Event(), []
+    encoder, done, mixed = SwappableEncoder(encoders[0], lambda: running("first")), threading.Event(), []
 
     def ask() -> None:
         while not done.is_set():
-            rows = runner.encode_image(batch(8))
+            rows = encoder.encode_image(batch(8))
             if len(np.unique(rows)) != 1:
                 mixed.append(rows)
 
     with ThreadPoolExecutor(2) as pool:
         calls = [pool.submit(ask), pool.submit(ask)]
         for n in range(400):
-            runner.take(encoders[n % 4], lambda: running("next"), SERVING)
+            encoder.swap(encoders[n % 4], lambda: running("next"), SERVING)
         done.set()
         for call in calls:
             call.result(WAIT_S)
@@ -107,10 +107,10 @@ def test_no_batch_is_of_two_encoders_however_often_they_are_replaced() -> None:
 
 
 def test_it_says_what_runs_and_how_far_tensorrt_is() -> None:
-    runner = SwappableEncoder(Numbered(1), lambda: running("CUDA"))
-    assert runner.running() == running("CUDA")
-    runner.tell(TensorRt("building", "CUDA serves meanwhile"))
-    assert runner.running().provider == "CUDA"
-    assert runner.running().tensorrt == TensorRt("building", "CUDA serves meanwhile")
-    runner.take(Numbered(2), lambda: running("TensorRT"), SERVING)
-    assert (runner.running().provider, runner.running().tensorrt) == ("TensorRT", SERVING)
+    encoder = SwappableEncoder(Numbered(1), lambda: running("CUDA"))
+    assert encoder.running() == running("CUDA")
+    encoder.set_tensorrt_state(TensorRt("building", "CUDA serves meanwhile"))
+    assert encoder.running().provider == "CUDA"
+    assert encoder.running().tensorrt == TensorRt("building", "CUDA serves meanwhile")
+    encoder.swap(Numbered(2), lambda: running("TensorRT"), SERVING)
+    assert (encoder.running().provider, encoder.running().tensorrt) == ("TensorRT", SERVING)

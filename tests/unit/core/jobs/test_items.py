@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from diptych.core.job import JobItem
-from diptych.core.jobs.items import MAX_DESCRIPTION_BYTES, items_of
+from diptych.core.jobs.items import MAX_DESCRIPTION_BYTES, items_of_archive
 from diptych.errors import InvalidValue, TooLarge
 from support.tars import entry, header, tar_of, tar_with
 
 
 def read_items(archive: bytes, max_items: int = 10, max_image_bytes: int = 1000) -> list[JobItem]:
-    return items_of(lambda at, n: archive[at : at + n], len(archive), max_items, max_image_bytes)
+    return items_of_archive(lambda at, n: archive[at : at + n], len(archive), max_items, max_image_bytes)
 
 
 def test_files_are_items_in_their_order_with_their_names_as_metadata() -> None:

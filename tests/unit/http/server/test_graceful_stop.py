@@ -135,8 +135,8 @@ def test_batch_that_runs_on_does_not_keep_the_collections_from_closing(
     names = ("background", "health", "jobs", "collections")
     parts: dict[str, Any] = {name: Part(closed, name) for name in names}
     parts["close_decoder"] = lambda: None
-    engines = Part(closed, "engines", hangs=True)
+    pipelines = Part(closed, "pipelines", hangs=True)
     others = dict.fromkeys(Services.__dataclass_fields__) | parts
-    whole = Services(**cast(Any, others | {"engines": engines}))
+    whole = Services(**cast(Any, others | {"pipelines": pipelines}))
     asyncio.run(whole.close())
     assert closed == list(names)

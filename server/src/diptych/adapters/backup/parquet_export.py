@@ -13,7 +13,7 @@ from diptych.adapters.parquet import ParquetWriter
 from diptych.adapters.sqlite import export
 from diptych.bundle.repository import ModelRepository
 from diptych.core.backup import Report
-from diptych.core.transfer import Heading, Row, Wanted, chosen_identity, makers_of
+from diptych.core.transfer import Heading, Row, SourceFilter, chosen_identity, vector_sources
 from diptych.errors import StoreError
 
 
@@ -35,7 +35,7 @@ class ParquetExport:
         self._repository = repository
         self._report = report
 
-    def export(self, collection: str, file: Path, wanted: Wanted, *, with_images: bool) -> ExportSummary:
+    def export(self, collection: str, file: Path, wanted: SourceFilter, *, with_images: bool) -> ExportSummary:
         """Write one consistent snapshot of a collection, with the wanted vectors, to a new file.
 
         Raises StoreError, CorruptStore, and NotFound for the collection or the vectors.
@@ -45,7 +45,7 @@ class ParquetExport:
             snapshot = stack.enter_context(source.snapshot())
             model = export.model_of(snapshot, collection)
             n_vectors = export.n_vectors(snapshot, collection)
-            makers = makers_of(self._repository, model)
+            makers = vector_sources(self._repository, model)
             precision = export.precision_of(snapshot, collection)
             identity = chosen_identity(collection, n_vectors, makers, wanted, own=precision)
             dim = export.embed_dim(snapshot, identity)

@@ -56,7 +56,7 @@ class ImageFiles:
         if quota.is_set:
             self._files.count(self._paths())
 
-    async def require_there(self) -> None:
+    async def require_available(self) -> None:
         """Raises StoreUnavailable while the folder of the images is not there, as when its disk is gone."""
         await asyncio.get_running_loop().run_in_executor(self._pool, self._opened.require)
 

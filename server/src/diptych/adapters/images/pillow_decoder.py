@@ -20,7 +20,7 @@ from diptych.bundle.image.geometry import resized_size
 from diptych.bundle.image.resize import ALONE, Sharing
 from diptych.bundle.manifest import ImageSpec
 from diptych.core.concurrency.fair_executor import FairExecutor
-from diptych.core.types import Picture
+from diptych.core.types import DecodedImage
 from diptych.errors import InputError
 
 Result = TypeVar("Result")
@@ -67,11 +67,11 @@ class PillowDecoder:
 
     async def decode_many(
         self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
-    ) -> list[Picture | InputError]:
+    ) -> list[DecodedImage | InputError]:
         """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge."""
         began, shared = perf_counter(), self._sharing if alone else ALONE
 
-        def decode(payload: bytes, unwanted: Event) -> Picture | InputError:
+        def decode(payload: bytes, unwanted: Event) -> DecodedImage | InputError:
             try:
                 return _outcome(partial(self._decode, payload, shared, unwanted))
             finally:
@@ -110,10 +110,10 @@ class PillowDecoder:
         results = iter(here), iter(beside)
         return [next(results[one]) for one in isolated]
 
-    def _decode(self, payload: bytes, shared: Sharing, unwanted: Event) -> Picture:
+    def _decode(self, payload: bytes, shared: Sharing, unwanted: Event) -> DecodedImage:
         if _is_isolated(payload):
             options = payload, self._spec, self._limits, self._mode
-            return Picture(*self._processes.run(unwanted, load_picture, *options))
+            return DecodedImage(*self._processes.run(unwanted, load_picture, *options))
         seen: list[ImageInfo] = []
         with ExitStack() as room:
 
@@ -126,7 +126,7 @@ class PillowDecoder:
             pixels = preprocess.load_pixels(
                 payload, self._spec, self._limits, self._mode, claim, sharing=shared
             )
-        return Picture(seen[0], pixels)
+        return DecodedImage(seen[0], pixels)
 
     def _thumbnail(self, payload: bytes, size_px: int, unwanted: Event) -> bytes:
         if _is_isolated(payload):

@@ -27,7 +27,7 @@ from diptych.adapters.sqlite.records import (
 )
 from diptych.adapters.sqlite.threads import Result, SqliteThreads, Work
 from diptych.core.collections.filters import Filter
-from diptych.core.job import News
+from diptych.core.job import JobOutcomes
 from diptych.core.types import (
     NO_ROWS,
     SERVER,
@@ -111,7 +111,7 @@ class SqliteStore:
         *,
         identity: str,
         replace: bool,
-        news: Callable[[Sequence[PutResult]], News] | None = None,
+        job_outcomes: Callable[[Sequence[PutResult]], JobOutcomes] | None = None,
     ) -> list[PutResult]:
         """Add N rows in order, and what jobs hear of the N results, in one transaction.
 
@@ -122,11 +122,11 @@ class SqliteStore:
             require_collection(db, collection)
             number = sql.add_identity(db, identity) if rows else 0
             results = [sql.put_row(db, collection, row, number, replace=replace) for row in rows]
-            for job, outcomes in ({} if news is None else news(results)).items():
+            for job, outcomes in ({} if job_outcomes is None else job_outcomes(results)).items():
                 record(db, job, outcomes)
             return results
 
-        return await self._threads.write(work, step="commit" if news is None else "job_commit")
+        return await self._threads.write(work, step="commit" if job_outcomes is None else "job_commit")
 
     async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
         """Add embeddings of rows that exist; returns the keys that still did."""

@@ -81,7 +81,7 @@ class _Server:
             "version": model.version,
             "precision": model.precision,
             "decode": model.decode,
-            "collection_precision": services.engines.common.model.precision,
+            "collection_precision": services.pipelines.for_collections.model.precision,
             "provider": model.provider,
             "data_dir": str(self._settings.data_dir.absolute()),
             "url": self._url,

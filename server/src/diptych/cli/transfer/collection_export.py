@@ -8,7 +8,7 @@ from typing import Any
 from diptych.cli.arguments import add_data_dir_argument
 from diptych.cli.output.console import err, out, out_json
 from diptych.cli.output.progress import ProgressBars
-from diptych.core.transfer import Wanted
+from diptych.core.transfer import SourceFilter
 from diptych.errors import ConfigError
 from diptych.settings import PREFIX, read_settings
 from diptych.wiring.data_folders import open_parquet_export, require_parquet
@@ -47,14 +47,14 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings({name: value for name, value in given.items() if value is not None})
     if args.file.exists() and not args.overwrite:
         raise ConfigError(f"{args.file} exists: choose another name, or say --overwrite")
-    wanted = Wanted(args.version, args.precision, args.decode)
+    wanted = SourceFilter(args.version, args.precision, args.decode)
     with ProgressBars(hidden=args.json) as bars:
         export = open_parquet_export(settings.data_dir, settings.model_repo, bars)
         done = export.export(args.name, args.file, wanted, with_images=args.with_images)
     if args.json:
         out_json(asdict(done) | {"file": str(args.file)})
     else:
-        out(f"{args.file}: {done.n_rows:,} images of {args.name}, with vectors of {done.heading.maker}")
+        out(f"{args.file}: {done.n_rows:,} images of {args.name}, with vectors of {done.heading.source}")
     if done.n_without_vector:
         err(f"{done.n_without_vector} images have no such vector: their embedding is null")
     if done.n_lost_images:

@@ -21,20 +21,22 @@ class PipelineChanged(Exception):
 
 @dataclass(eq=False)
 class LoadedCollection:
-    """The index holds embeddings made by `engine` only. Changed by one write at a time (see Writes)."""
+    """The index holds embeddings made by `pipeline` only. Changed by one write at a time (see Writes)."""
 
     name: str
     model: str
     created_at: str
-    engine: EncoderPipeline | None  # what makes its vectors; None while that is not served
+    pipeline: EncoderPipeline | None  # what makes its vectors; None while that is not served
     index: VectorIndex
     metrics: Metrics
     state: CollectionState
     n_images: int
     keep: Keep = "original"
     precision: str = SERVER
-    pending: set[int] = field(default_factory=set)  # keys that the index should hold and does not, yet
-    stranded: set[int] = field(default_factory=set)  # those of them that keep no image to be embedded again
+    unindexed: set[int] = field(default_factory=set)  # keys that the index should hold and does not, yet
+    without_image: set[int] = field(
+        default_factory=set
+    )  # those of them that keep no image to be embedded again
     reason: str = ""  # why the state is "failed" or "no_precision"
     n_expected: int = 0  # images that it is being loaded with: answers would lack some before
     dropped: bool = False
@@ -43,7 +45,7 @@ class LoadedCollection:
 
     def info(self) -> CollectionInfo:
         """What callers may know."""
-        n_embedded = 0 if self.engine is None else self.n_images - len(self.pending)
+        n_embedded = 0 if self.pipeline is None else self.n_images - len(self.unindexed)
         return CollectionInfo(
             name=self.name,
             model=self.model,
@@ -53,13 +55,13 @@ class LoadedCollection:
             precision=self.precision,
             state=self.state,
             n_embedded=n_embedded,
-            reason=self._stranded() if self.state == "other_version" else self.reason,
+            reason=self._without_image_reason() if self.state == "other_version" else self.reason,
         )
 
     def require_served(self) -> EncoderPipeline:
         """What makes its vectors. Raises Conflict when this server does not serve its model or precision."""
-        if self.engine is not None:
-            return self.engine
+        if self.pipeline is not None:
+            return self.pipeline
         self.require_model()
         raise Conflict(f"collection {self.name!r} has vectors of precision {self.precision}: {self.reason}")
 
@@ -77,7 +79,7 @@ class LoadedCollection:
         """
         self.require_served()
         if self.state == "other_version":
-            raise Conflict(f"collection {self.name!r} cannot be searched: {self._stranded()}")
+            raise Conflict(f"collection {self.name!r} cannot be searched: {self._without_image_reason()}")
         if self.state == "embedding":
             info = self.info()
             raise NotReady(
@@ -87,49 +89,49 @@ class LoadedCollection:
         if self.state == "failed":
             raise NotReady(
                 f"collection {self.name!r} could not be embedded for this model version: {self.reason}. "
-                f"{self._another_try()}"
+                f"{self._retry_hint()}"
             )
         if self.n_images < self.n_expected:
             raise NotReady(
                 f"collection {self.name!r} is being loaded: {self.n_images} of {self.n_expected} images done"
             )
 
-    def require_tried(self) -> EncoderPipeline:
+    def require_embedded(self) -> EncoderPipeline:
         """What makes its vectors, once it has tried all images: only then it is known which cannot be found.
 
         Raises Conflict as `require_served`, NotReady while images are embedded, or after that ended early.
         """
-        engine = self.require_served()
+        pipeline = self.require_served()
         if self.state == "embedding":
             raise NotReady(f"collection {self.name!r} is being embedded: what will lack is not known yet")
         if self.state == "failed":
             raise NotReady(
                 f"collection {self.name!r} was not embedded to the end ({self.reason}): what will lack is "
-                f"not known yet. {self._another_try()}"
+                f"not known yet. {self._retry_hint()}"
             )
-        return engine
+        return pipeline
 
-    def holds(self, index: VectorIndex) -> bool:
+    def has_index(self, index: VectorIndex) -> bool:
         """Whether it is there, with this index still: each change of its precision gives it a new one.
 
-        Its engine would not tell, which is the same again after there and back.
+        Its pipeline would not tell, which is the same again after there and back.
         """
         return not self.dropped and self.index is index
 
-    def require_by(self, engine: EncoderPipeline | None) -> None:
+    def require_pipeline(self, pipeline: EncoderPipeline | None) -> None:
         """Raises NotReady when a query was made by what the collection has left for another since."""
-        if engine is not None and engine is not self.engine:
+        if pipeline is not None and pipeline is not self.pipeline:
             raise NotReady(f"collection {self.name!r} has just taken another precision: ask again")
 
-    def require_rows_by_engine(self, rows: Sequence[NewRow]) -> str:
+    def require_rows_of_pipeline(self, rows: Sequence[NewRow]) -> str:
         """The identity of what makes its vectors. Raises PipelineChanged unless it made those of the rows."""
-        identity = "" if self.engine is None else self.engine.model.identity
+        identity = "" if self.pipeline is None else self.pipeline.model.identity
         if any(row.made_by != identity for row in rows):
             raise PipelineChanged
         return identity
 
-    def require_kept(self) -> None:
-        """Raises NotFound when the collection was dropped since this shelf was looked up."""
+    def require_not_dropped(self) -> None:
+        """Raises NotFound when the collection was dropped since this collection was looked up."""
         if self.dropped:
             raise NotFound(f"collection {self.name!r} was dropped")
 
@@ -155,25 +157,25 @@ class LoadedCollection:
         to another collection. Raises NotFound once it is dropped, and what `ask` raises.
         """
         while True:
-            self.require_kept()
+            self.require_not_dropped()
             n_renames = self.n_renames
             try:
                 found = await ask(self.name)
             except NotFound:
                 if self._renamed is not None:
                     await self._renamed.wait()
-                self.require_kept()
+                self.require_not_dropped()
                 if n_renames == self.n_renames:
                     raise
                 continue
-            self.require_kept()
+            self.require_not_dropped()
             if n_renames == self.n_renames:
                 return found
 
     async def fill(self, keys: Sequence[int], rows: Embeddings) -> None:
         """Put embeddings (N, D) of images that are counted already into the index."""
         await self.index.apply((), keys, rows)
-        self._found(keys)
+        self._mark_indexed(keys)
 
     async def change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
         """Images `removed` are gone and `keys` with their embeddings (N, D) are new, as one change.
@@ -182,46 +184,46 @@ class LoadedCollection:
         then, and adding their images again puts them in.
         """
         try:
-            if self.engine is not None:
+            if self.pipeline is not None:
                 await self.index.apply(removed, keys, rows)
         except Exception:
-            self.pending.update(keys)
+            self.unindexed.update(keys)
             raise
         finally:
-            self._found(removed)
+            self._mark_indexed(removed)
             self.n_images += len(keys) - len(removed)
-            self.measure()
+            self.report_metrics()
 
-    def settle(self) -> None:
+    def finish_embedding(self) -> None:
         """All that could be embedded is; "ready" unless rows are left that only their own version finds."""
-        self.state = "other_version" if self.stranded else "ready"
+        self.state = "other_version" if self.without_image else "ready"
 
     def fail(self, reason: str) -> None:
         """Embedding again ended early; `reason` is safe to show."""
         self.state, self.reason = "failed", reason
 
     async def drop(self) -> None:
-        """Let go of the index; nothing is written to this shelf any more."""
+        """Let go of the index; nothing is written to this collection any more."""
         self.dropped = True
-        self.measure()
+        self.report_metrics()
         await self.index.close()
 
-    def _found(self, keys: Sequence[int]) -> None:
+    def _mark_indexed(self, keys: Sequence[int]) -> None:
         """These are in the index, or gone."""
-        self.pending.difference_update(keys)
-        self.stranded.difference_update(keys)
+        self.unindexed.difference_update(keys)
+        self.without_image.difference_update(keys)
         if self.state == "other_version":
-            self.settle()
+            self.finish_embedding()
 
-    def _stranded(self) -> str:
+    def _without_image_reason(self) -> str:
         return (
-            f"{len(self.stranded)} of {self.n_images} rows keep no image and were made by another version or "
-            "precision. Serve that again, or add them again, or delete them"
+            f"{len(self.without_image)} of {self.n_images} rows keep no image and were made by another version "
+            "or precision. Serve that again, or add them again, or delete them"
         )
 
-    def _another_try(self) -> str:
+    def _retry_hint(self) -> str:
         return f"To try again, set its precision to {self.precision!r}, or start the server again"
 
-    def measure(self) -> None:
+    def report_metrics(self) -> None:
         """Report the size and the recall."""
         self.metrics.set_collection(self.name, None if self.dropped else self.n_images, self.index.recall)

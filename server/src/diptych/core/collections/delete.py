@@ -17,45 +17,47 @@ N_SHOWN = 100  # ids in a preview
 class Deletions:
     """Row, index, file: what was acknowledged as deleted never returns; a file left behind is an orphan."""
 
-    def __init__(self, *, files: FileReferences, records: RecordStore, writes: SerialWriteQueue) -> None:
+    def __init__(self, *, files: FileReferences, records: RecordStore, write_queue: SerialWriteQueue) -> None:
         self._files = files
         self._records = records
-        self._writes = writes
+        self._write_queue = write_queue
 
-    async def one(self, shelf: LoadedCollection, id: str) -> None:
+    async def one(self, collection: LoadedCollection, id: str) -> None:
         """Raises NotFound."""
-        await self._writes.run(self._one(shelf, id))
+        await self._write_queue.run(self._one(collection, id))
 
     async def matching(
-        self, shelf: LoadedCollection, filter: Filter | None, *, lacking: bool, preview: bool
+        self, collection: LoadedCollection, filter: Filter | None, *, lacking: bool, preview: bool
     ) -> Deletion:
         """All rows that pass; with `lacking`, those that cannot be found. See Collections.delete_matching."""
         if preview:
-            return await self._previewed(shelf, filter, lacking)
-        return Deletion(await self._writes.run(self._matching(shelf, filter, lacking)))
+            return await self._previewed(collection, filter, lacking)
+        return Deletion(await self._write_queue.run(self._matching(collection, filter, lacking)))
 
-    async def all_of(self, shelf: LoadedCollection) -> None:
+    async def all_of(self, collection: LoadedCollection) -> None:
         """Only inside a write."""
-        await self._delete(shelf, await self._records.keys(shelf.name))
+        await self._delete(collection, await self._records.keys(collection.name))
 
-    async def _previewed(self, shelf: LoadedCollection, filter: Filter | None, lacking: bool) -> Deletion:
+    async def _previewed(
+        self, collection: LoadedCollection, filter: Filter | None, lacking: bool
+    ) -> Deletion:
         """Counts and names what `_matching` would delete."""
-        keys = await self._keys(shelf, filter, lacking)
+        keys = await self._keys(collection, filter, lacking)
         found = await self._records.by_key(keys[:N_SHOWN])
         return Deletion(len(keys), tuple(found[key].id for key in keys[:N_SHOWN] if key in found))
 
-    async def _matching(self, shelf: LoadedCollection, filter: Filter | None, lacking: bool) -> int:
+    async def _matching(self, collection: LoadedCollection, filter: Filter | None, lacking: bool) -> int:
         """One write from the look at the rows to their end: none of them can change in between."""
-        shelf.require_kept()
-        keys = await self._keys(shelf, filter, lacking)
-        await self._delete(shelf, keys)
+        collection.require_not_dropped()
+        keys = await self._keys(collection, filter, lacking)
+        await self._delete(collection, keys)
         return len(keys)
 
-    async def _delete(self, shelf: LoadedCollection, keys: Sequence[int]) -> None:
+    async def _delete(self, collection: LoadedCollection, keys: Sequence[int]) -> None:
         """In transactions that are ever smaller while a full disk refuses them, as it has little room for
         their log. Files that go make more.
         """
-        await self._files.require_there()
+        await self._files.require_available()
         size, done = CHUNK, 0
         while done < len(keys):
             part = keys[done : done + size]
@@ -66,35 +68,37 @@ class Deletions:
                     raise
                 size = len(part) // 4 or 1
                 continue
-            await self._finish(shelf, removed)
+            await self._finish(collection, removed)
             done += len(part)
 
-    async def _one(self, shelf: LoadedCollection, id: str) -> None:
-        shelf.require_kept()
-        await self._files.require_there()
-        await self._finish(shelf, await self._records.delete(shelf.name, id))
+    async def _one(self, collection: LoadedCollection, id: str) -> None:
+        collection.require_not_dropped()
+        await self._files.require_available()
+        await self._finish(collection, await self._records.delete(collection.name, id))
 
-    async def _finish(self, shelf: LoadedCollection, removed: Removed) -> None:
-        await shelf.change(removed.keys, (), NO_ROWS)
+    async def _finish(self, collection: LoadedCollection, removed: Removed) -> None:
+        await collection.change(removed.keys, (), NO_ROWS)
         await self._files.remove(removed.released)
 
-    async def _keys(self, shelf: LoadedCollection, filter: Filter | None, lacking: bool) -> list[int]:
+    async def _keys(self, collection: LoadedCollection, filter: Filter | None, lacking: bool) -> list[int]:
         if not lacking:
-            return [] if filter is None else await self._passing(shelf, filter)
-        lacks = await self._lacking(shelf)
-        return sorted(lacks if filter is None else lacks.intersection(await self._passing(shelf, filter)))
+            return [] if filter is None else await self._passing(collection, filter)
+        lacks = await self._lacking(collection)
+        return sorted(
+            lacks if filter is None else lacks.intersection(await self._passing(collection, filter))
+        )
 
-    async def _passing(self, shelf: LoadedCollection, filter: Filter) -> list[int]:
-        found = await shelf.read(lambda name: self._records.matching_keys(name, filter))
+    async def _passing(self, collection: LoadedCollection, filter: Filter) -> list[int]:
+        found = await collection.read(lambda name: self._records.matching_keys(name, filter))
         return [int(key) for key in found]
 
-    async def _lacking(self, shelf: LoadedCollection) -> set[int]:
+    async def _lacking(self, collection: LoadedCollection) -> set[int]:
         """Keys of rows without a vector in the store: those that only the index lacks, a start puts there.
 
         Raises NotReady, Conflict while that is not known: asked in the write itself, as a change of precision
         may have had its turn before.
         """
-        engine = shelf.require_tried()
-        if not shelf.pending:
+        pipeline = collection.require_embedded()
+        if not collection.unindexed:
             return set()
-        return set(await shelf.read(lambda name: self._records.missing(name, engine.model.identity)))
+        return set(await collection.read(lambda name: self._records.missing(name, pipeline.model.identity)))

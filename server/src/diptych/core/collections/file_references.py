@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from diptych.core.collections.ports import ImageStore, RecordStore
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.log_throttle import Episodes
+from diptych.core.log_throttle import LogThrottle
 from diptych.core.types import ImageRecord
 from diptych.errors import NotReady, StoreError, StoreUnavailable
 
@@ -48,19 +48,19 @@ class FileReferences:
     counted once. Killed in between, at worst files are left that no row uses, which the next start removes.
     """
 
-    def __init__(self, *, images: ImageStore, records: RecordStore, writes: SerialWriteQueue) -> None:
+    def __init__(self, *, images: ImageStore, records: RecordStore, write_queue: SerialWriteQueue) -> None:
         self._images = images
         self._records = records
-        self._writes = writes
+        self._write_queue = write_queue
         self._n_claims: Counter[str] = Counter()
-        self._left: set[str] = set()  # not removed, as they were claimed
-        self._touched: set[str] = set()  # being written or removed now
+        self._deferred: set[str] = set()  # not removed, as they were claimed
+        self._busy: set[str] = set()  # being written or removed now
         self._change = asyncio.Event()
-        self._unremoved = Episodes()
+        self._throttle = LogThrottle()
 
-    async def require_there(self) -> None:
+    async def require_available(self) -> None:
         """Raises StoreUnavailable while the files are out of reach: no row may go then, whose file stays."""
-        await self._images.require_there()
+        await self._images.require_available()
 
     @asynccontextmanager
     async def claim(self) -> AsyncIterator[Claim]:
@@ -74,11 +74,11 @@ class FileReferences:
 
     def begin(self, payloads: Mapping[str, bytes]) -> "asyncio.Task[None]":
         """Claimed as of now, written when the task is done. Raises NotReady."""
-        writing = self._writes.beside(self._put(payloads))
+        writing = self._write_queue.run_alongside(self._put(payloads))
         self._n_claims.update(payloads.keys())
         return writing
 
-    async def mend(self, payloads: Mapping[str, bytes]) -> None:
+    async def repair(self, payloads: Mapping[str, bytes]) -> None:
         """Files of images that are there already may have been lost or damaged since: here they are again.
 
         Only inside a write, as all that follows.
@@ -86,7 +86,7 @@ class FileReferences:
         used = await self._records.used(list(payloads))
         await self._put({sha256: payloads[sha256] for sha256 in used})
 
-    async def lost(self, records: Iterable[ImageRecord]) -> set[str]:
+    async def ids_without_file(self, records: Iterable[ImageRecord]) -> set[str]:
         """Ids of those whose file is not there, or has another size: adding them again mends that."""
         kept = [record for record in records if record.kept]
         sizes = await self._images.sizes([record.sha256 for record in kept])
@@ -100,59 +100,59 @@ class FileReferences:
     async def remove(self, sha256s: Collection[str]) -> None:
         """Delete the files of these, which no row uses, but for those that an add has claimed."""
         claimed = {sha256 for sha256 in sha256s if sha256 in self._n_claims}
-        self._left |= claimed
+        self._deferred |= claimed
         free = set(sha256s) - claimed
-        assert self._touched.isdisjoint(free), "who writes a file has claimed it, and removals take turns"
-        self._touched |= free
+        assert self._busy.isdisjoint(free), "who writes a file has claimed it, and removals take turns"
+        self._busy |= free
         try:
             await self._images.remove(sorted(free))
         finally:
-            self._let_others(free)
+            self._mark_free(free)
 
     async def _put(self, payloads: Mapping[str, bytes]) -> None:
-        while not self._touched.isdisjoint(payloads):
+        while not self._busy.isdisjoint(payloads):
             await self._change.wait()
-        self._touched.update(payloads)
+        self._busy.update(payloads)
         try:
             await self._images.put(dict(payloads))
         finally:
-            self._let_others(payloads.keys())
+            self._mark_free(payloads.keys())
 
     async def _finish(self, claim: Claim, writing: "asyncio.Task[None]") -> None:
-        if writing.done() and not self._doubtful(claim):
-            self._let_go(claim)
+        if writing.done() and not self._maybe_unused(claim):
+            self._release(claim)
             return
         with suppress(NotReady):  # the server stops: the next start looks at all files
-            await asyncio.shield(self._writes.beside(self._tidy(claim, writing)))
+            await asyncio.shield(self._write_queue.run_alongside(self._release_later(claim, writing)))
 
-    async def _tidy(self, claim: Claim, writing: "asyncio.Task[None]") -> None:
+    async def _release_later(self, claim: Claim, writing: "asyncio.Task[None]") -> None:
         await asyncio.wait([writing])
-        await self._writes.run(self._end(claim))
+        await self._write_queue.run(self._end(claim))
 
     async def _end(self, claim: Claim) -> None:
         """Let go only now: rows of this add, and removals that it kept from its files, had their turns."""
-        doubtful = self._doubtful(claim)
-        self._let_go(claim)
+        doubtful = self._maybe_unused(claim)
+        self._release(claim)
         try:
             await self.remove_unused(doubtful)
         except StoreUnavailable:
             pass  # the log has it already, once
         except StoreError as error:
-            if self._unremoved.begins(type(error).__name__):
+            if self._throttle.should_log(type(error).__name__):
                 log.warning("files that no image uses are left until the next start: %s", error)
 
-    def _doubtful(self, claim: Claim) -> set[str]:
+    def _maybe_unused(self, claim: Claim) -> set[str]:
         """Files that may be of no use to anybody."""
-        return claim.unused | (claim.sha256s & self._left)
+        return claim.unused | (claim.sha256s & self._deferred)
 
-    def _let_go(self, claim: Claim) -> None:
+    def _release(self, claim: Claim) -> None:
         self._n_claims.subtract(claim.sha256s)
         over = {sha256 for sha256 in claim.sha256s if not self._n_claims[sha256]}
         for sha256 in over:
             del self._n_claims[sha256]
-        self._left -= over
+        self._deferred -= over
 
-    def _let_others(self, sha256s: Collection[str]) -> None:
-        self._touched.difference_update(sha256s)
+    def _mark_free(self, sha256s: Collection[str]) -> None:
+        self._busy.difference_update(sha256s)
         self._change.set()
         self._change = asyncio.Event()

@@ -136,10 +136,10 @@ def _lookup(metadata: Metadata, path: Path) -> Any:
     return value
 
 
-def _any(found: Any, holds: Callable[[Any], bool]) -> bool:
+def _any(found: Any, has_index: Callable[[Any], bool]) -> bool:
     if found is _ABSENT:
         return False
-    return holds(found) or (isinstance(found, list) and any(map(holds, found)))
+    return has_index(found) or (isinstance(found, list) and any(map(has_index, found)))
 
 
 def _comparable(a: Any, b: float | str) -> bool:

@@ -5,23 +5,25 @@ from dataclasses import dataclass, field
 
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.job import JobOutcome, News
+from diptych.core.job import JobOutcome, JobOutcomes
 from diptych.core.types import NewRow, PutResult
 
 MAX_ROWS = 1_024  # of one group: the others wait no longer than for a large add
 
 # What jobs hear of the results of an add.
-Tell = Callable[[Sequence[PutResult]], News]
-# (shelf, N rows, replace, news) -> N results; all or nothing of it.
-Store = Callable[[LoadedCollection, Sequence[NewRow], bool, Tell | None], Awaitable[list[PutResult]]]
+OutcomesOfResults = Callable[[Sequence[PutResult]], JobOutcomes]
+# (collection, N rows, replace, job_outcomes) -> N results; all or nothing of it.
+Store = Callable[
+    [LoadedCollection, Sequence[NewRow], bool, OutcomesOfResults | None], Awaitable[list[PutResult]]
+]
 
 
 @dataclass(eq=False)
 class _Add:
-    shelf: LoadedCollection
+    collection: LoadedCollection
     rows: Sequence[NewRow]
     replace: bool
-    news: Tell | None
+    job_outcomes: OutcomesOfResults | None
     results: list[PutResult] = field(default_factory=list)
     error: BaseException | None = None
     done: bool = False
@@ -33,24 +35,29 @@ class GroupCommit:
     Nobody waits for company: a group is what has come while the write before it was running.
     """
 
-    def __init__(self, store: Store, writes: SerialWriteQueue) -> None:
+    def __init__(self, store: Store, write_queue: SerialWriteQueue) -> None:
         self._store = store
-        self._writes = writes
+        self._write_queue = write_queue
         self._waiting: list[_Add] = []
 
     async def store(
-        self, shelf: LoadedCollection, rows: Sequence[NewRow], *, replace: bool, news: Tell | None = None
+        self,
+        collection: LoadedCollection,
+        rows: Sequence[NewRow],
+        *,
+        replace: bool,
+        job_outcomes: OutcomesOfResults | None = None,
     ) -> list[PutResult]:
         """N rows -> N results, as `Store`; goes on to its end if the caller is cancelled. Raises NotReady.
 
         What jobs hear of it is stored even if there are no rows.
         """
-        if not rows and news is None:
+        if not rows and job_outcomes is None:
             return []
-        self._writes.require_open()
-        add = _Add(shelf, rows, replace, news)
+        self._write_queue.require_open()
+        add = _Add(collection, rows, replace, job_outcomes)
         self._waiting.append(add)
-        return await self._writes.run(self._turn(add))
+        return await self._write_queue.run(self._turn(add))
 
     async def _turn(self, add: _Add) -> list[PutResult]:
         if not add.done:  # otherwise an earlier turn has taken it along
@@ -63,7 +70,7 @@ class GroupCommit:
         """Those that can share a transaction with it, in the order of their coming; itself is one of them."""
         group, n_rows = [add], len(add.rows)
         for other in self._waiting:
-            if other is add or (other.shelf, other.replace) != (add.shelf, add.replace):
+            if other is add or (other.collection, other.replace) != (add.collection, add.replace):
                 continue
             n_rows += len(other.rows)
             if n_rows > MAX_ROWS:
@@ -75,7 +82,9 @@ class GroupCommit:
     async def _store_group(self, group: Sequence[_Add]) -> None:
         rows = [row for add in group for row in add.rows]
         try:
-            results = iter(await self._store(group[0].shelf, rows, group[0].replace, _news_of(group)))
+            results = iter(
+                await self._store(group[0].collection, rows, group[0].replace, _job_outcomes_of(group))
+            )
         except Exception as error:
             await self._after_failure(group, error)
             return
@@ -92,17 +101,17 @@ class GroupCommit:
             await self._store_group([add])
 
 
-def _news_of(group: Sequence[_Add]) -> Tell | None:
+def _job_outcomes_of(group: Sequence[_Add]) -> OutcomesOfResults | None:
     """What jobs hear of all of them; each add speaks of its own rows."""
-    if all(add.news is None for add in group):
+    if all(add.job_outcomes is None for add in group):
         return None
 
-    def told(results: Sequence[PutResult]) -> News:
+    def told(results: Sequence[PutResult]) -> JobOutcomes:
         rest = iter(results)
         found: dict[str, list[JobOutcome]] = {}
         for add in group:
             own = [next(rest) for _ in add.rows]
-            for job, outcomes in (add.news(own) if add.news is not None else {}).items():
+            for job, outcomes in (add.job_outcomes(own) if add.job_outcomes is not None else {}).items():
                 found.setdefault(job, []).extend(outcomes)
         return found
 

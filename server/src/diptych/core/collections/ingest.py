@@ -8,10 +8,10 @@ from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.file_references import Claim, FileReferences
 from diptych.core.collections.group_commit import GroupCommit
-from diptych.core.collections.resolve import ResolvedItem, acknowledged, draft_of, unchanged
+from diptych.core.collections.resolve import ResolvedItem, resolve_item, stored_outcome, unchanged_payloads
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.encoding.pipeline import EncoderPipeline
-from diptych.core.job import News
+from diptych.core.job import JobOutcomes
 from diptych.core.types import AddOutcome, Embedding, NewImage, NewRow, PutResult
 from diptych.errors import DiptychError, InputError
 
@@ -28,44 +28,46 @@ class Ingest:
         self,
         *,
         files: FileReferences,
-        storing: RowCommitter,
-        grouped: GroupCommit,
-        writes: SerialWriteQueue,
+        committer: RowCommitter,
+        group_commit: GroupCommit,
+        write_queue: SerialWriteQueue,
         max_metadata_bytes: int,
     ) -> None:
         self._files = files
-        self._storing = storing
-        self._grouped = grouped
-        self._writes = writes
+        self._committer = committer
+        self._group_commit = group_commit
+        self._write_queue = write_queue
         self._max_metadata_bytes = max_metadata_bytes
 
     async def add(
         self,
-        shelf: LoadedCollection,
-        engine: EncoderPipeline,
+        collection: LoadedCollection,
+        pipeline: EncoderPipeline,
         items: Sequence[NewImage],
         *,
         replace: bool,
-        news: Callable[[Sequence[AddOutcome]], News] | None = None,
+        job_outcomes: Callable[[Sequence[AddOutcome]], JobOutcomes] | None = None,
     ) -> list[AddOutcome]:
-        """N items -> N outcomes in their order, with vectors by `engine`; a bad item fails alone. The `news`
-        of them is stored with the rows.
+        """Add N items and return N outcomes in their order, with vectors made by `pipeline`.
 
-        Raises for all of them: NotFound when the collection was dropped meanwhile, EngineChanged, Overloaded,
-        NotReady, StoreError. Nothing is acknowledged then; adding the same again is safe.
+        A bad item fails alone. What `job_outcomes` returns for the outcomes is stored in the commit of the rows.
+        Raises for the whole add: NotFound when the collection was dropped meanwhile, PipelineChanged,
+        Overloaded, NotReady, StoreError. Nothing is acknowledged then; adding the same again is safe.
         """
-        drafts = await asyncio.to_thread(self._draft_all, items)  # N of draft or error
-        decided = await self._storing.decided(shelf, drafts, replace)  # what needs no work
-        if there := unchanged(drafts, decided):
-            await self._writes.run(self._files.mend(there))
+        resolved = await asyncio.to_thread(self._resolve_all, items)  # N of draft or error
+        early = await self._committer.early(collection, resolved, replace)  # what needs no work
+        if there := unchanged_payloads(resolved, early):
+            await self._write_queue.run(self._files.repair(there))
         todo = {
-            i: draft for i, draft in enumerate(drafts) if isinstance(draft, ResolvedItem) and i not in decided
+            i: item for i, item in enumerate(resolved) if isinstance(item, ResolvedItem) and i not in early
         }
         async with self._files.claim() as claim:
-            prepared = await self._prepare(shelf, engine, list(todo.values()), claim)  # row or error each
+            prepared = await self._prepare(
+                collection, pipeline, list(todo.values()), claim
+            )  # row or error each
             good = [(i, row) for i, row in zip(todo, prepared, strict=True) if isinstance(row, NewRow)]
             rows = [row for _, row in good]
-            decided |= {
+            early |= {
                 i: AddOutcome(i, todo[i].id, "failed", error)
                 for i, error in zip(todo, prepared, strict=True)
                 if isinstance(error, DiptychError)
@@ -73,53 +75,60 @@ class Ingest:
 
             def outcomes(stored: Sequence[PutResult]) -> list[AddOutcome]:
                 done = {
-                    i: acknowledged(i, row, result) for (i, row), result in zip(good, stored, strict=True)
+                    i: stored_outcome(i, row, result) for (i, row), result in zip(good, stored, strict=True)
                 }
-                return [done[i] if i in done else decided[i] for i in range(len(items))]
+                return [done[i] if i in done else early[i] for i in range(len(items))]
 
             await claim.written()
-            stored = await self._grouped.store(
-                shelf, rows, replace=replace, news=news and (lambda stored: news(outcomes(stored)))
+            stored = await self._group_commit.store(
+                collection,
+                rows,
+                replace=replace,
+                job_outcomes=job_outcomes and (lambda stored: job_outcomes(outcomes(stored))),
             )
             claim.used(row.sha256 for row, result in zip(rows, stored, strict=True) if _is_new(row, result))
         return outcomes(stored)
 
-    def _draft_all(self, items: Sequence[NewImage]) -> list[ResolvedItem | InputError]:
-        return [draft_of(one.payload, one.id, one.metadata, self._max_metadata_bytes) for one in items]
+    def _resolve_all(self, items: Sequence[NewImage]) -> list[ResolvedItem | InputError]:
+        return [resolve_item(one.payload, one.id, one.metadata, self._max_metadata_bytes) for one in items]
 
     async def _prepare(
-        self, shelf: LoadedCollection, engine: EncoderPipeline, drafts: Sequence[ResolvedItem], claim: Claim
+        self,
+        collection: LoadedCollection,
+        pipeline: EncoderPipeline,
+        resolved: Sequence[ResolvedItem],
+        claim: Claim,
     ) -> list[NewRow | DiptychError]:
         """N drafts -> N rows ready to be stored, or errors. The files of what can be decoded are begun."""
-        kept = shelf.keep == "original"
+        kept = collection.keep == "original"
         infos: list[ImageInfo | None] = []
 
         def on_decoded(found: Sequence[ImageInfo | None]) -> None:
             infos.extend(found)
             if kept:
-                good = [draft for draft, info in zip(drafts, found, strict=True) if info is not None]
-                claim.begin({draft.sha256: draft.payload for draft in good})
+                good = [item for item, info in zip(resolved, found, strict=True) if info is not None]
+                claim.begin({item.sha256: item.payload for item in good})
 
-        made_by = engine.model.identity
-        outcomes = await engine.embedder.embed_images([draft.payload for draft in drafts], on_decoded)
+        made_by = pipeline.model.identity
+        outcomes = await pipeline.embedder.embed_images([item.payload for item in resolved], on_decoded)
         return [
-            outcome if isinstance(outcome, DiptychError) else _row(draft, info, outcome, kept, made_by)
-            for draft, info, outcome in zip(drafts, infos, outcomes, strict=True)
+            outcome if isinstance(outcome, DiptychError) else _row(item, info, outcome, kept, made_by)
+            for item, info, outcome in zip(resolved, infos, outcomes, strict=True)
         ]
 
 
 def _row(
-    draft: ResolvedItem, info: ImageInfo | None, embedding: Embedding, kept: bool, made_by: str
+    item: ResolvedItem, info: ImageInfo | None, embedding: Embedding, kept: bool, made_by: str
 ) -> NewRow:
     assert info is not None, "what has an embedding was decoded"
     return NewRow(
-        id=draft.id,
-        sha256=draft.sha256,
-        n_bytes=len(draft.payload),
+        id=item.id,
+        sha256=item.sha256,
+        n_bytes=len(item.payload),
         media_type=info.media_type,
         width=info.width,
         height=info.height,
-        metadata=draft.metadata,
+        metadata=item.metadata,
         embedding=embedding,
         kept=kept,
         made_by=made_by,

@@ -1,4 +1,4 @@
-"""Find the nearest images on one shelf; knows nothing of texts, queries' origins or how the index works."""
+"""Find the images of a collection that are nearest to a vector."""
 
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.filters import Filter
@@ -18,7 +18,7 @@ class Finder:
 
     async def nearest(
         self,
-        shelf: LoadedCollection,
+        collection: LoadedCollection,
         query: Embedding,
         *,
         k: int,
@@ -35,10 +35,11 @@ class Finder:
         """
         hits: list[Hit] = []
         for _ in range(ATTEMPTS):
-            allowed = await self._passing(shelf, filter)
-            shelf.require_kept()  # nothing is awaited between this and the search: a dropped index is closed
-            shelf.require_by(made_by)
-            found, cosines = await shelf.index.search(query, offset + k, allowed, exact=exact)
+            allowed = await self._passing(collection, filter)
+            # A dropped index is closed, so nothing may be awaited between these checks and the search.
+            collection.require_not_dropped()
+            collection.require_pipeline(made_by)
+            found, cosines = await collection.index.search(query, offset + k, allowed, exact=exact)
             page: list[int] = found[offset:].tolist()
             records = await self._records.by_key(page)
             hits = [
@@ -50,11 +51,11 @@ class Finder:
                 break
         return hits
 
-    async def _passing(self, shelf: LoadedCollection, filter: Filter | None) -> Keys | None:
+    async def _passing(self, collection: LoadedCollection, filter: Filter | None) -> Keys | None:
         """All that may be found; None for all there are. Reads the metadata of the whole collection."""
         if filter is None:
             return None
-        return await shelf.read(lambda name: self._records.matching_keys(name, filter))
+        return await collection.read(lambda name: self._records.matching_keys(name, filter))
 
 
 def require_no_min_relevance(min_relevance: float | None) -> None:

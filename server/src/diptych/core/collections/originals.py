@@ -5,7 +5,7 @@ import logging
 
 from diptych.core.collections.ports import ImageStore, RecordStore, Thumbnailer
 from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
-from diptych.core.log_throttle import Episodes
+from diptych.core.log_throttle import LogThrottle
 from diptych.errors import InvalidValue, StoreError
 
 log = logging.getLogger(__name__)
@@ -19,14 +19,19 @@ class Originals:
     """Thumbnails are made when first asked for, then kept as long as the image."""
 
     def __init__(
-        self, *, images: ImageStore, records: RecordStore, thumbnailer: Thumbnailer, writes: SerialWriteQueue
+        self,
+        *,
+        images: ImageStore,
+        records: RecordStore,
+        thumbnailer: Thumbnailer,
+        write_queue: SerialWriteQueue,
     ) -> None:
         self._images = images
         self._records = records
         self._thumbnailer = thumbnailer
-        self._writes = writes
+        self._write_queue = write_queue
         self._turn = asyncio.Semaphore(MADE_AT_ONCE)
-        self._unkept = Episodes()
+        self._throttle = LogThrottle()
 
     async def original(self, sha256: str) -> bytes:
         """The bytes that were added. Raises CorruptStore."""
@@ -44,9 +49,9 @@ class Originals:
         async with self._turn:
             made = await self._thumbnailer.thumbnail(await self.original(sha256), size_px)
         try:
-            await self._writes.run(self._keep(sha256, size_px, made))
+            await self._write_queue.run(self._keep(sha256, size_px, made))
         except StoreError as error:  # a full disk is no reason to refuse what is in hand
-            if self._unkept.begins(type(error).__name__):
+            if self._throttle.should_log(type(error).__name__):
                 log.warning("thumbnails cannot be kept, and are made anew each time: %s", error)
         return made
 

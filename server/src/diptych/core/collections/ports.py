@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from diptych.core.collections.filters import Filter
-from diptych.core.job import News
+from diptych.core.job import JobOutcomes
 from diptych.core.types import (
     SERVER,
     CollectionInfo,
@@ -64,7 +64,7 @@ class VectorIndex(Protocol):
 class ImageStore(Protocol):
     """Image files by the sha256 of their content. Raises StoreError when the disk refuses."""
 
-    async def require_there(self) -> None:
+    async def require_available(self) -> None:
         """Raises StoreUnavailable while the folder of the files is gone, as when its disk is unmounted."""
         ...
 
@@ -137,13 +137,13 @@ class RecordStore(Protocol):
         *,
         identity: str,
         replace: bool,
-        news: Callable[[Sequence[PutResult]], News] | None = None,
+        job_outcomes: Callable[[Sequence[PutResult]], JobOutcomes] | None = None,
     ) -> list[PutResult]:
         """Add N rows in order, and what jobs hear of the N results, in one transaction.
 
         A row that was there has an embedding of this identity afterwards, too. Raises NotFound for the
         collection, and for a job that has ended: it does so with its collection, and another one may have the
-        name since. `news` is called in any thread.
+        name since. `job_outcomes` is called in any thread.
         """
         ...
 

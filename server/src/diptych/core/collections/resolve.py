@@ -30,7 +30,7 @@ class ResolvedItem:
     metadata: Metadata | None
 
 
-def draft_of(
+def resolve_item(
     payload: bytes, id: str | None, metadata: Metadata | None, max_metadata_bytes: int
 ) -> ResolvedItem | InputError:
     """The item with its id, made from its bytes if need be; or what is wrong, naming `metadata` or `id`."""
@@ -46,28 +46,28 @@ def draft_of(
         return error.named("id")
 
 
-def unchanged(
-    drafts: Sequence[ResolvedItem | InputError], decided: Mapping[int, AddOutcome]
+def unchanged_payloads(
+    resolved: Sequence[ResolvedItem | InputError], early: Mapping[int, AddOutcome]
 ) -> dict[str, bytes]:
     """sha256 -> bytes of the items that are there already."""
     return {
-        draft.sha256: draft.payload
-        for i, draft in enumerate(drafts)
-        if isinstance(draft, ResolvedItem) and i in decided and decided[i].status == "unchanged"
+        item.sha256: item.payload
+        for i, item in enumerate(resolved)
+        if isinstance(item, ResolvedItem) and i in early and early[i].status == "unchanged"
     }
 
 
-def against(i: int, draft: ResolvedItem, record: ImageRecord | None, replace: bool) -> AddOutcome | None:
+def early_outcome(i: int, item: ResolvedItem, record: ImageRecord | None, replace: bool) -> AddOutcome | None:
     """What is known before any work; None when there is work to do."""
     if record is None:
         return None
-    same_metadata = draft.metadata is None or draft.metadata == record.metadata
-    if record.sha256 == draft.sha256 and (same_metadata or not replace):
-        return AddOutcome(i, draft.id, "unchanged")
-    return None if replace else _conflict(i, draft.id)
+    same_metadata = item.metadata is None or item.metadata == record.metadata
+    if record.sha256 == item.sha256 and (same_metadata or not replace):
+        return AddOutcome(i, item.id, "unchanged")
+    return None if replace else _conflict(i, item.id)
 
 
-def acknowledged(i: int, row: NewRow, result: PutResult) -> AddOutcome:
+def stored_outcome(i: int, row: NewRow, result: PutResult) -> AddOutcome:
     """What the store's answer means for item `i`."""
     if result.status == "conflict":  # another add took the id while this one was being encoded
         return _conflict(i, row.id)

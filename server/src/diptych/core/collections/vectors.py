@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from diptych.core.collections.collection import LoadedCollection
 from diptych.core.collections.commit import RowCommitter
 from diptych.core.collections.group_commit import GroupCommit
-from diptych.core.collections.resolve import ResolvedItem, acknowledged, draft_of
+from diptych.core.collections.resolve import ResolvedItem, resolve_item, stored_outcome
 from diptych.core.types import AddOutcome, ModelInfo, NewRow, NewVector, VectorOrigin
 from diptych.errors import Conflict, InputError, InvalidValue
 
@@ -24,37 +24,39 @@ class VectorIngest:
     A row without an image cannot be embedded again: see the state "other_version" of a collection.
     """
 
-    def __init__(self, *, storing: RowCommitter, grouped: GroupCommit, max_metadata_bytes: int) -> None:
-        self._storing = storing
-        self._grouped = grouped
+    def __init__(
+        self, *, committer: RowCommitter, group_commit: GroupCommit, max_metadata_bytes: int
+    ) -> None:
+        self._committer = committer
+        self._group_commit = group_commit
         self._max_metadata_bytes = max_metadata_bytes
 
     async def add(
-        self, shelf: LoadedCollection, model: ModelInfo, items: Sequence[NewVector], *, replace: bool
+        self, collection: LoadedCollection, model: ModelInfo, items: Sequence[NewVector], *, replace: bool
     ) -> list[AddOutcome]:
         """N vectors by `model` -> N outcomes in their order; a bad one fails alone. Raises as Ingest.add."""
-        drafts = await asyncio.to_thread(self._draft_all, items, model.embed_dim)  # N of draft or error
-        decided = await self._storing.decided(shelf, drafts, replace)
+        resolved = await asyncio.to_thread(self._resolve_all, items, model.embed_dim)  # N of draft or error
+        early = await self._committer.early(collection, resolved, replace)
         todo = {
-            i: draft for i, draft in enumerate(drafts) if isinstance(draft, ResolvedItem) and i not in decided
+            i: item for i, item in enumerate(resolved) if isinstance(item, ResolvedItem) and i not in early
         }
-        rows = [_row(draft, model.identity) for draft in todo.values()]
-        stored = await self._grouped.store(shelf, rows, replace=replace)
-        decided |= {
-            i: acknowledged(i, row, result) for i, row, result in zip(todo, rows, stored, strict=True)
+        rows = [_row(item, model.identity) for item in todo.values()]
+        stored = await self._group_commit.store(collection, rows, replace=replace)
+        early |= {
+            i: stored_outcome(i, row, result) for i, row, result in zip(todo, rows, stored, strict=True)
         }
-        return [decided[i] for i in range(len(items))]
+        return [early[i] for i in range(len(items))]
 
-    def _draft_all(self, items: Sequence[NewVector], embed_dim: int) -> list[ResolvedItem | InputError]:
-        return [self._draft(item, embed_dim) for item in items]
+    def _resolve_all(self, items: Sequence[NewVector], embed_dim: int) -> list[ResolvedItem | InputError]:
+        return [self._resolve(item, embed_dim) for item in items]
 
-    def _draft(self, item: NewVector, embed_dim: int) -> ResolvedItem | InputError:
+    def _resolve(self, item: NewVector, embed_dim: int) -> ResolvedItem | InputError:
         try:
             check_vector(item.vector, embed_dim)
         except InvalidValue as error:
             return error.named("embedding")
         payload = np.ascontiguousarray(item.vector, FLOAT).tobytes()
-        return draft_of(payload, item.id, item.metadata, self._max_metadata_bytes)
+        return resolve_item(payload, item.id, item.metadata, self._max_metadata_bytes)
 
 
 def check_origin(origin: VectorOrigin, model: ModelInfo) -> None:
@@ -86,16 +88,16 @@ def check_vector(vector: NDArray[np.float32], embed_dim: int) -> None:
         raise InvalidValue(f"has norm {norm:.6g}, it must be 1 within {MAX_NORM_ERROR:g}")
 
 
-def _row(draft: ResolvedItem, made_by: str) -> NewRow:
+def _row(item: ResolvedItem, made_by: str) -> NewRow:
     return NewRow(
-        id=draft.id,
-        sha256=draft.sha256,
-        n_bytes=len(draft.payload),
+        id=item.id,
+        sha256=item.sha256,
+        n_bytes=len(item.payload),
         media_type=MEDIA_TYPE,
         width=0,
         height=0,
-        metadata=draft.metadata,
-        embedding=np.frombuffer(draft.payload, FLOAT),
+        metadata=item.metadata,
+        embedding=np.frombuffer(item.payload, FLOAT),
         kept=False,
         made_by=made_by,
     )

@@ -26,7 +26,7 @@ class Admission:
         self.n_items = 0
         self.n_bytes = 0
         self._clock = clock
-        self._pace = _Pace()
+        self._throughput = _Throughput()
         self._since = 0.0  # when something was last done, or the first came in
 
     @contextmanager
@@ -46,13 +46,13 @@ class Admission:
 
     def retry_after_s(self) -> float:
         """Whole seconds until what is inside now should be done."""
-        seconds = self.n_items * self._pace.seconds_per_item
+        seconds = self.n_items * self._throughput.seconds_per_item
         return float(min(max(math.ceil(seconds), MIN_RETRY_S), MAX_RETRY_S))
 
     def _measure(self, n_items: int) -> None:
         """The time between the ends of requests tells the pace, in whatever order they end."""
         now = self._clock()
-        self._pace.add(n_items, now - self._since)
+        self._throughput.add(n_items, now - self._since)
         self._since = now
 
     def _check(self, n_items: int, n_bytes: int) -> None:
@@ -68,7 +68,7 @@ class Admission:
             )
 
 
-class _Pace:
+class _Throughput:
     """Seconds for one item, of late. Items and seconds are smoothed apart: a large request weighs more."""
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ class DeadlineExecutor:
         self._n_late = 0
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """What is wrong now: a call is past its deadline and has not ended. Else empty."""
         return f"the encoder has not answered for {self._timeout_s:g} s" if self._n_late else ""
 
@@ -70,7 +70,7 @@ class DeadlineExecutor:
         handle.stop()
         await asyncio.wait([ending], timeout=self._stop_within_s)
         if not ending.done():
-            raise Stuck(self.trouble)  # it stays late for ever
+            raise Stuck(self.problem)  # it stays late for ever
         self._n_late -= 1
         if ending.exception() is None:
             return ending.result()  # just in time

@@ -25,12 +25,14 @@ class FairExecutor:
         self._queue: FairQueue[_Caller[Any], int] = FairQueue()
         self._n_busy = 0
 
-    async def run(self, pieces: Sequence[Callable[[], Result]], *, see_out: bool = False) -> list[Result]:
-        """What each piece of work returned, in their order. Raises what one of them raised, once all ended.
+    async def run(
+        self, pieces: Sequence[Callable[[], Result]], *, wait_for_running: bool = False
+    ) -> list[Result]:
+        """Run all pieces and return their results in order. Raises what one of them raised, once all have ended.
 
-        When this is cancelled, pieces that have not begun never do, and nothing holds on to them. With
-        `see_out` it then waits for those that run, unless it is cancelled again: what the caller holds for
-        the work is held as long as the work goes on.
+        When this call is cancelled, pieces that have not begun never begin, and nothing keeps a reference to
+        them. With `wait_for_running` the call then waits for the pieces that run, unless it is cancelled
+        again, so that resources that the caller holds for the work stay held while the work goes on.
         """
         if not pieces:
             return []
@@ -44,7 +46,7 @@ class FairExecutor:
         try:
             await caller.done
         except asyncio.CancelledError:
-            if self._drop(caller) and see_out:
+            if self._drop(caller) and wait_for_running:
                 await caller.done
             raise
         return caller.results()

@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def loaded_in_thread(load: Callable[[], T], close: Callable[[T], object]) -> T:
+async def load_or_discard(load: Callable[[], T], close: Callable[[T], object]) -> T:
     """What `load` returns, which may block; raises what it raises.
 
     A caller who is cancelled does not wait: the result is closed in a thread once it is there.

@@ -30,7 +30,7 @@ class SerialWriteQueue:
             raise
         return await asyncio.shield(self._begin(self._locked(write)))
 
-    def beside(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
+    def run_alongside(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
         """Begin what need not wait for its turn, and is seen to its end all the same. Raises NotReady."""
         try:
             self.require_open()

@@ -55,22 +55,22 @@ Batch = list[tuple[Submission[Item], int]]  # whose items, and which of them
 
 
 class BatchRunner(Generic[Item]):
-    """Runs batches in `calls`. A batch that fails is rerun item by item: a bad item fails alone."""
+    """Runs batches in `executor`. A batch that fails is rerun item by item: a bad item fails alone."""
 
     def __init__(
-        self, name: EncoderName, calls: DeadlineExecutor, *, embed_dim: int, metrics: Metrics
+        self, name: EncoderName, executor: DeadlineExecutor, *, embed_dim: int, metrics: Metrics
     ) -> None:
         self._name: EncoderName = name
         self._embed_dim = embed_dim
         self._metrics = metrics
-        self._calls = calls
+        self._executor = executor
         self.refusal = ""  # why nothing is tried again any more, if so
         self.last_success_at: float | None = None  # time.monotonic(); None when the last call failed
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Why no requests should come here now: a call hangs. Else empty."""
-        return f"the {self._name} encoder hangs: {self._calls.trouble}" if self._calls.trouble else ""
+        return f"the {self._name} encoder hangs: {self._executor.problem}" if self._executor.problem else ""
 
     def start(self, batch: Batch[Item], encode: Encode[Item]) -> Coroutine[Any, Any, None]:
         """Hand the batch to a thread at once; to be awaited until every item waited for has its outcome.
@@ -81,7 +81,7 @@ class BatchRunner(Generic[Item]):
 
     def close(self) -> None:
         """No batch may follow."""
-        self._calls.close()
+        self._executor.close()
 
     async def _settle(
         self, batch: Batch[Item], encode: Encode[Item], began: float, call: Coroutine[Any, Any, Embeddings]
@@ -125,7 +125,7 @@ class BatchRunner(Generic[Item]):
     def _call(self, batch: Batch[Item], encode: Encode[Item]) -> Coroutine[Any, Any, Embeddings]:
         """Encode in a thread; awaiting raises what the encoder does, or EncoderFailed for a wrong answer."""
         items, began = [submission.items[index] for submission, index in batch], time.perf_counter()
-        return self._rows(batch, began, self._calls.start(lambda on_start: encode(items, on_start)))
+        return self._rows(batch, began, self._executor.start(lambda on_start: encode(items, on_start)))
 
     async def _rows(
         self, batch: Batch[Item], began: float, call: Coroutine[Any, Any, Embeddings]

@@ -39,8 +39,8 @@ class Batcher(Generic[Item]):
         name: EncoderName,
         encode: Encode[Item],
         *,
-        encode_beside: Encode[Item] | None = None,
-        n_lanes: int = 1,
+        encode_parallel: Encode[Item] | None = None,
+        n_workers: int = 1,
         size_of: Callable[[Item], int] | None = None,
         max_batch_size: int,
         embed_dim: int,
@@ -56,19 +56,19 @@ class Batcher(Generic[Item]):
         """
         self._name: EncoderName = name
         self._encode = encode
-        self._encode_beside = encode_beside or encode
-        self._n_lanes = n_lanes
+        self._encode_parallel = encode_parallel or encode
+        self._n_workers = n_workers
         self._metrics = metrics
         self._on_stuck = on_stuck
         self._queue: BatchQueue[Submission[Item], Item] = BatchQueue(max_batch_size, size_of)
         self._runner: BatchRunner[Item] = BatchRunner(
             name,
-            DeadlineExecutor(f"encode-{name}", n_lanes, timeout_s=timeout_s, stop_within_s=stop_within_s),
+            DeadlineExecutor(f"encode-{name}", n_workers, timeout_s=timeout_s, stop_within_s=stop_within_s),
             embed_dim=embed_dim,
             metrics=metrics,
         )
         self._running: set[asyncio.Task[None]] = set()
-        self._n_told = -1  # items that wait, as the metrics have it
+        self._n_reported = -1  # items that wait, as the metrics have it
 
     @property
     def last_success_at(self) -> float | None:
@@ -76,9 +76,9 @@ class Batcher(Generic[Item]):
         return self._runner.last_success_at
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Why no requests should come here now: a call hangs. Else empty."""
-        return self._runner.trouble
+        return self._runner.problem
 
     async def submit(self, item: Item) -> Embedding:
         """One item -> its (D,) row. Raises NotReady, EncoderFailed."""
@@ -105,8 +105,8 @@ class Batcher(Generic[Item]):
             if self._running:
                 await asyncio.wait(self._running)
         except asyncio.CancelledError:
-            if self.trouble:
-                self._on_stuck(self.trouble)
+            if self.problem:
+                self._on_stuck(self.problem)
             raise
         finally:
             self._runner.close()
@@ -119,23 +119,23 @@ class Batcher(Generic[Item]):
             return await submission.outcomes()
         finally:
             self._queue.drop(submission)  # something is left of it when this was cancelled
-            self._tell_queue()
+            self._report_queue()
 
     def _start_batches(self) -> None:
-        while len(self._running) < self._n_lanes and (batch := self._take()):
+        while len(self._running) < self._n_workers and (batch := self._take()):
             is_alone = not self._running and not len(self._queue)
-            encode = self._encode if is_alone else self._encode_beside
+            encode = self._encode if is_alone else self._encode_parallel
             task = asyncio.get_running_loop().create_task(
                 self._finish(batch, self._runner.start(batch, encode)),
                 context=Context(),  # not that of the request which happens to start it: a batch is of many
             )
             self._running.add(task)
-        self._tell_queue()
+        self._report_queue()
 
-    def _tell_queue(self) -> None:
-        if len(self._queue) != self._n_told:
-            self._n_told = len(self._queue)
-            self._metrics.set_queue_items(self._name, self._n_told)
+    def _report_queue(self) -> None:
+        if len(self._queue) != self._n_reported:
+            self._n_reported = len(self._queue)
+            self._metrics.set_queue_items(self._name, self._n_reported)
 
     def _take(self) -> Batch[Item]:
         """The next batch, without items whose waiter went away this moment; empty when nothing waits."""
@@ -160,10 +160,10 @@ class Batcher(Generic[Item]):
             self._start_batches()
 
     def _give_up(self, batch: Batch[Item]) -> None:
-        log.error("%s, and cannot be stopped", self.trouble)
-        self._refuse(self.trouble)
-        settle_all(batch, NotReady(self.trouble))
-        self._on_stuck(self.trouble)
+        log.error("%s, and cannot be stopped", self.problem)
+        self._refuse(self.problem)
+        settle_all(batch, NotReady(self.problem))
+        self._on_stuck(self.problem)
 
     def _refuse(self, reason: str) -> None:
         """All that waits, and all that comes from now on."""

@@ -14,12 +14,12 @@ Array = TypeVar("Array", bound=NDArray[Any])
 N_SAMPLES = 64  # bytes that tell most different items apart: hashing all of an image would cost 0.1 ms
 
 
-def distinct(
+def deduplicated(
     encode: Callable[[Sequence[Array], OnStart], Embeddings],
 ) -> Callable[[Sequence[Array], OnStart], Embeddings]:
     """`encode`, asked for each of several equal items only once: N items -> (N, D)."""
 
-    def encode_distinct(items: Sequence[Array], on_start: OnStart) -> Embeddings:
+    def encode_unique(items: Sequence[Array], on_start: OnStart) -> Embeddings:
         firsts, places = first_of_each(items)
         if len(firsts) == len(items):
             return encode(items, on_start)
@@ -28,7 +28,7 @@ def distinct(
             raise EncoderFailed(f"the encoder answered {len(rows)} rows to {len(firsts)} items")
         return rows[places]
 
-    return encode_distinct
+    return encode_unique
 
 
 def first_of_each(items: Sequence[NDArray[Any]]) -> tuple[list[int], list[int]]:
@@ -37,7 +37,7 @@ def first_of_each(items: Sequence[NDArray[Any]]) -> tuple[list[int], list[int]]:
     places: list[int] = []
     alike: dict[tuple[Any, ...], list[int]] = {}  # groups whose items look the same at the sampled places
     for index, item in enumerate(items):
-        candidates = alike.setdefault(_look(item), [])
+        candidates = alike.setdefault(_sample(item), [])
         place = next((p for p in candidates if np.array_equal(items[firsts[p]], item)), None)
         if place is None:
             place = len(firsts)
@@ -47,6 +47,6 @@ def first_of_each(items: Sequence[NDArray[Any]]) -> tuple[list[int], list[int]]:
     return firsts, places
 
 
-def _look(item: NDArray[Any]) -> tuple[Any, ...]:
+def _sample(item: NDArray[Any]) -> tuple[Any, ...]:
     flat = item.ravel()
     return item.shape, flat[:: max(1, len(flat) // N_SAMPLES)].tobytes()

@@ -13,15 +13,15 @@ from diptych.bundle.image.preprocess import ImageInfo
 from diptych.core.concurrency.admission import Admission
 from diptych.core.concurrency.fair_executor import FairExecutor
 from diptych.core.encoding.batcher import Batcher
-from diptych.core.encoding.deduplicate import distinct
+from diptych.core.encoding.deduplicate import deduplicated
 from diptych.core.ports import Metrics
 from diptych.core.timing import note
 from diptych.core.types import (
+    DecodedImage,
     Embedding,
     Embeddings,
     InputIds,
     Outcome,
-    Picture,
     Pixels,
     TextEmbedding,
     TextOutcome,
@@ -39,7 +39,7 @@ class Decoder(Protocol):
 
     async def decode_many(
         self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
-    ) -> list[Picture | InputError]:
+    ) -> list[DecodedImage | InputError]:
         """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge.
 
         `on_decoded` hears of each, in any thread, how many seconds from now it took. `alone`: the caller
@@ -106,12 +106,12 @@ class Embedder:
             with self._image_admission.hold(len(payloads), sum(map(len, payloads))):
                 began = time.perf_counter()
                 alone = self._image_admission.n_items == 1
-                pictures = await self._decoder.decode_many(payloads, self._decoded, alone=alone)
+                images = await self._decoder.decode_many(payloads, self._report_decode_time, alone=alone)
                 note("decode", began, time.perf_counter())
                 if on_decoded is not None:
-                    on_decoded([None if isinstance(one, DiptychError) else one.info for one in pictures])
-                pixels = [one if isinstance(one, DiptychError) else one.pixels for one in pictures]
-                del pictures
+                    on_decoded([None if isinstance(one, DiptychError) else one.info for one in images])
+                pixels = [one if isinstance(one, DiptychError) else one.pixels for one in images]
+                del images
                 return await _submit(self._images, pixels)
         except Overloaded:
             self._metrics.count_rejected("decode_full")
@@ -129,13 +129,17 @@ class Embedder:
         try:
             with self._text_admission.hold(len(texts), sum(map(len, texts))):
                 pieces = [partial(self._token_ids, text) for text in texts]
-                tokens = await self._tokenizing.run(pieces, see_out=True)  # N of (L,) or error, and if cut
+                tokens = await self._tokenizing.run(
+                    pieces, wait_for_running=True
+                )  # N of (L,) or error, and if cut
                 outcomes = await _submit(self._texts, [ids for ids, _ in tokens])
         except Overloaded:
             self._metrics.count_rejected("tokenize_full")
             raise
         return [
-            outcome if isinstance(outcome, DiptychError) else TextEmbedding(outcome, truncated, _count(ids))
+            outcome
+            if isinstance(outcome, DiptychError)
+            else TextEmbedding(outcome, truncated, _n_tokens(ids))
             for outcome, (ids, truncated) in zip(outcomes, tokens, strict=True)
         ]
 
@@ -153,7 +157,7 @@ class Embedder:
         """Fail all that waits with NotReady."""
         await asyncio.gather(self._images.close(), self._texts.close())
 
-    def _decoded(self, seconds: float) -> None:
+    def _report_decode_time(self, seconds: float) -> None:
         self._metrics.observe_stage("decode", seconds)
 
     def _token_ids(self, text: str) -> tuple[InputIds | DiptychError, bool]:
@@ -163,16 +167,16 @@ class Embedder:
             return error, False
 
 
-def image_batch(encoder: StoppableEncoder) -> Callable[[Sequence[Pixels], OnStart], Embeddings]:
+def image_batch_encoder(encoder: StoppableEncoder) -> Callable[[Sequence[Pixels], OnStart], Embeddings]:
     """What the image batcher runs: B images (S, S, 3) -> (B, D)."""
-    return distinct(lambda images, on_start: encoder.encode_image(np.stack(images), on_start))
+    return deduplicated(lambda images, on_start: encoder.encode_image(np.stack(images), on_start))
 
 
-def text_batch(
+def text_batch_encoder(
     encoder: StoppableEncoder, pad: Callable[[Sequence[InputIds]], InputIds]
 ) -> Callable[[Sequence[InputIds], OnStart], Embeddings]:
     """What the text batcher runs: B unpadded texts (L,) -> padded (B, L) -> (B, D)."""
-    return distinct(lambda texts, on_start: encoder.encode_text(pad(texts), on_start))
+    return deduplicated(lambda texts, on_start: encoder.encode_text(pad(texts), on_start))
 
 
 async def _submit(batcher: Batcher[Work], prepared: Sequence[Work | DiptychError]) -> list[Outcome]:
@@ -182,7 +186,7 @@ async def _submit(batcher: Batcher[Work], prepared: Sequence[Work | DiptychError
     return [one if isinstance(one, DiptychError) else next(rows) for one in prepared]
 
 
-def _count(ids: InputIds | DiptychError) -> int:
+def _n_tokens(ids: InputIds | DiptychError) -> int:
     return 0 if isinstance(ids, DiptychError) else len(ids)
 
 

@@ -36,7 +36,7 @@ class Health:
         canary: Callable[[OnStart], object],
         *,
         last_success_at: Callable[[], float | None],
-        trouble: Callable[[], str],
+        problem: Callable[[], str],
         timeout_s: float,
         on_stuck: Callable[[str], None],
         period_s: float = PERIOD_S,
@@ -49,10 +49,10 @@ class Health:
         """
         self._canary = canary
         self._last_batch_at = last_success_at
-        self._trouble = trouble
+        self._problem = problem
         self._on_stuck = on_stuck
         self._period_s = period_s
-        self._calls = DeadlineExecutor("canary", 1, timeout_s=timeout_s, stop_within_s=stop_within_s)
+        self._executor = DeadlineExecutor("canary", 1, timeout_s=timeout_s, stop_within_s=stop_within_s)
         self._task: asyncio.Task[None] | None = None
         self._canary_at: float | None = None
         self._failure = "the encoder has not been asked yet"
@@ -61,7 +61,7 @@ class Health:
         """The state now, without asking the encoder."""
         proof = self._last_proof()
         age_s = None if proof is None else time.monotonic() - proof
-        reason = self._failure or self._trouble() or self._calls.trouble
+        reason = self._failure or self._problem() or self._executor.problem
         return HealthReport(not reason, reason, age_s)
 
     async def start(self) -> None:
@@ -75,7 +75,7 @@ class Health:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._calls.close()
+        self._executor.close()
 
     async def _keep_asking(self) -> None:
         while True:
@@ -88,10 +88,10 @@ class Health:
 
     async def _ask(self) -> None:
         try:
-            await self._calls.start(self._canary)
+            await self._executor.start(self._canary)
         except Stuck:
             log.error("the canary hangs and cannot be stopped")
-            self._on_stuck(self._calls.trouble)
+            self._on_stuck(self._executor.problem)
         except Exception as error:
             log.exception("the canary failed")
             self._failure = f"the canary failed: {type(error).__name__}"

@@ -14,7 +14,7 @@ Canary = Callable[[OnStart], object]
 
 @dataclass(frozen=True, eq=False)
 class EncoderPipeline:
-    """Vectors of two engines are never mixed.
+    """Vectors of two pipelines are never mixed.
 
     `canaries` encode one image and one text past the queues: the first what the first of `batchers` does, the
     second what the second does.
@@ -25,4 +25,4 @@ class EncoderPipeline:
     canaries: tuple[Canary, Canary]
     batchers: tuple[Batcher[Pixels], Batcher[InputIds]]
     timeout_s: float
-    runner: SwappableEncoder
+    encoder: SwappableEncoder

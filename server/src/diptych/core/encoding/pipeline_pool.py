@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from diptych.core.concurrency.load_or_discard import loaded_in_thread
+from diptych.core.concurrency.load_or_discard import load_or_discard
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.types import SERVER
@@ -19,7 +19,7 @@ Open = Callable[[str, bool], EncoderPipeline]
 
 
 @dataclass(eq=False)
-class _Further:
+class _OnDemand:
     """One that is there for collections that ask for it, or is being loaded for them."""
 
     loading: "asyncio.Task[EncoderPipeline]"
@@ -27,7 +27,7 @@ class _Further:
 
 
 class PipelinePool:
-    """Those of requests and of collections in general stay; further ones come and go with their users.
+    """Those of requests and of collections in general stay; entry ones come and go with their users.
 
     The first collection that asks for a precision has it loaded, and when the last one lets go of it, and no
     request is at work with it, it is closed.
@@ -44,28 +44,28 @@ class PipelinePool:
         """`precisions` are those that the served version has."""
         self._requests = requests
         self._collections = collections
-        self._staying = {engine.model.precision: engine for engine in (collections, requests)}
+        self._permanent = {pipeline.model.precision: pipeline for pipeline in (collections, requests)}
         self._version = f"{collections.model.name}/{collections.model.version}"
         self._precisions = tuple(precisions)
         self._open = open
-        self._tell: Callable[[Sequence[EncoderPipeline]], None] = lambda engines: None
-        self._further: dict[str, _Further] = {}
+        self._on_change: Callable[[Sequence[EncoderPipeline]], None] = lambda pipelines: None
+        self._on_demand: dict[str, _OnDemand] = {}
         self._closing = TaskSet()
         self._closed = False
 
     @property
-    def requests(self) -> EncoderPipeline:
+    def for_requests(self) -> EncoderPipeline:
         """That of /embed and /classify."""
         return self._requests
 
     @property
-    def common(self) -> EncoderPipeline:
+    def for_collections(self) -> EncoderPipeline:
         """That of collections without a precision of their own."""
         return self._collections
 
     def on_change(self, tell: Callable[[Sequence[EncoderPipeline]], None]) -> None:
         """`tell` hears what is loaded, now and whenever that changes."""
-        self._tell = tell
+        self._on_change = tell
         self._changed()
 
     def changed(self) -> None:
@@ -74,8 +74,8 @@ class PipelinePool:
 
     def loaded(self) -> list[EncoderPipeline]:
         """All that are at work now; the one of requests and that of collections are the first."""
-        further = [one.loading for one in self._further.values()]
-        return [*self._staying.values(), *(one.result() for one in further if _is_loaded(one))]
+        entry = [one.loading for one in self._on_demand.values()]
+        return [*self._permanent.values(), *(one.result() for one in entry if _is_loaded(one))]
 
     def require_known(self, precision: str) -> None:
         """Raises InvalidValue naming those there are, unless the served version has it."""
@@ -87,7 +87,7 @@ class PipelinePool:
                 "precision",
             )
 
-    async def take(self, precision: str, *, at_start: bool = False) -> EncoderPipeline:
+    async def acquire(self, precision: str, *, at_start: bool = False) -> EncoderPipeline:
         """For one more user, until it lets go. It is loaded if need be, off the event loop.
 
         Raises InvalidValue when the served version lacks it, or when it cannot be served on this machine.
@@ -95,80 +95,80 @@ class PipelinePool:
         self.require_known(precision)
         if precision == SERVER:
             return self._collections
-        if precision in self._staying:
-            return self._staying[precision]
+        if precision in self._permanent:
+            return self._permanent[precision]
         if self._closed:
             raise NotReady("the server is stopping")
-        if precision not in self._further:
-            self._further[precision] = _Further(asyncio.create_task(self._load(precision, at_start)))
-        further = self._further[precision]
-        further.n_users += 1
+        if precision not in self._on_demand:
+            self._on_demand[precision] = _OnDemand(asyncio.create_task(self._load(precision, at_start)))
+        entry = self._on_demand[precision]
+        entry.n_users += 1
         try:
-            return await asyncio.shield(further.loading)
+            return await asyncio.shield(entry.loading)
         except BaseException as error:
-            self._leave(precision, further)
+            self._release_entry(precision, entry)
             if isinstance(error, NotReady) or not isinstance(error, DiptychError):
                 raise
             raise InvalidValue(
                 f"precision {precision} of {self._version} cannot be served here: {error}", "precision"
             ) from error
 
-    def let_go(self, engine: EncoderPipeline) -> None:
+    def release(self, pipeline: EncoderPipeline) -> None:
         """One user less."""
-        further = self._further.get(engine.model.precision)
-        if further is not None and _is_loaded(further.loading) and further.loading.result() is engine:
-            self._leave(engine.model.precision, further)
+        entry = self._on_demand.get(pipeline.model.precision)
+        if entry is not None and _is_loaded(entry.loading) and entry.loading.result() is pipeline:
+            self._release_entry(pipeline.model.precision, entry)
 
     @contextmanager
-    def hold(self, engine: EncoderPipeline) -> Iterator[None]:
+    def hold(self, pipeline: EncoderPipeline) -> Iterator[None]:
         """It stays at work inside the block, though its collection may be dropped or take another."""
-        further = self._further.get(engine.model.precision)
-        if further is None:
+        entry = self._on_demand.get(pipeline.model.precision)
+        if entry is None:
             yield
             return
-        further.n_users += 1
+        entry.n_users += 1
         try:
             yield
         finally:
-            self._leave(engine.model.precision, further)
+            self._release_entry(pipeline.model.precision, entry)
 
     async def close(self) -> None:
         """Fail all that waits with NotReady. Batches that run are waited for."""
         self._closed = True
         await self._closing.close()
-        for further in self._further.values():
-            further.loading.cancel()  # one that is loaded is not touched by it
-        await asyncio.gather(*(engine.embedder.close() for engine in self.loaded()))
+        for entry in self._on_demand.values():
+            entry.loading.cancel()  # one that is loaded is not touched by it
+        await asyncio.gather(*(pipeline.embedder.close() for pipeline in self.loaded()))
 
     async def _load(self, precision: str, at_start: bool) -> EncoderPipeline:
-        engine = await loaded_in_thread(
-            lambda: self._open(precision, at_start), lambda unwanted: unwanted.runner.close()
+        pipeline = await load_or_discard(
+            lambda: self._open(precision, at_start), lambda unwanted: unwanted.encoder.close()
         )
         log.info("%s in %s is at work for collections that ask for it", self._version, precision)
         asyncio.get_running_loop().call_soon(self._changed)  # once this task has its result
-        return engine
+        return pipeline
 
-    def _leave(self, precision: str, further: _Further) -> None:
-        further.n_users -= 1
-        if further.n_users or self._closed:
+    def _release_entry(self, precision: str, entry: _OnDemand) -> None:
+        entry.n_users -= 1
+        if entry.n_users or self._closed:
             return
-        if self._further.get(precision) is further:
-            del self._further[precision]
-        self._closing.start(self._close(precision, further), f"closing {precision}")
+        if self._on_demand.get(precision) is entry:
+            del self._on_demand[precision]
+        self._closing.start(self._close(precision, entry), f"closing {precision}")
 
-    async def _close(self, precision: str, further: _Further) -> None:
+    async def _close(self, precision: str, entry: _OnDemand) -> None:
         """Nobody uses it: what was still being loaded is let go of when it is."""
         try:
-            engine = await further.loading
+            pipeline = await entry.loading
         except DiptychError:
             return  # whoever asked was told
         self._changed()
-        await engine.embedder.close()
-        await asyncio.to_thread(engine.runner.close)
+        await pipeline.embedder.close()
+        await asyncio.to_thread(pipeline.encoder.close)
         log.info("%s in %s is no longer loaded, no collection asks for it", self._version, precision)
 
     def _changed(self) -> None:
-        self._tell(self.loaded())
+        self._on_change(self.loaded())
 
 
 def _is_loaded(loading: "asyncio.Task[EncoderPipeline]") -> bool:

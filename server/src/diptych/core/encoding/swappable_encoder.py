@@ -16,12 +16,12 @@ def _nothing() -> None:
 
 
 @dataclass(eq=False)
-class _Now:
+class _Current:
     encoder: StoppableEncoder
     describe: Callable[[], Running]
     close: Close
     n_calls: int = 0
-    is_let_go: bool = False
+    is_retired: bool = False
 
 
 class SwappableEncoder:
@@ -34,7 +34,7 @@ class SwappableEncoder:
         self, encoder: StoppableEncoder, describe: Callable[[], Running], close: Close = _nothing
     ) -> None:
         """`describe` says what `encoder` is, without TensorRT; `close` gives back what it takes."""
-        self._now = _Now(encoder, describe, close)
+        self._current = _Current(encoder, describe, close)
         self._tensorrt: TensorRt | None = None
         self._lock = threading.Lock()  # over the counts
 
@@ -50,13 +50,13 @@ class SwappableEncoder:
 
     def running(self) -> Running:
         """What runs now."""
-        return replace(self._now.describe(), tensorrt=self._tensorrt)
+        return replace(self._current.describe(), tensorrt=self._tensorrt)
 
-    def tell(self, tensorrt: TensorRt) -> None:
+    def set_tensorrt_state(self, tensorrt: TensorRt) -> None:
         """How far TensorRT is."""
         self._tensorrt = tensorrt
 
-    def take(
+    def swap(
         self,
         encoder: StoppableEncoder,
         describe: Callable[[], Running],
@@ -68,31 +68,31 @@ class SwappableEncoder:
         Blocking, where the one before is closed at once.
         """
         with self._lock:
-            former, self._now = self._now, _Now(encoder, describe, close)
+            former, self._current = self._current, _Current(encoder, describe, close)
             self._tensorrt = tensorrt
-        self._let_go(former)
+        self._retire(former)
 
     def close(self) -> None:
         """Of no use from now on. Blocking, where no call runs: else the last one closes it."""
-        self._let_go(self._now)
+        self._retire(self._current)
 
     @contextmanager
     def _call(self) -> Iterator[StoppableEncoder]:
         with self._lock:
-            now = self._now
+            now = self._current
             now.n_calls += 1
         try:
             yield now.encoder
         finally:
             with self._lock:
                 now.n_calls -= 1
-                is_last = now.is_let_go and not now.n_calls
+                is_last = now.is_retired and not now.n_calls
             if is_last:
                 now.close()
 
-    def _let_go(self, former: _Now) -> None:
+    def _retire(self, former: _Current) -> None:
         with self._lock:
-            is_idle = not former.is_let_go and not former.n_calls
-            former.is_let_go = True
+            is_idle = not former.is_retired and not former.n_calls
+            former.is_retired = True
         if is_idle:
             former.close()

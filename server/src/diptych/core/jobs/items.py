@@ -19,7 +19,7 @@ SLACK = 1_000  # folders and extensions that an archive may have beside its file
 Description = dict[str, object] | InputError
 
 
-def items_of(read: Read, n_bytes: int, max_items: int, max_image_bytes: int) -> list[JobItem]:
+def items_of_archive(read: Read, n_bytes: int, max_items: int, max_image_bytes: int) -> list[JobItem]:
     """The images in their order. What cannot be added has its error, and fails alone when its turn comes.
 
     Folders and hidden files (a name that begins with a dot, anywhere on the path) are left out. Raises
@@ -103,12 +103,12 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") and part not in {".", ".."} for part in name.split("/"))
 
 
-def checked(items: Sequence[JobItem], max_metadata_bytes: int) -> list[JobItem]:
+def check_items(items: Sequence[JobItem], max_metadata_bytes: int) -> list[JobItem]:
     """The same items; those with a bad id or metadata have an error, and neither of them any more."""
-    return [_checked(item, max_metadata_bytes) for item in items]
+    return [_check_item(item, max_metadata_bytes) for item in items]
 
 
-def _checked(item: JobItem, max_metadata_bytes: int) -> JobItem:
+def _check_item(item: JobItem, max_metadata_bytes: int) -> JobItem:
     try:
         if item.metadata is not None:
             check_metadata(item.metadata, max_metadata_bytes)

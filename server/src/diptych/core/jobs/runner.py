@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace as changed
 
 from diptych.core.collections.service import Collections
-from diptych.core.job import Job, JobItem, JobOutcome, News
+from diptych.core.job import Job, JobItem, JobOutcome, JobOutcomes
 from diptych.core.jobs.ports import JobInputs, JobStore
 from diptych.core.types import AddOutcome, NewImage
 from diptych.errors import Overloaded, TooLarge
@@ -13,7 +13,7 @@ from diptych.errors import Overloaded, TooLarge
 MAX_BATCH = 16  # small, so that requests find room in the queue beside it
 MAX_BATCH_BYTES = 32_000_000
 
-Progressed = Callable[[Sequence[JobOutcome]], None]
+OnProgress = Callable[[Sequence[JobOutcome]], None]
 
 
 class JobRunner:
@@ -31,7 +31,7 @@ class JobRunner:
         self._inputs = inputs
         self._max_batch = max_batch
 
-    async def run(self, job: Job, progressed: Progressed) -> None:
+    async def run(self, job: Job, on_progress: OnProgress) -> None:
         """Until every item has its outcome; `progressed` hears of each batch.
 
         Raises what concerns all items: NotFound or Conflict of the collection, CorruptStore when the input is
@@ -41,28 +41,28 @@ class JobRunner:
             batch = _within(await self._store.todo(job.id, self._max_batch))
             if not batch:
                 return
-            await self._add(job, batch, progressed)
+            await self._add(job, batch, on_progress)
 
-    async def _add(self, job: Job, batch: Sequence[JobItem], progressed: Progressed) -> None:
+    async def _add(self, job: Job, batch: Sequence[JobItem], on_progress: OnProgress) -> None:
         """Requests come first: while the queue is full, wait. What can never fit at once goes one by one."""
         images = await self._images(job, batch)
 
-        def news(added: Sequence[AddOutcome]) -> News:
+        def job_outcomes(added: Sequence[AddOutcome]) -> JobOutcomes:
             return {job.id: _outcomes(batch, added)}
 
         while True:
             try:
                 added = await self._collections.add_many(
-                    job.collection, images, replace=job.replace, news=news
+                    job.collection, images, replace=job.replace, job_outcomes=job_outcomes
                 )
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_s)
             except TooLarge as error:
                 for item in [changed(batch[0], error=error)] if len(batch) == 1 else batch:
-                    await self._add(job, [item], progressed)
+                    await self._add(job, [item], on_progress)
                 return
             else:
-                progressed(_outcomes(batch, added.outcomes))
+                on_progress(_outcomes(batch, added.outcomes))
                 return
 
     async def _images(self, job: Job, batch: Sequence[JobItem]) -> list[NewImage]:

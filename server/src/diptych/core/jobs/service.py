@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from diptych.core.collections.service import Collections
 from diptych.core.concurrency.task_set import TaskSet
 from diptych.core.job import EndState, Job, JobItem, JobOutcome, JobState
-from diptych.core.jobs.items import checked
+from diptych.core.jobs.items import check_items
 from diptych.core.jobs.ports import JobInput, JobInputs, JobStore
 from diptych.core.jobs.queue import JobQueue
 from diptych.core.jobs.runner import MAX_BATCH, JobRunner
@@ -69,8 +69,8 @@ class Jobs:
         self._n_accepting = 0
         self._running: str | None = None
         self._adding: asyncio.Task[None] | None = None  # of the one that runs
-        self._told: Job | None = None  # the one that runs, as far as its images can be found
-        self._trouble: dict[str, str] = {}  # why a job does not get on
+        self._visible: Job | None = None  # the one that runs, as far as its images can be found
+        self._problems: dict[str, str] = {}  # why a job does not get on
         self._unrecorded: dict[str, tuple[StoreError, str]] = {}  # not on the disk: why, and when it stopped
         self._background = TaskSet()
         self._change = asyncio.Event()
@@ -110,7 +110,7 @@ class Jobs:
         Raises NotFound or Conflict of the collection, Overloaded when there is no place by now, StoreError.
         """
         self._collections.require_served(collection)
-        items = await asyncio.to_thread(checked, items, self._max_metadata_bytes)
+        items = await asyncio.to_thread(check_items, items, self._max_metadata_bytes)
         job = Job(job_input.id, collection, replace, "queued", len(items), _now())
         await asyncio.shield(self._accept(job_input, job, items))
         log.info("job %s has %d items", job.id, job.n_items)
@@ -127,9 +127,9 @@ class Jobs:
     async def outcomes(self, id: str, after: int, limit: int) -> builtins.list[JobOutcome]:
         """What became of items behind index `after`, in their order, as far as it is known."""
         outcomes = await self._store.outcomes(id, after, limit)
-        if self._told is None or self._told.id != id:
+        if self._visible is None or self._visible.id != id:
             return outcomes
-        return [one for one in outcomes if one.index < self._told.n_done]
+        return [one for one in outcomes if one.index < self._visible.n_done]
 
     async def cancel(self, id: str) -> Job:
         """Items that are being written still are; the others are not tried. Raises NotFound.
@@ -141,7 +141,7 @@ class Jobs:
         if id not in self._queue:
             return job
         self._queue.cancel(id)
-        self._tell()
+        self._notify()
         if self._running == id and self._adding is not None:
             self._adding.cancel()
         if self._running != id:
@@ -185,8 +185,8 @@ class Jobs:
         while True:
             self._running = id = await self._queue.next()
             await self._run(id)
-            self._running = self._told = None
-            self._tell()
+            self._running = self._visible = None
+            self._notify()
 
     async def _run(self, id: str) -> None:
         """To its end, however often the data folder fails meanwhile: a full disk may get room again."""
@@ -195,12 +195,12 @@ class Jobs:
                 await self._try(id)
                 return
             except StoreError as error:
-                if self._trouble.get(id) != str(error):  # it is tried again every few seconds
+                if self._problems.get(id) != str(error):  # it is tried again every few seconds
                     log.warning("job %s waits: %s", id, error)
-                self._trouble[id] = str(error)
+                self._problems[id] = str(error)
                 if reason := refusal_of(error):
                     self._metrics.count_rejected(reason)
-                self._tell()
+                self._notify()
             if self._queue.is_cancelled(id):
                 await self._end_cancelled(id)
                 return
@@ -215,8 +215,8 @@ class Jobs:
         state: EndState = "done"
         reason = ""
         try:
-            self._told = await self._found(id)
-            await self._add_all(self._told)
+            self._visible = await self._found(id)
+            await self._add_all(self._visible)
         except CorruptStore as error:
             state, reason = "failed", str(error)
         except (NotReady, StoreError):
@@ -236,7 +236,7 @@ class Jobs:
         assert task is not None, "jobs run in a task"
         if self._queue.is_cancelled(job.id):
             return
-        self._adding = asyncio.create_task(self._runner.run(job, self._progressed))
+        self._adding = asyncio.create_task(self._runner.run(job, self._on_progress))
         try:
             await self._adding
         except asyncio.CancelledError:
@@ -246,13 +246,13 @@ class Jobs:
         finally:
             self._adding = None
 
-    def _progressed(self, outcomes: Sequence[JobOutcome]) -> None:
-        assert self._told is not None, "one runs"
-        counts = Counter(self._told.counts)
+    def _on_progress(self, outcomes: Sequence[JobOutcome]) -> None:
+        assert self._visible is not None, "one runs"
+        counts = Counter(self._visible.counts)
         counts.update(one.status for one in outcomes)
-        self._told = changed(self._told, counts=counts)
-        self._trouble.pop(self._told.id, None)
-        self._tell()
+        self._visible = changed(self._visible, counts=counts)
+        self._problems.pop(self._visible.id, None)
+        self._notify()
 
     async def _end_cancelled(self, id: str) -> None:
         """On the disk, or if that takes nothing, in memory for now."""
@@ -264,7 +264,7 @@ class Jobs:
                 self._background.start(self._end_later(id), "ending a cancelled job")
             told = type(error)(f"the job has stopped, but that could not be recorded yet: {error}")
             self._unrecorded[id] = (told, self._unrecorded.get(id, (told, _now()))[1])
-            self._tell()
+            self._notify()
 
     async def _end_later(self, id: str) -> None:
         while id in self._queue:
@@ -285,9 +285,9 @@ class Jobs:
         except StoreError as error:  # the next start removes what no job needs
             log.warning("the input of job %s is left: %s", id, error)
         self._queue.remove(id)
-        self._trouble.pop(id, None)
+        self._problems.pop(id, None)
         self._unrecorded.pop(id, None)
-        self._tell()
+        self._notify()
         log.info("job %s is %s", id, state)
         try:
             await self._store.forget(MAX_ENDED)
@@ -300,7 +300,7 @@ class Jobs:
             raise NotFound(f"no job {id[:80]!r}")
         return job
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._change.set()
         self._change = asyncio.Event()
 
@@ -311,13 +311,13 @@ class Jobs:
         """
         if job.has_ended and job.id not in self._queue:
             return job
-        if self._told is not None and self._told.id == job.id:
-            job = changed(job, counts=self._told.counts)
+        if self._visible is not None and self._visible.id == job.id:
+            job = changed(job, counts=self._visible.counts)
         if job.id in self._unrecorded:
             error, stopped_at = self._unrecorded[job.id]
             return changed(job, state="cancelled", finished_at=stopped_at, reason=error.message)
         state: JobState = "running" if job.id == self._running else "queued"
-        reason = self._trouble.get(job.id) or self._queue.obstacle(job.id)
+        reason = self._problems.get(job.id) or self._queue.obstacle(job.id)
         return changed(job, state=state, finished_at=None, reason=reason)
 
 

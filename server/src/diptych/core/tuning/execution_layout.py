@@ -22,7 +22,9 @@ class Plan:
     n_decode_threads: int
 
 
-ONE_LANE = Plan(n_lanes=1, image_batch_size=16, text_batch_size=16, n_decode_threads=1)  # before measuring
+SINGLE_WORKER_PLAN = Plan(
+    n_lanes=1, image_batch_size=16, text_batch_size=16, n_decode_threads=1
+)  # before measuring
 
 
 @dataclass(frozen=True)

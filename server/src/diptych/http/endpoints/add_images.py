@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from diptych.core.job import Job, JobItem
-from diptych.core.jobs.items import items_of
+from diptych.core.jobs.items import items_of_archive
 from diptych.core.jobs.ports import JobInput
 from diptych.core.jobs.service import Jobs
 from diptych.core.limits import Limits
@@ -234,7 +234,7 @@ async def read_tar(request: Request, options: HttpOptions, job_input: JobInput) 
     await write()
     limits = options.limits
     items = await asyncio.to_thread(
-        items_of, job_input.read, job_input.n_bytes, limits.max_job_items, limits.max_image_bytes
+        items_of_archive, job_input.read, job_input.n_bytes, limits.max_job_items, limits.max_image_bytes
     )
     if not items:
         raise InvalidValue("the archive has no files but hidden ones")

@@ -71,7 +71,7 @@ async def readyz(request: Request, services: ReadyServices) -> Response:
 async def metrics(services: ReadyServices) -> Response:
     """Counts and times for Prometheus."""
     services.metrics.set_ready((await services.report()).ready)
-    services.collections.measure()
+    services.collections.report_metrics()
     payload, content_type = services.metrics.render()
     return Response(payload, media_type=content_type)
 
@@ -86,7 +86,7 @@ async def version(request: Request, state: State) -> Response:
         ServerVersion(
             version=__version__,
             model=None if model is None else ModelRef.of(model),
-            provider=None if services is None else services.engines.requests.runner.running().provider,
+            provider=None if services is None else services.pipelines.for_requests.encoder.running().provider,
             embed_dim=None if model is None else model.embed_dim,
             default_collection=options.default_collection,
             max_items=options.limits.max_items,

@@ -11,7 +11,7 @@ from diptych.bundle.manifest import GOLDEN_FILE, TOKENIZER_FILE, Manifest, ident
 from diptych.bundle.prompts import with_built_in
 from diptych.bundle.repository import ModelRepository
 from diptych.bundle.text.tokenizer import TextTokenizer
-from diptych.core.tuning.execution_layout import ONE_LANE, Plan
+from diptych.core.tuning.execution_layout import SINGLE_WORKER_PLAN, Plan
 from diptych.core.tuning.precision import CudaGraphs, Running, TowerGraphs
 from diptych.core.types import ModelInfo
 from diptych.settings import PREFIX
@@ -40,7 +40,7 @@ class LoadedBundle:
     precision: str
     encoder: ServedEncoder
     beside: ServedEncoder | None = None
-    plan: Plan = ONE_LANE
+    plan: Plan = SINGLE_WORKER_PLAN
     slowest_batch_s: float = 0.0
 
     def info(self, decode: DecodeMode) -> ModelInfo:

@@ -48,7 +48,9 @@ class OnDemandPrecisions:
             loaded.encoder.close()
             raise
         if self._settings.tensorrt != "off":
-            engine.runner.tell(TensorRt("unavailable", "it is for the server's own precisions"))
+            engine.encoder.set_tensorrt_state(
+                TensorRt("unavailable", "it is for the server's own precisions")
+            )
         return engine
 
     def _made(self, loaded: LoadedBundle, precision: str, at_start: bool) -> EncoderPipeline:

@@ -14,7 +14,7 @@ from diptych.adapters.tensorrt.encoder import TensorrtEncoder
 from diptych.adapters.tensorrt.library import tensorrt_version
 from diptych.bundle.golden import check_golden
 from diptych.bundle.tensorrt_build import PLAN_SUFFIX, Extent, Profile, usual_lengths
-from diptych.core.concurrency.load_or_discard import loaded_in_thread
+from diptych.core.concurrency.load_or_discard import load_or_discard
 from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.tuning.precision import Running, TensorRt
 from diptych.errors import BundleError, DiptychError, EncoderFailed, GoldenMismatch
@@ -54,7 +54,7 @@ class TensorRtUpgrade:
         """To be called once."""
         assert self._loaded is not None, "called once"
         loaded, self._loaded = self._loaded, None
-        self._runner.tell(TensorRt("building", "CUDA serves meanwhile"))
+        self._runner.set_tensorrt_state(TensorRt("building", "CUDA serves meanwhile"))
         try:
             encoder, how = await self._proven(loaded)
         except DiptychError as error:
@@ -69,14 +69,14 @@ class TensorRtUpgrade:
             # In a thread of its own: memory of what it replaces is given back in its turn. It is taken by a
             # server that stops, too, as it would be nobody's otherwise.
             taking = asyncio.to_thread(
-                self._runner.take, encoder, lambda: running, TensorRt("serving", how), encoder.close
+                self._runner.swap, encoder, lambda: running, TensorRt("serving", how), encoder.close
             )
             await asyncio.shield(taking)
             LOG.info("%s is served by TensorRT: %s", self._name, how)
             self._on_change()
 
     def _give_up(self, reason: str) -> None:
-        self._runner.tell(TensorRt("unavailable", reason))
+        self._runner.set_tensorrt_state(TensorRt("unavailable", reason))
         LOG.warning("%s is not served by TensorRT, CUDA goes on: %s", self._name, reason)
 
     async def _proven(self, loaded: LoadedBundle) -> tuple[TensorrtEncoder, str]:
@@ -135,7 +135,7 @@ async def _load(loaded: LoadedBundle, jobs: Sequence[PlanJob]) -> TensorrtEncode
 
     A server that stops does not wait: what was loaded is closed.
     """
-    return await loaded_in_thread(lambda: _proven_encoder(loaded, jobs), TensorrtEncoder.close)
+    return await load_or_discard(lambda: _proven_encoder(loaded, jobs), TensorrtEncoder.close)
 
 
 def _proven_encoder(loaded: LoadedBundle, jobs: Sequence[PlanJob]) -> TensorrtEncoder:
