@@ -108,7 +108,7 @@ def test_success_is_forgotten_with_the_next_failure_and_known_again_with_the_nex
 
 
 async def stuck(n_workers: int, timeout_s: float) -> tuple[Any, HangingEncoder, list[str], Any]:
-    """A batcher whose call of [7, 8] can neither go on nor be stopped; with one worker, another item waits."""
+    """A batcher whose call of [7, 8] can neither go on nor be stopped; with one worker, another waits."""
     encoder, reasons = HangingEncoder(deaf=[7]), list[str]()
     batcher = number_batcher(
         encoder,

@@ -35,7 +35,9 @@ class ParquetExport:
         self._repository = repository
         self._report = report
 
-    def export(self, collection: str, file: Path, wanted: SourceFilter, *, with_images: bool) -> ExportSummary:
+    def export(
+        self, collection: str, file: Path, wanted: SourceFilter, *, with_images: bool
+    ) -> ExportSummary:
         """Write one consistent snapshot of a collection, with the wanted vectors, to a new file.
 
         Raises StoreError, CorruptStore, and NotFound for the collection or the vectors.

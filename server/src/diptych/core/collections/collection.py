@@ -217,8 +217,8 @@ class LoadedCollection:
 
     def _without_image_reason(self) -> str:
         return (
-            f"{len(self.without_image)} of {self.n_images} rows keep no image and were made by another version "
-            "or precision. Serve that again, or add them again, or delete them"
+            f"{len(self.without_image)} of {self.n_images} rows keep no image and were made by another "
+            "version or precision. Serve that again, or add them again, or delete them"
         )
 
     def _retry_hint(self) -> str:

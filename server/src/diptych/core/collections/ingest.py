@@ -50,9 +50,9 @@ class Ingest:
     ) -> list[AddOutcome]:
         """Add N items and return N outcomes in their order, with vectors made by `pipeline`.
 
-        A bad item fails alone. What `job_outcomes` returns for the outcomes is stored in the commit of the rows.
-        Raises for the whole add: NotFound when the collection was dropped meanwhile, PipelineChanged,
-        Overloaded, NotReady, StoreError. Nothing is acknowledged then; adding the same again is safe.
+        A bad item fails alone. The result of `job_outcomes` is stored in the commit of the rows. Raises for
+        the whole add: NotFound when the collection was dropped meanwhile, PipelineChanged, Overloaded,
+        NotReady, StoreError. Nothing is acknowledged then; adding the same again is safe.
         """
         resolved = await asyncio.to_thread(self._resolve_all, items)  # N of draft or error
         early = await self._committer.early(collection, resolved, replace)  # what needs no work

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class CollectionRegistry:
-    """The loaded collections by name. Every method that changes them, except `open`, must run inside a write."""
+    """The loaded collections by name. Methods that change them run inside a write, except `open`."""
 
     def __init__(
         self,

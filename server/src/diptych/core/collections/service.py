@@ -216,12 +216,12 @@ class Collections:
         replace: bool = False,
         job_outcomes: Callable[[Sequence[AddOutcome]], JobOutcomes] | None = None,
     ) -> Added:
-        """Add N items and return N outcomes in their order; each item is durable and searchable, or has failed.
+        """Add N items and return N outcomes in their order.
 
-        A bad item fails alone, with its own error. What `job_outcomes` returns for the outcomes is durable in
-        the same commit, even if there are no items. Raises for the whole add, with nothing acknowledged:
-        Conflict when the collection belongs to a model or has a precision that is not served, NotFound when
-        such a job has ended, Overloaded, TooLarge, NotReady.
+        An item is durable and searchable, or fails alone with its own error. What `job_outcomes` returns for
+        the outcomes is durable in the same commit, even if there are no items. Raises for the whole add, with
+        nothing acknowledged: Conflict when the collection belongs to a model or has a precision that is not
+        served, NotFound when such a job has ended, Overloaded, TooLarge, NotReady.
         """
         while True:
             collection = self._registry[name]

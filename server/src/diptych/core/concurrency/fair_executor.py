@@ -28,7 +28,7 @@ class FairExecutor:
     async def run(
         self, pieces: Sequence[Callable[[], Result]], *, wait_for_running: bool = False
     ) -> list[Result]:
-        """Run all pieces and return their results in order. Raises what one of them raised, once all have ended.
+        """Run all pieces and return their results in order. Raises what a piece raised, once all have ended.
 
         When this call is cancelled, pieces that have not begun never begin, and nothing keeps a reference to
         them. With `wait_for_running` the call then waits for the pieces that run, unless it is cancelled
