@@ -89,12 +89,12 @@ def test_job_goes_on_when_its_collection_takes_a_precision_that_is_served(
     run: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: list[Job] = []
-    take = PipelinePool.take
+    acquire = PipelinePool.acquire
 
     async def without_int8(pipelines: PipelinePool, precision: str, **options: bool) -> object:
         if precision == "int8":
             raise InvalidValue("tiny/1 has no precision 'int8'")
-        return await take(pipelines, precision, **options)
+        return await acquire(pipelines, precision, **options)
 
     async def before(opened: Opened, jobs: Jobs) -> None:
         Gate(opened)
@@ -112,7 +112,7 @@ def test_job_goes_on_when_its_collection_takes_a_precision_that_is_served(
         assert (ended.state, ended.reason, ended.counts) == ("done", "", {"created": 3})
 
     run(before)
-    monkeypatch.setattr(PipelinePool, "take", without_int8)
+    monkeypatch.setattr(PipelinePool, "acquire", without_int8)
     run(after)
 
 

@@ -1,4 +1,4 @@
-"""Let work in while there is room and refuse it at the door when there is none; knows nothing of the work."""
+"""Admission control: let work in while there is room, and refuse it when there is none."""
 
 import math
 import time
@@ -12,10 +12,10 @@ SMOOTHING = 0.2  # weight of the newest measurement
 
 
 class Admission:
-    """Bounds what is inside at any time, in items and in bytes. Used from one event loop.
+    """Bounds the items and bytes that are being worked on. Used from one event loop.
 
-    Whole requests are let in or refused, so that none fails half-way. What is let in holds its room until
-    its block ends, whichever way: a cancelled request gives its room back at once.
+    A request is let in or refused as a whole, so that none fails half-way. An admitted request holds its room
+    until its block ends, however it ends: a cancelled request gives its room back at once.
     """
 
     def __init__(
@@ -27,11 +27,11 @@ class Admission:
         self.n_bytes = 0
         self._clock = clock
         self._throughput = _Throughput()
-        self._since = 0.0  # when something was last done, or the first came in
+        self._since = 0.0  # when a request last ended, or the first one was admitted
 
     @contextmanager
     def hold(self, n_items: int, n_bytes: int) -> Iterator[None]:
-        """Room for `n_items` of `n_bytes` in all. Raises Overloaded; TooLarge when it could never fit."""
+        """Reserve room for `n_items` of `n_bytes` in all. Raises Overloaded; TooLarge if it can never fit."""
         self._check(n_items, n_bytes)
         if self.n_items == 0:
             self._since = self._clock()
@@ -45,12 +45,12 @@ class Admission:
             self.n_bytes -= n_bytes
 
     def retry_after_s(self) -> float:
-        """Whole seconds until what is inside now should be done."""
+        """Whole seconds until the admitted work should be done, estimated from recent throughput."""
         seconds = self.n_items * self._throughput.seconds_per_item
         return float(min(max(math.ceil(seconds), MIN_RETRY_S), MAX_RETRY_S))
 
     def _measure(self, n_items: int) -> None:
-        """The time between the ends of requests tells the pace, in whatever order they end."""
+        """Update the throughput from the time between the ends of requests, in whatever order they end."""
         now = self._clock()
         self._throughput.add(n_items, now - self._since)
         self._since = now
@@ -69,7 +69,10 @@ class Admission:
 
 
 class _Throughput:
-    """Seconds for one item, of late. Items and seconds are smoothed apart: a large request weighs more."""
+    """Seconds per item, averaged over recent requests.
+
+    Items and seconds are smoothed separately, so that a large request weighs more than a small one.
+    """
 
     def __init__(self) -> None:
         self._n_items, self._seconds = 1.0, 0.1  # a guess, until the first measurement

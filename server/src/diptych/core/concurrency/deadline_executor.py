@@ -1,4 +1,4 @@
-"""Run blocking calls in threads, each within a deadline; knows nothing of what is called."""
+"""Run blocking calls in threads, each within a deadline."""
 
 import asyncio
 import threading
@@ -15,14 +15,14 @@ STOP_WITHIN_S = 5.0  # a stop takes effect between two steps of the call, and on
 
 
 class Stuck(Exception):
-    """A call did not end although it was told to: its thread is lost."""
+    """A call did not end although it was told to stop: its thread is lost."""
 
 
 class DeadlineExecutor:
     """`n_threads` threads for calls that may hang.
 
-    A call that takes longer than `timeout_s` is told to stop. It fails once it has; when it has not ended
-    after another `stop_within_s`, it never will.
+    A call that takes longer than `timeout_s` is told to stop, and fails once it has stopped. If it has not
+    ended after another `stop_within_s`, it counts as stuck for ever.
     """
 
     def __init__(
@@ -35,27 +35,29 @@ class DeadlineExecutor:
 
     @property
     def problem(self) -> str:
-        """What is wrong now: a call is past its deadline and has not ended. Else empty."""
+        """Why requests should not come now: a call is past its deadline and has not ended. Empty if all is
+        well.
+        """
         return f"the encoder has not answered for {self._timeout_s:g} s" if self._n_late else ""
 
     def start(self, call: Callable[[OnStart], Result]) -> Coroutine[Any, Any, Result]:
-        """Hand `call` to a thread at once; to be awaited for what it returns or raises.
+        """Submit `call` to a thread at once; await the returned coroutine for its result or exception.
 
-        That raises EncoderFailed when it had to be stopped, Stuck when it cannot be. `call` is given a
-        function, to be told how to stop it. To be called no more often at once than there are threads:
-        waiting for one would count as hanging.
+        The coroutine raises EncoderFailed when the call had to be stopped, Stuck when it cannot be stopped.
+        `call` receives a function, which it calls with a way to stop it. Never run more calls at once than
+        there are threads: waiting for a thread would count as hanging.
         """
         handle = _Handle()
         return self._end_of(self._submitted(call, handle), handle)
 
     def close(self) -> None:
-        """No call may follow; those that run are not waited for."""
+        """Accept no further calls; calls that still run are not waited for."""
         self._threads.shutdown(wait=False)
 
     def _submitted(self, call: Callable[[OnStart], Result], handle: "_Handle") -> Future[Result]:
         try:
             return self._threads.submit(_contained, call, handle)
-        except Exception as error:  # no thread can be started; but one may find it in the queue later
+        except Exception as error:  # no thread could be started, yet one may find the call in the queue later
             handle.is_dropped = True
             failed = Future[Result]()
             failed.set_exception(error)
@@ -70,15 +72,15 @@ class DeadlineExecutor:
         handle.stop()
         await asyncio.wait([ending], timeout=self._stop_within_s)
         if not ending.done():
-            raise Stuck(self.problem)  # it stays late for ever
+            raise Stuck(self.problem)  # it is never counted as ended
         self._n_late -= 1
         if ending.exception() is None:
-            return ending.result()  # just in time
+            return ending.result()  # it ended by itself after all
         raise EncoderFailed(f"the encoder did not answer within {self._timeout_s:g} s")
 
 
 def _contained(call: Callable[[OnStart], Result], handle: "_Handle") -> Result:
-    """The same, but for exceptions that would take the event loop with them, or that no future can hold."""
+    """Run the call, and wrap exceptions that would end the event loop or that no future can hold."""
     if handle.is_dropped:
         raise RuntimeError("nobody waits for this call")
     try:
@@ -90,10 +92,10 @@ def _contained(call: Callable[[OnStart], Result], handle: "_Handle") -> Result:
 
 
 class _Handle:
-    """Stops one call, even when it is told to before the call has said how."""
+    """Stops one call, even if the stop is requested before the call has said how to stop it."""
 
     def __init__(self) -> None:
-        self.is_dropped = False  # it is never to begin
+        self.is_dropped = False  # the call must never begin
         self._lock = threading.Lock()
         self._how: Stop | None = None
         self._stopped = False

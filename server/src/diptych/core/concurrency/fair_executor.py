@@ -1,4 +1,4 @@
-"""Share a few threads out fairly between callers who each bring much or little; knows nothing of the work."""
+"""Share a few threads fairly between callers who bring much or little work."""
 
 import asyncio
 import threading
@@ -15,13 +15,13 @@ Result = TypeVar("Result")
 class FairExecutor:
     """`n_threads` threads for which the calls of `run` take turns, one piece of work each.
 
-    The threads take the next piece themselves: they never wait for the event loop while there is work.
+    The threads take the next piece by themselves, so they never wait for the event loop while there is work.
     """
 
     def __init__(self, name: str, n_threads: int) -> None:
         self._threads = ThreadPoolExecutor(max_workers=n_threads, thread_name_prefix=name)
         self._n_threads = n_threads
-        self._lock = threading.Lock()  # held for all below, and for what is left of each _Caller
+        self._lock = threading.Lock()  # guards all fields below, and `n_left` of each _Caller
         self._queue: FairQueue[_Caller[Any], int] = FairQueue()
         self._n_busy = 0
 
@@ -52,7 +52,9 @@ class FairExecutor:
         return caller.results()
 
     def _drop(self, caller: "_Caller[Any]") -> bool:
-        """Take back what has not begun; whether some of it runs, of which `done` tells the end."""
+        """Take back the pieces that have not begun. Return whether some still run; `done` is set at their
+        end.
+        """
         with self._lock:
             caller.n_left -= self._queue.drop(caller)
             if caller.n_left == 0:
@@ -61,7 +63,7 @@ class FairExecutor:
             return True
 
     def _work(self) -> None:
-        """Until there is nothing left to do."""
+        """Run pieces until none is left."""
         while True:
             with self._lock:
                 taken = self._queue.take(1)
@@ -75,11 +77,11 @@ class FairExecutor:
                 is_done = caller.n_left == 0
             if is_done:
                 caller.report()
-            del caller, taken  # an idle thread holds nothing
+            del caller, taken  # an idle thread must hold no references
 
 
 class _Caller(Generic[Result]):
-    """One call of `run`. It has all results, or an error, when `n_left` is 0."""
+    """One call of `run`. When `n_left` is 0, it has all results or an error."""
 
     def __init__(self, pieces: Sequence[Callable[[], Result]]) -> None:
         self._pieces = pieces
@@ -92,15 +94,17 @@ class _Caller(Generic[Result]):
     def do(self, index: int) -> None:
         try:
             self._results[index] = self._pieces[index]()
-        except BaseException as error:  # nothing may end the thread: others wait for it
+        except BaseException as error:  # an exception must not end the thread: others wait for it
             self._error = error
 
     def report(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for the result
             self._loop.call_soon_threadsafe(self._end)
 
     def renew(self) -> None:
-        """Another `done`, as the first one was cancelled. On the loop's thread, as is what sets it."""
+        """Replace `done`, as the first one was cancelled. Called on the loop's thread, as is the code that
+        sets it.
+        """
         self.done = self._loop.create_future()
 
     def results(self) -> list[Result]:
@@ -111,5 +115,5 @@ class _Caller(Generic[Result]):
         raise RuntimeError(f"a thread's work raised {type(self._error).__name__}") from self._error
 
     def _end(self) -> None:
-        if not self.done.done():  # else it was cancelled
+        if not self.done.done():  # otherwise it was cancelled
             self.done.set_result(None)

@@ -1,4 +1,4 @@
-"""Give out the items of several owners in turns; knows nothing of what the items or their owners are."""
+"""Give out the items of several owners in turns."""
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable
@@ -9,10 +9,10 @@ Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Owner, Item]):
-    """Owners stand in a ring: whose turn it is gives one item and goes to the end. Not for several threads.
+    """A ring of owners: the first one gives one item and goes to the end. Not thread-safe.
 
-    Of R owners none waits longer than R - 1 items between two of its own, however many the others brought.
-    Taking n items costs n steps, dropping an owner one, no matter how many wait.
+    With R owners, none waits for more than R - 1 items between two of its own, however many the others
+    brought. Taking n items costs n steps, dropping an owner one step, no matter how many items wait.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class FairQueue(Generic[Owner, Item]):
         return self._n_items
 
     def push(self, owner: Owner, items: Iterable[Item]) -> None:
-        """The owner, who must not wait already, comes last in the ring; its items keep their order."""
+        """Append an owner, who must not be waiting already, to the ring; its items keep their order."""
         assert owner not in self._ring, "an owner comes once"
         waiting = deque(items)
         if waiting:
@@ -31,7 +31,7 @@ class FairQueue(Generic[Owner, Item]):
             self._n_items += len(waiting)
 
     def take(self, n_items: int) -> list[tuple[Owner, Item]]:
-        """The next items, at most so many, going on where the last call stopped."""
+        """Return the next items, at most `n_items`, continuing where the last call stopped."""
         taken: list[tuple[Owner, Item]] = []
         ring = self._ring
         while ring and len(taken) < n_items:
@@ -43,7 +43,7 @@ class FairQueue(Generic[Owner, Item]):
         return taken
 
     def drop(self, owner: Owner) -> int:
-        """Forget what this owner has left, and say how many items; fine when it has nothing."""
+        """Forget the remaining items of this owner and return their number, 0 if it has none."""
         n_dropped = len(self._ring.pop(owner, ()))
         self._n_items -= n_dropped
         return n_dropped

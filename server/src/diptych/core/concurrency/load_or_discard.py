@@ -1,4 +1,4 @@
-"""Load something in a thread for a caller who may be cancelled; knows nothing of what is loaded."""
+"""Load something in a thread for a caller that may be cancelled."""
 
 import asyncio
 import threading
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 async def load_or_discard(load: Callable[[], T], close: Callable[[T], object]) -> T:
-    """What `load` returns, which may block; raises what it raises.
+    """Return what `load` returns; `load` runs in a thread, may block, and its exceptions are raised here.
 
-    A caller who is cancelled does not wait: the result is closed in a thread once it is there.
+    A caller that is cancelled does not wait: a thread closes the result once it is there.
     """
     loading = asyncio.get_running_loop().run_in_executor(None, load)
 

@@ -1,4 +1,4 @@
-"""Run one write at a time, to its end, even if whoever asked goes away; knows nothing of what is written."""
+"""Run one write at a time, to its end, even if the caller is cancelled."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,10 +10,11 @@ Result = TypeVar("Result")
 
 
 class SerialWriteQueue:
-    """One queue of writes for the whole data folder, and what runs beside it.
+    """The queue of writes of one data folder, and the tasks that run alongside.
 
-    A write touches files, rows and an index in turn. Cut short by a client that hangs up, it would leave them
-    apart until the next start; and no file may be removed as unused while another write is about to use it.
+    A write touches files, rows and an index in turn. If a client that hangs up cut it short, they would
+    disagree until the next start. And no file may be removed as unused while another write is about to use
+    it.
     """
 
     def __init__(self) -> None:
@@ -22,7 +23,9 @@ class SerialWriteQueue:
         self._closed = False
 
     async def run(self, write: Coroutine[Any, Any, Result]) -> Result:
-        """What `write` returns or raises; cancelling the caller does not cancel it. Raises NotReady."""
+        """Run `write` in its turn and return its result; cancelling the caller does not cancel it. Raises
+        NotReady.
+        """
         try:
             self.require_open()
         except NotReady:
@@ -31,7 +34,7 @@ class SerialWriteQueue:
         return await asyncio.shield(self._begin(self._locked(write)))
 
     def run_alongside(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
-        """Begin what need not wait for its turn, and is seen to its end all the same. Raises NotReady."""
+        """Start work that need not wait for its turn, but must run to its end as well. Raises NotReady."""
         try:
             self.require_open()
         except NotReady:
@@ -40,12 +43,12 @@ class SerialWriteQueue:
         return self._begin(work)
 
     def require_open(self) -> None:
-        """Raises NotReady once no more writes are let in."""
+        """Raise NotReady once the queue is closed."""
         if self._closed:
             raise NotReady("the server is stopping")
 
     async def close(self) -> None:
-        """Let in no more, and wait until all that were let in have ended."""
+        """Accept no more writes, and wait until all that were accepted have ended."""
         self._closed = True
         while self._running:
             await asyncio.wait(self._running)
@@ -63,4 +66,4 @@ class SerialWriteQueue:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # looked at, so that an error nobody waits for is no warning of the event loop
+            task.exception()  # retrieved, so that the event loop does not warn about an error nobody awaits

@@ -1,4 +1,4 @@
-"""Make for all who want it at the same time what they want alike; knows nothing of what it is."""
+"""Compute a value once for all callers that ask for it at the same time."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
@@ -11,30 +11,30 @@ Made = TypeVar("Made")
 
 @dataclass(eq=False)
 class _Flight(Generic[Made]):
-    """One making, and how many wait for it."""
+    """One computation, and how many callers wait for it."""
 
     task: "asyncio.Task[Made]"
     n_waiting: int = 0
 
 
 class SingleFlight(Generic[Key, Made]):
-    """Who asks for a key while that is being made waits for the same making. Used from one event loop.
+    """Callers that ask for a key while it is being computed share that computation. Used from one event loop.
 
-    It is nobody's own: whoever is cancelled leaves it to the others, and the last who leaves ends it. What it
-    raises all hear who wait, and nobody later: nothing is kept here.
+    No caller owns it: a caller that is cancelled leaves it to the others, and the last one that leaves
+    cancels it. All current waiters get its exception, later callers do not: nothing is kept here.
     """
 
     def __init__(self) -> None:
         self._flights: dict[Key, _Flight[Made]] = {}
 
     def __contains__(self, key: Key) -> bool:
-        """Whether somebody waits for it."""
+        """Whether the key is being computed."""
         return key in self._flights
 
     async def get(self, key: Key, make: Callable[[], Coroutine[Any, Any, Made]]) -> Made:
-        """What `make` returns, or what it returns to those who asked before. Raises what it raises."""
+        """Return what `make` returns, or what it returns to an earlier caller. Raises what it raises."""
         flight = self._flights.get(key)
-        if flight is None or flight.task.done():  # done: those who waited have yet to take it up
+        if flight is None or flight.task.done():  # done: its waiters have not resumed yet
             flight = self._flights[key] = _Flight(asyncio.get_running_loop().create_task(make()))
         flight.n_waiting += 1
         try:
@@ -42,6 +42,6 @@ class SingleFlight(Generic[Key, Made]):
         finally:
             flight.n_waiting -= 1
             if not flight.n_waiting:
-                flight.task.cancel()  # which one that is done does not mind
+                flight.task.cancel()  # has no effect on a task that is done
                 if self._flights.get(key) is flight:
                     del self._flights[key]

@@ -1,4 +1,4 @@
-"""Run work that nobody waits for, and report how it ended; knows nothing of the work."""
+"""Background tasks that nobody awaits."""
 
 import asyncio
 import logging
@@ -11,20 +11,20 @@ log = logging.getLogger(__name__)
 
 
 class TaskSet:
-    """Holds tasks until they end; an error in one is logged, never lost."""
+    """Keeps references to tasks until they end; logs their errors."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[Any, Any, None], what: str) -> None:
-        """Begin now; `what` names the work in the log if it fails."""
+        """Start `work` now; `what` names it in the log if it fails."""
         task = asyncio.create_task(_logged(work, what))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: work.close())  # work that was cancelled before it began
+        task.add_done_callback(lambda _: work.close())  # if it was cancelled before it began
 
     async def close(self) -> None:
-        """Cancel what still runs and wait until it has ended."""
+        """Cancel the tasks that still run and wait until they have ended."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Choose which waiting items make up the next batch; knows nothing of what is done with them."""
+"""Choose which waiting items make up the next batch."""
 
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -11,23 +11,24 @@ from diptych.core.concurrency.fair_queue import FairQueue
 Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
 
-SORTED_BATCHES = 3  # sorted together: two thirds of the padding that sorting all that waits would save
+SORTED_BATCHES = 3  # sorted together; saves two thirds of the padding that sorting the whole queue would save
 
 
 class BatchQueue(Generic[Owner, Item]):
-    """Owners take turns, one item each, so that a thousand items of one never starve the one of another.
+    """A queue in which owners take turns, one item each, so that a thousand items of one never starve
+    another's.
 
-    Where `size_of` says that items have sizes, a batch is padded to its largest, so items of about one size
-    should meet. Then an owner gives its smallest items first; and what fills up to SORTED_BATCHES batches is
-    drawn by turns at once, sorted by size, and cut into batches that come next, smallest first. So a draw
-    delays who is in it, or comes after it, by at most SORTED_BATCHES - 1 batches: whatever sizes others
-    bring, nobody starves.
+    A batch is padded to its largest item, so where `size_of` gives items a size, items of similar size should
+    share a batch. Then each owner gives its smallest items first, and enough items to fill up to
+    SORTED_BATCHES batches are drawn by turns at once, sorted by size, and cut into the next batches, smallest
+    first. A draw delays the items in it, and those after it, by at most SORTED_BATCHES - 1 batches: nobody
+    starves, whatever sizes others bring.
     """
 
     def __init__(self, max_batch_size: int, size_of: Callable[[Item], int] | None = None) -> None:
         self._max_batch_size = max_batch_size
         self._size_of = size_of
-        is_padded = size_of is not None and max_batch_size > 1  # an item that is alone has no padding
+        is_padded = size_of is not None and max_batch_size > 1  # an item that is alone needs no padding
         self._n_to_draw = max_batch_size * (SORTED_BATCHES if is_padded else 1)
         self._waiting: FairQueue[Owner, tuple[int, int]] = FairQueue()  # size and index of each item
         self._next: deque[list[tuple[Owner, int]]] = deque()  # batches, of owners and indices
@@ -36,20 +37,20 @@ class BatchQueue(Generic[Owner, Item]):
         return len(self._waiting) + sum(map(len, self._next))
 
     def push(self, owner: Owner, items: Sequence[Item]) -> None:
-        """All items of one owner, who must not wait already."""
+        """Add all items of one owner, who must not be waiting already."""
         if self._size_of is None:
             self._waiting.push(owner, ((0, index) for index in range(len(items))))
         else:
             self._waiting.push(owner, sorted(zip(map(self._size_of, items), range(len(items)), strict=True)))
 
     def take(self) -> list[tuple[Owner, int]]:
-        """The next batch: owners, and the indices of their items; empty when nothing waits."""
+        """Return the next batch as owners and indices of their items; empty when nothing waits."""
         if not self._next:
             self._draw()
         return self._next.popleft() if self._next else []
 
     def drop(self, owner: Owner) -> None:
-        """Forget what this owner has left; fine when it has nothing."""
+        """Forget the remaining items of this owner, if there are any."""
         self._waiting.drop(owner)
         left = ([one for one in batch if one[0] is not owner] for batch in self._next)
         self._next = deque(filter(None, left))

@@ -1,4 +1,4 @@
-"""Encode one batch so that each of its items gets an outcome of its own; knows nothing of queues."""
+"""Encode one batch so that each of its items gets its own outcome."""
 
 import asyncio
 import logging
@@ -20,38 +20,41 @@ Encode = Callable[[Sequence[Item], OnStart], Embeddings]  # B items -> (B, D), u
 
 
 class Submission(Generic[Item]):
-    """One future for all items: a thousand futures would cost more than the queue they wait in."""
+    """Items that were submitted together, and their outcomes.
+
+    There is one future for all items: a thousand futures would cost more than the queue.
+    """
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
         self.since = time.perf_counter()
-        self.spans = current_spans()  # of the request that they belong to, if any
+        self.spans = current_spans()  # of the request that submitted them, if any
         self._outcomes: dict[int, Outcome] = {}
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def is_waited_for(self) -> bool:
-        """False once all has an outcome, or the waiter was cancelled."""
+        """False once every item has an outcome, or the waiter was cancelled."""
         return not self._done.done()
 
     def settle(self, index: int, outcome: Outcome) -> None:
-        """The first outcome of an item is the one that counts."""
+        """Set the outcome of an item; only the first one counts."""
         self._outcomes.setdefault(index, outcome)
         if len(self._outcomes) == len(self.items) and not self._done.done():
             self._done.set_result(None)
 
     def note(self, name: Stage, began: float, ended: float) -> None:
-        """A stage that some of the items went through."""
+        """Record that some of the items went through a stage."""
         if self.spans is not None:
             self.spans.add(name, began, ended)
 
     async def outcomes(self) -> list[Outcome]:
-        """All of them, in the order of the items, once they are there."""
+        """Wait for all outcomes and return them in the order of the items."""
         await self._done
         return [self._outcomes[index] for index in range(len(self.items))]
 
 
-Batch = list[tuple[Submission[Item], int]]  # whose items, and which of them
+Batch = list[tuple[Submission[Item], int]]  # submissions, and the indices of their items
 
 
 class BatchRunner(Generic[Item]):
@@ -64,23 +67,24 @@ class BatchRunner(Generic[Item]):
         self._embed_dim = embed_dim
         self._metrics = metrics
         self._executor = executor
-        self.refusal = ""  # why nothing is tried again any more, if so
+        self.refusal = ""  # why nothing is encoded any more, if so
         self.last_success_at: float | None = None  # time.monotonic(); None when the last call failed
 
     @property
     def problem(self) -> str:
-        """Why no requests should come here now: a call hangs. Else empty."""
+        """Why requests should not come now: a call hangs. Empty if all is well."""
         return f"the {self._name} encoder hangs: {self._executor.problem}" if self._executor.problem else ""
 
     def start(self, batch: Batch[Item], encode: Encode[Item]) -> Coroutine[Any, Any, None]:
-        """Hand the batch to a thread at once; to be awaited until every item waited for has its outcome.
+        """Submit the batch to a thread at once; await the returned coroutine until its items have their
+        outcomes.
 
-        That raises Stuck, and then some have none.
+        The coroutine raises Stuck when a call cannot be stopped; some items then have no outcome.
         """
         return self._settle(batch, encode, time.perf_counter(), self._call(batch, encode))
 
     def close(self) -> None:
-        """No batch may follow."""
+        """Accept no further batches."""
         self._executor.close()
 
     async def _settle(
@@ -106,7 +110,7 @@ class BatchRunner(Generic[Item]):
             return
         log.warning("a batch of %d failed in the %s encoder, now one by one", len(batch), self._name)
         for submission, index in batch:
-            if self.refusal:  # where every call hangs, trying all of them would take minutes
+            if self.refusal:  # if every call hangs, trying all items would take minutes
                 submission.settle(index, NotReady(self.refusal))
             elif submission.is_waited_for:
                 await self._alone(submission, index, encode)
@@ -123,7 +127,9 @@ class BatchRunner(Generic[Item]):
             submission.settle(index, row)
 
     def _call(self, batch: Batch[Item], encode: Encode[Item]) -> Coroutine[Any, Any, Embeddings]:
-        """Encode in a thread; awaiting raises what the encoder does, or EncoderFailed for a wrong answer."""
+        """Encode in a thread. Awaiting raises the encoder's exception, or EncoderFailed for rows of a wrong
+        shape.
+        """
         items, began = [submission.items[index] for submission, index in batch], time.perf_counter()
         return self._rows(batch, began, self._executor.start(lambda on_start: encode(items, on_start)))
 
@@ -147,7 +153,7 @@ class BatchRunner(Generic[Item]):
 
 
 def settle_all(batch: Batch[Item], outcome: DiptychError) -> None:
-    """The outcome of those that have none yet."""
+    """Set the outcome of the items that have none yet."""
     for submission, index in batch:
         submission.settle(index, outcome)
 

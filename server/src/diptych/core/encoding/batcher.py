@@ -1,4 +1,4 @@
-"""Group single items into batches for one worker. Knows nothing of images, ONNX or HTTP."""
+"""Group single items into batches for an encoder."""
 
 import asyncio
 import logging
@@ -21,17 +21,17 @@ STOPPING = "the server is stopping"
 
 
 class Batcher(Generic[Item]):
-    """Runs encoders on batches of what was submitted, `n_lanes` batches side by side, each in its thread.
+    """Runs an encoder on batches of submitted items, `n_workers` batches at once, each in its own thread.
 
-    There is no timer: an item that finds a lane idle is encoded at once, and a batch forms while all are
-    busy, by turns of those who submitted (see BatchQueue). Lanes of one thread each do more together than
-    one lane of many threads, which wait for each other within every layer; but a batch that has the machine
-    to itself is done sooner by all threads. So a batch that is alone goes to `encode`, and those that are
-    not to `encode_beside`.
+    There is no timer: an item that finds an idle worker is encoded at once, and batches form while all
+    workers are busy, in turns of the submitters (see BatchQueue). Several workers of one thread each have a
+    higher throughput than one worker of many threads, which wait for each other within every layer; but a
+    batch that has the machine to itself is done sooner with all threads. So a batch that runs alone goes to
+    `encode`, and batches that run at the same time go to `encode_parallel`.
 
-    Every item that was let in gets exactly one outcome: its row, or its own error. Items whose waiter was
-    cancelled are dropped before they cost anything. A call that hangs is stopped, and has failed; when it
-    cannot be, `on_stuck` hears why, and all that waits or comes later gets NotReady.
+    Every admitted item gets exactly one outcome: its row, or its own error. Items whose waiter was cancelled
+    are dropped before they cost anything. A call that hangs is stopped and fails; if it cannot be stopped,
+    `on_stuck` is called with the reason, and all waiting and later items get NotReady.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class Batcher(Generic[Item]):
     ) -> None:
         """`encode` maps B items to (B, D) rows of unit norm, and may raise.
 
-        `encode_beside` does the same from several threads at once; `encode` is taken where it is not given.
-        `timeout_s` and `stop_within_s` are those of Calls.
+        `encode_parallel` does the same, from several threads at once; the default is `encode`. `timeout_s`
+        and `stop_within_s` are passed to DeadlineExecutor.
         """
         self._name: EncoderName = name
         self._encode = encode
@@ -68,27 +68,27 @@ class Batcher(Generic[Item]):
             metrics=metrics,
         )
         self._running: set[asyncio.Task[None]] = set()
-        self._n_reported = -1  # items that wait, as the metrics have it
+        self._n_reported = -1  # waiting items, as last reported to the metrics
 
     @property
     def last_success_at(self) -> float | None:
-        """In time.monotonic(); None before the first success, and when the last call failed."""
+        """In time.monotonic(); None before the first success, and after a call that failed."""
         return self._runner.last_success_at
 
     @property
     def problem(self) -> str:
-        """Why no requests should come here now: a call hangs. Else empty."""
+        """Why requests should not come now: a call hangs. Empty if all is well."""
         return self._runner.problem
 
     async def submit(self, item: Item) -> Embedding:
-        """One item -> its (D,) row. Raises NotReady, EncoderFailed."""
+        """Encode one item to its (D,) row. Raises NotReady, EncoderFailed."""
         (outcome,) = await self.submit_many([item])
         if isinstance(outcome, DiptychError):
             raise outcome
         return outcome
 
     async def submit_many(self, items: Sequence[Item]) -> list[Outcome]:
-        """N items -> N outcomes in order. Raises NotReady for all of them."""
+        """Encode N items and return N outcomes in order. Raises NotReady for all of them."""
         if self._runner.refusal:
             raise NotReady(self._runner.refusal)
         if not items:
@@ -96,9 +96,9 @@ class Batcher(Generic[Item]):
         return await self._wait_for(items)
 
     async def close(self) -> None:
-        """Let the running batches end, fail all that still waits with NotReady, and let go of the threads.
+        """Let running batches end, fail all waiting items with NotReady, and shut the threads down.
 
-        When it is cancelled while a call is past its deadline, that is as good as stuck.
+        If this is cancelled while a call is past its deadline, that call counts as stuck.
         """
         self._refuse(self._runner.refusal or STOPPING)
         try:
@@ -118,7 +118,7 @@ class Batcher(Generic[Item]):
         try:
             return await submission.outcomes()
         finally:
-            self._queue.drop(submission)  # something is left of it when this was cancelled
+            self._queue.drop(submission)  # some items are left if this was cancelled
             self._report_queue()
 
     def _start_batches(self) -> None:
@@ -127,7 +127,7 @@ class Batcher(Generic[Item]):
             encode = self._encode if is_alone else self._encode_parallel
             task = asyncio.get_running_loop().create_task(
                 self._finish(batch, self._runner.start(batch, encode)),
-                context=Context(),  # not that of the request which happens to start it: a batch is of many
+                context=Context(),  # not that of the request that happens to start it: a batch serves many
             )
             self._running.add(task)
         self._report_queue()
@@ -138,14 +138,14 @@ class Batcher(Generic[Item]):
             self._metrics.set_queue_items(self._name, self._n_reported)
 
     def _take(self) -> Batch[Item]:
-        """The next batch, without items whose waiter went away this moment; empty when nothing waits."""
+        """The next batch, without items whose waiter has just gone away; empty when nothing waits."""
         while taken := self._queue.take():
             if batch := [one for one in taken if one[0].is_waited_for]:
                 return batch
         return []
 
     async def _finish(self, batch: Batch[Item], running: Coroutine[Any, Any, None]) -> None:
-        """Give every item of the batch its outcome, and start the next batch, come what may."""
+        """Give every item of the batch its outcome and start the next batch, whatever happens."""
         try:
             await running
         except Stuck:
@@ -166,7 +166,7 @@ class Batcher(Generic[Item]):
         self._on_stuck(self.problem)
 
     def _refuse(self, reason: str) -> None:
-        """All that waits, and all that comes from now on."""
+        """Fail all waiting items, and refuse all later ones."""
         self._runner.refusal = reason
         while batch := self._queue.take():
             settle_all(batch, NotReady(reason))

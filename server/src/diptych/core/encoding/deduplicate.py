@@ -1,4 +1,4 @@
-"""Compute identical items once; knows nothing of what is computed."""
+"""Encode identical items of a batch only once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -11,20 +11,20 @@ from diptych.core.types import Embeddings
 from diptych.errors import EncoderFailed
 
 Array = TypeVar("Array", bound=NDArray[Any])
-N_SAMPLES = 64  # bytes that tell most different items apart: hashing all of an image would cost 0.1 ms
+N_SAMPLES = 64  # bytes that tell most items apart; hashing a whole image would cost 0.1 ms
 
 
 def deduplicated(
     encode: Callable[[Sequence[Array], OnStart], Embeddings],
 ) -> Callable[[Sequence[Array], OnStart], Embeddings]:
-    """`encode`, asked for each of several equal items only once: N items -> (N, D)."""
+    """Wrap `encode` so that equal items of a batch are encoded once: N items -> (N, D)."""
 
     def encode_unique(items: Sequence[Array], on_start: OnStart) -> Embeddings:
         firsts, places = first_of_each(items)
         if len(firsts) == len(items):
             return encode(items, on_start)
         rows = encode([items[first] for first in firsts], on_start)  # (number of distinct items, D)
-        if len(rows) != len(firsts):  # it may be the number of all items, by chance
+        if len(rows) != len(firsts):  # it might equal the number of all items by chance
             raise EncoderFailed(f"the encoder answered {len(rows)} rows to {len(firsts)} items")
         return rows[places]
 
@@ -32,10 +32,10 @@ def deduplicated(
 
 
 def first_of_each(items: Sequence[NDArray[Any]]) -> tuple[list[int], list[int]]:
-    """The index of the first of each group of equal items, and for every item which group is its own."""
+    """Return the index of the first item of each group of equal items, and the group of every item."""
     firsts: list[int] = []
     places: list[int] = []
-    alike: dict[tuple[Any, ...], list[int]] = {}  # groups whose items look the same at the sampled places
+    alike: dict[tuple[Any, ...], list[int]] = {}  # groups whose sampled bytes are equal
     for index, item in enumerate(items):
         candidates = alike.setdefault(_sample(item), [])
         place = next((p for p in candidates if np.array_equal(items[firsts[p]], item)), None)

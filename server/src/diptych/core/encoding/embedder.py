@@ -1,4 +1,4 @@
-"""Embed images and texts; knows nothing of HTTP, of collections or of what runs the model."""
+"""From bytes or words to embeddings: decode or tokenise, queue, encode."""
 
 import asyncio
 import time
@@ -30,20 +30,20 @@ from diptych.errors import DiptychError, InputError, Overloaded
 
 Work = TypeVar("Work")
 
-# What became of N files once all are decoded: None for those that cannot be.
+# Called with the infos of N files once all are decoded; None for a file that cannot be decoded.
 OnDecoded = Callable[[Sequence[ImageInfo | None]], None]
 
 
 class Decoder(Protocol):
-    """Turns the bytes of an image file into what the encoder sees, off the event loop. Calls take turns."""
+    """Decodes image files into what the encoder sees, off the event loop. Calls take turns."""
 
     async def decode_many(
         self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
     ) -> list[DecodedImage | InputError]:
-        """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge.
+        """Decode N files to N images of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge for each.
 
-        `on_decoded` hears of each, in any thread, how many seconds from now it took. `alone`: the caller
-        has no other image at work, so that idle threads may help with this one.
+        `on_decoded` is called for each image, in any thread, with the seconds that it took. `alone`: the
+        caller has no other image in work, so idle threads may help with this one.
         """
         ...
 
@@ -52,17 +52,19 @@ class Tokenizer(Protocol):
     """Turns one text into token ids."""
 
     def ids(self, text: str) -> tuple[InputIds, bool]:
-        """-> (L,) int32 unpadded, and whether it was truncated. Raises InvalidValue. Called off the loop."""
+        """Return (L,) int32 unpadded, and whether the text was truncated. Raises InvalidValue. Runs off the
+        loop.
+        """
         ...
 
 
 class Embedder:
-    """The straight line from bytes or words to embeddings of the served model.
+    """Embeds images and texts with one precision of the served model.
 
-    `image_admission` bounds the images from before they are decoded until they are embedded, and
-    `text_admission` the texts from before they are tokenised. Requests take turns at being tokenised, text by
-    text; what a caller that left has not had tokenised never is. An image that comes while no other is inside
-    may be decoded by more threads than one.
+    `image_admission` bounds images from before they are decoded until they are embedded, `text_admission`
+    bounds texts from before they are tokenised. Requests take turns at being tokenised, text by text; texts
+    of a caller that has left are not tokenised any more. An image that arrives while no other is in work may
+    be decoded by several threads.
     """
 
     def __init__(
@@ -85,20 +87,20 @@ class Embedder:
         self._metrics = metrics
         self._tokenizing = FairExecutor(
             "tokenize", 1
-        )  # more would only wait for each other: it holds the GIL
+        )  # more threads would only wait for each other: tokenising holds the GIL
 
     async def embed_image(self, payload: bytes) -> Embedding:
-        """The bytes of an image file -> (D,). Raises InputError, Overloaded, NotReady, EncoderFailed."""
+        """Embed the bytes of one image file: (D,). Raises InputError, Overloaded, NotReady, EncoderFailed."""
         (outcome,) = await self.embed_images([payload])
         return _row(outcome)
 
     async def embed_images(
         self, payloads: Sequence[bytes], on_decoded: OnDecoded | None = None
     ) -> list[Outcome]:
-        """N files -> N outcomes in their order; one bad item never fails another.
+        """Embed N image files and return N outcomes in order; a bad item never fails another.
 
-        `on_decoded` is called before they are encoded: what it begins goes on beside that. Raises Overloaded,
-        TooLarge or NotReady for all of them, before any is decoded when there is no room.
+        `on_decoded` is called before the images are encoded; work that it starts runs during encoding. Raises
+        Overloaded, TooLarge or NotReady for the whole call, before decoding anything if there is no room.
         """
         if not payloads:
             return []
@@ -118,12 +120,14 @@ class Embedder:
             raise
 
     async def embed_text(self, text: str) -> TextEmbedding:
-        """One text -> (D,). The empty text has an embedding too. Raises as embed_image."""
+        """Embed one text: (D,). The empty text has an embedding, too. Raises as embed_image."""
         (outcome,) = await self.embed_texts([text])
         return _row(outcome)
 
     async def embed_texts(self, texts: Sequence[str]) -> list[TextOutcome]:
-        """N texts -> N outcomes in their order. Raises Overloaded, TooLarge or NotReady for all of them."""
+        """Embed N texts and return N outcomes in order. Raises Overloaded, TooLarge or NotReady for all of
+        them.
+        """
         if not texts:
             return []
         try:
@@ -131,7 +135,7 @@ class Embedder:
                 pieces = [partial(self._token_ids, text) for text in texts]
                 tokens = await self._tokenizing.run(
                     pieces, wait_for_running=True
-                )  # N of (L,) or error, and if cut
+                )  # N of ((L,) or error, truncated)
                 outcomes = await _submit(self._texts, [ids for ids, _ in tokens])
         except Overloaded:
             self._metrics.count_rejected("tokenize_full")
@@ -145,16 +149,16 @@ class Embedder:
 
     @property
     def max_images(self) -> int:
-        """The most images that one `embed_images` may bring."""
+        """The largest number of images that one `embed_images` call may bring."""
         return self._image_admission.max_items
 
     @property
     def max_texts(self) -> int:
-        """The most texts that one `embed_texts` may bring."""
+        """The largest number of texts that one `embed_texts` call may bring."""
         return self._text_admission.max_items
 
     async def close(self) -> None:
-        """Fail all that waits with NotReady."""
+        """Fail all waiting items with NotReady."""
         await asyncio.gather(self._images.close(), self._texts.close())
 
     def _report_decode_time(self, seconds: float) -> None:
@@ -168,19 +172,19 @@ class Embedder:
 
 
 def image_batch_encoder(encoder: StoppableEncoder) -> Callable[[Sequence[Pixels], OnStart], Embeddings]:
-    """What the image batcher runs: B images (S, S, 3) -> (B, D)."""
+    """The function that the image batcher runs: B images (S, S, 3) -> (B, D)."""
     return deduplicated(lambda images, on_start: encoder.encode_image(np.stack(images), on_start))
 
 
 def text_batch_encoder(
     encoder: StoppableEncoder, pad: Callable[[Sequence[InputIds]], InputIds]
 ) -> Callable[[Sequence[InputIds], OnStart], Embeddings]:
-    """What the text batcher runs: B unpadded texts (L,) -> padded (B, L) -> (B, D)."""
+    """The function that the text batcher runs: B unpadded texts (L,) -> padded (B, L) -> (B, D)."""
     return deduplicated(lambda texts, on_start: encoder.encode_text(pad(texts), on_start))
 
 
 async def _submit(batcher: Batcher[Work], prepared: Sequence[Work | DiptychError]) -> list[Outcome]:
-    """Send on what could be prepared; the others' errors are their outcomes."""
+    """Submit the items that could be prepared; the errors of the others are their outcomes."""
     good = [one for one in prepared if not isinstance(one, DiptychError)]
     rows = iter(await batcher.submit_many(good))
     return [one if isinstance(one, DiptychError) else next(rows) for one in prepared]

@@ -1,4 +1,4 @@
-"""Ask the encoder now and then whether it still answers; knows nothing of HTTP or of what the encoder is."""
+"""Check regularly that the encoders still answer."""
 
 import asyncio
 import logging
@@ -16,19 +16,20 @@ PERIOD_S = 10.0
 
 @dataclass(frozen=True)
 class HealthReport:
-    """Whether requests should come here. `reason` is empty when ready."""
+    """Whether requests should come to this server. `reason` is empty when ready."""
 
     ready: bool
     reason: str
-    canary_age_s: float | None  # since the last answer of the canary or of a batch; None before the first
+    canary_age_s: float | None  # since the canary or a batch last succeeded; None before the first time
 
 
 class Health:
-    """Runs `canary` every `period_s` in a thread of its own, so that it never waits in the queue.
+    """Runs `canary` every `period_s` in its own thread, so that it never waits in the queue.
 
-    A round is skipped when a batch succeeded within the period and none failed since: that is proof enough.
-    Not ready before the first proof, while the canary fails, while it or a batch is past its deadline, and
-    when closing. One item that always fails makes nobody unready: the canary has the last word.
+    A round is skipped when a batch has succeeded within the period and none has failed since: that is proof
+    enough. Not ready before the first proof, while the canary fails, while the canary or a batch is past its
+    deadline, and when closing. One item that always fails does not make the server unready: the canary
+    decides.
     """
 
     def __init__(
@@ -42,10 +43,10 @@ class Health:
         period_s: float = PERIOD_S,
         stop_within_s: float = STOP_WITHIN_S,
     ) -> None:
-        """`canary` encodes an item with each encoder that has no proof of its own, and raises when it cannot.
+        """`canary` encodes an item with each encoder that has no recent proof, and raises when it cannot.
 
-        `last_success_at` is in time.monotonic(), None when the last batch failed; `trouble` says what is
-        wrong with the batches now, or nothing; `on_stuck` hears of a canary that cannot be stopped.
+        `last_success_at` is in time.monotonic(), None when the last batch failed. `problem` says what is
+        wrong with the batches now, or is empty. `on_stuck` is called when a canary cannot be stopped.
         """
         self._canary = canary
         self._last_batch_at = last_success_at
@@ -58,19 +59,19 @@ class Health:
         self._failure = "the encoder has not been asked yet"
 
     def report(self) -> HealthReport:
-        """The state now, without asking the encoder."""
+        """Return the current state without asking the encoder."""
         proof = self._last_proof()
         age_s = None if proof is None else time.monotonic() - proof
         reason = self._failure or self._problem() or self._executor.problem
         return HealthReport(not reason, reason, age_s)
 
     async def start(self) -> None:
-        """Ask once, then keep asking in the background."""
+        """Run the canary once, then keep running it in the background."""
         await self._ask()
         self._task = asyncio.create_task(self._keep_asking())
 
     async def close(self) -> None:
-        """Stop asking; not ready from now on."""
+        """Stop running the canary; not ready from now on."""
         self._failure = "the server is stopping"
         if self._task is not None:
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""One precision of the served model at work; knows nothing of how it was loaded or of who uses it."""
+"""One loaded precision of the served model, with its queues."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ Canary = Callable[[OnStart], object]
 
 @dataclass(frozen=True, eq=False)
 class EncoderPipeline:
-    """Vectors of two pipelines are never mixed.
+    """Everything that makes vectors of one identity; vectors of two pipelines are never mixed.
 
-    `canaries` encode one image and one text past the queues: the first what the first of `batchers` does, the
-    second what the second does.
+    `canaries` encode one image and one text, bypassing the queues: the first with the encoder of the first of
+    `batchers`, the second with that of the second.
     """
 
     model: ModelInfo

@@ -1,4 +1,4 @@
-"""The precisions that are loaded, shared by those who use them; knows nothing of how one is loaded."""
+"""The pipelines that are loaded, shared by their users."""
 
 import asyncio
 import logging
@@ -14,23 +14,24 @@ from diptych.errors import DiptychError, InvalidValue, NotReady
 
 log = logging.getLogger(__name__)
 
-# A precision, and whether the server is starting -> it, at work. Blocking. Raises DiptychError.
+# (precision, whether the server is starting) -> its pipeline. Blocking. Raises DiptychError.
 Open = Callable[[str, bool], EncoderPipeline]
 
 
 @dataclass(eq=False)
 class _OnDemand:
-    """One that is there for collections that ask for it, or is being loaded for them."""
+    """A pipeline that collections have asked for, loaded or being loaded."""
 
     loading: "asyncio.Task[EncoderPipeline]"
     n_users: int = 0
 
 
 class PipelinePool:
-    """Those of requests and of collections in general stay; entry ones come and go with their users.
+    """Two permanent pipelines, one for requests and one for collections, which may be the same, and further
+    ones on demand.
 
-    The first collection that asks for a precision has it loaded, and when the last one lets go of it, and no
-    request is at work with it, it is closed.
+    A further precision is loaded for the first collection that asks for it, and closed when the last
+    collection has released it and no request works with it.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class PipelinePool:
         precisions: Sequence[str],
         open: Open,
     ) -> None:
-        """`precisions` are those that the served version has."""
+        """`precisions` are the precisions that the served version has."""
         self._requests = requests
         self._collections = collections
         self._permanent = {pipeline.model.precision: pipeline for pipeline in (collections, requests)}
@@ -55,30 +56,30 @@ class PipelinePool:
 
     @property
     def for_requests(self) -> EncoderPipeline:
-        """That of /embed and /classify."""
+        """The pipeline of /embed and /classify."""
         return self._requests
 
     @property
     def for_collections(self) -> EncoderPipeline:
-        """That of collections without a precision of their own."""
+        """The pipeline of collections without a precision of their own."""
         return self._collections
 
     def on_change(self, tell: Callable[[Sequence[EncoderPipeline]], None]) -> None:
-        """`tell` hears what is loaded, now and whenever that changes."""
+        """Call `tell` with the loaded pipelines, now and whenever they change."""
         self._on_change = tell
         self._changed()
 
     def changed(self) -> None:
-        """What runs one of them is another now."""
+        """Report that a pipeline runs on something else now."""
         self._changed()
 
     def loaded(self) -> list[EncoderPipeline]:
-        """All that are at work now; the one of requests and that of collections are the first."""
+        """All loaded pipelines; those of collections and of requests come first."""
         entry = [one.loading for one in self._on_demand.values()]
         return [*self._permanent.values(), *(one.result() for one in entry if _is_loaded(one))]
 
     def require_known(self, precision: str) -> None:
-        """Raises InvalidValue naming those there are, unless the served version has it."""
+        """Raise InvalidValue naming the known precisions, unless the served version has this one."""
         if precision not in {SERVER, *self._precisions}:
             known = ", ".join(self._precisions)
             raise InvalidValue(
@@ -88,9 +89,10 @@ class PipelinePool:
             )
 
     async def acquire(self, precision: str, *, at_start: bool = False) -> EncoderPipeline:
-        """For one more user, until it lets go. It is loaded if need be, off the event loop.
+        """Return the pipeline for one more user, until it is released; load it if need be, off the event
+        loop.
 
-        Raises InvalidValue when the served version lacks it, or when it cannot be served on this machine.
+        Raises InvalidValue when the served version lacks the precision, or when this machine cannot serve it.
         """
         self.require_known(precision)
         if precision == SERVER:
@@ -114,14 +116,16 @@ class PipelinePool:
             ) from error
 
     def release(self, pipeline: EncoderPipeline) -> None:
-        """One user less."""
+        """Count one user less."""
         entry = self._on_demand.get(pipeline.model.precision)
         if entry is not None and _is_loaded(entry.loading) and entry.loading.result() is pipeline:
             self._release_entry(pipeline.model.precision, entry)
 
     @contextmanager
     def hold(self, pipeline: EncoderPipeline) -> Iterator[None]:
-        """It stays at work inside the block, though its collection may be dropped or take another."""
+        """Keep the pipeline loaded inside the block, even if its collection is dropped or changes its
+        precision.
+        """
         entry = self._on_demand.get(pipeline.model.precision)
         if entry is None:
             yield
@@ -133,11 +137,11 @@ class PipelinePool:
             self._release_entry(pipeline.model.precision, entry)
 
     async def close(self) -> None:
-        """Fail all that waits with NotReady. Batches that run are waited for."""
+        """Fail all waiting items with NotReady, and wait for the batches that run."""
         self._closed = True
         await self._closing.close()
         for entry in self._on_demand.values():
-            entry.loading.cancel()  # one that is loaded is not touched by it
+            entry.loading.cancel()  # has no effect on one that is loaded
         await asyncio.gather(*(pipeline.embedder.close() for pipeline in self.loaded()))
 
     async def _load(self, precision: str, at_start: bool) -> EncoderPipeline:
@@ -145,7 +149,7 @@ class PipelinePool:
             lambda: self._open(precision, at_start), lambda unwanted: unwanted.encoder.close()
         )
         log.info("%s in %s is at work for collections that ask for it", self._version, precision)
-        asyncio.get_running_loop().call_soon(self._changed)  # once this task has its result
+        asyncio.get_running_loop().call_soon(self._changed)  # runs once this task has its result
         return pipeline
 
     def _release_entry(self, precision: str, entry: _OnDemand) -> None:
@@ -157,11 +161,11 @@ class PipelinePool:
         self._closing.start(self._close(precision, entry), f"closing {precision}")
 
     async def _close(self, precision: str, entry: _OnDemand) -> None:
-        """Nobody uses it: what was still being loaded is let go of when it is."""
+        """Close a pipeline without users; if it is still being loaded, once that has ended."""
         try:
             pipeline = await entry.loading
         except DiptychError:
-            return  # whoever asked was told
+            return  # whoever asked has got the error
         self._changed()
         await pipeline.embedder.close()
         await asyncio.to_thread(pipeline.encoder.close)

@@ -1,4 +1,4 @@
-"""The encoder that runs one precision now, which may be replaced beside its calls. Knows no runtime."""
+"""An encoder that can be replaced while calls run, such as CUDA by TensorRT."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from diptych.bundle.encoder import Embeddings, InputIds, OnStart, Pixels, StoppableEncoder
 from diptych.core.tuning.precision import Running, TensorRt
 
-Close = Callable[[], object]  # gives the memory of an encoder back; it may block
+Close = Callable[[], object]  # frees the memory of an encoder; may block
 
 
 def _nothing() -> None:
-    """To close: it goes with the last that holds it."""
+    """Do nothing: the encoder is freed with its last reference."""
 
 
 @dataclass(eq=False)
@@ -25,35 +25,36 @@ class _Current:
 
 
 class SwappableEncoder:
-    """Satisfies `StoppableEncoder`. A call that has begun ends with the encoder that it began with.
+    """A `StoppableEncoder` that delegates. A call ends with the encoder that it began with.
 
-    What was replaced is closed once its last call has ended, by whoever comes last: that may block.
+    An encoder that was replaced is closed once its last call has ended, by the thread that ends it; closing
+    may block.
     """
 
     def __init__(
         self, encoder: StoppableEncoder, describe: Callable[[], Running], close: Close = _nothing
     ) -> None:
-        """`describe` says what `encoder` is, without TensorRT; `close` gives back what it takes."""
+        """`describe` says what `encoder` is, without TensorRT; `close` frees its memory."""
         self._current = _Current(encoder, describe, close)
         self._tensorrt: TensorRt | None = None
-        self._lock = threading.Lock()  # over the counts
+        self._lock = threading.Lock()  # guards `n_calls` and `is_retired`
 
     def encode_image(self, pixels: Pixels, on_start: OnStart | None = None) -> Embeddings:
-        """As StoppableEncoder.encode_image."""
+        """See StoppableEncoder.encode_image."""
         with self._call() as encoder:
             return encoder.encode_image(pixels, on_start)
 
     def encode_text(self, input_ids: InputIds, on_start: OnStart | None = None) -> Embeddings:
-        """As StoppableEncoder.encode_text."""
+        """See StoppableEncoder.encode_text."""
         with self._call() as encoder:
             return encoder.encode_text(input_ids, on_start)
 
     def running(self) -> Running:
-        """What runs now."""
+        """Describe the encoder that runs now."""
         return replace(self._current.describe(), tensorrt=self._tensorrt)
 
     def set_tensorrt_state(self, tensorrt: TensorRt) -> None:
-        """How far TensorRT is."""
+        """Record the progress of TensorRT."""
         self._tensorrt = tensorrt
 
     def swap(
@@ -63,9 +64,9 @@ class SwappableEncoder:
         tensorrt: TensorRt,
         close: Close = _nothing,
     ) -> None:
-        """From the next call on it is this one, with the same vectors within the bounds of the precision.
+        """Use `encoder` from the next call on; its vectors equal the former's within the precision's bounds.
 
-        Blocking, where the one before is closed at once.
+        Blocks if the former encoder is idle, since it is closed at once.
         """
         with self._lock:
             former, self._current = self._current, _Current(encoder, describe, close)
@@ -73,7 +74,9 @@ class SwappableEncoder:
         self._retire(former)
 
     def close(self) -> None:
-        """Of no use from now on. Blocking, where no call runs: else the last one closes it."""
+        """Close the encoder. If calls are still running, the last one to finish closes it; otherwise this
+        blocks.
+        """
         self._retire(self._current)
 
     @contextmanager
