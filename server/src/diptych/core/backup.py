@@ -1,4 +1,4 @@
-"""What a backup says of itself, and what is found wrong with a data folder or a backup of it."""
+"""Records of backups, and findings about a data folder or a backup."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Outcomes = Iterator[tuple[str, Fault | None]]  # sha256, and what is wrong with 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a state of the database speaks of. Images of equal bytes share a file."""
+    """The contents of a database. Images of equal bytes share a file."""
 
     n_collections: int
     n_images: int
@@ -30,9 +30,9 @@ class DatabaseFile:
 
 @dataclass(frozen=True)
 class BackupRecord:
-    """What a complete backup says of itself. `lost`: files that the data folder had lost or damaged before.
+    """The record in a complete backup. `lost`: files that the data folder had lost or damaged before.
 
-    `origin` is the same for all backups of one data folder, and of what is restored from them.
+    `origin` is the same for all backups of one data folder, and of folders restored from them.
     """
 
     created_at: str  # ISO 8601, UTC
@@ -46,7 +46,7 @@ class BackupRecord:
 
 @dataclass(frozen=True)
 class LostImage:
-    """An image whose row is there and whose file is not, or is damaged."""
+    """An image whose row exists and whose file is missing or damaged."""
 
     collection: str
     id: str
@@ -56,7 +56,7 @@ class LostImage:
 
 @dataclass(frozen=True)
 class DamagedImage:
-    """An image that is not in the database as it was written: its row, or one of its vectors."""
+    """An image whose row, or one of whose vectors, differs from what was written."""
 
     collection: str
     id: str
@@ -65,9 +65,9 @@ class DamagedImage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found by a backup, a restore, or a check of a backup (`record`) or of a data folder.
+    """The findings of a backup, a restore, or a check of a backup (`record`) or of a data folder.
 
-    `damaged_images` is known after a check only, which sets `lacks_checksums` where it could not compare all
+    `damaged_images` is known only after a check, which sets `lacks_checksums` if it could not compare all
     rows and vectors.
     """
 
@@ -83,12 +83,12 @@ class Outcome:
 
 
 class Report(Protocol):
-    """Shows how far the work is."""
+    """Shows the progress of the work."""
 
     def begin(self, work: str, n_steps: int) -> None:
-        """Something new is begun."""
+        """A new part of the work begins."""
         ...
 
     def advance(self, n_steps: int = 1) -> None:
-        """So many more steps of it are done."""
+        """So many more steps are done."""
         ...

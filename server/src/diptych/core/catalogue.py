@@ -1,4 +1,4 @@
-"""List the models of the repository and say which one is served; knows nothing of loading them."""
+"""List the models of the repository, and which of them is served."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,9 +16,10 @@ WhyNot = Callable[[Manifest], str | None]
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One name of the repository. `active` is the version that answers now, in the precisions of `serving`.
+    """One model name. `active` is the version that is served now, in the precisions of `serving`.
 
-    Both are None for the other names. `ignored` are versions that cannot be served on this machine, and why.
+    Both are None for models that are not served. `ignored` are versions that this machine cannot serve, and
+    why.
     """
 
     name: str
@@ -30,10 +31,10 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class VersionEntry:
-    """One version. Exactly one of `manifest` and `error` is set: a broken version is not hidden.
+    """One version. Exactly one of `manifest` and `error` is set: a broken version is listed as well.
 
-    `serving` is None unless it is active. `prompt_sets` are the names that `templates` of a request may give.
-    `ignored` is why this machine cannot serve it, if so.
+    `serving` is None unless the version is active. `prompt_sets` are the names that `templates` of a request
+    may give. `ignored` says why this machine cannot serve it, None if it can.
     """
 
     version: int
@@ -46,7 +47,7 @@ class VersionEntry:
 
 
 class Catalogue:
-    """What there is in the model repository, read anew at each call, and what of it runs now."""
+    """The content of the model repository, read at each call, and what of it is served."""
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class Catalogue:
         why_not: WhyNot,
         running: Callable[[], Sequence[Running]],
     ) -> None:
-        """`why_not` is what keeps this machine from serving a version, or None."""
+        """`why_not` says why this machine cannot serve a version, or returns None."""
         self._why_not = why_not
         self._running = running
         self._repository = repository
@@ -72,7 +73,7 @@ class Catalogue:
         return await asyncio.to_thread(self._versions, name, self._now())
 
     def is_active(self, name: str, version: int) -> bool:
-        """Whether this version answers requests now."""
+        """Whether this version is served now."""
         return (name, version) == (self._served.name, self._served.version)
 
     def _now(self) -> Serving:
@@ -109,7 +110,7 @@ class Catalogue:
         )
 
     def _read(self, name: str, version: int) -> tuple[Manifest | None, str | None]:
-        """The manifest, or why there is none."""
+        """The manifest, or why it cannot be read."""
         try:
             return self._repository.manifest(name, version), None
         except DiptychError as error:

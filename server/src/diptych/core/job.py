@@ -1,4 +1,4 @@
-"""What a job is: a long add, its input and its progress; knows nothing of how it is run or kept."""
+"""Jobs, their items and outcomes: the values of long adds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import Literal
 from diptych.core.types import AddStatus, Metadata
 from diptych.errors import DiptychError
 
-# "queued" and "running" end as one of the others. "failed": what concerns all items came in the way.
+# "queued" and "running" end as one of the others. "failed": an error that concerns all items.
 JobState = Literal["queued", "running", "done", "cancelled", "failed"]
 EndState = Literal["done", "cancelled", "failed"]
 
 
 @dataclass(frozen=True)
 class JobItem:
-    """One image of a job: where its bytes are in the input. One that has an `error` already has no bytes.
+    """One image of a job: where its bytes are in the input. An item that has an `error` has no bytes.
 
     `file`: its name in an archive, for the outcome.
     """
@@ -30,7 +30,7 @@ class JobItem:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of item `index`. `error` is set exactly when the status is "failed"."""
+    """The outcome of item `index`. `error` is set exactly when the status is "failed"."""
 
     index: int
     id: str | None
@@ -39,14 +39,14 @@ class JobOutcome:
     file: str | None = None
 
 
-# What jobs hear of an add, by job: on the disk in one commit with its rows, or not at all. Between two
-# commits a row could be deleted, and would return with a job that does not know that it has added it.
+# Outcomes of an add by job, durable in one commit with its rows: with two commits, a row could be deleted
+# in between, and would return when the job, which does not know that it was added, is resumed.
 JobOutcomes = Mapping[str, Sequence[JobOutcome]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """`counts` has the items that are done by status; `reason` says why the state is "failed"."""
+    """A long add. `counts` has the finished items by status; `reason` says why the state is "failed"."""
 
     id: str
     collection: str
@@ -65,5 +65,5 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        """Nothing more becomes of it."""
+        """Whether the state is final."""
         return self.state not in {"queued", "running"}

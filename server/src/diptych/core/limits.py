@@ -1,4 +1,4 @@
-"""How large one thing may be, and how long it may take; knows nothing of where that is set or enforced."""
+"""Upper bounds on sizes and times of requests."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ MAX_HEAD_BYTES = 131_072  # of a request's head, or of a trailer
 
 @dataclass(frozen=True)
 class Limits:
-    """Upper bounds on what a caller may send, with the defaults of the settings of the same names.
+    """Bounds on what a caller may send. The defaults are those of the settings of the same names.
 
-    Going over one is TooLarge, InvalidValue, Overloaded or a 408, never a crash.
+    Exceeding one is TooLarge, InvalidValue, Overloaded or a 408, never a crash.
     """
 
     max_image_bytes: int = 20_000_000

@@ -1,4 +1,4 @@
-"""The port for metrics, and the words that metrics use."""
+"""The port for metrics, and the values of their labels."""
 
 from typing import Final, Literal, Protocol
 
@@ -21,39 +21,39 @@ class Metrics(Protocol):
     """Counts and times for the operator. Calls are cheap and never fail."""
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
-        """One answered request; `route` is the template, never the path."""
+        """Count an answered request; `route` is the template, never the path."""
         ...
 
     def observe_stage(self, stage: Stage, seconds: float) -> None:
-        """Time one item or request spent in one stage."""
+        """Record the time that one item or request spent in a stage."""
         ...
 
     def observe_batch(self, encoder: EncoderName, n_items: int) -> None:
-        """One batch went through an encoder."""
+        """Record a batch that went through an encoder."""
         ...
 
     def set_queue_items(self, encoder: EncoderName, n_items: int) -> None:
-        """Items that wait for an encoder now."""
+        """Set the number of items that wait for an encoder."""
         ...
 
     def count_rejected(self, reason: Reason) -> None:
-        """One request refused, or one try of a job."""
+        """Count a refused request, or a refused try of a job."""
         ...
 
     def count_label_cache(self, n_hits: int, n_misses: int) -> None:
-        """Labels looked up in the label cache."""
+        """Count labels that were looked up in the label cache."""
         ...
 
     def set_collection(self, collection: str, n_images: int | None, recall: float = 1.0) -> None:
-        """The size of one collection, None when it is dropped, and what share of the nearest it finds."""
+        """Set the size (None once dropped) and the recall of a collection."""
         ...
 
     def set_ready(self, ready: bool) -> None:
-        """Whether requests should come here now."""
+        """Set whether requests should come to this server."""
         ...
 
     def render(self) -> tuple[bytes, str]:
-        """The text for the scraper, and its content type."""
+        """The metrics as text, and its content type."""
         ...
 
 
@@ -64,7 +64,7 @@ DISK_READ_ONLY: Final = "disk_read_only"
 
 
 def refusal_of(error: BaseException | None) -> Reason | None:
-    """Why the disk took nothing; None when something else went wrong, or nothing."""
+    """The metric label of an error of a full or read-only disk; None for anything else."""
     if isinstance(error, StoreFull):
         return DISK_FULL
     return DISK_READ_ONLY if isinstance(error, StoreReadOnly) else None

@@ -1,4 +1,4 @@
-"""The parts of a running server, as the HTTP room receives them; knows nothing of how they are built."""
+"""The parts of a running server that the HTTP layer calls."""
 
 import asyncio
 import logging
@@ -24,15 +24,15 @@ log = logging.getLogger(__name__)
 
 LAST_BATCH_S = 3.0
 
-Upgrade = Callable[[], Awaitable[None]]  # lets a precision be served by something faster
+Upgrade = Callable[[], Awaitable[None]]  # moves a precision to a faster runtime
 
 
 @dataclass(frozen=True)
 class Services:
-    """Everything the routes call. Built once by wiring, started on the event loop, closed on the way out.
+    """Everything that routes call. Built once by wiring, started on the event loop, closed at the stop.
 
-    `model` and `embedder` are those of requests. Collections and their queries use what `pipelines` has for
-    their precision, which may be the same.
+    `model` and `embedder` serve requests. Collections and their queries use the pipeline that `pipelines` has
+    for their precision, which may be the same. One class of many fields, so that routes get one object.
     """
 
     model: ModelInfo
@@ -47,15 +47,12 @@ class Services:
     metrics: Metrics
     limits: Limits
     started_at: datetime  # UTC
-    upgrades: Sequence[Upgrade] = ()  # one after the other, in the background
+    upgrades: Sequence[Upgrade] = ()  # run one after the other, in the background
     background: TaskSet = field(default_factory=TaskSet)
     close_decoder: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
-        """Read the collections into their indexes, then start the canary and what must be embedded again.
-
-        Jobs that had not ended go on.
-        """
+        """Fill the indexes, start the canary, and continue jobs and embedding that had not ended."""
         await self.collections.open()
         await self.jobs.open()
         await self.health.start()
@@ -78,9 +75,9 @@ class Services:
             await upgrade()
 
     async def close(self) -> None:
-        """Stop background work, finish writes that have begun, fail whatever still waits with NotReady.
+        """Stop background work, finish writes that have begun, and fail whatever still waits with NotReady.
 
-        A batch that runs on for long is not waited for: nobody needs it any more.
+        A batch that takes long is not waited for: nobody needs it any more.
         """
         await self.background.close()
         await self.health.close()

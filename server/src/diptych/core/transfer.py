@@ -1,4 +1,4 @@
-"""What travels when a collection is exported or imported; knows nothing of files, SQL or HTTP."""
+"""Export and import of collections: what a file says of its rows, and which vectors are exported."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from diptych.errors import DiptychError, NotFound
 
 @dataclass(frozen=True)
 class VectorSource:
-    """What made vectors: a version of a model, in one precision and one way of decoding images."""
+    """What made vectors: a version of a model, in one precision, with one way of decoding images."""
 
     name: str
     version: int
@@ -24,10 +24,10 @@ class VectorSource:
 
 @dataclass(frozen=True)
 class Heading:
-    """What an exported file says of all its rows. `precision` is what the collection is set to."""
+    """What an exported file says of all its rows, by key. `precision` is the collection's setting."""
 
     collection: str
-    source: VectorSource
+    maker: VectorSource
     identity: str
     embed_dim: int
     precision: str = SERVER
@@ -37,8 +37,8 @@ class Heading:
 class Row:
     """One image of a collection. `metadata` is JSON; `created_at` is ISO 8601.
 
-    Of a file by another program, `sha256` and `created_at` may be empty.
-    `embedding` is None where this maker has made none; `image` where its file is not kept, or not asked for.
+    In a file by another program, `sha256` and `created_at` may be empty. `embedding` is None if this source
+    has made none, `image` if its file is not kept or not wanted.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class LostRow:
-    """One that a damaged file does not give any more; named by its id, or by its place where that is lost."""
+    """A row that a damaged file no longer gives; named by its id, or by its position where the id is lost."""
 
     name: str
     reason: str
@@ -62,14 +62,14 @@ class LostRow:
 
 @dataclass(frozen=True)
 class SourceFilter:
-    """Which of several makers' vectors are exported; None leaves it open."""
+    """Which of several sources' vectors are exported; None admits all."""
 
     version: int | None = None
     precision: str | None = None
     decode: str | None = None
 
     def admits(self, source: VectorSource) -> bool:
-        """Whether a maker is meant."""
+        """Whether vectors of this source are wanted."""
         return (
             self.version in {None, source.version}
             and self.precision in {None, source.precision}
@@ -85,10 +85,11 @@ def chosen_identity(
     *,
     own: str = SERVER,
 ) -> str:
-    """The identity that is meant and has the most vectors; of equals the newest version's, then `own`'s.
+    """The identity that `wanted` admits and that has the most vectors; ties go to the newest version, then
+    `own`.
 
-    `n_vectors` counts those of the collection by identity; `own` is its precision. Raises NotFound that names
-    what there is.
+    `n_vectors` counts the collection's vectors by identity; `own` is its precision. Raises NotFound that
+    names the available sources.
     """
     known = {identity: sources[identity] for identity in n_vectors if identity in sources}
     meant = [identity for identity, source in known.items() if wanted.admits(source)]
@@ -119,7 +120,7 @@ DECODE_MODES = ("exact", "fast")
 
 
 def vector_sources(repository: ModelRepository, name: str) -> dict[str, VectorSource]:
-    """All that the repository can serve of a model, by identity, but for versions that cannot be read."""
+    """All sources of a model that the repository can serve, by identity; unreadable versions are left out."""
     found: dict[str, VectorSource] = {}
     try:
         versions = repository.versions(name)

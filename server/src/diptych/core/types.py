@@ -1,4 +1,4 @@
-"""The values that pass between the parts of the server; knows nothing of how they are made or sent."""
+"""The values that pass between the parts of the server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ Keys = NDArray[np.int64]  # (N,), row keys of the store and of the index
 Metadata = dict[str, Any]  # a JSON object
 NO_ROWS: Embeddings = np.empty((0, 0), np.float32)  # of any width
 
-Outcome = Embedding | DiptychError  # what became of one submitted item
+Outcome = Embedding | DiptychError  # the outcome of one submitted item
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The model version that is served, in one precision. `identity` keys all that depends on its vectors."""
+    """The served model version in one precision. `identity` keys everything that depends on its vectors."""
 
     name: str
     version: int
@@ -44,7 +44,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """One decoded image file: what its header says, and what the encoder sees of it."""
+    """One decoded image file: what its header says, and the pixels that the encoder sees."""
 
     info: ImageInfo
     pixels: Pixels
@@ -52,7 +52,7 @@ class DecodedImage:
 
 @dataclass(frozen=True)
 class TextEmbedding:
-    """One text's embedding, and whether the text was cut to the context length."""
+    """One text's embedding, and whether the text was truncated to the context length."""
 
     embedding: Embedding
     truncated: bool
@@ -66,7 +66,7 @@ TextOutcome = TextEmbedding | DiptychError
 class Prediction:
     """One label of one image. `score` is a probability, `cosine` the plain similarity.
 
-    `truncated`: the label, in one of its templates at least, was longer than the model reads.
+    `truncated`: in one of its templates at least, the label was longer than the model reads.
     """
 
     label: str
@@ -85,16 +85,16 @@ class Hit:
     metadata: Metadata
 
 
-Keep = Literal["original", "none"]  # what a collection does with the files of images that are added
-SERVER = "server"  # as the precision of a collection: that which the server has for collections
+Keep = Literal["original", "none"]  # what a collection does with the files of added images
+SERVER = "server"  # the precision of a collection that uses the server's precision for collections
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """What is stored of one image, but for its bytes and its embedding.
+    """What is stored about one image, except its bytes and its embedding.
 
-    Of a ready-made vector, `sha256` and `n_bytes` are those of its float32 numbers, and it has no size in
-    pixels.
+    For a ready-made vector, `sha256` and `n_bytes` are those of its float32 numbers, and width and height are
+    0.
     """
 
     id: str
@@ -106,12 +106,12 @@ class ImageRecord:
     height: int  # px
     metadata: Metadata
     created_at: str  # ISO 8601, UTC
-    kept: bool = True  # whether there is a file of it: an original, and thumbnails
+    kept: bool = True  # whether its file is kept: an original, and thumbnails
 
 
 @dataclass(frozen=True)
 class NewImage:
-    """One image to add. Without an id, the first 32 hex digits of the sha256 of its bytes are taken."""
+    """One image to add. The default id is the first 32 hex digits of the sha256 of its bytes."""
 
     payload: bytes
     id: str | None = None
@@ -120,7 +120,7 @@ class NewImage:
 
 @dataclass(frozen=True)
 class NewVector:
-    """One ready-made vector to add. Without an id, one is made from its bytes as that of an image is."""
+    """One ready-made vector to add. The default id is derived from its bytes, as that of an image is."""
 
     vector: NDArray[np.float32]  # one dimension; neither its length nor its norm is checked yet
     id: str | None = None
@@ -129,7 +129,7 @@ class NewVector:
 
 @dataclass(frozen=True)
 class VectorOrigin:
-    """What made ready-made vectors. `precision`, `decode` and `identity` are None when nobody says."""
+    """What made ready-made vectors. `precision`, `decode` and `identity` are None if unknown."""
 
     name: str
     version: int
@@ -143,7 +143,7 @@ AddStatus = Literal["created", "unchanged", "replaced", "failed"]
 
 @dataclass(frozen=True)
 class AddOutcome:
-    """What became of item `index` of an add. `error` is set exactly when the status is "failed"."""
+    """The outcome of item `index` of an add. `error` is set exactly when the status is "failed"."""
 
     index: int
     id: str | None
@@ -153,7 +153,7 @@ class AddOutcome:
 
 @dataclass(frozen=True)
 class Added:
-    """What became of the items of an add, in their order, and what made their vectors."""
+    """The outcomes of the items of an add, in order, and the model that made their vectors."""
 
     model: ModelInfo
     outcomes: list[AddOutcome]
@@ -164,16 +164,16 @@ CollectionState = Literal["ready", "embedding", "failed", "other_model", "other_
 
 @dataclass(frozen=True)
 class CollectionInfo:
-    """One collection. Only a "ready" one can be searched.
+    """One collection. Only a "ready" one can be searched. The other states:
 
     "embedding": images are being embedded again for the served identity, `n_embedded` so far.
-    "failed": that ended early, for `reason`; it is tried again at the next start, or when it is given its
-    precision anew.
+    "failed": embedding ended early, for `reason`; it is tried again at the next start, or when the
+    collection is given its precision again.
     "other_model": it belongs to a model that this server does not serve; it can be read and deleted from.
-    "other_version": some rows keep no image and have no vector of the served version, so that they cannot be
-    found, nor embedded again.
-    "no_precision": the served version lacks the precision that is its own, or it cannot be served here, for
-    `reason`; it can be read, deleted from and given another precision.
+    "other_version": some rows keep no image and have no vector of the served version, so that they can
+    neither be found nor be embedded again.
+    "no_precision": the served version lacks the collection's precision, or cannot serve it here, for
+    `reason`; the collection can be read, deleted from and given another precision.
     """
 
     name: str
@@ -189,7 +189,7 @@ class CollectionInfo:
 
 @dataclass(frozen=True)
 class CollectionChange:
-    """What is to become of one; None stays as it is. `keep` is for images that are added from then on."""
+    """A change of a collection; None keeps a value. `keep` applies to images that are added from then on."""
 
     name: str | None = None
     keep: Keep | None = None
@@ -198,7 +198,7 @@ class CollectionChange:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is kept of the images of a collection; two images with the same bytes share one file."""
+    """The kept files of the images of a collection; images with the same bytes share one file."""
 
     n_kept: int = 0
     kept_bytes: int = 0
@@ -206,7 +206,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class IndexPlace:
-    """Where an index is searched, and why there."""
+    """The device that an index is searched on, and why."""
 
     device: Literal["cpu", "cuda"]
     reason: str
@@ -214,9 +214,9 @@ class IndexPlace:
 
 @dataclass(frozen=True)
 class CollectionStats:
-    """A collection with its sizes. `vectors` is what makes its vectors, None when that is not served.
+    """A collection with its sizes. `vectors` is the model that makes its vectors, None if that is not served.
 
-    `recall`: the share of the nearest images that its index finds, at `index`.
+    `recall`: the share of the nearest images that its index finds; `index`: where that index is searched.
     """
 
     info: CollectionInfo
@@ -228,7 +228,7 @@ class CollectionStats:
 
 @dataclass(frozen=True)
 class Deletion:
-    """How many images were deleted, or would be; then `ids` are those of the first of them."""
+    """How many images were deleted, or would be; for a preview, `ids` are those of the first ones."""
 
     n_images: int
     ids: tuple[str, ...] = ()
@@ -236,7 +236,7 @@ class Deletion:
 
 @dataclass(frozen=True)
 class NewRow:
-    """One image as it goes into the store: described, embedded, its file already durable if it is kept."""
+    """One image as it goes into the store: described and embedded, its file already durable if it is kept."""
 
     id: str
     sha256: str
@@ -247,12 +247,12 @@ class NewRow:
     metadata: Metadata | None  # None: no metadata was given, so an existing row keeps its own
     embedding: Embedding
     kept: bool = True
-    made_by: str = ""  # the identity of what made the embedding
+    made_by: str = ""  # the identity of the pipeline that made the embedding
 
 
 @dataclass(frozen=True)
 class PutResult:
-    """What the store did with one row. `released` is a sha256 that no row uses any more."""
+    """The result of storing one row. `released` is a sha256 that no row uses any more."""
 
     status: Literal["created", "unchanged", "replaced", "conflict"]
     key: int
@@ -262,7 +262,7 @@ class PutResult:
 
 @dataclass(frozen=True)
 class Removed:
-    """Rows that left the store: their keys, and the sha256 that no row uses any more."""
+    """Rows that left the store: their keys, and the sha256 of files that no row uses any more."""
 
     keys: tuple[int, ...] = ()
     released: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json(asdict(done) | {"file": str(args.file)})
     else:
-        out(f"{args.file}: {done.n_rows:,} images of {args.name}, with vectors of {done.heading.source}")
+        out(f"{args.file}: {done.n_rows:,} images of {args.name}, with vectors of {done.heading.maker}")
     if done.n_without_vector:
         err(f"{done.n_without_vector} images have no such vector: their embedding is null")
     if done.n_lost_images:

@@ -68,7 +68,7 @@ class RowImport:
         heading = self._reader.heading
         return self._client.add_vectors(
             [row.embedding for row in rows if row.embedding is not None],
-            model=ModelRef(**vars(heading.source)),
+            model=ModelRef(**vars(heading.maker)),
             identity=heading.identity,
             **self._named(rows),
         )

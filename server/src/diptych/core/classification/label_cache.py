@@ -1,4 +1,4 @@
-"""Caches of recently used labels: their embeddings one by one, and whole lists of labels as classifiers."""
+"""Caches of labels that were used recently: single labels, and whole lists as classifiers."""
 
 import hashlib
 import json
@@ -16,13 +16,13 @@ Value = TypeVar("Value")
 
 
 def keys_of(identity: str, templates: Sequence[str], labels: Sequence[str]) -> list[LabelKey]:
-    """One key per label. Templates go in as a digest: fifty thousand entries must not hold their texts."""
+    """One key per label. Templates enter as a digest: fifty thousand entries must not hold their texts."""
     digest = hashlib.sha256(json.dumps([identity, *templates]).encode()).hexdigest()
     return [(digest, label) for label in labels]
 
 
 class LabelCache:
-    """A bounded map that forgets what was used longest ago. Used from one event loop."""
+    """A bounded map of label embeddings that evicts the least recently used. Used from one event loop."""
 
     def __init__(self, max_entries: int) -> None:
         self._max_entries = max_entries
@@ -32,21 +32,23 @@ class LabelCache:
         return len(self._entries)
 
     def get_many(self, keys: Sequence[LabelKey]) -> dict[LabelKey, TextEmbedding]:
-        """Those of the keys that are here; they now count as used."""
+        """Return the cached ones of the keys; they count as used now."""
         found = {key: self._entries[key] for key in keys if key in self._entries}
         for key in found:
             self._entries.move_to_end(key)
         return found
 
     def put_many(self, entries: dict[LabelKey, TextEmbedding]) -> None:
-        """Remember these, and forget the oldest beyond the bound."""
+        """Add entries, and evict the least recently used beyond the bound."""
         self._entries.update(entries)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
 
 
 class WeighedCache(Generic[Key, Value]):
-    """Bounded by the weights of all; forgets what was used longest ago. Used from one event loop."""
+    """A map bounded by the total weight of its values; evicts the least recently used. Used from one event
+    loop.
+    """
 
     def __init__(self, max_weight: int) -> None:
         self._max_weight = max_weight
@@ -57,7 +59,7 @@ class WeighedCache(Generic[Key, Value]):
         return len(self._entries)
 
     def get(self, key: Key) -> Value | None:
-        """It now counts as used."""
+        """Return the value, which counts as used now, or None."""
         found = self._entries.get(key)
         if found is None:
             return None
@@ -65,7 +67,7 @@ class WeighedCache(Generic[Key, Value]):
         return found[0]
 
     def put(self, key: Key, value: Value, weight: int) -> None:
-        """Remember it, unless it alone is over the bound."""
+        """Add a value, unless its weight alone exceeds the bound."""
         if key in self._entries or weight > self._max_weight:
             return
         self._entries[key] = value, weight
@@ -77,12 +79,12 @@ class WeighedCache(Generic[Key, Value]):
 
 @dataclass(frozen=True)
 class Classifier:
-    """The embeddings of C labels as rows, and which labels were cut to the context length."""
+    """A linear classifier: the embeddings of C labels as rows, and which labels were truncated."""
 
     rows: Embeddings  # (C, D), unit norm
     truncated: tuple[bool, ...]
 
 
 def list_key(templates: Sequence[str], labels: Sequence[str]) -> ListKey:
-    """What a classifier is kept under."""
+    """The cache key of a classifier."""
     return tuple(templates), tuple(labels)

@@ -1,17 +1,17 @@
-"""What labels and templates may be; knows nothing of how they are encoded."""
+"""Limits and rules for labels and templates."""
 
 from collections.abc import Sequence
 
 from diptych.errors import InvalidValue
 
 PLACE = "{}"  # where a template takes the label
-# No model reads as much; what is longer would only fill the memory, once in every template.
+# Longer than any model reads; longer labels would only use memory, once for every template.
 MAX_LABEL_CHARS = 1_000
 MAX_TEMPLATE_CHARS = 1_000
 
 
 def check_labels(labels: Sequence[str]) -> None:
-    """Raises InvalidValue unless there is at least one label, none empty, over-long or twice."""
+    """Raise InvalidValue unless there is at least one label, and none is empty, too long or repeated."""
     if not labels:
         raise InvalidValue("at least one label is needed", "labels")
     seen: dict[str, int] = {}
@@ -28,7 +28,7 @@ def check_labels(labels: Sequence[str]) -> None:
 
 
 def check_templates(templates: Sequence[str]) -> None:
-    """Raises InvalidValue unless there is at least one template, none over-long, each with one place."""
+    """Raise InvalidValue unless there is at least one template, none too long, each with one place."""
     if not templates:
         raise InvalidValue("at least one template is needed", "templates")
     for index, template in enumerate(templates):

@@ -1,4 +1,4 @@
-"""Classify image embeddings against any list of labels; knows nothing of image files or HTTP."""
+"""Classify image embeddings against any list of labels."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ class LabelClassifier:
     """Zero-shot classification: the text encoder turns labels into the rows of a linear classifier.
 
     A label's embedding is the mean over its templates, scaled back to unit norm (Radford et al. 2021, 3.1.4).
-    Labels are cached one by one, so that a known label costs no text encoding, and whole lists of labels as
-    well, so that a repeated list costs next to nothing. Requests that bring the same new list at the same
-    time wait for one encoding of it: each by itself would hold half the text queue.
+    Single labels are cached, so that a known label needs no text encoding, and whole lists as well, so that a
+    repeated list costs next to nothing. Requests that bring the same new list at the same time share one
+    encoding of it: each alone would occupy half the text queue.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LabelClassifier:
         self._max_labels = max_labels
         self._max_label_texts = max_label_texts
         self._cache = LabelCache(max_cached_labels)
-        # Without it a list of a thousand known labels costs a thousand look-ups and a copy of all their rows.
+        # Without it, a list of a thousand known labels costs a thousand look-ups and a copy of all rows.
         self._classifiers: WeighedCache[ListKey, Classifier] = WeighedCache(max_cached_labels // 2)
         self._in_flight: SingleFlight[ListKey, Classifier] = SingleFlight()
 
@@ -70,8 +70,8 @@ class LabelClassifier:
     ) -> list[list[Prediction]]:
         """(N, D) unit rows and C labels -> for each image its predictions, best first, at most `top_k`.
 
-        Scores are a softmax over the given labels; with `multi_label` each label stands alone.
-        Raises InvalidValue naming the label or template, TooLarge, Overloaded, NotReady, EncoderFailed.
+        Scores are a softmax over the given labels; with `multi_label` each label is scored alone. Raises
+        InvalidValue naming the label or template, TooLarge, Overloaded, NotReady, EncoderFailed.
         """
         if top_k is not None and top_k < 1:
             raise InvalidValue(f"top_k is {top_k}, it must be at least 1", "top_k")
@@ -91,11 +91,13 @@ class LabelClassifier:
         return await asyncio.to_thread(predict)
 
     async def label_embeddings(self, labels: Sequence[str], templates: Sequence[str]) -> Embeddings:
-        """C labels -> (C, D) unit rows, from the cache as far as it goes."""
+        """C labels -> (C, D) unit rows, from the cache where possible."""
         return (await self._encoded(list_key(templates, labels))).rows
 
     async def _classifier(self, labels: Sequence[str], templates: Sequence[str]) -> Classifier:
-        """C labels -> (C, D). Raises as classify, for a list that was not checked before."""
+        """Return the classifier of a list, cached or new. A list that is not cached is checked; raises as
+        classify.
+        """
         key = list_key(templates, labels)
         known = self._classifiers.get(key)
         if known is not None:
@@ -107,13 +109,13 @@ class LabelClassifier:
         return classifier
 
     async def _encoded(self, key: ListKey) -> Classifier:
-        """One that is being made for another request, or else is made now."""
+        """Wait for the classifier that another request computes, or compute it."""
         templates, labels = key
         if key not in self._in_flight:
             return await self._in_flight.get(key, partial(self._encode, labels, templates))
         try:
             classifier = await self._in_flight.get(key, partial(self._encode, labels, templates))
-        except Overloaded:  # which was counted for the first request alone
+        except Overloaded:  # counted for the first request only
             self._metrics.count_rejected("tokenize_full")
             raise
         self._metrics.count_label_cache(len(labels), 0)
@@ -125,7 +127,7 @@ class LabelClassifier:
         return Classifier(rows, tuple(entry.truncated for entry in entries))
 
     async def _entries(self, labels: Sequence[str], templates: Sequence[str]) -> list[TextEmbedding]:
-        """C labels -> C of (D,), each saying whether the label was cut in any template."""
+        """C labels -> C embeddings (D,), each with whether the label was truncated in any template."""
         keys = keys_of(self._model.identity, templates, labels)
         known = self._cache.get_many(keys)
         missing = [index for index, key in enumerate(keys) if key not in known]
@@ -140,9 +142,9 @@ class LabelClassifier:
     async def _embed_labels(
         self, labels: Sequence[str], templates: Sequence[str], positions: Sequence[int]
     ) -> list[TextEmbedding]:
-        """Encode every label in every template, in pieces that the text queue can hold.
+        """Encode every label in every template, in chunks that the text queue can hold.
 
-        Only sums are kept: all the texts of 10,000 labels in 20 templates at once would be gigabytes.
+        Only sums are kept: all texts of 10,000 labels in 20 templates at once would take gigabytes.
         """
         n_templates = len(templates)
         sums = np.zeros((len(labels), self._model.embed_dim), np.float32)  # (C, D)
@@ -154,15 +156,15 @@ class LabelClassifier:
             texts = [templates[template].replace(PLACE, labels[label]) for label, template in pairs]
             outcomes = await self._embedder.embed_texts(texts)
             for (label, _), outcome in zip(pairs, outcomes, strict=True):
-                made = _made(outcome, positions[label])
-                sums[label] += made.embedding
-                truncated[label] |= made.truncated
+                part = _label_part(outcome, positions[label])
+                sums[label] += part.embedding
+                truncated[label] |= part.truncated
         means = scoring.normalised(sums)  # (C, D)
-        # A copy of each row: a view would keep the whole list's array alive as long as one label is cached.
+        # Copies: a view would keep the array of the whole list alive as long as one label is cached.
         return [TextEmbedding(row.copy(), bool(cut)) for row, cut in zip(means, truncated, strict=True)]
 
     async def _empty_embedding(self, templates: Sequence[str]) -> Embedding | None:
-        """What CLIP's multi-label scores compare with; SigLIP's need nothing."""
+        """The embedding that CLIP's multi-label scores compare with; None for SigLIP, which needs none."""
         if self._model.family == "siglip":
             return None
         empty: Embedding = (await self.label_embeddings([""], templates))[0]
@@ -188,7 +190,7 @@ class LabelClassifier:
                     float(cosines[row, column]),
                     classifier.truncated[column],
                 )
-                for column in scoring.top_k(cosines[row], top_k)  # scores saturate, and would then tie
+                for column in scoring.top_k(cosines[row], top_k)  # not by score: scores saturate and then tie
             ]
             for row in range(len(images))
         ]
@@ -196,11 +198,11 @@ class LabelClassifier:
     def _scores(
         self, images: Embeddings, cosines: scoring.Cosines, empty: Embedding | None, multi_label: bool
     ) -> scoring.Scores:
-        """(N, C) probabilities, of all labels together or, with `multi_label`, of each label alone."""
+        """(N, C) probabilities over all labels, or with `multi_label` for each label alone."""
         logits = scoring.zero_shot_logits(cosines, self._model.logit_scale)
         if not multi_label:
             return scoring.softmax(logits)
-        if empty is None:  # SigLIP was trained with a sigmoid and knows its own zero (Zhai et al. 2023)
+        if empty is None:  # SigLIP was trained with a sigmoid and a bias (Zhai et al. 2023)
             return scoring.sigmoid(logits + np.float32(self._model.logit_bias))
         empty_logits = scoring.zero_shot_logits(
             images @ empty[:, np.newaxis], self._model.logit_scale
@@ -221,7 +223,7 @@ class LabelClassifier:
         check_templates(templates)
 
 
-def _made(outcome: TextOutcome, position: int) -> TextEmbedding:
+def _label_part(outcome: TextOutcome, position: int) -> TextEmbedding:
     if isinstance(outcome, InputError):
         raise outcome.named(f"labels[{position}]")
     if isinstance(outcome, DiptychError):

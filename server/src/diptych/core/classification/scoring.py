@@ -1,4 +1,4 @@
-"""From cosines to scores; pure numpy, knows nothing of models, images or words."""
+"""From cosines to scores, in pure numpy."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,20 @@ def zero_shot_logits(cosines: Cosines, logit_scale: float) -> Scores:
 
 
 def softmax(logits: Scores) -> Scores:
-    """Over the last axis; the largest is subtracted first, so that no exponential overflows."""
+    """Softmax over the last axis; the maximum is subtracted first, so that no exponential overflows."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities: Scores = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return probabilities
 
 
 def sigmoid(logits: Scores) -> Scores:
-    """1 / (1 + exp(-x)), through tanh, which does not overflow."""
+    """1 / (1 + exp(-x)), computed with tanh, which does not overflow."""
     probabilities: Scores = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
     return probabilities
 
 
 def against_empty(logits: Scores, empty_logits: Scores) -> Scores:
-    """Each class alone against the empty label: (N, C), (N, 1) -> (N, C).
+    """Each class against the empty label: (N, C), (N, 1) -> (N, C).
 
     The two-way softmax of (class, empty) is the sigmoid of their difference. CLIP's logits have no zero of
     their own, so a plain sigmoid of them would always be near 1.
@@ -38,22 +38,22 @@ def against_empty(logits: Scores, empty_logits: Scores) -> Scores:
 
 
 def top_k(scores: NDArray[np.float32], k: int | None) -> NDArray[np.int64]:
-    """Positions of the k largest of (C,), best first, equal ones in their given order; all when k is None.
+    """Positions of the k largest of (C,), best first, ties in the given order; all positions if k is None.
 
-    NaN comes last. Only what is as large as the k-th is sorted, in the order that sorting all would give.
+    NaN comes last. Only values as large as the k-th are sorted, which gives the order of a full sort.
     """
     falling = -scores
     if k is None or not 0 < k < len(scores):
         order: NDArray[np.int64] = np.argsort(falling, kind="stable")[:k]
         return order
     kth = np.partition(falling, k - 1)[k - 1]
-    candidates = np.flatnonzero(~(falling > kth))  # in their given order; NaN is larger than nothing
+    candidates = np.flatnonzero(~(falling > kth))  # in the given order; comparisons with NaN are false
     best: NDArray[np.int64] = candidates[np.argsort(falling[candidates], kind="stable")[:k]]
     return best
 
 
 def normalised(rows: Embeddings) -> Embeddings:
-    """Rows scaled to unit norm over the last axis; a row of zeros stays zero."""
+    """Scale rows to unit norm over the last axis; a row of zeros stays zero."""
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     unit: Embeddings = (rows / np.maximum(norms, 1e-12)).astype(np.float32)
     return unit

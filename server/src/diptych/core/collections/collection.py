@@ -1,4 +1,4 @@
-"""One collection in memory: its index and its counts; knows nothing of stores or files."""
+"""One collection in memory: its index, its counts and its state."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -21,30 +21,31 @@ class PipelineChanged(Exception):
 
 @dataclass(eq=False)
 class LoadedCollection:
-    """The index holds embeddings made by `pipeline` only. Changed by one write at a time (see Writes)."""
+    """A collection and its index, which holds vectors made by `pipeline` only.
+
+    Changed by one write at a time (see SerialWriteQueue).
+    """
 
     name: str
     model: str
     created_at: str
-    pipeline: EncoderPipeline | None  # what makes its vectors; None while that is not served
+    pipeline: EncoderPipeline | None  # makes its vectors; None while not served
     index: VectorIndex
     metrics: Metrics
     state: CollectionState
     n_images: int
     keep: Keep = "original"
     precision: str = SERVER
-    unindexed: set[int] = field(default_factory=set)  # keys that the index should hold and does not, yet
-    without_image: set[int] = field(
-        default_factory=set
-    )  # those of them that keep no image to be embedded again
+    unindexed: set[int] = field(default_factory=set)  # keys that the index lacks
+    without_image: set[int] = field(default_factory=set)  # unindexed keys without an image to embed
     reason: str = ""  # why the state is "failed" or "no_precision"
-    n_expected: int = 0  # images that it is being loaded with: answers would lack some before
+    n_expected: int = 0  # while loading: images it will have; searches wait for them
     dropped: bool = False
     n_renames: int = 0
-    _renamed: asyncio.Event | None = None  # while it gets another name: the end of that
+    _renamed: asyncio.Event | None = None  # while a rename is under way: set at its end
 
     def info(self) -> CollectionInfo:
-        """What callers may know."""
+        """What callers may know about the collection."""
         n_embedded = 0 if self.pipeline is None else self.n_images - len(self.unindexed)
         return CollectionInfo(
             name=self.name,
@@ -59,23 +60,26 @@ class LoadedCollection:
         )
 
     def require_served(self) -> EncoderPipeline:
-        """What makes its vectors. Raises Conflict when this server does not serve its model or precision."""
+        """Return the pipeline that makes its vectors. Raises Conflict if its model or precision is not
+        served.
+        """
         if self.pipeline is not None:
             return self.pipeline
         self.require_model()
         raise Conflict(f"collection {self.name!r} has vectors of precision {self.precision}: {self.reason}")
 
     def require_model(self) -> None:
-        """Raises Conflict when the collection belongs to a model that this server does not serve."""
+        """Raise Conflict if the collection belongs to a model that this server does not serve."""
         if self.state == "other_model":
             raise Conflict(
                 f"collection {self.name!r} belongs to model {self.model!r}, which is not served here"
             )
 
     def require_searchable(self) -> None:
-        """Raises Conflict as above, NotReady unless all is loaded and embedded: answers would lack some.
+        """Raise unless a search would see every image.
 
-        Conflict too when waiting would not help, as what lacks cannot be embedded again.
+        Raises Conflict as `require_served`, and if some rows cannot be embedded again, so that waiting would
+        not help; NotReady while images are loaded or embedded, or after that ended early.
         """
         self.require_served()
         if self.state == "other_version":
@@ -97,9 +101,9 @@ class LoadedCollection:
             )
 
     def require_embedded(self) -> EncoderPipeline:
-        """What makes its vectors, once it has tried all images: only then it is known which cannot be found.
+        """Return its pipeline once every image has been tried: only then is it known which cannot be found.
 
-        Raises Conflict as `require_served`, NotReady while images are embedded, or after that ended early.
+        Raises Conflict as `require_served`; NotReady while images are embedded, or after that ended early.
         """
         pipeline = self.require_served()
         if self.state == "embedding":
@@ -112,32 +116,33 @@ class LoadedCollection:
         return pipeline
 
     def has_index(self, index: VectorIndex) -> bool:
-        """Whether it is there, with this index still: each change of its precision gives it a new one.
+        """Whether the collection exists and still has this index: each change of precision gives it a new
+        one.
 
-        Its pipeline would not tell, which is the same again after there and back.
+        Comparing pipelines would not do: after a change there and back the pipeline is the same again.
         """
         return not self.dropped and self.index is index
 
     def require_pipeline(self, pipeline: EncoderPipeline | None) -> None:
-        """Raises NotReady when a query was made by what the collection has left for another since."""
+        """Raise NotReady if a query was made by `pipeline` and the collection has another pipeline by now."""
         if pipeline is not None and pipeline is not self.pipeline:
             raise NotReady(f"collection {self.name!r} has just taken another precision: ask again")
 
     def require_rows_of_pipeline(self, rows: Sequence[NewRow]) -> str:
-        """The identity of what makes its vectors. Raises PipelineChanged unless it made those of the rows."""
+        """Return the identity of its pipeline. Raises PipelineChanged unless that pipeline made all rows."""
         identity = "" if self.pipeline is None else self.pipeline.model.identity
         if any(row.made_by != identity for row in rows):
             raise PipelineChanged
         return identity
 
     def require_not_dropped(self) -> None:
-        """Raises NotFound when the collection was dropped since this collection was looked up."""
+        """Raise NotFound if the collection was dropped since it was looked up."""
         if self.dropped:
             raise NotFound(f"collection {self.name!r} was dropped")
 
     @contextmanager
     def renaming(self) -> Iterator[None]:
-        """While the store gives it another name, and until it has that here."""
+        """Wrap a rename in the store; readers wait until the new name is set here, too."""
         self._renamed = renamed = asyncio.Event()
         try:
             yield
@@ -146,15 +151,15 @@ class LoadedCollection:
             renamed.set()
 
     def rename(self, name: str) -> None:
-        """As the store calls it now."""
+        """Set the name that the store uses now."""
         if name != self.name:
             self.name, self.n_renames = name, self.n_renames + 1
 
     async def read(self, ask: Callable[[str], Awaitable[Found]]) -> Found:
-        """What the store says of the collection of this name, under whichever it has when it is asked.
+        """Return what `ask` reads from the store for this collection, whatever its name is at that moment.
 
-        The store may have given it another one that it has not got here yet, and since then even its old name
-        to another collection. Raises NotFound once it is dropped, and what `ask` raises.
+        The store may have renamed it already, before this object was, and may even have given the old name to
+        another collection since. Raises NotFound once it is dropped, and what `ask` raises.
         """
         while True:
             self.require_not_dropped()
@@ -178,10 +183,10 @@ class LoadedCollection:
         self._mark_indexed(keys)
 
     async def change(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
-        """Images `removed` are gone and `keys` with their embeddings (N, D) are new, as one change.
+        """Take images `removed` out and put `keys` with their embeddings (N, D) in, as one change.
 
-        The store has changed already, so this is counted even if the index refuses it: the keys are pending
-        then, and adding their images again puts them in.
+        The store has changed already, so the images are counted even if the index refuses them: the keys are
+        then unindexed, and adding their images again repairs that.
         """
         try:
             if self.pipeline is not None:
@@ -195,21 +200,23 @@ class LoadedCollection:
             self.report_metrics()
 
     def finish_embedding(self) -> None:
-        """All that could be embedded is; "ready" unless rows are left that only their own version finds."""
+        """Record that everything was tried: "ready", unless rows are left that only their own version can
+        find.
+        """
         self.state = "other_version" if self.without_image else "ready"
 
     def fail(self, reason: str) -> None:
-        """Embedding again ended early; `reason` is safe to show."""
+        """Record that embedding again has ended early; `reason` is safe to show."""
         self.state, self.reason = "failed", reason
 
     async def drop(self) -> None:
-        """Let go of the index; nothing is written to this collection any more."""
+        """Close the index; nothing is written to this collection any more."""
         self.dropped = True
         self.report_metrics()
         await self.index.close()
 
     def _mark_indexed(self, keys: Sequence[int]) -> None:
-        """These are in the index, or gone."""
+        """Record that these keys are in the index, or gone."""
         self.unindexed.difference_update(keys)
         self.without_image.difference_update(keys)
         if self.state == "other_version":

@@ -1,4 +1,4 @@
-"""Put prepared rows into store and index, and drop what they replace; knows nothing of encoding or files."""
+"""Put prepared rows into store and index, and remove the files that they replace."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from diptych.errors import InputError
 
 
 class RowCommitter:
-    """The order is file, row, index: the files of the rows are there, and claimed (see FileReferences).
+    """Commits in the order file, row, index: the files of the rows are written and claimed (see
+    FileReferences).
 
-    An image whose row is there although the index failed is listed and counted; the next start, or adding it
+    An image whose row is stored although the index failed is listed and counted; the next start, or adding it
     again, makes it searchable.
     """
 
@@ -47,8 +48,8 @@ class RowCommitter:
         return early
 
     async def lacking(self, collection: LoadedCollection) -> set[str]:
-        """Ids of images that the index lacks, as their file was lost, none is kept or it failed: adding them
-        again mends that. None while they are being embedded anyway.
+        """Ids of images that adding again would repair: the index lacks them, as their file was lost, none is
+        kept, or the index failed. Empty while they are being embedded anyway.
         """
         if collection.state not in {"ready", "other_version"} or not collection.unindexed:
             return set()
@@ -61,13 +62,13 @@ class RowCommitter:
         replace: bool,
         job_outcomes: OutcomesOfResults | None,
     ) -> list[PutResult]:
-        """N rows -> N results; files that lost their last row are removed. Only inside a write.
+        """Store N rows and return N results; files that lost their last row are removed. Only inside a write.
 
         Raises NotFound when the collection was dropped meanwhile, PipelineChanged, StoreError.
         """
         collection.require_not_dropped()
         identity = collection.require_rows_of_pipeline(rows)
-        await self._files.require_available()  # what is replaced has one
+        await self._files.require_available()  # a replaced image has a file
         results = await self._records.put(
             collection.name, rows, identity=identity, replace=replace, job_outcomes=job_outcomes
         )
@@ -84,7 +85,7 @@ class RowCommitter:
     async def _fill_late(
         self, collection: LoadedCollection, rows: Sequence[NewRow], results: Sequence[PutResult]
     ) -> None:
-        """Rows that were there and could not be found: the store has their embeddings now, and the index."""
+        """Index rows that existed and could not be found: the store has their embeddings now."""
         late = {
             result.key: row.embedding
             for row, result in zip(rows, results, strict=True)

@@ -1,4 +1,4 @@
-"""Take images out of a collection, by id or by filter; knows nothing of HTTP, SQL or files."""
+"""Delete images from a collection, by id or by filter."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,14 @@ from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.types import NO_ROWS, Deletion, Removed
 from diptych.errors import StoreFull
 
-CHUNK = 5_000  # rows in one transaction: what other writes wait for
+CHUNK = 5_000  # rows in one transaction; other writes wait for it
 N_SHOWN = 100  # ids in a preview
 
 
 class Deletions:
-    """Row, index, file: what was acknowledged as deleted never returns; a file left behind is an orphan."""
+    """Deletes in the order row, index, file, so that an acknowledged deletion never returns; a file that is
+    left behind is removed at the next start.
+    """
 
     def __init__(self, *, files: FileReferences, records: RecordStore, write_queue: SerialWriteQueue) -> None:
         self._files = files
@@ -23,39 +25,41 @@ class Deletions:
         self._write_queue = write_queue
 
     async def one(self, collection: LoadedCollection, id: str) -> None:
-        """Raises NotFound."""
+        """Delete one image. Raises NotFound."""
         await self._write_queue.run(self._one(collection, id))
 
     async def matching(
         self, collection: LoadedCollection, filter: Filter | None, *, lacking: bool, preview: bool
     ) -> Deletion:
-        """All rows that pass; with `lacking`, those that cannot be found. See Collections.delete_matching."""
+        """Delete all rows that pass the filter, or with `lacking` those that cannot be found. See
+        Collections.
+        """
         if preview:
             return await self._previewed(collection, filter, lacking)
         return Deletion(await self._write_queue.run(self._matching(collection, filter, lacking)))
 
     async def all_of(self, collection: LoadedCollection) -> None:
-        """Only inside a write."""
+        """Delete all images. Only inside a write."""
         await self._delete(collection, await self._records.keys(collection.name))
 
     async def _previewed(
         self, collection: LoadedCollection, filter: Filter | None, lacking: bool
     ) -> Deletion:
-        """Counts and names what `_matching` would delete."""
+        """Count and name the images that `_matching` would delete."""
         keys = await self._keys(collection, filter, lacking)
         found = await self._records.by_key(keys[:N_SHOWN])
         return Deletion(len(keys), tuple(found[key].id for key in keys[:N_SHOWN] if key in found))
 
     async def _matching(self, collection: LoadedCollection, filter: Filter | None, lacking: bool) -> int:
-        """One write from the look at the rows to their end: none of them can change in between."""
+        """Select and delete in one write, so that no row can change in between."""
         collection.require_not_dropped()
         keys = await self._keys(collection, filter, lacking)
         await self._delete(collection, keys)
         return len(keys)
 
     async def _delete(self, collection: LoadedCollection, keys: Sequence[int]) -> None:
-        """In transactions that are ever smaller while a full disk refuses them, as it has little room for
-        their log. Files that go make more.
+        """Delete in transactions, which shrink while a full disk refuses them: it has little room for their
+        log. Removed files make more room.
         """
         await self._files.require_available()
         size, done = CHUNK, 0
@@ -93,10 +97,11 @@ class Deletions:
         return [int(key) for key in found]
 
     async def _lacking(self, collection: LoadedCollection) -> set[int]:
-        """Keys of rows without a vector in the store: those that only the index lacks, a start puts there.
+        """Keys of rows without a vector in the store. Rows that only the index lacks are left to the next
+        start.
 
-        Raises NotReady, Conflict while that is not known: asked in the write itself, as a change of precision
-        may have had its turn before.
+        Raises NotReady or Conflict while that is not known. Called in the write itself, as a change of
+        precision may have run before it.
         """
         pipeline = collection.require_embedded()
         if not collection.unindexed:

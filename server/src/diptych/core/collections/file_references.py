@@ -1,4 +1,4 @@
-"""Write image files before their rows, and remove what no row uses; knows nothing of SQL or of encoding."""
+"""Write image files before their rows, and remove files that no row uses."""
 
 import asyncio
 import logging
@@ -16,36 +16,39 @@ log = logging.getLogger(__name__)
 
 
 class Claim:
-    """The files of one add, which nothing removes while it is under way."""
+    """The files of one add; nothing removes them while the add is under way."""
 
     def __init__(self, files: "FileReferences") -> None:
         self._files = files
         self.sha256s: frozenset[str] = frozenset()
-        self.unused: set[str] = set()  # no row of this add came to use them, yet
+        self.unused: set[str] = set()  # no committed row of this add uses them yet
         self.writing: asyncio.Task[None] | None = None
 
     def begin(self, payloads: Mapping[str, bytes]) -> None:
-        """sha256 -> bytes: claim the files, and write them beside what comes next. Once. Raises NotReady."""
+        """Claim the files sha256 -> bytes and start writing them in the background. Call once. Raises
+        NotReady.
+        """
         self.writing = self._files.begin(payloads)
         self.sha256s, self.unused = frozenset(payloads), set(payloads)
 
     async def written(self) -> None:
-        """All that was begun is durable and whole when this returns. Raises StoreError."""
+        """Wait until all files are durable and whole. Raises StoreError."""
         if self.writing is not None:
             await asyncio.shield(self.writing)
 
     def used(self, sha256s: Iterable[str]) -> None:
-        """Rows of this add that were committed use these."""
+        """Record that committed rows of this add use these files."""
         self.unused.difference_update(sha256s)
 
 
 class FileReferences:
     """The image files of all collections, and who needs them.
 
-    An add claims its files before it looks whether they are there, until its rows are committed or can no
-    longer be: one whose caller left may wait for its turn yet. A file that was to be removed meanwhile is
-    looked at once more when its last claim is over. No two touch the same file at once, so that its bytes are
-    counted once. Killed in between, at worst files are left that no row uses, which the next start removes.
+    An add claims its files before it checks whether they exist, until its rows are committed or can no longer
+    be: the rows of an add whose caller left may still wait for their turn. A file that should have been
+    removed meanwhile is checked again when its last claim ends. No two tasks touch the same file at once, so
+    that its bytes are counted once. After a kill, at worst files are left that no row uses; the next start
+    removes them.
     """
 
     def __init__(self, *, images: ImageStore, records: RecordStore, write_queue: SerialWriteQueue) -> None:
@@ -53,18 +56,18 @@ class FileReferences:
         self._records = records
         self._write_queue = write_queue
         self._n_claims: Counter[str] = Counter()
-        self._deferred: set[str] = set()  # not removed, as they were claimed
-        self._busy: set[str] = set()  # being written or removed now
+        self._deferred: set[str] = set()  # removals that wait for the end of a claim
+        self._busy: set[str] = set()  # files that are being written or removed
         self._change = asyncio.Event()
         self._throttle = LogThrottle()
 
     async def require_available(self) -> None:
-        """Raises StoreUnavailable while the files are out of reach: no row may go then, whose file stays."""
+        """Raise StoreUnavailable while the files are out of reach: a row must not go while its file stays."""
         await self._images.require_available()
 
     @asynccontextmanager
     async def claim(self) -> AsyncIterator[Claim]:
-        """While the block runs. Files that no row has come to use are gone after it, however it ends."""
+        """A claim for the duration of the block. Files that no row uses after the block are removed."""
         claim = Claim(self)
         try:
             yield claim
@@ -73,36 +76,37 @@ class FileReferences:
                 await self._finish(claim, claim.writing)
 
     def begin(self, payloads: Mapping[str, bytes]) -> "asyncio.Task[None]":
-        """Claimed as of now, written when the task is done. Raises NotReady."""
+        """Claim the files now; they are written when the returned task is done. Raises NotReady."""
         writing = self._write_queue.run_alongside(self._put(payloads))
         self._n_claims.update(payloads.keys())
         return writing
 
     async def repair(self, payloads: Mapping[str, bytes]) -> None:
-        """Files of images that are there already may have been lost or damaged since: here they are again.
-
-        Only inside a write, as all that follows.
+        """Write the files of existing images again, as they may have been lost or damaged. Only inside a
+        write.
         """
         used = await self._records.used(list(payloads))
         await self._put({sha256: payloads[sha256] for sha256 in used})
 
     async def ids_without_file(self, records: Iterable[ImageRecord]) -> set[str]:
-        """Ids of those whose file is not there, or has another size: adding them again mends that."""
+        """Ids of the records whose file is missing or has another size: adding those images again repairs
+        that.
+        """
         kept = [record for record in records if record.kept]
         sizes = await self._images.sizes([record.sha256 for record in kept])
         return {record.id for record in kept if sizes.get(record.sha256) != record.n_bytes}
 
     async def remove_unused(self, sha256s: Collection[str]) -> None:
-        """Delete the files of these that no row uses."""
+        """Delete those of the files that no row uses. Only inside a write."""
         if sha256s:
             await self.remove(set(sha256s) - await self._records.used(list(sha256s)))
 
     async def remove(self, sha256s: Collection[str]) -> None:
-        """Delete the files of these, which no row uses, but for those that an add has claimed."""
+        """Delete the files, which no row uses, except those that an add has claimed. Only inside a write."""
         claimed = {sha256 for sha256 in sha256s if sha256 in self._n_claims}
         self._deferred |= claimed
         free = set(sha256s) - claimed
-        assert self._busy.isdisjoint(free), "who writes a file has claimed it, and removals take turns"
+        assert self._busy.isdisjoint(free), "writers claim their files, and removals take turns"
         self._busy |= free
         try:
             await self._images.remove(sorted(free))
@@ -122,7 +126,7 @@ class FileReferences:
         if writing.done() and not self._maybe_unused(claim):
             self._release(claim)
             return
-        with suppress(NotReady):  # the server stops: the next start looks at all files
+        with suppress(NotReady):  # the server is stopping: the next start checks all files
             await asyncio.shield(self._write_queue.run_alongside(self._release_later(claim, writing)))
 
     async def _release_later(self, claim: Claim, writing: "asyncio.Task[None]") -> None:
@@ -130,19 +134,19 @@ class FileReferences:
         await self._write_queue.run(self._end(claim))
 
     async def _end(self, claim: Claim) -> None:
-        """Let go only now: rows of this add, and removals that it kept from its files, had their turns."""
+        """End a claim. By now the rows of its add, and the removals that it deferred, have had their turn."""
         doubtful = self._maybe_unused(claim)
         self._release(claim)
         try:
             await self.remove_unused(doubtful)
         except StoreUnavailable:
-            pass  # the log has it already, once
+            pass  # logged already
         except StoreError as error:
             if self._throttle.should_log(type(error).__name__):
                 log.warning("files that no image uses are left until the next start: %s", error)
 
     def _maybe_unused(self, claim: Claim) -> set[str]:
-        """Files that may be of no use to anybody."""
+        """Files that possibly nobody uses."""
         return claim.unused | (claim.sha256s & self._deferred)
 
     def _release(self, claim: Claim) -> None:

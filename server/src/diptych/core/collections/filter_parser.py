@@ -1,4 +1,4 @@
-"""Read a filter from its JSON form; knows nothing of how it is applied.
+"""Parse a filter from its JSON form.
 
 {"colour": "red"}                       the value equals "red"
 {"year": {"gte": 2000, "lt": 2010}}     operators: eq ne in lt lte gt gte exists; all must hold
@@ -20,12 +20,12 @@ MAX_IN_VALUES = 1_000  # in all its `in` lists together
 
 
 def parse_filter(clause: object, where: str = "filter") -> Filter:
-    """JSON -> Filter. Raises InvalidValue naming the clause, such as ``filter.or[1].year.gte``."""
+    """Parse JSON into a Filter. Raises InvalidValue naming the clause, such as ``filter.or[1].year.gte``."""
     return _Parser().clause(clause, where, MAX_DEPTH)
 
 
 class _Parser:
-    """Reads one filter and counts what it costs: every clause is asked of every image of a collection."""
+    """Parses one filter and counts its clauses: every clause is evaluated for every image of a collection."""
 
     def __init__(self) -> None:
         self._n_clauses = 0

@@ -1,4 +1,4 @@
-"""Decide which metadata passes a filter; the parsed form only, knows nothing of JSON spelling or of stores.
+"""Filters on metadata, in parsed form.
 
 A path walks into nested objects. Where the value is an array, a comparison holds if it holds for the array
 itself or for any of its elements, so that {"tags": {"eq": "cat"}} finds an image with several tags.
@@ -27,7 +27,7 @@ class Filter(Protocol):
     """One condition on metadata."""
 
     def matches(self, metadata: Metadata) -> bool:
-        """Pure and total: no metadata makes it raise."""
+        """Whether the metadata passes. Pure, and no metadata makes it raise."""
         ...
 
 
@@ -57,7 +57,9 @@ class In:
 
 @dataclass(frozen=True)
 class Compare:
-    """Before or after a number, or a string in code point order, as ISO dates are. Never across kinds."""
+    """Less or greater than a number, or than a string in code point order (as ISO dates are). Values of
+    another kind do not match.
+    """
 
     path: Path
     order: Order
@@ -73,7 +75,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Exists:
-    """The key is there (even if null), or is not."""
+    """The key exists (its value may be null), or does not."""
 
     path: Path
     wanted: bool

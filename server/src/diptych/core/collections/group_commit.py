@@ -1,4 +1,4 @@
-"""Adds that wait for the disk at the same time are stored together; knows nothing of what it is, or how."""
+"""Store adds that wait for the disk at the same time in one commit."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from diptych.core.concurrency.serial_write_queue import SerialWriteQueue
 from diptych.core.job import JobOutcome, JobOutcomes
 from diptych.core.types import NewRow, PutResult
 
-MAX_ROWS = 1_024  # of one group: the others wait no longer than for a large add
+MAX_ROWS = 1_024  # in one group, so that others wait no longer than for one large add
 
-# What jobs hear of the results of an add.
+# Turns the results of an add into outcomes of jobs.
 OutcomesOfResults = Callable[[Sequence[PutResult]], JobOutcomes]
-# (collection, N rows, replace, job_outcomes) -> N results; all or nothing of it.
+# (collection, N rows, replace, job_outcomes) -> N results; all or nothing.
 Store = Callable[
     [LoadedCollection, Sequence[NewRow], bool, OutcomesOfResults | None], Awaitable[list[PutResult]]
 ]
@@ -30,9 +30,9 @@ class _Add:
 
 
 class GroupCommit:
-    """One commit makes the rows of several callers durable.
+    """Makes the rows of several callers durable in one commit.
 
-    Nobody waits for company: a group is what has come while the write before it was running.
+    Nobody waits for company: a group is what has arrived while the previous write was running.
     """
 
     def __init__(self, store: Store, write_queue: SerialWriteQueue) -> None:
@@ -48,9 +48,10 @@ class GroupCommit:
         replace: bool,
         job_outcomes: OutcomesOfResults | None = None,
     ) -> list[PutResult]:
-        """N rows -> N results, as `Store`; goes on to its end if the caller is cancelled. Raises NotReady.
+        """Store N rows and return N results, as `Store`; runs to its end if the caller is cancelled. Raises
+        NotReady.
 
-        What jobs hear of it is stored even if there are no rows.
+        The job outcomes are stored even if there are no rows.
         """
         if not rows and job_outcomes is None:
             return []
@@ -60,14 +61,14 @@ class GroupCommit:
         return await self._write_queue.run(self._turn(add))
 
     async def _turn(self, add: _Add) -> list[PutResult]:
-        if not add.done:  # otherwise an earlier turn has taken it along
+        if not add.done:  # otherwise an earlier turn has stored it
             await self._store_group(self._group_of(add))
         if add.error is not None:
             raise add.error
         return add.results
 
     def _group_of(self, add: _Add) -> list[_Add]:
-        """Those that can share a transaction with it, in the order of their coming; itself is one of them."""
+        """The adds that can share a transaction with `add`, in order of arrival; `add` is one of them."""
         group, n_rows = [add], len(add.rows)
         for other in self._waiting:
             if other is add or (other.collection, other.replace) != (add.collection, add.replace):
@@ -93,7 +94,7 @@ class GroupCommit:
             add.done = True
 
     async def _after_failure(self, group: Sequence[_Add], error: Exception) -> None:
-        """What failed together is tried one by one: there may be room for some of it."""
+        """Retry the adds of a failed group one by one: there may be room for some of them."""
         if len(group) == 1:
             group[0].error, group[0].done = error, True
             return
@@ -102,11 +103,11 @@ class GroupCommit:
 
 
 def _job_outcomes_of(group: Sequence[_Add]) -> OutcomesOfResults | None:
-    """What jobs hear of all of them; each add speaks of its own rows."""
+    """Combine the job outcomes of all adds; each add reports on its own rows."""
     if all(add.job_outcomes is None for add in group):
         return None
 
-    def told(results: Sequence[PutResult]) -> JobOutcomes:
+    def outcomes_of(results: Sequence[PutResult]) -> JobOutcomes:
         rest = iter(results)
         found: dict[str, list[JobOutcome]] = {}
         for add in group:
@@ -115,4 +116,4 @@ def _job_outcomes_of(group: Sequence[_Add]) -> OutcomesOfResults | None:
                 found.setdefault(job, []).extend(outcomes)
         return found
 
-    return told
+    return outcomes_of

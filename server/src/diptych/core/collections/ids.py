@@ -1,4 +1,4 @@
-"""What collections and images may be called; knows nothing of where they are kept."""
+"""Rules for the names of collections and the ids of images."""
 
 import hashlib
 import re
@@ -11,7 +11,10 @@ CONTENT_ID_DIGITS = 32
 
 
 def check_id(id: str) -> str:
-    """Raises InvalidValue unless it is safe in a path: 1 to 128 of A-Z a-z 0-9 . _ ~ - and not . or .. ."""
+    """Return `id`, or raise InvalidValue unless it is safe in a path.
+
+    Allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ ~ - but not the names . and ..
+    """
     if id in {".", ".."} or not IMAGE_ID.fullmatch(id):
         raise InvalidValue(
             f"id {id[:140]!r} must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ - and not . or .."
@@ -20,7 +23,10 @@ def check_id(id: str) -> str:
 
 
 def check_collection_name(name: str) -> str:
-    """Raises InvalidValue unless it is spelled as a model name: lower case, digits, . _ -, at most 64."""
+    """Return `name`, or raise InvalidValue unless it is spelled as a model name.
+
+    Allowed are 1 to 64 of a-z 0-9 . _ - beginning with a letter or a digit.
+    """
     if not COLLECTION.fullmatch(name):
         raise InvalidValue(
             f"collection name {name[:80]!r} must be 1 to 64 of a-z 0-9 . _ - and begin with a letter or digit"

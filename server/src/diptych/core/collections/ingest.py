@@ -1,4 +1,4 @@
-"""Add images to a collection, durably and only once; knows nothing of HTTP, SQL or what runs the model."""
+"""Add images to a collection, durably and only once."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ from diptych.errors import DiptychError, InputError
 
 
 class Ingest:
-    """The line from image files to acknowledged rows.
+    """From image files to acknowledged rows.
 
-    An acknowledged image has its row on the disk, its file too where the collection keeps them, and is
-    searchable. Files are written while the images are encoded: the disk and the encoder need not wait for
-    each other.
+    An acknowledged image has its row on disk, and its file too where the collection keeps files, and is
+    searchable. Files are written while the images are encoded, so that disk and encoder do not wait for each
+    other.
     """
 
     def __init__(
@@ -99,7 +99,9 @@ class Ingest:
         resolved: Sequence[ResolvedItem],
         claim: Claim,
     ) -> list[NewRow | DiptychError]:
-        """N drafts -> N rows ready to be stored, or errors. The files of what can be decoded are begun."""
+        """Turn N items into N rows ready to be stored, or errors. Starts writing the files of decodable
+        images.
+        """
         kept = collection.keep == "original"
         infos: list[ImageInfo | None] = []
 
@@ -136,5 +138,5 @@ def _row(
 
 
 def _is_new(row: NewRow, result: PutResult) -> bool:
-    """Whether this very row was stored, which needs its file; not one that was there before."""
+    """Whether this row was stored and needs its file, rather than one that existed before."""
     return row.kept and (result.status == "created" or result.removed_key is not None)

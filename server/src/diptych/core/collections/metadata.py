@@ -1,4 +1,4 @@
-"""What metadata may be and how a patch changes it; knows nothing of images or stores."""
+"""Check metadata, and change it by a patch."""
 
 import json
 import re
@@ -10,13 +10,14 @@ from diptych.errors import InvalidValue, TooLarge
 
 MAX_DEPTH = 32
 _LARGEST = int(sys.float_info.max)
-_LONG_NUMBER = re.compile(r"\d{309}")  # it may be a part of a text, too
+_LONG_NUMBER = re.compile(r"\d{309}")  # may also be part of a text
 
 
 def check_metadata(metadata: object, max_bytes: int) -> Metadata:
-    """Raises InvalidValue unless it is a JSON object of bounded depth, TooLarge over `max_bytes` of JSON.
+    """Return `metadata` if it is a JSON object of bounded depth and at most `max_bytes` of JSON.
 
-    Integers beyond the range of a double are refused: most programs that read the answers cannot hold them.
+    Raises InvalidValue, or TooLarge over `max_bytes`. Integers beyond the range of a double are refused,
+    since most programs that read the answers cannot hold them.
     """
     if not isinstance(metadata, dict):
         raise InvalidValue(f"metadata must be a JSON object, not {json_kind(metadata)}")
@@ -33,12 +34,12 @@ def check_metadata(metadata: object, max_bytes: int) -> Metadata:
 
 
 def to_json(metadata: Metadata) -> str:
-    """Compact JSON in ASCII; half surrogate pairs, which JSON can spell, stay escaped."""
+    """Compact JSON in ASCII; unpaired surrogates, which JSON can spell, stay escaped."""
     return json.dumps(metadata, separators=(",", ":"), allow_nan=False)
 
 
 def merge_patch(target: Metadata, patch: Metadata) -> Metadata:
-    """`target` changed by a JSON merge patch, RFC 7396: null removes, objects merge, all else replaces."""
+    """Apply a JSON merge patch (RFC 7396): null removes a key, objects merge, all else replaces."""
     merged = dict(target)
     for key, value in patch.items():
         if value is None:
@@ -52,7 +53,7 @@ def merge_patch(target: Metadata, patch: Metadata) -> Metadata:
 
 
 def json_kind(value: object) -> str:
-    """What JSON calls this value, for messages."""
+    """The JSON name of the kind of a value, for messages."""
     kinds: dict[type, str] = {
         dict: "an object",
         list: "an array",
@@ -66,7 +67,7 @@ def json_kind(value: object) -> str:
 
 
 def _check_depth(metadata: Metadata) -> None:
-    """Walk level by level: recursion would itself fail on what is too deep."""
+    """Check the depth level by level: recursion would itself fail on values nested too deeply."""
     level: list[Any] = [metadata]
     for _ in range(MAX_DEPTH):
         level = [child for value in level for child in _children(value)]

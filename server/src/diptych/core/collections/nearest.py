@@ -7,11 +7,11 @@ from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.core.types import Embedding, Hit, Keys
 from diptych.errors import InvalidValue
 
-ATTEMPTS = 3  # beside writes of what it finds
+ATTEMPTS = 3  # if writes change what a search finds
 
 
 class Finder:
-    """Cosine search, filtered on metadata."""
+    """Cosine search in one collection, filtered on metadata."""
 
     def __init__(self, records: RecordStore) -> None:
         self._records = records
@@ -27,11 +27,11 @@ class Finder:
         made_by: EncoderPipeline | None = None,
         exact: bool = False,
     ) -> list[Hit]:
-        """(D,) -> at most k hits after the first `offset`, best first; equal cosines in order of adding.
+        """Find at most k hits for a query (D,) after the first `offset`, best first; ties in order of adding.
 
-        An image that is deleted or replaced while the search runs is in the index but no longer in the store,
-        or the other way round; the search is then made again. Raises NotFound once the collection is dropped,
-        and NotReady once its vectors are no longer by `made_by`, which made the query.
+        An image that is deleted or replaced during the search is in the index but no longer in the store, or
+        the other way round; the search is then repeated. Raises NotFound once the collection is dropped,
+        NotReady once its vectors are no longer made by `made_by`, which made the query.
         """
         hits: list[Hit] = []
         for _ in range(ATTEMPTS):
@@ -52,13 +52,13 @@ class Finder:
         return hits
 
     async def _passing(self, collection: LoadedCollection, filter: Filter | None) -> Keys | None:
-        """All that may be found; None for all there are. Reads the metadata of the whole collection."""
+        """Keys that may be found, None for all. Reads the metadata of the whole collection."""
         if filter is None:
             return None
         return await collection.read(lambda name: self._records.matching_keys(name, filter))
 
 
 def require_no_min_relevance(min_relevance: float | None) -> None:
-    """Raises InvalidValue: relevance is not calibrated, and a bound on nothing would be ignored silently."""
+    """Raise InvalidValue for a bound on relevance, which is not calibrated; ignoring it would be silent."""
     if min_relevance is not None:
         raise InvalidValue("relevance is not calibrated for this model", "min_relevance")

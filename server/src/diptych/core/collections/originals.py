@@ -1,4 +1,4 @@
-"""Hand out originals and thumbnails of stored images; knows nothing of collections, HTTP or decoding."""
+"""Originals and thumbnails of stored images."""
 
 import asyncio
 import logging
@@ -10,13 +10,13 @@ from diptych.errors import InvalidValue, StoreError
 
 log = logging.getLogger(__name__)
 
-# A closed set: each size that was asked for once is kept on the disk.
+# A closed set, since every requested size is kept on disk.
 THUMBNAIL_SIZES_PX = (64, 128, 256, 512, 1024)
-MADE_AT_ONCE = 16  # whose originals are in memory; the others wait, and a request that waits is small
+MADE_AT_ONCE = 16  # originals in memory at once; waiting requests are small
 
 
 class Originals:
-    """Thumbnails are made when first asked for, then kept as long as the image."""
+    """Reads originals, and makes thumbnails when first requested; they are kept as long as the image."""
 
     def __init__(
         self,
@@ -38,7 +38,9 @@ class Originals:
         return await self._images.get(sha256)
 
     async def thumbnail(self, sha256: str, size_px: int) -> bytes:
-        """The longer side at most `size_px`. Raises InvalidValue for a size that is not offered."""
+        """A picture whose longer side is at most `size_px`. Raises InvalidValue for a size that is not
+        offered.
+        """
         if size_px not in THUMBNAIL_SIZES_PX:
             raise InvalidValue(
                 f"size {size_px} is not one of {', '.join(map(str, THUMBNAIL_SIZES_PX))}", "size"
@@ -50,12 +52,12 @@ class Originals:
             made = await self._thumbnailer.thumbnail(await self.original(sha256), size_px)
         try:
             await self._write_queue.run(self._keep(sha256, size_px, made))
-        except StoreError as error:  # a full disk is no reason to refuse what is in hand
+        except StoreError as error:  # a full disk is no reason to refuse a finished thumbnail
             if self._throttle.should_log(type(error).__name__):
                 log.warning("thumbnails cannot be kept, and are made anew each time: %s", error)
         return made
 
     async def _keep(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
-        """Unless the image was deleted meanwhile: nothing of it may stay behind."""
+        """Keep a thumbnail, unless the image was deleted meanwhile: nothing of it may stay behind."""
         if await self._records.used([sha256]):
             await self._images.put_thumbnail(sha256, size_px, thumbnail)

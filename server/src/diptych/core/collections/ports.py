@@ -1,4 +1,4 @@
-"""What collections need from outside: a record store, an image store, an index and thumbnails."""
+"""What collections need from adapters: a record store, an image store, an index and thumbnails."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
@@ -23,57 +23,59 @@ from diptych.core.types import (
 
 
 class Thumbnailer(Protocol):
-    """Makes small pictures without metadata, off the event loop."""
+    """Makes thumbnails without metadata, off the event loop."""
 
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
-        """The longer side becomes at most `size_px`. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+        """Scale the longer side to at most `size_px`. Raises UnsupportedImage, UndecodableImage, TooLarge."""
         ...
 
 
 class VectorIndex(Protocol):
-    """Nearest neighbours in one collection. Calls may overlap; each sees whole changes."""
+    """Nearest neighbours in one collection. Calls may overlap; each sees complete changes only."""
 
     @property
     def recall(self) -> float:
-        """The share of the nearest ones that it finds."""
+        """The share of the true nearest neighbours that a search finds."""
         ...
 
     @property
     def place(self) -> IndexPlace:
-        """Where it is searched now."""
+        """The device that searches run on now."""
         ...
 
     async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
-        """Take `removed` out and put `rows` (N, D) in under `keys`; no search sees half of it."""
+        """Remove the keys `removed` and add `rows` (N, D) under `keys`, atomically for searches."""
         ...
 
     async def search(
         self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False
     ) -> tuple[Keys, Embedding]:
-        """At most k (keys, cosines), best first; among `allowed` keys only, when given.
+        """Return at most k (keys, cosines), best first; among `allowed` keys only, if given.
 
-        With `exact`, all rows are compared, also where `recall` is below 1 without.
+        With `exact`, all rows are compared, even if `recall` is below 1 otherwise.
         """
         ...
 
     async def close(self) -> None:
-        """Wait for running calls and let go."""
+        """Wait for running calls and free the index."""
         ...
 
 
 class ImageStore(Protocol):
-    """Image files by the sha256 of their content. Raises StoreError when the disk refuses."""
+    """Image files by the sha256 of their content. Raises StoreError when the disk fails."""
 
     async def require_available(self) -> None:
-        """Raises StoreUnavailable while the folder of the files is gone, as when its disk is unmounted."""
+        """Raise StoreUnavailable while the folder of the files is gone, as when its disk is unmounted."""
         ...
 
     async def put(self, payloads: dict[str, bytes]) -> None:
-        """sha256 -> bytes; all durable and whole when this returns; a damaged file is written anew."""
+        """Write sha256 -> bytes; all are durable and whole when this returns; a damaged file is written
+        again.
+        """
         ...
 
     async def get(self, sha256: str) -> bytes:
-        """Raises CorruptStore when the file is missing."""
+        """Read a file. Raises CorruptStore when it is missing."""
         ...
 
     async def get_thumbnail(self, sha256: str, size_px: int) -> bytes | None:
@@ -81,15 +83,15 @@ class ImageStore(Protocol):
         ...
 
     async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
-        """Keep a thumbnail; it is derived, and may be lost."""
+        """Keep a thumbnail; it can be derived again, so it may be lost."""
         ...
 
     async def stored(self) -> list[str]:
-        """The sha256 of all files and thumbnails there are; leftovers of broken writes are removed."""
+        """The sha256 of all files and thumbnails; also removes leftovers of interrupted writes."""
         ...
 
     async def sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
-        """Bytes of those files that are there, without a look into them."""
+        """The bytes of those files that exist, without reading them."""
         ...
 
     async def remove(self, sha256s: Sequence[str]) -> None:
@@ -98,10 +100,10 @@ class ImageStore(Protocol):
 
 
 class RecordStore(Protocol):
-    """The truth about collections, images and embeddings. Writes are durable when they return.
+    """The source of truth about collections, images and embeddings. Writes are durable when they return.
 
-    A read sees one commit. Those of a collection raise NotFound when that has none of this name, so that one
-    that has just got another does not seem to be empty: see Shelf.read.
+    A read sees one commit. Reads of a collection raise NotFound when none has the name, so that a collection
+    that has just been renamed does not seem to be empty: see LoadedCollection.read.
     """
 
     async def collections(self) -> list[CollectionInfo]:
@@ -111,23 +113,25 @@ class RecordStore(Protocol):
     async def create_collection(
         self, name: str, model: str, keep: Keep = "original", precision: str = SERVER
     ) -> CollectionInfo:
-        """Raises Conflict when the name is taken."""
+        """Create an empty collection. Raises Conflict when the name is taken."""
         ...
 
     async def change_collection(self, name: str, new_name: str, keep: Keep, precision: str) -> None:
-        """All of it or nothing. Raises NotFound; Conflict if a new name is taken, or a job adds to it."""
+        """Change all of it or nothing. Raises NotFound; Conflict if the new name is taken or a job adds to
+        it.
+        """
         ...
 
     async def drop_collection(self, name: str) -> Removed:
-        """Remove it with all its images. Raises NotFound, StoreFull as `delete_keys`."""
+        """Remove it with all its images. Raises NotFound, and StoreFull as `delete_keys`."""
         ...
 
     async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
-        """What is kept of one collection, or of all by name."""
+        """The sizes of the kept images of one collection, or of all collections by name."""
         ...
 
     async def n_bytes(self) -> int:
-        """The database and its log on the disk, without image files."""
+        """Bytes of the database and its log on disk, without image files."""
         ...
 
     async def put(
@@ -139,20 +143,20 @@ class RecordStore(Protocol):
         replace: bool,
         job_outcomes: Callable[[Sequence[PutResult]], JobOutcomes] | None = None,
     ) -> list[PutResult]:
-        """Add N rows in order, and what jobs hear of the N results, in one transaction.
+        """Add N rows in order, and the job outcomes of the N results, in one transaction.
 
-        A row that was there has an embedding of this identity afterwards, too. Raises NotFound for the
-        collection, and for a job that has ended: it does so with its collection, and another one may have the
-        name since. `job_outcomes` is called in any thread.
+        A row that existed before has an embedding of this identity afterwards, too. Raises NotFound for the
+        collection, and for a job that has ended: it ends with its collection, and another collection may have
+        the name since. `job_outcomes` is called in any thread.
         """
         ...
 
     async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
-        """Add embeddings of rows that exist; returns the keys that still did."""
+        """Add embeddings of existing rows; return the keys that still existed."""
         ...
 
     async def get(self, collection: str, id: str) -> ImageRecord:
-        """Raises NotFound."""
+        """One record. Raises NotFound."""
         ...
 
     async def find(self, collection: str, ids: Sequence[str]) -> dict[str, ImageRecord]:
@@ -168,36 +172,33 @@ class RecordStore(Protocol):
         ...
 
     async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
-        """Replace the metadata by `change(metadata)`. Raises NotFound, what `change` raises."""
+        """Replace the metadata by `change(metadata)`. Raises NotFound, and what `change` raises."""
         ...
 
     async def delete(self, collection: str, id: str) -> Removed:
-        """Raises NotFound."""
+        """Delete one image. Raises NotFound."""
         ...
 
     async def delete_keys(self, keys: Sequence[int]) -> Removed:
-        """Of rows that exist. Raises StoreFull when that is too much at once for a full disk."""
+        """Delete existing rows. Raises StoreFull when that is too much at once for a full disk."""
         ...
 
     async def keys(self, collection: str) -> list[int]:
-        """Of all its rows, ascending."""
+        """The keys of all rows, ascending."""
         ...
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:
-        """Keys of the rows whose metadata passes, ascending.
-
-        A cancelled call stops reading.
-        """
+        """Keys of the rows whose metadata passes, ascending. A cancelled call stops reading."""
         ...
 
     async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
-        """Its embedding of this identity; None when it has none. Raises NotFound."""
+        """The image's embedding of this identity, None if it has none. Raises NotFound."""
         ...
 
     def embeddings(
         self, collection: str, identity: str
     ) -> AsyncIterator[tuple[list[int], Embeddings, list[int]]]:
-        """All embeddings of this identity in chunks of (keys, (N, D), keys whose embedding is damaged)."""
+        """All embeddings of this identity, in chunks of (keys, (N, D), keys whose embedding is damaged)."""
         ...
 
     async def missing(self, collection: str, identity: str) -> dict[int, bool]:
@@ -205,9 +206,9 @@ class RecordStore(Protocol):
         ...
 
     async def used(self, sha256s: Sequence[str]) -> set[str]:
-        """Those of the sha256 whose file some row uses."""
+        """Those of the sha256 whose file a row uses."""
         ...
 
     async def close(self) -> None:
-        """Finish what runs and let go of the data folder."""
+        """Finish running calls and close the data folder."""
         ...

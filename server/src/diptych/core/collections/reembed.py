@@ -1,4 +1,4 @@
-"""Embed kept images again for the served identity, in the background; knows nothing of HTTP, SQL or files."""
+"""Embed kept images again for the served identity, in the background."""
 
 import asyncio
 import logging
@@ -16,16 +16,16 @@ from diptych.errors import CorruptStore, DiptychError, NotReady, Overloaded, Too
 
 log = logging.getLogger(__name__)
 
-PAGE = 8  # images at a time: few enough that requests find room in the queue beside them
+PAGE = 8  # images at a time; few, so that requests find room in the queue
 LOG_EVERY = 256
 
 
 class Reembedder:
-    """Brings a collection whose rows were embedded by another identity to that of its pipeline.
+    """Embeds the images of a collection whose rows were made by another identity than its pipeline's.
 
-    It ends early when the collection is dropped or has another index, which is another run's work. Killed
-    at any point, it goes on at the next start. An image that cannot be embedded (its file is lost, or a limit
-    was lowered) is reported in the log and left out of the index.
+    It ends early when the collection is dropped or has another index, which another run fills. After a kill
+    it continues at the next start. An image that cannot be embedded (its file is lost, or a limit was
+    lowered) is logged and left out of the index.
     """
 
     def __init__(
@@ -42,9 +42,11 @@ class Reembedder:
         self._write_queue = write_queue
 
     async def run(self, collection: LoadedCollection, pipeline: EncoderPipeline, index: VectorIndex) -> None:
-        """Try every image that `index` lacks, then make the collection ready. Raises NotReady at the stop.
+        """Try every image that `index` lacks, then make the collection ready. Raises NotReady when the server
+        stops.
 
-        Whatever else ends it is raised too, and the collection says so: it must not seem at work for ever.
+        Other exceptions are raised, too, and the collection is marked as failed: it must not seem at work for
+        ever.
         """
         try:
             with self._pipelines.hold(pipeline):
@@ -79,14 +81,14 @@ class Reembedder:
     async def _page(
         self, collection: LoadedCollection, pipeline: EncoderPipeline, index: VectorIndex, keys: Sequence[int]
     ) -> None:
-        records = await self._records.by_key(keys)  # without those that were deleted meanwhile
+        records = await self._records.by_key(keys)  # without images that were deleted meanwhile
         outcomes = await self._embed(pipeline, [record.sha256 for record in records.values()])
         rows: dict[int, Embedding] = {}
         for key, outcome in zip(records, outcomes, strict=True):
             if isinstance(outcome, NotReady):
                 raise outcome
             if isinstance(outcome, DiptychError):
-                # by its row: an id may be a file's name, and whoever has its sha256 can tell the image
+                # logged by row: an id may be a file name, and a sha256 identifies the image
                 why = logged_of(outcome)
                 log.warning(
                     "collection %s: the image of row %d cannot be embedded: %s", collection.name, key, why
@@ -109,7 +111,9 @@ class Reembedder:
             return error
 
     async def _embed_patiently(self, pipeline: EncoderPipeline, payloads: Sequence[bytes]) -> list[Outcome]:
-        """Requests come first: while the queue is full, wait. What can never fit at once goes one by one."""
+        """Embed while giving way to requests: wait while the queue is full; items that never fit at once go
+        one by one.
+        """
         while True:
             try:
                 return await pipeline.embedder.embed_images(payloads)
@@ -127,7 +131,7 @@ class Reembedder:
         index: VectorIndex,
         rows: dict[int, Embedding],
     ) -> None:
-        """Images that were deleted, or added again, while they were encoded are left out."""
+        """Store and index the rows, except images that were deleted or added again meanwhile."""
         if not collection.has_index(index):
             return
         rows = {key: row for key, row in rows.items() if key in collection.unindexed}

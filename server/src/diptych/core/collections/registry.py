@@ -1,4 +1,4 @@
-"""All collections of a data folder in memory: opened, made, renamed, dropped; knows nothing of adding."""
+"""The collections of a data folder: opened, created, changed, dropped."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -50,33 +50,33 @@ class CollectionRegistry:
         return name in self._collections
 
     def __iter__(self) -> Iterator[LoadedCollection]:
-        """All of them, by name."""
+        """All collections, by name."""
         return iter([self._collections[name] for name in sorted(self._collections)])
 
     async def open(self) -> None:
-        """Remove files that no row uses, fill the indexes, begin to embed what must be again."""
+        """Remove files that no row uses, fill the indexes, and start to embed images that need it."""
         await self._files.remove_unused(await self._images.stored())
         for info in await self._records.collections():
             await self._open(info)
 
     async def stop(self) -> None:
-        """Embed no more in the background."""
+        """Stop embedding in the background."""
         await self._background.close()
 
     async def close(self) -> None:
-        """Let go of the indexes."""
+        """Close the indexes."""
         for collection in self:
             await collection.index.close()
 
     def require_name_free(self, name: str) -> None:
-        """Raises Conflict when the name is taken."""
+        """Raise Conflict when the name is taken."""
         if name in self:
             raise Conflict(f"there is a collection named {name!r} already")
 
     async def create(
         self, name: str, keep: Keep, precision: str, pipeline: EncoderPipeline
     ) -> LoadedCollection:
-        """A new, empty one of the served model, which lets go of `pipeline` in the end.
+        """Create an empty collection of the served model; it releases `pipeline` in the end.
 
         Raises Conflict when the name is taken.
         """
@@ -88,18 +88,19 @@ class CollectionRegistry:
         return self._place(info, pipeline)
 
     def require_renamable(self, collection: LoadedCollection, name: str) -> None:
-        """Raises Conflict when the name is that of another."""
+        """Raise Conflict when another collection has the name."""
         if name != collection.name:
             self.require_name_free(name)
 
     async def change(
         self, collection: LoadedCollection, change: CollectionChange, pipeline: EncoderPipeline | None
     ) -> None:
-        """All of it or nothing. `pipeline` is to make its vectors, and is let go of in the end.
+        """Change all of it or nothing. `pipeline`, if given, will make its vectors, and is released in the
+        end.
 
-        Images are embedded again then, unless it makes them already; after a failure it tries once more.
-        Raises NotFound when it was dropped, Conflict when the name is taken, a job adds to it, or there are
-        rows that could not be embedded again.
+        Images are then embedded again, unless `pipeline` makes their vectors already; after a failure it
+        tries again. Raises NotFound when the collection was dropped, Conflict when the name is taken, a job
+        adds to it, or some rows could not be embedded again.
         """
         name, keep = change.name or collection.name, change.keep or collection.keep
         precision = change.precision or collection.precision
@@ -118,7 +119,7 @@ class CollectionRegistry:
         if pipeline is None:
             return
         if pipeline is collection.pipeline and collection.state != "failed":
-            self._pipelines.release(pipeline)  # it was taken once more
+            self._pipelines.release(pipeline)  # it was acquired once more
         else:
             await self._change_pipeline(collection, pipeline, missing)
 
@@ -202,7 +203,9 @@ class CollectionRegistry:
     async def _change_pipeline(
         self, collection: LoadedCollection, pipeline: EncoderPipeline, missing: dict[int, bool]
     ) -> None:
-        """Nobody finds anything until all is embedded. What fails here, the next start does again."""
+        """Take another pipeline. Searches wait until all is embedded. After a failure the next start repeats
+        it.
+        """
         left, old_index = collection.pipeline, collection.index
         collection.pipeline, collection.index, collection.state, collection.reason = (
             pipeline,
@@ -224,7 +227,7 @@ class CollectionRegistry:
     async def _fill(
         self, collection: LoadedCollection, pipeline: EncoderPipeline, missing: dict[int, bool]
     ) -> None:
-        """Put what is embedded into the index, and begin to embed the images that are `missing`."""
+        """Put what is embedded into the index, and start to embed the images that are `missing`."""
         collection.unindexed = set(missing)
         collection.without_image = {key for key, kept in missing.items() if not kept}
         async for keys, rows, damaged in self._records.embeddings(collection.name, pipeline.model.identity):

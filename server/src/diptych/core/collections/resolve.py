@@ -1,4 +1,4 @@
-"""What becomes of each item of an add, decided from what is there; knows nothing of how it is stored."""
+"""Decide the outcome of each item of an add, from what is stored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,9 @@ class ResolvedItem:
 def resolve_item(
     payload: bytes, id: str | None, metadata: Metadata | None, max_metadata_bytes: int
 ) -> ResolvedItem | InputError:
-    """The item with its id, made from its bytes if need be; or what is wrong, naming `metadata` or `id`."""
+    """Return the item with its id, derived from its bytes if need be; or its error, naming `metadata` or
+    `id`.
+    """
     try:
         if metadata is not None:
             check_metadata(metadata, max_metadata_bytes)
@@ -49,7 +51,7 @@ def resolve_item(
 def unchanged_payloads(
     resolved: Sequence[ResolvedItem | InputError], early: Mapping[int, AddOutcome]
 ) -> dict[str, bytes]:
-    """sha256 -> bytes of the items that are there already."""
+    """sha256 -> bytes of the items that are stored already."""
     return {
         item.sha256: item.payload
         for i, item in enumerate(resolved)
@@ -58,7 +60,7 @@ def unchanged_payloads(
 
 
 def early_outcome(i: int, item: ResolvedItem, record: ImageRecord | None, replace: bool) -> AddOutcome | None:
-    """What is known before any work; None when there is work to do."""
+    """The outcome that is known before any work; None if there is work to do."""
     if record is None:
         return None
     same_metadata = item.metadata is None or item.metadata == record.metadata
@@ -68,8 +70,8 @@ def early_outcome(i: int, item: ResolvedItem, record: ImageRecord | None, replac
 
 
 def stored_outcome(i: int, row: NewRow, result: PutResult) -> AddOutcome:
-    """What the store's answer means for item `i`."""
-    if result.status == "conflict":  # another add took the id while this one was being encoded
+    """The outcome of item `i`, from the result of the store."""
+    if result.status == "conflict":  # another add took the id during encoding
         return _conflict(i, row.id)
     return AddOutcome(i, row.id, result.status)
 
@@ -77,7 +79,7 @@ def stored_outcome(i: int, row: NewRow, result: PutResult) -> AddOutcome:
 def index_change(
     rows: Sequence[NewRow], results: Sequence[PutResult]
 ) -> tuple[list[int], list[int], Embeddings]:
-    """(keys to take out, keys to put in, their rows (N, D)); an id may have been replaced within one add."""
+    """Return (keys to remove, keys to add, their rows (N, D)); an add may replace its own ids."""
     removed: list[int] = []
     fresh: dict[int, Embedding] = {}
     for row, result in zip(rows, results, strict=True):

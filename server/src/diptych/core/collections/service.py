@@ -1,4 +1,4 @@
-"""Named sets of images to search in; knows nothing of HTTP, SQL, files or what runs the model."""
+"""The public methods of collections, which routes and jobs call."""
 
 import asyncio
 import builtins
@@ -48,10 +48,10 @@ from diptych.errors import Conflict, CorruptStore, NotFound, NotReady, StoreFull
 
 
 class Collections:
-    """All collections of one data folder, each searched with vectors of one precision of the served model.
+    """All collections of one data folder, each with vectors of one precision of the served model.
 
-    Every method with a collection's name raises NotFound when there is none, and StoreError when the data
-    folder fails. Writes are durable when they return, and go on to their end if the caller is cancelled.
+    Every method that takes a name raises NotFound when there is no such collection, and StoreError when the
+    data folder fails. Writes are durable when they return, and run to their end if the caller is cancelled.
     """
 
     def __init__(
@@ -102,32 +102,32 @@ class Collections:
         )
 
     async def open(self) -> None:
-        """Remove files that no row uses, fill the indexes, begin to embed what must be again."""
+        """Remove files that no row uses, fill the indexes, and start to embed images that need it."""
         await self._registry.open()
 
     async def close(self) -> None:
-        """Stop embedding in the background, finish the writes that have begun, let go of the data folder."""
+        """Stop background embedding, finish the writes that have begun, close the data folder."""
         await self._registry.stop()
         await self._write_queue.close()
         await self._registry.close()
         await self._records.close()
 
     async def list(self) -> builtins.list[CollectionInfo]:
-        """All of them, by name."""
+        """All collections, by name."""
         return [collection.info() for collection in self._registry]
 
     async def create(self, name: str, keep: Keep = "original", precision: str = SERVER) -> CollectionInfo:
-        """A new, empty collection of the served model. Raises InvalidValue, Conflict if the name is taken.
+        """Create an empty collection of the served model. Raises InvalidValue, Conflict if the name is taken.
 
-        InvalidValue too for a precision that the served version lacks, or that cannot be served here.
+        InvalidValue also for a precision that the served version lacks, or that cannot be served here.
         """
-        self._registry.require_name_free(check_collection_name(name))  # before a precision is loaded
+        self._registry.require_name_free(check_collection_name(name))  # check before a precision is loaded
         pipeline = await self._pipelines.acquire(precision)
         collection = await self._write_queue.run(self._registry.create(name, keep, precision, pipeline))
         return collection.info()
 
     async def ensure(self, name: str) -> CollectionInfo:
-        """The collection of this name, created if it is not there."""
+        """Return the collection of this name; create it if there is none."""
         return self._registry[name].info() if name in self._registry else await self.create(name)
 
     async def get(self, name: str) -> CollectionInfo:
@@ -139,39 +139,39 @@ class Collections:
         return await self._stats(self._registry[name], None)
 
     async def stats_of_all(self) -> builtins.list[CollectionStats]:
-        """Of all collections, by name."""
+        """All that is known of all collections, by name."""
         collections = [(collection, collection.n_renames) for collection in self._registry]
         sizes, found = await self._records.sizes(), list[CollectionStats]()
         for collection, n_renames in collections:
-            with suppress(NotFound):  # it was dropped meanwhile
+            with suppress(NotFound):  # dropped meanwhile
                 known = sizes.get(collection.name) if collection.n_renames == n_renames else None
                 found.append(await self._stats(collection, known))
         return sorted(found, key=lambda stats: stats.info.name)
 
     def report_metrics(self) -> None:
-        """Tell the metrics sizes and recalls as they are now: a recall changes by itself."""
+        """Report current sizes and recalls: a recall changes by itself."""
         for collection in self._registry:
             if not collection.dropped:
                 collection.report_metrics()
 
     async def require_files(self) -> None:
-        """Raises StoreUnavailable while image files are out of reach, as when their disk is unmounted."""
+        """Raise StoreUnavailable while image files are out of reach, as when their disk is unmounted."""
         await self._files.require_available()
 
     async def database_bytes(self) -> int:
-        """What the database of all collections and its log take on the disk."""
+        """Bytes on disk of the database of all collections, and of its log."""
         return await self._records.n_bytes()
 
     async def change(self, name: str, change: CollectionChange) -> CollectionInfo:
-        """All of it or nothing. Writes that wait meanwhile end under the new name.
+        """Change all of it or nothing. Writes that are waiting will use the new name.
 
-        With another precision, kept images are embedded again in the background; so they are with the same
-        after that has failed. Raises InvalidValue as `create`; Conflict when the new name is taken, or while
-        a job adds to the collection, or waits to; for a precision when it belongs to a model that is not
-        served, or has rows that keep no image and have no vector of this precision.
+        With another precision, kept images are embedded again in the background; also with the same precision
+        after that has failed. Raises InvalidValue as `create`; Conflict when the new name is taken, or a job
+        adds to the collection or waits to; Conflict for a precision when the collection belongs to a model
+        that is not served, or has rows that keep no image and have no vector of this precision.
         """
         collection, pipeline = self._registry[name], None
-        if change.name is not None:  # before a precision is loaded
+        if change.name is not None:  # check before a precision is loaded
             self._registry.require_renamable(collection, check_collection_name(change.name))
         if change.precision is not None:
             collection.require_model()
@@ -182,20 +182,22 @@ class Collections:
     async def drop(self, name: str) -> None:
         """Delete the collection, its images, and their files unless another collection uses them.
 
-        At once, but for a disk too full for that: there image after image, and the collection at last.
+        At once, unless the disk is too full for that: then image by image, and the collection last.
         """
         await self._write_queue.run(self._drop(self._registry[name]))
 
     @contextmanager
     def using(self, name: str) -> Iterator[EncoderPipeline]:
-        """What makes its vectors, at work to the end of the block. Raises Conflict when it is not served."""
+        """The pipeline that makes its vectors, kept loaded inside the block. Raises Conflict if it is not
+        served.
+        """
         pipeline = self._registry[name].require_served()
         with self._pipelines.hold(pipeline):
             yield pipeline
 
     @contextmanager
     def loading(self, name: str, n_images: int) -> Iterator[None]:
-        """To the end of the block, searches raise NotReady while the collection has fewer images."""
+        """Inside the block, searches raise NotReady while the collection has fewer than `n_images` images."""
         collection = self._registry[name]
         collection.n_expected = n_images
         try:
@@ -205,7 +207,7 @@ class Collections:
 
     @property
     def n_without_precision(self) -> int:
-        """How many are not served for want of their own precision."""
+        """The number of collections that are not served for want of their own precision."""
         return sum(collection.state == "no_precision" for collection in self._registry)
 
     async def add_many(
@@ -231,25 +233,25 @@ class Collections:
                         collection, pipeline, items, replace=replace, job_outcomes=job_outcomes
                     )
                 except PipelineChanged:
-                    continue  # they are embedded by the new one
+                    continue  # embed them with the new pipeline
                 return Added(pipeline.model, outcomes)
 
     async def finish_writes(self) -> None:
-        """Wait until those that have begun have ended, as a caller who was cancelled did not."""
+        """Wait until the writes that have begun have ended, which a cancelled caller does not do."""
         await self._write_queue.run(asyncio.sleep(0))
 
     def require_served(self, name: str) -> None:
-        """Raises Conflict when the collection belongs to a model or has a precision that is not served."""
+        """Raise Conflict when the collection belongs to a model or has a precision that is not served."""
         self._registry[name].require_served()
 
     def check_origin(self, name: str, origin: VectorOrigin) -> None:
-        """Raises Conflict naming both unless vectors of this origin may be added to the collection."""
+        """Raise Conflict naming both unless vectors of this origin may be added to the collection."""
         check_origin(origin, self._registry[name].require_served().model)
 
     async def add_vectors(
         self, name: str, origin: VectorOrigin, items: Sequence[NewVector], *, replace: bool = False
     ) -> Added:
-        """N ready-made vectors -> N outcomes in their order, as `add_many`. Raises as `check_origin`."""
+        """Add N ready-made vectors and return N outcomes in order. Raises as add_many and check_origin."""
         self.check_origin(name, origin)
         collection = self._registry[name]
         model = collection.require_served().model
@@ -263,7 +265,7 @@ class Collections:
     ) -> tuple[builtins.list[ImageRecord], str | None]:
         """One page of images with ids above `after`, by id, and the `after` of the next page or None.
 
-        Images added or deleted between pages never make another one appear twice or not at all.
+        Images that are added or deleted between pages never make another one appear twice or not at all.
         """
         collection = self._registry[name]
         records = await collection.read(lambda name: self._records.page(name, after, limit + 1))
@@ -271,12 +273,12 @@ class Collections:
         return page, page[-1].id if len(records) > limit else None
 
     async def get_image(self, name: str, id: str) -> ImageRecord:
-        """What is known of one image. Raises NotFound."""
+        """The record of one image. Raises NotFound."""
         return await self._record(self._registry[name], id)
 
     async def find_images(self, name: str, ids: Sequence[str]) -> builtins.list[ImageRecord]:
-        """Those of the ids that are there, by id, without those that adding again would mend: what cannot be
-        found by searching, and what has lost its file.
+        """The images that have these ids, by id, without those that adding again would repair: images that
+        searches cannot find, and images whose file is lost.
         """
         collection = self._registry[name]
         found = await collection.read(lambda name: self._records.find(name, ids))
@@ -291,7 +293,7 @@ class Collections:
         return payload, record.media_type
 
     async def thumbnail(self, name: str, id: str, size_px: int) -> bytes:
-        """A small picture without metadata. Raises NotFound, InvalidValue for a size that is not offered."""
+        """A thumbnail without metadata. Raises NotFound; InvalidValue for a size that is not offered."""
         return (await self._of_file(name, id, lambda one: self._originals.thumbnail(one, size_px)))[1]
 
     async def patch(self, name: str, id: str, metadata: Metadata) -> ImageRecord:
@@ -305,7 +307,7 @@ class Collections:
 
         async def patched() -> ImageRecord:
             collection.require_not_dropped()
-            return await self._records.patch(collection.name, id, change)  # the name that it has by then
+            return await self._records.patch(collection.name, id, change)  # the name at that time
 
         return await self._write_queue.run(patched())
 
@@ -316,10 +318,11 @@ class Collections:
     async def delete_matching(
         self, name: str, filter: Filter | None, *, lacking: bool, preview: bool
     ) -> Deletion:
-        """Remove all that pass the filter, and with `lacking` those of them only that cannot be found.
+        """Delete all images that pass the filter; with `lacking`, only those of them that cannot be found.
 
-        With `preview`, tell what would be removed. With `lacking`, raises NotReady while images are embedded
-        or after that ended early, Conflict when the collection is not served: what lacks is not known then.
+        With `preview`, only report what would be deleted. With `lacking`, raises NotReady while images are
+        embedded or after that ended early, Conflict when the collection is not served: what lacks is not
+        known then.
         """
         return await self._deletions.matching(self._registry[name], filter, lacking=lacking, preview=preview)
 
@@ -335,13 +338,13 @@ class Collections:
         made_by: EncoderPipeline | None = None,
         exact: bool = False,
     ) -> builtins.list[Hit]:
-        """(D,) of unit norm -> at most k hits after the first `offset`, best first.
+        """Find at most k hits for a unit-norm query (D,) after the first `offset`, best first.
 
         `made_by` made the query, if the collection may have taken another precision since. With `exact`, all
-        images are compared, also where the collection's recall is below 1. Raises Conflict
-        when the collection belongs to a model or has a precision that is not served, NotReady while it is
-        being loaded, embedded again, or after it took another precision than the query's, InvalidValue for
-        `min_relevance`, as relevance is not calibrated.
+        images are compared, even if the collection's recall is below 1. Raises Conflict when the collection
+        belongs to a model or has a precision that is not served; NotReady while it is loaded or embedded, or
+        after it took another precision than the query's; InvalidValue for `min_relevance`, as relevance is
+        not calibrated.
         """
         collection = self._registry[name]
         collection.require_searchable()
@@ -352,7 +355,7 @@ class Collections:
             )
 
     async def embedding_of(self, name: str, id: str) -> Embedding:
-        """(D,) of a stored image. Raises NotFound; NotReady while it has none of this kind."""
+        """The embedding (D,) of a stored image. Raises NotFound; NotReady while it has none yet."""
         collection = self._registry[name]
         pipeline = collection.require_served()
         identity = pipeline.model.identity
@@ -366,7 +369,7 @@ class Collections:
         try:
             await self._registry.drop(collection)
         except StoreFull:
-            if collection.dropped:  # and some of its files are not gone
+            if collection.dropped:  # only some files could not be removed
                 raise
             await self._deletions.all_of(collection)
             await self._registry.drop(collection)
@@ -377,9 +380,10 @@ class Collections:
     async def _of_file(
         self, name: str, id: str, read: Callable[[str], Awaitable[bytes]]
     ) -> tuple[ImageRecord, bytes]:
-        """An image, and what is read of its file by sha256. Raises NotFound, CorruptStore.
+        """Return an image's record, and what `read` returns for its sha256. Raises NotFound, CorruptStore.
 
-        The file of an image that has been replaced or deleted since its row was read is no longer there.
+        If the image was replaced or deleted after its record was read, its file is gone: read the record
+        again.
         """
         collection = self._registry[name]
         record = await self._kept_image(collection, id)
@@ -398,7 +402,7 @@ class Collections:
         return record
 
     async def _stats(self, collection: LoadedCollection, sizes: Sizes | None) -> CollectionStats:
-        """`sizes` where they are known."""
+        """`sizes` are those of the collection, if known already."""
         if sizes is None:
             found = await collection.read(self._records.sizes)
             (sizes,) = found.values()

@@ -1,4 +1,4 @@
-"""Add ready-made vectors to a collection; knows nothing of HTTP, SQL or what made them."""
+"""Add ready-made vectors to a collection."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from diptych.core.types import AddOutcome, ModelInfo, NewRow, NewVector, VectorO
 from diptych.errors import Conflict, InputError, InvalidValue
 
 FLOAT = np.dtype("<f4")
-MEDIA_TYPE = "application/octet-stream"  # of a vector, in place of that of an image
-MAX_NORM_ERROR = 1e-3  # float16 numbers, as files of vectors often have, are off by half of that
+MEDIA_TYPE = "application/octet-stream"  # stored in place of an image's media type
+MAX_NORM_ERROR = 1e-3  # float16 vectors, common in files, are off by half of it
 
 
 class VectorIngest:
-    """The line from vectors to acknowledged rows. They are kept bit for bit as they came.
+    """From vectors to acknowledged rows. Vectors are stored bit for bit.
 
     A row without an image cannot be embedded again: see the state "other_version" of a collection.
     """
@@ -34,7 +34,9 @@ class VectorIngest:
     async def add(
         self, collection: LoadedCollection, model: ModelInfo, items: Sequence[NewVector], *, replace: bool
     ) -> list[AddOutcome]:
-        """N vectors by `model` -> N outcomes in their order; a bad one fails alone. Raises as Ingest.add."""
+        """Add N vectors made by `model` and return N outcomes in order; a bad one fails alone. Raises as
+        Ingest.add.
+        """
         resolved = await asyncio.to_thread(self._resolve_all, items, model.embed_dim)  # N of draft or error
         early = await self._committer.early(collection, resolved, replace)
         todo = {
@@ -60,7 +62,7 @@ class VectorIngest:
 
 
 def check_origin(origin: VectorOrigin, model: ModelInfo) -> None:
-    """Raises Conflict naming both unless the vectors are by the collection's model, as far as they say."""
+    """Raise Conflict unless the vectors were made by the collection's model, as far as they say."""
     identity = None if origin.identity is None else model.identity
     served = VectorOrigin(model.name, model.version, model.precision, model.decode, identity)
     same = (
@@ -77,7 +79,7 @@ def check_origin(origin: VectorOrigin, model: ModelInfo) -> None:
 
 
 def check_vector(vector: NDArray[np.float32], embed_dim: int) -> None:
-    """Raises InvalidValue unless it has `embed_dim` finite numbers and is of unit norm."""
+    """Raise InvalidValue unless the vector has `embed_dim` finite numbers and unit norm."""
     if vector.shape != (embed_dim,):
         raise InvalidValue(f"has {vector.size} numbers, vectors of this model have {embed_dim}")
     numbers = vector.astype(np.float64)  # squares of float32 numbers overflow float32
@@ -105,7 +107,7 @@ def _row(item: ResolvedItem, made_by: str) -> NewRow:
 
 def _named(origin: VectorOrigin) -> str:
     decode = origin.decode and f"{origin.decode} decoding"
-    identity = origin.identity and f"identity {origin.identity[:12]}"  # of two models of one name and number
+    identity = origin.identity and f"identity {origin.identity[:12]}"  # tells equal names apart
     more = [word for word in (origin.precision, decode, identity) if word]
     version = f"{origin.name[:80]}/{origin.version}"
     return f"{version} ({', '.join(more)})" if more else version

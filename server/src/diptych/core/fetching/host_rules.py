@@ -1,6 +1,7 @@
-"""Which hosts may be asked for images, as one setting says it. Knows nothing of addresses or of asking.
+"""The setting that lists the hosts which images may be fetched from.
 
-`off`; `public`: any host, on port 443; or a list such as `images.example, *.cdn.example, store.example:8443`.
+Its value is `off`, `public` (any host, on port 443), or a list such as
+`images.example, *.cdn.example, store.example:8443`.
 """
 
 import re
@@ -15,7 +16,7 @@ _ENTRY = re.compile(r"(?P<below>\*\.)?(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?:
 
 @dataclass(frozen=True)
 class HostRule:
-    """One host; with `below`, every host whose name ends in `.name`, and not `name` itself."""
+    """One host; with `below`, every host whose name ends in `.name`, but not `name` itself."""
 
     name: str
     port: int = HTTPS_PORT
@@ -29,19 +30,19 @@ class HostRule:
 
 @dataclass(frozen=True)
 class HostRules:
-    """The hosts of the list; without a list every host, on port 443."""
+    """The hosts of a list; without a list every host, on port 443."""
 
     listed: tuple[HostRule, ...] | None = None
 
     def allow(self, host: str, port: int) -> bool:
-        """Whether this host, in lower case, may be asked on this port. Its addresses are another matter."""
+        """Whether this host, in lower case, may be asked on this port. Does not judge its addresses."""
         if self.listed is None:
             return port == HTTPS_PORT
         return any(rule.allows(host, port) for rule in self.listed)
 
 
 def parse_host_rules(text: str) -> HostRules | None:
-    """The rules of a setting, None for `off`. Raises ConfigError for an entry that would never match."""
+    """Parse the setting; None for `off`. Raises ConfigError for an entry that would never match."""
     entries = [entry.strip().lower() for entry in text.split(",") if entry.strip()]
     if entries == [OFF]:
         return None

@@ -1,4 +1,4 @@
-"""Get the images of a request that are given by URL: bounded, fairly, each counted. Knows no network."""
+"""Fetch the images that a request gives by URL: bounded, fair, and counted."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -12,32 +12,32 @@ from diptych.errors import DiptychError, Overloaded, UnfetchableImage
 Item = TypeVar("Item")
 # Called with a number of bytes before they are held in memory. Raises when there is no room for them.
 ReserveBytes = Callable[[int], None]
-SHARE = 4  # one request fetches at most this part of what all may fetch at once
+SHARE = 4  # one request fetches at most a quarter of what all may fetch at once
 
 
 class ImageFetcher(Protocol):
-    """Gets the image file that a URL names. A cancelled call lets go of its connection."""
+    """Fetches the image file of a URL. A cancelled call closes its connection."""
 
     async def fetch(self, url: str, take: ReserveBytes) -> bytes:
-        """`take` is called with a number of bytes before they are kept, and may raise.
+        """Call `take` with numbers of bytes before they are held in memory; it may raise.
 
         Raises InvalidValue for a URL that may not be fetched, UnfetchableImage, TooLarge, and Overloaded,
-        which it counts, where too many are being fetched already.
+        which it counts, when too many images are being fetched already.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ImageUrl:
-    """An image that lies elsewhere. Its URL may hold a secret: it goes into no message and no log."""
+    """An image given by its URL, which may hold a secret: it goes into no message and no log."""
 
     url: str = field(repr=False)
 
 
 class ImageUrls:
-    """`max_at_once` images are fetched at once by all requests, a quarter of them by any one.
+    """Fetches at most `max_at_once` images at once for all requests, a quarter of them for any one request.
 
-    An image waits at most `turn_s` for its turn, and all images of a request must be there in `total_s`.
+    An image waits at most `turn_s` for its turn, and all images of a request must arrive within `total_s`.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class ImageUrls:
     async def fetched(
         self, items: Sequence[Item | ImageUrl], prefix: str, take: ReserveBytes
     ) -> list[Item | bytes]:
-        """The items in their order, image files in place of URLs; a URL that is there twice is fetched once.
+        """Return the items in order, with image files in place of URLs; a repeated URL is fetched once.
 
-        `take` hears of bytes before they are kept, and may refuse them by raising. The first image that
-        fails ends it, and is named `prefix[i]`: InvalidValue for a URL that may not be fetched,
-        UnfetchableImage, TooLarge, Overloaded.
+        `reserve` is called with numbers of bytes before they are held, and may refuse them by raising. The
+        first image that fails ends the call; its error is named `prefix[i]`: InvalidValue for a URL that may
+        not be fetched, UnfetchableImage, TooLarge, Overloaded.
         """
         first_places: dict[ImageUrl, str] = {}
         for i, item in enumerate(items):

@@ -1,7 +1,7 @@
-"""Judge whether an IP address belongs to the public internet. Knows nothing of names, URLs or sockets.
+"""Decide whether an IP address belongs to the public internet.
 
-Python's own `is_global` is asked too, but not relied on: it takes 64:ff9b:1::/48, 2002::/16 and 3fff::/20 for
-global in some releases, and cannot know a cloud's metadata service that has an ordinary address.
+Python's own `is_global` is used as well, but does not suffice: in some releases it takes 64:ff9b:1::/48,
+2002::/16 and 3fff::/20 for global, and it cannot know a cloud's metadata service at an ordinary address.
 """
 
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 IPAddress = IPv4Address | IPv6Address
 
-# The special-purpose registries of IANA, RFC 6890 and its successors. Of several that hold an address, the
-# first names it.
+# The special-purpose registries of IANA, RFC 6890 and its successors. The first network that contains an
+# address names it.
 _SPECIAL_4 = tuple(
     (IPv4Network(network), kind)
     for network, kind in (
@@ -58,17 +58,17 @@ _SPECIAL_6 = tuple(
         ("ff00::/8", "multicast"),
     )
 )
-_GLOBAL_UNICAST = IPv6Network("2000::/3")  # all that was ever given out
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # all that was ever allocated
 _NAT64 = IPv6Network("64:ff9b::/96")  # how a network without IPv4 names every IPv4 address
 _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})  # third quarter of an address whose last one is IPv4
 
 
 def why_not_public(address: IPAddress) -> str | None:
-    """What kind of address it is, such as "loopback"; None when it is public.
+    """The kind of a special address, such as "loopback"; None when it is public.
 
-    IPv4 inside of IPv6 is judged as itself where it is what is reached (mapped, NAT64, ISATAP). Forms that
-    nobody needs any more (compatible, 6to4, Teredo), or that lead into a local network (a NAT64 of its own),
-    are refused whatever is inside.
+    IPv4 inside IPv6 is judged as IPv4 where the IPv4 host is reached (mapped, NAT64, ISATAP). Forms that are
+    obsolete (compatible, 6to4, Teredo), or that lead into a local network (a local NAT64), are refused
+    whatever they contain.
     """
     if isinstance(address, IPv4Address):
         return _kind(address, _SPECIAL_4)

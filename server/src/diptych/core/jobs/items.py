@@ -1,4 +1,4 @@
-"""What the files of an archive mean for an add: images, and what is said beside them. Knows no store.
+"""Items of jobs: from the files of an archive, and checked before a job is accepted.
 
 `a/cat.json` beside `a/cat.jpg` describes it: {"id": .., "metadata": {..}}, and either may be left out.
 """
@@ -15,12 +15,12 @@ from diptych.errors import InputError, InvalidValue, TooLarge
 from diptych.tar import Member, Read, members
 
 MAX_DESCRIPTION_BYTES = 65_536
-SLACK = 1_000  # folders and extensions that an archive may have beside its files
+SLACK = 1_000  # folders and extension headers that an archive may have in addition to its files
 Description = dict[str, object] | InputError
 
 
 def items_of_archive(read: Read, n_bytes: int, max_items: int, max_image_bytes: int) -> list[JobItem]:
-    """The images in their order. What cannot be added has its error, and fails alone when its turn comes.
+    """The images of an archive in order. Items that cannot be added have an error, and fail alone.
 
     Folders and hidden files (a name that begins with a dot, anywhere on the path) are left out. Raises
     Malformed and TooLarge for the whole archive.
@@ -54,7 +54,7 @@ def _item(number: int, image: Member, said: Description, max_image_bytes: int) -
     id, metadata = said.get("id"), said.get("metadata")
     assert id is None or isinstance(id, str)
     assert metadata is None or isinstance(metadata, dict)
-    file = {"file": image.name}  # as `diptych add` does, so that a hit can be recognised
+    file = {"file": image.name}  # as `diptych add` does, so that hits can be recognised
     return JobItem(number, image.offset, image.n_bytes, id, file | (metadata or {}), file=image.name)
 
 
@@ -95,7 +95,7 @@ def _stem(name: str) -> str:
 
 
 def _printable(name: str) -> str:
-    """Bytes that are no UTF-8 cannot be sent as JSON."""
+    """Replace bytes that are not UTF-8, which cannot be sent as JSON."""
     return name.encode("utf-8", "surrogateescape").decode(errors="replace")
 
 
@@ -104,7 +104,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def check_items(items: Sequence[JobItem], max_metadata_bytes: int) -> list[JobItem]:
-    """The same items; those with a bad id or metadata have an error, and neither of them any more."""
+    """The same items; an item with a bad id or bad metadata gets an error in place of both."""
     return [_check_item(item, max_metadata_bytes) for item in items]
 
 

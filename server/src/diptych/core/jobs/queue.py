@@ -1,4 +1,4 @@
-"""Whose turn it is among the jobs that have not ended; knows nothing of what they do."""
+"""The order in which jobs run."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from contextlib import suppress
 from diptych.core.job import Job
 from diptych.errors import Conflict, NotFound
 
-LOOK_AGAIN_S = 1.0  # while jobs wait for their collections: to look costs a dictionary's entry each
+LOOK_AGAIN_S = 1.0  # while jobs wait for their collections; each check is one dictionary look-up
 
 
 class JobQueue:
-    """In the order of their coming; one whose collection is not served lets those behind it go first.
+    """Jobs in order of arrival; a job whose collection is not served lets those behind it go first.
 
-    A job is in the queue from when it is accepted until its end is on the disk, also while it runs.
+    A job is in the queue from when it is accepted until its end is on disk, including while it runs.
     """
 
     def __init__(self, require_served: Callable[[str], object]) -> None:
@@ -30,30 +30,32 @@ class JobQueue:
         return len(self._collections)
 
     def put(self, job: Job) -> None:
-        """Behind all others."""
+        """Append a job."""
         self._collections[job.id] = job.collection
         self._more.set()
 
     def cancel(self, id: str) -> None:
-        """Its turn comes no more."""
+        """Mark a job as cancelled: its turn never comes."""
         self._cancelled.add(id)
 
     def is_cancelled(self, id: str) -> bool:
-        """Whether it is, and its end not on the disk yet."""
+        """Whether the job is cancelled and its end is not on disk yet."""
         return id in self._cancelled
 
     def remove(self, id: str) -> None:
-        """It has ended; one that is not there is fine."""
+        """Remove a job that has ended; one that is not in the queue is fine."""
         self._collections.pop(id, None)
         self._cancelled.discard(id)
 
     def has_job_of(self, collection: str) -> bool:
-        """Whether one adds to it, or waits to."""
+        """Whether a job adds to the collection, or waits to."""
         return collection in self._collections.values()
 
     def obstacle(self, id: str) -> str:
-        """Why its turn cannot come yet, or nothing: also of a collection that is gone, which ends it, and of
-        a job that has ended since, or is about to be put here.
+        """Why the job's turn cannot come yet, or empty.
+
+        Also empty for a job whose collection is gone, which will end it, and for a job that is not in the
+        queue.
         """
         if id not in self._collections:
             return ""
@@ -66,7 +68,7 @@ class JobQueue:
         return ""
 
     async def next(self) -> str:
-        """The first whose turn can come, as soon as there is one. It stays in the queue."""
+        """Wait for the first job whose turn can come. It stays in the queue."""
         while True:
             self._more.clear()
             waiting = [id for id in self._collections if id not in self._cancelled]

@@ -1,4 +1,4 @@
-"""Add the items of one job, batch by batch; knows nothing of other jobs, HTTP, SQL or files."""
+"""Add the items of one job, batch by batch."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -10,17 +10,17 @@ from diptych.core.jobs.ports import JobInputs, JobStore
 from diptych.core.types import AddOutcome, NewImage
 from diptych.errors import Overloaded, TooLarge
 
-MAX_BATCH = 16  # small, so that requests find room in the queue beside it
+MAX_BATCH = 16  # small, so that requests find room in the queue
 MAX_BATCH_BYTES = 32_000_000
 
 OnProgress = Callable[[Sequence[JobOutcome]], None]
 
 
 class JobRunner:
-    """What has an outcome on the disk is never tried again; what has none is.
+    """Runs one job. An item with an outcome on disk is never tried again; an item without one is.
 
     Rows and outcomes of a batch are one commit: an image that the job has added has its outcome, and does not
-    return when it is deleted. Outcomes come in the order of the items.
+    return after it is deleted. Outcomes come in the order of the items.
     """
 
     def __init__(
@@ -32,10 +32,10 @@ class JobRunner:
         self._max_batch = max_batch
 
     async def run(self, job: Job, on_progress: OnProgress) -> None:
-        """Until every item has its outcome; `progressed` hears of each batch.
+        """Run until every item has its outcome; call `on_progress` with the outcomes of each batch.
 
-        Raises what concerns all items: NotFound or Conflict of the collection, CorruptStore when the input is
-        gone, StoreError, NotReady when the server stops.
+        Raises errors that concern all items: NotFound or Conflict of the collection, CorruptStore when the
+        input is gone, StoreError, NotReady when the server stops.
         """
         while True:
             batch = _within(await self._store.todo(job.id, self._max_batch))
@@ -44,7 +44,9 @@ class JobRunner:
             await self._add(job, batch, on_progress)
 
     async def _add(self, job: Job, batch: Sequence[JobItem], on_progress: OnProgress) -> None:
-        """Requests come first: while the queue is full, wait. What can never fit at once goes one by one."""
+        """Add a batch while giving way to requests: wait while the queue is full; add items alone that never
+        fit at once.
+        """
         images = await self._images(job, batch)
 
         def job_outcomes(added: Sequence[AddOutcome]) -> JobOutcomes:
@@ -66,7 +68,7 @@ class JobRunner:
                 return
 
     async def _images(self, job: Job, batch: Sequence[JobItem]) -> list[NewImage]:
-        """Of the items that have no error yet."""
+        """The images of the items that have no error yet."""
         good = [item for item in batch if item.error is None]
         payloads = await self._inputs.read(job.id, [(item.offset, item.n_bytes) for item in good])
         return [
@@ -75,7 +77,7 @@ class JobRunner:
 
 
 def _within(items: Sequence[JobItem]) -> list[JobItem]:
-    """The first of them, as many as may be in memory together."""
+    """The first items, as many as may be in memory together."""
     batch: list[JobItem] = []
     n_bytes = 0
     for item in items:
@@ -87,7 +89,7 @@ def _within(items: Sequence[JobItem]) -> list[JobItem]:
 
 
 def _outcomes(batch: Sequence[JobItem], added: Sequence[AddOutcome]) -> list[JobOutcome]:
-    """Of all items, in their order; `added` is what became of those that had no error."""
+    """Outcomes of all items in order; `added` are those of the items that had no error."""
     rest = iter(added)
     return [
         _outcome(item, AddOutcome(item.number, item.id, "failed", item.error) if item.error else next(rest))

@@ -1,7 +1,4 @@
-"""Long adds that nobody has to wait for: accepted, run one after the other, told of, cancelled.
-
-Knows nothing of HTTP, SQL or files.
-"""
+"""Jobs: long adds in the background, accepted, run one after the other, reported, cancelled."""
 
 import asyncio
 import builtins
@@ -34,19 +31,21 @@ from diptych.errors import (
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 16  # jobs that wait or run: each may have gigabytes of input
-MAX_ENDED = 100  # jobs that have ended and are still told of
+MAX_WAITING = 16  # jobs that wait or run; each may have gigabytes of input
+MAX_ENDED = 100  # ended jobs that are still listed
 RETRY_S = 30.0
-PAUSE_S = 10.0  # before a job is tried again when the data folder failed
+PAUSE_S = 10.0  # before a job is tried again after the data folder failed
 
 
 class Jobs:
-    """A job is on the disk with all of its input before it is accepted, and goes on after a restart.
+    """Runs jobs one at a time. A job is on disk with all its input before it is accepted, and survives
+    restarts.
 
-    One whose collection is not served, as another model is, waits until a server serves it again.
+    A job whose collection is not served, as it belongs to another model, waits until a server serves it
+    again.
 
-    Items are done in their order. What one has made of the collection and its outcome are on the disk
-    together, or neither is: killed at any moment, a job goes on with the first item that it has not done.
+    Items are added in order. The rows of an item and its outcome are on disk together, or neither is: after a
+    kill at any moment, a job continues with the first item that it has not done.
     """
 
     def __init__(
@@ -68,15 +67,15 @@ class Jobs:
         self._queue = JobQueue(collections.require_served)
         self._n_accepting = 0
         self._running: str | None = None
-        self._adding: asyncio.Task[None] | None = None  # of the one that runs
-        self._visible: Job | None = None  # the one that runs, as far as its images can be found
-        self._problems: dict[str, str] = {}  # why a job does not get on
-        self._unrecorded: dict[str, tuple[StoreError, str]] = {}  # not on the disk: why, and when it stopped
+        self._adding: asyncio.Task[None] | None = None  # of the job that runs
+        self._visible: Job | None = None  # the job that runs, counting images that can be found
+        self._problems: dict[str, str] = {}  # why a job makes no progress
+        self._unrecorded: dict[str, tuple[StoreError, str]] = {}  # why an end is not on disk, and its time
         self._background = TaskSet()
         self._change = asyncio.Event()
 
     async def open(self) -> None:
-        """Drop inputs that no job needs, and go on with the jobs that had not ended."""
+        """Drop inputs that no job needs, and continue the jobs that had not ended."""
         waiting = [job for job in await self._store.jobs() if not job.has_ended]
         await self._inputs.keep_only({job.id for job in waiting})
         for job in reversed(waiting):  # the oldest first
@@ -86,28 +85,28 @@ class Jobs:
         self._background.start(self._run_all(), "running jobs")
 
     async def close(self) -> None:
-        """Stop; what is being written is written to its end, and jobs go on at the next start."""
+        """Stop running jobs; writes that have begun are finished, and jobs continue at the next start."""
         await self._background.close()
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[JobInput]:
-        """An input to write to; it is removed unless it was submitted. Raises Overloaded, StoreError.
+        """An input to write to, removed unless it is submitted. Raises Overloaded, StoreError.
 
-        It takes no place among the jobs before it is whole: slow senders would keep all others out.
+        It counts as a job only once it is complete: otherwise slow senders would keep all others out.
         """
         self._require_place()
         job_input = await self._inputs.create(uuid.uuid4().hex)
         try:
             yield job_input
         finally:
-            await asyncio.shield(job_input.close())  # removes it, unless it is finished
+            await asyncio.shield(job_input.close())  # removes it unless it is finished
 
     async def submit(
         self, job_input: JobInput, collection: str, items: Sequence[JobItem], *, replace: bool
     ) -> Job:
-        """Accept it: durable when this returns.
+        """Accept a job; it is durable when this returns.
 
-        Raises NotFound or Conflict of the collection, Overloaded when there is no place by now, StoreError.
+        Raises NotFound or Conflict of the collection, Overloaded when there is no room any more, StoreError.
         """
         self._collections.require_served(collection)
         items = await asyncio.to_thread(check_items, items, self._max_metadata_bytes)
@@ -117,25 +116,25 @@ class Jobs:
         return job
 
     async def list(self) -> builtins.list[Job]:
-        """All that are known, the newest first."""
+        """All known jobs, newest first."""
         return [self._as_seen(job) for job in await self._store.jobs()]
 
     async def get(self, id: str) -> Job:
-        """One of them. Raises NotFound."""
+        """One job. Raises NotFound."""
         return self._as_seen(await self._found(id))
 
     async def outcomes(self, id: str, after: int, limit: int) -> builtins.list[JobOutcome]:
-        """What became of items behind index `after`, in their order, as far as it is known."""
+        """Outcomes of items after index `after`, in order, as far as they are known."""
         outcomes = await self._store.outcomes(id, after, limit)
         if self._visible is None or self._visible.id != id:
             return outcomes
         return [one for one in outcomes if one.index < self._visible.n_done]
 
     async def cancel(self, id: str) -> Job:
-        """Items that are being written still are; the others are not tried. Raises NotFound.
+        """Cancel a job: items that are being written still are, others are not tried. Raises NotFound.
 
-        A job that has ended stays as it is. Raises StoreError when the disk does not take the end of the job:
-        it has stopped all the same, and the end is tried again.
+        A job that has ended stays as it is. Raises StoreError when the disk does not accept the end of the
+        job; the job has stopped all the same, and recording its end is tried again.
         """
         job = await self.get(id)
         if id not in self._queue:
@@ -153,16 +152,16 @@ class Jobs:
         return await self.get(id)
 
     def next_change(self) -> asyncio.Event:
-        """It is set when something more becomes known of any job."""
+        """An event that is set when something more is known of any job."""
         return self._change
 
     def require_none(self, collection: str) -> None:
-        """Raises Conflict while a job adds to the collection, or waits to, as a rename would, but at once."""
+        """Raise Conflict while a job adds to the collection or waits to: checked before the store does."""
         if self._queue.has_job_of(collection):
             raise Conflict(f"a job adds to collection {collection!r}: wait for its end, or cancel it")
 
     async def _accept(self, job_input: JobInput, job: Job, items: Sequence[JobItem]) -> None:
-        """File, then row: a kill in between leaves an input that no job needs."""
+        """Write the file, then the row: a kill in between leaves an input that no job needs."""
         self._require_place()
         self._n_accepting += 1
         try:
@@ -170,7 +169,7 @@ class Jobs:
             try:
                 await self._store.create(job, items)
             except DiptychError:
-                with suppress(StoreError):  # else the next start removes it
+                with suppress(StoreError):  # otherwise the next start removes it
                     await self._inputs.remove(job.id)
                 raise
             self._queue.put(job)
@@ -189,13 +188,13 @@ class Jobs:
             self._notify()
 
     async def _run(self, id: str) -> None:
-        """To its end, however often the data folder fails meanwhile: a full disk may get room again."""
+        """Run a job to its end, however often the data folder fails: a full disk may get room again."""
         while True:
             try:
                 await self._try(id)
                 return
             except StoreError as error:
-                if self._problems.get(id) != str(error):  # it is tried again every few seconds
+                if self._problems.get(id) != str(error):  # log once, as it is tried again every few seconds
                     log.warning("job %s waits: %s", id, error)
                 self._problems[id] = str(error)
                 if reason := refusal_of(error):
@@ -231,7 +230,7 @@ class Jobs:
         await self._end(id, state, reason)
 
     async def _add_all(self, job: Job) -> None:
-        """Until it is cancelled: then what is being written has been when this returns."""
+        """Add all items, unless the job is cancelled; writes that began are finished when this returns."""
         task = asyncio.current_task()
         assert task is not None, "jobs run in a task"
         if self._queue.is_cancelled(job.id):
@@ -255,7 +254,7 @@ class Jobs:
         self._notify()
 
     async def _end_cancelled(self, id: str) -> None:
-        """On the disk, or if that takes nothing, in memory for now."""
+        """Record the end on disk, or in memory while the disk refuses it."""
         try:
             await self._end(id, "cancelled")
         except StoreError as error:
@@ -272,7 +271,9 @@ class Jobs:
             await self._end_cancelled(id)
 
     async def _end(self, id: str, state: EndState, reason: str = "") -> None:
-        """On a full disk the input goes first, which makes room. What failed may need it when tried again."""
+        """End a job. On a full disk the input is removed first, to make room; a retry of a failed job may
+        need it.
+        """
         try:
             await self._store.finish(id, state, reason)
         except StoreFull:
@@ -282,7 +283,7 @@ class Jobs:
             await self._store.finish(id, state, reason)
         try:
             await self._inputs.remove(id)
-        except StoreError as error:  # the next start removes what no job needs
+        except StoreError as error:  # the next start removes inputs that no job needs
             log.warning("the input of job %s is left: %s", id, error)
         self._queue.remove(id)
         self._problems.pop(id, None)
@@ -305,9 +306,10 @@ class Jobs:
         self._change = asyncio.Event()
 
     def _as_seen(self, job: Job) -> Job:
-        """Its end is told when nothing of it is left: its input is gone, and its collection free.
+        """The job as callers may see it.
 
-        An image is told of when it can be found, which is a moment after its row and outcome were committed.
+        The end of a job is shown once nothing of it is left: its input is gone, and its collection free. An
+        image is counted once it can be found, which is a moment after its row and outcome were committed.
         """
         if job.has_ended and job.id not in self._queue:
             return job

@@ -1,20 +1,21 @@
-"""The layouts that batches may run in, and the choice by measured times; knows nothing of models."""
+"""Layouts that batches may run in, and the choice between them by measured times."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# On a CPU the first one that can be measured in time: below 8 a batch is slower by some percent, above 8 it
-# gains less than it lets other requests wait. Texts too: what a batch of 16 gains, its padding costs twice.
+# On a CPU, the first size that can be measured in time is taken. Smaller batches are some percent slower;
+# batches above 8 gain less than the waiting time that they cost other requests. This holds for texts, too:
+# padding costs twice what a batch of 16 gains.
 BATCH_SIZES = (8, 4, 1)
-GPU_BATCH_SIZES = (8, 16, 32, 64, 128, 256)  # a GPU gains by more than a CPU does
-MIN_LENGTH = 8  # tokens; shorter texts cost a GPU as much
-MIN_GAIN = 1.03  # times the rate of a layout that is preferred
+GPU_BATCH_SIZES = (8, 16, 32, 64, 128, 256)  # a GPU gains from larger batches than a CPU
+MIN_LENGTH = 8  # tokens; shorter texts cost a GPU the same
+MIN_GAIN = 1.03  # a later layout must be so many times as fast as a preferred one
 MIN_THREADS_TO_HALVE = 4
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one precision runs: batches side by side, their largest size, and threads that decode images."""
+    """How one precision runs: batches at once, their largest sizes, and threads that decode images."""
 
     n_lanes: int
     image_batch_size: int
@@ -29,7 +30,7 @@ SINGLE_WORKER_PLAN = Plan(
 
 @dataclass(frozen=True)
 class ExecutionLayout:
-    """`n_workers` batches of `batch_size` items side by side, each run by `n_threads` threads."""
+    """`n_workers` batches of `batch_size` items at once, each run by `n_threads` threads."""
 
     n_workers: int
     batch_size: int
@@ -37,15 +38,15 @@ class ExecutionLayout:
 
     @property
     def n_items(self) -> int:
-        """In all batches together."""
+        """Items in all batches together."""
         return self.n_workers * self.batch_size
 
 
 def cpu_layouts(n_threads: int, batch_size: int, *, n_workers: int = 0) -> list[ExecutionLayout]:
-    """The layouts that are worth a try, the preferred one first; one alone where `n_workers` is given.
+    """The layouts worth measuring, in order of preference; only one if `n_workers` is given.
 
     A single worker comes last: measured alone it is at its best, while in service its threads wait for each
-    other whenever something else has a core. Half as many workers as threads come first, since a batch takes
+    other whenever another task takes a core. Half as many workers as threads come first, since a batch takes
     longer the fewer threads it has.
     """
     half = [n_threads // 2] if n_threads >= MIN_THREADS_TO_HALVE else []
@@ -54,7 +55,7 @@ def cpu_layouts(n_threads: int, batch_size: int, *, n_workers: int = 0) -> list[
 
 
 def gpu_layouts(max_batch_size: int) -> list[ExecutionLayout]:
-    """One worker with batches of each size, the preferred one first: larger ones add waiting."""
+    """One worker with batches of each size, smallest first: larger batches add waiting time."""
     return [ExecutionLayout(1, size) for size in GPU_BATCH_SIZES if size <= max_batch_size]
 
 
@@ -66,11 +67,16 @@ def best_layout(seconds: Mapping[ExecutionLayout, float]) -> ExecutionLayout:
 
 
 def sizes_up_to(max_batch_size: int) -> tuple[int, ...]:
-    """The powers of two below it, and itself: batches that are filled up to one of them do not double."""
+    """The powers of two below `max_batch_size`, and itself. Padding a batch to the next one at most doubles
+    it.
+    """
     powers = (2**n for n in range(max_batch_size.bit_length()))
     return (*(size for size in powers if size < max_batch_size), max_batch_size)
 
 
 def lengths_up_to(max_length: int) -> tuple[int, ...]:
-    """What texts are filled up to on a GPU, where each length takes buffers: few, and none far too long."""
+    """The lengths that texts are padded to on a GPU.
+
+    Each length needs buffers there: so there are few of them, and none far too long.
+    """
     return tuple(size for size in sizes_up_to(max_length) if size >= MIN_LENGTH or size == max_length)

@@ -1,4 +1,4 @@
-"""Time several ways to do one piece of work, in turns; knows nothing of the work."""
+"""Time several alternatives in turns."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,10 +20,10 @@ def median_seconds(
     cost: Clock = time.perf_counter,
     clock: Clock = time.perf_counter,
 ) -> dict[Option, float]:
-    """Median seconds that each option takes by the clock `cost`; options take turns, round by round.
+    """Median seconds of each option by the clock `cost`; options take turns, round by round.
 
-    Every option runs once untimed, since its first run may prepare for seconds. There is always one timed
-    round, and more of them while they fit into `budget_s` of `clock`.
+    Every option runs once untimed, since its first run may spend seconds on preparation. There is always one
+    timed round, and more while they fit into `budget_s` of `clock`.
     """
     for option in options:
         run(option)

@@ -1,4 +1,4 @@
-"""Decide which precision answers what, from what was found out; knows nothing of graphs or of timing them."""
+"""Decide which precision serves which purpose, from what was measured."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,12 +11,12 @@ from diptych.errors import BundleError
 EXACT = "fp32"
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
-MIN_GAIN = 1.1  # times the speed of EXACT: what gains less is not worth an inexact vector
+MIN_GAIN = 1.1  # a precision less than this many times as fast as EXACT is not worth inexact vectors
 
 
 @dataclass(frozen=True)
 class EncoderTiming:
-    """Milliseconds that one item takes. Raises ValueError for times that nothing takes."""
+    """Milliseconds per item. Raises ValueError for impossible times."""
 
     image_ms: float
     text_ms: float
@@ -28,9 +28,9 @@ class EncoderTiming:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One precision of a version as this machine found it; `error` says why it did not pass.
+    """One precision of a version, as tried on this machine; `error` says why it did not pass.
 
-    Milliseconds are those of one item out of a batch, None when there was nothing to compare with.
+    Milliseconds are per item of a batch, None when there was nothing to compare with.
     """
 
     precision: str
@@ -41,7 +41,7 @@ class Candidate:
 
     @property
     def pair_ms(self) -> float:
-        """One image and one text; endless when it was not timed."""
+        """Time of one image and one text; infinite when it was not measured."""
         if self.image_ms is None or self.text_ms is None:
             return float("inf")
         return self.image_ms + self.text_ms
@@ -49,7 +49,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The precision for one purpose, why, from what, and how it runs here once that is known."""
+    """The precision chosen for one purpose, why, from which candidates, and its plan once that is known."""
 
     precision: str
     reason: str
@@ -59,7 +59,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class DeviceChoice:
-    """Where the encoders run, and why there; `name` is that of the GPU, None on the CPU."""
+    """The device of the encoders, and why; `name` is that of the GPU, None on a CPU."""
 
     provider: str
     name: str | None
@@ -68,7 +68,7 @@ class DeviceChoice:
 
 @dataclass(frozen=True)
 class TowerGraphs:
-    """Whether batches of one tower run as CUDA graphs, captured once for each shape, and why so."""
+    """Whether batches of one tower run as CUDA graphs, captured once for each shape, and why."""
 
     captured: bool
     reason: str
@@ -76,7 +76,7 @@ class TowerGraphs:
 
 @dataclass(frozen=True)
 class CudaGraphs:
-    """How batches on a GPU run: each tower is captured or not for reasons of its own."""
+    """Use of CUDA graphs by tower; each has its own reason."""
 
     image: TowerGraphs
     text: TowerGraphs
@@ -84,7 +84,7 @@ class CudaGraphs:
 
 @dataclass(frozen=True)
 class TensorRt:
-    """How far TensorRT is with one precision, and why: `unavailable` leaves what ran before."""
+    """The progress of TensorRT for one precision, and why: `unavailable` keeps what ran before."""
 
     state: Literal["building", "serving", "unavailable"]
     reason: str
@@ -92,9 +92,9 @@ class TensorRt:
 
 @dataclass(frozen=True)
 class Running:
-    """What runs one precision now, which may change while the server runs.
+    """What runs one precision now; it may change while the server runs.
 
-    No `cuda_graphs` on the CPU, no `tensorrt` where it is not asked for.
+    `cuda_graphs` is None on a CPU, `tensorrt` is None where it is not requested.
     """
 
     precision: str
@@ -105,9 +105,9 @@ class Running:
 
 @dataclass(frozen=True)
 class Serving:
-    """`embed` answers requests that embed and classify; `collections` embeds what is kept and its queries.
+    """`embed` answers requests that embed and classify; `collections` embeds stored images and their queries.
 
-    `running` are all precisions that are loaded, those that single collections ask for included.
+    `running` lists all loaded precisions, including those that single collections asked for.
     """
 
     embed: Choice
@@ -117,7 +117,7 @@ class Serving:
 
 
 def unfit(precision: str, provider: str) -> str | None:
-    """Why a precision is not taken there: int8 graphs are made for CPUs, fp16 graphs for GPUs."""
+    """Why a precision is not used with a provider: int8 graphs are made for CPUs, fp16 graphs for GPUs."""
     on_cpu = provider == CPU_PROVIDER
     if precision == "fp16" and on_cpu:
         return "fp16 is for a GPU"
@@ -127,7 +127,9 @@ def unfit(precision: str, provider: str) -> str | None:
 
 
 def choose_fastest(candidates: Sequence[Candidate]) -> Choice:
-    """The fastest that passed; EXACT unless another gains MIN_GAIN on it. Raises BundleError if none did."""
+    """The fastest precision that passed; EXACT unless another gains MIN_GAIN. Raises BundleError if none
+    passed.
+    """
     passed = [one for one in candidates if one.passed]
     if not passed:
         reasons = "; ".join(f"{one.precision}: {one.error}" for one in candidates)
@@ -146,9 +148,9 @@ def choose_fastest(candidates: Sequence[Candidate]) -> Choice:
 
 
 def choose_for_collections(provider: str, passes: Callable[[str], bool], *, otherwise: str) -> Choice:
-    """Of vectors that are kept: EXACT on a CPU, fp16 on a GPU if it passes, else EXACT, else `otherwise`.
+    """For stored vectors: EXACT on a CPU, fp16 on a GPU if it passes, else EXACT, else `otherwise`.
 
-    Never a matter of speed: a choice that changes from start to start would embed every collection again.
+    Speed does not matter here: a choice that changes from start to start would embed every collection again.
     """
     device, wanted = ("a CPU", (EXACT,)) if provider == CPU_PROVIDER else ("a GPU", ("fp16", EXACT))
     for precision in wanted:
@@ -163,7 +165,7 @@ def _only(candidates: Sequence[Candidate]) -> str:
 
 def _against_exact(best: Candidate, exact: Candidate) -> tuple[str, str]:
     gain = exact.pair_ms / best.pair_ms
-    n_digits = 2 if abs(gain - MIN_GAIN) > 0.01 else 4  # enough to see on which side it is
+    n_digits = 2 if abs(gain - MIN_GAIN) > 0.01 else 4  # enough to show on which side of MIN_GAIN it is
     measured = f"{best.precision} is {gain:.{n_digits}f} times as fast as {EXACT} on an image and a text"
     if gain <= MIN_GAIN:
         return EXACT, f"{measured}, no more than {MIN_GAIN}: too little to give up exactness"
