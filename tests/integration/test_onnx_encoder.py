@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from diptych.adapters.onnxruntime.encoder import OnnxEncoder
 from diptych.core.concurrency.deadline_executor import DeadlineExecutor
-from diptych.core.encoding.embedder import image_batch
+from diptych.core.encoding.embedder import image_batch_encoder
 from diptych.errors import BundleError, ConfigError, EncoderFailed
 from support.fake_onnxruntime import FakeCuda
 from support.faulty_graphs import GREYS, Failure, faulty
@@ -124,7 +124,7 @@ def test_run_without_end_is_stopped_and_the_next_one_is_well(faulty_encoder: Onn
     """Through all that the server puts around it."""
 
     async def run() -> None:
-        encode, calls = image_batch(faulty_encoder), DeadlineExecutor("test", 1, timeout_s=0.2)
+        encode, calls = image_batch_encoder(faulty_encoder), DeadlineExecutor("test", 1, timeout_s=0.2)
         with pytest.raises(EncoderFailed, match=r"did not answer within 0\.2 s"):
             await calls.start(lambda on_start: encode([flat("hang")], on_start))
         rows = await calls.start(lambda on_start: encode([np.zeros((8, 8, 3), np.uint8)], on_start))
