@@ -318,7 +318,7 @@ def _unit_rows(n: int, seed: int) -> "np.ndarray":
 def _vit_b_32(layers: int | None) -> Any:
     """Its configuration, with so many layers where that is given."""
     from diptych_training.models.config import ModelConfig  # noqa: PLC0415 - may be missing
-    from diptych_training.models.named import read_architecture  # noqa: PLC0415
+    from diptych_training.models.named_architectures import read_architecture  # noqa: PLC0415
 
     given = dict(read_architecture("ViT-B-32")["model"])
     if layers is not None:
@@ -334,7 +334,7 @@ def _losses(
 
     from diptych_training.config import OptimConfig  # noqa: PLC0415
     from diptych_training.models.clip import build_model  # noqa: PLC0415
-    from diptych_training.train.batches import Batch  # noqa: PLC0415
+    from diptych_training.train.batches.batch import Batch  # noqa: PLC0415
     from diptych_training.train.optim import Stepper, build_optimizer  # noqa: PLC0415
     from diptych_training.train.step import Passes  # noqa: PLC0415
 

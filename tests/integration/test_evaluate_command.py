@@ -13,7 +13,7 @@ from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate import command
-from diptych_training.evaluate.confusions_table import WorstAnswers
+from diptych_training.evaluate.confusion_report import WorstAnswers
 from diptych_training.evaluate.measure import evaluate as measure
 from diptych_training.evaluate.results import Evaluation, read_evaluation
 from diptych_training.evaluate.subject import Subject, bundle_subject, run_subject

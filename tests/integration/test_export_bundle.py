@@ -33,8 +33,8 @@ from diptych_training.export.proof.gate import broken_bounds, require_parity
 from diptych_training.export.proof.prove import Reference, proof_on_dataset, prove_parity
 from diptych_training.export.publish import Watcher, export_run
 from diptych_training.finetune.origin import open_origin
-from diptych_training.learned import learned_from
 from diptych_training.models import ModelConfig, build_model
+from diptych_training.provenance import learned_from
 from support.exported_once import exported_once
 from support.tiny_run import tiny_text_spec, write_tiny_dataset, write_tiny_run
 

@@ -19,7 +19,7 @@ from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.subject import run_title
 from diptych_training.export.manifest import Statement
 from diptych_training.export.publish import Watcher, export_run
-from diptych_training.learned import learned_from
+from diptych_training.provenance import learned_from
 from support.exported_once import exported_once
 from support.tiny_run import (
     write_tiny_dataset,

@@ -15,8 +15,9 @@ from typing import Any
 
 from diptych_training.cli import main
 from diptych_training.train import command, state
-from diptych_training.train.batches import Batch, BatchMaker
-from diptych_training.train.stream_batches import StreamBatches
+from diptych_training.train.batches.batch import Batch
+from diptych_training.train.batches.packed import BatchMaker
+from diptych_training.train.batches.streamed import StreamBatches
 
 DOOMED = "1"
 STAGES: dict[str, list[tuple[Any, str]]] = {

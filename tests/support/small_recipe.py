@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig, dump_config
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
-from diptych_training.train.batches import Batch
+from diptych_training.train.batches.batch import Batch
 from diptych_training.train.distributed.parallel import whole
 from diptych_training.train.distributed.ranks import ALONE, Ranks
 from diptych_training.train.state import TrainState, new_state

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from diptych_training.config import TrainConfig, read_config
-from diptych_training.train.batches import Batch
+from diptych_training.train.batches.batch import Batch
+from diptych_training.train.batches.streamed import StreamBatches, source_reader
 from diptych_training.train.distributed.ranks import ALONE, Ranks
-from diptych_training.train.stream_batches import StreamBatches, source_reader
 from support.pair_files import numbers_of, write_tars
 from support.tiny_run import write_tiny_run
 

@@ -20,8 +20,8 @@ from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.errors import CheckpointError
 from diptych_training.files import replacing
-from diptych_training.learned import LearnedFrom
 from diptych_training.models import CLIP, ModelConfig, build_model
+from diptych_training.provenance import LearnedFrom
 from diptych_training.run_folder import RunFolder
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from diptych_training.ablate import command
+from diptych_training.ablate.report.results import Ablation
+from diptych_training.ablate.report.table import ablation_tables
 from diptych_training.cli import main
 from diptych_training.config import dump_config, read_config
 from diptych_training.errors import DataError, TrainingFailed
-from diptych_training.evaluate.ablation_results import Ablation
-from diptych_training.evaluate.ablation_table import ablation_tables
 from diptych_training.evaluate.validation import validate
 from diptych_training.files import sole_owner
 from diptych_training.run_folder import RunFolder

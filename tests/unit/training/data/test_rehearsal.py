@@ -12,11 +12,11 @@ from diptych_training.cli import main
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedDataset, PackedItem, read_dataset, write_index, write_source
 from diptych_training.errors import DataError, TrainingConfigError
-from diptych_training.train.batches import Batch
+from diptych_training.train.batches.batch import (Batch)
 from diptych_training.train.command import prepare
 from diptych_training.train.distributed.ranks import ALONE, Ranks
-from diptych_training.train.setup import check_shares
-from diptych_training.train.training_data import training_data
+from diptych_training.train.checks import (check_shares)
+from diptych_training.train.batches.training_data import training_data
 from support.pair_files import write_tars
 from support.small_recipe import small_recipe, write_small_recipe
 from support.stopped_run import stopped_after

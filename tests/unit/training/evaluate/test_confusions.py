@@ -24,10 +24,10 @@ from diptych_training.evaluate.confusion_picture import (
     font,
     shortened,
 )
+from diptych_training.evaluate.confusion_report import TrainingImages
 from diptych_training.evaluate.confusions import PER_KIND, Answered, Confusion, varied, worst_of
 from diptych_training.evaluate.embedding import embed_images
 from diptych_training.evaluate.subject import trained_subject
-from diptych_training.evaluate.taught import TrainingImages
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 CLASSES = ["home", "house", "star", "heart"]

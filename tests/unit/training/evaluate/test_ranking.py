@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from diptych_training.evaluate.answers import accepted_labels, relevance
-from diptych_training.evaluate.ranking import best_ranks, hit_rates
+from diptych_training.evaluate.ranking import accepted_labels, best_ranks, hit_rates, relevance
 
 
 def test_rank_counts_the_wrong_candidates_before_the_best_right_one() -> None:

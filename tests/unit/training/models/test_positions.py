@@ -3,7 +3,7 @@
 import torch
 
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
-from diptych_training.models.positions import positions_for
+from diptych_training.models.layers import positions_for
 
 
 def test_at_the_own_size_positions_are_the_parameter_itself():

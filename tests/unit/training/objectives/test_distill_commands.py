@@ -20,8 +20,8 @@ from diptych_training.data.packed import read_dataset
 from diptych_training.export.manifest import Statement, make_draft
 from diptych_training.export.model_card.card import model_card
 from diptych_training.export.model_card.licence import Licence, recorded_licence
-from diptych_training.learned import learned_from
 from diptych_training.models import CLIP
+from diptych_training.provenance import learned_from
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import train_tokenizer, write_tokenizer
 from diptych_training.train.command import prepare

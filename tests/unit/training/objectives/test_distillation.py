@@ -10,7 +10,7 @@ from torch import Tensor
 from diptych_training.config import TrainConfig
 from diptych_training.models import CLIP
 from diptych_training.objectives.distillation import affinities
-from diptych_training.train.batches import Batch
+from diptych_training.train.batches.batch import Batch
 from diptych_training.train.estimate import N_TRIALS, estimate
 from diptych_training.train.state import new_state
 from support.small_recipe import passes_of, small_recipe, some_batch, some_teachers, two_steps

@@ -19,7 +19,7 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError, TrainingFailed
 from diptych_training.models import CLIP, ModelConfig, TextConfig
 from diptych_training.train import loop as loops
-from diptych_training.train.batches import Batch
+from diptych_training.train.batches.batch import Batch
 from diptych_training.train.command import prepare
 from diptych_training.train.estimate import Estimate
 from diptych_training.train.loop import Loop

@@ -10,7 +10,7 @@ from torch._dynamo import config as limits
 from torch._dynamo.testing import CompileCounter
 
 from diptych_training.models import CLIP
-from diptych_training.train.batches import equal_keys
+from diptych_training.train.batches.batch import equal_keys
 from diptych_training.train.memory_saving import MAX_GRAPHS, CheckpointedBlock, compile_blocks
 from diptych_training.train.state import new_state
 from diptych_training.train.step import Passes, copied_buffers, restore_buffers

@@ -8,10 +8,10 @@ import torch
 
 from diptych_training.ablate.outcome import ablation_of, outcome_of
 from diptych_training.ablate.plan import Plan, Variant, read_plan, shipped_plans
+from diptych_training.ablate.report.results import Ablation, Outcome
+from diptych_training.ablate.report.table import ablation_tables
 from diptych_training.config import TrainConfig
 from diptych_training.errors import RunInUse, TrainingConfigError, TrainingFailed
-from diptych_training.evaluate.ablation_results import Ablation, Outcome
-from diptych_training.evaluate.ablation_table import ablation_tables
 from diptych_training.files import in_turn, write_text
 from diptych_training.paths import data_dir, model_repo, runs_dir
 from diptych_training.run_folder import RunFolder

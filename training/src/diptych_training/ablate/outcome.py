@@ -7,13 +7,13 @@ from statistics import median
 from typing import Any
 
 from diptych_training.ablate.plan import Plan, Variant
+from diptych_training.ablate.report.results import Ablation, Outcome
 from diptych_training.checkpoint import checkpoint_step, read_learned
 from diptych_training.config import TrainConfig, read_config
-from diptych_training.evaluate.ablation_results import Ablation, Outcome
 from diptych_training.models.count import meta_model, model_size
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.metrics_log import Series, read_metrics
-from diptych_training.train.setup import difference
+from diptych_training.train.resume import difference
 
 VALIDATION = "validation/"
 # Of `run`: they change nothing of what is learned.

@@ -8,8 +8,8 @@ from pydantic import Field, ValidationError, field_validator
 
 from diptych_training.config.explain import explain
 from diptych_training.errors import TrainingConfigError
-from diptych_training.models.frozen import Frozen
 from diptych_training.paths import recipe_file
+from diptych_training.schema import Frozen
 
 ABLATIONS = Path(__file__).parent.parent / "configs" / "ablations"
 BASE = "base"  # the variant that all others are held against

@@ -2,8 +2,7 @@
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from diptych_training.config.numbers import Probability
-from diptych_training.models.frozen import Frozen
+from diptych_training.schema import Frozen, Probability
 
 
 class AugmentConfig(Frozen):

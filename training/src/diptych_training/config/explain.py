@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from diptych_training.config.overrides import Tables
-from diptych_training.models.frozen import KEY, VALUE, leaves
+from diptych_training.config.reading import Tables
+from diptych_training.schema import KEY, VALUE, leaves
 
 LONGEST_VALUE = 60  # characters
 WORDS = (  # of pydantic and of Python, and how recipes say it

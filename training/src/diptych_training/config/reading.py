@@ -3,17 +3,19 @@
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 from pydantic import ValidationError
 
 from diptych_training.config.explain import explain
-from diptych_training.config.overrides import Tables, apply_override
 from diptych_training.config.recipe import TrainConfig
 from diptych_training.config.start import StartConfig
 from diptych_training.errors import TrainingConfigError
-from diptych_training.models.named import NAME_KEY, resolve_architecture
+from diptych_training.models.named_architectures import NAME_KEY, resolve_architecture
 from diptych_training.paths import shipped_recipes
+
+Tables = dict[str, Any]
 
 
 def read_config(
@@ -122,3 +124,24 @@ def _laid_over(lower: Tables, upper: Tables) -> Tables:
         is_both = isinstance(below, dict) and isinstance(value, dict)
         merged[key] = _laid_over(below, value) if is_both else value  # type: ignore[arg-type]
     return merged
+
+
+def apply_override(values: Tables, override: str) -> None:
+    """Set the key that `override` names. TrainingConfigError unless it is ``key=value`` in tables."""
+    key, separator, raw = override.partition("=")
+    if not separator or not all(key.strip().split(".")):
+        raise TrainingConfigError(f"--set {override!r}: must be key=value, as in run.steps=100")
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise TrainingConfigError(f"--set {override!r}: {table} is a value, not a table")
+    values[last] = _toml_value(raw.strip())
+
+
+def _toml_value(raw: str) -> Any:
+    """A TOML value; what is none is taken as a string, so that names need no quotes in a shell."""
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw

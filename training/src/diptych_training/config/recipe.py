@@ -9,14 +9,11 @@ from pydantic_core import PydanticKnownError
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config.augment import AugmentConfig
 from diptych_training.config.data import DataConfig
-from diptych_training.config.distill import DistillConfig
-from diptych_training.config.optim import OptimConfig
-from diptych_training.config.preparation import image_defaults, text_defaults
-from diptych_training.config.run import RunConfig, ScaleConfig
-from diptych_training.config.start import LockConfig, StartConfig
+from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig
+from diptych_training.config.start import DistillConfig, LockConfig, StartConfig
 from diptych_training.models.config import ModelConfig
-from diptych_training.models.frozen import Frozen, refuse_flags
 from diptych_training.objectives.contrastive import LossKind
+from diptych_training.schema import Frozen, refuse_flags
 
 
 class TrainConfig(Frozen):
@@ -127,3 +124,28 @@ class TrainConfig(Frozen):
                 "each gives an equal part of a batch"
             )
         return self
+
+
+def image_defaults(model: ModelConfig | None) -> Mapping[str, Any]:
+    """The whole image on white, at the model's size, as numbers from -1 to 1."""
+    return {
+        "size": 1 if model is None else model.image_size,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "interpolation": "bicubic",
+        "resize_mode": "longest",
+        "fill_color": (255, 255, 255),
+        "crop": "round",
+        "alpha": "white",
+    }
+
+
+def text_defaults(model: ModelConfig | None) -> Mapping[str, Any]:
+    """CLIP's cleaning, and no more padding than the tower asks for."""
+    return {
+        "context_length": 1 if model is None else model.text.context_length,
+        "clean": "clip",
+        "pad_to": "context_length" if model is not None and model.text.sees_padding else "longest",
+        "pad_id": 0,
+        "prompts": {"default": ["{}"]},
+    }

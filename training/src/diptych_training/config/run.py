@@ -4,8 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from diptych_training.config.numbers import Probability
-from diptych_training.models.frozen import Frozen
+from diptych_training.schema import Frozen, Probability
 
 
 class RunConfig(Frozen):
@@ -44,3 +43,18 @@ class ScaleConfig(Frozen):
     compile: bool = False  # torch.compile for the blocks of both towers
     shard: bool = False  # each rank keeps a share of the weights (FSDP2), not a copy (DDP)
     timeout_s: PositiveFloat = 600.0  # a rank that does not answer for so long is lost
+
+
+class OptimConfig(Frozen):
+    """AdamW, warm-up and cosine. A layer's rate is `lr`, times `layer_decay` for each layer above it."""
+
+    lr: PositiveFloat = 1e-3
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    min_lr_ratio: Probability = 0.01
+    warmup_steps: int = Field(default=200, ge=0)  # at most a tenth of the steps if left out
+    weight_decay: float = Field(default=0.1, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.98, ge=0, lt=1)
+    eps: PositiveFloat = 1e-6
+    grad_clip: PositiveFloat = 1.0
+    max_skipped_in_row: PositiveInt = 20

@@ -1,13 +1,13 @@
 """What a run starts from and what of it stays (`start`, `lock`); opens nothing."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, LiteralString
+from typing import Annotated, Any, Literal, LiteralString
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from diptych_training.models.depth import TOWERS
-from diptych_training.models.frozen import KEY, VALUE, Frozen
+from diptych_training.schema import KEY, VALUE, Frozen
 
 LAYERS: LiteralString = 'must be "all" for the whole tower, or how many of its first layers: 0, 1, 2, ...'
 
@@ -53,3 +53,21 @@ class LockConfig(Frozen):
             if value != "all" and not (is_number and value >= 0):
                 raise PydanticCustomError("layers", LAYERS, {KEY: key, VALUE: value})
         return values
+
+
+class DistillConfig(Frozen):
+    """Learn from other models beside the captions: their mean probabilities over every batch.
+
+    `teachers`: runs (by name or folder; their best checkpoint) and versions of a model repository
+    (NAME/VERSION or folder). The loss is ``(1 - weight) * contrastive + weight * distillation``.
+    """
+
+    teachers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    weight: float = Field(default=0.5, gt=0, le=1)
+
+    @field_validator("teachers")
+    @classmethod
+    def _each_once(cls, teachers: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(teachers)) < len(teachers):
+            raise ValueError("must name each teacher once")
+        return teachers

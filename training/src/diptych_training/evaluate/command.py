@@ -16,7 +16,7 @@ from diptych_training.evaluate.comparison import (
     refuse_same,
     without,
 )
-from diptych_training.evaluate.confusions_table import WorstAnswers
+from diptych_training.evaluate.confusion_report import WorstAnswers
 from diptych_training.evaluate.figure import draw_evaluation
 from diptych_training.evaluate.floors import pixel_floors
 from diptych_training.evaluate.measure import Witness, evaluate, ignore

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from diptych.bundle.encoder import Embeddings
 from diptych_training.data.packed import Kind, PackedSource
-from diptych_training.evaluate.answers import Accepted, relevance
+from diptych_training.evaluate.ranking import Accepted, relevance
 
 PER_SOURCE = 2
 CHUNK = 512  # images whose similarities to all classes are held at a time

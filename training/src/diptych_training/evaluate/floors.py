@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from diptych_training.data.cells import Rows, image_cells
 from diptych_training.data.packed import PackedDataset, PackedSource
-from diptych_training.evaluate.answers import accepted_labels
 from diptych_training.evaluate.embedding import Advance
+from diptych_training.evaluate.ranking import accepted_labels
 from diptych_training.evaluate.validation import source_classes
 
 CHUNK = 512

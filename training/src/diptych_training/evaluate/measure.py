@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from diptych.bundle.encoder import Embeddings
 from diptych_training.data.packed import PackedDataset, PackedSource, Split
 from diptych_training.errors import EvaluationError
-from diptych_training.evaluate.answers import Accepted, accepted_labels
 from diptych_training.evaluate.confusions import Answered
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
+from diptych_training.evaluate.ranking import Accepted, accepted_labels
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.retrieval import image_to_text_recall, text_to_image_recall
 from diptych_training.evaluate.subject import Subject

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from diptych.bundle.encoder import Embeddings
-from diptych_training.evaluate.answers import Accepted, relevance
-from diptych_training.evaluate.ranking import best_ranks, hit_rates
+from diptych_training.evaluate.ranking import Accepted, best_ranks, hit_rates, relevance
 
 RECALL_K = (1, 5, 10)
 

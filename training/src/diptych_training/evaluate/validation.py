@@ -9,8 +9,8 @@ from diptych.bundle.manifest import ImageSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.data.packed import PackedDataset, PackedSource
 from diptych_training.data.pictograms.lists import emoji_classes
-from diptych_training.evaluate.answers import accepted_labels
 from diptych_training.evaluate.embedding import embed_images
+from diptych_training.evaluate.ranking import accepted_labels
 from diptych_training.evaluate.torch_encoder import TorchEncoder
 from diptych_training.evaluate.zero_shot import class_embeddings, zero_shot_top_k
 from diptych_training.models.clip import CLIP

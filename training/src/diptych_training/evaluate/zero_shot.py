@@ -10,9 +10,8 @@ import numpy as np
 
 from diptych.bundle.encoder import Embeddings, TextEncoder
 from diptych.bundle.text.tokenizer import TextTokenizer
-from diptych_training.evaluate.answers import Accepted, relevance
 from diptych_training.evaluate.embedding import embed_texts
-from diptych_training.evaluate.ranking import best_ranks, hit_rates
+from diptych_training.evaluate.ranking import Accepted, best_ranks, hit_rates, relevance
 
 TOP_K = (1, 5)
 

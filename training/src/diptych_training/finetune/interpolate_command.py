@@ -23,9 +23,9 @@ from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.subject import trained_subject
 from diptych_training.finetune.interpolation import Mixed, interpolated, interpolation_table
 from diptych_training.finetune.origin import Origin, open_origin
-from diptych_training.learned import LearnedFrom
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
 from diptych_training.progress import progress_bar
+from diptych_training.provenance import LearnedFrom
 from diptych_training.run_folder import RunFolder
 
 ALPHAS = "0,0.25,0.5,0.75,1"

@@ -26,7 +26,7 @@ from diptych_training.export.onnx.bundle_files import MODEL_FILE, WEIGHTS_FILE
 from diptych_training.finetune.pretrained import load_pretrained
 from diptych_training.finetune.published import Published, open_published
 from diptych_training.models import CLIP, ModelConfig, PooledViTConfig, build_model
-from diptych_training.models.positions import positions_for
+from diptych_training.models.layers import positions_for
 from diptych_training.objectives.contrastive import LossKind
 from diptych_training.paths import if_missing, is_path
 from diptych_training.run_folder import RunFolder

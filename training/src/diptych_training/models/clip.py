@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from diptych_training.models.config import ModelConfig, PooledViTConfig, ResNetConfig, TextConfig, ViTConfig
-from diptych_training.models.layers import Block, Transformer
+from diptych_training.models.layers import Block, Row, Transformer
 from diptych_training.models.pooled_vit import PooledVisionTransformer
 from diptych_training.models.resnet import ModifiedResNet
-from diptych_training.models.text import by_length, causal_mask, feature_row
 from diptych_training.models.vit import VisionTransformer
 
 GROUP_SIZE = 32  # texts that are padded alike in training
@@ -104,3 +103,28 @@ def _block(config: ModelConfig, tower: ViTConfig | PooledViTConfig | TextConfig)
 def build_model(config: ModelConfig) -> CLIP:
     """A model with fresh weights, in training mode; seed torch before it for repeatable ones."""
     return CLIP(config)
+
+
+LAST = -1
+
+
+def causal_mask(length: int) -> Tensor:
+    """(L, L) additive mask: a position sees itself and what stands before it."""
+    return torch.full((length, length), float("-inf")).triu(1)
+
+
+def feature_row(input_ids: Tensor, pool: str) -> Row:
+    """(B, L) -> where each text is read: at its end-of-text token, which has the largest id, or the last."""
+    return LAST if pool == "last" else input_ids.argmax(dim=-1)
+
+
+def by_length(input_ids: Tensor, n_groups: int) -> tuple[list[tuple[Tensor, int]], Tensor]:
+    """(B, L) -> groups of rows of like length, each with its longest, and where each row went.
+
+    A text ends with its end-of-text token. `torch.cat` of what is made of the groups, indexed by the last
+    value, is in the order of the batch again.
+    """
+    lengths = input_ids.argmax(dim=-1) + 1  # (B,)
+    order = lengths.argsort(stable=True)
+    groups = [(rows, int(lengths[rows[-1]])) for rows in order.chunk(n_groups)]
+    return groups, order.argsort()

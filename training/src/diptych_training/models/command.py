@@ -4,7 +4,7 @@ import argparse
 
 from diptych_training.models.config import ModelConfig
 from diptych_training.models.count import meta_model, model_size
-from diptych_training.models.named import architecture_names, read_architecture
+from diptych_training.models.named_architectures import architecture_names, read_architecture
 
 TITLES = (
     "architecture",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from diptych_training.models.frozen import Frozen
+from diptych_training.schema import Frozen
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych_training.models.config import PooledViTConfig
-from diptych_training.models.layers import Block, FeedForward, Transformer
-from diptych_training.models.positions import positions_for
+from diptych_training.models.layers import Block, FeedForward, Transformer, positions_for
 
 
 class ProbePool(nn.Module):

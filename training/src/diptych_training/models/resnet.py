@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych_training.models.config import ResNetConfig
-from diptych_training.models.positions import positions_for
+from diptych_training.models.layers import positions_for
 
 
 def _conv(in_planes: int, planes: int, kernel: int, stride: int = 1) -> nn.Conv2d:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych_training.models.config import ViTConfig
-from diptych_training.models.layers import Block, Transformer
-from diptych_training.models.positions import positions_for
+from diptych_training.models.layers import Block, Transformer, positions_for
 
 CLASS_TOKEN = 0  # its place
 

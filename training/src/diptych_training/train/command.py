@@ -22,25 +22,19 @@ from diptych_training.finetune.origin import Origin, open_origin
 from diptych_training.models.clip import CLIP
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.allocator import keep_freed_memory
+from diptych_training.train.batches.training_data import training_data
+from diptych_training.train.checks import check_shares, check_validation
+from diptych_training.train.create_run import create_run
 from diptych_training.train.defaults import with_defaults
 from diptych_training.train.distributed.ranks import ALONE, Ranks, joined, naming_the_lost
 from diptych_training.train.estimate import estimate
 from diptych_training.train.lock import check_lock
 from diptych_training.train.loop import AGAIN, Loop
-from diptych_training.train.memory_saving import check_compiler
+from diptych_training.train.memory_saving import check_compiler, keep_freed_memory
 from diptych_training.train.metrics_log import MetricsLog, NoLog
-from diptych_training.train.setup import (
-    check_same_data,
-    check_shares,
-    check_validation,
-    create_run,
-    load_tokenizer,
-    open_run,
-)
+from diptych_training.train.resume import check_same_data, load_tokenizer, open_run
 from diptych_training.train.state import TrainState, new_state
 from diptych_training.train.teachers import OpenTeachers, load_teachers, open_teachers
-from diptych_training.train.training_data import training_data
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 INTERRUPTED = 130

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from diptych_training.config import OptimConfig, PairsConfig, RunConfig, TrainConfig
 from diptych_training.data.packed import PackedDataset
-from diptych_training.models.frozen import Frozen
+from diptych_training.schema import Frozen
 
 Table = TypeVar("Table", bound=Frozen)
 MIXTURE, STREAMS = ("data", "mixture"), ("data", "pairs", "streams")

@@ -10,10 +10,9 @@ from statistics import median
 import torch
 
 from diptych_training.config import TrainConfig
-from diptych_training.train.batches import Batches
+from diptych_training.train.batches.batch import Batches
 from diptych_training.train.distributed.parallel import local
-from diptych_training.train.rng import RngState
-from diptych_training.train.step import Passes, copied_buffers, restore_buffers
+from diptych_training.train.step import Passes, RngState, copied_buffers, restore_buffers
 
 N_TRIALS = 3  # after one to warm up
 MIB = 2**20

@@ -14,7 +14,7 @@ from diptych_training.config import TrainConfig
 from diptych_training.models.clip import CLIP
 from diptych_training.progress import progress_bar
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.batches import Batches
+from diptych_training.train.batches.batch import Batches
 from diptych_training.train.curves import draw_curves
 from diptych_training.train.distributed.interrupt import Interrupt
 from diptych_training.train.distributed.ranks import naming_the_lost

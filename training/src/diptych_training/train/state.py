@@ -10,7 +10,7 @@ from diptych_training.config import TrainConfig
 from diptych_training.finetune.origin import fitted
 from diptych_training.models import CLIP, build_model
 from diptych_training.objectives.contrastive import max_logit_scale
-from diptych_training.train.batches import Position
+from diptych_training.train.batches.batch import Position
 from diptych_training.train.distributed.parallel import copies, is_sharded, load_whole, shard, whole
 from diptych_training.train.distributed.ranks import ALONE, Ranks
 from diptych_training.train.ema import Ema

@@ -15,11 +15,32 @@ from diptych_training.objectives.distillation import (
     distillation_loss,
     mean_affinities,
 )
-from diptych_training.train.batches import Batch, equal_keys
+from diptych_training.train.batches.batch import Batch, equal_keys
 from diptych_training.train.distributed.parallel import average_whole, without_averaging
 from diptych_training.train.distributed.ranks import ALONE, Ranks
-from diptych_training.train.rng import RngState
 from diptych_training.train.teachers import Teachers
+
+
+@dataclass(frozen=True)
+class RngState:
+    """What the CPU, and the GPU of a process, would draw next."""
+
+    cpu: Tensor
+    device: torch.device
+    gpu: Tensor | None
+
+    @classmethod
+    def now(cls, device: torch.device) -> "RngState":
+        """The present one."""
+        gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        return cls(torch.get_rng_state(), device, gpu)
+
+    def restore(self) -> None:
+        """Draw from here on what was drawn then."""
+        torch.set_rng_state(self.cpu)
+        if self.gpu is not None:
+            torch.cuda.set_rng_state(self.gpu, self.device)
+
 
 Features = tuple[Tensor, Tensor]
 # `loss`, and what it is made of where that is more than one, by names of the log: scalars on the device.

@@ -8,7 +8,7 @@ import pytest
 
 from diptych_training.cli import main
 from diptych_training.export import command
-from diptych_training.learned import LearnedFrom
+from diptych_training.provenance import LearnedFrom
 from diptych_training.run_folder import RunFolder
 from support.documents import ROOT
 from support.tiny_run import write_tiny_dataset, write_tiny_run

@@ -12,7 +12,7 @@ from diptych_training.data.packed import PackedDataset, read_dataset, write_inde
 from diptych_training.export.manifest import Statement, make_draft
 from diptych_training.export.model_card.card import model_card
 from diptych_training.export.model_card.licence import Licence, recorded_licence
-from diptych_training.learned import LearnedFrom, learned_from
+from diptych_training.provenance import LearnedFrom, learned_from
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 FP32 = {"fp32": Precision(image_file="image_encoder.onnx", text_file="text_encoder.onnx", parity=None)}

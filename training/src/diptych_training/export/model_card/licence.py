@@ -5,7 +5,7 @@ A rule of care, and no lawyer's opinion: whoever exports them may say otherwise.
 
 from dataclasses import dataclass
 
-from diptych_training.learned import LearnedFrom
+from diptych_training.provenance import LearnedFrom
 
 UNKNOWN = "unknown"
 # Each asks for what those before it ask for, or more: nothing, notices, attribution, the same terms.

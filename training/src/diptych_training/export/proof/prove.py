@@ -17,8 +17,8 @@ from diptych.bundle.manifest import TOKENIZER_FILE, ImageSpec, Parity, TextSpec
 from diptych.bundle.repository import STAGING_PREFIX
 from diptych.bundle.text.tokenizer import TextTokenizer, pad
 from diptych_training.data.packed import PackedDataset
-from diptych_training.evaluate.answers import relevance
 from diptych_training.evaluate.embedding import fit_pixels
+from diptych_training.evaluate.ranking import relevance
 from diptych_training.export.fp16 import write_rehearsal
 from diptych_training.export.onnx.bundle_files import graph_files
 from diptych_training.export.proof.golden_items import make_golden

@@ -10,7 +10,7 @@ from diptych.bundle.encoder import Pixels
 from diptych.bundle.parity import MIN_IMAGES, MIN_TEXTS
 from diptych_training.data.packed import PackedDataset, PackedSource, Split
 from diptych_training.errors import TooFewSamples
-from diptych_training.evaluate.answers import Accepted, accepted_labels
+from diptych_training.evaluate.ranking import Accepted, accepted_labels
 
 N_PARITY_IMAGES = 1200  # a manifest must speak of 1,000 at least
 

@@ -12,8 +12,8 @@ from diptych_training.config import read_config
 from diptych_training.data.pairs.pair import Pair, WithoutImages
 from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.data.pairs.stream.order import Cursor, Order, Stream
-from diptych_training.train.stream_batches import order_of
-from diptych_training.train.training_data import StreamedTraining
+from diptych_training.train.batches.streamed import order_of
+from diptych_training.train.batches.training_data import StreamedTraining
 from support.pair_files import pair_files, picture, write_files, write_image_table, write_tars
 from support.pair_reading import captions, count_opens, things, write_parquet
 from support.small_recipe import small_recipe, write_small_recipe

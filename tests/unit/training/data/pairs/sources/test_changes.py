@@ -11,7 +11,7 @@ import pytest
 from diptych_training.data.pairs.sources import changes
 from diptych_training.data.pairs.sources.tar_shard import TarShard
 from diptych_training.errors import CheckpointError
-from diptych_training.train.batches import Position
+from diptych_training.train.batches.batch import (Position)
 from support.pair_files import (
     pair_files,
     write_files,

@@ -1,10 +1,16 @@
 """The base of all tables of a recipe; knows none of them."""
 
 from collections.abc import Mapping
-from typing import Any, LiteralString, get_args
+from typing import Annotated, Any, LiteralString, get_args
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+Share = Annotated[float, Field(ge=0)]
+
 
 # In the context of an error that a whole table raises: which of its keys it is about, and what that is.
 KEY, VALUE = "key", "value"

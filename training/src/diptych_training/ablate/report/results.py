@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from diptych_training.models.frozen import Frozen
+from diptych_training.schema import Frozen
 
 State = Literal["finished", "broken off", "not begun"]
 

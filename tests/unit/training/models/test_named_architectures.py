@@ -9,7 +9,7 @@ from diptych_training.cli import main
 from diptych_training.config import TrainConfig, dump_config, read_config
 from diptych_training.errors import TrainingConfigError
 from diptych_training.models.count import meta_model, model_size
-from diptych_training.models.named import architecture_names, named_config
+from diptych_training.models.named_architectures import architecture_names, named_config
 
 # Both towers, scale and bias. CLIP's are those of OpenAI's released files; SigLIP's those of Google's.
 PUBLISHED = {

@@ -10,7 +10,7 @@ from pydantic import Field
 from diptych_training.config import TrainConfig
 from diptych_training.data.packed import PackedDataset, SourceEntry, read_dataset
 from diptych_training.errors import DataError
-from diptych_training.models.frozen import Frozen
+from diptych_training.schema import Frozen
 
 
 class LearnedFrom(Frozen):

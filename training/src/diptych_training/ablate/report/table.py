@@ -1,6 +1,6 @@
 """An ablation as a markdown table that also reads well in a terminal; measures nothing."""
 
-from diptych_training.evaluate.ablation_results import Ablation, Outcome
+from diptych_training.ablate.report.results import Ablation, Outcome
 from diptych_training.evaluate.table import markdown_table
 
 NONE = "–"

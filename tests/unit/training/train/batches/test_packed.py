@@ -9,7 +9,7 @@ import torch
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedSource
-from diptych_training.train.batches import BatchMaker
+from diptych_training.train.batches.packed import BatchMaker
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 OVERRIDES = [

@@ -22,7 +22,7 @@ from diptych_training.data.pairs.stream.order import Order
 from diptych_training.data.pairs.stream.prepare import Place, place_of
 from diptych_training.data.sampler import step_rng
 from diptych_training.errors import CheckpointError
-from diptych_training.train.batches import Batch, Finish, Position, key_of, keys_of
+from diptych_training.train.batches.batch import Batch, Finish, Position, key_of, keys_of
 from diptych_training.train.distributed.ranks import ALONE, Ranks
 
 # In a position: a digest of the sources' names, fingerprints of their files, a digest of the names that are

@@ -16,10 +16,11 @@ from diptych_training.data.pairs.stream.order import in_turns
 from diptych_training.data.pictograms.build import refuse_incomplete
 from diptych_training.errors import DataError
 from diptych_training.progress import each
-from diptych_training.train.batches import Batches, BatchMaker, Position, key_of
+from diptych_training.train.batches.batch import Batches, Position, key_of
+from diptych_training.train.batches.mixed import MixedBatches
+from diptych_training.train.batches.packed import BatchMaker
+from diptych_training.train.batches.streamed import StreamBatches, order_of, source_reader
 from diptych_training.train.distributed.ranks import ALONE, Ranks
-from diptych_training.train.mixed_batches import MixedBatches
-from diptych_training.train.stream_batches import StreamBatches, order_of, source_reader
 
 
 class TrainingData(Protocol):

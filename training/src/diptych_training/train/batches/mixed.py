@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diptych_training.train.batches import Batch, Batches, Position
+from diptych_training.train.batches.batch import Batch, Batches, Position
 
 
 class MixedBatches:

@@ -15,9 +15,9 @@ import torch
 
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.errors import DataError, TrainingConfigError
-from diptych_training.train.batches import Batch
+from diptych_training.train.batches.batch import Batch
+from diptych_training.train.checks import check_shares
 from diptych_training.train.distributed.ranks import Ranks
-from diptych_training.train.setup import check_shares
 from support.pair_files import (
     json_file,
     picture,

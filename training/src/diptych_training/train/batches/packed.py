@@ -1,0 +1,82 @@
+"""Batches from packed data sets: a pure function of seed and step, which makes resuming exact."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diptych.bundle.text.tokenizer import TextTokenizer, clean, pad
+from diptych_training.config import TrainConfig
+from diptych_training.data.captions import CaptionSampler
+from diptych_training.data.packed import PackedSource
+from diptych_training.data.sampler import MixtureSampler, SourceWeights, step_rng
+from diptych_training.train.batches.batch import Batch, Finish, Position, key_of, keys_of
+from diptych_training.train.distributed.ranks import ALONE, Ranks
+
+
+class BatchMaker:
+    """Makes the batch of any step, the same one every time: this is what makes resuming exact."""
+
+    def __init__(
+        self,
+        sources: Sequence[PackedSource],
+        tokenizer: TextTokenizer,
+        config: TrainConfig,
+        ranks: Ranks = ALONE,
+        table: str = "data",
+    ) -> None:
+        """TrainingConfigError if `table` of the recipe names what the sources have not."""
+        self._config, self._ranks = config, ranks
+        items = [item for source in sources for item in source.items]
+        weights = [
+            SourceWeights(
+                source.name, source.kind, np.array([item.weight for item in source.items], dtype=np.float64)
+            )
+            for source in sources
+        ]
+        self._sampler = MixtureSampler(weights, config.data, table)
+        self._captions = CaptionSampler(items, tokenizer, config.data.captions, config.text.context_length)
+        self._finish = Finish(config, ranks)
+        self._images = [source.images for source in sources]
+        self._starts = np.cumsum([0, *(len(source.items) for source in sources)])
+        cleaned = (clean(item.label, config.text.clean) for item in items)  # equal to the model, equal here
+        self._label_of = np.array([key_of(label.encode()) for label in cleaned], dtype=np.int64)
+
+    def make(self, step: int) -> Batch:
+        """The batch of step 0, 1, ..., or the share of it that is this rank's.
+
+        Which items and captions a step sees does not depend on how many ranks there are; random changes of
+        the images do.
+        """
+        rng = step_rng(self._config.seed, step)
+        n = self._config.run.batch_size
+        own = self._ranks.share(n)
+        chosen = self._sampler.sample(n, rng)  # (B,)
+        rows = [self._captions.sample(int(index), rng) for index in chosen][own]
+        chosen, seed = chosen[own], int(rng.integers(2**63))  # (b,)
+        return Batch(
+            pixels=self._finish(self._gather(chosen), step, seed),
+            input_ids=torch.from_numpy(pad(rows, self._config.text)).long(),
+            keys=keys_of(rows, self._label_of[chosen]),
+        )
+
+    def position(self, step: int) -> Position:
+        """Nothing: a batch needs the number of its step alone."""
+        return {}
+
+    def numbers(self) -> dict[str, float]:
+        """Nothing: no item of a packed data set is unusable, and none is waited for."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing runs beside."""
+
+    def _gather(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(B,) positions -> (B, S, S, 3)."""
+        size = self._config.preprocess.size
+        pixels = np.empty((len(chosen), size, size, 3), dtype=np.uint8)
+        source_of = np.searchsorted(self._starts, chosen, side="right") - 1
+        for row, (index, source) in enumerate(zip(chosen, source_of, strict=True)):
+            pixels[row] = self._images[source][index - self._starts[source]]
+        return pixels
