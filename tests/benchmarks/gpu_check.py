@@ -336,13 +336,13 @@ def _losses(
     from diptych_training.models.clip import build_model  # noqa: PLC0415
     from diptych_training.train.batches.batch import Batch  # noqa: PLC0415
     from diptych_training.train.optim import Stepper, build_optimizer  # noqa: PLC0415
-    from diptych_training.train.step import Passes  # noqa: PLC0415
+    from diptych_training.train.step import GradientStep  # noqa: PLC0415
 
     torch.manual_seed(0)
     model = build_model(config).train().to(device).to(memory_format=torch.channels_last)
     optim = OptimConfig(lr=1e-4, warmup_steps=1, grad_clip=1.0)
     stepper = Stepper(model, build_optimizer(model, optim), optim, n_steps)
-    passes = Passes(model, model, precision=precision)
+    passes = GradientStep(model, model, precision=precision)
     items = torch.Generator().manual_seed(0)
     pixels = torch.randn((n_items, 3, config.image_size, config.image_size), generator=items)
     ids = torch.randint(1, config.text.vocab_size - 1, (n_items, 16), generator=items)

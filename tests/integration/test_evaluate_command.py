@@ -13,7 +13,7 @@ from diptych_training.cli import main
 from diptych_training.data.packed import read_dataset
 from diptych_training.errors import EvaluationError
 from diptych_training.evaluate import command
-from diptych_training.evaluate.confusion_report import WorstAnswers
+from diptych_training.evaluate.confusion_report import ConfusionCollector
 from diptych_training.evaluate.measure import evaluate as measure
 from diptych_training.evaluate.results import Evaluation, read_evaluation
 from diptych_training.evaluate.subject import Subject, bundle_subject, run_subject
@@ -89,7 +89,10 @@ def test_worst_confusions_are_the_same_picture_each_time_and_for_a_run_as_for_it
     picture = (tmp_path / "a" / "confusions.png").read_bytes()
     assert picture == (tmp_path / "b" / "confusions.png").read_bytes()
     assert len(picture) <= 200_000
-    by_torch, by_onnx = WorstAnswers(run_subject(Path(run[1]), "best")), WorstAnswers(bundle_of(home))
+    by_torch, by_onnx = (
+        ConfusionCollector(run_subject(Path(run[1]), "best")),
+        ConfusionCollector(bundle_of(home)),
+    )
     dataset = read_dataset(home / "data")
     assert by_torch.picture(dataset) is None  # nothing was looked at
     for worst in (by_torch, by_onnx):
@@ -102,7 +105,7 @@ def bundle_of(home: Path) -> Subject:
     return bundle_subject(ModelRepository(home / "model_repo"), "drawings", 1)
 
 
-def labels(worst: WorstAnswers) -> list[tuple[str, str, str, str]]:
+def labels(worst: ConfusionCollector) -> list[tuple[str, str, str, str]]:
     return [(one.source.name, one.right, one.given, f"{one.probability:.3f}") for one in worst.found]
 
 

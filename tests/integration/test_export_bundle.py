@@ -34,7 +34,7 @@ from diptych_training.export.proof.prove import Reference, proof_on_dataset, pro
 from diptych_training.export.publish import Watcher, export_run
 from diptych_training.finetune.origin import open_origin
 from diptych_training.models import ModelConfig, build_model
-from diptych_training.provenance import learned_from
+from diptych_training.provenance import collect_provenance
 from support.exported_once import exported_once
 from support.tiny_run import tiny_text_spec, write_tiny_dataset, write_tiny_run
 
@@ -53,7 +53,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, dataset: PackedDataset) -> TrainedRun:
     run = load_run(write_tiny_run(tmp_path_factory.mktemp("runs") / "tiny"))
-    return replace(run, learned=learned_from(dataset, run.config, {}))
+    return replace(run, provenance=collect_provenance(dataset, run.config, {}))
 
 
 @pytest.fixture(scope="module")

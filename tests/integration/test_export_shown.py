@@ -19,7 +19,7 @@ from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.subject import run_title
 from diptych_training.export.manifest import Statement
 from diptych_training.export.publish import Watcher, export_run
-from diptych_training.provenance import learned_from
+from diptych_training.provenance import collect_provenance
 from support.exported_once import exported_once
 from support.tiny_run import (
     write_tiny_dataset,
@@ -41,7 +41,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, dataset: PackedDataset) -> TrainedRun:
     run = load_run(write_tiny_run(tmp_path_factory.mktemp("runs") / "tiny"))
-    return replace(run, learned=learned_from(dataset, run.config, {}))
+    return replace(run, provenance=collect_provenance(dataset, run.config, {}))
 
 
 def quiet(said: list[str] | None = None) -> Watcher:

@@ -16,7 +16,7 @@ from diptych_training.models import ResNetConfig
 from diptych_training.train.metrics_log import read_metrics
 from support.child_python import python_path
 from support.several_ranks import run_ranks
-from support.small_recipe import Stepped, small_recipe, two_steps, write_small_recipe
+from support.small_recipe import TwoSteps, small_recipe, two_steps, write_small_recipe
 from support.tiny_run import TINY_RESNET, TINY_STEMMED_VIT, write_tiny_dataset
 
 WAYS = {
@@ -53,14 +53,14 @@ def recipes() -> dict[str, TrainConfig]:
     return found
 
 
-def stepped_by_two(folder: Path, by_way: dict[str, TrainConfig]) -> dict[str, Stepped]:
+def stepped_by_two(folder: Path, by_way: dict[str, TrainConfig]) -> dict[str, TwoSteps]:
     """What two processes do by each recipe."""
     files = {way: folder / f"{number}.toml" for number, way in enumerate(by_way)}
     for way, file in files.items():
         write_small_recipe(file, by_way[way])
     for done in run_ranks(2, "support.several_ranks", str(folder), timeout_s=280):
         assert done.returncode == 0, done.stderr
-    return {way: Stepped(**torch.load(file.with_suffix(".pt"))) for way, file in files.items()}
+    return {way: TwoSteps(**torch.load(file.with_suffix(".pt"))) for way, file in files.items()}
 
 
 # One process of each rank does all of these; the other ways are done by the long tests.
@@ -68,13 +68,13 @@ OFTEN = ("copies", "shares in chunks with checkpointed blocks", "copies, sigmoid
 
 
 @pytest.fixture(scope="module")
-def by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stepped]:
+def by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TwoSteps]:
     often = {way: recipe for way, recipe in recipes().items() if way in OFTEN}
     return stepped_by_two(tmp_path_factory.mktemp("ranks"), often)
 
 
 @pytest.fixture(scope="module")
-def further_by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stepped]:
+def further_by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TwoSteps]:
     further = {way: recipe for way, recipe in recipes().items() if way not in OFTEN}
     counting = {f"counting {way}": small_recipe(BOTTLENECKS, scale=WAYS[way]) for way in COUNTING}
     return stepped_by_two(tmp_path_factory.mktemp("further"), further | counting)
@@ -91,7 +91,7 @@ def test_in_every_way_two_ranks_do_what_one_does_with_the_whole_batch(further_by
     assert_as_alone(further_by_two_ranks, way)
 
 
-def assert_as_alone(by_two_ranks: dict[str, Stepped], way: str) -> None:
+def assert_as_alone(by_two_ranks: dict[str, TwoSteps], way: str) -> None:
     alone = two_steps(recipes()[way].model_copy(update={"scale": small_recipe().scale}))
     found = by_two_ranks[way]
     assert found.losses == pytest.approx(alone.losses, rel=1e-5)

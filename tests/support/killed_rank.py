@@ -16,14 +16,14 @@ from typing import Any
 from diptych_training.cli import main
 from diptych_training.train import command, state
 from diptych_training.train.batches.batch import Batch
-from diptych_training.train.batches.packed import BatchMaker
-from diptych_training.train.batches.streamed import StreamBatches
+from diptych_training.train.batches.packed import PackedBatches
+from diptych_training.train.batches.streamed import StreamedBatches
 
 DOOMED = "1"
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "data": [(command, "training_data")],
     "model": [(command, "new_state")],
-    "wrap": [(state, "copies"), (state, "shard")],
+    "wrap": [(state, "replicate"), (state, "shard")],
     "trial": [(command, "estimate")],
 }
 
@@ -51,7 +51,7 @@ def doom_step(last_step: int) -> None:
     def doomed(make: Callable[[Any, int], Batch]) -> Callable[[Any, int], Batch]:
         return lambda self, step: die() if step == last_step else make(self, step)  # type: ignore[return-value]
 
-    for kind in (BatchMaker, StreamBatches):
+    for kind in (PackedBatches, StreamedBatches):
         kind.make = doomed(kind.make)  # type: ignore[method-assign, assignment]
 
 

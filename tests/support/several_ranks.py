@@ -2,7 +2,7 @@
 
 python -m support.several_ranks FOLDER     in a process that torchrun's variables describe
 
-FOLDER holds recipes as `*.toml`; the first rank leaves a `*.pt` beside each, with a `Stepped` as a dict.
+FOLDER holds recipes as `*.toml`; the first rank leaves a `*.pt` beside each, with a `TwoSteps` as a dict.
 """
 
 import os
@@ -17,7 +17,7 @@ from socket import socket
 import torch
 
 from diptych_training.config import read_config
-from diptych_training.train.distributed.ranks import joined
+from diptych_training.train.distributed.ranks import join_ranks
 from support.child_python import python_path
 from support.small_recipe import two_steps
 
@@ -25,7 +25,7 @@ from support.small_recipe import two_steps
 def main(folder: str) -> None:
     """Every recipe of the folder, one after the other."""
     torch.set_num_threads(1)
-    with joined("cpu", timeout_s=60) as ranks:
+    with join_ranks("cpu", timeout_s=60) as ranks:
         for recipe in sorted(Path(folder).glob("*.toml")):
             stepped = two_steps(read_config(recipe), ranks)
             if ranks.is_first:

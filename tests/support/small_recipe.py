@@ -11,10 +11,10 @@ from torch.distributed.tensor import DTensor
 from diptych_training.config import DataConfig, OptimConfig, RunConfig, TrainConfig, dump_config
 from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTConfig, build_model
 from diptych_training.train.batches.batch import Batch
-from diptych_training.train.distributed.parallel import whole
-from diptych_training.train.distributed.ranks import ALONE, Ranks
+from diptych_training.train.distributed.parallel import full_tensors
+from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from diptych_training.train.state import TrainState, new_state
-from diptych_training.train.step import Passes
+from diptych_training.train.step import GradientStep
 from diptych_training.train.teachers import Teachers
 from support.tiny_run import TINY_RESNET, TINY_VIT, tiny_image_spec, tiny_text_spec
 
@@ -47,7 +47,7 @@ def write_small_recipe(path: Path, config: TrainConfig) -> Path:
     return path
 
 
-def some_batch(step: int, ranks: Ranks = ALONE) -> Batch:
+def random_batch(step: int, ranks: Ranks = SINGLE_RANK) -> Batch:
     """Random pixels and texts, of which two pairs share their caption; the share of it that is a rank's."""
     generator = torch.Generator().manual_seed(step)
     own = ranks.share(N_ITEMS)
@@ -61,7 +61,7 @@ def some_batch(step: int, ranks: Ranks = ALONE) -> Batch:
 
 
 @dataclass(frozen=True)
-class Stepped:
+class TwoSteps:
     """What two steps did: each one's loss, the first one's gradients, and the state after both.
 
     Of a model in shares, which weights are shared and which parts are gathered by themselves.
@@ -74,20 +74,20 @@ class Stepped:
     shared_parts: list[str]
 
 
-def passes_of(state: TrainState, config: TrainConfig) -> Passes:
+def gradient_step_of(state: TrainState, config: TrainConfig) -> GradientStep:
     """As the loop has them; teachers are made up."""
-    return Passes(
+    return GradientStep(
         state.model,
         state.towers,
         loss=config.loss,
         precision=config.run.precision,
         chunk_size=config.scale.chunk_size,
         ranks=state.ranks,
-        teachers=None if config.distill is None else some_teachers(config),
+        teachers=None if config.distill is None else random_teachers(config),
     )
 
 
-def some_teachers(config: TrainConfig) -> Teachers:
+def random_teachers(config: TrainConfig) -> Teachers:
     """Random weights, the same for the same number of teachers: each of another width and scale."""
     assert config.distill is not None
     models = []
@@ -99,21 +99,21 @@ def some_teachers(config: TrainConfig) -> Teachers:
     return Teachers(tuple(models), config.distill.weight)
 
 
-def two_steps(config: TrainConfig, ranks: Ranks = ALONE) -> Stepped:
+def two_steps(config: TrainConfig, ranks: Ranks = SINGLE_RANK) -> TwoSteps:
     """Two steps from the seed on; gradients and state are whole, and in the first rank."""
     state = new_state(config, ranks=ranks)
-    passes = passes_of(state, config)
+    gradient_step = gradient_step_of(state, config)
     losses, gradients = [], {}
     for step in range(2):
-        loss = passes.forward_backward(some_batch(step, ranks))["loss"]
+        loss = gradient_step.forward_backward(random_batch(step, ranks))["loss"]
         losses.append(float(loss))
         if step == 0:
             found = {n: p.grad for n, p in state.model.named_parameters() if p.grad is not None}
-            gradients = {name: t.clone() for name, t in whole(found, ranks).items()}
+            gradients = {name: t.clone() for name, t in full_tensors(found, ranks).items()}
         norm = state.stepper.apply(step, loss)
         if state.ema is not None:
             state.ema.update(state.model, step, norm.isfinite())
-    return Stepped(
+    return TwoSteps(
         losses,
         gradients,
         after=state.checkpoint({}).tensors,

@@ -13,12 +13,12 @@ import numpy as np
 
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.train.batches.batch import Batch
-from diptych_training.train.batches.streamed import StreamBatches, source_reader
-from diptych_training.train.distributed.ranks import ALONE, Ranks
+from diptych_training.train.batches.streamed import StreamedBatches, source_reader
+from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from support.pair_files import numbers_of, write_tars
 from support.tiny_run import write_tiny_run
 
-Make = Callable[..., StreamBatches]
+Make = Callable[..., StreamedBatches]
 N_PAIRS = 4 * 13
 OVERRIDES = [
     "run.steps=40", "run.batch_size=8", "preprocess.size=16", "model.image_size=16",
@@ -44,13 +44,15 @@ def recipe(home: Path, *overrides: str, train: str = "") -> TrainConfig:
 @contextmanager
 def opening(home: Path) -> Iterator[Make]:
     """Opens batches; their processes end with the block."""
-    opened: list[StreamBatches] = []
+    opened: list[StreamedBatches] = []
 
-    def make(*overrides: str, train: str = "", ranks: Ranks = ALONE, **place: object) -> StreamBatches:
+    def make(
+        *overrides: str, train: str = "", ranks: Ranks = SINGLE_RANK, **place: object
+    ) -> StreamedBatches:
         config = recipe(home, *overrides, train=train)
         assert config.data.pairs is not None
         shards = source_reader(config.data.pairs).shards(config.data.pairs.train)
-        batches = StreamBatches(shards, home / "run" / "tokenizer.json", config, ranks, **place)
+        batches = StreamedBatches(shards, home / "run" / "tokenizer.json", config, ranks, **place)
         opened.append(batches)
         return batches
 
@@ -67,7 +69,7 @@ def seen(batch: Batch) -> list[int]:
     return numbers_of(pixels)
 
 
-def run_of(batches: StreamBatches, first: int, last: int) -> list[list[int]]:
+def run_of(batches: StreamedBatches, first: int, last: int) -> list[list[int]]:
     """Which pairs the batches of these steps have."""
     return [seen(batches.make(step)) for step in range(first, last)]
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.errors import CheckpointError
-from diptych_training.files import replacing
+from diptych_training.files import open_atomic
 from diptych_training.models import CLIP, ModelConfig, build_model
-from diptych_training.provenance import LearnedFrom
+from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -55,12 +55,12 @@ class TrainedRun:
     step: int
     metrics: dict[str, float]
     history: dict[str, Any] = field(default_factory=dict)  # its start, teachers, rehearsal, mixing
-    learned: LearnedFrom | None = None  # None: it does not say
+    provenance: Provenance | None = None  # None: it does not say
 
 
 def write_atomic(path: Path, payload: bytes) -> None:
     """Write beside `path`, fsync, rename over it: a reader sees the old file or the new one."""
-    with replacing(path) as file:
+    with open_atomic(path) as file:
         file.write(payload)
 
 
@@ -94,7 +94,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         raise CheckpointError(f"{path}: not a checkpoint of this trainer ({error})") from error
 
 
-def misfit(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> str | None:
+def describe_mismatch(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> str | None:
     """What keeps stored tensors from being those of a model: the first one's name, and of how many."""
     odd = sorted(own.keys() ^ stored.keys())
     shapes = [name for name in sorted(own.keys() & stored.keys()) if own[name].shape != stored[name].shape]
@@ -140,13 +140,13 @@ def load_run(run_dir: Path, which: Which = "best", *, last_by: str | None = None
         step=int(checkpoint.state["step"]),
         metrics=dict(checkpoint.state.get("metrics", {})),
         history=_history(config, checkpoint),
-        learned=read_learned(folder),
+        provenance=read_provenance(folder),
     )
 
 
-def read_learned(folder: RunFolder) -> LearnedFrom | None:
+def read_provenance(folder: RunFolder) -> Provenance | None:
     """What a run says that it learned from, if it does. Raises CheckpointError if that cannot be read."""
-    return _read_json(folder.learned_file, LearnedFrom) if folder.learned_file.is_file() else None
+    return _read_json(folder.provenance_file, Provenance) if folder.provenance_file.is_file() else None
 
 
 def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:
 def _rebuild(config: ModelConfig, checkpoint: Checkpoint, run_dir: Path) -> CLIP:
     model = build_model(config)
     weights = checkpoint.under(EMA) or checkpoint.under(MODEL)
-    wrong = misfit(model.state_dict(), weights)
+    wrong = describe_mismatch(model.state_dict(), weights)
     if wrong is not None:
         raise CheckpointError(f"{run_dir}: the weights do not fit model.json: {wrong}")
     model.load_state_dict(weights)

@@ -11,7 +11,7 @@ from diptych.errors import DiptychError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends well: written beside it, synced, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
@@ -28,12 +28,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by this UTF-8 text."""
-    with replacing(path) as file:
+    with open_atomic(path) as file:
         file.write(text.encode())
 
 
 @contextmanager
-def sole_owner(lock_file: Path, refusal: DiptychError) -> Iterator[None]:
+def exclusive_lock(lock_file: Path, refusal: DiptychError) -> Iterator[None]:
     """Hold an advisory lock for the block, or raise `refusal` if another process holds it.
 
     The file stays: removing it would let two processes lock two files.
@@ -48,7 +48,7 @@ def sole_owner(lock_file: Path, refusal: DiptychError) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(lock_file: Path) -> Iterator[None]:
+def file_lock(lock_file: Path) -> Iterator[None]:
     """Hold an advisory lock for the block, once no other process holds it. The file stays."""
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("w") as lock:

@@ -13,7 +13,7 @@ from diptych_training.errors import DataError
 from diptych_training.schema import Frozen
 
 
-class LearnedFrom(Frozen):
+class Provenance(Frozen):
     """Indexes of data sets, sources with licences and authors, and the licences of the models that it began
     with and of those that taught it, by what its recipe calls them.
 
@@ -37,15 +37,15 @@ class LearnedFrom(Frozen):
         return {**found, **self.started_from, **taught}
 
 
-def learned_from(
+def collect_provenance(
     dataset: PackedDataset,
     config: TrainConfig,
     started_from: dict[str, str],
     taught_by: dict[str, str] | None = None,
-) -> LearnedFrom:
+) -> Provenance:
     """What a run that begins now learns from. DataError if what is rehearsed is not there."""
     sources = () if config.data.pairs is None else config.data.pairs.train
-    return LearnedFrom(
+    return Provenance(
         own=dataset,
         pairs={source: _packed(Path(source)) for source in sources},
         rehearsed={
@@ -56,7 +56,7 @@ def learned_from(
     )
 
 
-def changed_source(before: LearnedFrom, now: LearnedFrom) -> str | None:
+def changed_source(before: Provenance, now: Provenance) -> str | None:
     """The first source whose content is not what a run began with; None if all is the same.
 
     Sources of `data.pairs` are not looked at: a stream's place tells whether they have changed. Nor are those

@@ -31,7 +31,7 @@ class RunFolder:
         return self.path / "text.json"
 
     @property
-    def learned_file(self) -> Path:
+    def provenance_file(self) -> Path:
         """What it learns from, with licences and authors. Runs of earlier releases have none."""
         return self.path / "learned_from.json"
 

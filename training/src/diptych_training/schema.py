@@ -6,6 +6,9 @@ from typing import Annotated, Any, LiteralString, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+Tables = dict[str, Any]
+
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -35,20 +38,20 @@ def refuse_flags(table: type[BaseModel], values: object) -> None:
     for key, value in values.items() if isinstance(values, Mapping) else ():
         if key not in table.model_fields:
             continue
-        kinds = leaves(table.model_fields[key].annotation)
+        kinds = leaf_types(table.model_fields[key].annotation)
         if bool in kinds or not kinds & {int, float}:
             continue
-        if any(isinstance(one, bool) for one in _held(value)):
+        if any(isinstance(one, bool) for one in _values_in(value)):
             raise PydanticCustomError("flag", NO_NUMBER, {KEY: key, VALUE: value})
 
 
-def leaves(annotation: object) -> set[object]:
+def leaf_types(annotation: object) -> set[object]:
     """The types that an annotation is made of: ``dict[str, int | None]`` has str, int and None's."""
     parts = get_args(annotation)
-    return set().union(*map(leaves, parts)) if parts else {annotation}
+    return set().union(*map(leaf_types, parts)) if parts else {annotation}
 
 
-def _held(value: object) -> list[object]:
+def _values_in(value: object) -> list[object]:
     """What a value is, or holds as a list or a table."""
     if isinstance(value, Mapping):
         return list(value.values())

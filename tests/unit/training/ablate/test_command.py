@@ -15,7 +15,7 @@ from diptych_training.cli import main
 from diptych_training.config import dump_config, read_config
 from diptych_training.errors import DataError, TrainingFailed
 from diptych_training.evaluate.validation import validate
-from diptych_training.files import sole_owner
+from diptych_training.files import exclusive_lock
 from diptych_training.run_folder import RunFolder
 from diptych_training.train import command as train
 from diptych_training.train.metrics_log import read_metrics
@@ -205,7 +205,7 @@ def test_a_variant_that_fails_or_is_in_use_does_not_hold_up_the_others(
         return run_one(args)
 
     monkeypatch.setattr(command.train, "run", failing)
-    with sole_owner(runs / ".try-fast.lock", DataError("not free")):
+    with exclusive_lock(runs / ".try-fast.lock", DataError("not free")):
         assert main(arguments(home, runs)) == 1
     said = capsys.readouterr().out
     assert "try-base failed: loss is not finite" in said

@@ -18,7 +18,7 @@ DEFAULT = CONFIGS / "pictograms.toml"
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_recipe_reads_and_bears_its_file_name(path):
-    read = read_config(path, beneath=lambda values: model_tables(read_config(DEFAULT)))
+    read = read_config(path, start_tables=lambda values: model_tables(read_config(DEFAULT)))
     assert read.name == path.stem
 
 
@@ -29,7 +29,8 @@ def test_a_recipe_is_laid_over_the_tables_of_its_start_key_by_key(tmp_path: Path
     asked: list[object] = []
     default = read_config(DEFAULT)
     read = read_config(
-        tmp_path / "more.toml", beneath=lambda values: asked.append(values["start"]) or model_tables(default)
+        tmp_path / "more.toml",
+        start_tables=lambda values: asked.append(values["start"]) or model_tables(default),
     )
     assert asked == ["some/1"]
     assert (read.start, read.model) == (StartConfig(source="some/1"), default.model)
@@ -177,7 +178,7 @@ def test_a_flag_passes_for_no_number(key):
 )
 def test_a_start_that_says_nothing_is_named(given, message):
     with pytest.raises(TrainingConfigError, match=message):
-        read_config(CONFIGS / "finetune.toml", [f"start={given}"], beneath=start_of)
+        read_config(CONFIGS / "finetune.toml", [f"start={given}"], start_tables=start_of)
 
 
 def test_a_name_is_taken_as_it_is_even_if_it_looks_like_a_number():

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych_training.files import replacing
+from diptych_training.files import open_atomic
 from diptych_training.data.packed import (
     INDEX_FILE,
     PackedDataset,
@@ -121,7 +121,7 @@ def test_line_that_is_no_item_is_named(written: Path) -> None:
 def test_interrupted_write_leaves_the_former_file(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"former")
-    with pytest.raises(KeyboardInterrupt), replacing(target) as file:
+    with pytest.raises(KeyboardInterrupt), open_atomic(target) as file:
         file.write(b"half of the")
         raise KeyboardInterrupt
     assert target.read_bytes() == b"former"

@@ -14,7 +14,7 @@ from diptych_training.data.packed import PackedDataset, PackedItem, read_dataset
 from diptych_training.errors import DataError, TrainingConfigError
 from diptych_training.train.batches.batch import (Batch)
 from diptych_training.train.command import prepare
-from diptych_training.train.distributed.ranks import ALONE, Ranks
+from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from diptych_training.train.checks import (check_shares)
 from diptych_training.train.batches.training_data import training_data
 from support.pair_files import write_tars
@@ -49,7 +49,7 @@ def recipe(home: Path, *overrides: str) -> TrainConfig:
     return read_config(file, [*given, *overrides])
 
 
-def batch(home: Path, config: TrainConfig, step: int, ranks: Ranks = ALONE) -> Batch:
+def batch(home: Path, config: TrainConfig, step: int, ranks: Ranks = SINGLE_RANK) -> Batch:
     folder = home / "runs" / "run"
     if not folder.exists():
         prepare(config, read_dataset(home / "new"), folder, resume=False).log.close()

@@ -25,7 +25,13 @@ from diptych_training.evaluate.confusion_picture import (
     shortened,
 )
 from diptych_training.evaluate.confusion_report import TrainingImages
-from diptych_training.evaluate.confusions import PER_KIND, Answered, Confusion, varied, worst_of
+from diptych_training.evaluate.confusions import (
+    PER_KIND,
+    Confusion,
+    EmbeddedSource,
+    select_varied,
+    widest_margins,
+)
 from diptych_training.evaluate.embedding import embed_images
 from diptych_training.evaluate.subject import trained_subject
 from support.tiny_run import write_tiny_dataset, write_tiny_run
@@ -38,18 +44,20 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
     return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=12)
 
 
-def answered(dataset: PackedDataset, cosines: list[list[float]], rights: list[set[str]]) -> Answered:
+def answered(dataset: PackedDataset, cosines: list[list[float]], rights: list[set[str]]) -> EmbeddedSource:
     """Images whose cosines with the four classes are these."""
     source = dataset.source("new-set")
     items = tuple(PackedItem(id=f"{n}", label=sorted(right)[0]) for n, right in enumerate(rights))
     shown = replace(source, images=source.images[: len(items)], items=items)
     rows = np.array(cosines, dtype=np.float32)
-    return Answered(shown, rows, CLASSES, np.eye(4, dtype=np.float32), [frozenset(right) for right in rights])
+    return EmbeddedSource(
+        shown, rows, CLASSES, np.eye(4, dtype=np.float32), [frozenset(right) for right in rights]
+    )
 
 
 def test_worst_is_what_lies_furthest_above_the_right_label(dataset: PackedDataset) -> None:
     cosines = [[0.1, 0.5, 0.2, 0.0], [0.1, 0.0, 0.9, 0.2], [0.9, 0.1, 0.2, 0.3], [0.4, 0.0, 0.0, 0.5]]
-    first, second = worst_of(answered(dataset, cosines, [{"home"}, {"home"}, {"home"}, {"home"}]), 10.0)
+    first, second = widest_margins(answered(dataset, cosines, [{"home"}, {"home"}, {"home"}, {"home"}]), 10.0)
     assert [(one.index, one.right, one.given) for one in (first, second)] == [
         (1, "home", "star"),
         (0, "home", "house"),
@@ -62,13 +70,13 @@ def test_worst_is_what_lies_furthest_above_the_right_label(dataset: PackedDatase
 def test_any_label_of_the_same_drawing_is_right_and_the_nearest_one_is_named(dataset: PackedDataset) -> None:
     both = {"home", "house"}
     cosines = [[0.1, 0.6, 0.5, 0.0], [0.1, 0.3, 0.4, 0.0]]
-    (only,) = worst_of(answered(dataset, cosines, [both, both]), 1.0)
+    (only,) = widest_margins(answered(dataset, cosines, [both, both]), 1.0)
     assert (only.index, only.right, only.given) == (1, "house", "star")
 
 
 def test_a_tie_is_no_confusion_and_neither_is_an_image_of_no_class(dataset: PackedDataset) -> None:
     cosines = [[0.5, 0.5, 0.0, 0.0], [0.9, 0.0, 0.0, 0.0]]
-    assert worst_of(answered(dataset, cosines, [{"home"}, {"moon"}]), 1.0) == []
+    assert widest_margins(answered(dataset, cosines, [{"home"}, {"moon"}]), 1.0) == []
 
 
 def test_a_source_of_any_size_is_looked_at_part_by_part(
@@ -76,15 +84,15 @@ def test_a_source_of_any_size_is_looked_at_part_by_part(
 ) -> None:
     cosines = [[0.1, 0.5, 0.2, 0.0], [0.1, 0.0, 0.2, 0.2], [0.0, 0.1, 0.2, 0.3]]
     given = answered(dataset, cosines, [{"home"}, {"moon"}, {"house"}])
-    at_once = [(one.index, one.given, one.margin) for one in worst_of(given, 1.0)]
+    at_once = [(one.index, one.given, one.margin) for one in widest_margins(given, 1.0)]
     monkeypatch.setattr(confusions, "CHUNK", 2)
-    assert [(one.index, one.given, one.margin) for one in worst_of(given, 1.0)] == at_once
+    assert [(one.index, one.given, one.margin) for one in widest_margins(given, 1.0)] == at_once
     assert [index for index, *_ in at_once] == [0, 2]
 
 
 def test_two_of_a_source_have_other_labels(dataset: PackedDataset) -> None:
     cosines = [[0.0, 0.9, 0.0, 0.0], [0.0, 0.8, 0.0, 0.0], [0.0, 0.0, 0.0, 0.1]]
-    found = worst_of(answered(dataset, cosines, [{"home"}, {"home"}, {"home"}]), 1.0)
+    found = widest_margins(answered(dataset, cosines, [{"home"}, {"home"}, {"home"}]), 1.0)
     assert [one.given for one in found] == ["house", "heart"]
 
 
@@ -109,11 +117,11 @@ def test_each_source_has_its_turn_before_one_has_two_and_no_pair_of_labels_is_sh
         confusion(dataset, "set", "icons", 0.2, "a>b0"),
         confusion(dataset, "twin", "icons", 0.3, "a>b0"),
     ]
-    chosen = varied([*loud, *quiet, *icons])
+    chosen = select_varied([*loud, *quiet, *icons])
     names = [one.source.name for one in chosen["emoji"]]
     assert names == ["loud", *(f"style-{i}" for i in reversed(range(n - 1)))]
     assert [one.source.name for one in chosen["icons"]] == ["twin"]
-    assert chosen == varied([*reversed(loud), *icons, *reversed(quiet)])
+    assert chosen == select_varied([*reversed(loud), *icons, *reversed(quiet)])
 
 
 def test_beside_a_wrong_answer_stands_the_training_image_that_the_model_finds_most_alike(

@@ -82,14 +82,14 @@ def test_a_run_starts_from_another_with_its_words_its_preparation_and_its_weight
 def test_a_run_records_what_it_learns_from_and_a_mix_of_it_what_it_is_mixed_with(tuned_home):
     home = tuned_home
     write_tiny_run(home / "runs" / "third", seed=2)
-    learned = load_run(home / "runs" / "tuned").learned
+    learned = load_run(home / "runs" / "tuned").provenance
     assert learned.licences() == {"tiny-drawings/train-set": "MIT", "origin (best, step 7)": "unknown"}
     where = ["--runs-dir", str(home / "runs"), "--data", str(home / "data")]
     mix = ["interpolate", "--run", str(home / "runs" / "tuned"), "--write", "0.5", *where]
     assert main([*mix, "--name", "mixed"]) == 0
-    assert load_run(home / "runs" / "mixed").learned == learned
+    assert load_run(home / "runs" / "mixed").provenance == learned
     assert main([*mix, "--name", "other", "--original", "third"]) == 0
-    assert "third (best, step 7)" in load_run(home / "runs" / "other").learned.licences()
+    assert "third (best, step 7)" in load_run(home / "runs" / "other").provenance.licences()
 
 
 def test_validation_before_the_first_step_says_what_there_is_to_gain_on(once):

@@ -22,7 +22,7 @@ from diptych_training.train.optim import is_decayed
 from diptych_training.train.state import new_state
 from diptych_training.weight_names import Layout, from_layout, to_layout
 from support.families import random_model
-from support.small_recipe import passes_of, small_recipe, some_batch, two_steps
+from support.small_recipe import gradient_step_of, random_batch, small_recipe, two_steps
 from support.tiny_run import (
     EMBED_DIM,
     IMAGE_SIZE,
@@ -148,7 +148,7 @@ def test_with_locked_statistics_chunks_and_checkpointed_blocks_have_the_same_gra
 def test_the_loss_falls_when_one_batch_is_learned():
     config = small_recipe(TINY_STEMMED_VIT)
     state = new_state(config)
-    passes, batch, losses = passes_of(state, config), some_batch(0), []
+    passes, batch, losses = gradient_step_of(state, config), random_batch(0), []
     for step in range(8):
         losses.append(passes.forward_backward(batch)["loss"])
         state.stepper.apply(step, losses[-1])

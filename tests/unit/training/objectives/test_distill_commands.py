@@ -21,7 +21,7 @@ from diptych_training.export.manifest import Statement, make_draft
 from diptych_training.export.model_card.card import model_card
 from diptych_training.export.model_card.licence import Licence, recorded_licence
 from diptych_training.models import CLIP
-from diptych_training.provenance import learned_from
+from diptych_training.provenance import collect_provenance
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import train_tokenizer, write_tokenizer
 from diptych_training.train.command import prepare
@@ -165,7 +165,7 @@ def test_a_run_that_starts_from_a_model_may_be_taught_by_others_with_its_tokeniz
     del tables["model"]  # that of its start
     (home / "taught.toml").write_text(tomli_w.dumps(tables))
     assert train(home, "--start", "second") == 0
-    learned = load_run(home / "runs" / "taught").learned
+    learned = load_run(home / "runs" / "taught").provenance
     assert learned.started_from == {"second (best, step 7)": "unknown"}
     assert learned.taught_by == {"first": "unknown", "second": "unknown"}
 
@@ -226,23 +226,23 @@ def test_what_teachers_learned_from_counts_for_the_licence(taught, first, second
     """The run's own data are MIT."""
     dataset, licences = read_dataset(taught / "data"), {"first": first, "second": second}
     for name, licence in licences.items():
-        file = RunFolder(taught / "runs" / name).learned_file
+        file = RunFolder(taught / "runs" / name).provenance_file
         file.unlink(missing_ok=True)
         if licence is not None:
             config = read_config(taught / "runs" / name / "config.toml")
-            file.write_text(learned_from(dataset, config, {"begun with": licence}).model_dump_json())
+            file.write_text(collect_provenance(dataset, config, {"begun with": licence}).model_dump_json())
     run = load_run(taught / "runs" / "taught")
     taught_by = open_teachers(run.config, taught / "runs", taught / "models")
     own = {name: teacher.licence for name, teacher in taught_by.items()}
     assert own == {name: licence or "unknown" for name, licence in licences.items()}
-    licence = recorded_licence(learned_from(dataset, run.config, {}, own))
+    licence = recorded_licence(collect_provenance(dataset, run.config, {}, own))
     assert licence.name == found
     assert ("none is recorded for `teacher second`" in licence.reason) == (second is None)
 
 
 def test_card_and_manifest_name_the_teachers(taught):
     run, dataset = load_run(taught / "runs" / "taught"), read_dataset(taught / "data")
-    assert run.learned.taught_by == {"first": "unknown", "second": "unknown"}
+    assert run.provenance.taught_by == {"first": "unknown", "second": "unknown"}
     draft = make_draft(run, dataset, Statement("m", ungated=True), FP32)
     assert (draft.source["taught_by"], draft.licence) == (["first", "second"], "unknown")
     card = model_card("m", run, dataset, {}, None, checkpoint="best", licence=Licence("MIT"), ungated=False)

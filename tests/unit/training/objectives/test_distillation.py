@@ -13,7 +13,7 @@ from diptych_training.objectives.distillation import affinities
 from diptych_training.train.batches.batch import Batch
 from diptych_training.train.estimate import N_TRIALS, estimate
 from diptych_training.train.state import new_state
-from support.small_recipe import passes_of, small_recipe, some_batch, some_teachers, two_steps
+from support.small_recipe import gradient_step_of, random_batch, random_teachers, small_recipe, two_steps
 
 TWO = {"teachers": ["a", "b"], "weight": 0.3}
 
@@ -29,7 +29,7 @@ def naive(config: TrainConfig, batch: Batch) -> tuple[float, float, float, dict[
     """Loss, contrastive part, distilled part, gradients: the formula, teacher by teacher and row by row."""
     assert config.distill is not None
     student = new_state(config).model
-    teachers, own = some_teachers(config).models, logits(student, batch)
+    teachers, own = random_teachers(config).models, logits(student, batch)
     contrastive, distilled = [], []
     for way in (lambda matrix: matrix, lambda matrix: matrix.T):
         said = [way(logits(teacher, batch)).exp() for teacher in teachers]
@@ -48,9 +48,9 @@ def naive(config: TrainConfig, batch: Batch) -> tuple[float, float, float, dict[
 @pytest.mark.parametrize("chunk_size", [None, 3, 4])
 def test_loss_and_gradients_are_those_of_the_formula_at_once_and_in_chunks(chunk_size):
     config = small_recipe(distill=TWO, scale={} if chunk_size is None else {"chunk_size": chunk_size})
-    loss, contrastive, distilled, gradients = naive(config, some_batch(0))
+    loss, contrastive, distilled, gradients = naive(config, random_batch(0))
     state = new_state(config)
-    losses = passes_of(state, config).forward_backward(some_batch(0))
+    losses = gradient_step_of(state, config).forward_backward(random_batch(0))
     assert losses == pytest.approx(
         {"loss": loss, "loss/contrastive": contrastive, "loss/distill": distilled}, rel=1e-5
     )
@@ -61,9 +61,9 @@ def test_loss_and_gradients_are_those_of_the_formula_at_once_and_in_chunks(chunk
 
 def test_teachers_stay_as_they_are_and_take_no_gradients():
     config = small_recipe(distill=TWO, scale={"chunk_size": 3})
-    passes = passes_of(new_state(config), config)
+    passes = gradient_step_of(new_state(config), config)
     before = [copy.deepcopy(teacher.state_dict()) for teacher in passes.teachers.models]
-    passes.forward_backward(some_batch(0))
+    passes.forward_backward(random_batch(0))
     for teacher, old in zip(passes.teachers.models, before, strict=True):
         assert all(torch.equal(tensor, old[name]) for name, tensor in teacher.state_dict().items())
         assert all(parameter.grad is None for parameter in teacher.parameters())
@@ -72,10 +72,10 @@ def test_teachers_stay_as_they_are_and_take_no_gradients():
 def test_an_estimate_counts_what_teachers_cost():
     class SomeBatches:
         def make(self, step: int) -> Batch:
-            return some_batch(step)
+            return random_batch(step)
 
     config, seen = small_recipe(distill=TWO), []
-    passes = passes_of(new_state(config), config)
+    passes = gradient_step_of(new_state(config), config)
     for teacher in passes.teachers.models:
         teacher.register_forward_hook(lambda *_: seen.append(None))
     estimate(passes, SomeBatches(), config, first_step=0)
@@ -84,8 +84,8 @@ def test_an_estimate_counts_what_teachers_cost():
 
 def test_a_student_comes_near_to_the_probabilities_of_its_teacher():
     config = small_recipe(distill={"teachers": ["a"], "weight": 1.0}, optim={"lr": 3e-3, "warmup_steps": 1})
-    state, batch = new_state(config), some_batch(0)
-    passes = passes_of(state, config)
+    state, batch = new_state(config), random_batch(0)
+    passes = gradient_step_of(state, config)
     (teacher,) = passes.teachers.models
 
     def thoughts(model: CLIP) -> Tensor:
@@ -107,7 +107,7 @@ def test_a_student_comes_near_to_the_probabilities_of_its_teacher():
 
 def test_without_teachers_the_loss_is_one_number():
     config = small_recipe()
-    assert passes_of(new_state(config), config).forward_backward(some_batch(0)).keys() == {"loss"}
+    assert gradient_step_of(new_state(config), config).forward_backward(random_batch(0)).keys() == {"loss"}
 
 
 def test_teachers_work_beside_locks_and_checkpointed_blocks():

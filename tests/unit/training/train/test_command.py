@@ -11,7 +11,7 @@ from diptych_training.cli import main
 from diptych_training.config import dump_config, read_config
 from diptych_training.data.packed import read_dataset, write_index
 from diptych_training.errors import DataError
-from diptych_training.files import sole_owner
+from diptych_training.files import exclusive_lock
 from diptych_training.run_folder import RunFolder
 from diptych_training.train import command, loop
 from diptych_training.train.command import CONFIGS
@@ -108,7 +108,7 @@ def test_a_run_that_has_a_checkpoint_is_in_the_way(trained, capsys):
 
 
 def test_a_folder_in_which_another_process_trains_is_refused(arguments, tmp_path, capsys):
-    with sole_owner(tmp_path / "runs" / ".small.lock", DataError("not free")):
+    with exclusive_lock(tmp_path / "runs" / ".small.lock", DataError("not free")):
         assert main(arguments) == 1
     assert f"another process is training in {tmp_path / 'runs' / 'small'}" in capsys.readouterr().err
 
@@ -252,7 +252,7 @@ def test_a_run_does_not_go_on_over_a_data_set_that_was_packed_anew(
 
 
 def test_a_run_that_keeps_no_hashes_of_its_data_goes_on(own_pairs, tmp_path):
-    learned = RunFolder(tmp_path / "runs" / "small").learned_file
+    learned = RunFolder(tmp_path / "runs" / "small").provenance_file
     record = json.loads(learned.read_text())
     for entry in record["own"]["entries"].values():
         entry["recipe"] = ""

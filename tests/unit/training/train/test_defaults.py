@@ -13,7 +13,7 @@ from diptych_training.data.packed import PackedDataset, SourceEntry, read_datase
 from diptych_training.errors import TrainingConfigError
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.command import CONFIGS
-from diptych_training.train.defaults import as_it_ran, with_defaults
+from diptych_training.train.defaults import fill_from_run, with_defaults
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 MODEL = """
@@ -88,8 +88,8 @@ def test_streams_of_pairs_divide_the_batch(tmp_path, batch_size, streams):
 def test_a_run_that_goes_on_keeps_what_it_began_with_though_its_data_have_grown(tmp_path):
     open_recipe = recipe(tmp_path)
     ran = with_defaults(open_recipe, FIFTY)
-    assert as_it_ran(open_recipe, ran) == ran
-    assert as_it_ran(recipe(tmp_path, "run.batch_size=8"), ran).run.batch_size == 8
+    assert fill_from_run(open_recipe, ran) == ran
+    assert fill_from_run(recipe(tmp_path, "run.batch_size=8"), ran).run.batch_size == 8
 
 
 @pytest.fixture

@@ -120,7 +120,12 @@ def test_the_best_weights_by_validation_are_kept(dataset, tmp_path):
 
 def test_the_real_validation_measures_both_kinds(dataset, tmp_path):
     loop = prepare(recipe(), dataset, tmp_path / "run", resume=False)
-    assert set(loop.validate(loop.state.judged)) == {"emoji_top1", "emoji_top5", "icons_top1", "icons_top5"}
+    assert set(loop.validate(loop.state.validated_model)) == {
+        "emoji_top1",
+        "emoji_top5",
+        "icons_top1",
+        "icons_top5",
+    }
     loop.log.close()
 
 
@@ -198,7 +203,7 @@ def test_a_run_whose_loss_stays_not_finite_ends_when_it_is_logged(dataset, tmp_p
 
 
 def test_the_time_left_is_told_again_at_the_pace_of_the_first_steps(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(loops, "PACE_STEPS", 3)
+    monkeypatch.setattr(loops, "TIMED_STEPS", 3)
     asked: list[tuple[int, float]] = []
     loop = loop_for(recipe(steps=5, validate_every=100), dataset, tmp_path / "run")
     loop.train(lambda n_done, took_s: asked.append((n_done, took_s)) or 60.0)

@@ -13,8 +13,8 @@ from diptych_training.models import CLIP
 from diptych_training.train.batches.batch import equal_keys
 from diptych_training.train.memory_saving import MAX_GRAPHS, CheckpointedBlock, compile_blocks
 from diptych_training.train.state import new_state
-from diptych_training.train.step import Passes, copied_buffers, restore_buffers
-from support.small_recipe import small_recipe, some_batch, two_steps
+from diptych_training.train.step import GradientStep, copy_buffers, restore_buffers
+from support.small_recipe import random_batch, small_recipe, two_steps
 from support.tiny_run import TINY_RESNET, TINY_VIT
 
 
@@ -60,34 +60,34 @@ def test_both_passes_over_a_chunk_draw_the_same_random_numbers():
     state = new_state(small_recipe())
     for block in state.model.transformer.resblocks:
         block.mlp.append(nn.Dropout(0.5))
-    model, batch, chunks = state.model, some_batch(0), [slice(0, 4), slice(4, 8)]
+    model, batch, chunks = state.model, random_batch(0), [slice(0, 4), slice(4, 8)]
 
     torch.manual_seed(5)
     parts = [model(batch.pixels[rows], batch.input_ids[rows]) for rows in chunks]  # one graph, nothing cached
     images, texts = (torch.cat(side) for side in zip(*parts, strict=True))
-    Passes(model, Made(images, texts)).forward_backward(batch)
+    GradientStep(model, Made(images, texts)).forward_backward(batch)
     expected = gradients_of(model)
     drawn_after = torch.rand(1)
 
     model.zero_grad()
     torch.manual_seed(5)
-    Passes(model, model, chunk_size=4).forward_backward(batch)
+    GradientStep(model, model, chunk_size=4).forward_backward(batch)
     assert_same(gradients_of(model), expected)
     assert torch.equal(torch.rand(1), drawn_after)
 
 
 def test_chunks_count_once_in_running_statistics():
     state = new_state(small_recipe(TINY_RESNET))
-    Passes(state.model, state.model, chunk_size=4).forward_backward(some_batch(0))
+    GradientStep(state.model, state.model, chunk_size=4).forward_backward(random_batch(0))
     assert state.model.visual.bn1.num_batches_tracked.item() == 2
 
 
 def test_a_loss_that_is_not_finite_changes_nothing_in_chunks_either():
     state = new_state(small_recipe(TINY_RESNET))
-    before, buffers = copy.deepcopy(state.model.state_dict()), copied_buffers(state.model)
-    batch = some_batch(0)
+    before, buffers = copy.deepcopy(state.model.state_dict()), copy_buffers(state.model)
+    batch = random_batch(0)
     batch.pixels[0, 0, 0, 0] = torch.inf
-    losses = Passes(state.model, state.model, chunk_size=4).forward_backward(batch)
+    losses = GradientStep(state.model, state.model, chunk_size=4).forward_backward(batch)
     norm = state.stepper.apply(0, losses["loss"])
     restore_buffers(state.model, buffers, unless=norm.isfinite())
     assert not losses["loss"].isfinite()
@@ -110,7 +110,7 @@ def test_checkpointed_blocks_keep_their_input_alone():
     def n_kept(economical: bool) -> int:
         state = new_state(small_recipe(scale={"checkpoint_blocks": economical}))
         kept: list[int] = []
-        batch = some_batch(0)
+        batch = random_batch(0)
         with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
             state.model(batch.pixels, batch.input_ids)
         return sum(kept)
@@ -155,13 +155,13 @@ def test_blocks_in_chunks_are_compiled_for_few_sizes_and_then_no_more(image, eco
     state = new_state(small_recipe(image, scale={"checkpoint_blocks": economical}))
     graphs = CompileCounter()
     compile_blocks(state.model, graphs)
-    passes = Passes(state.model, state.model, chunk_size=3)  # the last one has two items
+    gradient_step = GradientStep(state.model, state.model, chunk_size=3)  # the last one has two items
 
     def step(length: int) -> None:
-        batch = some_batch(length)
+        batch = random_batch(length)
         ids = batch.input_ids.new_full((len(batch.input_ids), length), 5)
         ids[:, -1] = 599
-        passes.forward_backward(replace(batch, input_ids=ids))
+        gradient_step.forward_backward(replace(batch, input_ids=ids))
 
     for length in (7, 9, 11):
         step(length)

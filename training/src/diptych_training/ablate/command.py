@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from diptych_training.ablate.outcome import ablation_of, outcome_of
+from diptych_training.ablate.outcome import collect_ablation, read_outcome
 from diptych_training.ablate.plan import Plan, Variant, read_plan, shipped_plans
 from diptych_training.ablate.report.results import Ablation, Outcome
 from diptych_training.ablate.report.table import ablation_tables
 from diptych_training.config import TrainConfig
 from diptych_training.errors import RunInUse, TrainingConfigError, TrainingFailed
-from diptych_training.files import in_turn, write_text
+from diptych_training.files import file_lock, write_text
 from diptych_training.paths import data_dir, model_repo, runs_dir
 from diptych_training.run_folder import RunFolder
 from diptych_training.train import command as train
@@ -67,14 +67,14 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or args.runs_dir / plan.name
     if RunFolder(out).config_file.is_file():
         raise TrainingConfigError(f"{out} is the folder of a run: say where the table goes by --out")
-    chosen = _chosen(plan, args.only)
+    chosen = _select_variants(plan, args.only)
     recipes = _recipes(plan, args)  # of all: a mistake in the last must not be found after hours
     if not args.table:
-        _refuse_others(plan, [_outcome(plan, variant, recipes, args) for variant in chosen])
+        _check_unfinished_runs(plan, [_outcome(plan, variant, recipes, args) for variant in chosen])
     code = 0
     for number, variant in enumerate([] if args.table else chosen, 1):
         outcome = _outcome(plan, variant, recipes, args)  # now: another process may have trained it
-        print(f"[{number}/{len(chosen)}] {_begins(outcome)}", flush=True)
+        print(f"[{number}/{len(chosen)}] {_progress_line(outcome)}", flush=True)
         if outcome.state != "finished":
             code = _train(plan, variant, args) or code
             _write(plan, recipes, args, out)
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _chosen(plan: Plan, only: str | None) -> list[Variant]:
+def _select_variants(plan: Plan, only: str | None) -> list[Variant]:
     if only is None:
         return list(plan.variants)
     named = {variant.name: variant for variant in plan.variants}
@@ -99,7 +99,7 @@ def _chosen(plan: Plan, only: str | None) -> list[Variant]:
     return [named[name] for name in dict.fromkeys(wanted)]
 
 
-def _refuse_others(plan: Plan, outcomes: list[Outcome]) -> None:
+def _check_unfinished_runs(plan: Plan, outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.state == "broken off" and outcome.differs is not None:
             raise TrainingConfigError(
@@ -108,7 +108,7 @@ def _refuse_others(plan: Plan, outcomes: list[Outcome]) -> None:
             )
 
 
-def _begins(outcome: Outcome) -> str:
+def _progress_line(outcome: Outcome) -> str:
     match outcome.state:
         case "finished":
             return f"{outcome.run}: finished"
@@ -159,14 +159,14 @@ def _recipes(plan: Plan, args: argparse.Namespace) -> Recipes:
 
 def _outcome(plan: Plan, variant: Variant, recipes: Recipes, args: argparse.Namespace) -> Outcome:
     folder = RunFolder(args.runs_dir / plan.run_name(variant))
-    return outcome_of(plan, variant, recipes[variant.name], folder)
+    return read_outcome(plan, variant, recipes[variant.name], folder)
 
 
 def _write(plan: Plan, recipes: Recipes, args: argparse.Namespace, out: Path) -> Ablation:
     """The table of what is there by now, also of what other processes have finished meanwhile."""
-    with in_turn(out.parent / f".{out.name}.lock"):
+    with file_lock(out.parent / f".{out.name}.lock"):
         outcomes = [_outcome(plan, variant, recipes, args) for variant in plan.variants]
-        ablation = ablation_of(plan, outcomes, args.runs_dir)
+        ablation = collect_ablation(plan, outcomes, args.runs_dir)
         write_text(out / "ablation.md", ablation_tables(ablation))
         write_text(out / "ablation.json", ablation.model_dump_json(indent=1) + "\n")
     return ablation

@@ -8,19 +8,19 @@ from typing import Any
 
 from diptych_training.ablate.plan import Plan, Variant
 from diptych_training.ablate.report.results import Ablation, Outcome
-from diptych_training.checkpoint import checkpoint_step, read_learned
+from diptych_training.checkpoint import checkpoint_step, read_provenance
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.models.count import meta_model, model_size
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.metrics_log import Series, read_metrics
-from diptych_training.train.resume import difference
+from diptych_training.train.resume import recipe_difference
 
 VALIDATION = "validation/"
 # Of `run`: they change nothing of what is learned.
-FREE = ("n_threads", "log_every", "checkpoint_every", "validate_every")
+CHANGEABLE_RUN_KEYS = ("n_threads", "log_every", "checkpoint_every", "validate_every")
 
 
-def outcome_of(plan: Plan, variant: Variant, planned: TrainConfig, folder: RunFolder) -> Outcome:
+def read_outcome(plan: Plan, variant: Variant, planned: TrainConfig, folder: RunFolder) -> Outcome:
     """What the folder of a variant's run says. Raises CheckpointError, TrainingConfigError naming a file."""
     has_begun = folder.has_begun and folder.config_file.is_file()
     ran = read_config(folder.config_file) if has_begun else planned
@@ -36,15 +36,15 @@ def outcome_of(plan: Plan, variant: Variant, planned: TrainConfig, folder: RunFo
         step=step,
         n_steps=ran.run.steps,
         n_samples=step * ran.run.batch_size,
-        differs=difference(_with_what_is_free(ran, planned), planned),
+        differs=recipe_difference(_with_changeable_keys(ran, planned), planned),
         **(_measured(ran, read_metrics(folder.metrics_file)) if is_finished else {}),
     )
 
 
-def ablation_of(plan: Plan, outcomes: Sequence[Outcome], runs_dir: Path) -> Ablation:
+def collect_ablation(plan: Plan, outcomes: Sequence[Outcome], runs_dir: Path) -> Ablation:
     """All of them as one, with the data set that their runs name."""
     folders = [RunFolder(runs_dir / outcome.run) for outcome in outcomes if outcome.state != "not begun"]
-    learned = [found for folder in folders if (found := read_learned(folder)) is not None]
+    learned = [found for folder in folders if (found := read_provenance(folder)) is not None]
     return Ablation(
         plan=plan.name,
         recipe=Path(plan.base).stem,
@@ -54,8 +54,8 @@ def ablation_of(plan: Plan, outcomes: Sequence[Outcome], runs_dir: Path) -> Abla
     )
 
 
-def _with_what_is_free(ran: TrainConfig, planned: TrainConfig) -> TrainConfig:
-    run = ran.run.model_copy(update={key: getattr(planned.run, key) for key in FREE})
+def _with_changeable_keys(ran: TrainConfig, planned: TrainConfig) -> TrainConfig:
+    run = ran.run.model_copy(update={key: getattr(planned.run, key) for key in CHANGEABLE_RUN_KEYS})
     return ran.model_copy(update={"run": run})
 
 

@@ -2,10 +2,11 @@
 
 from diptych_training.config.augment import AugmentConfig
 from diptych_training.config.data import CaptionConfig, DataConfig, PairsConfig, RehearsalConfig
-from diptych_training.config.reading import Tables, dump_config, model_tables, read_config, start_of
+from diptych_training.config.reading import dump_config, model_tables, read_config, start_of
 from diptych_training.config.recipe import TrainConfig
 from diptych_training.config.run import OptimConfig, RunConfig, ScaleConfig
 from diptych_training.config.start import DistillConfig, LockConfig, StartConfig
+from diptych_training.schema import Tables
 
 __all__ = [
     "AugmentConfig",

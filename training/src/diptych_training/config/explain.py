@@ -8,11 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from diptych_training.config.reading import Tables
-from diptych_training.schema import KEY, VALUE, leaves
+from diptych_training.schema import KEY, VALUE, Tables, leaf_types
 
 LONGEST_VALUE = 60  # characters
-WORDS = (  # of pydantic and of Python, and how recipes say it
+REPLACEMENTS = (  # of pydantic and of Python, and how recipes say it
     (r"^Value error, ", ""),
     (r"^(Input|String|Tuple|List) should", "must"),
     (r"a valid dictionary( or instance of \w+| or object to extract fields from)?", "a table"),
@@ -33,33 +32,33 @@ def explain(
     """All that validation says of `recipe`, or of one table of it. `root` is what a whole recipe is: it names
     the keys that an unknown one may be meant for."""
     found: list[Any] = error.errors(include_url=False)
-    return "; ".join(_said(item, recipe, () if table is None else (table,), root) for item in found)
+    return "; ".join(_describe(item, recipe, () if table is None else (table,), root) for item in found)
 
 
-def _said(item: Details, recipe: Tables, within: Location, root: type[BaseModel]) -> str:
-    kind, context, message = item["type"], item.get("ctx", {}), _plain(item["msg"])
+def _describe(item: Details, recipe: Tables, within: Location, root: type[BaseModel]) -> str:
+    kind, context, message = item["type"], item.get("ctx", {}), _plain_english(item["msg"])
     place = (*within, *item["loc"])
     if KEY in context:  # a table speaks of one of its keys
-        return f"{_key((*place, context[KEY]), recipe)} is {shown(context[VALUE])}: {message}"
+        return f"{_key((*place, context[KEY]), recipe)} is {format_value(context[VALUE])}: {message}"
     key = _key(place, recipe, is_missing=kind == "missing")
     if kind == "extra_forbidden":
-        return f"{key}: unknown key{_meant(place, root)}"
-    if kind in _OF_KIND:
-        return f"{key}{_OF_KIND[kind].format(**context)}"
+        return f"{key}: unknown key{_suggestion(place, root)}"
+    if kind in _MESSAGES:
+        return f"{key}{_MESSAGES[kind].format(**context)}"
     if not key:  # what several tables must agree on: the message names their keys
         return message
     value = item["input"]
-    return f"{key}: {message}" if isinstance(value, Mapping) else f"{key} is {shown(value)}: {message}"
+    return f"{key}: {message}" if isinstance(value, Mapping) else f"{key} is {format_value(value)}: {message}"
 
 
-_OF_KIND = {
+_MESSAGES = {
     "missing": " is missing",
     "union_tag_not_found": ".kind is missing",
     "union_tag_invalid": '.kind is "{tag}": must be one of {expected_tags}',
 }
 
 
-def _meant(location: Location, root: type[BaseModel]) -> str:
+def _suggestion(location: Location, root: type[BaseModel]) -> str:
     """The key that an unknown one resembles, or all of its table."""
     known = sorted({key for table in _tables_at(location[:-1], root) for key in table.model_fields})
     nearest = get_close_matches(str(location[-1]), known, n=1, cutoff=0.7)
@@ -74,7 +73,7 @@ def _tables_at(location: Location, root: type[BaseModel]) -> list[type[BaseModel
     for part in location:
         fields = [table.model_fields[part] for table in tables if part in table.model_fields]
         if fields:
-            found = {one for field in fields for one in leaves(field.annotation)}
+            found = {one for field in fields for one in leaf_types(field.annotation)}
             tables = [one for one in found if isinstance(one, type) and issubclass(one, BaseModel)]
         else:  # a name, a number in a list, or a kind
             of_kind = [one for one in tables if _kind_of(one) == part]
@@ -98,13 +97,13 @@ def _key(location: Location, recipe: Tables, *, is_missing: bool = False) -> str
     return ".".join(path)
 
 
-def _plain(message: str) -> str:
-    for foreign, own in WORDS:
+def _plain_english(message: str) -> str:
+    for foreign, own in REPLACEMENTS:
         message = re.sub(foreign, own, message)
     return message
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Nearly as TOML has it; a long one is cut off."""
     shown = repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=str)
     return shown if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}..."

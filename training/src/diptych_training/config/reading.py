@@ -14,8 +14,7 @@ from diptych_training.config.start import StartConfig
 from diptych_training.errors import TrainingConfigError
 from diptych_training.models.named_architectures import NAME_KEY, resolve_architecture
 from diptych_training.paths import shipped_recipes
-
-Tables = dict[str, Any]
+from diptych_training.schema import Tables
 
 
 def read_config(
@@ -23,44 +22,44 @@ def read_config(
     overrides: Sequence[str] = (),
     name: str | None = None,
     start: str | None = None,
-    beneath: Callable[[Tables], Tables] | None = None,
+    start_tables: Callable[[Tables], Tables] | None = None,
 ) -> TrainConfig:
     """Read a TOML recipe; `overrides` are ``key.path=value`` with TOML values, `name` is taken as it is.
 
     `model` may be the name of an architecture (`diptych-train models`), or a table with that name as
     `architecture` and whatever differs from it.
 
-    `start` takes the place of the recipe's own. `beneath` gives the tables of the model that a recipe starts
-    from: those of the recipe are laid over them, key by key. A warm-up of the recipe that is longer than the
-    steps of an override is as if it were left out. Raises TrainingConfigError naming file and key.
+    `start` replaces the `start` of the recipe. `start_tables` returns the tables of the model that a recipe
+    starts from; the recipe's own keys win over them. If an override shortens `run.steps` below the recipe's
+    warm-up, that warm-up is dropped. Raises TrainingConfigError naming file and key.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise TrainingConfigError(f"{path}: no such configuration{_shipped(path)}") from error
+        raise TrainingConfigError(f"{path}: no such configuration{_shipped_hint(path)}") from error
     except OSError as error:
         raise TrainingConfigError(f"{path}: no configuration that can be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingConfigError(f"{path}: not TOML: {error}") from error
-    _open_name(values)
+    _expand_model_name(values)
     for override in overrides:
         apply_override(values, override)
-        _open_name(values)
-    _leave_long_warmup_open(values, overrides)
+        _expand_model_name(values)
+    _drop_long_warmup(values, overrides)
     if name is not None:
         values["name"] = name
     if start is not None:
         values["start"] = start
     try:
-        if beneath is not None and "start" in values:
-            values = _over_start(beneath(values), values)
+        if start_tables is not None and "start" in values:
+            values = _merge_with_start(start_tables(values), values)
         values = resolve_architecture(values)
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         raise TrainingConfigError(f"{path}: {explain(error, values, root=TrainConfig)}") from error
 
 
-def _shipped(path: Path) -> str:
+def _shipped_hint(path: Path) -> str:
     return "" if path.suffix else f"; shipped recipes are {', '.join(shipped_recipes())}"
 
 
@@ -86,13 +85,13 @@ def dump_config(config: TrainConfig) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
-def _open_name(values: Tables) -> None:
+def _expand_model_name(values: Tables) -> None:
     """`model = "NAME"` as the table that it is short for, so that single keys can be changed beside it."""
     if isinstance(values.get("model"), str):
         values["model"] = {NAME_KEY: values["model"]}
 
 
-def _leave_long_warmup_open(values: Tables, overrides: Sequence[str]) -> None:
+def _drop_long_warmup(values: Tables, overrides: Sequence[str]) -> None:
     """What a recipe says for its own steps does not refuse fewer of them."""
     changed = {override.partition("=")[0].strip() for override in overrides}
     run, optim = values.get("run"), values.get("optim")
@@ -104,25 +103,25 @@ def _leave_long_warmup_open(values: Tables, overrides: Sequence[str]) -> None:
         del optim["warmup_steps"]
 
 
-def _over_start(lower: Tables, recipe: Tables) -> Tables:
+def _merge_with_start(lower: Tables, recipe: Tables) -> Tables:
     """The recipe's own keys, else those of its start, else those of the architecture that it names.
 
     A model that it names must be that of the start: this is checked where both are known.
     """
     named = resolve_architecture(recipe)
-    merged = _laid_over(_laid_over(named, lower), recipe)
+    merged = _merge_tables(_merge_tables(named, lower), recipe)
     if isinstance(named.get("model"), dict):
-        merged["model"] = _laid_over(lower.get("model", {}), named["model"])
+        merged["model"] = _merge_tables(lower.get("model", {}), named["model"])
     return merged
 
 
-def _laid_over(lower: Tables, upper: Tables) -> Tables:
+def _merge_tables(lower: Tables, upper: Tables) -> Tables:
     """Both, key by key; where both have a value that is no table, the upper one."""
     merged = dict(lower)
     for key, value in upper.items():
         below = merged.get(key)
         is_both = isinstance(below, dict) and isinstance(value, dict)
-        merged[key] = _laid_over(below, value) if is_both else value  # type: ignore[arg-type]
+        merged[key] = _merge_tables(below, value) if is_both else value  # type: ignore[arg-type]
     return merged
 
 

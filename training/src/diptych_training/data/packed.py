@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych_training.errors import DataError
-from diptych_training.files import replacing, write_text
+from diptych_training.files import open_atomic, write_text
 
 SCHEMA_VERSION = 1
 INDEX_FILE = "dataset.json"
@@ -185,7 +185,7 @@ def content_of(images: Images, items: list[PackedItem]) -> str:
 def write_source(path: Path, split: Split, name: str, images: Images, items: list[PackedItem]) -> None:
     """Write the two files of a source; its entry in dataset.json is the caller's next step."""
     assert len(images) == len(items)
-    with replacing(path / split / f"{name}.npy") as file:
+    with open_atomic(path / split / f"{name}.npy") as file:
         np.save(file, images, allow_pickle=False)
     lines = (json.dumps(asdict(item), ensure_ascii=False) for item in items)
     write_text(path / split / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))

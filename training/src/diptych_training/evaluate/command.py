@@ -13,13 +13,13 @@ from diptych_training.evaluate.comparison import (
     Measured,
     Task,
     comparison_tables,
-    refuse_same,
-    without,
+    require_different_data,
+    without_source,
 )
-from diptych_training.evaluate.confusion_report import WorstAnswers
+from diptych_training.evaluate.confusion_report import ConfusionCollector
 from diptych_training.evaluate.figure import draw_evaluation
 from diptych_training.evaluate.floors import pixel_floors
-from diptych_training.evaluate.measure import Witness, evaluate, ignore
+from diptych_training.evaluate.measure import SourceObserver, evaluate, ignore_source
 from diptych_training.evaluate.results import CONFUSIONS_FILE, Evaluation
 from diptych_training.evaluate.subject import (
     DEFAULT_PROMPTS,
@@ -104,31 +104,34 @@ def run(args: argparse.Namespace) -> int:
     if args.compare is not None:
         paths = _compare(args, subject, dataset, out)
     else:
-        worst = WorstAnswers(subject)
-        result = _measure(subject, dataset, args, worst.look)
+        confusions = ConfusionCollector(subject)
+        result = _measure(subject, dataset, args, confusions.collect)
         if not args.no_floors:
             result = result.with_pixel_floors(_missing_floors(dataset, args.split))
         print(evaluation_tables(result))
-        paths = write_evaluation(result, out, worst.picture(dataset))
+        paths = write_evaluation(result, out, confusions.picture(dataset))
     for path in paths:
         print(path)
     return 0
 
 
 def _measure(
-    subject: Subject, dataset: PackedDataset, args: argparse.Namespace, witness: Witness = ignore
+    subject: Subject,
+    dataset: PackedDataset,
+    args: argparse.Namespace,
+    observe: SourceObserver = ignore_source,
 ) -> Evaluation:
     n_images = sum(entry.n for _, entry in dataset.listed(args.split))
     with progress_bar(total=n_images, unit="image", desc=subject.name) as progress:
-        return evaluate(subject, dataset, args.split, progress.update, args.batch_size, witness=witness)
+        return evaluate(subject, dataset, args.split, progress.update, args.batch_size, observe=observe)
 
 
 def _compare(args: argparse.Namespace, after: Subject, dataset: PackedDataset, out: Path) -> list[Path]:
     before = _other(args)
     tasks: list[tuple[Task, PackedDataset]] = [("new", dataset)]
-    tasks += [("old", without(read_dataset(path), dataset.name)) for path in args.also_on]
+    tasks += [("old", without_source(read_dataset(path), dataset.name)) for path in args.also_on]
     for _, old in tasks[1:]:
-        refuse_same(dataset, old, args.split)
+        require_different_data(dataset, old, args.split)
     comparison = Comparison(
         measured=tuple(
             Measured(task=task, before=_measure(before, data, args), after=_measure(after, data, args))
@@ -150,12 +153,12 @@ def write_evaluation(result: Evaluation, out: Path, confusions: bytes | None) ->
     tables.write_text(evaluation_tables(result), encoding="utf-8")
     data.write_text(result.model_dump_json(indent=1), encoding="utf-8")
     draw_evaluation(result, picture)
-    worst = out / CONFUSIONS_FILE
+    confusions_file = out / CONFUSIONS_FILE
     if confusions is None:
-        worst.unlink(missing_ok=True)  # of an earlier evaluation
+        confusions_file.unlink(missing_ok=True)  # of an earlier evaluation
         return [tables, data, picture]
-    worst.write_bytes(confusions)
-    return [tables, data, picture, worst]
+    confusions_file.write_bytes(confusions)
+    return [tables, data, picture, confusions_file]
 
 
 def _missing_floors(dataset: PackedDataset, split: str) -> dict[str, float]:

@@ -37,12 +37,12 @@ class Comparison(BaseModel):
     measured: tuple[Measured, ...]
 
 
-def without(dataset: PackedDataset, source: str) -> PackedDataset:
+def without_source(dataset: PackedDataset, source: str) -> PackedDataset:
     """A data set less the source that has become the new task: it says nothing of the old one any more."""
     return replace(dataset, entries={name: e for name, e in dataset.entries.items() if name != source})
 
 
-def refuse_same(new: PackedDataset, old: PackedDataset, split: str) -> None:
+def require_different_data(new: PackedDataset, old: PackedDataset, split: str) -> None:
     """EvaluationError where an old task is measured on the very data of the new one."""
     if old.listed(split) and old.digest(split) == new.digest(split):
         raise EvaluationError(

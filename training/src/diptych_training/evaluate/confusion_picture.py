@@ -42,7 +42,7 @@ class Cell:
     given: str
     probability: float
     source: str
-    taught: Pixels | None
+    nearest_training: Pixels | None
 
 
 def draw_confusions(cells: Mapping[Kind, Sequence[Cell]], title: str) -> bytes:
@@ -94,7 +94,7 @@ def _sheet(cells: Mapping[Kind, Sequence[Cell]], title: str) -> Image.Image:
 
 def _draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int, y: int) -> None:
     left, top = x + MARGIN, y + MARGIN
-    for at, pixels in ((left, cell.image), (left + TILE + GAP, cell.taught)):
+    for at, pixels in ((left, cell.image), (left + TILE + GAP, cell.nearest_training)):
         if pixels is not None:
             sheet.paste(_tile(pixels), (at, top))
             draw.rectangle((at - 1, top - 1, at + TILE, top + TILE), outline=FRAME)

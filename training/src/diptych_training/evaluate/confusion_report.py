@@ -8,7 +8,7 @@ import numpy as np
 from diptych.bundle.encoder import Pixels
 from diptych_training.data.packed import PackedDataset, PackedSource
 from diptych_training.evaluate.confusion_picture import Cell, draw_confusions
-from diptych_training.evaluate.confusions import Answered, Confusion, varied, worst_of
+from diptych_training.evaluate.confusions import Confusion, EmbeddedSource, select_varied, widest_margins
 from diptych_training.evaluate.embedding import embed_images, fit_pixels
 from diptych_training.evaluate.subject import Subject
 
@@ -37,37 +37,37 @@ class TrainingImages:
         return nearest
 
 
-class WorstAnswers:
+class ConfusionCollector:
     """Those of one subject, from all sources that it is shown to `look` at."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.found: list[Confusion] = []
 
-    def look(self, answered: Answered) -> None:
+    def collect(self, answered: EmbeddedSource) -> None:
         """Keep what is worst in one source."""
-        self.found += worst_of(answered, self.subject.logit_scale)
+        self.found += widest_margins(answered, self.subject.logit_scale)
 
     def picture(self, dataset: PackedDataset) -> bytes | None:
         """PNG, with training images of the data set; None if no answer was wrong."""
-        chosen = varied(self.found)
+        chosen = select_varied(self.found)
         if not chosen:
             return None
-        taught = TrainingImages(dataset, {one.given for some in chosen.values() for one in some})
-        cells = {kind: [self._cell(one, taught) for one in some] for kind, some in chosen.items()}
+        nearest_training = TrainingImages(dataset, {one.given for some in chosen.values() for one in some})
+        cells = {kind: [self._cell(one, nearest_training) for one in some] for kind, some in chosen.items()}
         split = self.found[0].source.split
         title = f"{self.subject.name} on {dataset.name}/{split}: worst confusions"
         return draw_confusions(cells, title)
 
     def _cell(self, confusion: Confusion, training: TrainingImages) -> Cell:
-        taught = training.nearest(confusion, self.subject)
+        nearest_training = training.nearest(confusion, self.subject)
         return Cell(
             image=self._seen(confusion.source.images[confusion.index]),
             right=confusion.right,
             given=confusion.given,
             probability=confusion.probability,
             source=confusion.source.name,
-            taught=None if taught is None else self._seen(taught),
+            nearest_training=None if nearest_training is None else self._seen(nearest_training),
         )
 
     def _seen(self, image: Pixels) -> Pixels:

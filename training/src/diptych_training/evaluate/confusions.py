@@ -16,7 +16,7 @@ PER_KIND: dict[Kind, int] = {"emoji": 10, "icons": 25, "pairs": 25}
 
 
 @dataclass(frozen=True)
-class Answered:
+class EmbeddedSource:
     """One source as a model embeds it: N images (N, D), and the C classes (C, D) that they are of."""
 
     source: PackedSource
@@ -44,7 +44,7 @@ class Confusion:
     nth: int
 
 
-def worst_of(answered: Answered, logit_scale: float, n: int = PER_SOURCE) -> list[Confusion]:
+def widest_margins(answered: EmbeddedSource, logit_scale: float, n: int = PER_SOURCE) -> list[Confusion]:
     """Up to n images of a source with the widest margins, widest first, no two with the same labels.
 
     Scores are those of a server: a softmax of scaled cosines. Images without a right class are left out.
@@ -57,7 +57,7 @@ def worst_of(answered: Answered, logit_scale: float, n: int = PER_SOURCE) -> lis
     return list(found.values())
 
 
-def varied(confusions: Sequence[Confusion]) -> dict[Kind, list[Confusion]]:
+def select_varied(confusions: Sequence[Confusion]) -> dict[Kind, list[Confusion]]:
     """Up to PER_KIND of each kind, widest margins first: one of each source, then more of them.
 
     Two sources that have the same pair of labels confused are shown once.
@@ -75,7 +75,7 @@ def varied(confusions: Sequence[Confusion]) -> dict[Kind, list[Confusion]]:
     return chosen
 
 
-def _by_margin(answered: Answered, logit_scale: float) -> Iterator[Confusion]:
+def _by_margin(answered: EmbeddedSource, logit_scale: float) -> Iterator[Confusion]:
     """All that are wrong, widest margin first; each is looked at as it is asked for."""
     starts = range(0, len(answered.images), CHUNK)
     margins = np.concatenate([_margins(answered, slice(start, start + CHUNK)) for start in starts])  # (N,)
@@ -96,7 +96,7 @@ def _by_margin(answered: Answered, logit_scale: float) -> Iterator[Confusion]:
         )
 
 
-def _margins(answered: Answered, part: slice) -> NDArray[np.float32]:
+def _margins(answered: EmbeddedSource, part: slice) -> NDArray[np.float32]:
     """(B,): how much the best wrong class of each image is above its best right one; -inf without one."""
     similarity = answered.images[part] @ answered.class_rows.T  # (B, C)
     is_right = relevance(answered.accepted[part], answered.classes)  # (B, C)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from diptych.bundle.encoder import Embeddings
 from diptych_training.data.packed import PackedDataset, PackedSource, Split
 from diptych_training.errors import EvaluationError
-from diptych_training.evaluate.confusions import Answered
+from diptych_training.evaluate.confusions import EmbeddedSource
 from diptych_training.evaluate.embedding import Advance, embed_images, embed_texts
 from diptych_training.evaluate.ranking import Accepted, accepted_labels
 from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
@@ -16,10 +16,10 @@ from diptych_training.evaluate.validation import source_classes
 from diptych_training.evaluate.zero_shot import class_embeddings, zero_shot_top_k
 
 Classifier = Callable[[Sequence[str]], Embeddings]
-Witness = Callable[[Answered], object]  # is shown every source once it is embedded
+SourceObserver = Callable[[EmbeddedSource], object]  # is shown every source once it is embedded
 
 
-def ignore(_: Answered) -> None:
+def ignore_source(_: EmbeddedSource) -> None:
     """Nobody looks."""
 
 
@@ -40,7 +40,7 @@ def evaluate(
     advance: Advance,
     batch_size: int = 128,
     *,
-    witness: Witness = ignore,
+    observe: SourceObserver = ignore_source,
 ) -> Evaluation:
     """Zero-shot and retrieval of every source of the split; `advance` is told of images once embedded."""
     sources = dataset.sources(split)
@@ -60,7 +60,7 @@ def evaluate(
         templates=subject.templates,
         sources=tuple(
             _evaluate_source(
-                subject, source, classifier, advance, batch_size, witness=witness, is_flagged=is_flagged
+                subject, source, classifier, advance, batch_size, observe=observe, is_flagged=is_flagged
             )
             for source in sources
         ),
@@ -74,7 +74,7 @@ def _evaluate_source(
     advance: Advance,
     batch_size: int,
     *,
-    witness: Witness,
+    observe: SourceObserver,
     is_flagged: bool,
 ) -> SourceResult:
     """`is_flagged`: the split says which items are near duplicates; else nothing is known without them."""
@@ -90,7 +90,7 @@ def _evaluate_source(
         subject.encoder, source.images, subject.image_spec, batch_size=batch_size, advance=advance
     )  # (N, D)
     accepted = accepted_labels(source.images, labels)
-    witness(Answered(source, images, classes, sides.class_rows, accepted))
+    observe(EmbeddedSource(source, images, classes, sides.class_rows, accepted))
     far = [index for index, item in enumerate(source.items) if is_flagged and not item.near_train]
     return SourceResult(
         source=source.name,

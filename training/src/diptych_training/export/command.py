@@ -147,7 +147,7 @@ def _precisions(
 def _precisions_before(run: TrainedRun, repository: ModelRepository, name: str) -> dict[str, tuple[str, ...]]:
     """The precisions of the version that the run started from and of the newest version of `name`, by their
     titles; none of one that the repository does not have, or cannot read."""
-    started_from = [] if run.learned is None else [*run.learned.started_from]
+    started_from = [] if run.provenance is None else [*run.provenance.started_from]
     titles = [title for title in started_from if VERSION.fullmatch(title)]
     with suppress(NotFound, BundleError):  # the first of its name
         titles.append(f"{name}/{repository.latest_portable(name)}")

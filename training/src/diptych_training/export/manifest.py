@@ -37,7 +37,7 @@ class Statement:
 
     def licence_of(self, run: TrainedRun) -> Licence:
         """That of the run's weights."""
-        return recorded_licence(run.learned) if self.licence is None else Licence(self.licence)
+        return recorded_licence(run.provenance) if self.licence is None else Licence(self.licence)
 
 
 def make_draft(
@@ -71,7 +71,7 @@ def make_draft(
 
 def _datasets(run: TrainedRun, dataset: PackedDataset) -> dict[str, JsonValue]:
     """What the run learned from or was steered by, and what its export was proven on if that is another."""
-    own = dataset.name if run.learned is None else run.learned.own.name
+    own = dataset.name if run.provenance is None else run.provenance.own.name
     return {"dataset": own} if own == dataset.name else {"dataset": own, "proven_on": dataset.name}
 
 

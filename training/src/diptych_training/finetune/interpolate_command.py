@@ -17,7 +17,7 @@ from diptych_training.checkpoint import (
 from diptych_training.config import StartConfig, dump_config, read_config
 from diptych_training.data.packed import PackedDataset, Split, read_dataset
 from diptych_training.errors import TrainingConfigError
-from diptych_training.evaluate.comparison import Task, without
+from diptych_training.evaluate.comparison import Task, without_source
 from diptych_training.evaluate.measure import evaluate
 from diptych_training.evaluate.results import Evaluation
 from diptych_training.evaluate.subject import trained_subject
@@ -25,7 +25,7 @@ from diptych_training.finetune.interpolation import Mixed, interpolated, interpo
 from diptych_training.finetune.origin import Origin, open_origin
 from diptych_training.paths import RUN_HELP, data_dir, model_repo, run_dir, runs_dir
 from diptych_training.progress import progress_bar
-from diptych_training.provenance import LearnedFrom
+from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 
 ALPHAS = "0,0.25,0.5,0.75,1"
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     weights = {name: tensor.clone() for name, tensor in tuned.model.state_dict().items()}
     new = read_dataset(args.data)
     tasks: list[tuple[Task, PackedDataset]] = [("new", new)]
-    tasks += [("old", without(read_dataset(path), new.name)) for path in args.also_on]
+    tasks += [("old", without_source(read_dataset(path), new.name)) for path in args.also_on]
     mixes = []
     for alpha in _alphas(args.alphas):
         tuned.model.load_state_dict(interpolated(original, weights, alpha))
@@ -153,8 +153,10 @@ def _write(
     folder = RunFolder(staged)
     for file in ("model_file", "image_spec_file", "text_spec_file", "tokenizer_file"):
         shutil.copyfile(getattr(source, file), getattr(folder, file))
-    if tuned.learned is not None:
-        write_atomic(folder.learned_file, _learned(tuned.learned, origin).model_dump_json(indent=1).encode())
+    if tuned.provenance is not None:
+        write_atomic(
+            folder.provenance_file, _learned(tuned.provenance, origin).model_dump_json(indent=1).encode()
+        )
     write_atomic(folder.config_file, dump_config(config).encode())
     _write_weights(folder.start, original, {"step": 0, "metrics": {}})
     mixed = {"alpha": args.write, "run": args.run_dir.resolve().name}
@@ -164,7 +166,7 @@ def _write(
     return target
 
 
-def _learned(learned: LearnedFrom, origin: Origin | None) -> LearnedFrom:
+def _learned(learned: Provenance, origin: Origin | None) -> Provenance:
     """Also from what it is mixed with, if that is not what it started from."""
     mixed_with = {} if origin is None else {origin.title: origin.licence}
     return learned.model_copy(update={"started_from": {**learned.started_from, **mixed_with}})

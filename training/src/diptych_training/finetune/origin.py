@@ -123,7 +123,7 @@ def _open_run(folder: Path, start: StartConfig) -> Origin:
     run = load_run(folder, start.which)
     title = f"{folder.resolve().name} ({start.which}, step {run.step})"
     stated = {"loss": run.config.loss, **_tables(preprocess=run.image_spec, text=run.text_spec)}
-    return _own(title, run.model, run.tokenizer_file, stated, recorded_licence(run.learned).name)
+    return _own(title, run.model, run.tokenizer_file, stated, recorded_licence(run.provenance).name)
 
 
 def _open_bundle(folder: Path) -> Origin:

@@ -38,7 +38,7 @@ def check_shares(config: TrainConfig, ranks: Ranks) -> None:
             f"data.pairs.streams is {pairs.streams}: it must be a multiple of the number of ranks, "
             f"{ranks.world_size}"
         )
-    if config.scale.shard and ranks.is_alone:
+    if config.scale.shard and ranks.is_single:
         raise TrainingConfigError(
             "scale.shard shares weights among ranks, and here is one alone: start it by torchrun"
         )

@@ -17,7 +17,7 @@ from diptych_training.data.packed import PackedDataset, read_dataset
 from diptych_training.errors import CheckpointError, RunInUse, TrainingConfigError
 from diptych_training.evaluate.validation import validate
 from diptych_training.export.proof.samples import shortage
-from diptych_training.files import sole_owner
+from diptych_training.files import exclusive_lock
 from diptych_training.finetune.origin import Origin, open_origin
 from diptych_training.models.clip import CLIP
 from diptych_training.paths import data_dir, model_repo, recipe_file, runs_dir
@@ -26,10 +26,10 @@ from diptych_training.train.batches.training_data import training_data
 from diptych_training.train.checks import check_shares, check_validation
 from diptych_training.train.create_run import create_run
 from diptych_training.train.defaults import with_defaults
-from diptych_training.train.distributed.ranks import ALONE, Ranks, joined, naming_the_lost
+from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks, join_ranks, rank_loss_as_error
 from diptych_training.train.estimate import estimate
 from diptych_training.train.lock import check_lock
-from diptych_training.train.loop import AGAIN, Loop
+from diptych_training.train.loop import RESUME_ADVICE, Loop
 from diptych_training.train.memory_saving import check_compiler, keep_freed_memory
 from diptych_training.train.metrics_log import MetricsLog, NoLog
 from diptych_training.train.resume import check_same_data, load_tokenizer, open_run
@@ -38,7 +38,7 @@ from diptych_training.train.teachers import OpenTeachers, load_teachers, open_te
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 INTERRUPTED = 130
-PREPARING = "before the first step"  # of a run that is resumed too
+BEFORE_FIRST_STEP = "before the first step"  # of a run that is resumed too
 AUTO = "auto"  # as a device, also for servers
 
 
@@ -89,12 +89,14 @@ def run(args: argparse.Namespace) -> int:
     if args.runs_dir.is_file():
         raise TrainingConfigError(f"--runs-dir {args.runs_dir} is a file: it must be a folder")
     run_dir = args.runs_dir / config.name
-    resume = args.resume or _is_restarted(run_dir)
+    resume = args.resume or _is_restarted_by_torchrun(run_dir)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == AUTO else args.device
     with (
-        joined(device, config.scale.timeout_s) as ranks,
-        naming_the_lost(ranks, lambda: PREPARING, AGAIN if resume else "start all of them again"),
-        _alone_in(run_dir, ranks),
+        join_ranks(device, config.scale.timeout_s) as ranks,
+        rank_loss_as_error(
+            ranks, lambda: BEFORE_FIRST_STEP, RESUME_ADVICE if resume else "start all of them again"
+        ),
+        _run_lock(run_dir, ranks),
     ):
         if config.scale.compile:
             check_compiler(ranks.device)  # now, and not after all data were read
@@ -125,16 +127,16 @@ def _best(loop: Loop) -> str:
 
 
 @contextmanager
-def _alone_in(run_dir: Path, ranks: Ranks) -> Iterator[None]:
+def _run_lock(run_dir: Path, ranks: Ranks) -> Iterator[None]:
     """One training at a time: the first rank holds the lock for all of its ranks."""
     lock_file = run_dir.parent / f".{run_dir.name}.lock"  # beside it: what is in it may be replaced
     in_use = RunInUse(f"another process is training in {run_dir}")
     with ExitStack() as held:
-        ranks.first_does(lambda: held.enter_context(sole_owner(lock_file, in_use)))
+        ranks.run_on_first(lambda: held.enter_context(exclusive_lock(lock_file, in_use)))
         yield
 
 
-def _is_restarted(run_dir: Path) -> bool:
+def _is_restarted_by_torchrun(run_dir: Path) -> bool:
     """Whether torchrun started this again after a rank was lost, and there is a run to go on with.
 
     One that was lost before it kept anything is not: it is begun again, as it would be by hand.
@@ -145,11 +147,11 @@ def _is_restarted(run_dir: Path) -> bool:
 def _train(loop: Loop) -> bool:
     ranks = loop.state.ranks
     try:
-        with naming_the_lost(ranks, lambda: PREPARING, AGAIN):
-            cost = estimate(loop.passes, loop.batches, loop.config, loop.state.step)
+        with rank_loss_as_error(ranks, lambda: BEFORE_FIRST_STEP, RESUME_ADVICE):
+            cost = estimate(loop.gradient_step, loop.batches, loop.config, loop.state.step)
         if ranks.is_first:
             print(f"run folder: {loop.folder.path}")
-            print(cost if ranks.is_alone else f"{ranks.world_size} ranks, each: {cost}", flush=True)
+            print(cost if ranks.is_single else f"{ranks.world_size} ranks, each: {cost}", flush=True)
         return loop.train(cost.seconds_left)
     finally:
         loop.batches.close()
@@ -164,7 +166,7 @@ def prepare(
     *,
     open_teachers: OpenTeachers = dict,
     resume: bool,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_RANK,
 ) -> Loop:
     """Everything that the loop needs, at step 0 or where the run's last checkpoint stands.
 
@@ -180,7 +182,7 @@ def prepare(
     check_lock(config.model, config.lock)
     check_shares(config, ranks)
     if not resume:
-        ranks.first_does(
+        ranks.run_on_first(
             lambda: create_run(run_dir, config, dataset, data.texts(), origin, open_teachers=open_teachers)
         )
     if not folder.config_file.is_file():
@@ -223,12 +225,12 @@ def recipe_and_origin(args: argparse.Namespace) -> tuple[TrainConfig, Origin | N
     path = recipe_file(args.config)
     found: list[Origin] = []
 
-    def beneath(values: Tables) -> Tables:
+    def start_tables(values: Tables) -> Tables:
         ran = RunFolder(args.runs_dir / str(values.get("name"))).config_file
         if args.resume and ran.is_file():
             return model_tables(read_config(ran))
         found.append(open_origin(start_of(values), args.runs_dir, args.model_repo))
         return found[0].tables
 
-    config = read_config(path, args.overrides, args.name, args.start, beneath)
+    config = read_config(path, args.overrides, args.name, args.start, start_tables)
     return config, found[0] if found else None

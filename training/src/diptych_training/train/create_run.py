@@ -14,10 +14,10 @@ from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import TrainingConfigError
 from diptych_training.finetune.origin import Origin
 from diptych_training.models import ModelConfig
-from diptych_training.provenance import learned_from
+from diptych_training.provenance import collect_provenance
 from diptych_training.run_folder import RunFolder
 from diptych_training.tokenizer import END, train_tokenizer, write_tokenizer
-from diptych_training.train.teachers import Found, OpenTeachers, kept_teachers
+from diptych_training.train.teachers import OpenTeachers, TeacherOrigins, teacher_checkpoints
 
 
 def create_run(
@@ -40,11 +40,11 @@ def create_run(
         raise TrainingConfigError(f"{path} has a run already: go on with --resume, or choose another --name")
     found = open_teachers()
     tokenizer = _tokenizer(config, texts, origin, found)
-    teachers = kept_teachers(config, found, tokenizer)
+    teachers = teacher_checkpoints(config, found, tokenizer)
     start = None if origin is None else _start(config, origin)
     licences = {} if origin is None else {origin.title: origin.licence}
     taught_by = {name: teacher.licence for name, teacher in found.items()}
-    learned = learned_from(dataset, config, licences, taught_by)
+    learned = collect_provenance(dataset, config, licences, taught_by)
     path.mkdir(parents=True, exist_ok=True)
     folder.config_file.unlink(missing_ok=True)
     folder.start.unlink(missing_ok=True)
@@ -54,7 +54,7 @@ def create_run(
     for number, teacher in enumerate(teachers):
         write_checkpoint(folder.teacher(number), teacher)
     write_tokenizer(tokenizer, folder.tokenizer_file)
-    write_atomic(folder.learned_file, learned.model_dump_json(indent=1).encode())
+    write_atomic(folder.provenance_file, learned.model_dump_json(indent=1).encode())
     write_atomic(folder.model_file, config.model.model_dump_json(indent=1).encode())
     write_atomic(folder.image_spec_file, config.preprocess.model_dump_json(indent=1).encode())
     write_atomic(folder.text_spec_file, config.text.model_dump_json(indent=1).encode())
@@ -64,7 +64,9 @@ def create_run(
     return folder
 
 
-def _tokenizer(config: TrainConfig, texts: Iterable[str], origin: Origin | None, found: Found) -> Tokenizer:
+def _tokenizer(
+    config: TrainConfig, texts: Iterable[str], origin: Origin | None, found: TeacherOrigins
+) -> Tokenizer:
     """What the model already reads, or its first teacher, or one that is learned from the data's texts."""
     for known in (origin, *found.values()):
         if known is not None:
@@ -91,7 +93,7 @@ def _check_padding(tokenizer: Tokenizer, config: TrainConfig) -> None:
         )
 
 
-FREE = {
+CHANGEABLE_KEYS = {
     "model.image_size",
     "text.prompts",
 }  # what a recipe may say otherwise; images may be prepared in any way
@@ -103,7 +105,7 @@ def check_start(config: TrainConfig, origin: Origin) -> None:
         if table not in origin.tables:
             continue  # it does not say: its weights will
         for key in _differing(kind.model_validate(origin.tables[table]), ours, table):
-            if key not in FREE:
+            if key not in CHANGEABLE_KEYS:
                 whose = f"{origin.title}, which the run starts from"
                 raise TrainingConfigError(f"{key} is not that of {whose}: leave it out of the recipe")
 

@@ -34,7 +34,7 @@ def with_defaults(config: TrainConfig, dataset: PackedDataset) -> TrainConfig:
     return _filled(config, WARMUP_STEPS, min(OptimConfig().warmup_steps, config.run.steps // WARMUP_SHARE))
 
 
-def as_it_ran(config: TrainConfig, ran: TrainConfig) -> TrainConfig:
+def fill_from_run(config: TrainConfig, ran: TrainConfig) -> TrainConfig:
     """The recipe of a run that goes on: what is left open is what it was."""
     for path in (MIXTURE, STREAMS, BATCH_SIZE, BEST_BY, WARMUP_STEPS):
         config = _filled(config, path, _value(ran, path))

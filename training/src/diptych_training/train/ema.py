@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from diptych_training.models.clip import CLIP
-from diptych_training.train.distributed.parallel import local
+from diptych_training.train.distributed.parallel import local_shard
 
 
 class Ema:
@@ -34,4 +34,4 @@ class Ema:
 
 
 def _floats(model: nn.Module) -> list[torch.Tensor]:
-    return [local(tensor) for tensor in model.state_dict().values() if tensor.is_floating_point()]
+    return [local_shard(tensor) for tensor in model.state_dict().values() if tensor.is_floating_point()]

@@ -11,8 +11,8 @@ import torch
 
 from diptych_training.config import TrainConfig
 from diptych_training.train.batches.batch import Batches
-from diptych_training.train.distributed.parallel import local
-from diptych_training.train.step import Passes, RngState, copied_buffers, restore_buffers
+from diptych_training.train.distributed.parallel import local_shard
+from diptych_training.train.step import GradientStep, RngState, copy_buffers, restore_buffers
 
 N_TRIALS = 3  # after one to warm up
 MIB = 2**20
@@ -51,19 +51,19 @@ class Estimate:
         return n_small * self.small_s + n_full * self.full_s
 
 
-def estimate(passes: Passes, batches: Batches, config: TrainConfig, first_step: int) -> Estimate:
+def estimate(gradient_step: GradientStep, batches: Batches, config: TrainConfig, first_step: int) -> Estimate:
     """Run a few passes and forget what they did, with small images too where the run starts with them."""
-    run, model = config.run, passes.model
+    run, model = config.run, gradient_step.model
     n_small = max(0, math.ceil(run.start_fraction * run.steps) - first_step) if run.start_size else 0
     n_full = run.steps - first_step - n_small
-    buffers, drawn = copied_buffers(model), RngState.now(passes.ranks.device)
-    small_s = _step_seconds(passes, batches, first_step) if n_small else 0.0
-    full_s = _step_seconds(passes, batches, run.steps)
+    buffers, drawn = copy_buffers(model), RngState.now(gradient_step.ranks.device)
+    small_s = _step_seconds(gradient_step, batches, first_step) if n_small else 0.0
+    full_s = _step_seconds(gradient_step, batches, run.steps)
     restore_buffers(model, buffers)
     drawn.restore()
     n_image = sum(parameter.numel() for parameter in model.visual.parameters())
     n_all = sum(parameter.numel() for parameter in model.parameters())
-    n_learned = sum(local(p).numel() for p in model.parameters() if p.requires_grad)
+    n_learned = sum(local_shard(p).numel() for p in model.parameters() if p.requires_grad)
     return Estimate(
         n_image_parameters=n_image,
         n_text_parameters=n_all - n_image,
@@ -76,16 +76,16 @@ def estimate(passes: Passes, batches: Batches, config: TrainConfig, first_step: 
     )
 
 
-def _step_seconds(passes: Passes, batches: Batches, step: int) -> float:
+def _step_seconds(gradient_step: GradientStep, batches: Batches, step: int) -> float:
     """The median of a few trials, after one that warms up."""
     seconds = []
     for _ in range(1 + N_TRIALS):
         started = time.perf_counter()
-        passes.forward_backward(batches.make(step))
-        if passes.ranks.device.type == "cuda":
-            torch.cuda.synchronize(passes.ranks.device)
+        gradient_step.forward_backward(batches.make(step))
+        if gradient_step.ranks.device.type == "cuda":
+            torch.cuda.synchronize(gradient_step.ranks.device)
         seconds.append(time.perf_counter() - started)
-        passes.model.zero_grad()
+        gradient_step.model.zero_grad()
     return median(seconds[1:])
 
 

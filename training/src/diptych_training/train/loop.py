@@ -17,22 +17,22 @@ from diptych_training.run_folder import RunFolder
 from diptych_training.train.batches.batch import Batches
 from diptych_training.train.curves import draw_curves
 from diptych_training.train.distributed.interrupt import Interrupt
-from diptych_training.train.distributed.ranks import naming_the_lost
+from diptych_training.train.distributed.ranks import rank_loss_as_error
 from diptych_training.train.metrics_log import Log, read_metrics
 from diptych_training.train.optim import learning_rate
 from diptych_training.train.state import TrainState
-from diptych_training.train.step import Losses, Passes, autocast, copied_buffers, restore_buffers
+from diptych_training.train.step import GradientStep, Losses, autocast, copy_buffers, restore_buffers
 from diptych_training.train.teachers import Teachers
 
-PACE_STEPS = 50
-AGAIN = "start all of them again with --resume"
+TIMED_STEPS = 50
+RESUME_ADVICE = "start all of them again with --resume"
 
 Validate = Callable[[CLIP], dict[str, float]]
 SecondsLeft = Callable[[int, float], float]  # steps done, seconds they took -> seconds that the others take
 
 
 @dataclass(frozen=True)
-class _Pace:
+class _Timer:
     """Where the measured time begins: a single step's says nothing while the device lags behind."""
 
     step: int
@@ -52,10 +52,10 @@ class Loop:
     teachers: Teachers | None = None
 
     @property
-    def passes(self) -> Passes:
+    def gradient_step(self) -> GradientStep:
         """How this run's batches go through its model."""
         state, run = self.state, self.config.run
-        return Passes(
+        return GradientStep(
             state.model,
             state.towers,
             loss=self.config.loss,
@@ -72,7 +72,7 @@ class Loop:
         `seconds_left` is asked once, after the first steps: the machine has its working pace by then.
         Raises TrainingFailed when loss or gradients stay non-finite, RankLost when another rank is gone.
         """
-        with naming_the_lost(self.state.ranks, lambda: f"step {self.state.step}", AGAIN):
+        with rank_loss_as_error(self.state.ranks, lambda: f"step {self.state.step}", RESUME_ADVICE):
             return self._train(seconds_left)
 
     def _train(self, seconds_left: SecondsLeft | None) -> bool:
@@ -87,26 +87,26 @@ class Loop:
 
             if self.config.start is not None and first == 0:
                 say(self._validate())  # what there is to gain on, and the best so far
-            pace = _Pace(first)
+            timer = _Timer(first)
             while self.state.step < n_steps and not self._is_stopped(interrupt):
                 losses, norm = self._step()
                 progress.update()
                 if self._is_logged():
-                    pace = self._logged(losses, norm, pace)
+                    timer = self._logged(losses, norm, timer)
                     progress.set_postfix(loss=f"{float(losses['loss']):.3f}", refresh=False)
                 if self._after_step(say):
-                    pace = _Pace(self.state.step)
-                if seconds_left is not None and self.state.step - first == PACE_STEPS:
-                    left_s = seconds_left(PACE_STEPS, time.perf_counter() - started)
-                    say(f"about {left_s / 60:.1f} min left, by the pace of {PACE_STEPS} steps")
+                    timer = _Timer(self.state.step)
+                if seconds_left is not None and self.state.step - first == TIMED_STEPS:
+                    left_s = seconds_left(TIMED_STEPS, time.perf_counter() - started)
+                    say(f"about {left_s / 60:.1f} min left, by the pace of {TIMED_STEPS} steps")
         self._keep()
         return self.state.step == n_steps
 
     def _step(self) -> tuple[Losses, Tensor]:
         """Queue the next step on the device. Its losses and the norm of its gradients stay there."""
         state = self.state
-        buffers = copied_buffers(state.model)
-        losses = self.passes.forward_backward(self.batches.make(state.step))
+        buffers = copy_buffers(state.model)
+        losses = self.gradient_step.forward_backward(self.batches.make(state.step))
         norm = state.stepper.apply(state.step, losses["loss"])
         is_kept = norm.isfinite()
         restore_buffers(state.model, buffers, unless=is_kept)
@@ -118,19 +118,19 @@ class Loop:
     def _is_stopped(self, interrupt: Interrupt) -> bool:
         """Whether a signal came. Ranks agree on it through their devices: not at each step of a GPU."""
         ranks = self.state.ranks
-        is_asked = ranks.is_alone or ranks.device.type == "cpu" or self._is_logged()
+        is_asked = ranks.is_single or ranks.device.type == "cpu" or self._is_logged()
         return is_asked and ranks.any(interrupt.requested)
 
     def _is_logged(self) -> bool:
         return self.state.step % self.config.run.log_every == 0 or self.state.step == self.config.run.steps
 
-    def _logged(self, losses: Losses, norm: Tensor, pace: "_Pace") -> "_Pace":
+    def _logged(self, losses: Losses, norm: Tensor, timer: "_Timer") -> "_Timer":
         """Wait for the device and log the last step. Raises TrainingFailed if too many were skipped."""
         read = {name: float(value) for name, value in {**losses, "gradient_norm": norm}.items()}
-        step, seconds = self.state.step, time.perf_counter() - pace.started
-        self.log.write(step, self._numbers(read, (step - pace.step) / seconds))
+        step, seconds = self.state.step, time.perf_counter() - timer.started
+        self.log.write(step, self._numbers(read, (step - timer.step) / seconds))
         self.state.stepper.check(step - 1)
-        return _Pace(step)
+        return _Timer(step)
 
     def _numbers(self, read: dict[str, float], steps_per_s: float) -> dict[str, float]:
         state, run = self.state, self.config.run
@@ -160,10 +160,11 @@ class Loop:
         """Validate, keep the weights if they are the best so far, draw. Returns a line for the screen."""
         state = self.state
         with autocast(state.model.logit_scale.device, self.config.run.precision):
-            metrics = self.validate(state.judged)
+            metrics = self.validate(state.validated_model)
         # One rank decides: a last bit that differs must not part them.
         scores = [metrics[name] for name in self.config.run.best_by]
-        score = state.ranks.first(fmean(scores) if scores else state.step)  # unjudged, the last are kept
+        # Without scores the latest weights are the best.
+        score = state.ranks.value_of_first(fmean(scores) if scores else state.step)
         self.log.write(state.step, {f"validation/{name}": value for name, value in metrics.items()})
         is_best = score > state.best_score
         if is_best:

@@ -13,7 +13,7 @@ from diptych_training.errors import TrainingFailed
 from diptych_training.models.clip import CLIP
 from diptych_training.models.depth import depths
 from diptych_training.objectives.contrastive import MAX_LOGIT_SCALE
-from diptych_training.train.distributed.parallel import clip_gradients, copy_whole
+from diptych_training.train.distributed.parallel import clip_gradients, copy_full
 
 # Lookup tables are not decayed: a row that no step looks up has no gradient and would only shrink.
 LOOKUP_TABLES = ("token_embedding.weight", "positional_embedding", "class_embedding")
@@ -25,7 +25,7 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """Parameters that are stepped alike, with their names. `lr_scale` is their share of the rate."""
 
     weight_decay: float
@@ -33,15 +33,15 @@ class Group:
     named: list[tuple[str, nn.Parameter]] = field(default_factory=list)
 
 
-def parameter_groups(model: nn.Module, config: OptimConfig) -> list[Group]:
+def parameter_groups(model: nn.Module, config: OptimConfig) -> list[ParameterGroup]:
     """All parameters that are learned: the fastest first, and of these the decayed ones first."""
-    groups: dict[tuple[float, bool, bool], Group] = {}
+    groups: dict[tuple[float, bool, bool], ParameterGroup] = {}
     scales = rate_scales((name for name, _ in model.named_parameters()), config.layer_decay)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             # Shares of weights and whole ones cannot be stepped in one go.
             key = scales[name], is_decayed(name, parameter), isinstance(parameter, DTensor)
-            group = groups.setdefault(key, Group(config.weight_decay if key[1] else 0.0, key[0]))
+            group = groups.setdefault(key, ParameterGroup(config.weight_decay if key[1] else 0.0, key[0]))
             group.named.append((name, parameter))
     return [groups[key] for key in sorted(groups, reverse=True)]
 
@@ -164,7 +164,7 @@ def load_optimizer_tensors(optimizer: torch.optim.AdamW, tensors: dict[str, Tens
                 state[key] = (
                     stored.new_empty((), device=parameter.device) if is_count else torch.empty_like(parameter)
                 )
-                copy_whole(state[key], stored)
+                copy_full(state[key], stored)
         if state:
             optimizer.state[parameter].update(state)
 

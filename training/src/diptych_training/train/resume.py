@@ -6,15 +6,15 @@ from pydantic import ValidationError
 
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.config import Tables, TrainConfig, read_config
-from diptych_training.config.explain import shown
+from diptych_training.config.explain import format_value
 from diptych_training.data.packed import PackedDataset
 from diptych_training.errors import CheckpointError, TrainingConfigError
-from diptych_training.provenance import LearnedFrom, changed_source, learned_from
+from diptych_training.provenance import Provenance, changed_source, collect_provenance
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.defaults import as_it_ran
+from diptych_training.train.defaults import fill_from_run
 
 # Of `data.pairs`, when a run goes on.
-FREE_OF_PAIRS = ("workers", "max_skipped", "tokenizer_pairs", "accept_changes")
+CHANGEABLE_PAIRS_KEYS = ("workers", "max_skipped", "tokenizer_pairs", "accept_changes")
 
 
 def open_run(path: Path, config: TrainConfig) -> TrainConfig:
@@ -25,10 +25,10 @@ def open_run(path: Path, config: TrainConfig) -> TrainConfig:
     if not folder.config_file.is_file():
         raise TrainingConfigError(f"{path} has no run to resume: start it without --resume")
     ran = read_config(folder.config_file)
-    differs = difference(ran, config)
+    differs = recipe_difference(ran, config)
     if differs is not None:
         raise TrainingConfigError(f"{path}: {differs}: use another --name")
-    return as_it_ran(config, ran)
+    return fill_from_run(config, ran)
 
 
 def check_same_data(folder: RunFolder, config: TrainConfig, dataset: PackedDataset) -> None:
@@ -37,10 +37,10 @@ def check_same_data(folder: RunFolder, config: TrainConfig, dataset: PackedDatas
     A run of an earlier release that keeps no such record, or one without hashes, goes on.
     """
     try:
-        before = LearnedFrom.model_validate_json(folder.learned_file.read_bytes())
+        before = Provenance.model_validate_json(folder.provenance_file.read_bytes())
     except (FileNotFoundError, ValidationError):
         return
-    changed = changed_source(before, learned_from(dataset, config, {}))
+    changed = changed_source(before, collect_provenance(dataset, config, {}))
     if changed is not None:
         raise TrainingConfigError(
             f"{folder.path}: {changed} is not what the run began with: what it learned from may be in "
@@ -48,25 +48,27 @@ def check_same_data(folder: RunFolder, config: TrainConfig, dataset: PackedDatas
         )
 
 
-def difference(ran: TrainConfig, now: TrainConfig) -> str | None:
+def recipe_difference(ran: TrainConfig, now: TrainConfig) -> str | None:
     """The first key by which a run's recipe is not this one, and its two values; None if it is the same.
 
     What this one leaves open is the same.
     """
-    now = as_it_ran(now, ran)
-    before = _with_what_is_free(ran, now)
+    now = fill_from_run(now, ran)
+    before = _with_changeable_keys(ran, now)
     if before == now:
         return None
     was, is_ = (one.model_dump(mode="json", exclude_none=True) for one in (before, now))
     return _first_difference(was, is_)
 
 
-def _with_what_is_free(before: TrainConfig, now: TrainConfig) -> TrainConfig:
+def _with_changeable_keys(before: TrainConfig, now: TrainConfig) -> TrainConfig:
     """`before` with those keys of `now` that a run may change on its way."""
     changed = before.model_copy(update={"scale": now.scale})
     if before.data.pairs is None or now.data.pairs is None:
         return changed
-    pairs = before.data.pairs.model_copy(update={key: getattr(now.data.pairs, key) for key in FREE_OF_PAIRS})
+    pairs = before.data.pairs.model_copy(
+        update={key: getattr(now.data.pairs, key) for key in CHANGEABLE_PAIRS_KEYS}
+    )
     return changed.model_copy(update={"data": before.data.model_copy(update={"pairs": pairs})})
 
 
@@ -88,4 +90,4 @@ def _first_difference(before: Tables, now: Tables, path: str = "") -> str:
 
 
 def _shown(value: object) -> str:
-    return "nothing" if value is None else shown(value)
+    return "nothing" if value is None else format_value(value)

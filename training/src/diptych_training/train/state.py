@@ -11,8 +11,8 @@ from diptych_training.finetune.origin import fitted
 from diptych_training.models import CLIP, build_model
 from diptych_training.objectives.contrastive import max_logit_scale
 from diptych_training.train.batches.batch import Position
-from diptych_training.train.distributed.parallel import copies, is_sharded, load_whole, shard, whole
-from diptych_training.train.distributed.ranks import ALONE, Ranks
+from diptych_training.train.distributed.parallel import full_tensors, is_sharded, load_full, replicate, shard
+from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from diptych_training.train.ema import Ema
 from diptych_training.train.lock import lock
 from diptych_training.train.memory_saving import checkpoint_blocks, compile_blocks
@@ -33,13 +33,13 @@ class TrainState:
     optimizer: torch.optim.AdamW
     stepper: Stepper
     ema: Ema | None
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE_RANK
     step: int = 0
     best_score: float = float("-inf")
     position: Position = field(default_factory=dict)  # of the data, where training goes on
 
     @property
-    def judged(self) -> CLIP:
+    def validated_model(self) -> CLIP:
         """The model that validation looks at and that is kept."""
         return self.model if self.ema is None else self.ema.model
 
@@ -52,18 +52,18 @@ class TrainState:
         tensors |= {f"{OPTIMIZER}{name}": t for name, t in optimizer_tensors(self.optimizer).items()}
         if self.ema is not None:
             tensors |= {f"{EMA}{name}": tensor for name, tensor in self.ema.tensors().items()}
-        return Checkpoint(whole(tensors, self.ranks), {**self._numbers(), "data": position})
+        return Checkpoint(full_tensors(tensors, self.ranks), {**self._numbers(), "data": position})
 
     def best_checkpoint(self, metrics: dict[str, float]) -> Checkpoint:
         """The judged weights alone, with what validation said of them; asked for as `checkpoint` is."""
-        tensors = {f"{MODEL}{name}": tensor for name, tensor in self.judged.state_dict().items()}
-        return Checkpoint(whole(tensors, self.ranks), {"step": self.step, "metrics": metrics})
+        tensors = {f"{MODEL}{name}": tensor for name, tensor in self.validated_model.state_dict().items()}
+        return Checkpoint(full_tensors(tensors, self.ranks), {"step": self.step, "metrics": metrics})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become what `checkpoint()` wrote. Raises CheckpointError if it belongs to another recipe."""
-        load_whole(self.model, checkpoint.under(MODEL))
+        load_full(self.model, checkpoint.under(MODEL))
         if self.ema is not None:
-            load_whole(self.ema.model, checkpoint.under(EMA))
+            load_full(self.ema.model, checkpoint.under(EMA))
         load_optimizer_tensors(self.optimizer, checkpoint.under(OPTIMIZER))
         state = checkpoint.state
         self.step = int(state["step"])
@@ -82,7 +82,7 @@ class TrainState:
         }
 
 
-def new_state(config: TrainConfig, start: Checkpoint | None = None, ranks: Ranks = ALONE) -> TrainState:
+def new_state(config: TrainConfig, start: Checkpoint | None = None, ranks: Ranks = SINGLE_RANK) -> TrainState:
     """Step 0 of a recipe: the same weights for the same seed, or those of `start`.
 
     Raises TrainingConfigError for a lock that the model does not have, CheckpointError for another's weights.
@@ -93,20 +93,20 @@ def new_state(config: TrainConfig, start: Checkpoint | None = None, ranks: Ranks
         model.load_state_dict(fitted(start.under(MODEL), model, "the start"))
     lock(model, config.lock)
     ema = Ema(model, config.run.ema_decay) if config.run.ema_decay is not None else None
-    _economise(model, config)
+    _apply_memory_savings(model, config)
     for one in (model,) if ema is None else (model, ema.model):
         _place(one, config, ranks)
     optimizer = build_optimizer(model, config.optim)
     stepper = Stepper(
         model, optimizer, config.optim, config.run.steps, max_logit_scale=max_logit_scale(config.loss)
     )
-    towers = model if is_sharded(model) else copies(model, ranks)
+    towers = model if is_sharded(model) else replicate(model, ranks)
     return TrainState(model, towers, optimizer, stepper, ema, ranks)
 
 
 def _place(model: CLIP, config: TrainConfig, ranks: Ranks) -> None:
     """Onto the rank's device: a copy of it all, or a share."""
-    if config.scale.shard and not ranks.is_alone:
+    if config.scale.shard and not ranks.is_single:
         shard(model, ranks)  # which moves block by block, so that a device never holds the whole
         return
     model.to(ranks.device)
@@ -114,7 +114,7 @@ def _place(model: CLIP, config: TrainConfig, ranks: Ranks) -> None:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _economise(model: CLIP, config: TrainConfig) -> None:
+def _apply_memory_savings(model: CLIP, config: TrainConfig) -> None:
     if config.scale.checkpoint_blocks:
         checkpoint_blocks(model)
     if config.scale.compile:

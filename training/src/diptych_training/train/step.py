@@ -16,8 +16,8 @@ from diptych_training.objectives.distillation import (
     mean_affinities,
 )
 from diptych_training.train.batches.batch import Batch, equal_keys
-from diptych_training.train.distributed.parallel import average_whole, without_averaging
-from diptych_training.train.distributed.ranks import ALONE, Ranks
+from diptych_training.train.distributed.parallel import average_unsharded_gradients, without_gradient_sync
+from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 from diptych_training.train.teachers import Teachers
 
 
@@ -48,7 +48,7 @@ Losses = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Passes:
+class GradientStep:
     """How batches go through a model: `towers` is the model itself, or what spreads it over several ranks."""
 
     model: CLIP
@@ -57,7 +57,7 @@ class Passes:
     label_smoothing: float = 0.0
     precision: str = "fp32"
     chunk_size: int | None = None
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE_RANK
     teachers: Teachers | None = None
 
     def forward_backward(self, batch: Batch) -> Losses:
@@ -71,7 +71,7 @@ class Passes:
         # First: the model's graph is never in memory beside what teachers need.
         taught = self._taught(batch, chunks)
         values = self._at_once(batch, taught) if len(chunks) == 1 else self._in_chunks(batch, chunks, taught)
-        average_whole(self.model, self.ranks)
+        average_unsharded_gradients(self.model, self.ranks)
         return values
 
     def _at_once(self, batch: Batch, taught: Affinities | None) -> Losses:
@@ -93,7 +93,7 @@ class Passes:
         for index, (rows, state) in enumerate(zip(chunks, states, strict=True)):
             is_last = index == len(chunks) - 1
             state.restore()
-            with nullcontext() if is_last else without_averaging(self.towers):
+            with nullcontext() if is_last else without_gradient_sync(self.towers):
                 again = self._features(self.towers, batch, rows)
                 asked = _dot(again[0], image_gradients[rows]) + _dot(again[1], text_gradients[rows])
                 if is_last:  # averaged by the same backward pass as all others
@@ -103,7 +103,7 @@ class Passes:
 
     def _cached_features(self, batch: Batch, chunks: list[slice]) -> tuple[Features, list[RngState]]:
         """(b, D) features of both sides, and the random state before each chunk; no trace in the model."""
-        buffers = copied_buffers(self.model)
+        buffers = copy_buffers(self.model)
         states, found = [], []
         with torch.no_grad():
             for rows in chunks:
@@ -171,13 +171,13 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def copied_buffers(model: nn.Module) -> list[Tensor]:
+def copy_buffers(model: nn.Module) -> list[Tensor]:
     """What a forward pass changes: the running statistics of batch normalisation."""
     return [buffer.clone() for buffer in model.buffers()]
 
 
 def restore_buffers(model: nn.Module, copies: list[Tensor], unless: Tensor | None = None) -> None:
-    """Take back what a forward pass changed since `copied_buffers`, unless a scalar on the device is true."""
+    """Take back what a forward pass changed since `copy_buffers`, unless a scalar on the device is true."""
     for buffer, copy in zip(model.buffers(), copies, strict=True):
         buffer.copy_(copy if unless is None else torch.where(unless, buffer, copy))
 

@@ -11,18 +11,18 @@ from tokenizers import Tokenizer
 from diptych.bundle.manifest import ImageSpec, TextSpec
 from diptych_training.checkpoint import MODEL, Checkpoint, read_checkpoint
 from diptych_training.config import StartConfig, TrainConfig
-from diptych_training.config.explain import shown
+from diptych_training.config.explain import format_value
 from diptych_training.errors import CheckpointError, TrainingConfigError
 from diptych_training.finetune.origin import Origin, open_own
 from diptych_training.models import CLIP, ModelConfig, build_model
 from diptych_training.run_folder import RunFolder
-from diptych_training.train.distributed.parallel import load_whole
+from diptych_training.train.distributed.parallel import load_full
 from diptych_training.train.distributed.ranks import Ranks
 
-Found = Mapping[str, Origin]  # by what the recipe calls them, in its order
-OpenTeachers = Callable[[], Found]
+TeacherOrigins = Mapping[str, Origin]  # by what the recipe calls them, in its order
+OpenTeachers = Callable[[], TeacherOrigins]
 KEY = "distill.teachers"
-FREE = "prompts"  # of `text`: what a batch holds is the run's own
+NOT_COMPARED = "prompts"  # of `text`: what a batch holds is the run's own
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def _open(name: str, runs_dir: Path, model_repo: Path) -> Origin:
     return found
 
 
-def kept_teachers(config: TrainConfig, found: Found, tokenizer: Tokenizer) -> list[Checkpoint]:
+def teacher_checkpoints(config: TrainConfig, found: TeacherOrigins, tokenizer: Tokenizer) -> list[Checkpoint]:
     """What a run keeps of its teachers, architecture and weights.
 
     Raises TrainingConfigError unless each reads images and texts as the run does, by the same tokenizer.
@@ -82,7 +82,7 @@ def _load(file: Path) -> CLIP:
     checkpoint = read_checkpoint(file)
     try:
         model = build_model(ModelConfig.model_validate(checkpoint.state["model"]))
-        load_whole(model, checkpoint.under(MODEL))
+        load_full(model, checkpoint.under(MODEL))
     except (KeyError, ValidationError, CheckpointError) as error:
         raise CheckpointError(f"{file} is no teacher that a run keeps: {error}") from error
     return model.eval().requires_grad_(False)
@@ -115,11 +115,12 @@ def _check(name: str, origin: Origin, config: TrainConfig, tokenizer: Tokenizer)
 
 def _require_same(name: str, table: str, theirs: BaseModel, ours: BaseModel) -> None:
     for key, value in ours:
-        if key != FREE and getattr(theirs, key) != value:
+        if key != NOT_COMPARED and getattr(theirs, key) != value:
             raise _unlike(name, f"{table}.{key}", getattr(theirs, key), value)
 
 
 def _unlike(name: str, key: str, theirs: object, ours: object) -> TrainingConfigError:
     return TrainingConfigError(
-        f"{KEY}: {key} of {name} is {shown(theirs)}, that of the recipe {shown(ours)}: they must be the same"
+        f"{KEY}: {key} of {name} is {format_value(theirs)}, in the recipe it is {format_value(ours)}: "
+        "they must be the same"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diptych_training.files import sole_owner
+from diptych_training.files import exclusive_lock
 from diptych_training.data.packed import PackedItem, read_dataset
 from diptych_training.data.pictograms import build as build_module
 from diptych_training.data.pictograms import pool as pool_module
@@ -85,7 +85,7 @@ def test_folder_with_other_data_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_second_builder_of_a_folder_is_refused(tmp_path: Path) -> None:
-    held = sole_owner(tmp_path / ".lock", DataError("not free"))
+    held = exclusive_lock(tmp_path / ".lock", DataError("not free"))
     with held, pytest.raises(DataError, match="another build is writing"):
         Builder(tmp_path, FakeSources(), 1).build([spec("one")])
 

@@ -8,7 +8,7 @@ import pytest
 
 from diptych_training.cli import main
 from diptych_training.export import command
-from diptych_training.provenance import LearnedFrom
+from diptych_training.provenance import Provenance
 from diptych_training.run_folder import RunFolder
 from support.documents import ROOT
 from support.tiny_run import write_tiny_dataset, write_tiny_run
@@ -33,8 +33,8 @@ def export(tmp_path: Path, name: str, *flags: str, started_from: str | None = No
     dataset = write_tiny_dataset(tmp_path / "data", n_icons=3)
     run_dir = write_tiny_run(tmp_path / "run")
     if started_from is not None:
-        learned = LearnedFrom(own=dataset, pairs={}, rehearsed={}, started_from={started_from: "MIT"})
-        RunFolder(run_dir).learned_file.write_text(learned.model_dump_json())
+        learned = Provenance(own=dataset, pairs={}, rehearsed={}, started_from={started_from: "MIT"})
+        RunFolder(run_dir).provenance_file.write_text(learned.model_dump_json())
     places = [
         "--run",
         str(run_dir),

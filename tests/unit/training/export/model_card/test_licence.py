@@ -12,7 +12,7 @@ from diptych_training.data.packed import PackedDataset, read_dataset, write_inde
 from diptych_training.export.manifest import Statement, make_draft
 from diptych_training.export.model_card.card import model_card
 from diptych_training.export.model_card.licence import Licence, recorded_licence
-from diptych_training.provenance import LearnedFrom, learned_from
+from diptych_training.provenance import Provenance, collect_provenance
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 FP32 = {"fp32": Precision(image_file="image_encoder.onnx", text_file="text_encoder.onnx", parity=None)}
@@ -28,7 +28,7 @@ def dataset(path: Path, licence: str) -> PackedDataset:
 
 def learned(
     home: Path, own: str, *overrides: str, old: str | None = None, start: str | None = None
-) -> LearnedFrom:
+) -> Provenance:
     """What a run learns from whose own, rehearsed and first sources have these licences."""
     if not (home / "run").exists():
         write_tiny_run(home / "run")
@@ -37,11 +37,11 @@ def learned(
         dataset(home / "old", old)
         rehearsal = [f"data.rehearsal.past.data={home / 'old'}"]
     config = read_config(home / "run" / "config.toml", ["run.batch_size=8", *rehearsal, *overrides])
-    return learned_from(dataset(home / "new", own), config, {} if start is None else {"begin/1": start})
+    return collect_provenance(dataset(home / "new", own), config, {} if start is None else {"begin/1": start})
 
 
-def run_of(home: Path, made: LearnedFrom) -> TrainedRun:
-    return replace(load_run(home / "run"), learned=made)
+def run_of(home: Path, made: Provenance) -> TrainedRun:
+    return replace(load_run(home / "run"), provenance=made)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_pairs_record_no_licence_unless_they_are_packed(tmp_path):
 
 
 def test_a_run_that_does_not_say_what_it_learned_from_has_an_unknown_licence(tmp_path):
-    assert recorded_licence(load_run(write_tiny_run(tmp_path / "run")).learned).name == "unknown"
+    assert recorded_licence(load_run(write_tiny_run(tmp_path / "run")).provenance).name == "unknown"
 
 
 def test_card_and_manifest_state_the_recorded_licence_unless_a_person_says_one(tmp_path):

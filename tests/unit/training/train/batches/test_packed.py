@@ -9,7 +9,7 @@ import torch
 from diptych.bundle.text.tokenizer import TextTokenizer
 from diptych_training.config import TrainConfig, read_config
 from diptych_training.data.packed import PackedSource
-from diptych_training.train.batches.packed import BatchMaker
+from diptych_training.train.batches.packed import PackedBatches
 from support.tiny_run import write_tiny_dataset, write_tiny_run
 
 OVERRIDES = [
@@ -30,9 +30,9 @@ def sources(home: Path) -> list[PackedSource]:
     return write_tiny_dataset(home / "data", n_icons=5).sources("train")
 
 
-def maker(home: Path, sources: list[PackedSource], *overrides: str) -> BatchMaker:
+def maker(home: Path, sources: list[PackedSource], *overrides: str) -> PackedBatches:
     config: TrainConfig = read_config(home / "run" / "config.toml", [*OVERRIDES, *overrides])
-    return BatchMaker(sources, TextTokenizer(home / "run" / "tokenizer.json", config.text), config)
+    return PackedBatches(sources, TextTokenizer(home / "run" / "tokenizer.json", config.text), config)
 
 
 def test_two_makers_make_the_same_batch_and_other_steps_make_others(home, sources):

@@ -14,10 +14,10 @@ def ablation_tables(ablation: Ablation) -> str:
         f"# {ablation.plan}",
         f"The recipe `{ablation.recipe}`; of it all variants change {changes}. Zero-shot on validation at "
         f"the end of each run{dataset}; in brackets the difference to the base, in points (hundredths). "
-        f"Small ones may be chance{chance(ablation)}. Images/s are medians of the logged steps, minutes are "
-        "of the steps alone.",
+        f"Small ones may be chance{seed_noise(ablation)}. Images/s are medians of the logged steps, minutes "
+        "are of the steps alone.",
         ablation_table(ablation),
-        *differing(ablation),
+        *recipe_warnings(ablation),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -31,7 +31,7 @@ def ablation_table(ablation: Ablation) -> str:
     return markdown_table(header, rows, n_words=len(words))
 
 
-def chance(ablation: Ablation) -> str:
+def seed_noise(ablation: Ablation) -> str:
     """How far runs are from the base that differ from it in their seed alone, for a sentence; or nothing."""
     apart = [
         abs(value - ablation.base.validation[metric])
@@ -43,7 +43,7 @@ def chance(ablation: Ablation) -> str:
     return f" (another seed alone made up to {100 * max(apart):.1f} points)" if apart else ""
 
 
-def differing(ablation: Ablation) -> list[str]:
+def recipe_warnings(ablation: Ablation) -> list[str]:
     """A line for each run whose recipe is not what the plan says now."""
     return [
         f"`{outcome.run}` ran with another recipe than the plan has: {outcome.differs}."

@@ -29,7 +29,7 @@ from diptych_training.data.pictograms.lists import (
 )
 from diptych_training.data.pictograms.pool import RenderPool
 from diptych_training.errors import DataError
-from diptych_training.files import sole_owner
+from diptych_training.files import exclusive_lock
 from diptych_training.progress import progress_bar
 
 NAME = "pictograms"
@@ -58,7 +58,7 @@ class Builder:
         Raises DataError when another build is at work, a listed item is lost, or `out` holds other data.
         """
         # Two builds into one folder would take each other's entries out of the index.
-        with sole_owner(self.out / ".lock", DataError(f"another build is writing to {self.out}")):
+        with exclusive_lock(self.out / ".lock", DataError(f"another build is writing to {self.out}")):
             dataset = self._begun()
             specs = [spec for spec in wanted if not _is_current(dataset, spec)]
             with RenderPool(IMAGE_SIZE, self.n_jobs) as pool:

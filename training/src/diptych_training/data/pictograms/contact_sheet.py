@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diptych_training.data.packed import PackedDataset, PackedSource, Split
-from diptych_training.files import replacing
+from diptych_training.files import open_atomic
 
 N_COLUMNS = 16
 GAP_PX = 6
@@ -50,7 +50,7 @@ def draw_sheet(sources: Sequence[PackedSource], image_size: int, heading: str) -
 
 def _write(dataset: PackedDataset, name: str, sources: Sequence[PackedSource], what: str) -> None:
     sheet = draw_sheet(sources, dataset.image_size, f"{dataset.name}: {what}")
-    with replacing(dataset.path / name) as file:
+    with open_atomic(dataset.path / name) as file:
         sheet.save(file, "PNG", optimize=True)
 
 

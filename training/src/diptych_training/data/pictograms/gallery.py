@@ -25,7 +25,7 @@ from diptych_training.data.pictograms.npm import NpmCache, read_json
 from diptych_training.data.pictograms.render import render
 from diptych_training.data.pictograms.sources import FOLDERS
 from diptych_training.errors import DataError
-from diptych_training.files import replacing, write_text
+from diptych_training.files import open_atomic, write_text
 from diptych_training.paths import cache_dir
 from diptych_training.progress import each
 
@@ -65,7 +65,7 @@ def write_gallery(spec: SourceSpec, icon_set: Path, out: Path) -> tuple[int, int
     for drawing in each(sorted(drawings, key=lambda drawing: drawing.item.id), desc=spec.name, unit="image"):
         png = draw(drawing.payload)
         n_bytes += len(png)
-        with replacing(out / f"{drawing.item.id}.png") as file:
+        with open_atomic(out / f"{drawing.item.id}.png") as file:
             file.write(png)
         lines.append(_line(spec, drawing.item.id, drawing.item.label))
     write_text(out / "items.jsonl", "".join(lines))

@@ -30,7 +30,7 @@ from diptych_training.data.pictograms.lists import ICONS_PACKAGE, package_versio
 from diptych_training.data.pictograms.npm import NpmCache
 from diptych_training.data.pictograms.pool import RenderPool
 from diptych_training.errors import DataError
-from diptych_training.files import sole_owner, write_text
+from diptych_training.files import exclusive_lock, write_text
 from diptych_training.paths import cache_dir
 from diptych_training.progress import progress_bar
 
@@ -61,7 +61,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Render, split and write; says what is there."""
     icons = _open(args.set)
-    with sole_owner(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
+    with exclusive_lock(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
         dataset = build_icon_set(icons, args.out, args.licence, args.author)
     sizes = ", ".join(f"{entry.n:,} {entry.split}" for entry in dataset.entries.values())
     print(f"{dataset.name}, {dataset.image_size} px, in {dataset.path}: {sizes}")

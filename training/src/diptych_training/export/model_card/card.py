@@ -61,7 +61,7 @@ def model_card(
     shown: Shown = NOTHING,
 ) -> str:
     """Markdown, from the template beside this file."""
-    own = dataset if run.learned is None else run.learned.own
+    own = dataset if run.provenance is None else run.provenance.own
     train = [entry.n for _, entry in own.listed("train")]
     pairs = run.config.data.pairs
     card = "model_card.md" if pairs is None else "model_card_of_pairs.md"

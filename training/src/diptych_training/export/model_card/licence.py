@@ -5,7 +5,7 @@ A rule of care, and no lawyer's opinion: whoever exports them may say otherwise.
 
 from dataclasses import dataclass
 
-from diptych_training.provenance import LearnedFrom
+from diptych_training.provenance import Provenance
 
 UNKNOWN = "unknown"
 # Each asks for what those before it ask for, or more: nothing, notices, attribution, the same terms.
@@ -31,7 +31,7 @@ class Licence:
         return f"The weights are published under {self.name}{f': {self.reason}' if self.reason else ''}."
 
 
-def recorded_licence(learned: LearnedFrom | None) -> Licence:
+def recorded_licence(learned: Provenance | None) -> Licence:
     """That of all sources, or the strictest of theirs. `unknown` where one is not recorded, or where none is
     known to be the strictest."""
     if learned is None:

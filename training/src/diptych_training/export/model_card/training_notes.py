@@ -65,8 +65,8 @@ def besides(run: TrainedRun) -> str:
 
 def rehearsed_set(run: TrainedRun, name: str) -> PackedDataset | None:
     """A data set that was rehearsed, as the run recorded it, or else as it is now; None if it is gone."""
-    if run.learned is not None:
-        return run.learned.rehearsed.get(name)
+    if run.provenance is not None:
+        return run.provenance.rehearsed.get(name)
     return _read(Path(run.config.data.rehearsal[name].data).expanduser())
 
 

@@ -37,7 +37,7 @@ def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def write_graph(model: onnx.ModelProto, path: Path) -> None:
-    """Write the graph, replacing it: above `MAX_INLINE_BYTES` its weights go to `<file>.data` beside it.
+    """Write the graph, open_atomic it: above `MAX_INLINE_BYTES` its weights go to `<file>.data` beside it.
 
     The model loses the weights that go there.
     """

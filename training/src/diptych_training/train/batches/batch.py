@@ -75,7 +75,7 @@ def keys_of(rows: Sequence[Ids], labels: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(np.stack([captions, labels], axis=1))
 
 
-class Finish:
+class PixelTransform:
     """From pixels as they are stored to pixels as a model takes them, changed at random."""
 
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:

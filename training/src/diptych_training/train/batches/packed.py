@@ -11,11 +11,11 @@ from diptych_training.config import TrainConfig
 from diptych_training.data.captions import CaptionSampler
 from diptych_training.data.packed import PackedSource
 from diptych_training.data.sampler import MixtureSampler, SourceWeights, step_rng
-from diptych_training.train.batches.batch import Batch, Finish, Position, key_of, keys_of
-from diptych_training.train.distributed.ranks import ALONE, Ranks
+from diptych_training.train.batches.batch import Batch, PixelTransform, Position, key_of, keys_of
+from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 
 
-class BatchMaker:
+class PackedBatches:
     """Makes the batch of any step, the same one every time: this is what makes resuming exact."""
 
     def __init__(
@@ -23,7 +23,7 @@ class BatchMaker:
         sources: Sequence[PackedSource],
         tokenizer: TextTokenizer,
         config: TrainConfig,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_RANK,
         table: str = "data",
     ) -> None:
         """TrainingConfigError if `table` of the recipe names what the sources have not."""
@@ -37,7 +37,7 @@ class BatchMaker:
         ]
         self._sampler = MixtureSampler(weights, config.data, table)
         self._captions = CaptionSampler(items, tokenizer, config.data.captions, config.text.context_length)
-        self._finish = Finish(config, ranks)
+        self._transform = PixelTransform(config, ranks)
         self._images = [source.images for source in sources]
         self._starts = np.cumsum([0, *(len(source.items) for source in sources)])
         cleaned = (clean(item.label, config.text.clean) for item in items)  # equal to the model, equal here
@@ -56,7 +56,7 @@ class BatchMaker:
         rows = [self._captions.sample(int(index), rng) for index in chosen][own]
         chosen, seed = chosen[own], int(rng.integers(2**63))  # (b,)
         return Batch(
-            pixels=self._finish(self._gather(chosen), step, seed),
+            pixels=self._transform(self._gather(chosen), step, seed),
             input_ids=torch.from_numpy(pad(rows, self._config.text)).long(),
             keys=keys_of(rows, self._label_of[chosen]),
         )

@@ -22,15 +22,15 @@ from diptych_training.data.pairs.stream.order import Order
 from diptych_training.data.pairs.stream.prepare import Place, place_of
 from diptych_training.data.sampler import step_rng
 from diptych_training.errors import CheckpointError
-from diptych_training.train.batches.batch import Batch, Finish, Position, key_of, keys_of
-from diptych_training.train.distributed.ranks import ALONE, Ranks
+from diptych_training.train.batches.batch import Batch, PixelTransform, Position, key_of, keys_of
+from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 
 # In a position: a digest of the sources' names, fingerprints of their files, a digest of the names that are
 # left out, and the streams' places in order.
 SOURCES, CONTENTS, EXCLUDED, PLACES = "sources", "contents", "excluded", "places"
 
 
-class StreamBatches:
+class StreamedBatches:
     """The batch of each step, in order, or this rank's share of it.
 
     A share is that of consecutive streams: together the ranks see the same batches, however many they are.
@@ -41,7 +41,7 @@ class StreamBatches:
         shards: Sequence[Shard],
         tokenizer_file: Path,
         config: TrainConfig,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_RANK,
         *,
         first_step: int = 0,
         position: Position = {},  # noqa: B006  only read
@@ -61,7 +61,7 @@ class StreamBatches:
             CONTENTS: fingerprints(shards),
             EXCLUDED: digest_of(excluded),
         }
-        self._finish = Finish(config, ranks)
+        self._transform = PixelTransform(config, ranks)
         self._ranks = ranks
         start = _start(position, self._sources, shards, pairs)
         numbers = range(pairs.streams)[ranks.share(pairs.streams)]
@@ -87,7 +87,7 @@ class StreamBatches:
         seed = int(step_rng(self._config.seed, step).integers(2**63))
         labels = np.array([key_of(label.encode()) for label in part.labels], dtype=np.int64)
         return Batch(
-            pixels=self._finish(part.pixels, step, seed),
+            pixels=self._transform(part.pixels, step, seed),
             input_ids=torch.from_numpy(pad(part.rows, self._config.text)).long(),
             keys=keys_of(part.rows, labels),
         )

@@ -18,9 +18,9 @@ from diptych_training.errors import DataError
 from diptych_training.progress import each
 from diptych_training.train.batches.batch import Batches, Position, key_of
 from diptych_training.train.batches.mixed import MixedBatches
-from diptych_training.train.batches.packed import BatchMaker
-from diptych_training.train.batches.streamed import StreamBatches, order_of, source_reader
-from diptych_training.train.distributed.ranks import ALONE, Ranks
+from diptych_training.train.batches.packed import PackedBatches
+from diptych_training.train.batches.streamed import StreamedBatches, order_of, source_reader
+from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 
 
 class TrainingData(Protocol):
@@ -33,7 +33,7 @@ class TrainingData(Protocol):
     def batches(
         self,
         tokenizer_file: Path,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_RANK,
         *,
         first_step: int,
         position: Position,
@@ -57,14 +57,14 @@ class PackedTraining:
     def batches(
         self,
         tokenizer_file: Path,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_RANK,
         *,
         first_step: int,
         position: Position,
     ) -> Batches:
         """Batches that are functions of their step."""
         tokenizer = TextTokenizer(tokenizer_file, self.config.text)
-        return BatchMaker(self.sources, tokenizer, self.config, ranks, self.table)
+        return PackedBatches(self.sources, tokenizer, self.config, ranks, self.table)
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,13 @@ class StreamedTraining:
     def batches(
         self,
         tokenizer_file: Path,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_RANK,
         *,
         first_step: int,
         position: Position,
     ) -> Batches:
         """Batches in order, from the position on."""
-        return StreamBatches(
+        return StreamedBatches(
             self.shards, tokenizer_file, self.config, ranks, first_step=first_step, position=position
         )
 
@@ -118,7 +118,7 @@ class RehearsedTraining:
     def batches(
         self,
         tokenizer_file: Path,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_RANK,
         *,
         first_step: int,
         position: Position,

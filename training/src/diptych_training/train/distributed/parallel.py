@@ -11,7 +11,7 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from diptych_training.checkpoint import misfit
+from diptych_training.checkpoint import describe_mismatch
 from diptych_training.errors import CheckpointError
 from diptych_training.models.clip import CLIP
 from diptych_training.models.layers import ResidualAttentionBlock
@@ -22,9 +22,9 @@ from diptych_training.train.distributed.ranks import Ranks
 BLOCKS = (ResidualAttentionBlock, Bottleneck, BasicBlock, AttentionPool2d, ProbePool)  # shared one by one
 
 
-def copies(model: CLIP, ranks: Ranks) -> nn.Module:
+def replicate(model: CLIP, ranks: Ranks) -> nn.Module:
     """The model behind DDP, which averages gradients during the backward pass; the model itself if alone."""
-    if ranks.is_alone:
+    if ranks.is_single:
         return model
     ids = [ranks.device.index] if ranks.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
@@ -34,7 +34,7 @@ def shard(model: CLIP, ranks: Ranks) -> None:
     """Leave each process a share of every weight, block by block (FSDP2); the two scalars stay whole.
 
     A block's weights are whole while it computes; those of no block are while their tower does. Averages
-    gradients of shares, but not of the scalars: `average_whole` does.
+    gradients of shares, but not of the scalars: `average_unsharded_gradients` does.
     """
     mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
     scalars = {parameter for parameter in model.parameters() if parameter.ndim == 0}
@@ -48,7 +48,7 @@ def shard(model: CLIP, ranks: Ranks) -> None:
         register_fsdp_forward_method(model, method)
 
 
-def average_whole(model: nn.Module, ranks: Ranks) -> None:
+def average_unsharded_gradients(model: nn.Module, ranks: Ranks) -> None:
     """Average the gradients that sharding does not: those of weights that every process has whole."""
     if is_sharded(model):
         for parameter in model.parameters():
@@ -62,19 +62,19 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
-def without_averaging(model: nn.Module) -> AbstractContextManager[None]:
+def without_gradient_sync(model: nn.Module) -> AbstractContextManager[None]:
     """Gradients of the block's passes stay this process's own until the next pass outside of it."""
     if isinstance(model, DistributedDataParallel):
         return model.no_sync()
     return nullcontext()
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """This process's share, sharing its memory; the tensor itself if it is whole."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
+def full_tensors(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
     """Every tensor put together from its shares, on the CPU, in the first process; empty in the others.
 
     All processes must call it, since they all send theirs. One tensor at a time: a device never holds two.
@@ -87,18 +87,18 @@ def whole(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
     return gathered
 
 
-def load_whole(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def load_full(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Take whole tensors into a model, or this process's share of each. Raises CheckpointError naming one."""
     own = model.state_dict()
-    wrong = misfit(own, tensors)
+    wrong = describe_mismatch(own, tensors)
     if wrong is not None:
         raise CheckpointError(wrong)
     with torch.no_grad():
         for name, tensor in own.items():
-            copy_whole(tensor, tensors[name])
+            copy_full(tensor, tensors[name])
 
 
-def copy_whole(target: Tensor, tensor: Tensor) -> None:
+def copy_full(target: Tensor, tensor: Tensor) -> None:
     """Copy a whole tensor into one that may be sharded, on whatever device and in whatever memory format."""
     if isinstance(target, DTensor):
         placed = tensor.to(target.device)
@@ -119,11 +119,11 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tenso
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     for parameter in learned:
         assert parameter.grad is not None
-        local(parameter.grad).mul_(scale)
+        local_shard(parameter.grad).mul_(scale)
     return norm
 
 
 def _sum_of_squares(gradients: Iterable[Tensor | None]) -> Tensor:
     """A scalar in float32, on the gradients' device; 0 of none: with locked scales all may be shared."""
-    found = [local(gradient).float().square().sum() for gradient in gradients if gradient is not None]
+    found = [local_shard(gradient).float().square().sum() for gradient in gradients if gradient is not None]
     return torch.stack(found).sum() if found else torch.zeros(())

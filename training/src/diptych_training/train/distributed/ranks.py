@@ -40,7 +40,7 @@ class Ranks:
         return self.rank == 0
 
     @property
-    def is_alone(self) -> bool:
+    def is_single(self) -> bool:
         """Whether there is no other."""
         return self.world_size == 1
 
@@ -51,7 +51,7 @@ class Ranks:
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of all processes' scalars, on the device; not finite if one of them is not."""
-        if self.is_alone:
+        if self.is_single:
             return value
         total = value.to(torch.float64, copy=True)
         dist.all_reduce(total)
@@ -61,9 +61,9 @@ class Ranks:
         """Whether it is so in any process."""
         return self._summed(float(flag)) > 0
 
-    def first(self, value: float) -> float:
+    def value_of_first(self, value: float) -> float:
         """The first process's value: what all must agree on."""
-        if self.is_alone:
+        if self.is_single:
             return value
         shared = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.broadcast(shared, src=0)
@@ -71,7 +71,7 @@ class Ranks:
 
     def gather(self, rows: Tensor) -> Tensor:
         """(b, ...) of each process -> (B, ...) of all, in the order of the processes; without gradients."""
-        if self.is_alone:
+        if self.is_single:
             return rows
         parts = [torch.empty_like(rows) for _ in range(self.world_size)]
         dist.all_gather(parts, rows.contiguous())
@@ -79,9 +79,9 @@ class Ranks:
 
     def gather_with_gradient(self, rows: Tensor) -> Tensor:
         """The same; a row's gradient is the sum of what all processes' losses ask of it."""
-        return rows if self.is_alone else _Gather.apply(rows, self)  # type: ignore[no-untyped-call]
+        return rows if self.is_single else _Gather.apply(rows, self)  # type: ignore[no-untyped-call]
 
-    def first_does(self, work: Callable[[], object]) -> None:
+    def run_on_first(self, work: Callable[[], object]) -> None:
         """Run `work` in the first process; all wait. Raises what it raises, and elsewhere that it failed."""
         error = None
         if self.is_first:
@@ -93,14 +93,14 @@ class Ranks:
             raise error or TrainingFailed("the first rank could not begin: it says why")
 
     def _summed(self, value: float) -> float:
-        if self.is_alone:
+        if self.is_single:
             return value
         total = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return float(total.item())
 
 
-ALONE = Ranks()
+SINGLE_RANK = Ranks()
 
 
 class _Gather(torch.autograd.Function):
@@ -117,7 +117,7 @@ class _Gather(torch.autograd.Function):
 
 
 @contextmanager
-def joined(device: str, timeout_s: float) -> Iterator[Ranks]:
+def join_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
     """The processes that torchrun started, for the block; or this one alone, on the named device.
 
     Where there are several, `cuda` means a GPU each. Raises TrainingFailed if the others cannot be reached.
@@ -162,7 +162,7 @@ def _meeting_place(rank: int, world_size: int, timeout: timedelta) -> Store:
 
 
 @contextmanager
-def naming_the_lost(ranks: Ranks, when: Callable[[], str], then: str) -> Iterator[None]:
+def rank_loss_as_error(ranks: Ranks, when: Callable[[], str], then: str) -> Iterator[None]:
     """Translate what torch says when another process is gone, or does not answer in time, into RankLost.
 
     `when` it happened and what to do `then` stand in its message.
@@ -170,7 +170,7 @@ def naming_the_lost(ranks: Ranks, when: Callable[[], str], then: str) -> Iterato
     try:
         yield
     except RuntimeError as error:
-        if ranks.is_alone or not (isinstance(error, dist.DistError) or _speaks_of_loss(error)):
+        if ranks.is_single or not (isinstance(error, dist.DistError) or _speaks_of_loss(error)):
             raise
         raise RankLost(
             f"{when()}: another of the {ranks.world_size} ranks is gone, or did not answer within "

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from diptych_training.cli import main
-from diptych_training.files import sole_owner
+from diptych_training.files import exclusive_lock
 from diptych_training.data.pairs.pair import Pair, Unusable
 from diptych_training.data.pairs.sources.find import SourceReader
 from diptych_training.errors import DataError
@@ -232,7 +232,7 @@ def test_writing_again_is_done_at_once_and_other_options_are_refused(tmp_path, c
 
 def test_a_folder_that_another_run_writes_to_is_refused(tmp_path, capsys):
     pattern = write_tars(tmp_path / "s", 1, 2)
-    with sole_owner(tmp_path / "o" / ".lock", DataError("not free")):
+    with exclusive_lock(tmp_path / "o" / ".lock", DataError("not free")):
         assert shards(pattern, "--out", tmp_path / "o") == 1
     assert "another run is writing shards" in capsys.readouterr().err
 

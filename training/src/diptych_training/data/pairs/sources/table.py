@@ -20,7 +20,7 @@ from diptych_training.data.pairs.sources.changes import mark_of
 from diptych_training.data.pairs.sources.rows import Row, read_rows
 from diptych_training.data.pairs.sources.tar_shard import IMAGE_ENDINGS
 from diptych_training.errors import DataError
-from diptych_training.files import replacing
+from diptych_training.files import open_atomic
 from diptych_training.paths import cache_dir
 
 ROWS = 100  # a part: few, so that parts in a random order mix a sorted table well
@@ -221,6 +221,6 @@ def _local(url: str) -> Path:
 
 
 def _copy(url: str, copy: Path) -> None:
-    with open_url(url) as source, replacing(copy) as target:
+    with open_url(url) as source, open_atomic(copy) as target:
         while chunk := source.read(CHUNK):
             target.write(chunk)

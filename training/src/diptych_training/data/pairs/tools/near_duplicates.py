@@ -16,7 +16,7 @@ from diptych_training.data.pairs.tools.flags import (
     source_flags,
 )
 from diptych_training.errors import DataError
-from diptych_training.files import replacing
+from diptych_training.files import open_atomic
 from diptych_training.progress import progress_bar
 
 COLUMNS = ("name", "cosine", "evaluation_image", "text", "evaluation_text")
@@ -84,7 +84,7 @@ def _entries(shards: Iterable[Shard], excluded: Set[str] = frozenset()) -> Itera
 
 def _write(file: Path, found: Iterable[Near]) -> int:
     n_near = 0
-    with replacing(file) as out:
+    with open_atomic(file) as out:
         out.write(("\t".join(COLUMNS) + "\n").encode())
         for near in found:
             fields = (f"{near.cosine:.4f}", *map(_line, (near.other, near.text, near.other_text)))

@@ -49,7 +49,7 @@ from diptych_training.data.pairs.tools.flags import (
 )
 from diptych_training.errors import DataError
 from diptych_training.export.proof.samples import shortage
-from diptych_training.files import sole_owner, write_text
+from diptych_training.files import exclusive_lock, write_text
 from diptych_training.finetune.origin import open_origin
 from diptych_training.paths import model_repo, recipe_file, runs_dir
 from diptych_training.progress import progress_bar
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     shards = {split: flags.reader.shards(sources) for split, sources in wanted.items()}
     refuse_foreign(flags.excluded, chain.from_iterable(shards.values()))
     args.out.mkdir(parents=True, exist_ok=True)
-    with sole_owner(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
+    with exclusive_lock(args.out / ".lock", DataError(f"another build is writing to {args.out}")):
         before = _begun(args.out, spec.size)
         dataset = _without(before, [_name(split) for split in shards])
         for split, parts in shards.items():
@@ -288,7 +288,7 @@ def _begun(out: Path, size: int) -> PackedDataset:
 
 def _spec(args: argparse.Namespace) -> ImageSpec:
     if args.recipe is not None:
-        recipe = read_config(recipe_file(args.recipe), start=args.start, beneath=partial(_start, args))
+        recipe = read_config(recipe_file(args.recipe), start=args.start, start_tables=partial(_start, args))
         spec = recipe.preprocess
     elif args.start is not None:
         raise DataError("--start is the model of a recipe: name that by --recipe")

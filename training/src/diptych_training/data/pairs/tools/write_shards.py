@@ -28,7 +28,7 @@ from diptych_training.data.pairs.sources.shard_index import (
 from diptych_training.data.pairs.stream.order import Cursor, Order, Stream
 from diptych_training.data.pairs.stream.prepare import ALWAYS_ALLOWED
 from diptych_training.errors import DataError
-from diptych_training.files import replacing, sole_owner
+from diptych_training.files import exclusive_lock, open_atomic
 
 FORMAT = 1  # raise it when the same sources and options give other bytes
 DIGITS = 8  # of a pair's number, which is its name
@@ -62,7 +62,7 @@ def write_shards(out: Path, shards: Sequence[Shard], plan: ShardPlan, watch: Wat
     """Write what is missing; returns the index of all. DataError when another run is at work in `out`, when
     it holds other shards, when a source cannot be read, or when too many entries are unusable."""
     out.mkdir(parents=True, exist_ok=True)
-    with sole_owner(out / ".lock", DataError(f"another run is writing shards to {out}")):
+    with exclusive_lock(out / ".lock", DataError(f"another run is writing shards to {out}")):
         index = _begun(out, plan)
         watch(index.n_pairs, index.n_skipped)
         writer = _Writer(out, plan, index, watch)
@@ -108,7 +108,7 @@ class _Writer:
             return None
         file = f"{self._plan.name}-{len(self._index.shards):06}.tar"
         first_number = self._n_pairs
-        with replacing(self._out / file) as opened:
+        with open_atomic(self._out / file) as opened:
             digest = _Digest(opened)
             with tarfile.open(fileobj=cast(Any, digest), mode="w|", format=tarfile.PAX_FORMAT) as archive:
                 for pair, cursor in chain([first], pairs):  # noqa: B007
