@@ -1,15 +1,15 @@
-"""`python -m diptych_training`, and the script `diptych-train`.
+"""Entry point of `python -m diptych_training` and of the script `diptych-train`.
 
-Processes that are started beside a run import this module again, and have no use for the commands.
+Worker processes of a run import this module again, so the commands are imported only inside `main`.
 """
 
 import sys
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+INTERRUPTED = 130  # exit code by shell convention: 128 + SIGINT
 
 
 def main() -> int:
-    """Run the command line. Ctrl-C while its parts are loaded is one line, too."""
+    """Run the command line. Ctrl-C during the imports prints one line, too."""
     try:
         from diptych_training.cli import main as run  # noqa: PLC0415  see above
 

@@ -1,7 +1,7 @@
-"""Checkpoint files without pickle, and reading back what a run made; knows nothing of how training goes.
+"""Checkpoint files without pickle, and loading of trained runs.
 
-A checkpoint is one safetensors file whose header carries the rest of the state as JSON, so that one rename
-makes the whole of it appear at once.
+A checkpoint is one safetensors file. Its header carries the rest of the state as JSON, so a single rename
+makes the whole checkpoint appear at once.
 """
 
 import json
@@ -37,13 +37,13 @@ class Checkpoint:
     state: dict[str, Any]
 
     def under(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors whose names start with `prefix`, named without it."""
+        """Return the tensors whose names start with `prefix`, with the prefix removed."""
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What evaluation and export need of a run; the model is in evaluation mode, float32, on the CPU."""
+    """A trained run as evaluation and export use it; the model is in evaluation mode, float32, on the CPU."""
 
     folder: Path
     model: CLIP
@@ -54,18 +54,20 @@ class TrainedRun:
     config: TrainConfig
     step: int
     metrics: dict[str, float]
-    history: dict[str, Any] = field(default_factory=dict)  # its start, teachers, rehearsal, mixing
-    provenance: Provenance | None = None  # None: it does not say
+    history: dict[str, Any] = field(default_factory=dict)  # start, teachers, rehearsal, interpolation
+    provenance: Provenance | None = None  # None: an older run without a record
 
 
 def write_atomic(path: Path, payload: bytes) -> None:
-    """Write beside `path`, fsync, rename over it: a reader sees the old file or the new one."""
+    """Write to a temporary file, fsync, and rename it to `path`: a reader sees the old file or the new
+    one.
+    """
     with open_atomic(path) as file:
         file.write(payload)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically. The state must be JSON; tensors may have any memory format."""
+    """Write a checkpoint atomically. The state must be JSON; tensors may have any memory format."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
     write_atomic(path, save(tensors, metadata={"state": json.dumps(checkpoint.state)}))
 
@@ -77,14 +79,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def checkpoint_step(path: Path) -> int:
-    """How many steps a checkpoint has behind it; reads no tensor. Raises CheckpointError."""
+    """Return the number of steps behind a checkpoint without reading a tensor. Raises CheckpointError."""
     with _opened(path) as (_, state):
         return int(state["step"])
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The file and its state."""
+    """Open a checkpoint; yields the file and its state."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; has the run reached its first one?")
     try:
@@ -95,26 +97,30 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def describe_mismatch(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> str | None:
-    """What keeps stored tensors from being those of a model: the first one's name, and of how many."""
-    odd = sorted(own.keys() ^ stored.keys())
+    """Describe why stored tensors do not fit a model: the first differing name and how many more; None if
+    they fit.
+    """
+    unmatched = sorted(own.keys() ^ stored.keys())
     shapes = [name for name in sorted(own.keys() & stored.keys()) if own[name].shape != stored[name].shape]
-    if odd:
-        wrong = f"the checkpoint {'lacks' if odd[0] in own else 'has in excess'} {odd[0]}"
+    if unmatched:
+        wrong = f"the checkpoint {'lacks' if unmatched[0] in own else 'has in excess'} {unmatched[0]}"
     elif shapes:
         first = shapes[0]
-        there, here = tuple(stored[first].shape), tuple(own[first].shape)
-        wrong = f"{first} is {there} in the checkpoint, {here} in the model"
+        stored_shape, own_shape = tuple(stored[first].shape), tuple(own[first].shape)
+        wrong = f"{first} is {stored_shape} in the checkpoint, {own_shape} in the model"
     else:
         return None
-    n_more = len(odd) + len(shapes) - 1
+    n_more = len(unmatched) + len(shapes) - 1
     return f"{wrong} (and {n_more} more do not fit)" if n_more else wrong
 
 
 def load_run(run_dir: Path, which: Which = "best", *, last_by: str | None = None) -> TrainedRun:
-    """Read a run and rebuild its model: the best by validation, the last (its average, if it has one), or
-    what it started from. `last_by` is the flag by which a command takes the last, if it has one.
+    """Read a run folder and rebuild its model.
 
-    Raises CheckpointError naming the file that is missing, unreadable or does not fit the model.
+    `which`: the best weights by validation, the last ones (their average if the run keeps one), or those that
+    the run started from. `last_by` is the flag with which a command selects the last checkpoint; error
+    messages name it. Raises CheckpointError naming the file that is missing, unreadable or does not fit the
+    model.
     """
     if not run_dir.is_dir():
         known = sorted(file.parent.name for file in run_dir.parent.glob("*/model.json"))
@@ -124,8 +130,8 @@ def load_run(run_dir: Path, which: Which = "best", *, last_by: str | None = None
         )
     folder = RunFolder(run_dir)
     if which == "best" and not folder.best.is_file() and folder.config_file.is_file():
-        otherwise = f", or name {last_by}" if last_by is not None and folder.last.is_file() else ""
-        raise CheckpointError(f"{run_dir}: not validated yet; go on with --resume{otherwise}")
+        alternative = f", or name {last_by}" if last_by is not None and folder.last.is_file() else ""
+        raise CheckpointError(f"{run_dir}: not validated yet; go on with --resume{alternative}")
     checkpoint = read_checkpoint({"best": folder.best, "last": folder.last, "start": folder.start}[which])
     model_config = _read_json(folder.model_file, ModelConfig)
     config = read_config(folder.config_file)
@@ -145,17 +151,19 @@ def load_run(run_dir: Path, which: Which = "best", *, last_by: str | None = None
 
 
 def read_provenance(folder: RunFolder) -> Provenance | None:
-    """What a run says that it learned from, if it does. Raises CheckpointError if that cannot be read."""
+    """Read the record of what a run learned from; None if it has none. Raises CheckpointError if it is
+    unreadable.
+    """
     return _read_json(folder.provenance_file, Provenance) if folder.provenance_file.is_file() else None
 
 
 def _history(config: TrainConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     started = {} if config.start is None else {"started_from": config.start.source}
-    taught = {} if config.distill is None else {"taught_by": list(config.distill.teachers)}
+    teachers = {} if config.distill is None else {"taught_by": list(config.distill.teachers)}
     shares = {Path(one.data).name: one.share for one in config.data.rehearsal.values()}
     rehearsed = {"rehearsed": shares} if shares else {}
     mixed = checkpoint.state.get("interpolated")
-    return {**started, **taught, **rehearsed, **({} if mixed is None else {"interpolated": mixed})}
+    return {**started, **teachers, **rehearsed, **({} if mixed is None else {"interpolated": mixed})}
 
 
 def _rebuild(config: ModelConfig, checkpoint: Checkpoint, run_dir: Path) -> CLIP:

@@ -22,11 +22,11 @@ from diptych_training.importing import command as importing
 from diptych_training.models import command as models
 from diptych_training.train import command as train
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+INTERRUPTED = 130  # exit code by shell convention: 128 + SIGINT
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands and their flags."""
+    """Build the parser with all commands and their flags."""
     parser = Parser(
         prog="diptych-train", description="Build data, train, ablate, evaluate, interpolate, export, import."
     )
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Errors are one line on stderr and exit code 1; Ctrl-C is exit code 130."""
+    """Run a command. Errors print one line on stderr and exit with code 1; Ctrl-C exits with code 130."""
     args = build_parser().parse_args(argv)
     try:
         code: int = args.run(args)
@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail(str(error))
         sys.stdout.flush()
         sys.stderr.flush()
-        # Not by the interpreter's end: the threads that exchange with the lost one cannot be stopped, and
-        # one that is still at it then aborts the process.
+        # A normal exit of the interpreter would abort the process: threads that still communicate with the
+        # lost rank cannot be stopped.
         os._exit(1)
     except DiptychError as error:
         return _fail(str(error))
@@ -66,9 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    rank = os.environ.get(
-        "RANK", "0"
-    )  # of several processes that train one model, all but the first say who they are
+    rank = os.environ.get("RANK", "0")  # the first of several ranks prints as a single process does
     print(
         f"diptych-train: {message}" if rank == "0" else f"diptych-train: rank {rank}: {message}",
         file=sys.stderr,

@@ -1,18 +1,18 @@
-"""Errors of the training package; each says what was wrong, the value and the limit.
+"""Errors of the training package; each message names what is wrong, the value and the limit.
 
 DiptychError
 ├── TrainingConfigError   a configuration that cannot be used; names the key
-│   └── RunInUse          another process is training in a run's folder
+│   └── RunInUse          another process is training in the run's folder
 ├── DataError             a data set that is missing, incomplete or contradicts itself
-│   └── NoSuchFile        there is none at a path or URL, or none that may be read
+│   └── NoSuchFile        no file at a path or URL, or no permission to read it
 ├── CheckpointError       a run folder or checkpoint that cannot be read
-├── TrainingFailed        training went wrong and must not go on
-│   └── RankLost          another process of the same training is gone, or does not answer
+├── TrainingFailed        training failed and must not continue
+│   └── RankLost          another rank of the same training ended or does not answer
 ├── EvaluationError       nothing to measure, or a stored evaluation that cannot be read
-├── ExportError           a model that cannot be made into a bundle
-├── TooFewSamples         a proof would have too few images or texts; says how many, and what to do
-├── ImportFailed          a checkpoint that cannot be read as what it is; names the flag that says more
-└── ParityFailed          an exported precision does not follow the trained model: not published
+├── ExportError           a model that cannot be exported as a bundle
+├── TooFewSamples         too few images or texts to check an export; says how many are needed
+├── ImportFailed          a checkpoint of unknown kind or content; names the flag that helps
+└── ParityFailed          an exported precision that deviates from the trained model: not published
 """
 
 from diptych.errors import DiptychError
@@ -23,7 +23,7 @@ class TrainingConfigError(DiptychError):
 
 
 class RunInUse(TrainingConfigError):
-    """Another process is training in a run's folder."""
+    """Another process is training in the run's folder."""
 
 
 class DataError(DiptychError):
@@ -31,7 +31,7 @@ class DataError(DiptychError):
 
 
 class NoSuchFile(DataError):
-    """There is none at a path or URL, or none that may be read."""
+    """No file at a path or URL, or no permission to read it."""
 
 
 class CheckpointError(DiptychError):
@@ -39,11 +39,11 @@ class CheckpointError(DiptychError):
 
 
 class TrainingFailed(DiptychError):
-    """Training went wrong and must not go on."""
+    """Training failed and must not continue."""
 
 
 class RankLost(TrainingFailed):
-    """Another process of the same training is gone, or does not answer."""
+    """Another rank of the same training ended or does not answer."""
 
 
 class EvaluationError(DiptychError):
@@ -51,16 +51,16 @@ class EvaluationError(DiptychError):
 
 
 class ExportError(DiptychError):
-    """A model that cannot be made into a bundle."""
+    """A model that cannot be exported as a bundle."""
 
 
 class TooFewSamples(DiptychError):
-    """A proof would have too few images or texts, however well the model is followed."""
+    """Too few images or texts to check an export, however well it follows the model."""
 
 
 class ImportFailed(DiptychError):
-    """A checkpoint that cannot be read as what it is; names the thing, and the flag that says it."""
+    """A checkpoint of unknown kind or content; names what is wrong, and the flag that helps."""
 
 
 class ParityFailed(DiptychError):
-    """An exported precision does not follow the trained model: it is not published."""
+    """An exported precision deviates from the trained model: it is not published."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, or are one process's alone. Knows nothing of what is in them."""
+"""Atomic file replacement and advisory file locks."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from diptych.errors import DiptychError
 
 @contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends well: written beside it, synced, renamed."""
+    """Open a temporary file that replaces `path` if the block succeeds: written, synced, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
@@ -27,16 +27,16 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by this UTF-8 text."""
+    """Replace `path` by this UTF-8 text, atomically."""
     with open_atomic(path) as file:
         file.write(text.encode())
 
 
 @contextmanager
 def exclusive_lock(lock_file: Path, refusal: DiptychError) -> Iterator[None]:
-    """Hold an advisory lock for the block, or raise `refusal` if another process holds it.
+    """Hold an advisory lock for the block; raise `refusal` if another process holds it.
 
-    The file stays: removing it would let two processes lock two files.
+    The lock file is not removed: otherwise two processes could lock two different files.
     """
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("w") as lock:
@@ -49,7 +49,7 @@ def exclusive_lock(lock_file: Path, refusal: DiptychError) -> Iterator[None]:
 
 @contextmanager
 def file_lock(lock_file: Path) -> Iterator[None]:
-    """Hold an advisory lock for the block, once no other process holds it. The file stays."""
+    """Wait for an advisory lock and hold it for the block. The lock file is not removed."""
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,6 +1,6 @@
-"""Where downloads, data sets, runs and models are kept. Knows nothing of what is put there.
+"""Default locations of downloads, data sets, runs and models.
 
-Each place is a variable; the flags of the commands take it as their default, and win over it.
+Each location has an environment variable. Command-line flags use it as their default and override it.
 """
 
 import os
@@ -11,7 +11,7 @@ RUN_HELP = "name of the run in --runs-dir, or its folder as a path with a separa
 
 
 def chosen(variable: str, otherwise: Path) -> Path:
-    """The folder that the variable names, if it names one; not created here."""
+    """Return the folder that the environment variable names, or `otherwise`; the folder is not created."""
     value = os.environ.get(variable)
     return Path(value).expanduser() if value else otherwise
 
@@ -27,17 +27,17 @@ def runs_dir() -> Path:
 
 
 def data_dir() -> Path:
-    """The data set that is trained and measured on: `$DIPTYCH_DATA`, or `pictograms/` in the cache."""
+    """The data set for training and evaluation: `$DIPTYCH_DATA`, or `pictograms/` in the cache."""
     return chosen("DIPTYCH_DATA", cache_dir() / "pictograms")
 
 
 def model_repo() -> Path:
-    """`$DIPTYCH_MODEL_REPO`, which servers read too, or `model_repo/` here."""
+    """`$DIPTYCH_MODEL_REPO`, which servers read too, or `model_repo/` in the current folder."""
     return chosen("DIPTYCH_MODEL_REPO", Path("model_repo"))
 
 
 def if_missing(repository: Path) -> str:
-    """What an error adds where there is no model repository at all."""
+    """The hint that an error message adds if there is no model repository; empty if there is one."""
     return (
         ""
         if repository.is_dir()
@@ -46,21 +46,23 @@ def if_missing(repository: Path) -> str:
 
 
 def is_path(given: str) -> bool:
-    """Whether this is a path, as in ./digits: a name has no separator and is not . or ..."""
+    """Whether `given` is a path, such as ./digits: names contain no separator and are not . or .."""
     return given in (".", "..") or any(one in given for one in (os.sep, os.altsep) if one)
 
 
 def run_dir(given: str, runs: Path) -> Path:
-    """A run's folder: the run of that name in `runs`, or what a path names, whatever lies here."""
+    """Return a run's folder: the path given, or the run of that name in `runs`, whatever the current folder
+    contains.
+    """
     return Path(given).expanduser() if is_path(given) else runs / given
 
 
 def recipe_file(given: str) -> Path:
-    """A recipe: a shipped one of that name, or else the path given."""
+    """Return a recipe file: the shipped recipe of that name, or else the path given."""
     shipped = CONFIGS / f"{given}.toml"
     return shipped if shipped.is_file() else Path(given)
 
 
 def shipped_recipes() -> list[str]:
-    """Their names."""
+    """The names of the shipped recipes."""
     return sorted(file.stem for file in CONFIGS.glob("*.toml"))

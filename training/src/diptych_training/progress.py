@@ -1,4 +1,4 @@
-"""Shows how far something is, on stderr: a bar on a terminal, a line now and then in a log."""
+"""Progress on stderr: a bar on a terminal, otherwise one line now and then."""
 
 import sys
 from collections.abc import Iterable, Sized
@@ -13,34 +13,36 @@ UNCOUNTED = "{desc}: {n_fmt} {unit}s, {elapsed} so far{postfix}"
 Item = TypeVar("Item")
 
 
-class Lines:
-    """A file for tqdm that makes a line of all that it draws, and nothing of what only clears."""
+class LineWriter:
+    """A file object for tqdm that writes each update as a line of its own and drops updates that only
+    clear.
+    """
 
     def write(self, drawn: str) -> None:
-        """Write what is drawn, without the returns and spaces that would hide what was there before."""
+        """Write the text without carriage returns and padding."""
         if line := drawn.strip():
             sys.stderr.write(f"{line}\n")
 
     def flush(self) -> None:
-        """Hand all lines on."""
+        """Flush stderr."""
         sys.stderr.flush()
 
 
 def progress_bar(
     *, unit: str, total: int | None = None, desc: str | None = None, **options: Any
 ) -> "tqdm[Any]":
-    """A bar that the caller updates; `options` are tqdm's."""
-    return tqdm(unit=unit, total=total, desc=desc, **_shown(total), **options)
+    """Create a bar that the caller updates; `options` are tqdm's."""
+    return tqdm(unit=unit, total=total, desc=desc, **_display_options(total), **options)
 
 
 def each(items: Iterable[Item], *, unit: str, desc: str | None = None) -> Iterable[Item]:
-    """The items, with a bar over them."""
+    """Iterate over the items with a progress bar."""
     total = len(items) if isinstance(items, Sized) else None
-    return tqdm(items, unit=unit, total=total, desc=desc, **_shown(total))
+    return tqdm(items, unit=unit, total=total, desc=desc, **_display_options(total))
 
 
-def _shown(total: int | None) -> dict[str, Any]:
+def _display_options(total: int | None) -> dict[str, Any]:
     if sys.stderr.isatty():
         return {"mininterval": BAR_INTERVAL_S}
     every = {"mininterval": LINE_INTERVAL_S, "maxinterval": LINE_INTERVAL_S}
-    return {**every, "file": Lines(), "bar_format": UNCOUNTED if total is None else COUNTED}
+    return {**every, "file": LineWriter(), "bar_format": UNCOUNTED if total is None else COUNTED}

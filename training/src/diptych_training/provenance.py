@@ -1,6 +1,7 @@
-"""What a run learned from, as its sources said it when the run began: kept in its folder, told by its card.
+"""The provenance of a run: its data sets, start model and teachers, with licences and authors.
 
-Tells whether that has changed since. Knows nothing of how licences compare.
+It is recorded in the run folder when the run begins and copied into the model card. `changed_source` detects
+data that has changed since.
 """
 
 from pathlib import Path
@@ -14,11 +15,11 @@ from diptych_training.schema import Frozen
 
 
 class Provenance(Frozen):
-    """Indexes of data sets, sources with licences and authors, and the licences of the models that it began
-    with and of those that taught it, by what its recipe calls them.
+    """The sources of a run's weights: indexes of data sets with licences and authors, and the licences of the
+    start model and of the teachers, by their names in the recipe.
 
-    `own` is what the run was validated on, and learned from unless it has `pairs`: those are sources, with
-    their indexes where they are packed data sets; of others no licence is recorded anywhere.
+    `own` is the data set for validation, and for training unless the recipe has `pairs`. `pairs` maps each
+    source to its index if it is a packed data set; for other sources no licence is recorded (None).
     """
 
     own: PackedDataset
@@ -28,13 +29,13 @@ class Provenance(Frozen):
     taught_by: dict[str, str] = Field(default={})  # runs of earlier releases had no teachers
 
     def licences(self) -> dict[str, str | None]:
-        """The licence that is recorded for each source that weights come from; None: for that, none is."""
+        """Return the recorded licence of each source of the weights; None where none is recorded."""
         datasets = [one for one in self.pairs.values() if one is not None] if self.pairs else [self.own]
         found: dict[str, str | None] = {source: None for source, one in self.pairs.items() if one is None}
         for dataset in (*datasets, *self.rehearsed.values()):
             found |= {f"{dataset.name}/{name}": entry.licence for name, entry in dataset.listed("train")}
-        taught = {f"teacher {name}": licence for name, licence in self.taught_by.items()}
-        return {**found, **self.started_from, **taught}
+        teachers = {f"teacher {name}": licence for name, licence in self.taught_by.items()}
+        return {**found, **self.started_from, **teachers}
 
 
 def collect_provenance(
@@ -43,7 +44,9 @@ def collect_provenance(
     started_from: dict[str, str],
     taught_by: dict[str, str] | None = None,
 ) -> Provenance:
-    """What a run that begins now learns from. DataError if what is rehearsed is not there."""
+    """Describe what a run that begins now learns from. Raises DataError if a rehearsed data set is
+    missing.
+    """
     sources = () if config.data.pairs is None else config.data.pairs.train
     return Provenance(
         own=dataset,
@@ -57,14 +60,14 @@ def collect_provenance(
 
 
 def changed_source(before: Provenance, now: Provenance) -> str | None:
-    """The first source whose content is not what a run began with; None if all is the same.
+    """Return the first source whose content differs from the record of the run; None if nothing changed.
 
-    Sources of `data.pairs` are not looked at: a stream's place tells whether they have changed. Nor are those
-    that have no hash in one of the records.
+    Sources of `data.pairs` are not compared here: their stream positions detect changes. Sources without a
+    hash in one of the records are skipped.
     """
     own = ("validation",) if before.pairs else ("train", "validation")
-    looked_at = [(before.own, now.own, own)]
-    looked_at += [
+    compared = [(before.own, now.own, own)]
+    compared += [
         (was, now.rehearsed[name], ("train",))
         for name, was in before.rehearsed.items()
         if name in now.rehearsed
@@ -72,7 +75,7 @@ def changed_source(before: Provenance, now: Provenance) -> str | None:
     return next(
         (
             f"{name} of {is_.path}"
-            for was, is_, splits in looked_at
+            for was, is_, splits in compared
             for split in splits
             for name in _changed(dict(was.listed(split)), dict(is_.listed(split)))
         ),
@@ -81,7 +84,7 @@ def changed_source(before: Provenance, now: Provenance) -> str | None:
 
 
 def _changed(was: dict[str, SourceEntry], is_: dict[str, SourceEntry]) -> list[str]:
-    """Names of sources that are gone or have another hash. Data may grow by sources of other names."""
+    """Names of sources that are gone or have another hash. New sources are allowed."""
     return [name for name in sorted(was) if name not in is_ or _differ(was[name].recipe, is_[name].recipe)]
 
 

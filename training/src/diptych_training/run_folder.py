@@ -1,4 +1,4 @@
-"""Where a run keeps its files; reads and writes none of them."""
+"""The layout of a run folder. Reads and writes no file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        """The configuration as it ran, defaults and overrides written out."""
+        """The recipe of the run, with defaults and overrides written out."""
         return self.path / "config.toml"
 
     @property
@@ -22,17 +22,19 @@ class RunFolder:
 
     @property
     def image_spec_file(self) -> Path:
-        """How images are prepared."""
+        """The preprocessing of images."""
         return self.path / "preprocess.json"
 
     @property
     def text_spec_file(self) -> Path:
-        """How texts are cleaned, padded and prompted."""
+        """The cleaning, padding and prompts of texts."""
         return self.path / "text.json"
 
     @property
     def provenance_file(self) -> Path:
-        """What it learns from, with licences and authors. Runs of earlier releases have none."""
+        """The data sets and models that the run learns from, with licences and authors. Older runs have
+        none.
+        """
         return self.path / "learned_from.json"
 
     @property
@@ -42,26 +44,26 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The newest checkpoint, optimizer included: what `--resume` goes on from."""
+        """The newest checkpoint, optimizer included; `--resume` continues from it."""
         return self.path / "checkpoints" / "last.safetensors"
 
     @property
     def best(self) -> Path:
-        """The weights that did best on validation."""
+        """The weights with the best validation score."""
         return self.path / "best.safetensors"
 
     @property
     def has_begun(self) -> bool:
-        """Whether something is kept that `--resume` goes on with; a run that failed earlier is begun anew."""
+        """Whether there is a checkpoint for `--resume`; a run that failed earlier is started again."""
         return self.last.is_file() or self.best.is_file()
 
     @property
     def start(self) -> Path:
-        """The weights that a run started from, if they were not random ones: what it is held against."""
+        """The weights that the run started from, if not random ones; evaluation compares against them."""
         return self.path / "start.safetensors"
 
     def teacher(self, number: int) -> Path:
-        """Architecture and weights of a model that teaches the run: 0, 1, ... in the recipe's order."""
+        """Architecture and weights of a teacher: 0, 1, ... in the order of the recipe."""
         return self.path / "teachers" / f"{number}.safetensors"
 
     @property
@@ -71,7 +73,7 @@ class RunFolder:
 
     @property
     def curves_file(self) -> Path:
-        """The numbers as a picture."""
+        """The plotted metrics."""
         return self.path / "curves.png"
 
     @property

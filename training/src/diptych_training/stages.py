@@ -1,4 +1,4 @@
-"""Tell a person how far a long command is, and what each stage took; knows nothing of what the stages do."""
+"""Progress reports of long commands: a bar, and the time and memory of each finished stage."""
 
 import resource
 import signal
@@ -15,14 +15,14 @@ MB = 1e6
 
 
 def _nothing_pressed() -> None:
-    """Where no command notices Ctrl-C."""
+    """The check of commands that do not handle Ctrl-C."""
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """Who is told how far a command is: `say` a finished stage, `advance` by images embedded.
+    """Receives progress: `say` a finished stage, `advance` by a number of embedded images.
 
-    `check` raises KeyboardInterrupt if somebody wants it to end.
+    `check` raises KeyboardInterrupt if Ctrl-C was pressed.
     """
 
     say: Callable[[str], object]
@@ -32,9 +32,9 @@ class Watcher:
 
 @contextmanager
 def watched(n_images: int, name: str) -> Iterator[Watcher]:
-    """A bar over `n_images` embeddings, above which finished stages are said.
+    """Show a bar over `n_images` embeddings, with the lines of finished stages above it.
 
-    Ctrl-C interrupts at once. Where a library swallows that KeyboardInterrupt, the next `advance` or `check`
+    Ctrl-C interrupts at once. If a library swallows that KeyboardInterrupt, the next `advance` or `check`
     raises it again.
     """
     before = signal.getsignal(signal.SIGINT)
@@ -62,7 +62,7 @@ def watched(n_images: int, name: str) -> Iterator[Watcher]:
 
 
 class Stages:
-    """Times stages and says a line when each is finished."""
+    """Measures stages and reports a line when each is finished."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
@@ -70,9 +70,9 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """One stage; one that raises is not counted as finished.
+        """Measure one stage; a stage that raises is not counted as finished.
 
-        Raises KeyboardInterrupt if Ctrl-C was pressed in it, whatever a library made of that.
+        Raises KeyboardInterrupt if Ctrl-C was pressed during the stage, even if a library swallowed it.
         """
         self._watcher.check()
         started = time.perf_counter()
@@ -86,11 +86,11 @@ class Stages:
         self._watcher.say(f"{name}: {seconds} s, peak memory so far {peak_mb} MB")
 
     def table(self) -> str:
-        """Markdown: a row for each finished stage."""
+        """Return a Markdown table with a row for each finished stage."""
         return markdown_table(["stage", "seconds", "peak memory so far, MB"], self._rows)
 
 
 def files_table(folder: Path) -> str:
-    """Markdown: the size of every file of a folder."""
+    """Return a Markdown table with the size of every file in a folder."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return markdown_table(["file", "MB"], [[f.name, f"{f.stat().st_size / MB:,.2f}"] for f in files])

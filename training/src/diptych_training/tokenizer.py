@@ -1,4 +1,4 @@
-"""Train a CLIP-style byte-level BPE tokenizer; knows nothing of images or of how texts are used."""
+"""Training of a CLIP-style byte-level BPE tokenizer."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from diptych_training.errors import TrainingConfigError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
-# How the original CLIP cuts text into words: contractions, letters, single digits, runs of anything else.
+# The word pattern of the original CLIP: contractions, letters, single digits, runs of anything else.
 WORD_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 N_BYTES = 256
 
@@ -22,9 +22,9 @@ N_BYTES = 256
 def train_tokenizer(texts: Iterable[str], vocab_size: int, mode: Clean = "clip") -> Tokenizer:
     """Learn at most `vocab_size` tokens from texts, cleaned as `mode` says.
 
-    Ids are in the original's order: 256 bytes, 256 bytes that end a word, merges, start, end. The end-of-text
-    token has the largest id, so that the text tower finds it by argmax. Raises TrainingConfigError if
-    `vocab_size` cannot hold the bytes and both special tokens.
+    Ids follow the original's order: 256 bytes, 256 bytes that end a word, merges, start, end. The end-of-text
+    token has the largest id, so the text tower finds it by argmax. Raises TrainingConfigError if `vocab_size`
+    cannot hold the bytes and both special tokens.
     """
     n_merges = vocab_size - 2 * N_BYTES - 2
     if n_merges < 0:
@@ -42,12 +42,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, mode: Clean = "clip")
 
 
 def write_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
-    """Save as a `tokenizers` JSON file, whole or not at all."""
+    """Save as a `tokenizers` JSON file, atomically."""
     write_atomic(path, tokenizer.to_str(pretty=False).encode())
 
 
 def _letters() -> list[str]:
-    """Every byte, and then every byte that ends a word."""
+    """Every byte, followed by every byte that ends a word."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     return [*alphabet, *(letter + WORD_END for letter in alphabet)]
 
@@ -58,21 +58,21 @@ def _learn_merges(texts: Iterable[str], n_merges: int) -> list[tuple[str, str]]:
     trainer = trainers.BpeTrainer(
         vocab_size=n_merges + 2 * N_BYTES,
         end_of_word_suffix=WORD_END,
-        # Of pairs that are equally frequent the one of the smallest ids is merged first. The library numbers
-        # special tokens in their order, and letters that end a word as it meets them, in a random order.
+        # Among equally frequent pairs, the one with the smallest ids is merged first. The library numbers
+        # special tokens in the given order, but letters that end a word in the random order it meets them.
         special_tokens=_letters(),
         show_progress=False,
     )
-    # Texts are pulled here, and learned from in a thread of its own: a signal reaches this one alone, and the
-    # library would pull in a thread of its own and let nothing in between while it learns.
+    # Texts are read in this thread and learned from in another one. Signals reach only this thread, and the
+    # library would read in a thread of its own and block signals while it learns.
     pulled = list(texts)
-    _beside(lambda: tokenizer.train_from_iterator(pulled, trainer))
+    _run_in_thread(lambda: tokenizer.train_from_iterator(pulled, trainer))
     learned: list[list[str]] = json.loads(tokenizer.to_str())["model"]["merges"]
     return [(left, right) for left, right in learned[:n_merges]]
 
 
-def _beside(work: Callable[[], object]) -> None:
-    """Wait for `work`, which a thread does that this one may leave to its fate."""
+def _run_in_thread(work: Callable[[], object]) -> None:
+    """Run `work` in a daemon thread and wait for it, so that a signal can interrupt the wait."""
     done: Future[None] = Future()
 
     def run() -> None:
@@ -88,7 +88,9 @@ def _beside(work: Callable[[], object]) -> None:
 
 
 def _with_frame(bpe: models.BPE, vocab: dict[str, int]) -> Tokenizer:
-    """Start and end around every text. They are no added tokens: a user's text cannot contain them."""
+    """Add start and end tokens around every text. They are not added tokens: a user's text cannot contain
+    them.
+    """
     tokenizer = Tokenizer(bpe)
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = _word_splitter()

@@ -184,20 +184,23 @@ def test_a_run_that_starts_from_a_model_may_be_taught_by_others_with_its_tokeniz
         ),
         (
             ["preprocess.interpolation='bilinear'"],
-            'preprocess.interpolation of first is "bicubic", that of the',
+            'preprocess.interpolation of first is "bicubic", in the recipe',
         ),
-        (["text.clean='none'"], 'distill.teachers: text.clean of first is "clip", that of the recipe "none"'),
+        (
+            ["text.clean='none'"],
+            'distill.teachers: text.clean of first is "clip", in the recipe it is "none"',
+        ),
         (
             ["text.context_length=10", "model.text.context_length=10"],
-            "text.context_length of first is 12, that of the recipe 10: they must be the same",
+            "text.context_length of first is 12, in the recipe it is 10: they must be the same",
         ),
-        (["model.text.vocab_size=700"], "model.text.vocab_size of first is 600, that of the recipe 700"),
+        (["model.text.vocab_size=700"], "model.text.vocab_size of first is 600, in the recipe it is 700"),
         (
             ["run.start_size=8", "run.start_fraction=0.5", "distill.teachers=['second', 'wide']"],
             "run.start_size 8 must be a multiple of the stride of wide, 16",
         ),
         (["distill.teachers=['first', 'other']"], "other has another tokenizer than another teacher"),
-        (["distill.teachers=['siglip']"], 'siglip learned by the sigmoid loss: only "softmax" gives'),
+        (["distill.teachers=['siglip']"], 'siglip was trained with the sigmoid loss: only "softmax" gives'),
     ],
 )
 def test_what_keeps_a_teacher_from_teaching_is_named_before_anything_is_written(

@@ -8,7 +8,7 @@ from diptych_training.train.distributed.ranks import Ranks
 
 
 def check_validation(dataset: PackedDataset, config: TrainConfig) -> None:
-    """Raises TrainingConfigError unless validation will give every metric that `run.best_by` names."""
+    """Raise TrainingConfigError unless validation gives every metric that `run.best_by` names."""
     kinds = {entry.kind for _, entry in dataset.listed("validation")}
     given = [f"{kind}_top{k}" for kind in sorted(kinds) for k in TOP_K]
     missing = [name for name in config.run.best_by if name not in given]
@@ -20,7 +20,9 @@ def check_validation(dataset: PackedDataset, config: TrainConfig) -> None:
 
 
 def check_shares(config: TrainConfig, ranks: Ranks) -> None:
-    """Raises TrainingConfigError if the batch cannot be shared evenly, or there are none to share with."""
+    """Raise TrainingConfigError if the ranks cannot share the batch evenly, or if sharding has only one
+    rank.
+    """
     n = config.run.batch_size
     if n % ranks.world_size:
         raise TrainingConfigError(
@@ -40,5 +42,5 @@ def check_shares(config: TrainConfig, ranks: Ranks) -> None:
         )
     if config.scale.shard and ranks.is_single:
         raise TrainingConfigError(
-            "scale.shard shares weights among ranks, and here is one alone: start it by torchrun"
+            "scale.shard shares weights among ranks, but there is only one: start it with torchrun"
         )

@@ -1,4 +1,4 @@
-"""`diptych-train train`: train a model by a recipe, or go on with a run."""
+"""`diptych-train train`: train a model by a recipe, or resume a run."""
 
 import argparse
 import math
@@ -38,8 +38,8 @@ from diptych_training.train.teachers import OpenTeachers, load_teachers, open_te
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 INTERRUPTED = 130
-BEFORE_FIRST_STEP = "before the first step"  # of a run that is resumed too
-AUTO = "auto"  # as a device, also for servers
+BEFORE_FIRST_STEP = "before the first step"  # after a resume, too
+AUTO = "auto"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -80,7 +80,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train to the end: 0. Stopped by a signal after a checkpoint: 130."""
+    """Train. Returns 0 at the end, 130 if a signal stopped the run after a checkpoint."""
     config, origin = recipe_and_origin(args)
     dataset = read_dataset(args.data)
     keep_freed_memory()
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         _run_lock(run_dir, ranks),
     ):
         if config.scale.compile:
-            check_compiler(ranks.device)  # now, and not after all data were read
+            check_compiler(ranks.device)  # before all data is read
         loop = prepare(
             config,
             dataset,
@@ -109,16 +109,18 @@ def run(args: argparse.Namespace) -> int:
             resume=resume,
             ranks=ranks,
         )
-        lack = shortage(dataset)
-        if lack is not None and ranks.is_first:
-            print(f"warning: {lack}", file=sys.stderr, flush=True)
+        warning = shortage(dataset)
+        if warning is not None and ranks.is_first:
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
         is_done = _train(loop)
         if ranks.is_first:
-            print(f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; {_best(loop)}")
+            print(
+                f"{'finished' if is_done else 'stopped'} at step {loop.state.step}; {_summary_of_best(loop)}"
+            )
     return 0 if is_done else INTERRUPTED
 
 
-def _best(loop: Loop) -> str:
+def _summary_of_best(loop: Loop) -> str:
     if not loop.config.run.best_by:
         return "the last is the best"
     if math.isinf(loop.state.best_score):
@@ -128,8 +130,8 @@ def _best(loop: Loop) -> str:
 
 @contextmanager
 def _run_lock(run_dir: Path, ranks: Ranks) -> Iterator[None]:
-    """One training at a time: the first rank holds the lock for all of its ranks."""
-    lock_file = run_dir.parent / f".{run_dir.name}.lock"  # beside it: what is in it may be replaced
+    """Allow one training per run folder: the first rank holds the lock for all ranks."""
+    lock_file = run_dir.parent / f".{run_dir.name}.lock"  # beside the folder, whose content may be replaced
     in_use = RunInUse(f"another process is training in {run_dir}")
     with ExitStack() as held:
         ranks.run_on_first(lambda: held.enter_context(exclusive_lock(lock_file, in_use)))
@@ -137,9 +139,10 @@ def _run_lock(run_dir: Path, ranks: Ranks) -> Iterator[None]:
 
 
 def _is_restarted_by_torchrun(run_dir: Path) -> bool:
-    """Whether torchrun started this again after a rank was lost, and there is a run to go on with.
+    """Whether torchrun restarted this process after a rank was lost, and the run has a checkpoint to resume
+    from.
 
-    One that was lost before it kept anything is not: it is begun again, as it would be by hand.
+    A run that was lost before its first checkpoint starts again.
     """
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and RunFolder(run_dir).has_begun
 
@@ -168,10 +171,10 @@ def prepare(
     resume: bool,
     ranks: Ranks = SINGLE_RANK,
 ) -> Loop:
-    """Everything that the loop needs, at step 0 or where the run's last checkpoint stands.
+    """Build everything that the loop needs, at step 0 or at the run's last checkpoint.
 
-    `origin` is what a new run starts from, `open_teachers` finds those that teach it; one that is resumed has
-    them in its folder.
+    `origin` is the model that a new run starts from and `open_teachers` opens its teachers; a resumed run has
+    both in its folder.
     """
     config = open_run(run_dir, config) if resume else with_defaults(config, dataset)
     folder = RunFolder(run_dir)
@@ -190,7 +193,8 @@ def prepare(
             f"rank {ranks.rank} does not see {run_dir}: --runs-dir must be a folder that all machines share"
         )
     tokenizer = load_tokenizer(folder, config)
-    teachers = load_teachers(folder, config, ranks)  # before the seed is set, since building draws numbers
+    # Teachers come before the seed is set: building a model draws random numbers.
+    teachers = load_teachers(folder, config, ranks)
     state = _state(config, folder, ranks, resume=resume)
 
     def validate_model(model: CLIP) -> dict[str, float]:
@@ -221,7 +225,9 @@ def _state(config: TrainConfig, folder: RunFolder, ranks: Ranks, *, resume: bool
 
 
 def recipe_and_origin(args: argparse.Namespace) -> tuple[TrainConfig, Origin | None]:
-    """The recipe, and the model that a new run starts from; one that is resumed has that in its folder."""
+    """Read the recipe, and open the model that a new run starts from; a resumed run has that model in its
+    folder.
+    """
     path = recipe_file(args.config)
     found: list[Origin] = []
 

@@ -1,4 +1,4 @@
-"""Creates the folder of a new run: recipe, tokenizer, provenance, and the weights of start and teachers."""
+"""Creation of a new run folder: recipe, tokenizer, provenance, and the weights of start and teachers."""
 
 import shutil
 from collections.abc import Iterable
@@ -29,21 +29,23 @@ def create_run(
     *,
     open_teachers: OpenTeachers = dict,
 ) -> RunFolder:
-    """Write recipe, architecture, preprocessing, tokenizer, what it learns from, and the weights that it
-    starts from and those that teach it, if any.
+    """Write the recipe, architecture, preprocessing, tokenizer and provenance, and the weights of start and
+    teachers.
 
-    Raises TrainingConfigError if the folder holds a run that has come as far as a checkpoint; one that failed
-    before that is replaced. Nothing is written if the recipe has no use for its data.
+    Raises TrainingConfigError if the folder holds a run with a checkpoint; a run that failed earlier is
+    replaced. Nothing is written if the recipe does not fit its data.
     """
     folder = RunFolder(path)
     if folder.last.exists() or folder.best.exists():
-        raise TrainingConfigError(f"{path} has a run already: go on with --resume, or choose another --name")
-    found = open_teachers()
-    tokenizer = _tokenizer(config, texts, origin, found)
-    teachers = teacher_checkpoints(config, found, tokenizer)
+        raise TrainingConfigError(
+            f"{path} has a run already: continue it with --resume, or choose another --name"
+        )
+    origins = open_teachers()
+    tokenizer = _tokenizer(config, texts, origin, origins)
+    teachers = teacher_checkpoints(config, origins, tokenizer)
     start = None if origin is None else _start(config, origin)
     licences = {} if origin is None else {origin.title: origin.licence}
-    taught_by = {name: teacher.licence for name, teacher in found.items()}
+    taught_by = {name: teacher.licence for name, teacher in origins.items()}
     learned = collect_provenance(dataset, config, licences, taught_by)
     path.mkdir(parents=True, exist_ok=True)
     folder.config_file.unlink(missing_ok=True)
@@ -58,16 +60,17 @@ def create_run(
     write_atomic(folder.model_file, config.model.model_dump_json(indent=1).encode())
     write_atomic(folder.image_spec_file, config.preprocess.model_dump_json(indent=1).encode())
     write_atomic(folder.text_spec_file, config.text.model_dump_json(indent=1).encode())
-    write_atomic(
-        folder.config_file, dump_config(config).encode()
-    )  # last: its presence says that the rest is there
+    # Written last: its presence means that the folder is complete.
+    write_atomic(folder.config_file, dump_config(config).encode())
     return folder
 
 
 def _tokenizer(
     config: TrainConfig, texts: Iterable[str], origin: Origin | None, found: TeacherOrigins
 ) -> Tokenizer:
-    """What the model already reads, or its first teacher, or one that is learned from the data's texts."""
+    """The tokenizer of the start model, else of the first teacher, else one trained on the texts of the
+    data.
+    """
     for known in (origin, *found.values()):
         if known is not None:
             return known.tokenizer
@@ -77,7 +80,9 @@ def _tokenizer(
 
 
 def _start(config: TrainConfig, origin: Origin) -> Checkpoint:
-    """The weights at the size of the recipe's images: what training changes, and is held against later."""
+    """The start weights at the recipe's image size; training changes them, and evaluation compares against
+    them.
+    """
     check_start(config, origin)
     tensors = {f"{MODEL}{name}": tensor for name, tensor in origin.weights(config.model).items()}
     return Checkpoint(tensors, {"step": 0, "metrics": {}, "source": origin.title})
@@ -93,17 +98,17 @@ def _check_padding(tokenizer: Tokenizer, config: TrainConfig) -> None:
         )
 
 
-CHANGEABLE_KEYS = {
-    "model.image_size",
-    "text.prompts",
-}  # what a recipe may say otherwise; images may be prepared in any way
+# A recipe may differ from its start in these keys, and in all of `preprocess`.
+CHANGEABLE_KEYS = {"model.image_size", "text.prompts"}
 
 
 def check_start(config: TrainConfig, origin: Origin) -> None:
-    """Raises TrainingConfigError naming the key in which the recipe contradicts its start."""
+    """Raise TrainingConfigError naming the key in which the recipe contradicts the model that it starts
+    from.
+    """
     for table, kind, ours in (("model", ModelConfig, config.model), ("text", TextSpec, config.text)):
         if table not in origin.tables:
-            continue  # it does not say: its weights will
+            continue  # not stated; checked when its weights are loaded
         for key in _differing(kind.model_validate(origin.tables[table]), ours, table):
             if key not in CHANGEABLE_KEYS:
                 whose = f"{origin.title}, which the run starts from"

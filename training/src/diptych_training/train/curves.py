@@ -1,4 +1,4 @@
-"""Draw the curves of a run as a PNG; knows nothing of training."""
+"""Plots of a run's metrics as a PNG."""
 
 import io
 
@@ -13,7 +13,7 @@ SMOOTH_FRACTION = 0.02  # width of the running mean, of the curve's length
 
 
 def draw_curves(series: Series, title: str) -> bytes:
-    """PNG: loss, validation accuracy, learning rate and logit scale over steps."""
+    """PNG with loss, validation accuracy, learning rate and logit scale over steps."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     figure.suptitle(title)
     (loss, validation), (rate, scale) = figure.subplots(2, 2)

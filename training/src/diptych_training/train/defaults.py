@@ -1,4 +1,4 @@
-"""Keys of a recipe that it leaves open: they follow from its data and its other keys. Reads no image."""
+"""Recipe keys that are left open: their values follow from the data and from other keys."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -14,42 +14,42 @@ WARMUP_SHARE = 10  # a tenth of the steps
 
 
 def with_defaults(config: TrainConfig, dataset: PackedDataset) -> TrainConfig:
-    """The recipe of a new run. What is left open fits its data:
+    """Fill the open keys of a new run's recipe from its data:
 
-    - `run.batch_size`: at most as many items of a packed data set as there are to learn from.
-    - `data.mixture`: all kinds of the data set alike.
-    - `data.pairs.streams`: a divisor of the batch.
-    - `run.best_by`: zero-shot on every kind that there is to validate on; nothing where there is none.
+    - `run.batch_size`: at most the number of training items of a packed data set.
+    - `data.mixture`: equal weights for all kinds of the data set.
+    - `data.pairs.streams`: a divisor of the batch size.
+    - `run.best_by`: zero-shot accuracy on every kind in validation; empty if there is none.
     - `optim.warmup_steps`: at most a tenth of the steps.
     """
-    taught, judged = (
+    train_kinds, validation_kinds = (
         sorted({entry.kind for _, entry in dataset.listed(split)}) for split in ("train", "validation")
     )
-    if config.data.pairs is None and taught:
+    if config.data.pairs is None and train_kinds:
         n_items = sum(entry.n for _, entry in dataset.listed("train"))
-        config = _filled(config, MIXTURE, dict.fromkeys(taught, 1.0))
+        config = _filled(config, MIXTURE, dict.fromkeys(train_kinds, 1.0))
         config = _filled(config, BATCH_SIZE, _batch_size(config, n_items))
     config = _filled(config, STREAMS, _streams(config.n_own))
-    config = _filled(config, BEST_BY, tuple(f"{kind}_top1" for kind in judged))
+    config = _filled(config, BEST_BY, tuple(f"{kind}_top1" for kind in validation_kinds))
     return _filled(config, WARMUP_STEPS, min(OptimConfig().warmup_steps, config.run.steps // WARMUP_SHARE))
 
 
 def fill_from_run(config: TrainConfig, ran: TrainConfig) -> TrainConfig:
-    """The recipe of a run that goes on: what is left open is what it was."""
+    """Fill the open keys of a resumed run's recipe with the values that the run has."""
     for path in (MIXTURE, STREAMS, BATCH_SIZE, BEST_BY, WARMUP_STEPS):
         config = _filled(config, path, _value(ran, path))
     return config
 
 
 def _value(table: Any, path: Sequence[str]) -> Any:
-    """What stands at the path; None below a table that is not there."""
+    """The value at a path of keys; None if a table on the way is missing."""
     for key in path:
         table = getattr(table, key, None)
     return table
 
 
 def _filled(table: Table, path: Sequence[str], value: Any) -> Table:
-    """With this value at the path, unless the recipe says one or has no such table."""
+    """Set the value at the path, unless the recipe sets it or has no such table."""
     key, *rest = path
     inner = getattr(table, key)
     if rest:
@@ -58,7 +58,7 @@ def _filled(table: Table, path: Sequence[str], value: Any) -> Table:
 
 
 def _batch_size(config: TrainConfig, n_items: int) -> int:
-    """The largest power of two whose own items, without rehearsed ones, are not more than there are."""
+    """The largest power of two whose share of the run's own data does not exceed the number of items."""
     largest: int = RunConfig.model_fields["batch_size"].default
     sizes = [1 << exponent for exponent in range(largest.bit_length() - 1, 0, -1)]
     for size in sizes:
@@ -69,6 +69,6 @@ def _batch_size(config: TrainConfig, n_items: int) -> int:
 
 
 def _streams(n_own: int) -> int:
-    """The most that give equal parts of a batch."""
+    """The largest number of streams that divides the batch."""
     default: int = PairsConfig.model_fields["streams"].default
     return next(n for n in range(default, 0, -1) if n_own % n == 0)

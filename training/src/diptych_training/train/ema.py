@@ -1,4 +1,4 @@
-"""An exponential moving average of a model's weights; knows nothing of training."""
+"""Exponential moving average of a model's weights."""
 
 import copy
 
@@ -10,18 +10,21 @@ from diptych_training.train.distributed.parallel import local_shard
 
 
 class Ema:
-    """A second model that follows the first slowly (Polyak averaging); it often does better on new data."""
+    """A second model that averages the weights of the first (Polyak averaging); it often generalises
+    better.
+    """
 
     def __init__(self, model: CLIP, decay: float) -> None:
-        """The average starts as a copy of the model, which is still whole."""
+        """Start as a copy of the model, before the model is sharded."""
         self._decay = decay
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, model: CLIP, step: int, is_kept: torch.Tensor) -> None:
-        """Move towards the weights after step 0, 1, ...; faster early on, or the start would linger.
+        """Move towards the weights after step 0, 1, ...; faster early on, so that the random start is
+        forgotten.
 
-        A step that was not kept moves nothing. `is_kept` is a scalar on the device, which is not waited for.
+        A skipped step moves nothing. `is_kept` is a scalar on the device; this does not wait for its value.
         """
         decay = min(self._decay, (1 + step) / (10 + step))
         average = _floats(self.model)

@@ -1,4 +1,4 @@
-"""What a run will cost in time and memory, measured before its first step; changes nothing of it."""
+"""Estimate of a run's time and memory, measured before its first step without changing the run."""
 
 import math
 import resource
@@ -20,13 +20,13 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Estimate:
-    """Cost of the rest of a run."""
+    """The cost of the rest of a run."""
 
     n_image_parameters: int
     n_text_parameters: int
-    n_small: int  # steps on small images, which come first
+    n_small: int  # steps on small images; they come first
     n_full: int
-    small_s: float  # seconds a step
+    small_s: float  # seconds per step
     full_s: float
     batch_size: int
     peak_bytes: int
@@ -42,7 +42,7 @@ class Estimate:
         )
 
     def seconds_left(self, n_done: int, took_s: float) -> float:
-        """What the steps after the first `n_done` take, now that those are known to have taken `took_s`."""
+        """Seconds for the steps after the first `n_done`, given that those took `took_s`."""
         return self._seconds(n_done) * took_s / (self._seconds(0) - self._seconds(n_done))
 
     def _seconds(self, n_done: int) -> float:
@@ -52,7 +52,9 @@ class Estimate:
 
 
 def estimate(gradient_step: GradientStep, batches: Batches, config: TrainConfig, first_step: int) -> Estimate:
-    """Run a few passes and forget what they did, with small images too where the run starts with them."""
+    """Run a few forward and backward passes and undo their effects; small images are measured too if the run
+    uses them.
+    """
     run, model = config.run, gradient_step.model
     n_small = max(0, math.ceil(run.start_fraction * run.steps) - first_step) if run.start_size else 0
     n_full = run.steps - first_step - n_small
@@ -72,12 +74,12 @@ def estimate(gradient_step: GradientStep, batches: Batches, config: TrainConfig,
         small_s=small_s,
         full_s=full_s,
         batch_size=run.batch_size,
-        peak_bytes=_peak_bytes() + 2 * 4 * n_learned,  # the optimizer's two moments are not there yet
+        peak_bytes=_peak_bytes() + 2 * 4 * n_learned,  # plus the optimizer's two moments, not allocated yet
     )
 
 
 def _step_seconds(gradient_step: GradientStep, batches: Batches, step: int) -> float:
-    """The median of a few trials, after one that warms up."""
+    """The median of a few trials, after one warm-up."""
     seconds = []
     for _ in range(1 + N_TRIALS):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Keep weights as they are during training: whole towers or first layers; knows nothing of schedules."""
+"""Locked weights: whole towers or first layers that do not change during training."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from diptych_training.models.depth import SHARED, TOWERS, Depth, Tower, depths
 
 
 class LockedBatchNorm(nn.BatchNorm2d):
-    """Normalises by its running statistics and leaves them as they are, in training mode too.
+    """Batch normalisation that uses its running statistics and does not update them, in training mode too.
 
     Its gain and bias learn unless they are locked themselves.
     """
@@ -24,9 +24,10 @@ class LockedBatchNorm(nn.BatchNorm2d):
 
 
 def lock(model: CLIP, config: LockConfig) -> None:
-    """Take gradients from what the configuration locks.
+    """Disable gradients of the weights that the configuration locks.
 
-    Raises TrainingConfigError if a tower has fewer layers, or if nothing is left to learn.
+    Raises TrainingConfigError if a tower has fewer layers than are to be locked, or if nothing is left to
+    learn.
     """
     depth_of = depths(name for name, _ in model.named_parameters())
     n_locked = {tower: _n_locked(tower, config, depth_of) for tower in TOWERS}
@@ -42,11 +43,11 @@ def lock(model: CLIP, config: LockConfig) -> None:
         raise TrainingConfigError("lock.image and lock.text lock both towers whole: nothing is left to learn")
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d) and (config.statistics or is_locked(f"{name}.weight")):
-            module.__class__ = LockedBatchNorm  # copies and state dicts stay what they are
+            module.__class__ = LockedBatchNorm  # keeps copies and state dicts unchanged
 
 
 def check_lock(model: ModelConfig, config: LockConfig) -> None:
-    """Raises what `lock` would, without making weights."""
+    """Raise what `lock` would raise, without allocating weights."""
     with torch.device("meta"):
         lock(build_model(model), config)
 

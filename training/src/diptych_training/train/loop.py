@@ -1,4 +1,4 @@
-"""The training loop: step, log, validate, keep; knows nothing of how a run folder was prepared."""
+"""The training loop: step, log, validate, save checkpoints."""
 
 import math
 import time
@@ -28,12 +28,14 @@ TIMED_STEPS = 50
 RESUME_ADVICE = "start all of them again with --resume"
 
 Validate = Callable[[CLIP], dict[str, float]]
-SecondsLeft = Callable[[int, float], float]  # steps done, seconds they took -> seconds that the others take
+SecondsLeft = Callable[[int, float], float]  # steps done, seconds they took -> seconds of the remaining steps
 
 
 @dataclass(frozen=True)
 class _Timer:
-    """Where the measured time begins: a single step's says nothing while the device lags behind."""
+    """The start of a measured interval. A single step's time says nothing, since the device may lag
+    behind.
+    """
 
     step: int
     started: float = field(default_factory=time.perf_counter)
@@ -41,7 +43,7 @@ class _Timer:
 
 @dataclass(frozen=True)
 class Loop:
-    """One run and what it needs. `train` goes on from wherever `state` is."""
+    """One run and what it needs; `train` continues from the step of `state`."""
 
     config: TrainConfig
     folder: RunFolder
@@ -53,7 +55,7 @@ class Loop:
 
     @property
     def gradient_step(self) -> GradientStep:
-        """How this run's batches go through its model."""
+        """The forward and backward pass of this run."""
         state, run = self.state, self.config.run
         return GradientStep(
             state.model,
@@ -69,8 +71,8 @@ class Loop:
     def train(self, seconds_left: SecondsLeft | None = None) -> bool:
         """Train to the end, or until SIGINT or SIGTERM. Returns whether the end was reached.
 
-        `seconds_left` is asked once, after the first steps: the machine has its working pace by then.
-        Raises TrainingFailed when loss or gradients stay non-finite, RankLost when another rank is gone.
+        `seconds_left` is called once, after the first steps, when the speed of the machine is stable. Raises
+        TrainingFailed if loss or gradients stay non-finite, RankLost if another rank is gone.
         """
         with rank_loss_as_error(self.state.ranks, lambda: f"step {self.state.step}", RESUME_ADVICE):
             return self._train(seconds_left)
@@ -86,24 +88,24 @@ class Loop:
                     progress.write(line)
 
             if self.config.start is not None and first == 0:
-                say(self._validate())  # what there is to gain on, and the best so far
+                say(self._validate())  # the baseline, and the best so far
             timer = _Timer(first)
             while self.state.step < n_steps and not self._is_stopped(interrupt):
                 losses, norm = self._step()
                 progress.update()
                 if self._is_logged():
-                    timer = self._logged(losses, norm, timer)
+                    timer = self._log_step(losses, norm, timer)
                     progress.set_postfix(loss=f"{float(losses['loss']):.3f}", refresh=False)
                 if self._after_step(say):
                     timer = _Timer(self.state.step)
                 if seconds_left is not None and self.state.step - first == TIMED_STEPS:
                     left_s = seconds_left(TIMED_STEPS, time.perf_counter() - started)
-                    say(f"about {left_s / 60:.1f} min left, by the pace of {TIMED_STEPS} steps")
-        self._keep()
+                    say(f"about {left_s / 60:.1f} min left, measured over {TIMED_STEPS} steps")
+        self._save_checkpoint()
         return self.state.step == n_steps
 
     def _step(self) -> tuple[Losses, Tensor]:
-        """Queue the next step on the device. Its losses and the norm of its gradients stay there."""
+        """Queue the next step on the device. Its losses and gradient norm stay there."""
         state = self.state
         buffers = copy_buffers(state.model)
         losses = self.gradient_step.forward_backward(self.batches.make(state.step))
@@ -116,16 +118,18 @@ class Loop:
         return losses, norm
 
     def _is_stopped(self, interrupt: Interrupt) -> bool:
-        """Whether a signal came. Ranks agree on it through their devices: not at each step of a GPU."""
+        """Whether a signal arrived. Ranks agree through their devices, so on GPUs only when metrics are
+        logged.
+        """
         ranks = self.state.ranks
-        is_asked = ranks.is_single or ranks.device.type == "cpu" or self._is_logged()
-        return is_asked and ranks.any(interrupt.requested)
+        is_checked = ranks.is_single or ranks.device.type == "cpu" or self._is_logged()
+        return is_checked and ranks.any(interrupt.requested)
 
     def _is_logged(self) -> bool:
         return self.state.step % self.config.run.log_every == 0 or self.state.step == self.config.run.steps
 
-    def _logged(self, losses: Losses, norm: Tensor, timer: "_Timer") -> "_Timer":
-        """Wait for the device and log the last step. Raises TrainingFailed if too many were skipped."""
+    def _log_step(self, losses: Losses, norm: Tensor, timer: "_Timer") -> "_Timer":
+        """Wait for the device and log the last step. Raises TrainingFailed if too many steps were skipped."""
         read = {name: float(value) for name, value in {**losses, "gradient_norm": norm}.items()}
         step, seconds = self.state.step, time.perf_counter() - timer.started
         self.log.write(step, self._numbers(read, (step - timer.step) / seconds))
@@ -146,22 +150,22 @@ class Loop:
         }
 
     def _after_step(self, say: Callable[[str], None]) -> bool:
-        """Validate and keep when it is time. Returns whether it was."""
+        """Validate and save a checkpoint when due. Returns whether either was done."""
         step, run = self.state.step, self.config.run
-        is_judged = step % run.validate_every == 0 or step == run.steps
-        if is_judged:
+        is_validated = step % run.validate_every == 0 or step == run.steps
+        if is_validated:
             say(self._validate())
         if step % run.checkpoint_every == 0:
             self.state.stepper.check(step - 1)
-            self._keep()
-        return is_judged or step % run.checkpoint_every == 0
+            self._save_checkpoint()
+        return is_validated or step % run.checkpoint_every == 0
 
     def _validate(self) -> str:
-        """Validate, keep the weights if they are the best so far, draw. Returns a line for the screen."""
+        """Validate, save the weights if they are the best so far, and plot. Returns a line for the screen."""
         state = self.state
         with autocast(state.model.logit_scale.device, self.config.run.precision):
             metrics = self.validate(state.validated_model)
-        # One rank decides: a last bit that differs must not part them.
+        # The first rank decides: scores that differ in the last bit must not make ranks disagree.
         scores = [metrics[name] for name in self.config.run.best_by]
         # Without scores the latest weights are the best.
         score = state.ranks.value_of_first(fmean(scores) if scores else state.step)
@@ -176,7 +180,7 @@ class Loop:
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no validation data"
         return f"step {state.step}: {numbers}{'  (best so far)' if is_best else ''}"
 
-    def _keep(self) -> None:
+    def _save_checkpoint(self) -> None:
         self._write(self.folder.last, self.state.checkpoint(self.batches.position(self.state.step)))
 
     def _write(self, path: Path, checkpoint: Checkpoint) -> None:

@@ -1,4 +1,7 @@
-"""Trade time for memory, or start-up for pace, inside a model; what it computes stays the same."""
+"""Memory and speed of training: checkpointed or compiled blocks, and memory that malloc keeps.
+
+None of these changes the results.
+"""
 
 import ctypes
 import sys
@@ -19,14 +22,16 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
 COMPILED = (ResidualAttentionBlock, Bottleneck, BasicBlock)
-# Beyond so many graphs blocks of a kind run uncompiled, with a warning. torch's own limit is 8, for both
+# Beyond this many graphs, blocks of a kind run uncompiled, with a warning. torch's own limit is 8, for both
 # towers and all stages of a ResNet together, since they share one function: a batch in chunks needs more.
 MAX_GRAPHS = 128
 Backend = Callable[[torch.fx.GraphModule, list[Tensor]], Callable[..., Any]]
 
 
 class CheckpointedBlock(ResidualAttentionBlock):
-    """Keeps its input alone during the forward pass, and computes the rest again for the backward pass."""
+    """A block that keeps only its input during the forward pass and recomputes the rest for the backward
+    pass.
+    """
 
     def forward(self, x: Tensor, mask: Tensor | None, row: Row | None = None) -> Tensor:
         """(B, L, W) -> (B, L, W) or (B, 1, W)."""
@@ -36,21 +41,21 @@ class CheckpointedBlock(ResidualAttentionBlock):
 
 
 def checkpoint_blocks(model: nn.Module) -> None:
-    """Gradient checkpointing (Chen et al. 2016) in every transformer block.
+    """Enable gradient checkpointing (Chen et al. 2016) in every transformer block.
 
-    Stages of a ResNet are left alone: their batch normalisation would count each batch twice.
+    Stages of a ResNet are not checkpointed: their batch normalisation would count each batch twice.
     """
     for module in model.modules():
         if type(module) is ResidualAttentionBlock:
-            module.__class__ = CheckpointedBlock  # copies and state dicts stay what they are
+            module.__class__ = CheckpointedBlock  # keeps copies and state dicts unchanged
 
 
 def compile_blocks(model: CLIP, backend: str | Backend = "inductor") -> None:
-    """torch.compile for the blocks of both towers.
+    """Enable torch.compile for the blocks of both towers.
 
-    Like blocks share their graphs. Each kind has one for passes with gradients and one for those without
-    (chunks and validation), and each of these first one of fixed sizes, and, as soon as another number of
-    items or length of texts comes along, one for all of them.
+    Equal blocks share their graphs. Each kind of block has one graph for passes with gradients and one for
+    passes without (chunks and validation). Each of these is first compiled for fixed sizes, and again for all
+    sizes as soon as another number of items or text length occurs.
     """
     limits.recompile_limit = max(limits.recompile_limit, MAX_GRAPHS)
     for module in model.modules():
@@ -59,15 +64,17 @@ def compile_blocks(model: CLIP, backend: str | Backend = "inductor") -> None:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Compile something small, which takes a few seconds. TrainingConfigError if that cannot be done here."""
+    """Compile a small function, which takes a few seconds. Raises TrainingConfigError if that fails on this
+    machine.
+    """
     try:
-        # without what was compiled once, for which no compiler would be needed
+        # without the cache: a cached graph needs no compiler
         torch.compile(_plus_one, options={"fx_graph_cache": False})(torch.zeros(64, device=device))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise TrainingConfigError(
             f"scale.compile: torch.compile does not work here ({reason:.300}): it needs a C++ compiler on "
-            "CPUs, such as g++, and triton with a C compiler on GPUs; train with scale.compile=false where "
+            "CPUs, such as g++, and triton with a C compiler on GPUs; train with scale.compile=false if "
             "there is none"
         ) from error
 
@@ -77,7 +84,10 @@ def _plus_one(x: Tensor) -> Tensor:
 
 
 def keep_freed_memory() -> None:
-    """Spare the page faults of large blocks (a tenth of a step's time); does nothing without glibc."""
+    """Make glibc keep freed memory, which saves the page faults of large blocks (a tenth of a step's time).
+
+    Every training step allocates the same blocks again. Does nothing without glibc.
+    """
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,4 +1,4 @@
-"""Keep the numbers of a run: a CSV file, TensorBoard, a picture; knows nothing of what they mean."""
+"""The metrics of a run: a CSV file and TensorBoard events."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -16,29 +16,31 @@ Series = dict[str, list[tuple[int, float]]]
 
 
 class Log(Protocol):
-    """Where the numbers of a run go."""
+    """The protocol of a metrics log."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Values measured after `step` steps."""
+        """Log values measured after `step` steps."""
         ...
 
     def close(self) -> None:
-        """Nothing comes after this."""
+        """Close the log."""
         ...
 
 
 class NoLog:
-    """That of a rank that is not the first."""
+    """The log of every rank but the first."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """The first rank writes the same numbers."""
+        """Do nothing: the first rank writes the same numbers."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 class MetricsLog:
-    """Appends (step, metric, value) rows. Resuming at a step drops what the broken run wrote after it."""
+    """Appends (step, metric, value) rows. Resuming at a step drops the rows that the interrupted run wrote
+    after it.
+    """
 
     def __init__(self, folder: RunFolder, resumed_at: int) -> None:
         self._writer = SummaryWriter(str(folder.tensorboard), purge_step=resumed_at + 1)
@@ -52,7 +54,7 @@ class MetricsLog:
         self._file.flush()
 
     def close(self) -> None:
-        """Flush and close both."""
+        """Flush and close the CSV file and the event file."""
         self._writer.close()
         self._file.close()
 
@@ -66,7 +68,7 @@ def read_metrics(path: Path) -> Series:
 
 
 def _open_at(path: Path, resumed_at: int) -> TextIO:
-    """The file, open for appending, with its header and the rows up to `resumed_at`."""
+    """Open the file for appending, with its header and the rows up to `resumed_at`."""
     kept = [",".join(HEADER)]
     if resumed_at and path.is_file():
         kept += [f"{step},{metric},{value!r}" for step, metric, value in _rows(path) if step <= resumed_at]
@@ -75,7 +77,7 @@ def _open_at(path: Path, resumed_at: int) -> TextIO:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, float]]:
-    """The rows that can be read: a run that was killed may have left half a line, or worse."""
+    """Yield the readable rows: a killed run may have left half a line, or worse."""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         step, _, rest = line.partition(",")
         metric, _, value = rest.partition(",")

@@ -1,4 +1,4 @@
-"""AdamW with decay on matrices only, its schedule, and steps that survive non-finite gradients."""
+"""AdamW with weight decay on matrices only, its schedule, and steps that survive non-finite gradients."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from diptych_training.models.depth import depths
 from diptych_training.objectives.contrastive import MAX_LOGIT_SCALE
 from diptych_training.train.distributed.parallel import clip_gradients, copy_full
 
-# Lookup tables are not decayed: a row that no step looks up has no gradient and would only shrink.
+# Lookup tables do not decay: a row without gradients would only shrink.
 LOOKUP_TABLES = ("token_embedding.weight", "positional_embedding", "class_embedding")
 
 
@@ -26,7 +26,7 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that are stepped alike, with their names. `lr_scale` is their share of the rate."""
+    """Named parameters with the same weight decay and the same factor of the learning rate (`lr_scale`)."""
 
     weight_decay: float
     lr_scale: float
@@ -34,12 +34,12 @@ class ParameterGroup:
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[ParameterGroup]:
-    """All parameters that are learned: the fastest first, and of these the decayed ones first."""
+    """Group all learned parameters: the highest rates first, and within a rate the decayed ones first."""
     groups: dict[tuple[float, bool, bool], ParameterGroup] = {}
     scales = rate_scales((name for name, _ in model.named_parameters()), config.layer_decay)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            # Shares of weights and whole ones cannot be stepped in one go.
+            # A fused step cannot mix sharded and whole weights.
             key = scales[name], is_decayed(name, parameter), isinstance(parameter, DTensor)
             group = groups.setdefault(key, ParameterGroup(config.weight_decay if key[1] else 0.0, key[0]))
             group.named.append((name, parameter))
@@ -47,14 +47,16 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[ParameterGro
 
 
 def rate_scales(names: Iterable[str], layer_decay: float) -> dict[str, float]:
-    """Each parameter's share of the rate: less, the farther from its tower's output (Clark et al. 2020)."""
+    """Each parameter's factor of the rate: smaller, the farther from its tower's output (Clark et al.
+    2020).
+    """
     known = list(names)
     depth_of = depths(known)
     return {name: layer_decay ** depth_of[name].n_above if name in depth_of else 1.0 for name in known}
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019) over the groups."""
+    """Build AdamW (Loshchilov & Hutter 2019) over the parameter groups."""
     groups = [
         {"params": group.named, "weight_decay": group.weight_decay, "lr_scale": group.lr_scale}
         for group in parameter_groups(model, config)
@@ -64,7 +66,9 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, n_steps: int, config: OptimConfig) -> float:
-    """Rate of step 0, 1, ... n_steps - 1: linear warm-up, then a cosine down to `min_lr_ratio` of it."""
+    """Rate of step 0, 1, ... n_steps - 1: linear warm-up, then a cosine down to `min_lr_ratio` of the
+    peak.
+    """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(1, n_steps - config.warmup_steps)
@@ -73,9 +77,9 @@ def learning_rate(step: int, n_steps: int, config: OptimConfig) -> float:
 
 
 class Stepper:
-    """Applies gradients: clipped, at the scheduled rate, or not at all when they are not finite.
+    """Applies gradients: clipped, at the scheduled rate, and not at all if they are not finite.
 
-    Whether they are is found out and counted on the device, so that no step waits for it; `check` does.
+    Finiteness is tested and counted on the device, so that no step waits for it; `check` waits.
     """
 
     def __init__(
@@ -93,30 +97,30 @@ class Stepper:
 
     @property
     def n_skipped(self) -> int:
-        """Steps that changed nothing. Waits for the device."""
+        """The number of skipped steps. Waits for the device."""
         return int(self._skipped[0])
 
     @property
     def n_skipped_in_row(self) -> int:
-        """How many of them were the last ones. Waits for the device."""
+        """The number of the latest steps in a row that were skipped. Waits for the device."""
         return int(self._skipped[1])
 
     def restore(self, *, n_skipped: int, n_skipped_in_row: int) -> None:
-        """Go on counting from there."""
-        counts = [n_skipped, n_skipped_in_row, n_skipped_in_row]  # the third: most in a row
+        """Continue from these counts."""
+        counts = [n_skipped, n_skipped_in_row, n_skipped_in_row]  # the third: the longest row
         self._skipped = torch.tensor(counts, device=self._model.logit_scale.device)
 
     def apply(self, step: int, loss: Tensor) -> Tensor:
-        """Use the gradients of this step and clear them. Returns their norm before clipping, on the device.
+        """Apply the gradients of this step and clear them. Returns their norm before clipping, on the device.
 
-        If it or the loss is not finite, the weights stay as they are and what is returned is not finite.
+        If the norm or the loss is not finite, the weights do not change and the returned norm is not finite.
         """
         rate = learning_rate(step, self._n_steps, self._config)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         norm = clip_gradients(self._model.parameters(), self._config.grad_clip).to(loss.device)
         is_finite = norm.isfinite() & loss.isfinite()
-        # What torch's GradScaler tells a fused optimizer: its kernels then leave weights and moments alone.
+        # torch's GradScaler sets the same attribute: fused kernels then leave weights and moments unchanged.
         self._optimizer.found_inf = (~is_finite).float()  # type: ignore[attr-defined]
         self._optimizer.step()
         if self._max_logit_scale is not None:
@@ -127,7 +131,7 @@ class Stepper:
         return norm.where(is_finite, math.nan)
 
     def check(self, step: int) -> None:
-        """Raises TrainingFailed if too many steps in a row were skipped by now. Waits for the device."""
+        """Raise TrainingFailed if too many steps in a row were skipped so far. Waits for the device."""
         most = int(self._skipped[2])
         if most >= self._config.max_skipped_in_row:
             raise TrainingFailed(
@@ -153,7 +157,7 @@ def optimizer_tensors(optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
 def load_optimizer_tensors(optimizer: torch.optim.AdamW, tensors: dict[str, Tensor]) -> None:
     """The inverse of `optimizer_tensors`, on each parameter's device and in its memory format.
 
-    The fused kernel needs both, of the step count too.
+    The fused kernel needs both, for the step count too.
     """
     for name, parameter in named_parameters(optimizer):
         state: dict[str, Tensor] = {}
@@ -170,6 +174,6 @@ def load_optimizer_tensors(optimizer: torch.optim.AdamW, tensors: dict[str, Tens
 
 
 def named_parameters(optimizer: torch.optim.AdamW) -> Iterator[tuple[str, nn.Parameter]]:
-    """What the optimizer learns, by name."""
+    """The learned parameters by name."""
     for group in optimizer.param_groups:
         yield from zip(group["param_names"], group["params"], strict=True)

@@ -13,13 +13,14 @@ from diptych_training.provenance import Provenance, changed_source, collect_prov
 from diptych_training.run_folder import RunFolder
 from diptych_training.train.defaults import fill_from_run
 
-# Of `data.pairs`, when a run goes on.
+# Keys of `data.pairs` that a resumed run may change.
 CHANGEABLE_PAIRS_KEYS = ("workers", "max_skipped", "tokenizer_pairs", "accept_changes")
 
 
 def open_run(path: Path, config: TrainConfig) -> TrainConfig:
-    """The recipe of an existing run, which may be another only in what changes nothing of what is learned:
-    `scale`, and how pairs are read. TrainingConfigError names the first key that differs.
+    """Check the recipe for resuming a run and fill its open keys. Only keys that do not change the learned
+    weights may differ: `scale`, and how pairs are read. Raises TrainingConfigError naming the first key that
+    differs.
     """
     folder = RunFolder(path)
     if not folder.config_file.is_file():
@@ -32,9 +33,9 @@ def open_run(path: Path, config: TrainConfig) -> TrainConfig:
 
 
 def check_same_data(folder: RunFolder, config: TrainConfig, dataset: PackedDataset) -> None:
-    """Raises TrainingConfigError that names the first source that is not what the run learned from so far.
+    """Raise TrainingConfigError naming the first source that is not what the run learned from so far.
 
-    A run of an earlier release that keeps no such record, or one without hashes, goes on.
+    Runs of earlier releases without this record, or without hashes in it, are accepted.
     """
     try:
         before = Provenance.model_validate_json(folder.provenance_file.read_bytes())
@@ -43,15 +44,16 @@ def check_same_data(folder: RunFolder, config: TrainConfig, dataset: PackedDatas
     changed = changed_source(before, collect_provenance(dataset, config, {}))
     if changed is not None:
         raise TrainingConfigError(
-            f"{folder.path}: {changed} is not what the run began with: what it learned from may be in "
-            "validation now. Use another --name, or make the data set again of what it was made from"
+            f"{folder.path}: {changed} is not what the run began with: images that it learned from may be in "
+            "validation now. Use another --name, or build the data set again from the same files"
         )
 
 
 def recipe_difference(ran: TrainConfig, now: TrainConfig) -> str | None:
-    """The first key by which a run's recipe is not this one, and its two values; None if it is the same.
+    """Describe the first key in which a run's recipe differs from this one, with both values; None if they
+    are equal.
 
-    What this one leaves open is the same.
+    Open keys of this recipe count as equal.
     """
     now = fill_from_run(now, ran)
     before = _with_changeable_keys(ran, now)
@@ -62,7 +64,7 @@ def recipe_difference(ran: TrainConfig, now: TrainConfig) -> str | None:
 
 
 def _with_changeable_keys(before: TrainConfig, now: TrainConfig) -> TrainConfig:
-    """`before` with those keys of `now` that a run may change on its way."""
+    """`before` with the values of `now` for the keys that a run may change."""
     changed = before.model_copy(update={"scale": now.scale})
     if before.data.pairs is None or now.data.pairs is None:
         return changed
@@ -73,21 +75,23 @@ def _with_changeable_keys(before: TrainConfig, now: TrainConfig) -> TrainConfig:
 
 
 def load_tokenizer(folder: RunFolder, config: TrainConfig) -> TextTokenizer:
-    """The run's tokenizer, as the server will read it. Raises CheckpointError if it is not there."""
+    """Load the run's tokenizer as the server will read it. Raises CheckpointError if the file is missing."""
     if not folder.tokenizer_file.is_file():
         raise CheckpointError(f"{folder.tokenizer_file} is missing: the run folder is incomplete")
     return TextTokenizer(folder.tokenizer_file, config.text)
 
 
 def _first_difference(before: Tables, now: Tables, path: str = "") -> str:
-    """The first key, in the order of recipes, whose values are not the same; one is."""
+    """Describe the first differing key, in the order of the recipe; there must be one."""
     keys = [*before, *(key for key in now if key not in before)]
     key = next(key for key in keys if before.get(key) != now.get(key))
     was, is_ = before.get(key), now.get(key)
     if isinstance(was, dict) and isinstance(is_, dict):
         return _first_difference(was, is_, f"{path}{key}.")
-    return f"{path}{key} is {_shown(was)} in the run and {_shown(is_)} in the configuration"
+    return (
+        f"{path}{key} is {_format_optional(was)} in the run and {_format_optional(is_)} in the configuration"
+    )
 
 
-def _shown(value: object) -> str:
+def _format_optional(value: object) -> str:
     return "nothing" if value is None else format_value(value)

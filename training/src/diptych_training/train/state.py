@@ -1,4 +1,4 @@
-"""All that changes during training, and its way into a checkpoint and back; knows nothing of data."""
+"""The state of training, and its conversion to and from checkpoints."""
 
 from dataclasses import dataclass, field
 
@@ -26,27 +26,27 @@ from diptych_training.train.optim import (
 
 @dataclass
 class TrainState:
-    """Model, optimizer, average, and how far they are: `step` is the number of steps done."""
+    """Model, optimizer and average, and the number of steps done (`step`)."""
 
     model: CLIP
-    towers: nn.Module  # what batches go through: the model, or what spreads it over the ranks
+    towers: nn.Module  # computes the features: the model itself, or its DDP wrapper
     optimizer: torch.optim.AdamW
     stepper: Stepper
     ema: Ema | None
     ranks: Ranks = SINGLE_RANK
     step: int = 0
     best_score: float = float("-inf")
-    position: Position = field(default_factory=dict)  # of the data, where training goes on
+    position: Position = field(default_factory=dict)  # of the data at `step`
 
     @property
     def validated_model(self) -> CLIP:
-        """The model that validation looks at and that is kept."""
+        """The model that is validated and saved: the average if there is one."""
         return self.model if self.ema is None else self.ema.model
 
     def checkpoint(self, position: Position) -> Checkpoint:
-        """Everything that going on needs, whole; `position` is that of the data before the next step.
+        """Return the complete state for resuming; `position` is the data position before the next step.
 
-        All ranks must ask for it; the first gets the tensors.
+        All ranks must call it; the first one gets the tensors.
         """
         tensors = {f"{MODEL}{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"{OPTIMIZER}{name}": t for name, t in optimizer_tensors(self.optimizer).items()}
@@ -55,12 +55,14 @@ class TrainState:
         return Checkpoint(full_tensors(tensors, self.ranks), {**self._numbers(), "data": position})
 
     def best_checkpoint(self, metrics: dict[str, float]) -> Checkpoint:
-        """The judged weights alone, with what validation said of them; asked for as `checkpoint` is."""
+        """Return the validated weights and their metrics. All ranks must call it; the first one gets the
+        tensors.
+        """
         tensors = {f"{MODEL}{name}": tensor for name, tensor in self.validated_model.state_dict().items()}
         return Checkpoint(full_tensors(tensors, self.ranks), {"step": self.step, "metrics": metrics})
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Become what `checkpoint()` wrote. Raises CheckpointError if it belongs to another recipe."""
+        """Load what `checkpoint()` returned. Raises CheckpointError if it belongs to another recipe."""
         load_full(self.model, checkpoint.under(MODEL))
         if self.ema is not None:
             load_full(self.ema.model, checkpoint.under(EMA))
@@ -83,9 +85,10 @@ class TrainState:
 
 
 def new_state(config: TrainConfig, start: Checkpoint | None = None, ranks: Ranks = SINGLE_RANK) -> TrainState:
-    """Step 0 of a recipe: the same weights for the same seed, or those of `start`.
+    """The state at step 0: random weights from the recipe's seed, or the weights of `start`.
 
-    Raises TrainingConfigError for a lock that the model does not have, CheckpointError for another's weights.
+    Raises TrainingConfigError if the model cannot be locked as configured, CheckpointError if the weights do
+    not fit.
     """
     torch.manual_seed(config.seed)
     model = build_model(config.model)
@@ -105,9 +108,9 @@ def new_state(config: TrainConfig, start: Checkpoint | None = None, ranks: Ranks
 
 
 def _place(model: CLIP, config: TrainConfig, ranks: Ranks) -> None:
-    """Onto the rank's device: a copy of it all, or a share."""
+    """Move a model to the rank's device: whole, or this rank's shards."""
     if config.scale.shard and not ranks.is_single:
-        shard(model, ranks)  # which moves block by block, so that a device never holds the whole
+        shard(model, ranks)  # moves block by block, so that a device never holds all weights
         return
     model.to(ranks.device)
     if config.run.channels_last:

@@ -1,4 +1,4 @@
-"""A training step's forward and backward pass, at once or in chunks; knows nothing of schedules or files."""
+"""The forward and backward pass of a training step, over the whole batch at once or in chunks."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -23,7 +23,7 @@ from diptych_training.train.teachers import Teachers
 
 @dataclass(frozen=True)
 class RngState:
-    """What the CPU, and the GPU of a process, would draw next."""
+    """The random state of torch on the CPU and on a process's GPU."""
 
     cpu: Tensor
     device: torch.device
@@ -31,25 +31,28 @@ class RngState:
 
     @classmethod
     def now(cls, device: torch.device) -> "RngState":
-        """The present one."""
+        """Capture the current state."""
         gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         return cls(torch.get_rng_state(), device, gpu)
 
     def restore(self) -> None:
-        """Draw from here on what was drawn then."""
+        """Return to this state, so that the same numbers are drawn again."""
         torch.set_rng_state(self.cpu)
         if self.gpu is not None:
             torch.cuda.set_rng_state(self.gpu, self.device)
 
 
 Features = tuple[Tensor, Tensor]
-# `loss`, and what it is made of where that is more than one, by names of the log: scalars on the device.
+# `loss`, and its parts if there are several, by their names in the log: scalars on the device.
 Losses = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class GradientStep:
-    """How batches go through a model: `towers` is the model itself, or what spreads it over several ranks."""
+    """Computes losses and gradients of batches. `towers` is the model itself or its DDP wrapper.
+
+    It has eight fields because each is an independent setting of the recipe.
+    """
 
     model: CLIP
     towers: nn.Module
@@ -61,128 +64,138 @@ class GradientStep:
     teachers: Teachers | None = None
 
     def forward_backward(self, batch: Batch) -> Losses:
-        """Add the gradients of a batch to the model's. Returns the loss; nothing here waits for the device.
+        """Add the gradients of a batch to the model's. Returns the losses without waiting for the device.
 
-        `batch` is this rank's share; loss and gradients are those of the whole batch, in every rank. Whether
-        they are finite is for `Stepper` to find out.
+        `batch` is this rank's share; losses and gradients are those of the whole batch, in every rank.
+        `Stepper` tests whether they are finite.
         """
         n = len(batch.input_ids)
         chunks = list(_slices(n, self.chunk_size or n))
-        # First: the model's graph is never in memory beside what teachers need.
-        taught = self._taught(batch, chunks)
-        values = self._at_once(batch, taught) if len(chunks) == 1 else self._in_chunks(batch, chunks, taught)
+        # Teachers run first, while the graph of the model is not in memory.
+        targets = self._teacher_targets(batch, chunks)
+        values = (
+            self._at_once(batch, targets) if len(chunks) == 1 else self._in_chunks(batch, chunks, targets)
+        )
         average_unsharded_gradients(self.model, self.ranks)
         return values
 
-    def _at_once(self, batch: Batch, taught: Affinities | None) -> Losses:
-        losses = self._losses(*self._features(self.towers, batch, slice(None)), batch.keys, taught)
+    def _at_once(self, batch: Batch, targets: Affinities | None) -> Losses:
+        losses = self._losses(*self._features(self.towers, batch, slice(None)), batch.keys, targets)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         return self._values(losses)
 
-    def _in_chunks(self, batch: Batch, chunks: list[slice], taught: Affinities | None) -> Losses:
-        """Gradient caching (Gao et al. 2021): the features of all chunks, then what the loss asks of them,
-        and then each chunk again, with gradients. Memory is that of one chunk; the gradients are the same.
+    def _in_chunks(self, batch: Batch, chunks: list[slice], targets: Affinities | None) -> Losses:
+        """Gradient caching (Gao et al. 2021): compute the features of all chunks without gradients, then the
+        gradients of the loss by the features, then each chunk again with gradients.
+
+        Memory is that of one chunk; the gradients are the same.
         """
         features, states = self._cached_features(batch, chunks)
         images, texts = (side.requires_grad_() for side in features)
-        losses = self._losses(images, texts, batch.keys, taught)
-        shared = self._shared()
+        losses = self._losses(images, texts, batch.keys, targets)
+        scalars = self._learned_scalars()
         image_gradients, text_gradients, *gradients = torch.autograd.grad(
-            losses["loss"], [images, texts, *shared]
+            losses["loss"], [images, texts, *scalars]
         )
         for index, (rows, state) in enumerate(zip(chunks, states, strict=True)):
             is_last = index == len(chunks) - 1
             state.restore()
             with nullcontext() if is_last else without_gradient_sync(self.towers):
-                again = self._features(self.towers, batch, rows)
-                asked = _dot(again[0], image_gradients[rows]) + _dot(again[1], text_gradients[rows])
-                if is_last:  # averaged by the same backward pass as all others
-                    asked = asked + sum(_dot(s, g) for s, g in zip(shared, gradients, strict=True))
-                asked.backward()  # type: ignore[no-untyped-call]
+                chunk = self._features(self.towers, batch, rows)
+                product = _dot(chunk[0], image_gradients[rows]) + _dot(chunk[1], text_gradients[rows])
+                if is_last:  # its backward pass averages the gradients of all
+                    product = product + sum(_dot(s, g) for s, g in zip(scalars, gradients, strict=True))
+                product.backward()  # type: ignore[no-untyped-call]
         return self._values(losses)
 
     def _cached_features(self, batch: Batch, chunks: list[slice]) -> tuple[Features, list[RngState]]:
-        """(b, D) features of both sides, and the random state before each chunk; no trace in the model."""
+        """Return (b, D) features of both sides and the random state before each chunk; the model is
+        unchanged.
+        """
         buffers = copy_buffers(self.model)
-        states, found = [], []
+        states, parts = [], []
         with torch.no_grad():
             for rows in chunks:
                 states.append(RngState.now(self.ranks.device))
-                found.append(self._features(self.model, batch, rows))
+                parts.append(self._features(self.model, batch, rows))
             restore_buffers(self.model, buffers)
-        return _joined(found), states
+        return _concatenate(parts), states
 
     @torch.no_grad()
-    def _taught(self, batch: Batch, chunks: list[slice]) -> Affinities | None:
+    def _teacher_targets(self, batch: Batch, chunks: list[slice]) -> Affinities | None:
         """What the teachers think in the mean, each by its own scale; this rank's rows of the whole batch."""
         if self.teachers is None:
             return None
-        thoughts = []
+        predictions = []
         for teacher in self.teachers.models:
-            own = _joined([self._features(teacher, batch, rows) for rows in chunks])
-            images, texts = self._gathered(*own)
+            own = _concatenate([self._features(teacher, batch, rows) for rows in chunks])
+            images, texts = self._gather_features(*own)
             rows = self.ranks.share(len(images))
-            thoughts.append(affinities(images, texts, rows, teacher.logit_scale))
-        return mean_affinities(thoughts)
+            predictions.append(affinities(images, texts, rows, teacher.logit_scale))
+        return mean_affinities(predictions)
 
     def _features(self, towers: nn.Module, batch: Batch, rows: slice) -> Features:
-        """(b, D) float32 of both sides: bfloat16 would be rounded once more on its way between ranks."""
+        """(b, D) float32 of both sides; bfloat16 features would be rounded once more on their way between
+        ranks.
+        """
         device = self.model.logit_scale.device
-        pixels, input_ids = _placed(batch.pixels[rows], device), _placed(batch.input_ids[rows], device)
+        pixels, input_ids = _to_device(batch.pixels[rows], device), _to_device(batch.input_ids[rows], device)
         with autocast(device, self.precision):
             images, texts = towers(pixels, input_ids)
         return images.float(), texts.float()
 
     def _losses(
-        self, images: Tensor, texts: Tensor, keys: Tensor, taught: Affinities | None
+        self, images: Tensor, texts: Tensor, keys: Tensor, targets: Affinities | None
     ) -> dict[str, Tensor]:
-        """This rank's part of the loss of the whole batch, against all ranks' features, and its parts."""
-        all_images, all_texts = self._gathered(images, texts)
-        positives = equal_keys(self.ranks.gather(_placed(keys, all_images.device)))  # (B, B)
+        """This rank's part of the loss of the whole batch, against the features of all ranks, with its parts
+        by name.
+        """
+        all_images, all_texts = self._gather_features(images, texts)
+        positives = equal_keys(self.ranks.gather(_to_device(keys, all_images.device)))  # (B, B)
         model, rows = self.model, self.ranks.share(len(all_images))
         pairs = Pairs(all_images, all_texts, positives, rows)
         loss = pair_loss(self.loss, pairs, model.logit_scale, model.logit_bias, self.label_smoothing)
         parts = {}
-        if self.teachers is not None and taught is not None:
-            distilled, weight = distillation_loss(pairs, taught, model.logit_scale), self.teachers.weight
+        if self.teachers is not None and targets is not None:
+            distilled, weight = distillation_loss(pairs, targets, model.logit_scale), self.teachers.weight
             parts = {"loss/contrastive": loss, "loss/distill": distilled}
             loss = (1 - weight) * loss + weight * distilled
-        # Every scalar takes part, whether the loss has a use for it or not: averaging waits for all.
-        return {"loss": loss + sum(0 * scalar for scalar in self._shared()), **parts}
+        # Every scalar takes part in the graph, even if the loss ignores it: DDP waits for all gradients.
+        return {"loss": loss + sum(0 * scalar for scalar in self._learned_scalars()), **parts}
 
     def _values(self, losses: dict[str, Tensor]) -> Losses:
-        """Those of the whole batch."""
+        """The means of the losses over all ranks."""
         return {name: self.ranks.mean(loss.detach()) for name, loss in losses.items()}
 
-    def _gathered(self, images: Tensor, texts: Tensor) -> Features:
+    def _gather_features(self, images: Tensor, texts: Tensor) -> Features:
         """(b, D) of both sides -> (B, D) of all ranks."""
         both = self.ranks.gather_with_gradient(torch.cat([images, texts], dim=1))  # (B, 2D)
         all_images, all_texts = both.tensor_split(2, dim=1)
         return all_images, all_texts
 
-    def _shared(self) -> list[Tensor]:
+    def _learned_scalars(self) -> list[Tensor]:
         """The learned scalars of the loss."""
         scalars = (self.model.logit_scale, self.model.logit_bias)
         return [scalar for scalar in scalars if scalar is not None and scalar.requires_grad]
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bfloat16 where it is safe, or nothing: needs no loss scaling, since bfloat16 has float32's range."""
+    """Autocast to bfloat16, or do nothing. bfloat16 has float32's range, so no loss scaling is needed."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def copy_buffers(model: nn.Module) -> list[Tensor]:
-    """What a forward pass changes: the running statistics of batch normalisation."""
+    """Copy what a forward pass changes: the running statistics of batch normalisation."""
     return [buffer.clone() for buffer in model.buffers()]
 
 
 def restore_buffers(model: nn.Module, copies: list[Tensor], unless: Tensor | None = None) -> None:
-    """Take back what a forward pass changed since `copy_buffers`, unless a scalar on the device is true."""
+    """Restore the buffers from `copy_buffers`, unless the scalar `unless` on the device is true."""
     for buffer, copy in zip(model.buffers(), copies, strict=True):
         buffer.copy_(copy if unless is None else torch.where(unless, buffer, copy))
 
 
-def _placed(tensor: Tensor, device: torch.device) -> Tensor:
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """On the device; the copy to a GPU is not waited for, as it would be from memory that is not pinned."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
@@ -192,7 +205,7 @@ def _slices(n: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def _joined(parts: list[Features]) -> Features:
+def _concatenate(parts: list[Features]) -> Features:
     images, texts = zip(*parts, strict=True)
     return torch.cat(images), torch.cat(texts)
 

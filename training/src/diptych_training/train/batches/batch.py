@@ -17,18 +17,16 @@ from diptych_training.config import TrainConfig
 from diptych_training.data.augment import Augment
 from diptych_training.train.distributed.ranks import Ranks
 
-Position = dict[str, Any]  # JSON; empty where a batch needs no more than the number of its step
+Position = dict[str, Any]  # JSON; empty if the number of the step determines the batch
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from: the whole batch, or one rank's share of it."""
+    """The items of one step: the whole batch, or one rank's share of it."""
 
     pixels: Tensor  # (b, 3, S, S) float32, normalised, channels_last; S is smaller in the first steps
     input_ids: Tensor  # (b, L) int64, padded to the longest caption of the share
-    keys: (
-        Tensor  # (b, 2) int64: items of one batch with an equal first share their caption, second their label
-    )
+    keys: Tensor  # (b, 2) int64, hashes of caption and label: equal values in a column mean the same text
 
     @property
     def positives(self) -> Tensor:
@@ -37,46 +35,46 @@ class Batch:
 
 
 class Batches(Protocol):
-    """Gives the batch of each step: asked for in order, one of them perhaps several times.
+    """Source of the batch of each step. Steps are requested in order; a step may be requested more than once.
 
-    One past the end of the run is asked for to see what a batch of full size costs.
+    One step past the end of the run is requested to measure the cost of a batch of full size.
     """
 
     def make(self, step: int) -> Batch:
-        """The batch of step 0, 1, ..., or this rank's share of it."""
+        """Return the batch of step 0, 1, ..., or this rank's share of it."""
         ...
 
     def position(self, step: int) -> Position:
-        """What a checkpoint before this step keeps of the data. All ranks must ask for it."""
+        """Return the data position that a checkpoint before this step stores. All ranks must call it."""
         ...
 
     def numbers(self) -> dict[str, float]:
-        """What the log should say of the data. All ranks must ask for it."""
+        """Return metrics of the data for the log. All ranks must call it."""
         ...
 
     def close(self) -> None:
-        """End what runs beside this process."""
+        """Stop worker processes."""
         ...
 
 
 def equal_keys(keys: Tensor) -> Tensor:
-    """(B, 2) -> (B, B) bool: which pairs have a key in common, in the same column."""
+    """(B, 2) -> (B, B) bool: which pairs have an equal key in the same column."""
     return (keys[:, None] == keys[None, :]).any(dim=-1)
 
 
 def key_of(text: bytes) -> int:
-    """64 bits for a caption or label, the same in every process: equal ones are equal, others differ."""
+    """Hash a caption or label to 64 bits, the same in every process."""
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little", signed=True)
 
 
 def keys_of(rows: Sequence[Ids], labels: NDArray[np.int64]) -> Tensor:
-    """B captions as ids and (B,) numbers of labels -> (B, 2), the keys of a batch."""
+    """B captions as ids and (B,) hashes of labels -> (B, 2), the keys of a batch."""
     captions = np.array([key_of(row.tobytes()) for row in rows], dtype=np.int64)
     return torch.from_numpy(np.stack([captions, labels], axis=1))
 
 
 class PixelTransform:
-    """From pixels as they are stored to pixels as a model takes them, changed at random."""
+    """Converts stored pixels to normalised model input with random augmentation."""
 
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         self._run, self._ranks = config.run, ranks
@@ -91,7 +89,7 @@ class PixelTransform:
         return images.sub_(self._mean).div_(self._std)
 
     def _resize(self, images: Tensor, step: int) -> Tensor:
-        """The first steps see small images (progressive resizing); area averages, as the art is drawn."""
+        """Shrink the images of the first steps by area averaging (progressive resizing)."""
         run = self._run
         if run.start_size is None or step >= run.start_fraction * run.steps:
             return images
@@ -99,5 +97,5 @@ class PixelTransform:
 
 
 def _to_float(pixels: Pixels) -> Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1], channels_last as it lies in memory."""
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1], channels_last like the stored memory."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)

@@ -16,7 +16,7 @@ from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 
 
 class PackedBatches:
-    """Makes the batch of any step, the same one every time: this is what makes resuming exact."""
+    """Batches from packed data sets: a pure function of seed and step, which makes resuming exact."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class PackedBatches:
         ranks: Ranks = SINGLE_RANK,
         table: str = "data",
     ) -> None:
-        """TrainingConfigError if `table` of the recipe names what the sources have not."""
+        """Raises TrainingConfigError if `table` of the recipe names a kind or source that the data lacks."""
         self._config, self._ranks = config, ranks
         items = [item for source in sources for item in source.items]
         weights = [
@@ -40,14 +40,15 @@ class PackedBatches:
         self._transform = PixelTransform(config, ranks)
         self._images = [source.images for source in sources]
         self._starts = np.cumsum([0, *(len(source.items) for source in sources)])
-        cleaned = (clean(item.label, config.text.clean) for item in items)  # equal to the model, equal here
+        # Labels that clean to the same text are equal.
+        cleaned = (clean(item.label, config.text.clean) for item in items)
         self._label_of = np.array([key_of(label.encode()) for label in cleaned], dtype=np.int64)
 
     def make(self, step: int) -> Batch:
-        """The batch of step 0, 1, ..., or the share of it that is this rank's.
+        """Return the batch of step 0, 1, ..., or this rank's share of it.
 
-        Which items and captions a step sees does not depend on how many ranks there are; random changes of
-        the images do.
+        The number of ranks does not change which items and captions a step contains; it does change the
+        random image augmentation.
         """
         rng = step_rng(self._config.seed, step)
         n = self._config.run.batch_size
@@ -62,15 +63,15 @@ class PackedBatches:
         )
 
     def position(self, step: int) -> Position:
-        """Nothing: a batch needs the number of its step alone."""
+        """Empty: the number of the step determines the batch."""
         return {}
 
     def numbers(self) -> dict[str, float]:
-        """Nothing: no item of a packed data set is unusable, and none is waited for."""
+        """Empty: packed data sets have no unusable items and no waiting time."""
         return {}
 
     def close(self) -> None:
-        """Nothing runs beside."""
+        """Nothing to stop."""
 
     def _gather(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(B,) positions -> (B, S, S, 3)."""

@@ -1,4 +1,4 @@
-"""Training batches from streams of pairs, in the order of the steps; knows nothing of models."""
+"""Batches from streams of image-text pairs, read in the order of the steps."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ from diptych_training.errors import CheckpointError
 from diptych_training.train.batches.batch import Batch, PixelTransform, Position, key_of, keys_of
 from diptych_training.train.distributed.ranks import SINGLE_RANK, Ranks
 
-# In a position: a digest of the sources' names, fingerprints of their files, a digest of the names that are
-# left out, and the streams' places in order.
+# Keys of a position: digest of the source names, fingerprints of their files, digest of the excluded
+# names, and the places of the streams in order.
 SOURCES, CONTENTS, EXCLUDED, PLACES = "sources", "contents", "excluded", "places"
 
 
 class StreamedBatches:
     """The batch of each step, in order, or this rank's share of it.
 
-    A share is that of consecutive streams: together the ranks see the same batches, however many they are.
+    Each rank reads consecutive streams, so all ranks together see the same batches whatever their number.
     """
 
     def __init__(
@@ -46,11 +46,10 @@ class StreamedBatches:
         first_step: int = 0,
         position: Position = {},  # noqa: B006  only read
     ) -> None:
-        """`position` is what `position(first_step)` was, whatever the number of ranks; empty at the start.
+        """`position` is the result of `position(first_step)`, for any number of ranks; empty at the start.
 
-        Raises CheckpointError when the position is one in other sources, or their files or the names that are
-        left out have changed, DataError when a list of excluded pairs cannot be read, or is one of other
-        sources.
+        Raises CheckpointError if the position belongs to other sources, or if their files or the excluded
+        names have changed; DataError if a list of excluded pairs cannot be read or belongs to other sources.
         """
         pairs = _pairs(config)
         self._config = config
@@ -71,17 +70,18 @@ class StreamedBatches:
             _spec(shards, tokenizer_file, config, excluded), self._before, pairs.workers
         )
         self._part: Part | None = None
-        self._step = first_step - 1  # the one that `_part` is for
+        self._step = first_step - 1  # the step of `_part`
         self._wait_s = 0.0
 
     def make(self, step: int) -> Batch:
-        """The batch of a step, the next one or the one that was made last. A step past the end of the run has
-        the pairs of the last one. DataError when too many entries cannot be used, or a source cannot be read.
+        """Return the batch of the next step, or of the last one again. A step past the end of the run repeats
+        the pairs of the last step. Raises DataError if too many entries are unusable or a source cannot be
+        read.
         """
         assert step >= self._step
         if self._part is None or self._step < step < self._config.run.steps:
             assert step in (self._step + 1, self._config.run.steps), f"step {step} after {self._step}"
-            self._read_on()
+            self._read_next()
         part = self._part
         assert part is not None
         seed = int(step_rng(self._config.seed, step).integers(2**63))
@@ -93,13 +93,15 @@ class StreamedBatches:
         )
 
     def position(self, step: int) -> Position:
-        """Where all streams are before a step: the next one, or the one that was made last."""
+        """Return the places of all streams before the next step, or before the last one that was made."""
         assert step in (self._step, self._step + 1)
         places = self._of_all_ranks(self._before if step == self._step else self._after)
         return {**self._sources, PLACES: [place.numbers() for place in places]}
 
     def numbers(self) -> dict[str, float]:
-        """For the log: of all streams since the run began; seconds that a rank waited since last asked."""
+        """Return totals of all streams since the run began, and the seconds that this rank waited since the
+        last call.
+        """
         places = self._of_all_ranks(self._after)
         waited = torch.tensor(self._wait_s, device=self._ranks.device)
         self._wait_s = 0.0
@@ -111,15 +113,15 @@ class StreamedBatches:
         }
 
     def close(self) -> None:
-        """End the processes that read."""
+        """Stop the reading processes."""
         self._loader.close()
 
     def _of_all_ranks(self, places: Places) -> list[Place]:
-        """In the order of the streams, of which each rank has consecutive ones."""
+        """Gather the places of all ranks in the order of the streams."""
         own = torch.tensor([place.numbers() for place in places.values()], device=self._ranks.device)
         return [place_of(numbers) for numbers in self._ranks.gather(own).tolist()]
 
-    def _read_on(self) -> None:
+    def _read_next(self) -> None:
         started = time.perf_counter()
         self._part = self._loader.next()
         self._wait_s += time.perf_counter() - started
@@ -128,18 +130,18 @@ class StreamedBatches:
 
 
 def source_reader(pairs: PairsConfig) -> SourceReader:
-    """Opens sources as a recipe describes them."""
+    """Create the reader of sources that the recipe describes."""
     columns = Columns(pairs.image_column, pairs.caption_columns)
     return SourceReader(columns, pairs.images_root, pairs.caption_key, limits_of(pairs))
 
 
 def limits_of(pairs: PairsConfig) -> ImageLimits:
-    """What one image may cost."""
+    """The size limits of one image."""
     return ImageLimits(pairs.max_image_bytes, pairs.max_image_px, IMAGE_GUARD)
 
 
 def order_of(config: TrainConfig) -> Order:
-    """How a recipe mixes its pairs."""
+    """The order in which the recipe mixes its pairs."""
     pairs = _pairs(config)
     return Order(
         seed=config.seed,
@@ -150,7 +152,7 @@ def order_of(config: TrainConfig) -> Order:
 
 
 def sources_digest(shards: Sequence[Shard]) -> str:
-    """sha256 over what a place in the streams depends on, but for the files' contents: names and order."""
+    """sha256 over the names and order of the shards, which the places in the streams depend on."""
     return sha256("\n".join(shard.location for shard in shards).encode()).hexdigest()
 
 
@@ -162,15 +164,15 @@ def _start(
     if position[SOURCES] != sources[SOURCES]:
         raise CheckpointError(
             "data.pairs.train names other shards than when the checkpoint was written: "
-            "a run goes on only with the same ones, in the same order"
+            "a run can only continue with the same shards in the same order"
         )
     if CONTENTS in position and not pairs.accept_changes:
         _refuse_changes(changed_files(shards, position[CONTENTS], sources[CONTENTS]))
     if position.get(EXCLUDED, sources[EXCLUDED]) != sources[EXCLUDED] and not pairs.accept_changes:
         raise CheckpointError(
             f"data.pairs.exclude, {', '.join(pairs.exclude)}, names other pairs than when the checkpoint was "
-            f"written (digest {position[EXCLUDED]} then, {sources[EXCLUDED]} now): the run would go on with "
-            "other pairs; --set data.pairs.accept_changes=true goes on all the same"
+            f"written (digest {position[EXCLUDED]} then, {sources[EXCLUDED]} now): the run would continue "
+            "with other pairs; --set data.pairs.accept_changes=true continues all the same"
         )
     return [place_of(numbers) for numbers in position[PLACES]]
 
@@ -179,9 +181,9 @@ def _refuse_changes(changed: Sequence[str]) -> None:
     if changed:
         more = f", and {len(changed) - 1:,} more have" if len(changed) > 1 else ""
         raise CheckpointError(
-            f"{changed[0]} has changed since the checkpoint was written{more}: places in the sources may be "
-            "others now, so that pairs come twice or not at all; --set data.pairs.accept_changes=true goes "
-            "on all the same"
+            f"{changed[0]} has changed since the checkpoint was written{more}: the stored places may point "
+            "to other pairs now, so some pairs may be repeated or skipped; "
+            "--set data.pairs.accept_changes=true continues all the same"
         )
 
 

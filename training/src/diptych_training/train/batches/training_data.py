@@ -1,4 +1,4 @@
-"""What a recipe learns from: a packed data set, or streams of pairs; knows nothing of models."""
+"""The training data of a recipe: a packed data set or streams of pairs, with rehearsed data sets."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class TrainingData(Protocol):
     """The data of one run."""
 
     def texts(self) -> Iterator[str]:
-        """What a new tokenizer is learned from."""
+        """The texts that a new tokenizer is trained on."""
         ...
 
     def batches(
@@ -38,7 +38,9 @@ class TrainingData(Protocol):
         first_step: int,
         position: Position,
     ) -> Batches:
-        """Batches from a step on; `position` is what a checkpoint before it kept, empty at the start."""
+        """Return batches from a step on; `position` comes from the checkpoint before it, empty at the
+        start.
+        """
         ...
 
 
@@ -48,7 +50,7 @@ class PackedTraining:
 
     sources: Sequence[PackedSource]
     config: TrainConfig
-    table: str = "data"  # of the recipe, that speaks of these sources
+    table: str = "data"  # the table of the recipe that weights these sources
 
     def texts(self) -> Iterator[str]:
         """All texts of all items."""
@@ -69,14 +71,16 @@ class PackedTraining:
 
 @dataclass(frozen=True)
 class StreamedTraining:
-    """Pairs in shards."""
+    """Image-text pairs in shards."""
 
     shards: Sequence[Shard]
     config: TrainConfig
 
     def texts(self) -> Iterator[str]:
-        """The texts of the first pairs that the run would read; no image is fetched for them.
-        Excluded ones shape no tokenizer. DataError when a list of them cannot be read."""
+        """The texts of the first pairs that the run will read, excluded ones left out; no image is fetched.
+
+        Raises DataError if a list of excluded pairs cannot be read.
+        """
         pairs = self.config.data.pairs
         assert pairs is not None
         entries = in_turns(
@@ -104,14 +108,14 @@ class StreamedTraining:
 
 @dataclass(frozen=True)
 class RehearsedTraining:
-    """The run's own data, and a share of every batch from others."""
+    """The run's own data, and other data sets that give a share of every batch."""
 
     own: TrainingData
     others: Sequence[PackedTraining]
     config: TrainConfig
 
     def texts(self) -> Iterator[str]:
-        """Those of all."""
+        """The texts of all data sets."""
         for data in (self.own, *self.others):
             yield from data.texts()
 
@@ -132,7 +136,7 @@ class RehearsedTraining:
 
 
 def training_data(dataset: PackedDataset, config: TrainConfig) -> TrainingData:
-    """What the recipe names. Raises DataError if it is not there or holds nothing to learn from."""
+    """Open the data that the recipe names. Raises DataError if it is missing or has nothing to train on."""
     own = _own_data(dataset, _with_batch_size(config, config.n_own))
     if not config.data.rehearsal:
         return own
@@ -146,7 +150,7 @@ def _own_data(dataset: PackedDataset, config: TrainConfig) -> TrainingData:
 
 
 def _rehearsal(name: str, config: TrainConfig) -> PackedTraining:
-    """What the recipe would learn from if this were its data: batches of its share, other random numbers."""
+    """A rehearsed data set: a packed data set with its own batch size and random seed."""
     rehearsal = config.data.rehearsal[name]
     try:
         sources = train_sources(read_dataset(Path(rehearsal.data).expanduser()), config)
@@ -168,8 +172,9 @@ def _with_batch_size(config: TrainConfig, n: int) -> TrainConfig:
 
 
 def train_sources(dataset: PackedDataset, config: TrainConfig) -> list[PackedSource]:
-    """The sources to learn from. Raises DataError if there is none, if one is missing
-    that the data set should have, or if their image size is another."""
+    """Return the training sources. Raises DataError if there is none, if one is missing that the data set
+    should have, or if their image size is not the recipe's.
+    """
     if dataset.image_size != config.preprocess.size:
         raise DataError(
             f"{dataset.path}: images are {dataset.image_size} px, preprocess.size is "

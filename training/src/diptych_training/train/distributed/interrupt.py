@@ -1,4 +1,6 @@
-"""What signals do to a run: the loop asks for them between its steps, and a rank first says why it ends."""
+"""Signals during a run: the loop checks for them between steps, and a rank delays SIGTERM to report a lost
+peer.
+"""
 
 import os
 import signal
@@ -9,7 +11,7 @@ GRACE_S = 20.0  # torchrun waits 30 s between SIGTERM and SIGKILL
 
 
 class Interrupt:
-    """While entered, a signal only sets `requested`; a second one ends the process as usual."""
+    """While entered, a first signal only sets `requested`; a second one ends the process as usual."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -30,17 +32,17 @@ class Interrupt:
         self._restore()
 
     def _restore(self) -> None:
-        # Taken out first: another signal may call this again in the midst of it.
+        # Cleared first: another signal may call this method again while it runs.
         former, self._former = self._former, {}
         for number, handler in former.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
 
 def delay_sigterm(grace_s: float = GRACE_S) -> None:
-    """From now on SIGTERM ends this process no sooner than after the grace, for as long as it lives.
+    """From now on, SIGTERM ends this process only after a grace period.
 
-    Where a rank is lost, torchrun tells the others to end within a tenth of a second. They may learn of it
-    only when they next exchange something, and have to say so then.
+    If a rank is lost, torchrun sends SIGTERM to the others within a tenth of a second. They may notice the
+    loss only at their next exchange, and need time to report it.
     """
 
     def end_later(number: int, frame: FrameType | None) -> None:

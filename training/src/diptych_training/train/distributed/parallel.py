@@ -1,4 +1,4 @@
-"""Spread a model over processes: a copy each (DDP), or a share each (FSDP2); knows nothing of losses."""
+"""A model spread over processes: replicated (DDP) or sharded (FSDP2)."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -19,11 +19,13 @@ from diptych_training.models.pooled_vit import ProbePool
 from diptych_training.models.resnet import AttentionPool2d, BasicBlock, Bottleneck
 from diptych_training.train.distributed.ranks import Ranks
 
-BLOCKS = (ResidualAttentionBlock, Bottleneck, BasicBlock, AttentionPool2d, ProbePool)  # shared one by one
+BLOCKS = (ResidualAttentionBlock, Bottleneck, BasicBlock, AttentionPool2d, ProbePool)  # sharded one by one
 
 
 def replicate(model: CLIP, ranks: Ranks) -> nn.Module:
-    """The model behind DDP, which averages gradients during the backward pass; the model itself if alone."""
+    """Wrap the model in DDP, which averages gradients in the backward pass; return the model itself if
+    single.
+    """
     if ranks.is_single:
         return model
     ids = [ranks.device.index] if ranks.device.type == "cuda" else None
@@ -31,10 +33,11 @@ def replicate(model: CLIP, ranks: Ranks) -> nn.Module:
 
 
 def shard(model: CLIP, ranks: Ranks) -> None:
-    """Leave each process a share of every weight, block by block (FSDP2); the two scalars stay whole.
+    """Shard every weight over the processes, block by block (FSDP2); the two scalars stay whole.
 
-    A block's weights are whole while it computes; those of no block are while their tower does. Averages
-    gradients of shares, but not of the scalars: `average_unsharded_gradients` does.
+    A block's weights are whole while it computes; weights outside of blocks are whole while their tower
+    computes. FSDP averages the gradients of shards but not of the scalars: `average_unsharded_gradients`
+    does.
     """
     mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
     scalars = {parameter for parameter in model.parameters() if parameter.ndim == 0}
@@ -49,7 +52,7 @@ def shard(model: CLIP, ranks: Ranks) -> None:
 
 
 def average_unsharded_gradients(model: nn.Module, ranks: Ranks) -> None:
-    """Average the gradients that sharding does not: those of weights that every process has whole."""
+    """Average the gradients of weights that every process holds whole in a sharded model."""
     if is_sharded(model):
         for parameter in model.parameters():
             if parameter.grad is not None and not isinstance(parameter, DTensor):
@@ -58,26 +61,27 @@ def average_unsharded_gradients(model: nn.Module, ranks: Ranks) -> None:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether each process has a share of it."""
+    """Whether each process holds only a shard of the weights."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def without_gradient_sync(model: nn.Module) -> AbstractContextManager[None]:
-    """Gradients of the block's passes stay this process's own until the next pass outside of it."""
+    """In the block, gradients are not averaged; the next backward pass outside of it averages them."""
     if isinstance(model, DistributedDataParallel):
         return model.no_sync()
     return nullcontext()
 
 
 def local_shard(tensor: Tensor) -> Tensor:
-    """This process's share, sharing its memory; the tensor itself if it is whole."""
+    """This process's shard, sharing its memory; the tensor itself if it is whole."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def full_tensors(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
-    """Every tensor put together from its shares, on the CPU, in the first process; empty in the others.
+    """Gather every tensor from its shards, on the CPU, in the first process; empty in the others.
 
-    All processes must call it, since they all send theirs. One tensor at a time: a device never holds two.
+    All processes must call it, since all send their shards. One tensor at a time, so a device never holds
+    two.
     """
     gathered = {}
     for name, tensor in tensors.items():
@@ -88,7 +92,9 @@ def full_tensors(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tenso
 
 
 def load_full(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Take whole tensors into a model, or this process's share of each. Raises CheckpointError naming one."""
+    """Load whole tensors into a model, or this process's shard of each. Raises CheckpointError naming one
+    that differs.
+    """
     own = model.state_dict()
     wrong = describe_mismatch(own, tensors)
     if wrong is not None:
@@ -99,7 +105,7 @@ def load_full(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def copy_full(target: Tensor, tensor: Tensor) -> None:
-    """Copy a whole tensor into one that may be sharded, on whatever device and in whatever memory format."""
+    """Copy a whole tensor into one that may be sharded, on any device and in any memory format."""
     if isinstance(target, DTensor):
         placed = tensor.to(target.device)
         tensor = distribute_tensor(placed, target.device_mesh, target.placements, src_data_rank=None)
@@ -107,7 +113,7 @@ def copy_full(target: Tensor, tensor: Tensor) -> None:
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-    """Scale gradients down to a norm over all processes' shares. Returns the norm before, on the device."""
+    """Scale gradients down to a maximum norm over all processes. Returns the norm before, on the device."""
     learned = [parameter for parameter in parameters if parameter.grad is not None]
     shares = [parameter.grad for parameter in learned if isinstance(parameter.grad, DTensor)]
     if not shares:
@@ -124,6 +130,8 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tenso
 
 
 def _sum_of_squares(gradients: Iterable[Tensor | None]) -> Tensor:
-    """A scalar in float32, on the gradients' device; 0 of none: with locked scales all may be shared."""
+    """A scalar in float32 on the gradients' device; 0 for no gradients (possible if the scalars are
+    locked).
+    """
     found = [local_shard(gradient).float().square().sum() for gradient in gradients if gradient is not None]
     return torch.stack(found).sum() if found else torch.zeros(())

@@ -1,4 +1,4 @@
-"""The processes that train one model together, as torchrun starts them; knows nothing of models."""
+"""The processes that train one model together, as torchrun starts them."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,34 +18,37 @@ from diptych_training.errors import RankLost, TrainingConfigError, TrainingFaile
 from diptych_training.train.distributed.interrupt import delay_sigterm
 
 CPU = torch.device("cpu")
-# Held for as long as the process lives. Were DDP the last to hold a group, its end would wait for threads
-# of gloo without letting go of Python's lock, which one of them may need to drop tensors of the last call.
+# References for the lifetime of the process. If DDP were the last to hold a group, releasing it would wait
+# for gloo threads while holding the GIL, which one of them may need to release tensors of the last call.
 _GROUPS: list[object] = []
 LOST = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "broken pipe")  # in lower case
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process, and how many there are; the first one writes and speaks. Alone, every call is a no-op."""
+    """This process and the number of processes; the first one writes files and output.
+
+    For a single process, every call is a no-op.
+    """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
     device: torch.device = CPU
-    timeout_s: float = 600.0  # one that does not answer for so long is lost
+    timeout_s: float = 600.0  # a rank that does not answer for this long is lost
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes and speaks for all."""
+        """Whether this process writes files and output for all."""
         return self.rank == 0
 
     @property
     def is_single(self) -> bool:
-        """Whether there is no other."""
+        """Whether this is the only process."""
         return self.world_size == 1
 
     def share(self, n: int) -> slice:
-        """The part of n items that is this process's; n is a multiple of the number of processes."""
+        """This process's part of n items; n is a multiple of the number of processes."""
         size = n // self.world_size
         return slice(self.rank * size, (self.rank + 1) * size)
 
@@ -58,11 +61,11 @@ class Ranks:
         return total / self.world_size
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process."""
-        return self._summed(float(flag)) > 0
+        """Whether the flag is set in any process."""
+        return self._sum(float(flag)) > 0
 
     def value_of_first(self, value: float) -> float:
-        """The first process's value: what all must agree on."""
+        """The first process's value, so that all processes use the same."""
         if self.is_single:
             return value
         shared = torch.tensor(value, dtype=torch.float64, device=self.device)
@@ -78,11 +81,13 @@ class Ranks:
         return torch.cat(parts)
 
     def gather_with_gradient(self, rows: Tensor) -> Tensor:
-        """The same; a row's gradient is the sum of what all processes' losses ask of it."""
+        """Like `gather`; a row's gradient is the sum of its gradients in all processes."""
         return rows if self.is_single else _Gather.apply(rows, self)  # type: ignore[no-untyped-call]
 
     def run_on_first(self, work: Callable[[], object]) -> None:
-        """Run `work` in the first process; all wait. Raises what it raises, and elsewhere that it failed."""
+        """Run `work` in the first process while the others wait. Raises its error there, and TrainingFailed
+        elsewhere.
+        """
         error = None
         if self.is_first:
             try:
@@ -90,9 +95,9 @@ class Ranks:
             except (DiptychError, OSError) as raised:
                 error = raised
         if self.any(error is not None):
-            raise error or TrainingFailed("the first rank could not begin: it says why")
+            raise error or TrainingFailed("the first rank could not begin: see its message")
 
-    def _summed(self, value: float) -> float:
+    def _sum(self, value: float) -> float:
         if self.is_single:
             return value
         total = torch.tensor(value, dtype=torch.float64, device=self.device)
@@ -118,9 +123,10 @@ class _Gather(torch.autograd.Function):
 
 @contextmanager
 def join_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
-    """The processes that torchrun started, for the block; or this one alone, on the named device.
+    """Join the processes that torchrun started, for the block; or yield this single process on the named
+    device.
 
-    Where there are several, `cuda` means a GPU each. Raises TrainingFailed if the others cannot be reached.
+    With several processes, `cuda` means one GPU each. Raises TrainingFailed if the others cannot be reached.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
@@ -134,7 +140,7 @@ def join_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
     try:
         backend = "nccl" if on.type == "cuda" else "gloo"
         timeout = timedelta(seconds=timeout_s)
-        store = _meeting_place(rank, world_size, timeout)
+        store = _rendezvous_store(rank, world_size, timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
         _GROUPS.append(dist.group.WORLD)
     except (RuntimeError, ValueError) as error:
@@ -149,28 +155,29 @@ def join_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
             dist.destroy_process_group()
 
 
-def _meeting_place(rank: int, world_size: int, timeout: timedelta) -> Store:
-    """Where the processes leave their addresses for each other.
+def _rendezvous_store(rank: int, world_size: int, timeout: timedelta) -> Store:
+    """The store in which the processes exchange their addresses.
 
-    torchrun may keep one for all lives of a run: ranks that it starts again must not read those of the dead.
+    torchrun may keep one store for all restarts of a run: restarted ranks must not read addresses of dead
+    ones.
     """
     store, _, _ = next(rendezvous("env://", rank, world_size, timeout=timeout))
     store.set_timeout(timeout)
-    is_kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if is_kept else "0"
-    return PrefixStore(f"life {life}", store)
+    is_shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if is_shared else "0"
+    return PrefixStore(f"life {attempt}", store)
 
 
 @contextmanager
 def rank_loss_as_error(ranks: Ranks, when: Callable[[], str], then: str) -> Iterator[None]:
-    """Translate what torch says when another process is gone, or does not answer in time, into RankLost.
+    """Raise RankLost for torch's errors about a process that is gone or does not answer in time.
 
-    `when` it happened and what to do `then` stand in its message.
+    The message contains `when` it happened and what to do `then`.
     """
     try:
         yield
     except RuntimeError as error:
-        if ranks.is_single or not (isinstance(error, dist.DistError) or _speaks_of_loss(error)):
+        if ranks.is_single or not (isinstance(error, dist.DistError) or _is_about_rank_loss(error)):
             raise
         raise RankLost(
             f"{when()}: another of the {ranks.world_size} ranks is gone, or did not answer within "
@@ -179,9 +186,9 @@ def rank_loss_as_error(ranks: Ranks, when: Callable[[], str], then: str) -> Iter
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of that name. Raises TrainingConfigError if it is not there."""
+    """Return the device of that name. Raises TrainingConfigError if it is not available."""
     try:
-        torch.zeros(1, device=name).item()  # a device of a known name may still not be there
+        torch.zeros(1, device=name).item()  # a device with a valid name may still be missing
     except (RuntimeError, AssertionError) as error:
         raise TrainingConfigError(
             f"--device {name}: {_first_line(error)}; it must be auto, cpu, cuda or cuda:N"
@@ -189,9 +196,9 @@ def usable_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _speaks_of_loss(error: RuntimeError) -> bool:
-    said = str(error).lower()
-    return any(sign in said for sign in LOST)
+def _is_about_rank_loss(error: RuntimeError) -> bool:
+    message = str(error).lower()
+    return any(sign in message for sign in LOST)
 
 
 def _first_line(error: Exception) -> str:
