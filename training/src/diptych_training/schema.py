@@ -1,4 +1,4 @@
-"""The base of all tables of a recipe; knows none of them."""
+"""The base class of recipe tables and stored records, and the number types that they share."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, LiteralString, get_args
@@ -15,14 +15,15 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0)]
 
 
-# In the context of an error that a whole table raises: which of its keys it is about, and what that is.
+# Keys in the context of an error that a table raises: the name of the faulty key, and its value.
 KEY, VALUE = "key", "value"
 NO_NUMBER: LiteralString = "must be a number"
 
 
 class Frozen(BaseModel):
-    """Immutable; an unknown key is an error that names it, and so is a number that is not finite, or a flag
-    where a number belongs."""
+    """Base of immutable tables. Rejects unknown keys, numbers that are not finite, and booleans in place of
+    numbers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -34,7 +35,7 @@ class Frozen(BaseModel):
 
 
 def refuse_flags(table: type[BaseModel], values: object) -> None:
-    """Refuse true and false where a table's keys take numbers: pydantic takes true for 1, as Python does."""
+    """Raise an error for true and false where a table takes numbers: pydantic would accept true as 1."""
     for key, value in values.items() if isinstance(values, Mapping) else ():
         if key not in table.model_fields:
             continue
@@ -46,13 +47,13 @@ def refuse_flags(table: type[BaseModel], values: object) -> None:
 
 
 def leaf_types(annotation: object) -> set[object]:
-    """The types that an annotation is made of: ``dict[str, int | None]`` has str, int and None's."""
+    """The types in an annotation: ``dict[str, int | None]`` has str, int and None's type."""
     parts = get_args(annotation)
     return set().union(*map(leaf_types, parts)) if parts else {annotation}
 
 
 def _values_in(value: object) -> list[object]:
-    """What a value is, or holds as a list or a table."""
+    """The values in a list or table, or the value itself."""
     if isinstance(value, Mapping):
         return list(value.values())
     return list(value) if isinstance(value, list | tuple) else [value]

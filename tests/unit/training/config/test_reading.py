@@ -87,9 +87,9 @@ def test_overrides_take_toml_values_and_bare_words():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("run.step=7", "run.step: unknown key; the nearest is steps"),
-        ("model.image.depth=7", "toml: model.image.depth: unknown key; known are .*kind"),
-        ("optim.zzz=7", "toml: optim.zzz: unknown key; known are .*layer_decay, lr, "),
+        ("run.step=7", "run.step: unknown key; did you mean steps"),
+        ("model.image.depth=7", "toml: model.image.depth: unknown key; known keys: .*kind"),
+        ("optim.zzz=7", "toml: optim.zzz: unknown key; known keys: .*layer_decay, lr, "),
         (
             "model.image.kind=mlp",
             "toml: model.image.kind is \"mlp\": must be one of 'resnet', 'vit', 'pooled_vit'",
@@ -109,10 +109,10 @@ def test_overrides_take_toml_values_and_bare_words():
             "toml: augment.invert_probability is 2: must be less than or equal to 1",
         ),
         ("model.image_size=30", "toml: model: image_size 30 is not a multiple of the stride"),
-        ("text.context_length=9", "text.context_length 9 is not model.text.context_length"),
-        ("preprocess.size=32", "preprocess.size 32 is not model.image_size"),
+        ("text.context_length=9", "text.context_length is 9, it must equal model.text.context_length, 24"),
+        ("preprocess.size=32", "preprocess.size is 32, it must equal model.image_size, 64"),
         ("name=Über", 'toml: name is "Über": must match'),
-        ("optim.warmup_steps=99999", "optim.warmup_steps 99999 is more than run.steps 13000"),
+        ("optim.warmup_steps=99999", "optim.warmup_steps is 99999, it must be at most run.steps, 13000"),
         ("optim.lr=inf", "optim.lr is inf: must be a finite number"),
         ("optim.beta2=1.0", "optim.beta2 is 1.0: must be less than 1"),
         ("augment.scale=[1.2, 0.8]", "scale is 1.2 to 0.8"),
@@ -191,9 +191,9 @@ def test_a_share_of_steps_on_small_images_needs_their_size():
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path):
-    with pytest.raises(TrainingConfigError, match="no such configuration"):
+    with pytest.raises(TrainingConfigError, match="no such recipe"):
         read_config(tmp_path / "none.toml")
-    with pytest.raises(TrainingConfigError, match=r"no configuration that can be read: Is a directory"):
+    with pytest.raises(TrainingConfigError, match=r"cannot read the recipe: Is a directory"):
         read_config(tmp_path)
     (tmp_path / "broken.toml").write_text("name = ")
     with pytest.raises(TrainingConfigError, match="not TOML"):

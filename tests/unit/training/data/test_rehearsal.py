@@ -158,10 +158,10 @@ def test_an_interrupted_run_gives_the_weights_of_an_unbroken_one(home, own, caps
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data.rehearsal.old.share=0.01"], "data.rehearsal.old.share 0.01 of run.batch_size 8 is no item"),
+        (["data.rehearsal.old.share=0.01"], "data.rehearsal.old.share is 0.01: less than one item of run.batch_size 8"),
         (
             ["data.rehearsal.old.share=0.99"],
-            "shares of 0.99 leave nothing of run.batch_size 8 for other data",
+            "shares of 0.99 leave no item of run.batch_size 8 for other data",
         ),
         (["data.rehearsal.old.share=1"], "data.rehearsal.old.share is 1: must be less than 1"),
         (["data.rehearsal.x.share=0.5"], "data.rehearsal.x.data is missing"),

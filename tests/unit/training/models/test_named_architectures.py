@@ -83,7 +83,7 @@ def test_a_tower_of_another_kind_replaces_the_whole_tower(tmp_path):
 
 
 def test_an_unknown_name_is_refused_with_those_there_are(tmp_path):
-    with pytest.raises(TrainingConfigError, match=r"no architecture 'ViT-B-33'; there are RN101, RN50"):
+    with pytest.raises(TrainingConfigError, match=r"unknown architecture 'ViT-B-33'; known: RN101, RN50"):
         recipe(tmp_path, "ViT-B-33")
 
 
@@ -100,7 +100,7 @@ def test_an_unknown_name_is_refused_with_those_there_are(tmp_path):
         (["model.text.causal=false"], 'text.pad_to is "longest", but this text tower sees padding'),
         (["model.text.pool=last"], 'text.pad_to is "longest", but this text tower sees padding'),
         (["model.image_size=100"], "image_size 100 is not a multiple of the stride 32"),
-        (["preprocess.size=64"], "preprocess.size 64 is not model.image_size 224"),
+        (["preprocess.size=64"], "preprocess.size is 64, it must equal model.image_size, 224"),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path, overrides, message):

@@ -180,7 +180,7 @@ def test_a_run_that_starts_from_a_model_may_be_taught_by_others_with_its_tokeniz
         (["distill.weight=1.5"], "distill.weight is 1.5: must be less than or equal to 1"),
         (
             ["loss='sigmoid'", "model.initial_bias=-10.0"],
-            'loss is "sigmoid", but distill teaches by the "softmax" loss alone',
+            'loss is "sigmoid", but distill works with the "softmax" loss only',
         ),
         (
             ["preprocess.interpolation='bilinear'"],

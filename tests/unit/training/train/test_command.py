@@ -318,7 +318,7 @@ def test_shipped_recipes_are_found_by_name(tmp_path, capsys):
 
 def test_a_recipe_that_is_not_there_names_the_shipped_ones(capsys):
     assert main(["train", "own-pair"]) == 1
-    said = "own-pair: no such configuration; shipped recipes are finetune, own-pairs, pictograms, tiny\n"
+    said = "own-pair: no such recipe; shipped recipes: finetune, own-pairs, pictograms, tiny\n"
     assert capsys.readouterr().err.endswith(said)
 
 

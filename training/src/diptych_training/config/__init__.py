@@ -1,4 +1,8 @@
-"""A training recipe as data: read from TOML, checked, frozen; knows nothing of how it is carried out."""
+"""Training recipes as data: read from TOML, validated, immutable.
+
+In: a TOML file and overrides (`--set key=value`). Out: a `TrainConfig`. Read `recipe` first (the tables of a
+recipe and what they must agree on), then `reading`.
+"""
 
 from diptych_training.config.augment import AugmentConfig
 from diptych_training.config.data import CaptionConfig, DataConfig, PairsConfig, RehearsalConfig

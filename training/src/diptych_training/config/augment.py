@@ -1,4 +1,4 @@
-"""Random changes of training images (`augment`); changes none."""
+"""Random image changes (`augment`)."""
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -6,13 +6,13 @@ from diptych_training.schema import Frozen, Probability
 
 
 class AugmentConfig(Frozen):
-    """Random changes of training images. Each `..._probability` is per image, ranges are around no change.
+    """Random changes of training images. Each `..._probability` is per image; ranges lie around no change.
 
     There is no horizontal flip on purpose: left and right arrows mean different things.
     """
 
     affine_probability: Probability = 0.0
-    scale: tuple[PositiveFloat, PositiveFloat] = (0.8, 1.15)  # size of the drawing against the original
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.8, 1.15)  # size of the drawing relative to the original
     translate: Probability = 0.06  # largest shift, as a fraction of the side
     rotate_deg: float = Field(default=8.0, ge=0, le=180)
     squeeze: Probability = 0.08  # largest change of aspect ratio
@@ -34,5 +34,7 @@ class AugmentConfig(Frozen):
     @model_validator(mode="after")
     def _check(self) -> "AugmentConfig":
         if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale is {self.scale[0]} to {self.scale[1]}: the smaller comes first")
+            raise ValueError(
+                f"scale is {self.scale[0]} to {self.scale[1]}: the smaller value must come first"
+            )
         return self

@@ -1,4 +1,6 @@
-"""What a run learns from (`data`); knows nothing of how it is stored."""
+"""The training data of a recipe (`data`): mixtures of packed data sets, captions, streams of pairs,
+rehearsal.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -8,9 +10,9 @@ from diptych_training.schema import Frozen, Probability, Share
 
 
 class CaptionConfig(Frozen):
-    """Which of an item's texts a step shows, as relative weights.
+    """Which of an item's texts a step uses, as relative weights.
 
-    `label` alone; `label_keywords` is the label and up to `max_keywords` of its keywords, shuffled; `caption`
+    `label` is the label alone; `label_keywords` adds up to `max_keywords` shuffled keywords to it; `caption`
     is one of the item's further captions. A `template` is put around the text with `template_probability`.
     """
 
@@ -24,7 +26,7 @@ class CaptionConfig(Frozen):
     @model_validator(mode="after")
     def _check(self) -> "CaptionConfig":
         if self.label <= 0:
-            raise ValueError("label must be positive: some items have nothing else")
+            raise ValueError("label must be positive: some items have no other text")
         if self.template_probability and not self.templates:
             raise ValueError("template_probability is set, but templates is empty")
         for template in self.templates:
@@ -34,43 +36,41 @@ class CaptionConfig(Frozen):
 
 
 class PairsConfig(Frozen):
-    """Image-text pairs that are read as streams, in place of the training part of a packed data set.
+    """Image-text pairs read as streams, instead of the training part of a packed data set.
 
-    `train` names tar shards, tables, folders or what `diptych-train data shards` wrote: paths or URLs, with
-    braces and wildcards. A batch is made of equal parts of all streams. The order of a run hangs on its seed,
-    `streams`, `shuffle` and the sources, and neither on `workers` nor on the number of processes that train.
+    `train` names tar shards, tables, folders or output of `diptych-train data shards`: paths or URLs, with
+    braces and wildcards. Every stream gives an equal part of a batch. The order of the pairs depends on the
+    seed, `streams`, `shuffle` and the sources, but not on `workers` or the number of ranks.
     """
 
     train: Annotated[tuple[str, ...], Field(min_length=1)]
-    streams: PositiveInt = 8  # fewer if left out, where a batch is no multiple of it
-    shuffle: int = Field(
-        default=2048, ge=0
-    )  # entries held to be mixed, by all streams together; 0: as they come
-    workers: int = Field(default=2, ge=0)  # processes that read and decode; 0: the one that trains
-    max_skipped: float = Field(default=0.01, ge=0, lt=1)  # share of a stream's entries that may be unusable
-    exclude: tuple[str, ...] = ()  # files with names of pairs that are left out
-    image_column: str | None = None  # of tables; found by the usual names if left out
+    streams: PositiveInt = 8  # the default is lower if the batch is not a multiple of 8
+    shuffle: int = Field(default=2048, ge=0)  # size of the shuffle buffers of all streams; 0: in order
+    workers: int = Field(default=2, ge=0)  # processes that read and decode; 0: the training process
+    max_skipped: float = Field(default=0.01, ge=0, lt=1)  # allowed share of unusable entries of a stream
+    exclude: tuple[str, ...] = ()  # files with the names of pairs to leave out
+    image_column: str | None = None  # of tables; found by common names if left out
     caption_columns: tuple[str, ...] = ()
-    images_root: str | None = None  # where paths in tables lead from; the table's own folder if left out
+    images_root: str | None = None  # base of the paths in tables; the table's own folder if left out
     caption_key: str = "caption"  # of JSON files beside images
     decode: Literal["exact", "fast"] = "exact"  # fast: large JPEGs at a fraction of their size
     max_image_bytes: PositiveInt = 20_000_000
     max_image_px: PositiveInt = 50_000_000
-    accept_changes: bool = False  # of the sources' files and lists, when a run goes on
-    tokenizer_pairs: PositiveInt = 100_000  # whose texts a new tokenizer is learned from
+    accept_changes: bool = False  # of the sources' files and lists, when a run is resumed
+    tokenizer_pairs: PositiveInt = 100_000  # number of pairs whose texts train a new tokenizer
 
     @field_validator("train", "exclude", "caption_columns", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        """One name may stand without its brackets."""
+        """Accept a single name in place of a list."""
         return [value] if isinstance(value, str) else value
 
 
 class RehearsalConfig(Frozen):
-    """Another packed data set, whose training part gives a `share` of every batch, rounded to whole items.
+    """Another packed data set whose training part gives a `share` of every batch, rounded to whole items.
 
-    `data` is its folder. `mixture` and `source_weights` say of it what the recipe's own say of `--data`; left
-    out, its kinds are as likely as one another.
+    `data` is its folder. `mixture` and `source_weights` work as in `data`; without a mixture, all kinds have
+    the same weight.
     """
 
     data: str = Field(min_length=1)
@@ -80,9 +80,11 @@ class RehearsalConfig(Frozen):
 
 
 class DataConfig(Frozen):
-    """What is learned from: relative weights of kinds of sources, and of single sources within their kind;
-    or `pairs`. Without a `mixture` all kinds are as likely as one another. `rehearsal` names further data
-    sets that each batch has a share of."""
+    """The training data: relative weights of kinds of sources and of sources within their kind, or `pairs`.
+
+    Without a `mixture`, all kinds have the same weight. `rehearsal` names further data sets that give a share
+    of each batch.
+    """
 
     pairs: PairsConfig | None = None
     mixture: dict[str, Share] = Field(default={"emoji": 1.0, "icons": 1.0}, min_length=1)

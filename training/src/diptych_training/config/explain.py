@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, in one line: each key, its value, and what it must be."""
+"""Validation errors of a recipe as one line: each key, its value, and what it must be."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from diptych_training.schema import KEY, VALUE, Tables, leaf_types
 
 LONGEST_VALUE = 60  # characters
-REPLACEMENTS = (  # of pydantic and of Python, and how recipes say it
+REPLACEMENTS = (  # patterns in messages of pydantic, and plain words for recipes
     (r"^Value error, ", ""),
     (r"^(Input|String|Tuple|List) should", "must"),
     (r"a valid dictionary( or instance of \w+| or object to extract fields from)?", "a table"),
@@ -29,8 +29,10 @@ Location = tuple[str | int, ...]
 def explain(
     error: ValidationError, recipe: Tables, table: str | None = None, *, root: type[BaseModel]
 ) -> str:
-    """All that validation says of `recipe`, or of one table of it. `root` is what a whole recipe is: it names
-    the keys that an unknown one may be meant for."""
+    """Describe all validation errors of `recipe`, or of one table of it.
+
+    `root` is the model of a whole recipe: its keys are suggested for unknown ones.
+    """
     found: list[Any] = error.errors(include_url=False)
     return "; ".join(_describe(item, recipe, () if table is None else (table,), root) for item in found)
 
@@ -38,14 +40,14 @@ def explain(
 def _describe(item: Details, recipe: Tables, within: Location, root: type[BaseModel]) -> str:
     kind, context, message = item["type"], item.get("ctx", {}), _plain_english(item["msg"])
     place = (*within, *item["loc"])
-    if KEY in context:  # a table speaks of one of its keys
+    if KEY in context:  # an error of a table about one of its keys
         return f"{_key((*place, context[KEY]), recipe)} is {format_value(context[VALUE])}: {message}"
     key = _key(place, recipe, is_missing=kind == "missing")
     if kind == "extra_forbidden":
         return f"{key}: unknown key{_suggestion(place, root)}"
     if kind in _MESSAGES:
         return f"{key}{_MESSAGES[kind].format(**context)}"
-    if not key:  # what several tables must agree on: the message names their keys
+    if not key:  # an error across tables: its message names the keys
         return message
     value = item["input"]
     return f"{key}: {message}" if isinstance(value, Mapping) else f"{key} is {format_value(value)}: {message}"
@@ -59,16 +61,16 @@ _MESSAGES = {
 
 
 def _suggestion(location: Location, root: type[BaseModel]) -> str:
-    """The key that an unknown one resembles, or all of its table."""
+    """The most similar known key, or all keys of the table."""
     known = sorted({key for table in _tables_at(location[:-1], root) for key in table.model_fields})
     nearest = get_close_matches(str(location[-1]), known, n=1, cutoff=0.7)
     if nearest:
-        return f"; the nearest is {nearest[0]}"
-    return f"; known are {', '.join(known)}"
+        return f"; did you mean {nearest[0]}?"
+    return f"; known keys: {', '.join(known)}"
 
 
 def _tables_at(location: Location, root: type[BaseModel]) -> list[type[BaseModel]]:
-    """What the table at a place may be; a kind of tower narrows it."""
+    """The possible tables at a location; the kind of a tower narrows them."""
     tables = [root]
     for part in location:
         fields = [table.model_fields[part] for table in tables if part in table.model_fields]
@@ -86,7 +88,7 @@ def _kind_of(table: type[BaseModel]) -> object:
 
 
 def _key(location: Location, recipe: Tables, *, is_missing: bool = False) -> str:
-    """The key as the recipe writes it: without the kind of tower that validation puts in."""
+    """The key as the recipe writes it, without the tower kind that validation inserts."""
     path: list[str] = []
     at: Any = recipe
     for index, part in enumerate(location):
@@ -104,6 +106,6 @@ def _plain_english(message: str) -> str:
 
 
 def format_value(value: object) -> str:
-    """Nearly as TOML has it; a long one is cut off."""
-    shown = repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=str)
-    return shown if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}..."
+    """Format a value much like TOML does; long ones are cut off."""
+    text = repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

@@ -1,4 +1,4 @@
-"""A recipe from TOML and back; knows nothing of what it says."""
+"""Reading recipes from TOML with overrides, and writing them."""
 
 import tomllib
 from collections.abc import Callable, Sequence
@@ -36,9 +36,9 @@ def read_config(
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise TrainingConfigError(f"{path}: no such configuration{_shipped_hint(path)}") from error
+        raise TrainingConfigError(f"{path}: no such recipe{_shipped_hint(path)}") from error
     except OSError as error:
-        raise TrainingConfigError(f"{path}: no configuration that can be read: {error.strerror}") from error
+        raise TrainingConfigError(f"{path}: cannot read the recipe: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingConfigError(f"{path}: not TOML: {error}") from error
     _expand_model_name(values)
@@ -60,39 +60,39 @@ def read_config(
 
 
 def _shipped_hint(path: Path) -> str:
-    return "" if path.suffix else f"; shipped recipes are {', '.join(shipped_recipes())}"
+    return "" if path.suffix else f"; shipped recipes: {', '.join(shipped_recipes())}"
 
 
 def start_of(recipe: Tables) -> StartConfig:
-    """What the tables of a recipe start from. Raises TrainingConfigError naming the key."""
+    """Read the `start` of a recipe's tables. Raises TrainingConfigError naming the key."""
     try:
         return StartConfig.model_validate(recipe["start"])
     except ValidationError as error:
         raise TrainingConfigError(explain(error, recipe, "start", root=TrainConfig)) from error
 
 
-def model_tables(stated: TrainConfig) -> Tables:
-    """What of a recipe says what a model is, and by which loss it learns."""
+def model_tables(config: TrainConfig) -> Tables:
+    """The tables of a recipe that describe a model, and its loss."""
     tables = {
-        table: getattr(stated, table).model_dump(mode="json", exclude_none=True)
+        table: getattr(config, table).model_dump(mode="json", exclude_none=True)
         for table in ("model", "preprocess", "text")
     }
-    return {"loss": stated.loss, **tables}
+    return {"loss": config.loss, **tables}
 
 
 def dump_config(config: TrainConfig) -> str:
-    """The recipe as TOML, defaults written out; what is None is left out."""
+    """The recipe as TOML, with defaults written out; keys whose value is None are left out."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
 def _expand_model_name(values: Tables) -> None:
-    """`model = "NAME"` as the table that it is short for, so that single keys can be changed beside it."""
+    """Replace `model = "NAME"` by the table that it is short for, so that single keys can be changed."""
     if isinstance(values.get("model"), str):
         values["model"] = {NAME_KEY: values["model"]}
 
 
 def _drop_long_warmup(values: Tables, overrides: Sequence[str]) -> None:
-    """What a recipe says for its own steps does not refuse fewer of them."""
+    """Drop the recipe's warm-up if an override sets fewer steps than it."""
     changed = {override.partition("=")[0].strip() for override in overrides}
     run, optim = values.get("run"), values.get("optim")
     if "run.steps" not in changed or not isinstance(run, dict) or not isinstance(optim, dict):
@@ -106,7 +106,7 @@ def _drop_long_warmup(values: Tables, overrides: Sequence[str]) -> None:
 def _merge_with_start(lower: Tables, recipe: Tables) -> Tables:
     """The recipe's own keys, else those of its start, else those of the architecture that it names.
 
-    A model that it names must be that of the start: this is checked where both are known.
+    The model that it names must be that of the start; this is checked when both are known.
     """
     named = resolve_architecture(recipe)
     merged = _merge_tables(_merge_tables(named, lower), recipe)
@@ -116,7 +116,7 @@ def _merge_with_start(lower: Tables, recipe: Tables) -> Tables:
 
 
 def _merge_tables(lower: Tables, upper: Tables) -> Tables:
-    """Both, key by key; where both have a value that is no table, the upper one."""
+    """Merge two tables key by key; if both have a value that is not a table, the upper one wins."""
     merged = dict(lower)
     for key, value in upper.items():
         below = merged.get(key)
@@ -126,7 +126,7 @@ def _merge_tables(lower: Tables, upper: Tables) -> Tables:
 
 
 def apply_override(values: Tables, override: str) -> None:
-    """Set the key that `override` names. TrainingConfigError unless it is ``key=value`` in tables."""
+    """Set the key that `override` names. Raises TrainingConfigError unless it has the form ``key=value``."""
     key, separator, raw = override.partition("=")
     if not separator or not all(key.strip().split(".")):
         raise TrainingConfigError(f"--set {override!r}: must be key=value, as in run.steps=100")
@@ -139,7 +139,7 @@ def apply_override(values: Tables, override: str) -> None:
 
 
 def _toml_value(raw: str) -> Any:
-    """A TOML value; what is none is taken as a string, so that names need no quotes in a shell."""
+    """Parse a TOML value; anything else is taken as a string, so that names need no quotes in a shell."""
     try:
         return tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""A training recipe, whole: its tables, and what they must agree on."""
+"""A whole training recipe: its tables, and what they must agree on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,14 +17,12 @@ from diptych_training.schema import Frozen, refuse_flags
 
 
 class TrainConfig(Frozen):
-    """One recipe, whole."""
+    """A whole training recipe."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     seed: int = Field(default=0, ge=0)
     loss: LossKind = "softmax"
-    label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1
-    )  # share of a target that the whole batch gets alike
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)  # share of a target spread over the whole batch
     model: ModelConfig
     start: StartConfig | None = None
     preprocess: ImageSpec = Field(default={}, validate_default=True)
@@ -39,20 +37,21 @@ class TrainConfig(Frozen):
 
     @property
     def rehearsed(self) -> dict[str, int]:
-        """How many items of a batch each data set of `data.rehearsal` gives."""
+        """Number of items per batch from each data set of `data.rehearsal`."""
         return {name: round(one.share * self.run.batch_size) for name, one in self.data.rehearsal.items()}
 
     @property
     def n_own(self) -> int:
-        """How many items of a batch are of the run's own data."""
+        """Number of items per batch from the run's own data."""
         return self.run.batch_size - sum(self.rehearsed.values())
 
     @field_validator("preprocess", "text", mode="before")
     @classmethod
     def _complete(cls, value: Any, info: ValidationInfo) -> Any:
-        """What is left out follows from the model; weights of a start learned by a preparation of their own.
+        """Fill keys that are left out from the model; with a `start`, the table must come from the start
+        model.
 
-        Flags for numbers are refused, as other tables do.
+        Booleans in place of numbers are refused, as in other tables.
         """
         is_image = info.field_name == "preprocess"
         refuse_flags(ImageSpec if is_image else TextSpec, value)
@@ -68,17 +67,19 @@ class TrainConfig(Frozen):
     def _check(self) -> "TrainConfig":
         if self.preprocess.size != self.model.image_size:
             raise ValueError(
-                f"preprocess.size {self.preprocess.size} is not model.image_size {self.model.image_size}"
+                f"preprocess.size is {self.preprocess.size}, it must equal "
+                f"model.image_size, {self.model.image_size}"
             )
         size, start = self.model.image_size, self.run.start_size
         if start is not None and (start % self.model.image.stride or size % start):
             raise ValueError(
-                f"run.start_size {start} must divide {size} and be a multiple of the tower's stride"
+                f"run.start_size is {start}, it must divide model.image_size, {size}, and be a multiple of "
+                f"the image tower's stride, {self.model.image.stride}"
             )
         if self.text.context_length != self.model.text.context_length:
             raise ValueError(
-                f"text.context_length {self.text.context_length} is not "
-                f"model.text.context_length {self.model.text.context_length}"
+                f"text.context_length is {self.text.context_length}, it must equal "
+                f"model.text.context_length, {self.model.text.context_length}"
             )
         if self.model.text.sees_padding and self.text.pad_to != "context_length":
             raise ValueError(
@@ -88,7 +89,7 @@ class TrainConfig(Frozen):
         if self.loss == "sigmoid" and self.model.initial_bias is None:
             raise ValueError('loss is "sigmoid", which needs model.initial_bias (SigLIP: -10)')
         if self.distill is not None and self.loss != "softmax":
-            raise ValueError(f'loss is "{self.loss}", but distill teaches by the "softmax" loss alone')
+            raise ValueError(f'loss is "{self.loss}", but distill works with the "softmax" loss only')
         if self.loss == "sigmoid" and self.label_smoothing:
             raise ValueError(
                 f'label_smoothing is {self.label_smoothing}: loss is "sigmoid", which judges each pair '
@@ -101,7 +102,8 @@ class TrainConfig(Frozen):
             )
         if "warmup_steps" in self.optim.model_fields_set and self.optim.warmup_steps > self.run.steps:
             raise ValueError(
-                f"optim.warmup_steps {self.optim.warmup_steps} is more than run.steps {self.run.steps}"
+                f"optim.warmup_steps is {self.optim.warmup_steps}, it must be at most "
+                f"run.steps, {self.run.steps}"
             )
         return self
 
@@ -111,23 +113,29 @@ class TrainConfig(Frozen):
         for name, n in self.rehearsed.items():
             if n < 1:
                 share = self.data.rehearsal[name].share
-                raise ValueError(f"data.rehearsal.{name}.share {share} of run.batch_size {size} is no item")
+                raise ValueError(
+                    f"data.rehearsal.{name}.share is {share}: less than one item of run.batch_size {size}"
+                )
         if self.n_own < 1:
             shares = " + ".join(str(one.share) for one in self.data.rehearsal.values())
             raise ValueError(
-                f"data.rehearsal: shares of {shares} leave nothing of run.batch_size {size} for other data"
+                f"data.rehearsal: shares of {shares} leave no item of run.batch_size {size} for other data"
             )
         if pairs is not None and "streams" in pairs.model_fields_set and self.n_own % pairs.streams:
             rest = "" if self.n_own == size else f", less {size - self.n_own} of data.rehearsal,"
             raise ValueError(
                 f"run.batch_size {size}{rest} is not a multiple of data.pairs.streams {pairs.streams}: "
-                "each gives an equal part of a batch"
+                "each stream gives an equal part of a batch"
             )
         return self
 
 
 def image_defaults(model: ModelConfig | None) -> Mapping[str, Any]:
-    """The whole image on white, at the model's size, as numbers from -1 to 1."""
+    """The default `[preprocess]`: the whole image on white, at the model's size, as numbers from -1 to 1.
+
+    `model` is None if the recipe's model is invalid: then any size does, since the error of the model is
+    reported alone.
+    """
     return {
         "size": 1 if model is None else model.image_size,
         "mean": (0.5, 0.5, 0.5),
@@ -141,7 +149,9 @@ def image_defaults(model: ModelConfig | None) -> Mapping[str, Any]:
 
 
 def text_defaults(model: ModelConfig | None) -> Mapping[str, Any]:
-    """CLIP's cleaning, and no more padding than the tower asks for."""
+    """The default `[text]`: CLIP's cleaning, and only the padding that the text tower needs. `model` as
+    above.
+    """
     return {
         "context_length": 1 if model is None else model.text.context_length,
         "clean": "clip",

@@ -1,4 +1,4 @@
-"""How a run goes and how it is fitted to machines (`run`, `scale`)."""
+"""The optimizer (`optim`), the schedule of a run (`run`), and its fit to the machine (`scale`)."""
 
 from typing import Literal
 
@@ -8,22 +8,20 @@ from diptych_training.schema import Frozen, Probability
 
 
 class RunConfig(Frozen):
-    """How long, how often, and on what terms with the machine."""
+    """Length, batch size, precision and intervals of a run."""
 
     steps: PositiveInt
-    batch_size: int = Field(default=256, ge=2)  # less for a packed data set that has fewer items
+    batch_size: int = Field(default=256, ge=2)  # the default is lower for small packed data sets
     precision: Literal["fp32", "bf16"] = "bf16"
     channels_last: bool = True
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     log_every: PositiveInt = 10
     checkpoint_every: PositiveInt = 500
     validate_every: PositiveInt = 500
-    best_by: tuple[str, ...] = ("emoji_top1", "icons_top1")  # their mean; what validation gives if left out
+    best_by: tuple[str, ...] = ("emoji_top1", "icons_top1")  # their mean; the default fits the data
     n_threads: int = Field(default=0, ge=0)  # 0: all cores
-    start_size: PositiveInt | None = (
-        None  # image side of the first steps: most is learned as well, and faster
-    )
-    start_fraction: Probability = 0.0  # how many of the steps those are
+    start_size: PositiveInt | None = None  # image side of the first steps, which makes them faster
+    start_fraction: Probability = 0.0  # the share of the steps with small images
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
@@ -33,25 +31,25 @@ class RunConfig(Frozen):
 
 
 class ScaleConfig(Frozen):
-    """How a model and a batch are fitted into memory and spread over processes; not what is learned.
+    """Memory, speed and processes of a run; these do not change what is learned.
 
-    A run may be resumed with other values.
+    A resumed run may use other values.
     """
 
-    chunk_size: PositiveInt | None = None  # items of a rank that are computed at a time (gradient caching)
-    checkpoint_blocks: bool = False  # transformer blocks compute their inside again for the backward pass
+    chunk_size: PositiveInt | None = None  # items of a rank that are computed at once (gradient caching)
+    checkpoint_blocks: bool = False  # recompute transformer blocks in the backward pass
     compile: bool = False  # torch.compile for the blocks of both towers
     shard: bool = False  # each rank keeps a share of the weights (FSDP2), not a copy (DDP)
-    timeout_s: PositiveFloat = 600.0  # a rank that does not answer for so long is lost
+    timeout_s: PositiveFloat = 600.0  # a rank that does not answer for this long is lost
 
 
 class OptimConfig(Frozen):
-    """AdamW, warm-up and cosine. A layer's rate is `lr`, times `layer_decay` for each layer above it."""
+    """AdamW, warm-up and cosine. A layer's rate is `lr` times `layer_decay` for each layer above it."""
 
     lr: PositiveFloat = 1e-3
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     min_lr_ratio: Probability = 0.01
-    warmup_steps: int = Field(default=200, ge=0)  # at most a tenth of the steps if left out
+    warmup_steps: int = Field(default=200, ge=0)  # the default is at most a tenth of the steps
     weight_decay: float = Field(default=0.1, ge=0)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.98, ge=0, lt=1)

@@ -1,4 +1,6 @@
-"""What a run starts from and what of it stays (`start`, `lock`); opens nothing."""
+"""Other models that a run uses: the start model (`start`), locked weights (`lock`) and teachers
+(`distill`).
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, LiteralString
@@ -13,12 +15,12 @@ LAYERS: LiteralString = 'must be "all" for the whole tower, or how many of its f
 
 
 class StartConfig(Frozen):
-    """What a run starts from, instead of random weights: what it takes from there it need not say itself.
+    """The model that a run starts from, instead of random weights. Its tables are the defaults of the recipe.
 
     `source`: a version of a model repository (NAME/VERSION, or its folder), a run (its name or folder), or a
-    checkpoint of open_clip, transformers or OpenAI (a folder, a file, a hub id), for which the recipe says
-    the `model`. `which`: the checkpoint of a run. `tokenizer`: the tokenizer file of weights that come alone;
-    the recipe says all else. In a recipe ``start = "SOURCE"`` is enough.
+    checkpoint of open_clip, transformers or OpenAI (a folder, a file, a hub id), for which the recipe must
+    state the `model`. `which`: the checkpoint of a run. `tokenizer`: the tokenizer file for weights that come
+    without one; the recipe must state everything else. ``start = "SOURCE"`` is short for the table.
     """
 
     source: str = Field(min_length=1)
@@ -32,10 +34,11 @@ class StartConfig(Frozen):
 
 
 class LockConfig(Frozen):
-    """What keeps its weights (Zhai et al. 2022, LiT): a whole tower, or its first layers, the stem counted.
+    """Weights that do not change (Zhai et al. 2022, LiT): a whole tower, or its first layers, counting the
+    stem.
 
-    A locked batch normalisation keeps its running statistics too, and normalises by them; with `statistics`
-    all do, those that learn as well. `scale` is the learned logit scale.
+    A locked batch normalisation also keeps its running statistics and normalises by them; `statistics` does
+    this for all of them. `scale` is the learned logit scale.
     """
 
     image: Literal["all"] | int = 0
@@ -46,7 +49,7 @@ class LockConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _counted(cls, values: Any) -> Any:
-        """Neither a flag nor anything else may pass for a number of layers."""
+        """Accept "all" or a count of layers, and no boolean."""
         for key in TOWERS if isinstance(values, Mapping) else ():
             value = values.get(key, 0)
             is_number = isinstance(value, int) and not isinstance(value, bool)
@@ -56,7 +59,8 @@ class LockConfig(Frozen):
 
 
 class DistillConfig(Frozen):
-    """Learn from other models beside the captions: their mean probabilities over every batch.
+    """Distillation: learn from the mean probabilities of other models over every batch, in addition to the
+    captions.
 
     `teachers`: runs (by name or folder; their best checkpoint) and versions of a model repository
     (NAME/VERSION or folder). The loss is ``(1 - weight) * contrastive + weight * distillation``.

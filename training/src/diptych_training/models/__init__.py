@@ -1,4 +1,8 @@
-"""The towers under the original CLIP's state-dict names; knows nothing of data, training or weights."""
+"""The CLIP and SigLIP towers, with the state-dict names of the original CLIP.
+
+In: a `ModelConfig`. Out: a `CLIP` module with `encode_image` and `encode_text`. Read `config` and `clip`
+first. Published architectures by name are in `named_architectures`.
+"""
 
 from diptych_training.models.clip import CLIP, build_model
 from diptych_training.models.config import (

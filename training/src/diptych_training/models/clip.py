@@ -1,6 +1,6 @@
-"""The contrastive model: two towers, a scale and perhaps a bias; knows nothing of losses or files.
+"""The contrastive model: two towers, a logit scale and an optional bias.
 
-Radford et al. 2021 (CLIP) and Zhai et al. 2023 (SigLIP), told apart by the architecture alone.
+Covers Radford et al. 2021 (CLIP) and Zhai et al. 2023 (SigLIP); the configuration alone decides.
 """
 
 import math
@@ -15,11 +15,11 @@ from diptych_training.models.pooled_vit import PooledVisionTransformer
 from diptych_training.models.resnet import ModifiedResNet
 from diptych_training.models.vit import VisionTransformer
 
-GROUP_SIZE = 32  # texts that are padded alike in training
+GROUP_SIZE = 32  # texts per group of similar length in training
 
 
 class CLIP(nn.Module):
-    """Image tower under `visual.`, text tower at the top level: the original's state-dict names."""
+    """The image tower under `visual.`, the text tower at the top level, as in the original's state dict."""
 
     attn_mask: Tensor | None
 
@@ -51,8 +51,8 @@ class CLIP(nn.Module):
     def encode_text(self, input_ids: Tensor) -> Tensor:
         """(B, L) ids with L <= context_length -> (B, embed_dim) features, before L2 normalisation.
 
-        Where the mask is causal and the feature is read at the end-of-text token, what follows it changes
-        nothing, and L may be the longest text of the batch. Otherwise L is the context length.
+        With a causal mask and pooling at the end-of-text token, later tokens change nothing, so L may be the
+        longest text of the batch. Otherwise L must be the context length.
         """
         length = input_ids.shape[1]
         mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
@@ -66,10 +66,9 @@ class CLIP(nn.Module):
         return self.encode_image(pixels), self._encode_text_by_length(input_ids)
 
     def _encode_text_by_length(self, input_ids: Tensor) -> Tensor:
-        """`encode_text`, short texts apart from long ones: exact where padding changes nothing, and faster.
+        """`encode_text` in groups of similar length, which is faster and exact where padding changes nothing.
 
-        On a GPU, where a batch costs what its longest text costs, and one launch less is worth more, and in
-        an exported graph, whose groups would be fixed, all go together.
+        Not used on a GPU, where fewer launches win, nor in an exported graph, whose groups would be fixed.
         """
         n_groups = input_ids.shape[0] // GROUP_SIZE
         if (
@@ -101,7 +100,7 @@ def _block(config: ModelConfig, tower: ViTConfig | PooledViTConfig | TextConfig)
 
 
 def build_model(config: ModelConfig) -> CLIP:
-    """A model with fresh weights, in training mode; seed torch before it for repeatable ones."""
+    """Build a model with fresh weights, in training mode; seed torch before it for reproducible ones."""
     return CLIP(config)
 
 
@@ -109,20 +108,23 @@ LAST = -1
 
 
 def causal_mask(length: int) -> Tensor:
-    """(L, L) additive mask: a position sees itself and what stands before it."""
+    """(L, L) additive mask: a position attends to itself and to earlier ones."""
     return torch.full((length, length), float("-inf")).triu(1)
 
 
 def feature_row(input_ids: Tensor, pool: str) -> Row:
-    """(B, L) -> where each text is read: at its end-of-text token, which has the largest id, or the last."""
+    """(B, L) -> the position of each text's feature: the last one, or the end-of-text token, which has the
+    largest id.
+    """
     return LAST if pool == "last" else input_ids.argmax(dim=-1)
 
 
 def by_length(input_ids: Tensor, n_groups: int) -> tuple[list[tuple[Tensor, int]], Tensor]:
-    """(B, L) -> groups of rows of like length, each with its longest, and where each row went.
+    """(B, L) -> groups of rows of similar length, each with its longest length, and the position of each row
+    in the groups.
 
-    A text ends with its end-of-text token. `torch.cat` of what is made of the groups, indexed by the last
-    value, is in the order of the batch again.
+    A text ends with its end-of-text token. To restore the order of the batch, index the `torch.cat` of the
+    groups' results with the returned positions.
     """
     lengths = input_ids.argmax(dim=-1) + 1  # (B,)
     order = lengths.argsort(stable=True)

@@ -1,4 +1,4 @@
-"""`diptych-train models`: the architectures that a recipe can name."""
+"""`diptych-train models`: list the architectures that a recipe can name."""
 
 import argparse
 
@@ -30,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(_args: argparse.Namespace) -> int:
-    """Print one row an architecture."""
+    """Print one row per architecture."""
     print(markdown(architecture_names()))
     return 0
 

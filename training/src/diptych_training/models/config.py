@@ -1,4 +1,4 @@
-"""The architecture of a model as data (`model.json`); builds nothing."""
+"""The architecture of a model as data (`model.json`)."""
 
 from typing import Annotated, Literal
 
@@ -10,11 +10,11 @@ Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 
 
 class ResNetConfig(Frozen):
-    """A ResNet as CLIP modified it (Radford et al. 2021, 2.4).
+    """A ResNet as modified for CLIP (Radford et al. 2021, 2.4).
 
-    `planes` are the channels of each stage before the block's expansion (4 for a bottleneck, 1 for a
-    basic block); left out, they are the original's ``width * 1, 2, 4, 8``. `stem_pool` is the stem's
-    average pooling: the original has it, small images lose too much to it.
+    `planes` are the channels of each stage before the block's expansion (4 for a bottleneck, 1 for a basic
+    block); the default is the original's ``width * 1, 2, 4, 8``. `stem_pool` is the stem's average pooling:
+    the original has it, but small images lose too much detail to it.
     """
 
     kind: Literal["resnet"] = "resnet"
@@ -30,7 +30,7 @@ class ResNetConfig(Frozen):
         if self.planes is not None and len(self.planes) != len(self.layers):
             raise ValueError(f"planes has {len(self.planes)} stages, layers has {len(self.layers)}")
         if self.width % 2:
-            raise ValueError(f"width is {self.width}, the stem halves it: it must be even")
+            raise ValueError(f"width is {self.width}, it must be even: the stem halves it")
         if self.n_features % self.heads:
             raise ValueError(
                 f"heads {self.heads} does not divide the {self.n_features} features of the last stage"
@@ -90,11 +90,11 @@ class ViTConfig(Frozen):
 
 
 class PooledViTConfig(Frozen):
-    """SigLIP's vision transformer: no class token, attention pooling, its width is that of the shared space.
+    """SigLIP's vision transformer: no class token, attention pooling, and the width of the shared space.
 
     Zhai et al. 2023, with the pooling head of Zhai et al. 2022 ("Scaling vision transformers"). `mlp_width`
-    is four times the width if left out. `crop_remainder` leaves out what is beyond the last whole patch, as
-    the published model of 384 pixels in patches of 14 does; without it such a size is refused.
+    defaults to four times the width. `crop_remainder` drops the pixels beyond the last whole patch, as the
+    published model of 384 pixels with patches of 14 does; without it such a size is refused.
     """
 
     kind: Literal["pooled_vit"] = "pooled_vit"
@@ -122,9 +122,9 @@ ImageConfig = Annotated[ResNetConfig | ViTConfig | PooledViTConfig, Field(discri
 class TextConfig(Frozen):
     """A transformer over token ids.
 
-    CLIP's is causal and read at the end-of-text token. SigLIP's sees the whole text, padding included, and is
-    read at its last position: its texts are always padded to `context_length`. `mlp_width` is four times the
-    width if left out.
+    CLIP's text tower is causal and pools at the end-of-text token. SigLIP's attends to the whole text,
+    padding included, and pools at the last position, so its texts are always padded to `context_length`.
+    `mlp_width` defaults to four times the width.
     """
 
     vocab_size: PositiveInt
@@ -144,19 +144,19 @@ class TextConfig(Frozen):
 
     @property
     def sees_padding(self) -> bool:
-        """Whether what follows the end of a text changes its feature."""
+        """Whether the tokens after the end of a text change its feature."""
         return not self.causal or self.pool == "last"
 
 
 class ModelConfig(Frozen):
-    """Both towers and the space that they share."""
+    """Both towers and the embedding space that they share."""
 
     embed_dim: PositiveInt
     image_size: PositiveInt
     activation: Activation = "quick_gelu"
     norm_eps: PositiveFloat = 1e-5
     initial_scale: PositiveFloat = 1 / 0.07  # of cosines; Radford et al. 2021, 2.5
-    initial_bias: float | None = None  # added to scaled cosines: the sigmoid loss needs one (SigLIP: -10)
+    initial_bias: float | None = None  # added to scaled cosines; required by the sigmoid loss (SigLIP: -10)
     image: ImageConfig
     text: TextConfig
 

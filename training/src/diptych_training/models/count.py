@@ -1,4 +1,4 @@
-"""How large a model is, without the memory for it; knows nothing of names or files."""
+"""Parameter counts of a model, without allocating its weights."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from diptych_training.models.config import ModelConfig
 
 @dataclass(frozen=True)
 class Size:
-    """Parameters by tower; scale and bias count to the text's side, where the original keeps them."""
+    """Parameters by tower; scale and bias count as text parameters, as in the original."""
 
     n_image: int
     n_text: int
@@ -22,7 +22,7 @@ class Size:
 
 
 def meta_model(config: ModelConfig) -> CLIP:
-    """A model that has names and shapes, but no numbers."""
+    """Build a model with names and shapes but no values (device "meta")."""
     with torch.device("meta"):
         return build_model(config)
 

@@ -1,7 +1,7 @@
-"""How deep in its tower a weight lies, by its name; knows nothing of what is done with that.
+"""The depth of a weight in its tower, derived from its name.
 
-Layer 0 is the stem: patches or first convolutions, embeddings, positions. Then come a transformer's blocks
-or a ResNet's stages, and last the head: what pools and projects.
+Layer 0 is the stem: patches or first convolutions, embeddings, positions. Then come the blocks of a
+transformer or the stages of a ResNet, and last the head: pooling and projection.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Literal
 
 Tower = Literal["image", "text"]
 TOWERS: tuple[Tower, ...] = ("image", "text")
-SHARED = ("logit_scale", "logit_bias")  # of both towers, and of none
+SHARED = ("logit_scale", "logit_bias")  # belong to neither tower
 IMAGE = "visual."
 
 _BLOCK = re.compile(r"(?:^|\.)(?:resblocks|blocks)\.(\d+)\.")
@@ -23,7 +23,7 @@ _STEM = re.compile(
 
 @dataclass(frozen=True)
 class Depth:
-    """Layer 0, 1, ... `n_layers` - 1 of a tower, from the input on."""
+    """Layer 0, 1, ... `n_layers` - 1 of a tower, counted from the input."""
 
     tower: Tower
     layer: int
@@ -31,12 +31,12 @@ class Depth:
 
     @property
     def n_above(self) -> int:
-        """How many layers lie between it and the output."""
+        """The number of layers between this one and the output."""
         return self.n_layers - 1 - self.layer
 
 
 def depths(names: Iterable[str]) -> dict[str, Depth]:
-    """The depth of each named weight, or buffer, of a whole model; shared ones have none."""
+    """The depth of each named weight or buffer of a whole model; shared weights have none."""
     placed: dict[str, tuple[Tower, int | None]] = {
         name: (tower_of(name), _layer(name.removeprefix(IMAGE))) for name in names if name not in SHARED
     }
@@ -56,7 +56,7 @@ def tower_of(name: str) -> Tower:
 
 
 def _layer(name: str) -> int | None:
-    """The layer by the name within its tower; None for the head."""
+    """The layer from the name within its tower; None for the head."""
     block, stage = _BLOCK.search(name), _STAGE.match(name)
     if block:
         return 1 + int(block[1])

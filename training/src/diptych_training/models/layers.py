@@ -1,4 +1,4 @@
-"""The transformer both towers are made of, under the original names; knows neither pixels nor tokens."""
+"""Transformer layers of both towers, with the original's parameter names, and positional embeddings."""
 
 import math
 from collections import OrderedDict
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from diptych_training.models.config import Activation
 
-Row = Tensor | int  # one position in each item, (B,), or the same in all
+Row = Tensor | int  # one position per item, (B,), or the same for all
 
 
 class QuickGELU(nn.Module):
-    """``x * sigmoid(1.702 x)``, the approximation that the original CLIP was trained with."""
+    """``x * sigmoid(1.702 x)``, the approximation with which the original CLIP was trained."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Element-wise: any shape to the same shape."""
@@ -22,14 +22,14 @@ class QuickGELU(nn.Module):
 
 
 def activation_layer(activation: Activation) -> nn.Module:
-    """The module for a configured activation."""
+    """Return the module for a configured activation."""
     if activation == "quick_gelu":
         return QuickGELU()
     return nn.GELU(approximate="tanh" if activation == "gelu_tanh" else "none")
 
 
 class FeedForward(nn.Sequential):
-    """Two linear layers around an activation, four times the width between them unless told otherwise."""
+    """Two linear layers around an activation; the inner width defaults to four times the width."""
 
     def __init__(self, width: int, activation: Activation, inner_width: int | None = None) -> None:
         inner = inner_width or 4 * width
@@ -44,7 +44,7 @@ class FeedForward(nn.Sequential):
 
 @dataclass(frozen=True)
 class Block:
-    """What the blocks of one transformer have in common."""
+    """The shared settings of a transformer's blocks."""
 
     width: int
     heads: int
@@ -56,8 +56,8 @@ class Block:
 def explicit_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """(B, heads, L or 1, d) of queries, (B, heads, L, d) of keys and values -> the shape of the queries.
 
-    On a CPU, and in exported graphs: torch's fused attention is seven times slower backward on a CPU at the
-    lengths of captions.
+    Used on a CPU and in exported graphs: torch's fused attention is seven times slower backward on a CPU at
+    the lengths of captions.
     """
     logits = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # (B, heads, L or 1, L)
     if mask is not None:
@@ -67,9 +67,9 @@ def explicit_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
 
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """The same on a GPU, whose kernels keep no (B, heads, L, L) for the backward pass.
+    """Like `explicit_attention`, for GPUs: its kernels store no (B, heads, L, L) for the backward pass.
 
-    For a ViT-L/14 and a batch of 256 the explicit form keeps some 50 GB of them.
+    For a ViT-L/14 and a batch of 256, the explicit form stores some 50 GB of them.
     """
     mask = None if mask is None else mask.to(query.dtype)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
@@ -78,7 +78,7 @@ def fused_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
 class SelfAttention(nn.Module):
     """Multi-head self-attention with `nn.MultiheadAttention`'s parameter names.
 
-    Written out because `nn.MultiheadAttention` bakes the traced batch and length into an exported graph.
+    Written out because `nn.MultiheadAttention` fixes the traced batch size and length in an exported graph.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -91,14 +91,16 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, row: Row | None = None) -> Tensor:
-        """(B, L, W) and an additive mask (L, L) or none -> (B, L, W), or (B, 1, W) where only `row` asks."""
+        """(B, L, W) and an additive mask (L, L) or none -> (B, L, W); with `row`, only that query: (B, 1,
+        W).
+        """
         weight, bias, width = self.in_proj_weight, self.in_proj_bias, x.shape[-1]
         if row is None:
             query, key, value = F.linear(x, weight, bias).chunk(3, dim=-1)  # (B, L, W) each
         else:
             query = F.linear(take_row(x, row), weight[:width], bias[:width])  # (B, 1, W)
             key, value = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
-            mask = None if mask is None else _mask_of(mask, row)
+            mask = None if mask is None else _mask_row(mask, row)
         query, key, value = self._split(query), self._split(key), self._split(value)
         attend = fused_attention if query.is_cuda else explicit_attention
         y = attend(query, key, value, mask)
@@ -116,13 +118,13 @@ def take_row(x: Tensor, row: Row) -> Tensor:
     return x[torch.arange(x.shape[0], device=x.device), row].unsqueeze(1)
 
 
-def _mask_of(mask: Tensor, row: Row) -> Tensor:
-    """(L, L) -> what is added to logits of (B, heads, 1, L)."""
+def _mask_row(mask: Tensor, row: Row) -> Tensor:
+    """(L, L) -> the mask of one row, broadcastable to logits of (B, heads, 1, L)."""
     return mask[row, None] if isinstance(row, int) else mask[row][:, None, None, :]
 
 
 class ResidualAttentionBlock(nn.Module):
-    """Pre-norm attention and feed-forward, each beside its residual."""
+    """Pre-norm attention and feed-forward, each with a residual connection."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -132,7 +134,7 @@ class ResidualAttentionBlock(nn.Module):
         self.ln_2 = nn.LayerNorm(block.width, eps=block.norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, row: Row | None = None) -> Tensor:
-        """(B, L, W) -> (B, L, W); with `row`, that token of each item alone: (B, 1, W)."""
+        """(B, L, W) -> (B, L, W); with `row`, only that token of each item: (B, 1, W)."""
         attended = self.attn(self.ln_1(x), mask, row)
         x = (x if row is None else take_row(x, row)) + attended
         return x + self.mlp(self.ln_2(x))  # type: ignore[no-any-return]
@@ -157,10 +159,10 @@ class Transformer(nn.Module):
                 nn.init.normal_(parameter, std=(2 * width) ** -0.5)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, row: Row | None = None) -> Tensor:
-        """(B, L, W) -> (B, L, W); with `row`, that token of each item alone: (B, W).
+        """(B, L, W) -> (B, L, W); with `row`, only that token of each item: (B, W).
 
-        Up to the last block all tokens are needed, there as what the one attends to: queries, feed-forward
-        part and gradients are those of one token. Of six layers that is a seventh of the work.
+        All but the last block compute all tokens. The last block computes queries, feed-forward part and
+        gradients of one token only, which saves a seventh of the work of six layers.
         """
         *blocks, last = self.resblocks
         for block in blocks:
@@ -170,9 +172,9 @@ class Transformer(nn.Module):
 
 
 def positions_for(embedding: Tensor, n_cells: int, n_first: int = 1) -> Tensor:
-    """(n_first + n, W) -> (n_first + n_cells, W): the first positions as they are, the others' grid resized.
+    """(n_first + n, W) -> (n_first + n_cells, W): keep the first positions and resize the grid of the others.
 
-    At the model's own size this is the embedding itself, so an exported graph has no trace of it.
+    At the model's own size it returns the embedding itself, so exported graphs do not contain the resizing.
     """
     n_own = embedding.shape[0] - n_first
     if n_own == n_cells:

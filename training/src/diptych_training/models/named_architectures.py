@@ -1,7 +1,7 @@
-"""Published architectures by their names: data files beside this module; builds nothing.
+"""Published architectures by name; their data files are in `architectures/`.
 
-Each file is a piece of a recipe: the model, the loss it was trained with, and how its images and texts were
-prepared. Sizes that must agree stand once, in the model.
+Each file is a part of a recipe: the model, its loss, and how images and texts are prepared. Sizes that must
+agree are stated once, in the model.
 """
 
 import tomllib
@@ -17,29 +17,31 @@ NAME_KEY = "architecture"
 
 
 def architecture_names() -> list[str]:
-    """Every name, as open_clip writes them; OpenAI's own ("ViT-L/14@336px") are taken too."""
+    """All names, as open_clip writes them; OpenAI's own ("ViT-L/14@336px") are accepted too."""
     return sorted(file.name.removesuffix(".toml") for file in FOLDER.iterdir() if file.name.endswith(".toml"))
 
 
 def read_architecture(name: str) -> Table:
-    """The piece of a recipe that a name stands for. Raises TrainingConfigError listing what there is."""
+    """Return the part of a recipe that a name stands for. Raises TrainingConfigError listing the known
+    names.
+    """
     plain = name.replace("/", "-").replace("@", "-").removesuffix("px")
     names = architecture_names()
     if plain not in names:
-        raise TrainingConfigError(f"model: no architecture {name!r}; there are {', '.join(names)}")
+        raise TrainingConfigError(f"model: unknown architecture {name!r}; known: {', '.join(names)}")
     return tomllib.loads((FOLDER / f"{plain}.toml").read_text(encoding="utf-8"))
 
 
 def named_config(name: str) -> ModelConfig:
-    """The architecture alone. Raises TrainingConfigError for an unknown name."""
+    """Return the architecture alone. Raises TrainingConfigError for an unknown name."""
     return ModelConfig.model_validate(read_architecture(name)["model"])
 
 
 def resolve_architecture(recipe: Table) -> Table:
-    """A recipe whose `model.architecture` is replaced by what it stands for; the recipe's own keys win.
+    """Replace `model.architecture` of a recipe by the tables that it stands for; the recipe's own keys win.
 
-    `preprocess.size` and `text.context_length` follow the model unless the recipe says them.
-    Raises TrainingConfigError for an unknown name.
+    `preprocess.size` and `text.context_length` follow the model unless the recipe sets them. Raises
+    TrainingConfigError for an unknown name.
     """
     model = recipe.get("model")
     if not isinstance(model, dict) or NAME_KEY not in model:
@@ -53,13 +55,13 @@ def resolve_architecture(recipe: Table) -> Table:
 
 
 def _follow(recipe: Table, table: str, key: str, value: object) -> None:
-    """A mistake of the recipe is left as it is: validation names it."""
+    """Set the default of a key. Invalid tables are left unchanged: validation reports them."""
     if isinstance(recipe[table], dict) and value is not None:
         recipe[table].setdefault(key, value)
 
 
 def _merge(base: Table, over: Table) -> Table:
-    """Tables are merged, other values replaced; a tower of another kind replaces the whole tower."""
+    """Merge tables and replace other values; a tower of another kind replaces the whole tower."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)

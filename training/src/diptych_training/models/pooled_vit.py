@@ -1,7 +1,7 @@
-"""SigLIP's image tower: a vision transformer read by attention; knows nothing of text or preprocessing.
+"""SigLIP's image tower: a vision transformer with attention pooling.
 
-No class token and no projection: a learned probe looks at all patches (multi-head attention pooling, Zhai et
-al. 2022, "Scaling vision transformers"). Names follow the original CLIP's where it has the part.
+No class token and no projection: a learned query attends to all patches (multi-head attention pooling, Zhai
+et al. 2022, "Scaling vision transformers"). Names follow the original CLIP's where it has the same part.
 """
 
 import torch
@@ -13,7 +13,7 @@ from diptych_training.models.layers import Block, FeedForward, Transformer, posi
 
 
 class ProbePool(nn.Module):
-    """One attention layer whose query is learned, then a feed-forward layer beside its residual."""
+    """Attention pooling with a learned query, followed by a feed-forward layer with a residual connection."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class ProbePool(nn.Module):
 
 
 class PooledVisionTransformer(nn.Module):
-    """Patches, transformer, probe."""
+    """Patches, transformer, attention pooling."""
 
     def __init__(self, config: PooledViTConfig, image_size: int, block: Block) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The ResNet image tower as CLIP modified it; knows nothing of text or preprocessing.
+"""The ResNet image tower as modified for CLIP.
 
-Against a plain ResNet: a stem of three convolutions, average pooling before every stride (anti-aliasing,
-Zhang 2019), and attention pooling instead of a global average (Radford et al. 2021, 2.4).
+Compared with a plain ResNet: a stem of three convolutions, average pooling before every stride
+(anti-aliasing, Zhang 2019), and attention pooling instead of a global average (Radford et al. 2021, 2.4).
 """
 
 from collections import OrderedDict
@@ -23,7 +23,7 @@ def _pool(stride: int) -> nn.Module:
 
 
 def _shortcut(in_planes: int, out_planes: int, stride: int) -> nn.Module | None:
-    """Average pooling and a 1x1 convolution where shape changes; the odd name "-1" is the original's."""
+    """Average pooling and a 1x1 convolution where the shape changes; the odd name "-1" is the original's."""
     if stride == 1 and in_planes == out_planes:
         return None
     return nn.Sequential(
@@ -38,7 +38,7 @@ def _shortcut(in_planes: int, out_planes: int, stride: int) -> nn.Module | None:
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, pool, 1x1 to four times the planes."""
+    """1x1, 3x3, pooling, 1x1 to four times the planes."""
 
     def __init__(self, in_planes: int, planes: int, stride: int) -> None:
         super().__init__()
@@ -62,9 +62,9 @@ class Bottleneck(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Pool, then two 3x3 convolutions: the small model's block, not part of the original.
+    """Pooling, then two 3x3 convolutions: the block of the small model, not part of the original.
 
-    The pooling comes first: a convolution before it would cost four times as much for a small model.
+    Pooling comes first because a convolution before it would cost four times as much.
     """
 
     def __init__(self, in_planes: int, planes: int, stride: int) -> None:
@@ -86,7 +86,7 @@ class BasicBlock(nn.Module):
 
 
 class AttentionPool2d(nn.Module):
-    """One attention layer whose query is the mean of the feature map."""
+    """Attention pooling whose query is the mean of the feature map."""
 
     def __init__(self, side: int, n_features: int, heads: int, embed_dim: int) -> None:
         super().__init__()

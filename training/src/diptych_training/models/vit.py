@@ -1,4 +1,4 @@
-"""The vision transformer image tower; knows nothing of text or preprocessing."""
+"""The vision transformer image tower."""
 
 from collections import OrderedDict
 from itertools import pairwise, starmap
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from diptych_training.models.config import ViTConfig
 from diptych_training.models.layers import Block, Transformer, positions_for
 
-CLASS_TOKEN = 0  # its place
+CLASS_TOKEN = 0  # its position
 
 
 def _halving(in_channels: int, channels: int) -> nn.Module:
@@ -26,7 +26,7 @@ def _halving(in_channels: int, channels: int) -> nn.Module:
 class VisionTransformer(nn.Module):
     """Patches, class token, transformer, projection, with the original's attribute names.
 
-    Behind a stem `conv1` is 1 x 1: its patches are cells of the stem's map.
+    With a stem, `conv1` has 1x1 kernels: its patches are the cells of the stem's feature map.
     """
 
     def __init__(self, config: ViTConfig, image_size: int, embed_dim: int, block: Block) -> None:
@@ -34,7 +34,7 @@ class VisionTransformer(nn.Module):
         width, side = config.width, image_size // config.patch_size
         std = width**-0.5
         channels = (3, *config.stem)
-        self.stem = nn.Sequential(*starmap(_halving, pairwise(channels)))  # nothing, where there is none
+        self.stem = nn.Sequential(*starmap(_halving, pairwise(channels)))  # empty without a stem
         patch = config.patch_size >> len(config.stem)
         self.conv1 = nn.Conv2d(channels[-1], width, patch, stride=patch, bias=False)
         self.class_embedding = nn.Parameter(torch.randn(width) * std)

@@ -1,4 +1,4 @@
-"""The contrastive losses, whole or for one slice of the batch; knows nothing of models or data."""
+"""The contrastive losses (softmax and sigmoid), for a whole batch or for a slice of it."""
 
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
@@ -12,16 +12,16 @@ MAX_LOGIT_SCALE = 100.0  # Radford et al. 2021, 2.5: clipped so that training st
 
 
 def max_logit_scale(kind: LossKind) -> float | None:
-    """Where training clamps the multiplier of cosines; the sigmoid loss has no limit (SigLIP ends at 118)."""
+    """The upper limit of the logit scale in training; the sigmoid loss has none (SigLIP ends at 118)."""
     return MAX_LOGIT_SCALE if kind == "softmax" else None
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The features of a whole batch, before normalisation, and what belongs together in it.
+    """The features of a whole batch, before normalisation, and which of its pairs match.
 
-    `rows` are the items that the caller answers for, as a slice of the batch: where every caller has a slice
-    of the same size, the mean of their losses is the loss of the whole batch.
+    `rows` are the items of the caller, as a slice of the batch. If all callers have slices of the same size,
+    the mean of their losses is the loss of the whole batch.
     """
 
     image_features: Tensor  # (B, D)
@@ -33,14 +33,15 @@ class Pairs:
 def pair_loss(
     kind: LossKind, pairs: Pairs, logit_scale: Tensor, logit_bias: Tensor | None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """The loss that a recipe names, as a scalar; scale (a logarithm) and bias are scalars.
+    """The loss that a recipe names, as a scalar; `logit_scale` (a logarithm) and `logit_bias` are scalars.
 
-    The sigmoid loss needs a bias, the other has no use for one; `label_smoothing` is of the softmax loss.
+    The sigmoid loss needs a bias, the softmax loss ignores it; `label_smoothing` applies to the softmax loss
+    only.
     """
     if kind == "softmax":
         return softmax_loss(pairs, logit_scale, label_smoothing)
     if kind == "sigmoid":
-        assert logit_bias is not None  # a recipe without it is refused when it is read
+        assert logit_bias is not None  # checked when the recipe is read
         return sigmoid_loss(pairs, logit_scale, logit_bias)
     assert_never(kind)
 
@@ -48,10 +49,10 @@ def pair_loss(
 def softmax_loss(pairs: Pairs, logit_scale: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Mean over `rows` of the image-to-text and text-to-image cross-entropies.
 
-    The loss of Radford et al. 2021 (2.3, figure 3), where a row with several positives shares its probability
-    equally among them: with equal captions in a batch, hard targets would teach that an image does not go
-    with its own words. Positives are symmetric: one target both ways. `label_smoothing` is the share of
-    each target that goes to the whole batch alike (Szegedy et al. 2016).
+    The loss of Radford et al. 2021 (2.3, figure 3), except that a row with several positives shares its
+    probability equally among them: with equal captions in a batch, hard targets would teach that an image
+    does not match its own caption. Positives are symmetric, so both directions have the same targets.
+    `label_smoothing` is the share of each target that is spread over the whole batch (Szegedy et al. 2016).
     """
     positives = pairs.positives[pairs.rows]
     targets = positives / positives.sum(dim=1, keepdim=True)  # (b, B)

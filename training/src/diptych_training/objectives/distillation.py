@@ -1,6 +1,5 @@
-"""Learn from what other models think of a batch; knows nothing of which models those are.
-
-Affinity mimicking (Wu et al. 2023, TinyCLIP; Yang et al. 2024, CLIP-KD), from the mean of several teachers.
+"""Distillation by affinity mimicking (Wu et al. 2023, TinyCLIP; Yang et al. 2024, CLIP-KD), from the mean of
+several teachers.
 """
 
 from collections.abc import Sequence
@@ -15,32 +14,32 @@ from diptych_training.objectives.contrastive import Pairs, scaled_cosines
 
 @dataclass(frozen=True)
 class Affinities:
-    """How likely a model thinks each text for an image, and each image for a text. Rows sum to 1."""
+    """A model's probability of each text for an image, and of each image for a text. Rows sum to 1."""
 
     image_to_text: Tensor  # (b, B) float32
     text_to_image: Tensor  # (b, B) float32
 
 
 def affinities(images: Tensor, texts: Tensor, rows: slice, logit_scale: Tensor) -> Affinities:
-    """Those of b rows, from features (B, D) before normalisation and the logarithm of the scale."""
+    """The affinities of b rows, from features (B, D) before normalisation and the logarithm of the scale."""
     image_to_text, text_to_image = scaled_cosines(images, texts, rows, logit_scale)
     return Affinities(image_to_text.softmax(dim=1), text_to_image.softmax(dim=1))
 
 
 def mean_affinities(several: Sequence[Affinities]) -> Affinities:
-    """Of probabilities, not of logits: a teacher that is sure is not outvoted by scales."""
+    """Average probabilities, not logits: teachers with larger scales do not outvote others."""
     return Affinities(
         torch.stack([one.image_to_text for one in several]).mean(dim=0),
         torch.stack([one.text_to_image for one in several]).mean(dim=0),
     )
 
 
-def distillation_loss(pairs: Pairs, taught: Affinities, logit_scale: Tensor) -> Tensor:
-    """Mean over `rows` of both cross-entropies against what is taught, as a scalar."""
+def distillation_loss(pairs: Pairs, targets: Affinities, logit_scale: Tensor) -> Tensor:
+    """Mean over `rows` of both cross-entropies against the teachers' affinities, as a scalar."""
     image_to_text, text_to_image = scaled_cosines(
         pairs.image_features, pairs.text_features, pairs.rows, logit_scale
     )
     return (
-        F.cross_entropy(image_to_text, taught.image_to_text)
-        + F.cross_entropy(text_to_image, taught.text_to_image)
+        F.cross_entropy(image_to_text, targets.image_to_text)
+        + F.cross_entropy(text_to_image, targets.text_to_image)
     ) / 2
