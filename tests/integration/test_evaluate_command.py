@@ -96,7 +96,7 @@ def test_worst_confusions_are_the_same_picture_each_time_and_for_a_run_as_for_it
     dataset = read_dataset(home / "data")
     assert by_torch.picture(dataset) is None  # nothing was looked at
     for worst in (by_torch, by_onnx):
-        measure(worst.subject, dataset, "eval", lambda _: None, witness=worst.look)
+        measure(worst.subject, dataset, "eval", lambda _: None, observe=worst.collect)
     assert labels(by_torch) == labels(by_onnx)
     assert {source for source, *_ in labels(by_torch)} == {"new-style", "new-set"}
 

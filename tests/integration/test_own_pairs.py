@@ -66,7 +66,7 @@ def test_a_stranger_teaches_the_default_model_sixty_pictures(tmp_path, monkeypat
     assert main(evaluate) == 0
     assert "own-pairs (start" in capsys.readouterr().out
     assert main(["evaluate", "--run", "own-pairs", "--data", str(tmp_path / "packed")]) == 1
-    assert "choose with --split of those that it has: validation" in capsys.readouterr().err
+    assert "choose another one with --split: validation" in capsys.readouterr().err
 
     run = tmp_path / "cache" / "runs" / "own-pairs"
     assert read_config(run / "config.toml").start is not None

@@ -105,13 +105,15 @@ def test_every_variant_becomes_a_run_and_a_row_with_its_difference_to_the_base(h
 
 def test_the_table_says_how_far_apart_another_seed_alone_puts_two_runs(home: Path) -> None:
     base, fast, wide = ablation_in(home / "runs").outcomes
-    assert "made up to" not in (home / "runs/try/ablation.md").read_text()
+    assert "changes up to" not in (home / "runs/try/ablation.md").read_text()
     figures = {"icons_top1": base.validation["icons_top1"] + 0.021}
     other = fast.model_copy(update={"changes": ("seed=1",), "validation": figures})
     ablation = ablation_in(home / "runs").model_copy(update={"outcomes": (base, other, wide)})
-    assert "(another seed alone made up to 2.1 points)" in ablation_tables(ablation)
+    assert "(another seed alone changes up to 2.1 points)" in ablation_tables(ablation)
     unmeasured = base.model_copy(update={"validation": {}})
-    assert "made up to" not in ablation_tables(ablation.model_copy(update={"outcomes": (unmeasured, other)}))
+    assert "changes up to" not in ablation_tables(
+        ablation.model_copy(update={"outcomes": (unmeasured, other)})
+    )
 
 
 def test_rates_are_medians_and_minutes_are_of_all_steps(home: Path, runs: Path) -> None:
@@ -144,7 +146,7 @@ def test_a_run_of_another_recipe_is_told_from_the_plans(home: Path, tmp_path: Pa
     runs = tmp_path / "runs"
     begin(home, runs, "fast", "optim.lr=5e-3")
     assert main(arguments(home, runs, "--table")) == 0
-    said = "`try-fast` ran with another recipe than the plan has: optim.lr is 0.005 in the run and 0.002"
+    said = "`try-fast` ran with another recipe than the plan has now: optim.lr is 0.005 in the run and 0.002"
     assert said in (runs / "try" / "ablation.md").read_text()
 
 
@@ -154,7 +156,7 @@ def test_a_run_that_was_broken_off_with_another_recipe_is_not_gone_on_with(home,
     RunFolder(runs / "try-fast").last.unlink()  # killed after its validation, before its checkpoint
     assert main(arguments(home, runs)) == 1
     said = capsys.readouterr().err
-    assert "try-fast was broken off with another recipe than try has: optim.lr is 0.005 in the run" in said
+    assert "try-fast is unfinished and has another recipe than try: optim.lr is 0.005 in the run" in said
     assert not (runs / "try-base").exists()
 
 
@@ -178,7 +180,10 @@ def test_stopped_in_the_midst_it_ends_with_130_and_the_same_command_goes_on(
     assert [row[3] for row in table_of(runs)] == ["not finished: step 2 of 3", "not begun", "not begun"]
     capsys.readouterr()
     assert main(command_line) == 0
-    assert "[1/3] try-base: what all others are held against; goes on after step 2" in capsys.readouterr().out
+    assert (
+        "[1/3] try-base: the variant that all others are compared with; resumes after step 2"
+        in capsys.readouterr().out
+    )
     assert {outcome.state for outcome in ablation_in(runs).outcomes} == {"finished"}
     assert list(dict(read_metrics(runs / "try-base/metrics.csv")["loss"])) == [1, 2, 3]
 
@@ -209,7 +214,7 @@ def test_a_variant_that_fails_or_is_in_use_does_not_hold_up_the_others(
         assert main(arguments(home, runs)) == 1
     said = capsys.readouterr().out
     assert "try-base failed: loss is not finite" in said
-    assert f"another process is training in {runs / 'try-fast'}: left to it" in said
+    assert f"another process is training in {runs / 'try-fast'}: skipped here" in said
     assert [outcome.state for outcome in ablation_in(runs).outcomes] == ["not begun", "not begun", "finished"]
 
 
@@ -251,7 +256,10 @@ def test_a_mistake_in_any_recipe_is_told_before_the_first_is_trained(
             ["--only", "fast,slow"],
             "--only fast,slow: plan try has no variant 'slow', it has: base, fast, wide",
         ),
-        (["--out", "RUNS/try-base"], "try-base is the folder of a run: say where the table goes by --out"),
+        (
+            ["--out", "RUNS/try-base"],
+            "try-base is the folder of a run: choose another folder for the table with --out",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_line(home: Path, more: list[str], message: str, capsys) -> None:

@@ -70,5 +70,5 @@ def test_a_mistake_in_a_plan_names_file_and_key(tmp_path: Path, variants: list[s
 
 
 def test_a_plan_that_is_not_there_names_those_that_are(tmp_path: Path):
-    with pytest.raises(TrainingConfigError, match="no such plan; shipped ones: pictograms"):
+    with pytest.raises(TrainingConfigError, match="no such plan; shipped plans: pictograms"):
         read_plan(str(tmp_path / "gone.toml"))

@@ -17,7 +17,7 @@ from diptych_training.evaluate import confusions
 from diptych_training.evaluate.confusion_picture import (
     LEGEND,
     MAX_BYTES,
-    TEXT,
+    TEXT_WIDTH,
     WIDTH,
     Cell,
     draw_confusions,
@@ -104,7 +104,7 @@ def confusion(
     right, _, given = labels.partition(">")
     shown = PackedSource(name, entry, source.images, source.items)
     embedding = np.ones(4, dtype=np.float32)
-    return Confusion(shown, 0, embedding, right, given, probability=0.5, margin=margin, nth=nth)
+    return Confusion(shown, 0, embedding, right, given, probability=0.5, margin=margin, rank=nth)
 
 
 def test_each_source_has_its_turn_before_one_has_two_and_no_pair_of_labels_is_shown_twice(
@@ -177,9 +177,9 @@ def test_images_are_enlarged_by_whole_pixels_where_they_fit() -> None:
 
 def test_long_labels_are_cut_to_their_cell_and_keep_their_beginning() -> None:
     face = font(12)
-    cut = shortened("person in suit levitating: medium-dark skin tone", face, TEXT)
+    cut = shortened("person in suit levitating: medium-dark skin tone", face, TEXT_WIDTH)
     assert cut.startswith("person in suit")
     assert cut.endswith("…")
-    assert face.getlength(cut) <= TEXT
-    assert shortened("two\n lines", face, TEXT) == "two lines"
+    assert face.getlength(cut) <= TEXT_WIDTH
+    assert shortened("two\n lines", face, TEXT_WIDTH) == "two lines"
     assert shortened(LEGEND, face, WIDTH - 16) == LEGEND

@@ -109,8 +109,8 @@ def command(tmp_path: Path) -> list[str]:
 @pytest.mark.usefixtures("curves_undrawn")
 def test_without_validation_data_the_last_weights_are_the_best(command, tmp_path, capsys):
     data = read_dataset(tmp_path / "data")
-    taught = {name: entry for name, entry in data.entries.items() if entry.split == "train"}
-    write_index(replace(data, entries=taught))
+    training = {name: entry for name, entry in data.entries.items() if entry.split == "train"}
+    write_index(replace(data, entries=training))
     assert main(command) == 0
     captured = capsys.readouterr()
     assert "finished at step 2; the last is the best" in captured.out

@@ -1,4 +1,6 @@
-"""`diptych-train ablate`: train the variants of a plan one after the other, and tell what each change did."""
+"""`diptych-train ablate`: train the variants of a plan one after the other, and tabulate the effect of each
+change.
+"""
 
 import argparse
 import os
@@ -26,8 +28,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "ablate",
         help="train the variants of a recipe, and show in one table what each change does",
-        description="Trains each variant of a plan as a run of its own. What is finished is left, what was "
-        "broken off goes on: interrupted, the same command goes on with the plan.",
+        description="Trains each variant of a plan as a run of its own. Finished runs are kept, unfinished "
+        "ones are resumed: after an interruption, the same command continues the plan.",
     )
     parser.add_argument(
         "plan", metavar="PLAN", help=f"a TOML file, or a shipped plan ({', '.join(shipped_plans())})"
@@ -36,7 +38,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     part.add_argument(
         "--only", metavar="NAME[,NAME]", help="train these variants; other processes may train others"
     )
-    part.add_argument("--table", action="store_true", help="train nothing, write the table of what is there")
+    part.add_argument(
+        "--table", action="store_true", help="train nothing, write the table of the existing runs"
+    )
     parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
     parser.add_argument(
         "--data", type=Path, default=data_dir(), metavar="DIR", help="a packed data set (DIPTYCH_DATA)"
@@ -60,26 +64,28 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """All came to their end: 0. One failed: 1. Stopped by a signal: 130."""
+    """Train the variants. Returns 0 if all finished, 1 if one failed, 130 if a signal stopped them."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingConfigError("ablate trains in one process: start several with --only, without torchrun")
     plan = read_plan(args.plan)
     out = args.out or args.runs_dir / plan.name
     if RunFolder(out).config_file.is_file():
-        raise TrainingConfigError(f"{out} is the folder of a run: say where the table goes by --out")
+        raise TrainingConfigError(
+            f"{out} is the folder of a run: choose another folder for the table with --out"
+        )
     chosen = _select_variants(plan, args.only)
-    recipes = _recipes(plan, args)  # of all: a mistake in the last must not be found after hours
+    recipes = _recipes(plan, args)  # all of them first: an error in the last one must not show up after hours
     if not args.table:
         _check_unfinished_runs(plan, [_outcome(plan, variant, recipes, args) for variant in chosen])
     code = 0
     for number, variant in enumerate([] if args.table else chosen, 1):
-        outcome = _outcome(plan, variant, recipes, args)  # now: another process may have trained it
+        outcome = _outcome(plan, variant, recipes, args)  # read again: another process may have trained it
         print(f"[{number}/{len(chosen)}] {_progress_line(outcome)}", flush=True)
         if outcome.state != "finished":
             code = _train(plan, variant, args) or code
             _write(plan, recipes, args, out)
         if code == train.INTERRUPTED:
-            print("stopped: the same command goes on")
+            print("stopped: the same command continues")
             return code
     print(ablation_tables(_write(plan, recipes, args, out)))
     print(*(out / file for file in ("ablation.md", "ablation.json")), sep="\n")
@@ -103,8 +109,8 @@ def _check_unfinished_runs(plan: Plan, outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.state == "broken off" and outcome.differs is not None:
             raise TrainingConfigError(
-                f"{outcome.run} was broken off with another recipe than {plan.name} has: {outcome.differs}: "
-                "remove it, or rename the variant"
+                f"{outcome.run} is unfinished and has another recipe than {plan.name}: {outcome.differs}: "
+                "remove the run, or rename the variant"
             )
 
 
@@ -113,18 +119,18 @@ def _progress_line(outcome: Outcome) -> str:
         case "finished":
             return f"{outcome.run}: finished"
         case "broken off":
-            return f"{outcome.run}: {outcome.says}; goes on after step {outcome.step:,}"
+            return f"{outcome.run}: {outcome.says}; resumes after step {outcome.step:,}"
         case "not begun":
             return f"{outcome.run}: {outcome.says}"
 
 
 def _train(plan: Plan, variant: Variant, args: argparse.Namespace) -> int:
-    """As `train` does, in this process. What went wrong with one variant does not end the others."""
+    """Run `train` in this process. A failed variant does not stop the others."""
     n_threads = torch.get_num_threads()
     try:
         return train.run(recipe_arguments(plan, variant, args))
     except RunInUse as error:
-        print(f"{error}: left to it")
+        print(f"{error}: skipped here")
         return 0
     except TrainingFailed as error:
         print(f"{plan.run_name(variant)} failed: {error}")
@@ -134,7 +140,7 @@ def _train(plan: Plan, variant: Variant, args: argparse.Namespace) -> int:
 
 
 def recipe_arguments(plan: Plan, variant: Variant, args: argparse.Namespace) -> argparse.Namespace:
-    """What `diptych-train train` would be told on a command line."""
+    """The arguments of `diptych-train train` for a variant."""
     parser = argparse.ArgumentParser()
     train.add_parser(parser.add_subparsers())
     name = plan.run_name(variant)
@@ -147,7 +153,7 @@ def recipe_arguments(plan: Plan, variant: Variant, args: argparse.Namespace) -> 
 
 
 def _recipes(plan: Plan, args: argparse.Namespace) -> Recipes:
-    """That of each variant, by its name. Raises TrainingConfigError naming the variant and the key."""
+    """The recipe of each variant by its name. Raises TrainingConfigError naming the variant and the key."""
     found = {}
     for variant in plan.variants:
         try:
@@ -163,7 +169,7 @@ def _outcome(plan: Plan, variant: Variant, recipes: Recipes, args: argparse.Name
 
 
 def _write(plan: Plan, recipes: Recipes, args: argparse.Namespace, out: Path) -> Ablation:
-    """The table of what is there by now, also of what other processes have finished meanwhile."""
+    """Write the table of all runs so far, including those that other processes have finished meanwhile."""
     with file_lock(out.parent / f".{out.name}.lock"):
         outcomes = [_outcome(plan, variant, recipes, args) for variant in plan.variants]
         ablation = collect_ablation(plan, outcomes, args.runs_dir)

@@ -1,4 +1,4 @@
-"""What became of the variants of a plan, by the folders of their runs; trains nothing."""
+"""Outcomes of the variants of a plan, read from their run folders."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,12 +16,14 @@ from diptych_training.train.metrics_log import Series, read_metrics
 from diptych_training.train.resume import recipe_difference
 
 VALIDATION = "validation/"
-# Of `run`: they change nothing of what is learned.
+# Keys of `run` that do not change what is learned.
 CHANGEABLE_RUN_KEYS = ("n_threads", "log_every", "checkpoint_every", "validate_every")
 
 
 def read_outcome(plan: Plan, variant: Variant, planned: TrainConfig, folder: RunFolder) -> Outcome:
-    """What the folder of a variant's run says. Raises CheckpointError, TrainingConfigError naming a file."""
+    """Read the outcome of a variant from its run folder. Raises CheckpointError, TrainingConfigError naming a
+    file.
+    """
     has_begun = folder.has_begun and folder.config_file.is_file()
     ran = read_config(folder.config_file) if has_begun else planned
     step = checkpoint_step(folder.last) if folder.last.is_file() else 0
@@ -42,7 +44,7 @@ def read_outcome(plan: Plan, variant: Variant, planned: TrainConfig, folder: Run
 
 
 def collect_ablation(plan: Plan, outcomes: Sequence[Outcome], runs_dir: Path) -> Ablation:
-    """All of them as one, with the data set that their runs name."""
+    """Combine the outcomes, with the data set that their runs name."""
     folders = [RunFolder(runs_dir / outcome.run) for outcome in outcomes if outcome.state != "not begun"]
     learned = [found for folder in folders if (found := read_provenance(folder)) is not None]
     return Ablation(
@@ -78,7 +80,9 @@ def _last_validation(series: Series) -> dict[str, float]:
 
 
 def _minutes(rates: list[tuple[int, float]], batch_size: int) -> float:
-    """Of all steps, each as fast as the next one that is logged; validation and pauses are not counted."""
+    """Minutes of all steps, each at the rate of the next logged step; validation and pauses are not
+    counted.
+    """
     steps = [0, *(step for step, _ in rates)]
     seconds = [
         (now - before) * batch_size / rate

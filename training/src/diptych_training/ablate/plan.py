@@ -1,4 +1,4 @@
-"""What an ablation tries: a recipe and its variants, from TOML; knows nothing of runs."""
+"""Plans of ablations: a recipe and its variants, from TOML."""
 
 import tomllib
 from collections import Counter
@@ -12,12 +12,12 @@ from diptych_training.paths import recipe_file
 from diptych_training.schema import Frozen
 
 ABLATIONS = Path(__file__).parent.parent / "configs" / "ablations"
-BASE = "base"  # the variant that all others are held against
+BASE = "base"  # the variant that all others are compared with
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 
 class Variant(Frozen):
-    """The base with some keys changed: `changes` as `train --set` takes them, `says` in words for a table."""
+    """The base with some keys changed: `changes` as for `train --set`; `says` describes them in the table."""
 
     name: str = Field(pattern=NAME_PATTERN)
     group: str = Field(min_length=1)
@@ -28,11 +28,11 @@ class Variant(Frozen):
 class Plan(Frozen):
     """A recipe, changes that all variants share, and the variants; the first is always `base`.
 
-    Where a plan lists no variant of that name, it is the recipe with the shared changes alone.
+    If a plan lists no variant of that name, `base` is the recipe with the shared changes only.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
-    base: str  # the name or the file of a recipe, as `train` takes it
+    base: str  # the name or file of a recipe, as for `train`
     changes: tuple[str, ...] = Field(default=(), alias="set")
     variants: tuple[Variant, ...]
 
@@ -40,52 +40,54 @@ class Plan(Frozen):
     @classmethod
     def _base_first(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
         counted = Counter(variant.name for variant in variants)
-        twice = [name for name, n in counted.items() if n > 1]
-        if twice:
-            raise ValueError(f"must have names of their own, and several are called {', '.join(twice)}")
+        duplicates = [name for name, n in counted.items() if n > 1]
+        if duplicates:
+            raise ValueError(f"must have unique names, but several are called {', '.join(duplicates)}")
         base = [variant for variant in variants if variant.name == BASE] or [_plain_base()]
         return (*base, *(variant for variant in variants if variant.name != BASE))
 
     def run_name(self, variant: Variant) -> str:
-        """What the run of a variant is called."""
+        """The name of a variant's run."""
         return f"{self.name}-{variant.name}"
 
     def overrides(self, variant: Variant) -> tuple[str, ...]:
-        """All that the recipe of a variant changes, in the order in which it is applied."""
+        """All changes of a variant's recipe, in the order in which they are applied."""
         return (*self.changes, *variant.changes)
 
 
 def _plain_base() -> Variant:
-    return Variant.model_validate({"name": BASE, "group": BASE, "says": "what all others are held against"})
+    return Variant.model_validate(
+        {"name": BASE, "group": BASE, "says": "the variant that all others are compared with"}
+    )
 
 
-def read_plan(given: str) -> Plan:
-    """A shipped plan of that name, or else a file. Raises TrainingConfigError naming file and key."""
-    shipped = ABLATIONS / f"{given}.toml"
-    path = shipped if shipped.is_file() else Path(given)
+def read_plan(name_or_file: str) -> Plan:
+    """Read a shipped plan of that name, or else a file. Raises TrainingConfigError naming file and key."""
+    shipped = ABLATIONS / f"{name_or_file}.toml"
+    path = shipped if shipped.is_file() else Path(name_or_file)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TrainingConfigError(
-            f"{path}: no such plan; shipped ones: {', '.join(shipped_plans())}"
+            f"{path}: no such plan; shipped plans: {', '.join(shipped_plans())}"
         ) from error
     except OSError as error:
-        raise TrainingConfigError(f"{path}: no plan that can be read: {error.strerror}") from error
+        raise TrainingConfigError(f"{path}: cannot read the plan: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingConfigError(f"{path}: not TOML: {error}") from error
     try:
         plan = Plan.model_validate(values)
     except ValidationError as error:
         raise TrainingConfigError(f"{path}: {explain(error, values, root=Plan)}") from error
-    return plan.model_copy(update={"base": _found(plan.base, path.parent)})
+    return plan.model_copy(update={"base": _resolve_base(plan.base, path.parent)})
 
 
 def shipped_plans() -> list[str]:
-    """Their names."""
+    """The names of the shipped plans."""
     return sorted(path.stem for path in ABLATIONS.glob("*.toml"))
 
 
-def _found(base: str, folder: Path) -> str:
-    """A shipped recipe by its name; a file, from the plan's own folder."""
+def _resolve_base(base: str, folder: Path) -> str:
+    """Resolve the base: a shipped recipe by name, or a file relative to the plan's folder."""
     is_shipped = recipe_file(base) != Path(base)
     return base if is_shipped else str(folder / Path(base).expanduser())

@@ -1,1 +1,5 @@
-"""Zero-shot classification and retrieval on sources that the model never saw; knows nothing of training."""
+"""Evaluation: zero-shot classification and retrieval on sources that the model was not trained on.
+
+In: a run or a bundle (`Subject`) and a packed data set. Out: an `Evaluation`, written as tables, JSON and
+PNG. Read `measure` first, then `zero_shot` and `retrieval` for the metrics.
+"""

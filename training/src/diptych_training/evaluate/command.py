@@ -1,4 +1,4 @@
-"""`diptych-train evaluate`: measure a run or a bundle on held-out sources, and write what was measured."""
+"""`diptych-train evaluate`: measure a run or a bundle on held-out sources, and write the results."""
 
 import argparse
 from pathlib import Path
@@ -49,19 +49,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help=f"{RUN_HELP}; through torch",
     )
     subject.add_argument(
-        "--bundle", metavar="NAME[/V]", help="a bundle, through onnxruntime; the latest version if not named"
+        "--bundle", metavar="NAME[/V]", help="a bundle, through onnxruntime; by default the latest version"
     )
     parser.add_argument("--runs-dir", type=Path, default=runs_dir(), metavar="DIR", help="DIPTYCH_RUNS_DIR")
     parser.add_argument(
         "--which",
         choices=("best", "last", "start"),
         default="best",
-        help="checkpoint of the run; start: the weights that it began with",
+        help="checkpoint of the run; start: the weights that it started from",
     )
     parser.add_argument(
         "--compare",
         metavar="OTHER",
-        help="measure this too, and show in one table what was gained and lost against it: a run, "
+        help="measure this too, and show gains and losses against it in one table: a run, "
         "a bundle NAME[/V], or start",
     )
     parser.add_argument(
@@ -70,7 +70,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="append",
         default=[],
         metavar="DIR",
-        help="data set of an old task, which --compare measures too; may be given more than once",
+        help="data set of an old task that --compare measures too; may be given several times",
     )
     parser.add_argument("--precision", default="fp32", help="precision of the bundle")
     parser.add_argument(
@@ -86,18 +86,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--no-floors",
         action="store_true",
-        help="do not look up nearest training images where floors are unknown",
+        help="do not compute pixel floors that the data set does not state",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the tables, and write them: evaluation.*, or comparison.* beside what is compared."""
+    """Measure, print the tables and write them: evaluation.*, or comparison.* for a comparison."""
     args.run_dir = None if args.run_dir is None else run_dir(args.run_dir, args.runs_dir)
     if args.batch_size < 1:
         raise EvaluationError(f"--batch-size is {args.batch_size}, it must be at least 1")
     if args.also_on and args.compare is None:
-        raise EvaluationError("--also-on says what else to compare on: it needs --compare")
+        raise EvaluationError("--also-on adds data sets to a comparison: it needs --compare")
     subject = _subject(args)
     dataset = read_dataset(args.data)
     out = args.out or (args.run_dir or Path()) / f"evaluation-{args.split}"
@@ -127,6 +127,7 @@ def _measure(
 
 
 def _compare(args: argparse.Namespace, after: Subject, dataset: PackedDataset, out: Path) -> list[Path]:
+    """Measure both models on all data sets and write the comparison."""
     before = _other(args)
     tasks: list[tuple[Task, PackedDataset]] = [("new", dataset)]
     tasks += [("old", without_source(read_dataset(path), dataset.name)) for path in args.also_on]
@@ -162,7 +163,7 @@ def write_evaluation(result: Evaluation, out: Path, confusions: bytes | None) ->
 
 
 def _missing_floors(dataset: PackedDataset, split: str) -> dict[str, float]:
-    """Pixel floors of the sources for which the data set states none."""
+    """Compute pixel floors of the sources for which the data set states none."""
     unknown = [(name, entry) for name, entry in dataset.listed(split) if entry.pixel_1nn_top1 is None]
     sources = [dataset.source(name) for name, _ in unknown]
     with progress_bar(
@@ -178,10 +179,10 @@ def _subject(args: argparse.Namespace) -> Subject:
 
 
 def _other(args: argparse.Namespace) -> Subject:
-    """What it is compared with: `start` of the run, another run, or else a bundle."""
+    """Open the model to compare with: the `start` of the run, another run, or a bundle."""
     if args.compare == "start":
         if args.run_dir is None:
-            raise EvaluationError("--compare start: only a run has a start, name it with --run")
+            raise EvaluationError("--compare start: only runs have a start; name the run with --run")
         return run_subject(args.run_dir, "start", args.prompts)
     other = run_dir(args.compare, args.runs_dir)
     if RunFolder(other).model_file.is_file() and not (other / MANIFEST_FILE).is_file():

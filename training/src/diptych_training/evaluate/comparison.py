@@ -1,4 +1,4 @@
-"""Two models on the same sources, as one table: what was gained and what was lost; measures nothing."""
+"""Comparison of two models on the same sources, as one table of gains and losses."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +19,9 @@ HEADER = [
 
 
 class Measured(BaseModel):
-    """One data set, measured with both models: `new` is what was trained for, `old` what was known."""
+    """One data set measured with both models: `new` is the task trained for, `old` one that was known
+    before.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,7 +31,7 @@ class Measured(BaseModel):
 
 
 class Comparison(BaseModel):
-    """All data sets that two models were measured on."""
+    """The results of two models on all data sets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,12 +40,14 @@ class Comparison(BaseModel):
 
 
 def without_source(dataset: PackedDataset, source: str) -> PackedDataset:
-    """A data set less the source that has become the new task: it says nothing of the old one any more."""
+    """A data set without the source that has become the new task: it says nothing about the old task any
+    more.
+    """
     return replace(dataset, entries={name: e for name, e in dataset.entries.items() if name != source})
 
 
 def require_different_data(new: PackedDataset, old: PackedDataset, split: str) -> None:
-    """EvaluationError where an old task is measured on the very data of the new one."""
+    """Raise EvaluationError if an old task is measured on the data of the new one."""
     if old.listed(split) and old.digest(split) == new.digest(split):
         raise EvaluationError(
             f"--also-on {old.path} has the same data in {split} as --data {new.path}: "
@@ -52,7 +56,7 @@ def require_different_data(new: PackedDataset, old: PackedDataset, split: str) -
 
 
 def comparison_tables(comparison: Comparison) -> str:
-    """Markdown: the means of each kind of sources, then every source."""
+    """Markdown with the means of each kind of sources, then every source."""
     first = comparison.measured[0]
     return "\n\n".join(
         [

@@ -1,6 +1,6 @@
-"""Wrong answers as one PNG: what a model saw, and what it took that for; finds none.
+"""Confusions as one PNG: each image, its label, and the label that the model preferred.
 
-Drawn to the pixel, with the font that matplotlib brings.
+Drawn pixel by pixel with the font that ships with matplotlib, so the bytes are reproducible.
 """
 
 import io
@@ -22,20 +22,22 @@ WIDTH, COLUMNS, MARGIN = 1000, 5, 8  # pixels
 TILE, GAP = 92, 4
 LINE, HEADING = 15, 30
 INK, PALE, WRONG, PAPER, FRAME = "#222222", "#707070", "#b3261e", "#ffffff", "#d8d8d8"
-COLOURS = (256, 64, 16)  # of the palette: as many as fit
-CELL = WIDTH // COLUMNS
-TEXT = CELL - 2 * MARGIN
-HEIGHT = TILE + 3 * LINE + 2 * MARGIN  # of a cell
+COLOURS = (256, 64, 16)  # palette sizes, tried in this order
+CELL_WIDTH = WIDTH // COLUMNS
+TEXT_WIDTH = CELL_WIDTH - 2 * MARGIN
+CELL_HEIGHT = TILE + 3 * LINE + 2 * MARGIN
 ELLIPSIS = "…"
 LEGEND = (
-    "Left: what the model saw, and its right label. Right: the label that it put furthest above that, its "
-    "probability, and a training picture of it."
+    "Left: the image as the model saw it, with its label. Right: the wrong label that it preferred most, its "
+    "probability, and a training image of it."
 )
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An image (S, S, 3) as the model saw it, its labels, and a training image of the given one, if any."""
+    """An image (S, S, 3) as the model saw it, its right and given label, and a training image of the given
+    one, if any.
+    """
 
     image: Pixels
     right: str
@@ -46,7 +48,7 @@ class Cell:
 
 
 def draw_confusions(cells: Mapping[Kind, Sequence[Cell]], title: str) -> bytes:
-    """PNG of at most MAX_BYTES: fewer colours, then fewer cells of each kind, where it would be larger."""
+    """PNG of at most MAX_BYTES; colours are reduced first, then cells of each kind."""
     n = max(map(len, cells.values()))
     while True:
         sheet = _sheet({kind: some[:n] for kind, some in cells.items()}, title)
@@ -59,7 +61,7 @@ def draw_confusions(cells: Mapping[Kind, Sequence[Cell]], title: str) -> bytes:
 
 
 def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """One line of at most `width` pixels; what is cut off at its end becomes an ellipsis."""
+    """One line of at most `width` pixels; the end is replaced by an ellipsis if the text is longer."""
     line = " ".join(text.split())
     if font.getlength(line) <= width:
         return line
@@ -69,14 +71,14 @@ def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 @cache
 def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans. Laid out in the basic way, so that it does not depend on how Pillow was built."""
+    """DejaVu Sans with basic layout, so that the result does not depend on how Pillow was built."""
     file = Path(get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{'-Bold' if bold else ''}.ttf"
     return ImageFont.truetype(file, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _sheet(cells: Mapping[Kind, Sequence[Cell]], title: str) -> Image.Image:
     n_rows = sum(-(-len(some) // COLUMNS) for some in cells.values())
-    height = 2 * HEADING + len(cells) * HEADING + n_rows * HEIGHT
+    height = 2 * HEADING + len(cells) * HEADING + n_rows * CELL_HEIGHT
     sheet = Image.new("RGB", (WIDTH, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     wide = WIDTH - 2 * MARGIN
@@ -87,8 +89,10 @@ def _sheet(cells: Mapping[Kind, Sequence[Cell]], title: str) -> Image.Image:
         draw.text((MARGIN, y + MARGIN), TITLES[kind], INK, font(14, bold=True))
         y += HEADING
         for number, cell in enumerate(some):
-            _draw_cell(sheet, draw, cell, CELL * (number % COLUMNS), y + HEIGHT * (number // COLUMNS))
-        y += HEIGHT * -(-len(some) // COLUMNS)
+            _draw_cell(
+                sheet, draw, cell, CELL_WIDTH * (number % COLUMNS), y + CELL_HEIGHT * (number // COLUMNS)
+            )
+        y += CELL_HEIGHT * -(-len(some) // COLUMNS)
     return sheet
 
 
@@ -99,22 +103,22 @@ def _draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int
             sheet.paste(_tile(pixels), (at, top))
             draw.rectangle((at - 1, top - 1, at + TILE, top + TILE), outline=FRAME)
     lines = (
-        (shortened(cell.right, font(12, bold=True), TEXT), INK, font(12, bold=True)),
+        (shortened(cell.right, font(12, bold=True), TEXT_WIDTH), INK, font(12, bold=True)),
         (_answer(cell), WRONG, font(12)),
-        (shortened(cell.source, font(11), TEXT), PALE, font(11)),
+        (shortened(cell.source, font(11), TEXT_WIDTH), PALE, font(11)),
     )
     for number, (line, colour, face) in enumerate(lines):
         draw.text((left, top + TILE + 2 + LINE * number), line, colour, face)
 
 
 def _answer(cell: Cell) -> str:
-    """The label is shortened, never its number."""
+    """The given label and its probability; only the label is shortened."""
     sure = f" {cell.probability:.0%}"
-    return shortened(cell.given, font(12), TEXT - font(12).getlength(sure)) + sure
+    return shortened(cell.given, font(12), TEXT_WIDTH - font(12).getlength(sure)) + sure
 
 
 def _tile(pixels: Pixels) -> Image.Image:
-    """As large as a tile: by whole pixels where it is a whole number of times smaller."""
+    """Resize to the tile: by repeating pixels if the tile is a multiple of the image."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     whole = TILE % image.width == 0
     return image.resize((TILE, TILE), Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)

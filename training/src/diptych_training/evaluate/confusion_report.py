@@ -12,7 +12,7 @@ from diptych_training.evaluate.confusions import Confusion, EmbeddedSource, sele
 from diptych_training.evaluate.embedding import embed_images, fit_pixels
 from diptych_training.evaluate.subject import Subject
 
-MAX_LOOKED_AT = 256  # training images of one label; a common one has a hundred
+MAX_COMPARED = 256  # training images of one label; a common label has about a hundred
 
 
 class TrainingImages:
@@ -27,8 +27,10 @@ class TrainingImages:
                     self._of_label[item.label].append((source, index))
 
     def nearest(self, confusion: Confusion, subject: Subject) -> Pixels | None:
-        """(H, W, 3), the one of the wrong label that the model finds most alike; None if there is none."""
-        listed = self._of_label[confusion.given][:MAX_LOOKED_AT]
+        """(H, W, 3): the training image of the wrong label that the model finds most similar; None if there
+        is none.
+        """
+        listed = self._of_label[confusion.given][:MAX_COMPARED]
         if not listed:
             return None
         images = np.stack([np.asarray(source.images[index]) for source, index in listed])
@@ -38,23 +40,23 @@ class TrainingImages:
 
 
 class ConfusionCollector:
-    """Those of one subject, from all sources that it is shown to `look` at."""
+    """Collects the confusions of one model from all sources that `collect` gets."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.found: list[Confusion] = []
 
-    def collect(self, answered: EmbeddedSource) -> None:
-        """Keep what is worst in one source."""
-        self.found += widest_margins(answered, self.subject.logit_scale)
+    def collect(self, source: EmbeddedSource) -> None:
+        """Keep the largest confusions of one source."""
+        self.found += widest_margins(source, self.subject.logit_scale)
 
     def picture(self, dataset: PackedDataset) -> bytes | None:
-        """PNG, with training images of the data set; None if no answer was wrong."""
+        """Draw a PNG with training images of the data set; None if no answer was wrong."""
         chosen = select_varied(self.found)
         if not chosen:
             return None
-        nearest_training = TrainingImages(dataset, {one.given for some in chosen.values() for one in some})
-        cells = {kind: [self._cell(one, nearest_training) for one in some] for kind, some in chosen.items()}
+        training = TrainingImages(dataset, {one.given for some in chosen.values() for one in some})
+        cells = {kind: [self._cell(one, training) for one in some] for kind, some in chosen.items()}
         split = self.found[0].source.split
         title = f"{self.subject.name} on {dataset.name}/{split}: worst confusions"
         return draw_confusions(cells, title)
@@ -62,15 +64,15 @@ class ConfusionCollector:
     def _cell(self, confusion: Confusion, training: TrainingImages) -> Cell:
         nearest_training = training.nearest(confusion, self.subject)
         return Cell(
-            image=self._seen(confusion.source.images[confusion.index]),
+            image=self._as_model_input(confusion.source.images[confusion.index]),
             right=confusion.right,
             given=confusion.given,
             probability=confusion.probability,
             source=confusion.source.name,
-            nearest_training=None if nearest_training is None else self._seen(nearest_training),
+            nearest_training=None if nearest_training is None else self._as_model_input(nearest_training),
         )
 
-    def _seen(self, image: Pixels) -> Pixels:
+    def _as_model_input(self, image: Pixels) -> Pixels:
         """(H, W, 3) as the model gets it: (S, S, 3)."""
         seen: Pixels = fit_pixels(image[None], self.subject.image_spec)[0]
         return seen

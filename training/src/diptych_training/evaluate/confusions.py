@@ -1,4 +1,6 @@
-"""The wrong answers that are furthest from the right ones, a few of each source; draws nothing."""
+"""The confusions of a model: wrong answers with the largest margins over the right label, a few per
+source.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,13 +13,13 @@ from diptych_training.data.packed import Kind, PackedSource
 from diptych_training.evaluate.ranking import Accepted, relevance
 
 PER_SOURCE = 2
-CHUNK = 512  # images whose similarities to all classes are held at a time
+CHUNK = 512  # images whose similarities to all classes are in memory at once
 PER_KIND: dict[Kind, int] = {"emoji": 10, "icons": 25, "pairs": 25}
 
 
 @dataclass(frozen=True)
 class EmbeddedSource:
-    """One source as a model embeds it: N images (N, D), and the C classes (C, D) that they are of."""
+    """One source as a model embeds it: N images (N, D) and the C classes (C, D) that they belong to."""
 
     source: PackedSource
     images: Embeddings
@@ -28,10 +30,10 @@ class EmbeddedSource:
 
 @dataclass(frozen=True)
 class Confusion:
-    """One image of a source, by its place there and its embedding (D,), that got a wrong label.
+    """An image of a source that got a wrong label, with its index there and its embedding (D,).
 
-    `right` is the best of its right labels. `probability` is that of `given` among all classes, `margin` by
-    how much its cosine is above that of `right`. `nth`: how many images of the source are further off.
+    `right` is the best of its right labels. `probability` is that of `given` among all classes; `margin` is
+    the cosine of `given` minus that of `right`. `rank` counts the images of the source with larger margins.
     """
 
     source: PackedSource
@@ -41,16 +43,16 @@ class Confusion:
     given: str
     probability: float
     margin: float
-    nth: int
+    rank: int
 
 
-def widest_margins(answered: EmbeddedSource, logit_scale: float, n: int = PER_SOURCE) -> list[Confusion]:
-    """Up to n images of a source with the widest margins, widest first, no two with the same labels.
+def widest_margins(source: EmbeddedSource, logit_scale: float, n: int = PER_SOURCE) -> list[Confusion]:
+    """Up to n images of a source with the largest margins, largest first, all with different pairs of labels.
 
     Scores are those of a server: a softmax of scaled cosines. Images without a right class are left out.
     """
     found: dict[tuple[str, str], Confusion] = {}
-    for confusion in _by_margin(answered, logit_scale):
+    for confusion in _by_margin(source, logit_scale):
         found.setdefault((confusion.right, confusion.given), confusion)
         if len(found) == n:
             break
@@ -58,12 +60,12 @@ def widest_margins(answered: EmbeddedSource, logit_scale: float, n: int = PER_SO
 
 
 def select_varied(confusions: Sequence[Confusion]) -> dict[Kind, list[Confusion]]:
-    """Up to PER_KIND of each kind, widest margins first: one of each source, then more of them.
+    """Up to PER_KIND confusions of each kind, largest margins first: one of each source, then further ones.
 
-    Two sources that have the same pair of labels confused are shown once.
+    A pair of labels that two sources confuse is shown once.
     """
     chosen: dict[Kind, list[Confusion]] = {}
-    by_turn = sorted(confusions, key=lambda one: (one.nth, -one.margin, one.source.name))
+    by_turn = sorted(confusions, key=lambda one: (one.rank, -one.margin, one.source.name))
     for kind, n in PER_KIND.items():
         of_kind: dict[tuple[str, str], Confusion] = {}
         for one in by_turn:
@@ -75,31 +77,33 @@ def select_varied(confusions: Sequence[Confusion]) -> dict[Kind, list[Confusion]
     return chosen
 
 
-def _by_margin(answered: EmbeddedSource, logit_scale: float) -> Iterator[Confusion]:
-    """All that are wrong, widest margin first; each is looked at as it is asked for."""
-    starts = range(0, len(answered.images), CHUNK)
-    margins = np.concatenate([_margins(answered, slice(start, start + CHUNK)) for start in starts])  # (N,)
+def _by_margin(source: EmbeddedSource, logit_scale: float) -> Iterator[Confusion]:
+    """Yield all wrong answers, largest margin first, lazily."""
+    starts = range(0, len(source.images), CHUNK)
+    margins = np.concatenate([_margins(source, slice(start, start + CHUNK)) for start in starts])  # (N,)
     wrong = np.flatnonzero(margins > 0)
-    for nth, index in enumerate(wrong[np.argsort(-margins[wrong], kind="stable")]):
-        similarity = answered.class_rows @ answered.images[index]  # (C,)
-        is_right = relevance([answered.accepted[index]], answered.classes)[0]  # (C,)
+    for rank, index in enumerate(wrong[np.argsort(-margins[wrong], kind="stable")]):
+        similarity = source.class_rows @ source.images[index]  # (C,)
+        is_right = relevance([source.accepted[index]], source.classes)[0]  # (C,)
         given = int(np.where(is_right, -np.inf, similarity).argmax())
         yield Confusion(
-            source=answered.source,
+            source=source.source,
             index=int(index),
-            embedding=answered.images[index],
-            right=answered.classes[int(np.where(is_right, similarity, -np.inf).argmax())],
-            given=answered.classes[given],
+            embedding=source.images[index],
+            right=source.classes[int(np.where(is_right, similarity, -np.inf).argmax())],
+            given=source.classes[given],
             probability=float(_softmax(logit_scale * similarity)[given]),
             margin=float(margins[index]),
-            nth=nth,
+            rank=rank,
         )
 
 
-def _margins(answered: EmbeddedSource, part: slice) -> NDArray[np.float32]:
-    """(B,): how much the best wrong class of each image is above its best right one; -inf without one."""
-    similarity = answered.images[part] @ answered.class_rows.T  # (B, C)
-    is_right = relevance(answered.accepted[part], answered.classes)  # (B, C)
+def _margins(source: EmbeddedSource, part: slice) -> NDArray[np.float32]:
+    """(B,): cosine of each image's best wrong class minus that of its best right one; -inf without a right
+    one.
+    """
+    similarity = source.images[part] @ source.class_rows.T  # (B, C)
+    is_right = relevance(source.accepted[part], source.classes)  # (B, C)
     right = np.where(is_right, similarity, -np.inf).max(axis=1)
     given = np.where(is_right, -np.inf, similarity).max(axis=1)
     return np.where(is_right.any(axis=1), given - right, -np.inf).astype(np.float32)

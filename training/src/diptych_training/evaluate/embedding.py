@@ -1,4 +1,4 @@
-"""Embed many images or texts through an encoder, batch by batch; knows nothing of what they are for."""
+"""Embedding of many images or texts, batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,11 +10,11 @@ from diptych.bundle.image.preprocess import ImageLimits, preprocess
 from diptych.bundle.manifest import ImageSpec
 from diptych.bundle.text.tokenizer import TextTokenizer
 
-Advance = Callable[[int], object]  # told how many items were done, such as a progress bar's `update`
+Advance = Callable[[int], object]  # called with the number of items done, e.g. a progress bar's `update`
 
 
 def _ignore(_: int) -> None:
-    """Progress that nobody watches."""
+    """The default callback: no progress report."""
 
 
 def embed_images(
@@ -35,7 +35,7 @@ def embed_images(
 
 
 def fit_pixels(images: Pixels, spec: ImageSpec) -> Pixels:
-    """(B, H, W, 3) -> (B, S, S, 3), as the server would prepare them; a copy-free view where H = W = S."""
+    """(B, H, W, 3) -> (B, S, S, 3), prepared as the server does; a view without a copy if H = W = S."""
     if images.shape[1:3] == (spec.size, spec.size):
         return np.asarray(images)
     limits = ImageLimits()

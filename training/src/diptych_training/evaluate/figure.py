@@ -1,4 +1,4 @@
-"""An evaluation as one picture; knows nothing of how the numbers are measured."""
+"""An evaluation as one figure."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from diptych_training.evaluate.results import Evaluation, Scores, SourceResult
 from diptych_training.evaluate.table import TITLES
 
 PANELS = ("zero-shot", "text_to_image", "image_to_text")
-SHADES = {10: "#cfe0ee", 5: "#8db8d8", 1: "#1f5f8f"}  # the longer the list, the paler
+SHADES = {10: "#cfe0ee", 5: "#8db8d8", 1: "#1f5f8f"}  # by k: a larger k is paler
 FLOOR, FAR, INK = "#d1495b", "#f2a541", "#333333"
 MEAN = "MEAN"
 
 
 def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Write a PNG: one row of bars for each source, grouped by kind, beside the pixel floors."""
+    """Write a PNG with one row of bars per source, grouped by kind, and their pixel floors."""
     groups = [(kind, _rows(evaluation, kind)) for kind in evaluation.means()]
     heights = [len(rows) + 1.5 for _, rows in groups]
     figure = Figure(figsize=(13, 1.6 + 0.27 * sum(heights)), layout="constrained", dpi=110)
@@ -26,7 +26,7 @@ def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
     for (kind, rows), line in zip(groups, axes, strict=True):
         for panel, axis in zip(PANELS, line, strict=True):
             _draw_bars(axis, rows, panel)
-            _dress(axis, [name for name, _, _, _ in rows], named=panel == PANELS[0])
+            _style_axis(axis, [name for name, _, _, _ in rows], named=panel == PANELS[0])
             axis.set_title(_panel_title(panel), loc="left", fontsize=9, color=INK)
         line[0].set_ylabel(TITLES[kind], fontsize=10, fontweight="bold", color=INK)
     figure.align_ylabels(axes[:, 0])
@@ -72,7 +72,7 @@ def _draw_bars(axis: Axes, rows: list[Row], panel: str) -> None:
             axis.plot([floor, floor], [y - 0.42, y + 0.42], color=FLOOR, lw=1.8, zorder=3)
 
 
-def _dress(axis: Axes, names: list[str], *, named: bool) -> None:
+def _style_axis(axis: Axes, names: list[str], *, named: bool) -> None:
     axis.set_xlim(0, 1)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.axhline(0.5, color=INK, lw=0.6)

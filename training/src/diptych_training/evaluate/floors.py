@@ -1,4 +1,4 @@
-"""What can be had without learning, from the nearest training image by pixels; knows nothing of models."""
+"""Pixel floors: the accuracy of the nearest training image by pixels, without any learning."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +26,11 @@ class _Gallery:
 def pixel_floors(
     dataset: PackedDataset, sources: Sequence[PackedSource], advance: Advance
 ) -> dict[str, float]:
-    """Top-1 of each source by the nearest training image of its kind that shows one of its classes, by name.
+    """Top-1 of each source by the nearest training image of the same kind, among those of the source's
+    classes, by name.
 
-    Nearest by the cosine of the images' cells around their own mean. Sources of a kind without training
-    images have no floor. `advance` is told of images once they are looked up.
+    Nearest by cosine of the images' cells around their mean. Sources of a kind without training images get no
+    floor. `advance` is called with the number of images done.
     """
     floors: dict[str, float] = {}
     for kind in sorted({source.kind for source in sources}):
@@ -42,8 +43,8 @@ def pixel_floors(
 
 
 def _floor(source: PackedSource, gallery: _Gallery, advance: Advance) -> float:
-    shown = np.isin(gallery.labels, source_classes(source))  # (M,)
-    rows, labels = gallery.rows[shown], gallery.labels[shown]
+    candidates = np.isin(gallery.labels, source_classes(source))  # (M,)
+    rows, labels = gallery.rows[candidates], gallery.labels[candidates]
     accepted = accepted_labels(source.images, [item.label for item in source.items])
     n_right = 0
     for start in range(0, len(accepted), CHUNK):

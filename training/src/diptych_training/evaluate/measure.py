@@ -1,4 +1,4 @@
-"""Measure one subject on the sources of a split; knows nothing of files, tables or pictures."""
+"""Measurement of one model on the sources of a split."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,18 @@ from diptych_training.evaluate.validation import source_classes
 from diptych_training.evaluate.zero_shot import class_embeddings, zero_shot_top_k
 
 Classifier = Callable[[Sequence[str]], Embeddings]
-SourceObserver = Callable[[EmbeddedSource], object]  # is shown every source once it is embedded
+SourceObserver = Callable[[EmbeddedSource], object]  # called with every embedded source
 
 
 def ignore_source(_: EmbeddedSource) -> None:
-    """Nobody looks."""
+    """The default observer: do nothing."""
 
 
 @dataclass(frozen=True)
-class _Sides:
-    """What images are compared with: C classes through templates (C, D), M bare labels (M, D)."""
+class _Candidates:
+    """The candidates that images are compared with: C classes through templates (C, D), M bare labels (M,
+    D).
+    """
 
     classes: Sequence[str]
     class_rows: Embeddings
@@ -42,13 +44,15 @@ def evaluate(
     *,
     observe: SourceObserver = ignore_source,
 ) -> Evaluation:
-    """Zero-shot and retrieval of every source of the split; `advance` is told of images once embedded."""
+    """Measure zero-shot and retrieval on every source of the split; `advance` gets the number of embedded
+    images.
+    """
     sources = dataset.sources(split)
     if not sources:
         others = sorted({entry.split for entry in dataset.entries.values()} - {"train"})
         raise EvaluationError(
             f"data set {dataset.name!r} has no sources in split {split!r}; "
-            f"choose with --split of those that it has: {', '.join(others) or 'none'}"
+            f"choose another one with --split: {', '.join(others) or 'there is none'}"
         )
     classifier = _cached_classifier(subject)
     is_flagged = any(item.near_train for source in sources for item in source.items)
@@ -77,10 +81,12 @@ def _evaluate_source(
     observe: SourceObserver,
     is_flagged: bool,
 ) -> SourceResult:
-    """`is_flagged`: the split says which items are near duplicates; else nothing is known without them."""
+    """Measure one source. `is_flagged`: the split marks near duplicates, so scores without them can be
+    computed.
+    """
     labels = [item.label for item in source.items]
     classes, texts = source_classes(source), sorted(set(labels))
-    sides = _Sides(
+    candidates = _Candidates(
         classes=classes,
         class_rows=classifier(classes),
         texts=texts,
@@ -90,29 +96,29 @@ def _evaluate_source(
         subject.encoder, source.images, subject.image_spec, batch_size=batch_size, advance=advance
     )  # (N, D)
     accepted = accepted_labels(source.images, labels)
-    observe(EmbeddedSource(source, images, classes, sides.class_rows, accepted))
+    observe(EmbeddedSource(source, images, classes, candidates.class_rows, accepted))
     far = [index for index, item in enumerate(source.items) if is_flagged and not item.near_train]
     return SourceResult(
         source=source.name,
         kind=source.kind,
         n_classes=len(classes),
         pixel_floor=source.pixel_1nn_top1,
-        all=_scores(images, accepted, sides),
-        far=_scores(images[far], [accepted[index] for index in far], sides) if far else None,
+        all=_scores(images, accepted, candidates),
+        far=_scores(images[far], [accepted[index] for index in far], candidates) if far else None,
     )
 
 
-def _scores(images: Embeddings, accepted: Accepted, sides: _Sides) -> Scores:
+def _scores(images: Embeddings, accepted: Accepted, candidates: _Candidates) -> Scores:
     return Scores(
         n_images=len(images),
-        zero_shot=zero_shot_top_k(images, sides.class_rows, accepted, sides.classes),
-        text_to_image=text_to_image_recall(images, sides.text_rows, accepted, sides.texts),
-        image_to_text=image_to_text_recall(images, sides.text_rows, accepted, sides.texts),
+        zero_shot=zero_shot_top_k(images, candidates.class_rows, accepted, candidates.classes),
+        text_to_image=text_to_image_recall(images, candidates.text_rows, accepted, candidates.texts),
+        image_to_text=image_to_text_recall(images, candidates.text_rows, accepted, candidates.texts),
     )
 
 
 def _cached_classifier(subject: Subject) -> Classifier:
-    """Embeds each list of classes once: all emoji styles share theirs."""
+    """Return a function that embeds each list of classes once: all emoji styles share theirs."""
     known: dict[tuple[str, ...], Embeddings] = {}
 
     def classifier(classes: Sequence[str]) -> Embeddings:

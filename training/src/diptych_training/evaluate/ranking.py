@@ -15,7 +15,7 @@ Accepted = list[frozenset[str]]
 
 
 def accepted_labels(images: Iterable[NDArray[np.uint8]], labels: Sequence[str]) -> Accepted:
-    """The labels that are right for each of N images (S, S, 3) of one source, in the same order."""
+    """The right labels of each of N images (S, S, 3) of one source, in the same order."""
     digests = [sha256(np.ascontiguousarray(image).data).digest() for image in images]
     labels_of: defaultdict[bytes, set[str]] = defaultdict(set)
     for digest, label in zip(digests, labels, strict=True):
@@ -25,7 +25,9 @@ def accepted_labels(images: Iterable[NDArray[np.uint8]], labels: Sequence[str]) 
 
 
 def relevance(accepted: Accepted, classes: Sequence[str]) -> NDArray[np.bool_]:
-    """(N, C): whether class c is right for image n. Classes are distinct; labels outside them never match."""
+    """(N, C): whether class c is right for image n. Classes are distinct; labels outside of them never
+    match.
+    """
     column = {name: index for index, name in enumerate(classes)}
     relevant = np.zeros((len(accepted), len(classes)), dtype=np.bool_)
     for row, labels in enumerate(accepted):
@@ -38,7 +40,7 @@ def relevance(accepted: Accepted, classes: Sequence[str]) -> NDArray[np.bool_]:
 def best_ranks(similarity: NDArray[np.float32], relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
     """(N, C) similarities and (N, C) right answers -> (N,) rank of the best right candidate, 0 is first.
 
-    A wrong candidate that ties with the best right one stands before it: a model whose embeddings are all
+    A wrong candidate that ties with the best right one ranks before it, so a model whose embeddings are all
     equal scores nothing. A row without a right candidate has rank C.
     """
     best_right = np.where(relevant, similarity, -np.inf).max(axis=1, keepdims=True)  # (N, 1)
@@ -48,7 +50,7 @@ def best_ranks(similarity: NDArray[np.float32], relevant: NDArray[np.bool_]) -> 
 
 
 def hit_rates(ranks: NDArray[np.int64], ks: Sequence[int]) -> dict[int, float]:
-    """Share of the ranks below each k: top-k accuracy, or Recall@k when each query counts once."""
+    """The share of ranks below each k: top-k accuracy, or Recall@k if each query counts once."""
     if len(ranks) == 0:
         raise ValueError("hit rates of no ranks are undefined")
     return {k: float(np.mean(ranks < k)) for k in ks}

@@ -1,4 +1,4 @@
-"""The numbers of one evaluation as data that is stored and read again; measures nothing."""
+"""The results of an evaluation as data that is stored and read again."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,9 @@ class _Data(BaseModel):
 
 
 class Scores(_Data):
-    """Accuracies and recalls of some images of one source, each from 0 to 1; the keys of recalls are k."""
+    """Accuracies and recalls of images of one source, each from 0 to 1; the keys of the dictionaries are
+    k.
+    """
 
     n_images: int
     zero_shot: dict[int, float]
@@ -28,7 +30,9 @@ class Scores(_Data):
 
 
 class SourceResult(_Data):
-    """One art style or icon set. `far` leaves near duplicates of training images out, or is None."""
+    """One art style or icon set. `far` excludes near duplicates of training images; None if they are
+    unknown.
+    """
 
     source: str
     kind: Kind
@@ -39,7 +43,7 @@ class SourceResult(_Data):
 
 
 class Means(_Data):
-    """Plain means over the sources of one kind: each style or set counts once, whatever its size."""
+    """Means over the sources of one kind: each style or set counts once, whatever its size."""
 
     n_sources: int
     pixel_floor: float | None
@@ -48,7 +52,7 @@ class Means(_Data):
 
 
 class Evaluation(_Data):
-    """One model on one split of one data set."""
+    """The results of one model on one split of one data set."""
 
     schema_version: Literal[1] = 1
     model: str
@@ -59,11 +63,11 @@ class Evaluation(_Data):
     sources: tuple[SourceResult, ...]
 
     def of_kind(self, kind: Kind) -> list[SourceResult]:
-        """The sources of one kind, in the order they were measured."""
+        """The sources of one kind, in the order of measurement."""
         return [result for result in self.sources if result.kind == kind]
 
     def with_pixel_floors(self, floors: Mapping[str, float]) -> "Evaluation":
-        """The same with floors by source name, where the data set stated none."""
+        """A copy with pixel floors by source name, where the data set stated none."""
         sources = tuple(
             result.model_copy(update={"pixel_floor": floors[result.source]})
             if result.pixel_floor is None and result.source in floors
@@ -78,7 +82,7 @@ class Evaluation(_Data):
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """An evaluation that `diptych-train evaluate` wrote. Raises EvaluationError naming file and key."""
+    """Read an evaluation that `diptych-train evaluate` wrote. Raises EvaluationError naming file and key."""
     try:
         return Evaluation.model_validate_json(path.read_bytes())
     except OSError as error:

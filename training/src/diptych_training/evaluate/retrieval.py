@@ -1,4 +1,4 @@
-"""Retrieval between images and texts of one source, both ways; knows nothing of files or of encoders."""
+"""Retrieval between images and texts of one source, in both directions."""
 
 from collections.abc import Sequence
 
@@ -17,12 +17,12 @@ def text_to_image_recall(
 ) -> dict[int, float]:
     """Recall@k of M texts searching N images: (N, D), (M, D) -> share of texts with a right image among k.
 
-    Texts that are right for none of the images are no queries.
+    Texts that are right for no image are not used as queries.
     """
     relevant = relevance(accepted, texts).T  # (M, N)
-    asked = relevant.any(axis=1)
+    is_query = relevant.any(axis=1)
     similarity = text_embeddings @ image_embeddings.T  # (M, N)
-    return hit_rates(best_ranks(similarity[asked], relevant[asked]), ks)
+    return hit_rates(best_ranks(similarity[is_query], relevant[is_query]), ks)
 
 
 def image_to_text_recall(

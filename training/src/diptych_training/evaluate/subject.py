@@ -1,4 +1,4 @@
-"""What an evaluation measures: a trained run in torch, or a bundle as the server runs it."""
+"""The subject of an evaluation: a trained run in torch, or a bundle as the server runs it."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ DEFAULT_PROMPTS = "default"
 
 @dataclass(frozen=True)
 class Subject:
-    """A model ready to embed images and texts, with the template set that it is asked through.
+    """A model ready to embed images and texts, with the prompt templates for its class names.
 
     Scores are a softmax of cosines times `logit_scale`.
     """
@@ -36,13 +36,13 @@ class Subject:
 def run_subject(
     run_dir: Path, which: Which, prompts: str = DEFAULT_PROMPTS, *, last_by: str | None = None
 ) -> Subject:
-    """The best or last checkpoint of a training run, through torch in float32."""
+    """Open a checkpoint of a training run, through torch in float32."""
     run = load_run(run_dir, which, last_by=last_by)
     return trained_subject(run, run_title(run_dir, which, run.step), prompts)
 
 
 def trained_subject(run: TrainedRun, title: str, prompts: str = DEFAULT_PROMPTS) -> Subject:
-    """The model of a run, whatever its weights are by now, through torch in float32."""
+    """Wrap the model of a loaded run with its current weights, through torch in float32."""
     return Subject(
         name=title,
         runtime="torch",
@@ -55,7 +55,7 @@ def trained_subject(run: TrainedRun, title: str, prompts: str = DEFAULT_PROMPTS)
 
 
 def run_title(run_dir: Path, which: Which, step: int) -> str:
-    """What an evaluation calls a run: by this an export knows its own."""
+    """The name of a run in an evaluation; an export recognises its own evaluation by it."""
     return f"{run_dir.resolve().name} ({which}, step {step})"
 
 
@@ -68,7 +68,9 @@ def bundle_subject(
     prompts: str = DEFAULT_PROMPTS,
     n_threads: int = 0,
 ) -> Subject:
-    """One precision of a verified bundle, as the server runs it: through onnxruntime, or TensorRT's plans."""
+    """Open one precision of a verified bundle as the server runs it: through onnxruntime, or as TensorRT
+    engines.
+    """
     manifest = repository.verify(name, version)
     if precision not in manifest.precisions:
         known = ", ".join(sorted(manifest.precisions))
@@ -94,7 +96,7 @@ def bundle_subject(
 
 
 def named_bundle(repository: ModelRepository, named: str) -> tuple[str, int]:
-    """Name and version of ``NAME/VERSION``, or of ``NAME``: the latest of ONNX graphs.
+    """Name and version of ``NAME/VERSION``, or of ``NAME``: the latest version with ONNX graphs.
 
     Raises EvaluationError, NotFound.
     """

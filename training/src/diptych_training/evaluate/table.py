@@ -1,4 +1,4 @@
-"""An evaluation as markdown tables that also read well in a terminal; measures nothing."""
+"""An evaluation as Markdown tables that also read well in a terminal."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,14 +13,14 @@ HEADER = [
     "text_to_image R@1", "R@5", "R@10", "image_to_text R@1", "R@5", "R@10",
 ]  # fmt: skip
 FLOORS_NOTE = (
-    "Pixel floors are of two measures: those that the data set lists (for the emoji styles of `eval`) are "
-    "shown as listed, all others are measured here on 16 x 16 cells of mean colour. Do not compare the two."
+    "Pixel floors come from two measures: floors that the data set states (for the emoji styles of `eval`) "
+    "are shown as stated; all others are measured here on 16 x 16 cells of mean colour. Do not compare them."
 )
 TITLES: dict[Kind, str] = {"emoji": "Emoji styles", "icons": "Icon sets", "pairs": "Image-text pairs"}
 
 
 def evaluation_tables(evaluation: Evaluation) -> str:
-    """Markdown: macro means first, then every source, with and without near duplicates of training images."""
+    """Markdown with macro means, then every source, with and without near duplicates of training images."""
     sections = [
         f"# {evaluation.model} on {evaluation.dataset}/{evaluation.split}",
         "Zero-shot top-k over the classes of each source, retrieval Recall@k within each source. "
@@ -53,7 +53,7 @@ def means_table(evaluation: Evaluation) -> str:
 
 
 def source_table(results: Sequence[SourceResult], pick: Pick) -> str:
-    """One row for each source that `pick` has scores for; the floor speaks of all images only."""
+    """One row for each source for which `pick` returns scores; pixel floors apply to all images only."""
     rows: list[Row] = []
     for result in results:
         scores = pick(result)
@@ -64,7 +64,9 @@ def source_table(results: Sequence[SourceResult], pick: Pick) -> str:
 
 
 def markdown_table(header: Row, rows: Sequence[Row], n_words: int = 1) -> str:
-    """A markdown table with padded columns: the first `n_words` to the left, numbers to the right."""
+    """A Markdown table with padded columns: the first `n_words` are left-aligned, the others
+    right-aligned.
+    """
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
 
     def line(cells: Row) -> str:

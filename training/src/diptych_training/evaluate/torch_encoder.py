@@ -1,4 +1,4 @@
-"""A torch model behind the Encoder protocol, plainly: the reference that exported graphs are held to."""
+"""A torch model behind the `Encoder` protocol: the reference for exported graphs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from diptych.bundle.manifest import ImageSpec
 
 
 class TorchEncoder:
-    """Satisfies `diptych.bundle.encoder.Encoder` with a model, on its own device and in its precision.
+    """Implements `diptych.bundle.encoder.Encoder` with a model, on its device and in its precision.
 
-    The model is any module with CLIP's `encode_image` and `encode_text`, which give features. It runs in
-    evaluation mode without gradients, and is in its former mode afterwards.
+    The model is any module with CLIP's `encode_image` and `encode_text`, which return features. It runs in
+    evaluation mode without gradients, and returns to its former mode afterwards.
     """
 
     def __init__(self, model: nn.Module, image_spec: ImageSpec) -> None:
@@ -28,8 +28,10 @@ class TorchEncoder:
     def encode_image(self, pixels: Pixels) -> Embeddings:
         """(B, S, S, 3) uint8 RGB -> (B, D) float32 of unit norm."""
         with _evaluating(self._model):
-            copied = torch.from_numpy(np.array(pixels))  # torch wants writable memory; data sets are mapped
-            # A view in channels_last order, in which convolutions run a quarter faster.
+            copied = torch.from_numpy(
+                np.array(pixels)
+            )  # torch needs writable memory; data sets are memory-mapped
+            # A view in channels_last order, which makes convolutions a quarter faster.
             batch = copied.to(self._mean.device).permute(0, 3, 1, 2)  # (B, 3, S, S) uint8
             normalised = (batch.float() / 255 - self._mean) / self._std
             return _embeddings(self._model.encode_image(normalised))  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""The few numbers that steer a training run: zero-shot accuracy on validation sources, averaged by kind."""
+"""Validation during training: zero-shot accuracy on validation sources, averaged by kind."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ def validate(
     templates: Sequence[str] = ("{}",),
     split: str = "validation",
 ) -> dict[str, float]:
-    """Means over sources of one kind: `emoji_top1, emoji_top5, icons_top1, icons_top5`.
+    """Means over the sources of each kind: `emoji_top1, emoji_top5, icons_top1, icons_top5`.
 
-    A kind of which the split has no source is left out. The model is in its former mode afterwards.
+    A kind without sources in the split is left out. The model returns to its former mode afterwards.
     """
     encoder = TorchEncoder(model, image_spec)
     scores: defaultdict[str, list[float]] = defaultdict(list)
@@ -38,7 +38,7 @@ def validate(
 
 
 def source_classes(source: PackedSource) -> list[str]:
-    """The classes an image of this source is told apart from: all emoji, or the icon set's own labels."""
+    """The classes among which an image of this source is classified: all emoji, or the set's own labels."""
     if source.kind == "emoji":
         return emoji_classes()
     return sorted({item.label for item in source.items})

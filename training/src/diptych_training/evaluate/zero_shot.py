@@ -1,6 +1,6 @@
-"""Zero-shot classification of images by the names of classes; knows nothing of files or of what encodes.
+"""Zero-shot classification of images by class names.
 
-Radford et al. 2021, section 3.1: the text encoder turns the names of the classes into the weights of a linear
+Radford et al. 2021, section 3.1: the text encoder turns the class names into the weights of a linear
 classifier over image embeddings.
 """
 

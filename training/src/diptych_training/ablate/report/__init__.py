@@ -1,1 +1,4 @@
-"""The outcome of an ablation as data (`results`) and as a Markdown table (`table`); model cards use both."""
+"""The results of an ablation as data (`results`) and as a Markdown table (`table`).
+
+A package of its own because model cards use it without the rest of `ablate`.
+"""

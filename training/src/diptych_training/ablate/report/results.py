@@ -1,4 +1,4 @@
-"""An ablation as data that is stored; knows nothing of plans or run folders."""
+"""The results of an ablation as stored data."""
 
 from typing import Literal
 
@@ -10,9 +10,10 @@ State = Literal["finished", "broken off", "not begun"]
 
 
 class Outcome(Frozen):
-    """One variant; what was measured is there once it is finished. Rates and minutes are of its steps alone.
+    """The outcome of one variant; measurements exist once it is finished. Rates and minutes count its steps
+    only.
 
-    `differs` says where the recipe of its run is not the one that the plan has now.
+    `differs` describes how the recipe of its run differs from the plan's current one.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Outcome(Frozen):
 
 
 class Ablation(Frozen):
-    """All variants of a plan, the base first; `dataset` is what they are validated on, once one has begun."""
+    """All variants of a plan, the base first; `dataset` is the validation data, once a variant has begun."""
 
     schema_version: Literal[1] = 1
     plan: str
@@ -43,10 +44,10 @@ class Ablation(Frozen):
 
     @property
     def base(self) -> Outcome:
-        """What all others are held against."""
+        """The variant that all others are compared with."""
         return self.outcomes[0]
 
     @property
     def metrics(self) -> list[str]:
-        """The names of all validation figures that a finished variant has."""
+        """The names of all validation metrics of finished variants."""
         return sorted({name for outcome in self.outcomes for name in outcome.validation})

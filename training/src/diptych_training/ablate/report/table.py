@@ -1,4 +1,4 @@
-"""An ablation as a markdown table that also reads well in a terminal; measures nothing."""
+"""An ablation as a Markdown table that also reads well in a terminal."""
 
 from diptych_training.ablate.report.results import Ablation, Outcome
 from diptych_training.evaluate.table import markdown_table
@@ -7,15 +7,15 @@ NONE = "–"
 
 
 def ablation_tables(ablation: Ablation) -> str:
-    """Markdown: what the runs share, the table, and what its reader must know of single rows."""
+    """Markdown with the common settings, the table, and warnings about single rows."""
     changes = ", ".join(f"`{change}`" for change in ablation.changes) or "nothing"
     dataset = "" if ablation.dataset is None else f", on `{ablation.dataset}`"
     sections = [
         f"# {ablation.plan}",
-        f"The recipe `{ablation.recipe}`; of it all variants change {changes}. Zero-shot on validation at "
+        f"The recipe `{ablation.recipe}`, in which all variants change {changes}. Zero-shot on validation at "
         f"the end of each run{dataset}; in brackets the difference to the base, in points (hundredths). "
-        f"Small ones may be chance{seed_noise(ablation)}. Images/s are medians of the logged steps, minutes "
-        "are of the steps alone.",
+        f"Small differences may be chance{seed_noise(ablation)}. Images/s are medians of the logged steps; "
+        "minutes count training steps only.",
         ablation_table(ablation),
         *recipe_warnings(ablation),
     ]
@@ -23,7 +23,7 @@ def ablation_tables(ablation: Ablation) -> str:
 
 
 def ablation_table(ablation: Ablation) -> str:
-    """One row a variant, those of a group together; one that is not finished says so."""
+    """One row per variant, grouped; unfinished variants are marked."""
     metrics = ablation.metrics
     words = ["variant", "group", "what it changes"]
     header = [*words, "images seen", *metrics, "image tower", "images/s", "min"]
@@ -32,28 +32,30 @@ def ablation_table(ablation: Ablation) -> str:
 
 
 def seed_noise(ablation: Ablation) -> str:
-    """How far runs are from the base that differ from it in their seed alone, for a sentence; or nothing."""
-    apart = [
+    """The largest difference to the base of runs that differ from it in their seed only, as a phrase; empty
+    if none.
+    """
+    differences = [
         abs(value - ablation.base.validation[metric])
         for outcome in ablation.outcomes
         if outcome.changes and all(change.startswith("seed=") for change in outcome.changes)
         for metric, value in outcome.validation.items()
         if metric in ablation.base.validation
     ]
-    return f" (another seed alone made up to {100 * max(apart):.1f} points)" if apart else ""
+    return f" (another seed alone changes up to {100 * max(differences):.1f} points)" if differences else ""
 
 
 def recipe_warnings(ablation: Ablation) -> list[str]:
-    """A line for each run whose recipe is not what the plan says now."""
+    """A line for each run whose recipe differs from the plan's current one."""
     return [
-        f"`{outcome.run}` ran with another recipe than the plan has: {outcome.differs}."
+        f"`{outcome.run}` ran with another recipe than the plan has now: {outcome.differs}."
         for outcome in ablation.outcomes
         if outcome.differs is not None
     ]
 
 
 def _grouped(ablation: Ablation) -> list[Outcome]:
-    """By groups in the order in which they first occur."""
+    """Sort by group, in the order in which the groups first occur."""
     groups = dict.fromkeys(outcome.group for outcome in ablation.outcomes)
     return [outcome for group in groups for outcome in ablation.outcomes if outcome.group == group]
 
