@@ -70,7 +70,7 @@ def test_a_bundle_scores_what_its_run_scores(home: Path, tmp_path: Path) -> None
     assert by_onnx.model == "drawings/1 (fp32)"
 
 
-def test_a_template_set_changes_what_is_asked(home: Path, tmp_path: Path) -> None:
+def test_the_template_set_changes_the_scores(home: Path, tmp_path: Path) -> None:
     evaluation = evaluate(
         home, tmp_path, "--bundle", "drawings", "--prompts", "drawing", "--split", "validation"
     )
@@ -119,7 +119,7 @@ def test_an_evaluation_without_wrong_answers_leaves_no_picture_of_earlier_ones(
     assert not (tmp_path / "confusions.png").exists()
 
 
-def test_a_split_that_flags_nothing_says_nothing_of_near_duplicates(home: Path, tmp_path: Path) -> None:
+def test_a_split_without_flags_has_no_scores_without_near_duplicates(home: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(home / "data", data)
     for file in (data / "validation").glob("*.jsonl"):
@@ -141,14 +141,12 @@ def test_a_split_that_flags_nothing_says_nothing_of_near_duplicates(home: Path, 
         (["--bundle", "drawings", "--batch-size", "0"], "--batch-size is 0"),
     ],
 )
-def test_what_cannot_be_evaluated_is_named(
-    home: Path, tmp_path: Path, subject: list[str], message: str
-) -> None:
+def test_wrong_arguments_are_named(home: Path, tmp_path: Path, subject: list[str], message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         evaluate(home, tmp_path, *subject)
 
 
-def test_run_that_is_not_there_is_named_before_the_data_set_that_is_not_either(
+def test_a_missing_run_is_named_before_a_missing_data_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nowhere = ["--runs-dir", str(tmp_path), "--data", str(tmp_path / "data")]

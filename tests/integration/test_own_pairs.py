@@ -48,7 +48,7 @@ def walk(home: Path) -> list[list[str]]:
 
 @pytest.mark.long
 @pytest.mark.usefixtures("photos")
-def test_a_stranger_teaches_the_default_model_sixty_pictures(tmp_path, monkeypatch, capsys):
+def test_the_default_model_is_fine_tuned_on_sixty_images(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DIPTYCH_MODEL_REPO", str(ROOT / "model_repo"))
     pack, train, evaluate = walk(tmp_path)

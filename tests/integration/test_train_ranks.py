@@ -19,7 +19,7 @@ from support.several_ranks import run_ranks
 from support.small_recipe import TwoSteps, small_recipe, two_steps, write_small_recipe
 from support.tiny_run import TINY_RESNET, TINY_STEMMED_VIT, write_tiny_dataset
 
-WAYS = {
+MODES = {
     "copies": {},
     "copies in chunks": {"chunk_size": 2},
     "copies with checkpointed blocks": {"checkpoint_blocks": True},
@@ -37,30 +37,30 @@ COUNTING = ("copies", "shares")
 
 
 def recipes() -> dict[str, TrainConfig]:
-    """Every way of scaling, with an average of the weights; locks where shares and copies must mind them."""
-    found = {way: small_recipe(scale=scale, run={"ema_decay": 0.9}) for way, scale in WAYS.items()}
-    for way in ("copies", "shares"):
-        found[f"{way}, locked"] = small_recipe(scale=WAYS[way], lock=LOCKED)
+    """Every mode of scaling, with an average of the weights; locks where shares and copies must mind them."""
+    found = {mode: small_recipe(scale=scale, run={"ema_decay": 0.9}) for mode, scale in MODES.items()}
+    for mode in ("copies", "shares"):
+        found[f"{mode}, locked"] = small_recipe(scale=MODES[mode], lock=LOCKED)
     for kind, image in BATCH_NORMED.items():  # batch normalisation that counts has no whole batch to equal
-        for way in ("shares", "shares in chunks with checkpointed blocks"):
-            found[f"{way}, {kind}"] = small_recipe(image, scale=WAYS[way], lock={"statistics": True})
-    for way in ("copies", "shares in chunks with checkpointed blocks"):
+        for mode in ("shares", "shares in chunks with checkpointed blocks"):
+            found[f"{mode}, {kind}"] = small_recipe(image, scale=MODES[mode], lock={"statistics": True})
+    for mode in ("copies", "shares in chunks with checkpointed blocks"):
         model = small_recipe().model.model_copy(update={"initial_bias": -2.0})
-        found[f"{way}, sigmoid"] = small_recipe(scale=WAYS[way], loss="sigmoid", model=model)
+        found[f"{mode}, sigmoid"] = small_recipe(scale=MODES[mode], loss="sigmoid", model=model)
     distill = {"teachers": ["a", "b"], "weight": 0.7}
-    for way in ("copies", "copies in chunks", "shares"):
-        found[f"{way}, taught"] = small_recipe(scale=WAYS[way], distill=distill)
+    for mode in ("copies", "copies in chunks", "shares"):
+        found[f"{mode}, taught"] = small_recipe(scale=MODES[mode], distill=distill)
     return found
 
 
-def stepped_by_two(folder: Path, by_way: dict[str, TrainConfig]) -> dict[str, TwoSteps]:
+def run_two_ranks(folder: Path, by_mode: dict[str, TrainConfig]) -> dict[str, TwoSteps]:
     """What two processes do by each recipe."""
-    files = {way: folder / f"{number}.toml" for number, way in enumerate(by_way)}
-    for way, file in files.items():
-        write_small_recipe(file, by_way[way])
+    files = {mode: folder / f"{number}.toml" for number, mode in enumerate(by_mode)}
+    for mode, file in files.items():
+        write_small_recipe(file, by_mode[mode])
     for done in run_ranks(2, "support.several_ranks", str(folder), timeout_s=280):
         assert done.returncode == 0, done.stderr
-    return {way: TwoSteps(**torch.load(file.with_suffix(".pt"))) for way, file in files.items()}
+    return {mode: TwoSteps(**torch.load(file.with_suffix(".pt"))) for mode, file in files.items()}
 
 
 # One process of each rank does all of these; the other ways are done by the long tests.
@@ -68,32 +68,32 @@ OFTEN = ("copies", "shares in chunks with checkpointed blocks", "copies, sigmoid
 
 
 @pytest.fixture(scope="module")
-def by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TwoSteps]:
-    often = {way: recipe for way, recipe in recipes().items() if way in OFTEN}
-    return stepped_by_two(tmp_path_factory.mktemp("ranks"), often)
+def in_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TwoSteps]:
+    often = {mode: recipe for mode, recipe in recipes().items() if mode in OFTEN}
+    return run_two_ranks(tmp_path_factory.mktemp("ranks"), often)
 
 
 @pytest.fixture(scope="module")
-def further_by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TwoSteps]:
-    further = {way: recipe for way, recipe in recipes().items() if way not in OFTEN}
-    counting = {f"counting {way}": small_recipe(BOTTLENECKS, scale=WAYS[way]) for way in COUNTING}
-    return stepped_by_two(tmp_path_factory.mktemp("further"), further | counting)
+def rarely_in_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TwoSteps]:
+    further = {mode: recipe for mode, recipe in recipes().items() if mode not in OFTEN}
+    counting = {f"counting {mode}": small_recipe(BOTTLENECKS, scale=MODES[mode]) for mode in COUNTING}
+    return run_two_ranks(tmp_path_factory.mktemp("further"), further | counting)
 
 
-@pytest.mark.parametrize("way", OFTEN)
-def test_two_ranks_have_the_loss_gradients_and_weights_of_one_with_the_whole_batch(by_two_ranks, way):
-    assert_as_alone(by_two_ranks, way)
+@pytest.mark.parametrize("mode", OFTEN)
+def test_two_ranks_match_one_process_with_the_whole_batch(in_two_ranks, mode):
+    assert_matches_one_process(in_two_ranks, mode)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("way", [way for way in recipes() if way not in OFTEN])
-def test_in_every_way_two_ranks_do_what_one_does_with_the_whole_batch(further_by_two_ranks, way):
-    assert_as_alone(further_by_two_ranks, way)
+@pytest.mark.parametrize("mode", [mode for mode in recipes() if mode not in OFTEN])
+def test_two_ranks_match_one_process_in_every_mode(rarely_in_two_ranks, mode):
+    assert_matches_one_process(rarely_in_two_ranks, mode)
 
 
-def assert_as_alone(by_two_ranks: dict[str, TwoSteps], way: str) -> None:
-    alone = two_steps(recipes()[way].model_copy(update={"scale": small_recipe().scale}))
-    found = by_two_ranks[way]
+def assert_matches_one_process(in_two_ranks: dict[str, TwoSteps], mode: str) -> None:
+    alone = two_steps(recipes()[mode].model_copy(update={"scale": small_recipe().scale}))
+    found = in_two_ranks[mode]
     assert found.losses == pytest.approx(alone.losses, rel=1e-5)
     assert found.gradients.keys() == alone.gradients.keys()
     for name, gradient in alone.gradients.items():
@@ -106,26 +106,26 @@ def assert_as_alone(by_two_ranks: dict[str, TwoSteps], way: str) -> None:
 
 
 @pytest.mark.long
-def test_a_resnet_that_counts_learns_the_same_from_shares_as_from_copies(further_by_two_ranks):
-    copies, shares = (further_by_two_ranks[f"counting {way}"] for way in COUNTING)
+def test_a_resnet_with_running_statistics_learns_the_same_sharded_and_replicated(rarely_in_two_ranks):
+    copies, shares = (rarely_in_two_ranks[f"counting {mode}"] for mode in COUNTING)
     assert shares.losses == pytest.approx(copies.losses, rel=1e-5)
     for name, gradient in copies.gradients.items():
         assert_near(shares.gradients[name], gradient, 2e-5, name)
 
 
 @pytest.mark.long
-def test_every_weight_of_a_resnet_is_shared_and_gathered_block_by_block(further_by_two_ranks):
-    found = further_by_two_ranks["shares, bottleneck ResNet"]
+def test_every_weight_of_a_resnet_is_sharded_and_gathered_by_block(rarely_in_two_ranks):
+    found = rarely_in_two_ranks["shares, bottleneck ResNet"]
     assert set(found.gradients) - set(found.shared_weights) == {"logit_scale"}
     parts = {name for name in found.shared_parts if name.startswith("visual.")}
     assert parts == {"visual.layer1.0", "visual.layer2.0", "visual.layer2.1", "visual.attnpool"}
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("way", ["copies", "shares", "shares in chunks with checkpointed blocks"])
-def test_compiled_blocks_do_the_same_in_two_ranks(tmp_path, way):
-    compiled = small_recipe(scale={**WAYS[way], "compile": True})
-    found, alone = stepped_by_two(tmp_path, {way: compiled})[way], two_steps(small_recipe())
+@pytest.mark.parametrize("mode", ["copies", "shares", "shares in chunks with checkpointed blocks"])
+def test_compiled_blocks_give_the_same_results_in_two_ranks(tmp_path, mode):
+    compiled = small_recipe(scale={**MODES[mode], "compile": True})
+    found, alone = run_two_ranks(tmp_path, {mode: compiled})[mode], two_steps(small_recipe())
     assert found.losses == pytest.approx(alone.losses, rel=1e-4)
     for name, gradient in alone.gradients.items():
         assert_near(found.gradients[name], gradient, 1e-4, name)
@@ -155,7 +155,7 @@ def losses(tmp_path: Path, name: str = "small") -> dict[int, float]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("shard", ["false", "true"])
-def test_a_lost_rank_ends_the_run_with_its_reason_and_one_process_goes_on(arguments, tmp_path, capfd, shard):
+def test_a_lost_rank_ends_the_run_with_a_reason_and_one_process_can_resume(arguments, tmp_path, capfd, shard):
     assert main([*arguments, "--name", "unbroken"]) == 0
     ended = run_ranks(2, "support.killed_rank", "5", *arguments, "--set", f"scale.shard={shard}")
     assert ended[1].returncode == -9
@@ -173,7 +173,9 @@ def test_a_lost_rank_ends_the_run_with_its_reason_and_one_process_goes_on(argume
     ("stage", "shard"),
     [("data", "false"), ("model", "false"), ("wrap", "false"), ("wrap", "true"), ("trial", "true")],
 )
-def test_a_rank_lost_while_preparing_is_named_too_and_the_run_begins_again(arguments, tmp_path, stage, shard):
+def test_a_rank_lost_during_preparation_is_reported_and_the_run_can_start_again(
+    arguments, tmp_path, stage, shard
+):
     sharing = ["--set", f"scale.shard={shard}"]
     ended = run_ranks(2, "support.killed_rank", stage, *arguments, *sharing)
     assert ended[1].returncode == -9
@@ -190,7 +192,7 @@ def test_a_rank_lost_while_preparing_is_named_too_and_the_run_begins_again(argum
 
 
 @pytest.mark.long
-def test_a_rank_that_does_not_answer_while_preparing_is_waited_for_no_longer_than_said(arguments):
+def test_a_silent_rank_during_preparation_times_out(arguments):
     limit = ["--set", "scale.timeout_s=3"]
     ended = run_ranks(2, "support.killed_rank", "sleep", *arguments, *limit)
     assert ended[0].returncode == 1, ended[0].stderr
@@ -201,7 +203,7 @@ def test_a_rank_that_does_not_answer_while_preparing_is_waited_for_no_longer_tha
 
 @pytest.mark.long
 @pytest.mark.parametrize("when", ["wrap", "5"])
-def test_torchrun_starts_a_run_again_that_lost_a_rank_and_it_goes_on(arguments, tmp_path, when):
+def test_torchrun_restarts_a_run_that_lost_a_rank_and_it_resumes(arguments, tmp_path, when):
     assert main([*arguments, "--name", "unbroken"]) == 0
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, "--max-restarts", "1", "-m", "support.killed_rank", when, *arguments]
@@ -213,7 +215,7 @@ def test_torchrun_starts_a_run_again_that_lost_a_rank_and_it_goes_on(arguments, 
 
 
 @pytest.mark.long
-def test_several_ranks_write_one_log_one_checkpoint_and_speak_once(arguments, tmp_path):
+def test_several_ranks_write_one_log_and_one_checkpoint_and_print_once(arguments, tmp_path):
     done = run_ranks(2, "diptych_training", *arguments)
     assert [one.returncode for one in done] == [0, 0], done[1].stderr
     assert done[0].stdout.count("run folder") == 1
@@ -232,7 +234,7 @@ def test_several_ranks_write_one_log_one_checkpoint_and_speak_once(arguments, tm
 
 
 @pytest.mark.long
-def test_what_the_first_rank_refuses_ends_all(arguments):
+def test_an_error_in_the_first_rank_ends_all_ranks(arguments):
     assert main(arguments) == 0
     done = run_ranks(2, "diptych_training", *arguments)
     assert [one.returncode for one in done] == [1, 1]
@@ -241,7 +243,7 @@ def test_what_the_first_rank_refuses_ends_all(arguments):
 
 
 @pytest.mark.long
-def test_a_rank_that_never_comes_is_waited_for_no_longer_than_said(arguments):
+def test_a_rank_that_never_joins_times_out(arguments):
     (done,) = run_ranks(1, "support.lonely_rank", "2", *arguments, "--set", "scale.timeout_s=3")
     assert done.returncode == 1
     assert "rank 0 of 2 could not join the others at 127.0.0.1:" in done.stderr
@@ -250,10 +252,10 @@ def test_a_rank_that_never_comes_is_waited_for_no_longer_than_said(arguments):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("scale.shard=true", "start it by torchrun"),
+        ("scale.shard=true", "start it with torchrun"),
         ("scale.chunk_size=0", "scale.chunk_size"),
     ],
 )
-def test_a_scale_that_cannot_be_is_named(arguments, capsys, change, message):
+def test_invalid_scale_settings_are_named(arguments, capsys, change, message):
     assert main([*arguments, "--set", change]) == 1
     assert message in capsys.readouterr().err

@@ -145,7 +145,7 @@ def test_a_run_that_is_ended_at_once_leaves_no_process(arguments, tmp_path, stop
 
 @pytest.mark.parametrize("attempt", range(3))
 @pytest.mark.parametrize("when", ["wrap", "trial", "5", "40"])
-def test_the_rank_that_is_left_says_so_though_torchrun_ends_it(arguments, tmp_path, when, attempt):
+def test_the_remaining_rank_reports_the_loss_before_torchrun_ends_it(arguments, tmp_path, when, attempt):
     with started(*TORCHRUN, "-m", "support.killed_rank", when, *arguments) as process:
         told, _ = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 1, told
@@ -157,7 +157,7 @@ def test_the_rank_that_is_left_says_so_though_torchrun_ends_it(arguments, tmp_pa
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_a_rank_whose_data_worker_dies_says_so_and_the_other_that_it_is_lost(arguments, tmp_path, attempt):
+def test_a_dead_data_worker_is_reported_by_its_rank_and_as_a_loss_by_the_other(arguments, tmp_path, attempt):
     with started(*TORCHRUN, "-m", "diptych_training", *arguments) as process:
         wait_for_step(tmp_path / "runs", 5)
         os.kill(a_data_worker(process.pid), signal.SIGKILL)
@@ -181,7 +181,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_compiled_blocks_without_a_compiler_are_refused_before_anything_is_read(arguments, tmp_path):
+def test_compile_without_a_compiler_is_refused_before_data_is_read(arguments, tmp_path):
     missing = str(tmp_path / "c++")
     environment = {**os.environ, "PYTHONPATH": python_path(), "PATH": str(tmp_path), "CXX": missing}
     command = [sys.executable, "-m", "diptych_training", *arguments, "--set", "scale.compile=true"]
@@ -194,7 +194,7 @@ def test_compiled_blocks_without_a_compiler_are_refused_before_anything_is_read(
     assert not (tmp_path / "runs" / "small").exists()
 
 
-def test_compiled_blocks_are_trained_where_there_is_a_compiler(arguments, tmp_path):
+def test_compiled_blocks_train_with_a_compiler(arguments, tmp_path):
     compiled = ["--set", "scale.compile=true", "--set", "run.steps=3", "--set", "run.validate_every=3"]
     with started("diptych_training", *arguments, *compiled) as process:
         told, _ = process.communicate(timeout=DEADLINE_S)

@@ -43,7 +43,7 @@ def test_names_and_shapes_go_to_the_library_and_back_without_a_change(family):
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if not name.startswith("siglip")])
-def test_what_follows_the_end_of_text_changes_nothing(name):
+def test_tokens_after_the_end_of_text_change_nothing(name):
     model = random_model(FAMILIES[name].config)
     input_ids = sample_texts(1)
     length = int(input_ids.argmax()) + 1
@@ -51,7 +51,7 @@ def test_what_follows_the_end_of_text_changes_nothing(name):
     assert_close(text_features(model, input_ids[:, :length]), text_features(model, input_ids))
 
 
-def test_siglip_reads_the_padding():
+def test_padding_changes_the_features_of_siglip():
     model = random_model(FAMILIES["siglip of open_clip"].config)
     input_ids = sample_texts(1)
     length = int(input_ids.argmax()) + 1
@@ -59,7 +59,7 @@ def test_siglip_reads_the_padding():
     assert (cut - whole).abs().max() > 0.1
 
 
-def test_a_batch_that_is_encoded_by_length_has_the_features_and_gradients_of_one_that_is_not(monkeypatch):
+def test_encoding_by_length_gives_the_same_features_and_gradients(monkeypatch):
     config = FAMILIES["vit of openai"].config
     model = random_model(config)
     input_ids = sample_texts(3 * GROUP_SIZE + 5)

@@ -67,7 +67,7 @@ def scores(answer: Any, *, multi_label: bool, **model: Any) -> Any:
 
 
 @pytest.mark.parametrize("logit_scale", [14.3, 100.0])
-def test_softmax_of_clip_is_theirs(logit_scale: float) -> None:
+def test_softmax_of_clip_matches_transformers(logit_scale: float) -> None:
     answer = clip(logit_scale)
     theirs = answer.logits_per_image[:, : len(LABELS)].softmax(dim=1).numpy()
     ours = scores(answer, multi_label=False, family="clip", logit_scale=logit_scale)
@@ -75,7 +75,7 @@ def test_softmax_of_clip_is_theirs(logit_scale: float) -> None:
 
 
 @pytest.mark.parametrize("logit_scale", [14.3, 100.0])
-def test_multi_label_of_clip_is_their_softmax_of_each_label_against_the_empty_one(logit_scale: float) -> None:
+def test_multi_label_of_clip_matches_softmax_against_the_empty_label(logit_scale: float) -> None:
     answer = clip(logit_scale)
     logits = answer.logits_per_image
     pairs = torch.stack([logits[:, :-1], logits[:, -1:].expand(-1, len(LABELS))], dim=-1)  # (3, C, 2)
@@ -84,7 +84,7 @@ def test_multi_label_of_clip_is_their_softmax_of_each_label_against_the_empty_on
 
 
 @pytest.mark.parametrize(("logit_scale", "logit_bias"), [(10.0, -10.0), (117.3, -12.9)])
-def test_multi_label_of_siglip_is_their_sigmoid(logit_scale: float, logit_bias: float) -> None:
+def test_multi_label_of_siglip_matches_sigmoid_of_transformers(logit_scale: float, logit_bias: float) -> None:
     answer = siglip(logit_scale, logit_bias)
     theirs = answer.logits_per_image[:, : len(LABELS)].sigmoid().numpy()
     ours = scores(answer, multi_label=True, family="siglip", logit_scale=logit_scale, logit_bias=logit_bias)
@@ -93,7 +93,9 @@ def test_multi_label_of_siglip_is_their_sigmoid(logit_scale: float, logit_bias: 
 
 
 @pytest.mark.parametrize(("logit_scale", "logit_bias"), [(10.0, -10.0), (117.3, -12.9)])
-def test_softmax_of_siglip_is_that_of_their_logits(logit_scale: float, logit_bias: float) -> None:
+def test_softmax_of_siglip_matches_softmax_of_logits_of_transformers(
+    logit_scale: float, logit_bias: float
+) -> None:
     answer = siglip(logit_scale, logit_bias)
     theirs = answer.logits_per_image[:, : len(LABELS)].softmax(dim=1).numpy()
     ours = scores(answer, multi_label=False, family="siglip", logit_scale=logit_scale, logit_bias=logit_bias)

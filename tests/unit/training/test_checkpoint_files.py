@@ -46,7 +46,7 @@ def test_a_run_reads_back_whole_and_ready_to_evaluate(tmp_path: Path):
     assert run.text_spec.context_length == run.model_config.text.context_length
 
 
-def test_the_average_stands_for_the_last_checkpoint_where_there_is_one(tmp_path: Path):
+def test_the_last_checkpoint_loads_its_average_if_it_has_one(tmp_path: Path):
     folder = RunFolder(write_tiny_run(tmp_path / "tiny"))
     weights = read_checkpoint(folder.best).under("model.")
     averaged = {f"ema.{name}": torch.full_like(tensor, 2) for name, tensor in weights.items()}

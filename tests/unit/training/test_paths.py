@@ -12,7 +12,7 @@ from diptych_training.paths import data_dir, model_repo, run_dir, runs_dir
     ("variable", "place"),
     [("DIPTYCH_RUNS_DIR", runs_dir), ("DIPTYCH_DATA", data_dir), ("DIPTYCH_MODEL_REPO", model_repo)],
 )
-def test_a_place_is_what_its_variable_says(
+def test_a_location_follows_its_environment_variable(
     variable: str, place: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path))

@@ -47,9 +47,7 @@ def test_pixels_in_a_file_are_read_by_slice_and_by_number(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pixels_without_room_are_an_error_not_a_crash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_an_error_not_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -71,7 +69,7 @@ def swallow_ctrl_c() -> None:
         return
 
 
-def test_ctrl_c_interrupts_at_once_and_the_handler_before_is_put_back() -> None:
+def test_ctrl_c_interrupts_at_once_and_the_former_handler_is_restored() -> None:
     before = signal.getsignal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt), watched(10, "test"):
@@ -98,7 +96,7 @@ def test_swallowed_ctrl_c_ends_at_the_next_progress() -> None:
             watcher.advance(1)
 
 
-def test_error_that_a_library_made_of_ctrl_c_is_an_interrupt_still() -> None:
+def test_an_error_caused_by_ctrl_c_is_raised_as_an_interrupt() -> None:
     def broken() -> None:
         swallow_ctrl_c()
         raise RuntimeError("a callback failed")

@@ -41,7 +41,7 @@ def test_end_of_text_has_the_largest_id_wherever_the_text_ends(tokenizer):
     assert tokens.truncated == (False, True, False, True)
 
 
-def test_a_signal_ends_it_while_it_waits_for_a_text():
+def test_a_signal_interrupts_training_while_it_waits_for_a_text():
     def slow() -> Iterator[str]:
         yield "a text"
         signal.raise_signal(signal.SIGINT)
@@ -54,7 +54,7 @@ def test_a_signal_ends_it_while_it_waits_for_a_text():
     assert time.monotonic() - began < 4  # before the next text
 
 
-def test_a_signal_ends_it_while_it_learns(monkeypatch):
+def test_a_signal_interrupts_training_while_it_learns(monkeypatch):
     class Slow:
         def __init__(self, *rest: object) -> None:
             self.pre_tokenizer = None
@@ -74,7 +74,7 @@ def test_a_signal_ends_it_while_it_learns(monkeypatch):
     killer.join()
 
 
-def test_an_error_of_the_texts_is_its_error():
+def test_an_error_while_reading_texts_is_raised():
     def broken() -> Iterator[str]:
         yield "a text"
         raise DataError("the server is gone")
@@ -83,7 +83,7 @@ def test_an_error_of_the_texts_is_its_error():
         train_tokenizer(broken(), 560)
 
 
-def test_it_learns_texts_as_the_recipe_cleans_them():
+def test_texts_are_cleaned_as_the_recipe_says():
     kept, lowered = (train_tokenizer(["SUN SUN SUN"], 560, mode) for mode in ("none", "clip"))
     assert "SUN</w>" in kept.get_vocab()
     assert "SUN</w>" not in lowered.get_vocab()
@@ -96,7 +96,7 @@ def test_any_text_has_ids(tokenizer, text):
     assert 2 <= len(ids) <= SPEC.context_length
 
 
-def test_training_twice_gives_the_same_file_where_many_pairs_are_equally_frequent_too():
+def test_training_is_deterministic_even_with_equally_frequent_pairs():
     names = emoji_classes()
     assert len({train_tokenizer(names, 2000).to_str() for _ in range(4)}) == 1
 

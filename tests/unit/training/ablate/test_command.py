@@ -103,7 +103,7 @@ def test_every_variant_becomes_a_run_and_a_row_with_its_difference_to_the_base(h
     assert rows[0][7] == f"{base.validation['icons_top5']:.3f}"
 
 
-def test_the_table_says_how_far_apart_another_seed_alone_puts_two_runs(home: Path) -> None:
+def test_the_table_states_the_difference_between_two_seeds(home: Path) -> None:
     base, fast, wide = ablation_in(home / "runs").outcomes
     assert "changes up to" not in (home / "runs/try/ablation.md").read_text()
     figures = {"icons_top1": base.validation["icons_top1"] + 0.021}
@@ -116,7 +116,7 @@ def test_the_table_says_how_far_apart_another_seed_alone_puts_two_runs(home: Pat
     )
 
 
-def test_rates_are_medians_and_minutes_are_of_all_steps(home: Path, runs: Path) -> None:
+def test_rates_are_medians_and_minutes_count_all_steps(home: Path, runs: Path) -> None:
     rows = ["1,images_per_s,4.0", "2,images_per_s,2.0"]
     kept = [
         line
@@ -130,7 +130,7 @@ def test_rates_are_medians_and_minutes_are_of_all_steps(home: Path, runs: Path) 
     assert base.minutes == pytest.approx((4 / 4.0 + 4 / 2.0) / 60)
 
 
-def test_what_was_trained_by_hand_under_its_name_is_finished(home: Path, tmp_path: Path, capsys) -> None:
+def test_a_run_trained_by_hand_counts_as_its_variant(home: Path, tmp_path: Path, capsys) -> None:
     runs = tmp_path / "runs"
     begin(home, runs, "fast", "optim.lr=2e-3", "run.log_every=2", "run.n_threads=1")
     assert main(arguments(home, runs, "--only", "fast")) == 0
@@ -142,7 +142,7 @@ def test_what_was_trained_by_hand_under_its_name_is_finished(home: Path, tmp_pat
     assert table_of(runs)[1][4] == f"{fast.validation['emoji_top1']:.3f}"  # there is no base to differ from
 
 
-def test_a_run_of_another_recipe_is_told_from_the_plans(home: Path, tmp_path: Path) -> None:
+def test_a_run_with_another_recipe_than_the_plan_is_reported(home: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     begin(home, runs, "fast", "optim.lr=5e-3")
     assert main(arguments(home, runs, "--table")) == 0
@@ -150,7 +150,7 @@ def test_a_run_of_another_recipe_is_told_from_the_plans(home: Path, tmp_path: Pa
     assert said in (runs / "try" / "ablation.md").read_text()
 
 
-def test_a_run_that_was_broken_off_with_another_recipe_is_not_gone_on_with(home, tmp_path, capsys) -> None:
+def test_an_unfinished_run_with_another_recipe_is_not_resumed(home, tmp_path, capsys) -> None:
     runs = tmp_path / "runs"
     begin(home, runs, "fast", "optim.lr=5e-3", "run.checkpoint_every=1")
     RunFolder(runs / "try-fast").last.unlink()  # killed after its validation, before its checkpoint
@@ -160,7 +160,7 @@ def test_a_run_that_was_broken_off_with_another_recipe_is_not_gone_on_with(home,
     assert not (runs / "try-base").exists()
 
 
-def test_stopped_in_the_midst_it_ends_with_130_and_the_same_command_goes_on(
+def test_an_interrupted_plan_exits_with_130_and_the_same_command_continues_it(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     runs, asked = tmp_path / "runs", list[str]()
@@ -188,7 +188,7 @@ def test_stopped_in_the_midst_it_ends_with_130_and_the_same_command_goes_on(
     assert list(dict(read_metrics(runs / "try-base/metrics.csv")["loss"])) == [1, 2, 3]
 
 
-def test_a_variant_is_trained_as_train_alone_would_train_it(home: Path, tmp_path: Path) -> None:
+def test_a_variant_trains_exactly_as_the_train_command(home: Path, tmp_path: Path) -> None:
     begin(home, tmp_path, "wide", "model.image.width=32", "run.batch_size=8")
     alone, third = (read_metrics(folder / "try-wide/metrics.csv") for folder in (tmp_path, home / "runs"))
     assert [step for step, _ in alone["loss"]] == [step for step, _ in third["loss"]]
@@ -197,7 +197,7 @@ def test_a_variant_is_trained_as_train_alone_would_train_it(home: Path, tmp_path
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
-def test_a_variant_that_fails_or_is_in_use_does_not_hold_up_the_others(
+def test_a_variant_that_fails_or_is_in_use_does_not_stop_the_others(
     home: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     for name in ("try-base", "try-fast", "try-wide"):
@@ -218,7 +218,7 @@ def test_a_variant_that_fails_or_is_in_use_does_not_hold_up_the_others(
     assert [outcome.state for outcome in ablation_in(runs).outcomes] == ["not begun", "not begun", "finished"]
 
 
-def test_what_another_process_has_trained_meanwhile_is_left(
+def test_a_variant_finished_by_another_process_is_skipped(
     home: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     for name in ("try-base", "try-fast"):
@@ -237,7 +237,7 @@ def test_what_another_process_has_trained_meanwhile_is_left(
     assert {outcome.state for outcome in ablation_in(runs).outcomes} == {"finished"}
 
 
-def test_a_mistake_in_any_recipe_is_told_before_the_first_is_trained(
+def test_an_error_in_any_recipe_is_reported_before_training_starts(
     home: Path, tmp_path: Path, capsys
 ) -> None:
     (home / "wrong.toml").write_text(PLAN.replace("optim.lr", "optim.rate"))
@@ -262,7 +262,7 @@ def test_a_mistake_in_any_recipe_is_told_before_the_first_is_trained(
         ),
     ],
 )
-def test_what_cannot_be_done_is_one_line(home: Path, more: list[str], message: str, capsys) -> None:
+def test_wrong_arguments_print_one_line(home: Path, more: list[str], message: str, capsys) -> None:
     runs = home / "runs"
     assert main(arguments(home, runs, *[word.replace("RUNS", str(runs)) for word in more])) == 1
     assert message in capsys.readouterr().err

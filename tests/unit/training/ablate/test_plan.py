@@ -29,7 +29,7 @@ def test_every_variant_of_a_shipped_plan_is_a_recipe_that_differs_from_the_base(
 
 
 @pytest.mark.parametrize("name", shipped_plans())
-def test_what_teaches_a_variant_of_a_shipped_plan_is_trained_before_it(name: str, tmp_path: Path):
+def test_teachers_of_a_shipped_plan_are_trained_before_their_students(name: str, tmp_path: Path):
     plan = read_plan(name)
     args = argparse.Namespace(runs_dir=tmp_path, data=tmp_path, model_repo=tmp_path, device="cpu")
     trained: list[str] = []
@@ -69,6 +69,6 @@ def test_a_mistake_in_a_plan_names_file_and_key(tmp_path: Path, variants: list[s
     assert message in str(raised.value)
 
 
-def test_a_plan_that_is_not_there_names_those_that_are(tmp_path: Path):
+def test_a_missing_plan_lists_the_shipped_plans(tmp_path: Path):
     with pytest.raises(TrainingConfigError, match="no such plan; shipped plans: pictograms"):
         read_plan(str(tmp_path / "gone.toml"))

@@ -17,12 +17,12 @@ DEFAULT = CONFIGS / "pictograms.toml"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_recipe_reads_and_bears_its_file_name(path):
+def test_a_shipped_recipe_is_valid_and_named_after_its_file(path):
     read = read_config(path, start_tables=lambda values: model_tables(read_config(DEFAULT)))
     assert read.name == path.stem
 
 
-def test_a_recipe_is_laid_over_the_tables_of_its_start_key_by_key(tmp_path: Path):
+def test_recipe_keys_override_the_tables_of_the_start_model(tmp_path: Path):
     (tmp_path / "more.toml").write_text(
         'name = "more"\nstart = "some/1"\n[run]\nsteps = 300\n[text.prompts]\ndefault = ["icon: {}"]\n'
     )
@@ -38,7 +38,7 @@ def test_a_recipe_is_laid_over_the_tables_of_its_start_key_by_key(tmp_path: Path
     assert read.text.context_length == default.text.context_length
 
 
-def test_preparation_that_a_recipe_leaves_out_follows_its_model(tmp_path: Path):
+def test_preprocessing_defaults_follow_the_model(tmp_path: Path):
     whole = (CONFIGS / "tiny.toml").read_text()
     start, end = whole.index("[preprocess]"), whole.index("[augment]")
     path = tmp_path / "tiny.toml"
@@ -56,7 +56,7 @@ def test_preparation_that_a_recipe_leaves_out_follows_its_model(tmp_path: Path):
         read_config(path, ["model.embed_dim=many"])
 
 
-def test_the_default_model_leaves_room_for_its_bundle_limit():
+def test_the_default_model_fits_the_size_limit_of_its_bundle():
     model = build_model(read_config(CONFIGS / "pictograms.toml").model)
     n_parameters, table = sum(p.numel() for p in model.parameters()), model.token_embedding.weight.numel()
     # In 30 MB: as safetensors and graphs in float16, and as int8 graphs, whose table of tokens is float32.
@@ -130,7 +130,7 @@ def test_a_bad_key_or_value_is_named(override, message):
 
 @pytest.mark.parametrize("value", ["true", "false", "some", "-1", "1.0"])
 @pytest.mark.parametrize("tower", ["image", "text"])
-def test_a_lock_is_all_or_a_number_of_layers_and_no_flag_passes_for_one(tower, value):
+def test_a_lock_is_all_or_a_number_of_layers_and_not_a_boolean(tower, value):
     said = rf'toml: lock\.{tower} is "?{value}"?: must be "all" for the whole tower, or how many of its first'
     with pytest.raises(TrainingConfigError, match=said):
         read_config(DEFAULT, [f"lock.{tower}={value}"])
@@ -165,7 +165,7 @@ def test_numbers_are_found_in_every_table():
 
 
 @pytest.mark.parametrize("key", [key for key in NUMBERS if key not in ("lock.image", "lock.text")])
-def test_a_flag_passes_for_no_number(key):
+def test_booleans_are_refused_in_place_of_numbers(key):
     with pytest.raises(TrainingConfigError, match=rf"toml: .*\b{key} is true: must be a number"):
         read_config(DEFAULT, [f"{key}=true"])
     with pytest.raises(TrainingConfigError, match=rf"toml: .*\b{key} is \[1, false\]: must be a number"):
@@ -176,12 +176,12 @@ def test_a_flag_passes_for_no_number(key):
     ("given", "message"),
     [("5", "start is 5: must be a table"), ("{which='last'}", "start.source is missing")],
 )
-def test_a_start_that_says_nothing_is_named(given, message):
+def test_an_incomplete_start_is_named(given, message):
     with pytest.raises(TrainingConfigError, match=message):
         read_config(CONFIGS / "finetune.toml", [f"start={given}"], start_tables=start_of)
 
 
-def test_a_name_is_taken_as_it_is_even_if_it_looks_like_a_number():
+def test_a_name_that_looks_like_a_number_stays_text():
     assert read_config(CONFIGS / "tiny.toml", name="7").name == "7"
 
 

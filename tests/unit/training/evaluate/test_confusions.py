@@ -55,7 +55,7 @@ def answered(dataset: PackedDataset, cosines: list[list[float]], rights: list[se
     )
 
 
-def test_worst_is_what_lies_furthest_above_the_right_label(dataset: PackedDataset) -> None:
+def test_the_widest_margin_over_the_right_label_comes_first(dataset: PackedDataset) -> None:
     cosines = [[0.1, 0.5, 0.2, 0.0], [0.1, 0.0, 0.9, 0.2], [0.9, 0.1, 0.2, 0.3], [0.4, 0.0, 0.0, 0.5]]
     first, second = widest_margins(answered(dataset, cosines, [{"home"}, {"home"}, {"home"}, {"home"}]), 10.0)
     assert [(one.index, one.right, one.given) for one in (first, second)] == [
@@ -67,19 +67,19 @@ def test_worst_is_what_lies_furthest_above_the_right_label(dataset: PackedDatase
     assert first.probability == pytest.approx((np.exp(logits) / np.exp(logits).sum())[2], rel=1e-5)
 
 
-def test_any_label_of_the_same_drawing_is_right_and_the_nearest_one_is_named(dataset: PackedDataset) -> None:
+def test_any_label_of_the_same_drawing_is_right_and_the_best_one_is_named(dataset: PackedDataset) -> None:
     both = {"home", "house"}
     cosines = [[0.1, 0.6, 0.5, 0.0], [0.1, 0.3, 0.4, 0.0]]
     (only,) = widest_margins(answered(dataset, cosines, [both, both]), 1.0)
     assert (only.index, only.right, only.given) == (1, "house", "star")
 
 
-def test_a_tie_is_no_confusion_and_neither_is_an_image_of_no_class(dataset: PackedDataset) -> None:
+def test_ties_and_images_without_a_class_are_no_confusions(dataset: PackedDataset) -> None:
     cosines = [[0.5, 0.5, 0.0, 0.0], [0.9, 0.0, 0.0, 0.0]]
     assert widest_margins(answered(dataset, cosines, [{"home"}, {"moon"}]), 1.0) == []
 
 
-def test_a_source_of_any_size_is_looked_at_part_by_part(
+def test_a_large_source_is_processed_in_chunks(
     dataset: PackedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cosines = [[0.1, 0.5, 0.2, 0.0], [0.1, 0.0, 0.2, 0.2], [0.0, 0.1, 0.2, 0.3]]
@@ -90,7 +90,7 @@ def test_a_source_of_any_size_is_looked_at_part_by_part(
     assert [index for index, *_ in at_once] == [0, 2]
 
 
-def test_two_of_a_source_have_other_labels(dataset: PackedDataset) -> None:
+def test_two_confusions_of_a_source_have_different_labels(dataset: PackedDataset) -> None:
     cosines = [[0.0, 0.9, 0.0, 0.0], [0.0, 0.8, 0.0, 0.0], [0.0, 0.0, 0.0, 0.1]]
     found = widest_margins(answered(dataset, cosines, [{"home"}, {"home"}, {"home"}]), 1.0)
     assert [one.given for one in found] == ["house", "heart"]
@@ -107,7 +107,7 @@ def confusion(
     return Confusion(shown, 0, embedding, right, given, probability=0.5, margin=margin, rank=nth)
 
 
-def test_each_source_has_its_turn_before_one_has_two_and_no_pair_of_labels_is_shown_twice(
+def test_sources_take_turns_and_no_pair_of_labels_is_shown_twice(
     dataset: PackedDataset,
 ) -> None:
     n = PER_KIND["emoji"]
@@ -124,7 +124,7 @@ def test_each_source_has_its_turn_before_one_has_two_and_no_pair_of_labels_is_sh
     assert chosen == select_varied([*reversed(loud), *icons, *reversed(quiet)])
 
 
-def test_beside_a_wrong_answer_stands_the_training_image_that_the_model_finds_most_alike(
+def test_the_nearest_training_image_is_the_most_similar_one_to_the_model(
     dataset: PackedDataset, tmp_path: Path
 ) -> None:
     subject = trained_subject(load_run(write_tiny_run(tmp_path / "run")), "tiny")
@@ -150,21 +150,21 @@ def cells(n: int, size: int = 64, label: str = "arrow left") -> list[Cell]:
     return [Cell(noise(), label, "arrow right", 0.5, "a-set", noise() if i % 2 else None) for i in range(n)]
 
 
-def test_a_picture_is_as_wide_as_a_page_and_has_a_palette() -> None:
+def test_the_picture_has_page_width_and_a_palette() -> None:
     image = Image.open(io.BytesIO(draw_confusions({"emoji": cells(3), "icons": cells(6)}, "a model")))
     assert (image.width, image.mode, image.format) == (WIDTH, "P", "PNG")
     assert image.height < 800
 
 
 @pytest.mark.long
-def test_a_picture_that_cannot_be_packed_has_fewer_colours_and_then_fewer_cells() -> None:
+def test_a_picture_that_is_too_large_gets_fewer_colours_and_then_fewer_cells() -> None:
     few = draw_confusions({"icons": cells(5)}, "noise")
     many = draw_confusions({"icons": cells(25), "emoji": cells(10)}, "noise")
     assert max(len(few), len(many)) <= MAX_BYTES
     assert Image.open(io.BytesIO(many)).height < 1000  # 35 cells are taller
 
 
-def test_images_are_enlarged_by_whole_pixels_where_they_fit() -> None:
+def test_images_are_enlarged_by_whole_pixels_if_possible() -> None:
     checks = (np.indices((46, 46)).sum(0) % 2).astype(np.uint8) * 255
     pixels = np.repeat(checks[..., None], 3, axis=2)
     drawn = Image.open(

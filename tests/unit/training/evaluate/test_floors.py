@@ -56,7 +56,7 @@ def test_floor_is_the_share_of_images_whose_nearest_training_image_has_their_lab
     assert sum(done) == 4
 
 
-def test_a_set_that_shares_no_class_with_training_has_floor_zero(tmp_path: Path) -> None:
+def test_a_set_without_a_class_of_the_training_data_has_floor_zero(tmp_path: Path) -> None:
     images = drawings(2, seed=0)
     dataset = write(tmp_path, {"old": ("train", images, ["a", "b"]), "new": ("eval", images, ["c", "d"])})
 
@@ -69,7 +69,7 @@ def test_there_is_no_floor_without_training_images(tmp_path: Path) -> None:
     assert pixel_floors(dataset, dataset.sources("eval"), lambda _: None) == {}
 
 
-def test_cells_ignore_brightness_and_contrast_and_stay_finite_on_blanks() -> None:
+def test_cells_ignore_brightness_and_contrast_and_stay_finite_on_blank_images() -> None:
     image = drawings(1, seed=1)
 
     assert image_cells(image // 2 + 30)[0] == pytest.approx(image_cells(image)[0], abs=0.01)

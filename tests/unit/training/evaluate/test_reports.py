@@ -67,7 +67,7 @@ def test_evaluation_is_read_back_as_it_was_written(evaluation: Evaluation, tmp_p
     assert read_evaluation(file) == evaluation
 
 
-def test_a_foreign_key_in_a_stored_evaluation_is_named(tmp_path: Path) -> None:
+def test_an_unknown_key_in_a_stored_evaluation_is_named(tmp_path: Path) -> None:
     file = tmp_path / "evaluation.json"
     file.write_text('{"model": "x", "surprise": 1}')
 

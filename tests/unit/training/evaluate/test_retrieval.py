@@ -17,7 +17,7 @@ def test_both_directions_are_counted_by_their_own_queries() -> None:
     assert image_to_text_recall(images, TEXT_ROWS, accepted, TEXTS, [1, 2]) == {1: 2 / 3, 2: 1.0}
 
 
-def test_a_text_without_any_image_is_no_query() -> None:
+def test_a_text_without_images_is_not_a_query() -> None:
     images = np.array([[1.0, 0.0]], dtype=np.float32)
 
     assert text_to_image_recall(images, TEXT_ROWS, [frozenset({"sun"})], TEXTS, [1]) == {1: 1.0}

@@ -24,7 +24,9 @@ def heads(n_rows: int = LENGTH, seed: int = 0, dtype: torch.dtype = torch.float6
 
 @pytest.mark.parametrize("mask", [None, CAUSAL, torch.linspace(-2, 2, LENGTH**2).view(LENGTH, LENGTH)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_both_forms_give_the_same_values_and_gradients(mask: Tensor | None, dtype: torch.dtype) -> None:
+def test_explicit_and_fused_attention_agree_in_values_and_gradients(
+    mask: Tensor | None, dtype: torch.dtype
+) -> None:
     found = []
     for attend in (explicit_attention, fused_attention):
         inputs = [heads(seed=seed, dtype=dtype) for seed in range(3)]
@@ -36,7 +38,7 @@ def test_both_forms_give_the_same_values_and_gradients(mask: Tensor | None, dtyp
         torch.testing.assert_close(fused, explicit, rtol=bound, atol=bound)
 
 
-def test_both_forms_agree_where_one_row_of_each_item_asks() -> None:
+def test_explicit_and_fused_attention_agree_for_a_single_query_row() -> None:
     rows = torch.tensor([2, 10, 5])
     mask = CAUSAL[rows][:, None, None, :]
     query, key, value = heads(1), heads(seed=1), heads(seed=2)
@@ -46,7 +48,7 @@ def test_both_forms_agree_where_one_row_of_each_item_asks() -> None:
 
 
 @pytest.mark.parametrize("row", [None, 3, torch.tensor([2, 10, 5])])
-def test_on_a_gpu_nothing_of_the_size_of_all_pairs_is_kept(row: Tensor | int | None) -> None:
+def test_attention_on_a_gpu_stores_no_square_matrix(row: Tensor | int | None) -> None:
     torch.manual_seed(0)
     layer, x = SelfAttention(WIDTH, HEADS), torch.randn(BATCH, LENGTH, WIDTH)
     kept: list[torch.Size] = []

@@ -43,7 +43,7 @@ warmup_steps = 1
 
 
 @pytest.mark.parametrize("name", architecture_names())
-def test_an_architecture_has_as_many_parameters_as_was_published(name):
+def test_an_architecture_has_its_published_number_of_parameters(name):
     assert model_size(meta_model(named_config(name))).n_all == PUBLISHED[name]
 
 
@@ -54,7 +54,7 @@ def recipe(tmp_path: Path, model: str, *overrides: str) -> TrainConfig:
 
 
 @pytest.mark.parametrize("name", architecture_names())
-def test_a_recipe_that_names_an_architecture_needs_no_more_of_it(tmp_path, name):
+def test_naming_an_architecture_is_enough_for_a_recipe(tmp_path, name):
     config = recipe(tmp_path, name)
     assert config.model == named_config(name)
     assert config.preprocess.size == config.model.image_size
@@ -64,11 +64,11 @@ def test_a_recipe_that_names_an_architecture_needs_no_more_of_it(tmp_path, name)
 
 
 @pytest.mark.parametrize("name", ["ViT-L/14@336px", "ViT-L-14-336"])
-def test_the_original_s_own_names_are_known(tmp_path, name):
+def test_names_of_the_original_library_are_accepted(tmp_path, name):
     assert recipe(tmp_path, name).model.image_size == 336
 
 
-def test_single_keys_beside_a_name_change_what_it_stands_for(tmp_path):
+def test_single_keys_override_a_named_architecture(tmp_path):
     config = recipe(
         tmp_path, "ViT-B-32", "model.image_size=64", "model.text.layers=2", "preprocess.resize_mode=squash"
     )
@@ -82,7 +82,7 @@ def test_a_tower_of_another_kind_replaces_the_whole_tower(tmp_path):
     assert recipe(tmp_path, "ViT-B-32", tower).model.image.kind == "resnet"
 
 
-def test_an_unknown_name_is_refused_with_those_there_are(tmp_path):
+def test_an_unknown_architecture_lists_the_known_ones(tmp_path):
     with pytest.raises(TrainingConfigError, match=r"unknown architecture 'ViT-B-33'; known: RN101, RN50"):
         recipe(tmp_path, "ViT-B-33")
 
@@ -103,17 +103,17 @@ def test_an_unknown_name_is_refused_with_those_there_are(tmp_path):
         (["preprocess.size=64"], "preprocess.size is 64, it must equal model.image_size, 224"),
     ],
 )
-def test_what_does_not_go_together_is_refused(tmp_path, overrides, message):
+def test_contradicting_keys_are_refused(tmp_path, overrides, message):
     with pytest.raises(TrainingConfigError, match=message):
         recipe(tmp_path, "ViT-B-32", *overrides)
 
 
-def test_a_pooled_vit_as_wide_as_the_shared_space_only(tmp_path):
+def test_a_pooled_vit_must_have_the_width_of_the_shared_space(tmp_path):
     with pytest.raises(TrainingConfigError, match=r"image\.width 768 is not embed_dim 512"):
         recipe(tmp_path, "ViT-B-16-SigLIP", "model.embed_dim=512")
 
 
-def test_the_list_of_architectures_has_their_sizes_and_stands_in_the_documentation(capsys):
+def test_the_list_of_architectures_has_their_sizes_and_is_in_the_documentation(capsys):
     assert main(["models"]) == 0
     printed = capsys.readouterr().out
     page = (Path(__file__).parents[4] / "docs" / "training.md").read_text(encoding="utf-8")
@@ -135,7 +135,7 @@ def test_the_list_of_architectures_has_their_sizes_and_stands_in_the_documentati
     ]
 
 
-def test_counting_takes_no_memory_for_numbers():
+def test_counting_parameters_allocates_no_weights():
     assert {parameter.device for parameter in meta_model(named_config("RN50x64")).parameters()} == {
         torch.device("meta")
     }

@@ -6,7 +6,7 @@ from diptych_training.models import ModelConfig, ResNetConfig, TextConfig, ViTCo
 from diptych_training.models.layers import positions_for
 
 
-def test_at_the_own_size_positions_are_the_parameter_itself():
+def test_positions_at_the_models_own_size_are_the_parameter_itself():
     embedding = torch.randn(17, 4)
     assert positions_for(embedding, 16) is embedding
 

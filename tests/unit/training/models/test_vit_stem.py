@@ -43,7 +43,7 @@ def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.named_buffers() if "visual.stem." in name}
 
 
-def test_without_a_stem_names_and_weights_are_what_they_were():
+def test_without_a_stem_names_and_weights_are_unchanged():
     torch.manual_seed(0)
     model = build_model(tiny_clip(TINY_VIT))
     first = torch.nn.Conv2d(3, TINY_VIT.width, TINY_VIT.patch_size, bias=False).weight.shape
@@ -84,12 +84,12 @@ def test_smaller_images_have_fewer_patches(size):
         ([8, 16, 0], "greater than 0"),
     ],
 )
-def test_a_stem_that_does_not_make_the_patches_is_refused(stem, message):
+def test_a_stem_that_does_not_match_the_patch_size_is_refused(stem, message):
     with pytest.raises(ValidationError, match=message):
         ViTConfig.model_validate({**TINY_VIT.model_dump(), "stem": stem})
 
 
-def test_all_of_a_stem_is_the_first_layer_and_its_kernels_alone_decay():
+def test_the_stem_is_the_first_layer_and_only_its_kernels_decay():
     model = stemmed()
     named = {name: p for name, p in model.named_parameters() if ".stem." in name}
     assert len(named) == 3 * len(STEM)
@@ -124,7 +124,7 @@ def test_a_locked_stem_keeps_its_statistics(locked):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_stem_learns_and_counts(precision):
+def test_a_stem_learns_and_updates_its_statistics(precision):
     config = small_recipe(TINY_STEMMED_VIT, run={"precision": precision})
     model, after = new_state(config).model, two_steps(config).after
     changed = {
@@ -145,7 +145,7 @@ def test_with_locked_statistics_chunks_and_checkpointed_blocks_have_the_same_gra
         torch.testing.assert_close(cut.gradients[name], gradient, rtol=1e-3, atol=1e-6)
 
 
-def test_the_loss_falls_when_one_batch_is_learned():
+def test_the_loss_falls_on_a_repeated_batch():
     config = small_recipe(TINY_STEMMED_VIT)
     state = new_state(config)
     passes, batch, losses = gradient_step_of(state, config), random_batch(0), []

@@ -65,7 +65,7 @@ def test_equal_captions_share_their_probability():
     torch.testing.assert_close(loss, torch.tensor(2 * math.log(2) / 3))
 
 
-def test_smoothing_gives_its_share_of_every_target_to_the_whole_batch():
+def test_smoothing_spreads_a_share_of_every_target_over_the_batch():
     images, texts = units(features())
     positives = torch.eye(6, dtype=torch.bool) | (torch.arange(6) < 2).outer(torch.arange(6) < 2)
     targets = 0.8 * positives / positives.sum(dim=1, keepdim=True) + 0.2 / 6
@@ -83,7 +83,7 @@ def test_equal_captions_match_each_other_in_the_sigmoid_loss():
     assert sigmoid_loss(Pairs(same, same, distinct(3)), sure, bias) > 10
 
 
-def test_the_scale_is_clamped_to_100_in_the_softmax_loss_alone():
+def test_the_scale_is_clamped_to_100_in_the_softmax_loss_only():
     pairs = Pairs(*features(), distinct(6))
     at_the_limit, beyond = torch.tensor(math.log(100.0)), torch.tensor(math.log(5000.0))
     torch.testing.assert_close(softmax_loss(pairs, at_the_limit), softmax_loss(pairs, beyond))
@@ -91,7 +91,7 @@ def test_the_scale_is_clamped_to_100_in_the_softmax_loss_alone():
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
-def test_the_mean_of_equal_slices_is_the_loss_of_the_batch_and_so_are_its_gradients(kind: LossKind):
+def test_the_mean_loss_of_equal_slices_has_the_value_and_gradients_of_the_batch(kind: LossKind):
     images, texts = features(8)
     positives = equal(1, 2, 1, 3, 4, 5, 2, 6)  # pairs across slices
 

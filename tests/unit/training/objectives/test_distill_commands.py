@@ -83,12 +83,12 @@ def train(home: Path, *more: str) -> int:
     return main(["train", str(home / "taught.toml"), *folders, "--model-repo", str(home / "models"), *more])
 
 
-def test_a_run_reads_by_its_first_teacher_s_tokenizer(taught):
+def test_a_run_uses_the_tokenizer_of_its_first_teacher(taught):
     first, folder = RunFolder(taught / "runs" / "first"), RunFolder(taught / "runs" / "taught")
     assert folder.tokenizer_file.read_bytes() == first.tokenizer_file.read_bytes()
 
 
-def test_a_run_keeps_its_teachers_and_no_others(taught):
+def test_a_run_stores_its_teachers_and_removes_older_ones(taught):
     folder = RunFolder(taught / "runs" / "taught")
     kept = sorted(path.name for path in folder.teacher(0).parent.iterdir())
     assert kept == ["0.safetensors", "1.safetensors"]
@@ -116,7 +116,9 @@ def test_the_log_has_both_parts_of_the_loss(taught):
         (["distill.weight=0.5"], "distill.weight is 0.6 in the run and 0.5 in the configuration"),
     ],
 )
-def test_a_run_does_not_go_on_with_fewer_teachers_or_another_weight(taught, tmp_path, capsys, flags, message):
+def test_a_run_does_not_resume_with_fewer_teachers_or_another_weight(
+    taught, tmp_path, capsys, flags, message
+):
     home = shutil.copytree(taught, tmp_path / "home")
     RunFolder(home / "runs" / "taught").teacher(1).unlink()
     prompts = ["--set", "text.prompts.default=['a {}']"]
@@ -125,7 +127,7 @@ def test_a_run_does_not_go_on_with_fewer_teachers_or_another_weight(taught, tmp_
 
 
 @pytest.mark.parametrize("run", [{}, {"precision": "bf16", "start_size": 16, "start_fraction": 0.5}])
-def test_a_resumed_run_needs_no_teacher_but_its_own_copies_and_is_that_of_an_unbroken_one(home, run):
+def test_a_resumed_run_uses_its_stored_teachers_and_equals_an_unbroken_run(home, run):
     config, dataset = taught_recipe(**run), read_dataset(home / "data")
 
     def loop(name: str, *, resume: bool = False) -> Loop:
@@ -159,7 +161,7 @@ def test_a_resumed_run_needs_no_teacher_but_its_own_copies_and_is_that_of_an_unb
     assert all(torch.equal(tensor, last[1].tensors[name]) for name, tensor in last[0].tensors.items())
 
 
-def test_a_run_that_starts_from_a_model_may_be_taught_by_others_with_its_tokenizer(home):
+def test_a_run_with_a_start_model_can_have_teachers_with_the_same_tokenizer(home):
     own = dump_config(taught_recipe())
     tables = tomllib.loads(own)
     del tables["model"]  # that of its start
@@ -203,15 +205,13 @@ def test_a_run_that_starts_from_a_model_may_be_taught_by_others_with_its_tokeniz
         (["distill.teachers=['siglip']"], 'siglip was trained with the sigmoid loss: only "softmax" gives'),
     ],
 )
-def test_what_keeps_a_teacher_from_teaching_is_named_before_anything_is_written(
-    refusing, capsys, flags, message
-):
+def test_an_unsuitable_teacher_is_named_before_anything_is_written(refusing, capsys, flags, message):
     assert train(refusing, *(part for flag in flags for part in ("--set", flag))) == 1
     assert message in capsys.readouterr().err
     assert not (refusing / "runs" / "taught").exists()
 
 
-def test_a_tokenizer_that_is_not_that_of_the_start_is_named(home, capsys):
+def test_a_teacher_with_another_tokenizer_than_the_start_is_named(home, capsys):
     other = RunFolder(write_tiny_run(home / "runs" / "other"))
     write_tokenizer(train_tokenizer(["quite", "another", "tongue"], VOCAB_SIZE), other.tokenizer_file)
     tables = tomllib.loads(dump_config(taught_recipe()))
@@ -225,7 +225,7 @@ def test_a_tokenizer_that_is_not_that_of_the_start_is_named(home, capsys):
     ("first", "second", "found"),
     [("MIT", "CC-BY-4.0", "CC-BY-4.0"), ("MIT", "MIT", "MIT"), ("MIT", None, "unknown")],
 )
-def test_what_teachers_learned_from_counts_for_the_licence(taught, first, second, found):
+def test_the_licences_of_teachers_count_for_the_licence_of_the_run(taught, first, second, found):
     """The run's own data are MIT."""
     dataset, licences = read_dataset(taught / "data"), {"first": first, "second": second}
     for name, licence in licences.items():

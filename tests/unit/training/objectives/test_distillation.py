@@ -46,7 +46,7 @@ def naive(config: TrainConfig, batch: Batch) -> tuple[float, float, float, dict[
 
 
 @pytest.mark.parametrize("chunk_size", [None, 3, 4])
-def test_loss_and_gradients_are_those_of_the_formula_at_once_and_in_chunks(chunk_size):
+def test_loss_and_gradients_match_the_formula_with_and_without_chunks(chunk_size):
     config = small_recipe(distill=TWO, scale={} if chunk_size is None else {"chunk_size": chunk_size})
     loss, contrastive, distilled, gradients = naive(config, random_batch(0))
     state = new_state(config)
@@ -59,47 +59,47 @@ def test_loss_and_gradients_are_those_of_the_formula_at_once_and_in_chunks(chunk
         assert difference <= 2e-5 * gradients[name].norm() + 1e-7, name  # sums are taken in another order
 
 
-def test_teachers_stay_as_they_are_and_take_no_gradients():
+def test_teachers_do_not_change_and_get_no_gradients():
     config = small_recipe(distill=TWO, scale={"chunk_size": 3})
-    passes = gradient_step_of(new_state(config), config)
-    before = [copy.deepcopy(teacher.state_dict()) for teacher in passes.teachers.models]
-    passes.forward_backward(random_batch(0))
-    for teacher, old in zip(passes.teachers.models, before, strict=True):
+    gradient_step = gradient_step_of(new_state(config), config)
+    before = [copy.deepcopy(teacher.state_dict()) for teacher in gradient_step.teachers.models]
+    gradient_step.forward_backward(random_batch(0))
+    for teacher, old in zip(gradient_step.teachers.models, before, strict=True):
         assert all(torch.equal(tensor, old[name]) for name, tensor in teacher.state_dict().items())
         assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
-def test_an_estimate_counts_what_teachers_cost():
+def test_the_cost_estimate_includes_teachers():
     class SomeBatches:
         def make(self, step: int) -> Batch:
             return random_batch(step)
 
     config, seen = small_recipe(distill=TWO), []
-    passes = gradient_step_of(new_state(config), config)
-    for teacher in passes.teachers.models:
+    gradient_step = gradient_step_of(new_state(config), config)
+    for teacher in gradient_step.teachers.models:
         teacher.register_forward_hook(lambda *_: seen.append(None))
-    estimate(passes, SomeBatches(), config, first_step=0)
+    estimate(gradient_step, SomeBatches(), config, first_step=0)
     assert len(seen) == 2 * (1 + N_TRIALS)
 
 
-def test_a_student_comes_near_to_the_probabilities_of_its_teacher():
+def test_a_student_approaches_the_probabilities_of_its_teacher():
     config = small_recipe(distill={"teachers": ["a"], "weight": 1.0}, optim={"lr": 3e-3, "warmup_steps": 1})
     state, batch = new_state(config), random_batch(0)
-    passes = gradient_step_of(state, config)
-    (teacher,) = passes.teachers.models
+    gradient_step = gradient_step_of(state, config)
+    (teacher,) = gradient_step.teachers.models
 
-    def thoughts(model: CLIP) -> Tensor:
+    def predictions(model: CLIP) -> Tensor:
         with torch.no_grad():
             images, texts = model(batch.pixels, batch.input_ids)
             return affinities(images, texts, slice(None), model.logit_scale).image_to_text
 
     def distance() -> float:
         """The mean divergence of the student's probabilities from the teacher's."""
-        return F.kl_div(thoughts(state.model).log(), thoughts(teacher), reduction="batchmean").item()
+        return F.kl_div(predictions(state.model).log(), predictions(teacher), reduction="batchmean").item()
 
     before = distance()
     for step in range(6):
-        losses = passes.forward_backward(batch)
+        losses = gradient_step.forward_backward(batch)
         state.stepper.apply(step, losses["loss"])
     assert losses["loss"] == losses["loss/distill"]
     assert distance() < before / 2
@@ -110,9 +110,9 @@ def test_without_teachers_the_loss_is_one_number():
     assert gradient_step_of(new_state(config), config).forward_backward(random_batch(0)).keys() == {"loss"}
 
 
-def test_teachers_work_beside_locks_and_checkpointed_blocks():
+def test_teachers_work_with_locks_and_checkpointed_blocks():
     locked = {"image": "all", "scale": True}
     plain = two_steps(small_recipe(distill=TWO, lock=locked))
-    economical = two_steps(small_recipe(distill=TWO, lock=locked, scale={"checkpoint_blocks": True}))
-    assert economical.losses == pytest.approx(plain.losses, rel=1e-6)
+    checkpointed = two_steps(small_recipe(distill=TWO, lock=locked, scale={"checkpoint_blocks": True}))
+    assert checkpointed.losses == pytest.approx(plain.losses, rel=1e-6)
     assert not any(name.startswith("visual.") or name == "logit_scale" for name in plain.gradients)

@@ -78,7 +78,7 @@ def test_training_states_its_cost_first_and_leaves_a_whole_run_folder(arguments,
     }  # fmt: skip
 
 
-def test_training_says_before_its_first_step_what_an_export_will_lack(arguments, capsys, monkeypatch):
+def test_training_warns_before_its_first_step_if_an_export_will_lack_samples(arguments, capsys, monkeypatch):
     monkeypatch.setattr(Loop, "train", lambda *_: pytest.fail(capsys.readouterr().err))
     with pytest.raises(
         pytest.fail.Exception, match="44 held-out images with 22 texts, at least 1,000 and 100"
@@ -86,23 +86,23 @@ def test_training_says_before_its_first_step_what_an_export_will_lack(arguments,
         main(arguments)
 
 
-def test_training_on_a_data_set_that_can_prove_an_export_warns_of_nothing(arguments, tmp_path, capsys):
+def test_training_with_enough_held_out_data_prints_no_warning(arguments, tmp_path, capsys):
     write_tiny_dataset(tmp_path / "data")
     assert main(arguments) == 0
     assert "warning" not in capsys.readouterr().err
 
 
-def test_a_mistake_is_one_line_that_names_the_key(arguments, capsys):
+def test_an_error_in_a_recipe_is_one_line_with_the_key(arguments, capsys):
     assert main([*arguments, "--set", "run.stepz=2"]) == 1
     assert "run.stepz: unknown key" in capsys.readouterr().err
 
 
-def test_a_refused_recipe_does_not_take_the_name(arguments):
+def test_a_refused_recipe_leaves_the_name_free(arguments):
     assert main([*arguments, "--set", "data.source_weights={nowhere = 1.0}"]) == 1
     assert main(arguments) == 0
 
 
-def test_a_run_that_has_a_checkpoint_is_in_the_way(trained, capsys):
+def test_a_run_with_a_checkpoint_is_not_overwritten(trained, capsys):
     assert main(trained) == 1
     assert "--resume" in capsys.readouterr().err
 
@@ -139,7 +139,7 @@ def test_a_run_that_is_stopped_before_it_is_validated_says_so(arguments, tmp_pat
     assert "finished at step 2; best " in capsys.readouterr().out
 
 
-def test_progress_in_a_log_is_lines_of_its_own(arguments, tmp_path, capsys):
+def test_progress_in_a_log_is_written_as_lines(arguments, tmp_path, capsys):
     assert main(arguments) == 0
     said = capsys.readouterr().err
     assert "\r" not in said
@@ -147,7 +147,7 @@ def test_progress_in_a_log_is_lines_of_its_own(arguments, tmp_path, capsys):
     assert all(line.strip() for line in said.splitlines())
 
 
-def test_a_name_is_a_run_of_runs_dir_and_a_path_a_folder(trained, tmp_path, monkeypatch, capsys):
+def test_a_name_means_a_run_in_runs_dir_and_a_path_a_folder(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small").mkdir()  # no run, and in the way of none
     where = ["--data", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")]
@@ -171,16 +171,14 @@ def test_a_padding_above_the_end_of_text_is_refused(arguments, tmp_path, capsys)
     assert not (tmp_path / "runs" / "small").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(arguments, tmp_path, capsys):
+def test_a_runs_dir_that_is_a_file_is_one_line(arguments, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main([*arguments, "--runs-dir", str(tmp_path / "file")]) == 1
     said = f"--runs-dir {tmp_path / 'file'} is a file: it must be a folder"
     assert capsys.readouterr().err == f"diptych-train: {said}\n"
 
 
-def test_a_checkpoint_of_another_model_is_one_line_that_names_file_and_first_weight(
-    trained, tmp_path, capsys
-):
+def test_a_checkpoint_of_another_model_names_file_and_first_weight(trained, tmp_path, capsys):
     assert main([*trained, "--name", "wide", "--set", "model.embed_dim=32"]) == 0
     small, wide = (RunFolder(tmp_path / "runs" / name) for name in ("small", "wide"))
     capsys.readouterr()
@@ -239,7 +237,7 @@ def own_pairs(arguments: list[str], tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("numbers", "hold_out"), [(range(40), 0.5), (range(20, 60), 0.25)])
-def test_a_run_does_not_go_on_over_a_data_set_that_was_packed_anew(
+def test_a_run_does_not_resume_on_a_data_set_with_other_content(
     own_pairs, tmp_path, capsys, numbers, hold_out
 ):
     packed_again(tmp_path, range(40))
@@ -251,7 +249,7 @@ def test_a_run_does_not_go_on_over_a_data_set_that_was_packed_anew(
     assert said in capsys.readouterr().err
 
 
-def test_a_run_that_keeps_no_hashes_of_its_data_goes_on(own_pairs, tmp_path):
+def test_a_run_without_hashes_of_its_data_resumes(own_pairs, tmp_path):
     learned = RunFolder(tmp_path / "runs" / "small").provenance_file
     record = json.loads(learned.read_text())
     for entry in record["own"]["entries"].values():
@@ -263,7 +261,7 @@ def test_a_run_that_keeps_no_hashes_of_its_data_goes_on(own_pairs, tmp_path):
     assert main(own_pairs) == 0
 
 
-def test_a_run_does_not_go_on_when_what_it_rehearses_has_changed(arguments, tmp_path, capsys):
+def test_a_run_does_not_resume_after_its_rehearsed_data_changed(arguments, tmp_path, capsys):
     packed_again(tmp_path, range(40))
     old = f"data.rehearsal.old={{data = '{tmp_path / 'packed'}', share = 0.5}}"
     assert main([*arguments, "--set", old]) == 0
@@ -272,7 +270,7 @@ def test_a_run_does_not_go_on_when_what_it_rehearses_has_changed(arguments, tmp_
     assert f"pairs-train of {tmp_path / 'packed'} is not what" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_no_traceback(arguments, monkeypatch, capsys):
+def test_ctrl_c_prints_no_traceback(arguments, monkeypatch, capsys):
     def interrupted(path: Path) -> None:
         raise KeyboardInterrupt
 
@@ -288,7 +286,7 @@ def test_ctrl_c_is_no_traceback(arguments, monkeypatch, capsys):
         ("['icons_top1']", "eval", "gives nothing: it has no validation source"),
     ],
 )
-def test_a_metric_that_validation_will_not_give_is_refused_before_the_run(
+def test_a_best_by_metric_that_validation_lacks_is_refused(
     arguments, tmp_path, capsys, best_by, split, message
 ):
     dataset = read_dataset(tmp_path / "data")
@@ -299,13 +297,13 @@ def test_a_metric_that_validation_will_not_give_is_refused_before_the_run(
     assert not (tmp_path / "runs" / "small").exists()
 
 
-def test_a_build_that_was_stopped_is_not_trained_on(arguments, tmp_path, capsys):
+def test_an_unfinished_data_set_is_refused(arguments, tmp_path, capsys):
     write_index(replace(read_dataset(tmp_path / "data"), name="pictograms"))
     assert main(arguments) == 1
     assert "`diptych-train data pictograms` goes on with the build" in capsys.readouterr().err
 
 
-def test_data_that_is_not_there_is_one_line_too(arguments, tmp_path, capsys):
+def test_a_missing_data_set_is_one_line(arguments, tmp_path, capsys):
     assert main([*arguments, "--data", str(tmp_path / "nowhere")]) == 1
     assert "no data set in" in capsys.readouterr().err
 
@@ -316,15 +314,13 @@ def test_shipped_recipes_are_found_by_name(tmp_path, capsys):
     assert "no data set in" in capsys.readouterr().err
 
 
-def test_a_recipe_that_is_not_there_names_the_shipped_ones(capsys):
+def test_a_missing_recipe_lists_the_shipped_recipes(capsys):
     assert main(["train", "own-pair"]) == 1
     said = "own-pair: no such recipe; shipped recipes: finetune, own-pairs, pictograms, tiny\n"
     assert capsys.readouterr().err.endswith(said)
 
 
-def test_a_model_repository_that_is_not_there_is_named_with_its_flag(
-    arguments, tmp_path, monkeypatch, capsys
-):
+def test_a_missing_model_repository_is_named_with_its_flag(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DIPTYCH_MODEL_REPO", raising=False)
     for command_of in (

@@ -39,7 +39,7 @@ def dataset(*kinds_and_counts: tuple[str, str, int]) -> PackedDataset:
 FIFTY = dataset(("train", "pairs", 40), ("validation", "pairs", 10))
 
 
-def test_fifty_pairs_are_enough_for_a_recipe_that_says_nothing_of_its_data(tmp_path):
+def test_open_keys_fit_a_data_set_of_fifty_pairs(tmp_path):
     config = with_defaults(recipe(tmp_path), FIFTY)
     assert config.data.mixture == {"pairs": 1.0}
     assert config.run.best_by == ("pairs_top1",)
@@ -50,7 +50,7 @@ def test_fifty_pairs_are_enough_for_a_recipe_that_says_nothing_of_its_data(tmp_p
     assert read_config(file) == config
 
 
-def test_all_kinds_of_the_data_are_learned_from_and_judged_alike(tmp_path):
+def test_all_kinds_get_the_same_weight_in_training_and_validation(tmp_path):
     pictograms = dataset(("train", "emoji", 900), ("train", "icons", 9), ("validation", "emoji", 5))
     config = with_defaults(recipe(tmp_path, "run.steps=9000"), pictograms)
     assert config.data.mixture == {"emoji": 1.0, "icons": 1.0}
@@ -58,13 +58,13 @@ def test_all_kinds_of_the_data_are_learned_from_and_judged_alike(tmp_path):
     assert (config.run.batch_size, config.optim.warmup_steps) == (256, 200)
 
 
-def test_what_a_recipe_says_is_kept(tmp_path):
+def test_keys_that_a_recipe_sets_are_kept(tmp_path):
     said = ["run.batch_size=20", "optim.warmup_steps=7", "run.best_by=['x_top1']", "data.mixture={x=1.0}"]
     config = recipe(tmp_path, *said)
     assert with_defaults(config, FIFTY) == config
 
 
-def test_fewer_steps_than_a_recipe_warms_up_for_have_a_warm_up_that_fits():
+def test_a_warm_up_longer_than_overridden_steps_is_shortened():
     shorter = read_config(CONFIGS / "pictograms.toml", ["run.steps=100"])
     assert with_defaults(shorter, FIFTY).optim.warmup_steps == 10
     as_it_is = read_config(CONFIGS / "pictograms.toml", ["run.steps=1000"])
@@ -75,7 +75,7 @@ def test_fewer_steps_than_a_recipe_warms_up_for_have_a_warm_up_that_fits():
         read_config(CONFIGS / "pictograms.toml", ["run.steps=100", "optim.warmup_steps=300"])
 
 
-def test_rehearsed_items_come_on_top_of_the_own(tmp_path):
+def test_rehearsed_items_are_added_to_the_runs_own_items(tmp_path):
     half = recipe(tmp_path, "data.rehearsal.old.data=old")
     config = with_defaults(half, FIFTY)
     assert (config.run.batch_size, config.n_own, config.rehearsed) == (64, 32, {"old": 32})
@@ -87,7 +87,7 @@ def test_streams_of_pairs_divide_the_batch(tmp_path, batch_size, streams):
     assert with_defaults(config, FIFTY).data.pairs.streams == streams
 
 
-def test_a_run_that_goes_on_keeps_what_it_began_with_though_its_data_have_grown(tmp_path):
+def test_a_resumed_run_keeps_its_values_after_its_data_has_grown(tmp_path):
     open_recipe = recipe(tmp_path)
     ran = with_defaults(open_recipe, FIFTY)
     assert fill_from_run(open_recipe, ran) == ran
@@ -119,7 +119,7 @@ def test_without_validation_data_the_last_weights_are_the_best(command, tmp_path
 
 
 @pytest.mark.usefixtures("curves_undrawn")
-def test_a_run_of_open_keys_resumes_on_data_that_have_grown(command, tmp_path):
+def test_a_run_with_open_keys_resumes_after_its_data_has_grown(command, tmp_path):
     assert main(command) == 0
     ran = read_config(RunFolder(tmp_path / "runs" / "small").config_file)
     assert (ran.run.batch_size, ran.run.best_by) == (16, ("emoji_top1", "icons_top1"))

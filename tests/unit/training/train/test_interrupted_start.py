@@ -18,6 +18,6 @@ runpy.run_module("diptych_training", run_name="__main__")
 """
 
 
-def test_an_interrupted_start_is_one_line():
+def test_ctrl_c_during_the_imports_prints_one_line():
     ended = subprocess.run([sys.executable, "-c", HOOK], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "diptych-train: interrupted\n")

@@ -34,7 +34,7 @@ def one_step(model: CLIP) -> set[str]:
     return {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
-def test_every_weight_has_its_place_in_its_tower():
+def test_every_weight_has_its_depth_in_its_tower():
     placed = depths(name for name, _ in tiny_model().named_parameters())
     assert placed["visual.class_embedding"] == Depth("image", 0, 4)
     assert placed["visual.transformer.resblocks.1.ln_2.bias"] == Depth("image", 2, 4)
@@ -48,7 +48,7 @@ def test_every_weight_has_its_place_in_its_tower():
     assert resnet["visual.attnpool.positional_embedding"] == Depth("image", 3, 4)
 
 
-def test_a_locked_tower_changes_nothing_and_the_other_learns():
+def test_a_locked_tower_does_not_change_and_the_other_learns():
     model = tiny_model(RESNET)
     lock(model, LockConfig(image="all", scale=True))
     changed = one_step(model)
@@ -93,6 +93,6 @@ def test_statistics_alone_can_be_locked_while_all_weights_learn():
         ({"image": "all", "text": 4}, "nothing is left to learn"),
     ],
 )
-def test_a_lock_that_cannot_be_is_named(locked, message):
+def test_an_impossible_lock_is_named(locked, message):
     with pytest.raises(TrainingConfigError, match=message):
         lock(tiny_model(), LockConfig.model_validate(locked))

@@ -74,13 +74,13 @@ def test_a_run_learns_from_shards_and_logs_what_it_read(home, capsys):
     assert 0 <= dict(series["validation/pairs_top1"])[8] <= 1
 
 
-def test_a_table_in_the_recipe_is_learned_from_as_well(home):
+def test_a_run_learns_from_a_table(home):
     source = write_image_table(home / "t", 12)
     assert main(arguments(home, "--set", f"data.pairs.train='{source}'", "--set", "run.steps=2")) == 0
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
-def test_an_interrupted_run_gives_the_curve_of_an_unbroken_one(home, workers):
+def test_an_interrupted_run_has_the_metrics_of_an_unbroken_run(home, workers):
     set_workers = f"data.pairs.workers={workers}"
     unbroken = finish(loop_for(home, "unbroken", set_workers))
     broken = stopped_after(loop_for(home, "broken", set_workers), 4)
@@ -99,7 +99,7 @@ def test_an_interrupted_run_gives_the_curve_of_an_unbroken_one(home, workers):
 
 
 @pytest.mark.long
-def test_a_killed_run_repeats_what_was_lost_with_the_same_pairs(home):
+def test_a_killed_run_repeats_lost_steps_with_the_same_pairs(home):
     unbroken = finish(loop_for(home, "unbroken"))
     child = [sys.executable, "-m", "support.killed_run", str(home / "small.toml"), str(home / "data")]
     where = [str(home / "runs" / "broken"), "5", str(torch.get_num_threads())]
@@ -111,7 +111,7 @@ def test_a_killed_run_repeats_what_was_lost_with_the_same_pairs(home):
     assert finish(resumed) == unbroken
 
 
-def test_a_cost_estimate_before_the_first_step_changes_nothing_of_the_run(home):
+def test_the_cost_estimate_does_not_change_the_run(home):
     plain = finish(loop_for(home, "plain"))
     assert main(arguments(home, "--name", "estimated")) == 0
     series = read_metrics(home / "runs" / "estimated" / "metrics.csv")
@@ -129,14 +129,14 @@ def test_too_many_unusable_pairs_end_a_run_with_one_line(home, capsys):
 
 
 @pytest.mark.long
-def test_a_run_goes_on_with_fewer_workers_and_more_patience_as_the_message_says(home):
+def test_a_run_resumes_with_fewer_workers_and_a_higher_skip_limit(home):
     first = ["--set", "run.steps=2", "--set", "data.pairs.workers=1"]
     assert main(arguments(home, *first)) == 0
     then = ["--set", "run.steps=2", "--set", "data.pairs.workers=0", "--set", "data.pairs.max_skipped=0.5"]
     assert main(arguments(home, *then, "--resume")) == 0
 
 
-def test_a_run_does_not_go_on_with_other_sources(home, capsys):
+def test_a_run_does_not_resume_with_other_sources(home, capsys):
     assert main(arguments(home, "--set", "run.steps=2")) == 0
     write_tars(home / "s", 4, 9)
     more = ["--set", f"data.pairs.train='{home}/s/*.tar'", "--set", "run.steps=2"]
@@ -144,7 +144,7 @@ def test_a_run_does_not_go_on_with_other_sources(home, capsys):
     assert "use another --name" in capsys.readouterr().err
 
 
-def test_a_run_does_not_go_on_when_a_wildcard_finds_other_shards(home, capsys):
+def test_a_run_does_not_resume_if_a_wildcard_matches_other_shards(home, capsys):
     wild = ["--set", f"data.pairs.train='{home}/s/*.tar'", "--set", "run.steps=2"]
     assert main(arguments(home, *wild)) == 0
     write_tars(home / "s", 4, 9)
@@ -152,7 +152,7 @@ def test_a_run_does_not_go_on_when_a_wildcard_finds_other_shards(home, capsys):
     assert "names other shards than when the checkpoint was written" in capsys.readouterr().err
 
 
-def test_a_run_goes_on_with_changed_files_only_when_told_so(home, capsys):
+def test_a_run_resumes_with_changed_files_only_on_request(home, capsys):
     two = ["--set", "run.steps=2"]
     assert main(arguments(home, *two)) == 0
     os.utime(home / "s" / "s-1.tar", ns=(0, 0))
@@ -161,18 +161,18 @@ def test_a_run_goes_on_with_changed_files_only_when_told_so(home, capsys):
     assert main(arguments(home, *two, "--resume", "--set", "data.pairs.accept_changes=true")) == 0
 
 
-def test_a_source_that_is_not_there_does_not_take_the_name_of_the_run(home, capsys):
+def test_a_missing_source_leaves_the_name_of_the_run_free(home, capsys):
     assert main(arguments(home, "--set", "data.pairs.train=nowhere.tar")) == 1
     assert "nowhere.tar: no such file" in capsys.readouterr().err
 
 
-def test_validation_by_another_kind_than_the_data_has_is_refused(home, capsys):
+def test_a_best_by_kind_that_the_data_lacks_is_refused(home, capsys):
     assert main(arguments(home, "--set", "run.best_by=['icons_top1']")) == 1
     assert "gives pairs_top1, pairs_top5" in capsys.readouterr().err
 
 
 @pytest.mark.long
-def test_ranks_see_the_pairs_of_a_single_process_and_it_goes_on_where_they_were_broken_off(home, tmp_path):
+def test_ranks_get_the_pairs_of_a_single_process_which_can_resume_their_run(home, tmp_path):
     pairs = read_config(home / "small.toml").data.pairs
     config = small_recipe(data=DataConfig(pairs=pairs), run={"best_by": ["pairs_top1"]})
     recipe = [str(write_small_recipe(tmp_path / "ranks.toml", config)), "--name"]

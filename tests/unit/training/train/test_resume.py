@@ -32,7 +32,7 @@ TEXT = TextConfig(vocab_size=600, context_length=12, width=16, layers=1, heads=2
 VALIDATION = {"emoji_top1": 0.1, "icons_top1": 0.2}
 
 
-class Questions(TorchDispatchMode):
+class DeviceSyncs(TorchDispatchMode):
     """Counts what makes Python wait for a tensor's value: `item`, `if tensor`, sizes that depend on it."""
 
     NAMES = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "unique_dim", "_unique2")
@@ -84,7 +84,7 @@ def without_times(series: Series) -> Series:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_an_interrupted_run_gives_the_curve_of_an_unbroken_one(dataset, tmp_path, monkeypatch, precision):
+def test_an_interrupted_run_has_the_metrics_of_an_unbroken_run(dataset, tmp_path, monkeypatch, precision):
     monkeypatch.setattr(loops, "draw_curves", lambda series, title: b"")
     config = recipe(precision=precision, ema_decay=0.9)
     unbroken = finish(loop_for(config, dataset, tmp_path / "unbroken"))
@@ -129,7 +129,7 @@ def test_the_real_validation_measures_both_kinds(dataset, tmp_path):
     loop.log.close()
 
 
-def test_a_run_in_the_way_is_refused_and_so_is_another_recipe(dataset, tmp_path):
+def test_an_existing_run_and_another_recipe_are_refused(dataset, tmp_path):
     finish(loop_for(recipe(), dataset, tmp_path / "run"))
     with pytest.raises(TrainingConfigError, match="--resume"):
         loop_for(recipe(), dataset, tmp_path / "run")
@@ -139,7 +139,7 @@ def test_a_run_in_the_way_is_refused_and_so_is_another_recipe(dataset, tmp_path)
         loop_for(recipe(), dataset, tmp_path / "none", resume=True)
 
 
-def test_steps_that_are_not_finite_change_nothing_but_the_count(dataset, tmp_path):
+def test_non_finite_steps_change_only_the_count(dataset, tmp_path):
     loop = loop_for(recipe(ema_decay=0.9, precision="fp32", steps=2), dataset, tmp_path / "run")
     state = loop.state
     before = copy.deepcopy([state.model.state_dict(), state.ema.tensors()])
@@ -163,13 +163,13 @@ def test_steps_that_are_not_finite_change_nothing_but_the_count(dataset, tmp_pat
 
 
 @pytest.mark.long
-def test_steps_ask_the_device_for_nothing_until_they_are_logged(dataset, tmp_path):
+def test_steps_do_not_wait_for_the_device_until_they_are_logged(dataset, tmp_path):
     """Each question waits for all that is queued there. Of a longer run there are no more of them."""
 
-    def n_questions(n_steps: int, **economies: object) -> int:
+    def n_syncs(n_steps: int, **memory_saving: object) -> int:
         config = recipe(steps=n_steps, log_every=100, validate_every=100, checkpoint_every=100, ema_decay=0.9)
-        config = config.model_copy(update={"scale": ScaleConfig.model_validate(economies)})
-        loop = loop_for(config, dataset, tmp_path / f"{n_steps}{economies}")
+        config = config.model_copy(update={"scale": ScaleConfig.model_validate(memory_saving)})
+        loop = loop_for(config, dataset, tmp_path / f"{n_steps}{memory_saving}")
         batch = loop.batches.make(0)
 
         class SameBatch:
@@ -182,15 +182,15 @@ def test_steps_ask_the_device_for_nothing_until_they_are_logged(dataset, tmp_pat
             def position(self, _step: int) -> dict[str, object]:
                 return {}
 
-        with Questions() as asked:
+        with DeviceSyncs() as asked:
             finish(replace(loop, batches=SameBatch()))
         return asked.n
 
-    assert n_questions(2) == n_questions(6) > 0
-    assert n_questions(2, chunk_size=3) == n_questions(6, chunk_size=3)
+    assert n_syncs(2) == n_syncs(6) > 0
+    assert n_syncs(2, chunk_size=3) == n_syncs(6, chunk_size=3)
 
 
-def test_a_run_whose_loss_stays_not_finite_ends_when_it_is_logged(dataset, tmp_path):
+def test_a_run_with_lasting_non_finite_loss_ends_at_the_next_log(dataset, tmp_path):
     config = recipe(log_every=4, checkpoint_every=100, precision="fp32")
     config = config.model_copy(update={"optim": OptimConfig(warmup_steps=2, max_skipped_in_row=3)})
     loop = loop_for(config, dataset, tmp_path / "run")
@@ -202,7 +202,7 @@ def test_a_run_whose_loss_stays_not_finite_ends_when_it_is_logged(dataset, tmp_p
     assert loop.state.step == 4
 
 
-def test_the_time_left_is_told_again_at_the_pace_of_the_first_steps(dataset, tmp_path, monkeypatch):
+def test_the_remaining_time_is_estimated_again_after_the_first_steps(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(loops, "TIMED_STEPS", 3)
     asked: list[tuple[int, float]] = []
     loop = loop_for(recipe(steps=5, validate_every=100), dataset, tmp_path / "run")
@@ -211,7 +211,7 @@ def test_the_time_left_is_told_again_at_the_pace_of_the_first_steps(dataset, tmp
     assert [n_done for n_done, _ in asked] == [3]
 
 
-def test_an_estimate_corrects_itself_by_what_the_first_steps_took():
+def test_the_estimate_is_corrected_by_the_measured_first_steps():
     cost = Estimate(1, 1, n_small=60, n_full=40, small_s=1.0, full_s=3.0, batch_size=8, peak_bytes=0)
     assert cost.seconds_left(50, took_s=100.0) == pytest.approx(2 * (10 * 1.0 + 40 * 3.0))
 
@@ -224,7 +224,7 @@ def test_lines_that_do_not_parse_are_left_out_of_the_metrics(tmp_path):
     assert read_metrics(path) == {"loss": [(1, 2.5)]}
 
 
-def test_a_process_that_is_killed_goes_on_with_the_curve_of_an_unbroken_run(dataset, tmp_path):
+def test_a_killed_run_resumes_with_the_metrics_of_an_unbroken_run(dataset, tmp_path):
     config = recipe(start_size=16, start_fraction=0.75, precision="fp32", ema_decay=0.9)  # 6 small steps of 8
     (tmp_path / "small.toml").write_text(dump_config(config))
     unbroken = finish(loop_for(config, dataset, tmp_path / "unbroken"))

@@ -30,14 +30,14 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
 
 
 @pytest.mark.parametrize("chunk_size", [3, 4])
-def test_a_batch_in_chunks_has_the_loss_and_gradients_of_the_whole(chunk_size):
+def test_a_chunked_batch_has_the_loss_and_gradients_of_the_whole(chunk_size):
     whole = two_steps(small_recipe())
     chunked = two_steps(small_recipe(scale={"chunk_size": chunk_size}))
     assert chunked.losses == pytest.approx(whole.losses, rel=1e-5)
     assert_same(chunked.gradients, whole.gradients)
 
 
-def test_a_locked_tower_is_no_hindrance_to_chunks():
+def test_chunks_work_with_a_locked_tower():
     locked = small_recipe(lock={"image": "all"})
     whole = two_steps(locked)
     chunked = two_steps(small_recipe(lock={"image": "all"}, scale={"chunk_size": 3}))
@@ -45,7 +45,7 @@ def test_a_locked_tower_is_no_hindrance_to_chunks():
     assert not any(name.startswith("visual.") for name in chunked.gradients)
 
 
-class Made(nn.Module):
+class FixedFeatures(nn.Module):
     """Towers whose features of the batch are there already."""
 
     def __init__(self, images, texts):
@@ -65,7 +65,7 @@ def test_both_passes_over_a_chunk_draw_the_same_random_numbers():
     torch.manual_seed(5)
     parts = [model(batch.pixels[rows], batch.input_ids[rows]) for rows in chunks]  # one graph, nothing cached
     images, texts = (torch.cat(side) for side in zip(*parts, strict=True))
-    GradientStep(model, Made(images, texts)).forward_backward(batch)
+    GradientStep(model, FixedFeatures(images, texts)).forward_backward(batch)
     expected = gradients_of(model)
     drawn_after = torch.rand(1)
 
@@ -76,13 +76,13 @@ def test_both_passes_over_a_chunk_draw_the_same_random_numbers():
     assert torch.equal(torch.rand(1), drawn_after)
 
 
-def test_chunks_count_once_in_running_statistics():
+def test_chunks_are_counted_once_in_running_statistics():
     state = new_state(small_recipe(TINY_RESNET))
     GradientStep(state.model, state.model, chunk_size=4).forward_backward(random_batch(0))
     assert state.model.visual.bn1.num_batches_tracked.item() == 2
 
 
-def test_a_loss_that_is_not_finite_changes_nothing_in_chunks_either():
+def test_a_non_finite_loss_changes_nothing_in_chunks():
     state = new_state(small_recipe(TINY_RESNET))
     before, buffers = copy.deepcopy(state.model.state_dict()), copy_buffers(state.model)
     batch = random_batch(0)
@@ -98,24 +98,24 @@ def test_a_loss_that_is_not_finite_changes_nothing_in_chunks_either():
 
 def test_checkpointed_blocks_give_the_same_gradients():
     plain = two_steps(small_recipe())
-    economical = two_steps(small_recipe(scale={"checkpoint_blocks": True}))
-    assert economical.losses == pytest.approx(plain.losses, rel=1e-6)
-    assert_same(economical.gradients, plain.gradients)
-    assert_same(economical.after, plain.after)
+    checkpointed = two_steps(small_recipe(scale={"checkpoint_blocks": True}))
+    assert checkpointed.losses == pytest.approx(plain.losses, rel=1e-6)
+    assert_same(checkpointed.gradients, plain.gradients)
+    assert_same(checkpointed.after, plain.after)
 
 
-def test_checkpointed_blocks_keep_their_input_alone():
+def test_checkpointed_blocks_store_only_their_input():
     """Counted in tensors that the graph keeps: each block's own are gone."""
 
-    def n_kept(economical: bool) -> int:
-        state = new_state(small_recipe(scale={"checkpoint_blocks": economical}))
+    def n_kept(checkpointed: bool) -> int:
+        state = new_state(small_recipe(scale={"checkpoint_blocks": checkpointed}))
         kept: list[int] = []
         batch = random_batch(0)
         with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
             state.model(batch.pixels, batch.input_ids)
         return sum(kept)
 
-    assert n_kept(economical=True) < n_kept(economical=False) / 2
+    assert n_kept(checkpointed=True) < n_kept(checkpointed=False) / 2
 
 
 def test_the_average_of_the_weights_is_not_checkpointed():
@@ -133,12 +133,12 @@ def test_items_that_share_a_key_in_one_column_are_positives():
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
-@pytest.mark.parametrize("economies", [{}, {"checkpoint_blocks": True, "chunk_size": 3}])
+@pytest.mark.parametrize("memory_saving", [{}, {"checkpoint_blocks": True, "chunk_size": 3}])
 @pytest.mark.parametrize("image", [None, TINY_RESNET])
-def test_compiled_blocks_give_the_same_loss_and_weights(image, economies):
+def test_compiled_blocks_give_the_same_loss_and_weights(image, memory_saving):
     recipe = small_recipe if image is None else lambda **tables: small_recipe(image, **tables)
-    plain = two_steps(recipe(scale=economies if image else {}))  # a ResNet counts by chunks
-    compiled = two_steps(recipe(scale={"compile": True, **economies}))
+    plain = two_steps(recipe(scale=memory_saving if image else {}))  # a ResNet counts by chunks
+    compiled = two_steps(recipe(scale={"compile": True, **memory_saving}))
     assert compiled.losses == pytest.approx(plain.losses, rel=1e-4)
     assert compiled.after.keys() == plain.after.keys()
     assert_same(compiled.gradients, plain.gradients)
@@ -147,12 +147,12 @@ def test_compiled_blocks_give_the_same_loss_and_weights(image, economies):
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("image", [TINY_VIT, TINY_RESNET])
-@pytest.mark.parametrize("economical", [False, True])
+@pytest.mark.parametrize("checkpointed", [False, True])
 @limits.patch(fail_on_recompile_limit_hit=True, recompile_limit=8)
-def test_blocks_in_chunks_are_compiled_for_few_sizes_and_then_no_more(image, economical):
+def test_chunked_blocks_are_compiled_for_a_few_sizes_only(image, checkpointed):
     """Counted in graphs. torch gives up at eight of them, and runs what comes then uncompiled."""
     torch._dynamo.reset()
-    state = new_state(small_recipe(image, scale={"checkpoint_blocks": economical}))
+    state = new_state(small_recipe(image, scale={"checkpoint_blocks": checkpointed}))
     graphs = CompileCounter()
     compile_blocks(state.model, graphs)
     gradient_step = GradientStep(state.model, state.model, chunk_size=3)  # the last one has two items

@@ -35,7 +35,7 @@ def maker(home: Path, sources: list[PackedSource], *overrides: str) -> PackedBat
     return PackedBatches(sources, TextTokenizer(home / "run" / "tokenizer.json", config.text), config)
 
 
-def test_two_makers_make_the_same_batch_and_other_steps_make_others(home, sources):
+def test_a_batch_depends_only_on_seed_and_step(home, sources):
     one, other = maker(home, sources).make(7), maker(home, sources).make(7)
     assert torch.equal(one.pixels, other.pixels)
     assert torch.equal(one.input_ids, other.input_ids)
@@ -48,7 +48,7 @@ def test_the_first_steps_see_small_images(home, sources):
     assert [batches.make(step).pixels.shape[-1] for step in (0, 4, 5, 9)] == [16, 16, 32, 32]
 
 
-def test_items_that_share_a_label_are_positives_of_each_other(home, sources):
+def test_items_with_the_same_label_are_positives(home, sources):
     batch = maker(home, sources).make(0)  # 32 draws from 20 labels: some come twice
     labels = [tuple(row.tolist()) for row in batch.input_ids]
     expected = [[one == other for other in labels] for one in labels]
@@ -56,7 +56,7 @@ def test_items_that_share_a_label_are_positives_of_each_other(home, sources):
     assert batch.positives.sum() > len(labels)
 
 
-def test_labels_that_are_one_text_to_the_model_are_positives_of_each_other(home, sources):
+def test_labels_that_clean_to_the_same_text_are_positives(home, sources):
     shouted = replace(sources[0], items=tuple(replace(item, label="SUN ") for item in sources[0].items[:10]))
     said = replace(sources[0], items=tuple(replace(item, label="sun") for item in sources[0].items[:10]))
     halves = [replace(half, images=half.images[:10]) for half in (shouted, said)]
@@ -64,7 +64,7 @@ def test_labels_that_are_one_text_to_the_model_are_positives_of_each_other(home,
     assert maker(home, halves, *captions).make(0).positives.all()
 
 
-def test_pixels_are_normalised_by_the_mean_and_deviation_of_the_recipe(home, sources):
+def test_pixels_are_normalised_by_mean_and_deviation_of_the_recipe(home, sources):
     batches = maker(home, sources, "run.start_fraction=0.0", "augment.affine_probability=0.0")
     pixels = batches.make(0).pixels
     mean, std = torch.tensor((0.3, 0.5, 0.8)), torch.tensor((0.2, 0.3, 0.4))

@@ -49,7 +49,7 @@ def equal(one: Batch, other: Batch) -> bool:
     return all(torch.equal(getattr(one, key), getattr(other, key)) for key in ("pixels", "input_ids", "keys"))
 
 
-def test_an_epoch_of_all_streams_shows_every_pair_once_and_mixed(make):
+def test_an_epoch_contains_every_pair_once_in_random_order(make):
     first = [number for batch in run_of(make(), 0, 6) for number in batch]
     assert len(set(first)) == len(first) == 48  # of 52: no stream has begun its second epoch
     assert first != sorted(first)
@@ -67,7 +67,7 @@ def captions_of(home: Path) -> dict[int, np.ndarray]:
     return {number: tokenizer.ids(f"thing {number}")[0] for number in range(N_PAIRS)}
 
 
-def test_a_step_that_is_asked_for_again_is_the_same_and_one_past_the_end_costs_nothing(make):
+def test_a_repeated_step_is_the_same_and_a_step_past_the_end_reads_nothing(make):
     batches = make("augment.affine_probability=0.5")
     first = batches.make(0)
     assert equal(first, batches.make(0))
@@ -79,7 +79,7 @@ def test_a_step_that_is_asked_for_again_is_the_same_and_one_past_the_end_costs_n
 
 
 @pytest.mark.parametrize("broken_at", [1, 4, 9, 16])
-def test_a_run_that_goes_on_sees_what_an_unbroken_one_sees(make, broken_at):
+def test_a_resumed_run_gets_the_batches_of_an_unbroken_run(make, broken_at):
     augment = "augment.affine_probability=0.5"
     unbroken, broken = make(augment), make(augment)
     for step in range(broken_at):
@@ -91,14 +91,14 @@ def test_a_run_that_goes_on_sees_what_an_unbroken_one_sees(make, broken_at):
     assert resumed.position(20) == unbroken.position(20)
 
 
-def test_a_batch_that_was_made_but_not_learned_from_comes_again(make):
+def test_an_unused_batch_is_repeated_after_resuming(make):
     batches = make()
     batches.make(0)
     made = batches.make(1)
     assert equal(make(first_step=1, position=batches.position(1)).make(1), made)
 
 
-def test_the_number_of_worker_processes_changes_nothing_of_a_run_nor_does_a_break(make):
+def test_neither_worker_processes_nor_resuming_change_the_batches(make):
     alone = make()
     expected = run_of(alone, 0, 12)
     two = make("data.pairs.workers=2")
@@ -109,7 +109,7 @@ def test_the_number_of_worker_processes_changes_nothing_of_a_run_nor_does_a_brea
 
 
 @dataclass(frozen=True)
-class Deaf(Ranks):
+class IsolatedRank(Ranks):
     """One of several ranks in a test that has only this one: it gathers what it has itself."""
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
@@ -119,15 +119,15 @@ class Deaf(Ranks):
         return value
 
 
-def test_ranks_see_together_what_one_would_and_others_go_on_where_they_stopped(make):
+def test_ranks_together_get_the_batches_of_one_and_another_number_can_resume(make):
     alone = make()
     whole = run_of(alone, 0, 6)
-    ranks = [make(ranks=Deaf(rank, 2)) for rank in range(2)]
+    ranks = [make(ranks=IsolatedRank(rank, 2)) for rank in range(2)]
     shares = [run_of(rank, 0, 6) for rank in ranks]
     assert [[*one, *other] for one, other in zip(*shares, strict=True)] == whole
     places = [place for rank in ranks for place in rank.position(6)["places"]]
     assert {**ranks[0].position(6), "places": places} == alone.position(6)
-    four = [make(ranks=Deaf(rank, 4), first_step=6, position=alone.position(6)) for rank in range(4)]
+    four = [make(ranks=IsolatedRank(rank, 4), first_step=6, position=alone.position(6)) for rank in range(4)]
     quarters = [run_of(rank, 6, 9) for rank in four]
     together = [[number for quarter in quarters for number in quarter[step]] for step in range(3)]
     assert run_of(alone, 6, 9) == together
@@ -159,7 +159,7 @@ def test_pairs_that_share_a_label_are_positives_whatever_caption_was_drawn(make,
     assert batch.positives.all()
 
 
-def test_a_worker_process_that_dies_is_a_clear_error_and_not_a_wait_for_ever(make):
+def test_a_dead_worker_process_is_an_error_and_not_an_endless_wait(make):
     batches = make("data.pairs.workers=2")
     batches.make(0)
     os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
@@ -192,7 +192,7 @@ def kill_a_child(after_s: float) -> None:
 
 
 @pytest.mark.long
-def test_workers_end_when_batches_are_closed_and_took_nothing_of_the_numbers_of_training(make):
+def test_closing_ends_the_workers_and_they_draw_no_random_numbers_of_training(make):
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)

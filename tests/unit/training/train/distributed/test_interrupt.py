@@ -22,7 +22,7 @@ def former() -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_first_signal_only_asks_and_the_second_goes_to_who_was_there_before(
+def test_the_first_signal_requests_a_stop_and_the_second_reaches_the_former_handler(
     number: signal.Signals, former: list[int]
 ) -> None:
     with Interrupt() as interrupt:
@@ -33,7 +33,7 @@ def test_first_signal_only_asks_and_the_second_goes_to_who_was_there_before(
         assert former == [number]
 
 
-def test_signal_in_the_midst_of_another_leaves_one_request(
+def test_a_signal_during_the_handler_leaves_one_request(
     former: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_back = signal.signal
