@@ -116,8 +116,8 @@ def test_a_resnet_with_running_statistics_learns_the_same_sharded_and_replicated
 @pytest.mark.long
 def test_every_weight_of_a_resnet_is_sharded_and_gathered_by_block(rarely_in_two_ranks):
     found = rarely_in_two_ranks["shares, bottleneck ResNet"]
-    assert set(found.gradients) - set(found.shared_weights) == {"logit_scale"}
-    parts = {name for name in found.shared_parts if name.startswith("visual.")}
+    assert set(found.gradients) - set(found.sharded_weights) == {"logit_scale"}
+    parts = {name for name in found.sharded_modules if name.startswith("visual.")}
     assert parts == {"visual.layer1.0", "visual.layer2.0", "visual.layer2.1", "visual.attnpool"}
 
 

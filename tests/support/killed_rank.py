@@ -1,9 +1,9 @@
-"""`diptych-train` in one of several processes, of which the second kills itself; knows nothing of tests.
+"""`diptych-train` in one of several processes, the second of which kills itself.
 
-python -m support.killed_rank WHEN ARGUMENTS...     in a process that torchrun's variables describe
+python -m support.killed_rank WHEN ARGUMENTS...     in a process with torchrun's environment variables
 
-WHEN is the number of a step, or a name of STAGES: what the process is about to do when it dies; or `sleep`:
-it answers no more once it should prepare its data.
+WHEN is the number of a step, or a name of STAGES, at which the process dies; or `sleep`: it hangs when it
+should prepare its data.
 """
 
 import os
@@ -29,24 +29,24 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
 
 
 def die(*_: Any, **__: Any) -> None:
-    """No cleaning up, no flushing, nothing."""
+    """Kill this process without cleaning up or flushing."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def never_answer(*_: Any, **__: Any) -> None:
-    """For longer than anybody waits."""
+    """Sleep for longer than anybody waits."""
     time.sleep(12)
 
 
 def doom_stage(name: str) -> None:
-    """Take this process down when it is about to do what the stage is."""
+    """Make this process die when it reaches the stage."""
     for module, function in STAGES["data" if name == "sleep" else name]:
         assert hasattr(module, function)
         setattr(module, function, never_answer if name == "sleep" else die)
 
 
 def doom_step(last_step: int) -> None:
-    """Take this process down when it is about to make the batch of a step."""
+    """Make this process die before it makes the batch of a step."""
 
     def doomed(make: Callable[[Any, int], Batch]) -> Callable[[Any, int], Batch]:
         return lambda self, step: die() if step == last_step else make(self, step)  # type: ignore[return-value]

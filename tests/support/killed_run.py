@@ -1,4 +1,4 @@
-"""A training process that kills itself with SIGKILL once it has logged a step; knows nothing of tests.
+"""A training process that kills itself with SIGKILL once it has logged a step.
 
 python -m support.killed_run RECIPE DATA RUN_DIR STEP THREADS
 """
@@ -20,13 +20,13 @@ from diptych_training.train.metrics_log import MetricsLog
 
 @dataclass(frozen=True)
 class DeadlyLog:
-    """Logs as a run does, and takes the process down after the numbers of one step."""
+    """Logs as a run does, and kills the process after the metrics of one step."""
 
     log: MetricsLog
     last_step: int
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Log; then no cleaning up, no flushing, nothing."""
+        """Log, then kill the process without cleaning up or flushing."""
         self.log.write(step, values)
         if step == self.last_step:
             os.kill(os.getpid(), signal.SIGKILL)

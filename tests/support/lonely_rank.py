@@ -1,4 +1,4 @@
-"""`diptych-train` in a process that waits for others which nobody started; knows nothing of tests.
+"""`diptych-train` in a process that waits for other ranks, which nobody starts.
 
 python -m support.lonely_rank WORLD_SIZE ARGUMENTS...
 """

@@ -1,8 +1,8 @@
-"""Steps of a tiny model in several processes: this module is what each of them runs; knows nothing of tests.
+"""Runs steps of a tiny model in several processes; each process runs this module.
 
-python -m support.several_ranks FOLDER     in a process that torchrun's variables describe
+python -m support.several_ranks FOLDER     in a process with torchrun's environment variables
 
-FOLDER holds recipes as `*.toml`; the first rank leaves a `*.pt` beside each, with a `TwoSteps` as a dict.
+FOLDER holds recipes as `*.toml`; the first rank writes a `*.pt` beside each, with a `TwoSteps` as a dict.
 """
 
 import os
@@ -23,7 +23,7 @@ from support.small_recipe import two_steps
 
 
 def main(folder: str) -> None:
-    """Every recipe of the folder, one after the other."""
+    """Run two steps of every recipe in the folder, one after the other."""
     torch.set_num_threads(1)
     with join_ranks("cpu", timeout_s=60) as ranks:
         for recipe in sorted(Path(folder).glob("*.toml")):
@@ -35,7 +35,7 @@ def main(folder: str) -> None:
 def run_ranks(
     n: int, module: str, *arguments: str, timeout_s: float = 120
 ) -> list[subprocess.CompletedProcess[str]]:
-    """`python -m module arguments` in n processes of one group; returns when all have ended."""
+    """Run `python -m module arguments` in n processes of one group; returns when all have ended."""
     with closing(socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

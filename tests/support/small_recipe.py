@@ -1,4 +1,4 @@
-"""A recipe of a few steps for a tiny model, its batches, and one step of it; knows nothing of tests."""
+"""A recipe of a few steps for a tiny model, its batches, and two steps of it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ TEXT = TextConfig(vocab_size=600, context_length=12, width=16, layers=2, heads=2
 def small_recipe(
     image: ViTConfig | ResNetConfig = TINY_VIT, run: dict[str, object] | None = None, **tables: object
 ) -> TrainConfig:
-    """A few steps in float32 without random changes of images."""
+    """A few steps in float32 without image augmentation."""
     given = {"steps": 8, "batch_size": N_ITEMS, "log_every": 1, "validate_every": 4, "checkpoint_every": 3}
     return TrainConfig.model_validate(
         {
@@ -42,13 +42,13 @@ def small_recipe(
 
 
 def write_small_recipe(path: Path, config: TrainConfig) -> Path:
-    """The recipe as a file."""
+    """Write the recipe to a file."""
     path.write_text(dump_config(config))
     return path
 
 
 def random_batch(step: int, ranks: Ranks = SINGLE_RANK) -> Batch:
-    """Random pixels and texts, of which two pairs share their caption; the share of it that is a rank's."""
+    """Random pixels and texts, in which two pairs share their caption; only the share of a rank."""
     generator = torch.Generator().manual_seed(step)
     own = ranks.share(N_ITEMS)
     pixels = torch.randn(N_ITEMS, 3, 32, 32, generator=generator)
@@ -62,20 +62,20 @@ def random_batch(step: int, ranks: Ranks = SINGLE_RANK) -> Batch:
 
 @dataclass(frozen=True)
 class TwoSteps:
-    """What two steps did: each one's loss, the first one's gradients, and the state after both.
+    """The results of two steps: the losses, the gradients of the first step, and the state after both.
 
-    Of a model in shares, which weights are shared and which parts are gathered by themselves.
+    For a sharded model also which weights are sharded, and which modules are gathered on their own.
     """
 
     losses: list[float]
     gradients: dict[str, Tensor]
     after: dict[str, Tensor]
-    shared_weights: list[str]
-    shared_parts: list[str]
+    sharded_weights: list[str]
+    sharded_modules: list[str]
 
 
 def gradient_step_of(state: TrainState, config: TrainConfig) -> GradientStep:
-    """As the loop has them; teachers are made up."""
+    """The gradient step as the loop builds it, with random teachers."""
     return GradientStep(
         state.model,
         state.towers,
@@ -88,7 +88,7 @@ def gradient_step_of(state: TrainState, config: TrainConfig) -> GradientStep:
 
 
 def random_teachers(config: TrainConfig) -> Teachers:
-    """Random weights, the same for the same number of teachers: each of another width and scale."""
+    """Random weights, the same for the same number of teachers; each has another width and scale."""
     assert config.distill is not None
     models = []
     with torch.random.fork_rng():
@@ -100,7 +100,7 @@ def random_teachers(config: TrainConfig) -> Teachers:
 
 
 def two_steps(config: TrainConfig, ranks: Ranks = SINGLE_RANK) -> TwoSteps:
-    """Two steps from the seed on; gradients and state are whole, and in the first rank."""
+    """Run two steps from the seed on; gradients and state are gathered in the first rank."""
     state = new_state(config, ranks=ranks)
     gradient_step = gradient_step_of(state, config)
     losses, gradients = [], {}
@@ -117,6 +117,6 @@ def two_steps(config: TrainConfig, ranks: Ranks = SINGLE_RANK) -> TwoSteps:
         losses,
         gradients,
         after=state.checkpoint({}).tensors,
-        shared_weights=[name for name, p in state.model.named_parameters() if isinstance(p, DTensor)],
-        shared_parts=[name for name, part in state.model.named_modules() if isinstance(part, FSDPModule)],
+        sharded_weights=[name for name, p in state.model.named_parameters() if isinstance(p, DTensor)],
+        sharded_modules=[name for name, part in state.model.named_modules() if isinstance(part, FSDPModule)],
     )

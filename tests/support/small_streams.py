@@ -1,4 +1,4 @@
-"""Small batches of streams of pairs, which say what they hold; knows nothing of tests.
+"""Small batches from streams of pairs, whose pixels encode the number of the pair.
 
 home = write_home(tmp_path)                    # a run's folder, and four shards of 13 pairs
 with opening(home) as make:
@@ -28,7 +28,7 @@ OVERRIDES = [
 
 
 def write_home(home: Path) -> Path:
-    """A run's folder, and shards of consecutive pairs in `shards`."""
+    """Write a run's folder, and shards of consecutive pairs in `shards`."""
     write_tiny_run(home / "run")
     write_tars(home / "shards", 4, N_PAIRS // 4)
     return home
@@ -43,7 +43,7 @@ def recipe(home: Path, *overrides: str, train: str = "") -> TrainConfig:
 
 @contextmanager
 def opening(home: Path) -> Iterator[Make]:
-    """Opens batches; their processes end with the block."""
+    """Yield a function that opens batches; their processes end with the block."""
     opened: list[StreamedBatches] = []
 
     def make(
@@ -64,18 +64,18 @@ def opening(home: Path) -> Iterator[Make]:
 
 
 def seen(batch: Batch) -> list[int]:
-    """Which pairs a batch has."""
+    """The numbers of the pairs in a batch."""
     pixels = (batch.pixels.permute(0, 2, 3, 1) * 255).round().numpy().astype(np.uint8)
     return numbers_of(pixels)
 
 
 def run_of(batches: StreamedBatches, first: int, last: int) -> list[list[int]]:
-    """Which pairs the batches of these steps have."""
+    """The numbers of the pairs in the batches of these steps."""
     return [seen(batches.make(step)) for step in range(first, last)]
 
 
 def excluding(tmp_path: Path, n: int) -> str:
-    """An override that leaves out the first `n` pairs."""
+    """An override that excludes the first `n` pairs."""
     names = [f"shards/s-{number // 13}.tar:{number:05}" for number in range(n)]
     (tmp_path / "list.tsv").write_text("\n".join(["name", *names]))
     return f"data.pairs.exclude='{tmp_path}/list.tsv'"

@@ -1,4 +1,4 @@
-"""Batches of a run that is told to stop, by SIGTERM, within one of its steps."""
+"""A run that gets SIGTERM during one of its steps."""
 
 import os
 import signal
@@ -22,5 +22,5 @@ class _Stopping:
 
 
 def stopped_after(loop: Loop, n_steps: int) -> Loop:
-    """The same loop, which has made so many steps in all when it heeds the signal."""
+    """Return the loop so that it stops after this number of steps."""
     return replace(loop, batches=_Stopping(loop.batches, n_steps - 1))

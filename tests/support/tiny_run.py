@@ -1,4 +1,4 @@
-"""A tiny packed data set and a tiny run folder with random weights; knows nothing of real art or of training.
+"""A tiny packed data set of random drawings, and a tiny run folder with random weights.
 
 dataset = write_tiny_dataset(tmp_path / "data")      # three sources a kind, images of 32 x 32 pixels
 run_dir = write_tiny_run(tmp_path / "runs" / "tiny", image=TINY_RESNET)
@@ -42,7 +42,9 @@ TINY_POOLED_VIT = PooledViTConfig(patch_size=8, width=32, layers=2, heads=2, mlp
 
 
 def write_tiny_dataset(path: Path, n_icons: int = 530, size: int = IMAGE_SIZE) -> PackedDataset:
-    """Random drawings with names: `train-set`, `choice-style`, `choice-set`, `new-style` and `new-set`."""
+    """Write random drawings with labels: `train-set`, `choice-style`, `choice-set`, `new-style` and
+    `new-set`.
+    """
     rng = np.random.default_rng(0)
     entries = {
         name: _write_source(path, rng, name, split, kind, (n, size))
@@ -60,7 +62,7 @@ def write_tiny_dataset(path: Path, n_icons: int = 530, size: int = IMAGE_SIZE) -
 
 
 def tiny_image_spec() -> ImageSpec:
-    """Letterboxed on white, with three different means so that exchanged channels show."""
+    """Letterboxed on white, with three different means, so that swapped channels are noticed."""
     return ImageSpec(
         size=IMAGE_SIZE,
         mean=(0.3, 0.5, 0.8),
@@ -86,7 +88,7 @@ def tiny_clip(image: ResNetConfig | ViTConfig) -> ModelConfig:
 
 
 def tiny_siglip(image: PooledViTConfig) -> ModelConfig:
-    """SigLIP, whose text tower sees its padding."""
+    """SigLIP, whose text tower attends to padding."""
     text = TextConfig(
         vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, width=32, layers=2, heads=2, mlp_width=100,
         pool="last", causal=False, projection_bias=True,
@@ -100,9 +102,9 @@ def tiny_siglip(image: PooledViTConfig) -> ModelConfig:
 def write_tiny_run(
     path: Path, image: ResNetConfig | ViTConfig | PooledViTConfig = TINY_RESNET, seed: int = 0
 ) -> Path:
-    """A run folder as the trainer leaves it, with a best checkpoint of random weights.
+    """Write a run folder as the trainer does, with a best checkpoint of random weights.
 
-    A `PooledViTConfig` makes it a SigLIP, text tower, loss and all.
+    A `PooledViTConfig` makes it a SigLIP with its text tower and loss.
     """
     folder = RunFolder(path)
     path.mkdir(parents=True)
