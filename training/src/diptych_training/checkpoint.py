@@ -103,7 +103,7 @@ def describe_mismatch(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -
     unmatched = sorted(own.keys() ^ stored.keys())
     shapes = [name for name in sorted(own.keys() & stored.keys()) if own[name].shape != stored[name].shape]
     if unmatched:
-        wrong = f"the checkpoint {'lacks' if unmatched[0] in own else 'has in excess'} {unmatched[0]}"
+        wrong = f"the checkpoint {'lacks' if unmatched[0] in own else 'has an unknown'} {unmatched[0]}"
     elif shapes:
         first = shapes[0]
         stored_shape, own_shape = tuple(stored[first].shape), tuple(own[first].shape)
@@ -131,7 +131,7 @@ def load_run(run_dir: Path, which: Which = "best", *, last_by: str | None = None
     folder = RunFolder(run_dir)
     if which == "best" and not folder.best.is_file() and folder.config_file.is_file():
         alternative = f", or name {last_by}" if last_by is not None and folder.last.is_file() else ""
-        raise CheckpointError(f"{run_dir}: not validated yet; go on with --resume{alternative}")
+        raise CheckpointError(f"{run_dir}: not validated yet; continue with --resume{alternative}")
     checkpoint = read_checkpoint({"best": folder.best, "last": folder.last, "start": folder.start}[which])
     model_config = _read_json(folder.model_file, ModelConfig)
     config = read_config(folder.config_file)

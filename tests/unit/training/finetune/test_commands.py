@@ -131,9 +131,9 @@ def test_positions_are_resized_to_another_size_of_images(home):
     ("flags", "message"),
     [
         (["--start", "nowhere"], "'nowhere' is no folder, no run in"),
-        (["--set", "model.embed_dim=8"], "model.embed_dim is not that of origin (best, step 7)"),
-        (["--set", "model.text.width=64"], "model.text.width is not that of origin"),
-        (["--set", "text.clean=none"], "text.clean is not that of origin"),
+        (["--set", "model.embed_dim=8"], "model.embed_dim differs from origin (best, step 7)"),
+        (["--set", "model.text.width=64"], "model.text.width differs from origin"),
+        (["--set", "text.clean=none"], "text.clean differs from origin"),
         (["--set", "lock.image=7"], "lock.image is 7, the image tower has 4 layers"),
         (["--set", "start.which=worst"], "start"),
     ],

@@ -128,11 +128,11 @@ def test_a_run_that_is_stopped_before_it_is_validated_says_so(arguments, tmp_pat
 
     monkeypatch.setattr(loop, "Interrupt", Stopped)
     assert main(arguments) == command.INTERRUPTED
-    assert "stopped at step 0; not validated yet; go on with --resume\n" in capsys.readouterr().out
+    assert "stopped at step 0; not validated yet; continue with --resume\n" in capsys.readouterr().out
     of_run = ["--run", "small", "--runs-dir", str(tmp_path / "runs"), "--data", str(tmp_path / "data")]
     for command_of in (["evaluate"], ["export", "--name", "x", "--model-repo", str(tmp_path / "repo")]):
         assert main([*command_of, *of_run]) == 1
-        said = "runs/small: not validated yet; go on with --resume, or name --which last\n"
+        said = "runs/small: not validated yet; continue with --resume, or name --which last\n"
         assert capsys.readouterr().err.endswith(said)
     monkeypatch.setattr(loop, "Interrupt", Interrupt)
     assert main([*arguments, "--resume"]) == 0

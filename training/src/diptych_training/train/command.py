@@ -67,14 +67,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="DIR",
         help="where --start and distill.teachers look for models (DIPTYCH_MODEL_REPO)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the run's last checkpoint")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a key"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override a key of the recipe",
     )
     parser.add_argument(
         "--device",
         default=os.environ.get("DIPTYCH_DEVICE") or AUTO,
-        help="cpu, cuda, cuda:1 and so on; auto: cuda where there is one (DIPTYCH_DEVICE)",
+        help="cpu, cuda, cuda:1 and so on; auto: cuda if available (DIPTYCH_DEVICE)",
     )
     parser.set_defaults(run=run)
 
@@ -124,7 +129,7 @@ def _summary_of_best(loop: Loop) -> str:
     if not loop.config.run.best_by:
         return "the last is the best"
     if math.isinf(loop.state.best_score):
-        return "not validated yet; go on with --resume"
+        return "not validated yet; continue with --resume"
     return f"best {loop.state.best_score:.4f}"
 
 

@@ -112,7 +112,7 @@ def check_start(config: TrainConfig, origin: Origin) -> None:
         for key in _differing(kind.model_validate(origin.tables[table]), ours, table):
             if key not in CHANGEABLE_KEYS:
                 whose = f"{origin.title}, which the run starts from"
-                raise TrainingConfigError(f"{key} is not that of {whose}: leave it out of the recipe")
+                raise TrainingConfigError(f"{key} differs from {whose}: leave it out of the recipe")
 
 
 def _differing(theirs: BaseModel, ours: BaseModel, prefix: str) -> list[str]:
