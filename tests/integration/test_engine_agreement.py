@@ -73,7 +73,7 @@ def pooled_wrong(input_ids: Any, rows: Any) -> Any:
     [
         (
             {"images": lambda _, rows: turned(rows, 2.6)},
-            r"images in a batch of 1, item 0: cosine to the one that serves is",
+            r"images in a batch of 1, item 0: cosine to the encoder that serves is",
         ),
         (
             {"images": lambda batch, rows: -rows if len(batch) == 8 else rows},
@@ -81,12 +81,15 @@ def pooled_wrong(input_ids: Any, rows: Any) -> Any:
         ),
         (
             {"images": lambda batch, rows: turned(rows, 1.0) if len(batch) > 2 else rows},
-            r"to itself in another shape is 0\.99",
+            r"to the same item in another shape is 0\.99",
         ),
-        ({"images": lambda _, rows: rows * np.nan}, r"cosine to the one that serves is nan, bound is 0\.999"),
+        (
+            {"images": lambda _, rows: rows * np.nan},
+            r"cosine to the encoder that serves is nan, bound is 0\.999",
+        ),
         (
             {"texts": pooled_wrong},
-            r"texts of \d+ tokens in a batch of \d, item \d: cosine to the one that serves",
+            r"texts of \d+ tokens in a batch of \d, item \d: cosine to the encoder that serves",
         ),
         (
             {"texts": lambda batch, rows: -rows if batch.shape[1] > 16 else rows},

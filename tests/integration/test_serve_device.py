@@ -18,7 +18,7 @@ from diptych.settings import Settings
 from diptych.wiring.loading import encoders
 from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.warming import warmed
-from diptych.wiring.precisions.chosen import ChosenPrecisions, load_served
+from diptych.wiring.precisions.chosen import ChosenPrecisions, load_chosen
 from diptych.wiring.services import build
 from diptych.wiring.tuning import measuring
 from diptych.wiring.tuning.planning import PLAN_FILE, with_plan
@@ -38,7 +38,7 @@ def served(folder: Path, precisions: dict[str, Fault] | None = None, **given: An
         "device": "auto",
         "n_threads": 1,
     }
-    return load_served(verify_bundle(ModelRepository(folder), TINY, version), **(options | given))
+    return load_chosen(verify_bundle(ModelRepository(folder), TINY, version), **(options | given))
 
 
 def precisions_of(found: ChosenPrecisions) -> tuple[str, str]:
@@ -255,7 +255,7 @@ def test_error_at_the_start_names_the_setting_and_what_is_missing(
 ) -> None:
     cuda = FakeCuda(is_offered=False).install(monkeypatch)
     with pytest.raises(
-        ConfigError, match=r"^DIPTYCH_DEVICE=cuda cannot be had: onnxruntime .* server\[gpu\]"
+        ConfigError, match=r"^DIPTYCH_DEVICE=cuda is not available: onnxruntime .* server\[gpu\]"
     ):
         served(tmp_path, device="cuda")
     cuda.is_offered, cuda.gpu.cuda = True, 0

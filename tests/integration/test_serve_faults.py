@@ -20,7 +20,7 @@ from diptych.errors import EncoderFailed
 from diptych.settings import Settings
 from diptych.wiring.loading.bundles import LoadedBundle, load_precision, verify_bundle
 from diptych.wiring.loading.encoders import ServedEncoder
-from diptych.wiring.pipeline import build_engine, health_of
+from diptych.wiring.pipeline import build_pipeline, health_of
 from support.faulty_graphs import Failure, grey
 from support.pictures import noise, picture
 from support.server import RunningServer, serve
@@ -134,7 +134,7 @@ class Encoder:
 
 
 def engine_of(loaded: LoadedBundle, folder: Path) -> EncoderPipeline:
-    return build_engine(
+    return build_pipeline(
         Settings(data_dir=folder),
         loaded,
         PillowDecoder(loaded.bundle.manifest.image, ImageLimits(), n_threads=1),

@@ -67,7 +67,7 @@ def test_newest_version_that_may_be_served_is(
         (model,) = client.get("/models").json()["models"]
         assert client.get("/collections/default").json()["state"] == "ready"
     (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert warning.startswith(f"{TINY}/2 is ignored, {TINY}/1 is taken: ")
+    assert warning.startswith(f"{TINY}/2 is ignored, {TINY}/1 is served instead: ")
     assert why in warning
     assert "to embed" not in caplog.text  # the collection has the vectors of version 1 already
     (ignored,) = model["ignored"]

@@ -60,8 +60,8 @@ def test_beside_requests_nothing_is_measured(
     measured = with_plan(loaded, settings(tmp_path)).plan
     forbid_measuring(monkeypatch)
     other = Plan(1, 2, 3, 4)
-    assert with_plan(loaded, settings(tmp_path), otherwise=other).plan == measured
-    assert with_plan(loaded, settings(tmp_path, n_threads=3), otherwise=other).plan == other
+    assert with_plan(loaded, settings(tmp_path), fallback=other).plan == measured
+    assert with_plan(loaded, settings(tmp_path, n_threads=3), fallback=other).plan == other
 
 
 def test_settings_are_taken_as_they_are(
@@ -70,7 +70,7 @@ def test_settings_are_taken_as_they_are(
     forbid_measuring(monkeypatch)
     planned = with_plan(loaded, settings(tmp_path, n_lanes=2, max_batch_size=3, n_decode_threads=5))
     assert planned.plan == Plan(2, 3, 3, 5)
-    assert planned.beside is not None
+    assert planned.parallel_encoder is not None
     assert not (tmp_path / "data" / PLAN_FILE).exists()
 
 
@@ -116,7 +116,7 @@ def test_unwritable_folder_only_costs_the_time_of_measuring(loaded: LoadedBundle
 
 def test_one_thread_has_one_lane(loaded: LoadedBundle, tmp_path: Path) -> None:
     planned = with_plan(loaded, settings(tmp_path, n_threads=1, n_lanes=4))
-    assert (planned.plan.n_lanes, planned.beside) == (1, None)
+    assert (planned.plan.n_lanes, planned.parallel_encoder) == (1, None)
 
 
 def test_vectors_are_the_same_in_every_lane(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_plans_for_elsewhere_are_ignored_and_the_newest_other_version_serves(
     assert (found["version"], found["provider"]) == (2, "CPUExecutionProvider")
     assert list(found["ignored"]) == [3]
     assert found["ignored"][3].endswith(reason)
-    assert f"tiny/3 is ignored, tiny/2 is taken: {found['ignored'][3]}" in caplog.text
+    assert f"tiny/3 is ignored, tiny/2 is served instead: {found['ignored'][3]}" in caplog.text
 
 
 def test_without_driver_or_tensorrt_the_reason_says_so(tensorrt: FakeTensorrt, tmp_path: Path) -> None:

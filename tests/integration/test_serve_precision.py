@@ -20,7 +20,7 @@ from diptych.errors import BundleError, GoldenMismatch
 from diptych.settings import Settings
 from diptych.wiring.loading import encoders
 from diptych.wiring.loading.bundles import verify_bundle
-from diptych.wiring.precisions.chosen import ChosenPrecisions, load_served
+from diptych.wiring.precisions.chosen import ChosenPrecisions, load_chosen
 from diptych.wiring.services import load
 from diptych.wiring.tuning import encoder_timing
 from support.app import FIXED_PLAN, running_app
@@ -39,7 +39,7 @@ def served(folder: Path, precisions: dict[str, Fault], **given: Any) -> ChosenPr
         "device": "cpu",
         "n_threads": 1,
     }
-    return load_served(verify_bundle(ModelRepository(folder), TINY, version), **(options | given))
+    return load_chosen(verify_bundle(ModelRepository(folder), TINY, version), **(options | given))
 
 
 def precisions_of(found: ChosenPrecisions) -> tuple[str, str]:

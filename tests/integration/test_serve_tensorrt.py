@@ -164,7 +164,7 @@ def test_next_start_finds_the_engines_and_other_batches_need_others(machine: Mac
         found = wait_until_settled(client)
     assert found["tensorrt"] == {
         "state": "serving",
-        "reason": "TensorRT 10.16.1.11, engines of an earlier start",
+        "reason": "TensorRT 10.16.1.11, engines from an earlier start",
     }
     assert machine.builder.n_begun == 1
     with machine.app(max_batch_size=8) as client:
@@ -190,7 +190,7 @@ def test_build_that_fails_leaves_cuda_serving_and_says_why(
     machine.tensorrt.refuses = "no implementation for node Gemm"
     reason = settled_on_cuda(machine)
     assert reason == "TensorRT builds no plan of image_encoder.onnx: no implementation for node Gemm"
-    assert f"fp32 is not served by TensorRT, CUDA goes on: {reason}" in caplog.text
+    assert f"fp32 is not served by TensorRT, CUDA keeps serving it: {reason}" in caplog.text
     assert machine.kept() == []
 
 
@@ -216,15 +216,13 @@ def test_engine_with_other_vectors_never_serves(tower: str, source: str, machine
 def test_engine_that_is_wrong_in_large_batches_alone_never_serves(machine: Machine) -> None:
     machine.tensorrt.turns_large_batches = 4
     assert re.match(
-        r"images in a batch of 8, item \d: cosine to the one that serves is -1", settled_on_cuda(machine)
+        r"images in a batch of 8, item \d: cosine to the encoder that serves is -1", settled_on_cuda(machine)
     )
 
 
 def test_missing_tensorrt_or_folder_is_the_reason(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     (machine.folder / "cache").write_bytes(b"no folder")
-    assert re.match(
-        r"the folder of engines .*cache.* cannot be used: Not a directory", settled_on_cuda(machine)
-    )
+    assert re.match(r"the engine folder .*cache.* cannot be used: Not a directory", settled_on_cuda(machine))
     library.load_tensorrt.cache_clear()
     for name in library.MODULES:
         monkeypatch.setitem(sys.modules, name, None)  # as when it is not installed
@@ -317,5 +315,5 @@ def test_precision_of_a_single_collection_stays_on_cuda_and_says_so(machine: Mac
     assert found["fp32"]["provider"] == CUDA
     assert found["fp32"]["tensorrt"] == {
         "state": "unavailable",
-        "reason": "it is for the server's own precisions",
+        "reason": "only the server's own precisions are upgraded",
     }

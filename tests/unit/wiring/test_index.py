@@ -35,7 +35,7 @@ def test_a_build_without_gpus_is_searched_on_the_cpu_and_says_so() -> None:
 @pytest.mark.usefixtures("without_gpus")
 def test_a_gpu_that_is_demanded_and_lacks_is_no_start() -> None:
     with pytest.raises(
-        ConfigError, match=r"DIPTYCH_INDEX_DEVICE=cuda cannot be had: faiss .* built without GPUs"
+        ConfigError, match=r"DIPTYCH_INDEX_DEVICE=cuda is not available: faiss .* built without GPUs"
     ):
         new_index_of(read_settings({"index_device": "cuda"}), DIM)
 

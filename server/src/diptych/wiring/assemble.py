@@ -1,4 +1,4 @@
-"""Put the parts together: which adapter plays which role, with which numbers. Knows no step of loading."""
+"""Assemble the services of a server: which adapter plays which role, with which limits."""
 
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -33,147 +33,156 @@ from diptych.wiring.fetching import image_urls_of
 from diptych.wiring.index import new_index_of
 from diptych.wiring.loading.bundles import LoadedBundle
 from diptych.wiring.loading.compatibility import MachineSupport
-from diptych.wiring.pipeline import OnStuck, build_engine, health_of
+from diptych.wiring.pipeline import OnStuck, build_pipeline, health_of
 from diptych.wiring.precisions.chosen import ChosenPrecisions
-from diptych.wiring.precisions.on_demand import Build, OnDemandPrecisions
+from diptych.wiring.precisions.on_demand import BuildPipeline, OnDemandPrecisions
 from diptych.wiring.precisions.tensorrt_upgrade import TensorRtUpgrade
-from diptych.wiring.tuning.planning import decoded_px_of, sharing_of
+from diptych.wiring.tuning.planning import max_decoded_px, resize_threads
 
 
 def assemble(
     settings: Settings,
     repository: ModelRepository,
-    served: ChosenPrecisions,
-    on_stuck: OnStuck,
+    chosen: ChosenPrecisions,
+    support: MachineSupport,
     lock: DataLock,
     *,
-    here: MachineSupport,
+    on_stuck: OnStuck,
 ) -> Services:
-    """The graph of parts. Opens the data folder, whose lock it is given: raises StoreError, CorruptStore.
+    """Connect the loaded precisions, the data folder and the adapters to each other.
 
-    `here` knows which versions cannot be served on this machine.
+    Opens the data folder, which `lock` already guards. `support` tells which other versions cannot be served
+    on this machine. Raises StoreError, CorruptStore, and ConfigError when a required GPU is missing.
     """
     limits, metrics = limits_of(settings), PrometheusMetrics()
-    decoder = PillowDecoder(
-        served.embed.bundle.manifest.image,
-        ImageLimits(max_bytes=limits.max_image_bytes, max_px=limits.max_image_px, guard=IMAGE_GUARD),
-        n_threads=served.embed.plan.n_decode_threads,
-        mode=settings.decode,
-        max_decoded_px=decoded_px_of(settings, served.embed.plan, served.embed.encoder.provider),
-        n_sharing=sharing_of(settings),
-    )
+    decoder = _decoder(settings, limits, chosen.embed)
 
     def build(loaded: LoadedBundle, names: tuple[EncoderName, EncoderName]) -> EncoderPipeline:
-        return build_engine(settings, loaded, decoder, metrics, names=names, on_stuck=on_stuck)
+        return build_pipeline(settings, loaded, decoder, metrics, names=names, on_stuck=on_stuck)
 
-    engines = _engines(settings, repository, served, build)
-    engines.on_change(lambda loaded: metrics.set_models([_as_it_runs(engine) for engine in loaded]))
-    embed, kept = engines.for_requests, engines.for_collections
-    # Before the data folder is opened: it may refuse.
-    new_index = new_index_of(settings, kept.model.embed_dim)
-    classifier = LabelClassifier(
-        model=embed.model,
-        embedder=embed.embedder,
-        metrics=metrics,
-        max_labels=limits.max_labels,
-        max_label_texts=limits.max_label_texts,
-        max_cached_labels=settings.label_cache_items,
-    )
+    pipelines = _pipeline_pool(settings, repository, chosen, build)
+    pipelines.on_change(lambda loaded: metrics.set_models([_running_model(one) for one in loaded]))
+    requests = pipelines.for_requests
+    # Before the data folder is opened, since it may fail.
+    new_index = new_index_of(settings, pipelines.for_collections.model.embed_dim)
     quota = Quota(settings.max_data_bytes)
-    records = SqliteStore(settings.data_dir, quota, lock)
+    store = SqliteStore(settings.data_dir, quota, lock)
     collections = Collections(
-        pipelines=engines,
+        pipelines=pipelines,
         thumbnailer=decoder,
         images=ImageFiles(settings.data_dir, quota),
-        records=records,
+        records=store,
         new_index=new_index,
         metrics=metrics,
         write_queue=SerialWriteQueue(),
         max_metadata_bytes=limits.max_metadata_bytes,
     )
     return Services(
-        model=embed.model,
-        embedder=embed.embedder,
+        model=requests.model,
+        embedder=requests.embedder,
         image_urls=image_urls_of(settings, metrics),
-        classifier=classifier,
-        pipelines=engines,
+        classifier=LabelClassifier(
+            model=requests.model,
+            embedder=requests.embedder,
+            metrics=metrics,
+            max_labels=limits.max_labels,
+            max_label_texts=limits.max_label_texts,
+            max_cached_labels=settings.label_cache_items,
+        ),
+        pipelines=pipelines,
         collections=collections,
         jobs=Jobs(
             collections=collections,
-            store=SqliteJobs(records.threads),
+            store=SqliteJobs(store.threads),
             inputs=JobFiles(settings.data_dir, quota, MAX_WAITING * limits.max_job_bytes),
             metrics=metrics,
-            max_batch=min(MAX_BATCH, kept.embedder.max_images),
+            max_batch=min(MAX_BATCH, pipelines.for_collections.embedder.max_images),
             max_metadata_bytes=limits.max_metadata_bytes,
         ),
         catalogue=Catalogue(
             repository,
-            embed.model,
-            served.serving,
-            here.why_not,
-            running=lambda: [engine.encoder.running() for engine in engines.loaded()],
+            requests.model,
+            chosen.serving,
+            support.why_not_served,
+            running=lambda: [one.encoder.running() for one in pipelines.loaded()],
         ),
-        health=health_of(engines.loaded, on_stuck),
+        health=health_of(pipelines.loaded, on_stuck),
         metrics=metrics,
         limits=limits,
         started_at=datetime.now(UTC),
-        upgrades=_upgrades(settings, served, engines),
+        upgrades=_tensorrt_upgrades(settings, chosen, pipelines),
         close_decoder=decoder.close,
     )
 
 
-def _engines(
-    settings: Settings, repository: ModelRepository, served: ChosenPrecisions, build: Build
-) -> PipelinePool:
-    """That of requests, that of collections, which may be the same, and what opens those of single ones."""
-    requests = build(served.embed, ("image", "text"))
-    is_one = served.collections is served.embed
-    kept = requests if is_one else build(served.collections, ("collection_image", "collection_text"))
-    return PipelinePool(
-        requests,
-        kept,
-        precisions=tuple(served.collections.bundle.manifest.precisions),
-        open=OnDemandPrecisions(settings, repository, served.collections, build).open,
+def _decoder(settings: Settings, limits: Limits, loaded: LoadedBundle) -> PillowDecoder:
+    return PillowDecoder(
+        loaded.bundle.manifest.image,
+        ImageLimits(max_bytes=limits.max_image_bytes, max_px=limits.max_image_px, guard=IMAGE_GUARD),
+        n_threads=loaded.plan.n_decode_threads,
+        mode=settings.decode,
+        max_decoded_px=max_decoded_px(settings, loaded.plan, loaded.encoder.provider),
+        n_sharing=resize_threads(settings),
     )
 
 
-def _as_it_runs(engine: EncoderPipeline) -> ModelInfo:
-    return replace(engine.model, provider=engine.encoder.running().provider)
+def _pipeline_pool(
+    settings: Settings, repository: ModelRepository, chosen: ChosenPrecisions, build: BuildPipeline
+) -> PipelinePool:
+    """Build the pipeline pool.
+
+    It has one pipeline for requests, one for collections (the same one when their precision is the same), and
+    a loader for precisions that single collections ask for.
+    """
+    requests = build(chosen.embed, ("image", "text"))
+    is_same = chosen.collections is chosen.embed
+    collections = requests if is_same else build(chosen.collections, ("collection_image", "collection_text"))
+    return PipelinePool(
+        requests,
+        collections,
+        precisions=tuple(chosen.collections.bundle.manifest.precisions),
+        open=OnDemandPrecisions(settings, repository, chosen.collections, build).open,
+    )
 
 
-def _upgrades(settings: Settings, served: ChosenPrecisions, engines: PipelinePool) -> list[Upgrade]:
-    """What moves the precisions of the start to TensorRT, where that is asked for and there is a GPU."""
+def _running_model(pipeline: EncoderPipeline) -> ModelInfo:
+    """Return the model with the provider that runs it now, which an upgrade to TensorRT changes."""
+    return replace(pipeline.model, provider=pipeline.encoder.running().provider)
+
+
+def _tensorrt_upgrades(
+    settings: Settings, chosen: ChosenPrecisions, pipelines: PipelinePool
+) -> list[Upgrade]:
+    """Return an upgrade to TensorRT for each precision that CUDA serves, if the settings ask for it.
+
+    Sets the TensorRT state of every pipeline, with the reason where there is no upgrade.
+    """
     if settings.tensorrt == "off":
         return []
-    found: list[Upgrade] = []
-    pairs = {
-        id(one): (one, engine)
-        for one, engine in (
-            (served.embed, engines.for_requests),
-            (served.collections, engines.for_collections),
-        )
-    }
-    for loaded, engine in pairs.values():
+    upgrades: list[Upgrade] = []
+    both = ((chosen.embed, pipelines.for_requests), (chosen.collections, pipelines.for_collections))
+    distinct = {id(loaded): (loaded, pipeline) for loaded, pipeline in both}
+    for loaded, pipeline in distinct.values():
         if loaded.encoder.provider == CPU_PROVIDER:
-            engine.encoder.set_tensorrt_state(TensorRt("unavailable", "the encoders run on a CPU"))
+            pipeline.encoder.set_tensorrt_state(TensorRt("unavailable", "the encoders run on a CPU"))
             continue
         if loaded.encoder.provider != CUDA_PROVIDER:
-            engine.encoder.set_tensorrt_state(TensorRt("serving", "this version was built by it"))
+            pipeline.encoder.set_tensorrt_state(TensorRt("serving", "this version was built by it"))
             continue
-        engine.encoder.set_tensorrt_state(TensorRt("building", "it has not begun"))
+        pipeline.encoder.set_tensorrt_state(TensorRt("building", "it has not begun"))
         upgrade = TensorRtUpgrade(
             loaded,
-            engine.encoder,
-            identity=engine.model.identity,
+            pipeline.encoder,
+            identity=pipeline.model.identity,
             cache_dir=settings.cache_dir,
             build=build_in_child,
-            on_change=engines.changed,
+            on_change=pipelines.changed,
         )
-        found.append(upgrade.run)
-    return found
+        upgrades.append(upgrade.run)
+    return upgrades
 
 
 def limits_of(settings: Settings) -> Limits:
-    """The settings that bound requests, and the limits that are no settings."""
+    """Return the limits of requests: those that are settings, and the defaults of the others."""
     names = {field.name for field in fields(Limits)} & Settings.model_fields.keys()
     return Limits(**{name: getattr(settings, name) for name in names})

@@ -1,4 +1,4 @@
-"""Who fetches images by URL: by the settings, or nobody. Knows nothing of models."""
+"""Choose who fetches images by URL: an HTTPS fetcher, or nobody when image URLs are off."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,15 @@ from diptych.core.ports import Metrics
 from diptych.errors import InvalidValue
 from diptych.settings import PREFIX, Settings
 
-LOOK_UPS_PER_FETCH = 8  # look-ups outlast their fetches threefold and more where name servers are silent
+# Name look-ups per fetch. Where name servers do not answer, a look-up outlasts its fetch threefold and more.
+LOOK_UPS_PER_FETCH = 8
 
 
 class NoFetcher:
     """Satisfies `ImageFetcher` where image URLs are off."""
 
     async def fetch(self, url: str, take: Callable[[int], None]) -> bytes:
-        """Raises InvalidValue saying what turns them on."""
+        """Raise InvalidValue that says how to turn image URLs on."""
         raise InvalidValue(
             f"image URLs are off on this server ({PREFIX}IMAGE_URLS turns them on): "
             "send the bytes as a data URI"
@@ -25,18 +26,18 @@ class NoFetcher:
 
 
 def image_urls_of(settings: Settings, metrics: Metrics) -> ImageUrls:
-    """What the routes get images from that are given by URL."""
+    """Build the service that fetches the images of a request by URL, within the limits of the settings."""
     return ImageUrls(
         _fetcher_of(settings, metrics),
         max_at_once=settings.max_image_url_fetches,
         turn_s=settings.image_url_timeout_s,
-        total_s=settings.body_timeout_s,  # they come in place of a body
+        total_s=settings.body_timeout_s,  # fetched images take the place of a body
         metrics=metrics,
     )
 
 
 def max_open_sockets(settings: Settings) -> int:
-    """How many sockets of fetches and of look-ups may be open at once."""
+    """Return how many sockets fetches and name look-ups may have open at once."""
     if parse_host_rules(settings.image_urls) is None:
         return 0
     return (1 + LOOK_UPS_PER_FETCH) * settings.max_image_url_fetches

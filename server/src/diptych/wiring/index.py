@@ -1,4 +1,4 @@
-"""Choose where collections are searched. Knows no collection."""
+"""Choose the vector index of collections: FAISS on the CPU or on a GPU."""
 
 import logging
 from collections.abc import Callable
@@ -16,22 +16,22 @@ LOG = logging.getLogger("diptych.index")
 
 
 def new_index_of(settings: Settings, embed_dim: int) -> Callable[[], VectorIndex]:
-    """What makes an empty index. Raises ConfigError when a GPU is demanded and cannot be had."""
+    """Return a factory of empty indexes. Raises ConfigError when a required GPU does not work."""
     thread = index_thread()
-    reason = _why_cpu(settings)
+    reason = _reason_for_cpu(settings)
     if not reason:
         try:
-            return partial(FaissGpuIndex, embed_dim, thread, _proven(thread))
+            return partial(FaissGpuIndex, embed_dim, thread, _probed_gpu(thread))
         except ConfigError as error:
             if settings.index_device == "cuda":
-                raise ConfigError(f"{PREFIX}INDEX_DEVICE=cuda cannot be had: {error}") from error
+                raise ConfigError(f"{PREFIX}INDEX_DEVICE=cuda is not available: {error}") from error
             reason = f"no GPU: {error}"
     LOG.info("collections are searched on the CPU: %s", reason)
     return partial(FaissFlatIndex, embed_dim, thread, reason=reason)
 
 
-def _why_cpu(settings: Settings) -> str:
-    """By what was set; empty where a GPU is to be tried."""
+def _reason_for_cpu(settings: Settings) -> str:
+    """Return why the settings exclude a GPU; empty if one is to be tried."""
     if settings.index_device == "cpu":
         return f"set by {PREFIX}INDEX_DEVICE"
     if settings.index_device == "auto" and settings.device == "cpu":
@@ -39,8 +39,8 @@ def _why_cpu(settings: Settings) -> str:
     return ""
 
 
-def _proven(thread: ThreadPoolExecutor) -> FaissGpu:
-    """In the thread that will use it. Raises ConfigError."""
+def _probed_gpu(thread: ThreadPoolExecutor) -> FaissGpu:
+    """Open the GPU and try it in the thread that will use it. Raises ConfigError."""
     require_gpu()
     gpu = FaissGpu()
     thread.submit(gpu.probe).result()

@@ -1,4 +1,4 @@
-"""The queues and the embedder in front of one loaded precision. Knows nothing of who asks for embeddings."""
+"""Build the pipeline of a loaded precision: queues, embedder, canaries; and the health check over all."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -22,12 +22,13 @@ from diptych.errors import EncoderFailed
 from diptych.settings import Settings
 from diptych.wiring.loading.bundles import LoadedBundle
 
-SLACK = 10  # a call may take so many times what the largest batch took at the start: the machine may be busy
+# A call may take this many times what the largest batch took at the start: the machine may be busy.
+TIMEOUT_FACTOR = 10
 
-OnStuck = Callable[[str], None]  # hears why the encoder is lost
+OnStuck = Callable[[str], None]  # called with the reason when a call of the encoder never returns
 
 
-def build_engine(
+def build_pipeline(
     settings: Settings,
     loaded: LoadedBundle,
     decoder: PillowDecoder,
@@ -36,11 +37,14 @@ def build_engine(
     names: tuple[EncoderName, EncoderName],
     on_stuck: OnStuck,
 ) -> EncoderPipeline:
-    """Starts threads for each tower on its first batches. `names` is what metrics call the two towers."""
-    timeout_s = max(settings.encode_timeout_s, SLACK * loaded.slowest_batch_s)
-    runner = SwappableEncoder(loaded.encoder, loaded.running, loaded.encoder.close)
+    """Build the pipeline of a loaded precision. Each tower starts its threads with its first batch.
+
+    `names` are the names of the image and the text tower in metrics.
+    """
+    timeout_s = max(settings.encode_timeout_s, TIMEOUT_FACTOR * loaded.slowest_batch_s)
+    encoder = SwappableEncoder(loaded.encoder, loaded.running, loaded.encoder.close)
     images, texts = _batchers(
-        settings, loaded, runner, metrics, names, timeout_s=timeout_s, on_stuck=on_stuck
+        settings, loaded, encoder, metrics, names, timeout_s=timeout_s, on_stuck=on_stuck
     )
     embedder = Embedder(
         decoder=decoder,
@@ -52,49 +56,58 @@ def build_engine(
         metrics=metrics,
     )
     return EncoderPipeline(
-        loaded.info(settings.decode), embedder, _canaries(loaded, runner), (images, texts), timeout_s, runner
+        loaded.info(settings.decode),
+        embedder,
+        _canaries(loaded, encoder),
+        (images, texts),
+        timeout_s,
+        encoder,
     )
 
 
 def health_of(
     loaded: Callable[[], Sequence[EncoderPipeline]], on_stuck: OnStuck, *, period_s: float = PERIOD_S
 ) -> Health:
-    """Ready while the canaries of all engines that are loaded answer and none of their calls hangs."""
+    """Build the health check: ready while the canaries of all loaded pipelines succeed and no call hangs.
 
-    def ask_all(on_start: OnStart) -> None:
-        for engine in loaded():
-            successes = [batcher.last_success_at for batcher in engine.batchers]
-            for at, canary in zip(successes, engine.canaries, strict=True):
-                if _is_proof(at, period_s):
+    `loaded` returns the pipelines that are loaded at the moment.
+    """
+
+    def run_canaries(on_start: OnStart) -> None:
+        for pipeline in loaded():
+            successes = [batcher.last_success_at for batcher in pipeline.batchers]
+            for at, canary in zip(successes, pipeline.canaries, strict=True):
+                if _is_recent(at, period_s):
                     continue
                 try:
                     canary(on_start)
                 except EncoderFailed:
-                    if engine in loaded():  # else it was closed meanwhile
+                    if pipeline in loaded():  # otherwise it was closed while the canary ran
                         raise
 
     return Health(
-        ask_all,
+        run_canaries,
         last_success_at=lambda: _oldest_success(loaded()),
-        problem=lambda: _problem(loaded()),
-        timeout_s=max(engine.timeout_s for engine in loaded()),
+        problem=lambda: _problems(loaded()),
+        timeout_s=max(pipeline.timeout_s for pipeline in loaded()),
         on_stuck=on_stuck,
         period_s=period_s,
     )
 
 
-def _is_proof(at: float | None, period_s: float) -> bool:
-    """A batch succeeded then, and none failed since: where images alone come, texts alone are asked."""
-    return at is not None and time.monotonic() - at < period_s
+def _is_recent(success_at: float | None, period_s: float) -> bool:
+    """Whether a batch succeeded within the period. Such a tower needs no canary: its traffic is the proof."""
+    return success_at is not None and time.monotonic() - success_at < period_s
 
 
-def _problem(engines: Sequence[EncoderPipeline]) -> str:
-    return "; ".join(batcher.problem for engine in engines for batcher in engine.batchers if batcher.problem)
+def _problems(pipelines: Sequence[EncoderPipeline]) -> str:
+    batchers = [batcher for pipeline in pipelines for batcher in pipeline.batchers]
+    return "; ".join(batcher.problem for batcher in batchers if batcher.problem)
 
 
-def _oldest_success(engines: Sequence[EncoderPipeline]) -> float | None:
-    """When all encoders had last proven themselves; None until all have."""
-    times = [batcher.last_success_at for engine in engines for batcher in engine.batchers]
+def _oldest_success(pipelines: Sequence[EncoderPipeline]) -> float | None:
+    """Return the time since which every encoder has succeeded at least once; None until all of them have."""
+    times = [batcher.last_success_at for pipeline in pipelines for batcher in pipeline.batchers]
     known = [time for time in times if time is not None]
     return min(known) if len(known) == len(times) else None
 
@@ -102,22 +115,23 @@ def _oldest_success(engines: Sequence[EncoderPipeline]) -> float | None:
 def _batchers(
     settings: Settings,
     loaded: LoadedBundle,
-    runner: SwappableEncoder,
+    encoder: SwappableEncoder,
     metrics: PrometheusMetrics,
     names: tuple[EncoderName, EncoderName],
     *,
     timeout_s: float,
     on_stuck: OnStuck,
 ) -> tuple[Batcher[Pixels], Batcher[InputIds]]:
+    """Build the queues of images and of texts, each with the workers and the batch size of the plan."""
     image_name, text_name = names
-    manifest, beside, plan = loaded.bundle.manifest, loaded.beside, loaded.plan
+    manifest, parallel, plan = loaded.bundle.manifest, loaded.parallel_encoder, loaded.plan
     spec, embed_dim = manifest.text, manifest.embed_dim
     padded = partial(pad, spec=spec)
     return (
         Batcher(
             image_name,
-            image_batch_encoder(runner),
-            encode_parallel=None if beside is None else image_batch_encoder(beside),
+            image_batch_encoder(encoder),
+            encode_parallel=None if parallel is None else image_batch_encoder(parallel),
             n_workers=plan.n_lanes,
             max_batch_size=plan.image_batch_size,
             embed_dim=embed_dim,
@@ -127,8 +141,8 @@ def _batchers(
         ),
         Batcher(
             text_name,
-            text_batch_encoder(runner, padded),
-            encode_parallel=None if beside is None else text_batch_encoder(beside, padded),
+            text_batch_encoder(encoder, padded),
+            encode_parallel=None if parallel is None else text_batch_encoder(parallel, padded),
             n_workers=plan.n_lanes,
             size_of=len if spec.pad_to == "longest" else None,
             max_batch_size=plan.text_batch_size,
@@ -144,8 +158,9 @@ def _admission(settings: Settings) -> Admission:
     return Admission(max_items=settings.max_queue_items, max_bytes=settings.max_queue_bytes)
 
 
-def _canaries(loaded: LoadedBundle, runner: SwappableEncoder) -> tuple[Canary, Canary]:
+def _canaries(loaded: LoadedBundle, encoder: SwappableEncoder) -> tuple[Canary, Canary]:
+    """Return calls that encode one black image and one text, past the queues."""
     size = loaded.bundle.manifest.image.size
     pixels = np.zeros((1, size, size, 3), np.uint8)
     input_ids = loaded.bundle.tokenizer(["canary"]).input_ids  # (1, L)
-    return partial(runner.encode_image, pixels), partial(runner.encode_text, input_ids)
+    return partial(encoder.encode_image, pixels), partial(encoder.encode_text, input_ids)

@@ -1,4 +1,4 @@
-"""The composition root: settings in, running services out. The only place that picks adapters."""
+"""Build and start everything that a server needs: choose a version, load it, open the data folder."""
 
 import asyncio
 import logging
@@ -18,19 +18,20 @@ from diptych.settings import AUTO, Settings
 from diptych.wiring.assemble import assemble
 from diptych.wiring.loading.bundles import verify_bundle
 from diptych.wiring.loading.compatibility import MachineSupport
-from diptych.wiring.loading.version_choice import check_choice, chosen_version, here_of, why_not_served
+from diptych.wiring.loading.version_choice import check_choice, chosen_version, support_of, why_not_served
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.pipeline import OnStuck
-from diptych.wiring.precisions.chosen import ChosenPrecisions, load_served
+from diptych.wiring.precisions.chosen import ChosenPrecisions, load_chosen
 from diptych.wiring.tuning.planning import PLAN_FILE, threads_of, with_plan
 
 LOG = logging.getLogger("diptych.versions")
 
 
 async def load(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Services:
-    """Services that are ready for requests. Raises BundleError, StoreError, ConfigError, NotFound.
+    """Return services that are ready for requests. Raises BundleError, StoreError, ConfigError, NotFound.
 
-    `on_stuck` hears, on the event loop, when a call of the encoder hangs for ever: a new process is needed.
+    `on_stuck` is called on the event loop when a call of the encoder never returns: the process must be
+    replaced.
     """
     services = await asyncio.to_thread(build, settings, on_stuck)
     try:
@@ -43,9 +44,10 @@ async def load(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> S
 
 
 def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Services:
-    """Blocking: take the data folder, verify, load, prove and warm the model, open the folder; not started.
+    """Lock the data folder, verify, load, prove and warm the model, open the folder. Blocks; starts nothing.
 
-    A folder that is taken, or has lost its database or its originals, is refused before anything is loaded.
+    Refuses a data folder that is in use, or that has lost its database or its originals, before it loads
+    anything.
     """
     check_choice(settings)
     lock = DataLock(settings.data_dir)
@@ -53,75 +55,77 @@ def build(settings: Settings, on_stuck: OnStuck = lambda reason: None) -> Servic
         refuse_unfinished(settings.data_dir)
         refuse_lost_database(settings.data_dir)
         refuse_lost_images(settings.data_dir)
-        return _build(settings, on_stuck, lock)
+        use_one_blas_thread()
+        repository, support = ModelRepository(settings.model_repo), support_of(settings)
+        chosen = _load_newest(settings, repository, support)
+        return assemble(settings, repository, chosen, support, lock, on_stuck=on_stuck)
     except BaseException:
         lock.close()
         raise
 
 
-def _build(settings: Settings, on_stuck: OnStuck, lock: DataLock) -> Services:
-    use_one_blas_thread()
-    repository, here = ModelRepository(settings.model_repo), here_of(settings)
-    served = _load_newest(settings, repository, here)
-    return assemble(settings, repository, served, on_stuck, lock, here=here)
+def _load_newest(
+    settings: Settings, repository: ModelRepository, support: MachineSupport
+) -> ChosenPrecisions:
+    """Load the requested version, or else the newest one that this machine can serve.
 
-
-def _load_newest(settings: Settings, repository: ModelRepository, here: MachineSupport) -> ChosenPrecisions:
-    """The newest version that can be served here, or the one that is asked for.
-
-    Where a version fails, the next older one is tried, and `here` keeps the reason.
+    When a version fails to load, `support` records the reason and the next older version is tried.
     """
     while True:
-        name, version = chosen_version(settings, here)
+        name, version = chosen_version(settings, support)
         try:
-            served = _load(settings, repository, name, version)
+            chosen = _load(settings, repository, name, version)
         except (BundleError, EncoderFailed, ConfigError) as error:
-            if settings.version is not None or _lacks_device(error, repository.manifest(name, version)):
+            if settings.version is not None or _device_is_missing(error, repository.manifest(name, version)):
                 raise
-            here.refuse(name, version, str(error))
+            support.refuse(name, version, str(error))
             continue
-        _say_ignored(repository, name, version, here)
-        return served
+        _log_ignored_versions(repository, name, version, support)
+        return chosen
 
 
-def _lacks_device(error: DiptychError, manifest: Manifest) -> bool:
-    """Whether no version could be served: the device cannot be had. Plans run on a GPU of their own."""
+def _device_is_missing(error: DiptychError, manifest: Manifest) -> bool:
+    """Whether the device is unavailable for every version. TensorRT plans need one GPU model of their own."""
     return isinstance(error, ConfigError) and manifest.tensorrt is None
 
 
 def _load(settings: Settings, repository: ModelRepository, name: str, version: int) -> ChosenPrecisions:
-    served = load_served(
+    chosen = load_chosen(
         verify_bundle(repository, name, version),
         precision=settings.precision,
         collection_precision=settings.collection_precision,
         device=settings.device,
         n_threads=threads_of(settings),
         captures=settings.cuda_graphs == AUTO,
-        kept=PlanFile(settings.data_dir / PLAN_FILE),
+        plan_file=PlanFile(settings.data_dir / PLAN_FILE),
     )
     try:
-        return _planned(served, settings)
-    except BaseException:  # another version may be taken, whose runs are captured
-        for loaded in (served.embed, served.collections):
+        return _planned_and_warmed(chosen, settings)
+    except BaseException:  # frees the memory: an older version may be loaded next and capture CUDA graphs
+        for loaded in (chosen.embed, chosen.collections):
             loaded.encoder.close()
         raise
 
 
-def _say_ignored(repository: ModelRepository, name: str, taken: int, here: MachineSupport) -> None:
-    """In the log: newer versions than the one that is taken, and why they are not."""
+def _log_ignored_versions(
+    repository: ModelRepository, name: str, loaded_version: int, support: MachineSupport
+) -> None:
+    """Log each version newer than the loaded one, with the reason why it is not served."""
     for version in repository.versions(name):
-        if version > taken and (reason := why_not_served(repository, name, version, here)):
-            LOG.warning("%s/%d is ignored, %s/%d is taken: %s", name, version, name, taken, reason)
+        if version > loaded_version and (reason := why_not_served(repository, name, version, support)):
+            LOG.warning(
+                "%s/%d is ignored, %s/%d is served instead: %s", name, version, name, loaded_version, reason
+            )
 
 
-def _planned(served: ChosenPrecisions, settings: Settings) -> ChosenPrecisions:
-    """The same, each precision with its plan, and warm."""
-    embed = warmed(with_plan(served.embed, settings))
-    is_one = served.collections is served.embed
-    collections = embed if is_one else warmed(with_plan(served.collections, settings))
+def _planned_and_warmed(chosen: ChosenPrecisions, settings: Settings) -> ChosenPrecisions:
+    """Return the same precisions, each with its execution plan and after its warm-up runs."""
+    embed = warmed(with_plan(chosen.embed, settings))
+    is_same = chosen.collections is chosen.embed
+    collections = embed if is_same else warmed(with_plan(chosen.collections, settings))
     serving = Serving(
-        replace(served.serving.embed, plan=embed.plan),
-        replace(served.serving.collections, plan=collections.plan),
-        served.serving.device,
+        replace(chosen.serving.embed, plan=embed.plan),
+        replace(chosen.serving.collections, plan=collections.plan),
+        chosen.serving.device,
     )
     return ChosenPrecisions(embed, collections, serving)

@@ -3,7 +3,7 @@
 from diptych.core.tuning.execution_layout import Plan
 from diptych.core.tuning.precision import CPU_PROVIDER, CUDA_PROVIDER
 from diptych.settings import read_settings
-from diptych.wiring.tuning.planning import PHOTOGRAPH_PX, decoded_px_of
+from diptych.wiring.tuning.planning import PHOTOGRAPH_PX, max_decoded_px
 
 
 def plan(n_decode_threads: int) -> Plan:
@@ -12,10 +12,10 @@ def plan(n_decode_threads: int) -> Plan:
 
 def test_many_threads_on_a_cpu_need_no_more_memory_than_one() -> None:
     settings = read_settings({})
-    assert decoded_px_of(settings, plan(64), CPU_PROVIDER) == settings.max_image_px
+    assert max_decoded_px(settings, plan(64), CPU_PROVIDER) == settings.max_image_px
 
 
 def test_beside_a_gpu_every_thread_may_hold_a_photograph_of_a_phone() -> None:
     settings = read_settings({})
-    assert decoded_px_of(settings, plan(16), CUDA_PROVIDER) == 16 * PHOTOGRAPH_PX
-    assert decoded_px_of(settings, plan(2), CUDA_PROVIDER) == settings.max_image_px
+    assert max_decoded_px(settings, plan(16), CUDA_PROVIDER) == 16 * PHOTOGRAPH_PX
+    assert max_decoded_px(settings, plan(2), CUDA_PROVIDER) == settings.max_image_px

@@ -14,7 +14,7 @@ from diptych.bundle.manifest import MANIFEST_FILE
 from diptych.core.tuning.interleaved import median_seconds
 from diptych.core.tuning.precision import Candidate, EncoderTiming, choose_fastest
 from diptych.wiring.tuning import encoder_timing
-from diptych.wiring.tuning.encoder_timing import item_ms, paces_of
+from diptych.wiring.tuning.encoder_timing import encoder_timings, item_ms
 
 GOLDEN = SimpleNamespace(pixels=[1], input_ids=[2])
 
@@ -49,7 +49,7 @@ class Start:
             for name in precisions or ("fp32", "int8")
         }
         kept = self._kept if keeps else None
-        return paces_of(self._bundle, encoders, n_threads=n_threads, kept=kept)
+        return encoder_timings(self._bundle, encoders, n_threads=n_threads, plan_file=kept)
 
 
 def chosen(paces: dict[str, EncoderTiming]) -> str:

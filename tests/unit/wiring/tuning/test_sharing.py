@@ -4,7 +4,7 @@ import pytest
 
 from diptych.settings import read_settings
 from diptych.wiring.tuning import planning
-from diptych.wiring.tuning.planning import MAX_SHARING, sharing_of
+from diptych.wiring.tuning.planning import MAX_RESIZE_THREADS, resize_threads
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from diptych.wiring.tuning.planning import MAX_SHARING, sharing_of
     [
         (1, {}, 1),
         (2, {}, 2),
-        (64, {}, MAX_SHARING),
+        (64, {}, MAX_RESIZE_THREADS),
         (64, {"n_threads": 3}, 3),
         (64, {"n_decode_threads": 1}, 1),
         (2, {"n_decode_threads": 8}, 2),
@@ -22,4 +22,4 @@ def test_as_many_as_cores_but_no_more_than_are_allowed(
     n_cpus: int, settings: dict[str, int], n_threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "n_cpus", lambda: n_cpus)
-    assert sharing_of(read_settings(settings)) == n_threads
+    assert resize_threads(read_settings(settings)) == n_threads

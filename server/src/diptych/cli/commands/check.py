@@ -82,7 +82,7 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
 
     try:
         bundle = verify_bundle(repository, name, version)
-        ignored = MachineSupport(settings.device, allow_ungated=True).why_not(bundle.manifest)
+        ignored = MachineSupport(settings.device, allow_ungated=True).why_not_served(bundle.manifest)
     except DiptychError as error:
         return _failed(name, version, error)
     if ignored is not None:
@@ -95,7 +95,7 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
         return _try(trials, on_cpu, settings)
     finally:  # what is loaded of the next version may be captured on a GPU
         for one in (trials, on_cpu):
-            one.let_go()
+            one.close()
 
 
 def _try(trials: "Trials", on_cpu: "Trials", settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""Hold an encoder against the one that serves, in every shape that it will run in. Knows no devices."""
+"""Compare a candidate encoder with the serving one, in every batch shape that it will run in."""
 
 import numpy as np
 
@@ -7,34 +7,36 @@ from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.bundle.parity import MIN_BATCH_COSINE
 from diptych.errors import GoldenMismatch
 from diptych.wiring.loading.bundles import LoadedBundle
-from diptych.wiring.loading.golden_batches import B, Shaped, image_batches, text_batches
+from diptych.wiring.loading.golden_batches import B, ShapedBatch, image_batches, text_batches
 
-Seen = dict[int, Embeddings]  # the first row of each item
+FirstRows = dict[int, Embeddings]  # the first embedding of each item, by item number
 
 
 def require_agreement(loaded: LoadedBundle, candidate: StoppableEncoder) -> None:
-    """Raises GoldenMismatch, naming item, shape, cosine and bound; EncoderFailed.
+    """Raise GoldenMismatch that names item, shape, cosine and bound, unless both encoders agree.
 
-    The candidate's rows are as near to those of `loaded` as its precision may be to the model, whatever the
-    shape, and those of one item the same in all shapes. That runs each shape once, too.
+    Each embedding of the candidate must be as near to that of `loaded` as the precision may be to the model,
+    and the embeddings of one item must be equal in all shapes. This also runs each shape once. Raises
+    EncoderFailed.
     """
     bound = COSINE_BOUNDS[loaded.precision]
-    seen_images, seen_texts = Seen(), Seen()
+    image_rows, text_rows = FirstRows(), FirstRows()
     for images in image_batches(loaded):
         expected, found = loaded.encoder.encode_image(images.batch), candidate.encode_image(images.batch)
-        _require_same(images, expected, found, bound, seen_images)
+        _require_equal(images, expected, found, bound, image_rows)
     for texts in text_batches(loaded):
         expected, found = loaded.encoder.encode_text(texts.batch), candidate.encode_text(texts.batch)
-        _require_same(texts, expected, found, bound, seen_texts)
+        _require_equal(texts, expected, found, bound, text_rows)
 
 
-def _require_same(
-    shaped: Shaped[B], expected: Embeddings, found: Embeddings, bound: float, seen: Seen
+def _require_equal(
+    shaped: ShapedBatch[B], expected: Embeddings, found: Embeddings, bound: float, first_rows: FirstRows
 ) -> None:
-    for item, wanted, row in zip(shaped.items, expected, found, strict=True):
-        named = f"{shaped.name}, item {item}"
-        _require(named, "the one that serves", _cosine(row, wanted), bound)
-        _require(named, "itself in another shape", _cosine(row, seen.setdefault(item, row)), MIN_BATCH_COSINE)
+    for item, reference, row in zip(shaped.items, expected, found, strict=True):
+        where = f"{shaped.name}, item {item}"
+        first = first_rows.setdefault(item, row)
+        _require_cosine(where, "the encoder that serves", _cosine(row, reference), bound)
+        _require_cosine(where, "the same item in another shape", _cosine(row, first), MIN_BATCH_COSINE)
 
 
 def _cosine(one: Embeddings, other: Embeddings) -> float:
@@ -42,6 +44,6 @@ def _cosine(one: Embeddings, other: Embeddings) -> float:
     return float(product / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
-def _require(named: str, whom: str, cosine: float, bound: float) -> None:
+def _require_cosine(where: str, other: str, cosine: float, bound: float) -> None:
     if not cosine >= bound:  # written so that NaN fails
-        raise GoldenMismatch(f"{named}: cosine to {whom} is {cosine:.6f}, bound is {bound}")
+        raise GoldenMismatch(f"{where}: cosine to {other} is {cosine:.6f}, bound is {bound}")

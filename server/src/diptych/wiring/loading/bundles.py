@@ -1,4 +1,4 @@
-"""Verify a version, and load and prove one of its precisions on this machine. Knows nothing of services."""
+"""Verify the files of a version, load one of its precisions, and prove it against the golden outputs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from diptych.wiring.loading.encoders import ServedEncoder, open_encoder
 
 @dataclass(frozen=True)
 class VerifiedBundle:
-    """A version every byte of which is what its manifest says; none of its graphs is loaded yet."""
+    """A version whose files all match the checksums of its manifest. None of its graphs is loaded yet."""
 
     folder: Path
     manifest: Manifest
@@ -32,19 +32,19 @@ class VerifiedBundle:
 class LoadedBundle:
     """A verified version, loaded and proven on this machine in one precision.
 
-    `beside` is the same for several batches side by side, where `plan` has several lanes. The largest batch
-    took `slowest_batch_s`, once that is measured.
+    `parallel_encoder` is the same encoder with fewer threads, for the batches that run side by side when
+    `plan` has several workers. `slowest_batch_s` is how long the largest batch took; 0 until it is measured.
     """
 
     bundle: VerifiedBundle
     precision: str
     encoder: ServedEncoder
-    beside: ServedEncoder | None = None
+    parallel_encoder: ServedEncoder | None = None
     plan: Plan = SINGLE_WORKER_PLAN
     slowest_batch_s: float = 0.0
 
     def info(self, decode: DecodeMode) -> ModelInfo:
-        """What the domain needs to know of it, with images decoded like this."""
+        """Return the description of the model for the domain, for images decoded in this mode."""
         manifest = self.bundle.manifest
         return ModelInfo(
             name=manifest.name,
@@ -63,12 +63,12 @@ class LoadedBundle:
         )
 
     def running(self) -> Running:
-        """What runs it now."""
+        """Return the runtime that runs this precision."""
         return Running(self.precision, self.encoder.provider, _cuda_graphs(self.encoder))
 
 
 def verify_bundle(repository: ModelRepository, name: str, version: int) -> VerifiedBundle:
-    """Read every file of a version. Raises BundleError naming the file, NotFound."""
+    """Read and verify every file of a version. Raises BundleError naming the file, and NotFound."""
     manifest, folder = repository.verify(name, version), repository.folder(name, version)
     tokenizer = TextTokenizer(folder / TOKENIZER_FILE, manifest.text)
     return VerifiedBundle(folder, manifest, tokenizer, read_golden(folder / GOLDEN_FILE))
@@ -77,10 +77,10 @@ def verify_bundle(repository: ModelRepository, name: str, version: int) -> Verif
 def load_precision(
     bundle: VerifiedBundle, precision: str, *, device: Device, n_threads: int, captures: bool = False
 ) -> LoadedBundle:
-    """Load both graphs and reproduce the golden outputs, on this device and no other.
+    """Load both graphs on this very device and require that they reproduce the golden outputs.
 
-    With `captures` batches of a GPU run as CUDA graphs, if they can. Raises BundleError, EncoderFailed, and
-    ConfigError when the device cannot be had.
+    With `captures`, GPU batches run as CUDA graphs if they can. Raises BundleError, EncoderFailed, and
+    ConfigError when the device is not available.
     """
     encoder = open_encoder(
         bundle.folder, bundle.manifest, precision, device=device, n_threads=n_threads, captures=captures
@@ -100,9 +100,11 @@ def _cuda_graphs(encoder: ServedEncoder) -> CudaGraphs | None:
     if encoder.captures is None:
         return None
     off = f"set by {PREFIX}CUDA_GRAPHS"
-    why_not = encoder.why_not_captured if encoder.captures else ByTower(off, off)
-    return CudaGraphs(_graphs_of(why_not.image), _graphs_of(why_not.text))
+    reasons = encoder.why_not_captured if encoder.captures else ByTower(off, off)
+    return CudaGraphs(_tower_graphs(reasons.image), _tower_graphs(reasons.text))
 
 
-def _graphs_of(why_not: str) -> TowerGraphs:
-    return TowerGraphs(captured=not why_not, reason=why_not or "each shape of a batch is captured once")
+def _tower_graphs(why_not_captured: str) -> TowerGraphs:
+    return TowerGraphs(
+        captured=not why_not_captured, reason=why_not_captured or "each shape of a batch is captured once"
+    )

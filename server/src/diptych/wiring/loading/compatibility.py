@@ -1,4 +1,4 @@
-"""Whether a version can be served on this machine at all, before any of it is loaded. Knows no services."""
+"""Tell whether this machine can serve a version, by its manifest alone, before any of it is loaded."""
 
 from diptych.adapters.cuda.device import first_gpu
 from diptych.adapters.tensorrt.library import tensorrt_version
@@ -10,46 +10,50 @@ UNGATED = "it was built ungated, its parity is unknown: see --allow-ungated"
 
 
 class MachineSupport:
-    """ONNX graphs can be tried anywhere; what TensorRT built runs on its GPU, with its release."""
+    """Which versions this machine can serve, as far as that is known.
+
+    ONNX graphs can be tried on any machine. TensorRT plans run only on the GPU model and with the TensorRT
+    release that they were built for.
+    """
 
     def __init__(
         self, device: Device, precisions: tuple[str, ...] = (), *, allow_ungated: bool = False
     ) -> None:
-        """`device` and `precisions` are what the settings ask for; `auto` of either asks for nothing."""
+        """`device` and `precisions` are those that the settings require; `auto` requires none."""
         self._device = device
-        self._asked = tuple(name for name in precisions if name != AUTO)
+        self._required = tuple(name for name in precisions if name != AUTO)
         self._allow_ungated = allow_ungated
         self._refused: dict[tuple[str, int], str] = {}
 
     def refuse(self, name: str, version: int, reason: str) -> None:
-        """Remember that this version was tried and cannot be served here."""
+        """Record that this version was tried and cannot be served here."""
         self._refused[name, version] = reason
 
-    def why_not(self, manifest: Manifest) -> str | None:
-        """Why the version cannot be served here; None for one that is worth a try."""
+    def why_not_served(self, manifest: Manifest) -> str | None:
+        """Return why the version cannot be served here; None if it is worth a try."""
         refused = self._refused.get((manifest.name, manifest.version))
         if refused is not None:
             return refused
         if manifest.ungated and not self._allow_ungated:
             return UNGATED
-        lacking = [name for name in self._asked if name not in manifest.precisions]
-        if lacking:
-            return f"it has no precision {lacking[0]!r}, only {', '.join(manifest.precisions)}"
+        missing = [name for name in self._required if name not in manifest.precisions]
+        if missing:
+            return f"it has no precision {missing[0]!r}, only {', '.join(manifest.precisions)}"
         if manifest.tensorrt is None:
             return None
-        reason = self._why_not_built_for(manifest.tensorrt)
+        reason = self._build_mismatch(manifest.tensorrt)
         return None if reason is None else f"it is for {manifest.tensorrt}: {reason}"
 
-    def _why_not_built_for(self, build: TensorrtBuild) -> str | None:
+    def _build_mismatch(self, build: TensorrtBuild) -> str | None:
         if self._device == "cpu":
             return f"{PREFIX}DEVICE is cpu"
         try:
-            return _difference(build)
+            return _machine_mismatch(build)
         except ConfigError as error:
             return str(error)
 
 
-def _difference(build: TensorrtBuild) -> str | None:
+def _machine_mismatch(build: TensorrtBuild) -> str | None:
     gpu = first_gpu()
     capability = ".".join(map(str, gpu.compute_capability))
     if (gpu.name, capability) != (build.gpu, build.compute_capability):

@@ -1,4 +1,4 @@
-"""Open the encoder that a version's graphs are made for: onnxruntime's or TensorRT's. Knows no proof."""
+"""Open the encoder for the graphs of a version: onnxruntime for ONNX files, TensorRT for its plans."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,31 +14,31 @@ from diptych.errors import ConfigError
 
 
 class ServedEncoder(StoppableEncoder, Protocol):
-    """Both towers of one precision, and where they run."""
+    """Both towers of one precision, and the device that they run on."""
 
     provider: str
     device_name: str | None  # of the GPU
-    text_lengths: tuple[int, ...]  # that texts are filled up to there; as long as they are when empty
-    captures: bool | None  # whether CUDA graphs were asked for; None where there are none
+    text_lengths: tuple[int, ...]  # lengths that texts are padded to on a GPU; empty: no fixed lengths
+    captures: bool | None  # whether CUDA graphs are enabled; None where they do not exist
 
     @property
     def why_not_captured(self) -> ByTower:
-        """Which batches run without, though they were, and why; else empty."""
+        """Why batches of a tower run without CUDA graphs although these are enabled; empty if they do not."""
         ...
 
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
-        """Batches will have these sizes."""
+        """Prepare for batches of these sizes."""
         ...
 
     def capture(self, images: Sequence[Pixels], texts: Sequence[InputIds]) -> None:
-        """Run the shapes of these batches as CUDA graphs, where it `captures` and those are right.
+        """Capture the shapes of these batches as CUDA graphs, if enabled and if their results are right.
 
-        No other call runs or comes. Raises BundleError, ConfigError.
+        No other call may run or start meanwhile. Raises BundleError, ConfigError.
         """
         ...
 
     def close(self) -> None:
-        """Give the memory of a GPU back, at a moment in which nothing is captured. No call runs or comes."""
+        """Free GPU memory, at a moment when nothing is being captured. No call may run, or start later."""
         ...
 
 
@@ -51,9 +51,9 @@ def open_encoder(
     n_threads: int,
     captures: bool = False,
 ) -> ServedEncoder:
-    """With `captures` batches of CUDA can run as CUDA graphs.
+    """Open both towers of one precision. With `captures`, CUDA batches may run as CUDA graphs.
 
-    Raises BundleError, EncoderFailed, and ConfigError when the device cannot be had.
+    Raises BundleError, EncoderFailed, and ConfigError when the device is not available.
     """
     files, text = manifest.precisions[precision], manifest.text
     image_file, text_file = folder / files.image_file, folder / files.text_file
@@ -69,5 +69,5 @@ def open_encoder(
             captures=captures,
         )
     if device != "cuda":
-        raise ConfigError(f"{manifest.name}/{manifest.version} runs on {manifest.tensorrt} alone")
+        raise ConfigError(f"{manifest.name}/{manifest.version} runs only on {manifest.tensorrt}")
     return TensorrtEncoder(image_file, text_file)

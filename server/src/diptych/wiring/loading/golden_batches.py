@@ -1,4 +1,4 @@
-"""Batches of real items that fill each shape that an encoder runs in. Knows nothing of what they are for."""
+"""Batches of the golden items of a bundle, one for each shape that an encoder runs in."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,24 +15,27 @@ B = TypeVar("B", Pixels, InputIds)
 
 
 @dataclass(frozen=True)
-class Shaped(Generic[B]):
-    """A batch of one tower, and its items by number: the same item has the same number in all shapes."""
+class ShapedBatch(Generic[B]):
+    """A batch of one tower. `items` are the numbers of its items, which are the same in all shapes."""
 
     name: str
     items: Sequence[int]
     batch: B
 
 
-def image_batches(loaded: LoadedBundle) -> Iterator[Shaped[Pixels]]:
-    """The golden images over and over, in batches of each size."""
+def image_batches(loaded: LoadedBundle) -> Iterator[ShapedBatch[Pixels]]:
+    """Yield batches of each size, filled with the golden images over and over."""
     pixels = loaded.bundle.golden.pixels  # (N, S, S, 3)
     for size in sizes_up_to(loaded.plan.image_batch_size):
         items = [n % len(pixels) for n in range(size)]
-        yield Shaped(f"images in a batch of {size}", items, pixels[items])
+        yield ShapedBatch(f"images in a batch of {size}", items, pixels[items])
 
 
-def text_batches(loaded: LoadedBundle) -> Iterator[Shaped[InputIds]]:
-    """The golden texts, a short one and one as long as there may be, in each length that they fit into."""
+def text_batches(loaded: LoadedBundle) -> Iterator[ShapedBatch[InputIds]]:
+    """Yield batches of each length and size: the golden texts, a short text, and the longest possible text.
+
+    A text is in the batches of every length that it fits into.
+    """
     spec, tokenizer = loaded.bundle.manifest.text, loaded.bundle.tokenizer
     texts = ["a", *loaded.bundle.golden.texts, "a " * spec.context_length]
     ids = [tokenizer.ids(text)[0] for text in texts]
@@ -42,10 +45,10 @@ def text_batches(loaded: LoadedBundle) -> Iterator[Shaped[InputIds]]:
             continue
         for size in sizes_up_to(loaded.plan.text_batch_size):
             items = [fitting[n % len(fitting)] for n in range(size)]
-            batch = _filled(pad([ids[n] for n in items], spec), length, spec.pad_id)
-            yield Shaped(f"texts of {length} tokens in a batch of {size}", items, batch)
+            batch = _padded(pad([ids[n] for n in items], spec), length, spec.pad_id)
+            yield ShapedBatch(f"texts of {length} tokens in a batch of {size}", items, batch)
 
 
-def _filled(input_ids: InputIds, length: int, pad_id: int) -> InputIds:
-    """(B, L) -> (B, `length`)"""
+def _padded(input_ids: InputIds, length: int, pad_id: int) -> InputIds:
+    """Pad (B, L) to (B, `length`)."""
     return np.pad(input_ids, ((0, 0), (0, length - input_ids.shape[1])), constant_values=pad_id)

@@ -1,4 +1,4 @@
-"""Choose a version of the repository, and refuse what is known wrong without loading it."""
+"""Choose the version to serve, from manifests and settings alone."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,17 @@ from diptych.settings import Settings
 from diptych.wiring.loading.compatibility import MachineSupport
 
 
-def here_of(settings: Settings) -> MachineSupport:
-    """What this machine can serve, as far as the settings let it."""
+def support_of(settings: Settings) -> MachineSupport:
+    """Return what this machine can serve under these settings."""
     precisions = (settings.precision, settings.collection_precision)
     return MachineSupport(settings.device, precisions, allow_ungated=settings.allow_ungated)
 
 
-def chosen_version(settings: Settings, here: MachineSupport) -> tuple[str, int]:
-    """The name and version to serve: the newest that can be served here, or the one that is asked for.
+def chosen_version(settings: Settings, support: MachineSupport) -> tuple[str, int]:
+    """Return name and version to serve: the requested version, or the newest that this machine can serve.
 
-    Raises ConfigError when there is none: it names each version and why, or says what to run.
+    Raises ConfigError when there is none. The error names each version with its reason, or the command to
+    run.
     """
     repository, name = ModelRepository(settings.model_repo), settings.model
     if not settings.model_repo.is_dir():
@@ -34,32 +35,34 @@ def chosen_version(settings: Settings, here: MachineSupport) -> tuple[str, int]:
         )
     versions = repository.versions(name)
     if settings.version is not None and settings.version not in versions:
-        there = ", ".join(map(str, versions))
-        raise ConfigError(f"model {name!r} has no version {settings.version}, only {there}")
-    asked = [settings.version] if settings.version is not None else versions[::-1]
-    return name, _first_servable(repository, name, asked, here)
+        known_versions = ", ".join(map(str, versions))
+        raise ConfigError(f"model {name!r} has no version {settings.version}, only {known_versions}")
+    candidates = [settings.version] if settings.version is not None else versions[::-1]
+    return name, _first_servable(repository, name, candidates, support)
 
 
 def _first_servable(
-    repository: ModelRepository, name: str, versions: Sequence[int], here: MachineSupport
+    repository: ModelRepository, name: str, versions: Sequence[int], support: MachineSupport
 ) -> int:
     reasons = []
     for version in versions:
-        reason = why_not_served(repository, name, version, here)
+        reason = why_not_served(repository, name, version, support)
         if reason is None:
             return version
         reasons.append(f"{name}/{version} cannot be served here: {reason}")
     raise ConfigError("; ".join(reasons))
 
 
-def why_not_served(repository: ModelRepository, name: str, version: int, here: MachineSupport) -> str | None:
-    """Why this version cannot be served here, such as a manifest that cannot be read; None if it may be."""
+def why_not_served(
+    repository: ModelRepository, name: str, version: int, support: MachineSupport
+) -> str | None:
+    """Return why this version cannot be served here; None if it is worth a try."""
     try:
-        return here.why_not(repository.manifest(name, version))
+        return support.why_not_served(repository.manifest(name, version))
     except BundleError as error:
         return str(error)
 
 
 def check_choice(settings: Settings) -> None:
-    """Raises ConfigError for a choice of model that is known wrong without loading it."""
-    chosen_version(settings, here_of(settings))
+    """Raise ConfigError if the settings choose a version that cannot be served. Loads nothing."""
+    chosen_version(settings, support_of(settings))

@@ -1,4 +1,4 @@
-"""Run a loaded precision once at its largest, before anybody waits for it. Knows no settings."""
+"""Run a loaded precision once in its largest shapes, so that the first requests are not slow."""
 
 from dataclasses import replace
 from functools import partial
@@ -16,15 +16,15 @@ from diptych.wiring.loading.golden_batches import image_batches, text_batches
 
 
 def warmed(loaded: LoadedBundle) -> LoadedBundle:
-    """Run the largest batches once, so that no request pays for allocations and kernel choices; timed.
+    """Run and time the largest batches once, so that no request pays for allocations and kernel choices.
 
-    On a GPU those of each size that it runs in, and texts of each length, which are captured after that.
-    Raises GoldenMismatch, EncoderFailed, and what a session raises that has to be opened anew.
+    A GPU runs batches of each size and texts of each length instead, and then captures them as CUDA graphs.
+    Raises GoldenMismatch, EncoderFailed, and the errors of a session that has to be opened again.
     """
     manifest, plan = loaded.bundle.manifest, loaded.plan
     pixels = np.zeros((plan.image_batch_size, manifest.image.size, manifest.image.size, 3), np.uint8)
-    took_s = 0.0
-    for encoder in filter(None, (loaded.encoder, loaded.beside)):
+    slowest_s = 0.0
+    for encoder in filter(None, (loaded.encoder, loaded.parallel_encoder)):
         images, texts = (
             _sizes(encoder.provider, size) for size in (plan.image_batch_size, plan.text_batch_size)
         )
@@ -34,10 +34,10 @@ def warmed(loaded: LoadedBundle) -> LoadedBundle:
         for run in runs:
             began = perf_counter()
             run()
-            took_s = max(took_s, perf_counter() - began)
+            slowest_s = max(slowest_s, perf_counter() - began)
         if encoder.captures:
             _capture(loaded, encoder)
-    return replace(loaded, slowest_batch_s=took_s)
+    return replace(loaded, slowest_batch_s=slowest_s)
 
 
 def _capture(loaded: LoadedBundle, encoder: ServedEncoder) -> None:
@@ -49,15 +49,15 @@ def _capture(loaded: LoadedBundle, encoder: ServedEncoder) -> None:
 
 
 def _texts(loaded: LoadedBundle, encoder: ServedEncoder) -> list[InputIds]:
-    """One text (1, L) of the largest length, and on a GPU, which runs in a few, one of each."""
+    """Return one text (1, L) of the largest length; for a GPU, one text of each length that it runs in."""
     spec, tokenizer = loaded.bundle.manifest.text, loaded.bundle.tokenizer
     longest = tokenizer(["a " * spec.context_length]).input_ids
     if encoder.provider == CPU_PROVIDER:
         return [longest]
     shortest = tokenizer(["a"]).input_ids
-    fills = [length - shortest.shape[1] for length in encoder.text_lengths]
-    filled = [np.pad(shortest, ((0, 0), (0, n)), constant_values=spec.pad_id) for n in fills if n >= 0]
-    return [*filled, longest]
+    paddings = [length - shortest.shape[1] for length in encoder.text_lengths]
+    padded = [np.pad(shortest, ((0, 0), (0, n)), constant_values=spec.pad_id) for n in paddings if n >= 0]
+    return [*padded, longest]
 
 
 def _sizes(provider: str, largest: int) -> tuple[int, ...]:

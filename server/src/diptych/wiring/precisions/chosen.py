@@ -1,4 +1,4 @@
-"""Load a version in the precisions that requests and collections get. Knows nothing of services."""
+"""Choose the precisions of requests and of collections, and load a version in them."""
 
 import logging
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ from diptych.core.tuning.precision import Candidate, Choice, Serving, choose_fas
 from diptych.settings import AUTO, PREFIX, Device
 from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle
 from diptych.wiring.precisions.trials import Trials
-from diptych.wiring.tuning.encoder_timing import paces_of
+from diptych.wiring.tuning.encoder_timing import encoder_timings
 
 LOG = logging.getLogger("diptych.precision")
 
 
 @dataclass(frozen=True)
 class ChosenPrecisions:
-    """What answers requests and what collections use: one object when it is one precision."""
+    """The loaded precision of requests (`embed`) and that of collections; one object if both are the same."""
 
     embed: LoadedBundle
     collections: LoadedBundle
     serving: Serving
 
 
-def load_served(
+def load_chosen(
     bundle: VerifiedBundle,
     *,
     precision: str,
@@ -31,61 +31,61 @@ def load_served(
     device: Device,
     n_threads: int,
     captures: bool = False,
-    kept: PlanFile | None = None,
+    plan_file: PlanFile | None = None,
 ) -> ChosenPrecisions:
-    """Try, choose, and let go of the rest. Raises BundleError, EncoderFailed, ConfigError.
+    """Try the precisions, choose, and close those that were not chosen.
 
-    With `captures` batches of a GPU run as CUDA graphs, if they can. Precisions are timed only where `kept`
-    has no times of an earlier start.
+    With `captures`, GPU batches run as CUDA graphs if they can. Precisions are timed unless `plan_file` has
+    their times from an earlier start. Raises BundleError, EncoderFailed, ConfigError.
     """
-    wanted = () if precision == AUTO else (precision,)
-    trials = Trials(bundle, device=device, n_threads=n_threads, wanted=wanted, captures=captures)
+    required = () if precision == AUTO else (precision,)
+    trials = Trials(bundle, device=device, n_threads=n_threads, required=required, captures=captures)
     try:
-        served = _chosen(trials, precision, collection_precision, kept)
+        chosen = _choose(trials, precision, collection_precision, plan_file)
     except BaseException:
-        trials.let_go()
+        trials.close()
         raise
-    trials.let_go(but=(served.embed, served.collections))
-    return served
+    trials.close(keep=(chosen.embed, chosen.collections))
+    return chosen
 
 
-def _chosen(
+def _choose(
     trials: Trials,
     precision: str,
     collection_precision: str,
-    kept: PlanFile | None,
+    plan_file: PlanFile | None,
 ) -> ChosenPrecisions:
-    embed = choose_for_requests(trials, precision, kept)
+    embed = choose_for_requests(trials, precision, plan_file)
     loaded = trials.load(embed.precision)
     collections = _choose_for_collections(trials, collection_precision, loaded)
     for purpose, choice in (("requests", embed), ("collections", collections)):
         LOG.info("%s for %s: %s", choice.precision, purpose, choice.reason)
     manifest = trials.bundle.manifest
-    for name, why in trials.failed().items():
-        LOG.warning("%s/%d is not served in %s: %s", manifest.name, manifest.version, name, why)
-    where = trials.device
-    LOG.info("encoders run on %s: %s", where.name or where.provider, where.reason)
-    return ChosenPrecisions(loaded, trials.load(collections.precision), Serving(embed, collections, where))
+    for name, reason in trials.failed().items():
+        LOG.warning("%s/%d is not served in %s: %s", manifest.name, manifest.version, name, reason)
+    device = trials.device
+    LOG.info("encoders run on %s: %s", device.name or device.provider, device.reason)
+    return ChosenPrecisions(loaded, trials.load(collections.precision), Serving(embed, collections, device))
 
 
-def choose_for_requests(trials: Trials, precision: str, kept: PlanFile | None = None) -> Choice:
-    """The named precision, or with `auto` the fastest that passes. Raises as load_served."""
+def choose_for_requests(trials: Trials, precision: str, plan_file: PlanFile | None = None) -> Choice:
+    """Choose the named precision, or with `auto` the fastest that passes. Raises as load_chosen."""
     if precision != AUTO:
         trials.load(precision)
         return Choice(precision, f"set by {PREFIX}PRECISION", (Candidate(precision, passed=True),))
     candidates = [trials.attempt(name) for name in trials.precisions]
-    return choose_fastest(_timed(trials, candidates, kept))
+    return choose_fastest(_timed(trials, candidates, plan_file))
 
 
-def _timed(trials: Trials, candidates: Sequence[Candidate], kept: PlanFile | None) -> list[Candidate]:
-    """The same with the times of those that passed, unless there is only one."""
+def _timed(trials: Trials, candidates: Sequence[Candidate], plan_file: PlanFile | None) -> list[Candidate]:
+    """Return the candidates with the times of those that passed, unless only one did."""
     encoders = {one.precision: trials.load(one.precision).encoder for one in candidates if one.passed}
     if len(encoders) < 2:
         return list(candidates)
-    paces = paces_of(trials.bundle, encoders, n_threads=trials.n_threads, kept=kept)
+    timings = encoder_timings(trials.bundle, encoders, n_threads=trials.n_threads, plan_file=plan_file)
     return [
-        replace(one, image_ms=paces[one.precision].image_ms, text_ms=paces[one.precision].text_ms)
-        if one.precision in paces
+        replace(one, image_ms=timings[one.precision].image_ms, text_ms=timings[one.precision].text_ms)
+        if one.precision in timings
         else one
         for one in candidates
     ]

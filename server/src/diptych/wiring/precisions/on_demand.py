@@ -1,4 +1,4 @@
-"""Load a precision that collections ask for beside those of the start. Knows nothing of who asks."""
+"""Load further precisions that single collections ask for."""
 
 from collections.abc import Callable
 
@@ -13,29 +13,33 @@ from diptych.wiring.loading.bundles import LoadedBundle, VerifiedBundle, load_pr
 from diptych.wiring.loading.warming import warmed
 from diptych.wiring.tuning.planning import threads_of, with_plan
 
-Build = Callable[[LoadedBundle, tuple[EncoderName, EncoderName]], EncoderPipeline]
+BuildPipeline = Callable[[LoadedBundle, tuple[EncoderName, EncoderName]], EncoderPipeline]
 
 
 class OnDemandPrecisions:
-    """Opens precisions of the version that serves, on the device that it serves on.
+    """Loads precisions of the serving version, on the device that serves.
 
-    At the start nothing else runs: they are measured as those of requests are. Later they take a plan that is
-    known, and the files of the version are read anew, since much may have become of them.
+    At the start they are measured, as the precision of requests is, since nothing else runs. Later nothing
+    can be measured beside requests: they take a known plan. The files of the version are then verified again,
+    since they may have changed on disk.
     """
 
     def __init__(
-        self, settings: Settings, repository: ModelRepository, beside: LoadedBundle, build: Build
+        self, settings: Settings, repository: ModelRepository, collections: LoadedBundle, build: BuildPipeline
     ) -> None:
-        """`beside` is what collections use that ask for nothing."""
+        """`collections` is the precision of collections that have none of their own."""
         self._settings = settings
         self._repository = repository
-        self._bundle = beside.bundle
-        self._plan = beside.plan
-        self._device: Device = "cpu" if beside.encoder.provider == CPU_PROVIDER else "cuda"
+        self._bundle = collections.bundle
+        self._plan = collections.plan
+        self._device: Device = "cpu" if collections.encoder.provider == CPU_PROVIDER else "cuda"
         self._build = build
 
     def open(self, precision: str, at_start: bool) -> EncoderPipeline:
-        """Blocking. Raises BundleError, EncoderFailed, ConfigError, NotFound."""
+        """Load a precision and build its pipeline. Blocks.
+
+        Raises BundleError, EncoderFailed, ConfigError, NotFound.
+        """
         bundle = self._bundle if at_start else self._verified()
         n_threads = threads_of(self._settings)
         captures = self._settings.cuda_graphs == AUTO
@@ -43,18 +47,18 @@ class OnDemandPrecisions:
             bundle, precision, device=self._device, n_threads=n_threads, captures=captures
         )
         try:
-            engine = self._made(loaded, precision, at_start)
+            pipeline = self._built(loaded, precision, at_start)
         except BaseException:
             loaded.encoder.close()
             raise
         if self._settings.tensorrt != "off":
-            engine.encoder.set_tensorrt_state(
-                TensorRt("unavailable", "it is for the server's own precisions")
+            pipeline.encoder.set_tensorrt_state(
+                TensorRt("unavailable", "only the server's own precisions are upgraded")
             )
-        return engine
+        return pipeline
 
-    def _made(self, loaded: LoadedBundle, precision: str, at_start: bool) -> EncoderPipeline:
-        planned = with_plan(loaded, self._settings, otherwise=None if at_start else self._plan)
+    def _built(self, loaded: LoadedBundle, precision: str, at_start: bool) -> EncoderPipeline:
+        planned = with_plan(loaded, self._settings, fallback=None if at_start else self._plan)
         names = (f"collection_image_{precision}", f"collection_text_{precision}")
         return self._build(warmed(planned), names)
 
@@ -63,6 +67,6 @@ class OnDemandPrecisions:
         bundle = verify_bundle(self._repository, manifest.name, manifest.version)
         if bundle.manifest != manifest:
             raise CorruptBundle(
-                f"{manifest.name}/{manifest.version} is another one than was loaded at the start"
+                f"{manifest.name}/{manifest.version} has changed since it was loaded at the start"
             )
         return bundle

@@ -1,4 +1,4 @@
-"""Try the precisions of one version on this machine, each at most once. Knows nothing of their purpose."""
+"""Try the precisions of one version on this machine, each at most once."""
 
 import logging
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ Failure = BundleError | EncoderFailed
 
 
 class Trials:
-    """Holds what it loaded, and why the rest did not load, until it lets go of what was not taken.
+    """Loads precisions and keeps them, or the error of each that failed, until `close`.
 
-    What a `device` of `auto` comes to is found out with the first precision that loads, and holds for all:
-    the GPU, if there is one and that precision passes on it, else the CPU.
+    With `device` auto, the first precision that loads decides the device of all: the GPU, if there is one and
+    the precision passes on it, else the CPU.
     """
 
     def __init__(
@@ -30,49 +30,49 @@ class Trials:
         *,
         device: Device,
         n_threads: int,
-        wanted: Sequence[str] = (),
+        required: Sequence[str] = (),
         captures: bool = False,
     ) -> None:
-        """`wanted` are the precisions that matter for the choice of a device; all when none is given.
+        """`required` are the precisions that decide between CPU and GPU; empty means all of the version.
 
-        With `captures` batches of a GPU run as CUDA graphs, if they can.
+        With `captures`, GPU batches run as CUDA graphs if they can.
         """
         self.bundle = bundle
-        self._device: SessionDevice | None = None if device == AUTO else device  # None: not known yet
+        self._device: SessionDevice | None = None if device == AUTO else device  # None: not decided yet
         self._reason = f"set by {PREFIX}DEVICE"
         self.n_threads = n_threads
         self._captures = captures
-        self._found: dict[str, LoadedBundle | Failure] = {}
-        self._name: str | None = None  # of the GPU
-        if bundle.manifest.tensorrt is not None:  # it was looked at before that this is the one
+        self._results: dict[str, LoadedBundle | Failure] = {}
+        self._gpu_name: str | None = None
+        if bundle.manifest.tensorrt is not None:  # MachineSupport has compared the GPU before
             self._device, self._reason = "cuda", "the version was built by TensorRT for this GPU"
             return
-        if device == AUTO and (reason := _needs_cpu(wanted or self.precisions)):
-            self._settle("cpu", reason)
+        if device == AUTO and (reason := _reason_for_cpu(required or self.precisions)):
+            self._decide("cpu", reason)
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Those of the version, the exact one first."""
+        """The precisions of the version, the exact one first."""
         return tuple(name for name in COSINE_BOUNDS if name in self.bundle.manifest.precisions)
 
     @property
     def on_gpu(self) -> bool:
-        """Whether that is settled, and for a GPU."""
+        """Whether the device is decided and is a GPU."""
         return self._device == "cuda"
 
     @property
     def device(self) -> DeviceChoice:
-        """Where they run. To be asked once one was loaded."""
-        assert self._device is not None, "settled with the first that loads"
-        return DeviceChoice(self._provider(self._device), self._name, self._reason)
+        """The device of all precisions. Known once one has been loaded."""
+        assert self._device is not None, "decided by the first precision that loads"
+        return DeviceChoice(self._provider(self._device), self._gpu_name, self._reason)
 
     def _provider(self, device: SessionDevice) -> str:
         return _PROVIDERS[device] if self.bundle.manifest.tensorrt is None else TENSORRT_PROVIDER
 
     def load(self, precision: str) -> LoadedBundle:
-        """This precision, loaded and proven, fit for the device or not.
+        """Return this precision, loaded and proven, whether or not it suits the device.
 
-        Raises BundleError, EncoderFailed, and ConfigError when the device cannot be had.
+        Raises BundleError, EncoderFailed, and ConfigError when the device is not available.
         """
         found = self._try(precision)
         if isinstance(found, LoadedBundle):
@@ -80,7 +80,7 @@ class Trials:
         raise found
 
     def attempt(self, precision: str) -> Candidate:
-        """How this precision fares here; one that the device has no use for is out, if possible untried."""
+        """Try this precision and report the result. One unsuitable for the device fails, mostly untried."""
         if self._device is not None and (reason := unfit(precision, _PROVIDERS[self._device])):
             return Candidate(precision, passed=False, error=reason)
         found = self._try(precision)
@@ -90,49 +90,49 @@ class Trials:
         return Candidate(precision, passed=reason is None, error=reason)
 
     def failed(self) -> dict[str, str]:
-        """The precisions that do not load or fail their check here, and why."""
-        found = self._found.items()
+        """Return the precisions that do not load or fail their check here, with the reasons."""
+        found = self._results.items()
         return {name: _with_cause(error) for name, error in found if not isinstance(error, LoadedBundle)}
 
-    def let_go(self, but: Sequence[LoadedBundle] = ()) -> None:
-        """Of all that it loaded `but` those; on a GPU each is freed in its turn. Nothing is loaded later."""
-        for found in self._found.values():
-            if isinstance(found, LoadedBundle) and not any(found is taken for taken in but):
+    def close(self, keep: Sequence[LoadedBundle] = ()) -> None:
+        """Close all loaded precisions except `keep`. Load nothing afterwards."""
+        for found in self._results.values():
+            if isinstance(found, LoadedBundle) and not any(found is kept for kept in keep):
                 found.encoder.close()
-        self._found.clear()
+        self._results.clear()
 
     def _try(self, precision: str) -> LoadedBundle | Failure:
-        if precision not in self._found:
+        if precision not in self._results:
             try:
                 loaded = self._load(precision)
             except (BundleError, EncoderFailed) as error:
-                # Without its traceback, which holds this object and all that it loads.
-                self._found[precision] = error.with_traceback(None)
+                # Without its traceback, which keeps this object and everything that it loaded alive.
+                self._results[precision] = error.with_traceback(None)
             else:
-                self._found[precision] = loaded
-                self._name = loaded.encoder.device_name
-        return self._found[precision]
+                self._results[precision] = loaded
+                self._gpu_name = loaded.encoder.device_name
+        return self._results[precision]
 
     def _load(self, precision: str) -> LoadedBundle:
         if self._device is not None:
             try:
                 return self._load_on(self._device, precision)
             except ConfigError as error:
-                raise ConfigError(f"{PREFIX}DEVICE={self._device} cannot be had: {error}") from error
+                raise ConfigError(f"{PREFIX}DEVICE={self._device} is not available: {error}") from error
         reason = ""
         try:
             loaded = self._load_on("cuda", precision)
         except ConfigError as error:
-            self._settle("cpu", f"no GPU: {error}")
+            self._decide("cpu", f"no GPU: {error}")
         except (BundleError, EncoderFailed) as error:
             reason = f"no GPU: {precision} fails on it: {_with_cause(error)}"
         else:
-            self._settle("cuda", f"{precision} passed on it")
+            self._decide("cuda", f"{precision} passed on it")
             return loaded
-        # Outside of the handlers: their errors hold what was loaded on the GPU.
+        # Outside the handlers: their errors keep alive what was loaded on the GPU.
         loaded = self._load_on("cpu", precision)
         if self._device is None:
-            self._settle("cpu", reason)
+            self._decide("cpu", reason)
         return loaded
 
     def _load_on(self, device: SessionDevice, precision: str) -> LoadedBundle:
@@ -140,22 +140,22 @@ class Trials:
             self.bundle, precision, device=device, n_threads=self.n_threads, captures=self._captures
         )
 
-    def _settle(self, device: SessionDevice, reason: str) -> None:
-        """What `auto` came to once holds for all precisions."""
+    def _decide(self, device: SessionDevice, reason: str) -> None:
+        """Keep the choice that `auto` made: it holds for every precision."""
         self._device, self._reason = device, reason
         if device == "cpu" and is_offered():
-            LOG.warning("this onnxruntime is made for GPUs, and the CPU is taken: %s", reason)
+            LOG.warning("this onnxruntime supports GPUs, but the encoders run on the CPU: %s", reason)
 
 
 _PROVIDERS: dict[SessionDevice, str] = {"cpu": CPU_PROVIDER, "cuda": CUDA_PROVIDER}
 
 
-def _needs_cpu(precisions: Sequence[str]) -> str:
-    """Why none of them is of use to a GPU; empty when one is."""
+def _reason_for_cpu(precisions: Sequence[str]) -> str:
+    """Return why none of these precisions suits a GPU; empty if one does."""
     reasons = [unfit(precision, CUDA_PROVIDER) for precision in precisions]
     return "" if None in reasons else f"no GPU is tried: {'; '.join(filter(None, reasons))}"
 
 
 def _with_cause(error: Failure) -> str:
-    """The error, and what the runtime said, which no client is told."""
+    """Return the error with the runtime's own message, which clients never see."""
     return str(error) if error.__cause__ is None else f"{error}: {error.__cause__}"

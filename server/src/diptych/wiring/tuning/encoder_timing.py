@@ -1,6 +1,7 @@
-"""Time the precisions of a version against each other, or take the times of an earlier start.
+"""Time the precisions of a version against each other, or reuse the times of an earlier start.
 
-Knows no choice. One that changes from start to start would give requests other vectors each time.
+Times are kept because the fastest precision is chosen by them: if each start measured anew, the choice, and
+with it the vectors of requests, could change from start to start.
 """
 
 import hashlib
@@ -22,8 +23,8 @@ from diptych.wiring.loading.bundles import VerifiedBundle
 from diptych.wiring.loading.encoders import ServedEncoder
 
 LOG = logging.getLogger("diptych.precision")
-RULES = 2  # counted up when precisions are timed in another way: older times are forgotten
-ROUND_S = 0.25  # about what one batch of every precision may take: slow encoders get small batches
+METHOD = 2  # incremented when the method of timing changes: older times are then discarded
+ROUND_S = 0.25  # time for one batch of every precision, roughly: slow encoders get small batches
 TOWER_S = 1.0
 MAX_ROUNDS = 20
 MAX_BATCH_SIZE = 16
@@ -31,21 +32,21 @@ MAX_BATCH_SIZE = 16
 Items = TypeVar("Items", Pixels, InputIds)
 
 
-def paces_of(
+def encoder_timings(
     bundle: VerifiedBundle,
     encoders: Mapping[str, ServedEncoder],
     *,
     n_threads: int,
-    kept: PlanFile | None,
+    plan_file: PlanFile | None,
 ) -> dict[str, EncoderTiming]:
-    """The pace of each precision, measured once for each version, machine and choice of settings.
+    """Return the timing of each precision, measured once for each version, machine and choice of settings.
 
-    Without a file it is measured each time.
+    Without `plan_file` it is measured each time.
     """
     key = _key(bundle, encoders, n_threads)
-    known = None if kept is None else kept.get(key, dict[str, EncoderTiming])
+    known = None if plan_file is None else plan_file.get(key, dict[str, EncoderTiming])
     if known is not None:
-        LOG.info("times of precisions are those of an earlier start")
+        LOG.info("times of precisions are from an earlier start")
         return known
     golden = bundle.golden
     images = {name: encoder.encode_image for name, encoder in encoders.items()}
@@ -53,14 +54,14 @@ def paces_of(
     cost = _clock(encoders, n_threads)
     image_ms = item_ms(images, golden.pixels, cost)
     text_ms = item_ms(texts, golden.input_ids, cost)
-    paces = {name: EncoderTiming(image_ms[name], text_ms[name]) for name in encoders}
-    if kept is not None:
-        kept.put(key, paces)
-    return paces
+    timings = {name: EncoderTiming(image_ms[name], text_ms[name]) for name in encoders}
+    if plan_file is not None:
+        plan_file.put(key, timings)
+    return timings
 
 
 def item_ms(encoders: Mapping[str, Callable[[Items], object]], items: Items, cost: Clock) -> dict[str, float]:
-    """Milliseconds that each encoder takes for one of `items` (N, ...), in batches of one size."""
+    """Return the milliseconds that each encoder takes for one of `items` (N, ...), in batches of one size."""
     alone_s = median_seconds(list(encoders), lambda name: encoders[name](items[:1]), 0.0, cost=cost)
     size = min(max(int(ROUND_S / max(sum(alone_s.values()), 1e-6)), 1), MAX_BATCH_SIZE)
     chosen: NDArray[np.intp] = np.arange(size) % len(items)
@@ -72,7 +73,7 @@ def item_ms(encoders: Mapping[str, Callable[[Items], object]], items: Items, cos
 
 
 def _clock(encoders: Mapping[str, ServedEncoder], n_threads: int) -> Clock:
-    """On a CPU, processor time by threads: the wall time of an idle machine, also on a busy one."""
+    """Return the clock: on a CPU processor time per thread, which other processes hardly disturb."""
     if any(one.provider != CPU_PROVIDER for one in encoders.values()):
         return perf_counter
     n_cores = n_threads or n_cpus()
@@ -80,12 +81,12 @@ def _clock(encoders: Mapping[str, ServedEncoder], n_threads: int) -> Clock:
 
 
 def _key(bundle: VerifiedBundle, encoders: Mapping[str, ServedEncoder], n_threads: int) -> str:
-    what = (
-        RULES,
+    parts = (
+        METHOD,
         [
             (name, identity(bundle.folder, name, "exact"), one.provider, one.device_name, one.captures)
             for name, one in encoders.items()
         ],
         machine(n_threads),
     )
-    return hashlib.sha256(repr(what).encode()).hexdigest()
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Time the layouts of one precision on its golden items; knows no settings."""
+"""Time execution layouts (workers, threads, batch size) of one precision on its golden items."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,20 +21,20 @@ from diptych.core.tuning.interleaved import Clock, median_seconds
 from diptych.wiring.loading.bundles import LoadedBundle
 from diptych.wiring.loading.encoders import ServedEncoder
 
-IMAGE_S, TEXT_S = 2.2, 0.7  # of images and of texts: what all layouts may take once untimed, and again timed
+IMAGE_S, TEXT_S = 2.2, 0.7  # time for all layouts together, for the warm-up and again for the timed runs
 
 Items = TypeVar("Items", Pixels, InputIds)
 Encode = Callable[[Items], Embeddings]
-OpenEncoder = Callable[[int], ServedEncoder]  # with so many threads
+OpenEncoder = Callable[[int], ServedEncoder]  # opens an encoder with this many threads
 
 
 def cpu_layout(
     loaded: LoadedBundle, open_encoder: OpenEncoder, *, n_threads: int, n_workers: int, batch_size: int
 ) -> ExecutionLayout:
-    """The best layout for images, where 0 leaves the number of workers or the size of batches open.
+    """Return the fastest layout for images. 0 for `n_workers` or `batch_size` leaves it to the measurement.
 
-    Costs are processor time, which other processes disturb less than wall time. It includes the time that
-    threads lose by waiting for each other, since they spin.
+    Layouts are compared by processor time, which other processes disturb less than wall time. It includes the
+    time that threads wait for each other, since they spin.
     """
     layouts = cpu_layouts(n_threads, batch_size, n_workers=n_workers)
     encoders = {one.n_workers: open_encoder(one.n_threads).encode_image for one in layouts}
@@ -48,7 +48,7 @@ def cpu_layout(
 
 
 def gpu_batch_sizes(loaded: LoadedBundle) -> tuple[int, int]:
-    """The best sizes of batches of images and of texts."""
+    """Return the fastest batch sizes of images and of texts."""
     golden, encoder = loaded.bundle.golden, loaded.encoder
     return (
         _gpu_batch_size(encoder.encode_image, golden.pixels, IMAGE_S),
@@ -57,14 +57,14 @@ def gpu_batch_sizes(loaded: LoadedBundle) -> tuple[int, int]:
 
 
 def _gpu_batch_size(encode: Encode[Items], items: Items, budget_s: float) -> int:
-    smallest = _repeated(items, min(GPU_BATCH_SIZES))  # which takes a GPU hardly longer than one item
+    smallest = _repeated(items, min(GPU_BATCH_SIZES))  # hardly slower than one item on a GPU
     item_s = _item_seconds(encode, smallest, perf_counter)
     layouts = gpu_layouts(max(len(smallest), int(budget_s / 2 / item_s)))
     return _fastest(layouts, {1: encode}, items, budget_s, perf_counter).batch_size
 
 
 def _item_seconds(encode: Encode[Items], items: Items, cost: Clock) -> float:
-    """Seconds for each of `items` in one batch."""
+    """Return the seconds per item when `items` are one batch."""
     (seconds,) = median_seconds([items.shape], lambda _: encode(items), 0.0, cost=cost).values()
     return max(seconds, 1e-6) / len(items)
 
@@ -76,7 +76,7 @@ def _fastest(
     budget_s: float,
     cost: Clock,
 ) -> ExecutionLayout:
-    """`encoders` are those of each number of workers."""
+    """Return the fastest of `layouts`. `encoders` has the encoder to use for each number of workers."""
     if len(layouts) == 1:
         return layouts[0]
     with ThreadPoolExecutor(max(encoders)) as workers:
@@ -89,6 +89,6 @@ def _fastest(
 
 
 def _repeated(items: Items, n_items: int) -> Items:
-    """(N, ...) -> (`n_items`, ...): the items over and over."""
+    """Repeat (N, ...) items up to (`n_items`, ...)."""
     chosen: NDArray[np.intp] = np.arange(n_items) % len(items)
     return items[chosen]

@@ -1,4 +1,4 @@
-"""Choose how a loaded precision runs on this machine, or take the plan of an earlier start.
+"""Choose how a loaded precision runs on this machine, or reuse the plan of an earlier start.
 
 A plan is measured once for each version, precision, machine and choice of settings.
 """
@@ -19,59 +19,60 @@ from diptych.wiring.tuning.measuring import cpu_layout, gpu_batch_sizes
 
 LOG = logging.getLogger("diptych.plan")
 PLAN_FILE = "plans.json"  # in the data folder
-PHOTOGRAPH_PX = 12_500_000  # as phones take them
-MAX_SHARING = 4  # its file is decoded by one thread, which takes as long as four take to resize it
-RULES = 6  # counted up when plans are measured in another way: what an older server has measured is forgotten
+PHOTOGRAPH_PX = 12_500_000  # pixels of a photograph by a phone
+# Threads that resize one image. One thread decodes its file, which takes as long as four threads resize it.
+MAX_RESIZE_THREADS = 4
+METHOD = 6  # incremented when the method of measuring changes: older plans are then discarded
 
 
-def with_plan(loaded: LoadedBundle, settings: Settings, otherwise: Plan | None = None) -> LoadedBundle:
-    """The same with its plan and, where that has several workers, the encoder for batches side by side.
+def with_plan(loaded: LoadedBundle, settings: Settings, fallback: Plan | None = None) -> LoadedBundle:
+    """Return the precision with its plan and, for several workers, with an encoder for parallel batches.
 
-    Beside requests nothing can be measured: there `otherwise`, the plan of another precision, is taken where
-    no earlier start has measured one.
+    While requests run nothing can be measured. Pass `fallback` then, the plan of another precision: it is
+    used where no earlier start has measured one.
     """
-    n_workers = settings.n_lanes if _can_share(loaded, settings) else 1
+    n_workers = settings.n_lanes if _can_run_parallel(loaded, settings) else 1
     if n_workers and settings.max_batch_size:
         plan = _plan(settings, n_workers, settings.max_batch_size, settings.max_batch_size)
-        return _settled(loaded, settings, plan, "set")
+        return _with_encoder(loaded, settings, plan, "set")
     plans, key = PlanFile(settings.data_dir / PLAN_FILE), _key(settings, loaded, n_workers)
     known = plans.get(key, Plan)
     if known is not None:
-        return _settled(loaded, settings, known, "of an earlier start")
-    if otherwise is not None:
-        return _settled(loaded, settings, otherwise, "that of another precision until the next start")
+        return _with_encoder(loaded, settings, known, "from an earlier start")
+    if fallback is not None:
+        return _with_encoder(loaded, settings, fallback, "taken from another precision until the next start")
     began, encoders = perf_counter(), {threads_of(settings): loaded.encoder}
     plan = _measured(loaded, settings, n_workers, encoders)
     plans.put(key, plan)
     how = f"measured in {perf_counter() - began:.1f} s"
-    return _settled(loaded, settings, plan, how, encoders)
+    return _with_encoder(loaded, settings, plan, how, encoders)
 
 
 def threads_of(settings: Settings) -> int:
-    """Threads that encode, all workers together."""
+    """Return the number of threads that encode, of all workers together."""
     return settings.n_threads or n_cpus()
 
 
-def decoded_px_of(settings: Settings, plan: Plan, provider: str) -> int:
-    """Pixels of all images that may be decoded at once.
+def max_decoded_px(settings: Settings, plan: Plan, provider: str) -> int:
+    """Return how many pixels all images that are being decoded may have together.
 
-    What one may have, so that many threads need no more memory than one. Beside a GPU, which waits for all
-    of them, a photograph of a phone for each thread where that is more.
+    On a CPU as many as one image may have, so that many threads need no more memory than one. A GPU waits for
+    all of them: there each thread may decode a photograph, if that is more.
     """
     if provider == CPU_PROVIDER:
         return settings.max_image_px
     return max(settings.max_image_px, PHOTOGRAPH_PX * plan.n_decode_threads)
 
 
-def sharing_of(settings: Settings) -> int:
-    """Threads that resize a picture which is alone: no more than may encode, or decode."""
-    return min(MAX_SHARING, threads_of(settings), settings.n_decode_threads or n_cpus())
+def resize_threads(settings: Settings) -> int:
+    """Return how many threads resize an image that comes alone: no more than may encode or decode."""
+    return min(MAX_RESIZE_THREADS, threads_of(settings), settings.n_decode_threads or n_cpus())
 
 
 def _measured(
     loaded: LoadedBundle, settings: Settings, n_workers: int, encoders: dict[int, ServedEncoder]
 ) -> Plan:
-    """`encoders`, by their threads, are added to."""
+    """Measure a plan. Adds the encoders that it opens to `encoders`, by their number of threads."""
     if loaded.encoder.provider != CPU_PROVIDER:
         return _plan(settings, 1, *gpu_batch_sizes(loaded))
 
@@ -95,37 +96,39 @@ def _plan(settings: Settings, n_workers: int, image_batch_size: int, text_batch_
     return Plan(n_workers, image_batch_size, text_batch_size, settings.n_decode_threads or n_cpus())
 
 
-def _can_share(loaded: LoadedBundle, settings: Settings) -> bool:
-    """Whether several batches may run side by side."""
+def _can_run_parallel(loaded: LoadedBundle, settings: Settings) -> bool:
+    """Whether several batches may run in parallel."""
     return loaded.encoder.provider == CPU_PROVIDER and threads_of(settings) > 1
 
 
 def _key(settings: Settings, loaded: LoadedBundle, n_workers: int) -> str:
     encoder = loaded.encoder
-    what = (
-        RULES,
+    parts = (
+        METHOD,
         loaded.info(settings.decode).identity,
         (encoder.provider, encoder.device_name),
         machine(threads_of(settings)),
         (n_workers, settings.max_batch_size, settings.n_decode_threads or n_cpus()),
     )
-    return hashlib.sha256(repr(what).encode()).hexdigest()
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _settled(
+def _with_encoder(
     loaded: LoadedBundle,
     settings: Settings,
     plan: Plan,
     how: str,
     encoders: dict[int, ServedEncoder] | None = None,
 ) -> LoadedBundle:
-    """`encoders`, by their threads, are those that are open."""
+    """Set the plan and prepare the encoder for it. `encoders`: the open ones, by number of threads."""
     LOG.info("plan for %s: %s", loaded.precision, how, extra={"fields": asdict(plan)})
     loaded.encoder.fit(sizes_up_to(plan.image_batch_size), sizes_up_to(plan.text_batch_size))
     if plan.n_lanes == 1:
-        return replace(loaded, plan=plan, beside=None)
+        return replace(loaded, plan=plan, parallel_encoder=None)
     n_threads = max(1, threads_of(settings) // plan.n_lanes)
-    return replace(loaded, plan=plan, beside=(encoders or {}).get(n_threads) or _opened(loaded, n_threads))
+    return replace(
+        loaded, plan=plan, parallel_encoder=(encoders or {}).get(n_threads) or _opened(loaded, n_threads)
+    )
 
 
 def _opened(loaded: LoadedBundle, n_threads: int) -> ServedEncoder:
