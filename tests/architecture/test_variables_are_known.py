@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from diptych.cli.process.variables import OTHERS
+from diptych.cli.process.variables import OTHER_VARIABLES
 from diptych.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -26,5 +26,5 @@ def named() -> set[str]:
 
 
 def test_every_variable_that_is_named_here_is_known() -> None:
-    assert named() - SETTINGS - OTHERS <= OF_KUBERNETES | OF_TESTS
-    assert named() >= OTHERS
+    assert named() - SETTINGS - OTHER_VARIABLES <= OF_KUBERNETES | OF_TESTS
+    assert named() >= OTHER_VARIABLES

@@ -198,8 +198,7 @@ def test_rows_that_have_no_checksum_yet_are_told_of(
     said = capsys.readouterr()
     assert said.out == f"{data_dir}: sound\n"
     assert (
-        said.err
-        == "rows without a checksum yet were not compared: a server gives them theirs when it starts\n"
+        said.err == "rows without a checksum were not compared: a server adds the checksums when it starts\n"
     )
 
 

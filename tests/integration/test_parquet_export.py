@@ -112,7 +112,7 @@ def test_lost_image_is_null_and_said(
     (data_dir / "images" / sha256[:2] / sha256).unlink()
     assert export(data_dir, model_repo, tmp_path / "pets.parquet", "--with-images") == 1
     assert table(tmp_path / "pets.parquet")["image"] == [None, b"a dog", b"a cow that moos"]
-    assert capsys.readouterr().err.startswith("1 kept images could not be had")
+    assert capsys.readouterr().err.startswith("1 kept images are missing")
 
 
 def test_folder_is_read_beside_the_process_that_holds_it_and_a_backup_as_well(

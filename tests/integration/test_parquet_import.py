@@ -237,9 +237,9 @@ def test_what_other_programs_write_otherwise_is_read_or_fails_its_row_alone(
     assert told["failures"] == {
         "i1": "its metadata has an integer of more than 4,300 digits",
         "i2": "its metadata is nested too deeply",
-        "i3": "its metadata has a number that JSON does not know: infinite, or none at all",
-        "i4": "its metadata is no JSON object",
-        "i5": "its metadata is no JSON object",
+        "i3": "its metadata has a number that JSON does not have: infinity or NaN",
+        "i4": "its metadata is not a JSON object",
+        "i5": "its metadata is not a JSON object",
     }
     with Client(server.url) as client:
         assert client.get_image("foreign", "i0").metadata == {}
@@ -259,8 +259,8 @@ def test_picture_that_is_another_than_its_sha256_is_named_and_the_others_are_add
     code, said, complaints = bring_in(file, "--into", "swapped")
     assert (code, said) == (1, f"swapped: {N - 2} created, 0 replaced, 0 unchanged, 2 failed\n")
     assert complaints.splitlines() == [
-        "failed: i3: its image is not that of its sha256: the file is damaged there",
-        "failed: i4: its metadata is no JSON object",
+        "failed: i3: its image does not match its sha256: the file is damaged there",
+        "failed: i4: its metadata is not a JSON object",
     ]
     again = bring_in(file, "--into", "swapped_vectors", "--vectors-only")  # which are as they were
     assert again[1] == f"swapped_vectors: {N - 1} created, 0 replaced, 0 unchanged, 1 failed\n"

@@ -100,7 +100,7 @@ def test_process_whose_encoder_cannot_be_stopped_says_so_and_ends_with_1(
             assert (answer.status_code, answer.json()["type"]) == (503, "urn:diptych:error:not-ready")
         assert server.process.wait(30) == 1
     messages = [line["message"] for line in server.log() if line["level"] == "error"]
-    assert any("as a thread of it is lost: the image encoder hangs" in message for message in messages)
+    assert any("since one of its threads hangs: the image encoder hangs" in message for message in messages)
 
 
 @pytest.mark.long

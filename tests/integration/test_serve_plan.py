@@ -47,7 +47,7 @@ def test_what_settings_leave_open_is_measured_and_kept(
     plan = with_plan(loaded, settings(tmp_path)).plan
     assert plan.n_lanes in {1, 2}
     assert plan.image_batch_size in BATCH_SIZES
-    assert plan.text_batch_size == 2 * plan.image_batch_size
+    assert plan.text_batch_size == plan.image_batch_size
     assert plan.n_decode_threads >= 1
 
     forbid_measuring(monkeypatch)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from diptych.cli.text_reader import lines_of, why
+from diptych.cli.text_reader import read_lines, reason_of
 from diptych.errors import InvalidValue
 
 
 def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a cät\n\na dog", encoding="utf-8")
-    assert lines_of(tmp_path / "labels.txt") == ["a cät", "", "a dog"]
+    assert read_lines(tmp_path / "labels.txt") == ["a cät", "", "a dog"]
 
 
 def test_file_that_cannot_be_read_is_named_once_and_without_a_number(tmp_path: Path) -> None:
@@ -19,14 +19,14 @@ def test_file_that_cannot_be_read_is_named_once_and_without_a_number(tmp_path: P
         (tmp_path, "cannot be read: Is a directory"),
     ):
         with pytest.raises(InvalidValue) as refused:
-            lines_of(path)
+            read_lines(path)
         assert str(refused.value) == f"{path}: {said}"
 
 
 def test_file_that_is_no_text_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(b"ab\xff")
     with pytest.raises(InvalidValue, match=r"is not UTF-8: invalid start byte at byte 2$"):
-        lines_of(tmp_path / "cat.png")
+        read_lines(tmp_path / "cat.png")
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_file_that_is_no_text_is_said_to_be_none(tmp_path: Path) -> None:
     ],
 )
 def test_reason_is_short(error: Exception, said: str) -> None:
-    assert why(error) == said
+    assert reason_of(error) == said

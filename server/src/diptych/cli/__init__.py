@@ -1,4 +1,8 @@
-"""The command line: one module per command, each with add_parser and run. Knows nothing of what they do."""
+"""The command line `diptych`: parses the arguments, runs one command, returns its exit status.
+
+`commands` has one module for each command, `transfer` moves files, `output` prints, and `process` is the
+server process. `arguments` and `remote` are what commands share. Read `commands.search` first.
+"""
 
 import argparse
 import sys
@@ -20,7 +24,7 @@ from diptych.cli.commands import (
     serve,
     vectors,
 )
-from diptych.cli.output.console import discard, encode_anything, err
+from diptych.cli.output.console import discard_output, err, replace_unencodable
 from diptych.errors import DiptychError
 from diptych.usage import Parser
 from diptych_client import ClientError
@@ -29,12 +33,12 @@ _COMMANDS = (
     *(serve, check, backup, restore),
     *(add, vectors, jobs, delete, search, classify, embed, models, collections),
 )
-INTERRUPTED = 130  # what shells report for Ctrl-C
-READER_LEFT = 141  # and for a program whose output nobody reads any more, as in `| head`
+INTERRUPTED = 130  # the status that shells report for Ctrl-C
+READER_LEFT = 141  # the status that shells report when the reader of the output has gone, as in `| head`
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line."""
     parser = Parser(prog="diptych", description="Image-text embeddings, labels and search.")
     parser.add_argument("--version", action="version", version=f"diptych {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -44,14 +48,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 done, 1 failed with one line on stderr, 2 wrong usage."""
+    """Run one command and return the exit status: 0 done, 1 failed with one line on stderr, 2 wrong usage."""
     args = build_parser().parse_args(arguments)
-    encode_anything()
+    replace_unencodable()
     try:
         status = _run(args)
-        sys.stdout.flush()  # a reader that has left is noticed here, not when Python closes the stream
+        sys.stdout.flush()  # notices here that the reader has gone, not when Python closes the stream
     except BrokenPipeError:
-        discard()
+        discard_output()
         return READER_LEFT
     return status
 

@@ -94,7 +94,7 @@ def test_two_files_with_one_id_are_refused_before_anything_is_sent(
     (folder / "a b.png").write_text("x")
     (folder / "a+b.png").write_text("y")
     assert run(folder, "--id-from", "name") == 1
-    assert "a+b.png: gets the id 'a-b.png' that a b.png has too" in capsys.readouterr().err
+    assert "a+b.png: gets the id 'a-b.png', which a b.png also gets" in capsys.readouterr().err
     assert api.requests == []
 
 
@@ -110,7 +110,7 @@ def test_metadata_file_gives_ids_and_metadata(run: RunCommand, api: FakeApi, fol
     ("line", "complaint"),
     [
         ("{", "items.jsonl:2: is not JSON"),
-        ("[]", 'items.jsonl:2: is no object with a "file"'),
+        ("[]", 'items.jsonl:2: is not an object with a "file"'),
         ('{"file": "a", "tags": 1}', "items.jsonl:2: has unknown keys ['tags']"),
         ('{"file": "a", "id": 7}', 'items.jsonl:2: "id" must be a string'),
     ],

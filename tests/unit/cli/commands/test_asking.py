@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diptych.cli.commands import classify, collections, embed, models, search
-from diptych.cli.output.console import size
+from diptych.cli.output.console import format_bytes
 from support.command_line import command_runner
 from support.fake_api import MODEL, FakeApi, body, embed_reply, parts
 
@@ -278,7 +278,7 @@ def test_collection_is_shown_renamed_and_configured(monkeypatch: pytest.MonkeyPa
 def test_sizes_are_said_in_the_largest_unit() -> None:
     sizes = [0, 999, 1_000, 9_949, 9_950, 999_499, 999_500, 12_345_678_901]
     told = ["0 B", "999 B", "1.0 kB", "9.9 kB", "10 kB", "999 kB", "1.0 MB", "12 GB"]
-    assert list(map(size, sizes)) == told
+    assert list(map(format_bytes, sizes)) == told
 
 
 def test_precision_of_a_collection_is_set_and_shown(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -83,4 +83,4 @@ def test_interrupt_leaves_the_job_alone_and_says_how_to_come_back(
 
     api.on("GET /jobs/j1/outcomes", interrupt)
     assert run("follow", "j1") == INTERRUPTED
-    assert "the job goes on: `diptych jobs follow j1`" in capsys.readouterr().err
+    assert "the job is still running: `diptych jobs follow j1`" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def picture_file(tmp_path: Path) -> Path:
 def test_words_that_were_cut_are_noted(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     answer = {"model": MODEL, "collection": "pets", "hits": [], "truncated": True}
     assert command_runner(search, FakeApi().on("POST /search", ok(answer)), monkeypatch)("cat " * 99) == 0
-    assert "were cut" in capsys.readouterr().err
+    assert "the words were truncated" in capsys.readouterr().err
 
 
 def test_bad_image_of_a_search_is_named_by_its_file(
@@ -63,7 +63,7 @@ def test_labels_that_were_cut_are_noted_and_do_not_break_the_layout(
     assert run(picture_file, "--label", "dog " * 50, "--label", "cat") == 0
     printed = capsys.readouterr()
     assert {len(line) for line in printed.out.splitlines()[1:]} == {2 + MAX_CELL_CHARS + 2 + 24 + 1 + 6}
-    assert printed.err.startswith("note: cut, since the model reads no more: dog dog")
+    assert printed.err.startswith("note: truncated, longer than the model reads: dog dog")
 
 
 def test_bad_label_is_named_as_a_label(

@@ -78,7 +78,7 @@ def test_other_version_is_one_line_and_a_failure(
     [
         ("one\n", "has 1 lines for 2 vectors"),
         ("{}\n{\n", ":2: is not JSON"),
-        ('{}\n{"file": 1}\n', ":2: is no object"),
+        ('{}\n{"file": 1}\n', ":2: is not an object"),
     ],
 )
 def test_bad_items_are_named_before_anything_is_sent(
@@ -102,7 +102,7 @@ def test_file_that_is_no_matrix_is_refused(
         assert run(path, "--model", "tiny/3") == 1
     told = capsys.readouterr().err
     assert told.count("cannot be read as a NumPy file") == 1
-    assert "is no matrix" in told
+    assert "is not a matrix" in told
 
 
 def test_model_must_be_a_name_and_a_version(run: RunCommand, file: Path) -> None:

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from diptych.cli.process.descriptors import OTHERS, connections_within
+from diptych.cli.process.descriptors import OTHER_FILES, max_connections_within
 
 
 @pytest.fixture
@@ -17,17 +17,17 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 def test_limit_is_raised_for_connections_and_outgoing_sockets_together(limits: list[tuple[int, int]]) -> None:
-    assert connections_within(1000, 288) == 1000
-    assert limits[-1] == (2 * 1000 + 288 + OTHERS, 4096)
+    assert max_connections_within(1000, 288) == 1000
+    assert limits[-1] == (2 * 1000 + 288 + OTHER_FILES, 4096)
 
 
 def test_connections_give_way_where_the_limit_cannot_be_raised_that_far(
     limits: list[tuple[int, int]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert connections_within(4000, 288) == (4096 - 288 - OTHERS) // 2
+    assert max_connections_within(4000, 288) == (4096 - 288 - OTHER_FILES) // 2
     assert "may open 4096 files" in caplog.text
 
 
 def test_limit_that_is_high_enough_is_left_alone(limits: list[tuple[int, int]]) -> None:
-    assert connections_within(250, 288) == 250
+    assert max_connections_within(250, 288) == 250
     assert limits == [(1024, 4096)]

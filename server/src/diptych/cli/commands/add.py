@@ -1,4 +1,4 @@
-"""`diptych add`: images from folders and files into a collection, past the ones that fail."""
+"""`diptych add`: add images from folders and files to a collection; go on when single ones fail."""
 
 import argparse
 from collections import Counter
@@ -7,15 +7,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from diptych.cli.arguments import add_collection_argument, add_server_arguments, existing_path
 from diptych.cli.output.console import err, out, out_json
-from diptych.cli.output.failure_summary import STATUSES, said_of, show_failures
-from diptych.cli.path_argument import existing
-from diptych.cli.remote import (
-    add_collection_argument,
-    add_server_arguments,
-    ensure_collection,
-    run_with_client,
-)
+from diptych.cli.output.failure_summary import STATUSES, counts_line, show_failures
+from diptych.cli.remote import ensure_collection, run_with_client
 from diptych.cli.transfer.archives import add_archive
 from diptych.cli.transfer.sources import Source, describe, find_images, read_items
 from diptych.errors import InvalidValue
@@ -25,58 +20,59 @@ ARCHIVE = ".tar"
 
 
 def add_parser(subparsers: Any) -> None:
-    """The arguments of the command."""
+    """Declare the arguments of the command."""
     parser = subparsers.add_parser(
         "add",
         help="add images to a collection",
-        description="Add images to a collection, which is made if there is none. What is there already is "
-        "not sent and stays as it is, so an interrupted run is resumed by repeating it. A .tar archive is "
-        "sent as a whole and worked off by the server. Exit code 1 when an image failed.",
+        description="Add images to a collection, which is created if it does not exist. Images that the "
+        "collection already has are not sent and do not change, so repeat an interrupted run to resume it. "
+        "A .tar archive is sent as a whole and processed by the server as a job. Exit code 1 when an image "
+        "failed.",
     )
     parser.add_argument(
         "paths",
         nargs="+",
-        type=existing,
+        type=existing_path,
         metavar="FOLDER|FILE",
-        help="folders of images, and files; or one archive",
+        help="folders of images and image files, or one archive",
     )
     add_collection_argument(parser)
     parser.add_argument(
         "--recursive",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="folders inside folders too (default)",
+        help="search folders inside folders too (default)",
     )
     parser.add_argument(
-        "--replace", action="store_true", help="replace images whose id is taken by other bytes"
+        "--replace", action="store_true", help="replace an image whose id exists with different bytes"
     )
     parser.add_argument(
         "--send-all",
         action="store_true",
-        help="send what is there already, too: the server then mends files that are damaged; those that it "
-        "lost are sent in any case",
+        help="also send images that the collection already has: the server then repairs damaged files; "
+        "missing files are sent in any case",
     )
     parser.add_argument(
         "--id-from",
         choices=["content", "name"],
-        help="ids from the bytes (the default: the same image twice is one), or from the file's path in its "
-        "folder",
+        help="take ids from the bytes (the default: equal files are one image), or from the path of the file "
+        "inside its folder",
     )
     parser.add_argument(
         "--metadata",
-        type=existing,
+        type=existing_path,
         metavar="FILE.jsonl",
-        help='one {"file": .., "id": .., "metadata": {..}} a line; id and metadata may be left out',
+        help='one {"file": .., "id": .., "metadata": {..}} per line; id and metadata are optional',
     )
     add_server_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command and return its exit status."""
     archives = [path for path in args.paths if path.suffix.lower() == ARCHIVE and not path.is_dir()]
     if archives and (len(args.paths) > 1 or args.id_from or args.metadata):
-        args.usage(f"{archives[0]}: an archive is added by itself, and says ids and metadata itself")
+        args.usage(f"{archives[0]}: an archive must be the only path, and contains its own ids and metadata")
     return run_with_client(args, _add_archive if archives else _add)
 
 
@@ -120,7 +116,7 @@ def _add(args: argparse.Namespace, client: Client) -> int:
 def _report(
     collection: str, sources: Sequence[Source], outcomes: Sequence[AddOutcome], *, as_json: bool
 ) -> None:
-    """What has been done so far, also when an error or an interrupt ends the command."""
+    """Print what has been done so far, also when an error or an interrupt ends the command."""
     n_left = len(sources) - len(outcomes)
     counts = Counter(outcome.status for outcome in outcomes)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
@@ -130,4 +126,4 @@ def _report(
         out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures})
         return
     show_failures([(str(sources[outcome.index].path), str(outcome.error)) for outcome in failed])
-    out(f"{collection}: {said_of(counts, n_left)}")
+    out(f"{collection}: {counts_line(counts, n_left)}")

@@ -1,4 +1,4 @@
-"""`diptych backup`: copy the data folder of a server that may be running, or check such a copy."""
+"""`diptych backup`: copy the data folder of a server, running or not, or verify such a copy."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,37 +14,39 @@ from diptych.wiring.data_folders import back_up, verify_backup
 
 
 def add_parser(subparsers: Any) -> None:
-    """`diptych backup TARGET [--data-dir DIR] [--verify] [--json]`."""
+    """Declare `diptych backup TARGET [--data-dir DIR] [--verify] [--json]`."""
     parser = subparsers.add_parser(
         "backup",
-        help="copy a data folder, while it is served, too",
-        description="Copy all collections into a folder: images, metadata and vectors as they are at one "
-        "moment. A server may go on writing meanwhile. Repeated into the same folder, image files that are "
-        "there are not copied again; what was broken off is resumed. Exit code 1 when the data folder "
-        "lacked an image file, or --verify finds damage.",
+        help="copy a data folder, also while a server uses it",
+        description="Copy all collections into a folder: images, metadata and vectors as of one moment. A "
+        "server may keep writing meanwhile. A second backup into the same folder copies only new image "
+        "files, and resumes an interrupted backup. Exit code 1 when an image file is missing in the data "
+        "folder, or when --verify finds damage.",
     )
     parser.add_argument("target", type=Path, metavar="TARGET", help="folder of the backup")
     add_data_dir_argument(parser)
     parser.add_argument(
-        "--verify", action="store_true", help="make none, but read every byte of the one that is there"
+        "--verify",
+        action="store_true",
+        help="make no backup, but read and verify every byte of the existing one",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when all is there, 1 when image files were lost, or rows damaged, before."""
-    with ProgressBars(hidden=args.json) as bars:
+    """Return 0 if everything was copied, 1 if image files were missing or rows damaged in the data folder."""
+    with ProgressBars(hidden=args.json) as progress:
         if args.verify:
-            done, whole = verify_backup(args.target, bars), "sound"
+            done, state = verify_backup(args.target, progress), "sound"
         else:
-            done, whole = back_up(chosen_data_dir(args), args.target, bars), "complete"
+            done, state = back_up(chosen_data_dir(args), args.target, progress), "complete"
     damaged = "damaged" if done.damaged_images else "incomplete"
-    return show(done, f"{args.target}: {whole if done.is_whole else damaged}", as_json=args.json)
+    return show(done, f"{args.target}: {state if done.is_whole else damaged}", as_json=args.json)
 
 
 def show(done: Outcome, state: str, *, as_json: bool) -> int:
-    """What was made or checked, on stdout, and each image that is not whole, on stderr. The exit code."""
+    """Print the outcome to stdout and each incomplete image to stderr. Return the exit status."""
     if as_json:
         record = {} if done.record is None else asdict(done.record)
         out_json(record | {name: value for name, value in asdict(done).items() if name != "record"})
@@ -52,7 +54,7 @@ def show(done: Outcome, state: str, *, as_json: bool) -> int:
     out(state if done.record is None else f"{state}, {_counted(done.record, done.lost_images)}")
     if done.lost_images:
         n_lost = len(done.lost_images)
-        err(f"images without their file: {n_lost:,} (add them again, with `diptych add --send-all`)")
+        err(f"images without their file: {n_lost:,} (add them again with `diptych add --send-all`)")
     for lost in done.lost_images:
         err(f"{lost.collection}/{lost.id}: {lost.sha256} is {lost.fault}")
     if done.damaged_images:
@@ -60,7 +62,7 @@ def show(done: Outcome, state: str, *, as_json: bool) -> int:
     for damaged in done.damaged_images:
         err(f"{damaged.collection}/{damaged.id}: its {damaged.what} is damaged")
     if done.lacks_checksums:
-        err("rows without a checksum yet were not compared: a server gives them theirs when it starts")
+        err("rows without a checksum were not compared: a server adds the checksums when it starts")
     return 0 if done.is_whole else 1
 
 

@@ -1,4 +1,4 @@
-"""`diptych check`: prove the bundles of a model repository, or a data folder, without a server."""
+"""`diptych check`: verify the bundles of a model repository, or a data folder, without a server."""
 
 import argparse
 import re
@@ -24,26 +24,31 @@ SubParsers = Any  # argparse keeps the class of add_subparsers() private
 
 
 def add_parser(subparsers: SubParsers) -> None:
-    """`diptych check [NAME[/VERSION] ...] [--model-repo DIR]`, `diptych check --data-dir DIR`."""
+    """Declare `diptych check [NAME[/VERSION] ...] [--model-repo DIR]` and `diptych check --data-dir DIR`."""
     parser = subparsers.add_parser(
         "check",
         help="verify the bundles of a model repository, or a data folder",
-        description="Verify every file of each bundle, load it in every precision, reproduce its "
-        "reference outputs, and say which precision would be served here. What TensorRT built for another "
-        "machine is verified alone. With --data-dir: compare every row, vector and image file of a data "
-        "folder, served or not, with its checksum instead; exit code 1 names those that differ.",
+        description="Verify every file of each bundle, load the bundle in every precision, reproduce its "
+        "reference outputs, and print which precision would be served here. Of a bundle that TensorRT built "
+        "for another machine only the files are verified. With --data-dir: compare every row, vector and "
+        "image file of a data folder, in use or not, with its checksum instead, and name those that differ. "
+        "Exit code 1 when something is damaged.",
     )
-    parser.add_argument("models", nargs="*", metavar="NAME[/VERSION]", help="all when none is given")
+    parser.add_argument(
+        "models", nargs="*", metavar="NAME[/VERSION]", help="models to check; all when none is given"
+    )
     parser.add_argument("--model-repo", metavar="DIR", help=f"folder of bundles ({PREFIX}MODEL_REPO)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="check this data folder, and no bundle")
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="check this data folder instead of bundles"
+    )
     parser.set_defaults(run=run, usage=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when every bundle is sound in every precision, or the data folder is; 1 when one is not."""
+    """Return 0 if every bundle is sound in every precision, or the data folder is sound; otherwise 1."""
     if args.data_dir is not None:
         if args.models or args.model_repo is not None:
-            args.usage("--data-dir checks no bundles: name none")
+            args.usage("--data-dir checks no bundles: leave out models and --model-repo")
         return _check_data(args.data_dir)
     given = {} if args.model_repo is None else {"model_repo": Path(args.model_repo)}
     for model in args.models:
@@ -55,19 +60,22 @@ def run(args: argparse.Namespace) -> int:
         _check(repository, settings, name, version) for name, version in _chosen(repository, args.models)
     ]
     if not sound:
-        err(f"there is no bundle in {settings.model_repo.absolute()}")
+        err(f"no bundle in {settings.model_repo.absolute()}")
     return 0 if sound and all(sound) else 1
 
 
 def _check_data(data_dir: Path) -> int:
-    """0 when all is as it was written. Raises CorruptStore when the structure of the database is damaged."""
-    with ProgressBars(hidden=False) as bars:
-        done = check_data_folder(data_dir, bars)
+    """Return 0 if the data is sound. Raises CorruptStore when the structure of the database is damaged."""
+    with ProgressBars(hidden=False) as progress:
+        done = check_data_folder(data_dir, progress)
     return show(done, f"{data_dir}: {'sound' if done.is_whole else 'damaged'}", as_json=False)
 
 
 def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """The versions that were named; of a bare name, or when nothing was named, all. Raises NotFound."""
+    """Yield the named versions: all versions of a bare name, and all models if none is named.
+
+    Raises NotFound.
+    """
     for model in models or repository.names():
         name, _, version = model.partition("/")
         for number in [int(version)] if version else repository.versions(name):
@@ -75,7 +83,7 @@ def _chosen(repository: ModelRepository, models: Sequence[str]) -> Iterator[tupl
 
 
 def _check(repository: ModelRepository, settings: Settings, name: str, version: int) -> bool:
-    # Only this command and serve need the model's runtime: the others must start without waiting for it.
+    # Only this command and serve need the model runtime. The others start without loading it.
     from diptych.wiring.loading.bundles import verify_bundle  # noqa: PLC0415
     from diptych.wiring.loading.compatibility import MachineSupport  # noqa: PLC0415
     from diptych.wiring.precisions.trials import Trials  # noqa: PLC0415
@@ -86,27 +94,27 @@ def _check(repository: ModelRepository, settings: Settings, name: str, version: 
     except DiptychError as error:
         return _failed(name, version, error)
     if ignored is not None:
-        out(f"{name}/{version}  whole, and ignored here: {ignored}")
+        out(f"{name}/{version}  files are sound, ignored here: {ignored}")
         return True
     captures = settings.cuda_graphs == AUTO
     trials = Trials(bundle, device=settings.device, n_threads=settings.n_threads, captures=captures)
-    on_cpu = Trials(bundle, device="cpu", n_threads=settings.n_threads)
+    cpu_trials = Trials(bundle, device="cpu", n_threads=settings.n_threads)
     try:
-        return _try(trials, on_cpu, settings)
-    finally:  # what is loaded of the next version may be captured on a GPU
-        for one in (trials, on_cpu):
+        return _try(trials, cpu_trials, settings)
+    finally:  # frees the memory: the next version may capture CUDA graphs
+        for one in (trials, cpu_trials):
             one.close()
 
 
-def _try(trials: "Trials", on_cpu: "Trials", settings: Settings) -> bool:
+def _try(trials: "Trials", cpu_trials: "Trials", settings: Settings) -> bool:
     from diptych.wiring.loading.compatibility import UNGATED  # noqa: PLC0415
     from diptych.wiring.precisions.chosen import choose_for_requests  # noqa: PLC0415
 
     manifest = trials.bundle.manifest
     try:
-        for precision in trials.precisions:  # those too that this machine has no use for
+        for precision in trials.precisions:  # including those that this machine would not serve
             is_for_cpu = unfit(precision, CUDA_PROVIDER) is not None
-            _prove(on_cpu if trials.on_gpu and is_for_cpu else trials, precision)
+            _prove(cpu_trials if trials.on_gpu and is_for_cpu else trials, precision)
     except DiptychError as error:
         return _failed(manifest.name, manifest.version, error)
     out(f"{manifest.name}/{manifest.version}  sound   {', '.join(trials.precisions)}")
@@ -117,7 +125,7 @@ def _try(trials: "Trials", on_cpu: "Trials", settings: Settings) -> bool:
         choice = choose_for_requests(trials, AUTO)
         _show(choice)
         _show_graphs(trials.load(choice.precision).running())
-    except DiptychError as error:  # sound, but made for another device
+    except DiptychError as error:  # the bundle is sound, but for another device
         out(f"  {error}")
     return True
 
@@ -128,7 +136,7 @@ def _failed(name: str, version: int, error: DiptychError) -> bool:
 
 
 def _prove(trials: "Trials", precision: str) -> None:
-    """Raises what keeps it from being served, naming the precision."""
+    """Load the precision. Raises the error that keeps it from being served, with its name."""
     try:
         trials.load(precision)
     except (BundleError, EncoderFailed) as error:

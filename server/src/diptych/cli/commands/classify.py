@@ -1,47 +1,54 @@
-"""`diptych classify`: which of the given labels goes with each image."""
+"""`diptych classify`: find the label that fits each image best."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diptych.cli.output.console import bar, cell, columns, err, out, out_json, pad
-from diptych.cli.path_argument import existing
-from diptych.cli.remote import add_server_arguments, image_source, names_of_images, run_with_client
-from diptych.cli.text_reader import lines_of
+from diptych.cli.arguments import add_server_arguments, existing_path, image_source
+from diptych.cli.output.console import bar, cell, display_width, err, out, out_json, pad
+from diptych.cli.remote import names_of_images, run_with_client
+from diptych.cli.text_reader import read_lines
 from diptych_client import Classification, Client, ImageUrl, Prediction
 
 
 def add_parser(subparsers: Any) -> None:
-    """The arguments of the command."""
+    """Declare the arguments of the command."""
     parser = subparsers.add_parser(
         "classify",
-        help="judge images against labels of your own",
-        description="Show which of your labels goes with each image, best first. Scores sum to 1 over the "
-        "labels unless each is judged by itself.",
+        help="classify images by labels of your own",
+        description="Print how well each of your labels fits each image, best first. Scores sum to 1 over "
+        "the labels, unless --multi-label scores each label by itself.",
     )
     parser.add_argument(
         "images", nargs="+", type=image_source, metavar="IMAGE", help="image files, or https URLs"
     )
     parser.add_argument(
-        "--label", action="append", default=[], dest="labels", metavar="L", help="a label; repeat it"
+        "--label",
+        action="append",
+        default=[],
+        dest="labels",
+        metavar="L",
+        help="a label; repeat the flag for more",
     )
-    parser.add_argument("--labels-file", type=existing, metavar="FILE", help="more labels, one a line")
+    parser.add_argument(
+        "--labels-file", type=existing_path, metavar="FILE", help="file with more labels, one per line"
+    )
     templates = parser.add_mutually_exclusive_group()
-    templates.add_argument("--template", metavar="T", help="a sentence with one {} for the label")
+    templates.add_argument("--template", metavar="T", help="a sentence with one {} in place of the label")
     templates.add_argument(
         "--templates",
         metavar="NAME",
-        help="a set of sentences: one of the model's, or photos, pictograms, label",
+        help="a named set of sentences: one of the model, or photos, pictograms, label",
     )
-    parser.add_argument("--multi-label", action="store_true", help="judge each label by itself")
-    parser.add_argument("--top-k", type=int, metavar="N", help="show the best N labels only")
+    parser.add_argument("--multi-label", action="store_true", help="score each label by itself")
+    parser.add_argument("--top-k", type=int, metavar="N", help="print only the best N labels")
     add_server_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command and return its exit status."""
     return run_with_client(args, _classify, names_of_images(args.images))
 
 
@@ -66,7 +73,7 @@ def _classify(args: argparse.Namespace, client: Client) -> int:
 
 
 def _read_labels(file: Path) -> list[str]:
-    return [line.strip() for line in lines_of(file) if line.strip()]
+    return [line.strip() for line in read_lines(file) if line.strip()]
 
 
 def _as_json(files: Sequence[Path | ImageUrl], result: Classification) -> dict[str, object]:
@@ -87,16 +94,16 @@ def _show(files: Sequence[Path | ImageUrl], result: Classification) -> None:
 
 def _show_bars(predictions: Sequence[Prediction]) -> None:
     labels = [cell(prediction.label) for prediction in predictions]
-    width = max(map(columns, labels), default=0)
+    width = max(map(display_width, labels), default=0)
     for label, prediction in zip(labels, predictions, strict=True):
         out(f"  {pad(label, width, 'left')}  {bar(prediction.score)} {prediction.score:6.1%}")
 
 
 def _note_cut_labels(result: Classification) -> None:
-    """Say which of the labels shown were longer than the model reads."""
+    """Print which of the shown labels were longer than the model reads."""
     cut = list(dict.fromkeys(p.label for image in result.data for p in image.predictions if p.truncated))
     if cut:
-        err(f"note: cut, since the model reads no more: {cell(cut[0])}{_and_more(len(cut) - 1)}")
+        err(f"note: truncated, longer than the model reads: {cell(cut[0])}{_and_more(len(cut) - 1)}")
 
 
 def _and_more(n_labels: int) -> str:

@@ -1,37 +1,41 @@
-"""`diptych collections`: list, show, create, rename, configure and drop them; files are other modules."""
+"""`diptych collections`: list, show, create, rename, configure and drop collections.
+
+The verbs export and import are in `transfer`.
+"""
 
 import argparse
 from dataclasses import asdict
 from typing import Any
 
-from diptych.cli.output.console import Align, out, out_json, out_table, size
-from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych.cli.arguments import add_server_arguments
+from diptych.cli.output.console import Align, format_bytes, out, out_json, out_table
+from diptych.cli.remote import run_with_client
 from diptych.cli.transfer import collection_export, collection_import
 from diptych.core.types import SERVER, Keep
 from diptych_client import Client, CollectionInfo
 
 
 def add_parser(subparsers: Any) -> None:
-    """The arguments of the command and of its three verbs."""
+    """Declare the arguments of the command and of its verbs."""
     parser = subparsers.add_parser(
         "collections",
         help="list, create, change, drop, export and import collections",
-        description="List, create, change, drop, export and import collections, which hold the images that "
-        "are searched.",
+        description="List, create, change, drop, export and import collections. A collection holds images to "
+        "search.",
     )
     names = "list|show|create|rename|configure|drop|export|import"
     verbs = parser.add_subparsers(required=True, metavar=names)
     for name, action, about in (
-        ("list", _list, "list all collections, with their sizes"),
-        ("show", _show, "all that is known of one collection"),
-        ("create", _create, "make a new, empty collection"),
-        ("rename", _rename, "give a collection another name"),
+        ("list", _list, "list all collections with their sizes"),
+        ("show", _show, "show everything about one collection"),
+        ("create", _create, "create an empty collection"),
+        ("rename", _rename, "rename a collection"),
         (
             "configure",
             _configure,
-            "keep the files of images that are added from now on, or not; take a precision",
+            "change whether files of new images are kept, or the precision",
         ),
-        ("drop", _drop, "remove a collection with all its images"),
+        ("drop", _drop, "delete a collection with all its images"),
     ):
         verb = verbs.add_parser(name, help=about, description=f"{about.capitalize()}.")
         if action is not _list:
@@ -42,12 +46,13 @@ def add_parser(subparsers: Any) -> None:
             verb.add_argument(
                 "--keep",
                 choices=["original", "none"],
-                help="none: image files are not kept, so that they cannot be embedded again",
+                help="none: do not keep image files; such images cannot be embedded again",
             )
             verb.add_argument(
                 "--precision",
                 metavar="NAME",
-                help="of its vectors and queries, such as int8; server: that of the server's collections",
+                help="precision of its vectors and queries, such as int8; server: the server's for "
+                "collections",
             )
         add_server_arguments(verb)
         verb.set_defaults(run=run, action=action)
@@ -56,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command and return its exit status."""
     return run_with_client(args, args.action)
 
 
@@ -75,7 +80,7 @@ def _row(collection: CollectionInfo) -> list[str]:
     return [
         collection.name,
         str(collection.n_images),
-        size(collection.kept_bytes),
+        format_bytes(collection.kept_bytes),
         collection.model,
         _state(collection),
         collection.created_at,
@@ -103,7 +108,7 @@ def _out(args: argparse.Namespace, collection: CollectionInfo) -> None:
     lines = {
         "name": collection.name,
         "images": f"{collection.n_images}, {collection.n_embedded} of them can be found",
-        "files": f"{collection.n_kept}, {size(collection.kept_bytes)}; new ones: {collection.keep}",
+        "files": f"{collection.n_kept}, {format_bytes(collection.kept_bytes)}; new ones: {collection.keep}",
         "vectors": _vectors(collection),
         "search": _search(collection),
         "state": _state(collection),

@@ -1,41 +1,43 @@
-"""`diptych delete`: images out of a collection, by id, by a condition on metadata, or because they lack."""
+"""`diptych delete`: delete images of a collection by id, by metadata, or because they lack a vector."""
 
 import argparse
 from typing import Any
 
-from diptych.cli.commands.search import json_object
+from diptych.cli.arguments import add_collection_argument, add_server_arguments, json_object
 from diptych.cli.output.console import err, out, out_json
-from diptych.cli.remote import add_collection_argument, add_server_arguments, run_with_client
+from diptych.cli.remote import run_with_client
 from diptych_client import Client, Deletion, NotFound
 
 
 def add_parser(subparsers: Any) -> None:
-    """The arguments of the command."""
+    """Declare the arguments of the command."""
     parser = subparsers.add_parser(
         "delete",
         help="delete images of a collection",
-        description="Delete images of a collection. With --filter or --lacking, nothing is deleted unless "
-        "--yes is given: how many images it would be is shown, and the ids of the first. Exit code 1 when an "
-        "id is not there.",
+        description="Delete images of a collection. With --filter or --lacking, nothing is deleted without "
+        "--yes: the number of matching images and their first ids are printed instead. Exit code 1 when an "
+        "id does not exist.",
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="images to delete")
     parser.add_argument(
         "--filter",
         type=json_object,
         metavar="JSON",
-        help='such as \'{"year": {"lt": 2000}}\', as in a search',
+        help='condition on metadata as in a search, such as \'{"year": {"lt": 2000}}\'',
     )
     parser.add_argument(
-        "--lacking", action="store_true", help="those that have no vector of the version that serves"
+        "--lacking", action="store_true", help="images that have no vector of the served version"
     )
-    parser.add_argument("--yes", action="store_true", help="delete what --filter and --lacking find")
+    parser.add_argument(
+        "--yes", action="store_true", help="delete the images that --filter and --lacking match"
+    )
     add_collection_argument(parser)
     add_server_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command and return its exit status."""
     by_condition = args.filter is not None or args.lacking
     if bool(args.ids) == by_condition:
         args.usage("give either ids, or --filter, --lacking or both")
@@ -59,7 +61,7 @@ def _delete(client: Client, collection: str, id: str) -> bool:
     try:
         client.delete_image(collection, id)
     except NotFound:
-        client.collection(collection)  # raises when it is the collection that is not there
+        client.collection(collection)  # raises if the collection does not exist either
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""`diptych embed`: the embeddings of images and texts, as a NumPy file or as JSON."""
+"""`diptych embed`: embed images and texts, and write the embeddings as a NumPy file or as JSON."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,31 +7,37 @@ from typing import Any
 
 import numpy as np
 
+from diptych.cli.arguments import add_server_arguments, image_source
 from diptych.cli.output.console import cell, err, out, out_json
-from diptych.cli.remote import add_server_arguments, image_source, names_of_images, run_with_client
+from diptych.cli.remote import names_of_images, run_with_client
 from diptych.errors import InvalidValue
 from diptych_client import Client, EmbeddedItem, Embeddings, ImageUrl
 
 
 def add_parser(subparsers: Any) -> None:
-    """The arguments of the command."""
+    """Declare the arguments of the command."""
     parser = subparsers.add_parser(
         "embed",
-        help="embeddings of images and texts",
-        description="Embed images and texts. Rows come in the order given, images first. Without --out, "
-        "they are printed as JSON.",
+        help="embed images and texts",
+        description="Embed images and texts. Embeddings come in the order of the arguments, images first. "
+        "Without --out they are printed as JSON.",
     )
     parser.add_argument(
         "images", nargs="*", type=image_source, metavar="IMAGE", help="image files, or https URLs"
     )
     parser.add_argument(
-        "--text", action="append", default=[], dest="texts", metavar="WORDS", help="a text; repeat it"
+        "--text",
+        action="append",
+        default=[],
+        dest="texts",
+        metavar="WORDS",
+        help="a text; repeat the flag for more",
     )
     parser.add_argument(
         "--out",
         type=_npy_file,
         metavar="FILE.npy",
-        help="write a float32 matrix, a row for each item, for numpy.load",
+        help="write a float32 matrix with one row per item, for numpy.load",
     )
     add_server_arguments(parser)
     parser.set_defaults(run=run)
@@ -44,7 +50,7 @@ def _npy_file(text: str) -> Path:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command and return its exit status."""
     return run_with_client(args, _embed, names_of_images(args.images))
 
 
@@ -63,7 +69,7 @@ def _embed(args: argparse.Namespace, client: Client) -> int:
         out(f"{args.out}: {rows.shape[0]} x {rows.shape[1]} float32 by {result.model}")
     for text, item in zip(args.texts, result.texts, strict=True):
         if item.truncated:
-            err(f"note: cut, since the model reads no more: {cell(text)}")
+            err(f"note: truncated, longer than the model reads: {cell(text)}")
     return 0
 
 

@@ -1,30 +1,31 @@
-"""`diptych jobs`: list, show, follow and cancel long adds."""
+"""`diptych jobs`: list, show, follow and cancel jobs, which add many images."""
 
 import argparse
 from dataclasses import asdict
 from typing import Any
 
+from diptych.cli.arguments import add_server_arguments
 from diptych.cli.output.console import Align, out, out_json, out_table
 from diptych.cli.output.failure_summary import STATUSES
-from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych.cli.remote import run_with_client
 from diptych.cli.transfer.archives import follow
 from diptych_client import Client, Job
 
 
 def add_parser(subparsers: Any) -> None:
-    """The arguments of the command and of its verbs."""
+    """Declare the arguments of the command and of its verbs."""
     parser = subparsers.add_parser(
         "jobs",
-        help="list, follow and cancel long adds",
-        description="List, show, follow and cancel jobs: archives and long lists of images that the server "
-        "works off by itself.",
+        help="list, show, follow and cancel jobs",
+        description="List, show, follow and cancel jobs. A job adds an archive or a long list of images, "
+        "which the server processes in the background.",
     )
     verbs = parser.add_subparsers(required=True, metavar="list|show|follow|cancel")
     for name, action, about in (
-        ("list", _list, "list the jobs that the server knows, the newest first"),
-        ("show", _show, "tell how far a job is"),
-        ("follow", _follow, "wait for the end of a job, and tell what failed"),
-        ("cancel", _cancel, "end a job: what is done stays, the rest is not tried"),
+        ("list", _list, "list all jobs of the server, newest first"),
+        ("show", _show, "show the progress of a job"),
+        ("follow", _follow, "wait for the end of a job, and print what failed"),
+        ("cancel", _cancel, "cancel a job: finished images stay, the others are not added"),
     ):
         verb = verbs.add_parser(name, help=about, description=f"{about.capitalize()}.")
         if action is not _list:
@@ -34,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command and return its exit status."""
     return run_with_client(args, args.action)
 
 

@@ -1,29 +1,30 @@
-"""`diptych models`: what the server's repository has, and which version serves."""
+"""`diptych models`: list the models of the server and show the version that serves."""
 
 import argparse
 from dataclasses import asdict
 from typing import Any
 
+from diptych.cli.arguments import add_server_arguments
 from diptych.cli.output.console import cell, out, out_json, out_table
 from diptych.cli.output.precisions import candidate_line, device_line, graphs_line, tensorrt_line
-from diptych.cli.remote import add_server_arguments, run_with_client
+from diptych.cli.remote import run_with_client
 from diptych_client import Client, ModelSummary, Plan, Serving
 
 
 def add_parser(subparsers: Any) -> None:
-    """The arguments of the command."""
+    """Declare the arguments of the command."""
     parser = subparsers.add_parser(
         "models",
-        help="list the models and the version that serves",
-        description="List the models of the server's repository, their versions, and the one that serves, "
-        "with its precisions and why they were chosen.",
+        help="list the models and the served version",
+        description="List the models of the server's repository and their versions, and show the served "
+        "version with its precisions and the reasons for them.",
     )
     add_server_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command and return its exit status."""
     return run_with_client(args, _models)
 
 

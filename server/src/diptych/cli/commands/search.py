@@ -1,64 +1,51 @@
-"""`diptych search`: find images by words, by an image, or by the id of one of them."""
+"""`diptych search`: find images by words, by an image file, or by the id of an image."""
 
 import argparse
 import json
 from dataclasses import asdict
 from typing import Any
 
+from diptych.cli.arguments import add_collection_argument, add_server_arguments, image_source, json_object
 from diptych.cli.output.console import Align, err, out, out_json, out_table
-from diptych.cli.remote import (
-    add_collection_argument,
-    add_server_arguments,
-    image_source,
-    run_with_client,
-)
+from diptych.cli.remote import run_with_client
 from diptych_client import Client, Hit, SearchResult
 
 
 def add_parser(subparsers: Any) -> None:
-    """The arguments of the command."""
+    """Declare the arguments of the command."""
     parser = subparsers.add_parser(
         "search",
         help="find images by words or by an image",
-        description="Find images of a collection, best first: by words, by an image file, or by the id of an "
-        "image that is in the collection.",
+        description="Find images of a collection by words, by an image file, or by the id of an image in the "
+        "collection. Best hits come first.",
     )
     query = parser.add_mutually_exclusive_group(required=True)
-    query.add_argument("words", nargs="?", metavar="WORDS", help="what to look for, in quotes")
+    query.add_argument("words", nargs="?", metavar="WORDS", help="the words to search for, in quotes")
     query.add_argument(
-        "--image", type=image_source, metavar="FILE", help="find images like this file or https URL"
+        "--image", type=image_source, metavar="FILE", help="find images similar to this file or https URL"
     )
-    query.add_argument("--id", metavar="ID", help="find images like the one with this id")
-    parser.add_argument("-k", type=int, default=10, metavar="N", help="how many (default 10)")
-    parser.add_argument("--offset", type=int, default=0, metavar="N", help="skip the N best")
+    query.add_argument("--id", metavar="ID", help="find images similar to the one with this id")
+    parser.add_argument("-k", type=int, default=10, metavar="N", help="number of hits (default 10)")
+    parser.add_argument("--offset", type=int, default=0, metavar="N", help="skip the N best hits")
     parser.add_argument(
         "--filter",
         type=json_object,
         metavar="JSON",
-        help='a condition on metadata, such as \'{"album": "pets"}\'',
+        help='condition on metadata, such as \'{"album": "pets"}\'',
     )
     parser.add_argument(
-        "--min-relevance", type=float, metavar="P", help="leave out hits of less relevance, 0 to 1"
+        "--min-relevance", type=float, metavar="P", help="leave out hits with less relevance, from 0 to 1"
     )
-    parser.add_argument("--exact", action="store_true", help="compare with every image, not by an index")
+    parser.add_argument(
+        "--exact", action="store_true", help="compare with every image instead of using the index"
+    )
     add_collection_argument(parser)
     add_server_arguments(parser)
     parser.set_defaults(run=run)
 
 
-def json_object(text: str) -> dict[str, Any]:
-    """An argument that is a JSON object."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise argparse.ArgumentTypeError(f"{text[:100]!r} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f'{text[:100]!r} must be an object, such as {{"album": "pets"}}')
-    return value
-
-
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command and return its exit status."""
     return run_with_client(args, _search, {"query[0]": str(args.image or "the query")})
 
 
@@ -79,7 +66,7 @@ def _search(args: argparse.Namespace, client: Client) -> int:
     else:
         _show(result, args.offset)
         if result.truncated:
-            err("note: the words were longer than the model reads, and were cut")
+            err("note: the words were truncated, longer than the model reads")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`diptych serve`: the flags of the server. Knows nothing of how it runs."""
+"""`diptych serve`: run the server. One flag for each setting."""
 
 import argparse
 import os
@@ -14,11 +14,12 @@ SubParsers = Any  # argparse keeps the class of add_subparsers() private
 
 
 def add_parser(subparsers: SubParsers) -> None:
-    """One flag per setting; each is also an environment variable."""
+    """Declare one flag per setting. Each setting is also an environment variable."""
     parser = subparsers.add_parser(
         "serve",
         help="run the server",
-        description="Run the server. Every flag is also a variable: --model-repo is DIPTYCH_MODEL_REPO.",
+        description="Run the server. Every flag has an environment variable: --model-repo is "
+        "DIPTYCH_MODEL_REPO.",
     )
     for name, field in Settings.model_fields.items():
         flag = _flag(name)
@@ -31,8 +32,8 @@ def add_parser(subparsers: SubParsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop."""
-    # Only this command needs the model's runtime: the others must start without waiting for it.
+    """Serve until a signal stops the server, and return the exit status."""
+    # Only this command and check need the model runtime. The others start without loading it.
     from diptych.cli.process.server import serve  # noqa: PLC0415
 
     refuse_misspelt(os.environ)
@@ -40,10 +41,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = read_settings(given)
     except ConfigError as error:
-        complaint = _as_typed(str(error), given)
-        if complaint == str(error):
+        message = _with_flags(str(error), given)
+        if message == str(error):
             raise
-        args.usage(complaint)
+        args.usage(message)
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     return serve(settings)
 
@@ -52,11 +53,11 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _as_typed(complaint: str, given: Iterable[str]) -> str:
-    """Settings are named by their variables; those that came as flags are named as flags."""
+def _with_flags(message: str, given: Iterable[str]) -> str:
+    """Replace the variable of each setting that was given as a flag by that flag."""
     for name in given:
-        complaint = complaint.replace(f"{PREFIX}{name.upper()}: ", f"{_flag(name)}: ")
-    return complaint
+        message = message.replace(f"{PREFIX}{name.upper()}: ", f"{_flag(name)}: ")
+    return message
 
 
 def _default(value: object) -> str:

@@ -1,4 +1,4 @@
-"""`diptych vectors`: ready-made vectors from a NumPy file into a collection, past the ones that fail."""
+"""`diptych vectors`: add ready-made vectors from a NumPy file to a collection; go on when some fail."""
 
 import argparse
 import json
@@ -11,16 +11,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from diptych.cli.arguments import add_collection_argument, add_server_arguments, existing_path
 from diptych.cli.output.console import out, out_json
-from diptych.cli.output.failure_summary import STATUSES, said_of, show_failures
-from diptych.cli.path_argument import existing
-from diptych.cli.remote import (
-    add_collection_argument,
-    add_server_arguments,
-    ensure_collection,
-    run_with_client,
-)
-from diptych.cli.text_reader import lines_of, why
+from diptych.cli.output.failure_summary import STATUSES, counts_line, show_failures
+from diptych.cli.remote import ensure_collection, run_with_client
+from diptych.cli.text_reader import read_lines, reason_of
 from diptych.errors import InvalidValue
 from diptych_client import AddOutcome, Client, ModelRef
 
@@ -28,33 +23,41 @@ _MODEL = re.compile(r"([^/]+)/([0-9]+)")
 
 
 def add_parser(subparsers: Any) -> None:
-    """The arguments of the command."""
+    """Declare the arguments of the command."""
     parser = subparsers.add_parser(
         "vectors",
         help="add ready-made vectors to a collection",
-        description="Add vectors that a version of a model has made already to a collection, which is made "
-        "if there is none. The server refuses those of any other version than it serves. Exit code 1 when a "
+        description="Add vectors that a version of a model has made to a collection, which is created if it "
+        "does not exist. The server accepts only vectors of the version that it serves. Exit code 1 when a "
         "vector failed.",
     )
     parser.add_argument(
         "file",
-        type=existing,
+        type=existing_path,
         metavar="FILE.npy",
-        help="a matrix, a row for each vector, as `diptych embed` writes",
+        help="a matrix with one row per vector, as `diptych embed` writes it",
     )
     parser.add_argument(
-        "--model", type=_model, required=True, metavar="NAME/VERSION", help="the version that made them"
+        "--model",
+        type=_model,
+        required=True,
+        metavar="NAME/VERSION",
+        help="the version that made the vectors",
     )
-    parser.add_argument("--precision", default="fp32", help="the precision that made them (default fp32)")
-    parser.add_argument("--decode", choices=["exact", "fast"], default="exact", help="how it decoded images")
+    parser.add_argument(
+        "--precision", default="fp32", help="the precision that made the vectors (default fp32)"
+    )
+    parser.add_argument(
+        "--decode", choices=["exact", "fast"], default="exact", help="how images were decoded for the vectors"
+    )
     parser.add_argument(
         "--items",
-        type=existing,
+        type=existing_path,
         metavar="FILE.jsonl",
-        help='{"id": .., "metadata": {..}}, one line for each row',
+        help='{"id": .., "metadata": {..}} per line, one line per row',
     )
     parser.add_argument(
-        "--replace", action="store_true", help="replace what has the same id and is not equal"
+        "--replace", action="store_true", help="replace an image or vector whose id exists with other content"
     )
     add_collection_argument(parser)
     add_server_arguments(parser)
@@ -62,7 +65,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command and return its exit status."""
     return run_with_client(args, _add)
 
 
@@ -104,7 +107,7 @@ def _report(collection: str, n_rows: int, outcomes: Sequence[AddOutcome], as_jso
         out_json(tally | {"collection": collection, "not_tried": n_left, "failures": failures})
         return
     show_failures([(f"row {outcome.index}", str(outcome.error)) for outcome in failed])
-    out(f"{collection}: {said_of(counts, n_left)}")
+    out(f"{collection}: {counts_line(counts, n_left)}")
 
 
 def _model(text: str) -> tuple[str, int]:
@@ -118,14 +121,14 @@ def _read_rows(file: Path) -> Any:
     try:
         rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InvalidValue(f"cannot be read as a NumPy file: {why(error)}", str(file)) from error
+        raise InvalidValue(f"cannot be read as a NumPy file: {reason_of(error)}", str(file)) from error
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind != "f":
-        raise InvalidValue("is no matrix of floating-point numbers", str(file))
+        raise InvalidValue("is not a matrix of floating-point numbers", str(file))
     return np.ascontiguousarray(rows, np.float32)
 
 
 def _read_items(file: Path, n_rows: int) -> list[dict[str, Any]]:
-    lines = lines_of(file)
+    lines = read_lines(file)
     if len(lines) != n_rows:
         raise InvalidValue(f"has {len(lines)} lines for {n_rows} vectors", str(file))
     return [_read_item(line, f"{file}:{number}") for number, line in enumerate(lines, 1)]
@@ -137,7 +140,7 @@ def _read_item(line: str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise InvalidValue(f"is not JSON: {error}", where) from error
     if not isinstance(item, dict) or item.keys() - {"id", "metadata"}:
-        raise InvalidValue("is no object with id and metadata alone", where)
+        raise InvalidValue("is not an object with id and metadata only", where)
     if not isinstance(item.get("id", ""), str) or not isinstance(item.get("metadata", {}), dict):
         raise InvalidValue('"id" must be a string and "metadata" an object', where)
     return item

@@ -1,4 +1,4 @@
-"""What became of many items, and why some failed, in a few lines. Knows nothing of what the items are."""
+"""Summarise the outcomes of many items: how many of each status, and why some failed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ from diptych_client import AddStatus
 STATUSES: tuple[AddStatus, ...] = ("created", "replaced", "unchanged", "failed")
 
 
-def said_of(counts: Mapping[AddStatus, int], n_left: int) -> str:
-    """`3 created, 0 replaced, ...`, and how many were not tried."""
-    said = [f"{counts.get(status, 0)} {status}" for status in STATUSES]
-    return ", ".join([*said, f"{n_left} not tried"] if n_left else said)
+def counts_line(counts: Mapping[AddStatus, int], n_left: int) -> str:
+    """Return `3 created, 0 replaced, ...`, with the number of items that were not tried."""
+    parts = [f"{counts.get(status, 0)} {status}" for status in STATUSES]
+    return ", ".join([*parts, f"{n_left} not tried"] if n_left else parts)
 
 
 def show_failures(failed: Sequence[tuple[str, str]]) -> None:
-    """Each (name, reason) on a line, then how often each reason was one, if that says more."""
+    """Print each (name, reason) on a line, then the number of failures per reason if reasons repeat."""
     for name, reason in failed:
         err(f"failed: {name}: {reason}")
     reasons = Counter(reason for _, reason in failed)

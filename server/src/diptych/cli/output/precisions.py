@@ -1,15 +1,15 @@
-"""Say in a line how one precision fared, and where it runs; knows nothing of how that was tried."""
+"""Lines about one precision: its result in the trial, its device, CUDA graphs and TensorRT."""
 
 
 def device_line(provider: str, name: str | None, reason: str) -> str:
-    """Where the encoders run, and why there."""
+    """Return the device of the encoders and the reason for it."""
     return f"on {provider}{f', {name}' if name else ''}: {reason}"
 
 
 def candidate_line(
     precision: str, passed: bool, error: str | None, image_ms: float | None, text_ms: float | None
 ) -> str:
-    """Its times in milliseconds per item, or why it is out."""
+    """Return the milliseconds per item of a precision, or why it was not eligible."""
     if not passed:
         return f"    {precision}  {error or 'did not pass'}"
     if image_ms is None or text_ms is None:
@@ -18,10 +18,10 @@ def candidate_line(
 
 
 def graphs_line(precision: str, items: str, captured: bool, reason: str) -> str:
-    """How batches of a tower's items run on a GPU in a precision, and why so."""
+    """Return whether batches of a tower run as CUDA graphs in a precision, and why."""
     return f"  {precision} runs {items} {'as' if captured else 'without'} CUDA graphs: {reason}"
 
 
 def tensorrt_line(precision: str, state: str, reason: str) -> str:
-    """How far TensorRT is with a precision, and why."""
+    """Return the TensorRT state of a precision and the reason for it."""
     return f"  {precision} in TensorRT, {state}: {reason}"

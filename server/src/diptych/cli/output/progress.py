@@ -1,4 +1,4 @@
-"""Progress bars for work that has several parts, one after the other; knows nothing of the work."""
+"""Progress bars for work that has several parts, one after the other."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -7,19 +7,19 @@ from tqdm import tqdm
 
 
 class ProgressBars:
-    """Satisfies `diptych.core.backup.Report`: one bar for each part. On stderr, when that is a terminal."""
+    """Satisfies `diptych.core.backup.Report`: one bar for each part, on stderr if that is a terminal."""
 
     def __init__(self, *, hidden: bool) -> None:
         self._hidden = hidden
         self._bar: tqdm[Any] | None = None
 
     def begin(self, work: str, n_steps: int) -> None:
-        """The part before is over."""
+        """End the current part and begin another of `n_steps` steps."""
         self._end()
         self._bar = tqdm(desc=work, total=n_steps, unit_scale=True, disable=True if self._hidden else None)
 
     def advance(self, n_steps: int = 1) -> None:
-        """So many more steps of this part are done."""
+        """Count `n_steps` more steps of this part as done."""
         if self._bar is not None:
             self._bar.update(n_steps)
 

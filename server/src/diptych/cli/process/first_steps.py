@@ -1,4 +1,4 @@
-"""What to try first on a server that is ready: commands that work as they stand. Knows not how it runs."""
+"""Commands to try first on a server that is ready. They work as printed."""
 
 import shlex
 import shutil
@@ -9,23 +9,23 @@ from diptych.cli.process.gallery import COLLECTION
 
 
 def first_steps(url: str, sample: Path | None, *, needs_key: bool) -> list[str]:
-    """The address, one `curl` and one `diptych add`. `sample` is a picture of the gallery."""
+    """Return the address, one `curl` and one `diptych add`. `sample` is a picture of the gallery."""
     key = ' -H "Authorization: Bearer $DIPTYCH_API_KEY"' if needs_key else ""
-    there = shlex.quote(url)
+    quoted_url = shlex.quote(url)
     if sample is None:
-        ask, added = f"{there}/embed -F 'text=a car'", "FOLDER"
+        request, path = f"{quoted_url}/embed -F 'text=a car'", "FOLDER"
     else:
-        ask = f"-G {there}/search -d collection={COLLECTION} -d k=3 --data-urlencode 'q=a car'"
-        added = shlex.quote(str(sample.absolute()))
+        request = f"-G {quoted_url}/search -d collection={COLLECTION} -d k=3 --data-urlencode 'q=a car'"
+        path = shlex.quote(str(sample.absolute()))
     return [
         f"diptych is ready: open {url} in a browser, or try in another terminal"
         + (", with its key in DIPTYCH_API_KEY:" if needs_key else ":"),
-        f"  curl -s{key} {ask}",
-        f"  {_program()} add --url {there} {added}",
+        f"  curl -s{key} {request}",
+        f"  {_program()} add --url {quoted_url} {path}",
     ]
 
 
 def _program() -> str:
-    """This `diptych`, from any folder and without its environment being active."""
+    """Return the path of this `diptych`, which works from any folder and without an active environment."""
     script = shutil.which("diptych", path=str(Path(sys.executable).parent))
     return shlex.quote(script) if script else f"{shlex.quote(sys.executable)} -m diptych"

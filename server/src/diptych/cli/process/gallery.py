@@ -1,4 +1,4 @@
-"""Load a folder of pictures into the collection `gallery`, once the server is ready. Knows nothing of HTTP.
+"""Load a folder of pictures into the collection `gallery` once the server is ready.
 
 The folder has an `items.jsonl` beside its pictures, one line each: {"file", "id", "metadata"}.
 """
@@ -21,9 +21,9 @@ from diptych.errors import ConfigError, Overloaded, StoreError, TooLarge
 LOG = logging.getLogger("diptych.gallery")
 COLLECTION = "gallery"
 ITEMS_FILE = "items.jsonl"
-BATCH = 16  # small, so that requests find room in the queue beside it
+BATCH = 16  # small, so that requests find room in the queue
 LOG_EVERY = 8 * BATCH
-RETRY_S = 10.0  # after an error of the data folder
+RETRY_S = 10.0  # pause after an error of the data folder
 
 
 class GalleryItem(BaseModel):
@@ -37,22 +37,22 @@ class GalleryItem(BaseModel):
 
 
 class Gallery:
-    """The pictures of one folder. Reading it fails at once, so that a wrong folder stops the start."""
+    """The pictures of one folder. Reads its list at once, so that a wrong folder stops the start."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises ConfigError naming the file and line."""
+        """Raises ConfigError that names file and line."""
         self._folder = folder
         self._items = _read_items(folder / ITEMS_FILE)
 
     @property
     def sample(self) -> Path | None:
-        """The first of the pictures, if there is one."""
+        """The first picture, if there is one."""
         return self._folder / self._items[0].file if self._items else None
 
     async def fill(self, services: Services) -> None:
-        """Add what is new and replace what changed; what is there already costs a look only.
+        """Add new pictures and replace changed ones. Pictures that are there already cost only a lookup.
 
-        Before all are there for the first time, searches say that the gallery is being loaded.
+        Until all pictures are there for the first time, searches answer that the gallery is being loaded.
         """
         await services.collections.ensure(COLLECTION)
         with services.collections.loading(COLLECTION, len(self._items)):
@@ -60,7 +60,7 @@ class Gallery:
         LOG.info("the gallery is loaded", extra={"fields": {"images": counts.total(), **counts}})
 
     async def _until_all_are_added(self, services: Services) -> Counter[str]:
-        """Try again after errors of the data folder, such as a full disk: part of a gallery is not served."""
+        """Add all pictures. Retries after errors of the data folder: a partial gallery is not served."""
         while True:
             try:
                 return await self._add_all(services)
@@ -80,17 +80,17 @@ class Gallery:
         return counts
 
     async def _add(self, collections: Collections, items: Sequence[GalleryItem]) -> list[AddOutcome]:
-        read = await asyncio.to_thread(self._read, items)
-        if not read:
+        readable = await asyncio.to_thread(self._read, items)
+        if not readable:
             return []
-        items, images = [item for item, _ in read], [image for _, image in read]
+        items, images = [item for item, _ in readable], [image for _, image in readable]
         while True:
             try:
                 outcomes = (await collections.add_many(COLLECTION, images, replace=True)).outcomes
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_s)
                 continue
-            except TooLarge as error:  # than the queue, all together
+            except TooLarge as error:  # together larger than the queue
                 if len(items) > 1:
                     return [outcome for item in items for outcome in await self._add(collections, [item])]
                 outcomes = [AddOutcome(0, items[0].id, "failed", error)]
@@ -102,7 +102,7 @@ class Gallery:
             return outcomes
 
     def _read(self, items: Sequence[GalleryItem]) -> list[tuple[GalleryItem, NewImage]]:
-        """Those whose file can be read: one that went away since the start keeps no other out."""
+        """Return the pictures whose file can be read. Logs and skips files that have gone since the start."""
         found = []
         for item in items:
             try:

@@ -1,6 +1,6 @@
-"""How log lines look: text on a terminal, else one JSON object a line. Knows nothing of what is logged.
+"""Format log lines: text on a terminal, otherwise one JSON object per line.
 
-A line that is written while a request is worked on has its id.
+A line that is written while a request is processed has the id of the request.
 """
 
 import json
@@ -15,10 +15,10 @@ LogFormat = Literal["auto", "text", "json"]
 
 
 class JsonLines(logging.Formatter):
-    """One object per record; `fields` given as extra stand beside the message."""
+    """Formats a record as one JSON object. The extra `fields` become keys beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See the class."""
+        """Format one record."""
         line = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -32,28 +32,30 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """`time level message key=value ...`, tracebacks below."""
+    """Formats a record as `time level message key=value ...`, with a traceback below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See the class."""
+        """Format one record."""
         words = [_time(record)[11:23], record.levelname.lower(), record.getMessage()]
         line = " ".join([*words, *(f"{key}={value}" for key, value in _fields(record).items())])
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 def configure_logging(log_format: LogFormat) -> None:
-    """Send everything to stderr in one format; the chatter of libraries is left out."""
+    """Log everything to stderr in one format, without the routine messages of libraries."""
     text = sys.stderr.isatty() if log_format == "auto" else log_format == "text"
     handler = logging.StreamHandler()
     handler.setFormatter(TextLines() if text else JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # its warnings are of requests that we log ourselves
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the caller is told, as a 400
+    logging.getLogger("uvicorn").setLevel(
+        logging.ERROR
+    )  # its warnings are about requests, which the access log has
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the caller gets a 400
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     fields: dict[str, Any] = getattr(record, "fields", {})
-    request_id = current_request_id()  # a line is formatted where it is written
+    request_id = current_request_id()  # works since a line is formatted where it is written
     return fields if request_id is None else {"request_id": request_id} | fields
 
 

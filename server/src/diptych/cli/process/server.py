@@ -1,4 +1,4 @@
-"""Run the HTTP server in this process until it is told to stop. Knows no route."""
+"""Run the HTTP server in this process until it is told to stop."""
 
 import logging
 import math
@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from diptych.cli.output.console import out
-from diptych.cli.process.descriptors import connections_within
+from diptych.cli.process.descriptors import max_connections_within
 from diptych.cli.process.first_steps import first_steps
 from diptych.cli.process.gallery import Gallery
 from diptych.cli.process.logs import configure_logging
@@ -34,13 +34,14 @@ from diptych.wiring.loading.version_choice import check_choice
 from diptych.wiring.services import load
 
 LOG = logging.getLogger("diptych")
-LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - by which a server on all addresses is called here
+# The address for clients on this machine, of a server that listens on all addresses.
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not listened on
 
 
 def serve(settings: Settings) -> int:
-    """The exit status: 0 when it was told to stop, 1 when the model could not be loaded.
+    """Serve, and return the exit status: 0 after a signal, 1 if the model could not be loaded.
 
-    Raises ConfigError and BundleError for what is known to be wrong before anything is loaded.
+    Raises ConfigError and BundleError for errors that are found before anything is loaded.
     """
     configure_logging(settings.log_format)
     warn_of_unknown(os.environ)
@@ -51,7 +52,7 @@ def serve(settings: Settings) -> int:
 
 
 class _Server:
-    """One server, told to stop when loading fails."""
+    """One server. It stops by itself when loading fails."""
 
     def __init__(self, settings: Settings, listener: socket.socket, gallery: Gallery | None) -> None:
         self._settings = settings
@@ -64,17 +65,17 @@ class _Server:
         state: ServerState = app.state.diptych
         config = _uvicorn_config(app, settings, state.count_rejected)
         self._server = GracefulServer(config, state.inside, settings.grace_s)
-        self._last_exit = Watchdog(self._server.leave, self._server.ends_within_s)
+        self._watchdog = Watchdog(self._server.leave, self._server.ends_within_s)
 
     def run(self) -> int:
         LOG.info("listening, loading the model", extra={"fields": {"url": self._url}})
         self._server.heed_signals()
         self._server.run(sockets=[self._listener])
-        self._last_exit.exit_if_lost()
+        self._watchdog.exit_if_hanging()
         return self._server.status
 
     async def _load(self) -> Services:
-        services = await load(self._settings, self._lost)
+        services = await load(self._settings, self._on_stuck)
         model = services.model
         fields = {
             "model": model.name,
@@ -90,20 +91,20 @@ class _Server:
         return services
 
     async def _welcome(self, services: Services) -> None:
-        """Fill the gallery, then say what to try: a search over the gallery works from then on."""
+        """Fill the gallery, then print the first steps, which include a search over the gallery."""
         if self._gallery is not None:
             await self._gallery.fill(services)
-        self._say_first_steps()
+        self._print_first_steps()
 
-    def _say_first_steps(self) -> None:
-        """To people: where all output is a log of JSON, there are none."""
+    def _print_first_steps(self) -> None:
+        """Print what to try first, unless the log is JSON: then no person reads the output."""
         if self._settings.log_format == "json":
             return
         sample = None if self._gallery is None else self._gallery.sample
         host, port = self._listener.getsockname()[:2]
-        here = _url(LOOPBACK_OF.get(host, host), port)
-        lines = first_steps(here, sample, needs_key=self._settings.api_key is not None)
-        with suppress(OSError, AttributeError):  # nobody reads them: stdout may be closed, and then is None
+        url = _url(LOOPBACK_OF.get(host, host), port)
+        lines = first_steps(url, sample, needs_key=self._settings.api_key is not None)
+        with suppress(OSError, AttributeError):  # nobody reads: stdout may be closed or None
             for line in lines:
                 out(line)
             sys.stdout.flush()
@@ -116,13 +117,13 @@ class _Server:
         else:
             LOG.error("cannot serve", exc_info=error)
 
-    def _lost(self, reason: str) -> None:
+    def _on_stuck(self, reason: str) -> None:
         self._server.status = 1
-        self._last_exit.lost(reason)
+        self._watchdog.report_hang(reason)
 
 
 def _uvicorn_config(app: FastAPI, settings: Settings, count: Callable[[Reason], None]) -> uvicorn.Config:
-    n_connections = connections_within(settings.max_connections, max_open_sockets(settings))
+    n_connections = max_connections_within(settings.max_connections, max_open_sockets(settings))
     return uvicorn.Config(
         app,
         http=connection_class(replace(limits_of(settings), max_connections=n_connections), count),
@@ -142,9 +143,9 @@ def _url(host: str, port: int) -> str:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """A listening socket, bound before the model is loaded: a taken port is known at once.
+    """Return a listening socket. It is bound before the model is loaded, so a taken port is reported at once.
 
-    Its connections inherit how long the system keeps what their other side does not take.
+    Its connections inherit how long the system keeps data that the client does not take.
     """
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

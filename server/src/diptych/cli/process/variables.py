@@ -1,4 +1,4 @@
-"""Find variables that look like settings of the server and are none. Knows names only and shows no value."""
+"""Find environment variables that look like settings but are none. Never shows a value."""
 
 import difflib
 import logging
@@ -9,7 +9,7 @@ from diptych.errors import ConfigError
 from diptych.settings import PREFIX, Settings, is_service_address
 
 LOG = logging.getLogger("diptych")
-OTHERS = frozenset(  # of Compose, the client, training and tests
+OTHER_VARIABLES = frozenset(  # variables of Compose, the client, training and tests
     f"{PREFIX}{name}"
     for name in (
         *("PUBLISH", "CPUS", "MEMORY", "TRAINING_MEMORY", "TRAINING_DIR", "RECIPE", "RUN"),
@@ -18,22 +18,22 @@ OTHERS = frozenset(  # of Compose, the client, training and tests
         *("NO_BROWSER", "TOOLS", "TEST_KILL_AT", "TEST_MARK"),
     )
 )
-# What Kubernetes tells every pod of a Service whose name begins with `diptych`.
-_OF_A_SERVICE = re.compile(
+# Variables that Kubernetes sets in every pod for a Service whose name begins with `diptych`.
+_SERVICE_VARIABLE = re.compile(
     rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
-_PORT_OF_A_SERVICE = re.compile(rf"{PREFIX}(\w+_)?PORT")
-_MIN_LIKENESS = (
-    0.8  # of two names without their underscores: APIKEYS and API_KEY, not MODEL_DIR and MODEL_REPO
+_PORT_SERVICE_VARIABLE = re.compile(rf"{PREFIX}(\w+_)?PORT")
+_MIN_SIMILARITY = (
+    0.8  # between names without underscores: matches APIKEYS and API_KEY, not MODEL_DIR and MODEL_REPO
 )
 _SECRETS = frozenset({"key", "authkey", "accesskey", "token", "apitoken", "authtoken", "secret", "password"})
 _SETTINGS = {name.replace("_", ""): f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
 def refuse_misspelt(environment: Mapping[str, str]) -> None:
-    """Raise ConfigError for a variable that was meant to be a setting: without it the server may be open."""
+    """Raise ConfigError for a variable that is a misspelt setting: a lost API key would open the server."""
     for name in _unknown(environment):
-        meant = _meant(name)
+        meant = _intended(name)
         if meant is not None:
             raise ConfigError(
                 f"{name} is not a setting, {meant} is: rename the variable, or remove it if another was meant"
@@ -41,28 +41,30 @@ def refuse_misspelt(environment: Mapping[str, str]) -> None:
 
 
 def warn_of_unknown(environment: Mapping[str, str]) -> None:
-    """Log each variable that has no effect."""
+    """Log a warning for each variable that has no effect."""
     for name in _unknown(environment):
         LOG.warning("%s is not a setting of the server and has no effect", name)
 
 
 def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
-    """Sorted names. As with settings, case does not matter and an empty value counts as unset."""
-    known = OTHERS.union(_SETTINGS.values())
+    """Yield unknown names, sorted. As with settings, case is ignored and an empty value counts as unset."""
+    known = OTHER_VARIABLES.union(_SETTINGS.values())
     for name in sorted(environment):
         value, upper = environment[name], name.upper()
-        if value and upper.startswith(PREFIX) and upper not in known and not _is_of_a_service(upper, value):
+        if value and upper.startswith(PREFIX) and upper not in known and not _is_of_service(upper, value):
             yield name
 
 
-def _is_of_a_service(name: str, value: str) -> bool:
-    is_port = _PORT_OF_A_SERVICE.fullmatch(name) is not None and is_service_address(value)
-    return is_port or _OF_A_SERVICE.fullmatch(name) is not None
+def _is_of_service(name: str, value: str) -> bool:
+    is_port = _PORT_SERVICE_VARIABLE.fullmatch(name) is not None and is_service_address(value)
+    return is_port or _SERVICE_VARIABLE.fullmatch(name) is not None
 
 
-def _meant(name: str) -> str | None:
+def _intended(name: str) -> str | None:
     bare = name.upper().removeprefix(PREFIX).replace("_", "").lower()
-    if bare in _SECRETS or bare.startswith("apikey"):  # such as API_KEY_FILE: the server would be open
+    if bare in _SECRETS or bare.startswith(
+        "apikey"
+    ):  # such as API_KEY_FILE, which would leave the server open
         return f"{PREFIX}API_KEY"
-    nearest = difflib.get_close_matches(bare, _SETTINGS, n=1, cutoff=_MIN_LIKENESS)
+    nearest = difflib.get_close_matches(bare, _SETTINGS, n=1, cutoff=_MIN_SIMILARITY)
     return _SETTINGS[nearest[0]] if nearest else None

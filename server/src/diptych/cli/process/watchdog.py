@@ -1,4 +1,4 @@
-"""End a process one of whose threads is lost in a call that never returns. Knows nothing of that call."""
+"""End the process when one of its threads hangs in a call that never returns."""
 
 import asyncio
 import logging
@@ -7,36 +7,36 @@ import threading
 from collections.abc import Callable
 
 LOG = logging.getLogger("diptych")
-FAREWELL_S = 3.0  # in which requests still get a clean 503, and who asks for readiness learns of it
-SLACK_S = 10.0  # beyond the time that a stop is given: then it does not come about
+GRACE_S = 3.0  # time in which requests still get a clean 503 and readiness probes fail
+SLACK_S = 10.0  # added to the time limit of an orderly stop; after that the process is killed
 STATUS = 1
 
 
 class Watchdog:
-    """Python waits for all threads when it ends, and would wait for a lost one for ever.
+    """Ends the process in spite of a hanging thread, for which Python would wait for ever at exit.
 
-    `stop` asks for an orderly end, which may take `stop_within_s`.
+    `stop` starts an orderly stop, which may take `stop_within_s`.
     """
 
     def __init__(self, stop: Callable[[], None], stop_within_s: float) -> None:
         self._stop = stop
         self._stop_within_s = stop_within_s
-        self._is_lost = False
+        self._hangs = False
 
-    def lost(self, reason: str) -> None:
-        """A thread is lost: stop soon. On the event loop; the first one counts."""
-        if self._is_lost:
+    def report_hang(self, reason: str) -> None:
+        """Stop soon because a thread hangs. Call on the event loop; only the first call has an effect."""
+        if self._hangs:
             return
-        self._is_lost = True
-        LOG.error("the process will end, as a thread of it is lost: %s", reason)
-        asyncio.get_running_loop().call_later(FAREWELL_S, self._stop)
-        last = threading.Timer(FAREWELL_S + self._stop_within_s + SLACK_S, _exit)
-        last.daemon = True
-        last.start()
+        self._hangs = True
+        LOG.error("the process will end, since one of its threads hangs: %s", reason)
+        asyncio.get_running_loop().call_later(GRACE_S, self._stop)
+        timer = threading.Timer(GRACE_S + self._stop_within_s + SLACK_S, _exit)
+        timer.daemon = True
+        timer.start()
 
-    def exit_if_lost(self) -> None:
-        """After the orderly end: does not return when a thread is lost."""
-        if self._is_lost:
+    def exit_if_hanging(self) -> None:
+        """End the process now if a thread hangs. Call after the orderly stop; returns if no thread hangs."""
+        if self._hangs:
             _exit()
 
 

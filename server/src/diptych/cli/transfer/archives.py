@@ -1,4 +1,4 @@
-"""Send an archive of images and follow its job; knows nothing of what is in it."""
+"""Send a tar archive of images to the server and follow its job."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,20 +7,20 @@ from pathlib import Path
 from tqdm import tqdm
 
 from diptych.cli.output.console import err, out, out_json
-from diptych.cli.output.failure_summary import STATUSES, said_of, show_failures
+from diptych.cli.output.failure_summary import STATUSES, counts_line, show_failures
 from diptych_client import Client, Job, JobOutcome
 
 
 def add_archive(client: Client, file: Path, collection: str, *, replace: bool, as_json: bool) -> int:
-    """The exit status: 0 when all went well. Raises as `Client.add_tar`."""
+    """Add an archive and return the exit status: 0 if no image failed. Raises as `Client.add_tar`."""
     job = client.add_tar(file, collection=collection, replace=replace)
     if not as_json:
-        err(f"job {job.id}: {job.n_items} images were taken in; the server goes on if this ends")
+        err(f"job {job.id}: the server has {job.n_items} images and adds them even if this command ends")
     return follow(client, job, as_json=as_json)
 
 
 def follow(client: Client, job: Job, *, as_json: bool) -> int:
-    """Wait for the end of a job, with a bar, and sum it up; an interrupt leaves the job alone."""
+    """Wait for the end of a job, with a progress bar, and print a summary. Interrupts do not stop the job."""
     outcomes: list[JobOutcome] = []
     ended = job
     try:
@@ -48,10 +48,10 @@ def _report(job: Job, outcomes: Sequence[JobOutcome], *, as_json: bool) -> None:
         return
     show_failures(failed)
     if not job.has_ended:
-        err(f"the job goes on: `diptych jobs follow {job.id}`, or `cancel` to end it")
+        err(f"the job is still running: `diptych jobs follow {job.id}`, or `cancel` to end it")
     elif job.reason:
         err(f"the job failed: {job.reason}")
-    out(f"{job.collection}: {said_of(counts, n_left)}")
+    out(f"{job.collection}: {counts_line(counts, n_left)}")
 
 
 def _name(outcome: JobOutcome) -> str:

@@ -1,4 +1,4 @@
-"""Send the rows of an exported file to a server; knows no command line."""
+"""Send the rows of an exported file to a server."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from diptych.core.collections.metadata import to_json
 from diptych.core.transfer import Heading, LostRow, Row
 from diptych_client import AddOutcome, AddStatus, Client, ModelRef
 
-NO_OBJECT = "its metadata is no JSON object"
+NOT_AN_OBJECT = "its metadata is not a JSON object"
 
 
 class ExportedRows(Protocol):
@@ -27,19 +27,19 @@ class ExportedRows(Protocol):
 
 
 class RowImport:
-    """One file into one collection. `counts` are of outcomes by status, `failures` their reasons by id."""
+    """Adds a file to a collection. `counts` has the outcomes by status, `failures` the reasons by id."""
 
-    def __init__(self, client: Client, reader: ExportedRows, collection: str, *, replace: bool) -> None:
+    def __init__(self, client: Client, exported: ExportedRows, collection: str, *, replace: bool) -> None:
         self._client = client
-        self._reader = reader
-        self._same: dict[str, Any] = {"collection": collection, "replace": replace}
+        self._exported = exported
+        self._options: dict[str, Any] = {"collection": collection, "replace": replace}
         self.counts: Counter[AddStatus] = Counter()
         self.failures: dict[str, str] = {}
 
     def run(self, report: Report) -> None:
-        """All rows, some at a time. Raises what concerns every row, such as vectors of another version."""
-        report.begin("importing", self._reader.n_rows)
-        for rows in self._reader.batches():
+        """Add all rows. Raises errors that concern every row, such as vectors of another version."""
+        report.begin("importing", self._exported.n_rows)
+        for rows in self._exported.batches():
             self._add(rows)
             report.advance(len(rows))
 
@@ -48,8 +48,8 @@ class RowImport:
         for row in rows:
             if isinstance(row, LostRow):
                 self._fail(row.name, row.reason)
-            elif fault := _fault(row):
-                self._fail(row.id, fault)
+            elif reason := _reason_to_skip(row):
+                self._fail(row.id, reason)
             else:
                 good.append(row)
         images = [row for row in good if row.image is not None]
@@ -60,22 +60,22 @@ class RowImport:
     def _add_images(self, rows: Sequence[Row]) -> Sequence[AddOutcome]:
         if not rows:
             return ()
-        return self._client.add([row.image for row in rows if row.image is not None], **self._named(rows))
+        return self._client.add([row.image for row in rows if row.image is not None], **self._arguments(rows))
 
     def _add_vectors(self, rows: Sequence[Row]) -> Sequence[AddOutcome]:
         if not rows:
             return ()
-        heading = self._reader.heading
+        heading = self._exported.heading
         return self._client.add_vectors(
             [row.embedding for row in rows if row.embedding is not None],
             model=ModelRef(**vars(heading.maker)),
             identity=heading.identity,
-            **self._named(rows),
+            **self._arguments(rows),
         )
 
-    def _named(self, rows: Sequence[Row]) -> dict[str, Any]:
+    def _arguments(self, rows: Sequence[Row]) -> dict[str, Any]:
         metadata = [json.loads(row.metadata) for row in rows]
-        return {"ids": [row.id for row in rows], "metadata": metadata, **self._same}
+        return {"ids": [row.id for row in rows], "metadata": metadata, **self._options}
 
     def _count(self, rows: Sequence[Row], outcomes: Sequence[AddOutcome]) -> None:
         for row, outcome in zip(rows, outcomes, strict=True):
@@ -89,30 +89,30 @@ class RowImport:
         self.failures[name] = reason
 
 
-def _fault(row: Row) -> str:
-    """Why it is not sent, or nothing."""
-    if fault := _metadata_fault(row.metadata):
-        return fault
+def _reason_to_skip(row: Row) -> str:
+    """Return why the row cannot be sent; empty if it can."""
+    if reason := _metadata_problem(row.metadata):
+        return reason
     if row.image is None:
         return "has neither an image nor a vector" if row.embedding is None else ""
     if row.sha256 and hashlib.sha256(row.image).hexdigest() != row.sha256.lower():
-        return "its image is not that of its sha256: the file is damaged there"
+        return "its image does not match its sha256: the file is damaged there"
     return ""
 
 
-def _metadata_fault(text: str) -> str:
+def _metadata_problem(text: str) -> str:
     try:
         metadata = json.loads(text)
     except json.JSONDecodeError:
-        return NO_OBJECT
+        return NOT_AN_OBJECT
     except RecursionError:
         return "its metadata is nested too deeply"
-    except ValueError:  # all else that Python refuses
+    except ValueError:  # the only other error of Python's parser
         return f"its metadata has an integer of more than {sys.get_int_max_str_digits():,} digits"
     if not isinstance(metadata, dict):
-        return NO_OBJECT
+        return NOT_AN_OBJECT
     try:
         to_json(metadata)
     except ValueError:
-        return "its metadata has a number that JSON does not know: infinite, or none at all"
+        return "its metadata has a number that JSON does not have: infinity or NaN"
     return ""

@@ -1,4 +1,4 @@
-"""Which files `diptych add` sends, and under which ids and metadata; knows nothing of servers."""
+"""Find the image files that `diptych add` sends, with their ids and metadata."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from diptych.cli.text_reader import lines_of
+from diptych.cli.text_reader import read_lines
 from diptych.errors import InvalidValue
 
 IdFrom = Literal["content", "name"]
@@ -21,7 +21,7 @@ MAX_ID_CHARS = 128
 
 @dataclass(frozen=True)
 class Source:
-    """One image file. `name` is its path inside the folder that was given; no `id`: the server makes one."""
+    """One image file. `name` is its path inside the given folder. Without `id` the server makes one."""
 
     path: Path
     name: str
@@ -30,10 +30,10 @@ class Source:
 
 
 def find_images(paths: Sequence[Path], recursive: bool) -> list[Source]:
-    """The files that were named, and the image files of the folders that were, in a stable order, each once.
+    """Return the given files and the image files in the given folders, each once, in a stable order.
 
-    Files are recognised in folders by their suffix; hidden ones are left out, links to folders not followed.
-    Raises InvalidValue for a path that does not exist.
+    In folders, image files are recognised by their suffix. Hidden files are left out, and links to folders
+    are not followed. Raises InvalidValue for a path that does not exist.
     """
     found: dict[Path, Source] = {}
     for path in paths:
@@ -56,16 +56,16 @@ def _in_folder(folder: Path, recursive: bool) -> Iterator[Source]:
 def describe(
     sources: Iterable[Source], id_from: IdFrom, items: dict[str, dict[str, Any]]
 ) -> tuple[list[Source], list[str]]:
-    """Sources with ids and metadata, and the files that `items` describes but nobody found.
+    """Return the sources with ids and metadata, and the files that `items` describes but that were not found.
 
-    Metadata always has the file's name as `file`, so that a hit can be recognised. Raises InvalidValue when
-    two files get one id.
+    Metadata always has the name of the file as `file`, so that a hit can be recognised. Raises InvalidValue
+    when two files get the same id.
     """
     described = [_described(source, id_from, items.get(source.name, {})) for source in sources]
     owner: dict[str, str] = {}
     for source in described:
         if source.id is not None and owner.setdefault(source.id, source.name) != source.name:
-            raise InvalidValue(f"gets the id {source.id!r} that {owner[source.id]} has too", source.name)
+            raise InvalidValue(f"gets the id {source.id!r}, which {owner[source.id]} also gets", source.name)
     names = {source.name for source in described}
     return described, [name for name in items if name not in names]
 
@@ -78,14 +78,14 @@ def _described(source: Source, id_from: IdFrom, item: dict[str, Any]) -> Source:
 
 
 def id_of_name(name: str) -> str:
-    """A file's name as an id: `/` becomes `~`, all that an id may not have `-`; a long one loses its head."""
+    """Make an id of a file name: `/` becomes `~`, forbidden characters `-`; long names lose their start."""
     return re.sub(r"[^A-Za-z0-9._~-]", "-", name.replace("/", "~"))[-MAX_ID_CHARS:]
 
 
 def read_items(file: Path) -> dict[str, dict[str, Any]]:
-    """`{"file": .., "id": .., "metadata": {..}}` a line, by file. Raises InvalidValue naming the line."""
+    """Read `{"file": .., "id": .., "metadata": {..}}` lines, by file. Raises InvalidValue naming the line."""
     items: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(lines_of(file), 1):
+    for number, line in enumerate(read_lines(file), 1):
         if line.strip():
             item = _parse_item(line, f"{file}:{number}")
             items[item["file"]] = item
@@ -98,7 +98,7 @@ def _parse_item(line: str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise InvalidValue(f"is not JSON: {error}", where) from error
     if not isinstance(item, dict) or not isinstance(item.get("file"), str):
-        raise InvalidValue('is no object with a "file"', where)
+        raise InvalidValue('is not an object with a "file"', where)
     if unknown := sorted(item.keys() - {"file", "id", "metadata"}):
         raise InvalidValue(f"has unknown keys {unknown}; file, id and metadata are known", where)
     if not isinstance(item.get("id", ""), str) or not isinstance(item.get("metadata", {}), dict):
