@@ -16,7 +16,7 @@ from diptych_client import (
     UnreadableFile,
     UnsupportedImage,
 )
-from diptych_client.images import ImageBatches, Loaded
+from diptych_client.images import ImageBatches, LoadedImage
 from diptych_client.steps import ReadFile
 from support.fake_api import FakeApi, add_reply, parts, problem
 
@@ -148,7 +148,7 @@ def test_files_are_read_only_when_their_batch_is_taken() -> None:
     assert steps.send(b"a") == ReadFile(Path("b.png"))
     with pytest.raises(StopIteration) as finished:
         steps.send(b"b")
-    assert finished.value.value == [Loaded(0, b"a"), Loaded(1, b"b")]
+    assert finished.value.value == [LoadedImage(0, b"a"), LoadedImage(1, b"b")]
 
 
 def batch_sizes(batches: ImageBatches) -> list[list[int]]:
@@ -156,7 +156,7 @@ def batch_sizes(batches: ImageBatches) -> list[list[int]]:
     while True:
         with pytest.raises(StopIteration) as finished:
             next(batches.take())
-        batch: list[Loaded] = finished.value.value
+        batch: list[LoadedImage] = finished.value.value
         if not batch:
             return sizes
         sizes.append([len(loaded.bytes_or_raise()) for loaded in batch])

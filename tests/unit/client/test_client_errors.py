@@ -29,7 +29,7 @@ from diptych_client.errors import BY_STATUS
 from diptych_client.operations import collections as list_collections
 from diptych_client.operations import create_collection
 from diptych_client.steps import Answer, Sleep, Steps
-from diptych_client.transport import foreign_errors_translated
+from diptych_client.transport import httpx_errors_translated
 from support.fake_api import FakeApi, problem
 
 
@@ -83,12 +83,12 @@ def test_error_says_item_detail_and_status() -> None:
         (
             500,
             ServerError,
-            r"^it was not diptych that answered: is there a proxy in front of it\? \(HTTP 500\)$",
+            r"^the answer did not come from diptych: is there a proxy in front of it\? \(HTTP 500\)$",
         ),
         (
             413,
             TooLarge,
-            r"^it was not diptych that refused the body but, .*, whose limit of a body is smaller \(HTTP 413",
+            r"^the body was refused, but not by diptych: .* smaller limit \(HTTP 413",
         ),
         (400, BadRequest, r"^HTTP 400 \(HTTP 400\)$"),  # what ours answers to bytes that are not HTTP is bare
     ],
@@ -166,14 +166,14 @@ def test_every_error_of_httpx_has_a_translation() -> None:
     for kind in kinds:
         if kind in programming or issubclass(kind, httpx.StreamError):
             continue  # ours to misuse, not the network's to raise
-        with pytest.raises(ClientError, match="http://there"), foreign_errors_translated("http://there"):
+        with pytest.raises(ClientError, match="http://there"), httpx_errors_translated("http://there"):
             raise kind("broken")
 
 
 def test_dead_server_and_slow_server_differ() -> None:
-    with pytest.raises(TimedOut), foreign_errors_translated("u"):
+    with pytest.raises(TimedOut), httpx_errors_translated("u"):
         raise httpx.ReadTimeout("")
-    with pytest.raises(Unreachable, match="diptych serve"), foreign_errors_translated("u"):
+    with pytest.raises(Unreachable, match="diptych serve"), httpx_errors_translated("u"):
         raise httpx.ConnectError("refused")
 
 
@@ -187,7 +187,7 @@ def test_dead_server_and_slow_server_differ() -> None:
 )
 def test_reason_is_said_without_a_second_full_stop_or_a_number_of_the_system(error: Exception) -> None:
     said = "^cannot reach u: Server disconnected without sending a response[.] Is `diptych serve` running[?]$"
-    with pytest.raises(Unreachable, match=said), foreign_errors_translated("u"):
+    with pytest.raises(Unreachable, match=said), httpx_errors_translated("u"):
         raise error
 
 

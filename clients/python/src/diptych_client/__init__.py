@@ -1,4 +1,9 @@
-"""Python client of the diptych server: `Client`, `AsyncClient`, what they return and what they raise."""
+"""Python client of the diptych server.
+
+`Client` and `AsyncClient` have one method for each call of the API. Calls return the frozen values of
+`results` and raise the exceptions of `errors`. Read `operations` first: it has every call, written once for
+both clients.
+"""
 
 from diptych_client.async_client import AsyncClient
 from diptych_client.client import Client

@@ -1,4 +1,4 @@
-"""The client for asyncio: carries out the steps of each call without blocking the event loop."""
+"""The asyncio client: carries out the steps of each call without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import httpx
 
 from diptych_client import operations as calls
 from diptych_client.binding import bound_like
-from diptych_client.pixels import png_of
+from diptych_client.pixels import encode_png
 from diptych_client.steps import Effect, EncodePng, ReadFile, Request, Sleep, Steps
 from diptych_client.transport import (
     DEFAULT_TIMEOUT_S,
-    answer_of,
-    chunks_of,
     client_options,
     default_url,
-    foreign_errors_translated,
-    opened,
+    file_chunks,
+    httpx_errors_translated,
+    opened_request,
+    read_answer,
     read_file,
 )
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def _awaited(call: Callable[P, Steps[T]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
-    """The call as a coroutine method of `AsyncClient`, with its arguments, its result and its docstring."""
+    """Make a call a coroutine method of `AsyncClient`, with the same arguments, result and docstring."""
 
     async def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.run(call(*args, **kwargs))
@@ -38,7 +38,7 @@ def _awaited(call: Callable[P, Steps[T]]) -> Callable[Concatenate[AsyncClient, P
 
 
 class AsyncClient:
-    """The calls of `Client`, to be awaited; close it with `aclose`, or use it in an `async with` block."""
+    """The calls of `Client` as coroutines. Close it with `aclose`, or use it in an `async with` block."""
 
     def __init__(
         self,
@@ -95,14 +95,14 @@ class AsyncClient:
     async def _carry_out(self, effect: Effect) -> Any:
         match effect:
             case Request():
-                with foreign_errors_translated(self.url), opened(effect) as (arguments, file):
+                with httpx_errors_translated(self.url), opened_request(effect) as (arguments, file):
                     if file is not None:
-                        arguments["content"] = chunks_of(file)
-                    return answer_of(await self._http.request(effect.method, effect.path, **arguments))
+                        arguments["content"] = file_chunks(file)
+                    return read_answer(await self._http.request(effect.method, effect.path, **arguments))
             case ReadFile():
                 return await asyncio.to_thread(read_file, effect.path)
             case EncodePng():
-                return await asyncio.to_thread(png_of, effect.image)
+                return await asyncio.to_thread(encode_png, effect.image)
             case Sleep():
                 return await asyncio.sleep(effect.seconds)
 

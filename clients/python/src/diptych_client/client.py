@@ -1,4 +1,4 @@
-"""The client that waits: carries out the steps of each call with blocking input and output."""
+"""The blocking client: carries out the steps of each call with blocking input and output."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import httpx
 
 from diptych_client import operations as calls
 from diptych_client.binding import bound_like
-from diptych_client.pixels import png_of
+from diptych_client.pixels import encode_png
 from diptych_client.steps import Effect, EncodePng, ReadFile, Request, Sleep, Steps
 from diptych_client.transport import (
     DEFAULT_TIMEOUT_S,
-    answer_of,
     client_options,
     default_url,
-    foreign_errors_translated,
-    opened,
+    httpx_errors_translated,
+    opened_request,
+    read_answer,
     read_file,
 )
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def _blocking(call: Callable[P, Steps[T]]) -> Callable[Concatenate[Client, P], T]:
-    """The call as a method of `Client`, with its arguments, its result and its docstring."""
+    """Make a call a method of `Client`, with the same arguments, result and docstring."""
 
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.run(call(*args, **kwargs))
@@ -37,11 +37,11 @@ def _blocking(call: Callable[P, Steps[T]]) -> Callable[Concatenate[Client, P], T
 
 
 class Client:
-    """A diptych server at `url`. Safe to share between threads; close it, or use it in a `with` block.
+    """A client of the diptych server at `url`. Threads may share it. Close it, or use it in a `with` block.
 
-    Without `url` it is the one at DIPTYCH_URL, else where DIPTYCH_HOST and DIPTYCH_PORT put a server here.
-    `timeout_s` bounds each wait for the network, not a whole call. `transport` is for tests: an
-    `httpx.MockTransport` answers without a server. Raises InvalidCall for arguments that cannot work.
+    Without `url` it takes DIPTYCH_URL, or else the address in DIPTYCH_HOST and DIPTYCH_PORT on this machine.
+    `timeout_s` limits each wait for the network, not a whole call. `transport` is for tests: an
+    `httpx.MockTransport` answers without a server. Raises InvalidCall for invalid arguments.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class Client:
     def _carry_out(self, effect: Effect) -> Any:
         match effect:
             case Request():
-                with foreign_errors_translated(self.url), opened(effect) as (arguments, file):
+                with httpx_errors_translated(self.url), opened_request(effect) as (arguments, file):
                     if file is not None:
                         arguments["content"] = file
-                    return answer_of(self._http.request(effect.method, effect.path, **arguments))
+                    return read_answer(self._http.request(effect.method, effect.path, **arguments))
             case ReadFile():
                 return read_file(effect.path)
             case EncodePng():
-                return png_of(effect.image)
+                return encode_png(effect.image)
             case Sleep():
                 return time.sleep(effect.seconds)
 

@@ -1,13 +1,13 @@
-"""Every error this client raises on purpose; knows nothing of how requests are sent.
+"""All exceptions that this client raises on purpose.
 
 ClientError
 ├── InvalidCall          the arguments contradict each other or cannot be sent (also a ValueError)
-├── Unreachable          no connection, or it broke off before the answer was complete
+├── Unreachable          no connection, or it broke before the answer was complete
 ├── TimedOut             no answer within `timeout_s`
-├── UnexpectedAnswer     something answered, but not in the shape a diptych server answers in
-├── UnreadableFile       an image given as a path cannot be read, or one in memory not written as PNG
+├── UnexpectedAnswer     something answered, but not as a diptych server does
+├── UnreadableFile       an image file cannot be read, or an image in memory cannot be written as PNG
 ├── VersionChanged       the server moved to another model version between two parts of one call
-└── ApiError             the server refused: status, title, detail, item, request_id
+└── ApiError             the server refused the request: status, title, detail, item, request_id
     ├── BadRequest       400  not parseable as its content type
     ├── Unauthorized     401  the API key is missing or wrong
     ├── Forbidden        403  not allowed from here
@@ -29,15 +29,15 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """Base of all errors that this client raises on purpose."""
+    """Base class of all exceptions that this client raises on purpose."""
 
 
 class InvalidCall(ClientError, ValueError):
-    """The arguments of a call contradict each other or cannot be sent; nothing was."""
+    """The arguments of a call contradict each other or cannot be sent. Nothing was sent."""
 
 
 class Unreachable(ClientError):
-    """No connection to the server, or it broke off."""
+    """No connection to the server, or it broke."""
 
 
 class TimedOut(ClientError):
@@ -53,7 +53,7 @@ class UnreadableFile(ClientError):
 
 
 class VersionChanged(ClientError):
-    """The server moved to another model version within one call; vectors of two versions do not compare."""
+    """The server changed to another model version during one call. Vectors of two versions do not compare."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Problem:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any], status: int, request_id: str | None = None) -> Problem:
-        """The problem in a body, as far as it has one. `detail` is taken without the item it begins with."""
+        """Read the problem in a body, as far as it has one. Leaves out the item that `detail` begins with."""
         item = fields.get("item")
         return cls(
             status=status,
@@ -80,7 +80,7 @@ class Problem:
 
 
 class ApiError(ClientError):
-    """The server refused, and said why. `item` names what was at fault, such as ``images[3]``."""
+    """The server refused the request. `item` names the faulty part of the call, such as ``images[3]``."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -93,22 +93,22 @@ class ApiError(ClientError):
 
     @property
     def title(self) -> str:
-        """The kind of refusal in a few words."""
+        """The kind of error in a few words."""
         return self.problem.title
 
     @property
     def detail(self) -> str:
-        """What was wrong, the value and the limit; may be empty."""
+        """What was wrong, with value and limit; may be empty."""
         return self.problem.detail
 
     @property
     def item(self) -> str | None:
-        """Which part of the call was at fault."""
+        """The faulty part of the call."""
         return self.problem.item
 
     @property
     def request_id(self) -> str | None:
-        """The id under which the server logged the request."""
+        """The id of the request in the log of the server."""
         return self.problem.request_id
 
     def __str__(self) -> str:
@@ -149,7 +149,7 @@ class InvalidValue(ApiError):
 
 
 class Overloaded(ApiError):
-    """429: a queue is full; trying again later makes sense."""
+    """429: a queue is full. The same call may succeed later."""
 
 
 class ServerError(ApiError):
@@ -175,6 +175,6 @@ BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def api_error(problem: Problem) -> ApiError:
-    """The error class of `problem.status`."""
+    """Return the exception for `problem`, of the class of its status."""
     fallback = ServerError if problem.status >= 500 else ApiError
     return BY_STATUS.get(problem.status, fallback)(problem)

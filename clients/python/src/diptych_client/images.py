@@ -1,4 +1,4 @@
-"""Images as callers give them, read and cut into batches; knows nothing of HTTP."""
+"""Read the images of a call and cut them into batches that fit into one request."""
 
 from __future__ import annotations
 
@@ -11,84 +11,84 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from diptych_client.errors import InvalidCall, UnreadableFile
-from diptych_client.pixels import PillowImage, PixelArray, fault_of
+from diptych_client.pixels import PillowImage, PixelArray, array_problem
 from diptych_client.steps import EncodePng, ReadFile, Steps
 
 T = TypeVar("T")
 ImageT = TypeVar("ImageT")
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | PillowImage | PixelArray
-"""An image: the path of a file or the bytes of one, in any format that the server decodes; an image of
-Pillow; or an array of pixels, (H, W, 3) uint8 RGB."""
+"""An image: the path or the bytes of a file in any format that the server decodes, a Pillow image, or an
+array of pixels, (H, W, 3) uint8 RGB."""
 
 
 @dataclass(frozen=True)
 class ImageUrl:
-    """An image that the server fetches by itself, where its image URLs are turned on: `https://...`."""
+    """An `https://` URL of an image that the server fetches, if image URLs are turned on there."""
 
-    url: str = field(repr=False)  # it may hold a secret
+    url: str = field(repr=False)  # may contain a secret
 
     def __str__(self) -> str:
         return self.url
 
 
 ImageSource: TypeAlias = ImageInput | ImageUrl
-"""An image from here, or a URL that the server gets it from."""
+"""A local image, or the URL of an image that the server fetches."""
 
 MAX_BATCH_IMAGES = 64
 MAX_BATCH_BYTES = 32_000_000
-"""A third of the server's default limit on a body; one image larger than this travels alone."""
+"""A third of the server's default limit of a body. A larger image is sent alone."""
 
 
-def listed(name: str, values: Sequence[T]) -> Sequence[T]:
-    """`values`, unless it is a single text or image, whose letters or bytes would be taken for a list."""
+def require_list(name: str, values: Sequence[T]) -> Sequence[T]:
+    """Return `values`. Raises TypeError for a single text or image, which Python would iterate over."""
     if isinstance(values, str | bytes | os.PathLike):
         raise TypeError(f"{name} must be a list, not one {type(values).__name__}")
     return values
 
 
-def images_of(images: Sequence[ImageT]) -> Sequence[ImageT]:
-    """A list of images, or an array of them, as a list. Raises InvalidCall for what cannot be an image."""
+def image_list(images: Sequence[ImageT]) -> Sequence[ImageT]:
+    """Return images, given as a list or as one array, as a list. Raises InvalidCall for an invalid array."""
     if isinstance(images, PillowImage) or (isinstance(images, PixelArray) and len(images.shape) != 4):
         raise TypeError(f"images must be a list, not one {type(images).__name__}")
-    every = list(listed("images", images))
-    for index, image in enumerate(every):
-        if isinstance(image, PixelArray) and (fault := fault_of(image)):
-            raise InvalidCall(f"images[{index}] {fault}")
-    return every
+    found = list(require_list("images", images))
+    for index, image in enumerate(found):
+        if isinstance(image, PixelArray) and (problem := array_problem(image)):
+            raise InvalidCall(f"images[{index}] {problem}")
+    return found
 
 
 def load(image: ImageInput) -> Steps[bytes]:
-    """The bytes of one image. Raises UnreadableFile, and InvalidCall for an array that is no image."""
+    """Return the bytes of one image file. Raises UnreadableFile, and InvalidCall for an invalid array."""
     if isinstance(image, bytes):
         return image
-    if isinstance(image, PixelArray) and (fault := fault_of(image)):
-        raise InvalidCall(f"the image {fault}")
-    need = EncodePng(image) if isinstance(image, PillowImage | PixelArray) else ReadFile(Path(image))
-    content: bytes | UnreadableFile = yield need
+    if isinstance(image, PixelArray) and (problem := array_problem(image)):
+        raise InvalidCall(f"the image {problem}")
+    step = EncodePng(image) if isinstance(image, PillowImage | PixelArray) else ReadFile(Path(image))
+    content: bytes | UnreadableFile = yield step
     if isinstance(content, UnreadableFile):
         raise content
     return content
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The `index`-th image of a call: its bytes, or why there are none."""
+class LoadedImage:
+    """The `index`-th image of a call: the bytes of its file, or why it cannot be read."""
 
     index: int
     payload: bytes | UnreadableFile
 
     def bytes_or_raise(self) -> bytes:
-        """The bytes. Raises the UnreadableFile in their place."""
+        """Return the bytes. Raises UnreadableFile if there are none."""
         if isinstance(self.payload, UnreadableFile):
             raise self.payload
         return self.payload
 
 
 class ImageBatches:
-    """Reads images in order and hands them out in batches bounded in number and in bytes.
+    """Reads images in order and returns them in batches with limits in number and in bytes.
 
-    At most one batch and the image that did not fit into it are in memory.
+    It holds at most one batch in memory, and the first image that did not fit into it.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class ImageBatches:
         max_images: int = MAX_BATCH_IMAGES,
         max_bytes: int = MAX_BATCH_BYTES,
     ) -> None:
-        self._waiting = enumerate(images)
-        self._left_over: Loaded | None = None
+        self._images = enumerate(images)
+        self._held_back: LoadedImage | None = None
         self._max_images = max_images
         self._max_bytes = max_bytes
 
-    def take(self) -> Steps[list[Loaded]]:
-        """The next batch; empty when all images have been handed out. Unreadable files are entries of it."""
-        batch: list[Loaded] = []
+    def take(self) -> Steps[list[LoadedImage]]:
+        """Return the next batch, unreadable files included; empty after the last."""
+        batch: list[LoadedImage] = []
         n_bytes = 0
         while len(batch) < self._max_images:
             loaded = yield from self._next()
@@ -112,36 +112,36 @@ class ImageBatches:
                 break
             size = 0 if isinstance(loaded.payload, UnreadableFile) else len(loaded.payload)
             if batch and n_bytes + size > self._max_bytes:
-                self._left_over = loaded
+                self._held_back = loaded
                 break
             batch.append(loaded)
             n_bytes += size
         return batch
 
-    def _next(self) -> Steps[Loaded | None]:
-        if self._left_over is not None:
-            loaded, self._left_over = self._left_over, None
+    def _next(self) -> Steps[LoadedImage | None]:
+        if self._held_back is not None:
+            loaded, self._held_back = self._held_back, None
             return loaded
-        index, image = next(self._waiting, (0, None))
+        index, image = next(self._images, (0, None))
         if image is None:
             return None
         try:
-            return Loaded(index, (yield from load(image)))
+            return LoadedImage(index, (yield from load(image)))
         except UnreadableFile as error:
-            return Loaded(index, error)
+            return LoadedImage(index, error)
 
 
 @dataclass(frozen=True)
 class SourceBatch:
-    """The images of one request, from the `start`-th of the call on: all of them files, or all URLs."""
+    """The images of one request, from the `start`-th of the call on: either files only or URLs only."""
 
     start: int
-    files: Sequence[Loaded] = ()
+    files: Sequence[LoadedImage] = ()
     urls: Sequence[str] = ()
 
 
 class SourceBatches:
-    """Hands out images in the order given, files and URLs apart: they travel in bodies of different kinds."""
+    """Returns images in order, in batches of only files or only URLs, which need different kinds of body."""
 
     def __init__(self, images: Sequence[ImageSource]) -> None:
         runs = groupby(images, lambda image: isinstance(image, ImageUrl))
@@ -150,11 +150,11 @@ class SourceBatches:
         self._start = 0
 
     def take(self) -> Steps[SourceBatch | None]:
-        """The next batch; None when all images have been handed out."""
+        """Return the next batch; None after the last."""
         if self._files is not None:
             files = yield from self._files.take()
             if files:
-                return self._handed_out(SourceBatch(self._start, files=files), len(files))
+                return self._counted(SourceBatch(self._start, files=files), len(files))
             self._files = None
         if not self._runs:
             return None
@@ -165,8 +165,8 @@ class SourceBatches:
         urls = [str(image) for image in run[:MAX_BATCH_IMAGES]]
         if len(run) > MAX_BATCH_IMAGES:
             self._runs.appendleft((True, run[MAX_BATCH_IMAGES:]))
-        return self._handed_out(SourceBatch(self._start, urls=urls), len(urls))
+        return self._counted(SourceBatch(self._start, urls=urls), len(urls))
 
-    def _handed_out(self, batch: SourceBatch, n_images: int) -> SourceBatch:
+    def _counted(self, batch: SourceBatch, n_images: int) -> SourceBatch:
         self._start += n_images
         return batch

@@ -1,6 +1,6 @@
-"""From the server's JSON to results; knows the names and shapes of answers and nothing of requests.
+"""Parse the JSON of the server into results.
 
-Keys that this version does not know are ignored, so that a newer server can say more.
+Unknown keys are ignored, so that this client works with a newer server.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from diptych_client.results import (
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Turn a missing key or a value of the wrong kind into UnexpectedAnswer."""
+    """Raise UnexpectedAnswer for a missing key or a value of the wrong kind. `what` names the answer."""
     try:
         yield
     except KeyError as error:
@@ -57,7 +57,7 @@ def reading(what: str) -> Iterator[None]:
 
 
 def embedding(text: str) -> Embedding:
-    """Base64 of little-endian float32 numbers -> `array('f')` of embed_dim numbers."""
+    """Decode base64 of little-endian float32 numbers into `array('f')` of embed_dim numbers."""
     values: Embedding = array("f")
     values.frombytes(b64decode(text, validate=True))
     if sys.byteorder == "big":
@@ -66,17 +66,17 @@ def embedding(text: str) -> Embedding:
 
 
 def model_ref(model: Json) -> ModelRef:
-    """The `model` of an answer."""
+    """Parse the `model` of an answer."""
     return ModelRef(str(model["name"]), int(model["version"]), str(model["precision"]), str(model["decode"]))
 
 
 def embedded_item(row: Json) -> EmbeddedItem:
-    """One entry of `data` of `/embed`."""
+    """Parse one entry of `data` of `/embed`."""
     return EmbeddedItem(embedding(row["embedding"]), bool(row.get("truncated", False)))
 
 
 def classified_image(row: Json) -> ClassifiedImage:
-    """One entry of `data` of `/classify`, in the server's order."""
+    """Parse one entry of `data` of `/classify`. Keeps the order of the server."""
     return ClassifiedImage(
         tuple(
             Prediction(
@@ -88,7 +88,7 @@ def classified_image(row: Json) -> ClassifiedImage:
 
 
 def search_result(body: Json) -> SearchResult:
-    """The answer of `/search`."""
+    """Parse the answer of `/search`."""
     return SearchResult(
         model=model_ref(body["model"]),
         collection=str(body["collection"]),
@@ -98,7 +98,7 @@ def search_result(body: Json) -> SearchResult:
 
 
 def hit(row: Json) -> Hit:
-    """One entry of `hits` of `/search`."""
+    """Parse one entry of `hits` of `/search`."""
     relevance = row.get("relevance")
     return Hit(
         id=str(row["id"]),
@@ -110,14 +110,14 @@ def hit(row: Json) -> Hit:
 
 
 def add_outcome(row: Json, index: int) -> AddOutcome:
-    """One outcome of an add; `index` counts over the whole call, not over its request."""
+    """Parse one outcome of an add. `index` counts over the whole call, not over one request."""
     problem = row.get("error")
     error = api_error(Problem.from_json(problem, int(problem["status"]))) if problem else None
     return AddOutcome(index, row.get("id"), row["status"], error)
 
 
 def job(row: Json) -> Job:
-    """A long add."""
+    """Parse a job."""
     finished_at = row["finished_at"]
     return Job(
         id=str(row["id"]),
@@ -134,7 +134,7 @@ def job(row: Json) -> Job:
 
 
 def job_page(body: Json) -> JobPage:
-    """Some outcomes of one."""
+    """Parse one page of outcomes of a job."""
     outcomes = tuple(
         JobOutcome(**vars(add_outcome(row, int(row["index"]))), file=row.get("file"))
         for row in body["outcomes"]
@@ -143,7 +143,7 @@ def job_page(body: Json) -> JobPage:
 
 
 def image_record(row: Json) -> ImageRecord:
-    """One image of a collection."""
+    """Parse an image of a collection."""
     return ImageRecord(
         id=str(row["id"]),
         collection=str(row["collection"]),
@@ -159,12 +159,12 @@ def image_record(row: Json) -> ImageRecord:
 
 
 def image_page(body: Json) -> ImagePage:
-    """One page of a listing."""
+    """Parse one page of a listing."""
     return ImagePage(tuple(image_record(row) for row in body["images"]), body.get("next"))
 
 
 def collection_info(row: Json) -> CollectionInfo:
-    """One collection."""
+    """Parse a collection."""
     index: Json = row.get("index") or {}
     return CollectionInfo(
         name=str(row["name"]),
@@ -186,7 +186,7 @@ def collection_info(row: Json) -> CollectionInfo:
 
 
 def model_summary(row: Json) -> ModelSummary:
-    """One entry of `/models`."""
+    """Parse one entry of `/models`."""
     active: Any = row.get("active")
     return ModelSummary(
         name=str(row["name"]),
@@ -200,7 +200,7 @@ def model_summary(row: Json) -> ModelSummary:
 
 
 def serving(row: Json) -> Serving | None:
-    """The precisions of a model or version that serves; None for the others."""
+    """Parse the precisions of a served model or version; None for the others."""
     found: Any = row.get("serving")
     if found is None:
         return None
@@ -214,7 +214,7 @@ def serving(row: Json) -> Serving | None:
 
 
 def running_precision(body: Json) -> RunningPrecision:
-    """What runs one precision now."""
+    """Parse the runtime of one precision."""
     graphs, tensorrt = body.get("cuda_graphs"), body.get("tensorrt")
     return RunningPrecision(
         precision=str(body["precision"]),
@@ -227,12 +227,12 @@ def running_precision(body: Json) -> RunningPrecision:
 
 
 def tower_graphs(body: Json) -> TowerGraphs:
-    """How batches of one tower run on a GPU."""
+    """Parse how batches of one tower run on a GPU."""
     return TowerGraphs(bool(body["captured"]), str(body["reason"]))
 
 
 def precision_choice(body: Json) -> PrecisionChoice:
-    """One precision with its reason, and what it was chosen from where the server says so."""
+    """Parse a precision with its reason, and its candidates if the server sends them."""
     candidates = tuple(
         PrecisionCandidate(
             precision=str(row["precision"]),
@@ -250,7 +250,7 @@ def precision_choice(body: Json) -> PrecisionChoice:
 
 
 def model_version(body: Json) -> ModelVersion:
-    """One entry of the versions of a model."""
+    """Parse a version of a model."""
     return ModelVersion(
         name=str(body["name"]),
         version=int(body["version"]),
@@ -264,7 +264,7 @@ def model_version(body: Json) -> ModelVersion:
 
 
 def server_version(body: Json) -> ServerVersion:
-    """The answer of `/version`."""
+    """Parse the answer of `/version`."""
     model = body.get("model")
     return ServerVersion(
         version=str(body["version"]),

@@ -1,4 +1,7 @@
-"""Images in memory, as PNG files. Needs neither Pillow nor NumPy: whoever has such an image has those."""
+"""Encode images in memory as PNG files.
+
+Imports neither Pillow nor NumPy: a caller who has such an image has the library already.
+"""
 
 from __future__ import annotations
 
@@ -9,60 +12,62 @@ from typing import IO, Any, Protocol, runtime_checkable
 
 from diptych_client.errors import UnreadableFile
 
-LEVEL = 1  # of compression: sending is faster than compressing well
-MODES = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})  # of Pillow, that a PNG file can have
-UP = b"\x02"  # a row is written as its difference to the one above
+LEVEL = 1  # of compression: sending more bytes takes less time than compressing better
+MODES = frozenset(
+    {"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"}
+)  # modes of Pillow that a PNG file can have
+UP = b"\x02"  # PNG filter: a row is stored as its difference to the row above
 
 
 @runtime_checkable
 class PillowImage(Protocol):
-    """What of a `PIL.Image.Image` is used."""
+    """The part of `PIL.Image.Image` that is used."""
 
     @property
     def mode(self) -> str:
-        """Such as RGB."""
+        """The mode, such as RGB."""
 
     def convert(self, mode: str) -> Any:
-        """The same image in another mode."""
+        """Return the image in another mode."""
 
     def getexif(self) -> Any:
-        """What a camera noted."""
+        """Return the EXIF data."""
 
     def save(self, fp: IO[bytes], format: str | None = None, **params: Any) -> None:
-        """Write a file."""
+        """Write the image to a file."""
 
 
 @runtime_checkable
 class PixelArray(Protocol):
-    """What of a `numpy.ndarray` is used: (H, W, 3) uint8, RGB."""
+    """The part of `numpy.ndarray` that is used: (H, W, 3) uint8, RGB."""
 
     @property
     def shape(self) -> Any:
-        """Height, width, channels."""
+        """(height, width, channels)."""
 
     @property
     def dtype(self) -> Any:
-        """Such as uint8."""
+        """The type of a value, such as uint8."""
 
     def tobytes(self) -> bytes:
-        """Its pixels, row by row."""
+        """Return the pixels, row by row."""
 
 
-def fault_of(array: PixelArray) -> str | None:
-    """Why an array is no image, or None."""
+def array_problem(array: PixelArray) -> str | None:
+    """Return why an array is not an image; None if it is one."""
     shape = tuple(array.shape)
     if len(shape) == 3 and shape[2] == 3 and 0 not in shape and str(array.dtype) == "uint8":
         return None
     return f"is an array of shape {shape} and type {array.dtype}, must be (height, width, 3) of uint8"
 
 
-def png_of(image: PillowImage | PixelArray) -> bytes | UnreadableFile:
-    """The image as a PNG file, or why there is none: a batch goes on past an image that cannot be written."""
+def encode_png(image: PillowImage | PixelArray) -> bytes | UnreadableFile:
+    """Return the image as a PNG file, or the error, so that a batch can go on without this image."""
     if isinstance(image, PixelArray):
         return _png_of_array(image)
     file = io.BytesIO()
     try:
-        # The turn that a camera noted goes along: the server heeds it, as that of a file.
+        # EXIF has the orientation, which the server applies as it does for files.
         options = {"exif": image.getexif(), "compress_level": LEVEL}
         if image.mode in MODES:
             image.save(file, "PNG", **options)

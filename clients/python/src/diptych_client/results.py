@@ -1,4 +1,4 @@
-"""What calls return: frozen values with the server's own names. Knows nothing of HTTP."""
+"""The values that calls return. They are frozen, and their fields have the names of the API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Embedding: TypeAlias = "array[float]"
 
 @dataclass(frozen=True)
 class ModelRef:
-    """The model version that made an answer, in which precision and from images decoded how."""
+    """The model version that made an answer, with its precision and its mode of decoding images."""
 
     name: str
     version: int
@@ -30,7 +30,7 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class EmbeddedItem:
-    """One text or image; `truncated` says that the text was longer than the model reads."""
+    """The embedding of one text or image. `truncated`: the text was longer than the model reads."""
 
     embedding: Embedding
     truncated: bool = False
@@ -47,7 +47,7 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One label for one image: `score` in [0, 1] and the cosine it was made from.
+    """One label of one image: `score` in [0, 1] and the cosine that it was computed from.
 
     `truncated`: the label was longer than the model reads.
     """
@@ -67,7 +67,7 @@ class ClassifiedImage:
 
 @dataclass(frozen=True)
 class Classification:
-    """`data[i]` belongs to the i-th image."""
+    """The predictions of a call. `data[i]` belongs to the i-th image."""
 
     model: ModelRef
     data: tuple[ClassifiedImage, ...]
@@ -75,7 +75,7 @@ class Classification:
 
 @dataclass(frozen=True)
 class Hit:
-    """One image found. `relevance` is None until the model's cosines are calibrated."""
+    """One image that a search found. `relevance` is None until the cosines of the model are calibrated."""
 
     id: str
     cosine: float
@@ -86,7 +86,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits, best first. `truncated` says that a text of the query was longer than the model reads."""
+    """The hits of a search, best first. `truncated`: a text of the query was longer than the model reads."""
 
     model: ModelRef
     collection: str
@@ -96,12 +96,12 @@ class SearchResult:
 
 AddStatus: TypeAlias = Literal["created", "unchanged", "replaced", "failed"]
 Keep: TypeAlias = Literal["original", "none"]
-"""What a collection does with the files of images that are added."""
+"""Whether a collection keeps the files of added images."""
 
 
 @dataclass(frozen=True)
 class AddOutcome:
-    """What became of the `index`-th image of an `add`; `error` is set when it failed."""
+    """The outcome of the `index`-th image of an `add`. `error` is set if it failed."""
 
     index: int
     id: str | None
@@ -111,7 +111,7 @@ class AddOutcome:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of the `index`-th image of a job; `file` is its name in the archive."""
+    """The outcome of the `index`-th image of a job. `file` is its name in the archive."""
 
     index: int
     id: str | None
@@ -122,9 +122,9 @@ class JobOutcome:
 
 @dataclass(frozen=True)
 class Job:
-    """A long add. `state` is "queued", "running", "done", "cancelled" or "failed".
+    """A job, which adds many images. `state` is "queued", "running", "done", "cancelled" or "failed".
 
-    `counts`: items that are done, by status. `reason`: why it failed, or does not get on.
+    `counts`: numbers of finished items by status. `reason`: why it failed, or why it is waiting.
     """
 
     id: str
@@ -140,13 +140,13 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        """Nothing more becomes of it."""
+        """Whether the job has ended, in whatever state."""
         return self.finished_at is not None
 
 
 @dataclass(frozen=True)
 class JobPage:
-    """Some outcomes of a job; `next` is the `after` of the following page, None when no more is known."""
+    """One page of outcomes of a job. `next` is the `after` of the next page; None if there is none yet."""
 
     job: Job
     outcomes: tuple[JobOutcome, ...]
@@ -155,9 +155,9 @@ class JobPage:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image of a collection. `created_at` is ISO 8601 in UTC; `kept`: there is a file of it.
+    """One image of a collection. `created_at` is ISO 8601 in UTC. `kept`: the collection has its file.
 
-    Of a ready-made vector, bytes and sha256 are those of its numbers, and it has no size in pixels.
+    For a ready-made vector, `n_bytes` and `sha256` are those of its numbers, and `width` and `height` are 0.
     """
 
     id: str
@@ -174,7 +174,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class ImagePage:
-    """Some images by id; `next` is the `after` of the following page, None on the last."""
+    """One page of images by id. `next` is the `after` of the following page; None on the last page."""
 
     images: tuple[ImageRecord, ...]
     next: str | None
@@ -182,16 +182,17 @@ class ImagePage:
 
 @dataclass(frozen=True)
 class CollectionInfo:
-    """A collection, the model name it belongs to and its size.
+    """A collection with its model, size and state.
 
-    `state` is "ready" when it can be searched; "embedding" while its images are embedded again, `n_embedded`
-    so far; "failed" when that ended early; "other_model" when its model is not served; "other_version" when
-    rows without an image were made by another version; "no_precision" when the version that serves lacks the
-    precision that is its own, or cannot be served in it. `reason` says why, and what to do.
-    `precision` is its own, or "server" when it follows the server's; `vectors` names which one that is.
-    `n_kept` images have their file, of `kept_bytes`. `vectors` is what makes its vectors, and `recall` the
-    share of the nearest images that a search finds; both are None when that is not served. `index_device` is
-    where it is searched, "cpu" or "cuda", and `index_reason` why there; None from a server that does not say.
+    `state` is one of: "ready", it can be searched; "embedding", its images are being embedded again,
+    `n_embedded` so far; "failed", embedding again ended early; "other_model", its model is not served;
+    "other_version", rows without an image were made by another version; "no_precision", the served version
+    lacks the collection's own precision or cannot be served in it. `reason` says why, and what to do.
+
+    `precision` is its own, or "server" if it follows the server. `vectors` is the model version and precision
+    that make its vectors, and `recall` the share of the nearest images that a search finds; both are None if
+    that is not served. `n_kept` images have a file, of `kept_bytes` together. `index_device` is where it is
+    searched, "cpu" or "cuda", and `index_reason` the reason; `index_device` is None from an older server.
     """
 
     name: str
@@ -213,7 +214,7 @@ class CollectionInfo:
 
 @dataclass(frozen=True)
 class Deletion:
-    """How many images were deleted. In a preview: how many would be, and the `ids` of the first of them."""
+    """The number of deleted images. In a preview: of images that would be deleted, with the first `ids`."""
 
     n_images: int
     preview: bool
@@ -222,9 +223,9 @@ class Deletion:
 
 @dataclass(frozen=True)
 class PrecisionCandidate:
-    """A precision that the server tried at its start: milliseconds per item, None when it had no rival.
+    """A precision that the server tried at its start. Milliseconds per item are None if it was the only one.
 
-    `error` says why it did not pass, or was not tried.
+    `error`: why it did not pass, or was not tried.
     """
 
     precision: str
@@ -236,7 +237,7 @@ class PrecisionCandidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a precision runs: batches side by side, their largest sizes, and threads that decode images."""
+    """How a precision runs: parallel batches, largest batch sizes, and threads that decode images."""
 
     n_lanes: int
     image_batch_size: int
@@ -246,7 +247,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """A precision, why it was chosen and from what, and how it runs on the server's machine."""
+    """The chosen precision, the reason, the candidates, and the plan by which it runs."""
 
     precision: str
     reason: str
@@ -256,7 +257,7 @@ class PrecisionChoice:
 
 @dataclass(frozen=True)
 class ServingDevice:
-    """Where the server's encoders run, and why there; `name` is that of the GPU, None on the CPU."""
+    """The device of the encoders and the reason. `name` is the name of the GPU; None on the CPU."""
 
     provider: str
     name: str | None
@@ -265,7 +266,7 @@ class ServingDevice:
 
 @dataclass(frozen=True)
 class TowerGraphs:
-    """Whether batches of one tower run as CUDA graphs, and why so."""
+    """Whether batches of one tower run as CUDA graphs, and the reason."""
 
     captured: bool
     reason: str
@@ -273,7 +274,7 @@ class TowerGraphs:
 
 @dataclass(frozen=True)
 class CudaGraphs:
-    """How batches on a GPU run, images and texts."""
+    """Whether batches of images and of texts run as CUDA graphs."""
 
     image: TowerGraphs
     text: TowerGraphs
@@ -281,7 +282,7 @@ class CudaGraphs:
 
 @dataclass(frozen=True)
 class TensorRt:
-    """How far TensorRT is: "building", "serving" or "unavailable", and why."""
+    """The state of TensorRT, "building", "serving" or "unavailable", and the reason."""
 
     state: str
     reason: str
@@ -289,9 +290,9 @@ class TensorRt:
 
 @dataclass(frozen=True)
 class RunningPrecision:
-    """What runs a precision at the moment.
+    """The runtime of a precision at the moment.
 
-    `cuda_graphs` is None on the CPU, `tensorrt` where it is not asked for.
+    `cuda_graphs` is None on the CPU. `tensorrt` is None if the server does not use it.
     """
 
     precision: str
@@ -302,9 +303,9 @@ class RunningPrecision:
 
 @dataclass(frozen=True)
 class Serving:
-    """The precisions of the version that serves: for `embed` and `classify`, and for collections.
+    """The precisions of the served version: for `embed` and `classify`, and for collections.
 
-    `device` is None, and `running` empty, where a server does not say yet on what it runs.
+    `device` is None and `running` empty from an older server.
     """
 
     embed: PrecisionChoice
@@ -323,9 +324,9 @@ class IgnoredVersion:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A model of the repository: its versions, and which of them serves (None: it does not), and how.
+    """A model of the repository with its versions. `active` is the served version; None if none is served.
 
-    `ignored`: versions that cannot be served there, and why.
+    `ignored`: versions that cannot be served there, with the reasons.
     """
 
     name: str
@@ -337,9 +338,9 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version: its manifest with parity and metrics, or the error that keeps it from being read.
+    """One version with its manifest (parity, metrics), or the error that makes it unreadable.
 
-    `prompt_sets`: the names that `templates` of `classify` may give. `serving`: None unless it is active.
+    `prompt_sets`: names for `templates` of `classify`. `serving`: None unless the version is active.
     `ignored`: why the server cannot serve it on its machine, if so.
     """
 
@@ -355,7 +356,7 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class ServerVersion:
-    """What runs at the URL. `model`, `provider` and `embed_dim` are None while the model is being loaded."""
+    """The server and its model. `model`, `provider` and `embed_dim` are None while the model is loading."""
 
     version: str
     model: ModelRef | None
@@ -366,7 +367,7 @@ class ServerVersion:
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether the server takes requests, and why not."""
+    """Whether the server is ready for requests, and if not, why."""
 
     ready: bool
     reason: str

@@ -1,8 +1,8 @@
-"""What a call needs from the world, as values; knows neither sockets nor files nor clocks.
+"""The steps of a call as values: requests, file reads, PNG encoding and pauses.
 
 A call is a generator. It yields a `Request`, a `ReadFile`, an `EncodePng` or a `Sleep`, and is sent an
-`Answer`, the bytes, or None. `Client` and `AsyncClient` only carry these out, so that every call is written
-once for both.
+`Answer`, the bytes, or None. `Client` and `AsyncClient` only carry the steps out, so every call is written
+once for both, without any input or output of its own.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ T = TypeVar("T")
 
 MAX_ATTEMPTS = 5
 MAX_RETRY_AFTER_S = 60.0
-"""A server that asks for a longer wait is reported to the caller, who can decide better."""
-BY_PROXIES = {502, 504}
-"""A proxy answers so while its server is started again, and mostly does not say when to come back."""
+"""If a server asks for a longer wait, the error is raised instead, and the caller decides."""
+PROXY_STATUSES = {502, 504}
+"""Statuses of a proxy whose server is restarting, usually without Retry-After."""
 PROBLEM_JSON = "application/problem+json"
-FOREIGN = "it was not diptych that answered: is there a proxy in front of it?"
-FOREIGN_413 = (
-    "it was not diptych that refused the body but, it seems, a proxy in front of it, "
-    "whose limit of a body is smaller"
+NOT_DIPTYCH = "the answer did not come from diptych: is there a proxy in front of it?"
+NOT_DIPTYCH_413 = (
+    "the body was refused, but not by diptych: a proxy in front of it seems to have a smaller limit"
 )
 
 
@@ -44,9 +43,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request with a `json` or a multipart body, or a `file` that is streamed.
+    """One HTTP request with a JSON body, a multipart body, or a streamed `file`.
 
-    `repeatable`: sending it twice does no harm.
+    `repeatable` says that sending it twice does no harm.
     """
 
     method: str
@@ -61,35 +60,35 @@ class Request:
 
 @dataclass(frozen=True)
 class ReadFile:
-    """The bytes of a file are needed."""
+    """Read a file. The result is its bytes."""
 
     path: Path
 
 
 @dataclass(frozen=True)
 class EncodePng:
-    """The bytes of an image in memory are needed, as a PNG file."""
+    """Encode an image in memory as a PNG file. The result is the bytes of the file."""
 
     image: PillowImage | PixelArray
 
 
 @dataclass(frozen=True)
 class Sleep:
-    """Nothing is to be done for a while."""
+    """Wait. There is no result."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete HTTP answer; header names are in lower case."""
+    """A complete HTTP response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
 
     def json(self) -> Any:
-        """The body as JSON. Raises UnexpectedAnswer."""
+        """Return the body as JSON. Raises UnexpectedAnswer."""
         try:
             return json.loads(self.content)
         except ValueError as error:
@@ -104,7 +103,7 @@ Steps: TypeAlias = Generator[Effect, Any, T]
 
 
 def path_of(*segments: str) -> str:
-    """`/a/b/c` with each segment quoted. Raises InvalidCall for one that would name another resource.
+    """Return `/a/b/c` with quoted segments. Raises InvalidCall for one that would name another resource.
 
     URL normalisation drops ``.`` and resolves ``..``: deleting the image ``..`` would delete its collection.
     """
@@ -115,7 +114,7 @@ def path_of(*segments: str) -> str:
 
 
 def utf8(text: str) -> bytes:
-    """`text` in UTF-8. Raises InvalidCall for a lone surrogate, as bytes that are not UTF-8 leave behind."""
+    """Encode `text` in UTF-8. Raises InvalidCall for a lone surrogate, which undecodable bytes become."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -123,7 +122,7 @@ def utf8(text: str) -> bytes:
 
 
 def json_bytes(name: str, value: object) -> bytes:
-    """`value` as JSON in ASCII. Raises InvalidCall for what JSON does not have: NaN, infinities, objects."""
+    """Encode `value` as JSON in ASCII. Raises InvalidCall for what JSON lacks: NaN, infinities, objects."""
     try:
         return json.dumps(value, allow_nan=False).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
@@ -131,9 +130,9 @@ def json_bytes(name: str, value: object) -> bytes:
 
 
 def exchange(request: Request) -> Steps[Answer]:
-    """Send, wait and send again while the server says when to come back, or a proxy has no answer of it.
+    """Send a request, and repeat it if the server says when to retry or a proxy does not reach the server.
 
-    Raises ApiError for a refusal.
+    Raises ApiError when the server refuses the request.
     """
     for attempt in range(1, MAX_ATTEMPTS + 1):
         answer: Answer = yield request
@@ -149,7 +148,7 @@ def exchange(request: Request) -> Steps[Answer]:
 
 
 def _retry_after_s(answer: Answer, attempt: int) -> float | None:
-    is_proxy = answer.status in BY_PROXIES and not _is_ours(answer)
+    is_proxy = answer.status in PROXY_STATUSES and not _is_from_diptych(answer)
     if answer.status not in {429, 503} and not is_proxy:
         return None
     try:
@@ -159,19 +158,19 @@ def _retry_after_s(answer: Answer, attempt: int) -> float | None:
     return wait_s if math.isfinite(wait_s) and 0 <= wait_s <= MAX_RETRY_AFTER_S else None
 
 
-def _is_ours(answer: Answer) -> bool:
-    """Whether diptych gave this refusal; 400 is the answer to what it cannot read as HTTP, and bare."""
+def _is_from_diptych(answer: Answer) -> bool:
+    """Whether diptych sent this error. Its 400 for an unreadable request is bare, without a problem body."""
     return answer.status == 400 or answer.headers.get("content-type", "").startswith(PROBLEM_JSON)
 
 
 def _problem(answer: Answer) -> Problem:
-    """The problem that an answer carries; who else may have answered when it carries none."""
+    """Return the problem in an answer, or one that says who else may have answered."""
     try:
         body = json.loads(answer.content)
     except ValueError:
         body = None
     fields = body if isinstance(body, dict) else {}
     request_id = fields.get("request_id") or answer.headers.get("x-request-id")
-    if not _is_ours(answer) and not fields.get("detail"):
-        fields = {**fields, "detail": FOREIGN_413 if answer.status == 413 else FOREIGN}
+    if not _is_from_diptych(answer) and not fields.get("detail"):
+        fields = {**fields, "detail": NOT_DIPTYCH_413 if answer.status == 413 else NOT_DIPTYCH}
     return Problem.from_json(fields, answer.status, request_id)

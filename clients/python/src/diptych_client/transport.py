@@ -1,4 +1,4 @@
-"""Between our `Request`, `Answer` and errors and those of httpx; used alike by both clients."""
+"""Translate requests, answers and errors between this package and httpx, for both clients."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from diptych_client.steps import Answer, Request, json_bytes
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", "8000"
 DEFAULT_URL = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
-LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how a server on all addresses is reached
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the address that reaches a server on all addresses
 DEFAULT_TIMEOUT_S = 60.0
 FILE_CHUNK = 262_144
 MAX_TIMEOUT_S = 86_400.0
-"""A day: operating systems refuse waits of more than a few weeks."""
+"""One day. Operating systems refuse waits of more than a few weeks."""
 
 
 def default_url() -> str:
-    """Where a server is looked for: at DIPTYCH_URL, else where DIPTYCH_HOST and DIPTYCH_PORT put one."""
+    """Return the default URL: DIPTYCH_URL, or else the address in DIPTYCH_HOST and DIPTYCH_PORT."""
     if url := os.environ.get("DIPTYCH_URL"):
         return url
     host, port = os.environ.get("DIPTYCH_HOST") or DEFAULT_HOST, os.environ.get("DIPTYCH_PORT") or ""
-    if "://" in port:  # of Kubernetes, for a Service that is called `diptych`
+    if "://" in port:  # set by Kubernetes for a Service that is called `diptych`
         port = ""
     host = LOOPBACK_OF.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port or DEFAULT_PORT}"
 
 
 def client_options(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:
-    """What httpx's two clients are made with. Raises InvalidCall for one that cannot work."""
+    """Return the options of the httpx client. Raises InvalidCall for invalid arguments."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
@@ -59,7 +59,7 @@ def client_options(url: str, api_key: str | None, timeout_s: float) -> dict[str,
         "base_url": parsed,
         "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
         "timeout": httpx.Timeout(timeout_s),
-        "trust_env": not _is_loopback(parsed.host),  # a proxy of the environment cannot reach our own machine
+        "trust_env": not _is_loopback(parsed.host),  # a proxy of the environment cannot reach this machine
     }
 
 
@@ -71,7 +71,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def httpx_arguments(request: Request) -> dict[str, Any]:
-    """The keyword arguments of `httpx.Client.request`, but for method and path. Raises InvalidCall."""
+    """Return the keyword arguments of `httpx.Client.request` except method and path. Raises InvalidCall."""
     arguments: dict[str, Any] = {"params": dict(request.params)}
     if request.json is not None:
         arguments["content"] = json_bytes("the request", request.json)
@@ -87,8 +87,8 @@ def httpx_arguments(request: Request) -> dict[str, Any]:
 
 
 @contextmanager
-def opened(request: Request) -> Iterator[tuple[dict[str, Any], BinaryIO | None]]:
-    """The arguments of `httpx_arguments`, and the file that is the body, if one is. Raises UnreadableFile."""
+def opened_request(request: Request) -> Iterator[tuple[dict[str, Any], BinaryIO | None]]:
+    """Yield the arguments of `httpx_arguments` and the open body file, if any. Raises UnreadableFile."""
     arguments = httpx_arguments(request)
     if request.file is None:
         yield arguments, None
@@ -103,42 +103,42 @@ def opened(request: Request) -> Iterator[tuple[dict[str, Any], BinaryIO | None]]
         yield arguments, file
 
 
-async def chunks_of(file: BinaryIO) -> AsyncIterator[bytes]:
-    """The file in pieces, read off the event loop."""
+async def file_chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    """Yield the file in chunks, read in a thread."""
     while chunk := await asyncio.to_thread(file.read, FILE_CHUNK):
         yield chunk
 
 
-def answer_of(response: httpx.Response) -> Answer:
-    """A response that has been read."""
+def read_answer(response: httpx.Response) -> Answer:
+    """Convert an httpx response that has been read."""
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Answer(response.status_code, headers, response.content)
 
 
 @contextmanager
-def foreign_errors_translated(url: str) -> Iterator[None]:
-    """Turn what httpx raises into errors of ours that name the server."""
+def httpx_errors_translated(url: str) -> Iterator[None]:
+    """Raise the exceptions of this package, which name the server, instead of those of httpx."""
     try:
         yield
     except httpx.TimeoutException as error:
-        raise TimedOut(f"{url} did not answer in time ({_said(error)})") from error
+        raise TimedOut(f"{url} did not answer in time ({_message(error)})") from error
     except (httpx.DecodingError, httpx.TooManyRedirects) as error:
-        raise UnexpectedAnswer(f"{url} gave an answer that cannot be read: {_said(error)}") from error
+        raise UnexpectedAnswer(f"{url} gave an answer that cannot be read: {_message(error)}") from error
     except httpx.TransportError as error:
-        raise Unreachable(f"cannot reach {url}: {_said(error)}. Is `diptych serve` running?") from error
-    except UnicodeEncodeError as error:  # of a query string
+        raise Unreachable(f"cannot reach {url}: {_message(error)}. Is `diptych serve` running?") from error
+    except UnicodeEncodeError as error:  # from a query string
         raise InvalidCall(f"{error.object[:100]!r} has a lone surrogate, which is not a character") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ClientError(f"request to {url} failed: {_said(error)}") from error
+        raise ClientError(f"request to {url} failed: {_message(error)}") from error
 
 
-def _said(error: Exception) -> str:
-    """Without a number of the system and a full stop, as it becomes a part of a sentence."""
+def _message(error: Exception) -> str:
+    """Return the message without error number and full stop, for use in a sentence."""
     return re.sub(r"^\[Errno -?\d+\] ", "", str(error)).rstrip(". ") or type(error).__name__
 
 
 def read_file(path: Path) -> bytes | UnreadableFile:
-    """The bytes of a file, or why there are none: a batch goes on past a file that cannot be read."""
+    """Return the bytes of a file, or the error, so that a batch can go on without this file."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -1,4 +1,8 @@
-"""Every call of the API, written once, as steps that both clients carry out."""
+"""Every call of the API, written once for both clients.
+
+A call is a generator of the steps in `diptych_client.steps`, and its result is a value of
+`diptych_client.results`. `describing` has the shortest ones to read first.
+"""
 
 from diptych_client.operations.adding import add
 from diptych_client.operations.describing import model_version, models, ready, version

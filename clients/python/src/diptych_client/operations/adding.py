@@ -1,4 +1,4 @@
-"""`add`: any number of images into a collection, past the ones that fail."""
+"""`add`: add any number of images to a collection, and go on when single images fail."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 
 from diptych_client import parsing
 from diptych_client.errors import ApiError, InvalidCall, TooLarge, UnexpectedAnswer, UnreadableFile
-from diptych_client.images import ImageBatches, ImageInput, Loaded, images_of
+from diptych_client.images import ImageBatches, ImageInput, LoadedImage, image_list
 from diptych_client.operations.describing import version
 from diptych_client.operations.managing import find_images
-from diptych_client.operations.naming import of_the_only_item
+from diptych_client.operations.naming import error_of_single_item
 from diptych_client.results import AddOutcome, Json
 from diptych_client.steps import Part, Request, Steps, exchange, json_bytes, path_of
 
 T = TypeVar("T")
 
-CONTENT_ID_DIGITS = 32  # of the sha256, when an image has no id of its own
+CONTENT_ID_DIGITS = 32  # of the sha256, as the id of an image that has none
 
 
 def add(
@@ -30,32 +30,33 @@ def add(
     skip_known: bool = False,
     on_outcome: Callable[[AddOutcome], None] | None = None,
 ) -> Steps[list[AddOutcome]]:
-    """Add images to a collection (the server's default, unless named); what became of each, in order.
+    """Add images to a collection, by default to that of the server. Return one outcome for each, in order.
 
-    An image that is there already is "unchanged", so an interrupted call is resumed by repeating it. Without
-    an id, the server makes one from the bytes. With `skip_known` the server is asked by id and sha256 first,
-    and what it has is not sent.
+    An image that the collection already has is "unchanged", so repeat an interrupted call to resume it.
+    Without an id, the server makes one from the bytes. With `skip_known`, the server is asked by id and
+    sha256 first, and images that it has are not sent.
 
-    An item that fails is an outcome with its error; the rest goes on. What concerns every item is raised (no
-    connection, a wrong key, a stopped server); `on_outcome` has seen by then what was done before.
+    An image that fails has an outcome with its error, and the others are added. An error that concerns every
+    image is raised (no connection, a wrong key, a stopped server). `on_outcome` has then received all earlier
+    outcomes.
     """
-    images = images_of(images)
-    each_id, each_metadata = each("ids", ids, images), each("metadata", metadata, images)
+    images = image_list(images)
+    each_id, each_metadata = one_per_item("ids", ids, images), one_per_item("metadata", metadata, images)
     if collection is None:
         collection = (yield from version()).default_collection
-    adding = _Adding(collection, replace, each_id, each_metadata, skip_known)
+    call = _AddCall(collection, replace, each_id, each_metadata, skip_known)
     outcomes: list[AddOutcome] = []
     batches = ImageBatches(images)
     while batch := (yield from batches.take()):
-        for outcome in (yield from adding.batch(batch)):
+        for outcome in (yield from call.add_batch(batch)):
             outcomes.append(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
     return outcomes
 
 
-def each(name: str, values: Sequence[T | None] | None, items: Sequence[object]) -> Sequence[T | None]:
-    """One value for each item. Raises InvalidCall when their numbers differ."""
+def one_per_item(name: str, values: Sequence[T | None] | None, items: Sequence[object]) -> Sequence[T | None]:
+    """Return one value for each item. Raises InvalidCall when the numbers differ."""
     if values is None:
         return [None] * len(items)
     if len(values) != len(items):
@@ -63,16 +64,16 @@ def each(name: str, values: Sequence[T | None] | None, items: Sequence[object]) 
     return values
 
 
-def outcomes_of(body: Json, indexes: Sequence[int]) -> list[AddOutcome]:
-    """The outcomes in an answer, with the indexes that their items have in the whole call."""
+def parse_outcomes(body: Json, indexes: Sequence[int]) -> list[AddOutcome]:
+    """Parse the outcomes in an answer. `indexes` are those of the items in the whole call."""
     rows = body["outcomes"]
     if len(rows) != len(indexes):
         raise UnexpectedAnswer(f"{len(rows)} outcomes for {len(indexes)} items")
     return [parsing.add_outcome(row, index) for row, index in zip(rows, indexes, strict=True)]
 
 
-class _Adding:
-    """One call of `add`: the parts that are the same for all of its requests."""
+class _AddCall:
+    """One call of `add`: the arguments that all its requests share."""
 
     def __init__(
         self,
@@ -90,26 +91,26 @@ class _Adding:
         self._replace = replace
         self._skip_known = skip_known
 
-    def batch(self, batch: Sequence[Loaded]) -> Steps[list[AddOutcome]]:
-        """Outcomes of one batch, in its order: the readable ones are sent, the others have failed already."""
+    def add_batch(self, batch: Sequence[LoadedImage]) -> Steps[list[AddOutcome]]:
+        """Send the readable images of a batch. Return the outcomes of all its images, in order."""
         outcomes: list[AddOutcome] = []
-        readable: list[Loaded] = []
+        readable: list[LoadedImage] = []
         for loaded in batch:
             if isinstance(loaded.payload, UnreadableFile):
                 outcomes.append(AddOutcome(loaded.index, None, "failed", loaded.payload))
             else:
                 readable.append(loaded)
         if readable and self._skip_known:
-            known = yield from self._known(readable)
-            outcomes += known
-            there = {outcome.index for outcome in known}
-            readable = [loaded for loaded in readable if loaded.index not in there]
+            unchanged = yield from self._unchanged(readable)
+            outcomes += unchanged
+            known = {outcome.index for outcome in unchanged}
+            readable = [loaded for loaded in readable if loaded.index not in known]
         if readable:
             outcomes += yield from self._send(readable)
         return sorted(outcomes, key=lambda outcome: outcome.index)
 
-    def _known(self, batch: Sequence[Loaded]) -> Steps[list[AddOutcome]]:
-        """Those that the server has already, and would not change."""
+    def _unchanged(self, batch: Sequence[LoadedImage]) -> Steps[list[AddOutcome]]:
+        """Return the outcomes of images that the server already has and would not change."""
         sha256s = {loaded.index: sha256(loaded.bytes_or_raise()).hexdigest() for loaded in batch}
         ids = {index: self._ids[index] or digits[:CONTENT_ID_DIGITS] for index, digits in sha256s.items()}
         records = yield from find_images(self._collection, sorted(set(ids.values())))
@@ -121,20 +122,20 @@ class _Adding:
             and not (self._replace and self._metadata[index] not in (None, records[id].metadata))
         ]
 
-    def _send(self, batch: Sequence[Loaded]) -> Steps[list[AddOutcome]]:
-        """One request; when it is refused as a whole, one for each half, until only the bad item fails."""
+    def _send(self, batch: Sequence[LoadedImage]) -> Steps[list[AddOutcome]]:
+        """Send one request. If the server refuses it, send each half, until only the bad image fails."""
         try:
             return (yield from self._request(batch))
         except ApiError as error:
-            if not _one_item_is_at_fault(error):
+            if not _concerns_one_item(error):
                 raise
             if len(batch) == 1:
-                return [AddOutcome(batch[0].index, None, "failed", of_the_only_item(error))]
+                return [AddOutcome(batch[0].index, None, "failed", error_of_single_item(error))]
         half = len(batch) // 2
         first = yield from self._send(batch[:half])
         return first + (yield from self._send(batch[half:]))
 
-    def _request(self, batch: Sequence[Loaded]) -> Steps[list[AddOutcome]]:
+    def _request(self, batch: Sequence[LoadedImage]) -> Steps[list[AddOutcome]]:
         items = [self._item(loaded.index) for loaded in batch]
         parts = [Part("image", loaded.bytes_or_raise(), is_file=True) for loaded in batch]
         if any(items):
@@ -142,13 +143,13 @@ class _Adding:
         answer = yield from exchange(Request("POST", self._path, self._params, parts=parts))
         body = answer.json()
         with parsing.reading("an add"):
-            return outcomes_of(body, [loaded.index for loaded in batch])
+            return parse_outcomes(body, [loaded.index for loaded in batch])
 
     def _item(self, index: int) -> dict[str, object]:
         item = {"id": self._ids[index], "metadata": self._metadata[index]}
         return {key: value for key, value in item.items() if value is not None}
 
 
-def _one_item_is_at_fault(error: ApiError) -> bool:
-    """A refusal names its item, but for a body that is too large: each item alone may still fit."""
+def _concerns_one_item(error: ApiError) -> bool:
+    """Whether smaller requests can succeed. An error of a too large body names no item."""
     return error.item is not None or isinstance(error, TooLarge)

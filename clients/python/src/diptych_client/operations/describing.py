@@ -1,4 +1,4 @@
-"""What the server is, and whether it is ready."""
+"""Calls about the server: its models, its version, and whether it is ready."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from diptych_client.steps import Answer, Request, Steps, exchange, path_of
 
 
 def models() -> Steps[list[ModelSummary]]:
-    """The models of the repository; the one that serves has an `active` version."""
+    """List the models of the repository. The served one has an `active` version."""
     body = (yield from exchange(Request("GET", "/models"))).json()
     with parsing.reading("/models"):
         return [parsing.model_summary(row) for row in body["models"]]
 
 
 def model_version(name: str, version: int) -> Steps[ModelVersion]:
-    """One version of a model, with its manifest: measured parity, metrics, preprocessing. Raises NotFound."""
+    """Return one version of a model with its manifest: parity, metrics, preprocessing. Raises NotFound."""
     path = path_of("models", name, "versions", str(version))
     body = (yield from exchange(Request("GET", path))).json()
     with parsing.reading("a version of a model"):
@@ -23,14 +23,14 @@ def model_version(name: str, version: int) -> Steps[ModelVersion]:
 
 
 def version() -> Steps[ServerVersion]:
-    """The version of the server, the model it serves and its default collection."""
+    """Return the version of the server, its model and its default collection."""
     body = (yield from exchange(Request("GET", "/version"))).json()
     with parsing.reading("/version"):
         return parsing.server_version(body)
 
 
 def ready() -> Steps[Readiness]:
-    """Whether requests will be answered now; being unready is an answer, not an error."""
+    """Return whether the server is ready for requests. Does not raise if it is not ready."""
     answer: Answer = yield Request("GET", "/readyz")
     if answer.status == 200:
         return Readiness(True, "")

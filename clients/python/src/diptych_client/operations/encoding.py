@@ -1,4 +1,4 @@
-"""`embed` and `classify`: any number of texts and images, sent in bounded requests."""
+"""`embed` and `classify`: any number of texts and images, in requests of limited size."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from diptych_client import parsing
 from diptych_client.errors import InvalidCall
-from diptych_client.images import ImageSource, Loaded, SourceBatches, images_of, listed
-from diptych_client.operations.naming import items_named, same_model
+from diptych_client.images import ImageSource, LoadedImage, SourceBatches, image_list, require_list
+from diptych_client.operations.naming import rename_items, same_model
 from diptych_client.results import (
     Classification,
     ClassifiedImage,
@@ -22,16 +22,16 @@ MAX_TEXTS = 256
 
 
 def embed(*, texts: Sequence[str] = (), images: Sequence[ImageSource] = ()) -> Steps[Embeddings]:
-    """Embed texts and images into one space.
+    """Embed texts and images into the same space.
 
-    Embeddings have unit norm: their dot product is their cosine. They come in the order given, as
-    `array('f')`, and `numpy.stack([item.embedding for item in result.images])` makes a matrix of them.
-    Raises ApiError naming the first bad item (``images[3]``), and UnreadableFile.
+    Embeddings have unit norm: their dot product is their cosine. They are in the order of the arguments, each
+    an `array('f')`; `numpy.stack([item.embedding for item in result.images])` makes a matrix of them. Raises
+    ApiError naming the first bad item (``images[3]``), and UnreadableFile.
     """
-    images = images_of(images)
+    images = image_list(images)
     if not texts and not images:
         raise InvalidCall("embed needs texts or images")
-    model, text_rows = yield from _embed_texts(listed("texts", texts))
+    model, text_rows = yield from _embed_texts(require_list("texts", texts))
     model, image_rows = yield from _embed_images(images, model)
     return Embeddings(model, tuple(text_rows), tuple(image_rows))
 
@@ -41,7 +41,7 @@ def _embed_texts(texts: Sequence[str]) -> Steps[tuple[ModelRef | None, list[Embe
     rows: list[EmbeddedItem] = []
     for start in range(0, len(texts), MAX_TEXTS):
         body = {"input": [{"text": text} for text in texts[start : start + MAX_TEXTS]]}
-        with items_named("texts", start):
+        with rename_items("texts", start):
             answer = yield from exchange(
                 Request("POST", "/embed", json={**body, "encoding_format": "base64"})
             )
@@ -55,7 +55,7 @@ def _embed_images(
     batches = SourceBatches(images)
     rows: list[EmbeddedItem] = []
     while batch := (yield from batches.take()):
-        with items_named("images", batch.start):
+        with rename_items("images", batch.start):
             if batch.urls:
                 body = {"input": [{"image": url} for url in batch.urls], "encoding_format": "base64"}
                 request = Request("POST", "/embed", json=body)
@@ -69,7 +69,7 @@ def _embed_images(
 
 
 def _collect(answer: Answer, model: ModelRef | None, rows: list[EmbeddedItem]) -> ModelRef:
-    """Append the rows of one answer; its model, which must be that of the answers before."""
+    """Append the rows of one answer to `rows`. Return its model, which must equal that of earlier answers."""
     body = answer.json()
     with parsing.reading("/embed"):
         rows.extend(parsing.embedded_item(row) for row in body["data"])
@@ -85,21 +85,21 @@ def classify(
     multi_label: bool = False,
     top_k: int | None = None,
 ) -> Steps[Classification]:
-    """Zero-shot predictions: which of `labels` goes with each image, best first.
+    """Classify images zero-shot: return for each image the fitting `labels`, best first.
 
-    `template` is one sentence with one ``{}`` for the label; `templates` are several, whose text embeddings
-    are averaged, or the name of a set that the model brings. Scores sum to 1 over the labels, or, with
-    `multi_label`, judge each label by itself.
+    `template` is a sentence with one ``{}`` in place of the label. `templates` are several sentences, whose
+    text embeddings are averaged, or the name of a set of the model. Scores sum to 1 over the labels; with
+    `multi_label`, each label is scored by itself.
     """
-    images = images_of(images)
+    images = image_list(images)
     if not images:
         raise InvalidCall("classify needs at least one image")
-    options = _options(listed("labels", labels), template, templates, multi_label, top_k)
+    options = _options(require_list("labels", labels), template, templates, multi_label, top_k)
     batches = SourceBatches(images)
     model: ModelRef | None = None
     rows: list[ClassifiedImage] = []
     while batch := (yield from batches.take()):
-        with items_named("images", batch.start):
+        with rename_items("images", batch.start):
             if batch.urls:
                 request = Request("POST", "/classify", json={"images": list(batch.urls), **options})
             else:
@@ -121,7 +121,7 @@ def _options(
     multi_label: bool,
     top_k: int | None,
 ) -> Json:
-    """What is asked of every image, as JSON has it."""
+    """Return the options of all images as JSON values, without those that are not given."""
     given: Json = {
         "labels": list(labels),
         "template": template,
@@ -133,13 +133,13 @@ def _options(
 
 
 def _option_parts(options: Json) -> list[Part]:
-    """The same as fields of a form. Lists travel as one JSON value: form parsers limit their fields."""
+    """Return the options as form fields. A list is one JSON value, since form parsers limit fields."""
     return [
         Part(name, utf8(value) if isinstance(value, str) else json_bytes(name, value))
         for name, value in options.items()
     ]
 
 
-def _image_parts(batch: Sequence[Loaded]) -> list[Part]:
-    """One `image` part for each image. Raises UnreadableFile for the first that has no bytes."""
+def _image_parts(batch: Sequence[LoadedImage]) -> list[Part]:
+    """Return one `image` part for each image. Raises UnreadableFile for the first unreadable one."""
     return [Part("image", loaded.bytes_or_raise(), is_file=True) for loaded in batch]

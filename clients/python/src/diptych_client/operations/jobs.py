@@ -1,4 +1,4 @@
-"""Jobs: archives of images that the server takes in and works off by itself."""
+"""Jobs: archives of images that the server receives and then processes in the background."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ POLL_S = 0.5
 def add_tar(
     file: str | os.PathLike[str], *, collection: str | None = None, replace: bool = False
 ) -> Steps[Job]:
-    """Add the images in a tar archive, however many there are; `follow_job` tells what becomes of them.
+    """Add the images in a tar archive of any size as a job. `follow_job` returns the outcomes.
 
-    The archive is streamed from the disk. `cat.json` beside `cat.jpg` may hold {"id": .., "metadata": {..}};
-    metadata has the name in the archive as `file`. The server has all of it on its disk when this returns,
-    and goes on after a restart. Raises UnreadableFile.
+    The archive is streamed from disk. `cat.json` beside `cat.jpg` may contain {"id": .., "metadata": {..}};
+    metadata has the name in the archive as `file`. When this returns, the server has the archive on its disk
+    and continues the job even after a restart. Raises UnreadableFile.
     """
     if collection is None:
         collection = (yield from version()).default_collection
@@ -40,28 +40,28 @@ def add_tar(
 
 
 def jobs() -> Steps[list[Job]]:
-    """All jobs that the server knows, the newest first."""
+    """List all jobs of the server, newest first."""
     body = (yield from exchange(Request("GET", "/jobs"))).json()
     with parsing.reading("/jobs"):
         return [parsing.job(row) for row in body["jobs"]]
 
 
 def job(id: str) -> Steps[Job]:
-    """How far one job is. Raises NotFound."""
+    """Return the state of one job. Raises NotFound."""
     body = (yield from exchange(Request("GET", path_of("jobs", id)))).json()
     with parsing.reading("a job"):
         return parsing.job(body)
 
 
 def cancel_job(id: str) -> Steps[Job]:
-    """End a job: what is done stays, the rest is not tried. One that has ended stays as it is."""
+    """Cancel a job. Finished items stay, the others are not tried. A job that has ended does not change."""
     body = (yield from exchange(Request("DELETE", path_of("jobs", id)))).json()
     with parsing.reading("a job"):
         return parsing.job(body)
 
 
 def job_outcomes(id: str, *, after: int = -1, limit: int = 100) -> Steps[JobPage]:
-    """What became of the items behind index `after`, in their order, as far as it is known."""
+    """Return the known outcomes of the items after index `after`, in order."""
     params = {"after": str(after), "limit": str(limit)}
     body = (yield from exchange(Request("GET", path_of("jobs", id, "outcomes"), params))).json()
     with parsing.reading("the outcomes of a job"):
@@ -71,7 +71,7 @@ def job_outcomes(id: str, *, after: int = -1, limit: int = 100) -> Steps[JobPage
 def follow_job(
     id: str, *, on_outcome: Callable[[JobOutcome], None] | None = None, after: int = -1
 ) -> Steps[Job]:
-    """Wait for the end of a job; `on_outcome` hears of each item behind index `after`, in their order."""
+    """Wait for the end of a job. Calls `on_outcome` for each item after index `after`, in order."""
     while True:
         page = yield from job_outcomes(id, after=after, limit=PAGE)
         for outcome in page.outcomes:

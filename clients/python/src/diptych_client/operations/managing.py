@@ -1,4 +1,4 @@
-"""Collections and the images in them, one request each."""
+"""Calls about collections and their images, one request each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from diptych_client.steps import Request, Steps, exchange, path_of
 
 
 def collections() -> Steps[list[CollectionInfo]]:
-    """All collections."""
+    """List all collections."""
     body = (yield from exchange(Request("GET", "/collections"))).json()
     with parsing.reading("/collections"):
         return [parsing.collection_info(row) for row in body["collections"]]
@@ -20,12 +20,12 @@ def collections() -> Steps[list[CollectionInfo]]:
 def create_collection(
     name: str, *, keep: Keep = "original", precision: str = "server"
 ) -> Steps[CollectionInfo]:
-    """A new, empty collection for the model that serves. Raises Conflict when the name is taken.
+    """Create an empty collection for the served model. Raises Conflict when the name is taken.
 
-    With `keep="none"` the files of its images are not kept: there are no originals and thumbnails of them,
-    and another version cannot embed them again. `precision`: that of its vectors and queries, such as "int8";
-    "server" follows the server's. One that is not in use yet is loaded first, which takes seconds. Raises
-    InvalidValue for one that the served version lacks.
+    With `keep="none"` image files are not kept: such images have no original and no thumbnail, and another
+    version cannot embed them again. `precision` is the precision of vectors and queries, such as "int8";
+    "server" follows the server. A precision that is not in use yet is loaded first, which takes seconds.
+    Raises InvalidValue for a precision that the served version lacks.
     """
     own = {} if precision == "server" else {"precision": precision}
     request = Request("POST", "/collections", json={"name": name, "keep": keep} | own, repeatable=False)
@@ -35,7 +35,7 @@ def create_collection(
 
 
 def collection(name: str) -> Steps[CollectionInfo]:
-    """One collection. Raises NotFound."""
+    """Return one collection. Raises NotFound."""
     body = (yield from exchange(Request("GET", path_of("collections", name)))).json()
     with parsing.reading("a collection"):
         return parsing.collection_info(body)
@@ -44,12 +44,12 @@ def collection(name: str) -> Steps[CollectionInfo]:
 def change_collection(
     name: str, *, new_name: str | None = None, keep: Keep | None = None, precision: str | None = None
 ) -> Steps[CollectionInfo]:
-    """Rename a collection, keep the files of images that are added from now on or not, take a precision.
+    """Change the name of a collection, whether it keeps the files of new images, or its precision.
 
-    Another `precision` (such as "int8", or "server" for the server's) embeds the kept images again in the
-    background, and until that is done the state is "embedding"; after "failed", the same one tries again. All
-    is changed or nothing. Raises NotFound, Conflict when the new name is taken, a job adds to it or rows keep
-    no image that could be embedded again.
+    Another `precision` (such as "int8", or "server" for that of the server) embeds the kept images again in
+    the background. The state is "embedding" until that is done. After "failed", set the same precision to try
+    again. Either all changes apply or none. Raises NotFound, and Conflict when the new name is taken, a job
+    is adding to the collection, or rows have no image that could be embedded again.
     """
     given = {"name": new_name, "keep": keep, "precision": precision}
     changes = {key: value for key, value in given.items() if value is not None}
@@ -60,12 +60,12 @@ def change_collection(
 
 
 def drop_collection(name: str) -> Steps[None]:
-    """Remove a collection with all its images. Raises NotFound."""
+    """Delete a collection with all its images. Raises NotFound."""
     yield from exchange(Request("DELETE", path_of("collections", name)))
 
 
 def list_images(collection: str, *, after: str | None = None, limit: int = 100) -> Steps[ImagePage]:
-    """At most `limit` images in the order of their ids, from the one behind `after` on."""
+    """List at most `limit` images in the order of their ids, beginning after the id `after`."""
     params = {"limit": str(limit)} | ({} if after is None else {"after": after})
     body = (yield from exchange(Request("GET", path_of("collections", collection, "images"), params))).json()
     with parsing.reading("a listing of images"):
@@ -73,14 +73,14 @@ def list_images(collection: str, *, after: str | None = None, limit: int = 100) 
 
 
 def get_image(collection: str, id: str) -> Steps[ImageRecord]:
-    """What is known of one image. Raises NotFound."""
+    """Return the record of one image. Raises NotFound."""
     body = (yield from exchange(Request("GET", path_of("collections", collection, "images", id)))).json()
     with parsing.reading("an image"):
         return parsing.image_record(body)
 
 
 def find_images(collection: str, ids: Sequence[str]) -> Steps[dict[str, ImageRecord]]:
-    """Those of at most 1,000 ids that are there and can be found in a search."""
+    """Look up at most 1,000 ids. Return the images that exist and can be found in a search, by id."""
     request = Request("POST", path_of("collections", collection, "lookups"), json={"ids": list(ids)})
     body = (yield from exchange(request)).json()
     with parsing.reading("a lookup"):
@@ -89,13 +89,13 @@ def find_images(collection: str, ids: Sequence[str]) -> Steps[dict[str, ImageRec
 
 
 def original(collection: str, id: str) -> Steps[bytes]:
-    """The bytes that were added. Raises NotFound."""
+    """Return the bytes of the added file. Raises NotFound."""
     path = path_of("collections", collection, "images", id, "original")
     return (yield from exchange(Request("GET", path))).content
 
 
 def thumbnail(collection: str, id: str, *, size_px: int = 256) -> Steps[bytes]:
-    """A small picture without metadata, its longer side at most `size_px`. Raises NotFound."""
+    """Return a small image without metadata, its longer side at most `size_px`. Raises NotFound."""
     path = path_of("collections", collection, "images", id, "thumbnail")
     return (yield from exchange(Request("GET", path, {"size": str(size_px)}))).content
 
@@ -105,7 +105,7 @@ def patch_image(
     id: str,
     metadata: Mapping[str, Any],
 ) -> Steps[ImageRecord]:
-    """Merge into the metadata (RFC 7396): given keys are set, keys given as None are removed."""
+    """Merge `metadata` into that of an image (RFC 7396): sets the given keys, removes keys that are None."""
     request = Request("PATCH", path_of("collections", collection, "images", id), json={"metadata": metadata})
     body = (yield from exchange(request)).json()
     with parsing.reading("an image"):
@@ -119,9 +119,10 @@ def delete_images(
     lacking: bool = False,
     preview: bool = False,
 ) -> Steps[Deletion]:
-    """Remove the images whose metadata passes a filter, or with `preview` tell how many that would be.
+    """Delete the images that match a filter, or with `preview` return how many would be deleted.
 
-    `lacking`: only those that have no vector of the version that serves. One of the two must be given.
+    `lacking` restricts this to images without a vector of the served version. Give `filter`, `lacking` or
+    both.
     """
     asked = {"filter": filter, "lacking": lacking, "preview": preview}
     request = Request("POST", path_of("collections", collection, "deletions"), json=asked)
@@ -131,5 +132,5 @@ def delete_images(
 
 
 def delete_image(collection: str, id: str) -> Steps[None]:
-    """Remove one image. Raises NotFound."""
+    """Delete one image. Raises NotFound."""
     yield from exchange(Request("DELETE", path_of("collections", collection, "images", id)))

@@ -1,4 +1,4 @@
-"""Calls that take several requests still name their items and their model as one call."""
+"""Combine the requests of one call: item names count over the whole call, and all have one model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ONLY_ITEM = re.compile(r"(?:images|items)\[0\]\.?")
 
 
 @contextmanager
-def items_named(name: str, start: int) -> Iterator[None]:
-    """Name the item of a refusal by its place in the whole call: ``input[3]`` -> ``images[67]``.
+def rename_items(name: str, start: int) -> Iterator[None]:
+    """Rename the item in an ApiError to its place in the whole call: ``input[3]`` becomes ``images[67]``.
 
-    What is the same in all requests of the call, such as ``labels[1]``, keeps its name.
+    Items that are the same in all requests of the call, such as ``labels[1]``, keep their names.
     """
     try:
         yield
@@ -30,14 +30,14 @@ def items_named(name: str, start: int) -> Iterator[None]:
         raise api_error(replace(error.problem, item=item)) from None
 
 
-def of_the_only_item(error: ApiError) -> ApiError:
-    """The refusal of a request with one item, as an error of that item: ``items[0].id`` -> ``id``."""
+def error_of_single_item(error: ApiError) -> ApiError:
+    """Turn the error of a request with one item into that of the item: ``items[0].id`` becomes ``id``."""
     item = _ONLY_ITEM.sub("", error.item or "", count=1)
     return api_error(replace(error.problem, item=item or None))
 
 
-def same_model(previous: ModelRef | None, answering: ModelRef) -> ModelRef:
-    """`answering`, unless an earlier part of the call was answered by another. Raises VersionChanged."""
-    if previous is not None and previous != answering:
-        raise VersionChanged(f"the server moved from {previous} to {answering} during the call: repeat it")
-    return answering
+def same_model(previous: ModelRef | None, current: ModelRef) -> ModelRef:
+    """Return `current`. Raises VersionChanged when an earlier request of the call had another model."""
+    if previous is not None and previous != current:
+        raise VersionChanged(f"the server moved from {previous} to {current} during the call: repeat it")
+    return current

@@ -1,4 +1,4 @@
-"""`search`: images of a collection by words, by an image, by the id of one of them, or by a mix."""
+"""`search`: find images of a collection by words, an image, the id of an image, or a weighted mix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diptych_client.steps import Request, Steps, exchange
 
 @dataclass(frozen=True)
 class Query:
-    """One of several queries that are mixed by weight: exactly one of `text`, `image` and `id` is given."""
+    """One part of a weighted query. Give exactly one of `text`, `image` and `id`."""
 
     text: str | None = None
     image: ImageSource | None = None
@@ -36,10 +36,10 @@ def search(
     exact: bool = False,
     min_relevance: float | None = None,
 ) -> Steps[SearchResult]:
-    """The `k` images that fit best, best first, from the server's default collection unless one is named.
+    """Find the `k` best images, best first, in the given collection or in the default one of the server.
 
-    Exactly one of `text`, `image`, `id` and `queries` is given. `filter` is a condition on metadata.
-    Raises InvalidCall for anything but one query, ApiError for what the server refuses.
+    Give exactly one of `text`, `image`, `id` and `queries`; otherwise InvalidCall is raised. `filter` is a
+    condition on metadata. Raises ApiError when the server refuses the query.
     """
     given = (text is not None) + (image is not None) + (id is not None) + (queries is not None)
     if given != 1:
@@ -67,7 +67,7 @@ def search(
 
 
 def _query_json(query: Query) -> Steps[Json]:
-    """The query as the API writes it; an image from here becomes a data URI of its bytes."""
+    """Return the query as JSON for the API. A local image becomes a data URI."""
     if (query.text is not None) + (query.image is not None) + (query.id is not None) != 1:
         raise InvalidCall("a query takes exactly one of text, image and id")
     if isinstance(query.image, ImageUrl):

@@ -1,4 +1,4 @@
-"""`add_vectors`: ready-made vectors into a collection, past the ones that fail."""
+"""`add_vectors`: add ready-made vectors to a collection, and go on when single vectors fail."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 from diptych_client import parsing
 from diptych_client.errors import ApiError, InvalidCall
-from diptych_client.operations.adding import each, outcomes_of
+from diptych_client.operations.adding import one_per_item, parse_outcomes
 from diptych_client.operations.describing import version
-from diptych_client.operations.naming import of_the_only_item
+from diptych_client.operations.naming import error_of_single_item
 from diptych_client.results import AddOutcome, ModelRef
 from diptych_client.steps import Part, Request, Steps, exchange, json_bytes, path_of
 
@@ -32,13 +32,13 @@ def add_vectors(
     replace: bool = False,
     on_outcome: Callable[[AddOutcome], None] | None = None,
 ) -> Steps[list[AddOutcome]]:
-    """Add ready-made vectors to a collection; what became of each, in order.
+    """Add ready-made vectors to a collection. Return one outcome for each, in order.
 
-    `model` is what made them, as the answers of `embed` name it; the server refuses those of any other
-    version, precision or way of decoding than its collections have. `identity`, which exported files have,
-    tells versions of one name and number apart. The rest is as in `add`.
+    `model` is the model that made them, as an answer of `embed` names it. The server accepts only vectors of
+    the version, precision and decode mode that its collections have. `identity`, which exported files have,
+    tells versions with the same name and number apart. The other arguments are as in `add`.
     """
-    each_id, each_metadata = each("ids", ids, vectors), each("metadata", metadata, vectors)
+    each_id, each_metadata = one_per_item("ids", ids, vectors), one_per_item("metadata", metadata, vectors)
     if collection is None:
         collection = (yield from version()).default_collection
     path = path_of("collections", collection, "vectors")
@@ -49,34 +49,34 @@ def add_vectors(
     outcomes: list[AddOutcome] = []
     for start in range(0, len(vectors), BATCH):
         rows = [_bytes(vectors[i], i) for i in range(start, min(start + BATCH, len(vectors)))]
-        _require_equal(rows, start)
+        _require_equal_lengths(rows, start)
         parts = [Part("model", json_bytes("model", named)), Part("embeddings", b"".join(rows), is_file=True)]
         items = [{"id": each_id[i], "metadata": each_metadata[i]} for i in range(start, start + len(rows))]
         if any(item["id"] is not None or item["metadata"] is not None for item in items):
             parts.append(Part("items", json_bytes("metadata", items)))
         request = Request("POST", path, {"replace": "true"} if replace else {}, parts=parts)
-        for outcome in (yield from _sent(request, start, len(rows))):
+        for outcome in (yield from _send(request, start, len(rows))):
             outcomes.append(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
     return outcomes
 
 
-def _sent(request: Request, start: int, n: int) -> Steps[list[AddOutcome]]:
-    """When a request with one item is refused for that item, it is the item's outcome."""
+def _send(request: Request, start: int, n: int) -> Steps[list[AddOutcome]]:
+    """Send one request. If it has one item and is refused because of it, return that as its outcome."""
     try:
         answer = yield from exchange(request)
     except ApiError as error:
         if n > 1 or not (error.item or "").startswith("items[0]"):
             raise
-        return [AddOutcome(start, None, "failed", of_the_only_item(error))]
+        return [AddOutcome(start, None, "failed", error_of_single_item(error))]
     body = answer.json()
     with parsing.reading("an add"):
-        return outcomes_of(body, range(start, start + n))
+        return parse_outcomes(body, range(start, start + n))
 
 
 def _bytes(vector: Vector, index: int) -> bytes:
-    """Little-endian float32."""
+    """Encode a vector as little-endian float32."""
     try:
         view = memoryview(vector)  # type: ignore[arg-type]
     except TypeError:
@@ -84,7 +84,8 @@ def _bytes(vector: Vector, index: int) -> bytes:
     else:
         if view.format != "f" or view.ndim != 1:
             raise InvalidCall(
-                f"vectors[{index}] is no row of float32, but of {view.format!r}, {view.ndim} deep"
+                f"vectors[{index}] must be a row of float32, "
+                f"is of type {view.format!r} with {view.ndim} dimensions"
             )
         numbers = array("f", view.tobytes())
     if sys.byteorder == "big":
@@ -92,8 +93,8 @@ def _bytes(vector: Vector, index: int) -> bytes:
     return numbers.tobytes()
 
 
-def _require_equal(rows: Sequence[bytes], start: int) -> None:
-    """The server cuts the rows by their length, so one that is too short would shift all others."""
+def _require_equal_lengths(rows: Sequence[bytes], start: int) -> None:
+    """Raise InvalidCall for a vector of another length, with which the server would misread all others."""
     for index, row in enumerate(rows, start):
         if len(row) != len(rows[0]) or not row:
             raise InvalidCall(
