@@ -1,9 +1,9 @@
-"""Complete what the tools say of the cpu image: `complete_sbom.py SBOM LICENCES REPORT LIST`.
+"""Complete the software bill of materials of the cpu image: `complete_sbom.py SBOM LICENCES REPORT LIST`.
 
-SBOM (CycloneDX) gets name and hash of each package's archive, licences that its metadata hides, and what lies
-in our wheel and is of no package index. LICENCES is what pip-licenses found, and LIST the table that is
-written of it. REPORT is pip's own, of what it installed by the lock: a package of it that SBOM or LICENCES
-lack is an error that names it. Standard library only.
+Adds to SBOM (CycloneDX) the name and hash of each package's archive, licences that are missing in its
+metadata, and the third-party files in our wheel that come from no package index. LICENCES is the output of
+pip-licenses, LIST the table that is written from it. REPORT is pip's report of what it installed from the
+lock: a package in it that SBOM or LICENCES lacks is an error that names it. Standard library only.
 """
 
 import hashlib
@@ -16,21 +16,21 @@ from typing import Any
 
 VENDORED = Path(__file__).parents[1] / "server" / "src" / "diptych" / "http" / "page" / "vendor"
 
-ARCHIVE = "diptych:archive"  # its file's name, which tells for which Python and machine it was built
+ARCHIVE = "diptych:archive"  # property: name of the archive file, which has the Python and machine it is for
 
 Described = dict[str, Any]
 
 
 def main(sbom_file: Path, licences_file: Path, report_file: Path, list_file: Path) -> None:
-    """Rewrites SBOM, writes LIST. SystemExit names the packages that the tools left out."""
+    """Rewrite SBOM and write LIST. Raises SystemExit that names packages which the tools left out."""
     sbom = json.loads(sbom_file.read_text(encoding="utf-8"))
     licences = by_name(json.loads(licences_file.read_text(encoding="utf-8")), "Name")
     report = json.loads(report_file.read_text(encoding="utf-8"))["install"]
     archives = {normal(one["metadata"]["name"]): one["download_info"] for one in report}
     components = by_name(sbom["components"], "name")
     for what, described in (("the bill of materials", components), ("the list of licences", licences)):
-        if lacking := sorted(archives.keys() - described.keys()):
-            sys.exit(f"{what} lacks what the lock installs: {', '.join(lacking)}")
+        if missing := sorted(archives.keys() - described.keys()):
+            sys.exit(f"{what} lacks what the lock installs: {', '.join(missing)}")
     for name, component in components.items():
         if name in archives:
             archive = archives[name]
@@ -47,10 +47,10 @@ def main(sbom_file: Path, licences_file: Path, report_file: Path, list_file: Pat
 
 
 def vendored_component(folder: Path) -> Described:
-    """The foreign files in our wheel, as their README names them: name, release and licence, with hashes."""
+    """Describe the third-party files in our wheel: name, release and licence by their README, and hashes."""
     readme = (folder / "README.md").read_text(encoding="utf-8")
     found = re.match(r"(?P<name>\S+) (?P<version>\d[\d.]*) \((?P<licence>[\w.-]+),", readme)
-    assert found is not None, f"{folder}/README.md begins with a name, a release and a licence"
+    assert found is not None, f"{folder}/README.md must begin with a name, a release and a licence"
     name, version = found["name"], found["version"]
     return {
         "type": "library",
@@ -68,7 +68,7 @@ def vendored_component(folder: Path) -> Described:
 
 
 def add(sbom: Described, component: Described) -> None:
-    """As a component, on which the server depends."""
+    """Add a component to the bill of materials, as a dependency of the server."""
     reference, root = component["bom-ref"], sbom["metadata"]["component"]["bom-ref"]
     sbom["components"].append(component)
     sbom["dependencies"].append({"ref": reference})
@@ -77,7 +77,7 @@ def add(sbom: Described, component: Described) -> None:
 
 
 def table(rows: Iterable[tuple[str, str, str]]) -> str:
-    """Markdown, sorted by name whatever the case."""
+    """Return a Markdown table, sorted by name without regard to case."""
     lines = [
         f"| {name} | {version} | {licence} |" for name, version, licence in sorted(rows, key=_ignoring_case)
     ]
@@ -85,17 +85,17 @@ def table(rows: Iterable[tuple[str, str, str]]) -> str:
 
 
 def by_name(described: list[Described], key: str) -> dict[str, Described]:
-    """In their order, under names as package indexes compare them."""
+    """Return the entries by their normalised name, in order."""
     return {normal(one[key]): one for one in described}
 
 
 def normal(name: str) -> str:
-    """`huggingface_hub` -> `huggingface-hub`."""
+    """Normalise a name: `huggingface_hub` becomes `huggingface-hub`."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def sha256_of(file: Path) -> str:
-    """In hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 

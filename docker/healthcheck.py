@@ -4,15 +4,15 @@ import http.client
 import os
 import sys
 
-TIMEOUT_S = 4.0  # below the one of the container's own check, so that the reason is still told
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
+TIMEOUT_S = 4.0  # less than the timeout of the container's check, so that the reason is still printed
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
 
 
 def main() -> int:
-    """Ask `/readyz` where the variables of the server say that it listens."""
+    """Request `/readyz` at the address in the environment variables of the server. Return the exit status."""
     host = os.environ.get("DIPTYCH_HOST") or "127.0.0.1"
     port = int(os.environ.get("DIPTYCH_PORT") or "8000")
-    connection = http.client.HTTPConnection(EVERYWHERE.get(host, host), port, timeout=TIMEOUT_S)
+    connection = http.client.HTTPConnection(LOOPBACK_OF.get(host, host), port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()

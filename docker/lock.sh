@@ -1,6 +1,6 @@
 #!/bin/sh
 # Write docker/*.lock: every package that an image of the server installs, by release and hash. `make lock` calls it.
-# Releases are those of constraints.txt, and for what that leaves open the newest that the projects' ranges admit.
+# Releases come from constraints.txt. For packages that it leaves open, the newest release that the projects allow.
 set -eu
 cd "$(dirname "$0")/.."
 uv="$1/uv pip compile --quiet --python-version 3.13 --universal --generate-hashes --no-header --no-annotate
@@ -19,7 +19,7 @@ cuda-bindings>=13,<14
 faiss-cpu
 onnx
 END
-# What builds our wheels, in all images: no dependency of anything that runs.
+# What builds our wheels, in all images. Nothing that runs depends on it.
 $uv -o docker/build.lock - <<END
 hatchling>=1.27
 END

@@ -1,6 +1,6 @@
 """Print what projects of ours require, themselves left out: `requirements_of.py server[cpu] clients/python`.
 
-For installing what they stand on before, or without, the projects. Standard library only.
+Use it to install the requirements before the projects, or without them. Standard library only.
 """
 
 import re
@@ -10,22 +10,22 @@ from pathlib import Path
 
 
 def main(folders: list[str]) -> None:
-    """One requirement a line, sorted, of all projects together."""
+    """Print the requirements of all projects together, sorted, one per line."""
     projects = [read(folder) for folder in folders]
     ours = {project["name"] for project, _ in projects}
     lines = {line for project, extras in projects for line in required_by(project, extras)}
-    print("\n".join(sorted(line for line in lines if name_of(line) not in ours)))  # noqa: T201 - what it is for
+    print("\n".join(sorted(line for line in lines if name_of(line) not in ours)))  # noqa: T201 - its purpose
 
 
 def read(folder: str) -> tuple[dict, list[str]]:  # type: ignore[type-arg]
-    """`training[import]` -> its table `project`, and the extras that are asked for."""
+    """Read `training[import]`: return the `project` table of its pyproject.toml and the requested extras."""
     path, _, extras = folder.rstrip("]").partition("[")
     described = tomllib.loads(Path(path, "pyproject.toml").read_text(encoding="utf-8"))
     return described["project"], [extra for extra in extras.split(",") if extra]
 
 
 def required_by(project: dict, extras: list[str]) -> list[str]:  # type: ignore[type-arg]
-    """Its requirements and those of the extras. Raises KeyError for an extra that it does not have."""
+    """Return the requirements of a project and of the extras. Raises KeyError for an unknown extra."""
     lines = list(project["dependencies"])
     for extra in extras:
         lines += project["optional-dependencies"][extra]
@@ -33,7 +33,7 @@ def required_by(project: dict, extras: list[str]) -> list[str]:  # type: ignore[
 
 
 def name_of(requirement: str) -> str:
-    """`uvicorn[standard]>=0.35,<1` -> `uvicorn`."""
+    """Return the name in a requirement: `uvicorn[standard]>=0.35,<1` becomes `uvicorn`."""
     return re.split(r"[^A-Za-z0-9._-]", requirement)[0]
 
 

@@ -11,7 +11,7 @@ mkdir -p "$folder"
 release=$(sed -nE 's/^ARG BASE=.*python:([0-9]+\.[0-9]+)\..*-trixie$/\1/p' docker/server.Dockerfile)
 machine=$(uname -m)
 [ -n "$release" ] || { echo "sbom: docker/server.Dockerfile has no Python of Debian trixie as its base" >&2; exit 1; }
-# Best first, as that Python's pip has them: glibc 2.41 and all before.
+# Best platform first, in the order of pip: glibc 2.41 and all before.
 set --
 for minor in $(seq 41 -1 5); do
   set -- "$@" --platform "manylinux_2_${minor}_$machine"
@@ -20,14 +20,14 @@ done
 "$python" -m venv "$installed/pip"
 "$python" -m venv --without-pip "$installed/venv"
 site=$("$installed/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-# Nothing of it is run: the tools read what it says of itself.
+# Nothing of it runs: the tools read the metadata of the packages.
 "$installed/pip/bin/python" -m pip install -q --target "$site" --no-deps --require-hashes --only-binary :all: \
   --implementation cp --python-version "$release" "$@" --report "$installed/report.json" -r docker/server.cpu.lock
 "$installed/pip/bin/python" -m pip install -qq --target "$site" --no-deps ./clients/python ./server
-find "$site" -name direct_url.json -delete  # says from which folder of this machine ours came
+find "$site" -name direct_url.json -delete  # names the folder on this machine that our packages came from
 "$tools/cyclonedx-py" environment --pyproject server/pyproject.toml --output-reproducible --of JSON \
   -o "$folder/sbom.server.cdx.json" "$installed/venv/bin/python"
-# With all: by itself it leaves out what it stands on, of which the server has some, too.
+# --with-system: otherwise it leaves out its own requirements, some of which the server has too.
 "$tools/pip-licenses" --python "$installed/venv/bin/python" --with-system --from=mixed --format=json \
   --output-file="$installed/licences.json"
 "$python" docker/complete_sbom.py "$folder/sbom.server.cdx.json" "$installed/licences.json" "$installed/report.json" \

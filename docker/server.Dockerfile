@@ -4,7 +4,7 @@
 #   --build-arg BASE=docker.io/library/python@sha256:...
 ARG BASE=docker.io/library/python:3.13.9-slim-trixie
 
-# Ours, as files below /ours. Apart from what it stands on, which changes seldom and is most of the image.
+# Our packages, as files below /ours. Apart from their requirements, which change seldom and are most of the image.
 FROM ${BASE} AS ours
 WORKDIR /src
 COPY docker/build.lock docker/
@@ -19,7 +19,7 @@ RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isola
  && /opt/build/bin/python -m pip --python /opt/diptych/bin/python install --no-cache-dir --no-deps --no-index \
       --root /ours /wheels/*.whl
 
-# What it stands on: every file by its hash. The environment has no pip of its own.
+# The requirements: every file is checked by its hash. The environment has no pip of its own.
 FROM ${BASE} AS cpu-packages
 COPY docker/server.cpu.lock /locks/
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/diptych \
@@ -32,18 +32,18 @@ RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/diptych \
  && /opt/build/bin/python -m pip --python /opt/diptych/bin/python install --no-cache-dir --require-hashes \
       --only-binary :all: -r /locks/server.gpu.lock
 
-# Read by everybody, written by nobody, whatever the modes of the checkout: under a umask of 077 its files are the owner's.
-# The default model, so that the image serves without a mount, and no version that was trained here.
+# The default model, so that the image serves without a mount; no version that was trained locally. Everybody can read it
+# and nobody can write it, whatever the modes of the checkout, whose files only the owner can read under a umask of 077.
 FROM ${BASE} AS model
 COPY model_repo/pictograms/4 /model_repo/pictograms/4
 RUN chmod -R u=rwX,go=rX /model_repo
 
-# What follows in the targets lies on top of it, what changes seldom below: packages, the model, our code.
+# The layers of the targets come on top, in the order of how seldom they change: packages, the model, our code.
 FROM ${BASE} AS runtime
 LABEL org.opencontainers.image.title="diptych" \
       org.opencontainers.image.description="Self-hosted image-text embedding server" \
       org.opencontainers.image.licenses="Apache-2.0"
-# Any other user may run it too, given a data folder to write to.
+# The image may run as any other user with a writable data folder.
 RUN groupadd --gid 10001 diptych \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin diptych \
  && install -d -o 10001 -g 10001 -m 0700 /srv/data \

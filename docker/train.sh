@@ -1,6 +1,6 @@
 #!/bin/sh
 # Data, training, evaluation and export, one after the other: `train RECIPE RUN MODEL`.
-# A signal goes to the step at hand, which keeps a checkpoint; started again, all steps go on where they were.
+# A signal is passed to the running step, which keeps a checkpoint. Started again, each step resumes.
 set -eu
 recipe=$1 run=$2 model=$3
 child= stopped=
@@ -11,15 +11,15 @@ tell() {
 }
 trap tell TERM INT
 
-# In a session of its own: a terminal's Ctrl-C would reach the step beside `tell`, and a second signal ends it at once.
+# In a session of its own: otherwise Ctrl-C would reach the step twice, and a second signal ends it at once.
 step() {
-  [ -z "$stopped" ] || exit 143  # 128 + SIGTERM: it came when no step was there to be told
+  [ -z "$stopped" ] || exit 143  # 128 + SIGTERM: the signal came while no step was running
   setsid "$@" &
   child=$!
   [ -z "$stopped" ] || tell
   code=0
   wait "$child" || code=$?
-  # A signal ends `wait` early, and the step is then still ending.
+  # A signal ends `wait` early, while the step is still ending.
   while kill -0 "$child" 2>/dev/null; do
     code=0
     wait "$child" || code=$?
@@ -28,7 +28,7 @@ step() {
   [ "$code" = 0 ] || exit "$code"
 }
 
-# Said before hours of training, not after them. The names are those that a model repository takes.
+# Checked before hours of training, not after them. A model repository accepts these names.
 case "$model" in
   "" | [!a-z0-9]* | *[!a-z0-9._-]*) bad=1 ;;
   *) bad= ;;
@@ -41,7 +41,7 @@ esac
 repository=${DIPTYCH_MODEL_REPO:-model_repo}
 for place in "$DIPTYCH_CACHE" "$repository" "$repository/$model"; do
   [ ! -e "$place" ] || [ -w "$place" ] || {
-    echo "train: $place cannot be written by user $(id -u):$(id -g): it must be its owner's (UID and GID in .env)" >&2
+    echo "train: $place cannot be written by user $(id -u):$(id -g), who must own it (UID and GID in .env)" >&2
     exit 1
   }
 done

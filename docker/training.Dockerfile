@@ -1,6 +1,6 @@
-# Training: data, train, evaluate, export, import. Writes versions into the model repository that it is given.
+# Training: data, train, evaluate, export, import. Writes versions into the mounted model repository.
 #   docker build -f docker/training.Dockerfile -t diptych-training .
-# Released versions by constraints.txt, without hashes: torch's builds differ by the index they come from.
+# Releases come from constraints.txt, without hashes: builds of torch differ by the index that they come from.
 # TORCH_INDEX for a GPU: https://download.pytorch.org/whl/cu130, for drivers from release 580 on; whl/cu126 for older ones.
 ARG BASE=docker.io/library/python:3.13.9-slim-trixie
 FROM ${BASE}
@@ -18,14 +18,14 @@ RUN groupadd --gid 10001 diptych \
  && install -d /srv/model_repo \
  && python3 -m venv /opt/diptych
 ENV PATH=/opt/diptych/bin:$PATH
-# Alone: what they stand on has releases in the constraints, and indexes of torch have others of it.
+# Without requirements: constraints.txt has their releases, and the indexes of torch have others.
 RUN python3 -m pip install --no-cache-dir --no-deps --index-url "${TORCH_INDEX}" "torch==${TORCH}" "torchvision==${TORCHVISION}"
 # What builds our wheels, and npm, which `diptych-train data` fetches drawings with: by hash.
 COPY docker/build.lock docker/node.lock /src/
 RUN python3 -m pip install --no-cache-dir --require-hashes -r /src/build.lock \
  && python3 -m pip install --no-cache-dir --require-hashes --only-binary :all: -r /src/node.lock \
  && npm --version
-# What the projects stand on, by their descriptions alone: a change of our code builds only what comes after.
+# The requirements, from the pyproject.toml files alone: a change of our code rebuilds only the layers after this.
 COPY constraints.txt docker/requirements_of.py /src/
 COPY clients/python/pyproject.toml /src/clients/python/
 COPY server/pyproject.toml /src/server/
@@ -51,12 +51,12 @@ ENV PYTHONUNBUFFERED=1 \
     USER=diptych
 WORKDIR /srv
 STOPSIGNAL SIGTERM
-# A command that ends by itself: what it is doing stands in its log.
+# The command ends by itself. Its log shows its progress.
 HEALTHCHECK NONE
 ARG REVISION=unknown
 LABEL org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
-# As that user, who must be able to read all of it.
+# Runs as that user, who must be able to read everything.
 RUN test -r /usr/local/bin/train && test -x /usr/local/bin/train && diptych-train --help > /dev/null
 ENTRYPOINT ["diptych-train"]
 CMD ["--help"]

@@ -30,10 +30,10 @@ def image(assert_image: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     root = tmp_path / "root"
     root.mkdir(mode=0o755)
     monkeypatch.setattr(assert_image, "ENVIRONMENT", Path(sys.prefix))
-    monkeypatch.setattr(assert_image, "TOP", root)
-    monkeypatch.setattr(assert_image, "READ", (root,))
+    monkeypatch.setattr(assert_image, "ROOT", root)
+    monkeypatch.setattr(assert_image, "READABLE", (root,))
     monkeypatch.setattr(assert_image, "assert_nothing_else_is_installed", lambda _: None)
-    monkeypatch.setattr(assert_image, "run_as_anybody", lambda *_: None)  # it takes root to be somebody else
+    monkeypatch.setattr(assert_image, "run_as_nobody", lambda *_: None)  # only root can change the user
     umask = os.umask(0o022)
     yield root
     os.umask(umask)
@@ -51,7 +51,7 @@ def locked(assert_image: ModuleType, target: str) -> set[str]:
 
 
 def test_other_python_than_the_images_is_refused(assert_image: ModuleType) -> None:
-    with pytest.raises(AssertionError, match="not of /opt/diptych"):
+    with pytest.raises(AssertionError, match="not to /opt/diptych"):
         assert_image.main(LOCKS["cpu"], TRAINING)
 
 
@@ -65,7 +65,7 @@ def test_root_without_anything_of_training_passes(assert_image: ModuleType, imag
 
 
 def test_package_that_no_lock_has_is_refused_in_the_environment(assert_image: ModuleType) -> None:
-    with pytest.raises(AssertionError, match=r"in no lock: .*'timm'.*'torch'") as refused:
+    with pytest.raises(AssertionError, match=r"not in the lock: .*'timm'.*'torch'") as refused:
         assert_image.assert_nothing_else_is_installed(locked(assert_image, "cpu"))
     assert "'numpy'" not in str(refused.value)
     assert "'pip'" in str(refused.value)
@@ -90,7 +90,7 @@ def test_anything_of_training_is_refused_wherever_it_lies(
     file = image / trace
     file.parent.mkdir(parents=True)
     file.touch()
-    with pytest.raises(AssertionError, match=r"in the image, and must not be: .*") as refused:
+    with pytest.raises(AssertionError, match=r"must not be in the image: .*") as refused:
         assert_image.main(LOCKS["cpu"], TRAINING)
     assert Path(trace).parts[0] in str(refused.value)
 
@@ -116,7 +116,9 @@ def test_what_others_than_its_owner_cannot_read_or_can_write_is_refused(
     path = image / name
     path.mkdir() if name == "folder" else path.touch()
     path.chmod(mode)
-    with pytest.raises(AssertionError, match=rf"everybody must read these, and nobody write them: .*{name}"):
+    with pytest.raises(
+        AssertionError, match=rf"everybody must be able to read these, and nobody to write them: .*{name}"
+    ):
         assert_image.main(LOCKS["cpu"], TRAINING)
 
 
