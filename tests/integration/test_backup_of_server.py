@@ -202,7 +202,7 @@ def test_commands_say_what_they_made_checked_and_restored(
     assert main(["backup", str(tmp_path / "second"), "--data-dir", str(tmp_path / "data")]) == 1
     cat = sha256_of(b"cat")
     named = f"pets/again: {cat} is missing\npets/cat: {cat} is missing\n"
-    lost = f"images without their file: 2 (add them again, with `diptych add --send-all`)\n{named}"
+    lost = f"images without their file: 2 (add them again with `diptych add --send-all`)\n{named}"
     second, lossy = str(tmp_path / "second"), str(tmp_path / "lossy")
     assert capsys.readouterr().err == lost
     for command, said in (

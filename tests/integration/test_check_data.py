@@ -168,7 +168,7 @@ def test_every_row_vector_and_file_is_compared_with_its_checksum(
     nine, five = sha256_of(PETS["pet9"]), sha256_of(PETS["pet5"])
     assert sorted(told.err.splitlines()) == sorted(
         [
-            "images without their file: 2 (add them again, with `diptych add --send-all`)",
+            "images without their file: 2 (add them again with `diptych add --send-all`)",
             f"pets/pet9: {nine} is damaged",
             f"pets/pet5: {five} is missing",
             "images damaged in the database: 2 (delete and add them again)",

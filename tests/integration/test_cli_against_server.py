@@ -62,7 +62,7 @@ def diptych(server: RunningServer, *arguments: object) -> subprocess.CompletedPr
     return subprocess.CompletedProcess(arguments, status, *printed)
 
 
-def test_folder_is_added_past_a_broken_file_and_again_without_change(
+def test_folder_is_added_despite_a_broken_file_and_again_without_change(
     server: RunningServer, photos: Path
 ) -> None:
     first = diptych(server, "add", photos, "--collection", "twice")
@@ -74,7 +74,7 @@ def test_folder_is_added_past_a_broken_file_and_again_without_change(
     assert again.returncode == 0
 
 
-def test_repeated_add_sends_what_the_server_has_lost_and_with_send_all_what_is_damaged(
+def test_repeated_add_sends_lost_files_and_with_send_all_damaged_ones(
     server: RunningServer, photos: Path
 ) -> None:
     folder = photos / "more"
@@ -113,9 +113,7 @@ def test_image_is_classified_with_bars(server: RunningServer, photos: Path) -> N
     assert lines[1].endswith("%")
 
 
-def test_template_set_is_named_and_an_unknown_one_refused_with_those_there_are(
-    server: RunningServer, photos: Path
-) -> None:
+def test_unknown_template_set_is_refused_with_the_known_names(server: RunningServer, photos: Path) -> None:
     asked = ["classify", photos / "red.png", "--label", "red", "--label", "blue", "--templates"]
     assert diptych(server, *asked, "photos").stdout.splitlines()[1].startswith("  red   █")
     refused = diptych(server, *asked, "absent")
@@ -152,7 +150,7 @@ def test_absent_server_is_one_line_with_a_hint(photos: Path) -> None:
     assert "diptych serve" in done.stderr
 
 
-def test_reader_that_leaves_early_is_no_error(server: RunningServer) -> None:
+def test_reader_that_leaves_early_is_not_an_error(server: RunningServer) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "diptych", "models", "--url", server.url]
@@ -180,7 +178,7 @@ def test_wrong_usage_is_exit_code_two(server: RunningServer) -> None:
     assert diptych(server, "classify").returncode == 2
 
 
-def test_archive_is_added_and_its_job_told_of(server: RunningServer, tmp_path: Path) -> None:
+def test_archive_is_added_and_its_job_is_shown(server: RunningServer, tmp_path: Path) -> None:
     archive = tmp_path / "photos.tar"
     archive.write_bytes(tar_of({"red.png": picture("red"), "broken.png": picture("green")[:60]}))
     added = diptych(server, "add", archive, "--collection", "tarred")

@@ -96,7 +96,7 @@ def test_more_images_than_one_request_takes_are_embedded(client: Client) -> None
     assert caught.value.item == "images[70]"
 
 
-def test_labels_are_judged_best_first(client: Client) -> None:
+def test_labels_are_returned_best_first(client: Client) -> None:
     result = client.classify([picture("red"), picture("blue")], ["red", "blue", "a, b"], template="a {}.")
     assert [image.predictions[0].label for image in result.data] == ["red", "blue"]
     assert sum(p.score for p in result.data[0].predictions) == pytest.approx(1, abs=1e-5)
@@ -168,7 +168,7 @@ def test_one_image_is_read_patched_and_deleted(client: Client, pets: str) -> Non
         client.get_image(pets, "r")
 
 
-def test_taken_name_conflicts_and_absent_collection_is_not_found(client: Client, pets: str) -> None:
+def test_taken_name_is_a_conflict_and_missing_collection_is_not_found(client: Client, pets: str) -> None:
     with pytest.raises(Conflict):
         client.create_collection(pets)
     with pytest.raises(NotFound, match="absent"):
@@ -177,7 +177,7 @@ def test_taken_name_conflicts_and_absent_collection_is_not_found(client: Client,
         client.add([picture("red"), picture("blue")], collection="absent")
 
 
-def test_server_limit_is_told_with_its_value(client: Client, pets: str) -> None:
+def test_server_limit_is_named_with_its_value(client: Client, pets: str) -> None:
     with pytest.raises((InvalidValue, TooLarge), match="50"):
         client.search("red", collection=pets, k=51)
 
@@ -192,7 +192,7 @@ def test_async_client_gives_the_same_vectors_many_at_once(server: RunningServer,
     np.testing.assert_allclose(asyncio.run(embedded()), alone, atol=1e-5)
 
 
-def test_key_opens_a_server_that_asks_for_one(tmp_path: Path) -> None:
+def test_key_is_accepted_by_a_server_that_requires_one(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "model_repo")
     with serve(tmp_path / "model_repo", TINY, tmp_path / "data", "--api-key", API_KEY) as running:
         with Client(running.url) as stranger, pytest.raises(Unauthorized):
@@ -201,7 +201,7 @@ def test_key_opens_a_server_that_asks_for_one(tmp_path: Path) -> None:
             assert len(friend.models()) == 1
 
 
-def test_known_images_are_not_sent_again_unless_their_bytes_are_others(client: Client, pets: str) -> None:
+def test_known_images_are_sent_again_only_if_their_bytes_differ(client: Client, pets: str) -> None:
     client.add([noise(1), noise(2)], ids=["a", "b"], collection=pets)
     images, ids = [noise(1), noise(3), noise(2)], ["a", "b", "c"]
     outcomes = client.add(images, ids=ids, collection=pets, skip_known=True)

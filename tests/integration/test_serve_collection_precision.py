@@ -125,7 +125,7 @@ def test_precision_that_requests_have_already_is_not_loaded_twice(tmp_path: Path
         assert 'encoder="collection_image_int8"' not in client.get("/metrics").text
 
 
-def test_patch_embeds_again_and_is_told(tmp_path: Path) -> None:
+def test_patch_of_the_precision_embeds_again_and_is_shown(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "model_repo", precisions=TWO)
     with running_app(tmp_path) as client:
         make(client, "pets")
@@ -144,7 +144,7 @@ def test_patch_embeds_again_and_is_told(tmp_path: Path) -> None:
             assert np.abs(row - wanted).max() < 1e-6
 
 
-def test_refusals_say_what_there_is_and_why_and_change_nothing(tmp_path: Path) -> None:
+def test_refused_precisions_are_explained_and_change_nothing(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "model_repo", precisions=TWO | {"fp16": "broken"})
     with running_app(tmp_path, precision="fp32") as client:
         make(client, "bare", keep="none")
@@ -180,7 +180,7 @@ def test_refusals_say_what_there_is_and_why_and_change_nothing(tmp_path: Path) -
         assert (mixed.status_code, "keeps those of tiny/1 (int8" in mixed.json()["detail"]) == (409, True)
 
 
-def test_version_without_the_precision_serves_the_rest_and_says_so_everywhere(
+def test_version_without_the_precision_serves_the_other_collections_and_reports_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     repo = tmp_path / "model_repo"

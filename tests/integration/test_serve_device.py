@@ -49,7 +49,7 @@ def precisions_of(found: ChosenPrecisions) -> tuple[str, str]:
 @pytest.mark.parametrize(
     "shape", [(8, IMAGE_SIZE, IMAGE_SIZE, 3), (1, IMAGE_SIZE, IMAGE_SIZE, 3), (2, 8), (8, 16)]
 )
-def test_replay_that_is_off_in_one_shape_alone_is_told_and_no_answer_is_wrong(
+def test_wrong_replay_in_one_shape_is_reported_and_no_answer_is_wrong(
     fault: str,
     shape: tuple[int, ...],
     tmp_path: Path,
@@ -77,7 +77,7 @@ def test_replay_that_is_off_in_one_shape_alone_is_told_and_no_answer_is_wrong(
 @pytest.mark.parametrize(
     ("device", "reason"), [("auto", "fp32 passed on it"), ("cuda", "set by DIPTYCH_DEVICE")]
 )
-def test_gpu_is_taken_where_a_session_gets_it_and_it_has_fp16(
+def test_gpu_is_chosen_if_a_session_opens_on_it_and_the_version_has_fp16(
     device: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cuda = FakeCuda().install(monkeypatch)
@@ -90,7 +90,7 @@ def test_gpu_is_taken_where_a_session_gets_it_and_it_has_fp16(
     assert all(options["use_tf32"] == 0 for options in cuda.options)
 
 
-def test_precision_that_is_not_taken_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_that_is_not_chosen_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda().install(monkeypatch)
     made: list[weakref.ref[Any]] = []
     open_encoder = encoders.OnnxEncoder
@@ -107,7 +107,7 @@ def test_precision_that_is_not_taken_is_freed(tmp_path: Path, monkeypatch: pytes
     assert cuda.n_freed == 2, "both towers"
 
 
-def test_precision_that_cannot_be_taken_is_freed_with_all_that_was_tried(
+def test_all_tried_precisions_are_freed_if_the_named_one_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cuda = FakeCuda(wrong_precisions=("fp16",)).install(monkeypatch)
@@ -117,7 +117,7 @@ def test_precision_that_cannot_be_taken_is_freed_with_all_that_was_tried(
     assert cuda.n_freed == 4
 
 
-def test_version_that_fails_as_it_is_warmed_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_that_fails_while_warming_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda().install(monkeypatch)
     write_tiny_bundle(tmp_path / "repo")
     monkeypatch.setattr("diptych.wiring.services.warmed", _fail)
@@ -127,7 +127,7 @@ def test_version_that_fails_as_it_is_warmed_is_freed(tmp_path: Path, monkeypatch
     assert cuda.n_freed == 2
 
 
-def test_precision_of_a_collection_that_fails_as_it_is_warmed_is_freed(
+def test_precision_of_a_collection_that_fails_while_warming_is_freed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cuda = FakeCuda().install(monkeypatch)
@@ -150,7 +150,7 @@ def test_gpu_without_fp16_serves_fp32(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (found.serving.device.provider, precisions_of(found)) == (CUDA, ("fp32", "fp32"))
 
 
-def test_cpu_asked_for_is_no_fallback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requested_cpu_is_not_reported_as_a_fallback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda().install(monkeypatch)
     found = served(tmp_path, device="cpu")
     assert found.serving.device == DeviceChoice(CPU, None, "set by DIPTYCH_DEVICE")
@@ -169,7 +169,7 @@ def test_cpu_asked_for_is_no_fallback(tmp_path: Path, monkeypatch: pytest.Monkey
         ({"wrong_precisions": ("encoder",)}, "fp32 fails on it: golden image"),
     ],
 )
-def test_gpu_that_cannot_be_had_is_the_cpu_with_the_reason_or_an_error_where_it_was_asked_for(
+def test_unavailable_gpu_falls_back_to_the_cpu_unless_it_was_requested(
     machine: dict[str, Any], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeCuda(**machine).install(monkeypatch)
@@ -182,7 +182,7 @@ def test_gpu_that_cannot_be_had_is_the_cpu_with_the_reason_or_an_error_where_it_
         served(tmp_path, device="cuda")
 
 
-def test_what_the_runtime_says_when_a_batch_fails_is_in_the_reason(
+def test_reason_has_the_message_of_the_runtime_when_a_batch_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeCuda().install(monkeypatch)
@@ -195,7 +195,7 @@ def test_what_the_runtime_says_when_a_batch_fails_is_in_the_reason(
     assert reason.endswith(": no kernel image is available")
 
 
-def test_fallback_of_a_build_for_gpus_is_a_warning_and_that_of_others_is_none(
+def test_fallback_warns_only_with_a_runtime_built_for_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cuda = FakeCuda(falls_back=True).install(monkeypatch)
@@ -207,7 +207,7 @@ def test_fallback_of_a_build_for_gpus_is_a_warning_and_that_of_others_is_none(
         cuda.is_offered = False
 
 
-def test_operators_that_the_cpu_computes_in_between_are_logged_and_all_of_them_are_no_gpu(
+def test_operators_that_run_on_the_cpu_are_logged_and_if_all_do_the_gpu_is_not_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cuda = FakeCuda(cpu_operators=("Cast", "Gather")).install(monkeypatch)
@@ -219,7 +219,7 @@ def test_operators_that_the_cpu_computes_in_between_are_logged_and_all_of_them_a
     assert "text_encoder.onnx: CUDAExecutionProvider runs no operator of it, all are for the CPU" in reason
 
 
-def test_precision_that_fails_on_the_gpu_later_is_out_and_leaves_the_device_alone(
+def test_later_precision_that_fails_on_the_gpu_is_left_out_without_changing_the_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeCuda(wrong_precisions=("fp16",)).install(monkeypatch)
@@ -229,7 +229,7 @@ def test_precision_that_fails_on_the_gpu_later_is_out_and_leaves_the_device_alon
     assert re.match(r"golden image \d: cosine is -1\.000000", str(fp16.error))
 
 
-def test_precision_for_cpus_that_is_named_takes_the_cpu_with_auto(
+def test_named_cpu_precision_makes_auto_choose_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cuda = FakeCuda().install(monkeypatch)
@@ -240,7 +240,7 @@ def test_precision_for_cpus_that_is_named_takes_the_cpu_with_auto(
     assert cuda.options == []
 
 
-def test_broken_version_is_refused_for_what_it_is_not_for_the_gpu(
+def test_broken_version_is_refused_with_its_own_error_not_that_of_the_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeCuda().install(monkeypatch)
@@ -287,7 +287,7 @@ def test_models_name_the_gpu_and_requests_get_the_vectors_of_the_cpu(
     np.testing.assert_allclose(rows, expected, atol=1e-6)
 
 
-def test_check_names_the_device_and_proves_what_is_for_cpus_on_the_cpu(
+def test_check_names_the_device_and_proves_cpu_precisions_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cuda = FakeCuda().install(monkeypatch)
@@ -325,7 +325,7 @@ def test_plan_of_a_gpu_has_one_lane_and_batches_of_its_own_sizes(
     assert {plan.image_batch_size, plan.text_batch_size} <= set(GPU_BATCH_SIZES)
 
 
-def test_plans_are_kept_for_each_gpu_apart(loaded: LoadedBundle, tmp_path: Path) -> None:
+def test_plans_are_kept_separately_for_each_gpu(loaded: LoadedBundle, tmp_path: Path) -> None:
     given = settings(tmp_path)
     plans = []
     for name in ("A card", "Another card", "A card"):
@@ -347,7 +347,7 @@ def test_warming_runs_every_size_that_requests_will_run_in(
     assert texts == {1, 2, 4, 6}
 
 
-def test_tower_that_is_captured_is_told_from_the_one_that_is_not(
+def test_captured_and_uncaptured_towers_are_reported_separately(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeCuda(cpu_operators=("ReduceSum",)).install(monkeypatch)  # of texts alone

@@ -95,7 +95,7 @@ async def waits_beside_hundreds(
     return waits, encoder.sizes
 
 
-def test_ten_clients_with_one_image_wait_for_three_batches_beside_one_with_hundreds(
+def test_ten_clients_with_one_image_wait_at_most_three_batches_beside_one_with_hundreds(
     tmp_path: Path,
 ) -> None:
     async def run() -> None:

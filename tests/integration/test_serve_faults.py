@@ -48,9 +48,7 @@ def later(call: Any, *arguments: Any) -> "Future[Any]":
     return future
 
 
-def test_only_requests_with_the_bad_item_fail_whatever_is_wrong_with_it(
-    model_repo: Path, tmp_path: Path
-) -> None:
+def test_only_the_request_with_the_bad_item_fails(model_repo: Path, tmp_path: Path) -> None:
     failures: tuple[Failure, ...] = ("raise", "nan", "long", "hang")
     with serve(model_repo, TINY, tmp_path, "--encode-timeout-s", "0.5") as server:
         with ThreadPoolExecutor(16) as pool:
@@ -70,7 +68,7 @@ def test_only_requests_with_the_bad_item_fail_whatever_is_wrong_with_it(
 
 
 @pytest.mark.long
-def test_process_whose_encoder_cannot_be_stopped_says_so_and_ends_with_1(
+def test_process_with_an_unstoppable_encoder_logs_it_and_exits_with_1(
     model_repo: Path, tmp_path: Path
 ) -> None:
     """Past the deadline the call is told to stop, for five seconds; then three more are a farewell."""
@@ -104,9 +102,7 @@ def test_process_whose_encoder_cannot_be_stopped_says_so_and_ends_with_1(
 
 
 @pytest.mark.long
-def test_process_that_is_told_to_stop_while_its_encoder_is_lost_ends_with_1(
-    model_repo: Path, tmp_path: Path
-) -> None:
+def test_process_stopped_while_its_encoder_hangs_exits_with_1(model_repo: Path, tmp_path: Path) -> None:
     flags = ("--encode-timeout-s", "2", "--grace-s", "1")
     with serve(model_repo, TINY, tmp_path, *flags) as server:
         lost = later(ask, server, picture(grey("deaf")))
@@ -151,9 +147,7 @@ def loaded(model_repo: Path) -> LoadedBundle:
     )
 
 
-def test_readiness_tells_when_all_calls_fail_and_when_they_succeed_again(
-    loaded: LoadedBundle, tmp_path: Path
-) -> None:
+def test_readiness_follows_whether_calls_succeed(loaded: LoadedBundle, tmp_path: Path) -> None:
     """The canary goes past the batches: it decides, and is asked within its period after a batch failed."""
 
     async def run() -> None:
@@ -185,7 +179,7 @@ def test_readiness_tells_when_all_calls_fail_and_when_they_succeed_again(
 
 
 @pytest.mark.parametrize(("slowest_batch_s", "timeout_s"), [(0.1, 60), (7.0, 70)])
-def test_model_whose_batches_take_long_is_given_longer(
+def test_slow_model_gets_a_longer_time_limit(
     loaded: LoadedBundle, tmp_path: Path, slowest_batch_s: float, timeout_s: float
 ) -> None:
     engine = engine_of(replace(loaded, slowest_batch_s=slowest_batch_s), tmp_path)

@@ -53,7 +53,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("publish", "why"), BAD)
-def test_newest_version_that_may_be_served_is(
+def test_newest_servable_version_is_served(
     publish: Callable[[Path], None], why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     repo = tmp_path / "model_repo"
@@ -76,7 +76,7 @@ def test_newest_version_that_may_be_served_is(
 
 
 @pytest.mark.parametrize(("publish", "why"), BAD)
-def test_version_that_is_asked_for_is_an_error_that_says_why(
+def test_requested_version_that_cannot_be_served_is_an_error_with_the_reason(
     publish: Callable[[Path], None], why: str, tmp_path: Path
 ) -> None:
     write_tiny_bundle(tmp_path / "repo")
@@ -87,7 +87,7 @@ def test_version_that_is_asked_for_is_an_error_that_says_why(
     assert why in str(raised.value)
 
 
-def test_repository_without_a_version_that_may_be_served_is_an_error_that_names_each(tmp_path: Path) -> None:
+def test_repository_without_a_servable_version_is_an_error_that_names_each(tmp_path: Path) -> None:
     for publish in (ungated, changed_byte, other_vectors, newer_schema):
         publish(tmp_path / "repo")
     given = {"model_repo": tmp_path / "repo", "model": TINY, "data_dir": tmp_path / "data"}
@@ -104,7 +104,7 @@ def test_repository_without_a_version_that_may_be_served_is_an_error_that_names_
         assert why in reason
 
 
-def test_version_without_the_precision_that_is_asked_for_is_skipped(tmp_path: Path) -> None:
+def test_version_without_the_requested_precision_is_skipped(tmp_path: Path) -> None:
     repo = tmp_path / "model_repo"
     write_tiny_bundle(repo, precisions={"fp32": "equal", "int8": "equal"})
     write_tiny_bundle(repo)
@@ -114,7 +114,7 @@ def test_version_without_the_precision_that_is_asked_for_is_skipped(tmp_path: Pa
     assert model["ignored"] == [{"version": 2, "reason": "it has no precision 'int8', only fp32"}]
 
 
-def test_ungated_version_is_served_where_that_is_allowed(tmp_path: Path) -> None:
+def test_ungated_version_is_served_if_allowed(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "model_repo")
     ungated(tmp_path / "model_repo")
     with running_app(tmp_path, allow_ungated=True) as client:

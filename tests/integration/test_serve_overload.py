@@ -108,7 +108,7 @@ def burst_and_after(server: RunningServer, n_requests: int, window_s: float) -> 
     assert 'diptych_queue_items{encoder="image"} 0.0' in metrics
 
 
-def test_more_than_the_queue_holds_is_refused_and_leaves_nothing_behind(
+def test_requests_beyond_the_queue_are_refused_and_leave_nothing_behind(
     model_repo: Path, tmp_path: Path
 ) -> None:
     with serve(model_repo, TINY, tmp_path, *QUEUE) as server:

@@ -41,7 +41,7 @@ def forbid_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "cpu_layout", measured)
 
 
-def test_what_settings_leave_open_is_measured_and_kept(
+def test_values_that_settings_leave_open_are_measured_and_kept(
     loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = with_plan(loaded, settings(tmp_path)).plan
@@ -54,7 +54,7 @@ def test_what_settings_leave_open_is_measured_and_kept(
     assert with_plan(loaded, settings(tmp_path)).plan == plan
 
 
-def test_beside_requests_nothing_is_measured(
+def test_nothing_is_measured_while_requests_run(
     loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = with_plan(loaded, settings(tmp_path)).plan
@@ -64,7 +64,7 @@ def test_beside_requests_nothing_is_measured(
     assert with_plan(loaded, settings(tmp_path, n_threads=3), fallback=other).plan == other
 
 
-def test_settings_are_taken_as_they_are(
+def test_set_values_are_used_without_measuring(
     loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forbid_measuring(monkeypatch)
@@ -74,14 +74,14 @@ def test_settings_are_taken_as_they_are(
     assert not (tmp_path / "data" / PLAN_FILE).exists()
 
 
-def test_one_that_is_set_is_kept_while_the_others_are_measured(loaded: LoadedBundle, tmp_path: Path) -> None:
+def test_set_value_is_kept_while_the_others_are_measured(loaded: LoadedBundle, tmp_path: Path) -> None:
     plan = with_plan(loaded, settings(tmp_path, max_batch_size=3, n_decode_threads=5)).plan
     assert (plan.image_batch_size, plan.text_batch_size, plan.n_decode_threads) == (3, 3, 5)
     assert with_plan(loaded, settings(tmp_path, n_lanes=2)).plan.n_lanes == 2
 
 
 @pytest.mark.parametrize("changes", [{"n_threads": 1}, {"decode": "fast"}, {"max_batch_size": 4}])
-def test_other_settings_are_measured_anew(
+def test_other_settings_are_measured_again(
     changes: dict[str, object], loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_plan(loaded, settings(tmp_path))
@@ -91,7 +91,7 @@ def test_other_settings_are_measured_anew(
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"KEY": 1}', '{"KEY": {"n_lanes": 1}}', '{"KEY": {"x": 1}}'])
-def test_damaged_file_is_as_good_as_none(content: str, loaded: LoadedBundle, tmp_path: Path) -> None:
+def test_damaged_plan_file_counts_as_missing(content: str, loaded: LoadedBundle, tmp_path: Path) -> None:
     given = settings(tmp_path)
     with_plan(loaded, given)
     file = given.data_dir / PLAN_FILE
@@ -100,7 +100,7 @@ def test_damaged_file_is_as_good_as_none(content: str, loaded: LoadedBundle, tmp
     assert with_plan(loaded, given).plan.n_decode_threads >= 1
 
 
-def test_plans_of_an_earlier_release_are_measured_anew(loaded: LoadedBundle, tmp_path: Path) -> None:
+def test_plans_of_an_earlier_release_are_measured_again(loaded: LoadedBundle, tmp_path: Path) -> None:
     plan = {"n_lanes": 7, "image_batch_size": 7, "text_batch_size": 7, "n_decode_threads": 7}
     file = tmp_path / "data" / PLAN_FILE
     file.parent.mkdir()
@@ -109,17 +109,17 @@ def test_plans_of_an_earlier_release_are_measured_anew(loaded: LoadedBundle, tmp
     assert len(json.loads(file.read_text())) == 3
 
 
-def test_unwritable_folder_only_costs_the_time_of_measuring(loaded: LoadedBundle, tmp_path: Path) -> None:
+def test_unwritable_folder_costs_only_the_measurement(loaded: LoadedBundle, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a folder should be")
     assert with_plan(loaded, settings(tmp_path)).plan.n_lanes >= 1
 
 
-def test_one_thread_has_one_lane(loaded: LoadedBundle, tmp_path: Path) -> None:
+def test_one_thread_has_one_worker(loaded: LoadedBundle, tmp_path: Path) -> None:
     planned = with_plan(loaded, settings(tmp_path, n_threads=1, n_lanes=4))
     assert (planned.plan.n_lanes, planned.parallel_encoder) == (1, None)
 
 
-def test_vectors_are_the_same_in_every_lane(tmp_path: Path) -> None:
+def test_vectors_are_the_same_in_every_worker(tmp_path: Path) -> None:
     files = [("image", (f"{seed}.png", noise(seed))) for seed in range(20)]
     with running_app(tmp_path, n_threads=2, n_lanes=2, max_batch_size=3) as client:
         together = [row["embedding"] for row in client.post("/embed", files=files).json()["data"]]

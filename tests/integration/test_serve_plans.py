@@ -77,7 +77,7 @@ def test_plans_are_served_on_the_gpu_that_they_were_built_on(tensorrt: FakeTenso
         ({}, {"precision": "fp32"}, "it has no precision 'fp32', only fp16"),
     ],
 )
-def test_plans_for_elsewhere_are_ignored_and_the_newest_other_version_serves(
+def test_plans_for_another_machine_are_ignored_and_the_newest_other_version_serves(
     made: dict[str, str],
     given: dict[str, Any],
     reason: str,
@@ -96,16 +96,14 @@ def test_plans_for_elsewhere_are_ignored_and_the_newest_other_version_serves(
     assert f"tiny/3 is ignored, tiny/2 is served instead: {found['ignored'][3]}" in caplog.text
 
 
-def test_without_driver_or_tensorrt_the_reason_says_so(tensorrt: FakeTensorrt, tmp_path: Path) -> None:
+def test_missing_driver_or_tensorrt_is_the_reason(tensorrt: FakeTensorrt, tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "repo")
     write_tiny_plans(tmp_path / "repo", tensorrt)
     tensorrt.gpu.fails["cudaGetDeviceCount"] = "cudaErrorNoDevice"
     assert "the NVIDIA driver finds no GPU" in started(tmp_path)["ignored"][2]
 
 
-def test_version_that_is_asked_for_and_cannot_be_served_here_is_an_error(
-    tensorrt: FakeTensorrt, tmp_path: Path
-) -> None:
+def test_requested_version_for_another_machine_is_an_error(tensorrt: FakeTensorrt, tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "repo")
     write_tiny_plans(tmp_path / "repo", tensorrt, gpu="NVIDIA A10")
     why = r"tiny/2 cannot be served here: it is for NVIDIA A10 .*: here is NVIDIA H100"
@@ -114,7 +112,7 @@ def test_version_that_is_asked_for_and_cannot_be_served_here_is_an_error(
     assert started(tmp_path, version=1)["version"] == 1
 
 
-def test_model_of_nothing_but_plans_for_elsewhere_is_an_error_that_names_each(
+def test_model_with_only_plans_for_other_machines_is_an_error_that_names_each(
     tensorrt: FakeTensorrt, tmp_path: Path
 ) -> None:
     write_tiny_bundle(tmp_path / "repo")
@@ -127,7 +125,7 @@ def test_model_of_nothing_but_plans_for_elsewhere_is_an_error_that_names_each(
         build(settings(tmp_path))
 
 
-def test_plans_that_fail_here_after_all_make_way_for_what_they_are_of(
+def test_plans_that_fail_to_load_are_replaced_by_the_version_they_were_built_from(
     tensorrt: FakeTensorrt, tmp_path: Path
 ) -> None:
     write_tiny_bundle(tmp_path / "repo")
@@ -140,7 +138,7 @@ def test_plans_that_fail_here_after_all_make_way_for_what_they_are_of(
         build(settings(tmp_path, version=2))
 
 
-def test_plan_whose_bytes_were_changed_never_reaches_tensorrt(tensorrt: FakeTensorrt, tmp_path: Path) -> None:
+def test_changed_plan_never_reaches_tensorrt(tensorrt: FakeTensorrt, tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "repo")
     write_tiny_plans(tmp_path / "repo", tensorrt)
     file = tmp_path / "repo" / TINY / "2" / "image_encoder.fp16.plan"
@@ -152,7 +150,7 @@ def test_plan_whose_bytes_were_changed_never_reaches_tensorrt(tensorrt: FakeTens
     assert "sha256" in found["ignored"][2]
 
 
-def test_check_proves_plans_here_and_verifies_those_for_elsewhere(
+def test_check_proves_plans_for_this_machine_and_verifies_the_files_of_others(
     tensorrt: FakeTensorrt, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_tiny_bundle(tmp_path / "repo")

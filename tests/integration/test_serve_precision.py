@@ -67,7 +67,7 @@ def test_faster_precision_answers_requests_and_the_exact_one_keeps_collections(t
     assert found.serving.embed.reason.endswith("as fast as fp32 on an image and a text")
 
 
-def test_precision_that_gains_nothing_is_not_chosen(tmp_path: Path) -> None:
+def test_precision_that_is_not_faster_is_not_chosen(tmp_path: Path) -> None:
     found = served(tmp_path, {"int8": "slow", "fp32": "equal"})
     assert precisions_of(found) == ("fp32", "fp32")
     assert found.collections is found.embed
@@ -104,7 +104,7 @@ def test_precision_with_a_nan_among_its_weights_is_left_out_with_a_warning(
     assert re.fullmatch(r"tiny/1 is not served in int8: .* not finite or not of unit norm", warning)
 
 
-def test_collection_that_takes_another_precision_is_named_in_a_warning(
+def test_collection_whose_precision_changes_is_named_in_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_tiny_bundle(tmp_path / "model_repo", precisions={"fp32": "equal", "int8": "equal"})
@@ -117,7 +117,7 @@ def test_collection_that_takes_another_precision_is_named_in_a_warning(
     assert warnings_of(caplog) == [named]
 
 
-def test_requests_and_collections_go_on_without_the_exact_precision_if_that_is_broken(
+def test_requests_and_collections_are_served_without_a_broken_exact_precision(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     found = served(tmp_path, {"fp32": "broken", "int8": "equal"})
@@ -127,7 +127,7 @@ def test_requests_and_collections_go_on_without_the_exact_precision_if_that_is_b
     assert "no fp32 of this version passes here" in found.serving.collections.reason
 
 
-def test_precision_for_another_device_is_not_taken(tmp_path: Path) -> None:
+def test_precision_for_another_device_is_not_chosen(tmp_path: Path) -> None:
     found = served(tmp_path, {"fp32": "slow", "fp16": "equal"})
     assert precisions_of(found) == ("fp32", "fp32")
     assert errors_of(found)["fp16"] == "fp16 is for a GPU"
@@ -139,7 +139,7 @@ def test_precision_for_another_device_is_not_taken(tmp_path: Path) -> None:
         served(tmp_path, {"fp16": "equal"}, device="auto")
 
 
-def test_start_fails_only_when_nothing_passes_or_what_was_named_fails(tmp_path: Path) -> None:
+def test_start_fails_only_if_nothing_passes_or_the_named_precision_fails(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"fp32: golden image \d: .*; int8: golden image \d: "):
         served(tmp_path, {"fp32": "broken", "int8": "broken"})
     for name in ("precision", "collection_precision"):
@@ -147,7 +147,7 @@ def test_start_fails_only_when_nothing_passes_or_what_was_named_fails(tmp_path: 
             served(tmp_path, {"fp32": "equal", "int8": "broken"}, **{name: "int8"})
 
 
-def test_named_precisions_are_taken_without_trying_others(tmp_path: Path) -> None:
+def test_named_precisions_are_loaded_without_trying_others(tmp_path: Path) -> None:
     found = served(tmp_path, {"fp32": "equal", "int8": "slow"}, precision="int8", collection_precision="int8")
     assert found.collections is found.embed
     assert found.serving.embed.candidates == (Candidate("int8", passed=True),)
@@ -156,7 +156,7 @@ def test_named_precisions_are_taken_without_trying_others(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("fault", ["slow", "broken"])
-def test_precision_that_is_not_taken_is_freed(
+def test_precision_that_is_not_chosen_is_freed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     made: list[weakref.ref[Any]] = []
@@ -219,7 +219,7 @@ def test_every_answer_names_the_precision_that_made_it(tmp_path: Path) -> None:
             assert f'precision="{precision}",provider="CPUExecutionProvider"' in metrics
 
 
-def test_models_say_what_was_chosen_from_what_and_why(tmp_path: Path) -> None:
+def test_models_shows_the_candidates_the_choice_and_the_reason(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "model_repo")
     write_tiny_bundle(tmp_path / "model_repo", precisions={"fp32": "slow", "fp16": "equal", "int8": "equal"})
     with running_app(tmp_path) as client:
@@ -248,7 +248,7 @@ def test_models_say_what_was_chosen_from_what_and_why(tmp_path: Path) -> None:
     assert tried["int8"]["text_ms"] < tried["fp32"]["text_ms"]
 
 
-def test_second_start_takes_the_times_of_the_first_and_chooses_as_that_did(
+def test_second_start_reuses_the_times_of_the_first_and_chooses_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tiny_bundle(tmp_path / "model_repo", precisions={"fp32": "slow", "int8": "equal"})

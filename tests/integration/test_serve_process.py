@@ -65,7 +65,7 @@ def ask_embed(server: RunningServer, body: str) -> httpx.Response:
     return httpx.post(f"{server.url}/embed", content=body, headers={"Content-Type": "application/json"})
 
 
-def test_log_says_what_is_served_from_where_in_json_alone(model_repo: Path, tmp_path: Path) -> None:
+def test_log_is_json_only_and_names_the_model_and_the_url(model_repo: Path, tmp_path: Path) -> None:
     with serve(model_repo, TINY, tmp_path, "--log-format", "json") as server:
         httpx.get(f"{server.url}/search", params={"q": "private words"})
         assert server.stop() == 0
@@ -105,7 +105,7 @@ def write_gallery(folder: Path, *colours: str) -> Path:
 @pytest.mark.parametrize(
     "flags", [pytest.param([], marks=pytest.mark.long), ["--host", "0.0.0.0", "--api-key", "a key of tests"]]
 )
-def test_commands_that_a_ready_server_prints_work_as_they_stand(
+def test_commands_that_a_ready_server_prints_work_as_printed(
     model_repo: Path, tmp_path: Path, flags: list[str]
 ) -> None:
     gallery = write_gallery(tmp_path / "it's a gallery", "red", "blue")
@@ -144,13 +144,13 @@ def test_request_in_flight_is_finished_after_sigterm(model_repo: Path, tmp_path:
 
 
 @pytest.mark.long
-def test_request_that_never_ends_is_cut_off_after_the_grace(model_repo: Path, tmp_path: Path) -> None:
+def test_endless_request_is_cut_off_after_the_grace_period(model_repo: Path, tmp_path: Path) -> None:
     with serve(model_repo, TINY, tmp_path, "--grace-s", "1") as server, half_sent(server, 100, b"{"):
         wait_until_let_in(server)
         assert server.stop(signal.SIGINT) == 0
 
 
-def test_body_that_stops_coming_is_a_408_and_one_too_large_a_413(model_repo: Path, tmp_path: Path) -> None:
+def test_stalled_body_is_a_408_and_a_too_large_one_a_413(model_repo: Path, tmp_path: Path) -> None:
     flags = ["--body-timeout-s", "0.3", "--max-body-bytes", "1000"]
     with serve(model_repo, TINY, tmp_path, *flags) as server:
         with half_sent(server, 100, b"{") as slow:
@@ -163,7 +163,7 @@ def test_body_that_stops_coming_is_a_408_and_one_too_large_a_413(model_repo: Pat
         assert counted.status_code == 413
 
 
-def test_caller_that_hangs_up_leaves_the_server_well(model_repo: Path, tmp_path: Path) -> None:
+def test_disconnecting_caller_does_not_harm_the_server(model_repo: Path, tmp_path: Path) -> None:
     with serve(model_repo, TINY, tmp_path) as server:
         address = urlsplit(server.url)
         for _ in range(5):
@@ -213,7 +213,7 @@ def test_gallery_is_loaded_once_and_follows_its_folder(model_repo: Path, tmp_pat
     assert counts == [{"created": 2}, {"unchanged": 2}, {"replaced": 1, "unchanged": 1}]
 
 
-def test_refusal_to_start_is_one_clear_line_and_status_1(model_repo: Path, tmp_path: Path) -> None:
+def test_failed_start_prints_one_line_and_exits_with_1(model_repo: Path, tmp_path: Path) -> None:
     log = refusal(model_repo, "unheard-of", tmp_path)
     assert "it holds tiny: choose with --model" in log
     assert "Traceback" not in log
@@ -227,7 +227,7 @@ def test_refusal_to_start_is_one_clear_line_and_status_1(model_repo: Path, tmp_p
         (["--api-key", "schlüssel-ü"], 2, "error: --api-key: must be printable ASCII"),
     ],
 )
-def test_setting_that_cannot_work_is_refused_before_it_listens(
+def test_invalid_setting_is_refused_before_listening(
     model_repo: Path, tmp_path: Path, flags: list[str], status: int, words: str
 ) -> None:
     log = refusal(model_repo, TINY, tmp_path, *flags, status=status)
@@ -246,9 +246,7 @@ def test_misspelt_variable_stops_the_start_and_its_value_is_not_shown(
 
 
 @pytest.mark.long
-def test_unknown_variable_is_one_warning_and_one_of_kubernetes_is_none(
-    model_repo: Path, tmp_path: Path
-) -> None:
+def test_unknown_variable_is_one_warning_unless_kubernetes_set_it(model_repo: Path, tmp_path: Path) -> None:
     given = {"DIPTYCH_COLOUR": "correct horse", "DIPTYCH_PORT": "tcp://10.96.0.7:8000"}
     with serve(model_repo, TINY, tmp_path, environment=given) as server:
         assert server.stop() == 0
@@ -280,7 +278,7 @@ def test_second_server_on_one_data_folder_names_the_first(model_repo: Path, tmp_
     assert f"in use by process {first.process.pid} on {socket.gethostname()} since 20" in log
 
 
-def test_data_folder_that_is_taken_is_refused_before_anything_of_the_model_is_read(tmp_path: Path) -> None:
+def test_data_folder_in_use_is_refused_before_the_model_is_read(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "repo")
     with (tmp_path / "repo" / TINY / "1" / "text_encoder.onnx").open("ab") as file:
         file.write(b"x")  # which would end the process, too
@@ -291,7 +289,7 @@ def test_data_folder_that_is_taken_is_refused_before_anything_of_the_model_is_re
     assert "text_encoder.onnx" not in log
 
 
-def test_taken_port_is_known_before_the_model_is_loaded(model_repo: Path, tmp_path: Path) -> None:
+def test_port_in_use_is_reported_before_the_model_is_loaded(model_repo: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         log = refusal(model_repo, TINY, tmp_path, "--port", str(taken.getsockname()[1]))
     assert "cannot listen" in log

@@ -103,7 +103,7 @@ def vectors(client: TestClient) -> Any:
     return [row["embedding"] for row in answer.json()["data"]]
 
 
-def test_cuda_serves_until_engines_are_built_and_proven_and_no_request_notices(machine: Machine) -> None:
+def test_cuda_serves_until_engines_are_built_and_proven(machine: Machine) -> None:
     machine.builder.may_go_on.clear()
     with machine.app() as client:
         expected = vectors(client)
@@ -155,7 +155,7 @@ def test_engines_are_proven_in_every_shape_that_batches_have(machine: Machine) -
     assert all(built["workspace"] == 1 << 30 and not built["tf32"] for built in machine.tensorrt.built)
 
 
-def test_next_start_finds_the_engines_and_other_batches_need_others(machine: Machine) -> None:
+def test_next_start_reuses_the_engines_unless_batch_sizes_change(machine: Machine) -> None:
     with machine.app() as client:
         wait_until_settled(client)
     kept = machine.kept()
@@ -194,7 +194,7 @@ def test_build_that_fails_leaves_cuda_serving_and_says_why(
     assert machine.kept() == []
 
 
-def test_builder_that_dies_leaves_nothing_in_use(machine: Machine) -> None:
+def test_crashed_builder_leaves_no_engine_in_use(machine: Machine) -> None:
     machine.builder.dies = True
     assert settled_on_cuda(machine) == "the builder ended with signal 11: it said nothing"
     assert len(machine.kept()) == 1
@@ -213,7 +213,7 @@ def test_engine_with_other_vectors_never_serves(tower: str, source: str, machine
     assert machine.builder.n_begun == 1
 
 
-def test_engine_that_is_wrong_in_large_batches_alone_never_serves(machine: Machine) -> None:
+def test_engine_that_is_wrong_only_in_large_batches_never_serves(machine: Machine) -> None:
     machine.tensorrt.turns_large_batches = 4
     assert re.match(
         r"images in a batch of 8, item \d: cosine to the encoder that serves is -1", settled_on_cuda(machine)
@@ -229,7 +229,7 @@ def test_missing_tensorrt_or_folder_is_the_reason(machine: Machine, monkeypatch:
     assert settled_on_cuda(machine).startswith("TensorRT is not here: server[tensorrt] brings it")
 
 
-def test_engine_that_was_damaged_is_built_anew(machine: Machine) -> None:
+def test_damaged_engine_is_built_again(machine: Machine) -> None:
     with machine.app() as client:
         wait_until_settled(client)
     image, _ = machine.kept()
@@ -253,7 +253,7 @@ def test_server_that_stops_does_not_wait_for_its_engines(machine: Machine) -> No
     assert machine.kept() == []
 
 
-def test_version_that_moves_its_bytes_is_read_by_tensorrt_too(machine: Machine) -> None:
+def test_tensorrt_reads_a_version_with_external_weights(machine: Machine) -> None:
     write_moved_bytes_bundle(machine.folder / "model_repo", machine.folder / "plain")
     with machine.app() as client:
         expected = vectors(client)
@@ -290,7 +290,7 @@ def test_missing_package_that_rewrites_graphs_is_the_reason(
     assert "the package onnx, which rewrites graphs, is missing" in found["tensorrt"]["reason"]
 
 
-def test_it_is_said_where_there_is_no_gpu_and_not_where_nobody_asked(machine: Machine) -> None:
+def test_missing_gpu_is_reported_only_if_tensorrt_is_requested(machine: Machine) -> None:
     with machine.app(device="cpu") as client:
         assert running(client)["tensorrt"] == {"state": "unavailable", "reason": "the encoders run on a CPU"}
         assert running(client)["cuda_graphs"] is None
@@ -299,7 +299,7 @@ def test_it_is_said_where_there_is_no_gpu_and_not_where_nobody_asked(machine: Ma
     assert machine.builder.n_begun == 0
 
 
-def test_precision_of_a_single_collection_stays_on_cuda_and_says_so(machine: Machine) -> None:
+def test_precision_of_a_single_collection_stays_on_cuda_with_a_reason(machine: Machine) -> None:
     write_tiny_bundle(machine.folder / "model_repo", precisions={"fp32": "equal", "fp16": "equal"})
     with machine.app(precision="fp16", collection_precision="fp16") as client:
         assert client.post("/collections", json={"name": "exact", "precision": "fp32"}).status_code == 201

@@ -51,7 +51,7 @@ def test_latest_version_is_chosen_unless_one_is_named(model_repo: Path, tmp_path
         ({"device": "cuda"}, "CUDAExecutionProvider"),
     ],
 )
-def test_refusal_says_what_there_is_and_what_to_do(
+def test_unknown_model_or_version_is_an_error_that_says_what_exists_and_what_to_do(
     model_repo: Path, tmp_path: Path, given: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
@@ -69,7 +69,7 @@ def test_refusal_says_what_there_is_and_what_to_do(
         ('{"file": "../items.jsonl", "id": "a"}', "no file"),
     ],
 )
-def test_gallery_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path, line: str, words: str) -> None:
+def test_unreadable_gallery_is_refused_with_file_and_line(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(ConfigError, match=r"items\.jsonl"):
         Gallery(tmp_path)
     (tmp_path / "items.jsonl").write_text(line)
@@ -175,7 +175,7 @@ def test_damaged_bundle_is_never_loaded(tmp_path: Path) -> None:
         build(settings(tmp_path / "repo", tmp_path / "data"))
 
 
-def test_gallery_is_tried_again_after_a_full_disk_and_says_meanwhile_that_it_is_being_loaded(
+def test_gallery_is_retried_after_a_full_disk_and_is_reported_as_loading_meanwhile(
     model_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(gallery, "RETRY_S", 0.0)
@@ -205,7 +205,7 @@ def test_gallery_is_tried_again_after_a_full_disk_and_says_meanwhile_that_it_is_
     assert "the gallery is not loaded, the next try is in 0 s: no space is left" in caplog.messages
 
 
-def test_picture_that_went_away_keeps_no_other_out_of_the_gallery(
+def test_missing_picture_does_not_keep_others_out_of_the_gallery(
     model_repo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_gallery(tmp_path, 3)

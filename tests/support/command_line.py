@@ -1,4 +1,4 @@
-"""Run a command of `diptych` in this process against an API in memory; knows nothing of a real server."""
+"""Run a command of `diptych` in this process against the fake API."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -10,10 +10,11 @@ from diptych_client import Client
 from support.fake_api import FakeApi
 
 RunCommand = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
 
 
 def command_runner(command: ModuleType, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> RunCommand:
-    """`run("--flag", path, ...)` -> exit code, of one command module whose client speaks to `api`."""
+    """Return `run("--flag", path, ...)`: it runs a command with a client of `api`, returns its exit code."""
 
     def client(url: str, api_key: str | None, timeout_s: float) -> Client:
         return Client(url, api_key, timeout_s, transport=api.transport())

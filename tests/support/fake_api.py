@@ -1,4 +1,4 @@
-"""An API server without a server: answers the client's requests in memory and keeps them to look at."""
+"""A fake of the API: answers the requests of the client in memory and records them."""
 
 import json
 import struct
@@ -11,16 +11,28 @@ from typing import Any, cast
 import httpx
 
 MODEL = {"name": "tiny", "version": 3, "precision": "fp32", "decode": "exact"}
+PETS = {
+    "name": "pets",
+    "model": "tiny",
+    "n_images": 12,
+    "created_at": "2026-01-01T00:00:00Z",
+    "state": "ready",
+}
 Reply = httpx.Response | Callable[[httpx.Request], httpx.Response]
 
 
 def base64_row(*numbers: float) -> str:
-    """Numbers as the API writes embeddings: base64 of little-endian float32."""
+    """Encode numbers as the API encodes embeddings: base64 of little-endian float32."""
     return b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode("ascii")
 
 
+def ok(value: object) -> httpx.Response:
+    """A successful JSON response."""
+    return httpx.Response(200, json=value)
+
+
 def problem(status: int, detail: str, item: str | None = None, **headers: str) -> httpx.Response:
-    """A refusal as the server writes it."""
+    """An error response as the server writes it."""
     body = {"type": "urn:x", "title": "Refused", "status": status, "detail": detail, "request_id": "r-1"}
     if item:
         body |= {"item": item, "detail": f"{item}: {detail}"}
@@ -28,7 +40,7 @@ def problem(status: int, detail: str, item: str | None = None, **headers: str) -
 
 
 def parts(request: httpx.Request) -> list[tuple[str, bytes]]:
-    """Name and content of the parts of a multipart request, in body order."""
+    """Return name and content of the parts of a multipart request, in body order."""
     head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
     form = cast(list[Message], message_from_bytes(head + request.content).get_payload())
     return [
@@ -41,24 +53,24 @@ def parts(request: httpx.Request) -> list[tuple[str, bytes]]:
 
 
 def body(request: httpx.Request) -> Any:
-    """The JSON of a request."""
+    """Return the JSON body of a request."""
     return json.loads(request.content)
 
 
 class FakeApi:
-    """Scripted replies by "METHOD /path"; the last reply of a path is repeated. `requests` are those made."""
+    """Scripted replies by "METHOD /path". The last reply of a path is repeated. Records all `requests`."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
         self._replies: dict[str, list[Reply]] = {}
 
     def on(self, call: str, *replies: Reply) -> "FakeApi":
-        """What to answer to a call, one reply after the other."""
+        """Script the replies to a call, one after the other."""
         self._replies[call] = list(replies)
         return self
 
     def calls(self) -> list[str]:
-        """The calls made so far."""
+        """Return the calls so far as "METHOD /path"."""
         return [f"{request.method} {request.url.path}" for request in self.requests]
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -71,12 +83,12 @@ class FakeApi:
         return reply(request) if callable(reply) else reply
 
     def transport(self) -> httpx.MockTransport:
-        """For `Client(transport=...)` and `AsyncClient(transport=...)`."""
+        """Return a transport for `Client(transport=...)` and `AsyncClient(transport=...)`."""
         return httpx.MockTransport(self)
 
 
 def embed_reply(request: httpx.Request) -> httpx.Response:
-    """One row for every item of an `/embed`: (index, bytes of the image, or letters of its text or URL)."""
+    """Reply to `/embed` with one row per item: (index, length of the image, text or URL)."""
     if request.headers["content-type"].startswith("multipart/"):
         sizes = [len(content) for name, content in parts(request) if name == "image"]
     else:
@@ -88,7 +100,7 @@ def embed_reply(request: httpx.Request) -> httpx.Response:
 
 
 def add_reply(request: httpx.Request) -> httpx.Response:
-    """Every image is created under its own text as id; one that begins with "bad" fails with a 415."""
+    """Reply to an add: each image is created with its content as id; "bad..." fails with a 415."""
     outcomes = []
     images = [content.decode() for name, content in parts(request) if name == "image"]
     for index, image in enumerate(images):
@@ -103,3 +115,14 @@ def add_reply(request: httpx.Request) -> httpx.Response:
             }
         )
     return httpx.Response(200, json={"model": MODEL, "collection": "pets", "outcomes": outcomes})
+
+
+def search_reply(*hits: dict[str, Any]) -> httpx.Response:
+    """The response of a search with these hits."""
+    return ok({"model": MODEL, "collection": "pets", "hits": list(hits), "truncated": False})
+
+
+def classify_reply(*labels: tuple[str, float]) -> httpx.Response:
+    """The response of a classification of one image: (label, score) in this order."""
+    predictions = [{"label": label, "score": score, "cosine": 0.2} for label, score in labels]
+    return ok({"model": MODEL, "data": [{"index": 0, "predictions": predictions}]})

@@ -8,12 +8,12 @@ from diptych.cli.text_reader import read_lines, reason_of
 from diptych.errors import InvalidValue
 
 
-def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+def test_lines_of_a_file_are_read(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a cät\n\na dog", encoding="utf-8")
     assert read_lines(tmp_path / "labels.txt") == ["a cät", "", "a dog"]
 
 
-def test_file_that_cannot_be_read_is_named_once_and_without_a_number(tmp_path: Path) -> None:
+def test_unreadable_file_is_named_once_without_an_error_number(tmp_path: Path) -> None:
     for path, said in (
         (tmp_path / "absent", "cannot be read: No such file or directory"),
         (tmp_path, "cannot be read: Is a directory"),
@@ -23,7 +23,7 @@ def test_file_that_cannot_be_read_is_named_once_and_without_a_number(tmp_path: P
         assert str(refused.value) == f"{path}: {said}"
 
 
-def test_file_that_is_no_text_is_said_to_be_none(tmp_path: Path) -> None:
+def test_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(b"ab\xff")
     with pytest.raises(InvalidValue, match=r"is not UTF-8: invalid start byte at byte 2$"):
         read_lines(tmp_path / "cat.png")
@@ -37,5 +37,5 @@ def test_file_that_is_no_text_is_said_to_be_none(tmp_path: Path) -> None:
         (EOFError(), "EOFError"),
     ],
 )
-def test_reason_is_short(error: Exception, said: str) -> None:
+def test_reason_has_no_number_file_name_or_full_stop(error: Exception, said: str) -> None:
     assert reason_of(error) == said

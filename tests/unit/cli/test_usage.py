@@ -17,7 +17,7 @@ from diptych.cli import main
         (["check", "--a\nb"], "diptych check", "unrecognized arguments: --a\ufffdb"),
     ],
 )
-def test_first_line_is_the_reason(
+def test_first_line_of_a_usage_error_is_the_reason(
     arguments: list[str],
     prog: str,
     reason: str,

@@ -37,7 +37,7 @@ def n_images(request: httpx.Request) -> int:
     return sum(name == "image" for name, _ in parts(request))
 
 
-def test_failed_item_is_an_outcome_and_the_rest_goes_on(client: Client, tmp_path: Path) -> None:
+def test_failed_item_is_an_outcome_and_the_others_are_added(client: Client, tmp_path: Path) -> None:
     outcomes = client.add([b"a", b"bad", tmp_path / "absent.png", b"c"], collection="pets")
     assert [outcome.status for outcome in outcomes] == ["created", "failed", "failed", "created"]
     assert [outcome.id for outcome in outcomes] == ["a", None, None, "c"]
@@ -52,7 +52,7 @@ def test_outcomes_count_over_the_whole_call(client: Client, api: FakeApi) -> Non
     assert [(outcome.index, outcome.id) for outcome in outcomes] == [(i, f"image-{i}") for i in range(150)]
 
 
-def test_ids_and_metadata_travel_with_their_images(client: Client, api: FakeApi, tmp_path: Path) -> None:
+def test_ids_and_metadata_are_sent_with_their_images(client: Client, api: FakeApi, tmp_path: Path) -> None:
     client.add(
         [b"a", tmp_path / "absent.png", b"c"],
         ids=["one", "two", None],
@@ -87,7 +87,7 @@ def test_request_refused_for_one_item_fails_that_item_only(client: Client, api: 
 @pytest.mark.parametrize(
     ("item", "of_the_image"), [("images[0]", None), ("items[0].metadata.file", "metadata.file")]
 )
-def test_error_of_an_image_names_what_of_it_is_at_fault(
+def test_error_of_an_image_names_the_faulty_part(
     client: Client, api: FakeApi, item: str, of_the_image: str | None
 ) -> None:
     api.on(PATH, problem(422, "no good", item))
@@ -106,20 +106,20 @@ def test_body_that_is_too_large_is_sent_in_smaller_ones(client: Client, api: Fak
     assert [n_images(request) for request in api.requests] == [4, 2, 2]
 
 
-def test_image_that_is_too_large_alone_fails_alone(client: Client, api: FakeApi) -> None:
+def test_too_large_image_fails_by_itself(client: Client, api: FakeApi) -> None:
     api.on(PATH, problem(413, "body is over the limit"))
     (outcome,) = client.add([b"a"], collection="pets")
     assert isinstance(outcome.error, TooLarge)
 
 
-def test_refusal_that_concerns_all_items_is_raised_once(client: Client, api: FakeApi) -> None:
+def test_error_that_concerns_all_items_is_raised_once(client: Client, api: FakeApi) -> None:
     api.on(PATH, problem(422, "the collection's name has a space"))
     with pytest.raises(InvalidValue):
         client.add([b"a", b"b"], collection="pets")
     assert len(api.requests) == 1
 
 
-def test_what_was_done_before_the_connection_broke_has_been_reported(client: Client, api: FakeApi) -> None:
+def test_outcomes_before_a_broken_connection_are_reported(client: Client, api: FakeApi) -> None:
     def break_off(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadError("connection reset", request=request)
 
@@ -137,7 +137,7 @@ def test_without_a_collection_the_server_names_its_default(client: Client, api: 
     assert api.calls() == ["GET /version", PATH]
 
 
-def test_batches_are_bounded_in_bytes_and_a_large_image_travels_alone() -> None:
+def test_batches_are_limited_in_bytes_and_a_large_image_is_sent_alone() -> None:
     images = [b"x" * 4, b"x" * 6, b"x" * 1, b"x" * 30, b"x" * 2]
     assert batch_sizes(ImageBatches(images, max_images=64, max_bytes=10)) == [[4, 6], [1], [30], [2]]
 

@@ -82,7 +82,7 @@ def test_path_of_the_url_comes_before_every_route() -> None:
     assert Client("http://host/behind/proxy/", transport=api.transport()).collections() == []
 
 
-def test_collections_are_made_looked_at_and_dropped() -> None:
+def test_collections_are_created_read_and_dropped() -> None:
     api = FakeApi().on("POST /collections", ok(PETS)).on("GET /collections/pets", ok(PETS))
     api.on("DELETE /collections/pets", httpx.Response(204))
     client = client_of(api)
@@ -188,7 +188,7 @@ def test_models_and_versions_are_read() -> None:
     assert (str(running.model), running.default_collection) == ("tiny/3 (fp32)", "d")
 
 
-def test_unready_server_is_an_answer_not_an_error() -> None:
+def test_unready_server_is_not_an_error() -> None:
     api = FakeApi().on("GET /readyz", problem(503, "the model is being loaded"), ok({"ready": True}))
     client = client_of(api)
     assert (client.ready().ready, client.ready().ready) == (False, True)

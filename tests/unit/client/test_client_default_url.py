@@ -19,7 +19,7 @@ from diptych_client import AsyncClient, Client, InvalidCall
         ({"URL": "https://images.example.org", "PORT": "8123"}, "https://images.example.org"),
     ],
 )
-def test_server_is_found_by_the_variables(
+def test_default_url_comes_from_the_variables(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], url: str
 ) -> None:
     for name in ("URL", "HOST", "PORT"):
@@ -29,12 +29,12 @@ def test_server_is_found_by_the_variables(
     assert Client().url == AsyncClient().url == url
 
 
-def test_url_that_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_url_wins_over_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIPTYCH_PORT", "8123")
     assert Client("http://127.0.0.1:9000").url == "http://127.0.0.1:9000"
 
 
-def test_port_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DIPTYCH_URL", raising=False)
     monkeypatch.setenv("DIPTYCH_PORT", "80a")
     with pytest.raises(InvalidCall, match="80a"):

@@ -30,7 +30,7 @@ def client(api: FakeApi) -> Client:
     return Client(transport=api.transport())
 
 
-def test_texts_and_images_come_back_in_the_order_given(client: Client) -> None:
+def test_texts_and_images_are_returned_in_order(client: Client) -> None:
     result = client.embed(texts=["a", "bb"], images=[b"ccc", b"dddd"])
     assert [list(item.embedding) for item in result.texts] == [[0, 1], [1, 2]]
     assert [list(item.embedding) for item in result.images] == [[0, 3], [1, 4]]
@@ -52,13 +52,13 @@ def test_image_file_is_read_and_its_name_is_not_sent(client: Client, api: FakeAp
     assert b"secret" not in api.requests[0].content
 
 
-def test_many_texts_travel_in_requests_of_at_most_256(client: Client, api: FakeApi) -> None:
+def test_many_texts_are_sent_in_requests_of_at_most_256(client: Client, api: FakeApi) -> None:
     result = client.embed(texts=[str(i) for i in range(300)])
     assert [len(body(request)["input"]) for request in api.requests] == [256, 44]
     assert len(result.texts) == 300
 
 
-def test_many_images_travel_in_requests_of_at_most_64(client: Client, api: FakeApi) -> None:
+def test_many_images_are_sent_in_requests_of_at_most_64(client: Client, api: FakeApi) -> None:
     result = client.embed(images=[b"x"] * 130)
     assert [len(parts(request)) - 1 for request in api.requests] == [64, 64, 2]
     assert len(result.images) == 130
@@ -72,7 +72,7 @@ def test_bad_item_of_a_later_request_is_named_by_its_place_in_the_call(client: C
     assert str(caught.value) == "images[67]: cannot be decoded (HTTP 422)"
 
 
-def test_bad_label_keeps_its_own_place(client: Client, api: FakeApi) -> None:
+def test_bad_label_keeps_its_own_index(client: Client, api: FakeApi) -> None:
     api.on("POST /classify", problem(422, "a label must not be empty", "labels[1]"))
     with pytest.raises(InvalidValue) as caught:
         client.classify([b"x"], ["a", ""])
@@ -119,13 +119,13 @@ def test_nothing_to_embed_is_refused_before_it_is_sent(client: Client) -> None:
         client.embed()
 
 
-def test_answer_without_rows_is_no_answer(client: Client, api: FakeApi) -> None:
+def test_answer_without_rows_is_unexpected(client: Client, api: FakeApi) -> None:
     api.on("POST /embed", httpx.Response(200, json={"model": MODEL}))
     with pytest.raises(UnexpectedAnswer, match="the answer to /embed has no 'data'"):
         client.embed(texts=["a"])
 
 
-def test_labels_with_commas_and_options_travel_as_given(client: Client, api: FakeApi) -> None:
+def test_labels_with_commas_and_options_are_sent_unchanged(client: Client, api: FakeApi) -> None:
     prediction = {"label": "red, green", "score": 0.75, "cosine": 0.3}
     data = [{"index": 0, "predictions": [prediction]}]
     api.on("POST /classify", httpx.Response(200, json={"model": MODEL, "data": data}))
@@ -147,7 +147,7 @@ def test_named_template_set_is_sent_as_its_name(client: Client, api: FakeApi) ->
     assert dict(parts(api.requests[0]))["templates"] == b"plain"
 
 
-def test_search_by_words_sends_only_what_was_asked(client: Client, api: FakeApi) -> None:
+def test_search_by_words_sends_only_the_given_options(client: Client, api: FakeApi) -> None:
     api.on("POST /search", _found())
     hit = client.search("a red square", k=3).hits[0]
     assert body(api.requests[0]) == {"query": {"text": "a red square"}, "k": 3}
@@ -164,7 +164,7 @@ def test_search_by_image_sends_a_data_uri_of_its_bytes(client: Client, api: Fake
     assert sent == {"k": 10, "collection": "pets", "filter": {"n": 1}, "offset": 5, "exact": True}
 
 
-def test_mixed_queries_carry_their_weights(client: Client, api: FakeApi) -> None:
+def test_mixed_queries_are_sent_with_their_weights(client: Client, api: FakeApi) -> None:
     api.on("POST /search", _found())
     client.search(queries=[Query(text="red"), Query(id="a", weight=-0.5)])
     assert body(api.requests[0])["query"] == [{"text": "red", "weight": 1.0}, {"id": "a", "weight": -0.5}]

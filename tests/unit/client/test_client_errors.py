@@ -108,12 +108,12 @@ def test_redirect_is_not_followed() -> None:
         client_answering(httpx.Response(302, headers={"location": "https://elsewhere"})).collections()
 
 
-def test_busy_server_is_asked_again_after_the_time_it_names() -> None:
+def test_busy_server_is_retried_after_the_time_in_retry_after() -> None:
     assert waits(list_collections(), busy(retry_after="2"), busy(503, retry_after="1")) == [2.0, 1.0]
 
 
 @pytest.mark.parametrize("status", [502, 504])
-def test_proxy_that_has_no_answer_of_the_server_is_asked_again(status: int) -> None:
+def test_proxy_without_a_server_behind_it_is_retried(status: int) -> None:
     assert waits(list_collections(), *[busy(status)] * 3, busy(status, retry_after="1")) == [2, 4, 8, 1]
     with pytest.raises(ServerError):
         waits(list_collections(), *[busy(status)] * 5)
@@ -121,7 +121,7 @@ def test_proxy_that_has_no_answer_of_the_server_is_asked_again(status: int) -> N
         waits(create_collection("pets"), busy(status))
 
 
-def test_time_out_that_is_our_own_is_not_repeated() -> None:
+def test_own_time_out_is_not_retried() -> None:
     with pytest.raises(ServerError):
         waits(list_collections(), busy(504, content_type="application/problem+json", retry_after="0"))
 
@@ -137,17 +137,17 @@ def test_client_does_not_guess_how_long_to_wait(retry_after: str) -> None:
         waits(list_collections(), busy(503, retry_after=retry_after))
 
 
-def test_call_that_must_not_be_repeated_is_not() -> None:
+def test_unrepeatable_call_is_not_retried() -> None:
     with pytest.raises(Overloaded):
         waits(create_collection("pets"), busy(retry_after="0"))
 
 
-def test_other_refusals_are_not_retried() -> None:
+def test_other_errors_are_not_retried() -> None:
     with pytest.raises(Conflict):
         waits(list_collections(), busy(409, retry_after="0"))
 
 
-def test_both_clients_wait_and_go_on() -> None:
+def test_both_clients_wait_before_a_retry() -> None:
     def api() -> FakeApi:
         retry = problem(429, "full", None, **{"retry-after": "0"})
         return FakeApi().on("GET /collections", retry, httpx.Response(200, json={"collections": []}))
@@ -185,13 +185,13 @@ def test_dead_server_and_slow_server_differ() -> None:
         httpx.ConnectError("[Errno -2] Server disconnected without sending a response."),
     ],
 )
-def test_reason_is_said_without_a_second_full_stop_or_a_number_of_the_system(error: Exception) -> None:
+def test_message_has_no_second_full_stop_and_no_error_number(error: Exception) -> None:
     said = "^cannot reach u: Server disconnected without sending a response[.] Is `diptych serve` running[?]$"
     with pytest.raises(Unreachable, match=said), httpx_errors_translated("u"):
         raise error
 
 
-def test_nobody_listening_is_unreachable() -> None:
+def test_closed_port_is_unreachable() -> None:
     with (
         Client("http://127.0.0.1:9", timeout_s=5) as client,
         pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"),
@@ -200,13 +200,13 @@ def test_nobody_listening_is_unreachable() -> None:
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf")])
-def test_timeout_that_no_socket_takes_is_refused(timeout_s: float) -> None:
+def test_invalid_timeout_is_refused(timeout_s: float) -> None:
     with pytest.raises(InvalidCall, match="timeout_s"):
         Client(timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize("api_key", ["schlüssel", "two\nlines"])
-def test_key_that_no_header_can_carry_is_refused_and_not_repeated(api_key: str) -> None:
+def test_invalid_key_is_refused_and_not_printed(api_key: str) -> None:
     with pytest.raises(InvalidCall, match="api_key") as caught:
         Client(api_key=api_key)
     assert api_key not in str(caught.value)

@@ -35,7 +35,7 @@ def test_files_and_urls_are_embedded_in_the_order_given(client: Client, api: Fak
     assert [content for _, content in parts(api.requests[2])] == [b"dddd", b"eeeee", b"base64"]
 
 
-def test_many_urls_travel_in_requests_of_at_most_64_and_keep_their_places(
+def test_many_urls_are_sent_in_requests_of_at_most_64_and_keep_their_order(
     client: Client, api: FakeApi
 ) -> None:
     urls = [ImageUrl(f"{URL}?{n}") for n in range(130)]
@@ -73,11 +73,11 @@ def test_search_sends_the_url_as_the_query(client: Client, api: FakeApi) -> None
     assert second["query"] == [{"image": URL, "weight": 0.5}, {"text": "a", "weight": 1.0}]
 
 
-def test_text_that_looks_like_a_url_is_still_the_path_of_a_file(client: Client) -> None:
+def test_string_that_looks_like_a_url_is_the_path_of_a_file(client: Client) -> None:
     with pytest.raises(Exception, match="No such file"):
         client.embed(images=[URL])
 
 
-def test_url_is_shown_only_where_it_is_asked_for() -> None:
+def test_url_is_hidden_from_repr() -> None:
     assert str(ImageUrl(URL)) == URL
     assert "images.example" not in repr(ImageUrl(URL))

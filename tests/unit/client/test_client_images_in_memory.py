@@ -71,7 +71,7 @@ def test_mode_that_png_does_not_have_becomes_rgb(client: Client, api: FakeApi, m
     assert sent.tobytes() == image.convert("RGB").tobytes()
 
 
-def test_turn_that_a_camera_noted_goes_along(client: Client, api: FakeApi) -> None:
+def test_exif_orientation_is_sent(client: Client, api: FakeApi) -> None:
     client.embed(images=[turned(Image.fromarray(PIXELS))])
     assert sent_images(api.requests[0])[0].getexif()[0x0112] == 6
 
@@ -113,7 +113,7 @@ def test_image_in_memory_that_cannot_be_written_is_an_outcome(client: Client, ap
         (PIXELS[:0], r"images\[1\] is an array of shape \(0, 7, 3\)"),
     ],
 )
-def test_array_that_is_no_image_is_refused_before_anything_is_sent(
+def test_invalid_array_is_refused_before_anything_is_sent(
     client: Client, api: FakeApi, array: Any, words: str
 ) -> None:
     with pytest.raises(InvalidCall, match=words):
@@ -124,7 +124,7 @@ def test_array_that_is_no_image_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("image", [PIXELS, Image.fromarray(PIXELS)])
-def test_one_image_is_no_list(client: Client, image: Any) -> None:
+def test_single_image_is_not_accepted_as_a_list(client: Client, image: Any) -> None:
     for call in (lambda: client.embed(images=image), lambda: client.classify(image, ["a", "b"])):
         with pytest.raises(TypeError, match="images must be a list, not one"):
             call()
@@ -132,7 +132,7 @@ def test_one_image_is_no_list(client: Client, image: Any) -> None:
         client.add(image, collection="pets")
 
 
-def test_client_that_is_awaited_takes_them_too(api: FakeApi) -> None:
+def test_async_client_accepts_images_in_memory(api: FakeApi) -> None:
     async def embed() -> int:
         async with AsyncClient(transport=api.transport()) as client:
             return len((await client.embed(images=[PIXELS, Image.fromarray(PIXELS)])).images)

@@ -41,7 +41,7 @@ def sent(api: FakeApi, name: str) -> Any:
     return json.loads(dict(parts(api.requests[-1]))[name])
 
 
-def test_vectors_of_every_kind_travel_as_float32_rows(client: Client, api: FakeApi) -> None:
+def test_vectors_of_every_kind_are_sent_as_float32_rows(client: Client, api: FakeApi) -> None:
     vectors = [array("f", [1, 0]), np.array([2, 0], np.float32), [3, 0], (4.0, 0.0)]
     outcomes = client.add_vectors(vectors, model=TINY, collection="pets")
     assert [outcome.id for outcome in outcomes] == ["1", "2", "3", "4"]
@@ -49,7 +49,7 @@ def test_vectors_of_every_kind_travel_as_float32_rows(client: Client, api: FakeA
     assert "items" not in dict(parts(api.requests[-1]))
 
 
-def test_long_lists_travel_in_several_requests_and_count_over_the_whole_call(
+def test_long_lists_are_sent_in_several_requests_and_indexes_count_over_the_call(
     client: Client, api: FakeApi
 ) -> None:
     heard: list[int] = []
@@ -65,16 +65,14 @@ def test_long_lists_travel_in_several_requests_and_count_over_the_whole_call(
     assert sent(api, "items")[0] == {"id": "id-2000", "metadata": None}
 
 
-def test_vectors_that_do_not_fit_together_are_refused_before_they_are_sent(
-    client: Client, api: FakeApi
-) -> None:
+def test_vectors_of_different_lengths_are_refused_before_they_are_sent(client: Client, api: FakeApi) -> None:
     for wrong in ([[1.0, 0.0], [1.0]], [[]], [np.array([1.0, 0.0])], [np.ones((1, 2), np.float32)]):
         with pytest.raises(InvalidCall, match=r"vectors\["):
             client.add_vectors(wrong, model=TINY, collection="pets")
     assert api.requests == []
 
 
-def test_refusal_of_an_only_vector_is_its_outcome_and_another_version_is_raised(
+def test_error_of_a_single_vector_is_its_outcome_and_another_version_is_raised(
     client: Client, api: FakeApi
 ) -> None:
     api.on(PATH, problem(422, "has norm 2, it must be 1", "items[0].embedding"))

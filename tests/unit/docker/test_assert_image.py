@@ -50,12 +50,12 @@ def locked(assert_image: ModuleType, target: str) -> set[str]:
     return found
 
 
-def test_other_python_than_the_images_is_refused(assert_image: ModuleType) -> None:
+def test_python_outside_the_environment_is_refused(assert_image: ModuleType) -> None:
     with pytest.raises(AssertionError, match="not to /opt/diptych"):
         assert_image.main(LOCKS["cpu"], TRAINING)
 
 
-def test_root_without_anything_of_training_passes(assert_image: ModuleType, image: Path) -> None:
+def test_image_without_training_packages_passes(assert_image: ModuleType, image: Path) -> None:
     names = ("site-packages/torchlight", "dist-packages/pip", "numpy/torch", "torch", "opt/numpy/matplotlib")
     for name in names:
         (image / name).mkdir(parents=True)
@@ -64,7 +64,7 @@ def test_root_without_anything_of_training_passes(assert_image: ModuleType, imag
     assert_image.main(LOCKS["cpu"], TRAINING)
 
 
-def test_package_that_no_lock_has_is_refused_in_the_environment(assert_image: ModuleType) -> None:
+def test_package_outside_the_lock_is_refused(assert_image: ModuleType) -> None:
     with pytest.raises(AssertionError, match=r"not in the lock: .*'timm'.*'torch'") as refused:
         assert_image.assert_nothing_else_is_installed(locked(assert_image, "cpu"))
     assert "'numpy'" not in str(refused.value)
@@ -84,7 +84,7 @@ def test_package_that_no_lock_has_is_refused_in_the_environment(assert_image: Mo
         "proc/torch/__init__.py",  # no process of this root
     ],
 )
-def test_anything_of_training_is_refused_wherever_it_lies(
+def test_training_package_is_refused_wherever_it_is(
     assert_image: ModuleType, image: Path, trace: str
 ) -> None:
     file = image / trace
@@ -96,9 +96,7 @@ def test_anything_of_training_is_refused_wherever_it_lies(
 
 
 @pytest.mark.parametrize("target", LOCKS)
-def test_every_requirement_of_training_that_no_server_has_is_looked_for(
-    assert_image: ModuleType, target: str
-) -> None:
+def test_every_requirement_of_training_alone_is_forbidden(assert_image: ModuleType, target: str) -> None:
     names = forbidden(assert_image, target)
     assert {"torch", "timm", "open-clip-torch", "tensorboard", "diptych-training"} <= names
     assert ("onnx" in names) == (target == "cpu")  # servers rewrite graphs for a GPU as they open them
@@ -110,7 +108,7 @@ def test_every_requirement_of_training_that_no_server_has_is_looked_for(
 @pytest.mark.parametrize(
     ("name", "mode"), [("a.py", 0o600), ("a.py", 0o666), ("folder", 0o700), ("bin", 0o744)]
 )
-def test_what_others_than_its_owner_cannot_read_or_can_write_is_refused(
+def test_file_that_others_cannot_read_or_can_write_is_refused(
     assert_image: ModuleType, image: Path, name: str, mode: int
 ) -> None:
     path = image / name

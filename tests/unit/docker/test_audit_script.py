@@ -25,7 +25,7 @@ def audit(folder: Path, unknown_in: str) -> "subprocess.CompletedProcess[str]":
     )  # fmt: skip
 
 
-def test_every_lock_and_all_that_the_training_image_installs_are_asked_about(tmp_path: Path) -> None:
+def test_every_lock_and_the_packages_of_the_training_image_are_audited(tmp_path: Path) -> None:
     done = audit(tmp_path, "nothing of the kind")
     assert done.returncode == 0, done.stderr
     for lock in sorted((ROOT / "docker").glob("*.lock")):
@@ -40,9 +40,7 @@ def test_every_lock_and_all_that_the_training_image_installs_are_asked_about(tmp
 
 
 @pytest.mark.parametrize("unknown_in", ["server.cpu.lock", "tmp"])
-def test_release_that_could_not_be_looked_up_is_a_failure_that_says_so(
-    tmp_path: Path, unknown_in: str
-) -> None:
+def test_failed_look_up_of_a_release_is_a_failure(tmp_path: Path, unknown_in: str) -> None:
     done = audit(tmp_path, unknown_in)
     assert done.returncode == 1
     assert "vulnerable, or not looked up" in done.stderr

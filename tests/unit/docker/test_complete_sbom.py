@@ -54,7 +54,7 @@ def installed(name: str, sha256: str) -> dict[str, Any]:
     }
 
 
-def test_hashes_licences_and_what_is_of_no_index_are_added(complete_sbom: ModuleType, tmp_path: Path) -> None:
+def test_hashes_licences_and_vendored_files_are_added(complete_sbom: ModuleType, tmp_path: Path) -> None:
     files = Files(tmp_path, components=("alpha", "beta-b"), licences=("Beta_b", "alpha", "ours"))
     complete_sbom.main(*files.arguments())
     sbom = json.loads(files.sbom.read_text())
@@ -91,7 +91,7 @@ def test_package_that_a_tool_leaves_out_is_an_error(
         complete_sbom.main(*files.arguments())
 
 
-def test_release_of_the_foreign_files_is_that_of_dependencies_md(complete_sbom: ModuleType) -> None:
+def test_release_of_the_vendored_files_agrees_with_dependencies_md(complete_sbom: ModuleType) -> None:
     found = complete_sbom.vendored_component(complete_sbom.VENDORED)
     text = (ROOT / "DEPENDENCIES.md").read_text(encoding="utf-8")
     assert f"{found['name']} {found['version']} ({found['licenses'][0]['license']['id']})" in text

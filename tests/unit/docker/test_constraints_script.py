@@ -15,7 +15,7 @@ wheel==0.50
 """
 
 
-def test_what_packages_require_is_pinned_and_what_differs_by_machine_is_not() -> None:
+def test_requirements_are_pinned_unless_they_differ_by_machine() -> None:
     done = subprocess.run([SCRIPT], input=FROZEN, capture_output=True, text=True, check=True)
     lines = [line for line in done.stdout.splitlines() if not line.startswith("#")]
     assert lines == ["cloudpickle==3.1.3", "setuptools==84.2.1"]

@@ -60,7 +60,7 @@ def test_server_that_is_not_ready_is_not_healthy_and_the_reason_is_shown() -> No
     assert (found.returncode, found.stdout) == (1, "503 the canary failed\n")
 
 
-def test_nobody_there_is_not_healthy() -> None:
+def test_absent_server_is_not_healthy() -> None:
     with answering(200, b"") as port:
         pass
     found = check(port, "0.0.0.0")

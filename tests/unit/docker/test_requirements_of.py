@@ -17,14 +17,14 @@ def printed(*folders: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_all_requirements_are_printed_and_none_of_ours() -> None:
+def test_requirements_are_printed_without_our_projects() -> None:
     lines = printed(*FOLDERS).stdout.splitlines()
     assert {str(Requirement(line)) for line in lines} == {str(one) for one in requirements_of(*FOLDERS)}
     assert not any(line.startswith("diptych") for line in lines)
     assert any(line.startswith("uvicorn[standard]") for line in lines)
 
 
-def test_extra_that_is_not_there_is_named() -> None:
+def test_unknown_extra_is_named() -> None:
     found = printed("server[nothing]")
     assert found.returncode == 1
     assert "KeyError: 'nothing'" in found.stderr

@@ -70,7 +70,7 @@ def told(environment: dict[str, str]) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def test_all_steps_follow_and_a_second_time_goes_on_with_the_run(environment: dict[str, str]) -> None:
+def test_all_steps_run_and_a_second_call_resumes_the_run(environment: dict[str, str]) -> None:
     evaluation = f"{environment['DIPTYCH_CACHE']}/runs/mine/evaluation-eval/evaluation.json"
     after = ["evaluate --run mine", f"export --run mine --name birds --evaluation {evaluation}"]
     assert start(environment).wait(timeout=20) == 0
@@ -79,7 +79,7 @@ def test_all_steps_follow_and_a_second_time_goes_on_with_the_run(environment: di
     assert told(environment)[4:] == ["data pictograms", "train pictograms --name mine --resume", *after]
 
 
-def test_step_that_fails_is_the_last_and_its_status_is_told(environment: dict[str, str]) -> None:
+def test_failed_step_is_the_last_and_its_status_is_returned(environment: dict[str, str]) -> None:
     assert start({**environment, "FAILS_AT": "evaluate"}).wait(timeout=20) == 3
     assert told(environment)[-1] == "evaluate --run mine"
 
@@ -110,7 +110,7 @@ def test_ctrl_c_of_a_terminal_reaches_the_step_once(environment: dict[str, str])
     assert b"checkpoint" in said
 
 
-def test_no_step_follows_one_that_ended_well_in_spite_of_a_signal(environment: dict[str, str]) -> None:
+def test_no_step_follows_a_signal_even_if_the_step_succeeded(environment: dict[str, str]) -> None:
     assert start({**environment, "SIGNALLED_AT": "data"}).wait(timeout=20) == 143
     assert told(environment) == ["data pictograms"]
 
@@ -119,9 +119,7 @@ def test_no_step_follows_one_that_ended_well_in_spite_of_a_signal(environment: d
     "model",
     ["birds", "0", "b.i_r-ds", "a" * 64, "", "Birds", "-birds", ".birds", "a/b", "bird s", "é", "a" * 65],
 )
-def test_name_that_no_repository_takes_is_refused_before_the_first_step(
-    environment: dict[str, str], model: str
-) -> None:
+def test_invalid_model_name_is_refused_before_the_first_step(environment: dict[str, str], model: str) -> None:
     done = subprocess.run(
         [SCRIPT, "pictograms", "mine", model], env=environment, capture_output=True, text=True, check=False
     )
@@ -135,7 +133,7 @@ def test_name_that_no_repository_takes_is_refused_before_the_first_step(
 
 
 @pytest.mark.parametrize("place", ["cache", "model_repo", "model_repo/birds"])
-def test_folder_that_cannot_be_written_is_refused_before_the_first_step(place: str) -> None:
+def test_unwritable_folder_is_refused_before_the_first_step(place: str) -> None:
     with tempfile.TemporaryDirectory() as parent:  # which any user may enter, unlike `tmp_path`
         home = Path(parent)
         script = shutil.copy(SCRIPT, home)

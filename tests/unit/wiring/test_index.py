@@ -26,26 +26,26 @@ def without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_gpus")
-def test_a_build_without_gpus_is_searched_on_the_cpu_and_says_so() -> None:
+def test_faiss_built_without_gpus_searches_on_the_cpu_with_a_reason() -> None:
     assert place() == (
         f"no GPU: faiss {faiss.__version__} is built without GPUs: faiss-gpu in place of faiss-cpu has them"
     )
 
 
 @pytest.mark.usefixtures("without_gpus")
-def test_a_gpu_that_is_demanded_and_lacks_is_no_start() -> None:
+def test_required_gpu_that_is_missing_is_an_error() -> None:
     with pytest.raises(
         ConfigError, match=r"DIPTYCH_INDEX_DEVICE=cuda is not available: faiss .* built without GPUs"
     ):
         new_index_of(read_settings({"index_device": "cuda"}), DIM)
 
 
-def test_a_machine_without_gpus_is_searched_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_gpus_searches_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeFaissGpu(n_gpus=0).install(monkeypatch)
     assert place() == f"no GPU: faiss {faiss.__version__} finds no GPU"
 
 
-def test_a_driver_that_does_not_start_or_is_too_old_is_a_reason_before_faiss_ends_the_process_over_it(
+def test_broken_or_old_driver_is_found_before_faiss_aborts_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gpu = FakeFaissGpu().install(monkeypatch).gpu
@@ -58,7 +58,7 @@ def test_a_driver_that_does_not_start_or_is_too_old_is_a_reason_before_faiss_end
         new_index_of(read_settings({"index_device": "cuda"}), DIM)
 
 
-def test_a_gpu_that_works_is_taken_unless_the_cpu_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_working_gpu_is_chosen_unless_the_cpu_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = FakeFaissGpu().install(monkeypatch)
     assert isinstance(new_index_of(read_settings({}), DIM)(), FaissGpuIndex)
     assert isinstance(
@@ -77,7 +77,7 @@ def test_a_gpu_that_works_is_taken_unless_the_cpu_is_set(monkeypatch: pytest.Mon
         ({"noise": 0.5}, "computes wrongly on the GPU: a cosine is off by"),
     ],
 )
-def test_a_gpu_that_fails_its_probe_is_not_taken(
+def test_gpu_that_fails_its_probe_is_not_chosen(
     monkeypatch: pytest.MonkeyPatch, fault: dict[str, object], said: str
 ) -> None:
     gpu = FakeFaissGpu(**fault).install(monkeypatch)  # type: ignore[arg-type]

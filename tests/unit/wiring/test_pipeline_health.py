@@ -46,7 +46,7 @@ def test_hanging_call_of_either_precision_decides() -> None:
     assert not ready(pipeline(), pipeline(problem="the text encoder hangs"))
 
 
-def test_batches_prove_health_only_once_every_encoder_had_one() -> None:
+def test_batches_prove_health_only_after_every_encoder_had_one() -> None:
     now = time.monotonic()
     pipelines = [pipeline(last_success_at=now - 1000), pipeline(last_success_at=now)]
     health = health_of(lambda: pipelines, print)
@@ -57,7 +57,7 @@ def test_batches_prove_health_only_once_every_encoder_had_one() -> None:
     assert health.report().canary_age_s is None
 
 
-def test_canary_of_an_engine_that_is_closed_meanwhile_decides_nothing() -> None:
+def test_canary_of_a_pipeline_closed_meanwhile_is_ignored() -> None:
     loaded: list[EncoderPipeline] = [pipeline()]
 
     def closed(on_start: Any) -> None:
@@ -86,7 +86,7 @@ def test_canary_of_an_engine_that_is_closed_meanwhile_decides_nothing() -> None:
         ((60.0, 60.0), ["image", "text"]),
     ],
 )
-def test_canary_asks_only_the_tower_that_has_not_just_proven_itself(
+def test_canary_runs_only_for_towers_without_a_recent_success(
     ages_s: tuple[float | None, float | None], asked: list[str]
 ) -> None:
     now, seen = time.monotonic(), list[str]()
@@ -99,7 +99,7 @@ def test_canary_asks_only_the_tower_that_has_not_just_proven_itself(
     assert seen == asked
 
 
-def test_tower_that_failed_since_is_asked_though_the_other_one_proves_itself() -> None:
+def test_canary_runs_for_a_tower_without_success_though_the_other_succeeds() -> None:
     def broken(on_start: Any) -> None:
         raise RuntimeError
 

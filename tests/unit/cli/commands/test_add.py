@@ -11,11 +11,10 @@ import pytest
 from diptych.cli import INTERRUPTED
 from diptych.cli.commands import add
 from support.command_line import RunCommand, command_runner
-from support.fake_api import FakeApi, add_reply, parts, problem
+from support.fake_api import PETS, FakeApi, add_reply, parts, problem
 
 IMAGES = "POST /collections/pets/images"
 LOOKUPS = "POST /collections/pets/lookups"
-PETS = {"name": "pets", "model": "tiny", "n_images": 0, "created_at": "2026-01-01T00:00:00Z"}
 
 
 @pytest.fixture
@@ -70,19 +69,19 @@ def test_hits_can_be_recognised_by_the_file_in_their_metadata(
     ]
 
 
-def test_folders_inside_stay_out_without_recursion(run: RunCommand, api: FakeApi, folder: Path) -> None:
+def test_subfolders_are_skipped_without_recursion(run: RunCommand, api: FakeApi, folder: Path) -> None:
     run(folder, "--no-recursive")
     assert sorted(sent_images(api)) == ["cat.png", "dog.JPG"]
 
 
-def test_named_file_is_sent_whatever_its_suffix_and_each_file_once(
+def test_named_file_is_sent_whatever_its_suffix_and_only_once(
     run: RunCommand, api: FakeApi, folder: Path
 ) -> None:
     run(folder / "notes.txt", folder, folder / "cat.png")
     assert sorted(sent_images(api)) == ["cat.png", "deep/fox.webp", "dog.JPG", "notes.txt"]
 
 
-def test_ids_come_from_names_when_asked(run: RunCommand, api: FakeApi, folder: Path) -> None:
+def test_ids_can_come_from_names(run: RunCommand, api: FakeApi, folder: Path) -> None:
     (folder / "deep" / "ä b.png").write_text("x")
     run(folder, "--id-from", "name")
     assert [item["id"] for item in sent_items(api)] == ["cat.png", "dog.JPG", "deep~fox.webp", "deep~--b.png"]
@@ -134,7 +133,7 @@ def test_failures_are_listed_with_their_reason_and_the_rest_is_added(
     assert printed.out == "pets: 2 created, 0 replaced, 0 unchanged, 1 failed\n"
 
 
-def test_broken_connection_still_sums_up(
+def test_broken_connection_still_prints_the_summary(
     run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.on(IMAGES, problem(500, "disk is full"))
@@ -144,7 +143,7 @@ def test_broken_connection_still_sums_up(
     assert printed.err.endswith("diptych: disk is full (HTTP 500)\n")
 
 
-def test_interrupt_still_sums_up(
+def test_interrupt_still_prints_the_summary(
     run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(_: httpx.Request) -> httpx.Response:
@@ -155,7 +154,7 @@ def test_interrupt_still_sums_up(
     assert capsys.readouterr().out.endswith(", 3 not tried\n")
 
 
-def test_json_sums_up_for_machines(run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_can_be_json(run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "cat.png").write_text("bad bytes")
     assert run(folder, "--json") == 1
     printed = json.loads(capsys.readouterr().out)
@@ -163,13 +162,13 @@ def test_json_sums_up_for_machines(run: RunCommand, folder: Path, capsys: pytest
     assert printed["failures"] == [{"file": str(folder / "cat.png"), "error": "no decoder (HTTP 415)"}]
 
 
-def test_missing_collection_is_made(run: RunCommand, api: FakeApi, folder: Path) -> None:
+def test_missing_collection_is_created(run: RunCommand, api: FakeApi, folder: Path) -> None:
     api.on("GET /collections/pets", problem(404, "no such collection"))
     assert run(folder) == 0
     assert api.calls() == ["GET /collections/pets", "POST /collections", LOOKUPS, IMAGES]
 
 
-def test_server_names_the_collection_when_nobody_else_does(
+def test_default_collection_of_the_server_is_used(
     run: RunCommand, api: FakeApi, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DIPTYCH_DEFAULT_COLLECTION")
@@ -208,7 +207,7 @@ def record_of(content: str, **changes: object) -> dict[str, object]:
     return known | sizes | changes
 
 
-def test_what_the_server_has_is_not_sent(
+def test_images_that_the_server_has_are_not_sent(
     run: RunCommand, api: FakeApi, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     there = [record_of("cat.png"), record_of("dog.JPG", sha256="0" * 64)]
@@ -218,7 +217,7 @@ def test_what_the_server_has_is_not_sent(
     assert capsys.readouterr().out == "pets: 2 created, 0 replaced, 1 unchanged, 0 failed\n"
 
 
-def test_everything_is_sent_when_asked_and_what_replaces_metadata_is(
+def test_everything_is_sent_on_request_and_changed_metadata_is_replaced(
     run: RunCommand, api: FakeApi, folder: Path
 ) -> None:
     there = [record_of("cat.png"), record_of("dog.JPG", metadata={"file": "dog.JPG"})]
@@ -231,7 +230,7 @@ def test_everything_is_sent_when_asked_and_what_replaces_metadata_is(
     assert LOOKUPS not in api.calls()
 
 
-def test_reasons_are_counted_when_several_files_share_one(
+def test_failures_with_the_same_reason_are_counted(
     run: RunCommand, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("cat.png", "dog.JPG"):
@@ -271,7 +270,7 @@ def test_archive_is_streamed_and_its_job_followed(
     assert "failed: b.txt: no decoder (HTTP 415)" in printed.err
 
 
-def test_archive_comes_alone(run: RunCommand, api: FakeApi, folder: Path, tmp_path: Path) -> None:
+def test_archive_must_be_the_only_path(run: RunCommand, api: FakeApi, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "a.tar").touch()
     for arguments in ((tmp_path / "a.tar", folder), (tmp_path / "a.tar", "--id-from", "name")):
         with pytest.raises(SystemExit) as stopped:

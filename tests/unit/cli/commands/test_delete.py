@@ -7,9 +7,8 @@ import pytest
 
 from diptych.cli.commands import delete
 from support.command_line import RunCommand, command_runner
-from support.fake_api import FakeApi, body, problem
+from support.fake_api import PETS, FakeApi, body, problem
 
-PETS = {"name": "pets", "model": "tiny", "n_images": 1, "created_at": "2026-01-01T00:00:00Z"}
 DELETIONS = "POST /collections/pets/deletions"
 
 
@@ -26,7 +25,7 @@ def run(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> RunCommand:
     return command_runner(delete, api, monkeypatch)
 
 
-def test_ids_are_deleted_each_once_and_what_is_not_there_is_told(
+def test_ids_are_deleted_once_and_missing_ones_are_named(
     run: RunCommand, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("tom", "tom") == 0
@@ -36,7 +35,7 @@ def test_ids_are_deleted_each_once_and_what_is_not_there_is_told(
     assert (printed.out, printed.err) == ("pets: 1 deleted\n", "not there: max\n")
 
 
-def test_collection_that_is_not_there_is_told_as_such(
+def test_missing_collection_is_named(
     run: RunCommand, api: FakeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.on("GET /collections/pets", problem(404, "no collection named 'pets'"))
@@ -44,7 +43,7 @@ def test_collection_that_is_not_there_is_told_as_such(
     assert "no collection named 'pets'" in capsys.readouterr().err
 
 
-def test_condition_is_a_preview_until_yes_is_said(
+def test_condition_is_only_a_preview_without_yes(
     run: RunCommand, api: FakeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = {"n_images": 3, "preview": True, "ids": ["a", "b"]}
@@ -61,7 +60,7 @@ def test_condition_is_a_preview_until_yes_is_said(
     ]
 
 
-def test_json_is_for_machines(run: RunCommand, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+def test_result_can_be_json(run: RunCommand, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.on(DELETIONS, httpx.Response(200, json={"n_images": 0, "preview": True, "ids": []}))
     assert run("--lacking", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
@@ -73,7 +72,7 @@ def test_json_is_for_machines(run: RunCommand, api: FakeApi, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("arguments", [[], ["tom", "--lacking"], ["tom", "--filter", '{"a": 1}']])
-def test_either_ids_or_a_condition(run: RunCommand, api: FakeApi, arguments: list[str]) -> None:
+def test_ids_and_a_condition_exclude_each_other(run: RunCommand, api: FakeApi, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(*arguments)
     assert stopped.value.code == 2

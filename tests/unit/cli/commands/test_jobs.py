@@ -7,19 +7,14 @@ import pytest
 
 from diptych.cli import INTERRUPTED
 from diptych.cli.commands import jobs
-from support.command_line import RunCommand, command_runner
-from support.fake_api import FakeApi
+from support.command_line import Capture, RunCommand, command_runner
+from support.fake_api import FakeApi, ok
 
 JOB = {
     "id": "j1", "collection": "pets", "replace": False, "state": "running", "n_items": 9, "n_done": 2,
     "counts": {"created": 1, "failed": 1}, "created_at": "2026-01-01T00:00:00Z", "finished_at": None,
     "reason": "",
 }  # fmt: skip
-Capture = pytest.CaptureFixture[str]
-
-
-def ok(value: object) -> httpx.Response:
-    return httpx.Response(200, json=value)
 
 
 @pytest.fixture
@@ -45,7 +40,7 @@ def test_jobs_are_listed_and_shown(run: RunCommand, capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out)["n_done"] == 2
 
 
-def test_cancelled_job_says_so(run: RunCommand, api: FakeApi, capsys: Capture) -> None:
+def test_cancelled_job_is_reported(run: RunCommand, api: FakeApi, capsys: Capture) -> None:
     api.on("DELETE /jobs/j1", ok(JOB | {"state": "cancelled", "finished_at": "x"}))
     assert run("cancel", "j1") == 0
     assert capsys.readouterr().out.startswith("pets: cancelled, 2 of 9 done")
@@ -75,7 +70,7 @@ def test_job_that_failed_is_a_failure_with_its_reason(run: RunCommand, api: Fake
     assert printed.out.endswith("9 not tried\n")
 
 
-def test_interrupt_leaves_the_job_alone_and_says_how_to_come_back(
+def test_interrupt_does_not_stop_the_job_and_prints_how_to_resume(
     run: RunCommand, api: FakeApi, capsys: Capture
 ) -> None:
     def interrupt(_: httpx.Request) -> httpx.Response:

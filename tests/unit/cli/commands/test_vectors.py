@@ -9,9 +9,8 @@ import pytest
 
 from diptych.cli.commands import vectors
 from support.command_line import RunCommand, command_runner
-from support.fake_api import FakeApi, parts, problem
+from support.fake_api import PETS, FakeApi, parts, problem
 
-PETS = {"name": "pets", "model": "tiny", "n_images": 0, "created_at": "2026-01-01T00:00:00Z"}
 PATH = "POST /collections/pets/vectors"
 
 
@@ -43,7 +42,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_rows_of_a_file_are_sent_with_what_made_them_and_failures_are_told(
+def test_rows_are_sent_with_their_model_and_failures_are_printed(
     run: RunCommand, api: FakeApi, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     items = tmp_path / "items.jsonl"
@@ -58,14 +57,14 @@ def test_rows_of_a_file_are_sent_with_what_made_them_and_failures_are_told(
     assert "failed: row 1: has norm 2" in printed.err
 
 
-def test_json_sums_up_for_machines(run: RunCommand, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_can_be_json(run: RunCommand, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(file, "--model", "tiny/3", "--json") == 1
     told = json.loads(capsys.readouterr().out)
     assert (told["created"], told["failed"], told["not_tried"]) == (1, 1, 0)
     assert told["failures"][0]["row"] == 1
 
 
-def test_other_version_is_one_line_and_a_failure(
+def test_vectors_of_another_version_fail_with_one_line(
     run: RunCommand, api: FakeApi, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.on(PATH, problem(409, "the vectors are of tiny/3, and this server keeps those of tiny/4"))
@@ -92,7 +91,7 @@ def test_bad_items_are_named_before_anything_is_sent(
     assert api.requests == []
 
 
-def test_file_that_is_no_matrix_is_refused(
+def test_file_without_a_matrix_is_refused(
     run: RunCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text, flat = tmp_path / "notes.npy", tmp_path / "flat.npy"

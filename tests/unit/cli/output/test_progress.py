@@ -33,7 +33,7 @@ def test_each_part_has_its_own_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("stream", "hidden"), [(io.StringIO, False), (Terminal, True)])
-def test_nothing_is_drawn_elsewhere_or_when_hidden(
+def test_nothing_is_drawn_without_a_terminal_or_when_hidden(
     monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], hidden: bool
 ) -> None:
     written = stream()
@@ -42,5 +42,5 @@ def test_nothing_is_drawn_elsewhere_or_when_hidden(
     assert written.getvalue() == ""
 
 
-def test_advancing_before_anything_is_begun_is_no_error() -> None:
+def test_advancing_before_the_first_part_is_not_an_error() -> None:
     ProgressBars(hidden=True).advance()

@@ -21,13 +21,13 @@ def test_limit_is_raised_for_connections_and_outgoing_sockets_together(limits: l
     assert limits[-1] == (2 * 1000 + 288 + OTHER_FILES, 4096)
 
 
-def test_connections_give_way_where_the_limit_cannot_be_raised_that_far(
+def test_connections_are_reduced_if_the_limit_cannot_be_raised(
     limits: list[tuple[int, int]], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert max_connections_within(4000, 288) == (4096 - 288 - OTHER_FILES) // 2
     assert "may open 4096 files" in caplog.text
 
 
-def test_limit_that_is_high_enough_is_left_alone(limits: list[tuple[int, int]]) -> None:
+def test_sufficient_limit_is_not_changed(limits: list[tuple[int, int]]) -> None:
     assert max_connections_within(250, 288) == 250
     assert limits == [(1024, 4096)]

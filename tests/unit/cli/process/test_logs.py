@@ -57,13 +57,13 @@ def test_json_unless_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_either_form_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_either_format_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(written(monkeypatch, "json", is_terminal=True))["message"] == "two\nlines"
     assert "warning two" in written(monkeypatch, "text", is_terminal=False)
 
 
 @pytest.mark.parametrize("formatter", [JsonLines(), TextLines()])
-def test_every_line_that_is_written_for_a_request_has_its_id(formatter: logging.Formatter) -> None:
+def test_every_line_logged_for_a_request_has_its_id(formatter: logging.Formatter) -> None:
     lines: list[str] = []
     record = LOG.makeRecord(LOG.name, logging.INFO, "here", 1, "a failure deep inside", (), None)
 
@@ -83,7 +83,7 @@ def test_every_line_that_is_written_for_a_request_has_its_id(formatter: logging.
     assert ["id-2" in line for line in lines] == [False, False, True, True, False]
 
 
-def test_exception_stands_in_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exception_is_in_its_json_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = Stderr(False)
     monkeypatch.setattr(sys, "stderr", stderr)
     configure_logging("auto")

@@ -31,7 +31,7 @@ def of(*names: str, value: str = VALUE) -> dict[str, str]:
         ("PORTS", "PORT"),
     ],
 )
-def test_name_that_resembles_a_setting_is_refused_with_the_right_one(name: str, meant: str) -> None:
+def test_misspelt_setting_is_refused_with_the_right_name(name: str, meant: str) -> None:
     with pytest.raises(ConfigError) as refused:
         refuse_misspelt(of(name) | of("MODEL"))
     assert f"{PREFIX}{name} is not a setting, {PREFIX}{meant} is" in str(refused.value)
@@ -50,7 +50,7 @@ def test_unknown_name_is_a_warning_without_its_value(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize("service", ["", "SERVER_", "EMBEDDINGS_OF_US_"])
-def test_what_is_known_neither_warns_nor_stops(service: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_known_variables_neither_warn_nor_fail(service: str, caplog: pytest.LogCaptureFixture) -> None:
     address = "tcp://10.96.0.7:8000"
     given = {
         **of(*(name.upper() for name in Settings.model_fields)),

@@ -15,7 +15,7 @@ def test_many_threads_on_a_cpu_need_no_more_memory_than_one() -> None:
     assert max_decoded_px(settings, plan(64), CPU_PROVIDER) == settings.max_image_px
 
 
-def test_beside_a_gpu_every_thread_may_hold_a_photograph_of_a_phone() -> None:
+def test_with_a_gpu_every_thread_may_decode_a_photograph() -> None:
     settings = read_settings({})
     assert max_decoded_px(settings, plan(16), CUDA_PROVIDER) == 16 * PHOTOGRAPH_PX
     assert max_decoded_px(settings, plan(2), CUDA_PROVIDER) == settings.max_image_px

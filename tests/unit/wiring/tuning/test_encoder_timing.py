@@ -57,7 +57,7 @@ def chosen(paces: dict[str, EncoderTiming]) -> str:
     return choose_fastest(timed).precision
 
 
-def test_precision_near_the_bound_is_chosen_alike_at_every_start(
+def test_choice_near_the_bound_is_the_same_at_every_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = Start(tmp_path, monkeypatch, gains=[1.2, 1.05])
@@ -67,7 +67,7 @@ def test_precision_near_the_bound_is_chosen_alike_at_every_start(
     assert chosen(start(keeps=False)) == "fp32", "measured anew it would be the other one"
 
 
-def test_another_version_or_other_threads_or_precisions_that_pass_are_measured_anew(
+def test_other_versions_threads_or_precisions_are_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = Start(tmp_path, monkeypatch, gains=[2.0] * 4)
@@ -80,7 +80,7 @@ def test_another_version_or_other_threads_or_precisions_that_pass_are_measured_a
 
 
 @pytest.mark.parametrize(("item_s", "size"), [(0.001, 16), (0.01, 12), (30.0, 1)])
-def test_all_run_on_the_same_items_in_batches_that_suit_their_pace(
+def test_all_precisions_run_on_the_same_items_in_batches_that_suit_their_speed(
     item_s: float, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0

@@ -86,12 +86,12 @@ def test_slow_model_is_tried_with_small_batches(
     assert encoders[1].sizes == {1, size}
 
 
-def test_one_worker_of_many_threads_is_no_slow_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_worker_with_many_threads_is_not_taken_for_a_slow_model(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = Machine(monkeypatch).encoder(16 * 0.02)  # of processor time: all threads run or spin
     assert layout_of({16: encoder}, n_workers=1) == (1, 8, 16)
 
 
-def test_batch_size_that_is_set_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_set_batch_size_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
     encoders = {2: machine.encoder(0.5), 1: machine.encoder(0.5)}
     assert layout_of(encoders, batch_size=3) == (2, 3, 1)

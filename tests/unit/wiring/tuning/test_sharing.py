@@ -18,7 +18,7 @@ from diptych.wiring.tuning.planning import MAX_RESIZE_THREADS, resize_threads
         (2, {"n_decode_threads": 8}, 2),
     ],
 )
-def test_as_many_as_cores_but_no_more_than_are_allowed(
+def test_resize_threads_are_limited_by_cores_and_settings(
     n_cpus: int, settings: dict[str, int], n_threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "n_cpus", lambda: n_cpus)

@@ -1,0 +1,60 @@
+"""`diptych collections`: listing, creating, showing, changing and dropping."""
+
+import httpx
+import pytest
+
+from diptych.cli.commands import collections
+from support.command_line import Capture, command_runner
+from support.fake_api import PETS, FakeApi, body, ok
+
+
+def test_collections_are_listed_created_and_dropped(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    api = FakeApi().on("GET /collections", ok({"collections": [PETS]})).on("POST /collections", ok(PETS))
+    run = command_runner(collections, api.on("DELETE /collections/pets", httpx.Response(204)), monkeypatch)
+    assert [run("list"), run("create", "pets"), run("drop", "pets")] == [0, 0, 0]
+    assert capsys.readouterr().out.splitlines() == [
+        "name  images  files  model  state  created",
+        "pets      12    0 B  tiny   ready  2026-01-01T00:00:00Z",
+        "created pets for model tiny",
+        "dropped pets",
+    ]
+
+
+def test_collection_is_shown_renamed_and_configured(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    vectors = {"name": "tiny", "version": 3, "precision": "fp32", "decode": "exact"}
+    full = PETS | {"n_embedded": 2, "n_kept": 1, "kept_bytes": 1234, "vectors": vectors, "recall": 1.0}
+    full |= {"index": {"device": "cpu", "reason": "set by DIPTYCH_INDEX_DEVICE"}}
+    api = FakeApi().on("GET /collections/pets", ok(full)).on("PATCH /collections/pets", ok(full))
+    run = command_runner(collections, api, monkeypatch)
+    assert run("show", "pets") == 0
+    told = capsys.readouterr().out
+    assert "files    1, 1.2 kB; new ones: original\n" in told
+    assert "vectors  tiny/3 (fp32)\n" in told
+    assert "search   100.0% of the nearest are found, on cpu: set by DIPTYCH_INDEX_DEVICE\n" in told
+    assert run("rename", "pets", "cats") == 0
+    assert run("configure", "pets", "--keep", "none") == 0
+    assert [body(request) for request in api.requests[1:]] == [{"name": "cats"}, {"keep": "none"}]
+
+
+def test_precision_of_a_collection_is_set_and_shown(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    vectors = {"name": "tiny", "version": 3, "precision": "int8", "decode": "exact"}
+    own = PETS | {"precision": "int8", "vectors": vectors}
+    unserved = own | {"state": "no_precision", "reason": "tiny/4 has no precision 'int8'", "vectors": None}
+    api = FakeApi().on("POST /collections", ok(own)).on("PATCH /collections/pets", ok(own))
+    api.on("GET /collections/pets", ok(unserved))
+    run = command_runner(collections, api, monkeypatch)
+    assert run("create", "pets", "--precision", "int8") == 0
+    capsys.readouterr()
+    assert run("configure", "pets", "--precision", "server") == 0
+    assert "vectors  tiny/3 (int8), a precision of its own\n" in capsys.readouterr().out
+    assert run("show", "pets") == 0
+    told = capsys.readouterr().out
+    assert "vectors  of tiny (int8, its own), which is not served\n" in told
+    assert "state    no_precision: tiny/4 has no precision 'int8'\n" in told
+    assert [body(request) for request in api.requests[:2]] == [
+        {"name": "pets", "keep": "original", "precision": "int8"},
+        {"precision": "server"},
+    ]
+    with pytest.raises(SystemExit, match="2"):
+        run("configure", "pets")
+    assert "nothing to change: give --keep or --precision" in capsys.readouterr().err

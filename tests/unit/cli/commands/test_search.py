@@ -1,0 +1,85 @@
+"""`diptych search`: the request that it sends and what it prints."""
+
+from pathlib import Path
+
+import pytest
+
+from diptych.cli.commands import search
+from support.command_line import Capture, command_runner
+from support.fake_api import MODEL, FakeApi, body, ok, problem, search_reply
+
+
+def test_search_prints_a_table_of_hits(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    hits = [
+        {"id": "tom", "cosine": 0.34567, "relevance": None, "metadata": {"name": "cat", "n": 1}},
+        {"id": "a", "cosine": -0.1, "relevance": None, "metadata": {}},
+    ]
+    api = FakeApi().on("POST /search", search_reply(*hits))
+    assert command_runner(search, api, monkeypatch)("a cat", "-k", 2) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "   cosine  id   metadata",
+        "1   0.346  tom  name=cat  n=1",
+        "2  -0.100  a",
+    ]
+    assert body(api.requests[0]) == {"query": {"text": "a cat"}, "k": 2}
+
+
+def test_search_shows_relevance_once_the_model_is_calibrated(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    api = FakeApi().on("POST /search", search_reply({"id": "a", "cosine": 0.3, "relevance": 0.75}))
+    command_runner(search, api, monkeypatch)("--id", "b")
+    assert capsys.readouterr().out.splitlines() == [
+        "   cosine  relevance  id  metadata",
+        "1   0.300       0.75  a",
+    ]
+
+
+def test_search_without_hits_prints_so(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    api = FakeApi().on("POST /search", search_reply())
+    command_runner(search, api, monkeypatch)("unicorn", "--collection", "pets", "--filter", '{"n": 1}')
+    assert capsys.readouterr().out == "nothing found\n"
+    assert body(api.requests[0])["filter"] == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("condition", "complaint"),
+    [("[1]", '\'[1]\' must be an object, such as {"album": "pets"}'), ("x", "'x' is not JSON")],
+)
+def test_filter_must_be_a_json_object(
+    condition: str, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    with pytest.raises(SystemExit):
+        command_runner(search, FakeApi(), monkeypatch)("cat", "--filter", condition)
+    assert f"argument --filter: {complaint}" in capsys.readouterr().err
+
+
+def test_search_takes_exactly_one_query(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    run = command_runner(search, FakeApi(), monkeypatch)
+    for arguments in [[], ["cat", "--id", "a"], ["cat", "--filter", "[]"]]:
+        with pytest.raises(SystemExit) as caught:
+            run(*arguments)
+        assert caught.value.code == 2
+
+
+def test_truncated_words_are_noted(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    answer = {"model": MODEL, "collection": "pets", "hits": [], "truncated": True}
+    assert command_runner(search, FakeApi().on("POST /search", ok(answer)), monkeypatch)("cat " * 99) == 0
+    assert "the words were truncated" in capsys.readouterr().err
+
+
+def test_bad_image_of_a_search_is_named_by_its_file(
+    picture_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    api = FakeApi().on("POST /search", problem(422, "the decoder failed", "query[0]"))
+    assert command_runner(search, api, monkeypatch)("--image", picture_file) == 1
+    assert capsys.readouterr().err == f"diptych: {picture_file}: the decoder failed (HTTP 422)\n"
+
+
+def test_control_characters_in_a_hit_are_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    hit = {"id": "a", "cosine": 0, "metadata": {"x": "\x1b[2J\n"}}
+    api = FakeApi().on("POST /search", search_reply(hit))
+    command_runner(search, api, monkeypatch)("cat")
+    assert "\x1b" not in capsys.readouterr().out
