@@ -1,4 +1,4 @@
-"""The commands against a real server with the tiny model; where processes matter, as a user runs them."""
+"""The commands against a real server with the tiny model, as processes where that matters."""
 
 import contextlib
 import io
@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pictures, one in a folder of its own, and one broken file."""
+    """Two pictures, one of them in a subfolder, and a broken file."""
     folder = tmp_path_factory.mktemp("photos")
     (folder / "more").mkdir()
     (folder / "red.png").write_bytes(picture("red"))
@@ -44,7 +44,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def diptych(server: RunningServer, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """What a command does and prints, run in this process."""
+    """Run a command in this process and return what it prints."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with (
         mock.patch.dict(os.environ, DIPTYCH_URL=server.url),

@@ -44,7 +44,7 @@ def client(server: RunningServer) -> Iterator[Client]:
 
 @pytest.fixture
 def pets(client: Client, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A collection of this test alone."""
+    """A collection for one test."""
     name = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
     client.create_collection(name)
     yield name

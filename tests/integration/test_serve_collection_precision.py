@@ -1,4 +1,4 @@
-"""Collections with a precision of their own, over HTTP and on real graphs of two precisions."""
+"""Collections with their own precision, over HTTP, with real graphs in two precisions."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ def models_in(client: TestClient) -> set[str]:
 
 
 def expected(repo: Path, precision: str, payload: bytes) -> Any:
-    """(D,): what the encoder of that precision itself makes of it."""
+    """Return (D,): the vector that the encoder of that precision computes."""
     folder, manifest = ModelRepository(repo).folder(TINY, 1), ModelRepository(repo).manifest(TINY, 1)
     files = manifest.precisions[precision]
     encoder = OnnxEncoder(folder / files.image_file, folder / files.text_file, n_threads=1)
@@ -62,7 +62,7 @@ def expected(repo: Path, precision: str, payload: bytes) -> Any:
 
 
 def stored(folder: Path, name: str, precision: str) -> dict[str, Any]:
-    """The kept vectors of one precision by id, once no server runs."""
+    """Return the stored vectors of one precision by id. No server may run."""
     wanted = identity(ModelRepository(folder / "model_repo").folder(TINY, 1), precision, "exact")
 
     async def read() -> dict[str, Any]:

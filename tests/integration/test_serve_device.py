@@ -1,4 +1,4 @@
-"""Where the encoders run, and what is said of it: real bundles and graphs, the GPU computed by the CPU."""
+"""The device of the encoders and its reasons: real bundles and graphs, on a GPU that the CPU imitates."""
 
 import json
 import re
@@ -304,7 +304,7 @@ def test_check_names_the_device_and_proves_cpu_precisions_on_the_cpu(
 
 @pytest.fixture
 def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedBundle:
-    """On the GPU of `FakeCuda`."""
+    """Load a precision on the GPU of `FakeCuda`."""
     FakeCuda().install(monkeypatch)
     for name in ("IMAGE_S", "TEXT_S"):
         monkeypatch.setattr(measuring, name, 0.02)

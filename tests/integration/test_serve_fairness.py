@@ -1,6 +1,6 @@
-"""One client with hundreds of images beside ten with one, through the whole application but for a socket.
+"""One client with hundreds of images beside ten clients with one, in the whole application without a socket.
 
-What is counted are batches, so that no clock is asked.
+The tests count batches, so that they depend on no clock.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ N_LARGE, N_IN_ALL = 4, 500  # requests, and their images
 
 
 class CountedEncoder:
-    """Takes its time, and counts the batches that began."""
+    """An encoder that is slow and counts the batches that began."""
 
     def __init__(self, encode: Any) -> None:
         self._encode = encode
@@ -43,7 +43,7 @@ class CountedEncoder:
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, CountedEncoder]]:
-    """A client of the ready application, and what encodes its images."""
+    """Yield a client of the ready application and its image encoder."""
     write_tiny_bundle(folder / "model_repo")
     settings = Settings(model_repo=folder / "model_repo", model=TINY, data_dir=folder / "data", **FIXED_PLAN)
     encoders: list[CountedEncoder] = []
@@ -66,7 +66,7 @@ async def serving(folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Counte
 
 
 def colour(number: int) -> bytes:
-    """A picture that is like no other: equal ones would be encoded once."""
+    """Return a unique picture: equal pictures would be encoded only once."""
     return picture((number % 251, number // 251, 7), (8, 8))
 
 
@@ -79,7 +79,7 @@ async def embed(client: httpx.AsyncClient, images: list[bytes]) -> None:
 async def waits_beside_hundreds(
     client: httpx.AsyncClient, encoder: CountedEncoder
 ) -> tuple[list[int], list[int]]:
-    """Batches that began while one image was asked for, by ten clients; and the sizes of all batches."""
+    """Return how many batches began during each request of ten clients, and the sizes of all batches."""
     images = [colour(n) for n in range(N_IN_ALL)]
     step = N_IN_ALL // N_LARGE
     large = [asyncio.create_task(embed(client, images[n : n + step])) for n in range(0, N_IN_ALL, step)]

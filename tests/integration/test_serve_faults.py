@@ -1,4 +1,4 @@
-"""A server whose encoder fails, hangs or cannot be stopped: what its clients see, and how it ends."""
+"""A server whose encoder fails, hangs or cannot be stopped: its responses and its end."""
 
 import asyncio
 import time
@@ -41,7 +41,7 @@ def ask(server: RunningServer, *images: bytes) -> httpx.Response:
 
 
 def later(call: Any, *arguments: Any) -> "Future[Any]":
-    """The call in a thread of its own."""
+    """Make the call in a thread."""
     pool = ThreadPoolExecutor(1)
     future = pool.submit(call, *arguments)
     pool.shutdown(wait=False)
@@ -71,7 +71,7 @@ def test_only_the_request_with_the_bad_item_fails(model_repo: Path, tmp_path: Pa
 def test_process_with_an_unstoppable_encoder_logs_it_and_exits_with_1(
     model_repo: Path, tmp_path: Path
 ) -> None:
-    """Past the deadline the call is told to stop, for five seconds; then three more are a farewell."""
+    """After the deadline the call gets five seconds to stop; three seconds later the server stops."""
     with serve(model_repo, TINY, tmp_path, "--encode-timeout-s", "0.5") as server:
         lost = later(ask, server, picture(grey("deaf")))
         time.sleep(0.2)
@@ -112,7 +112,7 @@ def test_process_stopped_while_its_encoder_hangs_exits_with_1(model_repo: Path, 
 
 
 class Encoder:
-    """The encoder of the bundle, until it `fails`."""
+    """The encoder of the bundle; it raises once `fails` is set."""
 
     def __init__(self, sound: ServedEncoder) -> None:
         self._sound = sound
@@ -148,7 +148,7 @@ def loaded(model_repo: Path) -> LoadedBundle:
 
 
 def test_readiness_follows_whether_calls_succeed(loaded: LoadedBundle, tmp_path: Path) -> None:
-    """The canary goes past the batches: it decides, and is asked within its period after a batch failed."""
+    """The canary bypasses the queue. It decides, and runs within its period after a failed batch."""
 
     async def run() -> None:
         encoder: Any = Encoder(loaded.encoder)

@@ -1,4 +1,4 @@
-"""A version that must not be served is skipped with its reason, and the newest one that may be is served."""
+"""The newest servable version is served; versions that cannot be served are skipped with the reason."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""A server that gets more than it can do refuses what does not fit, keeps its memory, and is itself after."""
+"""A server under overload refuses requests, keeps its memory within bounds, and recovers."""
 
 import http.client
 import threading
@@ -30,7 +30,7 @@ def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Answers:
-    """What came back from many requests at once."""
+    """The responses to many concurrent requests."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     retries: Counter[str | None] = field(default_factory=Counter)
@@ -47,7 +47,7 @@ class Answers:
 
 
 def load(server: RunningServer, image: bytes, n_clients: int, go_on: Callable[[int], bool]) -> Answers:
-    """Clients that ask again at once, whatever the answer, each as long as `go_on(number of its asks)`."""
+    """Run clients that send the next request at once, each while `go_on(number of its requests)`."""
     answers = Answers()
 
     def ask() -> None:
@@ -68,7 +68,7 @@ def load(server: RunningServer, image: bytes, n_clients: int, go_on: Callable[[i
 
 
 def rate(server: RunningServer, image: bytes, seconds: float) -> float:
-    """Images a second by as many clients as the queue holds with ease."""
+    """Return images per second with as many clients as the queue holds easily."""
     until = time.monotonic() + seconds
     answers = load(server, image, 8, lambda n_asked: time.monotonic() < until)
     assert set(answers.statuses) == {200}
@@ -125,7 +125,7 @@ def test_burst_of_two_thousand_requests_leaves_nothing_behind(model_repo: Path, 
 
 @pytest.mark.long
 def test_clients_that_hang_up_in_a_burst_leave_nothing_behind(model_repo: Path, tmp_path: Path) -> None:
-    """Their bodies are in, and some of their images wait to be decoded."""
+    """The bodies are complete, and some images are waiting to be decoded."""
     image = noise(0, (300, 300))
     length = f"Content-Length: {len(image)}"
     head = f"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n{length}\r\n\r\n"

@@ -1,4 +1,4 @@
-"""How a server shares the machine out: measured once, kept, or as settings say."""
+"""The execution plan of a server: measured once and kept, or as the settings say."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Versions that TensorRT built: served where they were built, ignored elsewhere, and the reason is told."""
+"""Versions built by TensorRT: served on the machine they are for, ignored elsewhere with the reason."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ def settings(folder: Path, **given: Any) -> Settings:
 
 
 async def _described(services: Services) -> dict[str, Any]:
-    """What is served, what `/models` says is ignored, and the vector of a picture."""
+    """Return the served version, the ignored ones by `/models`, and the vector of a picture."""
     await services.start()
     try:
         (model,) = await services.catalogue.models()

@@ -1,4 +1,4 @@
-"""Which precision answers what, over HTTP and on real graphs; times are compared, never judged alone."""
+"""The precision of each kind of request, over HTTP with real graphs. Times are only compared."""
 
 import asyncio
 import json
@@ -187,7 +187,7 @@ def test_parts_are_shared_when_one_precision_does_both(tmp_path: Path) -> None:
 
 
 def ask(client: TestClient) -> dict[str, str]:
-    """The precision that each call names."""
+    """Return the precision that each call names."""
     image = [("image", ("red.png", picture("red")))]
     labels = [("labels", (None, '["red", "blue"]'))]
     answers = {

@@ -1,4 +1,4 @@
-"""`diptych serve` as a process: starting, refusing to start, and stopping."""
+"""`diptych serve` as a process: starting, failing to start, and stopping."""
 
 import http.client
 import json
@@ -38,7 +38,7 @@ def refusal(
     status: int = 1,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """The log of a server that must not start."""
+    """Return the log of a server that must fail to start."""
     process, log_file = start(model_repo, model, data_dir, *flags, environment=environment)
     assert process.wait(timeout=60) == status
     return log_file.read_text()
@@ -46,7 +46,7 @@ def refusal(
 
 @contextmanager
 def half_sent(server: RunningServer, length: int, begin: bytes) -> Iterator[http.client.HTTPConnection]:
-    """A POST to /embed whose body has begun and goes no further by itself."""
+    """Open a POST to /embed whose body has begun and then pauses."""
     with closing(http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)) as connection:
         connection.putrequest("POST", "/embed")
         connection.putheader("Content-Type", "application/json")
@@ -56,7 +56,7 @@ def half_sent(server: RunningServer, length: int, begin: bytes) -> Iterator[http
 
 
 def wait_until_let_in(server: RunningServer) -> None:
-    """What was sent before has been read: requests that came after it were answered."""
+    """Wait until earlier bytes have been read: later requests have been answered."""
     for _ in range(2):
         assert httpx.get(f"{server.url}/healthz").status_code == 200
 
@@ -80,12 +80,12 @@ def test_log_is_json_only_and_names_the_model_and_the_url(model_repo: Path, tmp_
 
 
 def past_the_log(server: RunningServer) -> list[str]:
-    """The lines of its output that are no log."""
+    """Return the lines of the output that are not log lines."""
     return [line for line in server.log_file.read_text().splitlines() if not line.startswith("{")]
 
 
 def printed(server: RunningServer) -> list[str]:
-    """What the server says to people once it is ready and its gallery is loaded: three lines."""
+    """Return the three lines that the server prints once it is ready and its gallery is loaded."""
     deadline = time.monotonic() + 30
     while len(lines := past_the_log(server)) < 3:
         assert time.monotonic() < deadline, server.log_file.read_text()

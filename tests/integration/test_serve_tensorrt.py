@@ -1,4 +1,4 @@
-"""CUDA serves while TensorRT's engines are built, and on if they cannot be had; both are stand-ins."""
+"""CUDA serves while TensorRT engines are built, and keeps serving if that fails. Both are fakes."""
 
 import asyncio
 import re
@@ -35,7 +35,7 @@ ITEMS = [("image", (f"{n}.png", noise(n))) for n in range(5)] + [("text", (None,
 
 @dataclass
 class Builder:
-    """In the place of the process that builds: in this one, when it is let."""
+    """Builds in this process, when allowed, instead of in a child process."""
 
     may_go_on: threading.Event = field(default_factory=threading.Event)
     n_begun: int = 0
@@ -58,7 +58,7 @@ class Builder:
 
 @dataclass
 class Machine:
-    """One with a GPU and TensorRT."""
+    """A machine with a GPU and TensorRT."""
 
     cuda: FakeCuda
     tensorrt: FakeTensorrt
@@ -66,12 +66,12 @@ class Machine:
     folder: Path
 
     def app(self, **given: Any) -> Any:
-        """A server on it; engines are kept from one to the next."""
+        """Run a server on the machine. Engines are kept between servers."""
         options = {"device": "cuda", "tensorrt": "auto", "cache_dir": self.folder / "cache"}
         return running_app(self.folder, **(options | given))
 
     def kept(self) -> list[Path]:
-        """Plans that were built whole, and anything else that lies with them."""
+        """Return the files in the engine folder."""
         return sorted(file for file in self.folder.glob("cache/**/*") if file.is_file())
 
 
@@ -175,7 +175,7 @@ def test_next_start_reuses_the_engines_unless_batch_sizes_change(machine: Machin
 
 
 def settled_on_cuda(machine: Machine) -> str:
-    """The reason; requests are answered all the same."""
+    """Return the reason why CUDA keeps serving. Requests are answered."""
     with machine.app() as client:
         found = wait_until_settled(client)
         assert (found["provider"], found["tensorrt"]["state"]) == (CUDA, "unavailable")

@@ -1,4 +1,4 @@
-"""What wiring refuses to build, and what `diptych check` finds, without a process of its own."""
+"""What wiring refuses to build and what `diptych check` finds, in this process."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The whole application on the tiny bundle, inside the test's own process; no socket is opened."""
+"""Run the whole application with the tiny bundle in the process of the test, without a socket."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,9 +27,9 @@ def running_app(
     change: Callable[[Services], Services] = lambda services: services,
     **given: Any,
 ) -> Iterator[TestClient]:
-    """A client of a ready app whose model repository and data lie in `folder`; `given` are settings.
+    """Yield a client of a ready app with model repository and data in `folder`. `given` are settings.
 
-    `change` may put parts of the test's own into the services.
+    `change` may replace parts of the services.
     """
     if not (folder / "model_repo").exists():
         write_tiny_bundle(folder / "model_repo")
@@ -53,7 +53,7 @@ def running_app(
 
 
 def wait_until_ready(client: TestClient, failures: list[BaseException]) -> None:
-    """Poll /readyz; what kept the app from loading is raised."""
+    """Poll /readyz until it is ready. Raises the error that kept the app from loading."""
     deadline = time.monotonic() + READY_WITHIN_S
     while client.get("/readyz").status_code != 200:
         if failures:

@@ -1,4 +1,4 @@
-"""Callers of a server process that do as no client library would: they stall, drip and vanish."""
+"""Callers of a server process that behave badly: they stall, send slowly and disconnect."""
 
 import contextlib
 import socket
@@ -18,17 +18,17 @@ WITHIN_S = 60
 
 
 def files_of(payloads: Sequence[bytes]) -> list[tuple[str, tuple[str, bytes]]]:
-    """Images as the `image` parts of a form, for httpx."""
+    """Return images as the `image` parts of a form for httpx."""
     return [("image", ("x", payload)) for payload in payloads]
 
 
 def different_pictures(n: int, first: int = 0) -> list[bytes]:
-    """No two are equal, as equal ones are encoded once."""
+    """Return pictures that all differ, since equal ones are encoded only once."""
     return [noise(seed) for seed in range(first, first + n)]
 
 
 def message(server: RunningServer, method: str, path: str, **given: Any) -> bytes:
-    """A whole request as bytes; `given` as httpx takes it."""
+    """Return a whole request as bytes. `given` are arguments of httpx."""
     request = httpx.Request(method, f"{server.url}{path}", **given)
     body = request.read()
     lines = [f"{method} {request.url.raw_path.decode()} HTTP/1.1"]
@@ -37,13 +37,13 @@ def message(server: RunningServer, method: str, path: str, **given: Any) -> byte
 
 
 def connect(server: RunningServer) -> socket.socket:
-    """A plain connection."""
+    """Open a plain connection."""
     address = urlsplit(server.url)
     return socket.create_connection((address.hostname, address.port), timeout=WITHIN_S)
 
 
 def is_refused(server: RunningServer) -> bool:
-    """Whether it listens no more."""
+    """Whether the server has stopped listening."""
     try:
         connect(server).close()
     except ConnectionRefusedError:
@@ -53,13 +53,13 @@ def is_refused(server: RunningServer) -> bool:
 
 @contextmanager
 def connected(server: RunningServer, n: int) -> Iterator[list[socket.socket]]:
-    """Many connections, closed at the end."""
+    """Open many connections and close them at the end."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(connect(server)) for _ in range(n)]
 
 
 def metric(server: RunningServer, name: str, **labels: str) -> float:
-    """The value of one sample of /metrics; 0 when there is none."""
+    """Return the value of one sample of /metrics; 0 if it is missing."""
     text = httpx.get(f"{server.url}/metrics").text
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     found = [one.value for one in samples if one.name == name and labels.items() <= one.labels.items()]
@@ -67,7 +67,7 @@ def metric(server: RunningServer, name: str, **labels: str) -> float:
 
 
 def wait_until(condition: Callable[[], object], within_s: float = WITHIN_S) -> None:
-    """Ask again and again."""
+    """Poll until the condition holds."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"

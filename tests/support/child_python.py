@@ -1,4 +1,4 @@
-"""Where a Python that a test starts finds its modules: knows nothing of what it runs.
+"""The module path of a Python that a test starts.
 
 environment = os.environ | {"PYTHONPATH": python_path()}
 """
@@ -10,6 +10,6 @@ TESTS = Path(__file__).parents[1]
 
 
 def python_path(*folders: Path) -> str:
-    """What this process was told, in front, so that a clone tests itself; then `folders`, and the tests."""
+    """Return PYTHONPATH: first that of this process, so that a clone tests itself, `folders`, the tests."""
     own = [str(folder) for folder in (*folders, TESTS)]
     return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *own]))

@@ -1,6 +1,6 @@
-"""Commands of `diptych` as processes of their own: forks of one that has imported everything.
+"""Run commands of `diptych` as forks of a process that has imported everything.
 
-Each has its own threads, files and environment.
+Each fork has its own threads, files and environment.
 
     with Forks() as forks:
         process = forks.start(["serve", ...], log_file)      # no wait; used as a Popen
@@ -42,7 +42,7 @@ IMPORTED = (
 
 
 class Forked:
-    """One process: as much of a `Popen` as tests ask for."""
+    """One process, with the part of the interface of `Popen` that tests need."""
 
     def __init__(self, forks: "Forks", pid: int) -> None:
         self._forks = forks
@@ -50,13 +50,13 @@ class Forked:
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """Its exit status, negative for a signal; None while it runs."""
+        """Return the exit status, negative for a signal; None while the process runs."""
         if self.returncode is None:
             self.returncode = self._forks.ask({"poll": self.pid})["status"]
         return self.returncode
 
     def wait(self, timeout: float = WITHIN_S) -> int:
-        """Its exit status, once there is one."""
+        """Wait for the end and return the exit status."""
         deadline = time.monotonic() + timeout
         while (status := self.poll()) is None:
             if time.monotonic() > deadline:
@@ -65,21 +65,21 @@ class Forked:
         return status
 
     def send_signal(self, number: int) -> None:
-        """Nothing happens to one that has ended."""
+        """Send a signal, unless the process has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """SIGTERM."""
+        """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
 
 class Forks:
-    """The process that forks; it ends when its input does, at the latest with this process."""
+    """The process that forks. It ends with its input, at the latest with this process."""
 
     def __init__(self) -> None:
         environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
@@ -101,9 +101,9 @@ class Forks:
     def start(
         self, arguments: Sequence[str], log_file: Path, environment: Mapping[str, str] | None = None
     ) -> Forked:
-        """Fork a process of `diptych` with these arguments; its log is made anew.
+        """Fork a process of `diptych` with these arguments and a new log file.
 
-        Its environment is ours without settings of the server, and what is given.
+        Its environment is that of the tests without settings of the server, plus what is given.
         """
         log_file.write_bytes(b"")
         ours = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}
@@ -111,7 +111,7 @@ class Forks:
         return Forked(self, self.ask({**told, "environment": {**ours, **(environment or {})}})["pid"])
 
     def ask(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """One line there, one line back."""
+        """Send one line and read one line."""
         assert self._process.stdin is not None and self._process.stdout is not None
         with self._one_at_a_time:
             self._process.stdin.write(json.dumps(told) + "\n")
@@ -122,12 +122,12 @@ class Forks:
 
 @cache
 def shared_forks() -> Forks:
-    """One for all tests of this process."""
+    """Return the `Forks` that all tests of this process share."""
     return Forks()
 
 
 def main() -> None:
-    """Fork as told until the input ends."""
+    """Fork on request until the input ends."""
     for module in IMPORTED:
         importlib.import_module(module)
     threads = sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
@@ -145,7 +145,7 @@ def main() -> None:
 
 
 def _become_command(told: Mapping[str, Any]) -> None:
-    """Does not return."""
+    """Run the command in this fork. Does not return."""
     log = os.open(told["log"], os.O_WRONLY | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor, source in ((0, nothing), (1, log), (2, log)):

@@ -1,4 +1,4 @@
-"""A server on a free port of this event loop, and connections that speak to it byte by byte."""
+"""Run a server on a free port in this event loop, and talk to it byte by byte."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ Caller = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass(frozen=True)
 class Answered:
-    """One answer."""
+    """One response."""
 
     status: int
     headers: dict[str, str]
@@ -35,7 +35,7 @@ class Answered:
 
 
 class Place:
-    """The server, and a way to call it."""
+    """A running server and how to connect to it."""
 
     def __init__(self, server: GracefulServer, port: int) -> None:
         self.server = server
@@ -43,14 +43,14 @@ class Place:
         self._writers: list[asyncio.StreamWriter] = []
 
     async def call(self, data: bytes = b"") -> Caller:
-        """A new connection, with bytes sent."""
+        """Open a connection and send bytes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers.append(writer)
         writer.write(data)
         return reader, writer
 
     async def hang_up(self) -> None:
-        """All connections."""
+        """Close all connections."""
         for writer in self._writers:
             writer.transport.abort()
         await asyncio.sleep(0)
@@ -67,7 +67,7 @@ async def serving(
     keep_alive_s: int = 30,
     listener: socket.socket | None = None,
 ) -> AsyncIterator[Place]:
-    """The server is stopped at the end, as by a signal."""
+    """Run a server and stop it at the end as a signal does."""
     listener = listener or socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
@@ -100,7 +100,7 @@ async def serving(
 
 
 async def answer_of(reader: asyncio.StreamReader) -> Answered:
-    """The next answer, which must have a length."""
+    """Read the next response, which must have a Content-Length."""
     async with asyncio.timeout(WITHIN_S):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
@@ -109,7 +109,7 @@ async def answer_of(reader: asyncio.StreamReader) -> Answered:
 
 
 async def is_hung_up(reader: asyncio.StreamReader) -> bool:
-    """Read on; True when the other side closes before anything else comes."""
+    """Return whether the other side closes before it sends anything else."""
     async with asyncio.timeout(WITHIN_S):
         try:
             return await reader.read(1) == b""
@@ -118,13 +118,13 @@ async def is_hung_up(reader: asyncio.StreamReader) -> bool:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Let others run until it holds."""
+    """Let other tasks run until the condition holds."""
     async with asyncio.timeout(WITHIN_S):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)
 
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """A scenario in an event loop of the kind that serves."""
+    """Run a scenario in the kind of event loop that serves."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())

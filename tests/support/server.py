@@ -1,6 +1,6 @@
-"""`diptych serve` as a process of its own on a free port, ready for requests.
+"""Run `diptych serve` as a process on a free port.
 
-It is a fork of a process that has imported everything; `start_command` starts it as a user does.
+The process is a fork of one that has imported everything. `start_command` starts it as a user does.
 """
 
 import json
@@ -23,18 +23,18 @@ GALLERY_WITHIN_S = 180
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server process; its log is one JSON object a line."""
+    """A server process. Its log has one JSON object per line."""
 
     url: str
     process: Forked
     log_file: Path
 
     def log(self) -> list[dict[str, Any]]:
-        """All lines so far that are JSON."""
+        """Return all JSON lines so far."""
         return log_lines(self.log_file)
 
     def wait_until_gallery_is_filled(self, n_images: int | None = None) -> None:
-        """Until the log says so; then `n_images` of it are there, when given."""
+        """Wait until the log says so. If given, `n_images` must have been loaded."""
         deadline = time.monotonic() + GALLERY_WITHIN_S
         while not (lines := [line for line in self.log() if line["message"] == "the gallery is loaded"]):
             assert time.monotonic() < deadline, f"the gallery is not loaded: {self.log_file.read_text()}"
@@ -42,7 +42,7 @@ class RunningServer:
         assert n_images in {None, lines[0]["images"]}, lines[0]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send the signal and wait: the exit status."""
+        """Send the signal, wait, and return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(timeout=WITHIN_S)
 
@@ -76,7 +76,7 @@ def start(
 def start_command(
     model_repo: Path, model: str, data_dir: Path, *flags: str
 ) -> "tuple[subprocess.Popen[bytes], Path]":
-    """The same by a Python of its own, which takes longer."""
+    """Start a server with a new Python, which takes longer."""
     arguments, log_file = _command(model_repo, model, data_dir, *flags)
     ours = {name: value for name, value in os.environ.items() if not name.startswith("DIPTYCH_")}
     with log_file.open("wb") as log:
@@ -90,14 +90,14 @@ def start_command(
 
 
 def _command(model_repo: Path, model: str, data_dir: Path, *flags: str) -> tuple[list[str], Path]:
-    """Its arguments and its log."""
+    """Return the arguments and the log file."""
     data_dir.mkdir(parents=True, exist_ok=True)
     where = ["--port", "0", "--model-repo", str(model_repo), "--model", model, "--data-dir", str(data_dir)]
     return ["serve", *where, *FIXED_PLAN, *flags], data_dir / "server.log"
 
 
 def log_lines(log_file: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a log; a line that is still being written is left out."""
+    """Return the JSON lines of a log, without a line that is still being written."""
     lines = log_file.read_text().splitlines()
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 

@@ -1,4 +1,4 @@
-"""Many starts of `diptych serve` on one model repository, each a fork (see `forked`).
+"""Start `diptych serve` many times with one model repository, each time as a fork (see `forked`).
 
 warm = WarmServers(model_repo, TINY)
 server = warm.start(data_dir)             # no wait
@@ -25,11 +25,11 @@ class WarmServer:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The id of its process."""
         return self.process.pid
 
     def url_when_ready(self) -> str | None:
-        """None when it was killed before it was ready."""
+        """Wait and return the URL; None if the server was killed before."""
         deadline = time.monotonic() + WITHIN_S
         while time.monotonic() < deadline:
             for line in log_lines(self.log_file):
@@ -41,7 +41,7 @@ class WarmServer:
         raise AssertionError(f"the server is not ready: {self.log_file.read_text()}")
 
     def has_ended(self) -> bool:
-        """Whether it is gone; it may be waited for."""
+        """Whether the process has ended."""
         return self.process.poll() is not None
 
     def kill(self, number: int = signal.SIGKILL) -> None:
@@ -49,7 +49,7 @@ class WarmServer:
         self.process.send_signal(number)
 
     def wait(self) -> int:
-        """Its exit status, negative for a signal."""
+        """Return the exit status, negative for a signal."""
         return self.process.wait()
 
 
@@ -67,7 +67,7 @@ class WarmServers:
         environment: Mapping[str, str] | None = None,
         log_file: Path | None = None,
     ) -> WarmServer:
-        """Fork a server; its log is in its data folder unless told otherwise."""
+        """Fork a server. Its log is in its data folder unless `log` is given."""
         if log_file is None:
             data_dir.mkdir(parents=True, exist_ok=True)
             log_file = data_dir / "server.log"

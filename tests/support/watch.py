@@ -1,4 +1,4 @@
-"""Watch a server process from outside: whether it is ready all the time, and how much memory it holds."""
+"""Watch a server process from outside: its readiness and its memory."""
 
 import threading
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ TIMEOUT_S = 20  # two cores are busy meanwhile
 
 @contextmanager
 def ready_throughout(server: RunningServer) -> Iterator[None]:
-    """Fails when `/readyz` was ever anything but 200 in between."""
+    """Fail if `/readyz` was ever not 200 inside the block."""
     wrong: list[str] = []
     n_asked, ended = 0, threading.Event()
 
@@ -44,17 +44,17 @@ def ready_throughout(server: RunningServer) -> Iterator[None]:
 
 
 def resident_bytes(server: RunningServer) -> int:
-    """What the process holds in memory now."""
+    """Return the bytes that the process has in memory now."""
     return _status(server, "VmRSS")
 
 
 def peak_bytes(server: RunningServer) -> int:
-    """The most that it ever held."""
+    """Return the most bytes that the process ever had in memory."""
     return _status(server, "VmHWM")
 
 
 def errors_in_log(server: RunningServer) -> list[str]:
-    """Messages of lines of level error, and what was written past the log: what is refused is neither."""
+    """Return the error messages and the lines that are not log lines. Refused requests are neither."""
     lines = server.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
     past = [line[:200] for line in lines if not line.startswith("{")]
     return past + [str(line["message"]) for line in server.log() if line["level"] == "error"]

@@ -1,4 +1,4 @@
-"""`add`: every image gets its outcome, whatever happens to the others."""
+"""`add`: every image has an outcome, whatever happens to the others."""
 
 import json
 from pathlib import Path

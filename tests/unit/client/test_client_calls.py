@@ -1,4 +1,4 @@
-"""The two clients offer the same calls, and each call asks for the right resource."""
+"""Both clients have the same calls, and each call requests the right resource."""
 
 import asyncio
 import inspect

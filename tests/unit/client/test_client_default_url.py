@@ -1,4 +1,4 @@
-"""Without a URL the client looks for a server where the variables of the server put one."""
+"""Without a URL the client uses the address in the environment variables of the server."""
 
 import pytest
 

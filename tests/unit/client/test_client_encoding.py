@@ -1,4 +1,4 @@
-"""`embed`, `classify` and `search`: what is sent, and what becomes of the answer."""
+"""`embed`, `classify` and `search`: the requests and the results."""
 
 import json
 from base64 import b64decode

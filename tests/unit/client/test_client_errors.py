@@ -1,4 +1,4 @@
-"""Refusals, retries and broken connections."""
+"""Error responses, retries and broken connections."""
 
 import asyncio
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def client_answering(*replies: Any) -> Client:
 
 
 def waits(steps: Steps[Any], *answers: Answer) -> list[float]:
-    """The pauses that a call asks for while it is given `answers`."""
+    """Return the pauses of a call that receives `answers`."""
     pauses: list[float] = []
     effect = next(steps)
     for answer in answers:

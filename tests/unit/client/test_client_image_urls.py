@@ -1,4 +1,4 @@
-"""Images by URL: the server fetches them, so only their URLs travel; files beside them travel as ever."""
+"""Images by URL: only the URLs are sent, since the server fetches them. Files are sent as usual."""
 
 import httpx
 import pytest

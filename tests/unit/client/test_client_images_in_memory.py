@@ -1,4 +1,4 @@
-"""Images of Pillow and arrays of NumPy travel as PNG files, wherever a path or bytes do."""
+"""Pillow images and NumPy arrays are sent as PNG files, in every call that accepts a path or bytes."""
 
 import asyncio
 import io
@@ -30,12 +30,12 @@ def client(api: FakeApi) -> Client:
 
 
 def sent_images(request: httpx.Request) -> list[Image.Image]:
-    """What of a request's parts are images, decoded."""
+    """Return the image parts of a request, decoded."""
     return [Image.open(io.BytesIO(content)) for name, content in parts(request) if name == "image"]
 
 
 def turned(image: Image.Image) -> Image.Image:
-    """With the note of a camera that was held sideways."""
+    """Return the image with the EXIF orientation of a camera held sideways."""
     exif = Image.Exif()
     exif[0x0112] = 6
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""`add_vectors`: what it sends, and what becomes of each vector."""
+"""`add_vectors`: the requests and the outcomes."""
 
 import json
 import struct
@@ -17,7 +17,7 @@ TINY = ModelRef("tiny", 3, "fp32", "exact")
 
 
 def reply(request: httpx.Request) -> httpx.Response:
-    """Every row is created; its id tells its first number."""
+    """Reply that every row is created, with its first number as id."""
     raw = dict(parts(request))["embeddings"]
     rows = [struct.unpack_from("<f", raw, start)[0] for start in range(0, len(raw), 8)]
     outcomes = [

@@ -1,4 +1,4 @@
-"""The last step of an image's build, on roots that must not pass, and in the environment of these tests."""
+"""The check at the end of an image build, on faulty root folders, in the environment of these tests."""
 
 import importlib.util
 import os
@@ -26,7 +26,7 @@ def assert_image() -> ModuleType:
 
 @pytest.fixture
 def image(assert_image: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """An empty root, with this environment in place of the image's but for its packages of training."""
+    """An empty root folder. This environment, without training packages, stands in for that of the image."""
     root = tmp_path / "root"
     root.mkdir(mode=0o755)
     monkeypatch.setattr(assert_image, "ENVIRONMENT", Path(sys.prefix))

@@ -1,4 +1,4 @@
-"""What `make audit` asks, and that it does not pass where nothing was looked up; with an auditor of ours."""
+"""`make audit` with a fake auditor: what it asks, and that it fails when nothing was looked up."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What is added to the bill of materials and the licences, and that a package which they lack is an error."""
+"""Additions to the bill of materials and the licences; missing packages are an error."""
 
 import importlib.util
 import json
@@ -23,7 +23,7 @@ def complete_sbom() -> ModuleType:
 
 
 class Files:
-    """What the tools wrote of an image with two packages; one has no licence in its metadata."""
+    """The output of the tools for an image with two packages, one without a licence in its metadata."""
 
     def __init__(self, folder: Path, *, components: tuple[str, ...], licences: tuple[str, ...]) -> None:
         self.sbom, self.licences = folder / "sbom.json", folder / "licences.json"

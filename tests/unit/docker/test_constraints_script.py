@@ -1,4 +1,4 @@
-"""What of `pip freeze --all` becomes a constraint: what is required, and the same on every machine."""
+"""Constraints from `pip freeze --all`: requirements that are the same on every machine."""
 
 import subprocess
 from pathlib import Path

@@ -15,7 +15,7 @@ CHECK = Path(__file__).parents[3] / "docker" / "healthcheck.py"
 
 @contextmanager
 def answering(status: int, body: bytes) -> Iterator[int]:
-    """A server on loopback that says the same to every GET; its port."""
+    """Run a server on loopback that answers every GET alike. Yield its port."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):

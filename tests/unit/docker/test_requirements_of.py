@@ -1,4 +1,4 @@
-"""Requirements of our projects without the projects: what the training image installs first."""
+"""Requirements of our projects without the projects, which the training image installs first."""
 
 import subprocess
 import sys

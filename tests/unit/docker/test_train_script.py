@@ -1,4 +1,4 @@
-"""What `docker compose run train` runs, with a trainer that only writes down what it is asked."""
+"""The script of `docker compose run train`, with a fake trainer that only records its arguments."""
 
 import os
 import pty
@@ -154,7 +154,7 @@ def test_unwritable_folder_is_refused_before_the_first_step(place: str) -> None:
 
 
 def read_until(terminal: int, word: bytes) -> bytes:
-    """What it says up to the word, or up to its end."""
+    """Return the output up to the word, or up to its end."""
     said = b""
     while word not in said:
         try:

@@ -1,4 +1,4 @@
-"""What fetching may hold open follows from the settings."""
+"""The number of sockets that fetching may have open, by the settings."""
 
 from diptych.settings import Settings
 from diptych.wiring.fetching import max_open_sockets

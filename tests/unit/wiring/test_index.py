@@ -1,4 +1,4 @@
-"""Where collections are searched, by what is set and what FAISS has here."""
+"""The device of the vector index, by the settings and by what FAISS supports here."""
 
 import faiss
 import pytest

@@ -1,4 +1,4 @@
-"""Readiness speaks of every precision that is at work."""
+"""Readiness covers every loaded precision."""
 
 import asyncio
 import time

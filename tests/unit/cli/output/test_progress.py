@@ -1,4 +1,4 @@
-"""Progress of work in several parts: a bar each on a terminal, and nothing anywhere else."""
+"""Progress of work in several parts: a bar for each on a terminal, nothing elsewhere."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""There are descriptors for connections and for what the server itself opens, as far as the process may."""
+"""The limit of descriptors covers connections and the server's own files, as far as it can be raised."""
 
 import resource
 
@@ -9,7 +9,7 @@ from diptych.cli.process.descriptors import OTHER_FILES, max_connections_within
 
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The limits of a process that starts with 1024, of which the last is in force."""
+    """The limits of a process that starts with 1024. The last one is in force."""
     limits = [(1024, 4096)]
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, given: limits.append(given))

@@ -1,4 +1,4 @@
-"""What a log line looks like, for people and for machines."""
+"""The formats of a log line: text and JSON."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""How log lines look."""
+"""The choice of the log format, and request ids in log lines."""
 
 import asyncio
 import io
@@ -17,7 +17,7 @@ LOG = logging.getLogger("diptych.test")
 
 
 class Stderr(io.StringIO):
-    """A terminal, or not."""
+    """A stream that is a terminal, or is not."""
 
     def __init__(self, is_terminal: bool) -> None:
         super().__init__()

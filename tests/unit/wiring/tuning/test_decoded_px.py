@@ -1,4 +1,4 @@
-"""How much may be decoded at once, by device and threads."""
+"""How many pixels may be decoded at once, by device and threads."""
 
 from diptych.core.tuning.execution_layout import Plan
 from diptych.core.tuning.precision import CPU_PROVIDER, CUDA_PROVIDER

@@ -1,4 +1,4 @@
-"""The times by which a precision is chosen: taken once, and the same at every start."""
+"""The times that decide the precision: measured once and reused at every start."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,7 +20,7 @@ GOLDEN = SimpleNamespace(pixels=[1], input_ids=[2])
 
 
 class Start:
-    """Starts of servers on one version, on a machine whose times differ from start to start."""
+    """Starts of a server with one version, on a machine whose times differ between starts."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, gains: Sequence[float]) -> None:
         (folder / MANIFEST_FILE).write_text("{}")

@@ -1,4 +1,4 @@
-"""What is measured on machines that are large, slow or busy: encoders and clocks are told their times."""
+"""Measurements on large, slow and busy machines, with fake encoders and clocks."""
 
 import threading
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from diptych.wiring.tuning.measuring import cpu_layout, gpu_batch_sizes
 
 
 class Machine:
-    """Processor time passes as encoders work; `crowd` is how many times the wall time of an idle one."""
+    """A clock that advances with the work of encoders. `load`: wall time relative to an idle machine."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, crowd: float = 1.0) -> None:
         self.crowd = crowd
@@ -30,7 +30,7 @@ class Machine:
 
 
 class TimedEncoder:
-    """Takes so much processor time per item and per call; remembers the sizes of its batches."""
+    """An encoder with a fixed processor time per item and per call. Records the sizes of its batches."""
 
     def __init__(self, machine: Machine, item_s: float, call_s: float) -> None:
         self._machine, self._item_s, self._call_s = machine, item_s, call_s
@@ -51,7 +51,7 @@ def loaded(encoder: TimedEncoder) -> Any:
 def layout_of(
     encoders: dict[int, TimedEncoder], batch_size: int = 0, n_workers: int = 0
 ) -> tuple[int, int, int]:
-    """Workers, batch size and threads of each; `encoders` are those of so many threads."""
+    """Return workers, batch size and threads per worker. `encoders` are by number of threads."""
     found = cpu_layout(
         loaded(encoders[max(encoders)]),
         encoders.__getitem__,  # type: ignore[arg-type]

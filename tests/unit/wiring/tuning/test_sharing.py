@@ -1,4 +1,4 @@
-"""How many threads resize a picture that is alone."""
+"""The number of threads that resize a single picture."""
 
 import pytest
 
