@@ -1,4 +1,4 @@
-"""Adds pictures one after another and prints each id once it is acknowledged; to be killed from outside."""
+"""Add pictures one after another and print each id once it is acknowledged, until killed from outside."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Jobs over the real adapters and the tiny model, and callers of them; knows nothing of HTTP."""
+"""Jobs over the real adapters and the tiny model, without HTTP."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -1,4 +1,4 @@
-"""Collections over the real adapters and the tiny model; knows nothing of HTTP."""
+"""Collections over the real adapters and the tiny model, without HTTP."""
 
 import asyncio
 import hashlib
@@ -33,7 +33,7 @@ from diptych.core.types import AddOutcome, CollectionInfo, Metadata, NewImage
 from diptych.errors import GoldenMismatch
 from support.pictures import picture
 from support.tiny_bundle import EMBED_DIM, TINY
-from unit.core.core_fakes import RUNNER, FakeMetrics, model_info
+from unit.core.core_fakes import IDLE_ENCODER, FakeMetrics, model_info
 
 COLOURS = ("red", "green", "blue", "yellow")
 
@@ -171,7 +171,9 @@ class Opened:
         info = model_info(
             name=model, version=version, precision=precision, identity=identity, embed_dim=EMBED_DIM
         )
-        return EncoderPipeline(info, embedder, (lambda on_start: None,) * 2, (images, texts), 60, RUNNER)
+        return EncoderPipeline(
+            info, embedder, (lambda on_start: None,) * 2, (images, texts), 60, IDLE_ENCODER
+        )
 
     def _open(self, precision: str, at_start: bool) -> EncoderPipeline:
         if precision == "fp16":

@@ -154,7 +154,7 @@ def test_refused_precisions_are_explained_and_change_nothing(tmp_path: Path) -> 
             (
                 {"precision": "int4"},
                 422,
-                "tiny/1 has no precision 'int4', only fp32, int8, fp16; 'server' is",
+                "tiny/1 has no precision 'int4', only fp32, int8, fp16; 'server' means",
             ),
             (
                 {"precision": "fp16"},
@@ -193,7 +193,7 @@ def test_version_without_the_precision_serves_the_other_collections_and_reports_
     with running_app(tmp_path) as client:
         assert client.get("/readyz").json()["n_without_precision"] == 1
         found = client.get("/collections/small").json()
-        reason = "tiny/2 has no precision 'int8', only fp32; 'server' is that of the server"
+        reason = "tiny/2 has no precision 'int8', only fp32; 'server' means the server's own"
         assert (found["state"], found["reason"]) == ("no_precision", reason)
         assert (found["n_images"], found["n_kept"], found["vectors"]) == (3, 3, None)
         assert f"collection small is not served: {reason}" in caplog.text

@@ -1,4 +1,4 @@
-"""What is read while its collection gets another name, or its image another content: as before or after."""
+"""Reads while their collection is renamed, or their image replaced: they see the state before or after."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""What is refused, dropped, lost or broken off in the middle leaves no half of anything, and heals."""
+"""Writes that are refused, dropped or interrupted leave nothing half done, and can be repaired."""
 
 import asyncio
 import threading

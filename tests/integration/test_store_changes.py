@@ -1,4 +1,4 @@
-"""Renaming, configuring and deleting many, over the real adapters."""
+"""Renaming and configuring collections, and deleting many images, over the real adapters."""
 
 import asyncio
 from collections.abc import Coroutine

@@ -1,4 +1,4 @@
-"""Files are written beside the encoder; what happens meanwhile neither loses them nor leaves them behind."""
+"""Files are written during encoding; whatever happens meanwhile, they are neither lost nor left behind."""
 
 import asyncio
 from collections.abc import AsyncIterator

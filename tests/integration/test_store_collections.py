@@ -1,4 +1,4 @@
-"""Collections of the tiny model: what is added, found, replaced, deleted and listed."""
+"""Collections of the tiny model: adding, finding, replacing, deleting and listing images."""
 
 import sqlite3
 from contextlib import closing

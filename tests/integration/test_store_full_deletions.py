@@ -1,4 +1,4 @@
-"""Deletions that a full disk takes only in small parts: all of them, or a part that is gone everywhere."""
+"""Deletions that a full disk accepts only in small parts are complete, or consistent about what is gone."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -78,7 +78,9 @@ def test_inputs_that_no_job_needs_are_removed_at_the_start(run: RunJobs, tmp_pat
     run(story)
 
 
-def test_end_is_told_once_nothing_is_left_of_the_job(run: RunJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_end_is_reported_once_nothing_of_the_job_is_left(
+    run: RunJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story(opened: Opened, running: Jobs) -> None:
         entered, gate, remove = asyncio.Event(), asyncio.Event(), JobFiles.remove
 

@@ -1,4 +1,4 @@
-"""Ends of jobs that come from outside: cancelled, their collection dropped or renamed, the disk full."""
+"""Jobs that end for outside reasons: cancelled, collection dropped or renamed, disk full."""
 
 import asyncio
 from collections.abc import Callable
@@ -350,7 +350,7 @@ def test_every_try_of_a_job_that_the_disk_refuses_is_counted(
     assert metrics.rejected.keys() == {reason}
 
 
-def test_end_is_told_although_those_long_ago_cannot_be_forgotten(
+def test_end_is_reported_although_old_jobs_cannot_be_forgotten(
     run: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:

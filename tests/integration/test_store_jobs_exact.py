@@ -1,4 +1,4 @@
-"""What a job has added it knows of, whenever it is stopped: nothing that was deleted or changed returns."""
+"""A job knows what it has added, whenever it is stopped: nothing deleted or changed returns."""
 
 import asyncio
 import sqlite3
@@ -167,7 +167,7 @@ def test_rows_without_their_outcomes_are_not_kept(run: RunJobs, monkeypatch: pyt
     run(after)
 
 
-def test_image_is_told_of_when_it_can_be_found_and_not_before(run: RunJobs) -> None:
+def test_image_is_reported_when_it_can_be_found_and_not_before(run: RunJobs) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:
         gate, entered = asyncio.Event(), asyncio.Event()
         (index,) = opened.indexes

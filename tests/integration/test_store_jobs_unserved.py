@@ -1,4 +1,4 @@
-"""Jobs whose collection is not served for a while: they wait and say why, and go on when it is again."""
+"""Jobs whose collection is not served for a while wait, say why, and continue when it is served again."""
 
 from pathlib import Path
 
@@ -126,7 +126,7 @@ def test_job_whose_collection_is_gone_and_made_again_never_fills_it(run: RunJobs
     run(story, model=OTHER)
 
 
-def test_job_that_ends_while_it_is_looked_up_is_told_of_as_it_was(
+def test_job_that_ends_while_it_is_looked_up_is_reported_as_it_was(
     run: RunJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(opened: Opened, jobs: Jobs) -> None:

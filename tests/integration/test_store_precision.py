@@ -1,4 +1,4 @@
-"""Collections with a precision of their own: what their vectors are made by, and how they take another."""
+"""Collections with a precision of their own: what makes their vectors, and how the precision is changed."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -88,7 +88,7 @@ def test_vectors_and_queries_are_by_the_precision_of_the_collection(run: Callabl
     run(again)
 
 
-def test_precision_is_loaded_with_the_first_collection_and_let_go_with_the_last(
+def test_precision_is_loaded_with_the_first_collection_and_released_with_the_last(
     run: Callable[..., None],
 ) -> None:
     async def story(opened: Opened) -> None:
@@ -286,7 +286,7 @@ def test_precision_that_is_not_there_any_more_leaves_the_collection_readable_and
         collections = opened.collections
         info = await collections.get("small")
         assert (info.state, info.n_images, info.n_embedded, info.precision) == ("no_precision", 3, 0, "int8")
-        assert info.reason == f"{TINY}/1 has no precision 'int8', only fp32; 'server' is that of the server"
+        assert info.reason == f"{TINY}/1 has no precision 'int8', only fp32; 'server' means the server's own"
         assert collections.n_without_precision == 1
         assert (await collections.stats("small")).vectors is None
         for refused in (

@@ -1,4 +1,4 @@
-"""The quota of a data folder: the database's log is part of it, and makes room again once nobody reads it."""
+"""The quota of a data folder includes the database's log, which makes room once nobody reads it."""
 
 import asyncio
 import errno
@@ -108,7 +108,7 @@ def test_deleting_makes_room_although_the_log_of_it_is_long(tmp_path: Path) -> N
     open_store(tmp_path, work)
 
 
-def test_bytes_that_are_told_are_those_of_the_database_and_its_log(tmp_path: Path) -> None:
+def test_reported_bytes_are_those_of_the_database_and_its_log(tmp_path: Path) -> None:
     async def work(store: SqliteStore, files: ImageFiles) -> None:
         with somebody_reads(tmp_path):
             for n in range(8):

@@ -1,4 +1,4 @@
-"""What else may happen while a collection is embedded again: no image is lost, or found by a wrong vector."""
+"""Events during embedding again: no image is lost, or found by a wrong vector."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ Page = asyncio.Future[None]
 COLOURS = ["blue", "green", "red"]
 ALL = 100
 ANY = parse_filter({"n": {"exists": False}})
-GIVEN_UP = "collection pets: dropped, or of another precision now"
+GIVEN_UP = "collection pets: dropped, or has another precision now"
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_nothing_is_deleted_as_lacking_while_images_are_embedded(
         await until(lambda: pages)
         for filter in (None, ANY):
             for preview in (True, False):
-                with pytest.raises(NotReady, match="'pets' is being embedded: what will lack is not known"):
+                with pytest.raises(NotReady, match="'pets' is being embedded: which images cannot be found"):
                     await delete_lacking(opened, filter, preview=preview)
         pages[0].set_result(None)
         await in_state(opened, "ready")
@@ -118,7 +118,7 @@ def test_deletion_of_what_lacks_that_has_its_turn_after_a_change_of_precision_de
             deleting = [asyncio.create_task(delete_lacking(opened, filter)) for filter in (None, ANY)]
             await until(lambda: opened.write_queue.n_open == 4)
         for one in deleting:
-            with pytest.raises(NotReady, match="what will lack is not known yet"):
+            with pytest.raises(NotReady, match="which images cannot be found is not known yet"):
                 await one
         await changing
         await until(lambda: pages)
@@ -145,7 +145,7 @@ def test_nothing_is_deleted_as_lacking_after_embedding_failed_and_the_same_preci
         hint = "no space is left.*To try again, set its precision to 'int8', or start the server again"
         for filter in (None, ANY):
             for preview in (True, False):
-                with pytest.raises(NotReady, match=f"was not embedded to the end .{hint}"):
+                with pytest.raises(NotReady, match=f"was not embedded completely .{hint}"):
                     await delete_lacking(opened, filter, preview=preview)
         with pytest.raises(NotReady, match=f"could not be embedded for this model version: {hint}"):
             await opened.collections.search("pets", np.eye(16, dtype=np.float32)[0], k=1)
@@ -279,7 +279,7 @@ def test_image_that_was_added_again_while_it_was_embedded_is_there_once(
     run(story)
 
 
-def test_images_that_cannot_be_embedded_again_are_told_in_the_log_by_their_rows_alone(
+def test_images_that_cannot_be_embedded_again_are_logged_by_their_rows_alone(
     run: Callable[[Story], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story(opened: Opened) -> None:

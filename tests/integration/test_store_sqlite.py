@@ -151,7 +151,7 @@ def test_row_that_is_there_has_an_embedding_of_each_identity_that_it_was_added_u
     run(store, story())
 
 
-def test_rows_and_what_a_job_hears_of_them_are_one_commit(tmp_path: Path) -> None:
+def test_rows_and_their_job_outcomes_are_one_commit(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     jobs = SqliteJobs(store.threads)
 

@@ -1,4 +1,4 @@
-"""Rows that keep no image: what becomes of them, and of their collection under another version."""
+"""Rows that keep no image, and their collection under another version."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -1,4 +1,4 @@
-"""Collections under another version or model: embedded again before they are searched, or left alone."""
+"""Collections under another version or model are embedded again before searches, or left alone."""
 
 import asyncio
 import threading

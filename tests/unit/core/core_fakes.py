@@ -1,4 +1,4 @@
-"""Small stand-ins for the ports of the domain, written by hand; nothing here runs a model."""
+"""Fakes of the ports of the domain, written by hand; no model runs here."""
 
 import asyncio
 import hashlib
@@ -18,19 +18,19 @@ from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.ports import EncoderName
 from diptych.core.tuning.precision import Running
 from diptych.core.types import DecodedImage, ModelInfo
-from diptych.errors import EncoderFailed, InvalidValue, UndecodableImage
+from diptych.errors import DiptychError, EncoderFailed, InvalidValue, UndecodableImage
 
 DIM = 8
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Let others run until it holds; the test's own timeout is the bound."""
+    """Let other tasks run until the condition holds; the time limit of the test bounds the wait."""
     while not condition():  # noqa: ASYNC110 - what is waited for has no event
         await asyncio.sleep(0.001)
 
 
 class FakeMetrics:
-    """Remembers what it was told."""
+    """Records what is reported."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -70,9 +70,9 @@ class FakeMetrics:
 
 
 class NumberEncoder:
-    """Encodes an integer n to (n, ..., n). `bad` numbers raise; `gate` blocks it.
+    """Encodes an integer n to (n, ..., n). `bad` numbers raise; a closed `gate` blocks the call.
 
-    It cannot be stopped at the gate: see HangingEncoder for one that can.
+    A call that waits at the gate cannot be stopped: see HangingEncoder for one that can.
     """
 
     def __init__(self, bad: Sequence[int] = ()) -> None:
@@ -92,7 +92,7 @@ class NumberEncoder:
 
 
 class HangingEncoder(NumberEncoder):
-    """Hangs on the numbers `hang` until it is stopped, and on the numbers `deaf` until `release`."""
+    """Hangs on the numbers in `hang` until it is stopped, and on those in `deaf` until `release` is set."""
 
     def __init__(self, hang: Sequence[int] = (), deaf: Sequence[int] = (), bad: Sequence[int] = ()) -> None:
         super().__init__(bad)
@@ -134,15 +134,20 @@ def number_batcher(
     )
 
 
+def values_or_errors(outcomes: Sequence[Any]) -> list[Any]:
+    """The number of each row, or the class of each error."""
+    return [type(one) if isinstance(one, DiptychError) else int(one[0]) for one in outcomes]
+
+
 def unit_vector(seed: str | bytes) -> Any:
-    """A (DIM,) unit vector that depends on nothing but the seed."""
+    """A (DIM,) unit vector that depends only on the seed."""
     digest = hashlib.sha256(seed.encode() if isinstance(seed, str) else seed).digest()
     row = np.random.default_rng(int.from_bytes(digest[:8], "little")).standard_normal(DIM).astype(np.float32)
     return row / np.linalg.norm(row)
 
 
 class FakeDecoder:
-    """`bad...` payloads cannot be decoded; of the others the first byte becomes the only pixel."""
+    """Fails on payloads that begin with `bad`; the first byte of all others becomes the only pixel."""
 
     def __init__(self) -> None:
         self.n_decoded = 0
@@ -164,7 +169,7 @@ class FakeDecoder:
 
 
 class FakeTokenizer:
-    """One id a character; `!` is refused, more than 10 characters are truncated."""
+    """One id for each character; refuses `!`, and truncates after 10 characters."""
 
     def ids(self, text: str) -> tuple[Any, bool]:
         if "!" in text:
@@ -173,7 +178,7 @@ class FakeTokenizer:
 
 
 class FakeEncoder:
-    """Text: a vector of the text's own. Image: the vector of the text chr(first pixel)."""
+    """Texts get a vector that depends on the text; images get that of the text chr(first pixel)."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -225,7 +230,7 @@ def fake_embedder(
     )
 
 
-RUNNER = SwappableEncoder(
+IDLE_ENCODER = SwappableEncoder(
     cast(StoppableEncoder, None), lambda: Running("fp32", "CPUExecutionProvider", None)
 )  # of pipelines whose encoder is not asked
 

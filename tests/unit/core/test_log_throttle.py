@@ -1,7 +1,7 @@
 from diptych.core.log_throttle import QUIET_S, LogThrottle
 
 
-def test_an_episode_begins_once_and_anew_after_it_was_quiet() -> None:
+def test_repeated_event_is_logged_once_and_again_after_a_quiet_time() -> None:
     now = [0.0]
     throttle = LogThrottle(clock=lambda: now[0])
     assert throttle.should_log("full")

@@ -1,4 +1,4 @@
-"""Whose vectors of a collection are exported."""
+"""The source whose vectors of a collection are exported."""
 
 from diptych.core.transfer import SourceFilter, VectorSource, chosen_identity
 from diptych.core.types import SERVER

@@ -12,7 +12,7 @@ import pytest
 from diptych.core.encoding.pipeline import EncoderPipeline
 from diptych.errors import EncoderFailed
 from diptych.wiring.pipeline import health_of
-from unit.core.core_fakes import RUNNER, model_info
+from unit.core.core_fakes import IDLE_ENCODER, model_info
 
 
 def pipeline(*, broken: bool = False, last_success_at: float | None = None, problem: str = "") -> Any:
@@ -22,7 +22,7 @@ def pipeline(*, broken: bool = False, last_success_at: float | None = None, prob
 
     batchers: Any = (SimpleNamespace(last_success_at=last_success_at, problem=problem),) * 2
     canaries = (canary, canary)
-    return EncoderPipeline(model_info(), SimpleNamespace(), canaries, batchers, 60, RUNNER)  # type: ignore[arg-type]
+    return EncoderPipeline(model_info(), SimpleNamespace(), canaries, batchers, 60, IDLE_ENCODER)  # type: ignore[arg-type]
 
 
 def ready(*pipelines: EncoderPipeline) -> bool:

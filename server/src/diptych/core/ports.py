@@ -5,10 +5,10 @@ from typing import Final, Literal, Protocol
 from diptych.errors import StoreFull, StoreReadOnly
 
 # "image" and "text"; "collection_image" and "collection_text" where collections have another precision than
-# requests; and "collection_image_int8" or the like of one that only some collections asked for.
+# requests; "collection_image_int8" and the like for a precision that only some collections asked for.
 EncoderName = str
 Stage = Literal["parse", "fetch", "decode", "queue", "encode", "search", "serialise"]
-# Why a request was refused, or a try of a job: the words that alerts and the dashboard ask for.
+# Why a request, or a try of a job, was refused; alerts and the dashboard use these values.
 Reason = Literal[
     "bodies_full", "fetch_full", "decode_full", "tokenize_full",
     "stopping", "request_timeout", "header_timeout", "body_timeout",

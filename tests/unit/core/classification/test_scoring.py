@@ -72,9 +72,10 @@ def test_mixed_query_is_the_unit_weighted_sum() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "words"), [([0.0], "weight is 0, which looks for nothing"), ([0.0, 0.0], "all weights are 0")]
+    ("weights", "words"),
+    [([0.0], "weight is 0, so there is nothing to search for"), ([0.0, 0.0], "all weights are 0")],
 )
-def test_query_of_no_weight_is_told_so(weights: list[float], words: str) -> None:
+def test_query_without_weight_is_refused(weights: list[float], words: str) -> None:
     x = np.array([1.0, 0.0], np.float32)
     with pytest.raises(InvalidValue, match=words):
         mix([x] * len(weights), weights)

@@ -20,7 +20,7 @@ def row(id: str) -> NewRow:
 
 
 class Disk:
-    """Remembers the groups; the first write waits until the gate is opened; some ids find no room."""
+    """Records the groups; the first write waits for the gate; the rows of some ids find no room."""
 
     def __init__(self, no_room_for: Sequence[str] = ()) -> None:
         self.groups: list[list[str]] = []
@@ -48,21 +48,21 @@ async def begun(
     replace: bool = False,
     job: str | None = None,
 ) -> Any:
-    """An add that has come to where it waits; a job hears the keys of its rows."""
+    """Start an add and let it wait for its turn; its job outcomes have the keys of its rows."""
 
     def job_outcomes(results: Sequence[PutResult]) -> JobOutcomes:
         return {str(job): [JobOutcome(result.key, None, "created") for result in results]}
 
-    tell = None if job is None else job_outcomes
+    make_outcomes = None if job is None else job_outcomes
     task = asyncio.create_task(
-        group_commit.store(collection, [row(id) for id in ids], replace=replace, job_outcomes=tell)
+        group_commit.store(collection, [row(id) for id in ids], replace=replace, job_outcomes=make_outcomes)
     )
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return task
 
 
-def test_adds_that_come_while_a_write_runs_are_stored_together_and_told_apart() -> None:
+def test_adds_that_come_while_a_write_runs_are_stored_together_with_their_own_results() -> None:
     async def story() -> None:
         disk = Disk()
         group_commit = GroupCommit(disk.store, SerialWriteQueue())
@@ -79,7 +79,7 @@ def test_adds_that_come_while_a_write_runs_are_stored_together_and_told_apart() 
     asyncio.run(story())
 
 
-def test_other_shelves_and_other_rules_are_groups_of_their_own() -> None:
+def test_adds_to_another_collection_or_with_another_replace_are_not_grouped() -> None:
     async def story() -> None:
         disk = Disk()
         group_commit = GroupCommit(disk.store, SerialWriteQueue())
@@ -154,7 +154,7 @@ def test_add_after_the_end_is_refused_and_taken_along_by_nobody() -> None:
     asyncio.run(story())
 
 
-def test_jobs_of_a_group_hear_of_their_own_rows_in_its_one_commit() -> None:
+def test_outcomes_of_each_job_of_a_group_are_stored_in_its_commit() -> None:
     async def story() -> None:
         disk = Disk()
         group_commit = GroupCommit(disk.store, SerialWriteQueue())
@@ -175,7 +175,7 @@ def test_jobs_of_a_group_hear_of_their_own_rows_in_its_one_commit() -> None:
     asyncio.run(story())
 
 
-def test_what_a_job_hears_is_stored_without_rows_and_nothing_else_is() -> None:
+def test_job_outcomes_are_stored_even_without_rows() -> None:
     async def story() -> None:
         disk = Disk()
         disk.gate.set()

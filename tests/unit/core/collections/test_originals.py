@@ -9,7 +9,7 @@ from diptych.errors import StoreFull
 
 
 class FakeStore:
-    """Files, rows and a maker of thumbnails in one; counts the originals that are in memory."""
+    """Image store, record store and thumbnailer in one; counts the originals that are in memory."""
 
     def __init__(self) -> None:
         self.held = self.most = 0
@@ -61,5 +61,5 @@ def test_thumbnails_that_a_full_disk_does_not_keep_are_handed_out_and_logged_onc
             assert await originals.thumbnail(f"a{n}", 64) == f"A{n}".encode()
 
     asyncio.run(run())
-    said = "thumbnails cannot be kept, and are made anew each time: no space is left"
+    said = "thumbnails cannot be kept and are made again for each request: no space is left"
     assert [one.getMessage() for one in caplog.records] == [said]

@@ -66,7 +66,7 @@ def test_idle_time_is_no_work() -> None:
         assert retry_after_s(admission) == 1
 
 
-def test_work_that_failed_says_nothing_of_the_pace() -> None:
+def test_failed_work_does_not_change_the_throughput() -> None:
     clock = Clock()
     admission = Admission(max_items=10, max_bytes=100, clock=clock)
     for _ in range(100):

@@ -76,7 +76,7 @@ def test_answer_that_comes_after_the_deadline_but_before_the_stop_took_effect_co
     assert asyncio.run(calls().start(slow)) == 7
 
 
-def test_call_that_cannot_be_stopped_is_stuck_and_the_trouble_stays() -> None:
+def test_call_that_cannot_be_stopped_is_stuck_and_the_problem_stays() -> None:
     gate = threading.Event()
 
     async def run() -> None:

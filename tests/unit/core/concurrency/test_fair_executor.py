@@ -11,7 +11,7 @@ from unit.core.core_fakes import until
 
 
 class Ledger:
-    """Work that waits for the gate, and who did how much of it."""
+    """Pieces of work that wait for the gate, and a count of the pieces that each caller had done."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()

@@ -1,4 +1,4 @@
-"""What is loaded in a thread for one who goes away is closed, whenever it is there."""
+"""A result that is loaded in a thread for a caller that leaves is closed once it is there."""
 
 import asyncio
 import threading
@@ -33,7 +33,7 @@ class Loading:
         self.is_closed.set()
 
 
-def test_who_waits_gets_it_or_the_error() -> None:
+def test_caller_that_waits_gets_the_result_or_the_error() -> None:
     found = Loading()
     assert asyncio.run(load_or_discard(found.load, found.close)) == 7
     assert found.closed == []
@@ -44,7 +44,7 @@ def test_who_waits_gets_it_or_the_error() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_who_goes_away_does_not_wait_and_what_comes_later_is_closed(fails: bool) -> None:
+def test_cancelled_caller_does_not_wait_and_a_later_result_is_closed(fails: bool) -> None:
     found = Loading(is_held=True, fails=fails)
 
     async def story() -> None:
@@ -61,7 +61,7 @@ def test_who_goes_away_does_not_wait_and_what_comes_later_is_closed(fails: bool)
     assert found.closed == ([] if fails else [(7, False)])
 
 
-def test_what_is_there_already_is_closed_once_and_not_on_the_event_loop() -> None:
+def test_result_that_is_there_already_is_closed_once_and_not_on_the_event_loop() -> None:
     found = Loading()
 
     async def story() -> None:

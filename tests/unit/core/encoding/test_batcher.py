@@ -7,17 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diptych.core.encoding.batcher import Batcher
-from diptych.errors import DiptychError, EncoderFailed, NotReady
-from unit.core.core_fakes import FakeMetrics, NumberEncoder, number_batcher, until
-
-
-def values(outcomes: list[Any]) -> list[Any]:
-    """The number of each row, or the class of each error."""
-    return [type(one) if isinstance(one, DiptychError) else int(one[0]) for one in outcomes]
+from diptych.errors import EncoderFailed, NotReady
+from unit.core.core_fakes import FakeMetrics, NumberEncoder, number_batcher, until, values_or_errors
 
 
 async def queued_behind_busy(batcher: Batcher[int], encoder: NumberEncoder) -> "asyncio.Task[Any]":
-    """Item 0 is inside the closed gate; whatever is submitted now must wait."""
+    """Keep item 0 at the closed gate, so that whatever is submitted next must wait."""
     encoder.gate.clear()
     first = asyncio.create_task(batcher.submit(0))
     await until(encoder.entered.is_set)
@@ -27,7 +22,7 @@ async def queued_behind_busy(batcher: Batcher[int], encoder: NumberEncoder) -> "
 def test_rows_come_back_in_the_order_of_their_items() -> None:
     async def run() -> None:
         batcher = number_batcher(NumberEncoder())
-        assert values(await batcher.submit_many(range(11))) == list(range(11))
+        assert values_or_errors(await batcher.submit_many(range(11))) == list(range(11))
         await batcher.close()
 
     asyncio.run(run())
@@ -53,7 +48,7 @@ def test_only_the_guilty_item_of_a_failed_batch_fails() -> None:
     async def run() -> None:
         batcher = number_batcher(NumberEncoder(bad=[2, 5]), max_batch_size=8)
         outcomes = await batcher.submit_many(range(7))
-        assert values(outcomes) == [0, 1, EncoderFailed, 3, 4, EncoderFailed, 6]
+        assert values_or_errors(outcomes) == [0, 1, EncoderFailed, 3, 4, EncoderFailed, 6]
         assert "secret" not in str(outcomes[2])
         await batcher.close()
 
@@ -67,7 +62,7 @@ def test_failed_batch_reaches_every_waiter_and_the_worker_lives_on() -> None:
         results = await asyncio.gather(*(batcher.submit(n) for n in range(10)), return_exceptions=True)
         assert all(isinstance(result, EncoderFailed) for result in results)
         encoder.bad.clear()
-        assert values([await batcher.submit(3)]) == [3]
+        assert values_or_errors([await batcher.submit(3)]) == [3]
         await batcher.close()
 
     asyncio.run(run())
@@ -79,7 +74,7 @@ def test_answer_of_the_wrong_shape_is_a_failure_of_the_encoder(answer: Any) -> N
         batcher = number_batcher(
             lambda items, on_start: answer if len(items) > 1 else np.zeros(8, np.float32)
         )
-        assert values(await batcher.submit_many([1, 2])) == [EncoderFailed, EncoderFailed]
+        assert values_or_errors(await batcher.submit_many([1, 2])) == [EncoderFailed, EncoderFailed]
         await batcher.close()
 
     asyncio.run(run())
@@ -97,7 +92,7 @@ def test_items_of_a_cancelled_waiter_are_dropped() -> None:
         kept = asyncio.create_task(batcher.submit_many([1, 2, 3, 4]))  # fits only in the room given back
         await asyncio.sleep(0)
         encoder.gate.set()
-        assert values([await first, *await kept]) == [0, 1, 2, 3, 4]
+        assert values_or_errors([await first, *await kept]) == [0, 1, 2, 3, 4]
         assert not any(item > 90 for batch in encoder.batches for item in batch)
         await batcher.close()
 
@@ -112,10 +107,10 @@ def test_closing_ends_the_running_batch_and_fails_the_rest_as_not_ready() -> Non
         waiting = asyncio.create_task(batcher.submit_many([1, 2]))
         await asyncio.sleep(0)
         closing = asyncio.create_task(batcher.close())
-        assert values(await waiting) == [NotReady, NotReady]
+        assert values_or_errors(await waiting) == [NotReady, NotReady]
         encoder.gate.set()
         await closing
-        assert values([await first]) == [0]
+        assert values_or_errors([await first]) == [0]
         with pytest.raises(NotReady):
             await batcher.submit(3)
 
@@ -158,7 +153,9 @@ def test_every_item_gets_exactly_one_outcome(
         if task.cancelled():
             assert cancel
         else:
-            assert values(task.result()) == [EncoderFailed if item in bad else item for item in items]
+            assert values_or_errors(task.result()) == [
+                EncoderFailed if item in bad else item for item in items
+            ]
 
     asyncio.run(run())
 
@@ -173,7 +170,7 @@ def test_batch_whose_items_all_went_away_is_not_encoded() -> None:
         metrics.observe_batch = lambda *values: gone.cancel()  # type: ignore[assignment,method-assign]
         encoder.gate.set()
         await asyncio.wait([first, gone])
-        assert values([await first, await batcher.submit(2)]) == [0, 2]
+        assert values_or_errors([await first, await batcher.submit(2)]) == [0, 2]
         assert encoder.batches == [[0], [2]]
         await batcher.close()
 

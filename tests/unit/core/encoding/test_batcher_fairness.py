@@ -1,4 +1,4 @@
-"""One client with a thousand items beside ten with one: counted in batches, so that no clock is asked."""
+"""One client with a thousand items next to ten with one item: waits are counted in batches, not in time."""
 
 import asyncio
 from collections.abc import Callable

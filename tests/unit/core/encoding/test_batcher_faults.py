@@ -1,4 +1,6 @@
-"""An encoder that raises, answers wrongly or hangs: who is hit, who is not, and that nobody waits on."""
+"""Encoders that raise, answer wrongly or hang: which items fail, which do not, and that nobody waits for
+ever.
+"""
 
 import asyncio
 import threading
@@ -10,8 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diptych.errors import DiptychError, EncoderFailed, NotReady
-from unit.core.core_fakes import DIM, FakeMetrics, HangingEncoder, NumberEncoder, number_batcher, until
+from diptych.errors import EncoderFailed, NotReady
+from unit.core.core_fakes import (
+    DIM,
+    FakeMetrics,
+    HangingEncoder,
+    NumberEncoder,
+    number_batcher,
+    until,
+    values_or_errors,
+)
 
 N_GOOD = 20  # numbers below are good; those from here on have one of FAULTS each
 
@@ -41,15 +51,12 @@ FAULTS = tuple(SPOIL)
 
 
 def encode_with_faults(items: Sequence[int], on_start: Any) -> Any:
-    """A number n becomes (n, ..., n), unless one of the batch has a fault: then all of it goes wrong."""
+    """Encode a number n to (n, ..., n), unless an item of the batch has a fault: then the whole batch
+    fails.
+    """
     rows = np.repeat(np.array(items, np.float32)[:, np.newaxis], DIM, axis=1)
     faults = sorted({FAULTS[item - N_GOOD] for item in items if item >= N_GOOD})
     return SPOIL[faults[0]](rows, on_start) if faults else rows
-
-
-def values(outcomes: Sequence[Any]) -> list[Any]:
-    """The number of each row, or the class of each error."""
-    return [type(one) if isinstance(one, DiptychError) else int(one[0]) for one in outcomes]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -60,14 +67,14 @@ def test_only_the_item_that_the_encoder_cannot_do_fails(fault: str) -> None:
         await asyncio.sleep(0)
         bad = N_GOOD + FAULTS.index(fault)
         outcomes = await asyncio.gather(batcher.submit_many([1, 2, bad, 3]), batcher.submit_many([4, bad]))
-        assert [values(one) for one in outcomes] == [[1, 2, EncoderFailed, 3], [4, EncoderFailed]]
-        assert values([await busy, await batcher.submit(5)]) == [0, 5]
+        assert [values_or_errors(one) for one in outcomes] == [[1, 2, EncoderFailed, 3], [4, EncoderFailed]]
+        assert values_or_errors([await busy, await batcher.submit(5)]) == [0, 5]
         await batcher.close()
 
     asyncio.run(run())
 
 
-def test_error_of_the_encoder_is_told_without_its_text() -> None:
+def test_error_of_the_encoder_is_reported_without_its_text() -> None:
     async def run() -> None:
         batcher = number_batcher(NumberEncoder(bad=[1]))
         (outcome,) = await batcher.submit_many([1])
@@ -82,11 +89,11 @@ def test_batch_that_hangs_is_stopped_and_its_items_are_tried_one_by_one() -> Non
         encoder = HangingEncoder(hang=[2])
         batcher = number_batcher(encoder, timeout_s=0.05)
         outcomes = await batcher.submit_many([1, 2, 3])
-        assert values(outcomes) == [1, EncoderFailed, 3]
+        assert values_or_errors(outcomes) == [1, EncoderFailed, 3]
         assert "did not answer within 0.05 s" in str(outcomes[1])
         assert encoder.batches == [[1, 2, 3], [1], [2], [3]]
         assert batcher.problem == ""
-        assert values(await batcher.submit_many([4])) == [4]
+        assert values_or_errors(await batcher.submit_many([4])) == [4]
         await batcher.close()
 
     asyncio.run(run())
@@ -108,7 +115,7 @@ def test_success_is_forgotten_with_the_next_failure_and_known_again_with_the_nex
 
 
 async def stuck(n_workers: int, timeout_s: float) -> tuple[Any, HangingEncoder, list[str], Any]:
-    """A batcher whose call of [7, 8] can neither go on nor be stopped; with one worker, another waits."""
+    """A batcher whose call of [7, 8] can neither end nor be stopped; with one worker, another item waits."""
     encoder, reasons = HangingEncoder(deaf=[7]), list[str]()
     batcher = number_batcher(
         encoder,
@@ -130,8 +137,8 @@ def test_call_that_cannot_be_stopped_ends_the_batcher_and_nobody_waits() -> None
         await until(lambda: batcher.problem)
         assert not waiting.done()  # it is told to stop, and may yet
         assert batcher.problem == "the image encoder hangs: the encoder has not answered for 0.05 s"
-        assert values(await waiting) == [NotReady] * 3
-        assert values(await other) == [NotReady] * 2
+        assert values_or_errors(await waiting) == [NotReady] * 3
+        assert values_or_errors(await other) == [NotReady] * 2
         with pytest.raises(NotReady, match="the image encoder hangs"):
             await batcher.submit(1)
         assert reasons == [batcher.problem] != [""]
@@ -163,15 +170,15 @@ def test_closing_that_is_not_waited_for_tells_a_late_call_from_a_slow_one(
     asyncio.run(run())
 
 
-def test_other_lane_ends_what_it_runs_when_one_is_lost() -> None:
+def test_other_worker_ends_its_batch_when_one_is_lost() -> None:
     async def run() -> None:
         batcher, encoder, reasons, waiting = await stuck(2, 1.0)
         await until(lambda: batcher.problem)
         encoder.gate.clear()  # until the other worker is lost, well before this call is late
         beside = asyncio.create_task(batcher.submit_many([1, 2]))
-        assert values(await waiting) == [NotReady] * 2
+        assert values_or_errors(await waiting) == [NotReady] * 2
         encoder.gate.set()
-        assert values(await beside) == [1, 2]
+        assert values_or_errors(await beside) == [1, 2]
         assert len(reasons) == 1
         await batcher.close()
         encoder.release.set()
@@ -190,7 +197,7 @@ def test_closing_cuts_the_rerun_of_a_failed_batch_short() -> None:
         await asyncio.sleep(0)
         encoder.gate.set()
         await closing
-        assert values(await waiting) == [NotReady] * 3
+        assert values_or_errors(await waiting) == [NotReady] * 3
         assert encoder.batches == [[1, 2, 3]]
 
     asyncio.run(run())
@@ -233,7 +240,7 @@ def test_whatever_goes_wrong_everybody_gets_the_outcomes_of_his_own_items(
                 assert cancel
             else:
                 expected = [EncoderFailed if item >= N_GOOD else item for item in items]
-                assert values(task.result()) == expected
+                assert values_or_errors(task.result()) == expected
         assert metrics.queue_items.get("image", 0) == 0
         await batcher.close()
 

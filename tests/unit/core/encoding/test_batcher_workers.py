@@ -7,7 +7,9 @@ from unit.core.core_fakes import FakeMetrics, NumberEncoder, number_batcher, unt
 
 
 def workers(n_workers: int, **changes: Any) -> tuple[Batcher[int], NumberEncoder, NumberEncoder, FakeMetrics]:
-    """A batcher of several workers, what it takes for a batch alone, and what for batches side by side."""
+    """A batcher of several workers, its encoder for a batch that runs alone, and its encoder for parallel
+    batches.
+    """
     alone, beside, metrics = NumberEncoder(), NumberEncoder(), FakeMetrics()
     batcher = number_batcher(alone, encode_parallel=beside, n_workers=n_workers, metrics=metrics, **changes)
     return batcher, alone, beside, metrics
@@ -41,7 +43,7 @@ def test_batches_that_meet_run_side_by_side() -> None:
     asyncio.run(run())
 
 
-def test_one_that_comes_while_a_lane_is_busy_takes_the_other() -> None:
+def test_item_that_comes_while_a_worker_is_busy_takes_the_other() -> None:
     async def run() -> None:
         batcher, alone, beside, _ = workers(2)
         alone.gate.clear()
@@ -56,7 +58,7 @@ def test_one_that_comes_while_a_lane_is_busy_takes_the_other() -> None:
     asyncio.run(run())
 
 
-def test_no_more_batches_run_than_there_are_lanes() -> None:
+def test_no_more_batches_run_than_there_are_workers() -> None:
     async def run() -> None:
         batcher, alone, beside, metrics = workers(2, max_batch_size=2)
         beside.gate.clear()
@@ -73,7 +75,7 @@ def test_no_more_batches_run_than_there_are_lanes() -> None:
     asyncio.run(run())
 
 
-def test_closing_waits_for_every_lane() -> None:
+def test_closing_waits_for_every_worker() -> None:
     async def run() -> None:
         batcher, _, beside, _ = workers(2, max_batch_size=1)
         beside.gate.clear()

@@ -37,7 +37,7 @@ def test_single_image_raises_its_error() -> None:
         asyncio.run(fake_embedder(FakeEncoder()).embed_image(b"bad"))
 
 
-def test_decoder_hears_which_image_is_the_only_one_at_work() -> None:
+def test_decoder_is_told_when_an_image_is_the_only_one_in_work() -> None:
     async def run() -> None:
         decoder = FakeDecoder()
         embedder = fake_embedder(FakeEncoder(), decoder=decoder)

@@ -1,4 +1,4 @@
-"""Precisions that come with the first collection that asks for them, and go with the last."""
+"""Pipelines that are loaded for the first collection that asks for them, and closed after the last."""
 
 import asyncio
 import threading
@@ -12,12 +12,12 @@ from diptych.core.encoding.pipeline_pool import PipelinePool
 from diptych.core.encoding.swappable_encoder import SwappableEncoder
 from diptych.core.types import SERVER
 from diptych.errors import GoldenMismatch, InvalidValue, NotReady
-from unit.core.core_fakes import RUNNER, FakeEncoder, fake_embedder, model_info, until
+from unit.core.core_fakes import IDLE_ENCODER, FakeEncoder, fake_embedder, model_info, until
 
 Story = Callable[["Parts"], Coroutine[Any, Any, None]]
 
 
-def pipeline(precision: str, encoder: SwappableEncoder = RUNNER) -> EncoderPipeline:
+def pipeline(precision: str, encoder: SwappableEncoder = IDLE_ENCODER) -> EncoderPipeline:
     embedder = fake_embedder(FakeEncoder())
     return EncoderPipeline(
         model_info(precision=precision), embedder, (lambda on_start: None,) * 2, (), 60, encoder
@@ -25,7 +25,7 @@ def pipeline(precision: str, encoder: SwappableEncoder = RUNNER) -> EncoderPipel
 
 
 class Parts:
-    """Requests in int8, collections in fp32, and what is opened beside them; `gate` holds that up."""
+    """A pool with int8 for requests and fp32 for collections, and further precisions that `gate` holds up."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -33,7 +33,7 @@ class Parts:
         self.opened: list[tuple[str, bool]] = []
         self.loaded: list[list[str]] = []
         self.broken = False
-        self.encoder = RUNNER  # of what is opened
+        self.encoder = IDLE_ENCODER  # of what is opened
         self.pipelines = PipelinePool(
             pipeline("int8"),
             pipeline("fp32"),
@@ -139,7 +139,7 @@ def test_precision_that_cannot_be_loaded_says_why_to_all_and_is_tried_again() ->
 def test_unknown_precision_is_refused_naming_those_there_are() -> None:
     async def story(parts: Parts) -> None:
         with pytest.raises(
-            InvalidValue, match="fake/1 has no precision 'int4', only fp32, fp16, int8; 'server' is"
+            InvalidValue, match="fake/1 has no precision 'int4', only fp32, fp16, int8; 'server' means"
         ):
             await parts.pipelines.acquire("int4")
 
@@ -162,7 +162,7 @@ def test_precision_that_nobody_waits_for_any_more_is_closed_once_it_is_loaded() 
     run(story)
 
 
-def test_stop_while_a_precision_is_loaded_is_told_to_who_waits_and_closes_all() -> None:
+def test_stop_while_a_precision_is_loaded_fails_who_waits_and_closes_all() -> None:
     async def story(parts: Parts) -> None:
         fp16 = await parts.pipelines.acquire("fp16")
         await parts.pipelines.close()
@@ -178,7 +178,10 @@ def test_precision_that_is_loaded_only_after_the_stop_is_closed_then() -> None:
     closed = list[str]()
 
     async def story() -> None:
-        parts, encoder = Parts(), SwappableEncoder(RUNNER, RUNNER.running, lambda: closed.append("fp16"))
+        parts, encoder = (
+            Parts(),
+            SwappableEncoder(IDLE_ENCODER, IDLE_ENCODER.running, lambda: closed.append("fp16")),
+        )
         parts.encoder = encoder
         parts.gate.clear()
         asking = asyncio.create_task(parts.pipelines.acquire("fp16"))

@@ -1,4 +1,4 @@
-"""The encoder of a precision is replaced at one point, beside its calls."""
+"""The encoder of a precision is replaced while calls run."""
 
 import gc
 import threading
@@ -17,7 +17,7 @@ WAIT_S = 10.0
 
 
 class Numbered:
-    """Rows of its own number; a call may be held inside."""
+    """Encodes to rows of its own number; a call may be held up."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -106,7 +106,7 @@ def test_no_batch_is_of_two_encoders_however_often_they_are_replaced() -> None:
     assert mixed == []
 
 
-def test_it_says_what_runs_and_how_far_tensorrt_is() -> None:
+def test_running_encoder_and_the_state_of_tensorrt_are_described() -> None:
     encoder = SwappableEncoder(Numbered(1), lambda: running("CUDA"))
     assert encoder.running() == running("CUDA")
     encoder.set_tensorrt_state(TensorRt("building", "CUDA serves meanwhile"))

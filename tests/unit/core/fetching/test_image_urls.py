@@ -1,4 +1,4 @@
-"""Images by URL: in order, bounded, each outcome named, nothing left running. Nothing is really fetched."""
+"""Images by URL: in order, bounded, each error named, no task left running. No network is used."""
 
 import asyncio
 from collections.abc import Callable

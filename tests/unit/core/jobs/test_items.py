@@ -1,4 +1,4 @@
-"""What the files of an archive mean for an add."""
+"""Items of a job from the files of an archive."""
 
 import tarfile
 from typing import Any

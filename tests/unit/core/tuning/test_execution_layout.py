@@ -1,4 +1,4 @@
-"""Which layouts are worth a try, and which of them is chosen by its time."""
+"""Which layouts are measured, and which is chosen by its time."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Timing several options in turns, by a clock that only their runs move."""
+"""Timing several options in turns, by a clock that only their runs advance."""
 
 from collections.abc import Iterator
 

@@ -107,11 +107,13 @@ class LoadedCollection:
         """
         pipeline = self.require_served()
         if self.state == "embedding":
-            raise NotReady(f"collection {self.name!r} is being embedded: what will lack is not known yet")
+            raise NotReady(
+                f"collection {self.name!r} is being embedded: which images cannot be found is not known yet"
+            )
         if self.state == "failed":
             raise NotReady(
-                f"collection {self.name!r} was not embedded to the end ({self.reason}): what will lack is "
-                f"not known yet. {self._retry_hint()}"
+                f"collection {self.name!r} was not embedded completely ({self.reason}): which images "
+                f"cannot be found is not known yet. {self._retry_hint()}"
             )
         return pipeline
 

@@ -26,7 +26,7 @@ class RowCommitter:
         self._files = files
         self._records = records
 
-    async def early(
+    async def early_outcomes(
         self, collection: LoadedCollection, resolved: Sequence[ResolvedItem | InputError], replace: bool
     ) -> dict[int, AddOutcome]:
         """Outcomes that need no work: bad items, and what is there already and can be found.

@@ -35,7 +35,7 @@ class _Parser:
         if not isinstance(clause, dict):
             raise _error(where, f"expected an object, found {json_kind(clause)}")
         if not clause:
-            raise _error(where, "an empty object says nothing")
+            raise _error(where, "an empty object has no condition")
         if depth == 0:
             raise _error(where, f"nested deeper than {MAX_DEPTH} clauses")
         return _all(
@@ -79,10 +79,8 @@ class _Parser:
             case "lt" | "lte" | "gt" | "gte":
                 return Compare(path, name, _ordered(operand, where))
         inside = ".".join([*path, name])
-        hint = (
-            f"; a field inside of another is named with dots, as in {inside!r}" if len(inside) <= 80 else ""
-        )
-        raise _error(where, f"unknown operator {name[:40]!r}, there is: {', '.join(OPERATORS)}{hint}")
+        hint = f"; a nested field is named with dots, as in {inside!r}" if len(inside) <= 80 else ""
+        raise _error(where, f"unknown operator {name[:40]!r}, expected one of: {', '.join(OPERATORS)}{hint}")
 
     def _values(self, operand: object, where: str) -> tuple[Any, ...]:
         if not isinstance(operand, list):

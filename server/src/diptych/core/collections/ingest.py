@@ -54,8 +54,8 @@ class Ingest:
         the whole add: NotFound when the collection was dropped meanwhile, PipelineChanged, Overloaded,
         NotReady, StoreError. Nothing is acknowledged then; adding the same again is safe.
         """
-        resolved = await asyncio.to_thread(self._resolve_all, items)  # N of draft or error
-        early = await self._committer.early(collection, resolved, replace)  # what needs no work
+        resolved = await asyncio.to_thread(self._resolve_all, items)  # N items or errors
+        early = await self._committer.early_outcomes(collection, resolved, replace)  # what needs no work
         if there := unchanged_payloads(resolved, early):
             await self._write_queue.run(self._files.repair(there))
         todo = {

@@ -54,7 +54,7 @@ class Originals:
             await self._write_queue.run(self._keep(sha256, size_px, made))
         except StoreError as error:  # a full disk is no reason to refuse a finished thumbnail
             if self._throttle.should_log(type(error).__name__):
-                log.warning("thumbnails cannot be kept, and are made anew each time: %s", error)
+                log.warning("thumbnails cannot be kept and are made again for each request: %s", error)
         return made
 
     async def _keep(self, sha256: str, size_px: int, thumbnail: bytes) -> None:

@@ -71,7 +71,7 @@ class Reembedder:
             if start % LOG_EVERY < page:
                 log.info("collection %s: %d images to go", collection.name, len(todo) - start)
         if not collection.has_index(index):
-            log.info("collection %s: dropped, or of another precision now", collection.name)
+            log.info("collection %s: dropped, or has another precision now", collection.name)
             return
         collection.finish_embedding()
         log.info(

@@ -103,7 +103,8 @@ def mix(queries: Sequence[Embedding], weights: Sequence[float]) -> Embedding:
     largest = max(map(abs, weights))  # dividing by it keeps huge weights finite in float32
     if largest == 0:
         raise InvalidValue(
-            "weight is 0, which looks for nothing" if len(weights) == 1 else "all weights are 0", "query"
+            "weight is 0, so there is nothing to search for" if len(weights) == 1 else "all weights are 0",
+            "query",
         )
     shares = np.array([weight / largest for weight in weights], dtype=np.float32)  # (Q,)
     total: Embedding = shares @ np.stack(queries)  # (Q,) @ (Q, D) -> (D,)

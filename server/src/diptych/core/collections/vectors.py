@@ -37,8 +37,8 @@ class VectorIngest:
         """Add N vectors made by `model` and return N outcomes in order; a bad one fails alone. Raises as
         Ingest.add.
         """
-        resolved = await asyncio.to_thread(self._resolve_all, items, model.embed_dim)  # N of draft or error
-        early = await self._committer.early(collection, resolved, replace)
+        resolved = await asyncio.to_thread(self._resolve_all, items, model.embed_dim)  # N items or errors
+        early = await self._committer.early_outcomes(collection, resolved, replace)
         todo = {
             i: item for i, item in enumerate(resolved) if isinstance(item, ResolvedItem) and i not in early
         }

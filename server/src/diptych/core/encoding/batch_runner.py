@@ -108,7 +108,7 @@ class BatchRunner(Generic[Item]):
         if len(batch) == 1:
             settle_all(batch, _as_outcome(error, self._name))
             return
-        log.warning("a batch of %d failed in the %s encoder, now one by one", len(batch), self._name)
+        log.warning("a batch of %d failed in the %s encoder, retrying one by one", len(batch), self._name)
         for submission, index in batch:
             if self.refusal:  # if every call hangs, trying all items would take minutes
                 submission.settle(index, NotReady(self.refusal))

@@ -84,7 +84,7 @@ class PipelinePool:
             known = ", ".join(self._precisions)
             raise InvalidValue(
                 f"{self._version} has no precision {precision[:40]!r}, only {known}; "
-                f"{SERVER!r} is that of the server",
+                f"{SERVER!r} means the server's own",
                 "precision",
             )
 
@@ -148,7 +148,7 @@ class PipelinePool:
         pipeline = await load_or_discard(
             lambda: self._open(precision, at_start), lambda unwanted: unwanted.encoder.close()
         )
-        log.info("%s in %s is at work for collections that ask for it", self._version, precision)
+        log.info("%s in %s is loaded for collections that ask for it", self._version, precision)
         asyncio.get_running_loop().call_soon(self._changed)  # runs once this task has its result
         return pipeline
 

@@ -42,7 +42,7 @@ def items_of_archive(read: Read, n_bytes: int, max_items: int, max_image_bytes: 
         said: Description = {} if beside is None else _description(read, beside)
         items.append(_item(len(items), image, said, max_image_bytes))
     for one in stray:
-        error = InvalidValue("describes no image: there is none of this name beside it")
+        error = InvalidValue("describes no image: there is no image of this name")
         items.append(JobItem(len(items), 0, 0, error=error, file=one.name))
     return items
 
