@@ -1,4 +1,4 @@
-"""Evaluation of a run through torch and of its bundle through onnxruntime: same numbers, all files."""
+"""Evaluation of a run through torch and of its bundle through onnxruntime: equal numbers and all files."""
 
 import argparse
 import shutil

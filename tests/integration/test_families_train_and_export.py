@@ -1,4 +1,4 @@
-"""Every family of architectures from its name in a recipe to a bundle that proves itself, at small size."""
+"""Every family of architectures, from its name in a recipe to a checked bundle, at small size."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Two processes do what one with the whole batch does; a lost one ends the run with its reason."""
+"""Two processes train like one process with the whole batch; a lost process ends the run with a reason."""
 
 import math
 import os
@@ -37,7 +37,7 @@ COUNTING = ("copies", "shares")
 
 
 def recipes() -> dict[str, TrainConfig]:
-    """Every mode of scaling, with an average of the weights; locks where shares and copies must mind them."""
+    """Every mode of scaling with averaged weights, and locks with sharded and replicated weights."""
     found = {mode: small_recipe(scale=scale, run={"ema_decay": 0.9}) for mode, scale in MODES.items()}
     for mode in ("copies", "shares"):
         found[f"{mode}, locked"] = small_recipe(scale=MODES[mode], lock=LOCKED)
@@ -54,7 +54,7 @@ def recipes() -> dict[str, TrainConfig]:
 
 
 def run_two_ranks(folder: Path, by_mode: dict[str, TrainConfig]) -> dict[str, TwoSteps]:
-    """What two processes do by each recipe."""
+    """Run each recipe in two processes."""
     files = {mode: folder / f"{number}.toml" for number, mode in enumerate(by_mode)}
     for mode, file in files.items():
         write_small_recipe(file, by_mode[mode])
@@ -132,9 +132,9 @@ def test_compiled_blocks_give_the_same_results_in_two_ranks(tmp_path, mode):
 
 
 def assert_near(found: torch.Tensor, expected: torch.Tensor, share: float, name: str) -> None:
-    """Their difference is a small share of what is expected: sums are taken in another order.
+    """Assert that the norm of the difference is small relative to the expected norm.
 
-    Some are nothing but rounding, since what they belong to changes nothing (a bias of keys).
+    Sums are taken in another order, and some gradients consist of rounding errors only (a bias of keys).
     """
     difference = (found.float() - expected.float()).norm()
     assert difference <= share * expected.float().norm() + 2e-7, f"{name}: {difference}"
@@ -142,7 +142,7 @@ def assert_near(found: torch.Tensor, expected: torch.Tensor, share: float, name:
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
-    """`train` with a small recipe, its data and its folder for runs."""
+    """`train` with a small recipe, its data and a folder for runs."""
     write_tiny_dataset(tmp_path / "data", n_icons=12)
     write_small_recipe(tmp_path / "small.toml", small_recipe(run={"ema_decay": 0.9}))
     folders = ["--data", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")]

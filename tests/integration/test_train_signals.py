@@ -1,4 +1,6 @@
-"""Signals to a real run with data workers, and deaths in it: it leaves a checkpoint, a reason, no process."""
+"""Signals to a run with data workers, and dead processes: a checkpoint and a reason remain, but no
+process.
+"""
 
 import os
 import signal
@@ -14,11 +16,9 @@ import pytest
 
 from diptych_training.checkpoint import load_run
 from diptych_training.cli import main
-from diptych_training.config import dump_config, read_config
 from diptych_training.train.metrics_log import read_metrics
 from support.child_python import python_path
-from support.pair_files import write_tars
-from support.tiny_run import write_tiny_run
+from support.pairs_run import write_pairs_run
 
 pytestmark = pytest.mark.long
 
@@ -35,15 +35,7 @@ DEADLINE_S = 120
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe, shards that it learns from, and a packed data set that it is validated on."""
-    home = tmp_path_factory.mktemp("home")
-    pattern = write_tars(home / "s", 3, 9)
-    main(["data", "pack", "--validation", pattern, "--out", str(home / "data"), "--size", "32"])
-    tiny = write_tiny_run(home / "tiny") / "config.toml"
-    (home / "small.toml").write_text(
-        dump_config(read_config(tiny, [f"data.pairs.train='{pattern}'", *OVERRIDES]))
-    )
-    return home
+    return write_pairs_run(tmp_path_factory.mktemp("home"), *OVERRIDES)
 
 
 @pytest.fixture
@@ -54,7 +46,7 @@ def arguments(home: Path, tmp_path: Path) -> list[str]:
 
 @contextmanager
 def started(*module: str) -> Iterator["subprocess.Popen[str]"]:
-    """`python -m module ...` in a session of its own; no process that it began is there afterwards."""
+    """Start `python -m module ...` in a session of its own; no process of it may remain afterwards."""
     mark = uuid4().hex
     environment = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", MARK: mark}
     process = subprocess.Popen(
@@ -99,7 +91,7 @@ def wait_for_step(runs: Path, n: int) -> None:
 
 
 def is_resumed(arguments: list[str], runs: Path) -> bool:
-    """Whether one process goes on with the run, with the pairs that come next, to its end."""
+    """Whether one process can resume the run with the next pairs and finish it."""
     at = load_run(runs / "small", "last").step
     assert 0 < at < STEPS
     assert main([*arguments, "--resume", "--set", "data.pairs.workers=0"]) == 0

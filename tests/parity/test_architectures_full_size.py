@@ -1,4 +1,4 @@
-"""Our architectures at full size, without numbers, against the libraries': every tensor's name and shape."""
+"""Tensor names and shapes of architectures at full size, without weights, against the original libraries."""
 
 import open_clip
 import pytest

@@ -1,4 +1,4 @@
-"""Our towers against the libraries that define them, with the same random weights: the same features."""
+"""Features of the towers against the original libraries, with the same random weights."""
 
 import pytest
 import torch

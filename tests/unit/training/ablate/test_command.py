@@ -57,7 +57,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def runs(home: Path, tmp_path: Path) -> Path:
-    """A copy of the finished runs, to be changed."""
+    """A copy of the finished runs that a test may change."""
     shutil.copytree(home / "runs", tmp_path / "runs")
     return tmp_path / "runs"
 
@@ -77,7 +77,7 @@ def ablation_in(runs: Path) -> Ablation:
 
 
 def begin(home: Path, runs: Path, variant: str, *overrides: str) -> None:
-    """By hand, as `train --name` does."""
+    """Start a variant by hand with `train --name`."""
     folders = ["--data", str(home / "data"), "--runs-dir", str(runs), "--name", f"try-{variant}"]
     sets = [f"--set={override}" for override in ("run.steps=2", *overrides)]
     assert main(["train", str(home / "small.toml"), *folders, *sets]) == 0

@@ -1,4 +1,4 @@
-"""Plans of ablations: what they may say, and what is wrong with one."""
+"""Plans of ablations: valid plans, and the errors of invalid ones."""
 
 import argparse
 from pathlib import Path

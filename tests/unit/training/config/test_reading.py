@@ -137,7 +137,7 @@ def test_a_lock_is_all_or_a_number_of_layers_and_not_a_boolean(tower, value):
 
 
 def number_keys(table: type[BaseModel], path: str = "") -> Iterator[str]:
-    """The keys of a recipe that take numbers, one a kind of tower and all of the tables in tables."""
+    """The keys of a recipe that take numbers: one kind of each tower, and all nested tables."""
     for key, field in table.model_fields.items():
         parts = [field.annotation, *get_args(field.annotation)]
         inner = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]

@@ -1,4 +1,4 @@
-"""The worst wrong answers: which are chosen, what is set beside them, and how they are drawn."""
+"""Confusions: their selection, the nearest training images, and the picture."""
 
 import io
 import re
@@ -44,8 +44,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
     return write_tiny_dataset(tmp_path_factory.mktemp("data"), n_icons=12)
 
 
-def answered(dataset: PackedDataset, cosines: list[list[float]], rights: list[set[str]]) -> EmbeddedSource:
-    """Images whose cosines with the four classes are these."""
+def embedded_source(
+    dataset: PackedDataset, cosines: list[list[float]], rights: list[set[str]]
+) -> EmbeddedSource:
+    """Images with these cosines to the four classes."""
     source = dataset.source("new-set")
     items = tuple(PackedItem(id=f"{n}", label=sorted(right)[0]) for n, right in enumerate(rights))
     shown = replace(source, images=source.images[: len(items)], items=items)
@@ -57,7 +59,9 @@ def answered(dataset: PackedDataset, cosines: list[list[float]], rights: list[se
 
 def test_the_widest_margin_over_the_right_label_comes_first(dataset: PackedDataset) -> None:
     cosines = [[0.1, 0.5, 0.2, 0.0], [0.1, 0.0, 0.9, 0.2], [0.9, 0.1, 0.2, 0.3], [0.4, 0.0, 0.0, 0.5]]
-    first, second = widest_margins(answered(dataset, cosines, [{"home"}, {"home"}, {"home"}, {"home"}]), 10.0)
+    first, second = widest_margins(
+        embedded_source(dataset, cosines, [{"home"}, {"home"}, {"home"}, {"home"}]), 10.0
+    )
     assert [(one.index, one.right, one.given) for one in (first, second)] == [
         (1, "home", "star"),
         (0, "home", "house"),
@@ -70,20 +74,20 @@ def test_the_widest_margin_over_the_right_label_comes_first(dataset: PackedDatas
 def test_any_label_of_the_same_drawing_is_right_and_the_best_one_is_named(dataset: PackedDataset) -> None:
     both = {"home", "house"}
     cosines = [[0.1, 0.6, 0.5, 0.0], [0.1, 0.3, 0.4, 0.0]]
-    (only,) = widest_margins(answered(dataset, cosines, [both, both]), 1.0)
+    (only,) = widest_margins(embedded_source(dataset, cosines, [both, both]), 1.0)
     assert (only.index, only.right, only.given) == (1, "house", "star")
 
 
 def test_ties_and_images_without_a_class_are_no_confusions(dataset: PackedDataset) -> None:
     cosines = [[0.5, 0.5, 0.0, 0.0], [0.9, 0.0, 0.0, 0.0]]
-    assert widest_margins(answered(dataset, cosines, [{"home"}, {"moon"}]), 1.0) == []
+    assert widest_margins(embedded_source(dataset, cosines, [{"home"}, {"moon"}]), 1.0) == []
 
 
 def test_a_large_source_is_processed_in_chunks(
     dataset: PackedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cosines = [[0.1, 0.5, 0.2, 0.0], [0.1, 0.0, 0.2, 0.2], [0.0, 0.1, 0.2, 0.3]]
-    given = answered(dataset, cosines, [{"home"}, {"moon"}, {"house"}])
+    given = embedded_source(dataset, cosines, [{"home"}, {"moon"}, {"house"}])
     at_once = [(one.index, one.given, one.margin) for one in widest_margins(given, 1.0)]
     monkeypatch.setattr(confusions, "CHUNK", 2)
     assert [(one.index, one.given, one.margin) for one in widest_margins(given, 1.0)] == at_once
@@ -92,7 +96,7 @@ def test_a_large_source_is_processed_in_chunks(
 
 def test_two_confusions_of_a_source_have_different_labels(dataset: PackedDataset) -> None:
     cosines = [[0.0, 0.9, 0.0, 0.0], [0.0, 0.8, 0.0, 0.0], [0.0, 0.0, 0.0, 0.1]]
-    found = widest_margins(answered(dataset, cosines, [{"home"}, {"home"}, {"home"}]), 1.0)
+    found = widest_margins(embedded_source(dataset, cosines, [{"home"}, {"home"}, {"home"}]), 1.0)
     assert [one.given for one in found] == ["house", "heart"]
 
 

@@ -1,4 +1,4 @@
-"""Ranks and right answers: the arithmetic that every accuracy and recall rests on."""
+"""Right labels and ranks, the basis of every accuracy and recall."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Published architectures as data files that a recipe names."""
+"""Published architectures as data files, named by recipes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Images of another size than the model's own."""
+"""Positional embeddings for images of another size than the model's own."""
 
 import torch
 

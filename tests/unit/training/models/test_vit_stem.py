@@ -1,4 +1,4 @@
-"""A vision transformer behind a stem of convolutions, and that nothing changes for one without."""
+"""A vision transformer with a convolutional stem; without one, nothing changes."""
 
 import copy
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The contrastive losses, whole and in slices."""
+"""The contrastive losses, for whole batches and for slices."""
 
 import math
 
@@ -27,7 +27,7 @@ def distinct(n: int) -> Tensor:
 
 
 def equal(*captions: int) -> Tensor:
-    """(B, B): which of these captions are the same."""
+    """(B, B): which of these captions are equal."""
     group = torch.tensor(captions)
     return group[:, None] == group[None, :]
 

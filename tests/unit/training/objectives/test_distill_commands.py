@@ -1,4 +1,4 @@
-"""A run that is taught by others: from the recipe to its folder, its resumption and its licence."""
+"""A run with teachers: from the recipe to its folder, resuming, and its licence."""
 
 import os
 import shutil
@@ -39,13 +39,15 @@ FP32 = {"fp32": Precision(image_file="image_encoder.onnx", text_file="text_encod
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A data set, the runs `first` and `second`, which may teach, and a recipe of another width."""
+    """A data set, the runs `first` and `second` as teachers, and a recipe with another width."""
     return make_home(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home where the run `taught` has ended. It had begun before, with more teachers, and in vain."""
+    """A home with the finished run `taught`, in a folder with leftovers of a failed run with more
+    teachers.
+    """
     home = make_home(tmp_path_factory.mktemp("home"))
     left = RunFolder(home / "runs" / "taught").teacher(2)
     left.parent.mkdir(parents=True)
@@ -56,7 +58,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with runs that cannot teach `taught`: no training begins here."""
+    """A home with runs that are unsuitable as teachers of `taught`."""
     home = make_home(tmp_path_factory.mktemp("home"))
     write_tiny_run(home / "runs" / "siglip", image=TINY_POOLED_VIT)
     write_tiny_run(home / "runs" / "wide", image=TINY_VIT.model_copy(update={"patch_size": 16}))

@@ -1,4 +1,4 @@
-"""What teachers add to a step: the loss and gradients of the formula, and a student that comes to agree."""
+"""Distillation in a step: loss and gradients match the formula, and a student approaches its teacher."""
 
 import copy
 
@@ -26,18 +26,18 @@ def logits(model: CLIP, batch: Batch) -> Tensor:
 
 
 def naive(config: TrainConfig, batch: Batch) -> tuple[float, float, float, dict[str, Tensor]]:
-    """Loss, contrastive part, distilled part, gradients: the formula, teacher by teacher and row by row."""
+    """Loss, contrastive part, distilled part and gradients by the formula, for each teacher and row."""
     assert config.distill is not None
     student = new_state(config).model
     teachers, own = random_teachers(config).models, logits(student, batch)
     contrastive, distilled = [], []
-    for way in (lambda matrix: matrix, lambda matrix: matrix.T):
-        said = [way(logits(teacher, batch)).exp() for teacher in teachers]
-        taught = sum(one / one.sum(dim=1, keepdim=True) for one in said) / len(said)
-        log_probability = F.log_softmax(way(own), dim=1)
+    for direction in (lambda matrix: matrix, lambda matrix: matrix.T):
+        probabilities = [direction(logits(teacher, batch)).exp() for teacher in teachers]
+        targets = sum(one / one.sum(dim=1, keepdim=True) for one in probabilities) / len(probabilities)
+        log_probability = F.log_softmax(direction(own), dim=1)
         hard = batch.positives / batch.positives.sum(dim=1, keepdim=True)
         contrastive.append(-(hard * log_probability).sum() / len(own))
-        distilled.append(-(taught * log_probability).sum() / len(own))
+        distilled.append(-(targets * log_probability).sum() / len(own))
     parts, weight = (sum(contrastive) / 2, sum(distilled) / 2), config.distill.weight
     loss = (1 - weight) * parts[0] + weight * parts[1]
     loss.backward()

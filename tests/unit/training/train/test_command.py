@@ -30,17 +30,17 @@ def arguments(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Such folders where the run `small` has ended."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders in which the run `small` has finished."""
     folder = tmp_path_factory.mktemp("once")
     assert main(make_arguments(folder)) == 0
     return folder
 
 
 @pytest.fixture
-def trained(once: Path, tmp_path: Path) -> list[str]:
-    """The same command again, on copies of its folders."""
-    shutil.copytree(once, tmp_path, dirs_exist_ok=True)
+def trained(finished: Path, tmp_path: Path) -> list[str]:
+    """The same command again, on copies of these folders."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     return arguments_in(tmp_path)
 
 
@@ -228,7 +228,7 @@ def packed_again(tmp_path: Path, numbers: range, hold_out: float = 0.25) -> None
 
 @pytest.fixture
 def own_pairs(arguments: list[str], tmp_path: Path) -> list[str]:
-    """A run on pairs that has ended, and whose data set can be packed again."""
+    """A finished run on pairs whose data set can be packed again."""
     packed_again(tmp_path, range(40))
     kinds = ["--set", "data.mixture={pairs = 1.0}", "--set", "run.best_by=['pairs_top1']"]
     command = [*arguments, "--data", str(tmp_path / "packed"), *kinds]

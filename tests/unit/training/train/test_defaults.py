@@ -1,4 +1,4 @@
-"""What a recipe leaves open follows from its data and its other keys, and stays as it was on a resume."""
+"""Open keys of a recipe follow from its data and its other keys, and do not change on a resume."""
 
 import shutil
 from dataclasses import replace
@@ -96,7 +96,7 @@ def test_a_resumed_run_keeps_its_values_after_its_data_has_grown(tmp_path):
 
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
-    """Trains a tiny recipe that says nothing of its data."""
+    """Trains a tiny recipe with open data keys."""
     write_tiny_dataset(tmp_path / "data", n_icons=12)
     small = read_config(write_tiny_run(tmp_path / "model") / "config.toml")
     text = dump_config(small).split("[data")[0]

@@ -1,4 +1,4 @@
-"""Ctrl-C while the parts of `diptych-train` are loaded, which takes a second or more."""
+"""Ctrl-C during the imports of `diptych-train`, which take a second or more."""
 
 import subprocess
 import sys

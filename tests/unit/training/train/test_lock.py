@@ -1,4 +1,4 @@
-"""What is locked keeps its weights and statistics; what is not learns."""
+"""Locked weights and statistics do not change; all others learn."""
 
 import copy
 

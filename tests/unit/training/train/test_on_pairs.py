@@ -1,4 +1,4 @@
-"""Whole small runs on streams of pairs, from the command line: they go on as if nothing had happened."""
+"""Small runs on streams of pairs, from the command line: an interrupted run resumes exactly."""
 
 import os
 import signal
@@ -11,16 +11,16 @@ import torch
 
 from diptych_training.checkpoint import read_checkpoint
 from diptych_training.cli import main
-from diptych_training.config import DataConfig, TrainConfig, dump_config, read_config
+from diptych_training.config import DataConfig, TrainConfig, read_config
 from diptych_training.data.packed import read_dataset
 from diptych_training.train.command import prepare
 from diptych_training.train.loop import Loop
 from diptych_training.train.metrics_log import Series, read_metrics
 from support.pair_files import picture, write_files, write_image_table, write_tars
+from support.pairs_run import write_pairs_run
 from support.several_ranks import run_ranks
 from support.small_recipe import small_recipe, write_small_recipe
 from support.stopped_run import stopped_after
-from support.tiny_run import write_tiny_run
 
 pytestmark = pytest.mark.usefixtures("curves_undrawn")
 
@@ -34,13 +34,7 @@ OVERRIDES = [
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A recipe, shards that it learns from, and a packed data set that it is validated on."""
-    pattern = write_tars(tmp_path / "s", 3, 9)
-    main(["data", "pack", "--validation", pattern, "--out", str(tmp_path / "data"), "--size", "32"])
-    tiny = write_tiny_run(tmp_path / "tiny") / "config.toml"
-    small = read_config(tiny, [f"data.pairs.train='{pattern}'", *OVERRIDES])
-    (tmp_path / "small.toml").write_text(dump_config(small))
-    return tmp_path
+    return write_pairs_run(tmp_path, *OVERRIDES)
 
 
 def arguments(home: Path, *more: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whole small runs: an interrupted one goes on exactly as if nothing had happened."""
+"""Small runs: an interrupted run resumes exactly."""
 
 import copy
 import os
@@ -33,7 +33,9 @@ VALIDATION = {"emoji_top1": 0.1, "icons_top1": 0.2}
 
 
 class DeviceSyncs(TorchDispatchMode):
-    """Counts what makes Python wait for a tensor's value: `item`, `if tensor`, sizes that depend on it."""
+    """Counts the operations for which Python waits for a tensor's value: `item`, `if tensor`, dynamic
+    sizes.
+    """
 
     NAMES = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "unique_dim", "_unique2")
 
@@ -164,7 +166,7 @@ def test_non_finite_steps_change_only_the_count(dataset, tmp_path):
 
 @pytest.mark.long
 def test_steps_do_not_wait_for_the_device_until_they_are_logged(dataset, tmp_path):
-    """Each question waits for all that is queued there. Of a longer run there are no more of them."""
+    """Each synchronisation waits for all queued work. Their number must not grow with the number of steps."""
 
     def n_syncs(n_steps: int, **memory_saving: object) -> int:
         config = recipe(steps=n_steps, log_every=100, validate_every=100, checkpoint_every=100, ema_decay=0.9)
@@ -182,9 +184,9 @@ def test_steps_do_not_wait_for_the_device_until_they_are_logged(dataset, tmp_pat
             def position(self, _step: int) -> dict[str, object]:
                 return {}
 
-        with DeviceSyncs() as asked:
+        with DeviceSyncs() as syncs:
             finish(replace(loop, batches=SameBatch()))
-        return asked.n
+        return syncs.n
 
     assert n_syncs(2) == n_syncs(6) > 0
     assert n_syncs(2, chunk_size=3) == n_syncs(6, chunk_size=3)

@@ -1,4 +1,4 @@
-"""A step in chunks, with checkpointed blocks, or compiled, does what a plain step does."""
+"""A chunked, checkpointed or compiled step gives the results of a plain step."""
 
 import copy
 from dataclasses import replace
@@ -46,7 +46,7 @@ def test_chunks_work_with_a_locked_tower():
 
 
 class FixedFeatures(nn.Module):
-    """Towers whose features of the batch are there already."""
+    """Towers that return fixed features for the batch."""
 
     def __init__(self, images, texts):
         super().__init__()
@@ -105,7 +105,7 @@ def test_checkpointed_blocks_give_the_same_gradients():
 
 
 def test_checkpointed_blocks_store_only_their_input():
-    """Counted in tensors that the graph keeps: each block's own are gone."""
+    """Counts the elements of tensors that the graph saves: those inside blocks are gone."""
 
     def n_kept(checkpointed: bool) -> int:
         state = new_state(small_recipe(scale={"checkpoint_blocks": checkpointed}))
@@ -150,7 +150,7 @@ def test_compiled_blocks_give_the_same_loss_and_weights(image, memory_saving):
 @pytest.mark.parametrize("checkpointed", [False, True])
 @limits.patch(fail_on_recompile_limit_hit=True, recompile_limit=8)
 def test_chunked_blocks_are_compiled_for_a_few_sizes_only(image, checkpointed):
-    """Counted in graphs. torch gives up at eight of them, and runs what comes then uncompiled."""
+    """Counts graphs. torch stops compiling at eight of them and runs further sizes uncompiled."""
     torch._dynamo.reset()
     state = new_state(small_recipe(image, scale={"checkpoint_blocks": checkpointed}))
     graphs = CompileCounter()

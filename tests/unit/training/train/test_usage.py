@@ -1,4 +1,4 @@
-"""Wrong usage of `diptych-train`: the reason is the first line."""
+"""Wrong usage of `diptych-train`: the first line is the reason."""
 
 import pytest
 

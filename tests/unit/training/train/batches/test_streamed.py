@@ -1,4 +1,4 @@
-"""Batches of streams: the same ones however many processes make them, and wherever a run goes on."""
+"""Batches of streams do not depend on the number of processes, nor on interruptions."""
 
 import multiprocessing
 import os
@@ -110,7 +110,7 @@ def test_neither_worker_processes_nor_resuming_change_the_batches(make):
 
 @dataclass(frozen=True)
 class IsolatedRank(Ranks):
-    """One of several ranks in a test that has only this one: it gathers what it has itself."""
+    """One of several ranks, alone in its test: it gathers only its own values."""
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
         return rows
@@ -171,7 +171,7 @@ def test_a_dead_worker_process_is_an_error_and_not_an_endless_wait(make):
 @pytest.mark.long
 @pytest.mark.parametrize("when_s", [0.0, 0.01, 0.1, 0.5, *np.linspace(1, 4, 16).round(2).tolist()])
 def test_a_worker_process_may_die_at_any_moment(make, when_s):
-    """While it starts, and while the loop waits for it, is busy, or is in the midst of taking a part."""
+    """While it starts, while the loop waits for it or is busy, or while the loop receives a part."""
     batches = make("data.pairs.workers=2", "preprocess.size=224", "model.image_size=224", "run.steps=100000")
     doomed = threading.Thread(target=kill_a_child, args=(when_s,))
     doomed.start()

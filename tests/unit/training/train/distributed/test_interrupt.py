@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop."""
+"""Signals that request the end of a run."""
 
 import os
 import signal
@@ -13,10 +13,10 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 @pytest.fixture
 def former() -> Iterator[list[int]]:
-    """What the handlers that were there before have been told."""
-    told: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: told.append(number)) for number in NUMBERS}
-    yield told
+    """The signals that the former handlers received."""
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in NUMBERS}
+    yield received
     for number, handler in before.items():
         signal.signal(number, handler)
 
