@@ -23,7 +23,7 @@ from diptych_client import (
     Unreachable,
     operations,
 )
-from support.fake_api import MODEL, FakeApi, body, embed_reply, problem
+from support.fake_api import MODEL, FakeApi, body, embed_reply, ok, problem
 
 RECORD = {
     "id": "a", "collection": "pets", "sha256": "0" * 64, "n_bytes": 3, "media_type": "image/png", "width": 2,
@@ -36,10 +36,6 @@ PETS = {
     "created_at": "2026-01-01T00:00:00Z",
     "state": "ready",
 }
-
-
-def ok(value: object) -> httpx.Response:
-    return httpx.Response(200, json=value)
 
 
 def client_of(api: FakeApi) -> Client:

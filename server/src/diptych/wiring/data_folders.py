@@ -1,4 +1,4 @@
-"""Data folders, backups and Parquet files for commands that run without a server.
+"""Open data folders, backups and Parquet files for commands that run without a server.
 
 Loads no model runtime, so that these commands start at once; loads pyarrow only for Parquet files.
 """

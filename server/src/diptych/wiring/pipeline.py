@@ -96,7 +96,7 @@ def health_of(
 
 
 def _is_recent(success_at: float | None, period_s: float) -> bool:
-    """Whether a batch succeeded within the period. Such a tower needs no canary: its traffic is the proof."""
+    """Whether a batch succeeded within the period and none failed since: then no canary is needed."""
     return success_at is not None and time.monotonic() - success_at < period_s
 
 

@@ -68,7 +68,7 @@ def _classify(args: argparse.Namespace, client: Client) -> int:
         out_json(_as_json(args.images, result))
     else:
         _show(args.images, result)
-        _note_cut_labels(result)
+        _note_truncated_labels(result)
     return 0
 
 
@@ -99,12 +99,10 @@ def _show_bars(predictions: Sequence[Prediction]) -> None:
         out(f"  {pad(label, width, 'left')}  {bar(prediction.score)} {prediction.score:6.1%}")
 
 
-def _note_cut_labels(result: Classification) -> None:
+def _note_truncated_labels(result: Classification) -> None:
     """Print which of the shown labels were longer than the model reads."""
-    cut = list(dict.fromkeys(p.label for image in result.data for p in image.predictions if p.truncated))
-    if cut:
-        err(f"note: truncated, longer than the model reads: {cell(cut[0])}{_and_more(len(cut) - 1)}")
-
-
-def _and_more(n_labels: int) -> str:
-    return f" (and {n_labels} more)" if n_labels else ""
+    predictions = [prediction for image in result.data for prediction in image.predictions]
+    labels = list(dict.fromkeys(one.label for one in predictions if one.truncated))
+    if labels:
+        others = f" (and {len(labels) - 1} more)" if len(labels) > 1 else ""
+        err(f"note: truncated, longer than the model reads: {cell(labels[0])}{others}")
