@@ -1,9 +1,9 @@
-"""NVIDIA's package `cuda.bindings` as on a machine with a GPU, whose memory is the host's.
+"""A fake of NVIDIA's package `cuda.bindings` on a machine with a GPU, whose memory is that of the host.
 
     gpu = FakeGpu().install(monkeypatch)
 
-What is asked of a stream is done when somebody waits for it, and memory of the host and of the GPU are told
-apart: a copy that nobody waits for brings nothing, and one between the wrong places fails.
+Work on a stream is done only when somebody waits for the stream, and host and GPU memory are kept apart: a
+copy that nobody waits for copies nothing, and a copy between the wrong kinds of memory fails.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ INVALID = Status["cudaErrorInvalidValue"]
 
 
 class FakeGpu:
-    """What the machine is like, and what it was asked for. Attributes may be changed at any time."""
+    """The properties of the machine, and a record of calls. Attributes may be changed at any time."""
 
     def __init__(self, name: str = "NVIDIA H100", capability: tuple[int, int] = (9, 0)) -> None:
         self.name = name
@@ -47,7 +47,7 @@ class FakeGpu:
         self.streams: dict[int, list[Callable[[], Any]]] = {}  # what waits in each
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeGpu":
-        """For the rest of the test, whoever imports the package."""
+        """Replace the package for the rest of the test."""
         runtime: Any = ModuleType("cuda.bindings.runtime")
         runtime.cudaHostAllocDefault, runtime.cudaStreamNonBlocking = 0, 1
         runtime.cudaMemcpyKind = CopyKind
@@ -66,7 +66,7 @@ class FakeGpu:
         return self
 
     def enqueue(self, stream: int, work: Callable[[], Any]) -> bool:
-        """Later, in the stream's order; whether there is such a stream."""
+        """Queue work on a stream. Return whether the stream exists."""
         if stream in self.streams:
             self.streams[stream].append(work)
         return stream in self.streams

@@ -1,10 +1,10 @@
-"""FAISS as built for GPUs on a machine that has one, computed by the CPU.
+"""A fake of FAISS built for GPUs, on a machine that has one. The CPU computes.
 
     gpu = FakeFaissGpu().install(monkeypatch)       # a GPU that works
     gpu.fails_with = RuntimeError("cudaMalloc ...")  # one that does not any more
 
-Its index is a real one of the CPU that takes what the real `GpuIndexFlatIP` takes and no more: no selectors,
-at most 2,048 hits. Its cosines are off by what another order of the sum makes.
+Its index is a real CPU index that accepts only what the real `GpuIndexFlatIP` accepts: no selectors, at most
+2,048 hits. Its cosines differ as much as another order of summation makes them.
 """
 
 import threading
@@ -23,7 +23,7 @@ MAX_K = 2048
 
 @dataclass
 class FakeFaissGpu:
-    """What the machine is like, and what it was asked for. Attributes may be changed at any time."""
+    """The properties of the machine, and a record of calls. Attributes may be changed at any time."""
 
     n_gpus: int = 1
     gpu: FakeGpu = field(default_factory=FakeGpu)
@@ -36,7 +36,7 @@ class FakeFaissGpu:
     alive: "weakref.WeakSet[_Flat]" = field(default_factory=weakref.WeakSet)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeFaissGpu":
-        """For the rest of the test, with the driver of its GPU."""
+        """Install it for the rest of the test, with the driver of its GPU."""
         self.gpu.install(monkeypatch)
         monkeypatch.setattr(faiss, "get_num_gpus", lambda: self.n_gpus, raising=False)
         monkeypatch.setattr(faiss, "StandardGpuResources", _Resources, raising=False)

@@ -1,12 +1,12 @@
-"""onnxruntime as on a machine with a GPU, computed by the CPU: what it is told goes through the real classes.
+"""A fake of onnxruntime on a machine with a GPU. The CPU computes; arguments pass through the real classes.
 
     cuda = FakeCuda().install(monkeypatch)      # a GPU that works
     cuda.fails_with = RuntimeError("...")       # one that does not
 
-Sessions are real ones that say they run on CUDA, values on the GPU real ones that say so; what the host reads
-of them is a copy. Captured runs have the traps of CUDA graphs: a replay computes with the buffers that were
-bound when it was captured, graphs belong to the thread that captured them, and nothing else may run
-meanwhile.
+Sessions are real ones that report CUDA as their provider, and values on the GPU are real values that report
+the GPU; the host reads copies of them. Captured runs behave like CUDA graphs: a replay computes with the
+buffers that were bound at the capture, graphs belong to the thread that captured them, and nothing else may
+run during a capture.
 """
 
 import inspect
@@ -47,7 +47,7 @@ _VALUE = inspect.signature(ort.OrtValue.ortvalue_from_shape_and_type)
 
 
 class GpuValue(ort.OrtValue):
-    """A value on the GPU: the host reads a copy of it, and writes it from memory that may be page-locked."""
+    """A value on the GPU. The host reads a copy of it, and writes it from memory that may be page-locked."""
 
     fake: "FakeCuda"
 
@@ -61,7 +61,7 @@ class GpuValue(ort.OrtValue):
 
 @dataclass
 class FakeCuda:
-    """What the machine is like, and what it was asked for. Attributes may be changed at any time."""
+    """The properties of the machine, and a record of calls. Attributes may be changed at any time."""
 
     is_offered: bool = True  # by the build of onnxruntime
     falls_back: bool = False  # with a mere warning, as it does where a library is missing
@@ -84,7 +84,7 @@ class FakeCuda:
     is_capturing: bool = False
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeCuda":
-        """For the rest of the test, with the driver of its GPU."""
+        """Install it for the rest of the test, with the driver of its GPU."""
         fake = self
 
         class Session(_Session):
@@ -193,7 +193,7 @@ class _Session(ort.InferenceSession):
         self.cuda.released.append(graph_annotation_id)
 
     def _captured(self, iobinding: Any, run_options: Any) -> tuple[Any, bool]:
-        """What a run computes with, and whether it is a replay. The first run in a thread captures."""
+        """Return the buffers of a run, and whether it is a replay. The first run in a thread captures."""
         number = run_options.get_run_config_entry("gpu_graph_id")
         assert number not in {"", "0"}, "0 is onnxruntime's own"
         key = threading.get_ident(), number

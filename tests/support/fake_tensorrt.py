@@ -1,11 +1,11 @@
-"""The `tensorrt` package as on a machine with a GPU, with the names and arguments of its releases 10 and 11.
+"""A fake of the `tensorrt` package on a machine with a GPU, with the interface of releases 10 and 11.
 
     tensorrt = FakeTensorrt(FakeGpu()).install(monkeypatch)
 
-A plan holds the graph that it was built from, and a CPU computes it when somebody waits for its stream. What
-the real one refuses is refused here: networks that are not strongly typed, bytes that are read by anything
-but Cast, shapes outside of the profile, plans of another GPU or release. `pools_wrongly` plants what it does
-to ArgMax over integers: all texts are read at their first token.
+A plan contains the graph that it was built from, and the CPU computes it when somebody waits for its stream.
+The fake refuses what TensorRT refuses: networks that are not strongly typed, bytes that anything but Cast
+reads, shapes outside the profile, plans for another GPU or release. `pools_wrongly` imitates its error in
+ArgMax over integers: all texts are read at their first token.
 """
 
 import ctypes
@@ -40,7 +40,7 @@ class Severity(IntEnum):
 
 
 class ILogger:
-    """What applications inherit from, and must initialise."""
+    """The base class that applications inherit from and must initialise."""
 
     Severity = Severity
 
@@ -77,7 +77,7 @@ TYPES = {
 
 
 class FakeTensorrt:
-    """What this release does, and what it was asked for. Attributes may be changed at any time."""
+    """The properties of this release, and a record of calls. Attributes may be changed at any time."""
 
     def __init__(self, gpu: FakeGpu, version: str = "10.16.1.11") -> None:
         self.gpu = gpu
@@ -92,7 +92,7 @@ class FakeTensorrt:
         self.n_contexts = 0
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeTensorrt":
-        """For the rest of the test, with the driver of its GPU."""
+        """Install it for the rest of the test, with the driver of its GPU."""
         self.gpu.install(monkeypatch)
         module = ModuleType(MODULES[0])
         module.__dict__.update(
@@ -117,7 +117,7 @@ class FakeTensorrt:
         return self
 
     def made_for(self) -> dict[str, Any]:
-        """What a plan is bound to."""
+        """Return the GPU and release that a plan is bound to."""
         return {"version": self.version, "capability": list(self.gpu.capability)}
 
 

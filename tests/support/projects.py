@@ -1,4 +1,4 @@
-"""What the `pyproject.toml` of our projects require; installs nothing."""
+"""Read the requirements of our projects from their `pyproject.toml`."""
 
 import tomllib
 from pathlib import Path
@@ -10,14 +10,14 @@ OURS = frozenset({"diptych", "diptych-client", "diptych-training"})
 
 
 def project(folder: str) -> dict[str, dict[str, list[str]]]:
-    """The table `project` of one of them."""
+    """Return the table `project` of a project."""
     text = (ROOT / folder / "pyproject.toml").read_text(encoding="utf-8")
     table: dict[str, dict[str, list[str]]] = tomllib.loads(text)["project"]
     return table
 
 
 def requirements_of(*folders: str) -> list[Requirement]:
-    """Of `server[cpu]` and the like, those of ours left out."""
+    """Return the requirements of `server[cpu]` and the like, without our own projects."""
     lines: list[str] = []
     for folder in folders:
         path, _, extras = folder.rstrip("]").partition("[")

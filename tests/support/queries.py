@@ -1,4 +1,4 @@
-"""Every PromQL expression of the dashboard and of the rules, and what they ask for; runs none."""
+"""Read the PromQL expressions of the dashboard and of the rules, and the metrics in them."""
 
 import json
 import re
@@ -19,21 +19,21 @@ _GROUPING = re.compile(r"\bby \((?P<labels>[^)]*)\)")
 
 @dataclass(frozen=True)
 class Query:
-    """One expression, and where it stands."""
+    """One expression and its place."""
 
     place: str
     expression: str
 
     def metrics(self) -> set[str]:
-        """Names of metrics, such as `diptych_requests_total`; quoted words are none."""
+        """Return the metrics in an expression, such as `diptych_requests_total`, without quoted words."""
         return set(_METRIC.findall(re.sub(r'"[^"]*"', '""', self.expression)))
 
     def recorded(self) -> set[str]:
-        """Names of recorded series, such as `diptych:requests:rate5m`."""
+        """Return the recorded series in an expression, such as `diptych:requests:rate5m`."""
         return set(_RECORDED.findall(self.expression))
 
     def labels(self) -> set[str]:
-        """Labels that it selects or groups by."""
+        """Return the labels that an expression selects or groups by."""
         matchers = (match["matchers"] for match in _SELECTOR.finditer(self.expression))
         selected = {name for one in matchers for name in re.findall(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*"', one)}
         grouped = {
@@ -45,7 +45,7 @@ class Query:
 
 
 def dashboard_queries() -> list[Query]:
-    """Of all panels and annotations, as Grafana would send them but for its variables."""
+    """Return the queries of all panels and annotations, with values in place of variables of Grafana."""
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     found = [
         Query(f"panel {panel['title']!r}", target["expr"])
@@ -57,11 +57,11 @@ def dashboard_queries() -> list[Query]:
 
 
 def rules() -> list[dict[str, Any]]:
-    """Alerts and recordings."""
+    """Return all alerts and recording rules."""
     document = yaml.safe_load(RULES.read_text(encoding="utf-8"))
     return [rule for group in document["groups"] for rule in group["rules"]]
 
 
 def rule_queries() -> list[Query]:
-    """Of all rules."""
+    """Return the queries of all rules."""
     return [Query(f"rule {rule.get('alert') or rule['record']}", rule["expr"]) for rule in rules()]
