@@ -11,7 +11,7 @@ import pytest
 from diptych.adapters.backup.data_folder import DataFolder
 from diptych.adapters.files.image_files import ImageFiles
 from diptych.adapters.sqlite.store import DATABASE, SqliteStore
-from diptych.adapters.sqlite.threads import BLOCK, HELD_SHARE
+from diptych.adapters.sqlite.threads import BLOCK, RESERVE_SHARE
 from durability.running import Running, problem
 from durability.small_disk import NEEDS_ROOT, SmallDisk, small_disk
 from integration.data_folders import change, contents, put
@@ -21,7 +21,7 @@ from support.warm_server import WarmServers
 
 pytestmark = NEEDS_ROOT
 MEGABYTES = 12
-HELD = MEGABYTES * 2**20 // HELD_SHARE - BLOCK
+HELD = MEGABYTES * 2**20 // RESERVE_SHARE - BLOCK
 N_LARGE = 192  # images whose rows take more log to delete than is held
 LARGE = {"long": "x" * 12_000}
 

@@ -221,10 +221,10 @@ def test_backup_of_another_data_folder_is_not_replaced(tmp_path: Path, data_dir:
 def test_folder_with_anything_else_in_it_is_refused_and_that_is_named(tmp_path: Path, data_dir: Path) -> None:
     photos = tmp_path / "photos"
     (photos / "images").mkdir(parents=True)
-    with pytest.raises(StoreError, match="holds no backup: there is images in it"):
+    with pytest.raises(StoreError, match="holds no backup: it contains images"):
         back_up(data_dir, photos)
     add(tmp_path / "other", {"cow": b"a cow"})
-    with pytest.raises(StoreError, match=f"holds no backup: there is {DATABASE} in it"):
+    with pytest.raises(StoreError, match=f"holds no backup: it contains {DATABASE}"):
         back_up(data_dir, tmp_path / "other")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="is a file, not a folder"):
@@ -233,14 +233,14 @@ def test_folder_with_anything_else_in_it_is_refused_and_that_is_named(tmp_path: 
 
 @pytest.mark.parametrize("inside", [".", "backup", "..", "images/../deep/er"])
 def test_target_inside_of_the_data_folder_or_around_it_is_refused(data_dir: Path, inside: str) -> None:
-    with pytest.raises(StoreError, match="one is inside of the other"):
+    with pytest.raises(StoreError, match="one is inside the other"):
         back_up(data_dir, data_dir / inside)
     names = {path.name for path in data_dir.iterdir() if not path.name.startswith(DATABASE)}
     assert names == {"images", "lock", "thumbnails"}
 
 
 def test_what_is_no_data_folder_is_refused_before_anything_is_made(tmp_path: Path, target: Path) -> None:
-    with pytest.raises(StoreError, match=f"is no data folder: it has no {DATABASE}"):
+    with pytest.raises(StoreError, match=f"is not a data folder: it has no {DATABASE}"):
         back_up(tmp_path / "nowhere", target)
     (tmp_path / "empty").mkdir()
     sqlite3.connect(tmp_path / "empty" / DATABASE).close()

@@ -283,5 +283,5 @@ def test_command_without_a_folder_is_wrong_usage(command: str) -> None:
 def test_trouble_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backup", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "nowhere")]) == 1
     assert capsys.readouterr().err == (
-        f"diptych: {tmp_path / 'nowhere'} is no data folder: it has no diptych.sqlite3\n"
+        f"diptych: {tmp_path / 'nowhere'} is not a data folder: it has no diptych.sqlite3\n"
     )

@@ -209,7 +209,7 @@ def test_a_folder_that_is_served_is_checked(data_dir: Path) -> None:
 
 def test_a_folder_without_a_database_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--data-dir", str(tmp_path / "none")]) == 1
-    assert "is no data folder" in capsys.readouterr().err
+    assert "is not a data folder" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 

@@ -126,7 +126,7 @@ def test_graphs_are_built_in_float16_with_ids_compared_in_float32(
     export(repository, dataset, precisions=("fp16", "fp32"))
     images, texts, exact_images, _ = tensorrt.built
     assert TensorProto.FLOAT16 in images["types"].values()
-    assert texts["types"]["place_0_ids"] == TensorProto.FLOAT
+    assert texts["types"]["position_0_ids"] == TensorProto.FLOAT
     assert TensorProto.FLOAT16 not in exact_images["types"].values()
     assert list(repository.manifest(TINY, 2).precisions) == ["fp16", "fp32"]
 
@@ -148,7 +148,7 @@ def test_text_tower_that_tensorrt_reads_at_the_wrong_place_is_caught_and_not_pub
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tensorrt.pools_wrongly = True
-    monkeypatch.setattr(gpu_graph_rewrites, "replace_integer_argmax", lambda model: 0)
+    monkeypatch.setattr(gpu_graph_rewrites, "replace_argmax_by_reductions", lambda model: 0)
     with pytest.raises(ParityFailed, match="fp16 does not follow the float32 original: cosine_min is"):
         export(repository, dataset)
     assert repository.versions(TINY) == [1]
@@ -160,7 +160,7 @@ def test_graph_whose_bytes_are_not_cast_first_ends_the_build_named(
     tensorrt: FakeTensorrt,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gpu_graph_rewrites, "cast_bytes_first", lambda model: 0)
+    monkeypatch.setattr(gpu_graph_rewrites, "cast_uint8_inputs", lambda model: 0)
     with pytest.raises(ExportError, match=r"TensorRT cannot read image_encoder.*Shape"):
         export(repository, dataset)
 

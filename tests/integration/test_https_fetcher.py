@@ -230,7 +230,7 @@ def test_port_that_does_not_speak_tls_is_an_error_of_its_own(host: ImageHost) ->
                 await setting.fetcher.fetch(f"https://{NAME}/", lambda n_bytes: None)
         return str(caught.value)
 
-    assert asyncio.run(run()) == "there is no TLS with its host"
+    assert asyncio.run(run()) == "no TLS connection to its host is possible"
 
 
 async def _say_hello(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -261,7 +261,7 @@ def test_redirect_to_what_could_not_be_asked_for_is_refused(host: ImageHost, loc
     setting = Setting(host)
     error = setting.refusal(url_to(location))
     assert isinstance(error, UnfetchableImage)
-    assert "redirected to where it is not followed" in str(error)
+    assert "redirected to a URL that is not followed" in str(error)
     assert location not in str(error)
     assert len(setting.wires.dialled) == 1
 
@@ -283,10 +283,10 @@ def test_redirect_to_a_private_name_is_refused(host: ImageHost) -> None:
         ("status/206", "answered 206"),
         ("status/204", "answered 204"),
         ("status/304", "answered 304"),
-        ("nowhere", "answered 301 with 0 locations"),
+        ("nowhere", "answered 301 with 0 Location headers"),
         ("compressed", "compressed"),
         ("cut-off", "not to the end"),
-        ("garbage", "did not answer in HTTP"),
+        ("garbage", "did not answer with complete HTTP"),
     ],
 )
 def test_answer_that_is_no_image_file_says_what_failed_and_nothing_of_its_content(

@@ -172,7 +172,7 @@ def test_vectors_that_no_version_of_the_repository_made_are_refused_as_nobody_co
     ("made", "complaint"),
     [
         ("nothing", "is neither a data folder nor a backup"),
-        ("a folder", "is no data folder: it has no diptych.sqlite3"),
+        ("a folder", "is not a data folder: it has no diptych.sqlite3"),
     ],
 )
 def test_what_is_no_data_folder_is_refused(
@@ -304,7 +304,7 @@ def test_without_pyarrow_the_command_says_what_to_install_and_all_others_work(tm
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "is no data folder" in done.stderr.splitlines()[0]
+    assert "is not a data folder" in done.stderr.splitlines()[0]
     assert (
         "Parquet files need pyarrow, which is not installed here: pip install" in done.stderr.splitlines()[1]
     )

@@ -313,7 +313,7 @@ def test_backup_of_the_first_schema_is_restored_and_brought_up_to_date(
 
 def test_folder_inside_of_the_backup_or_around_it_is_refused(backup: Path) -> None:
     for folder in (backup / "data", backup.parent):
-        with pytest.raises(StoreError, match="one is inside of the other"):
+        with pytest.raises(StoreError, match="one is inside the other"):
             restore(backup, folder, replace=True)
 
 

@@ -66,7 +66,7 @@ def test_wrong_replay_in_one_shape_is_reported_and_no_answer_is_wrong(
         (model,) = client.get("/models").json()["models"]
     found = model["serving"]["running"][0]["cuda_graphs"]
     tower, other = ("image", "text") if len(shape) == 4 else ("text", "image")
-    reason = f"a replay of shape {shape} is off: item "
+    reason = f"a replay of shape {shape} differs: item "
     assert not found[tower]["captured"]
     assert found[tower]["reason"].startswith(reason)
     assert found[other]["captured"]
@@ -163,7 +163,7 @@ def test_requested_cpu_is_not_reported_as_a_fallback(tmp_path: Path, monkeypatch
         ({"is_offered": False}, "is built without CUDAExecutionProvider"),
         (
             {"falls_back": True},
-            "CUDAExecutionProvider was asked for, and onnxruntime took CPUExecutionProvider",
+            "CUDAExecutionProvider was requested, but onnxruntime uses CPUExecutionProvider",
         ),
         ({"fails_with": RuntimeError("CUDA failure 2: out of memory")}, "CUDA failure 2: out of memory"),
         ({"wrong_precisions": ("encoder",)}, "fp32 fails on it: golden image"),
@@ -216,7 +216,10 @@ def test_operators_that_run_on_the_cpu_are_logged_and_if_all_do_the_gpu_is_not_c
     assert re.search(r"image_encoder.onnx: the CPU computes 1 of \d+ operators: 1 Cast", caplog.text)
     cuda.cpu_operators = ("Gather", "ReduceSum", "LpNormalization")
     reason = served(tmp_path).serving.device.reason
-    assert "text_encoder.onnx: CUDAExecutionProvider runs no operator of it, all are for the CPU" in reason
+    assert (
+        "text_encoder.onnx: CUDAExecutionProvider runs none of its operators, the CPU runs all of them"
+        in reason
+    )
 
 
 def test_later_precision_that_fails_on_the_gpu_is_left_out_without_changing_the_device(
@@ -259,7 +262,7 @@ def test_error_at_the_start_names_the_setting_and_what_is_missing(
     ):
         served(tmp_path, device="cuda")
     cuda.is_offered, cuda.gpu.cuda = True, 0
-    with pytest.raises(ConfigError, match="there is no NVIDIA driver here"):
+    with pytest.raises(ConfigError, match="no NVIDIA driver is installed"):
         served(tmp_path, device="cuda")
 
 

@@ -52,7 +52,7 @@ class Builder:
             raise
         if self.dies:
             await asyncio.to_thread(build.build, jobs[:1])
-            raise BundleError("the builder ended with signal 11: it said nothing")
+            raise BundleError("the builder ended with signal 11: it printed nothing")
         await asyncio.to_thread(build.build, jobs)
 
 
@@ -189,14 +189,14 @@ def test_build_that_fails_leaves_cuda_serving_and_says_why(
 ) -> None:
     machine.tensorrt.refuses = "no implementation for node Gemm"
     reason = settled_on_cuda(machine)
-    assert reason == "TensorRT builds no plan of image_encoder.onnx: no implementation for node Gemm"
+    assert reason == "TensorRT cannot build a plan of image_encoder.onnx: no implementation for node Gemm"
     assert f"fp32 is not served by TensorRT, CUDA keeps serving it: {reason}" in caplog.text
     assert machine.kept() == []
 
 
 def test_crashed_builder_leaves_no_engine_in_use(machine: Machine) -> None:
     machine.builder.dies = True
-    assert settled_on_cuda(machine) == "the builder ended with signal 11: it said nothing"
+    assert settled_on_cuda(machine) == "the builder ended with signal 11: it printed nothing"
     assert len(machine.kept()) == 1
     machine.builder.dies = False
     with machine.app() as client:
@@ -226,7 +226,7 @@ def test_missing_tensorrt_or_folder_is_the_reason(machine: Machine, monkeypatch:
     library.load_tensorrt.cache_clear()
     for name in library.MODULES:
         monkeypatch.setitem(sys.modules, name, None)  # as when it is not installed
-    assert settled_on_cuda(machine).startswith("TensorRT is not here: server[tensorrt] brings it")
+    assert settled_on_cuda(machine).startswith("TensorRT is not installed: install server[tensorrt]")
 
 
 def test_damaged_engine_is_built_again(machine: Machine) -> None:
@@ -271,7 +271,7 @@ def test_version_whose_texts_are_read_at_their_largest_id_is_read_rightly_by_ten
         assert wait_until_settled(client)["provider"] == TENSORRT
         np.testing.assert_allclose(vectors(client), expected, atol=1e-6)
     # The trap is there: without the rewrite the engine is wrong, and caught.
-    monkeypatch.setattr(gpu_graph_rewrites, "replace_integer_argmax", lambda model: 0)
+    monkeypatch.setattr(gpu_graph_rewrites, "replace_argmax_by_reductions", lambda model: 0)
     for file in machine.kept():
         file.unlink()
     assert re.match(r"golden text \d: cosine is ", settled_on_cuda(machine))

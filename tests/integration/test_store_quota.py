@@ -149,5 +149,5 @@ def test_file_system_that_allocates_nothing_ahead_is_used_and_that_is_logged_onc
 
     open_store(tmp_path, work)
     assert (
-        caplog.text.count("no room is held back for deletions on a full disk: Operation not supported") == 1
+        caplog.text.count("no space is reserved for deletions on a full disk: Operation not supported") == 1
     )

@@ -24,7 +24,7 @@ for n in range(5):
     "spec", ["commit", "commit.after", "commit.after:0", "commit.after:-1", "never.before:1"]
 )
 def test_spec_that_names_no_point_or_no_count_is_refused(spec: str) -> None:
-    with pytest.raises(ConfigError, match=r"is not POINT:N with a point of file_fsync\.before, "):
+    with pytest.raises(ConfigError, match=r"is not POINT:N, where POINT is one of file_fsync\.before, "):
         failpoints.arm(spec)
 
 

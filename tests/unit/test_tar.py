@@ -27,7 +27,7 @@ def listed(archive: bytes, max_members: int = 100) -> list[Member]:
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_names_and_bytes_of_every_format_are_those_that_tarfile_wrote(form: int) -> None:
+def test_names_and_bytes_equal_those_that_tarfile_wrote_in_every_format(form: int) -> None:
     files = {"a.png": b"first", "deep/er/b.jpg": b"x" * 1000, "empty": b"", f"{'long/' * 30}c.png": b"third"}
     if form != tarfile.USTAR_FORMAT:
         files |= {f"{'n' * 180}.png": b"fourth", "schön.png": b"fifth"}
@@ -44,7 +44,7 @@ def test_size_beyond_octal_digits_is_read() -> None:
     assert (found.n_bytes, found.offset) == (9 * 2**30, BLOCK)
 
 
-def test_entries_that_are_no_files_say_so_and_have_no_bytes() -> None:
+def test_links_folders_and_devices_are_listed_without_bytes() -> None:
     archive = tar_with(
         entry("folder", tarfile.DIRTYPE),
         entry("soft", tarfile.SYMTYPE, "/etc/passwd"),
@@ -65,14 +65,14 @@ def test_entries_that_are_no_files_say_so_and_have_no_bytes() -> None:
 
 BROKEN = {
     "nothing": b"",
-    "no tar": b"\x1f\x8b" + bytes(range(256)) * 4,
+    "not a tar archive": b"\x1f\x8b" + bytes(range(256)) * 4,
     "shorter than a header": b"x" * 100,
     "cut off before its end": header(b"a", b"0"),
     "cut off in a file": header(b"a", b"1000") + b"x" * 10,
     "a file of exabytes": header(b"a", b"77777777777") + END,
-    "a size that is no number": header(b"a", b"12x4") + END,
+    "a size that is not a number": header(b"a", b"12x4") + END,
     "a negative size": header(b"a", b"\xff" * 11) + END,
-    "a size beyond all measure": header(b"a", b"\xfe" + b"\xff" * 10) + END,
+    "an impossible size": header(b"a", b"\xfe" + b"\xff" * 10) + END,
     "damage between two files": tar_of({"a": b""})[:512] + b"\x01" * 512 + END,
     "an unknown kind": header(b"a", b"0", b"Z") + END,
     "a sparse file of GNU": header(b"a", b"0", b"S") + END,

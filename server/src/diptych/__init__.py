@@ -4,5 +4,5 @@ import os
 
 __version__ = "0.1.0"
 
-# onnxruntime's builds for Linux report their use to their maker, unless told not to before they are loaded.
+# onnxruntime's builds for Linux send telemetry to Microsoft unless this is set before they are loaded.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

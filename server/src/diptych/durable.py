@@ -1,4 +1,4 @@
-"""Put bytes on the disk so that they outlast power loss; knows nothing of what they are."""
+"""Writes files so that they survive a loss of power."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from diptych.failpoints import Step, around
 
 
 def write_durably(path: Path, payload: bytes) -> None:
-    """Write a file and wait for the disk. Its name lasts only after `fsync_folder` of its folder."""
+    """Write a file and wait for the disk. Its name is durable only after `fsync_folder` of its folder."""
     with path.open("wb") as file:
         file.write(payload)
         file.flush()
@@ -16,7 +16,7 @@ def write_durably(path: Path, payload: bytes) -> None:
 
 
 def fsync_file(path: Path) -> None:
-    """Wait until the bytes of a file that somebody else wrote are on the disk."""
+    """Wait until the bytes of a file that other code wrote are on the disk."""
     _fsync(path, os.O_RDONLY, "file_fsync")
 
 

@@ -1,30 +1,30 @@
-"""Every error diptych raises on purpose; knows nothing of HTTP, ONNX, FAISS or SQLite.
+"""Every error that diptych raises on purpose.
 
 DiptychError
 ├── InputError               the caller sent something that cannot be used
-│   ├── Malformed            not parseable as its content type
-│   ├── UnsupportedImage     no decoder for these bytes
-│   ├── UndecodableImage     a decoder was found and failed
-│   ├── UnfetchableImage     its URL leads nowhere, or where nobody may go
-│   ├── InvalidValue         a value outside its limit, or of the wrong kind
+│   ├── Malformed            cannot be parsed as its content type
+│   ├── UnsupportedImage     there is no decoder for these bytes
+│   ├── UndecodableImage     the decoder of its format failed
+│   ├── UnfetchableImage     it cannot be fetched from its URL
+│   ├── InvalidValue         a value outside its limits, or of the wrong kind
 │   └── TooLarge             over a limit in bytes, pixels or items
 ├── NotFound                 no such model, version, collection or image
-├── Conflict                 the name or id is taken by something else
-├── Overloaded               a queue is full; `retry_after_s` says when to come back
-├── NotReady                 starting, stopping, or the encoder hangs
-├── EncoderFailed            the model raised, or gave rows that are no embeddings
+├── Conflict                 the name or id is already taken
+├── Overloaded               a queue is full; `retry_after_s` says when to try again
+├── NotReady                 the server is starting or stopping, or its encoder hangs
+├── EncoderFailed            the model raised, or returned rows that are not embeddings
 ├── BundleError              a bundle that must not be served
-│   ├── InvalidManifest      missing, malformed, unknown key, or a newer schema
-│   ├── CorruptBundle        a file is missing or its sha256 differs
+│   ├── InvalidManifest      missing, malformed, with an unknown key, or of a newer schema
+│   ├── CorruptBundle        a file is missing, or its sha256 differs
 │   ├── GoldenMismatch       this machine does not reproduce the bundle's reference outputs
 │   └── PublishFailed        a bundle could not be written
-├── StoreError               the data folder
-│   ├── DataDirLocked        another process owns it
-│   ├── CorruptStore         what is on disk contradicts itself
-│   ├── StoreFull            the disk, or the quota, has no room for it
-│   ├── StoreReadOnly        the disk takes no writes
-│   └── StoreUnavailable     a folder of it is gone, as when its disk is unmounted
-└── ConfigError              settings that contradict each other or this machine
+├── StoreError               the data folder cannot be used
+│   ├── DataDirLocked        another process uses it
+│   ├── CorruptStore         its contents are damaged or contradict each other
+│   ├── StoreFull            its disk or its quota has no space left
+│   ├── StoreReadOnly        its disk is read-only
+│   └── StoreUnavailable     one of its folders is gone, for example because a disk was unmounted
+└── ConfigError              settings contradict each other, or this machine cannot satisfy them
 """
 
 from copy import copy
@@ -32,9 +32,9 @@ from typing import Self
 
 
 class DiptychError(Exception):
-    """Base of all errors that diptych raises on purpose; the message is safe to show to the caller.
+    """The base of all errors that diptych raises on purpose. The message is safe to show to the caller.
 
-    `item` names the part of the request that is at fault, such as ``input[3]``, where there is one.
+    `item` names the part of the request that is at fault, such as ``input[3]``, if there is one.
     """
 
     def __init__(self, message: str, item: str | None = None) -> None:
@@ -43,7 +43,7 @@ class DiptychError(Exception):
         self.item = item
 
     def named(self, item: str) -> Self:
-        """The same error, naming the item it belongs to."""
+        """Return a copy of this error that names the item it belongs to."""
         error = copy(self)
         error.item = item
         return error
@@ -53,43 +53,43 @@ class DiptychError(Exception):
 
 
 class InputError(DiptychError):
-    """Something the caller sent cannot be used."""
+    """Something that the caller sent cannot be used."""
 
 
 class Malformed(InputError):
-    """Not parseable as its content type."""
+    """The input cannot be parsed as its content type."""
 
 
 class UnsupportedImage(InputError):
-    """No decoder of the allow-list reads these bytes."""
+    """No allowed decoder reads these bytes."""
 
 
 class UndecodableImage(InputError):
-    """The format is known, but its decoder failed."""
+    """The format of the image is known, but its decoder failed."""
 
 
 class UnfetchableImage(InputError):
-    """An image could not be had from its URL."""
+    """An image could not be fetched from its URL."""
 
 
 class InvalidValue(InputError):
-    """A value outside its limit, or of the wrong kind."""
+    """A value is outside its limits, or of the wrong kind."""
 
 
 class TooLarge(InputError):
-    """Over a limit in bytes, pixels or items."""
+    """The input is over a limit in bytes, pixels or items."""
 
 
 class NotFound(DiptychError):
-    """No such model, version, collection or image."""
+    """There is no such model, version, collection or image."""
 
 
 class Conflict(DiptychError):
-    """The name or id is taken by something else."""
+    """The name or id is already taken."""
 
 
 class Overloaded(DiptychError):
-    """A queue is full. `retry_after_s` is the number of seconds after which trying again makes sense."""
+    """A queue is full. `retry_after_s` is the number of seconds after which a retry makes sense."""
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
@@ -97,15 +97,15 @@ class Overloaded(DiptychError):
 
 
 class NotReady(DiptychError):
-    """The server is starting, stopping, or its encoder does not answer."""
+    """The server is starting or stopping, or its encoder hangs."""
 
 
 class EncoderFailed(DiptychError):
-    """The model raised, or gave rows that are no embeddings (wrong shape, not finite)."""
+    """The model raised, or returned rows that are not embeddings: wrong shape, not finite."""
 
 
 class BundleError(DiptychError):
-    """A bundle that must not be served."""
+    """The bundle must not be served."""
 
 
 class InvalidManifest(BundleError):
@@ -113,7 +113,7 @@ class InvalidManifest(BundleError):
 
 
 class CorruptBundle(BundleError):
-    """A file of the bundle is missing, or its sha256 is not the manifest's."""
+    """A file of the bundle is missing, or its sha256 differs from the manifest."""
 
 
 class GoldenMismatch(BundleError):
@@ -129,11 +129,14 @@ class StoreError(DiptychError):
 
 
 class DataDirLocked(StoreError):
-    """Another process owns the data folder."""
+    """Another process uses the data folder."""
 
 
 class CorruptStore(StoreError):
-    """What is on disk contradicts itself. `logged` stands in the log where the message names an image."""
+    """The contents of the data folder are damaged or contradict each other.
+
+    `logged` replaces the message in the log if the message names an image.
+    """
 
     def __init__(self, message: str, item: str | None = None, *, logged: str = "") -> None:
         super().__init__(message, item)
@@ -141,21 +144,21 @@ class CorruptStore(StoreError):
 
 
 class StoreFull(StoreError):
-    """The disk of the data folder, or its quota, has no room for what was to be kept."""
+    """The disk of the data folder, or its quota, has no space left."""
 
 
 class StoreReadOnly(StoreError):
-    """The disk of the data folder takes no writes; what is on it can be read."""
+    """The disk of the data folder is read-only; reading still works."""
 
 
 class StoreUnavailable(StoreError):
-    """A folder of the data folder is gone, as when its disk is unmounted; what was in it may come back."""
+    """A folder inside the data folder is gone, such as after its disk was unmounted; it may come back."""
 
 
 class ConfigError(DiptychError):
-    """Settings that contradict each other or this machine."""
+    """The settings contradict each other, or this machine cannot satisfy them."""
 
 
 def logged_of(error: DiptychError) -> str:
-    """What the log says of it: no image is named."""
+    """The text for the log, which names no image."""
     return (error.logged if isinstance(error, CorruptStore) else "") or str(error)

@@ -1,8 +1,7 @@
-"""Named steps before and after which a test may have this process killed; knows nothing of what they do.
+"""Named steps before and after which a test of durability can have this process killed.
 
-Only for tests of durability: with `DIPTYCH_TEST_KILL_AT=commit.after:3` a server kills itself, by SIGKILL,
-when it has made its third commit. No flag, setting or request does that. Unset it costs a look at an empty
-dict.
+With `DIPTYCH_TEST_KILL_AT=commit.after:3` in its environment, a server sends itself SIGKILL after its third
+commit. No flag, setting or request does that. Without the variable a step costs the check of an empty dict.
 """
 
 import os
@@ -15,47 +14,50 @@ from typing import Literal, get_args
 from diptych.errors import ConfigError
 
 VARIABLE = "DIPTYCH_TEST_KILL_AT"
-# In the order of a write; migrations commit on their own.
+# In the order of a write. Migrations have commits of their own.
 Step = Literal[
     "file_fsync",
     "file_rename",
     "folder_fsync",
     "migration_commit",
     "commit",
-    "job_commit",  # of rows with what a job hears of them
+    "job_commit",  # of rows together with the outcomes of a job
     "file_remove",
     "answer",
-    "input_fsync",  # the four of what jobs are given
+    "input_fsync",  # this and the next three: of the input of a job
     "input_rename",
     "input_folder_fsync",
     "input_remove",
 ]
 POINTS = tuple(f"{step}.{side}" for step in get_args(Step) for side in ("before", "after"))
 
-_to_pass: dict[str, int] = {}  # point -> how many times it is reached until the end; empty unless armed
+_remaining: dict[str, int] = {}  # point -> how often it is reached until the process ends; empty unless armed
 _lock = threading.Lock()
 _NOTHING = nullcontext()
 
 
 def arm(spec: str | None) -> None:
-    """`POINT:N` ends the process when it reaches the point for the N-th time. Raises ConfigError."""
+    """Have the process killed when it reaches POINT for the Nth time; `spec` is `POINT:N`.
+
+    Raises ConfigError.
+    """
     if not spec:
         return
     point, _, count = spec.partition(":")
     if point not in POINTS or not count.isdecimal() or int(count) < 1:
-        raise ConfigError(f"{VARIABLE}: {spec!r} is not POINT:N with a point of {', '.join(POINTS)}")
-    _to_pass[point] = int(count)
+        raise ConfigError(f"{VARIABLE}: {spec!r} is not POINT:N, where POINT is one of {', '.join(POINTS)}")
+    _remaining[point] = int(count)
 
 
 def reach(point: str) -> None:
-    """The process is at this point; it may be its last."""
-    if _to_pass:
+    """Mark that the process has reached this point, which may kill it."""
+    if _remaining:
         _count(point)
 
 
 def around(step: Step) -> AbstractContextManager[object]:
-    """Reaches the point before the block, and unless that raises the one after it."""
-    return _Around(step) if _to_pass else _NOTHING
+    """Reach the point before the block, and the point after it unless the block raises."""
+    return _Around(step) if _remaining else _NOTHING
 
 
 class _Around:
@@ -73,10 +75,10 @@ class _Around:
 
 
 def _count(point: str) -> None:
-    assert point in POINTS, f"{point} has no name"
+    assert point in POINTS, f"there is no point {point}"
     with _lock:
-        if point not in _to_pass:
+        if point not in _remaining:
             return
-        _to_pass[point] -= 1
-        if _to_pass[point] == 0:
+        _remaining[point] -= 1
+        if _remaining[point] == 0:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,8 +1,9 @@
-"""Find the files in a tar archive without unpacking it; knows nothing of images or of where it is kept.
+"""Finds the files in a tar archive without unpacking it.
 
-POSIX.1-1988 (ustar), POSIX.1-2001 (pax) and GNU long names. Every read is bounded, whatever a header claims.
-The standard library's reader ends in silence where an archive is damaged between two files, reads headers of
-any size into memory, and keeps an entry for every file it has passed.
+Reads POSIX.1-1988 (ustar), POSIX.1-2001 (pax) and GNU long names. Every read is bounded, whatever a header
+claims. The standard library's reader is not used because it stops silently where an archive is damaged
+between two files, reads headers of any size into memory, and keeps an entry for every file that it has
+passed.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,13 +12,14 @@ from typing import Literal
 
 from diptych.errors import Malformed, TooLarge
 
-Read = Callable[
-    [int, int], bytes
-]  # (offset, n_bytes) -> at most n_bytes; fewer at the end. Offsets never fall
+# (offset, n_bytes) -> at most n_bytes, fewer at the end of the archive. Offsets never decrease.
+Read = Callable[[int, int], bytes]
 
 BLOCK = 512
 MAX_EXTENSION_BYTES = 1_000_000  # of a pax header or a long name
-MAX_BYTES = 10**18  # of an archive: files are no larger, and offsets of a few more bytes still have 64 bits
+MAX_BYTES = (
+    10**18
+)  # of an archive: above the size of any file, and offsets a little beyond still fit into 64 bits
 _KINDS: dict[bytes, "Kind"] = {
     b"0": "file",
     b"\0": "file",
@@ -29,7 +31,7 @@ _KINDS: dict[bytes, "Kind"] = {
     b"5": "folder",
     b"6": "device",
 }
-# For the next member, for all of them, its long name, its long target; the label of the archive.
+# In this order: for the next member, for all members, its long name, its long link target, the volume label.
 _EXTENSIONS = {b"x", b"g", b"L", b"K", b"V"}
 
 Kind = Literal["file", "link", "device", "folder"]
@@ -46,20 +48,20 @@ class Member:
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What extensions say of the next member."""
+class _Extensions:
+    """The name and size that extension headers state for the next member."""
 
     name: str | None = None
     size: int | None = None
 
 
 def members(read: Read, n_bytes: int | None = None, max_members: int | None = None) -> Iterator[Member]:
-    """All entries in order, of an archive of `n_bytes` (None: not known). Raises Malformed, and TooLarge for
-    more than `max_members` headers of any kind.
+    """Iterate over the entries of an archive of `n_bytes` (None: unknown), in order.
 
-    Malformed: no tar, a damaged header, a member that is cut off, a sparse file, no end.
+    Raises TooLarge for more than `max_members` headers of any kind. Raises Malformed for what is not a tar
+    archive, a damaged header, a truncated member, a sparse file, or a missing end.
     """
-    offset, n_headers, said = 0, 0, _Said()
+    offset, n_headers, stated = 0, 0, _Extensions()
     while (header := read(offset, BLOCK)) != bytes(BLOCK):
         n_headers += 1
         where = f"the archive's header at byte {offset}"
@@ -69,25 +71,27 @@ def members(read: Read, n_bytes: int | None = None, max_members: int | None = No
         kind, length = header[156:157], _number(header[124:136], where)
         start = offset + BLOCK
         if kind in _EXTENSIONS:
-            said = _extended(said, kind, _extension(read, start, length, where), where)
+            stated = _extended(stated, kind, _extension(read, start, length, where), where)
         else:
             if kind not in _KINDS:
-                raise Malformed(f"{where} is of the kind {kind!r}, which is not read here")
-            member = _member(header, start, said if said.size is not None else _Said(said.name, length))
+                raise Malformed(f"{where} is of the type {kind!r}, which is not supported")
+            member = _member(
+                header, start, stated if stated.size is not None else _Extensions(stated.name, length)
+            )
             yield member
-            length, said = member.n_bytes, _Said()
+            length, stated = member.n_bytes, _Extensions()
         if n_bytes is not None and length > n_bytes - start:
-            raise Malformed(f"{where} speaks of {length} bytes, {max(0, n_bytes - start)} are left")
+            raise Malformed(f"{where} states {length} bytes, {max(0, n_bytes - start)} are left")
         offset = start + -(-length // BLOCK) * BLOCK
         if offset > MAX_BYTES:
-            raise Malformed(f"{where} has a size beyond all measure: {length} bytes")
+            raise Malformed(f"{where} has an impossible size: {length} bytes")
 
 
-def _member(header: bytes, offset: int, said: _Said) -> Member:
-    name, kind = said.name or _name(header), _KINDS[header[156:157]]
-    if kind == "file" and name.endswith("/"):  # as archives of before 1988 spell folders
+def _member(header: bytes, offset: int, stated: _Extensions) -> Member:
+    name, kind = stated.name or _name(header), _KINDS[header[156:157]]
+    if kind == "file" and name.endswith("/"):  # how archives from before 1988 mark folders
         kind = "folder"
-    return Member(name, kind, offset, said.size or 0 if kind == "file" else 0)
+    return Member(name, kind, offset, stated.size or 0 if kind == "file" else 0)
 
 
 def _extension(read: Read, start: int, length: int, where: str) -> bytes:
@@ -99,21 +103,21 @@ def _extension(read: Read, start: int, length: int, where: str) -> bytes:
     return body
 
 
-def _extended(said: _Said, kind: bytes, body: bytes, where: str) -> _Said:
-    """What is said of the next member, with this extension."""
+def _extended(stated: _Extensions, kind: bytes, body: bytes, where: str) -> _Extensions:
+    """The extensions of the next member, with this one added."""
     if kind == b"L":
-        return _Said(_text(body.rstrip(b"\0")), said.size)
+        return _Extensions(_text(body.rstrip(b"\0")), stated.size)
     if kind != b"x":
-        return said
+        return stated
     records = _pax_records(body, where)
     if any(key.startswith(b"GNU.sparse") for key in records):
-        raise Malformed(f"{where} is of a sparse file, which is not read here")
-    name = _text(records[b"path"]) if b"path" in records else said.name
-    return _Said(name, _decimal(records[b"size"], where) if b"size" in records else said.size)
+        raise Malformed(f"{where} is of a sparse file, which is not supported")
+    name = _text(records[b"path"]) if b"path" in records else stated.name
+    return _Extensions(name, _decimal(records[b"size"], where) if b"size" in records else stated.size)
 
 
 def _pax_records(body: bytes, where: str) -> dict[bytes, bytes]:
-    """`LENGTH KEY=VALUE\\n`, one after the other."""
+    """Parse records of the form `LENGTH KEY=VALUE\\n`, one after the other."""
     records: dict[bytes, bytes] = {}
     position = 0
     while position < len(body) and body[position] != 0:
@@ -131,21 +135,24 @@ def _pax_records(body: bytes, where: str) -> dict[bytes, bytes]:
 def _check(header: bytes, offset: int) -> None:
     if len(header) < BLOCK:
         raise Malformed(f"the archive is cut off at byte {offset + len(header)}: it has no end")
-    said = header[148:156].strip(b"\0 ")
+    stated = header[148:156].strip(b"\0 ")
     unsigned = sum(header[:148]) + 8 * ord(" ") + sum(header[156:])
-    if not said.isdigit() or int(said, 8 if b"8" not in said and b"9" not in said else 10) != unsigned:
-        raise Malformed(f"the archive has no good header at byte {offset}: its checksum differs")
+    if (
+        not stated.isdigit()
+        or int(stated, 8 if b"8" not in stated and b"9" not in stated else 10) != unsigned
+    ):
+        raise Malformed(f"the archive has no valid header at byte {offset}: its checksum differs")
 
 
 def _number(field: bytes, where: str) -> int:
-    """Octal digits, or base 256 with the highest bit set."""
+    """Parse octal digits, or a base-256 number if the highest bit is set."""
     if field[0] & 0x80:
         if field[0] != 0x80:
-            raise Malformed(f"{where} has a negative size, or one beyond all measure")
+            raise Malformed(f"{where} has a negative or impossible size")
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b"\0 ")
     if not all(digit in b"01234567" for digit in digits):
-        raise Malformed(f"{where} has a size that is no number")
+        raise Malformed(f"{where} has a size that is not a number")
     return int(digits or b"0", 8)
 
 
@@ -156,7 +163,7 @@ def _decimal(digits: bytes, where: str) -> int:
 
 
 def _name(header: bytes) -> str:
-    """The short name, behind its prefix in archives that have one."""
+    """The name in the header, after its prefix in archives that have one."""
     name, prefix = header[:100].partition(b"\0")[0], header[345:500].partition(b"\0")[0]
     return _text(prefix + b"/" + name if prefix and header[257:263] == b"ustar\0" else name)
 

@@ -40,7 +40,7 @@ def test_other_hosts_need_a_key_or_insecure() -> None:
     assert read_settings({"host": "0.0.0.0", "api_key": "long enough"}).host == "0.0.0.0"
 
 
-def test_bad_value_names_the_variable_and_never_shows_a_key() -> None:
+def test_error_names_the_variable_and_never_shows_a_key() -> None:
     with pytest.raises(ConfigError, match="DIPTYCH_PORT: "):
         read_settings({"port": "99999"})
     with pytest.raises(ConfigError, match=r"DIPTYCH_API_KEY: needs at least 8 .* has 6") as caught:
@@ -49,20 +49,20 @@ def test_bad_value_names_the_variable_and_never_shows_a_key() -> None:
 
 
 @pytest.mark.parametrize("key", ["schlüssel-ü", "with\nnewline", " padded key", "padded key "])
-def test_key_that_no_header_can_carry_is_refused(key: str) -> None:
+def test_key_that_cannot_be_sent_in_a_header_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="DIPTYCH_API_KEY: must be printable ASCII") as caught:
         read_settings({"api_key": key})
     assert key not in str(caught.value)
 
 
-def test_image_pixels_end_where_the_decoder_ends() -> None:
+def test_pixel_limit_is_at_most_the_limit_of_the_decoder() -> None:
     assert Image.MAX_IMAGE_PIXELS is not None
     assert read_settings({"max_image_px": Image.MAX_IMAGE_PIXELS})
     with pytest.raises(ConfigError, match="DIPTYCH_MAX_IMAGE_PX: "):
         read_settings({"max_image_px": Image.MAX_IMAGE_PIXELS + 1})
 
 
-def test_hosts_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_names_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIPTYCH_ALLOWED_HOSTS", "a.example, b.example,")
     assert read_settings({}).allowed_hosts == ("a.example", "b.example")
 
@@ -70,12 +70,12 @@ def test_hosts_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "given", [{"max_queue_items": 10}, {"max_queue_bytes": 10}, {"max_inflight_body_bytes": 10}]
 )
-def test_rooms_that_one_request_would_overflow_are_refused(given: dict[str, object]) -> None:
+def test_queues_too_small_for_one_request_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(given))):
         read_settings(given)
 
 
-def test_image_urls_are_off_and_hosts_that_would_never_match_are_refused() -> None:
+def test_image_urls_default_to_off_and_invalid_hosts_are_refused() -> None:
     assert read_settings({}).image_urls == "off"
     assert read_settings({"image_urls": "a.example, *.b.example:8443"}).image_urls
     with pytest.raises(ConfigError, match=r"DIPTYCH_IMAGE_URLS: 'https://a.example' is no host name"):
@@ -89,7 +89,7 @@ def test_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_data_dir() == Path.home() / ".local/state/diptych"
 
 
-def test_cache_lies_where_programs_keep_theirs_and_a_user_without_a_home_has_one(
+def test_cache_folder_follows_xdg_and_works_without_a_home_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")

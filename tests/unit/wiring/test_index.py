@@ -28,7 +28,8 @@ def without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_gpus")
 def test_faiss_built_without_gpus_searches_on_the_cpu_with_a_reason() -> None:
     assert place() == (
-        f"no GPU: faiss {faiss.__version__} is built without GPUs: faiss-gpu in place of faiss-cpu has them"
+        f"no GPU: faiss {faiss.__version__} is built without GPU support: "
+        "install faiss-gpu instead of faiss-cpu"
     )
 
 

@@ -1,4 +1,4 @@
-"""Write and read collections as Parquet files, a group of rows at a time; knows nothing of stores."""
+"""Writes and reads collections as Parquet files, a row group at a time."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from diptych.core.types import SERVER, Embedding
 from diptych.durable import fsync_file, fsync_folder
 from diptych.errors import InvalidValue
 
-KEY = b"diptych"  # of the file's metadata
+KEY = b"diptych"  # in the file's metadata
 FORMAT = 1
 GROUP_ROWS = 5_000
 GROUP_BYTES = 64_000_000
@@ -24,14 +24,18 @@ BATCH_ROWS = 1_000
 BATCH_ROWS_WITH_IMAGES = 64
 COLUMNS = ("id", "sha256", "media_type", "width", "height", "metadata", "created_at", "embedding")
 IMAGE = "image"
-_ABSENT = {"sha256": "", "metadata": "{}"}  # what null is, in files by other programs
-_UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError)  # pages that are damaged, and text in them
+_ABSENT = {"sha256": "", "metadata": "{}"}  # the value of null, in files by other programs
+_UNREADABLE = (
+    OSError,
+    pa.ArrowException,
+    UnicodeDecodeError,
+)  # for damaged pages, and for damaged text in them
 
 
 class ParquetWriter:
-    """Rows into one file, which appears under its name once it is whole, in a `with` block.
+    """Writes rows to one file, which appears under its name when the `with` block ends without an error.
 
-    At most GROUP_ROWS rows, and about GROUP_BYTES of them, are held in memory.
+    It holds at most GROUP_ROWS rows and about GROUP_BYTES in memory.
     """
 
     def __init__(self, file: Path, heading: Heading, *, with_images: bool) -> None:
@@ -48,11 +52,11 @@ class ParquetWriter:
             self._schema,
             use_dictionary=["media_type"],
             compression=compression,
-            write_page_checksum=True,  # of vectors there is no other
+            write_page_checksum=True,  # the only checksum of the vectors
         )
 
     def add(self, row: Row) -> None:
-        """One more row; written with its group."""
+        """Add a row, which is written with its row group."""
         self._rows.append(row)
         self._n_bytes += len(row.metadata) + len(row.image or b"") + self._dim * 4
         if len(self._rows) == GROUP_ROWS or self._n_bytes >= GROUP_BYTES:
@@ -86,12 +90,12 @@ class ParquetWriter:
 
 
 class ParquetReader:
-    """An exported file, its images only if they are wanted. Raises InvalidValue naming what is wrong."""
+    """Reads an exported file, optionally with its images. Raises InvalidValue naming what is wrong."""
 
     def __init__(self, file: Path, *, with_images: bool = True) -> None:
         self._name = str(file)
         try:
-            self._file = pq.ParquetFile(file, page_checksum_verification=True)  # of pages that have one
+            self._file = pq.ParquetFile(file, page_checksum_verification=True)  # where pages have checksums
         except (OSError, pa.ArrowException) as error:
             raise InvalidValue(f"cannot be read as Parquet: {error}", self._name) from error
         self.n_rows: int = self._file.metadata.num_rows
@@ -100,11 +104,16 @@ class ParquetReader:
         self._require_columns()
 
     def batches(self) -> Iterator[Sequence[Row | LostRow]]:
-        """The rows, some at a time. Behind a damaged page the rest of its group is lost, and no more."""
+        """Iterate over the rows in batches.
+
+        A damaged page loses the rest of its row group, and nothing else.
+        """
         columns = [*COLUMNS, *([IMAGE] if self.has_images else [])]
         n_rows = BATCH_ROWS_WITH_IMAGES if self.has_images else BATCH_ROWS
-        first = 1  # row of the group, as people count
-        for group in range(self._file.num_row_groups):  # asked for all, it would keep those it has read
+        first = 1  # number of the first row of the group, counted from 1
+        for group in range(
+            self._file.num_row_groups
+        ):  # one group at a time: read together they would stay in memory
             n_read = 0
             try:
                 for batch in self._file.iter_batches(n_rows, row_groups=[group], columns=columns):
@@ -119,7 +128,7 @@ class ParquetReader:
         self._file.close()
 
     def _lost(self, group: int, n_read: int, first: int, reason: str) -> list[LostRow]:
-        """The rows of a group behind those that were read."""
+        """The rows of a group after the `n_read` that were read."""
         try:
             names = self._file.read_row_group(group, columns=["id"])["id"].to_pylist()
         except _UNREADABLE:
@@ -128,21 +137,22 @@ class ParquetReader:
 
     def _heading(self) -> Heading:
         try:
-            said = json.loads((self._file.schema_arrow.metadata or {})[KEY])
-            if said["format"] > FORMAT:
+            stated = json.loads((self._file.schema_arrow.metadata or {})[KEY])
+            if stated["format"] > FORMAT:
                 raise InvalidValue(
-                    f"has format {said['format']}, this version of diptych knows up to {FORMAT}", self._name
+                    f"has format {stated['format']}, this version of diptych knows up to {FORMAT}", self._name
                 )
             return Heading(
-                said["collection"],
-                VectorSource(**said["maker"]),
-                said["identity"],
-                int(said["embed_dim"]),
-                str(said.get("precision", SERVER)),  # exports before there was any have none
+                stated["collection"],
+                VectorSource(**stated["maker"]),
+                stated["identity"],
+                int(stated["embed_dim"]),
+                str(stated.get("precision", SERVER)),  # older exports have none
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidValue(
-                "is no export of a collection: its metadata does not say what made its vectors", self._name
+                "is not an export of a collection: its metadata does not name the model of its vectors",
+                self._name,
             ) from error
 
     def _require_columns(self) -> None:
@@ -192,7 +202,7 @@ def _column(field: pa.Field, rows: Sequence[Row], dim: int) -> pa.Array:
 
 
 def _list_array(rows: Sequence[Row], dim: int) -> pa.FixedSizeListArray:
-    """(N, D), with the rows that have no embedding as null."""
+    """The embeddings (N, D), with null for rows without one."""
     matrix = np.zeros((len(rows), dim), np.float32)
     absent = np.zeros(len(rows), np.bool_)
     for index, row in enumerate(rows):
@@ -204,7 +214,7 @@ def _list_array(rows: Sequence[Row], dim: int) -> pa.FixedSizeListArray:
 
 
 def _vectors(column: pa.FixedSizeListArray, dim: int) -> Iterator[Embedding | None]:
-    matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)  # without those that are null
+    matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)  # without the null rows
     present = iter(matrix)
     for is_there in column.is_valid().to_pylist():
         yield next(present) if is_there else None
@@ -213,6 +223,6 @@ def _vectors(column: pa.FixedSizeListArray, dim: int) -> Iterator[Embedding | No
 def _iso(moment: pa.TimestampScalar) -> str:
     try:
         when: datetime | None = moment.as_py()
-    except OverflowError:  # a year that Python does not know
+    except OverflowError:  # a year outside Python's range
         return ""
     return "" if when is None else when.astimezone(UTC).isoformat(timespec="milliseconds")

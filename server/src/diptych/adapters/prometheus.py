@@ -1,4 +1,4 @@
-"""Count and time for Prometheus, in a registry of its own; knows nothing of what is counted."""
+"""Metrics for Prometheus, in a registry of their own."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,10 @@ class PrometheusMetrics:
         self._rejected = Counter(
             "diptych_rejected", "Requests refused, and tries of jobs", ["reason"], registry=registry
         )
-        for reason in (DISK_FULL, DISK_READ_ONLY):  # at 0 from the start: an alert sees the first one, too
+        for reason in (
+            DISK_FULL,
+            DISK_READ_ONLY,
+        ):  # present at 0 from the start, so that an alert also sees the first one
             self._rejected.labels(reason)
         self._label_cache = Counter(
             "diptych_label_cache", "Labels looked up in the cache", ["result"], registry=registry
@@ -65,36 +68,38 @@ class PrometheusMetrics:
         self._ready = Gauge(
             "diptych_ready", "What /readyz says: 1 while requests should come here", registry=registry
         )
-        ProcessCollector(registry=registry)  # memory, processor time, open files, start: read when scraped
+        ProcessCollector(
+            registry=registry
+        )  # memory, processor time, open files and start time, read at each scrape
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
-        """One answered request; `route` is the template, never the path."""
+        """Count one answered request; `route` is the template, never the path."""
         self._requests.labels(route, str(code)).inc()
         self._request_seconds.labels(route).observe(seconds)
 
     def observe_stage(self, stage: Stage, seconds: float) -> None:
-        """Time one item or request spent in one stage."""
+        """Record the time that one item or request spent in one stage."""
         self._stage_seconds.labels(stage).observe(seconds)
 
     def observe_batch(self, encoder: EncoderName, n_items: int) -> None:
-        """One batch went through an encoder."""
+        """Record the size of one batch that an encoder ran."""
         self._batch_size.labels(encoder).observe(n_items)
 
     def set_queue_items(self, encoder: EncoderName, n_items: int) -> None:
-        """Items that wait for an encoder now."""
+        """Set the number of items that wait for an encoder now."""
         self._queue_items.labels(encoder).set(n_items)
 
     def count_rejected(self, reason: Reason) -> None:
-        """One request refused, or one try of a job."""
+        """Count one refused request, or one refused try of a job."""
         self._rejected.labels(reason).inc()
 
     def count_label_cache(self, n_hits: int, n_misses: int) -> None:
-        """Labels looked up in the label cache."""
+        """Count labels that were looked up in the label cache."""
         self._label_cache.labels("hit").inc(n_hits)
         self._label_cache.labels("miss").inc(n_misses)
 
     def set_collection(self, collection: str, n_images: int | None, recall: float = 1.0) -> None:
-        """The size of one collection, None when it is dropped, and what share of the nearest it finds."""
+        """Set the size of one collection (None: it was dropped) and the recall of its index."""
         if n_images is None:
             self._collection_images.remove(collection)
             self._index_recall.remove(collection)
@@ -103,7 +108,7 @@ class PrometheusMetrics:
         self._index_recall.labels(collection).set(recall)
 
     def set_models(self, models: Sequence[ModelInfo]) -> None:
-        """What is served now, in each of its precisions; instead of what was before."""
+        """Replace the served models, one entry for each precision."""
         self._model_info.clear()
         self._rollout_state.clear()
         for model in models:
@@ -111,9 +116,9 @@ class PrometheusMetrics:
             self._rollout_state.labels(model.name).set(1)
 
     def set_ready(self, ready: bool) -> None:
-        """Whether requests should come here now."""
+        """Set whether this server is ready for requests."""
         self._ready.set(ready)
 
     def render(self) -> tuple[bytes, str]:
-        """The text for the scraper, and its content type."""
+        """The metrics in the text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST

@@ -28,7 +28,7 @@ def test_first_gpu_is_named_with_what_its_driver_runs(gpu: FakeGpu) -> None:
         ("cudaErrorInsufficientDriver", "the NVIDIA driver does not work: .* cudaErrorInsufficientDriver"),
         (
             "cudaErrorSystemDriverMismatch",
-            "the NVIDIA driver does not work: cudaGetDeviceCount answers cudaE",
+            "the NVIDIA driver does not work: cudaGetDeviceCount returned cudaE",
         ),
     ],
 )
@@ -43,7 +43,7 @@ def test_driver_that_is_of_no_use_is_told_with_what_hides_gpus(
 
 def test_missing_driver_or_package_is_named(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu.cuda = 0
-    with pytest.raises(ConfigError, match=r"^there is no NVIDIA driver here$"):
+    with pytest.raises(ConfigError, match=r"^no NVIDIA driver is installed$"):
         first_gpu()
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)  # as when it is not installed
     with pytest.raises(ConfigError, match=r"the package cuda-bindings cannot be loaded .*server\[gpu\]"):
@@ -71,5 +71,5 @@ def test_memory_and_streams_are_given_back_when_nobody_has_them(gpu: FakeGpu) ->
 
 def test_call_that_fails_is_named_with_its_answer(gpu: FakeGpu) -> None:
     gpu.fails["cudaMalloc"] = "cudaErrorMemoryAllocation"
-    with pytest.raises(EncoderFailed, match="cudaMalloc answers cudaErrorMemoryAllocation"):
+    with pytest.raises(EncoderFailed, match="cudaMalloc returned cudaErrorMemoryAllocation"):
         GpuBuffer(8)

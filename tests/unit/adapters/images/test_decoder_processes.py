@@ -117,12 +117,12 @@ def test_close_ends_what_runs_at_once_and_refuses_more(processes: DecoderProcess
         processes.run(WANTED, len, b"")
 
 
-def test_work_that_nobody_waits_for_any_more_is_ended_and_the_next_is_done(
+def test_process_of_a_cancelled_call_is_ended_and_the_next_call_works(
     processes: DecoderProcesses,
 ) -> None:
     pid, unwanted = processes.run(WANTED, eval, PID), threading.Event()
     threading.Timer(0.3, unwanted.set).start()
-    with pytest.raises(NotReady, match="nobody waits"):
+    with pytest.raises(NotReady, match="the request for the image has ended"):
         processes.run(unwanted, time.sleep, 15)
     assert not is_alive(pid)
     assert processes.run(WANTED, len, b"next") == 4

@@ -20,7 +20,7 @@ def test_gpu_that_can_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_build_without_cuda_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda(is_offered=False).install(monkeypatch)
     with pytest.raises(
-        ConfigError, match=r"^onnxruntime \S+ is built without CUDAExecutionProvider: server\[gpu\]"
+        ConfigError, match=r"^onnxruntime \S+ is built without CUDAExecutionProvider: install server\[gpu\]"
     ):
         require_cuda()
 
@@ -29,7 +29,7 @@ def test_build_for_gpus_that_another_one_lies_over_is_told(monkeypatch: pytest.M
     FakeCuda(is_offered=False).install(monkeypatch)
     monkeypatch.setattr(cuda_provider, "version", {"onnxruntime-gpu": "1.31.1"}.__getitem__)
     with pytest.raises(
-        ConfigError, match="the package onnxruntime lies over onnxruntime-gpu, which is installed too"
+        ConfigError, match="the package onnxruntime has overwritten onnxruntime-gpu, which is installed too"
     ):
         require_cuda()
 

@@ -10,10 +10,10 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from diptych.adapters.onnxruntime.gpu_graph_rewrites import (
-    cast_bytes_first,
+    cast_uint8_inputs,
     graph_for_cuda,
     graph_for_tensorrt,
-    rank_ids_in_floats,
+    replace_argmax_by_float_argmax,
 )
 from diptych.errors import BundleError
 from support.small_graphs import small_graph
@@ -32,7 +32,7 @@ CELLS = {"cells": np.array([0, 2, 8, 3]), "flat": np.array([0, 48])}
 def test_bytes_are_read_by_cast_alone_and_arrive_as_before() -> None:
     model, changed = small_graph(PATCHES, CELLS), small_graph(PATCHES, CELLS)
     assert "uint8" in refused(model).lower()
-    assert cast_bytes_first(changed) == 3
+    assert cast_uint8_inputs(changed) == 3
     onnx.checker.check_model(onnx.shape_inference.infer_shapes(changed, strict_mode=True), full_check=True)
     assert refused(changed) == ""
     pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
@@ -62,7 +62,7 @@ def test_default_model_sees_its_pictures_as_before_and_tensorrt_can_read_it() ->
 def test_operator_that_computes_with_bytes_is_refused_by_name() -> None:
     model = small_graph("g (uint8[B,4] a) => (uint8[B,4] y) { y = Max (a, a) }", {})
     with pytest.raises(BundleError, match=re.escape("Max '' computes with the bytes a")):
-        cast_bytes_first(model)
+        cast_uint8_inputs(model)
 
 
 POOLED = """g (int32[B,L] ids) => (int64[B] place) {
@@ -73,7 +73,7 @@ POOLED = """g (int32[B,L] ids) => (int64[B] place) {
 
 def test_first_largest_id_is_found_where_it_was_among_equal_and_neighbouring_ones() -> None:
     model, changed = small_graph(POOLED, {}), small_graph(POOLED, {})
-    assert rank_ids_in_floats(changed) == 1
+    assert replace_argmax_by_float_argmax(changed) == 1
     inferred = onnx.shape_inference.infer_shapes(changed, strict_mode=True)
     onnx.checker.check_model(inferred, full_check=True)
     types = {port.name: port.type.tensor_type.elem_type for port in inferred.graph.value_info}
@@ -100,7 +100,7 @@ def test_first_largest_id_is_found_where_it_was_among_equal_and_neighbouring_one
 def test_other_argmax_stays(node: str) -> None:
     model = small_graph(f"g (int64[B,L] x) => (int64[N] place) {{ {node} }}", {})
     before = model.SerializeToString()
-    assert rank_ids_in_floats(model) == 0
+    assert replace_argmax_by_float_argmax(model) == 0
     assert model.SerializeToString() == before
 
 

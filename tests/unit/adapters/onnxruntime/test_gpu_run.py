@@ -141,7 +141,7 @@ def test_page_locked_memory_that_cannot_be_had_is_done_without(
     cuda.gpu.fails["cudaHostAlloc"] = "cudaErrorMemoryAllocation"
     assert_right(bound(graphs), pixels(3))
     assert cuda.from_page_locked == [False]
-    assert "from pageable memory: cudaHostAlloc answers cudaErrorMemoryAllocation" in caplog.text
+    assert "from pageable memory: cudaHostAlloc returned cudaErrorMemoryAllocation" in caplog.text
 
 
 def test_shapes_are_captured_once_when_asked_and_replayed_from_then_on(graphs: Path, cuda: FakeCuda) -> None:
@@ -164,7 +164,7 @@ def test_shape_whose_replay_is_off_runs_without_and_the_others_are_captured(
     getattr(cuda, fault).add((2, 8, 8, 3))
     run = bound(graphs)
     told = run.capture([pixels(size) for size in (1, 2, 4)])
-    assert told.startswith("a replay of shape (2, 8, 8, 3) is off: item ")
+    assert told.startswith("a replay of shape (2, 8, 8, 3) differs: item ")
     assert cuda.released == [2]
     n_proven = cuda.n_replays
     for n_items in (1, 2, 4):

@@ -108,7 +108,7 @@ def test_replay_that_is_off_is_told_and_the_rows_are_right(
     cuda.wrong_shapes.add((2, 8, 8, 3))
     found = tower(file)
     found.capture([pixels(size) for size in SIZES])
-    assert found.why_not_captured.startswith("a replay of shape (2, 8, 8, 3) is off: item ")
+    assert found.why_not_captured.startswith("a replay of shape (2, 8, 8, 3) differs: item ")
     assert found.why_not_captured in caplog.text
     for size in SIZES:
         assert_right(found, size)
@@ -149,7 +149,7 @@ def test_graph_with_other_ports_is_refused_and_freed(file: Path, cuda: FakeCuda)
 
 def test_graph_that_cuda_runs_nothing_of_is_refused_and_freed(file: Path, cuda: FakeCuda) -> None:
     cuda.cpu_operators = tuple({node.op_type for node in onnx.load(file).graph.node})
-    with pytest.raises(ConfigError, match="runs no operator of it"):
+    with pytest.raises(ConfigError, match="runs none of its operators"):
         tower(file)
     assert cuda.n_freed == 2
 

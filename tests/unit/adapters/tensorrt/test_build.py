@@ -98,7 +98,7 @@ def test_builder_takes_no_modules_from_where_the_server_was_started(
             "import sys; print('a part\\nout of memory', file=sys.stderr); sys.exit(4)",
             "the builder ended with exit code 4: out of memory",
         ),
-        ("import os; os.kill(os.getpid(), 11)", "the builder ended with signal 11: it said nothing"),
+        ("import os; os.kill(os.getpid(), 11)", "the builder ended with signal 11: it printed nothing"),
     ],
     ids=["exits", "dies"],
 )
@@ -109,7 +109,7 @@ def test_builder_that_fails_is_told_as_it_ended(text: str, reason: str, folder: 
 
 
 def test_builder_on_this_machine_says_what_is_missing(folder: Path) -> None:
-    with pytest.raises(BundleError, match=r"^TensorRT is not here: server\[tensorrt\]"):
+    with pytest.raises(BundleError, match=r"^TensorRT is not installed: install server\[tensorrt\]"):
         asyncio.run(build_in_child(JOBS))
 
 

@@ -133,7 +133,7 @@ def test_shape_that_no_profile_takes_is_named(
     tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
 ) -> None:
     encoder = TensorrtEncoder(*plans(tmp_path, weights))
-    with pytest.raises(EncoderFailed, match=r"no profile takes a batch of shape \(2, 25\), only \(1, 2\) to"):
+    with pytest.raises(EncoderFailed, match=r"no profile fits a batch of shape \(2, 25\), only \(1, 2\) to"):
         encoder.encode_text(input_ids(2, 25))
 
 
@@ -143,7 +143,7 @@ def test_batch_that_fails_on_the_gpu_is_an_error_of_the_encoder(
 ) -> None:
     encoder = TensorrtEncoder(*plans(tmp_path, weights))
     tensorrt.gpu.fails[call] = "cudaErrorInvalidValue"
-    with pytest.raises(EncoderFailed, match=f"{call} answers cudaErrorInvalidValue"):
+    with pytest.raises(EncoderFailed, match=f"{call} returned cudaErrorInvalidValue"):
         encoder.encode_image(pixels(1))
     del tensorrt.gpu.fails[call]
     np.testing.assert_allclose(
@@ -203,8 +203,8 @@ def test_file_that_is_no_plan_is_refused(
 def test_missing_tensorrt_and_one_that_is_too_old_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in library.MODULES:
         monkeypatch.setitem(sys.modules, name, None)  # as when it is not installed
-    with pytest.raises(ConfigError, match=r"TensorRT is not here: server\[tensorrt\]"):
+    with pytest.raises(ConfigError, match=r"TensorRT is not installed: install server\[tensorrt\]"):
         library.load_tensorrt.__wrapped__()
     FakeTensorrt(FakeGpu(), "10.9.0.34").install(monkeypatch)
-    with pytest.raises(ConfigError, match=r"TensorRT 10\.9\.0\.34 is here, the oldest .* is 10\.12"):
+    with pytest.raises(ConfigError, match=r"TensorRT 10\.9\.0\.34 is installed, the oldest .* is 10\.12"):
         library.tensorrt_version()

@@ -1,4 +1,4 @@
-"""Make a backup of a data folder, served or not, on top of an earlier one if the target holds one."""
+"""Backs up a data folder, also while a server uses it. A backup folder is updated in place."""
 
 from contextlib import closing
 from datetime import UTC, datetime
@@ -29,14 +29,14 @@ UNFINISHED_DATABASE = ".tmp-database"
 
 
 def back_up(data_dir: Path, folder: Path, report: Report) -> Outcome:
-    """Copy the database, then the image files that the copy speaks of and the folder lacks.
+    """Copy the database, then the image files that the copy refers to and the backup folder lacks.
 
-    The database of an earlier backup in the folder stays until the new record takes the place of the old
-    one, which is the last step but for the removal of what only the earlier backup used. Image files never
-    change, so one of the right size is not copied again. A file that is gone with its row was deleted
-    meanwhile: then the database is copied again, as its image may have been replaced.
+    The database of an earlier backup in the folder stays until the new record replaces the old one. After
+    that only the files that the earlier backup alone used are removed. Image files never change, so a file of
+    the right size is not copied again. If a file and its row have disappeared, the image was deleted or
+    replaced meanwhile, and the database is copied again.
 
-    Raises StoreError for a folder with anything else in it, CorruptStore, DataDirLocked.
+    Raises StoreError for a folder with other contents; CorruptStore; DataDirLocked.
     """
     source = DataFolder(data_dir)
     with source.snapshot() as snapshot:
@@ -52,15 +52,15 @@ def back_up(data_dir: Path, folder: Path, report: Report) -> Outcome:
                     return done
     raise StoreError(
         f"{MAX_COPIES} times in a row images were deleted before they could be copied: "
-        "back up again, what has been copied is not copied twice"
+        "back up again; what has been copied is not copied twice"
     )
 
 
 def _copy(source: DataFolder, folder: Path, report: Report) -> Outcome | None:
-    """None when a file was deleted before it was copied."""
+    """Make one copy; None if an image was deleted before its file was copied."""
     unfinished, images = folder / UNFINISHED_DATABASE, ImageTree(folder / IMAGES)
     report.begin("copying the database", 1)
-    with source.snapshot() as snapshot:  # open no longer than that: SQLite cannot cut its log meanwhile
+    with source.snapshot() as snapshot:  # kept open briefly, because SQLite cannot truncate its log meanwhile
         snapshot.copy_to(unfinished)
     with SqliteSnapshot(unfinished) as copy:
         report.begin("copying images", copy.counts().n_files)
@@ -78,7 +78,7 @@ def _copy(source: DataFolder, folder: Path, report: Report) -> Outcome | None:
 
 
 def _name_database(unfinished: Path, report: Report) -> DatabaseFile:
-    """Durable, under the name that its content gives it."""
+    """Make the copy durable and rename it after its sha256."""
     fsync_file(unfinished)
     n_bytes = unfinished.stat().st_size
     report.begin("checking the database", n_bytes)
@@ -110,15 +110,15 @@ def _remove_unused(folder: Path, record: BackupRecord, copy: SqliteSnapshot) -> 
 
 
 def _require_ours(folder: Path) -> None:
-    """A folder that is not there, is empty, or holds a backup, complete or begun, and nothing else."""
+    """Raises StoreError unless the folder is missing, empty, or holds only a backup, complete or not."""
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file, not a folder for a backup")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     marks = {LOCK_FILE, RECORD_FILE}
-    ours = marks | {IMAGES if names & marks else LOCK_FILE, "lost+found"}  # the last is of a disk of its own
+    ours = marks | {IMAGES if names & marks else LOCK_FILE, "lost+found"}  # the last is in the root of a disk
     for name in sorted(names - ours):
         if not name.startswith((DATABASE_PREFIX, ".tmp-")):
-            raise StoreError(f"{folder} is not empty and holds no backup: there is {name} in it")
+            raise StoreError(f"{folder} is not empty and holds no backup: it contains {name}")
 
 
 def _require_origin(folder: Path, origin: str) -> None:
@@ -126,7 +126,7 @@ def _require_origin(folder: Path, origin: str) -> None:
         earlier = read_record(folder)
     except CorruptStore as error:
         raise CorruptStore(
-            f"{error}: remove it to have it made anew; image files that are there are kept"
+            f"{error}: remove it to have it made again; existing image files are kept"
         ) from error
     if earlier is not None and earlier.origin != origin:
         raise StoreError(

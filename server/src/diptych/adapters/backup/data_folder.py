@@ -1,4 +1,4 @@
-"""Look into a data folder beside the process that serves it, or while none does; changes nothing."""
+"""Reads and checks a data folder without changing it, also while a server uses it."""
 
 import logging
 import sqlite3
@@ -6,16 +6,16 @@ from contextlib import closing
 from pathlib import Path
 
 from diptych.adapters.backup.folder import faults_of
-from diptych.adapters.files.atomic_files import size_of, translated
+from diptych.adapters.files.atomic_files import file_errors, size_of
 from diptych.adapters.files.image_tree import ImageTree
 from diptych.adapters.sqlite.snapshot import SqliteSnapshot
 from diptych.adapters.sqlite.store import DATABASE
 from diptych.core.backup import Outcome, Report
 from diptych.errors import CorruptStore, StoreError
 
-# What comes into a folder after its database only. Names are as long as a sha256 or the id of a job; those of
-# broken writes are not.
-_LATER = {
+# Files that exist only after the database exists. Their names have the length of a sha256 or of a job's id;
+# the names of interrupted writes have not.
+_CONTENTS = {
     "images": "images/??/" + "?" * 64,
     "thumbnails": "thumbnails/??/*",
     "inputs of jobs": "jobs/" + "?" * 32,
@@ -26,15 +26,15 @@ log = logging.getLogger(__name__)
 
 
 def refuse_lost_database(data_dir: Path) -> None:
-    """Raises CorruptStore for a folder that was in use, and lacks the database that knows what is in it.
+    """Raises CorruptStore for a folder that was in use and has lost its database.
 
-    A new database would know nothing of it: collections would be gone without a word, and files removed. All
-    that is looked for comes after the database, so that no kill of a first start leaves it without.
+    With a new, empty database all collections would silently disappear and the files be removed. The check
+    looks for files that are created after the database, so that a killed first start does not trigger it.
     """
-    with translated():
-        if _knows_images(data_dir / DATABASE):
+    with file_errors():
+        if _has_images_table(data_dir / DATABASE):
             return
-        counts = {what: sum(1 for _ in data_dir.glob(pattern)) for what, pattern in _LATER.items()}
+        counts = {what: sum(1 for _ in data_dir.glob(pattern)) for what, pattern in _CONTENTS.items()}
         left = [f"{what}: {n_files}" for what, n_files in counts.items() if n_files]
         left += ["thumbnails"] if not left and (data_dir / "thumbnails").exists() else []
         if size_of(data_dir / DATABASE) == 0 and size_of(data_dir / _LOG) > 0:
@@ -43,18 +43,19 @@ def refuse_lost_database(data_dir: Path) -> None:
         raise CorruptStore(
             f"data folder {data_dir} was in use and has lost its database {DATABASE}, but not all else "
             f"({', '.join(left)}): restore a backup with `diptych restore FOLDER --data-dir {data_dir} "
-            "--replace`, or move everything out of the folder to begin an empty one"
+            "--replace`, or move everything out of the folder to start with an empty one"
         )
 
 
 def refuse_lost_images(data_dir: Path) -> None:
-    """Raises CorruptStore where originals are kept and the folder of them is not there, as without its disk.
+    """Raises CorruptStore if the database refers to originals and their folder is gone, as without its disk.
 
-    A new folder would take files that the disk hides once it is mounted. An empty one is only warned of.
+    Files in a new folder would be hidden once the disk is mounted. For an empty folder only a warning is
+    logged.
     """
     folder = data_dir / "images"
-    with translated():
-        if any(data_dir.glob(_LATER["images"])):
+    with file_errors():
+        if any(data_dir.glob(_CONTENTS["images"])):
             return
         is_there = folder.exists()
     n_files = _n_originals(data_dir)
@@ -75,19 +76,19 @@ def refuse_lost_images(data_dir: Path) -> None:
 
 
 class DataFolder:
-    """Its newest state, and its image files."""
+    """A data folder: its latest database state and its image files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.images = ImageTree(folder / "images")
 
     def snapshot(self) -> SqliteSnapshot:
-        """The newest state. Raises StoreError for what is no data folder, CorruptStore."""
+        """The latest state of the database. Raises StoreError if this is not a data folder; CorruptStore."""
         return SqliteSnapshot(self.folder / DATABASE)
 
 
-def _knows_images(file: Path) -> bool:
-    """Whether it ever was a database of images. One that is damaged is for the store to refuse."""
+def _has_images_table(file: Path) -> bool:
+    """Whether the file is a database of images. A damaged one counts: the store reports the damage."""
     if size_of(file) == 0:
         return False
     try:
@@ -98,7 +99,7 @@ def _knows_images(file: Path) -> bool:
 
 
 def _n_originals(data_dir: Path) -> int:
-    """Files that its database speaks of; 0 where it cannot tell, which is for the store to refuse."""
+    """The number of image files that the database refers to; 0 if it is unreadable."""
     try:
         with DataFolder(data_dir).snapshot() as snapshot:
             return snapshot.counts().n_files
@@ -107,10 +108,10 @@ def _n_originals(data_dir: Path) -> int:
 
 
 def check(data_dir: Path, report: Report) -> Outcome:
-    """Read every row, vector and image file of a folder that may be served.
+    """Check every row, vector and image file, also while a server uses the folder.
 
-    Raises CorruptStore for a database that contradicts itself, as a start would, and StoreError. What is
-    deleted meanwhile is not lost.
+    Raises CorruptStore for a database with a damaged structure, as a start would; StoreError. Images that are
+    deleted meanwhile are not reported as lost.
     """
     folder = DataFolder(data_dir)
     report.begin("checking the database", 1)

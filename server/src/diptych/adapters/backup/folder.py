@@ -1,4 +1,4 @@
-"""A folder that holds a backup: its record, a copy of the database, and image files by their sha256."""
+"""A backup folder: its record, a copy of the database, and image files by their sha256."""
 
 import fcntl
 import hashlib
@@ -26,12 +26,12 @@ FORMAT = 1
 IMAGES = "images"
 DATABASE_PREFIX = "database-"
 CHUNK_BYTES = 1 << 24
-N_NAMED = 3  # files and images that a message names
-NO_FILES = (
-    "repeat `diptych backup`, while their data folder is there, after removing the damaged ones; "
-    "`diptych restore --without-damaged` restores all else"
+N_NAMED = 3  # files and images that a message names at most
+DAMAGED_FILES_ADVICE = (
+    "remove the damaged files and repeat `diptych backup`, if the data folder still exists; "
+    "`diptych restore --without-damaged` restores everything else"
 )
-NO_DATABASE = "without it nothing can be restored: repeat `diptych backup`, or take another backup"
+DATABASE_ADVICE = "without it nothing can be restored: repeat `diptych backup`, or take another backup"
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,13 @@ _READER = TypeAdapter(_RecordFile)
 
 
 class BackupFolder:
-    """A complete backup, kept from being changed while this is open."""
+    """A complete backup, locked against changes while it is open."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises StoreError when there is no complete backup, DataDirLocked while one is being made in it."""
+        """Open a backup.
+
+        Raises StoreError if there is no complete one, DataDirLocked while it is being made.
+        """
         self.folder = folder
         self.images = ImageTree(folder / IMAGES)
         self._lock = _shared_lock(folder)
@@ -61,34 +64,36 @@ class BackupFolder:
         self.record = record
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Unlock the folder."""
         if self._lock is not None:
             os.close(self._lock)
 
     @property
     def database(self) -> Path:
-        """The copy of the database."""
+        """The path of the copied database."""
         return self.folder / self.record.database.name
 
     def check_database(self, report: Report) -> None:
-        """Read all of it. Raises CorruptStore."""
-        said = self.record.database
+        """Compare the database with its sha256. Raises CorruptStore."""
+        recorded = self.record.database
         try:
             report.begin("checking the database", self.database.stat().st_size)
             found = digest_of(self.database, report)
         except OSError as error:
-            raise CorruptStore(f"{self.database} cannot be read: {error.strerror}; {NO_DATABASE}") from error
-        if found != said.sha256:
             raise CorruptStore(
-                f"{self.database} is damaged: its sha256 is {found}, not {said.sha256}; {NO_DATABASE}"
+                f"{self.database} cannot be read: {error.strerror}; {DATABASE_ADVICE}"
+            ) from error
+        if found != recorded.sha256:
+            raise CorruptStore(
+                f"{self.database} is damaged: its sha256 is {found}, not {recorded.sha256}; {DATABASE_ADVICE}"
             )
 
     def snapshot(self) -> SqliteSnapshot:
-        """Its database."""
+        """Open the copied database."""
         return SqliteSnapshot(self.database)
 
     def require_files(self, faults: Mapping[str, Fault], snapshot: SqliteSnapshot) -> None:
-        """Raises CorruptStore naming the first of the bad files, but for those that were lost before."""
+        """Raises CorruptStore naming the first bad files, except those that were lost before the backup."""
         new = {sha256: fault for sha256, fault in faults.items() if sha256 not in self.record.lost}
         if not new:
             return
@@ -99,12 +104,12 @@ class BackupFolder:
         more = [f"and {len(new) - N_NAMED} more"] if len(new) > N_NAMED else []
         raise CorruptStore(
             f"{len(new)} of {self.record.counts.n_files} image files of the backup are bad: "
-            f"{', '.join(named + more)}; {NO_FILES}"
+            f"{', '.join(named + more)}; {DAMAGED_FILES_ADVICE}"
         )
 
 
 def verify(folder: Path, report: Report) -> Outcome:
-    """Read every byte of a backup. Raises CorruptStore naming what is bad, StoreError, DataDirLocked."""
+    """Check every byte of a backup. Raises CorruptStore naming what is damaged; StoreError; DataDirLocked."""
     with closing(BackupFolder(folder)) as backup:
         backup.check_database(report)
         with backup.snapshot() as snapshot:
@@ -116,7 +121,7 @@ def verify(folder: Path, report: Report) -> Outcome:
 
 
 def faults_of(outcomes: Outcomes, report: Report) -> dict[str, Fault]:
-    """Those of the files that are bad."""
+    """The files that are missing or damaged, by sha256."""
     faults: dict[str, Fault] = {}
     for sha256, fault in outcomes:
         report.advance()
@@ -126,7 +131,10 @@ def faults_of(outcomes: Outcomes, report: Report) -> dict[str, Fault]:
 
 
 def read_record(folder: Path) -> BackupRecord | None:
-    """The record of a complete backup, None without one. Raises CorruptStore; StoreError for a newer one."""
+    """The record of a complete backup; None without one.
+
+    Raises CorruptStore; StoreError for a newer format.
+    """
     try:
         content = (folder / RECORD_FILE).read_bytes()
     except FileNotFoundError:
@@ -136,7 +144,7 @@ def read_record(folder: Path) -> BackupRecord | None:
     try:
         read = _READER.validate_json(content)
     except ValidationError as error:
-        raise CorruptStore(f"{folder / RECORD_FILE} is no record of a backup") from error
+        raise CorruptStore(f"{folder / RECORD_FILE} is not a record of a backup") from error
     for what, found, known in (
         ("backup format", read.format, FORMAT),
         ("schema", read.backup.schema_version, len(MIGRATIONS)),
@@ -147,7 +155,9 @@ def read_record(folder: Path) -> BackupRecord | None:
 
 
 def write_record(folder: Path, record: BackupRecord) -> None:
-    """Durably, by one rename: before it the old backup is the complete one, and after it the new one."""
+    """Write the record durably by one rename, before which the old backup is valid and after which the new
+    one.
+    """
     unfinished = folder / f".tmp-{RECORD_FILE}"
     make_new(unfinished)
     write_durably(unfinished, dumps(asdict(_RecordFile(FORMAT, record)), indent=1).encode() + b"\n")
@@ -156,7 +166,7 @@ def write_record(folder: Path, record: BackupRecord) -> None:
 
 
 def digest_of(file: Path, report: Report) -> str:
-    """The sha256 of a large file, read in pieces, each of which advances the report by its bytes."""
+    """The sha256 of a large file, read in chunks; the report advances by the bytes of each."""
     digest = hashlib.sha256()
     with file.open("rb") as opened:
         while chunk := opened.read(CHUNK_BYTES):
@@ -171,9 +181,9 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _shared_lock(folder: Path) -> int | None:
-    """Several may read a backup at once, from a medium that cannot be written, too."""
+    """Take a shared lock: several processes may read a backup at once, also from a read-only disk."""
     descriptor = None
-    with suppress(FileNotFoundError, NotADirectoryError):  # a copy of a backup may lack it
+    with suppress(FileNotFoundError, NotADirectoryError):  # a copy of a backup may lack the lock file
         descriptor = os.open(folder / LOCK_FILE, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -184,7 +194,7 @@ def _shared_lock(folder: Path) -> int | None:
 
 
 def require_apart(one: Path, other: Path) -> None:
-    """Raises StoreError when one lies inside of the other, or they are the same."""
+    """Raises StoreError if one folder is inside the other, or both are the same."""
     first, second = one.resolve(), other.resolve()
     if first == second or first in second.parents or second in first.parents:
-        raise StoreError(f"{one} and {other} must lie apart, and one is inside of the other")
+        raise StoreError(f"{one} and {other} must be separate folders, but one is inside the other")

@@ -1,4 +1,4 @@
-"""Write a collection of a data folder or a backup as a Parquet file."""
+"""Exports a collection of a data folder or a backup as a Parquet file."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -19,7 +19,7 @@ from diptych.errors import StoreError
 
 @dataclass(frozen=True)
 class ExportSummary:
-    """What was written. `n_lost_images` counts kept images whose file is missing or cannot be read."""
+    """The result of an export. `n_lost_images` counts images whose stored file is missing or damaged."""
 
     heading: Heading
     n_rows: int
@@ -28,7 +28,7 @@ class ExportSummary:
 
 
 class ParquetExport:
-    """Exports collections out of a data folder or a backup, which it only reads."""
+    """Exports collections of a data folder or a backup, without changing it."""
 
     def __init__(self, folder: Path, repository: ModelRepository, report: Report) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""Make a data folder of a backup, and keep servers out meanwhile."""
+"""Restores a backup into a data folder, which servers cannot use meanwhile."""
 
 import shutil
 import sqlite3
@@ -16,13 +16,13 @@ from diptych.core.backup import Outcome, Report
 from diptych.durable import fsync_file, fsync_folder, write_durably
 from diptych.errors import CorruptStore, DiptychError, StoreError
 
-UNFINISHED = ".tmp-restore"  # in a folder that was empty, until all is there
+UNFINISHED = ".tmp-restore"  # marks a folder that was empty until the restore is complete
 UNFINISHED_DATABASE = ".tmp-restore.sqlite3"
 IMAGES = "images"
 
 
 def refuse_unfinished(data_dir: Path) -> None:
-    """Raises StoreError for a folder in which a restore was broken off: served, it would look empty."""
+    """Raises StoreError for a folder with an interrupted restore, which would seem to be empty."""
     if (data_dir / UNFINISHED).exists():
         raise StoreError(f"data folder {data_dir} holds an unfinished restore: repeat `diptych restore`")
 
@@ -30,16 +30,16 @@ def refuse_unfinished(data_dir: Path) -> None:
 def restore(
     folder: Path, data_dir: Path, report: Report, *, replace: bool, without_damaged: bool = False
 ) -> Outcome:
-    """Make `data_dir` a data folder with what is in the backup.
+    """Restore the backup in `folder` into `data_dir`.
 
-    `data_dir` itself is filled, not a folder beside it that is renamed: a data folder is often a volume of
-    its own. Image files come first, each compared with its sha256 and by a rename. The rename of the database
-    is the moment at which all of the backup is there; until then a folder that was in use is what it was.
-    Files that the new database does not speak of are removed by the next start of the server, as all such
-    files are. `without_damaged` restores images whose file is bad without it.
+    `data_dir` is filled in place, and not replaced by a rename, because a data folder is often a volume of
+    its own. Image files come first: each is compared with its sha256 and appears by a rename. The rename of
+    the database completes the restore; until then a folder that was in use keeps its old contents. The next
+    start of the server removes files that the new database does not refer to. With `without_damaged`, images
+    whose file is damaged are restored without their file.
 
-    Raises CorruptStore naming what is bad, DataDirLocked, and StoreError for a `data_dir` that is not empty,
-    unless the backup may `replace` what is in it.
+    Raises CorruptStore naming what is damaged; DataDirLocked; StoreError for a `data_dir` that is not empty,
+    unless `replace` is set.
     """
     with closing(BackupFolder(folder)) as backup, disk_errors_translated("the restore", data_dir):
         require_apart(data_dir, folder)
@@ -63,7 +63,7 @@ def restore(
 
 
 def _begin(data_dir: Path) -> None:
-    """Mark a folder without a database as unfinished, so that nobody serves the half of it."""
+    """Mark a folder without a database as unfinished, so that no server uses half a restore."""
     if not (data_dir / DATABASE).exists():
         (data_dir / UNFINISHED).touch(mode=FILE_MODE)
         write_durably(data_dir / UNFINISHED, b"")
@@ -71,15 +71,15 @@ def _begin(data_dir: Path) -> None:
 
 
 def _replace_database(backup: BackupFolder, data_dir: Path, report: Report) -> None:
-    """From now on this is the data folder."""
-    unfinished, said = data_dir / UNFINISHED_DATABASE, backup.record.database
+    """Copy the database and rename it over the old one, which completes the restore."""
+    unfinished, recorded = data_dir / UNFINISHED_DATABASE, backup.record.database
     make_new(unfinished)
     shutil.copyfile(backup.database, unfinished)
     fsync_file(unfinished)
-    report.begin("checking the database", said.n_bytes)
-    if digest_of(unfinished, report) != said.sha256:
+    report.begin("checking the database", recorded.n_bytes)
+    if digest_of(unfinished, report) != recorded.sha256:
         raise CorruptStore(f"{backup.database} changed while it was restored")
-    _forget_log(data_dir / DATABASE)
+    _remove_log(data_dir / DATABASE)
     unfinished.replace(data_dir / DATABASE)
     fsync_folder(data_dir)
     (data_dir / UNFINISHED).unlink(missing_ok=True)
@@ -92,7 +92,7 @@ def _require_empty(folder: Path) -> None:
         return
     raise StoreError(
         f"data folder {folder} is not empty, it holds {_contents(folder, names)}: "
-        "restore into another one, or say --replace to have the backup in place of what it holds"
+        "restore into another folder, or pass --replace to replace its contents by the backup"
     )
 
 
@@ -105,9 +105,9 @@ def _contents(folder: Path, names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
 
 
-def _forget_log(database: Path) -> None:
-    """A log that the replaced database left behind would be taken for one of the new database."""
-    with suppress(sqlite3.DatabaseError):  # it may be damaged, which is why it is replaced
+def _remove_log(database: Path) -> None:
+    """Remove the log of the old database, which SQLite would apply to the new one."""
+    with suppress(sqlite3.DatabaseError):  # it may be damaged: that may be the reason for the restore
         if database.exists():
             with closing(sqlite3.connect(database, isolation_level=None)) as db:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,7 +1,7 @@
-"""Let calls of a GPU run side by side, and the capture of a CUDA graph alone. Knows nothing of what runs.
+"""The lock that lets GPU calls run concurrently, but the capture of a CUDA graph alone.
 
-While CUDA captures, memory that another thread takes, copies or frees is an error in that thread and spoils
-the capture: onnxruntime captures in the mode that holds for the whole process.
+onnxruntime captures in the mode that affects the whole process: while it does, another thread that allocates,
+copies or frees GPU memory gets an error and breaks the capture.
 """
 
 import threading
@@ -11,62 +11,62 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)
-class _Turn:
+class _Ticket:
     is_capture: bool
 
 
 class CaptureLock:
-    """Any number of calls at once, or one capture alone, in the order in which they came.
+    """Admits any number of calls at once, or one capture alone, in order of arrival.
 
-    A load is a call that takes seconds. Loads and captures take turns before they come in, so that calls
-    never wait behind a capture that waits for a load. No thread that is inside may come in again.
+    A load is a call that takes seconds. Loads and captures exclude each other before they queue, so that a
+    call never waits behind a capture that waits for a load. The lock is not reentrant.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._turns: list[_Turn] = []  # of those inside and those that wait, oldest first
-        self._slow = threading.Lock()
+        self._tickets: list[_Ticket] = []  # running and waiting, oldest first
+        self._exclusive = threading.Lock()
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """For a batch or a search, and for giving memory back."""
-        turn = _Turn(is_capture=False)
-        self._enter(turn)
+        """Hold the lock for a batch or a search, or to free memory."""
+        ticket = _Ticket(is_capture=False)
+        self._enter(ticket)
         try:
             yield
         finally:
-            self._leave(turn)
+            self._leave(ticket)
 
     @contextmanager
     def load(self) -> Iterator[None]:
-        """For what takes memory for seconds."""
-        with self._slow, self.call():
+        """Hold the lock for work that allocates memory for seconds."""
+        with self._exclusive, self.call():
             yield
 
     @contextmanager
     def capture(self) -> Iterator[None]:
-        """For a run that is captured."""
-        turn = _Turn(is_capture=True)
-        with self._slow:
-            self._enter(turn)
+        """Hold the lock for a run that is captured as a CUDA graph."""
+        ticket = _Ticket(is_capture=True)
+        with self._exclusive:
+            self._enter(ticket)
             try:
                 yield
             finally:
-                self._leave(turn)
+                self._leave(ticket)
 
-    def _enter(self, turn: _Turn) -> None:
+    def _enter(self, ticket: _Ticket) -> None:
         with self._changed:
-            self._turns.append(turn)
-            self._changed.wait_for(lambda: self._may_run(turn))
+            self._tickets.append(ticket)
+            self._changed.wait_for(lambda: self._may_run(ticket))
 
-    def _leave(self, turn: _Turn) -> None:
+    def _leave(self, ticket: _Ticket) -> None:
         with self._changed:
-            self._turns.remove(turn)
+            self._tickets.remove(ticket)
             self._changed.notify_all()
 
-    def _may_run(self, turn: _Turn) -> bool:
-        before = self._turns[: self._turns.index(turn)]
-        return not before if turn.is_capture else not any(one.is_capture for one in before)
+    def _may_run(self, ticket: _Ticket) -> bool:
+        before = self._tickets[: self._tickets.index(ticket)]
+        return not before if ticket.is_capture else not any(one.is_capture for one in before)
 
 
-CAPTURE_LOCK = CaptureLock()  # one for the process, as CUDA's mode is
+CAPTURE_LOCK = CaptureLock()  # one for the process, because CUDA's capture mode affects the whole process

@@ -1,7 +1,7 @@
-"""The first GPU of this machine and its memory, by NVIDIA's package `cuda-bindings`. Computes nothing.
+"""The first GPU of this machine, its memory and its streams, by NVIDIA's package `cuda-bindings`.
 
-CUDA's runtime, not NVML: it counts GPUs as `CUDA_VISIBLE_DEVICES` leaves them, and it has memory and streams.
-The package is loaded when a GPU is asked for, since only the extras for GPUs bring it.
+Uses CUDA's runtime rather than NVML, because it respects `CUDA_VISIBLE_DEVICES` and has memory and streams.
+The package is loaded when a GPU is first needed, since only the extras for GPUs install it.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ NO_GPU = "cudaErrorNoDevice"
 
 @dataclass(frozen=True)
 class Gpu:
-    """The first GPU that this process may use, and the newest CUDA that its driver can run."""
+    """The first GPU that this process may use, and the newest CUDA version that its driver runs."""
 
     name: str
     cuda: tuple[int, int]  # such as (13, 0)
@@ -29,12 +29,12 @@ class Gpu:
 
 
 def first_gpu() -> Gpu:
-    """Raises ConfigError that says whether the package, the driver or the GPU is missing."""
+    """Return the first GPU. Raises ConfigError naming the package, the driver or the GPU as missing."""
     try:
         runtime = _runtime()
         version = _call(runtime.cudaDriverGetVersion)
         if not version:
-            raise ConfigError("there is no NVIDIA driver here")
+            raise ConfigError("no NVIDIA driver is installed")
         if not _call(runtime.cudaGetDeviceCount):
             raise EncoderFailed(NO_GPU)
         properties = _call(runtime.cudaGetDeviceProperties, 0)
@@ -47,28 +47,31 @@ def first_gpu() -> Gpu:
 
 
 def free_bytes() -> int:
-    """Of the first GPU's memory. Raises EncoderFailed."""
+    """The free bytes of the first GPU's memory. Raises EncoderFailed."""
     free, _ = _call(_runtime().cudaMemGetInfo)
     return int(free)
 
 
 def page_locked(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """An array of zeros that is copied to a GPU at full speed, and while the host goes on.
+    """An array of zeros in page-locked memory, which is copied to a GPU at full speed and asynchronously.
 
-    Raises EncoderFailed where there is no such memory.
+    Raises EncoderFailed if there is no such memory left.
     """
     runtime, kind = _runtime(), np.dtype(dtype)
     n_bytes = max(1, int(np.prod(shape)) * kind.itemsize)
     address = int(_call(runtime.cudaHostAlloc, n_bytes, runtime.cudaHostAllocDefault))
     memory: Any = (ctypes.c_uint8 * n_bytes).from_address(address)
-    _free_with(memory, runtime.cudaFreeHost, address)  # every view of the array keeps it
+    _free_with(memory, runtime.cudaFreeHost, address)  # every view of the array keeps the memory alive
     array: NDArray[Any] = np.frombuffer(memory, kind, count=int(np.prod(shape))).reshape(shape)
     array[...] = 0
     return array
 
 
 class Stream:
-    """A queue of work on the GPU, done in its order beside other streams. Raises EncoderFailed."""
+    """A CUDA stream: a queue of work that runs in order, concurrently with other streams.
+
+    Raises EncoderFailed.
+    """
 
     def __init__(self) -> None:
         self._runtime = _runtime()
@@ -77,15 +80,15 @@ class Stream:
         _free_with(self, self._runtime.cudaStreamDestroy, made)
 
     def copy_in(self, target: "GpuBuffer", source: NDArray[Any]) -> None:
-        """A page-locked array to the GPU."""
+        """Copy a page-locked array to the GPU."""
         self._copy(target.address, source.ctypes.data, source.nbytes, "cudaMemcpyHostToDevice")
 
     def copy_out(self, target: NDArray[Any], source: "GpuBuffer") -> None:
-        """As many bytes of the GPU as the page-locked array has."""
+        """Copy from the GPU into a page-locked array, which sets the number of bytes."""
         self._copy(target.ctypes.data, source.address, target.nbytes, "cudaMemcpyDeviceToHost")
 
     def wait(self) -> None:
-        """Until all work of the stream is done. Raises EncoderFailed for what went wrong in it."""
+        """Wait until all work of the stream is done. Raises EncoderFailed if some of it failed."""
         _call(self._runtime.cudaStreamSynchronize, self.handle)
 
     def _copy(self, target: int, source: int, n_bytes: int, direction: str) -> None:
@@ -94,7 +97,7 @@ class Stream:
 
 
 class GpuBuffer:
-    """Bytes on the GPU. Raises EncoderFailed."""
+    """Allocated bytes on the GPU. Raises EncoderFailed."""
 
     def __init__(self, n_bytes: int) -> None:
         runtime = _runtime()
@@ -107,25 +110,29 @@ def _runtime() -> Any:
         from cuda.bindings import runtime  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(
-            f"the package cuda-bindings cannot be loaded ({error}): server[gpu] and server[tensorrt] bring it"
+            f"the package cuda-bindings cannot be loaded ({error}): "
+            "server[gpu] and server[tensorrt] install it"
         ) from error
     return runtime
 
 
 def _call(function: Callable[..., tuple[Any, ...]], *values: Any) -> Any:
-    """What it answers beside its status. Raises EncoderFailed, with the status where that is an error."""
+    """Call a CUDA function and return its results.
+
+    Raises EncoderFailed with the status if that is an error.
+    """
     status, *answers = function(*values)
     if status.value:
-        raise EncoderFailed(f"{function.__name__} answers {status.name}")
+        raise EncoderFailed(f"{function.__name__} returned {status.name}")
     return answers[0] if len(answers) == 1 else tuple(answers)
 
 
 def _free_with(owner: object, free: Callable[[Any], object], what: Any) -> None:
-    """Give it back when its owner is gone; not at the end of the process, which gives all back."""
+    """Free a resource when its owner is collected; not at the end of the process, which frees everything."""
     weakref.finalize(owner, free, what).atexit = False
 
 
 def _hidden() -> str:
-    """What hides GPUs from a process, where it is set."""
+    """The value of CUDA_VISIBLE_DEVICES, which hides GPUs from a process, if it is set."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"

@@ -1,4 +1,4 @@
-"""Nearest neighbours by inner product, found on a GPU; knows nothing of images or collections."""
+"""Exact nearest neighbours by inner product, in FAISS on a GPU."""
 
 import asyncio
 import logging
@@ -15,24 +15,27 @@ from diptych.adapters.faiss.rows import BLOCK_BYTES, Block, FlatRows, Found, ran
 from diptych.core.types import Embedding, Embeddings, IndexPlace, Keys
 
 LOG = logging.getLogger("diptych.index")
-MIN_ROWS = 50_000  # fewer are searched by the CPU in less time than a GPU is asked in
-# Beyond which a new copy is made: over a row of the tail the CPU takes far longer than the GPU over its own.
+MIN_ROWS = 50_000  # the CPU searches fewer rows faster than a call to the GPU takes
+# Above these a new copy is made: the CPU takes far longer for a row of the tail than the GPU for one of its
+# own.
 MIN_TAIL, TAIL_SHARE, REMOVED_SHARE = 10_000, 1 / 32, 1 / 5
-SPARE = 64  # hits more than asked: some are removed, and equal ones are told apart by their keys
-RETRY_S = 600.0  # after which a GPU that had no room may have some: what else runs there comes and goes
-NO_ROOM = ("out of memory", "alloc fail")  # as CUDA and FAISS say it
-GROWTH = 2  # times its rows a copy takes while it grows: FAISS moves all that is there for each block
+SPARE = 64  # additional hits: some rows are removed, and equal cosines are ordered by their keys
+RETRY_S = (
+    600.0  # after which a GPU without free memory is tried again, since other programs on it come and go
+)
+OUT_OF_MEMORY = ("out of memory", "alloc fail")  # in messages of CUDA and FAISS
+GROWTH = 2  # a growing copy takes twice the memory of its rows: FAISS reallocates for each block
 
 
 class FaissGpuIndex:
     """Satisfies `diptych.core.collections.ports.VectorIndex`, with the hits of `FaissFlatIndex`.
 
-    All rows are kept in host memory, and a copy of most of them on the GPU; what came since then is the tail,
-    which the CPU searches. Copies are made block by block between searches, when the tail has grown or much
-    was removed. The CPU searches among `allowed` rows, for which indexes of FAISS on a GPU have no selectors,
-    and wherever the GPU has no room, fails, or finds too many rows that are equal.
+    All rows are kept in host memory, and a copy of most of them on the GPU. Rows added since the copy was
+    made are the tail, which the CPU searches. A copy is made block by block between searches, when the tail
+    has grown or many rows were removed. The CPU searches alone if `allowed` is given, because FAISS's GPU
+    indexes have no selectors, and if the GPU has no memory, fails, or finds too many rows with equal cosines.
 
-    All calls go through `thread`, which alone uses the GPU.
+    All calls go through `thread`, the only one that uses the GPU.
     """
 
     recall = 1.0  # every row is compared
@@ -52,30 +55,30 @@ class FaissGpuIndex:
         self._embed_dim, self._thread, self._gpu = embed_dim, thread, gpu
         self._min_rows, self._min_tail, self._clock = min_rows, min_tail, clock
         self._copy: GpuRows | None = None
-        self._next_copy: GpuRows | None = None  # that is being made
-        self._trouble, self._retry_at = "", 0.0
+        self._next_copy: GpuRows | None = None  # the copy that is being made
+        self._problem, self._retry_at = "", 0.0
 
     @property
     def place(self) -> IndexPlace:
-        """Where it is searched now."""
-        copy = self._copy  # another thread may let go of it
+        """The device that searches now, and the reason."""
+        copy = self._copy  # another thread may drop it
         if copy is not None:
             return IndexPlace("cuda", f"{copy.n_rows:,} rows are copied onto the GPU")
-        return IndexPlace("cpu", self._trouble or f"fewer than {self._min_rows:,} rows, or not copied yet")
+        return IndexPlace("cpu", self._problem or f"fewer than {self._min_rows:,} rows, or not copied yet")
 
     async def apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
-        """Take `removed` out and put `rows` (N, D) in under `keys`; no search sees half of it."""
+        """Remove the keys `removed` and add `rows` (N, D) under `keys`; no search sees half of the change."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, removed, keys, rows)
 
     async def search(
         self, query: Embedding, k: int, allowed: Keys | None, *, exact: bool = False
     ) -> tuple[Keys, Embedding]:
-        """As `FaissFlatIndex.search`, and by the CPU when it is to be `exact`."""
+        """Search as `FaissFlatIndex.search` does; with `exact` on the CPU."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._search, query, k, allowed, exact)
 
     async def close(self) -> None:
-        """Wait for the calls made so far and give the memory back, the GPU's too."""
+        """Wait for earlier calls, then free the memory of host and GPU."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._clear)
 
     def _apply(self, removed: Sequence[int], keys: Sequence[int], rows: Embeddings) -> None:
@@ -95,18 +98,18 @@ class FaissGpuIndex:
         return self._rows.nearest(query, k, allowed) if found is None else found
 
     def _nearest(self, copy: GpuRows, query: Embedding, k: int) -> Found | None:
-        """The k nearest of the copy and the tail; None where the CPU has to be asked."""
+        """The k nearest of the copy and the tail; None if the CPU has to search."""
         in_tail, failure = self._tail.nearest(query, k, None), ""
         try:
-            for n in _amounts(k + SPARE, copy.n_rows):
+            for n in _hit_counts(k + SPARE, copy.n_rows):
                 keys, cosines, least = copy.nearest(query, n)
                 keys, cosines = ranked([in_tail, (keys, cosines)])
-                # Hits as near as the last row that was looked at may have equals that were not.
+                # Rows beyond the n nearest may have the same cosine as the nth, but not a higher one.
                 if n >= copy.n_rows or (len(keys) >= k and cosines[k - 1] > least):
                     return keys[:k], cosines[:k]
         except Exception as error:
             failure = short(error)
-        if failure:  # past the error, which holds on to the copy as well
+        if failure:  # after the except block, because the error refers to the copy as well
             self._give_up(f"the GPU failed in a search: {failure}", inf)
         return None
 
@@ -115,7 +118,7 @@ class FaissGpuIndex:
             return
         failure = ""
         try:
-            if self._lacks_room():
+            if self._lacks_memory():
                 return
             self._next_copy = self._gpu.rows(self._embed_dim)
         except Exception as error:
@@ -123,7 +126,7 @@ class FaissGpuIndex:
         if failure:
             self._give_up(f"rows cannot be copied onto the GPU: {failure}", inf)
         else:
-            self._soon(self._next_copy, iter(self._rows.blocks))
+            self._queue_block(self._next_copy, iter(self._rows.blocks))
 
     def _needs_copy(self) -> bool:
         n_rows, copy = self._rows.n_rows, self._copy
@@ -134,58 +137,61 @@ class FaissGpuIndex:
         is_long = self._tail.n_rows > max(self._min_tail, TAIL_SHARE * n_rows)
         return is_long or copy.n_removed > REMOVED_SHARE * copy.n_rows
 
-    def _lacks_room(self) -> bool:
-        """Whether the GPU has none for another copy; where it has none for two, the old one goes first."""
+    def _lacks_memory(self) -> bool:
+        """Whether the GPU has no memory for another copy.
+
+        If it cannot hold two, the old copy is dropped first.
+        """
         needed = GROWTH * 4 * self._embed_dim * self._rows.n_rows
         free = self._gpu.free_bytes()
         if needed > free and self._copy is not None:
-            self._let_go()
+            self._drop_copies()
             free = self._gpu.free_bytes()
         if needed > free:
-            told = f"a copy takes {needed:,} bytes while it is made, the GPU has {free:,} free"
-            self._give_up(told, RETRY_S)
+            message = f"a copy takes {needed:,} bytes while it is made, the GPU has {free:,} free"
+            self._give_up(message, RETRY_S)
         return needed > free
 
-    def _soon(self, copy: GpuRows | None, blocks: Iterator[Block]) -> None:
-        with suppress(RuntimeError):  # the thread was shut down: nobody searches any more
-            self._thread.submit(self._go_on, copy, blocks)
+    def _queue_block(self, copy: GpuRows | None, blocks: Iterator[Block]) -> None:
+        with suppress(RuntimeError):  # the thread was shut down, so there are no more searches
+            self._thread.submit(self._copy_block, copy, blocks)
 
-    def _go_on(self, copy: GpuRows | None, blocks: Iterator[Block]) -> None:
-        """One block more; searches that wait come in between."""
+    def _copy_block(self, copy: GpuRows | None, blocks: Iterator[Block]) -> None:
+        """Copy one more block, then queue the next one, so that waiting searches run in between."""
         if copy is None or copy is not self._next_copy:
-            return  # it was let go of
+            return  # it was dropped
         block, failure = next(blocks, None), ""
         try:
             if block is not None and block.n_rows:
                 copy.add(block.keys, block.rows)
         except Exception as error:
             failure = short(error)
-        if failure:  # past the error, which holds on to the copy as well
-            has_no_room = any(said in failure for said in NO_ROOM)
-            told = f"rows cannot be copied onto the GPU: {failure}"
-            self._give_up(told, RETRY_S if has_no_room else inf)
+        if failure:  # after the except block, because the error refers to the copy as well
+            lacks_memory = any(text in failure for text in OUT_OF_MEMORY)
+            message = f"rows cannot be copied onto the GPU: {failure}"
+            self._give_up(message, RETRY_S if lacks_memory else inf)
         elif block is not None:
-            self._soon(copy, blocks)
+            self._queue_block(copy, blocks)
         else:
-            self._take(copy)
+            self._use(copy)
 
-    def _take(self, copy: GpuRows) -> None:
-        """What came while it was made, and is in no block that was copied then, stays in the tail."""
+    def _use(self, copy: GpuRows) -> None:
+        """Use a finished copy. Rows that were added meanwhile to blocks already copied stay in the tail."""
         self._tail.change(copy.keys, (), np.empty((0, self._embed_dim), np.float32))
-        former, self._copy, self._next_copy, self._trouble = self._copy, copy, None, ""
+        former, self._copy, self._next_copy, self._problem = self._copy, copy, None, ""
         if former is not None:
             former.close()
         LOG.info("an index is on the GPU: %s", self.place.reason)
 
-    def _give_up(self, trouble: str, for_s: float) -> None:
-        """Search on the CPU, which has all rows."""
+    def _give_up(self, problem: str, for_s: float) -> None:
+        """Drop the copies and search on the CPU, which has all rows, for `for_s` seconds."""
         how_long = "from now on" if for_s == inf else f"for {for_s / 60:.0f} minutes at least"
-        LOG.warning("an index is searched on the CPU %s: %s", how_long, trouble)
-        self._trouble, self._retry_at = trouble, self._clock() + for_s
-        self._let_go()
+        LOG.warning("an index is searched on the CPU %s: %s", how_long, problem)
+        self._problem, self._retry_at = problem, self._clock() + for_s
+        self._drop_copies()
 
-    def _let_go(self) -> None:
-        """Of the copy and of the one that is being made."""
+    def _drop_copies(self) -> None:
+        """Drop the copy, and the one that is being made."""
         copies, self._copy, self._next_copy = (self._copy, self._next_copy), None, None
         for copy in copies:
             if copy is not None:
@@ -193,15 +199,15 @@ class FaissGpuIndex:
         self._tail.clear()
 
     def _clear(self) -> None:
-        self._let_go()
+        self._drop_copies()
         self._rows.clear()
 
 
-def _amounts(first: int, n_rows: int) -> Iterator[int]:
-    """Of rows to look at, more and more, as long as the GPU gives so many at once."""
-    amount = first
-    while amount < n_rows and amount <= MAX_K:
-        yield amount
-        amount *= 4
+def _hit_counts(first: int, n_rows: int) -> Iterator[int]:
+    """Increasing numbers of hits to ask for, up to what the GPU returns at once."""
+    n_hits = first
+    while n_hits < n_rows and n_hits <= MAX_K:
+        yield n_hits
+        n_hits *= 4
     if n_rows <= MAX_K:
         yield n_rows

@@ -1,7 +1,7 @@
-"""Rows on a GPU, by FAISS's build for GPUs, and whether there is one. Knows no index of ours.
+"""Vectors on a GPU, in FAISS's GPU build, and the check that it works here.
 
-Each call takes its turn with captures of onnxruntime, and so does giving memory back: one beside a capture
-would spoil both, and FAISS ends the process over memory that it cannot free.
+Every call holds the capture lock, also to free memory: a call during a capture would break both, and FAISS
+aborts the process if it cannot free memory.
 """
 
 from typing import Any
@@ -14,20 +14,20 @@ from diptych.adapters.cuda.device import first_gpu, free_bytes
 from diptych.core.types import Embedding, Embeddings, Keys
 from diptych.errors import ConfigError
 
-GPU: Any = faiss  # its types are those of a build without GPUs
-MAX_K = 2048  # more than that its selection on the GPU refuses
-TEMPORARY_BYTES = 128 << 20  # its own default takes more than a gigabyte of a large card for good
-MIN_CUDA = (12, 0)  # which its wheels bring; before a driver that is older they end the process
-PROBE_DIM, PROBE_ROWS, PROBE_PLACE, PROBE_ERROR = 32, 100, 7, 1e-5
+GPU: Any = faiss  # typed as a build without GPU classes
+MAX_K = 2048  # the maximum of its selection on the GPU
+TEMPORARY_BYTES = 128 << 20  # FAISS's default reserves more than a gigabyte of a large GPU
+MIN_CUDA = (12, 0)  # that its wheels include; with an older driver they abort the process
+PROBE_DIM, PROBE_ROWS, PROBE_ROW, PROBE_ERROR = 32, 100, 7, 1e-5
 
 
 def require_gpu() -> None:
-    """Raises ConfigError that says why FAISS has no GPU here."""
+    """Raises ConfigError saying why FAISS cannot use a GPU here."""
     if not hasattr(faiss, "StandardGpuResources"):
         raise ConfigError(
-            f"faiss {faiss.__version__} is built without GPUs: faiss-gpu in place of faiss-cpu has them"
+            f"faiss {faiss.__version__} is built without GPU support: install faiss-gpu instead of faiss-cpu"
         )
-    # CUDA is asked first: FAISS ends the process over whatever that answers but "no GPU".
+    # Ask CUDA first: FAISS aborts the process over any error of CUDA but "no GPU".
     gpu = first_gpu()
     if gpu.cuda < MIN_CUDA:
         found, least = (".".join(map(str, version)) for version in (gpu.cuda, MIN_CUDA))
@@ -39,116 +39,116 @@ def require_gpu() -> None:
 
 
 class FaissGpu:
-    """The first GPU. All that is made of it belongs to the thread that made the first of its copies.
+    """The first GPU. Everything made from it belongs to the thread that first called `rows`.
 
-    FAISS's resources of a GPU are not safe to use from two threads, not even to search.
+    FAISS's GPU resources must not be used from two threads, not even to search.
     """
 
     def __init__(self) -> None:
         self._resources: Any = None
 
     def free_bytes(self) -> int:
-        """Of its memory."""
+        """The free bytes of its memory."""
         with CAPTURE_LOCK.call():
             return free_bytes()
 
     def rows(self, embed_dim: int) -> "GpuRows":
-        """Without a row. Raises what FAISS raises."""
+        """Make an empty `GpuRows`. Raises what FAISS raises."""
         with CAPTURE_LOCK.call():
             if self._resources is None:
                 self._resources = GPU.StandardGpuResources()
                 self._resources.setTempMemory(TEMPORARY_BYTES)
             config = GPU.GpuIndexFlatConfig()
             config.device = 0
-            # float32 throughout: FAISS forbids its products to round to fewer bits.
+            # float32 throughout: FAISS does not let its products round to fewer bits.
             return GpuRows(GPU.GpuIndexFlatIP(self._resources, embed_dim, config))
 
     def probe(self) -> None:
-        """Search a few rows. Raises ConfigError unless that gives what the CPU gives."""
+        """Search a few rows. Raises ConfigError unless the result is that of the CPU."""
         rows = np.random.default_rng(0).standard_normal((PROBE_ROWS, PROBE_DIM)).astype(np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         copy, failure = None, ""
         try:
             copy = self.rows(PROBE_DIM)
             copy.add(np.arange(PROBE_ROWS), rows)
-            keys, cosines, _ = copy.nearest(rows[PROBE_PLACE], PROBE_ROWS)
+            keys, cosines, _ = copy.nearest(rows[PROBE_ROW], PROBE_ROWS)
         except Exception as error:
             failure = f"fails on the GPU: {short(error)}"
-        if copy is not None:  # past the error, which holds on to the index as well
+        if copy is not None:  # after the except block, because the error refers to the index as well
             copy.close()
         if not failure:
-            failure = _what_is_wrong(rows, keys, cosines)
+            failure = _probe_failure(rows, keys, cosines)
         if failure:
             raise ConfigError(f"faiss {faiss.__version__} {failure}")
 
 
 class GpuRows:
-    """Rows on the GPU under their keys, all of which are compared.
+    """Rows on the GPU under their keys. A search compares all of them.
 
-    None is taken out of FAISS's index, which ignores selectors on a GPU: those removed are left out of what
-    it finds. To be closed by whoever lets go of it, or its memory is freed beside a capture.
+    Removed rows stay in FAISS's index, which ignores selectors on a GPU, and are filtered out of its hits.
+    The owner must call `close`, or the memory may be freed during a capture.
     """
 
     def __init__(self, index: Any) -> None:
         self._index = index
-        self._keys: Keys = np.empty(0, np.int64)  # by place
+        self._keys: Keys = np.empty(0, np.int64)  # by position in the index
         self._is_live = np.empty(0, np.bool_)
 
     @property
     def n_rows(self) -> int:
-        """Those removed included."""
+        """The number of rows, removed ones included."""
         return len(self._keys)
 
     @property
     def n_removed(self) -> int:
-        """Of them."""
+        """The number of removed rows."""
         return int(np.count_nonzero(~self._is_live))
 
     @property
     def keys(self) -> Keys:
-        """Of those not removed."""
+        """The keys of the rows that are not removed."""
         return self._keys[self._is_live]
 
     def add(self, keys: Keys, rows: Embeddings) -> None:
-        """(N,) and (N, D). Raises what FAISS raises, as when memory is short."""
+        """Add `rows` (N, D) under `keys` (N,). Raises what FAISS raises, for example without memory."""
         with CAPTURE_LOCK.call():
             self._index.add(np.ascontiguousarray(rows, np.float32))
         self._keys = np.concatenate([self._keys, keys])
         self._is_live = np.concatenate([self._is_live, np.ones(len(keys), np.bool_)])
 
     def remove(self, keys: Keys) -> None:
-        """Those of them that are here are not found any more."""
+        """Exclude these keys from searches; keys that are not here are ignored."""
         if len(keys):
             self._is_live &= ~np.isin(self._keys, keys)
 
     def nearest(self, query: Embedding, n: int) -> tuple[Keys, Embedding, float]:
-        """Of the n nearest rows, at most MAX_K, those not removed; and the cosine of the last of the n."""
+        """Those of the n nearest rows (at most MAX_K) that are not removed, and the cosine of the nth."""
         row = np.ascontiguousarray(query[np.newaxis], np.float32)  # (1, D)
         with CAPTURE_LOCK.call():
-            found, where = self._index.search(row, min(n, self.n_rows))
-        cosines, places = found[0], where[0]
-        is_live = self._is_live[places]
-        return self._keys[places[is_live]], cosines[is_live], float(cosines[-1])
+            found, positions_found = self._index.search(row, min(n, self.n_rows))
+        cosines, positions = found[0], positions_found[0]
+        is_live = self._is_live[positions]
+        return self._keys[positions[is_live]], cosines[is_live], float(cosines[-1])
 
     def close(self) -> None:
-        """Give the GPU's memory back. Nothing is called afterwards."""
+        """Free the GPU's memory. No other call may follow."""
         with CAPTURE_LOCK.call():
             self._index = None
 
 
 def short(error: BaseException) -> str:
-    """The end of what FAISS says, where the fact is, on one line."""
+    """The end of FAISS's message on one line, which contains the cause."""
     return " ".join(str(error).split())[-200:] or type(error).__name__
 
 
-def _what_is_wrong(rows: Embeddings, keys: Keys, cosines: Embedding) -> str:
-    """With a search for the row at PROBE_PLACE among all rows; empty where nothing is."""
-    off = float(np.abs(cosines - (rows @ rows[PROBE_PLACE])[keys]).max(initial=0.0))
+def _probe_failure(rows: Embeddings, keys: Keys, cosines: Embedding) -> str:
+    """What is wrong with a search for the row at PROBE_ROW among all rows; empty if nothing is."""
+    error = float(np.abs(cosines - (rows @ rows[PROBE_ROW])[keys]).max(initial=0.0))
     wrong = ""
-    if not off <= PROBE_ERROR:  # true for NaN as well
-        wrong = f"a cosine is off by {off:.2g}"
+    if not error <= PROBE_ERROR:  # true for NaN as well
+        wrong = f"a cosine is off by {error:.2g}"
     elif len(np.unique(keys)) < len(rows):
         wrong = f"{len(np.unique(keys))} of {len(rows)} rows are found"
-    elif keys[0] != PROBE_PLACE:
+    elif keys[0] != PROBE_ROW:
         wrong = "a row is not the nearest to itself"
     return f"computes wrongly on the GPU: {wrong}" if wrong else ""

@@ -1,4 +1,4 @@
-"""Rows in blocks that FAISS searches exactly on the CPU; knows nothing of threads, images or collections."""
+"""Vectors in blocks that FAISS searches exactly on the CPU."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +14,12 @@ Found = tuple[Keys, Embedding]  # keys and their cosines
 
 
 class FlatRows:
-    """Not for two threads at a time: FAISS crashes when an index is changed while it is searched.
+    """Vectors under their keys, in blocks.
 
-    One array of a million vectors of 256 numbers is copied as a whole whenever it must grow, and closes up
-    its gaps as a whole after each removal: both took tenths of a second. So there are blocks.
+    For one thread at a time: FAISS crashes if searched while it changes.
+
+    A single array would be copied whenever it grows and compacted after each removal, which takes tenths of a
+    second for a million vectors of 256 numbers. Blocks limit both.
     """
 
     def __init__(self, embed_dim: int, block_bytes: int = BLOCK_BYTES) -> None:
@@ -27,20 +29,20 @@ class FlatRows:
 
     @property
     def n_rows(self) -> int:
-        """In all blocks."""
+        """The number of rows in all blocks."""
         return sum(block.n_rows for block in self._blocks)
 
     @property
     def blocks(self) -> tuple["Block", ...]:
-        """Those there are now."""
+        """The blocks at this moment."""
         return tuple(self._blocks)
 
     def change(self, removed: Sequence[int] | Keys, keys: Sequence[int], rows: Embeddings) -> None:
-        """Take `removed` out and put `rows` (N, D) in under `keys`."""
+        """Remove the keys `removed` and add `rows` (N, D) under `keys`."""
         if len(removed):
-            gone = np.array(removed, dtype=np.int64)
+            removed_keys = np.array(removed, dtype=np.int64)
             for block in self._blocks:
-                block.remove(gone)
+                block.remove(removed_keys)
             self._blocks[:] = [block for block in self._blocks if block.n_rows]
         start, added = 0, np.array(keys, dtype=np.int64)
         while start < len(added):
@@ -56,7 +58,7 @@ class FlatRows:
         params = None if selector is None else faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         if not self._blocks or k == 0:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        # One more than k shows whether the last place is tied.
+        # One hit more than k shows whether the last one is tied.
         keys, cosines = ranked([block.nearest(row, k + 1, params) for block in self._blocks])
         if len(keys) > k and cosines[k] == cosines[k - 1]:
             below = float(np.nextafter(cosines[k], np.float32(-np.inf)))
@@ -64,73 +66,75 @@ class FlatRows:
         return keys[:k], cosines[:k]
 
     def clear(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         self._blocks.clear()
 
     def _block_with_room(self) -> "Block":
         for block in self._blocks:
             if block.n_rows < self._block_rows:
                 return block
-        # The first one grows as it is filled, as most collections are small; after it all are made whole.
+        # The first block grows as it is filled, since most collections are small. Later ones are allocated
+        # whole.
         self._blocks.append(Block(self._embed_dim, self._block_rows if self._blocks else 0))
         return self._blocks[-1]
 
 
 class Block:
-    """Some of the rows."""
+    """A block of rows: one FAISS index."""
 
     def __init__(self, embed_dim: int, n_reserved: int) -> None:
         vectors = faiss.IndexFlatIP(embed_dim)
-        vectors.codes.resize(n_reserved * vectors.code_size)  # its memory stays when it is emptied again,
-        vectors.codes.resize(0)  # and nothing is copied as it fills, nor more taken than it needs
+        # Reserve memory: the capacity stays when the vector is emptied, so that filling it copies nothing.
+        vectors.codes.resize(n_reserved * vectors.code_size)
+        vectors.codes.resize(0)
         self._vectors = vectors
         self._index = faiss.IndexIDMap(vectors)
-        self._lowest, self._highest = np.iinfo(np.int64).max, -1  # of all keys that were ever in it
+        self._lowest, self._highest = np.iinfo(np.int64).max, -1  # over all keys that were ever in the block
 
     @property
     def n_rows(self) -> int:
-        """In it now."""
+        """The number of rows in the block."""
         return int(self._index.ntotal)
 
     @property
     def keys(self) -> Keys:
-        """(N,), a copy."""
+        """A copy of the keys (N,)."""
         found: Any = faiss.vector_to_array(self._index.id_map)
         keys: Keys = found
         return keys
 
     @property
     def rows(self) -> Embeddings:
-        """(N, D) in the order of `keys`, a copy."""
+        """A copy of the rows (N, D), in the order of `keys`."""
         found: Any = self._vectors.reconstruct_n(0, self.n_rows)
         rows: Embeddings = found
         return rows
 
     def add(self, keys: Keys, rows: Embeddings) -> None:
-        """(N,) and (N, D)."""
+        """Add `rows` (N, D) under `keys` (N,)."""
         self._index.add_with_ids(rows, keys)
         self._lowest = min(self._lowest, int(keys.min()))
         self._highest = max(self._highest, int(keys.max()))
 
     def remove(self, keys: Keys) -> None:
-        """Those of them that are here; most changes leave most blocks alone."""
+        """Remove those of the keys that are in this block. Most changes concern few blocks."""
         here = keys[(keys >= self._lowest) & (keys <= self._highest)]
         if len(here):
             self._index.remove_ids(faiss.IDSelectorBatch(here))
 
     def nearest(self, row: Embeddings, k: int, params: faiss.SearchParameters | None) -> Found:
-        """At most k (keys, cosines)."""
+        """At most k (keys, cosines) of this block."""
         cosines, keys = (found[0] for found in self._index.search(row, min(k, self.n_rows), params=params))
-        return keys[keys >= 0], cosines[keys >= 0]  # places that nothing filled have key -1
+        return keys[keys >= 0], cosines[keys >= 0]  # FAISS fills missing hits with key -1
 
     def above(self, row: Embeddings, below: float, params: faiss.SearchParameters | None) -> Found:
-        """All (keys, cosines) with a cosine above `below`."""
+        """All (keys, cosines) of this block with a cosine above `below`."""
         _, cosines, keys = self._index.range_search(row, below, params=params)
         return keys, cosines
 
 
 def ranked(found: Sequence[Found]) -> Found:
-    """All of them in one ranking: best first, equal cosines by ascending key."""
+    """Merge hits into one ranking: best first, equal cosines by ascending key."""
     keys, cosines = (np.concatenate(columns) for columns in zip(*found, strict=True))
     order = np.lexsort((keys, -cosines))
     return keys[order], cosines[order]

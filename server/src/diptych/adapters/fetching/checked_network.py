@@ -1,4 +1,4 @@
-"""Connect by name to public addresses only. Knows nothing of URLs, TLS or HTTP."""
+"""Connects to hosts whose addresses are all public."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from ipaddress import ip_address
@@ -9,14 +9,17 @@ import httpcore
 from diptych.core.fetching.public_addresses import IPAddress
 from diptych.errors import UnfetchableImage
 
-MAX_DIALLED = 4  # addresses of one name that are tried
+MAX_DIALLED = 4  # addresses of one name that are tried at most
 DIAL_TIMEOUT_S = 3.0
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Opens one connection. A name is resolved here and nowhere else, once; what was judged is dialled.
+    """Opens one connection.
 
-    A name with any address that is not public is refused: whoever answers for it could choose the one.
+    It resolves the name once, checks every address, and connects to a checked address.
+
+    A name with any address that is not public is refused: its DNS server could otherwise choose which one is
+    used.
     """
 
     def __init__(
@@ -38,9 +41,9 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """To the first public address that answers.
+        """Connect to the first public address that answers.
 
-        Raises UnfetchableImage, httpcore.ConnectError, and Overloaded where `resolve` did.
+        Raises UnfetchableImage, httpcore.ConnectError, and Overloaded if `resolve` does.
         """
         failure: Exception | None = None
         for address in (await self._public_addresses(host))[:MAX_DIALLED]:
@@ -55,14 +58,14 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         raise failure or httpcore.ConnectError("no address")
 
     async def close(self) -> None:
-        """Let go of the connection. httpcore does not when a TLS handshake is cancelled."""
+        """Close the connection. httpcore does not close it when a TLS handshake is cancelled."""
         if self._opened is not None:
             await self._opened.aclose()
 
     async def _public_addresses(self, host: str) -> Sequence[IPAddress]:
         addresses = await self._addresses(host)
         if not addresses or any(self._judge(address) is not None for address in addresses):
-            # One message for both: which names exist in a network behind us is nobody's business.
+            # One message for both cases: it must not reveal which names exist in the internal network.
             raise UnfetchableImage("its host has no address, or not only public ones")
         return addresses
 

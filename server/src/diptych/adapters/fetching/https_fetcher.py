@@ -1,8 +1,9 @@
-"""Fetch image files by httpcore from public hosts only. Knows nothing of requests, items or decoding.
+"""Fetches image files with httpcore from public hosts only.
 
-A URL is read once. Its host is checked against the rules; its name is resolved once and every address of it
-judged; the connection goes to one of those very addresses, while TLS and the Host header have the name. A
-redirect starts anew. httpcore itself follows none, has no cookies and reads no proxy from the environment.
+A URL is parsed once. Its host is checked against the rules, its name is resolved once, and every address is
+checked. The connection goes to one of these addresses, while TLS and the Host header use the name. A redirect
+starts from the beginning. httpcore itself follows no redirects, has no cookies and reads no proxy from the
+environment.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from diptych.errors import InvalidValue, TooLarge, UnfetchableImage
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 3  # followed for one image
 _HEADERS = (
-    ("User-Agent", f"diptych/{__version__}"),  # some hosts refuse whoever does not say
+    ("User-Agent", f"diptych/{__version__}"),  # some hosts refuse requests without it
     ("Accept", "image/*"),
     ("Accept-Encoding", "identity"),
     ("Connection", "close"),
@@ -35,17 +36,17 @@ Judge = Callable[[IPAddress], str | None]
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """Of one image: its bytes, and the seconds it takes to get it."""
+    """The maximum bytes of one image, and the maximum seconds to fetch it."""
 
     max_bytes: int
     timeout_s: float
 
 
 class HttpsFetcher:
-    """Satisfies `ImageFetcher` of `diptych.core.ports`. A connection is used for one request only.
+    """Satisfies `diptych.core.fetching.image_urls.ImageFetcher`. A connection is used for one request only.
 
-    `judge` says what is wrong with an address, `network` is what dials, `tls` holds the authorities that are
-    trusted: parameters so that tests can be their own internet.
+    `judge` says what is wrong with an address, `network` opens connections, and `tls` holds the trusted
+    certificate authorities. They are parameters so that tests can replace the internet.
     """
 
     def __init__(
@@ -66,9 +67,9 @@ class HttpsFetcher:
         self._tls = tls or httpcore.default_ssl_context()  # the system's authorities and certifi's
 
     async def fetch(self, url: str, take: Callable[[int], None]) -> bytes:
-        """The file, within the limits.
+        """Fetch the file within the limits; `take` is called with the bytes of each chunk before it is kept.
 
-        Raises InvalidValue, UnfetchableImage, TooLarge, Overloaded, what `resolve` or `take` did.
+        Raises InvalidValue, UnfetchableImage, TooLarge, Overloaded, and what `resolve` or `take` raise.
         """
         place = self._allowed(parse_https_url(url))
         try:
@@ -78,7 +79,7 @@ class HttpsFetcher:
             raise UnfetchableImage(f"was not fetched within {self._limits.timeout_s:g} s") from None
 
     def _allowed(self, place: HttpsUrl) -> HttpsUrl:
-        """The place itself, unless host or port are against the rules. Raises InvalidValue."""
+        """Return the URL itself. Raises InvalidValue if the rules do not allow its host or port."""
         if not self._rules.allow(place.host, place.port):
             raise InvalidValue("images may not be fetched from this host, or not on this port")
         if place.address is not None and (kind := self._judge(place.address)) is not None:
@@ -87,24 +88,26 @@ class HttpsFetcher:
 
     async def _follow(self, place: HttpsUrl, take: Callable[[int], None]) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
-            async with self._asked(place) as response:
+            async with self._request(place) as response:
                 if response.status not in REDIRECTS:
                     return await self._body(response, take)
                 place = self._next(place, response)
-        raise UnfetchableImage(f"is behind more than {MAX_REDIRECTS} redirects")
+        raise UnfetchableImage(f"has more than {MAX_REDIRECTS} redirects")
 
     def _next(self, place: HttpsUrl, response: httpcore.Response) -> HttpsUrl:
         locations = _values(response, b"location")
         if len(locations) != 1:
-            raise UnfetchableImage(f"its host answered {response.status} with {len(locations)} locations")
+            raise UnfetchableImage(
+                f"its host answered {response.status} with {len(locations)} Location headers"
+            )
         try:
             return self._allowed(place.joined(locations[0].decode()))
         except (InvalidValue, UnicodeDecodeError) as error:
             reason = error.message if isinstance(error, InvalidValue) else "image URL is not UTF-8"
-            raise UnfetchableImage(f"is redirected to where it is not followed: {reason}") from None
+            raise UnfetchableImage(f"is redirected to a URL that is not followed: {reason}") from None
 
     @asynccontextmanager
-    async def _asked(self, place: HttpsUrl) -> AsyncIterator[httpcore.Response]:
+    async def _request(self, place: HttpsUrl) -> AsyncIterator[httpcore.Response]:
         host, port = place.host.encode("ascii"), place.port
         network = CheckedNetwork(self._resolve, self._judge, self._network)
         connection = httpcore.AsyncHTTPConnection(
@@ -113,7 +116,7 @@ class HttpsFetcher:
         url = httpcore.URL(scheme=b"https", host=host, port=port, target=place.target.encode("ascii"))
         headers = [("Host", place.authority), *_HEADERS]
         try:
-            with _foreign_errors_translated():
+            with _httpcore_errors_translated():
                 async with connection.stream("GET", url, headers=headers) as response:
                     yield response
         finally:
@@ -123,9 +126,9 @@ class HttpsFetcher:
         if response.status != 200:
             raise UnfetchableImage(f"its host answered {response.status}")
         if any(value.strip().lower() != b"identity" for value in _values(response, b"content-encoding")):
-            raise UnfetchableImage("its host compressed it, though asked not to")
+            raise UnfetchableImage("its host compressed it, although the request forbids that")
         max_bytes = self._limits.max_bytes
-        for declared in _values(response, b"content-length"):  # digits, else there were no response
+        for declared in _values(response, b"content-length"):  # httpcore accepts digits only
             if int(declared) > max_bytes:
                 raise TooLarge(f"image has {int(declared)} bytes, limit is {max_bytes}")
         body = bytearray()
@@ -142,24 +145,24 @@ def _values(response: httpcore.Response, name: bytes) -> list[bytes]:
 
 
 @contextmanager
-def _foreign_errors_translated() -> Iterator[None]:
-    """What httpcore raises as UnfetchableImage. Nothing that a host said is repeated."""
+def _httpcore_errors_translated() -> Iterator[None]:
+    """Raise errors of httpcore as UnfetchableImage, with a message that repeats nothing that a host sent."""
     try:
         yield
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
         if isinstance(error, TimeoutError):
             raise  # our own deadline
-        raise UnfetchableImage(_said(error)) from None
+        raise UnfetchableImage(_message(error)) from None
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     cause = error if isinstance(error, ssl.SSLError) else error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return "its host's certificate is not valid for it"
     if isinstance(cause, ssl.SSLError):
-        return "there is no TLS with its host"
+        return "no TLS connection to its host is possible"
     if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
         return "its host cannot be reached"
     if isinstance(error, httpcore.ProtocolError):
-        return "its host did not answer in HTTP, or not to the end"
+        return "its host did not answer with complete HTTP"
     return "the connection to its host broke off"

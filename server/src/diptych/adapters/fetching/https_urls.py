@@ -1,7 +1,7 @@
-"""Take a URL apart once, strictly, into what is asked where. Knows no network, and not who may be asked.
+"""Parses https URLs strictly.
 
-One reading for checks and connection alike: nothing that is connected to was read by another parser. `idna`
-turns names of other scripts into the ASCII that the DNS has, as browsers do (UTS 46, not transitional).
+Checks and connections use the same parse of a URL, so that no second parser can read another host. `idna`
+converts names in other scripts to the ASCII of the DNS, as browsers do (UTS 46, not transitional).
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
 @dataclass(frozen=True)
 class HttpsUrl:
-    """A name in lower case and ASCII, or an address in its plain spelling; path and query to ask there."""
+    """A parsed URL: `host` is a lower-case ASCII name or a normal address, `target` the path and query."""
 
     host: str
     port: int
@@ -34,7 +34,7 @@ class HttpsUrl:
 
     @property
     def address(self) -> IPAddress | None:
-        """The host, where it is an address itself."""
+        """The host as an address; None if it is a name."""
         try:
             return ipaddress.ip_address(self.host)
         except ValueError:
@@ -42,12 +42,12 @@ class HttpsUrl:
 
     @property
     def authority(self) -> str:
-        """Host and port as a Host header has them."""
+        """Host and port in the form of a Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == HTTPS_PORT else f"{host}:{self.port}"
 
     def joined(self, location: str) -> "HttpsUrl":
-        """Where a `Location` leads from here. Raises InvalidValue, as for any URL."""
+        """Resolve a `Location` header against this URL. Raises InvalidValue, as for any URL."""
         try:
             absolute = urljoin(f"https://{self.authority}{self.target}", _checked(location))
         except ValueError:
@@ -56,7 +56,7 @@ class HttpsUrl:
 
 
 def parse_https_url(text: str) -> HttpsUrl:
-    """Raises InvalidValue, whose message has no part of the URL in it."""
+    """Parse a URL. Raises InvalidValue, whose message contains no part of the URL."""
     match = _URL.fullmatch(_checked(text))
     if match is None:
         raise InvalidValue("image URL must begin with https://")
@@ -73,7 +73,7 @@ def parse_https_url(text: str) -> HttpsUrl:
 
 
 def _checked(text: str) -> str:
-    """The text itself. Parsers differ in what they make of the characters that are refused here."""
+    """Return the text itself. Raises InvalidValue for characters that parsers treat differently."""
     if len(text) > MAX_URL_CHARS:
         raise InvalidValue(f"image URL has {len(text)} characters, limit is {MAX_URL_CHARS}")
     if "\\" in text or " " in text or not text.isprintable():
@@ -82,7 +82,7 @@ def _checked(text: str) -> str:
 
 
 def _target(text: str) -> str:
-    """Path and query; what is not ASCII is percent-encoded UTF-8."""
+    """The path and query, with non-ASCII characters as percent-encoded UTF-8."""
     target = text if text.startswith("/") else f"/{text}"
     try:
         return "".join(char if char.isascii() else quote(char) for char in target)
@@ -94,7 +94,7 @@ def _host(text: str) -> str:
     if text.startswith("["):
         return _ipv6(text[1:-1])
     name = _ascii(text).lower().removesuffix(".")
-    if _ENDS_IN_A_NUMBER.fullmatch(name):  # no top-level domain does, so it is meant as an address
+    if _ENDS_IN_A_NUMBER.fullmatch(name):  # no top-level domain ends so: it is an address
         return _ipv4(name)
     if len(name) > MAX_HOST_CHARS or not _NAME.fullmatch(name):
         raise InvalidValue("image URL has no valid host name")
@@ -108,7 +108,7 @@ def _ascii(name: str) -> str:
         if len(name) > MAX_HOST_CHARS:
             raise InvalidValue("image URL has no valid host name")
         return idna.encode(name, uts46=True).decode("ascii")
-    except UnicodeError:  # idna's own errors are of this kind
+    except UnicodeError:  # the base of idna's errors
         raise InvalidValue("image URL has no valid international host name") from None
 
 
@@ -120,7 +120,7 @@ def _ipv6(text: str) -> str:
 
 
 def _ipv4(text: str) -> str:
-    """One to four numbers, decimal, octal or hexadecimal; the last one fills what is left of the 32 bits."""
+    """Parse one to four decimal, octal or hexadecimal numbers; the last one fills the rest of the 32 bits."""
     numbers = [_number(part) for part in text.split(".")]
     *leading, last = numbers
     if len(numbers) > 4 or any(number > 255 for number in leading) or last >= 256 ** (4 - len(leading)):

@@ -1,4 +1,4 @@
-"""Let one process at a time own a data folder; knows nothing of what is in it."""
+"""The lock by which one process at a time uses a data folder."""
 
 import errno
 import fcntl
@@ -20,9 +20,11 @@ class DataLock:
     """An advisory lock on `<data_dir>/lock`, held until `close` or the end of the process."""
 
     def __init__(self, data_dir: Path, what: str = "data folder") -> None:
-        """Raises DataDirLocked naming the holder: its process id, its host, and since when it has the folder.
+        """Take the lock.
 
-        Raises ConfigError when this user may not write the folder, StoreError when it cannot be used.
+        Raises DataDirLocked naming the process id and host of the holder, and since when it holds it.
+
+        Raises ConfigError if this user may not write to the folder, StoreError if it cannot be used.
         """
         try:
             _make_durably(data_dir)
@@ -39,14 +41,14 @@ class DataLock:
             os.close(self._descriptor)
             raise DataDirLocked(f"{what} {data_dir} is in use by process {holder or 'unknown'}") from error
         self._released = False
-        with suppress(OSError):  # on a full disk the holder cannot be named; it is one nevertheless
+        with suppress(OSError):  # a full disk prevents the name of the holder, not the lock
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{_this_process()}\n".encode(), 0)
 
     def close(self) -> None:
-        """Let another process have it; once more does nothing.
+        """Release the lock; a second call does nothing.
 
-        The file stays: removing it would let two processes lock two files.
+        The file stays: if it were removed, two processes could lock two different files.
         """
         if not self._released:
             self._released = True
@@ -54,12 +56,15 @@ class DataLock:
 
 
 def _this_process() -> str:
-    """In a container the process id means little and the host is the container."""
+    """Process id, host and time. In a container the host, not the process id, identifies the holder."""
     return f"{os.getpid()} on {gethostname()[:200]} since {datetime.now(UTC).isoformat(timespec='seconds')}"
 
 
 def _not_for_this_user(named: str, folder: Path) -> str:
-    """In a container the usual case: the folder is mounted, and belongs to who made it."""
+    """Say why and how to fix it.
+
+    Usual in containers, where a mounted folder belongs to a user of the host.
+    """
     owner = ""
     with suppress(OSError):
         found = folder.stat()
@@ -72,7 +77,7 @@ def _not_for_this_user(named: str, folder: Path) -> str:
 
 
 def _make_durably(folder: Path) -> None:
-    """Make it with the parents that lack; their names outlast power loss as what is written inside does."""
+    """Make the folder and its missing parents, so that their names survive a loss of power."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for made in missing:

@@ -1,4 +1,4 @@
-"""Keep image files under the sha256 of their content; knows nothing of collections or of images."""
+"""Keeps image files and thumbnails under the sha256 of the image."""
 
 import asyncio
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
@@ -9,11 +9,11 @@ from typing import TypeVar
 from diptych.adapters.files.atomic_files import (
     TMP_PREFIX,
     QuotedFiles,
+    file_errors,
     fsync_names,
     has_sha256,
     read_if_there,
     size_of,
-    translated,
 )
 from diptych.adapters.files.opened_folder import OpenedFolder
 from diptych.adapters.files.private_files import narrow
@@ -21,9 +21,9 @@ from diptych.adapters.files.quota import Quota
 from diptych.durable import fsync_folder
 from diptych.errors import CorruptStore, StoreError
 
-N_AT_ONCE = 8  # reads and removals that do not wait for each other
-N_WRITERS = 2  # puts at a time, so that few files are open; each syncs side by side
-N_SIDE_BY_SIDE = 8  # fsyncs of several files overlap on the disk
+N_AT_ONCE = 8  # concurrent reads and removals
+N_WRITERS = 2  # concurrent puts, few so that few files are open; each syncs its files in parallel
+N_SYNCS = 8  # fsyncs of several files overlap on the disk
 
 Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
@@ -33,70 +33,76 @@ class ImageFiles:
     """`<data_dir>/images/ab/<sha256>` and `<data_dir>/thumbnails/ab/<sha256>-<size>`.
 
     Satisfies `core.collections.ports.ImageStore`. A file appears by one rename after its bytes are on the
-    disk, so that whatever has its final name is whole.
+    disk, so that a file with its final name is whole.
     """
 
     def __init__(self, data_dir: Path, quota: Quota | None = None) -> None:
-        """Blocking. Raises StoreError; with a quota that is set, all files are counted."""
+        """Open the folders, and count all files if the quota is set. Blocking. Raises StoreError."""
         quota = quota or Quota()
         self._files = QuotedFiles(quota)
         self._images = data_dir / "images"
         self._thumbnails = data_dir / "thumbnails"
         self._pool = ThreadPoolExecutor(max_workers=N_AT_ONCE, thread_name_prefix="image-files")
         self._writers = ThreadPoolExecutor(max_workers=N_WRITERS, thread_name_prefix="file-write")
-        self._side_by_side = ThreadPoolExecutor(max_workers=N_SIDE_BY_SIDE, thread_name_prefix="file-sync")
-        with translated():
+        self._sync_pool = ThreadPoolExecutor(max_workers=N_SYNCS, thread_name_prefix="file-sync")
+        with file_errors():
             for folder in (self._images, self._thumbnails):
                 folder.mkdir(mode=0o700, exist_ok=True)
-                narrow(folder)  # nobody else reaches the files in it then, whatever their modes
+                narrow(folder)  # other users then cannot reach the files in it, whatever their modes
             fsync_folder(data_dir)
-            fsync_folder(self._images)  # a killed process may have made folders in it and not waited
-            self._lasting = {path for path in self._images.iterdir() if path.is_dir()}  # names on the disk
-            self._opened = OpenedFolder(self._images, lambda: self._lasting)
+            fsync_folder(self._images)  # a killed process may have made folders without fsync
+            # The folders whose names are on the disk.
+            self._durable_folders = {path for path in self._images.iterdir() if path.is_dir()}
+            self._opened = OpenedFolder(self._images, lambda: self._durable_folders)
         if quota.is_set:
             self._files.count(self._paths())
 
     async def require_available(self) -> None:
-        """Raises StoreUnavailable while the folder of the images is not there, as when its disk is gone."""
+        """Raises StoreUnavailable while the folder of the images is missing, such as without its disk."""
         await asyncio.get_running_loop().run_in_executor(self._pool, self._opened.require)
 
     async def put(self, payloads: dict[str, bytes]) -> None:
-        """sha256 -> bytes; all of them durable and whole when this returns.
+        """Store files (sha256 -> bytes); all of them are durable and whole when this returns.
 
-        A file that is already there is read: what was damaged since is written anew. Its folder is fsynced
-        all the same: whoever gave it its name may have failed, or been killed, before that.
+        A file that already exists is read, and written again if it is damaged. Its folder is fsynced in any
+        case: the process that renamed the file may have been killed before its fsync.
         """
         folders = {_place(self._images, sha256).parent for sha256 in payloads}
-        fresh = folders - self._lasting  # whoever makes them: that may be a write that has not come this far
+        fresh = (
+            folders - self._durable_folders
+        )  # including folders that a concurrent put has made and not yet fsynced
         named_in = folders | ({self._images} if fresh else set())
         await asyncio.get_running_loop().run_in_executor(self._writers, self._put, payloads, named_in)
-        self._lasting |= fresh
+        self._durable_folders |= fresh
 
     async def get(self, sha256: str) -> bytes:
-        """The bytes. Raises CorruptStore when the file is missing."""
+        """The bytes of a file. Raises CorruptStore if it is missing."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._get, sha256)
 
     async def get_thumbnail(self, sha256: str, size_px: int) -> bytes | None:
-        """The kept thumbnail, or None."""
+        """The stored thumbnail; None if there is none."""
         path = self._thumbnail(sha256, size_px)
         kept = await asyncio.get_running_loop().run_in_executor(self._pool, read_if_there, path)
-        return kept or None  # power loss may leave an empty file, as nothing waited for the disk
+        return kept or None  # a loss of power may leave an empty file, since thumbnails are not fsynced
 
     async def put_thumbnail(self, sha256: str, size_px: int, thumbnail: bytes) -> None:
-        """Keep a thumbnail; it is derived, and may be lost, so nothing waits for the disk."""
+        """Store a thumbnail without waiting for the disk, since it can be made again."""
         path = self._thumbnail(sha256, size_px)
         await asyncio.get_running_loop().run_in_executor(self._pool, self._files.write, path, thumbnail)
 
     async def stored(self) -> list[str]:
-        """The sha256 of all files and thumbnails there are; leftovers of broken writes are removed."""
+        """The sha256 of all images that have a file or a thumbnail.
+
+        Removes leftovers of interrupted writes.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._stored)
 
     async def sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
-        """Bytes of those files that are there, without a look into them."""
+        """The sizes in bytes of those files that exist. Their content is not checked."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._sizes, sha256s)
 
     async def remove(self, sha256s: Sequence[str]) -> None:
-        """Delete the files and all their thumbnails; missing ones are fine."""
+        """Delete the files and all their thumbnails; missing ones are ignored."""
         if sha256s:
             await asyncio.get_running_loop().run_in_executor(self._pool, self._remove, sha256s)
 
@@ -106,21 +112,23 @@ class ImageFiles:
 
     def _put_all(self, payloads: Mapping[str, bytes], named_in: Collection[Path]) -> None:
         places = {sha256: _place(self._images, sha256) for sha256 in payloads}
-        with translated():
+        with file_errors():
             there = [one for one, place in places.items() if size_of(place) == len(payloads[one])]
         whole = self._each(lambda one: has_sha256(places[one], one), there)
         todo = {places[one]: payload for one, payload in payloads.items() if not whole.get(one)}
         self._files.write_durably(todo, self._each)
-        self._each(fsync_names, named_in)  # each once
+        self._each(fsync_names, named_in)  # a set, so each folder once
 
     def _each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> dict[Item, Result]:
-        """Results by item; all are tried before the first failure is raised.
+        """Run `work` on all items in parallel; return the results by item.
 
-        A share for each thread, not a task for each item: to hand over one costs more than to write a file.
+        The first failure is raised at the end.
+
+        Each thread gets a share of the items: a task for each item would cost more than writing a file.
         """
         everything = list(items)
-        shares = [share for n in range(N_SIDE_BY_SIDE) if (share := everything[n::N_SIDE_BY_SIDE])]
-        running = [self._side_by_side.submit(_one_by_one, work, share) for share in shares]
+        shares = [share for n in range(N_SYNCS) if (share := everything[n::N_SYNCS])]
+        running = [self._sync_pool.submit(_one_by_one, work, share) for share in shares]
         wait(running)
         return {item: result for one in running for item, result in one.result()}
 
@@ -140,7 +148,7 @@ class ImageFiles:
         return payload
 
     def _stored(self) -> list[str]:
-        with translated():
+        with file_errors():
             found: set[str] = set()
             for path in self._paths():
                 if path.name.startswith(TMP_PREFIX):
@@ -150,12 +158,14 @@ class ImageFiles:
             return sorted(found)
 
     def _sizes(self, sha256s: Sequence[str]) -> dict[str, int]:
-        with self._opened.required(), translated():
+        with self._opened.required(), file_errors():
             found = {sha256: size_of(_place(self._images, sha256)) for sha256 in sha256s}
-        return {sha256: n_bytes for sha256, n_bytes in found.items() if n_bytes}  # none is empty
+        return {
+            sha256: n_bytes for sha256, n_bytes in found.items() if n_bytes
+        }  # an image file is never empty
 
     def _remove(self, sha256s: Sequence[str]) -> None:
-        with self._opened.required(), translated():
+        with self._opened.required(), file_errors():
             for sha256 in sha256s:
                 self._files.remove(_place(self._images, sha256))
                 for path in _place(self._thumbnails, sha256).parent.glob(f"{sha256}-*"):
@@ -169,7 +179,7 @@ class ImageFiles:
 
 
 def _one_by_one(work: Callable[[Item], Result], items: Sequence[Item]) -> list[tuple[Item, Result]]:
-    """Results of all; raises the first failure once all have been tried."""
+    """Run `work` on the items one by one; raise the first failure at the end."""
     results, failures = list[tuple[Item, Result]](), list[Exception]()
     for item in items:
         try:

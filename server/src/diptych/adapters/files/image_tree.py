@@ -1,4 +1,4 @@
-"""Copy and check many content-addressed image files at once; knows nothing of who uses them."""
+"""Copies and checks many content-addressed image files at once, for backups."""
 
 import errno
 import hashlib
@@ -15,29 +15,32 @@ from diptych.core.backup import Fault, File, Outcomes
 from diptych.durable import fsync_folder, write_durably
 
 N_THREADS = 8  # fsyncs of several files overlap on the disk
-N_DRAWN = 256  # files that are drawn at a time
+N_AHEAD = 256  # files taken from the iterator at once
 
 
 class ImageTree:
-    """`<root>/ab/<sha256>`, as `adapters.image_files` keeps them. Raises OSError when the disk refuses.
+    """A folder of image files in the layout of `ImageFiles`: `<root>/ab/<sha256>`. Raises OSError.
 
-    A file appears by one rename, after its bytes were compared with its name and are on the disk. Its name
-    is there for good after `sync`.
+    A copied file appears by one rename, after its bytes were compared with its sha256 and are on the disk.
+    Its name is durable after `sync`.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def path(self, sha256: str) -> Path:
-        """Where this file is, or would be."""
+        """The path of this file, whether it exists or not."""
         return self._root / sha256[:2] / sha256
 
     def paths(self) -> Iterator[Path]:
-        """All files, with what broken copies left behind."""
+        """All files, leftovers of interrupted copies included."""
         return self._root.glob("*/*")
 
     def read(self, sha256: str) -> bytes | Fault:
-        """The content, compared with its name. A disk that cannot read some file has damaged it."""
+        """The content of a file whose sha256 is right; else what is wrong.
+
+        A read error (EIO) counts as damage.
+        """
         try:
             content = self.path(sha256).read_bytes()
         except FileNotFoundError:
@@ -49,15 +52,15 @@ class ImageTree:
         return content if hashlib.sha256(content).hexdigest() == sha256 else "damaged"
 
     def check(self, files: Iterable[File]) -> Outcomes:
-        """Read them: what is wrong with each."""
+        """Read each file; return what is wrong with it, if anything."""
         return _in_parallel(self._fault, files)
 
     def copy(self, source: "ImageTree", files: Iterable[File], *, trusted: bool) -> Outcomes:
-        """Copy what is not here with all its bytes from `source`; unless `trusted`, what is damaged, too."""
+        """Copy files that are missing here or have another size; unless `trusted`, damaged files too."""
         return _in_parallel(partial(self._copy, source, trusted), files)
 
     def sync(self) -> None:
-        """Wait until the names of all files are on the disk, those too that a killed copy put here."""
+        """Wait until the names of all files are on the disk, including those of a killed copy."""
         self._root.mkdir(mode=0o700, exist_ok=True)
         folders = [path for path in self._root.iterdir() if path.is_dir()]
         with ThreadPoolExecutor(N_THREADS) as pool:
@@ -90,8 +93,8 @@ class ImageTree:
 
 
 def _in_parallel(work: Callable[[File], Fault | None], files: Iterable[File]) -> Outcomes:
-    """What came of each file, in their order; few are drawn ahead."""
+    """Run `work` on the files in parallel; return the outcomes in order."""
     rest = iter(files)
     with ThreadPoolExecutor(N_THREADS, thread_name_prefix="image-tree") as pool:
-        while batch := list(islice(rest, N_DRAWN)):
+        while batch := list(islice(rest, N_AHEAD)):
             yield from zip([sha256 for sha256, _ in batch], pool.map(work, batch), strict=True)

@@ -1,4 +1,4 @@
-"""Keep the inputs of jobs, a file each, until they have ended; knows nothing of what is in them."""
+"""Keeps the input of each job in a file until the job has ended."""
 
 import asyncio
 import os
@@ -20,8 +20,10 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL
 RETRY_S = 30.0
 
 
-class _Room:
-    """The bytes of all inputs, those that are still coming included, and what they may be together."""
+class _InputBudget:
+    """Counts the bytes of all inputs, including those still being uploaded, against their limit and the
+    quota.
+    """
 
     def __init__(self, quota: Quota, max_bytes: int) -> None:
         self._quota = quota
@@ -30,13 +32,13 @@ class _Room:
         self._lock = threading.Lock()
 
     def count(self, n_bytes: int) -> None:
-        """Count a file that was there before the start."""
+        """Count a file that existed before the start."""
         self._quota.count_file(n_bytes)
         with self._lock:
             self._n_bytes += n_bytes
 
     def take(self, n_bytes: int) -> None:
-        """Claim bytes before they are written. Raises Overloaded, StoreFull."""
+        """Reserve bytes before they are written. Raises Overloaded, StoreFull."""
         with self._lock:
             if self._n_bytes + n_bytes > self._max_bytes:
                 message = (
@@ -51,7 +53,7 @@ class _Room:
             raise
 
     def give(self, n_bytes: int) -> None:
-        """Free the bytes of an input that was removed."""
+        """Release the bytes of an input that was removed."""
         self._quota.give_file(n_bytes)
         self._forget(n_bytes)
 
@@ -61,39 +63,42 @@ class _Room:
 
 
 class JobFile:
-    """Satisfies `diptych.core.jobs.ports.JobInput`: a temporary file, renamed once it is on the disk."""
+    """The input of one job: a temporary file that is renamed once it is on the disk.
 
-    def __init__(self, folder: Path, id: str, room: _Room) -> None:
+    Satisfies `diptych.core.jobs.ports.JobInput`.
+    """
+
+    def __init__(self, folder: Path, id: str, budget: _InputBudget) -> None:
         self.id = id
-        self._room = room
+        self._budget = budget
         self.n_bytes = 0
-        self._n_taken = 0  # of the room
+        self._n_taken = 0  # from the budget
         self._file = folder / f"{TMP_PREFIX}{id}"
         self._final = folder / id
         self._finished = False
-        self._lock = threading.Lock()  # a caller that is cancelled closes it while it is being finished
+        self._lock = threading.Lock()  # a cancelled call closes the file while another thread finishes it
         with _translated():
             self._descriptor = os.open(self._file, _FLAGS, FILE_MODE)
 
     async def write(self, chunk: bytes | bytearray) -> None:
-        """Append. The chunk must not change meanwhile."""
+        """Append a chunk, which must not change meanwhile."""
         await asyncio.to_thread(self._write, chunk)
 
     def read(self, offset: int, n_bytes: int) -> bytes:
-        """What was written there; fewer bytes at the end. Blocking."""
+        """The bytes at an offset; fewer at the end. Blocking."""
         with _translated():
             return os.pread(self._descriptor, n_bytes, offset)
 
     async def finish(self) -> None:
-        """Bytes, name, folder, in this order."""
+        """Make the file durable: fsync its bytes, rename it, fsync its folder."""
         await asyncio.to_thread(self._finish)
 
     async def close(self) -> None:
-        """Remove it, unless it is finished."""
+        """Close the file; remove it unless it is finished."""
         await asyncio.to_thread(self._close)
 
     def _write(self, chunk: bytes | bytearray) -> None:
-        self._room.take(len(chunk))
+        self._budget.take(len(chunk))
         self._n_taken += len(chunk)
         with _translated(), memoryview(chunk) as view:
             done = 0
@@ -115,37 +120,43 @@ class JobFile:
             os.close(self._descriptor)
             if not self._finished:
                 self._file.unlink(missing_ok=True)
-                self._room.give(self._n_taken)
+                self._budget.give(self._n_taken)
 
 
 class JobFiles:
-    """`<data_dir>/jobs/<id>`. Satisfies `diptych.core.jobs.ports.JobInputs`."""
+    """The inputs of all jobs, `<data_dir>/jobs/<id>`. Satisfies `diptych.core.jobs.ports.JobInputs`."""
 
     def __init__(self, data_dir: Path, quota: Quota | None = None, max_bytes: int = sys.maxsize) -> None:
-        """Blocking. Raises StoreError; all inputs are counted, and have at most `max_bytes` together."""
-        self._room = _Room(quota or Quota(), max_bytes)
+        """Open the folder and count all inputs, which may have `max_bytes` together.
+
+        Blocking. Raises StoreError.
+        """
+        self._budget = _InputBudget(quota or Quota(), max_bytes)
         self._folder = data_dir / "jobs"
         with _translated():
             self._folder.mkdir(mode=0o700, exist_ok=True)
             narrow(self._folder)
             fsync_folder(data_dir)
             for path in self._folder.iterdir():
-                self._room.count(path.stat().st_size)
+                self._budget.count(path.stat().st_size)
 
     async def create(self, id: str) -> JobFile:
-        """An empty one."""
-        return await asyncio.to_thread(JobFile, self._folder, id, self._room)
+        """Make an empty input."""
+        return await asyncio.to_thread(JobFile, self._folder, id, self._budget)
 
     async def read(self, id: str, pieces: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Pieces of (offset, bytes). Raises CorruptStore when the input is gone or shorter."""
+        """Read pieces, given as (offset, n_bytes).
+
+        Raises CorruptStore if the input is missing or truncated.
+        """
         return await asyncio.to_thread(self._read, id, pieces) if pieces else []
 
     async def keep_only(self, ids: set[str]) -> None:
-        """Remove all other inputs, and what broken ones left."""
+        """Remove all other inputs, and leftovers of interrupted uploads."""
         await asyncio.to_thread(self._keep_only, ids)
 
     async def remove(self, id: str) -> None:
-        """One that is not there is fine."""
+        """Remove an input, which may be missing."""
         await asyncio.to_thread(self._remove, id)
 
     def _read(self, id: str, pieces: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -174,7 +185,7 @@ class JobFiles:
                 n_bytes = path.stat().st_size
                 with around("input_remove"):
                     path.unlink()
-                self._room.give(n_bytes)
+                self._budget.give(n_bytes)
 
 
 def _translated() -> AbstractContextManager[None]:

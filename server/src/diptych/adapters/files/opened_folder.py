@@ -1,4 +1,4 @@
-"""Tell whether a folder is still the one that was opened; knows nothing of what its files are for."""
+"""Detects whether a folder is still the one that was opened."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator
@@ -11,22 +11,25 @@ log = logging.getLogger(__name__)
 
 
 class OpenedFolder:
-    """A folder may be moved away, or its disk unmounted, while files are written into it by their paths.
+    """A folder that may be moved away, or whose disk may be unmounted, while files are written into it by
+    path.
 
-    What is in its place then, such as the empty folder that a disk was mounted on, must not be taken for it.
-    Mounted again, a disk may have another number: the folder is the same where it holds all that it held.
-    From any thread.
+    Another folder in its place, such as the empty mount point of the disk, must not be mistaken for it. A
+    disk may have another device number when it is mounted again; the folder is the same if it has all the
+    folders that it had. Call from any thread.
     """
 
-    def __init__(self, folder: Path, folders_in_it: Callable[[], Collection[Path]]) -> None:
-        """Blocking. `folders_in_it` are those that it is known to hold; they are never removed."""
+    def __init__(self, folder: Path, subfolders: Callable[[], Collection[Path]]) -> None:
+        """`subfolders` returns the folders that it is known to contain, which are never removed. Blocking."""
         self._folder = folder
-        self._folders_in_it = folders_in_it
-        self._place = _place(folder)
+        self._subfolders = subfolders
+        self._inode = _inode(folder)
         self._logged = ""
 
     def require(self) -> None:
-        """Raises StoreUnavailable while it is not there; the log has one line when that begins and ends."""
+        """Raises StoreUnavailable while the folder is missing; logs one line when that begins and when it
+        ends.
+        """
         trouble = self._trouble()
         if trouble != self._logged:
             self._logged = trouble
@@ -39,7 +42,7 @@ class OpenedFolder:
 
     @contextmanager
     def required(self) -> Iterator[None]:
-        """Before the block and after it, which says why the block failed, too."""
+        """Check before and after the block; after a failed block, a missing folder is the better error."""
         self.require()
         try:
             yield
@@ -49,11 +52,11 @@ class OpenedFolder:
     def _trouble(self) -> str:
         name = f"the folder {self._folder.name} of the data folder"
         try:
-            place = _place(self._folder)
+            inode = _inode(self._folder)
         except OSError as error:
             return f"{name} is not there ({error.strerror}): move it back, or mount its disk"
-        known = tuple(self._folders_in_it())
-        if place == self._place:
+        known = tuple(self._subfolders())
+        if inode == self._inode:
             is_same = not known or any(path.is_dir() for path in known)
         else:
             is_same = bool(known) and all(path.is_dir() for path in known)
@@ -62,10 +65,10 @@ class OpenedFolder:
                 f"{name} is not the one that was opened, and lacks what that held: mount its disk, "
                 "or start the server anew if it is to begin with this one"
             )
-        self._place = place
+        self._inode = inode
         return ""
 
 
-def _place(folder: Path) -> tuple[int, int]:
+def _inode(folder: Path) -> tuple[int, int]:
     found = folder.stat()
     return found.st_dev, found.st_ino

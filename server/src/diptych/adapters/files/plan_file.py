@@ -1,4 +1,4 @@
-"""Keep what was measured in a file, so that only the first start on a machine measures. Measures nothing."""
+"""Keeps measurements in a file, so that only the first start on a machine has to measure."""
 
 import json
 import logging
@@ -16,21 +16,21 @@ LOG = logging.getLogger("diptych.plan")
 
 
 class PlanFile:
-    """Measurements by what they are for. A file that cannot be read or written is as good as none."""
+    """Measurements by key. A file that cannot be read or written counts as empty."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         narrow(file)
 
     def get(self, key: str, kind: type[Measured]) -> Measured | None:
-        """The measurement of an earlier start; None where there is none, or it is no `kind`."""
+        """The measurement of an earlier start; None if there is none, or if it is not a `kind`."""
         try:
             return TypeAdapter(kind).validate_python(self._read()[key])
         except (KeyError, ValueError):
             return None
 
     def put(self, key: str, measured: object) -> None:
-        """Keep it for the next start."""
+        """Keep a measurement for the next start."""
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             content = TypeAdapter(dict[str, Any]).dump_json({**self._read(), key: measured}, indent=1)
@@ -39,11 +39,11 @@ class PlanFile:
             write_durably(unfinished, content)
             unfinished.replace(self._file)
         except OSError as error:
-            LOG.warning("what was measured is not kept: %s", error.strerror)
+            LOG.warning("measurements are not kept: %s", error.strerror)
 
     def _read(self) -> dict[str, Any]:
         try:
             known = json.loads(self._file.read_bytes())
-        except (OSError, ValueError, RecursionError):  # the last one: of thousands of open brackets
+        except (OSError, ValueError, RecursionError):  # RecursionError: for thousands of open brackets
             return {}
         return known if isinstance(known, dict) else {}

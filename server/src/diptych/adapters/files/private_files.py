@@ -1,4 +1,4 @@
-"""Keep files to the user who runs the process, whatever the umask; knows nothing of what is in them."""
+"""Makes files accessible only to the user who runs the process, whatever the umask."""
 
 import logging
 import os
@@ -12,15 +12,15 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_new(file: Path) -> None:
-    """An empty file that nobody else can open, in place of one that is there."""
+    """Make an empty file that only this user can open, replacing an existing one."""
     file.unlink(missing_ok=True)
     file.touch(mode=FILE_MODE, exist_ok=False)
 
 
 def narrow(path: Path) -> None:
-    """Take from everybody else the rights that an earlier version left on a file or folder of this user.
+    """Remove other users' rights, which earlier versions left, from a file or folder of this user.
 
-    It may be missing. A file system that has no modes is no reason to stop.
+    The path may be missing. A file system without modes is not an error.
     """
     try:
         found = path.stat()

@@ -1,17 +1,18 @@
-"""Count what a data folder holds against a limit; knows no files or rows."""
+"""Counts the bytes of a data folder against its limit."""
 
 import threading
 
 from diptych.errors import StoreFull
 
-TIGHT_BYTES = 16_000_000  # more than one commit adds, mostly; with less room the log is kept short
+TIGHT_BYTES = 16_000_000  # more than most commits add; with less space left the log is kept short
 
 
 class Quota:
-    """Bytes of files, as they come and go, and of the database and its log, as they are after each commit.
+    """The bytes of files, and of the database and its log after each commit, against a limit.
 
-    Room in the database that deleted rows have left counts as free. Deleting is always within the quota.
-    A long log keeps rows out, not files: for want of room it is cut, if nobody reads from it.
+    Space that deleted rows have left in the database counts as free, and deleting is always within the quota.
+    The log counts when rows are added but not when files are: if space is short it is truncated, unless it is
+    being read.
     """
 
     def __init__(self, max_bytes: int | None = None) -> None:
@@ -23,39 +24,39 @@ class Quota:
 
     @property
     def is_set(self) -> bool:
-        """Without a limit nobody has to count."""
+        """Whether there is a limit; without one nothing has to be counted."""
         return self.max_bytes is not None
 
     @property
     def is_tight(self) -> bool:
-        """Whether the room that is left may be too small for one more commit and its log."""
+        """Whether the remaining space may be too small for one more commit and its log."""
         with self._lock:
             taken = self._file_bytes + self._database_bytes + self._log_bytes
         return self.max_bytes is not None and taken + TIGHT_BYTES > self.max_bytes
 
     def take_file(self, n_bytes: int) -> None:
-        """A file of so many bytes is about to be written. Raises StoreFull."""
+        """Reserve the bytes of a file that is about to be written. Raises StoreFull."""
         with self._lock:
             self._require(self._file_bytes + n_bytes + self._database_bytes)
             self._file_bytes += n_bytes
 
     def give_file(self, n_bytes: int) -> None:
-        """It was removed, or never came to be."""
+        """Release the bytes of a file that was removed or not written."""
         with self._lock:
             self._file_bytes -= n_bytes
 
     def require_database(self, n_bytes: int) -> None:
-        """The database is about to grow to so many bytes. Raises StoreFull."""
+        """Raises StoreFull if the database may not grow to this many bytes."""
         with self._lock:
             self._require(self._file_bytes + n_bytes, self._log_bytes)
 
     def set_database(self, n_bytes: int, log_bytes: int) -> None:
-        """What they have now."""
+        """Set the bytes that the database and its log have now."""
         with self._lock:
             self._database_bytes, self._log_bytes = n_bytes, log_bytes
 
     def count_file(self, n_bytes: int) -> None:
-        """A file that was there before; the limit may have been lowered since."""
+        """Count an existing file, even beyond the limit, which may have been lowered."""
         with self._lock:
             self._file_bytes += n_bytes
 

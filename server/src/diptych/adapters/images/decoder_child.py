@@ -1,6 +1,6 @@
-"""The program of a decoder process: run image decoders, one item at a time, within limits.
+"""The program of a decoder process: runs image decoders on one item at a time, within limits.
 
-It imports little, so that a process that replaces a crashed one starts quickly.
+It imports little, so that the replacement of a crashed process starts quickly.
 """
 
 import os
@@ -33,19 +33,19 @@ from diptych.bundle.image.preprocess import (
 from diptych.bundle.manifest import ImageSpec
 from diptych.errors import UndecodableImage
 
-NICENESS = 5  # a slow file takes less from the requests beside it
-# Processor time of a picture once its header is read. Dear ones took 25 ns a pixel and 90 ns a byte.
+NICENESS = 5  # so that a slow file takes less processor time from other requests
+# The processor time of a picture once its header is read. Slow ones took 25 ns a pixel and 90 ns a byte.
 DECODE_S = 1
 S_PER_PX = 100e-9
 S_PER_BYTE = 400e-9
-ORPHAN_S = 5  # beyond the wall time, after which the parent would have ended this process
+ORPHAN_S = 5  # beyond the wall time, when the parent would have ended this process if it were alive
 
 
 @dataclass(frozen=True)
 class ChildLimits:
-    """What a decoder process may use: memory beyond what it starts with, and time for each item.
+    """The memory that a decoder process may use beyond what it starts with, and the time for each item.
 
-    `cpu_s` is for reading the header of a picture: what its pixels may take follows from its size.
+    `cpu_s` is the processor time for the header of a picture; the time for its pixels follows from its size.
     """
 
     memory_bytes: int
@@ -56,12 +56,12 @@ class ChildLimits:
 def load_picture(
     payload: bytes, spec: ImageSpec, limits: ImageLimits, mode: DecodeMode
 ) -> tuple[ImageInfo, NDArray[np.uint8]]:
-    """What the header says, and the (S, S, 3) pixels for the model. Raises as `load_pixels`."""
+    """Return what the header states and the (S, S, 3) pixels for the model. Raises as `load_pixels` does."""
     seen: list[ImageInfo] = []
 
     def on_header(info: ImageInfo) -> None:
         seen.append(info)
-        width, height = resized_size(info.width, info.height, spec)  # it counts too
+        width, height = resized_size(info.width, info.height, spec)  # the resized intermediate counts too
         _limit_pixels(info.width * info.height + width * height, len(payload))
 
     pixels = load_pixels(payload, spec, limits, mode, on_header)
@@ -69,23 +69,29 @@ def load_picture(
 
 
 def load_thumbnail(payload: bytes, limits: ImageLimits, size_px: int) -> bytes:
-    """As `thumbnail`."""
+    """Make a thumbnail as `preprocess.thumbnail` does, within the limits of this process."""
     return thumbnail(
         payload, limits, size_px, lambda info: _limit_pixels(info.width * info.height, len(payload))
     )
 
 
 def main() -> None:
-    """Receive the limits, answer what cannot be limited, then run each item until the parent hangs up."""
+    """Receive the limits, report which cannot be set, then run items until the parent closes the pipe."""
     connection = Connection(int(sys.argv[1]))
-    for stop in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group: the parent finishes its requests
+    for stop in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # sent to the whole process group, while the parent finishes its requests
         signal.signal(stop, signal.SIG_IGN)
-    with suppress(EOFError, OSError):  # the parent has hung up, or died
+    with suppress(EOFError, OSError):  # the parent has closed the pipe, or died
         limits: ChildLimits = connection.recv()
-        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each reserves address space; processes run side by side
+        AvifImagePlugin.DEFAULT_MAX_THREADS = (
+            1  # each thread reserves address space, and the processes run in parallel
+        )
         silence_decoders()
         connection.send(_limit_process(limits))
-        # libtiff writes a line for each damaged row there, and libc when it aborts: past the log.
+        # To stderr libtiff writes a line for each damaged row, and libc when it aborts; neither belongs in
+        # the log.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         while True:
             work, args, options = connection.recv()
@@ -93,7 +99,7 @@ def main() -> None:
 
 
 def _outcome(limits: ChildLimits, work: Callable[[], object]) -> tuple[bool, Any]:
-    """(whether it returned, what it returned or raised)."""
+    """Run `work`; return (whether it returned, what it returned or raised)."""
     _limit_item(limits)
     try:
         return True, work()
@@ -106,12 +112,12 @@ def _outcome(limits: ChildLimits, work: Callable[[], object]) -> tuple[bool, Any
 
 
 def _limit_process(limits: ChildLimits) -> str:
-    """Set what holds for the whole life of this process. Returns why memory is not limited, if it is not."""
+    """Set the limits for the whole life of this process. Return why memory is not limited; empty if it is."""
     os.nice(NICENESS)
-    with suppress(OSError):  # where memory runs out, the system ends this process and not the parent
+    with suppress(OSError):  # if memory runs out, the system ends this process and not the parent
         Path("/proc/self/oom_score_adj").write_text("1000")
     try:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the caller's picture
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the caller's picture
         n_pages = int(Path("/proc/self/statm").read_text().split()[0])
         _lower(resource.RLIMIT_AS, n_pages * resource.getpagesize() + limits.memory_bytes)
     except (OSError, ValueError) as error:
@@ -120,7 +126,7 @@ def _limit_process(limits: ChildLimits) -> str:
 
 
 def _limit_item(limits: ChildLimits) -> None:
-    """The kernel ends this process when the time is up, whatever the decoder is doing."""
+    """Have the kernel end this process when the time is up, whatever the decoder is doing."""
     _limit_cpu(limits.cpu_s)
     signal.setitimer(signal.ITIMER_REAL, limits.wall_s + ORPHAN_S)
 
@@ -130,7 +136,7 @@ def _limit_pixels(n_px: int, n_bytes: int) -> None:
 
 
 def _limit_cpu(seconds: float) -> None:
-    """From now on, in place of what was left."""
+    """Allow this many seconds from now on, instead of what was left."""
     with suppress(OSError, ValueError):
         _lower(resource.RLIMIT_CPU, ceil(time.process_time() + seconds))
 

@@ -1,7 +1,7 @@
-"""Run image decoders that may crash, hang or take all memory in processes of their own.
+"""Runs image decoders that may crash, hang or exhaust memory in processes of their own.
 
-Each process has its own pipe and shares nothing: one that dies, in the middle of whatever, costs the item it
-had and no other.
+Each process has its own pipe and shares nothing. One that dies, at any moment, loses the item that it had and
+no other.
 """
 
 import logging
@@ -29,21 +29,21 @@ Result = TypeVar("Result")
 
 PROGRAM = "diptych.adapters.images.decoder_child"
 MAX_PROCESSES = 4
-CPU_S = 2  # to read a header; decoder_child has what pixels may take
-WALL_S = 120.0  # of a decoder that waits for ever, or of a machine that is very busy
-BYTES_PER_PX = 24  # twice what the dearest pictures took
-SPARE_BYTES = 256_000_000  # the file, libraries that are loaded late, the resized picture
+CPU_S = 2  # for the header; `decoder_child` defines the time for the pixels
+WALL_S = 120.0  # for a decoder that waits for ever, or a very busy machine
+BYTES_PER_PX = 24  # twice what the most expensive pictures took
+SPARE_BYTES = 256_000_000  # for the file, libraries that are loaded late, and the resized picture
 STARTS_WITHIN_S = 60.0
-LOOK_S = 0.2  # between two looks whether somebody still waits
+POLL_S = 0.2  # between two checks whether the result is still wanted
 
 
 def limits_for(max_px: int) -> ChildLimits:
-    """Enough for every intact picture of up to `max_px` pixels."""
+    """Limits that suffice for every intact picture of up to `max_px` pixels."""
     return ChildLimits(SPARE_BYTES + BYTES_PER_PX * max_px, CPU_S, WALL_S)
 
 
 class DecoderProcesses:
-    """`n_processes` at most, each started when it is first needed, and again after it died.
+    """At most `n_processes` decoder processes, started when they are needed and again after they died.
 
     They end when this process closes them, exits or is killed.
     """
@@ -51,17 +51,19 @@ class DecoderProcesses:
     def __init__(self, limits: ChildLimits, n_processes: int = 1) -> None:
         self.n_processes = n_processes
         self._children = [_Child(limits) for _ in range(n_processes)]
-        self._idle: LifoQueue[_Child] = LifoQueue()  # last in, first out: items one by one need one process
+        self._idle: LifoQueue[_Child] = (
+            LifoQueue()
+        )  # last in, first out: a sequence of single items needs one process only
         for child in self._children:
             self._idle.put(child)
         weakref.finalize(self, _close, self._children)
 
     def run(self, unwanted: Event, work: Callable[P, Result], *args: P.args, **options: P.kwargs) -> Result:
-        """What `work` returns or raises in an idle process; waits until there is one.
+        """Run `work` in an idle process, once there is one, and return or raise what it returns or raises.
 
         `work`, its arguments and its result are pickled. Raises UndecodableImage when the process dies or
-        exceeds its limits, NotReady when none can be started, after `close`, or when it was ended as
-        `unwanted` is set.
+        exceeds its limits; NotReady when no process can be started, after `close`, or when the process was
+        ended because `unwanted` was set.
         """
         child = self._idle.get()
         try:
@@ -74,7 +76,7 @@ class DecoderProcesses:
         return result
 
     def close(self) -> None:
-        """End all processes at once. Whoever waits for one gets an error."""
+        """End all processes at once. Running calls raise NotReady."""
         _close(self._children)
 
 
@@ -92,10 +94,10 @@ class _Child:
         why = ""
         with suppress(EOFError, OSError):
             connection.send(item)
-            while not connection.poll(LOOK_S):
+            while not connection.poll(POLL_S):
                 if unwanted.is_set():
                     self._end()
-                    raise NotReady("nobody waits for the image any more")
+                    raise NotReady("the request for the image has ended")
                 if monotonic() > end:
                     why = f"took over {self._limits.wall_s:g} s"
                     break
@@ -112,11 +114,11 @@ class _Child:
         self._is_closed = True
         process = self._process
         if process is not None:
-            process.kill()  # whoever waits for its result sees the end of the pipe
+            process.kill()  # a thread that waits for its result sees the end of the pipe
             process.wait()
 
     def _running(self) -> Connection:
-        """The pipe to a process that is alive; one that died while it was idle is replaced."""
+        """The pipe to a live process. A process that died while it was idle is replaced."""
         self._refuse_closed()
         if self._process is not None and self._process.poll() is not None:
             self._end()
@@ -136,9 +138,9 @@ class _Child:
                 )
             except OSError as error:
                 ours.close()
-                raise NotReady(f"no process to decode an image can be started: {error.strerror}") from error
+                raise NotReady(f"no process that decodes images can be started: {error.strerror}") from error
         self._connection = ours
-        if self._is_closed:  # since `close` found no process to end
+        if self._is_closed:  # because `close` found no process to end
             self._end()
             self._refuse_closed()
         with suppress(EOFError, OSError):
@@ -146,10 +148,10 @@ class _Child:
             if ours.poll(STARTS_WITHIN_S):
                 _warn_once(ours.recv())
                 return ours
-        raise NotReady(f"a process to decode an image did not start: it {_cause(self._end())}")
+        raise NotReady(f"a process that decodes images did not start: it {_cause(self._end())}")
 
     def _end(self) -> int:
-        """Its exit code."""
+        """End the process and return its exit code."""
         assert self._process is not None and self._connection is not None
         self._process.kill()
         code = self._process.wait()
@@ -160,7 +162,7 @@ class _Child:
 
 def _cause(code: int) -> str:
     if code == -SIGXCPU:
-        return "took more processor time than a file of its size may"
+        return "took more processor time than a file of its size is allowed"
     return f"crashed with {Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
 

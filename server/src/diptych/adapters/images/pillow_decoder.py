@@ -1,4 +1,4 @@
-"""Decode image files in threads and processes; knows nothing of models beyond the bundle's image settings."""
+"""Decodes image files in threads and processes."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -25,16 +25,16 @@ from diptych.errors import InputError
 
 Result = TypeVar("Result")
 
-LARGE_PX = 8_000_000  # of 32 MB: what smaller ones leave behind is little, and soon used again
+LARGE_PX = 8_000_000  # 32 MB; the memory of smaller images is little, and soon reused
 
 
 class PillowDecoder:
-    """Satisfies `Decoder` and `Thumbnailer` of `diptych.core.ports`; Pillow decodes without the GIL.
+    """Satisfies `Decoder` and `Thumbnailer` of `diptych.core.encoding.ports`. Pillow decodes without the GIL.
 
     Calls take turns, image by image. The images that all threads hold decoded at once have at most
-    `max_decoded_px` pixels together, `limits.max_px` unless it is given; one of more is decoded alone.
-    Formats of `ISOLATED` are decoded in processes, which have a limit of memory each; threads of their own
-    wait for those, so that a decoder that hangs holds up no image of another format.
+    `max_decoded_px` pixels together (default `limits.max_px`); a larger image is decoded alone. The formats
+    in `ISOLATED` are decoded in processes with a memory limit each. Separate threads wait for these
+    processes, so that a decoder that hangs delays no image of another format.
     """
 
     def __init__(
@@ -48,9 +48,10 @@ class PillowDecoder:
         n_sharing: int = 1,
         processes: DecoderProcesses | None = None,
     ) -> None:
-        """`n_threads` decode, an image each; up to `n_sharing` resize one that is alone.
+        """`n_threads` threads decode one image each; up to `n_sharing` threads resize a single image
+        together.
 
-        Unless `processes` are given there are as many as threads, but at most MAX_PROCESSES.
+        Unless `processes` are given there are as many processes as threads, but at most MAX_PROCESSES.
         """
         self._spec = spec
         self._limits = limits
@@ -68,7 +69,11 @@ class PillowDecoder:
     async def decode_many(
         self, payloads: Sequence[bytes], on_decoded: Callable[[float], None], *, alone: bool = False
     ) -> list[DecodedImage | InputError]:
-        """N files -> N pictures of (S, S, 3), or UnsupportedImage, UndecodableImage, TooLarge."""
+        """N files -> N results: pixels of (S, S, 3), or UnsupportedImage, UndecodableImage or TooLarge.
+
+        `on_decoded` is called with the seconds since the call began as each file is done. With `alone` idle
+        threads help to resize the image.
+        """
         began, shared = perf_counter(), self._sharing if alone else ALONE
 
         def decode(payload: bytes, unwanted: Event) -> DecodedImage | InputError:
@@ -80,34 +85,43 @@ class PillowDecoder:
         return await self._each(decode, payloads)
 
     async def thumbnail(self, payload: bytes, size_px: int) -> bytes:
-        """WebP, the longer side at most `size_px`. Raises UnsupportedImage, UndecodableImage, TooLarge."""
+        """Image file -> WebP, its longer side at most `size_px`.
+
+        Raises UnsupportedImage, UndecodableImage, TooLarge.
+        """
 
         def make(payload: bytes, unwanted: Event) -> bytes | InputError:
             return _outcome(partial(self._thumbnail, payload, size_px, unwanted))
 
         (result,) = await self._each(make, [payload])
         if isinstance(result, InputError):
-            raise copy(result)  # a frame that holds what it raises is garbage that has to be found
+            raise copy(
+                result
+                # Raising `result` itself would form a cycle with this frame, which only the garbage collector
+                # frees.
+            )
         return result
 
     def close(self) -> None:
-        """End the processes. What they were decoding raises NotReady."""
+        """End the processes. Calls that wait for them raise NotReady."""
         self._processes.close()
 
     async def _each(self, work: Callable[[bytes, Event], Result], payloads: Sequence[bytes]) -> list[Result]:
-        """Results in order; neither kind of format waits for the other. When this is cancelled, processes
-        that decode for it are ended."""
+        """Results in the order of `payloads`. Isolated and other formats do not wait for each other.
+
+        If the call is cancelled, the processes that decode for it are ended.
+        """
         unwanted = Event()
         isolated = [_is_isolated(payload) for payload in payloads]
         pieces = [partial(work, payload, unwanted) for payload in payloads]
         try:
-            here, beside = await asyncio.gather(
+            in_threads, in_processes = await asyncio.gather(
                 self._threads.run([piece for piece, one in zip(pieces, isolated, strict=True) if not one]),
                 self._waiting.run([piece for piece, one in zip(pieces, isolated, strict=True) if one]),
             )
         finally:
             unwanted.set()
-        results = iter(here), iter(beside)
+        results = iter(in_threads), iter(in_processes)
         return [next(results[one]) for one in isolated]
 
     def _decode(self, payload: bytes, shared: Sharing, unwanted: Event) -> DecodedImage:
@@ -118,8 +132,10 @@ class PillowDecoder:
         with ExitStack() as room:
 
             def claim(info: ImageInfo) -> None:
-                """Once the header says how large the picture is, and before a pixel is decoded."""
-                width, height = resized_size(info.width, info.height, self._spec)  # it counts too
+                """Wait for room in the pixel budget; called with the header, before a pixel is decoded."""
+                width, height = resized_size(
+                    info.width, info.height, self._spec
+                )  # the resized intermediate counts too
                 room.enter_context(self._room(info.width * info.height + width * height))
                 seen.append(info)
 
@@ -153,7 +169,7 @@ def _is_isolated(payload: bytes) -> bool:
 
 
 def _outcome(work: Callable[[], Result]) -> Result | InputError:
-    """What `work` returned, or its error without a trace, which would hold the picture as long."""
+    """What `work` returned, or its InputError without the traceback, which would hold the picture."""
     try:
         return work()
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Do the parts of one piece of work with threads that have nothing else to do; knows nothing of the work."""
+"""Runs the parts of one task in the calling thread and in idle helper threads."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,14 +9,14 @@ from diptych.bundle.image.resize import ALONE, Sharing
 
 
 def sharing(n_threads: int) -> Sharing:
-    """For resizing: the thread that asks and the others, if there are any."""
+    """Helper threads for `bundle.image.resize`: `n_threads` in all, the calling thread included."""
     return Sharing(n_threads, SharedWork("resize", n_threads - 1).run) if n_threads > 1 else ALONE
 
 
 class SharedWork:
-    """The thread that asks and up to `n_helpers` others, each taking the next part whenever it is free.
+    """The calling thread and up to `n_helpers` others, each of which takes the next part whenever it is free.
 
-    A helper that the machine does not get to is not waited for: whoever is free does its parts.
+    A call does not wait for a helper that has not started: the running threads do its parts.
     """
 
     def __init__(self, name: str, n_helpers: int) -> None:
@@ -24,7 +24,7 @@ class SharedWork:
         self._helpers = ThreadPoolExecutor(n_helpers, thread_name_prefix=name)
 
     def run(self, parts: Sequence[Callable[[], None]]) -> None:
-        """Every part, in any order. Raises what one of them raised, once none runs any more."""
+        """Run every part, in any order. If one raises, raise that error once no part runs any more."""
         left = deque(parts)
 
         def work() -> None:
@@ -36,13 +36,13 @@ class SharedWork:
                 try:
                     part()
                 except BaseException:
-                    left.clear()  # nobody asks for the rest any more
+                    left.clear()  # the other parts are not needed any more
                     raise
 
         helpers: list[Future[None]] = []
         try:
             for _ in range(min(self._n_helpers, len(parts) - 1)):
-                with suppress(RuntimeError):  # no thread can be started: the others do its parts
+                with suppress(RuntimeError):  # no thread can be started: the running threads do its parts
                     helpers.append(self._helpers.submit(work))
             work()
         finally:

@@ -1,4 +1,4 @@
-"""What onnxruntime needs in order to run on a GPU, and what of that is missing here. Knows no graph."""
+"""The options of onnxruntime's CUDA provider, and the check that this machine has what it needs."""
 
 import contextlib
 import ctypes
@@ -13,28 +13,29 @@ from diptych.errors import ConfigError
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CUDA_PACKAGE = "onnxruntime-gpu"
-CUDNN = "cuDNN 9"  # which releases since 1.19 are built for
-CUDA_GRAPHS = "enable_cuda_graph"  # an option beside these, of sessions that capture
-# Not here: a stream of our own (`user_compute_stream`).
+CUDNN = "cuDNN 9"  # that releases since 1.19 are built for
+CUDA_GRAPHS = "enable_cuda_graph"  # a further option, of sessions that capture
+# Deliberately unset: `user_compute_stream`, a stream of our own.
 CUDA_OPTIONS: dict[str, int | str] = {
-    "device_id": 0,  # the first that CUDA_VISIBLE_DEVICES leaves
-    "arena_extend_strategy": "kSameAsRequested",  # batches have few sizes: memory that doubles is never used
-    # Searching by trial takes seconds for each new shape, and may choose otherwise at the next start, whose
-    # vectors would then differ from those that are kept.
+    "device_id": 0,  # the first one in CUDA_VISIBLE_DEVICES
+    # Batches have few sizes: a doubled arena would never be used.
+    "arena_extend_strategy": "kSameAsRequested",
+    # An exhaustive search takes seconds for each new shape, and may choose another algorithm at the next
+    # start, whose vectors would then differ from the stored ones.
     "cudnn_conv_algo_search": "HEURISTIC",
-    "cudnn_conv_use_max_workspace": 1,  # of fast algorithms none is left out for want of memory
-    "do_copy_in_default_stream": 1,  # copies beside the computation may race with it
-    "use_tf32": 0,  # products of 10 bits are no float32: fp32 is the exact precision
+    "cudnn_conv_use_max_workspace": 1,  # no fast algorithm is excluded for lack of memory
+    "do_copy_in_default_stream": 1,  # copies in another stream may race with the computation
+    "use_tf32": 0,  # TF32 products have 10 bits of mantissa, and fp32 is the exact precision
 }
 
 
 def is_offered() -> bool:
-    """Whether this build of onnxruntime has CUDA at all; it may still not load."""
+    """Whether this build of onnxruntime has the CUDA provider, which may still fail to load."""
     return CUDA_PROVIDER in ort.get_available_providers()
 
 
 def require_cuda() -> Gpu:
-    """The GPU that sessions will get. Raises ConfigError that names the first thing that is missing."""
+    """Return the GPU that sessions will use. Raises ConfigError naming the first thing that is missing."""
     if not is_offered():
         raise ConfigError(
             f"onnxruntime {ort.__version__} is built without {CUDA_PROVIDER}: {_what_to_install()}"
@@ -46,19 +47,22 @@ def require_cuda() -> Gpu:
 
 
 def wanted() -> str:
-    """The versions that this build was made for."""
+    """A sentence with the CUDA and cuDNN versions that this build of onnxruntime was made for."""
     return f"onnxruntime {ort.__version__} is built for CUDA {ort.cuda_version or '(unknown)'} and {CUDNN}"
 
 
 def _what_to_install() -> str:
-    """Both builds are one folder, and the one that was installed last lies over the other."""
+    """Say what to install.
+
+    Both builds share one folder, where the one installed last overwrites the other.
+    """
     try:
         version(CUDA_PACKAGE)
     except PackageNotFoundError:
-        return "server[gpu] in place of server[cpu] brings one that has it"
+        return "install server[gpu] instead of server[cpu]"
     return (
-        f"the package onnxruntime lies over {CUDA_PACKAGE}, which is installed too: uninstall both, and then "
-        f"install {CUDA_PACKAGE} alone"
+        f"the package onnxruntime has overwritten {CUDA_PACKAGE}, which is installed too: uninstall both, "
+        f"and then install {CUDA_PACKAGE} alone"
     )
 
 
@@ -70,13 +74,12 @@ def _require_driver(gpu: Gpu) -> None:
 
 
 def _require_libraries() -> None:
-    """What onnxruntime itself only warns of before it goes on with the CPU.
+    """Load the libraries of the provider. Raises ConfigError where onnxruntime would warn and use the CPU.
 
-    The libraries of CUDA that were installed as packages are not where the system looks: they are loaded
-    before, and then found.
+    CUDA libraries that were installed as Python packages are not on the system's search path, so they are
+    loaded first.
     """
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):  # it prints what it does not find
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
         ort.preload_dlls()
     folder = Path(ort.__file__).parent / "capi"
     for name in ("shared", "cuda"):  # the second needs the first
@@ -86,5 +89,5 @@ def _require_libraries() -> None:
             except OSError as error:
                 raise ConfigError(
                     f"{CUDA_PROVIDER} cannot be loaded: {error}; {wanted()}: install server[gpu], which "
-                    "brings them, or name their folder in LD_LIBRARY_PATH"
+                    "includes them, or name their folder in LD_LIBRARY_PATH"
                 ) from error

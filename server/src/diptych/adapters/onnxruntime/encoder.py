@@ -1,4 +1,4 @@
-"""Run the two ONNX graphs of a bundle; knows nothing of manifests, image files or words."""
+"""Runs the two ONNX graphs of a bundle with onnxruntime, on the CPU or the GPU."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,11 +19,11 @@ TEXT_EMBEDDING = Port("text_embedding", "tensor(float)", 2)  # (B, D)
 class OnnxEncoder:
     """Both towers of one model on onnxruntime; satisfies `Encoder` and `StoppableEncoder` of the bundle.
 
-    `n_threads` is the size of each graph's thread pool, 0 for onnxruntime's own choice (the cores).
-    Calls may come from any thread; one that is stopped ends after the operator that it is in. On a GPU calls
-    of one tower wait for each other, and batches run in the sizes that `fit` names, from 1 up.
-    Raises ConfigError when `device` cannot be had here, BundleError when a file does not load or its graph
-    does not have the bundle's signature.
+    `n_threads` is the size of each graph's thread pool; with 0 onnxruntime chooses (one per core). Calls may
+    come from any thread; a stopped call ends after the operator that it is in. On a GPU the calls of one
+    tower wait for each other, and batches are padded to the sizes that `fit` sets. Raises ConfigError if
+    `device` cannot be used here; BundleError if a file does not load, or its graph does not have the bundle's
+    signature.
     """
 
     def __init__(
@@ -38,10 +38,11 @@ class OnnxEncoder:
         pad_id: int = 0,
         captures: bool = False,
     ) -> None:
-        """What holds on a GPU alone: `batch_sizes` of both towers before they are fitted.
+        """`batch_sizes`, `text_lengths`, `pad_id` and `captures` matter on a GPU only.
 
-        Texts are filled up with `pad_id` to the next of `text_lengths`, where there are any. With `captures`
-        batches can run as CUDA graphs, unless `why_not_captured` says why not.
+        Batches of both towers are padded to `batch_sizes` until `fit` is called. Texts are padded with
+        `pad_id` to the next of `text_lengths`, if there are any. With `captures` batches can run as CUDA
+        graphs, unless `why_not_captured` gives a reason against it.
         """
         self.device_name = None if device == "cpu" else require_cuda().name
         self.text_lengths = tuple(text_lengths)
@@ -58,24 +59,25 @@ class OnnxEncoder:
 
     @property
     def why_not_captured(self) -> ByTower:
-        """Of towers that have runs which could not be captured."""
+        """Why runs of each tower could not be captured as CUDA graphs; empty if they could."""
         return ByTower(self._image.why_not_captured, self._text.why_not_captured)
 
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
-        """On a GPU, keep buffers for batches of these sizes alone; on the CPU any size runs as it is."""
+        """On a GPU, keep buffers for batches of these sizes only. On the CPU any size runs as it is."""
         self._image.fit(image_sizes)
         self._text.fit(text_sizes)
 
     def capture(self, images: Sequence[Pixels], texts: Sequence[InputIds]) -> None:
-        """Where it `captures`, run the shapes of these batches as CUDA graphs that were found to be right.
+        """If the encoder `captures`, capture CUDA graphs for the shapes of these batches and verify their
+        rows.
 
-        No other call runs or comes. Raises EncoderFailed.
+        No other call may run meanwhile. Raises EncoderFailed.
         """
         self._image.capture(images)
         self._text.capture(texts)
 
     def close(self) -> None:
-        """On a GPU, give its memory back at a moment in which nothing is captured. No call runs or comes."""
+        """On a GPU, free its memory while nothing is captured. No call may run or follow."""
         self._image.close()
         self._text.close()
 

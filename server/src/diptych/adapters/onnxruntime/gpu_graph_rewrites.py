@@ -1,9 +1,9 @@
-"""Rewrite a graph for what shall run it on a GPU, in memory. Knows no sessions and no towers.
+"""Rewrites ONNX graphs in memory for GPU libraries that lack some of their operators.
 
-Files of a version stay as they were published: what a GPU's library cannot read is said otherwise here.
-CLIP's text tower is read at its first largest token id, by ArgMax over integers: onnxruntime's CUDA has none,
-so that the CPU computes it and nothing can be captured, and TensorRT computes it by its TopK layer, which may
-round ids to float16 or take another one among equal ids: all texts are alike then.
+The files of a version stay as they were published. CLIP pools its text tower at the first largest token id,
+by ArgMax over integers. onnxruntime's CUDA provider has no kernel for it, so that the CPU computes it and
+nothing can be captured. TensorRT computes it by its TopK layer, which may round ids to float16 or choose
+another one of equal ids, after which all texts have the same embedding.
 """
 
 from collections.abc import Callable
@@ -16,124 +16,133 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, inliner, numpy_help
 
 from diptych.errors import BundleError
 
-OLDEST_OPSET = 18  # since when reductions take their axes as an input, and Shape gives one size of several
-CHOICES = frozenset({"ArgMax", "ArgMin", "TopK"})
+OLDEST_OPSET = 18  # since then reductions take their axes as an input, and Shape can return a single size
+SELECTIONS = frozenset({"ArgMax", "ArgMin", "TopK"})
 INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.INT8, TensorProto.UINT8})
-MAX_LENGTH = 1 << 14  # of a row that is searched
-APART = float(1 << 20)  # from one id to the next: more than MAX_LENGTH, and ids below 2^32 stay exact
-FAR = float(1 << 24)  # past every position; in float32 all ids below it are exact
-# They hand on what they read, value by value, in whatever type it has; or read its shape.
-MOVES = frozenset({"Reshape", "Transpose", "Identity", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split"})
-MEASURES = frozenset({"Shape", "Size"})
+MAX_LENGTH = 1 << 14  # of a row that ArgMax searches
+POSITION_SCALE = float(
+    1 << 20
+)  # distance from one id to the next: more than MAX_LENGTH, and ids below 2^32 stay exact
+BEYOND = float(1 << 24)  # above every position; in float32 all ids below it are exact
+# Operators that pass values on unchanged in any type, and operators that read the shape only.
+PASSES_ON = frozenset(
+    {"Reshape", "Transpose", "Identity", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split"}
+)
+READS_SHAPE = frozenset({"Shape", "Size"})
 
-Spell = Callable[[NodeProto, str], list[NodeProto]]  # an ArgMax, a prefix for names -> what takes its place
+Rewrite = Callable[[NodeProto, str], list[NodeProto]]  # (an ArgMax, a prefix for names) -> its replacement
 
 
 def graph_for_cuda(file: Path) -> str | bytes:
-    """What a session of onnxruntime's CUDA provider is made of: the file, or its rewrite.
+    """The graph for onnxruntime's CUDA provider: the path of the file, or the bytes of its rewrite.
 
-    Weights in a file of their own stay there.
+    External weights stay in their file.
     """
     model = onnx.load(file, load_external_data=False)
-    return bytes(model.SerializeToString()) if rank_ids_in_floats(model) else str(file)
+    return bytes(model.SerializeToString()) if replace_argmax_by_float_argmax(model) else str(file)
 
 
 def graph_for_tensorrt(file: Path) -> bytes:
-    """What TensorRT's parser reads. Raises BundleError with the file and what cannot be rewritten."""
+    """The graph for TensorRT's parser. Raises BundleError naming the file and what cannot be rewritten."""
     model = onnx.load(file, load_external_data=False)
     if model.functions:
         model = inliner.inline_local_functions(model)
     try:
-        replace_integer_argmax(model)
-        cast_bytes_first(model)
+        replace_argmax_by_reductions(model)
+        cast_uint8_inputs(model)
     except BundleError as error:
         raise BundleError(f"{file.name}: {error}") from error
     return bytes(model.SerializeToString())
 
 
-def rank_ids_in_floats(model: ModelProto) -> int:
-    """Have ArgMax over integers search unequal floats, whose largest is at the same place; how many.
+def replace_argmax_by_float_argmax(model: ModelProto) -> int:
+    """Replace ArgMax over integers by ArgMax over distinct floats with the same maximum; return how many.
 
-    Among equal numbers nothing promises the first on a GPU, so that none are: float64 `id * 2^20 - position`.
-    All operators are of versions that CUDA has kernels for. Others than along the last of two axes stay.
+    On a GPU nothing guarantees the first of equal numbers, so the numbers are made distinct: float64 `id *
+    2^20 - position`. CUDA has kernels for all operators used. Only ArgMax along the last of two axes is
+    replaced.
     """
 
-    def spelled(node: NodeProto, name: str) -> list[NodeProto]:
+    def rewrite(node: NodeProto, name: str) -> list[NodeProto]:
         ids, search = node.input[0], onnx.NodeProto.FromString(node.SerializeToString())
         search.input[0] = f"{name}ranked"
         return [
             helper.make_node("Cast", [ids], [f"{name}ids"], to=TensorProto.DOUBLE),
-            helper.make_node("Mul", [f"{name}ids", "place_apart"], [f"{name}spread"]),
-            *_places(ids, name),
-            helper.make_node("Sub", [f"{name}spread", f"{name}places"], [search.input[0]]),
+            helper.make_node("Mul", [f"{name}ids", "position_scale"], [f"{name}spread"]),
+            *_positions(ids, name),
+            helper.make_node("Sub", [f"{name}spread", f"{name}positions"], [search.input[0]]),
             search,
         ]
 
-    constants = {"place_apart": np.array(APART), "place_all": np.arange(MAX_LENGTH, dtype=np.float64)}
-    return _replace_argmax(model, spelled, constants)
+    constants = {
+        "position_scale": np.array(POSITION_SCALE),
+        "position_all": np.arange(MAX_LENGTH, dtype=np.float64),
+    }
+    return _replace_argmax(model, rewrite, constants)
 
 
-def replace_integer_argmax(model: ModelProto) -> int:
-    """Have the graph do without ArgMax over integers; how many there were.
+def replace_argmax_by_reductions(model: ModelProto) -> int:
+    """Replace ArgMax over integers by float32 operations with an unambiguous result; return how many.
 
-    In float32, by operations whose result leaves no choice: the least position at which the id is the
-    largest. Raises BundleError naming a choice among integers that cannot be replaced.
+    The result is the lowest position at which the id is the largest. Raises BundleError naming an ArgMax,
+    ArgMin or TopK over integers that cannot be replaced.
     """
 
-    def spelled(node: NodeProto, name: str) -> list[NodeProto]:
+    def rewrite(node: NodeProto, name: str) -> list[NodeProto]:
         ids, (keepdims, _, _) = node.input[0], _attributes(node)
         found = f"{name}found"
         return [
             helper.make_node("Cast", [ids], [f"{name}ids"], to=TensorProto.FLOAT),  # (B, L)
-            helper.make_node("ReduceMax", [f"{name}ids", "place_axis"], [f"{name}largest"], keepdims=1),
+            helper.make_node("ReduceMax", [f"{name}ids", "position_axis"], [f"{name}largest"], keepdims=1),
             helper.make_node("Equal", [f"{name}ids", f"{name}largest"], [f"{name}is_largest"]),
-            *_places(ids, name),
-            helper.make_node("Where", [f"{name}is_largest", f"{name}places", "place_far"], [found]),
-            helper.make_node("ReduceMin", [found, "place_axis"], [f"{name}first"], keepdims=keepdims),
+            *_positions(ids, name),
+            helper.make_node("Where", [f"{name}is_largest", f"{name}positions", "position_beyond"], [found]),
+            helper.make_node("ReduceMin", [found, "position_axis"], [f"{name}first"], keepdims=keepdims),
             helper.make_node("Cast", [f"{name}first"], [node.output[0]], to=TensorProto.INT64),
         ]
 
     constants = {
-        "place_axis": np.array([-1]),
-        "place_far": np.array(FAR, np.float32),
-        "place_all": np.arange(MAX_LENGTH, dtype=np.float32),
+        "position_axis": np.array([-1]),
+        "position_beyond": np.array(BEYOND, np.float32),
+        "position_all": np.arange(MAX_LENGTH, dtype=np.float32),
     }
-    n_replaced = _replace_argmax(model, spelled, constants)
-    types = _tensor_types(model) if any(node.op_type in CHOICES for node in model.graph.node) else {}
+    n_replaced = _replace_argmax(model, rewrite, constants)
+    types = _tensor_types(model) if any(node.op_type in SELECTIONS for node in model.graph.node) else {}
     for node in model.graph.node:
-        if node.op_type in CHOICES and (kind := types.get(node.input[0])) and kind.elem_type in INTEGERS:
+        if node.op_type in SELECTIONS and (kind := types.get(node.input[0])) and kind.elem_type in INTEGERS:
             raise BundleError(
-                f"TensorRT may compute {node.op_type} {node.name!r} over integers wrongly; replaced is an "
-                "ArgMax that takes the first of the largest along the last of two axes, in opset "
+                f"TensorRT may compute {node.op_type} {node.name!r} over integers wrongly; only an "
+                "ArgMax that takes the first maximum along the last of two axes can be replaced, in opset "
                 f"{OLDEST_OPSET} or later"
             )
     return n_replaced
 
 
-def cast_bytes_first(model: ModelProto) -> int:
-    """Have what reads bytes read them as float32; how many operators read them as they came.
+def cast_uint8_inputs(model: ModelProto) -> int:
+    """Cast uint8 inputs to float32 before any other operator reads them; return how many operators changed.
 
-    TensorRT takes uint8 as an input of a network, and lets nothing but Cast read it: no Reshape or Transpose,
-    and no Shape. All of 0 to 255 are exact in float32, and in float16, to which a later Cast may go on.
+    TensorRT accepts uint8 inputs of a network, but only Cast may read them: not Reshape, Transpose or Shape.
+    All values from 0 to 255 are exact in float32, and in float16, to which a later Cast may convert them.
     Raises BundleError naming an operator that computes with bytes.
     """
     graph = model.graph
     ports = [port.name for port in graph.input if port.type.tensor_type.elem_type == TensorProto.UINT8]
     floats = {name: f"{name}_as_floats" for name in ports}
-    moved: set[str] = set()  # values that were bytes and are floats now, under their names
+    moved: set[str] = set()  # names of values that were bytes and are floats now
     n_changed = 0
     for node in graph.node:
         read = [name for name in node.input if name in floats or name in moved]
         if not read or node.op_type == "Cast":
             continue
-        if node.op_type not in MOVES | MEASURES or read != [node.input[0]]:
+        if node.op_type not in PASSES_ON | READS_SHAPE or read != [node.input[0]]:
+            rewritable = ", ".join(sorted(PASSES_ON | READS_SHAPE))
             raise BundleError(
                 f"{node.op_type} {node.name!r} computes with the bytes {', '.join(read)}: TensorRT reads "
-                f"bytes by Cast alone, and replaced are {', '.join(sorted(MOVES | MEASURES))}"
+                f"bytes by Cast only, and only these can be rewritten: {rewritable}"
             )
         n_changed += 1
         node.input[0] = floats.get(read[0], read[0])
-        if node.op_type in MOVES:
+        if node.op_type in PASSES_ON:
             moved.update(node.output)
     if n_changed:
         casts = [helper.make_node("Cast", [one], [new], to=TensorProto.FLOAT) for one, new in floats.items()]
@@ -142,8 +151,8 @@ def cast_bytes_first(model: ModelProto) -> int:
     return n_changed
 
 
-def _replace_argmax(model: ModelProto, spelled: Spell, constants: dict[str, Any]) -> int:
-    """Of those that take the first largest integer of each row of a table; how many there were."""
+def _replace_argmax(model: ModelProto, rewrite: Rewrite, constants: dict[str, Any]) -> int:
+    """Replace each ArgMax that takes the first maximum in rows of integers; return how many."""
     opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
     if opset < OLDEST_OPSET or not any(node.op_type == "ArgMax" for node in model.graph.node):
         return 0
@@ -155,23 +164,25 @@ def _replace_argmax(model: ModelProto, spelled: Spell, constants: dict[str, Any]
         if kind is None or not _is_along_rows(node, kind):
             nodes.append(node)
             continue
-        nodes += spelled(node, f"place_{n_replaced}_")
+        nodes += rewrite(node, f"position_{n_replaced}_")
         n_replaced += 1
     if n_replaced:
         _set(model.graph.node, nodes)
-        start = {"place_start": np.array([0])}
+        start = {"position_start": np.array([0])}
         model.graph.initializer.extend(
             numpy_helper.from_array(np.asarray(value), name) for name, value in (start | constants).items()
         )
     return n_replaced
 
 
-def _places(ids: str, name: str) -> list[NodeProto]:
-    """0, 1, 2 ... for each of the ids of a row, as floats (L,)."""
+def _positions(ids: str, name: str) -> list[NodeProto]:
+    """Nodes that compute the positions 0, 1, 2 ... in a row of ids, as floats (L,)."""
     return [
         helper.make_node("Shape", [ids], [f"{name}length"], start=1, end=2),
         helper.make_node(
-            "Slice", ["place_all", "place_start", f"{name}length", "place_start"], [f"{name}places"]
+            "Slice",
+            ["position_all", "position_start", f"{name}length", "position_start"],
+            [f"{name}positions"],
         ),
     ]
 
@@ -182,7 +193,7 @@ def _is_along_rows(node: NodeProto, kind: "onnx.TypeProto.Tensor") -> bool:
 
 
 def _attributes(node: NodeProto) -> tuple[int, int, int]:
-    """keepdims, axis, select_last_index."""
+    """(keepdims, axis, select_last_index) of an ArgMax."""
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     return given.get("keepdims", 1), given.get("axis", 0), given.get("select_last_index", 0)
 
@@ -193,7 +204,7 @@ def _tensor_types(model: ModelProto) -> "dict[str, onnx.TypeProto.Tensor]":
 
 
 def _set(field: Any, values: list[Any]) -> None:
-    """Of a repeated field, some of whose values are among the new ones."""
+    """Replace the values of a repeated field; the new ones may include old ones."""
     kept = [type(value).FromString(value.SerializeToString()) for value in values]
     del field[:]
     field.extend(kept)

@@ -1,4 +1,4 @@
-"""Run one session on a GPU, on batches of a few shapes with buffers of their own. Knows nothing of towers."""
+"""Runs one session on a GPU with I/O binding, in a few batch shapes that can be captured as CUDA graphs."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from diptych.bundle.parity import MIN_BATCH_COSINE
 from diptych.errors import EncoderFailed
 
 LOG = logging.getLogger("diptych.onnx")
-GRAPH_ID = "gpu_graph_id"  # of a run: which CUDA graph it captures, or replays once there is one
+GRAPH_ID = "gpu_graph_id"  # run option: the CUDA graph that the run captures, or replays if it exists
 NO_GRAPH = "-1"
 
 Batch = NDArray[np.uint8] | NDArray[np.int32]
@@ -26,9 +26,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Shapes:
-    """What batches are filled up to: the next of `sizes`, and rows of numbers to the next of `lengths`.
+    """The shapes that batches are padded to: the next of `sizes`, and text rows to the next of `lengths`.
 
-    Without `lengths` rows stay as long as they are. They are filled up with `fill`, which must not matter.
+    Without `lengths` rows keep their length. They are padded with `fill`, which must not change the
+    embedding.
     """
 
     sizes: Sequence[int]
@@ -36,7 +37,7 @@ class Shapes:
     fill: int = 0
 
     def of(self, batch: Batch) -> Shape | None:
-        """The shape that a batch runs in; None when it is too large for any."""
+        """The shape that a batch runs in; None if it is larger than all sizes."""
         size = min((size for size in self.sizes if size >= len(batch)), default=None)
         if size is None:
             return None
@@ -47,10 +48,11 @@ class Shapes:
 
 
 class GpuRun:
-    """Batches that fit into `shapes` run in those; larger ones run as they are, in memory taken for each.
+    """Runs batches in `shapes` with buffers that are kept; larger batches as they are, in memory allocated
+    for each.
 
-    Rows that fill a batch up are computed and dropped: items of a batch do not know of each other. Calls may
-    come from any thread and run in one of its own, since onnxruntime keeps CUDA graphs by thread.
+    Rows that pad a batch are computed and dropped: the items of a batch do not affect each other. Calls may
+    come from any thread; they run in a thread of this object, since onnxruntime keeps CUDA graphs per thread.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class GpuRun:
         self._width = width
         self._shapes = shapes
         self._bound: dict[Shape, _Bound] = {}
-        self._n_graphs = 0  # numbers are not used again
+        self._n_graphs = 0  # a number is never used again
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gpu")
 
     def __call__(self, batch: Batch, options: ort.RunOptions) -> Embeddings:
@@ -70,20 +72,21 @@ class GpuRun:
         return self._thread.submit(self._run, batch, options).result()
 
     def fit(self, sizes: Sequence[int]) -> None:
-        """Run in these sizes from now on, and let go of the buffers of others."""
+        """Run in these sizes from now on, and free the buffers of other sizes."""
         self._shapes = replace(self._shapes, sizes=sizes)
-        self._thread.submit(self._let_go_of_others).result()
+        self._thread.submit(self._free_other_sizes).result()
 
     def capture(self, batches: Sequence[Batch]) -> str:
-        """Replay a CUDA graph for each shape of these batches from now on, where that gives the same rows.
+        """Capture a CUDA graph for the shape of each batch; replay it from now on, if it gives the same rows.
 
-        Of a session that was opened for it. No other call runs or comes. What is off is named, and runs
-        without; else empty. Raises what onnxruntime raises: the session cannot be trusted then.
+        The session must have been opened for capturing, and no other call may run meanwhile. Returns which
+        shapes gave other rows and run without a graph; empty if there is none. Raises what onnxruntime
+        raises: the session must not be used afterwards.
         """
         return self._thread.submit(self._capture, batches).result()
 
     def close(self) -> None:
-        """Give the memory back, at a moment in which nothing is captured. No call runs or comes."""
+        """Free the memory while nothing is captured. No call may run or follow."""
         self._thread.shutdown()
         with CAPTURE_LOCK.call():
             self._bound.clear()
@@ -111,16 +114,16 @@ class GpuRun:
         for bound, batch in zip(made, batches, strict=True):
             self._n_graphs += 1
             bound.graph = str(self._n_graphs)
-            with CAPTURE_LOCK.capture():  # other rows than those that a replay shall give
+            with CAPTURE_LOCK.capture():  # on zeros, not on the rows that a replay is checked with
                 bound.run(self._session, np.zeros_like(batch), ort.RunOptions())
-        # Once all are captured: a replay computes in memory that later captures must have left alone.
-        off = []
+        # Check once all are captured: a replay uses memory that later captures must not have touched.
+        mismatches = []
         for bound, batch, rows in zip(made, batches, expected, strict=True):
-            if cosine := _off(rows, self._run(batch, ort.RunOptions())):
-                off.append(f"a replay of shape {bound.shape} is off: {cosine}")
+            if cosine := _mismatch(rows, self._run(batch, ort.RunOptions())):
+                mismatches.append(f"a replay of shape {bound.shape} differs: {cosine}")
                 with CAPTURE_LOCK.call():
                     self._release(bound)
-        return "; ".join(off)
+        return "; ".join(mismatches)
 
     def _buffers(self, shape: Shape, batch: Batch) -> "_Bound":
         if shape not in self._bound:
@@ -137,7 +140,7 @@ class GpuRun:
         binding.bind_ortvalue_output(target, rows)
         return _Bound(shape, binding, _staging(shape, batch), value, rows, self._shapes.fill)
 
-    def _let_go_of_others(self) -> None:
+    def _free_other_sizes(self) -> None:
         with CAPTURE_LOCK.call():
             for shape in [shape for shape in self._bound if shape[0] not in self._shapes.sizes]:
                 self._release(self._bound.pop(shape))
@@ -150,7 +153,7 @@ class GpuRun:
 
 
 def _staging(shape: Shape, batch: Batch) -> Batch:
-    """Host memory in which batches are laid out; zeros, since rows that fill one up must be valid."""
+    """Host memory for batches, zeroed because the rows that pad a batch must be valid."""
     try:
         return page_locked(shape, batch.dtype)
     except EncoderFailed as error:
@@ -160,27 +163,27 @@ def _staging(shape: Shape, batch: Batch) -> Batch:
 
 @dataclass(eq=False)
 class _Bound:
-    """The buffers of one shape, and the binding that names them."""
+    """The buffers of one shape, and the I/O binding that refers to them."""
 
     shape: Shape
     binding: ort.IOBinding
     staging: Batch
-    value: ort.OrtValue  # of `staging`, on the GPU
-    rows: ort.OrtValue  # that the session writes, on the GPU
-    fill: int  # what rows are filled up with
-    graph: str = NO_GRAPH  # its number, once it is captured
+    value: ort.OrtValue  # the input, on the GPU
+    rows: ort.OrtValue  # the output, on the GPU
+    fill: int  # pads rows that are shorter
+    graph: str = NO_GRAPH  # the number of its CUDA graph, once it is captured
 
     def run(self, session: ort.InferenceSession, batch: Batch, options: ort.RunOptions) -> Embeddings:
-        self._lay_out(batch)
+        self._fill_staging(batch)
         self.value.update_inplace(self.staging)
-        self.binding.synchronize_inputs()  # the session computes in a stream of its own
+        self.binding.synchronize_inputs()  # the session computes in another stream
         options.add_run_config_entry(GRAPH_ID, self.graph)
         session.run_with_iobinding(self.binding, options)
         self.binding.synchronize_outputs()
-        rows: Embeddings = self.rows.numpy()[: len(batch)]  # a copy, as it is on the GPU
+        rows: Embeddings = self.rows.numpy()[: len(batch)]  # a copy on the host
         return rows
 
-    def _lay_out(self, batch: Batch) -> None:
+    def _fill_staging(self, batch: Batch) -> None:
         target = self.staging[: len(batch)]
         if target.shape == batch.shape:
             target[...] = batch
@@ -190,10 +193,10 @@ class _Bound:
         target[:, length:] = self.fill
 
 
-def _off(expected: Embeddings, found: Embeddings) -> str:
-    """How far the row is that is furthest from its own; empty where all are the same."""
-    cosines = 1 - ((expected.astype(np.float64) - found) ** 2).sum(axis=1) / 2  # of unit norm, or it is off
+def _mismatch(expected: Embeddings, found: Embeddings) -> str:
+    """Describe the row with the lowest cosine to the expected one; empty if all agree."""
+    cosines = 1 - ((expected.astype(np.float64) - found) ** 2).sum(axis=1) / 2  # valid for rows of unit norm
     item = int(np.argmin(cosines))
     if cosines[item] >= MIN_BATCH_COSINE:
         return ""
-    return f"item {item} has a cosine of {cosines[item]:.6f} to its row of a run that is not captured"
+    return f"item {item} has a cosine of {cosines[item]:.6f} to its row of an uncaptured run"

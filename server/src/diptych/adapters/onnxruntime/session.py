@@ -1,4 +1,4 @@
-"""Open one ONNX graph on the CPU or the GPU, and nowhere else. Knows nothing of towers or batches."""
+"""Opens an onnxruntime session on the CPU or the GPU, without onnxruntime's silent fallback to the CPU."""
 
 import logging
 from collections import Counter
@@ -22,9 +22,9 @@ Device = Literal["cpu", "cuda"]
 def open_session(
     file: Path, *, n_threads: int, device: Device, captures: bool = False
 ) -> ort.InferenceSession:
-    """Raises BundleError when the file does not load, ConfigError when the device was not had.
+    """Open a session. Raises BundleError if the file does not load, ConfigError if the device cannot be used.
 
-    With `captures`, on a GPU alone, also when its runs cannot be captured as CUDA graphs.
+    With `captures`, on a GPU only, it also raises if runs cannot be captured as CUDA graphs.
     """
     try:
         return _on_cpu(file, n_threads) if device == "cpu" else _on_gpu(file, captures)
@@ -36,41 +36,48 @@ def open_session(
 
 def _on_cpu(file: Path, n_threads: int) -> ort.InferenceSession:
     options = _options(n_threads)
-    if may_saturate():  # elsewhere the kernels for uint8 weights are the slower ones
+    if may_saturate():  # on other processors the kernels for uint8 weights are the slower ones
         options.add_session_config_entry("session.x64quantprecision", "1")
     return ort.InferenceSession(str(file), options, providers=[CPU_PROVIDER], enable_fallback=0)
 
 
 def _on_gpu(file: Path, captures: bool) -> ort.InferenceSession:
-    options = _options(n_threads=1)  # little is left for the CPU
+    options = _options(n_threads=1)  # the CPU computes little
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    options.add_session_config_entry(WEIGHTS_FOLDER, str(file.parent))  # of a graph that was rewritten
+    options.add_session_config_entry(
+        WEIGHTS_FOLDER, str(file.parent)
+    )  # for a graph that was rewritten in memory
     cuda = (CUDA_PROVIDER, CUDA_OPTIONS | ({CUDA_GRAPHS: 1} if captures else {}))
     graph = _graph_for_cuda(file)
     with CAPTURE_LOCK.load():
-        # The CPU computes what CUDA has no kernel of: shapes, mostly. Without onnxruntime's fallback, which
-        # goes on with the CPU alone, when a session is made and whenever one fails.
+        # The CPU provider computes the operators that CUDA has no kernel for, mostly on shapes. The fallback
+        # is disabled: it would continue on the CPU alone when a session cannot be made, and when a run fails.
         session = ort.InferenceSession(graph, options, providers=[cuda, CPU_PROVIDER], enable_fallback=0)
         problem = _problem(session)
         if problem:
-            del session  # where nothing is captured
+            del session  # under the lock, so that nothing is captured meanwhile
             raise ConfigError(f"{file.name}: {problem}")
-    _log_operators_of_the_cpu(file, session)
+    _log_cpu_operators(file, session)
     return session
 
 
 def _options(n_threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = n_threads
-    options.log_severity_level = 4  # its errors are raised too, and its own lines are none of our log
-    # Between two layers threads wait for each other by spinning, which is worth it; after the last one they
-    # would spin on for 40 ms, on cores that decode the next images and answer the last request.
+    options.log_severity_level = (
+        4  # fatal only: errors are raised anyway, and onnxruntime's own lines do not belong in our log
+    )
+    # Between two layers threads wait for each other by spinning, which is worth it. After the last layer they
+    # would spin for another 40 ms, on cores that decode the next images and answer the last request.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 
 def _graph_for_cuda(file: Path) -> str | bytes:
-    """The file, or what it says in operators that CUDA has; without `onnx` some texts are not captured."""
+    """The file, or its rewrite in operators that CUDA has.
+
+    Without `onnx` text towers may not be capturable.
+    """
     try:
         from diptych.adapters.onnxruntime.gpu_graph_rewrites import graph_for_cuda  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -81,26 +88,28 @@ def _graph_for_cuda(file: Path) -> str | bytes:
 
 
 def _problem(session: ort.InferenceSession) -> str:
-    """Why it is of no use on a GPU; empty where it is."""
+    """Why the session does not use the GPU; empty if it does."""
     used = session.get_providers()[0]
-    if used != CUDA_PROVIDER:  # when a library is missing it warns, and goes on with the CPU all the same
-        return f"{CUDA_PROVIDER} was asked for, and onnxruntime took {used}; {wanted()}"
+    if (
+        used != CUDA_PROVIDER
+    ):  # if a library is missing onnxruntime warns, and continues on the CPU all the same
+        return f"{CUDA_PROVIDER} was requested, but onnxruntime uses {used}; {wanted()}"
     if all(provider != CUDA_PROVIDER for provider, _ in _operators(session)):
-        return f"{CUDA_PROVIDER} runs no operator of it, all are for the CPU"
+        return f"{CUDA_PROVIDER} runs none of its operators, the CPU runs all of them"
     return ""
 
 
-def _log_operators_of_the_cpu(file: Path, session: ort.InferenceSession) -> None:
+def _log_cpu_operators(file: Path, session: ort.InferenceSession) -> None:
     found = _operators(session)
     elsewhere = Counter(kind for provider, kind in found if provider != CUDA_PROVIDER)
     if elsewhere:
-        told = ", ".join(f"{n} {kind}" for kind, n in elsewhere.most_common())
+        listed = ", ".join(f"{n} {kind}" for kind, n in elsewhere.most_common())
         LOG.info(
-            "%s: the CPU computes %d of %d operators: %s", file.name, elsewhere.total(), len(found), told
+            "%s: the CPU computes %d of %d operators: %s", file.name, elsewhere.total(), len(found), listed
         )
 
 
 def _operators(session: ort.InferenceSession) -> list[tuple[str, str]]:
-    """The provider and the kind of each operator of the graph."""
+    """(provider, type) of each operator of the graph."""
     parts = session.get_provider_graph_assignment_info()
     return [(part.ep_name, node.op_type) for part in parts for node in part.get_nodes()]

@@ -1,4 +1,4 @@
-"""Run one ONNX graph of one input and one output, on the CPU or the GPU."""
+"""Runs one ONNX graph with one input and one output, on the CPU or the GPU."""
 
 import logging
 from collections.abc import Sequence
@@ -16,13 +16,14 @@ from diptych.errors import BundleError, ConfigError, EncoderFailed
 
 LOG = logging.getLogger("diptych.onnx")
 
-# A session whose capture failed may still be capturing: to free it then, or its buffers, ends the process.
-_LEAKED: list[GpuRun] = []
+# Sessions whose capture failed. They may still be capturing: freeing them or their buffers would crash the
+# process.
+_LEAKED_SESSIONS: list[GpuRun] = []
 
 
 @dataclass(frozen=True)
 class Port:
-    """One input or output of a graph, as a bundle must have it."""
+    """The name, type and rank that an input or output of a bundle's graph must have."""
 
     name: str
     dtype: str
@@ -30,10 +31,10 @@ class Port:
 
 
 class Tower:
-    """One graph, checked when it is loaded and again on each answer.
+    """One graph, whose signature is checked when it is loaded, and whose rows are checked after each run.
 
-    On a GPU batches run in `shapes`, and with `captures`, once `capture` was called, as CUDA graphs;
-    `why_not_captured` says what does not.
+    On a GPU batches run in `shapes`. With `captures` they run as CUDA graphs once `capture` was called,
+    except those that `why_not_captured` names.
     """
 
     def __init__(
@@ -52,19 +53,19 @@ class Tower:
         self._open = partial(open_session, file, n_threads=n_threads, device=device)
         self.why_not_captured = ""
         self._captures = captures and device == "cuda"
-        session = self._capturing_session() if self._captures else self._open()
+        session = self._open_capturing() if self._captures else self._open()
         self._on_gpu: GpuRun | None = None
         self._run: Run
-        self._take(session, device)
+        self._use(session, device)
 
     def fit(self, batch_sizes: Sequence[int]) -> None:
-        """On a GPU, run in these sizes from now on."""
+        """On a GPU, run batches in these sizes from now on."""
         if self._on_gpu is not None:
             self._shapes = Shapes(batch_sizes, self._shapes.lengths, self._shapes.fill)
             self._on_gpu.fit(batch_sizes)
 
     def capture(self, batches: Sequence[Batch]) -> None:
-        """Have runs of these shapes captured, where they can be; no other call runs or comes.
+        """Capture CUDA graphs for the shapes of these batches, if possible. No other call may run meanwhile.
 
         Raises EncoderFailed.
         """
@@ -72,16 +73,16 @@ class Tower:
             return
         try:
             off = self._on_gpu.capture(batches)
-        except Exception as error:  # of onnxruntime's own classes
-            _LEAKED.append(self._on_gpu)
+        except Exception as error:  # onnxruntime raises classes of its own that share no public base
+            _LEAKED_SESSIONS.append(self._on_gpu)
             self._on_gpu, self._captures = None, False
-            self._say_why(f"a batch cannot be captured: {error}")
-            self._take(self._open(), "cuda")
+            self._set_why_not_captured(f"a batch cannot be captured: {error}")
+            self._use(self._open(), "cuda")
         else:
-            self._say_why(off)
+            self._set_why_not_captured(off)
 
     def close(self) -> None:
-        """On a GPU, give its memory back; no call runs or comes."""
+        """On a GPU, free its memory. No call may run or follow."""
         if self._on_gpu is not None:
             self._on_gpu.close()
 
@@ -97,16 +98,16 @@ class Tower:
             raise EncoderFailed(f"the encoder raised {name} on a batch of {len(batch)}") from error
         return require_embeddings(rows, len(batch), self._target.name)
 
-    def _capturing_session(self) -> ort.InferenceSession:
-        """One without, where there is none of this graph."""
+    def _open_capturing(self) -> ort.InferenceSession:
+        """A session that captures CUDA graphs; one that does not, if this graph does not allow it."""
         try:
             return self._open(captures=True)
         except (BundleError, ConfigError) as error:
             self._captures = False
-            self._say_why(str(error))
+            self._set_why_not_captured(str(error))
         return self._open()
 
-    def _take(self, session: ort.InferenceSession, device: Device) -> None:
+    def _use(self, session: ort.InferenceSession, device: Device) -> None:
         self.provider: str = session.get_providers()[0]
         problem = self._problem(session, device)
         if problem:
@@ -121,7 +122,9 @@ class Tower:
             self._run = self._on_gpu = GpuRun(session, source, target, width=width, shapes=self._shapes)
 
     def _problem(self, session: ort.InferenceSession, device: Device) -> str:
-        """What is wrong with the ports of the graph; empty when they are as a bundle must have them."""
+        """What is wrong with the inputs and outputs of the graph; empty if they are as a bundle must have
+        them.
+        """
         for kind, found, expected in (
             ("input", session.get_inputs(), self._source),
             ("output", session.get_outputs(), self._target),
@@ -131,10 +134,10 @@ class Tower:
                 return f"the {kind} must be {expected}, found {ports}"
         width = session.get_outputs()[0].shape[1]
         if device == "cuda" and not isinstance(width, int):
-            return f"the width of the output must be a number on a GPU, it is {width!r}"
+            return f"the width of the output must be a fixed number on a GPU, it is {width!r}"
         return ""
 
-    def _say_why(self, reason: str) -> None:
+    def _set_why_not_captured(self, reason: str) -> None:
         self.why_not_captured = reason
         if reason:
             LOG.warning("%s: batches run without CUDA graphs: %s", self._file.name, reason)

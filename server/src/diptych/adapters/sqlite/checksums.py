@@ -1,11 +1,11 @@
-"""A checksum beside the content of each row, by which damage is known that leaves the structure whole.
+"""Checksums of rows and vectors, which detect damage that SQLite's own structure does not show.
 
-CRC-32 finds every change within 32 bits of a row, such as a flipped bit or a wrong byte, and of all other
-changes all but one in 4,000,000,000. A cryptographic hash would guard against forgers, who could write a hash
-just as well, and costs several times as much: 2 kB of vector take less than a microsecond as it is.
+CRC-32 detects every change within 32 bits of a row, such as a flipped bit or a wrong byte, and all but one in
+4,000,000,000 of the other changes. A cryptographic hash would cost several times as much (the CRC-32 of a 2
+kB vector takes less than a microsecond), and would not stop a forger, who could write the hash as well.
 """
 
-# ruff: noqa: S608 - only the constants of this module are spliced into statements
+# ruff: noqa: S608 - only constants of this module are inserted into statements
 
 import sqlite3
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ import numpy as np
 
 from diptych.failpoints import around
 
-# Texts as bytes: what is damaged may be no UTF-8 any more, and one such row would end the whole query.
+# Texts as bytes: a damaged one may not be UTF-8 any more, and would make the whole query fail.
 CONTENT = (
     "CAST(id AS BLOB), CAST(sha256 AS BLOB), n_bytes, CAST(media_type AS BLOB), width, height,"
     " CAST(metadata AS BLOB), CAST(created_at AS BLOB), kept"
@@ -26,17 +26,17 @@ FLOAT = np.dtype("<f4")
 
 
 def of_row(*content: Any) -> int:
-    """Of the values of CONTENT. Raises TypeError for those that no row has."""
+    """The checksum of the values of CONTENT. Raises TypeError for values of types that no valid row has."""
     return crc32(b"%b\n%b\n%d\n%b\n%d\n%d\n%b\n%b\n%d" % content)
 
 
 def of_vector(embedding: bytes, key: int, identity: int) -> int:
-    """Of a vector of this image by this maker."""
+    """The checksum of the vector of one image (`key`) under one identity."""
     return crc32(embedding, (key * 1_000_003 + identity) & 0xFFFF_FFFF)
 
 
 def row_is_whole(content: tuple[Any, ...], checksum: Any) -> bool:
-    """Whether the values of CONTENT are those that were written."""
+    """Whether the values of CONTENT match their checksum."""
     try:
         return bool(of_row(*content) == checksum)
     except TypeError:
@@ -44,19 +44,19 @@ def row_is_whole(content: tuple[Any, ...], checksum: Any) -> bool:
 
 
 def vector_is_whole(embedding: Any, key: int, identity: int, checksum: Any) -> bool:
-    """Whether the vector is the one that was written."""
+    """Whether the vector matches its checksum."""
     return isinstance(embedding, bytes) and of_vector(embedding, key, identity) == checksum
 
 
 def damaged_rows(db: sqlite3.Connection) -> Iterator[int]:
-    """Keys of all rows that are damaged. One without a checksum is not."""
+    """The keys of all damaged rows. Rows without a checksum count as sound."""
     for key, checksum, *content in db.execute(f"SELECT key, checksum, {CONTENT} FROM images NOT INDEXED"):
         if checksum is not None and not row_is_whole(tuple(content), checksum):
             yield key
 
 
 def damaged_vectors(db: sqlite3.Connection) -> Iterator[int]:
-    """Keys of rows of which a vector is damaged. One without a checksum is not."""
+    """The keys of rows with a damaged vector. Vectors without a checksum count as sound."""
     query = "SELECT key, identity, embedding, checksum FROM embeddings NOT INDEXED"
     for key, identity, embedding, checksum in db.execute(query):
         if checksum is not None and not vector_is_whole(embedding, key, identity, checksum):
@@ -64,13 +64,13 @@ def damaged_vectors(db: sqlite3.Connection) -> Iterator[int]:
 
 
 def are_all_there(db: sqlite3.Connection) -> bool:
-    """Whether no row is left from before there were checksums. An index tells at once."""
+    """Whether all rows and vectors have checksums. An index answers at once."""
     queries = (f"SELECT 1 FROM {table} WHERE checksum IS NULL" for table in ("images", "embeddings"))
     return all(db.execute(f"{query} LIMIT 1").fetchone() is None for query in queries)
 
 
 def fill(db: sqlite3.Connection) -> None:
-    """Give their checksums to rows from before there were any; cut short, the next start goes on with it."""
+    """Compute the checksums of rows from older schemas. If interrupted, the next start continues."""
     while not are_all_there(db):
         db.execute("BEGIN IMMEDIATE")
         _fill_rows(db)

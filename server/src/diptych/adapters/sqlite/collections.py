@@ -1,4 +1,4 @@
-"""The statements that make, rename, configure, measure and drop collections; knows nothing of threads."""
+"""The SQL statements that list, create, rename, configure, measure and drop collections."""
 
 import sqlite3
 
@@ -8,8 +8,8 @@ from diptych.adapters.sqlite.records import require_collection
 from diptych.core.types import CollectionInfo, Keep, Removed, Sizes
 from diptych.errors import Conflict
 
-# Rows and bytes are summed from one index alone; which bytes several rows have, another one tells, and the
-# rows of those are read (CROSS JOIN: in this order), to take away what was counted twice.
+# One index alone gives the sums of rows and bytes. Another index gives the files that several rows share;
+# only these rows are read (CROSS JOIN fixes this order), to subtract what was counted twice.
 _SIZES = """
     SELECT collection, n, n_bytes - coalesce(again, 0) FROM (
         SELECT collection, count(*) n, sum(n_bytes) n_bytes FROM images WHERE kept = 1 GROUP BY 1
@@ -24,7 +24,7 @@ _SIZES = """
 
 
 def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
-    """By name, with their numbers of images."""
+    """All collections by name, with their numbers of images."""
     rows = db.execute(
         "SELECT name, model, (SELECT count(*) FROM images WHERE collection = name), created_at, keep,"
         " precision FROM collections ORDER BY name"
@@ -33,7 +33,7 @@ def list_all(db: sqlite3.Connection) -> list[CollectionInfo]:
 
 
 def create(db: sqlite3.Connection, name: str, model: str, keep: Keep, precision: str) -> CollectionInfo:
-    """Raises Conflict when the name is taken."""
+    """Create a collection. Raises Conflict if the name is taken."""
     created_at = sql.now()
     added = db.execute(
         "INSERT OR IGNORE INTO collections (name, model, created_at, keep, precision) VALUES (?, ?, ?, ?, ?)",
@@ -45,7 +45,7 @@ def create(db: sqlite3.Connection, name: str, model: str, keep: Keep, precision:
 
 
 def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
-    """Every row of an image names its collection, so this takes time. Raises NotFound, Conflict."""
+    """Rename a collection, in every row of its images. Raises NotFound, Conflict."""
     require_collection(db, name)
     if new_name == name:
         return
@@ -63,13 +63,13 @@ def rename(db: sqlite3.Connection, name: str, new_name: str) -> None:
 
 
 def configure(db: sqlite3.Connection, name: str, keep: Keep, precision: str) -> None:
-    """Raises NotFound."""
+    """Set what a collection keeps and its precision. Raises NotFound."""
     require_collection(db, name)
     db.execute("UPDATE collections SET keep = ?, precision = ? WHERE name = ?", (keep, precision, name))
 
 
 def drop(db: sqlite3.Connection, name: str) -> Removed:
-    """With all its images. Raises NotFound."""
+    """Drop a collection with all its images. Raises NotFound."""
     require_collection(db, name)
     keys = [key for (key,) in db.execute("SELECT key FROM images WHERE collection = ?", (name,))]
     removed = sql.delete_images(db, keys)
@@ -79,7 +79,7 @@ def drop(db: sqlite3.Connection, name: str) -> Removed:
 
 
 def sizes(db: sqlite3.Connection, name: str | None) -> dict[str, Sizes]:
-    """Of one collection, or of all. Raises NotFound for one that is not there."""
+    """The sizes of one collection, or of all, by name. Raises NotFound."""
     if name is None:
         names = [one for (one,) in db.execute("SELECT name FROM collections")]
         rows = db.execute(_SIZES)

@@ -1,6 +1,6 @@
-"""Read one collection of a snapshot, row by row; knows nothing of where the rows go."""
+"""Reads one collection from a snapshot, row by row, for an export."""
 
-# ruff: noqa: S608 - only what this module names itself is spliced into statements
+# ruff: noqa: S608 - only constants of this module are inserted into statements
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +15,7 @@ from diptych.errors import NotFound
 
 
 def model_of(snapshot: SqliteSnapshot, collection: str) -> str:
-    """The name of the model that the collection belongs to. Raises NotFound that names those there are."""
+    """The model that the collection belongs to. Raises NotFound naming the existing collections."""
     models = dict(snapshot.read("SELECT name, model FROM collections ORDER BY name"))
     if collection not in models:
         raise NotFound(f"no collection named {collection!r}; there is: {', '.join(models) or 'none'}")
@@ -23,7 +23,7 @@ def model_of(snapshot: SqliteSnapshot, collection: str) -> str:
 
 
 def precision_of(snapshot: SqliteSnapshot, collection: str) -> str:
-    """What the collection, which is there, is set to."""
+    """The precision setting of an existing collection."""
     if not snapshot.has_precision_column:
         return SERVER
     ((precision,),) = snapshot.read("SELECT precision FROM collections WHERE name = ?", (collection,))
@@ -31,13 +31,13 @@ def precision_of(snapshot: SqliteSnapshot, collection: str) -> str:
 
 
 def n_images(snapshot: SqliteSnapshot, collection: str) -> int:
-    """How many rows there are to come."""
+    """The number of rows that `rows` returns."""
     ((count,),) = snapshot.read("SELECT count(*) FROM images WHERE collection = ?", (collection,))
     return int(count)
 
 
 def n_vectors(snapshot: SqliteSnapshot, collection: str) -> dict[str, int]:
-    """How many vectors of each identity the collection has."""
+    """The number of vectors in the collection, by identity."""
     query = (
         "SELECT n.identity, count(*) FROM images i JOIN embeddings e ON e.key = i.key"
         " JOIN identities n ON n.number = e.identity WHERE i.collection = ? GROUP BY n.identity"
@@ -46,7 +46,7 @@ def n_vectors(snapshot: SqliteSnapshot, collection: str) -> dict[str, int]:
 
 
 def embed_dim(snapshot: SqliteSnapshot, identity: str) -> int:
-    """Numbers in a vector of this identity."""
+    """The dimension of the vectors of this identity."""
     query = (
         "SELECT length(embedding) FROM embeddings"
         " WHERE identity = (SELECT number FROM identities WHERE identity = ?) LIMIT 1"
@@ -56,9 +56,9 @@ def embed_dim(snapshot: SqliteSnapshot, identity: str) -> int:
 
 
 def rows(snapshot: SqliteSnapshot, collection: str, identity: str) -> Iterator[tuple[Row, bool]]:
-    """Each row, in the order in which they were made, and whether its image file is kept."""
+    """The rows in order of creation, each with whether its image file is kept."""
     kept = "kept" if snapshot.has_kept_column else "1"
-    # NOT INDEXED: in the order of the keys as they lie, where an index would have all rows sorted first.
+    # NOT INDEXED reads the table in key order; with an index SQLite would sort all rows first.
     query = (
         f"SELECT id, sha256, media_type, width, height, metadata, created_at, embedding, {kept}"
         " FROM images i NOT INDEXED"

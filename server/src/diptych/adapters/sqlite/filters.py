@@ -1,10 +1,10 @@
 """Translates a metadata filter into SQL. `diptych.core.collections.filters` defines what a filter means.
 
-SQLite reads JSON several times faster than Python does, and lets other threads work meanwhile. Where it could
-decide otherwise than Python (see `_NUL`, `_near` and `in_python`), the condition asks Python.
+SQLite reads JSON several times faster than Python and releases the GIL meanwhile. Where its result could
+differ from Python's (see `_NUL`, `_near` and `in_python`), the condition calls Python.
 """
 
-# ruff: noqa: S608 - names, numbers of parameters and constants are spliced in; what callers say is bound
+# ruff: noqa: S608 - names, parameter numbers and constants are inserted; values from callers are bound
 
 import json
 import math
@@ -16,21 +16,18 @@ from typing import Any
 from diptych.core.collections.filters import All, AnyOf, Compare, Eq, Exists, Filter, In, Not, Order, Path
 
 ASK_PYTHON = "diptych_asks_python"  # (number of the part, metadata) -> 1 or 0
-OLDEST = (
-    3,
-    45,
-    0,
-)  # of SQLite: from here on its JSON functions read escapes in keys and keep what they parsed
+# The oldest SQLite whose JSON functions read escapes in keys and cache what they have parsed.
+OLDEST = (3, 45, 0)
 _INT64 = range(-(2**63), 2**63)
-_SPELLINGS: dict[Order, str] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
-# To SQLite, a text and a key end at a NUL: Python decides about all metadata with one. No JSON has it written
-# in another way: control characters are escaped, and `collections.metadata.to_json` has written it all.
+_OPERATORS: dict[Order, str] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+# For SQLite a text or key ends at a NUL, so Python evaluates all metadata that contain one. This is its only
+# translation: `collections.metadata.to_json` writes all metadata, and escapes control characters.
 _NUL = r"\u0000"
 
 
 @dataclass
 class Condition:
-    """`sql` is 1 or 0 for each row, never NULL; `asked` are the parts that it may ask Python about."""
+    """A condition in SQL: 1 or 0 for each row, never NULL. `asked` are the parts that Python may evaluate."""
 
     sql: str = ""
     parameters: list[Any] = field(default_factory=list)
@@ -38,20 +35,24 @@ class Condition:
 
 
 def condition_of(filter: Filter, column: str, parameters: Sequence[Any]) -> Condition:
-    """The filter on a column of JSON texts; `parameters` are those that stand before it in the statement."""
-    spelling = _Spelling(column, Condition(parameters=list(parameters)))
-    spelling.made.sql = spelling.in_python(filter)
+    """Translate a filter on a column of JSON texts. `parameters` precede it in the statement."""
+    translation = _Translation(column, Condition(parameters=list(parameters)))
+    translation.condition.sql = translation.in_python(filter)
     if sqlite3.sqlite_version_info >= OLDEST:
-        nul, python, whole = f"instr({column}, '{_NUL}')", spelling.made.sql, spelling.whole(filter)
-        # Outside of a function or CASE, where AND and OR would no longer stop at what decides.
-        spelling.made.sql = f"(({whole} AND NOT {nul}) OR ({nul} AND {python}))"
-    return spelling.made
+        nul, python, whole = (
+            f"instr({column}, '{_NUL}')",
+            translation.condition.sql,
+            translation.whole(filter),
+        )
+        # Not inside a function or CASE, where AND and OR would not short-circuit.
+        translation.condition.sql = f"(({whole} AND NOT {nul}) OR ({nul} AND {python}))"
+    return translation.condition
 
 
-class _Spelling:
-    def __init__(self, column: str, made: Condition) -> None:
+class _Translation:
+    def __init__(self, column: str, condition: Condition) -> None:
         self._column = column
-        self.made = made
+        self.condition = condition
 
     def whole(self, filter: Filter) -> str:
         match filter:
@@ -76,39 +77,39 @@ class _Spelling:
         return self.in_python(filter)
 
     def in_python(self, filter: Filter) -> str:
-        self.made.asked.append(filter)
-        return f"{ASK_PYTHON}({len(self.made.asked) - 1}, {self._column})"
+        self.condition.asked.append(filter)
+        return f"{ASK_PYTHON}({len(self.condition.asked) - 1}, {self._column})"
 
     def bind(self, value: Any) -> str:
-        self.made.parameters.append(value)
-        return f"?{len(self.made.parameters)}"
+        self.condition.parameters.append(value)
+        return f"?{len(self.condition.parameters)}"
 
     def _joined(self, parts: Sequence[Filter], word: str, otherwise: str) -> str:
         return f"({word.join(map(self.whole, parts))})" if parts else otherwise
 
     def _exists(self, filter: Filter, path: Path, wanted: bool) -> str:
-        spelled = _json_path(path)
-        if spelled is None:
+        json_path = _json_path(path)
+        if json_path is None:
             return self.in_python(filter)
-        return f"(json_type({self._column}, {self.bind(spelled)}) IS {'NOT ' if wanted else ''}NULL)"
+        return f"(json_type({self._column}, {self.bind(json_path)}) IS {'NOT ' if wanted else ''}NULL)"
 
     def _at(self, filter: Filter, path: Path, test: "_Equal | _Ordered | None") -> str:
-        """The test of the value at a path, and of the elements of an array there."""
-        spelled = _json_path(path)
-        if spelled is None or test is None:
+        """Test the value at a path, or the elements if it is an array."""
+        json_path = _json_path(path)
+        if json_path is None or test is None:
             return self.in_python(filter)
-        where = self.bind(spelled)
+        where = self.bind(json_path)
         python = self.in_python(filter)
         value = f"json_extract({self._column}, {where})"
-        itself = test.spelled(self, value, python)
-        element = test.spelled(self, "atom", python)
+        itself = test.to_sql(self, value, python)
+        element = test.to_sql(self, "atom", python)
         elements = f"EXISTS (SELECT 1 FROM json_each({self._column}, {where}) WHERE CASE type {element} END)"
         return f"(CASE json_type({self._column}, {where}) WHEN 'array' THEN {elements} {itself} END)"
 
 
 @dataclass(frozen=True)
 class _Equal:
-    """Equal to one of the values, as the branches of a CASE on the JSON type."""
+    """A test for equality with one of the values, as the branches of a CASE on the JSON type."""
 
     texts: list[str]
     numbers: list[int | float]
@@ -116,7 +117,7 @@ class _Equal:
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> "_Equal | None":
-        """None where SQL has no such value."""
+        """Make the test; None if SQL cannot represent the values."""
         texts = [value for value in values if isinstance(value, str)]
         words = [json.dumps(value) for value in values if value is None or isinstance(value, bool)]
         numbers = [
@@ -126,14 +127,12 @@ class _Equal:
         fit = all(map(_is_plain, texts)) and all(map(_is_small, numbers))
         return cls(texts, numbers, words) if known and fit else None
 
-    def spelled(self, into: _Spelling, value: str, python: str) -> str:
-        branches = [
-            "WHEN '' THEN 0",
-            *(f"WHEN '{word}' THEN 1" for word in self.words),
-        ]  # a CASE has one at least
+    def to_sql(self, into: _Translation, value: str, python: str) -> str:
+        # The first branch never applies: a CASE must have at least one.
+        branches = ["WHEN '' THEN 0", *(f"WHEN '{word}' THEN 1" for word in self.words)]
         if self.texts:
             branches.append(f"WHEN 'text' THEN {value} IN ({', '.join(map(into.bind, self.texts))})")
-        if self.numbers:  # an integer beyond 64 bits has become a rounded float, as others may be in reading
+        if self.numbers:  # SQLite reads integers beyond 64 bits as rounded floats, and may round other floats
             found = f"{value} IN ({', '.join(map(into.bind, self.numbers))})"
             branches.append(f"WHEN 'integer' THEN iif(typeof({value}) = 'integer', {found}, {python})")
             branches.append(f"WHEN 'real' THEN {python}")
@@ -142,21 +141,21 @@ class _Equal:
 
 @dataclass(frozen=True)
 class _Ordered:
-    """Before or after a value of the same kind, as the branches of a CASE on the JSON type."""
+    """A comparison with a value of the same type, as the branches of a CASE on the JSON type."""
 
     sign: str
     value: str | int | float
 
     @classmethod
     def of(cls, order: Order, value: str | float) -> "_Ordered | None":
-        """None where SQL has no such value."""
+        """Make the test; None if SQL cannot represent the values."""
         fits = _is_plain(value) if isinstance(value, str) else _is_small(value)
-        return cls(_SPELLINGS[order], value) if fits else None
+        return cls(_OPERATORS[order], value) if fits else None
 
-    def spelled(self, into: _Spelling, value: str, python: str) -> str:
+    def to_sql(self, into: _Translation, value: str, python: str) -> str:
         bound = into.bind(self.value)
         holds = f"({value} {self.sign} {bound})"
-        if isinstance(self.value, str):  # both order texts by code points
+        if isinstance(self.value, str):  # SQLite and Python both order texts by code point
             return f"WHEN 'text' THEN {holds} ELSE 0"
         near = _near(value, into.bind(float(self.value)))
         return (
@@ -167,18 +166,18 @@ class _Ordered:
 
 
 def _near(value: str, bound: str) -> str:
-    """So near that a float which was not read to its last bit could be on the other side."""
+    """Whether a value is so near the bound that a rounding error in reading it could change the result."""
     return f"(abs({value} - {bound}) <= abs({bound}) * 1e-9 + 1e-300)"
 
 
 def _json_path(path: Path) -> str | None:
-    """None for keys that are spelled with escapes in JSON or in a path."""
+    """The path in SQLite's syntax; None for keys that need escapes in JSON or in a path."""
     plain = all(key.isascii() and key.isprintable() and not {'"', "\\"} & set(key) for key in path)
     return "$" + "".join(f'."{key}"' for key in path) if plain else None
 
 
 def _is_plain(text: str) -> bool:
-    """Whether SQLite can have it as a text: no NUL, no half of a surrogate pair."""
+    """Whether SQLite can represent the text: no NUL and no lone surrogate."""
     return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 

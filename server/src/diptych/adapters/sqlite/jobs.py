@@ -1,4 +1,4 @@
-"""Jobs, their items and outcomes, in the database of the collections; knows nothing of their inputs."""
+"""Jobs, their items and outcomes, in the database of the collections. Their inputs are files of their own."""
 
 import json
 import sqlite3
@@ -15,7 +15,7 @@ from diptych.errors import Conflict, DiptychError, NotFound
 
 _JOB = "id, collection, replaces, state, n_items, created_at, finished_at, reason"
 _COUNTS = "SELECT status, count(*) FROM job_items WHERE job = ? AND status IS NOT NULL GROUP BY status"
-OPEN = "queued"  # on the disk; which one runs is known in memory only
+OPEN = "queued"  # the stored state of every job that has not ended; which one runs is known in memory only
 
 
 class SqliteJobs:
@@ -25,7 +25,7 @@ class SqliteJobs:
         self._threads = threads
 
     async def create(self, job: Job, items: Sequence[JobItem]) -> None:
-        """A job that waits. Raises NotFound for its collection: it may have got another name meanwhile."""
+        """Store a waiting job. Raises NotFound if its collection was renamed or dropped meanwhile."""
 
         def work(db: sqlite3.Connection) -> None:
             require_collection(db, job.collection)
@@ -40,7 +40,7 @@ class SqliteJobs:
         await self._threads.write(work)
 
     async def jobs(self) -> list[Job]:
-        """All of them, the newest first. One that has not ended is "queued"."""
+        """All jobs, newest first. A job that has not ended is "queued"."""
 
         def work(db: sqlite3.Connection) -> list[Job]:
             rows = db.execute(f"SELECT {_JOB} FROM jobs ORDER BY rowid DESC").fetchall()  # noqa: S608
@@ -49,7 +49,7 @@ class SqliteJobs:
         return await self._threads.read(work)
 
     async def find(self, id: str) -> Job | None:
-        """One of them."""
+        """The job of this id, if there is one."""
 
         def work(db: sqlite3.Connection) -> Job | None:
             row = db.execute(f"SELECT {_JOB} FROM jobs WHERE id = ?", (id,)).fetchone()  # noqa: S608
@@ -58,8 +58,9 @@ class SqliteJobs:
         return await self._threads.read(work)
 
     async def todo(self, id: str, limit: int) -> list[JobItem]:
-        """The first items without an outcome, at most `limit`, in their order. None of a job that has ended:
-        the one that adds to a collection ends when that is dropped.
+        """The first items without an outcome, at most `limit`, in order; none if the job has ended.
+
+        A job ends when its collection is dropped.
         """
         query = (
             "SELECT number, at, n_bytes, id, metadata, error, file FROM job_items"
@@ -71,7 +72,7 @@ class SqliteJobs:
         )
 
     async def outcomes(self, id: str, after: int, limit: int) -> list[JobOutcome]:
-        """Those with an index above `after`, at most `limit`, in their order."""
+        """The outcomes with an index above `after`, at most `limit`, in order."""
         query = (
             "SELECT number, id, status, error, file FROM job_items"
             " WHERE job = ? AND number > ? AND status IS NOT NULL ORDER BY number LIMIT ?"
@@ -81,13 +82,13 @@ class SqliteJobs:
         )
 
     async def finish(self, id: str, state: EndState, reason: str) -> None:
-        """Nothing more becomes of it. A job that has ended stays as it is. Always within the quota."""
+        """End a job. A job that has already ended is not changed. Always within the quota."""
         update = "UPDATE jobs SET state = ?, reason = ?, finished_at = ? WHERE id = ? AND state = ?"
         values = (state, reason, now(), id, OPEN)
         await self._threads.write(lambda db: _run(db.execute(update, values)), makes_room=True)
 
     async def forget(self, keep: int) -> None:
-        """Remove those that have ended, but for the newest `keep`."""
+        """Remove ended jobs except the newest `keep`."""
         delete = (
             "DELETE FROM jobs WHERE state <> ? AND rowid NOT IN"
             " (SELECT rowid FROM jobs WHERE state <> ? ORDER BY rowid DESC LIMIT ?)"
@@ -97,11 +98,11 @@ class SqliteJobs:
 
 
 def record(db: sqlite3.Connection, job: str, outcomes: Sequence[JobOutcome]) -> None:
-    """What became of some items; their metadata is needed no more. The first outcome of an item is the one
-    that counts: an add that failed behind its commit is tried again.
+    """Record the outcomes of items and delete their metadata. Only the first outcome of an item counts.
 
-    Raises NotFound when the job has ended. While it has not, the collection of its name is the one that it
-    was made for: a job ends with its collection, which is not renamed before.
+    An item may have two outcomes because an add that fails after its commit is tried again. Raises NotFound
+    if the job has ended. Until it has, its collection is the one that the job was made for: a collection with
+    a job cannot be renamed, and dropping it ends the job.
     """
     if db.execute("SELECT 1 FROM jobs WHERE id = ? AND state = ?", (job, OPEN)).fetchone() is None:
         raise NotFound(f"job {job!r} has ended")
@@ -114,14 +115,14 @@ def record(db: sqlite3.Connection, job: str, outcomes: Sequence[JobOutcome]) -> 
 
 
 def require_no_job(db: sqlite3.Connection, collection: str) -> None:
-    """Raises Conflict while a job adds to the collection, or waits to: it would lose it."""
+    """Raises Conflict while a job adds, or waits to add, to the collection."""
     query = "SELECT 1 FROM jobs WHERE collection = ? AND state = ?"
     if db.execute(query, (collection, OPEN)).fetchone() is not None:
         raise Conflict(f"a job adds to collection {collection!r}: wait for its end, or cancel it")
 
 
 def end_with_collection(db: sqlite3.Connection, collection: str) -> None:
-    """Jobs of a collection that is dropped: another one may have its name before their turn comes."""
+    """End the jobs of a dropped collection, whose name a new collection may get before the jobs run."""
     db.execute(
         "UPDATE jobs SET state = ?, reason = ?, finished_at = ? WHERE collection = ? AND state = ?",
         ("failed", f"collection {collection!r} was dropped", now(), collection, OPEN),
@@ -129,7 +130,7 @@ def end_with_collection(db: sqlite3.Connection, collection: str) -> None:
 
 
 def _run(cursor: sqlite3.Cursor) -> None:
-    """The statement has run; what it returns is not looked at."""
+    """Ignore the cursor of a statement that has run."""
 
 
 def _job(db: sqlite3.Connection, row: Iterable[Any]) -> Job:
@@ -171,7 +172,7 @@ def _error_text(error: DiptychError | None) -> str | None:
 
 
 def _error(text: str | None) -> DiptychError | None:
-    """Of the same class; of the base of all when a newer version had one that is not known here."""
+    """Rebuild a stored error; DiptychError if a newer version stored a class that is unknown here."""
     if text is None:
         return None
     name, message, item = json.loads(text)

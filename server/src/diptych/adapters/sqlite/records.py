@@ -1,6 +1,6 @@
-"""One image's row as a record; knows nothing of how rows are put or found."""
+"""Converts the row of an image to a record, and finds single rows."""
 
-# ruff: noqa: S608 - only the constants of this module are spliced into statements
+# ruff: noqa: S608 - only constants of this module are inserted into statements
 
 import json
 import sqlite3
@@ -18,13 +18,13 @@ RECORD = "id, collection, sha256, n_bytes, media_type, width, height, metadata, 
 
 
 def require_collection(db: sqlite3.Connection, name: str) -> None:
-    """Raises NotFound."""
+    """Raises NotFound if there is no such collection."""
     if db.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone() is None:
         raise NotFound(f"no collection named {name!r}")
 
 
 def find_key(db: sqlite3.Connection, collection: str, id: str) -> int:
-    """The key of an id. Raises NotFound."""
+    """The key of an image. Raises NotFound."""
     row = db.execute("SELECT key FROM images WHERE collection = ? AND id = ?", (collection, id)).fetchone()
     if row is None:
         require_collection(db, collection)
@@ -33,7 +33,7 @@ def find_key(db: sqlite3.Connection, collection: str, id: str) -> int:
 
 
 def record_of(row: Iterable[Any]) -> ImageRecord:
-    """The columns of RECORD, in their order."""
+    """Make a record from the columns of RECORD, in order."""
     id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at, kept = row
     return ImageRecord(
         id=id,
@@ -53,18 +53,18 @@ def _metadata_of(text: str) -> Metadata:
     try:
         metadata: Metadata = json.loads(text)
     except (ValueError, RecursionError):
-        raise CorruptStore(DAMAGED_ROW) from None  # the error holds the text
+        raise CorruptStore(DAMAGED_ROW) from None  # the error contains the text
     return metadata
 
 
 def find_record(db: sqlite3.Connection, collection: str, id: str) -> tuple[int, ImageRecord]:
-    """One row and its key. Raises NotFound."""
+    """The key and record of an image. Raises NotFound."""
     key = find_key(db, collection, id)
     return key, record_of(db.execute(f"SELECT {RECORD} FROM images WHERE key = ?", (key,)).fetchone())
 
 
 def set_metadata(db: sqlite3.Connection, key: int, metadata: Metadata) -> None:
-    """Replace the metadata of a row, and its checksum."""
+    """Replace the metadata of a row and update its checksum."""
     content = list(db.execute(f"SELECT {CONTENT} FROM images WHERE key = ?", (key,)).fetchone())
     text = to_json(metadata)
     content[6] = text.encode()

@@ -1,6 +1,6 @@
-"""The statements behind the store, as functions of a connection; knows nothing of threads or files."""
+"""The SQL statements on images and embeddings, as functions of a connection."""
 
-# ruff: noqa: S608 - only the constants of this module are spliced into statements
+# ruff: noqa: S608 - only constants of this module are inserted into statements
 
 import dataclasses
 import json
@@ -31,24 +31,24 @@ INSERT = (
     "INSERT INTO images (id, collection, sha256, n_bytes, media_type, width, height, metadata, created_at,"
     " kept, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-# Any number of values as one parameter.
+# Takes any number of values as one parameter, a JSON array.
 ONE_OF = "IN (SELECT value FROM json_each(?))"
-STEPS_BETWEEN_LOOKS = 20_000  # of SQLite, a millisecond or so
+STEPS_BETWEEN_CHECKS = 20_000  # of SQLite's virtual machine, about a millisecond
 
 
 def now() -> str:
-    """ISO 8601 in UTC, to the millisecond."""
+    """The current time as ISO 8601 in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def identity_number(db: sqlite3.Connection, identity: str) -> int | None:
-    """The short form that rows use; None when nothing was ever embedded with it."""
+    """The number that rows use for an identity; None if nothing was ever embedded with it."""
     row = db.execute("SELECT number FROM identities WHERE identity = ?", (identity,)).fetchone()
     return None if row is None else int(row[0])
 
 
 def add_identity(db: sqlite3.Connection, identity: str) -> int:
-    """The short form, made up if need be."""
+    """The number of an identity, which is added if it is new."""
     db.execute("INSERT OR IGNORE INTO identities (identity) VALUES (?)", (identity,))
     number = identity_number(db, identity)
     assert number is not None
@@ -58,7 +58,7 @@ def add_identity(db: sqlite3.Connection, identity: str) -> int:
 def put_row(
     db: sqlite3.Connection, collection: str, row: NewRow, identity: int, *, replace: bool
 ) -> PutResult:
-    """One row of an add: what is there under its id decides."""
+    """Add one row. An existing row with its id decides whether that creates, replaces or conflicts."""
     found = db.execute(
         f"SELECT key, {RECORD} FROM images WHERE collection = ? AND id = ?", (collection, row.id)
     ).fetchone()
@@ -75,7 +75,7 @@ def put_row(
 
 
 def put_embeddings(db: sqlite3.Connection, keys: Sequence[int], rows: Embeddings, identity: int) -> list[int]:
-    """Add those whose image still exists; their keys."""
+    """Add the embeddings of images that still exist; return their keys."""
     there = {
         key for (key,) in db.execute(f"SELECT key FROM images WHERE key {ONE_OF}", (json.dumps(list(keys)),))
     }
@@ -86,7 +86,7 @@ def put_embeddings(db: sqlite3.Connection, keys: Sequence[int], rows: Embeddings
 
 
 def delete_images(db: sqlite3.Connection, keys: Sequence[int]) -> Removed:
-    """Delete the rows with their embeddings; what they alone used is released."""
+    """Delete rows with their embeddings; return the files that no other row uses."""
     chosen = (json.dumps(list(keys)),)
     sha256s = _sha256s(db, f"key {ONE_OF}", chosen)
     db.execute(f"DELETE FROM images WHERE key {ONE_OF}", chosen)
@@ -94,14 +94,14 @@ def delete_images(db: sqlite3.Connection, keys: Sequence[int]) -> Removed:
 
 
 def used(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
-    """Those whose file some row uses."""
+    """The sha256 whose file is used by a row."""
     chosen = (json.dumps(list(sha256s)),)
     query = f"SELECT sha256 FROM images WHERE sha256 {ONE_OF} AND kept"
     return {sha256 for (sha256,) in db.execute(query, chosen)}
 
 
 def unused(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
-    """Those whose file no row uses."""
+    """The sha256 whose file is used by no row."""
     asked = set(sha256s)
     return asked - used(db, asked)
 
@@ -109,7 +109,7 @@ def unused(db: sqlite3.Connection, sha256s: Iterable[str]) -> set[str]:
 def matching_keys(
     db: sqlite3.Connection, collection: str, filter: Filter, stopped: Callable[[], bool]
 ) -> Keys:
-    """Reads all metadata, in SQL. Once `stopped` says so, the rest is left: nobody wants the answer."""
+    """The keys of rows whose metadata pass the filter. Ends early with no keys once `stopped` is true."""
     condition = condition_of(filter, "metadata", [collection])
 
     def ask_python(number: int, metadata: str) -> bool:
@@ -118,9 +118,9 @@ def matching_keys(
         return condition.asked[number].matches(json.loads(metadata))
 
     db.create_function(ASK_PYTHON, 2, ask_python, deterministic=True)
-    db.set_progress_handler(stopped, STEPS_BETWEEN_LOOKS)
+    db.set_progress_handler(stopped, STEPS_BETWEEN_CHECKS)
     try:
-        images = "images NOT INDEXED" if _is_much_of_all(db, collection) else "images"
+        images = "images NOT INDEXED" if _is_scan_faster(db, collection) else "images"
         query = f"SELECT key FROM {images} WHERE collection = ?1 AND {condition.sql} ORDER BY key"
         return np.array([key for (key,) in db.execute(query, condition.parameters)], dtype=np.int64)
     except sqlite3.OperationalError:
@@ -142,7 +142,7 @@ EMBEDDINGS_AFTER = (
 def read_embeddings(
     db: sqlite3.Connection, collection: str, identity: int, after_key: int, limit: int
 ) -> tuple[list[int], list[Embedding | None]]:
-    """At most `limit` keys above `after_key`, and their embeddings; None for a damaged one."""
+    """At most `limit` keys above `after_key`, and their embeddings, None for a damaged one."""
     found = db.execute(EMBEDDINGS_AFTER, (identity, collection, after_key, limit)).fetchall()
     return [key for key, *_ in found], [
         np.frombuffer(blob, FLOAT) if checksums.vector_is_whole(blob, key, identity, checksum) else None
@@ -151,21 +151,21 @@ def read_embeddings(
 
 
 def read_embedding(db: sqlite3.Connection, key: int, identity: int) -> Embedding | None:
-    """(D,), or None."""
+    """The embedding (D,) of one image; None if it has none."""
     query = "SELECT embedding FROM embeddings WHERE key = ? AND identity = ?"
     row = db.execute(query, (key, identity)).fetchone()
     return None if row is None else np.frombuffer(row[0], dtype=FLOAT)
 
 
-def _is_much_of_all(db: sqlite3.Connection, collection: str) -> bool:
-    """Then reading all rows as they lie is faster than looking up each of the collection's."""
+def _is_scan_faster(db: sqlite3.Connection, collection: str) -> bool:
+    """Whether a full table scan is faster than looking up each row of the collection in an index."""
     (n_rows,) = db.execute("SELECT count(*) FROM images WHERE collection = ?", (collection,)).fetchone()
     (last_key,) = db.execute("SELECT coalesce(max(key), 0) FROM images").fetchone()
     return bool(4 * n_rows >= last_key)
 
 
 def _put_in_place(db: sqlite3.Connection, collection: str, key: int, row: NewRow, identity: int) -> PutResult:
-    """A new row in place of that of `key`."""
+    """Replace the row of `key` by a new one."""
     sha256s = _sha256s(db, "key = ?", (key,))
     db.execute("DELETE FROM images WHERE key = ?", (key,))
     new_key = _insert(db, collection, row, identity)
@@ -179,7 +179,7 @@ def _sha256s(db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> set
 def _put_same(
     db: sqlite3.Connection, key: int, row: NewRow, metadata: Metadata, identity: int, *, replace: bool
 ) -> PutResult:
-    """The same bytes again: at most the metadata is replaced. An embedding that it lacked it has now."""
+    """Add a row whose image is already there: replace the metadata if asked to, and add the embedding."""
     _put_embedding(db, key, row.embedding, identity)
     if not replace or row.metadata is None or row.metadata == metadata:
         return PutResult("unchanged", key)

@@ -1,4 +1,4 @@
-"""Open the database file and bring its schema up to date; knows nothing of what the rows mean."""
+"""The tables of the database, and the migrations that bring an older file up to date."""
 
 import sqlite3
 from datetime import UTC, datetime
@@ -9,11 +9,14 @@ from diptych.errors import CorruptStore, StoreError
 from diptych.failpoints import around
 
 BUSY_S = 30.0
-MAX_IDLE_LOG_BYTES = 16_000_000  # a log that grew beyond, as beside a backup, is cut once nobody reads it
+MAX_IDLE_LOG_BYTES = (
+    16_000_000  # a log that grew larger, as during a backup, is truncated once it is not read
+)
 
 DAMAGED_ROW = "a row of the database is damaged: `diptych check --data-dir` names its image"
 
-# One entry is one step, never edited after it was released; the version is the number of steps applied.
+# Each entry is one step, which is never changed after its release. The version is the number of applied
+# steps.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE collections (
@@ -21,7 +24,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             model      TEXT NOT NULL,
             created_at TEXT NOT NULL
         ) STRICT""",
-        # AUTOINCREMENT: a key is never used twice, so an index entry can never come to mean another image.
+        # AUTOINCREMENT: a key is never reused, so that an index entry never refers to another image.
         """CREATE TABLE images (
             key        INTEGER PRIMARY KEY AUTOINCREMENT,
             collection TEXT NOT NULL REFERENCES collections (name),
@@ -47,13 +50,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "ALTER TABLE collections ADD COLUMN keep TEXT NOT NULL DEFAULT 'original'",
-        # Whether the file of the row is kept: a ready-made vector has none, and a collection may keep none.
+        # Whether the image file is kept: a ready-made vector has no file, and a collection may keep none.
         "ALTER TABLE images ADD COLUMN kept INTEGER NOT NULL DEFAULT 1",
-        "DROP INDEX images_by_collection",  # the sizes of a collection are summed from the index alone
+        # Recreated so that the index alone gives the sizes of a collection.
+        "DROP INDEX images_by_collection",
         "CREATE INDEX images_by_collection ON images (collection, kept, n_bytes)",
     ),
     (
-        # A job outlives its collection, so that it can be told what became of it.
+        # A job outlives its collection, so that its end can still be reported.
         """CREATE TABLE jobs (
             id          TEXT NOT NULL UNIQUE,
             collection  TEXT NOT NULL,
@@ -79,14 +83,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX job_items_to_do ON job_items (job, number) WHERE status IS NULL",
     ),
     (
-        # By key within a collection: without it each chunk of embeddings sorts all that are left, and to
-        # read a million of them takes minutes.
+        # Ordered by key within a collection. Without this index each chunk of embeddings sorts all remaining
+        # rows, and reading a million embeddings takes minutes.
         "CREATE INDEX images_by_key ON images (collection)",
     ),
     ("ALTER TABLE collections ADD COLUMN precision TEXT NOT NULL DEFAULT 'server'",),
     (
-        # See sqlite_checksums. Rows from before are given theirs after the steps, some thousands at a time;
-        # these indexes, empty from then on, tell at once which are left.
+        # See `checksums`. Existing rows get their checksums after the migrations, some thousands at a time.
+        # The two indexes contain the rows that still lack one, and are empty from then on.
         "ALTER TABLE images ADD COLUMN checksum INTEGER",
         "ALTER TABLE embeddings ADD COLUMN checksum INTEGER",
         "CREATE INDEX images_without_checksum ON images (key) WHERE checksum IS NULL",
@@ -96,23 +100,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 
 def connect(file: Path, *, writes: bool) -> sqlite3.Connection:
-    """A connection in autocommit mode; one that only reads cannot write by mistake."""
-    # check_same_thread: each connection is used by one thread, but closed by another once that has ended.
+    """Open a connection in autocommit mode, read-only unless it `writes`."""
+    # check_same_thread: a connection is used by one thread, and closed by another once that thread has ended.
     db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
     db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")  # a commit returns after the disk has it
+    db.execute("PRAGMA synchronous = FULL")  # a commit returns once it is on the disk
     db.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_LOG_BYTES}")
     db.execute("PRAGMA foreign_keys = ON")
-    db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not merely unlinked
+    db.execute("PRAGMA secure_delete = ON")  # deleted content is overwritten, not only unlinked
     if not writes:
         db.execute("PRAGMA query_only = ON")
     return db
 
 
 def require_sound(db: sqlite3.Connection) -> None:
-    """Read all pages, and look up every row in every index. Raises CorruptStore naming the first fault.
+    """Check all pages, and every row against every index. Raises CorruptStore naming the first fault.
 
-    A page of one index put in the place of another would otherwise answer with other rows, or with none.
+    Otherwise a page of one index in the place of another would silently return wrong rows, or none.
     """
     try:
         (fault,) = db.execute("PRAGMA integrity_check(1)").fetchone()
@@ -125,20 +129,20 @@ def require_sound(db: sqlite3.Connection) -> None:
 
 
 def damaged(fault: object) -> str:
-    """What is said of a database that contradicts itself."""
+    """The message for a damaged database."""
     return f"the database is damaged: {fault}; a backup can be restored with `diptych restore`"
 
 
 def is_of_damaged_row(error: sqlite3.DatabaseError) -> bool:
-    """Whether a row's metadata is no JSON, or a text no UTF-8, as SQLite and its module spell it."""
-    spelled = ("malformed JSON", "user-defined function raised exception", "Could not decode to UTF-8")
-    return str(error).startswith(spelled)
+    """Whether the error is that a row's metadata are not JSON or a text is not UTF-8, by its message."""
+    messages = ("malformed JSON", "user-defined function raised exception", "Could not decode to UTF-8")
+    return str(error).startswith(messages)
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Apply the steps that are missing, each in a transaction, and fill in checksums.
+    """Apply the missing migrations, each in a transaction, then compute missing checksums.
 
-    Raises StoreError for a newer schema, CorruptStore where the tables are not of the schema that it says.
+    Raises StoreError for a newer schema, CorruptStore if the tables do not match the recorded schema.
     """
     db.execute(
         "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
@@ -149,23 +153,23 @@ def migrate(db: sqlite3.Connection) -> None:
     for number, statements in enumerate(MIGRATIONS[version:], version + 1):
         db.execute("BEGIN IMMEDIATE")
         for statement in statements:
-            _take(db, statement, number)
+            _apply(db, statement, number)
         db.execute("INSERT INTO schema_version VALUES (?, ?)", (number, datetime.now(UTC).isoformat()))
         with around("migration_commit"):
             db.execute("COMMIT")
     checksums.fill(db)
 
 
-def _take(db: sqlite3.Connection, statement: str, number: int) -> None:
+def _apply(db: sqlite3.Connection, statement: str, number: int) -> None:
     try:
         db.execute(statement)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # such as a full disk
             raise
-        raise CorruptStore(damaged(f"its tables are not of schema {number - 1}: {error}")) from error
+        raise CorruptStore(damaged(f"its tables do not match schema {number - 1}: {error}")) from error
 
 
 def schema_version(db: sqlite3.Connection) -> int:
-    """The number of steps applied so far."""
+    """The number of migrations applied so far."""
     (version,) = db.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
     return int(version)

@@ -1,6 +1,6 @@
-"""Read one state of a database beside the process that writes it; knows nothing of image files."""
+"""Reads one consistent state of a database while another process writes to it."""
 
-# ruff: noqa: S608 - only what this module names itself is spliced into statements
+# ruff: noqa: S608 - only names from this module are inserted into statements
 
 import errno
 import os
@@ -27,15 +27,14 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class SqliteSnapshot:
-    """For a `with` block.
+    """A read transaction in WAL mode, for a `with` block.
 
-    A read transaction in WAL mode: it sees the last commit before it was opened, neither waits for the
-    writer nor makes it wait, and needs no lock of the data folder. For as long as it is open, SQLite cannot
-    reuse the write-ahead log.
+    It sees the last commit before it was opened. It neither waits for the writer nor makes it wait, and needs
+    no lock of the data folder. While it is open, SQLite cannot reuse the write-ahead log.
     """
 
     def __init__(self, file: Path) -> None:
-        """Raises StoreError for a file that is no database of ours or of a newer schema, CorruptStore."""
+        """Raises StoreError if the file is not a diptych database or has a newer schema; CorruptStore."""
         self._file = file
         with _translated(file):
             self._db = _open(file)
@@ -43,11 +42,9 @@ class SqliteSnapshot:
                 self.schema_version = _known_version(self._db, file)
                 columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(images)")}
                 self.has_kept_column = "kept" in columns  # before schema 2 all images had a file
-                self.has_checksums = "checksum" in columns  # before schema 6 nobody knew of damage
+                self.has_checksums = "checksum" in columns  # before schema 6 there were none
                 columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(collections)")}
-                self.has_precision_column = (
-                    "precision" in columns
-                )  # before schema 5 no collection had its own
+                self.has_precision_column = "precision" in columns  # before schema 5 there was none
                 self._images = "(SELECT * FROM images WHERE kept)" if self.has_kept_column else "images"
             except BaseException:
                 self._db.close()
@@ -60,7 +57,7 @@ class SqliteSnapshot:
         self._db.close()
 
     def counts(self) -> Counts:
-        """How much there is."""
+        """The numbers of collections, images and files, and the bytes of the files."""
         with _translated(self._file):
             (n_collections,) = self._db.execute("SELECT count(*) FROM collections").fetchone()
             (n_images,) = self._db.execute("SELECT count(*) FROM images").fetchone()
@@ -71,15 +68,15 @@ class SqliteSnapshot:
         return Counts(n_collections, n_images, n_files, n_bytes)
 
     def files(self) -> Iterator[File]:
-        """The image files that it speaks of, each once."""
+        """(sha256, bytes) of each image file that rows refer to, once."""
         return self.read(f"SELECT sha256, max(n_bytes) FROM {self._images} GROUP BY sha256")
 
     def keys_of(self, sha256: str) -> set[int]:
-        """Of the images whose file this is. A key is never used twice."""
+        """The keys of the images with this file. A key is never reused."""
         return {key for (key,) in self.read(f"SELECT key FROM {self._images} WHERE sha256 = ?", (sha256,))}
 
     def lost_images(self, faults: Mapping[str, Fault]) -> tuple[LostImage, ...]:
-        """The images whose files these are."""
+        """The images whose files are missing or damaged."""
         query = f"SELECT collection, id FROM {self._images} WHERE sha256 = ? ORDER BY collection, id"
         return tuple(
             LostImage(collection, id, sha256, fault)
@@ -88,12 +85,12 @@ class SqliteSnapshot:
         )
 
     def require_sound(self) -> None:
-        """Raises CorruptStore naming the first fault in the structure of the database, as a start would."""
+        """Raises CorruptStore naming the first fault in the structure of the database, as at a start."""
         with _translated(self._file):
             require_sound(self._db)
 
     def damaged_images(self) -> tuple[DamagedImage, ...]:
-        """The images of which the row, or a vector, differs from its checksum."""
+        """The images whose row or vector differs from its checksum."""
         if not self.has_checksums:
             return ()
         with _translated(self._file):
@@ -102,47 +99,47 @@ class SqliteSnapshot:
         return (*rows, *vectors)
 
     def lacks_checksums(self) -> bool:
-        """Whether there are rows or vectors from before schema 6 that no start has given checksums yet."""
+        """Whether rows or vectors from before schema 6 still lack checksums."""
         with _translated(self._file):
             return not (self.has_checksums and are_all_there(self._db))
 
     def _named(self, key: int) -> tuple[str, str]:
-        """Collection and id, as far as they can be read."""
+        """The collection and id of a row, as far as they can be read."""
         query = "SELECT CAST(collection AS BLOB), CAST(id AS BLOB) FROM images WHERE key = ?"
         row = self._db.execute(query, (key,)).fetchone()
-        if row is None:  # of a vector
+        if row is None:  # a vector without its row
             return "?", f"key {key}, which has no row"
         collection, id = row
         return collection.decode(errors="replace"), id.decode(errors="replace")
 
     def read(self, query: str, values: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query, one by one."""
+        """Iterate over the rows of a query."""
         with _translated(self._file):
             yield from self._db.execute(query, values)
 
     def origin(self) -> str:
-        """What tells this data folder from others: when its database was made, to the microsecond."""
+        """The identifier of this data folder: the time at which its database was made, to the microsecond."""
         query = "SELECT applied_at FROM schema_version WHERE version = 1"
         with _translated(self._file):
             return str(self._db.execute(query).fetchone()[0])
 
     def copy_to(self, file: Path) -> None:
-        """Write this state as one new file, unsynced, and check that it is sound.
+        """Write this state to one new file, without fsync, and check that it is sound.
 
-        Raises CorruptStore, StoreError, and OSError where the new file does not fit.
+        Raises CorruptStore, StoreError, and OSError if the new file does not fit on the disk.
         """
         make_new(file)
         with _translated(self._file), closing(sqlite3.connect(file, isolation_level=None)) as copy:
             copy.execute("PRAGMA synchronous = OFF")
             self._db.backup(copy, pages=-1)
-            copy.execute("PRAGMA journal_mode = DELETE")  # no second file belongs to it
-            require_sound(copy)  # as a start does
+            copy.execute("PRAGMA journal_mode = DELETE")  # so that the copy is a single file
+            require_sound(copy)  # as at a start
 
 
 def _open(file: Path) -> sqlite3.Connection:
-    """A connection that cannot write, in a transaction that has begun to read."""
+    """Open a read-only connection and begin a read transaction."""
     if not file.is_file():
-        raise StoreError(f"{file.parent} is no data folder: it has no {file.name}")
+        raise StoreError(f"{file.parent} is not a data folder: it has no {file.name}")
     db = sqlite3.connect(
         f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_S
     )
@@ -159,7 +156,7 @@ def _known_version(db: sqlite3.Connection, file: Path) -> int:
     made = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'").fetchone()
     version = schema_version(db) if made else 0
     if version == 0:
-        raise StoreError(f"{file} holds no collections: it is empty, or no database of diptych")
+        raise StoreError(f"{file} holds no collections: it is empty, or not a database of diptych")
     if version > len(MIGRATIONS):
         raise StoreError(
             f"{file} has schema {version}, this version of diptych knows up to {len(MIGRATIONS)}"
@@ -169,7 +166,7 @@ def _known_version(db: sqlite3.Connection, file: Path) -> int:
 
 @contextmanager
 def _translated(file: Path) -> Iterator[None]:
-    """SQLite's errors as ours; a disk that is full as everybody else spells it."""
+    """Raise errors of SQLite in the block as CorruptStore or StoreError; a full disk as OSError (ENOSPC)."""
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -177,7 +174,7 @@ def _translated(file: Path) -> Iterator[None]:
         if code == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         if is_of_damaged_row(error):
-            raise CorruptStore(f"{file}: {DAMAGED_ROW}") from None  # the error holds what the row says
+            raise CorruptStore(f"{file}: {DAMAGED_ROW}") from None  # the error contains text of the row
         if code in _DAMAGED:
             raise CorruptStore(f"database {file} is damaged: {error}") from error
         raise StoreError(f"database {file} cannot be read: {error}") from error

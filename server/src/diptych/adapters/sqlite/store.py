@@ -1,6 +1,6 @@
-"""The truth about collections, images and embeddings in one SQLite file; knows nothing of image files."""
+"""The store of collections, images and embeddings in one SQLite file."""
 
-# ruff: noqa: S608 - only the constants of sqlite_rows are spliced into statements
+# ruff: noqa: S608 - only constants of this package are inserted into statements
 
 import asyncio
 import json
@@ -45,16 +45,16 @@ from diptych.core.types import (
 )
 
 DATABASE = "diptych.sqlite3"
-CHUNK = 4_096  # embeddings read at a time
+CHUNK = 4_096  # embeddings that are read at once
 
 
 class SqliteStore:
-    """Satisfies `core.collections.ports.RecordStore`; owns the lock of the data folder while it is open."""
+    """Satisfies `core.collections.ports.RecordStore`. Holds the lock of the data folder while it is open."""
 
     def __init__(self, data_dir: Path, quota: Quota | None = None, lock: DataLock | None = None) -> None:
-        """Blocking. Raises DataDirLocked naming the holder, StoreError, CorruptStore.
+        """Open the store, blocking. Raises DataDirLocked naming the holder, StoreError, CorruptStore.
 
-        `lock` is that of the folder, where the caller has it already; it is the store's from now on.
+        A caller that holds the lock of the folder already passes it as `lock`; the store then owns it.
         """
         self._lock = lock or DataLock(data_dir)
         try:
@@ -65,11 +65,11 @@ class SqliteStore:
 
     @property
     def threads(self) -> SqliteThreads:
-        """For those who keep tables of their own in the same database."""
+        """The threads, for other stores in the same database."""
         return self._threads
 
     async def close(self) -> None:
-        """Finish what runs and let go of the data folder."""
+        """Finish running work and unlock the data folder."""
         await asyncio.to_thread(self._threads.close)
         self._lock.close()
 
@@ -80,11 +80,14 @@ class SqliteStore:
     async def create_collection(
         self, name: str, model: str, keep: Keep = "original", precision: str = SERVER
     ) -> CollectionInfo:
-        """Raises Conflict when the name is taken."""
+        """Create a collection. Raises Conflict if the name is taken."""
         return await self._threads.write(lambda db: tables.create(db, name, model, keep, precision))
 
     async def change_collection(self, name: str, new_name: str, keep: Keep, precision: str) -> None:
-        """All of it or nothing. Raises NotFound; Conflict if a new name is taken, or a job adds to it."""
+        """Rename and configure a collection, in one transaction.
+
+        Raises NotFound; Conflict if a new name is taken, or a job adds to the collection.
+        """
 
         def work(db: sqlite3.Connection) -> None:
             tables.rename(db, name, new_name)
@@ -93,15 +96,15 @@ class SqliteStore:
         await self._threads.write(work)
 
     async def drop_collection(self, name: str) -> Removed:
-        """Remove it with all its images. Raises NotFound."""
+        """Remove a collection with all its images. Raises NotFound."""
         return await self._threads.write(lambda db: tables.drop(db, name), makes_room=True)
 
     async def sizes(self, name: str | None = None) -> dict[str, Sizes]:
-        """What is kept of one collection, or of all by name. Raises NotFound for one that is not there."""
+        """The sizes of one collection, or of all, by name. Raises NotFound."""
         return await self._threads.read(lambda db: tables.sizes(db, name))
 
     async def n_bytes(self) -> int:
-        """The database and its log on the disk, without image files."""
+        """The bytes of the database and its log on the disk."""
         return await asyncio.to_thread(self._threads.n_bytes)
 
     async def put(
@@ -113,9 +116,10 @@ class SqliteStore:
         replace: bool,
         job_outcomes: Callable[[Sequence[PutResult]], JobOutcomes] | None = None,
     ) -> list[PutResult]:
-        """Add N rows in order, and what jobs hear of the N results, in one transaction.
+        """Add N rows in order, and record the outcomes that `news` makes of the N results, in one
+        transaction.
 
-        Raises NotFound for the collection, and for a job that has ended.
+        Raises NotFound for the collection, or for a job that has ended.
         """
 
         def work(db: sqlite3.Connection) -> list[PutResult]:
@@ -129,24 +133,24 @@ class SqliteStore:
         return await self._threads.write(work, step="commit" if job_outcomes is None else "job_commit")
 
     async def put_embeddings(self, keys: Sequence[int], rows: Embeddings, identity: str) -> list[int]:
-        """Add embeddings of rows that exist; returns the keys that still did."""
+        """Add the embeddings of rows that still exist; return their keys."""
         return await self._threads.write(
             lambda db: sql.put_embeddings(db, keys, rows, sql.add_identity(db, identity))
         )
 
     async def get(self, collection: str, id: str) -> ImageRecord:
-        """Raises NotFound."""
+        """The record of an image. Raises NotFound."""
         return (await self._threads.read(lambda db: find_record(db, collection, id)))[1]
 
     async def find(self, collection: str, ids: Sequence[str]) -> dict[str, ImageRecord]:
-        """The records of those ids that exist. Raises NotFound for the collection."""
+        """The records of those ids that exist, by id. Raises NotFound for the collection."""
         query = f"SELECT {RECORD} FROM images WHERE collection = ? AND id {sql.ONE_OF}"
         values = (collection, json.dumps(list(ids)))
         found = await self._read_of(collection, lambda db: list(map(record_of, db.execute(query, values))))
         return {record.id: record for record in found}
 
     async def by_key(self, keys: Sequence[int]) -> dict[int, ImageRecord]:
-        """The records of those keys that exist."""
+        """The records of those keys that exist, by key."""
         query = f"SELECT key, {RECORD} FROM images WHERE key {sql.ONE_OF}"
         values = (json.dumps(list(keys)),)
         return await self._threads.read(
@@ -163,7 +167,7 @@ class SqliteStore:
         return await self._read_of(collection, lambda db: list(map(record_of, db.execute(query, values))))
 
     async def patch(self, collection: str, id: str, change: Callable[[Metadata], Metadata]) -> ImageRecord:
-        """Replace the metadata by `change(metadata)`. Raises NotFound, what `change` raises."""
+        """Replace the metadata by `change(metadata)`. Raises NotFound, and what `change` raises."""
 
         def work(db: sqlite3.Connection) -> ImageRecord:
             key, found = find_record(db, collection, id)
@@ -173,24 +177,24 @@ class SqliteStore:
         return await self._threads.write(work)
 
     async def delete(self, collection: str, id: str) -> Removed:
-        """Raises NotFound."""
+        """Delete an image. Raises NotFound."""
         return await self._threads.write(
             lambda db: sql.delete_images(db, [find_key(db, collection, id)]), makes_room=True
         )
 
     async def delete_keys(self, keys: Sequence[int]) -> Removed:
-        """Of rows that exist."""
+        """Delete existing rows by their keys."""
         return await self._threads.write(lambda db: sql.delete_images(db, keys), makes_room=True)
 
     async def keys(self, collection: str) -> list[int]:
-        """Of all its rows, ascending. Raises NotFound for the collection."""
+        """The keys of all rows of a collection, ascending. Raises NotFound for the collection."""
         query = "SELECT key FROM images WHERE collection = ? ORDER BY key"
         return await self._read_of(
             collection, lambda db: [key for (key,) in db.execute(query, (collection,))]
         )
 
     async def matching_keys(self, collection: str, filter: Filter) -> Keys:
-        """Keys of the rows whose metadata passes, ascending.
+        """The keys of the rows whose metadata pass the filter, ascending.
 
         Cancelling the call ends the scan. Raises NotFound for the collection.
         """
@@ -203,7 +207,7 @@ class SqliteStore:
             stop.set()
 
     async def embedding(self, collection: str, id: str, identity: str) -> Embedding | None:
-        """Its embedding of this identity; None when it has none. Raises NotFound."""
+        """The embedding of an image under this identity; None if it has none. Raises NotFound."""
 
         def work(db: sqlite3.Connection) -> Embedding | None:
             key = find_key(db, collection, id)
@@ -217,7 +221,8 @@ class SqliteStore:
     ) -> AsyncIterator[tuple[list[int], Embeddings, list[int]]]:
         """All embeddings of this identity in chunks of (keys, (N, D), keys whose embedding is damaged).
 
-        A flipped bit may make a cosine enormous, and the image the first hit of every search.
+        Damaged embeddings are excluded: a flipped bit can make a cosine so large that the image comes first
+        in every search.
         """
         number = await self._threads.read(lambda db: sql.identity_number(db, identity))
         after_key = 0
@@ -239,7 +244,7 @@ class SqliteStore:
             after_key = keys[-1]
 
     async def missing(self, collection: str, identity: str) -> dict[int, bool]:
-        """Keys of the rows without an embedding of this identity, and whether their image is kept.
+        """The keys of rows without an embedding of this identity, each with whether its image file is kept.
 
         Raises NotFound for the collection.
         """
@@ -253,11 +258,11 @@ class SqliteStore:
         )
 
     async def used(self, sha256s: Sequence[str]) -> set[str]:
-        """Those of the sha256 whose file some row uses."""
+        """Those of the sha256 whose file is used by a row."""
         return await self._threads.read(lambda db: sql.used(db, sha256s))
 
     async def _read_of(self, collection: str, work: Work[Result]) -> Result:
-        """Only while the collection has this name: one that has got another would seem to be empty."""
+        """Run `work` if the collection exists; a renamed one would seem to be empty."""
 
         def checked(db: sqlite3.Connection) -> Result:
             require_collection(db, collection)

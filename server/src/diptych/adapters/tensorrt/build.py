@@ -1,6 +1,6 @@
-"""Build plans in a process of their own, since that takes minutes and may end its process.
+"""Builds plans in a child process, because that takes minutes and may crash the process.
 
-python -m diptych.adapters.tensorrt.build     # the jobs on stdin; why it failed is the last line of stderr
+python -m diptych.adapters.tensorrt.build     # reads jobs from stdin; a failure is the last line of stderr
 """
 
 import asyncio
@@ -18,17 +18,19 @@ from diptych.bundle.tensorrt_build import Profile
 from diptych.durable import fsync_file, fsync_folder
 from diptych.errors import BundleError, DiptychError
 
-REVISION = 1  # of how plans are built: those of an earlier one are built anew
-NICE = 10  # requests go first on the CPU
-PR_SET_PDEATHSIG = 1  # of prctl: the signal that a process gets when the one that started it ends
-MAX_WORKSPACE_BYTES = 1 << 30  # of the GPU: the builder may else take all that what serves leaves free
-SAID_WHY = 3  # exit code of a child that could not build, and said why
-MAX_TOLD = 500  # characters of what the child said last
+REVISION = 1  # of the build settings: plans of an earlier revision are built again
+NICE = 10  # requests have priority on the CPU
+PR_SET_PDEATHSIG = 1  # prctl option: the signal that a process receives when its parent ends
+MAX_WORKSPACE_BYTES = (
+    1 << 30
+)  # of GPU memory: without a limit the builder may take all that the server leaves free
+BUILD_FAILED = 3  # exit code of a child that could not build and printed the reason
+MAX_REASON_CHARS = 500  # of the last line that the child printed
 MODULE = "diptych.adapters.tensorrt.build"
 
 
 class PlanJob(BaseModel):
-    """One plan: of this graph, for these shapes, into this file."""
+    """A plan to build: from this graph, for these shapes, into this file."""
 
     graph: Path
     target: Path
@@ -39,13 +41,13 @@ _JOBS = TypeAdapter(list[PlanJob])
 
 
 async def build_in_child(jobs: Sequence[PlanJob], module: str = MODULE) -> None:
-    """Wait until all are built; the child is killed when the waiting is cancelled or this process ends.
+    """Build plans in a child process, which is killed if the call is cancelled or this process ends.
 
-    Raises BundleError with what it said, or how it ended.
+    Raises BundleError with the child's message, or the way that it ended.
     """
     child = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-P",  # or the folder that it is started in comes first among those that modules are taken from
+        "-P",  # without it modules are first searched in the working directory
         "-m",
         module,
         str(os.getpid()),
@@ -59,15 +61,15 @@ async def build_in_child(jobs: Sequence[PlanJob], module: str = MODULE) -> None:
             child.kill()
             await child.wait()
     if child.returncode:
-        said = errors.decode(errors="replace").strip().rpartition("\n")[2][:MAX_TOLD]
-        if child.returncode == SAID_WHY:
-            raise BundleError(said)
+        reason = errors.decode(errors="replace").strip().rpartition("\n")[2][:MAX_REASON_CHARS]
+        if child.returncode == BUILD_FAILED:
+            raise BundleError(reason)
         how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
-        raise BundleError(f"the builder ended with {how}: {said or 'it said nothing'}")
+        raise BundleError(f"the builder ended with {how}: {reason or 'it printed nothing'}")
 
 
 def build(jobs: Sequence[PlanJob]) -> None:
-    """Each file is there whole, or not at all. Blocking. Raises BundleError, ConfigError."""
+    """Build plans; each file appears whole or not at all. Blocking. Raises BundleError, ConfigError."""
     for job in jobs:
         draft = job.target.with_suffix(f".{os.getpid()}.tmp")
         try:
@@ -80,17 +82,17 @@ def build(jobs: Sequence[PlanJob]) -> None:
 
 
 def main(parent: int) -> int:
-    """0 when all were built."""
-    if sys.platform == "linux":  # let no build go on whose server has ended, however that was
+    """Build the jobs from stdin. Return 0 if all were built."""
+    if sys.platform == "linux":  # end the build when the server ends, for whatever reason
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before
+    if os.getppid() != parent:  # the parent has already ended
         return 1
     os.nice(NICE)
     try:
         build(_JOBS.validate_json(sys.stdin.buffer.read()))
     except DiptychError as error:
         sys.stderr.write(f"{error}\n")
-        return SAID_WHY
+        return BUILD_FAILED
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Run the two plans of a version that TensorRT built; knows nothing of manifests, image files or words."""
+"""Runs the two TensorRT plans of a version, one for images and one for texts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,15 +18,15 @@ TEXT_EMBEDDING = EnginePort("text_embedding", "FLOAT", 2)  # (B, D)
 class TensorrtEncoder:
     """Both towers of one model on TensorRT; satisfies `Encoder` and `StoppableEncoder` of the bundle.
 
-    Calls may come from any thread; those of one tower wait for each other, and each tower has a stream of its
-    own. Raises ConfigError without a GPU or TensorRT, BundleError when a plan does not load here or does not
-    have the bundle's signature.
+    Calls may come from any thread; the calls of one tower wait for each other, and each tower has a stream of
+    its own. Raises ConfigError without a GPU or TensorRT; BundleError if a plan does not load here or does
+    not have the bundle's signature.
     """
 
     def __init__(self, image_file: Path, text_file: Path) -> None:
         self.device_name: str | None = first_gpu().name
         self.provider = TENSORRT_PROVIDER
-        self.text_lengths: tuple[int, ...] = ()  # any
+        self.text_lengths: tuple[int, ...] = ()  # any length
         self.captures: bool | None = None
         self.why_not_captured = ByTower()
         self._image = TensorrtEngine(image_file, PIXELS, IMAGE_EMBEDDING)
@@ -37,13 +37,13 @@ class TensorrtEncoder:
             raise
 
     def fit(self, image_sizes: Sequence[int], text_sizes: Sequence[int]) -> None:
-        """Nothing to do: a plan takes any size of its profiles, in buffers for the largest."""
+        """Do nothing: a plan takes any size within its profiles, in buffers for the largest."""
 
     def capture(self, images: Sequence[Pixels], texts: Sequence[InputIds]) -> None:
-        """Nothing to do: nothing is captured."""
+        """Do nothing: TensorRT's runs are not captured."""
 
     def close(self) -> None:
-        """Give the GPU's memory back: what serves in place of a plan that was refused may be captured."""
+        """Free the GPU's memory while nothing is captured."""
         self._image.close()
         self._text.close()
 

@@ -1,8 +1,8 @@
-"""Run one plan that TensorRT built, a batch at a time. Knows nothing of manifests or towers.
+"""Runs one TensorRT engine, a batch at a time.
 
-Written against the documentation of TensorRT 10 and 11, not yet run on a GPU. A plan is executable: it holds
-kernels, and whoever made it decides what runs on the GPU. Only files of our own repository and of our own
-cache come here.
+Written against the documentation of TensorRT 10 and 11; not yet run on a GPU. A plan file is executable: it
+contains kernels, so that its author decides what runs on the GPU. Only files of our own repository and cache
+are loaded.
 """
 
 import threading
@@ -26,7 +26,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class EnginePort:
-    """One input or output, as a bundle must have it; `dtype` is TensorRT's name of it."""
+    """The name, type and rank that an input or output must have; `dtype` is TensorRT's name of the type."""
 
     name: str
     dtype: str
@@ -35,38 +35,40 @@ class EnginePort:
 
 @dataclass(frozen=True)
 class EngineProfile:
-    """The least and the largest shape that one choice of kernels takes; `number` is TensorRT's."""
+    """The smallest and the largest shape of an optimisation profile; `number` is its index in TensorRT."""
 
     number: int
     least: Shape
     largest: Shape
 
     def holds(self, shape: Shape) -> bool:
-        """Whether a batch of this shape may run with it."""
+        """Whether a batch of this shape fits the profile."""
         return len(shape) == len(self.least) and all(
             low <= size <= high for low, size, high in zip(self.least, shape, self.largest, strict=True)
         )
 
 
 class TensorrtEngine:
-    """A deserialised plan with one input and one output. Calls may come from any thread, one at a time runs.
+    """A deserialised plan with one input and one output.
 
-    A batch goes into page-locked memory, to the GPU, through the kernels of the first profile that takes its
-    shape, and back, all in one stream; one that is larger than every profile runs in parts.
+    Calls may come from any thread and run one at a time.
+
+    A batch is copied into page-locked memory and to the GPU, runs in the first profile that fits its shape,
+    and is copied back, all in one stream. A batch larger than every profile runs in parts.
     """
 
     def __init__(self, file: Path, source: EnginePort, target: EnginePort) -> None:
-        """Raises BundleError when the file does not load, or lacks the signature; EncoderFailed."""
+        """Raises BundleError if the file does not load or has another signature; EncoderFailed."""
         self._source, self._target = source.name, target.name
         self._lock = threading.Lock()
-        with CAPTURE_LOCK.load():  # it takes memory of the GPU
+        with CAPTURE_LOCK.load():  # it allocates GPU memory
             engine = _deserialise(file)
             _check_ports(file, engine, source, target)
             self._profiles = _profiles(file, engine, source.name)
             self._buffers: _Buffers | None = _Buffers(engine, source, target, self._profiles)
 
     def run(self, batch: Batch, on_start: OnStart | None) -> Embeddings:
-        """(B, ...) -> (B, D). A call that is stopped ends before its next part: kernels cannot be stopped."""
+        """(B, ...) -> (B, D). A stopped call ends before its next part, since kernels cannot be stopped."""
         stopped = threading.Event()
         if on_start is not None:
             on_start(stopped.set)
@@ -77,7 +79,7 @@ class TensorrtEngine:
         return require_embeddings(rows, len(batch), self._target)
 
     def close(self) -> None:
-        """Give the GPU's memory back, at a moment in which nothing is captured. No call runs or comes."""
+        """Free the GPU's memory while nothing is captured. No call may run or follow."""
         with CAPTURE_LOCK.call():
             self._buffers = None
 
@@ -91,7 +93,7 @@ class TensorrtEngine:
             return self._buffers.run(part, profile)
 
     def _largest(self, batch: Batch) -> int:
-        """The most items that one run takes of such a batch."""
+        """The largest number of items of such a batch that one run takes."""
         fitting = [one.largest[0] for one in self._profiles if one.holds((one.least[0], *batch.shape[1:]))]
         return max(fitting, default=max(1, len(batch)))
 
@@ -100,11 +102,11 @@ class TensorrtEngine:
             if profile.holds(shape):
                 return profile
         taken = ", ".join(f"{one.least} to {one.largest}" for one in self._profiles)
-        raise EncoderFailed(f"no profile takes a batch of shape {shape}, only {taken}")
+        raise EncoderFailed(f"no profile fits a batch of shape {shape}, only {taken}")
 
 
 class _Buffers:
-    """A stream, memory for the largest batch, and an execution context for each profile."""
+    """A stream, buffers for the largest batch, and an execution context for each profile."""
 
     def __init__(
         self, engine: Any, source: EnginePort, target: EnginePort, profiles: list[EngineProfile]
@@ -126,19 +128,19 @@ class _Buffers:
         taken, rows = self._in[: batch.size], self._out[: len(batch)]
         taken[...] = batch.reshape(-1)
         stream.copy_in(self._gpu_in, taken)
-        _require(context.set_input_shape(self._source, batch.shape), f"does not take the shape {batch.shape}")
+        _require(context.set_input_shape(self._source, batch.shape), f"rejected the shape {batch.shape}")
         _require(context.execute_async_v3(stream.handle), f"failed on a batch of {len(batch)}")
         stream.copy_out(rows, self._gpu_out)
         stream.wait()
-        return rows.copy()  # the next batch writes there again
+        return rows.copy()  # the next batch overwrites the buffer
 
     def _context(self, engine: Any, profile: int, addresses: dict[str, int]) -> Any:
         context = engine.create_execution_context()
         _require(context is not None, "has no memory for an execution context")
         chosen = context.set_optimization_profile_async(profile, self._stream.handle)
-        _require(chosen, f"does not take its profile {profile}")
+        _require(chosen, f"rejected its profile {profile}")
         for name, address in addresses.items():
-            _require(context.set_tensor_address(name, address), f"does not take the memory of {name}")
+            _require(context.set_tensor_address(name, address), f"rejected the memory of {name}")
         return context
 
 
@@ -152,13 +154,13 @@ def _require(worked: bool, otherwise: str) -> None:
 
 def _deserialise(file: Path) -> Any:
     tensorrt = load_tensorrt()
-    runtime = tensorrt.Runtime(tensorrt_log())  # plans with code for the host are refused: its default
+    runtime = tensorrt.Runtime(tensorrt_log())  # refuses plans with host code, by default
     try:
         engine = runtime.deserialize_cuda_engine(file.read_bytes())
-    except Exception as error:  # its binding names no class of its own
+    except Exception as error:  # its binding has no exception classes
         raise _unloadable(file, str(error)) from error
     if engine is None:
-        raise _unloadable(file, take_error("no reason is given"))
+        raise _unloadable(file, take_error("no reason given"))
     return engine
 
 
@@ -175,7 +177,7 @@ def _check_ports(file: Path, engine: Any, source: EnginePort, target: EnginePort
             raise BundleError(f"{file.name}: the {kind} must be {expected}, found {found}")
     width = int(tuple(engine.get_tensor_shape(target.name))[1])
     if width < 1:
-        raise BundleError(f"{file.name}: the width of the output must be a number, it is {width}")
+        raise BundleError(f"{file.name}: the width of the output must be a fixed number, it is {width}")
 
 
 def _port(engine: Any, name: str) -> EnginePort:

@@ -1,6 +1,6 @@
-"""The `tensorrt` package: which release is here, and what it says when it fails. Knows no graph.
+"""The `tensorrt` package: its release, its log and its last error.
 
-It is loaded when it is asked for, and not before: it takes seconds and gigabytes.
+The package is loaded when it is first needed, because that takes seconds and gigabytes.
 """
 
 import importlib
@@ -12,35 +12,37 @@ from typing import Any
 from diptych.errors import ConfigError
 
 LOG = logging.getLogger("diptych.tensorrt")
-OLDEST = (10, 12)  # since then networks are typed by their graphs alone
+OLDEST = (10, 12)  # since then networks can be strongly typed only
 MODULES = ("tensorrt_bindings", "tensorrt")  # of server[tensorrt]; of NVIDIA's images and system packages
 
 
 @cache
 def load_tensorrt() -> Any:
-    """The package. Raises ConfigError that says what is missing."""
+    """Load the package. Raises ConfigError saying what is missing."""
     tensorrt = _import_first(MODULES)
     if _release(tensorrt.__version__) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
-        raise ConfigError(f"TensorRT {tensorrt.__version__} is here, the oldest that will do is {oldest}")
+        raise ConfigError(
+            f"TensorRT {tensorrt.__version__} is installed, the oldest supported release is {oldest}"
+        )
     return tensorrt
 
 
 def _import_first(names: Sequence[str]) -> Any:
-    """The first that is installed."""
+    """Import the first module that is installed. Raises ConfigError."""
     for name in names:
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name != name:
                 raise ConfigError(f"TensorRT cannot be loaded: {error}") from error
-        except (ImportError, OSError) as error:  # its libraries are loaded as it is imported
+        except (ImportError, OSError) as error:  # importing it loads its libraries
             raise ConfigError(f"TensorRT cannot be loaded: {error}") from error
-    raise ConfigError("TensorRT is not here: server[tensorrt] brings it, beside server[gpu]")
+    raise ConfigError("TensorRT is not installed: install server[tensorrt] in addition to server[gpu]")
 
 
 def tensorrt_version() -> str:
-    """Such as 10.16.1.11. Raises ConfigError where there is none."""
+    """The release of TensorRT, such as 10.16.1.11. Raises ConfigError if it is not installed."""
     return str(load_tensorrt().__version__)
 
 
@@ -50,19 +52,19 @@ def _release(version: str) -> tuple[int, ...]:
 
 @cache
 def tensorrt_log() -> Any:
-    """One logger for all that TensorRT does here, and that outlives it; `last_error` is what it said."""
+    """The logger for all of TensorRT, which must outlive it; `last_error` is its latest error message."""
     tensorrt = load_tensorrt()
     severity = tensorrt.ILogger.Severity
 
     class Log(tensorrt.ILogger):  # type: ignore[misc, name-defined]
-        """Errors go to our log, the rest is not for it."""
+        """Passes errors to our log and drops the rest."""
 
         def __init__(self) -> None:
-            tensorrt.ILogger.__init__(self)  # as its binding wants it
+            tensorrt.ILogger.__init__(self)  # the binding requires the explicit call
             self.last_error = ""
 
         def log(self, level: Any, message: str) -> None:
-            """Hear one line; may come from any thread."""
+            """Receive one line, from any thread."""
             if level in (severity.INTERNAL_ERROR, severity.ERROR):
                 self.last_error = message
                 LOG.warning("TensorRT: %s", message)
@@ -71,7 +73,7 @@ def tensorrt_log() -> Any:
 
 
 def take_error(otherwise: str) -> str:
-    """What TensorRT said last, once; or `otherwise`, where it said nothing."""
+    """Return and clear TensorRT's latest error message; `otherwise` if there is none."""
     log = tensorrt_log()
-    said, log.last_error = log.last_error, ""
-    return said or otherwise
+    message, log.last_error = log.last_error, ""
+    return message or otherwise

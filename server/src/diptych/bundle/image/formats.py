@@ -1,7 +1,7 @@
-"""Which image format some bytes claim to be, by their first bytes; knows nothing of decoding.
+"""The supported image formats, and how a file's first bytes identify its format.
 
-Naming the format first means that one decoder sees the bytes, and that a broken file of a known format is
-told apart from a file that is no image.
+Identifying the format first means that only one decoder sees the bytes, and that a broken file of a known
+format is distinguished from a file that is not an image.
 """
 
 from typing import Literal
@@ -21,7 +21,7 @@ MEDIA_TYPES: dict[ImageFormat, str] = {
     "HEIC": "image/heic",
 }
 
-# Of decoders that are large, seldom needed and young: the server runs them in processes of their own.
+# Formats with large, rarely used and young decoders, which the server runs in processes of their own.
 ISOLATED: frozenset[ImageFormat] = frozenset({"TIFF", "AVIF", "HEIC"})
 
 _PREFIXES: tuple[tuple[bytes, ImageFormat], ...] = (
@@ -38,7 +38,7 @@ _PREFIXES: tuple[tuple[bytes, ImageFormat], ...] = (
 
 
 def sniff(payload: bytes) -> ImageFormat | None:
-    """The format of the allow-list that these bytes begin like, or None."""
+    """The supported format that these bytes start with; None if there is none."""
     for prefix, image_format in _PREFIXES:
         if payload.startswith(prefix):
             return image_format
@@ -48,7 +48,7 @@ def sniff(payload: bytes) -> ImageFormat | None:
 
 
 def _sniff_iso(payload: bytes) -> ImageFormat | None:
-    """An ISO media file that names AVIF or HEIC among its brands: one container for two codecs."""
+    """The format of an ISO media file by its brands, since AVIF and HEIC share this container."""
     if payload[4:8] != b"ftyp":
         return None
     n_bytes = min(int.from_bytes(payload[:4], "big"), 256)

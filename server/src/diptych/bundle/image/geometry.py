@@ -1,4 +1,4 @@
-"""Where the pixels of a prepared image come from: sizes and offsets only, no pixels.
+"""Computes the sizes and offsets of the resize, the crop and the letterbox.
 
 Follows torchvision's `Resize` and `CenterCrop`, transformers' `CLIPImageProcessorPil` and open_clip's
 letterbox to the pixel, Python's rounding of halves to even included.
@@ -12,7 +12,7 @@ from diptych.bundle.manifest import ImageSpec
 
 @dataclass(frozen=True)
 class Placement:
-    """Resize to `width` x `height`, then put that at (`left`, `top`) of a size x size canvas.
+    """Resize to `width` x `height`, then paste at (`left`, `top`) of a size x size canvas.
 
     Offsets are negative where the resized image is cropped, positive where it is padded.
     """
@@ -24,7 +24,7 @@ class Placement:
 
 
 def place(width: int, height: int, spec: ImageSpec) -> Placement:
-    """Placement of an upright image of `width` x `height` pixels."""
+    """The placement of an upright image of `width` x `height` pixels."""
     resized_width, resized_height = resized_size(width, height, spec)
     left = _offset(resized_width, spec)
     top = _offset(resized_height, spec)
@@ -32,7 +32,7 @@ def place(width: int, height: int, spec: ImageSpec) -> Placement:
 
 
 def resized_size(width: int, height: int, spec: ImageSpec) -> tuple[int, int]:
-    """(width, height) of the intermediate that is cropped or padded afterwards; at least 1 x 1."""
+    """(width, height) of the resized image before it is cropped or padded; at least 1 x 1."""
     match spec.resize_mode:
         case "shortest":
             edge = spec.resize_edge
@@ -40,7 +40,7 @@ def resized_size(width: int, height: int, spec: ImageSpec) -> tuple[int, int]:
             return (edge, long) if width <= height else (long, edge)
         case "longest":
             ratio = max(width / spec.size, height / spec.size)
-            # The reference asks for 0 pixels, and fails, on a strip thinner than half a pixel.
+            # The reference computes 0 pixels, and fails, for a strip thinner than half a pixel.
             return max(1, round(width / ratio)), max(1, round(height / ratio))
         case "squash":
             return spec.resize_edge, spec.resize_edge
@@ -49,7 +49,7 @@ def resized_size(width: int, height: int, spec: ImageSpec) -> tuple[int, int]:
 
 
 def _offset(length: int, spec: ImageSpec) -> int:
-    """Start of an edge of `length` pixels on the canvas."""
+    """The start of an edge of `length` pixels on the canvas."""
     if length <= spec.size:
         return (spec.size - length) // 2
     margin = length - spec.size

@@ -1,22 +1,24 @@
-"""Turn the bytes of an image file into the pixels a bundle's image encoder takes; knows nothing of models.
+"""Converts image files to the pixels that a bundle's image encoder takes.
 
-What becomes of each kind of file:
+How each kind of file is handled:
 
-- JPEG (progressive, CMYK, Adobe-inverted CMYK too), PNG, WebP, GIF, BMP, TIFF; AVIF where Pillow has it, HEIC
-  with the extra `heif` (turned upright by its decoder, at the size that it has then).
-  Anything else, empty files and text included: UnsupportedImage.
-- Truncated files of these formats: UndecodableImage, never a half-gray picture. Damage inside is an error
-  where the decoder notices it; JPEG has no checksums, so changed bytes there may just be other pixels.
+- JPEG (also progressive, CMYK and Adobe-inverted CMYK), PNG, WebP, GIF, BMP and TIFF are decoded; AVIF if
+  Pillow supports it, HEIC with the extra `heif` (its decoder turns it upright, and its size is that of the
+  upright picture). Anything else, including empty files and text, is UnsupportedImage.
+- Truncated files of these formats: UndecodableImage, never a half-gray picture. Damage inside a file is an
+  error if
+  the decoder detects it; JPEG has no checksums, so that changed bytes may only change pixels.
 - Animations and multi-page files: their first picture.
 - EXIF orientation: turned upright, all eight; unreadable EXIF is ignored (AVIF's own decoder refuses it).
-- Palette, gray, bilevel: their RGB colours. 16-bit samples: the high byte. 32-bit, float and LAB samples:
-  UnsupportedImage, since nothing says which value is white.
-- Transparency: laid over white or dropped, as the bundle says.
-- Colour profiles (ICC): ignored, as in the reference libraries: models were trained on the plain samples.
+- Palette, gray, bilevel: converted to RGB. 16-bit samples: the high byte. 32-bit, float and LAB samples:
+  UnsupportedImage, since it is not defined which value is white.
+- Transparency: blended over white or dropped, as the bundle states.
+- Colour profiles (ICC): ignored, as in the reference libraries, since models were trained on the raw samples.
 - With `mode: fast`, a JPEG much larger than the model's input is decoded to a half, a quarter or an eighth
-  of its size, which costs less than half; other pixels come out, so the mode is part of what names a vector.
-- Over the limit in bytes or pixels: TooLarge, from the header, before pixels are decoded. The resized
-  intermediate counts: 1 x 30000 pixels become 224 x 6720000 when the shortest edge is brought to 224.
+  of its size, at less than half the cost. The pixels differ, so the mode is part of a vector's identity.
+- Files over the limit in bytes or pixels: TooLarge, decided by the header before pixels are decoded. The
+  resized
+  intermediate counts, too: 1 x 30000 pixels become 224 x 6720000 when the shortest edge is brought to 224.
 - Small files that would keep a decoder busy for minutes are TooLarge too: where the limits have a guard. It
   does not cover TIFF, AVIF and HEIC: whoever does not trust such files decodes them in another process.
 """
@@ -63,7 +65,7 @@ __all__ = [
 THUMBNAIL_MEDIA_TYPE = "image/webp"
 THUMBNAIL_QUALITY = 80
 
-DecodeMode = Literal["exact", "fast"]  # parity is proven for exact
+DecodeMode = Literal["exact", "fast"]  # parity with the reference is proven for exact only
 
 
 def load_pixels(
@@ -77,8 +79,8 @@ def load_pixels(
 ) -> NDArray[np.uint8]:
     """Image file -> (S, S, 3) uint8 RGB. Raises UnsupportedImage, UndecodableImage, TooLarge.
 
-    `on_header` hears of what is within the limits, before its pixels are decoded. `sharing` may resize parts
-    of them side by side.
+    `on_header` is called with a header that is within the limits, before pixels are decoded. `sharing` may
+    resize parts of the image in parallel.
     """
     convert, check = partial(as_rgb, alpha=spec.alpha), partial(_check_header, spec, limits, on_header)
     if mode == "exact":
@@ -103,7 +105,7 @@ def preprocess(
 ) -> NDArray[np.uint8]:
     """Upright RGB image -> (S, S, 3) uint8: resize, then crop or letterbox. Raises TooLarge.
 
-    `sharing` may do parts of the work side by side, with the same bytes.
+    `sharing` may do parts of the work in parallel, with the same result.
     Pixel-equal to torchvision on PIL images (`crop: round`) and to CLIPImageProcessorPil (`crop: floor`).
     """
     if image.mode != "RGB":
@@ -128,7 +130,7 @@ def thumbnail(payload: bytes, limits: ImageLimits, size_px: int, on_header: OnHe
 
 
 def _prepare_scaled(decoded: Decoded, spec: ImageSpec) -> NDArray[np.uint8]:
-    """As `preprocess`, placed as the full picture would be; only what the crop keeps is resized."""
+    """Preprocess a picture decoded at a reduced size; only the part that the crop keeps is resized."""
     placement = place(decoded.width, decoded.height, spec)
     left, width = kept(placement.left, placement.width, spec.size)
     top, height = kept(placement.top, placement.height, spec.size)

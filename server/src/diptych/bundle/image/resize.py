@@ -1,9 +1,9 @@
-"""Resize an upright picture for the model: by Pillow, or in parts that run side by side; knows no files.
+"""Resizes an upright picture for the model, in one call of Pillow or in parts that run in parallel.
 
 Pillow resizes in two passes, along the rows and then along the columns, and rounds to 8 bits after each. In
-neither does a row or a column depend on its neighbours, so that parts give the bytes of the whole. Columns
-that the model's square does not keep are left out between the passes, rows that it does not need before them.
-Where Pillow takes the columns first, which gives other bytes, it is left to do the whole.
+neither pass does a row or column depend on its neighbours, so that parts give the same bytes as the whole.
+Rows that the model's square does not need are skipped before the passes, columns between them. If Pillow
+takes the columns first, which gives other bytes, it resizes the whole picture.
 """
 
 import math
@@ -23,26 +23,28 @@ Part = Callable[[], None]
 
 @dataclass(frozen=True)
 class Sharing:
-    """`run` does every part of a piece of work, with `n_threads` threads."""
+    """Threads for parallel work: `run` executes every part, with `n_threads` threads."""
 
     n_threads: int
     run: Callable[[Sequence[Part]], None]
 
 
-ALONE = Sharing(1, lambda parts: None)  # one thread leaves the whole to Pillow: nothing is parted
+ALONE = Sharing(
+    1, lambda parts: None
+)  # a single thread: Pillow resizes the whole picture, and `run` is never called
 
-MIN_SHARED_PX = 1 << 17  # of half a millisecond: to wake a thread takes a tenth of that
-BAND_PX = 1 << 18  # a part's copy of a megabyte stays in the second cache
-BAND_ROWS = 64  # at least: the weights of the filter are computed anew for each
+MIN_SHARED_PX = 1 << 17  # takes half a millisecond, ten times as long as to wake a thread
+BAND_PX = 1 << 18  # a part's copy of a megabyte fits into the L2 cache
+BAND_ROWS = 64  # at least, since each part computes the weights of the filter again
 
-# How far a filter reaches, in pixels of whichever side is the smaller one.
+# The support of each filter, in pixels of the input or the output, whichever is coarser.
 _REACH = {"box": 0.5, "bilinear": 1.0, "hamming": 1.0, "bicubic": 2.0, "lanczos": 3.0}
 
 
 def resize(image: Image.Image, placement: Placement, spec: ImageSpec, sharing: Sharing) -> NDArray[np.uint8]:
-    """RGB image -> (S, S, 3): resized to what `placement` says, cropped or padded to the model's square.
+    """RGB image -> (S, S, 3): resized as `placement` says, then cropped or padded to the model's square.
 
-    The bytes are those of `Image.resize` and what is cut out of its answer.
+    The bytes equal those of `Image.resize` and a crop of its result.
     """
     filter = Image.Resampling[spec.interpolation.upper()]
     is_shared = sharing.n_threads > 1 and image.width * image.height >= MIN_SHARED_PX
@@ -73,14 +75,14 @@ def resize(image: Image.Image, placement: Placement, spec: ImageSpec, sharing: S
 
 
 def on_canvas(resized: Image.Image, placement: Placement, spec: ImageSpec) -> NDArray[np.uint8]:
-    """A resized image, cropped or padded to the model's square."""
+    """Crop or pad a resized image to the model's square."""
     canvas = Image.new("RGB", (spec.size, spec.size), spec.fill_color)
     canvas.paste(resized, (placement.left, placement.top))
     return np.array(canvas)
 
 
 def _is_shortened_first(image: Image.Image, placement: Placement) -> bool:
-    """Whether Pillow 13 takes the columns before the rows."""
+    """Whether Pillow 13 resizes along the columns before the rows."""
     n_fewer_rows, n_fewer_columns = image.height - placement.height, image.width - placement.width
     return n_fewer_rows > max(0, 2 * n_fewer_columns)
 
@@ -92,21 +94,21 @@ def kept(offset: int, length: int, size: int) -> tuple[int, int]:
 
 
 def _needed_rows(height: int, resized: int, start: int, stop: int, interpolation: str) -> range:
-    """Those of an image of `height` rows that the rows `start` to `stop` of the resized one are made of."""
+    """The rows of an image of `height` rows that rows `start` to `stop` of the resized one depend on."""
     scale = height / resized
-    reach = _REACH[interpolation] * max(scale, 1.0) + 1  # and one more, for whatever is rounded
+    reach = _REACH[interpolation] * max(scale, 1.0) + 1  # and one more for rounding
     first, end = math.floor((start + 0.5) * scale - reach), math.ceil((stop - 0.5) * scale + reach)
     return range(max(0, first), min(height, end))
 
 
 def _n_bands(image: Image.Image, rows: range, n_threads: int) -> int:
-    """So many that copies are small, and one for each thread at least."""
+    """The number of bands: enough that copies are small, and at least one for each thread."""
     n_small = min(math.ceil(len(rows) * image.width / BAND_PX), len(rows) // BAND_ROWS)
     return max(n_threads, n_small)
 
 
 def _parts(work: Callable[[int, int], None], over: range, n_parts: int) -> list[Part]:
-    """`work` on `n_parts` neighbouring stretches of a range, none of them empty."""
+    """Split a range into `n_parts` consecutive, non-empty parts of `work`."""
     n_parts = min(n_parts, len(over))
     bounds = [over.start + len(over) * i // n_parts for i in range(n_parts + 1)]
 

@@ -1,4 +1,4 @@
-"""Mend what the web does to texts, as ftfy does, at a cost that is bounded; knows nothing of tokens."""
+"""Repairs texts from the web as ftfy does, at a bounded cost."""
 
 import html
 import re
@@ -8,11 +8,13 @@ from collections.abc import Callable
 import ftfy
 from ftfy import fixes
 
-# Bounds that no ordinary text reaches. Below them a text is mended exactly as ftfy and CLIP mend it.
-MAX_CHARS = 8_192  # read of a text, where each line that is not plain counts LINE_CHARS more
-LINE_CHARS = 32  # what ftfy does once a line costs as much as so many characters
-MAX_MARKS = 64  # combining marks on one character: they are sorted, at quadratic cost. Unicode's bound is 30
-MAX_PASSES = 8  # ftfy starts anew while anything changes: a layer of escapes a pass, thousands if one wishes
+# Limits that no ordinary text reaches. Within them a text is repaired exactly as ftfy and CLIP repair it.
+MAX_CHARS = 8_192  # of a text that are read; each line that is not plain counts LINE_CHARS more
+LINE_CHARS = 32  # ftfy's fixed cost per line, in characters
+MAX_MARKS = 64  # combining marks on one character, which are sorted in quadratic time; Unicode allows 30
+MAX_PASSES = (
+    8  # ftfy repeats while anything changes, once per layer of escapes, of which a text may have thousands
+)
 
 _ENTITY_AMPERSAND = r"(?:amp|AMP|#0*38|#[xX]0*26);"
 _NESTED_AMPERSAND = re.compile(rf"(&(?:{_ENTITY_AMPERSAND}){{64}})(?:{_ENTITY_AMPERSAND})+")
@@ -20,7 +22,9 @@ _UNDONE_AMPERSAND = re.compile(rf"(&(?:{_ENTITY_AMPERSAND}){{4}})(?:{_ENTITY_AMP
 _MAX_DIGITS = 20
 _LONG_NUMBER = re.compile(rf"&#([0-9]{{{_MAX_DIGITS},}});?")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
-_MAYBE_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{MAX_MARKS + 1},}}")  # no mark is a letter, digit or space
+_MAYBE_MARKS = re.compile(
+    rf"[^\w\s\x00-\x7f]{{{MAX_MARKS + 1},}}"
+)  # combining marks are not letters, digits or spaces
 _FIXES: tuple[Callable[[str], str], ...] = (
     fixes.fix_c1_controls,
     fixes.fix_latin_ligatures,
@@ -34,12 +38,12 @@ _FIXES: tuple[Callable[[str], str], ...] = (
 
 
 def repair(text: str, max_chars: int = MAX_CHARS) -> str:
-    """Mend broken encodings and undo HTML escapes, twice: captions from the web are often escaped twice.
+    """Repair broken encodings and undo HTML escapes, twice, because captions are often escaped twice.
 
-    Its cost is bounded, whatever the text: what follows `max_chars` characters that need a look is cut.
+    The cost is bounded for any text: what follows after `max_chars` characters that are not plain is cut.
     """
     if _is_plain(text):
-        return text  # nothing to mend; ftfy costs half of all tokenising
+        return text  # nothing to repair; ftfy would take half of the time of tokenising
     return _unescape(_unescape(_fix(text, max_chars)))
 
 
@@ -48,7 +52,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _fix(text: str, left: int) -> str:
-    """As `ftfy.fix_text`: line by line, and HTML escapes are left alone from the first < on."""
+    """Repair as `ftfy.fix_text` does: line by line, and without undoing HTML escapes after the first <."""
     fixed: list[str] = []
     is_html = False
     for found in _LINE.finditer(_NESTED_AMPERSAND.sub(r"\1", text)):
@@ -65,7 +69,7 @@ def _fix(text: str, left: int) -> str:
 
 
 def _fix_line(line: str, *, is_html: bool) -> str:
-    """As `ftfy.fix_and_explain`: its fixes in its order while they change anything, but for our bounds."""
+    """Repair as `ftfy.fix_and_explain` does, in the same order until nothing changes, within our limits."""
     if not is_html:
         line = _UNDONE_AMPERSAND.sub(r"\1", line)
     for _ in range(MAX_PASSES):
@@ -90,15 +94,15 @@ def _fewer_marks(found: re.Match[str]) -> str:
 
 
 def _is_mark(character: str) -> bool:
-    """Whether normalisation sorts it; some Tibetan vowels are of class 0 and made of marks."""
+    """Whether normalisation sorts the character. Some Tibetan vowels of class 0 decompose into marks."""
     return unicodedata.combining(unicodedata.normalize("NFD", character)[0]) != 0
 
 
 def _unescape(text: str) -> str:
-    """As `html.unescape`, which fails on numbers of more digits than Python reads."""
+    """Undo HTML escapes as `html.unescape`, which fails on numbers with more digits than Python reads."""
     return html.unescape(_LONG_NUMBER.sub(_short_number, text))
 
 
 def _short_number(found: re.Match[str]) -> str:
     digits = found.group(1).lstrip("0")
-    return f"&#{digits or 0};" if len(digits) < _MAX_DIGITS else "\ufffd"  # of a character that there is not
+    return f"&#{digits or 0};" if len(digits) < _MAX_DIGITS else "\ufffd"  # above the last code point

@@ -1,4 +1,4 @@
-"""Turn texts into the input_ids of a bundle's text encoder; knows nothing of models or of batching."""
+"""Converts texts to the input_ids that a bundle's text encoder takes."""
 
 import string
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ from diptych.errors import CorruptBundle, InvalidManifest, InvalidValue
 Clean = Literal["none", "clip", "clip_cased", "canonical"]
 Ids = NDArray[np.int32]
 
-CHARS_PER_TOKEN = 32  # far more than words have; texts with longer tokens only cost more
-N_SPARE = 2  # contexts beyond the one that is read, the last of them in part
+CHARS_PER_TOKEN = 32  # far more than words have; texts with longer tokens only take longer
+N_SPARE = 2  # context lengths beyond the one that is used, the last of them possibly incomplete
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """A batch of texts. `input_ids` is (B, L) int32, padded; `truncated` says which lost their end."""
+    """A batch of texts: `input_ids` (B, L) int32, padded, and which texts were truncated."""
 
     input_ids: Ids
     truncated: tuple[bool, ...]
 
 
 def clean(text: str, mode: Clean, max_chars: int = MAX_CHARS) -> str:
-    """Text as the model's training saw it, before BPE; a tokenizer file cannot express this.
+    """Clean a text as the model's training did before tokenising, which a tokenizer file cannot express.
 
-    `clip` repairs, unescapes, collapses and lower-cases as CLIP does (Radford et al. 2021); `clip_cased` does
-    not lower-case; `canonical` also drops ASCII punctuation, as SigLIP does (Zhai et al. 2023). `max_chars`
-    bounds what is mended of a text.
+    `clip` repairs, unescapes, collapses whitespace and lower-cases as CLIP does (Radford et al. 2021);
+    `clip_cased` does not lower-case; `canonical` also drops ASCII punctuation, as SigLIP does (Zhai et al.
+    2023). `max_chars` limits how much of a text is repaired.
     """
     match mode:
         case "none":
@@ -57,17 +57,23 @@ def _collapse(text: str) -> str:
 
 
 class TextTokenizer:
-    """Cleans, tokenises and pads texts. Serves all threads: nothing in it changes after loading."""
+    """Cleans, tokenises and pads texts. Thread-safe: it does not change after loading."""
 
     def __init__(self, tokenizer_file: Path, spec: TextSpec) -> None:
-        """Load `tokenizer.json`. Raises CorruptBundle, InvalidManifest if the spec cannot hold a token."""
+        """Load `tokenizer.json`.
+
+        Raises CorruptBundle; InvalidManifest if the context has no space for a token.
+        """
         self._spec = spec
         self._tokenizer = _load(tokenizer_file, spec.context_length)
         self._reserved = _reserved_ids(self._tokenizer)
         self._max_chars = max(MAX_CHARS, CHARS_PER_TOKEN * spec.context_length)
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
-        """B texts -> (B, L) int32. Over-long texts lose their end and keep their end-of-text token."""
+        """B texts -> (B, L) int32.
+
+        Texts that are too long are truncated, and keep their end-of-text token.
+        """
         rows = [self.ids(text) for text in texts]
         return Tokens(pad([ids for ids, _ in rows], self._spec), tuple(truncated for _, truncated in rows))
 
@@ -78,9 +84,10 @@ class TextTokenizer:
         return np.array(self._allowed(encoding), dtype=np.int32), bool(encoding.overflowing)
 
     def _encode(self, cleaned: str) -> Encoding:
-        """The first characters are enough where they have more tokens than are read, and as many to spare.
+        """Encode only the first characters if they give more than two context lengths of tokens.
 
-        What is cut off could change the last of these tokens only, not those that a context of them precedes.
+        What is cut off could change only the last of these tokens, never those within the first context
+        length.
         """
         n_chars = CHARS_PER_TOKEN * self._spec.context_length
         if len(cleaned) > n_chars:
@@ -90,10 +97,11 @@ class TextTokenizer:
         return self._tokenizer.encode(cleaned)
 
     def _allowed(self, encoding: Encoding) -> list[int]:
-        """Drop special ids that come from the text itself: an end-of-text in it would move the pooled token.
+        """Drop special ids that the text itself contains: an end-of-text among them would move the pooled
+        token.
 
-        The tokenizer already treats special literals as text, but some models (Unigram, or BPE that looks
-        whole words up) find them in their vocabulary again.
+        The tokenizer already treats special literals as text, but some models (Unigram, or BPE that looks up
+        whole words) still find them in their vocabulary.
         """
         if self._reserved.isdisjoint(encoding.ids):
             return encoding.ids
@@ -112,25 +120,25 @@ def pad(rows: Sequence[Ids], spec: TextSpec) -> Ids:
 
 
 def _load(tokenizer_file: Path, context_length: int) -> Tokenizer:
-    """A tokenizer whose padding and truncation come from the manifest, whatever its file says."""
+    """Load a tokenizer, with the padding and truncation of the manifest instead of the file's."""
     try:
         tokenizer = Tokenizer.from_str(tokenizer_file.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises bare Exception
         raise CorruptBundle(f"{tokenizer_file.name}: not a tokenizer file: {error}") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True  # literals such as <|endoftext|> in a text are text
+    tokenizer.encode_special_tokens = True  # treat literals such as <|endoftext|> in a text as text
     n_special = len(tokenizer.encode("").ids)
     if n_special >= context_length:
         raise InvalidManifest(
-            f"text.context_length: {context_length} leaves no room beside {n_special} special tokens"
+            f"text.context_length: {context_length} leaves no space beside {n_special} special tokens"
         )
     tokenizer.enable_truncation(context_length)
     return tokenizer
 
 
 def _reserved_ids(tokenizer: Tokenizer) -> frozenset[int]:
-    """Ids that only the template may place. The unknown token is free unless the template places it too."""
+    """The ids that only the template may place: special tokens, without an unused unknown token."""
     special = {id for id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     placed = set(tokenizer.encode("").ids)
     unknown = getattr(tokenizer.model, "unk_token", None)

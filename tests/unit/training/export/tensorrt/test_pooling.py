@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
-from diptych.adapters.onnxruntime.gpu_graph_rewrites import graph_for_tensorrt, replace_integer_argmax
+from diptych.adapters.onnxruntime.gpu_graph_rewrites import graph_for_tensorrt, replace_argmax_by_reductions
 from diptych.bundle.manifest import COSINE_BOUNDS
 from diptych.errors import BundleError
 from diptych_training.export.fp16 import write_fp16, write_rehearsal
@@ -54,7 +54,7 @@ def features() -> NDArray[np.float32]:
 def replaced(model: ModelProto) -> tuple[ModelProto, int]:
     changed = ModelProto()
     changed.CopyFrom(model)
-    n_replaced = replace_integer_argmax(changed)
+    n_replaced = replace_argmax_by_reductions(changed)
     onnx.checker.check_model(onnx.shape_inference.infer_shapes(changed), full_check=True)
     return changed, n_replaced
 
@@ -85,7 +85,7 @@ def test_ids_are_compared_in_float32_whatever_the_graph_computes_in() -> None:
         port.name: port.type.tensor_type.elem_type
         for port in onnx.shape_inference.infer_shapes(changed).graph.value_info
     }
-    assert types["place_0_ids"] == onnx.TensorProto.FLOAT
+    assert types["position_0_ids"] == onnx.TensorProto.FLOAT
     assert np.float16(END) == np.float16(END - 1)  # why
 
 
