@@ -9,7 +9,7 @@ import pytest
 
 from diptych.adapters.files import atomic_files, image_files
 from diptych.adapters.files.atomic_files import N_STAGED, QuotedFiles
-from diptych.adapters.files.image_files import N_AT_ONCE, N_SIDE_BY_SIDE, N_WRITERS, ImageFiles
+from diptych.adapters.files.image_files import N_AT_ONCE, N_SYNCS, N_WRITERS, ImageFiles
 from diptych.adapters.files.quota import Quota
 from diptych.cli.process.descriptors import OTHER_FILES
 from diptych.core.collections.ids import sha256_of
@@ -106,7 +106,7 @@ def test_however_many_put_large_batches_few_files_are_open(
 
 
 def test_files_that_are_being_written_are_within_what_is_kept_for_other_than_connections() -> None:
-    assert N_WRITERS * N_STAGED + N_AT_ONCE + N_SIDE_BY_SIDE <= OTHER_FILES / 2
+    assert N_WRITERS * N_STAGED + N_AT_ONCE + N_SYNCS <= OTHER_FILES / 2
 
 
 def test_after_a_failed_fsync_nothing_is_left_of_the_files_and_nothing_counted(

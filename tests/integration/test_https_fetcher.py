@@ -285,8 +285,8 @@ def test_redirect_to_a_private_name_is_refused(host: ImageHost) -> None:
         ("status/304", "answered 304"),
         ("nowhere", "answered 301 with 0 Location headers"),
         ("compressed", "compressed"),
-        ("cut-off", "not to the end"),
-        ("garbage", "did not answer with complete HTTP"),
+        ("cut-off", "incomplete or invalid HTTP"),
+        ("garbage", "incomplete or invalid HTTP"),
     ],
 )
 def test_answer_that_is_no_image_file_says_what_failed_and_nothing_of_its_content(
@@ -380,7 +380,7 @@ def test_loop_of_the_server_fetches_and_lets_go_as_well(host: ImageHost) -> None
         assert await patient.fetcher.fetch(f"https://{NAME}/red.png", lambda n_bytes: None) == RED
         for setting, path, words in (
             (hurried, "drip", "within 0.3 s"),
-            (patient, "garbage", "in HTTP"),
+            (patient, "garbage", "invalid HTTP"),
             (patient, "status/404", "answered 404"),
         ):
             with pytest.raises(UnfetchableImage, match=words):

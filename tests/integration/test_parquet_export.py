@@ -276,7 +276,7 @@ def test_files_that_are_no_exports_are_refused_and_told_apart(tmp_path: Path) ->
     with pytest.raises(InvalidValue, match="cannot be read as Parquet"):
         ParquetReader(file)
     pq.write_table(pa.table({"id": ["a"]}), file)
-    with pytest.raises(InvalidValue, match="does not say what made its vectors"):
+    with pytest.raises(InvalidValue, match="does not name the model of its vectors"):
         ParquetReader(file)
     about = {"format": 1, "collection": "pets", "maker": vars(MAKER), "identity": "0", "embed_dim": 4}
     for changed, complaint in {

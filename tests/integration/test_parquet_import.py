@@ -271,7 +271,7 @@ def test_file_that_is_no_export_is_refused_before_anything_is_made(
 ) -> None:
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "x.parquet")
     code, _, complaint = bring_in(tmp_path / "x.parquet", "--into", "never")
-    assert (code, "does not say what made its vectors" in complaint) == (1, True)
+    assert (code, "does not name the model of its vectors" in complaint) == (1, True)
     with Client(server.url) as client:
         assert "never" not in [collection.name for collection in client.collections()]
 

@@ -1,4 +1,4 @@
-"""Build image files from their parts, right or wrong ones; knows nothing of what is tested with them."""
+"""Build image files from their parts, right or wrong ones."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""The hostile corpus: named files, made the same every time, and what each must be answered with."""
+"""The hostile corpus: named, reproducible files and the statuses that a server may answer."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Every call that takes an image file, as one function each; knows nothing of what is in the file."""
+"""Every API call that takes an image file, as one function each."""
 
 import base64
 import json

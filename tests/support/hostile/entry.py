@@ -1,4 +1,4 @@
-"""One file of the hostile corpus and what a server must answer to it; knows nothing of servers."""
+"""One file of the hostile corpus and the statuses that a server may answer."""
 
 from dataclasses import dataclass
 

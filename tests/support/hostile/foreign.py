@@ -1,4 +1,4 @@
-"""What is no image of the allow-list, and files that are two things at once; knows nothing of servers."""
+"""Files of unsupported formats, and files of two formats at once."""
 
 import gzip
 import io

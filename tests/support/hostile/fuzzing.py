@@ -1,4 +1,4 @@
-"""Decode many damaged files beside good ones as the server does, and count what becomes of them.
+"""Decode many damaged files beside good ones as the server does, and count the outcomes.
 
 `PYTHONPATH=tests python -m support.hostile.fuzzing --n 100000` prints the table. `--progress FILE` keeps the
 counts there: the same command goes on behind them. It fails when a good file gets other pixels than alone,

@@ -1,4 +1,4 @@
-"""HEIC files that say little and ask for much, around the one small picture of `support.heics`."""
+"""Small HEIC files that would need many resources, made from the picture of `support.heics`."""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""JPEG files that have hurt decoders, or might; knows nothing of servers."""
+"""JPEG files that have hurt decoders, or might."""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Damage image files at random, the same way for the same seed; knows nothing of decoders.
+"""Damage image files at random, the same way for the same seed.
 
 Blind damage mostly ends in a header or at a checksum. So most of it keeps a file's structure: it changes what
 is inside chunks, segments and tags, mends lengths and checksums, and leaves the header alone more often.

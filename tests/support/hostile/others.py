@@ -1,4 +1,4 @@
-"""GIF, WebP, AVIF and BMP files that have hurt decoders, or might; knows nothing of servers."""
+"""GIF, WebP, AVIF and BMP files that have hurt decoders, or might."""
 
 import struct
 from collections.abc import Iterator

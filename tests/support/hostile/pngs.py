@@ -1,4 +1,4 @@
-"""PNG files that have hurt decoders, or might; knows nothing of servers."""
+"""PNG files that have hurt decoders, or might."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""Hostile texts and bodies of text calls, and what a server must answer; knows nothing of servers."""
+"""Hostile texts and request bodies, and the statuses that a server may answer."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""TIFF files that have hurt decoders, or might; knows nothing of servers."""
+"""TIFF files that have hurt decoders, or might."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""Small bundles, specs and encoded images that tests of several rooms can build on."""
+"""Small bundles, specs and encoded images for tests of several packages."""
 
 import io
 from pathlib import Path

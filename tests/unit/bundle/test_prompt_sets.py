@@ -1,4 +1,4 @@
-"""Template sets that every model has, and how a bundle's own go before them."""
+"""The built-in prompt sets, and a bundle's own sets, which override them."""
 
 import tomllib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a manifest says of plans that TensorRT built, and what is refused of that."""
+"""The TensorRT section of a manifest, and which of its values are refused."""
 
 import json
 

@@ -36,7 +36,7 @@ def test_faiss_built_without_gpus_searches_on_the_cpu_with_a_reason() -> None:
 @pytest.mark.usefixtures("without_gpus")
 def test_required_gpu_that_is_missing_is_an_error() -> None:
     with pytest.raises(
-        ConfigError, match=r"DIPTYCH_INDEX_DEVICE=cuda is not available: faiss .* built without GPUs"
+        ConfigError, match=r"DIPTYCH_INDEX_DEVICE=cuda is not available: faiss .* built without GPU support"
     ):
         new_index_of(read_settings({"index_device": "cuda"}), DIM)
 
@@ -54,7 +54,7 @@ def test_broken_or_old_driver_is_found_before_faiss_aborts_the_process(
     gpu.cuda = 11080
     assert place() == "no GPU: the NVIDIA driver of NVIDIA H100 runs CUDA up to 11.8 only, faiss needs 12.0"
     gpu.fails["cudaGetDeviceCount"] = "cudaErrorSystemDriverMismatch"
-    assert str(place()).startswith("no GPU: the NVIDIA driver does not work: cudaGetDeviceCount answers ")
+    assert str(place()).startswith("no GPU: the NVIDIA driver does not work: cudaGetDeviceCount returned ")
     with pytest.raises(ConfigError, match="cudaErrorSystemDriverMismatch"):
         new_index_of(read_settings({"index_device": "cuda"}), DIM)
 

@@ -1,4 +1,4 @@
-"""Calls of a GPU run side by side, and a capture by itself, whatever is loaded meanwhile."""
+"""GPU calls run concurrently, and a capture alone, also while models are loaded."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(8)
 
 
-def test_calls_run_side_by_side_and_a_capture_alone_each_in_its_turn(pool: ThreadPoolExecutor) -> None:
+def test_calls_run_concurrently_and_a_capture_alone_in_order_of_arrival(pool: ThreadPoolExecutor) -> None:
     lock, order = CaptureLock(), list[str]()
     first, second = (Inside(pool, lock.call(), order, name) for name in ("first", "second"))
     assert first.is_in.wait(WAIT_S) and second.is_in.wait(WAIT_S)
@@ -52,7 +52,7 @@ def test_calls_run_side_by_side_and_a_capture_alone_each_in_its_turn(pool: Threa
     assert order[2:] == ["capture", "third"]
 
 
-def test_calls_that_came_during_a_capture_go_before_the_next_one(pool: ThreadPoolExecutor) -> None:
+def test_calls_that_arrive_during_a_capture_run_before_the_next_one(pool: ThreadPoolExecutor) -> None:
     lock, order = CaptureLock(), list[str]()
     capture = Inside(pool, lock.capture(), order, "capture")
     assert capture.is_in.wait(WAIT_S)
@@ -79,7 +79,7 @@ def test_calls_do_not_wait_for_a_load_that_a_capture_waits_for(pool: ThreadPoolE
     assert order == ["load", "call", "call", "call", "capture"]
 
 
-def test_capture_and_call_that_fail_leave_the_lock_free(pool: ThreadPoolExecutor) -> None:
+def test_lock_is_free_after_a_failed_capture_or_call(pool: ThreadPoolExecutor) -> None:
     lock = CaptureLock()
     for turn in (lock.capture, lock.call, lock.load):
         with pytest.raises(RuntimeError, match="it failed"), turn():

@@ -32,7 +32,7 @@ def test_first_gpu_is_named_with_what_its_driver_runs(gpu: FakeGpu) -> None:
         ),
     ],
 )
-def test_driver_that_is_of_no_use_is_told_with_what_hides_gpus(
+def test_unusable_driver_is_reported_with_what_hides_gpus(
     fails: str, said: str, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu.fails["cudaGetDeviceCount"] = fails
@@ -50,7 +50,7 @@ def test_missing_driver_or_package_is_named(gpu: FakeGpu, monkeypatch: pytest.Mo
         first_gpu()
 
 
-def test_bytes_come_back_from_the_gpu_once_the_stream_was_waited_for(gpu: FakeGpu) -> None:
+def test_bytes_come_back_from_the_gpu_after_waiting_for_the_stream(gpu: FakeGpu) -> None:
     stream, there = Stream(), GpuBuffer(8)
     source, target = page_locked((8,), np.uint8), page_locked((2, 4), np.uint8)
     assert not source.any()
@@ -62,14 +62,14 @@ def test_bytes_come_back_from_the_gpu_once_the_stream_was_waited_for(gpu: FakeGp
     assert target.tolist() == [[0, 1, 2, 3], [0, 0, 0, 0]]
 
 
-def test_memory_and_streams_are_given_back_when_nobody_has_them(gpu: FakeGpu) -> None:
+def test_memory_and_streams_are_freed_with_their_owners(gpu: FakeGpu) -> None:
     kept = [Stream(), GpuBuffer(8), page_locked((2, 2), np.float32)[0]]  # a view keeps its array
     assert [len(gpu.streams), len(gpu.on_gpu), len(gpu.on_host)] == [1, 1, 1]
     del kept[:]
     assert [len(gpu.streams), len(gpu.on_gpu), len(gpu.on_host)] == [0, 0, 0]
 
 
-def test_call_that_fails_is_named_with_its_answer(gpu: FakeGpu) -> None:
+def test_failed_call_is_named_with_its_status(gpu: FakeGpu) -> None:
     gpu.fails["cudaMalloc"] = "cudaErrorMemoryAllocation"
     with pytest.raises(EncoderFailed, match="cudaMalloc returned cudaErrorMemoryAllocation"):
         GpuBuffer(8)

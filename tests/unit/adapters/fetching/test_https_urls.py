@@ -1,4 +1,4 @@
-"""What a URL is read as, and which are refused; the same for a redirect's location."""
+"""How URLs and the locations of redirects are parsed, and which are refused."""
 
 import socket
 from ipaddress import IPv4Address, ip_address
@@ -36,7 +36,7 @@ def test_every_spelling_of_an_ipv4_address_is_read_as_that_address(host: str) ->
         ("[2606:4700:4700::1111]", "2606:4700:4700::1111"),
     ],
 )
-def test_other_addresses(host: str, address: str) -> None:
+def test_addresses_of_other_kinds_are_normalised(host: str, address: str) -> None:
     place = parse_https_url(f"https://{host}/")
     assert (place.host, str(place.address)) == (address, address)
 
@@ -69,7 +69,9 @@ def test_other_addresses(host: str, address: str) -> None:
         ("https://0x7f.example/", "0x7f.example", 443, "/", "0x7f.example"),
     ],
 )
-def test_parts_of_a_url(url: str, host: str, port: int, target: str, authority: str) -> None:
+def test_url_is_split_into_host_port_and_target(
+    url: str, host: str, port: int, target: str, authority: str
+) -> None:
     place = parse_https_url(url)
     assert (place.host, place.port, place.target, place.authority) == (host, port, target, authority)
 
@@ -142,7 +144,7 @@ def test_parts_of_a_url(url: str, host: str, port: int, target: str, authority: 
         "https://images.example/" + "a" * 8_192,
     ],
 )
-def test_url_that_can_be_read_in_two_ways_or_none_is_refused(url: str) -> None:
+def test_ambiguous_or_unreadable_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidValue, match=r"^image URL "):
         parse_https_url(url)
 
@@ -173,9 +175,7 @@ def test_refusal_does_not_repeat_the_url() -> None:
         ("//0x7f.1/", "127.0.0.1", "/"),
     ],
 )
-def test_location_of_a_redirect_is_read_from_where_it_was_given(
-    location: str, host: str, target: str
-) -> None:
+def test_location_of_a_redirect_is_resolved_against_its_url(location: str, host: str, target: str) -> None:
     place = parse_https_url("https://images.example/a/a.png").joined(location)
     assert (place.host, place.target) == (host, target)
 
@@ -193,17 +193,17 @@ def test_location_of_a_redirect_is_read_from_where_it_was_given(
         "//[::1",
     ],
 )
-def test_location_that_is_no_https_url_is_refused(location: str) -> None:
+def test_location_that_is_not_an_https_url_is_refused(location: str) -> None:
     with pytest.raises(InvalidValue):
         parse_https_url("https://images.example/a/a.png").joined(location)
 
 
-def test_address_in_its_own_form_is_what_is_compared() -> None:
+def test_address_is_compared_in_its_normal_form() -> None:
     assert parse_https_url("https://0x01010101/") == HttpsUrl("1.1.1.1", 443, "/")
 
 
 @given(st.text("0123456789abcdefxX.", min_size=1, max_size=24))
-def test_no_name_is_left_that_the_system_would_read_as_an_address(host: str) -> None:
+def test_no_accepted_name_is_read_as_an_address_by_the_system(host: str) -> None:
     try:
         place = parse_https_url(f"https://{host}/")
     except InvalidValue:
@@ -221,7 +221,7 @@ def test_no_name_is_left_that_the_system_would_read_as_an_address(host: str) -> 
     st.lists(st.sampled_from(["d", "#o", "#x"]), min_size=4, max_size=4),
     st.integers(1, 4),
 )
-def test_address_in_any_mix_of_bases_and_parts_is_read_as_itself(
+def test_address_in_any_mix_of_bases_and_parts_is_parsed(
     address: IPv4Address, forms: list[str], n_parts: int
 ) -> None:
     packed = address.packed

@@ -1,4 +1,4 @@
-"""Names are looked up by the system in threads that nobody waits for, so many at once and of one domain."""
+"""Names are resolved in daemon threads, with a limit in total and for each domain."""
 
 import asyncio
 import socket
@@ -74,7 +74,7 @@ def test_name_without_an_address_is_an_os_error(asked: list[bytes]) -> None:
         asyncio.run(resolver(2)("nowhere.example"))
 
 
-def test_look_up_that_nobody_waits_for_keeps_its_turn_and_the_next_name_is_refused_at_once(
+def test_look_up_of_a_cancelled_call_keeps_its_slot_and_the_next_name_is_refused_at_once(
     asked: list[bytes],
 ) -> None:
     async def run() -> None:
@@ -93,7 +93,7 @@ def test_look_up_that_nobody_waits_for_keeps_its_turn_and_the_next_name_is_refus
     asyncio.run(run())
 
 
-def test_names_of_one_domain_have_a_quarter_of_the_turns_and_others_go_on(asked: list[bytes]) -> None:
+def test_names_of_one_domain_have_a_quarter_of_the_slots_and_others_go_on(asked: list[bytes]) -> None:
     async def run() -> None:
         metrics = FakeMetrics()
         resolve = resolver(8, metrics)
@@ -109,7 +109,7 @@ def test_names_of_one_domain_have_a_quarter_of_the_turns_and_others_go_on(asked:
     asyncio.run(run())
 
 
-def test_name_that_is_being_looked_up_is_joined_and_takes_no_second_turn(asked: list[bytes]) -> None:
+def test_second_call_for_a_name_joins_its_look_up_and_takes_no_slot(asked: list[bytes]) -> None:
     async def run() -> None:
         resolve = resolver(1)
         await abandon(resolve, "slow.example")
@@ -124,7 +124,7 @@ def test_name_that_is_being_looked_up_is_joined_and_takes_no_second_turn(asked: 
     asyncio.run(run())
 
 
-def test_everybody_who_joined_hears_of_the_failure_and_nothing_is_said_when_nobody_did(
+def test_all_joined_calls_get_the_failure_and_without_a_call_nothing_is_logged(
     asked: list[bytes],
 ) -> None:
     async def run() -> None:
@@ -144,7 +144,7 @@ def test_everybody_who_joined_hears_of_the_failure_and_nothing_is_said_when_nobo
     asyncio.run(run())
 
 
-def test_want_of_threads_is_a_refusal_and_takes_no_turn(
+def test_lack_of_threads_is_refused_and_takes_no_slot(
     asked: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_thread(_: threading.Thread) -> None:
@@ -163,7 +163,7 @@ def test_want_of_threads_is_a_refusal_and_takes_no_turn(
     asyncio.run(run())
 
 
-def test_threads_do_not_hold_up_the_end_of_the_process(asked: list[bytes]) -> None:
+def test_threads_do_not_delay_the_end_of_the_process(asked: list[bytes]) -> None:
     async def run() -> None:
         hanging = asyncio.create_task(resolver(1)("slow.example"))
         await until(lambda: asked)

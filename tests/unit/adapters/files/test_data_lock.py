@@ -1,4 +1,4 @@
-"""Who may not write the data folder is told so, with both users and what to do."""
+"""An unwritable data folder is reported with both users and a fix."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def test_folder_that_this_user_may_not_write_is_named_with_both_users_and_a_way_out(folder: Path) -> None:
+def test_unwritable_folder_is_reported_with_both_users_and_a_fix(folder: Path) -> None:
     owner = folder.stat()
     with as_nobody_in_particular():
         user = f"{os.geteuid()}:{os.getegid()}"
@@ -36,13 +36,13 @@ def test_folder_that_this_user_may_not_write_is_named_with_both_users_and_a_way_
     assert "\n" not in said
 
 
-def test_folder_below_one_that_this_user_may_not_enter_is_refused_too(folder: Path) -> None:
+def test_folder_inside_an_inaccessible_one_is_refused_too(folder: Path) -> None:
     (folder / "inner").mkdir() if os.geteuid() == 0 else None
     folder.chmod(0o000)
     with as_nobody_in_particular(), pytest.raises(ConfigError, match="inner cannot be written by user"):
         DataLock(folder / "inner")
 
 
-def test_folder_of_this_user_is_locked_and_let_go(tmp_path: Path) -> None:
+def test_folder_of_this_user_is_locked_and_unlocked(tmp_path: Path) -> None:
     DataLock(tmp_path).close()
     DataLock(tmp_path).close()

@@ -1,4 +1,4 @@
-"""Decoder processes that crash, hang or take all memory: each costs the item it had and nothing else."""
+"""Decoder processes that crash, hang or exhaust memory lose their own item and nothing else."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ def wait_until_gone(pid: int) -> None:
         time.sleep(0.05)
 
 
-def test_work_is_done_in_another_process_that_stays(processes: DecoderProcesses) -> None:
+def test_work_runs_in_a_process_that_is_reused(processes: DecoderProcesses) -> None:
     pids = {processes.run(WANTED, eval, PID) for _ in range(5)}
     assert len(pids) == 1  # the second process is not needed, and not started
     assert os.getpid() not in pids
@@ -65,7 +65,7 @@ def test_work_is_done_in_another_process_that_stays(processes: DecoderProcesses)
         ("bytearray(10**9)", "ran out of memory"),
     ],
 )
-def test_work_that_ends_its_process_is_undecodable_and_the_next_is_done(
+def test_work_that_ends_its_process_is_undecodable_and_the_next_work_runs(
     processes: DecoderProcesses, work: str, why: str
 ) -> None:
     with pytest.raises(UndecodableImage, match=f"the image decoder {why}"):
@@ -73,14 +73,14 @@ def test_work_that_ends_its_process_is_undecodable_and_the_next_is_done(
     assert processes.run(WANTED, len, b"next") == 4
 
 
-def test_work_that_sleeps_is_ended_when_its_time_is_up() -> None:
+def test_work_that_sleeps_is_ended_after_the_wall_time() -> None:
     processes = DecoderProcesses(ChildLimits(LIMITS.memory_bytes, cpu_s=5, wall_s=1))
     with pytest.raises(UndecodableImage, match="the image decoder took over 1 s"):
         processes.run(WANTED, time.sleep, 100)
     assert processes.run(WANTED, len, b"next") == 4
 
 
-def test_work_beside_crashes_is_done(processes: DecoderProcesses) -> None:
+def test_work_beside_crashes_succeeds(processes: DecoderProcesses) -> None:
     def crash(_: int) -> str:
         try:
             processes.run(WANTED, exec, "import os; os.abort()")
@@ -102,12 +102,12 @@ def test_process_that_dies_between_two_items_is_replaced(processes: DecoderProce
     assert processes.run(WANTED, eval, PID) != pid
 
 
-def test_signals_that_stop_the_server_do_not_stop_work_that_has_begun(processes: DecoderProcesses) -> None:
+def test_stop_signals_of_the_server_do_not_stop_running_work(processes: DecoderProcesses) -> None:
     code = "import os, signal; [os.kill(os.getpid(), one) for one in (signal.SIGTERM, signal.SIGINT)]"
     assert processes.run(WANTED, exec, code) is None
 
 
-def test_close_ends_what_runs_at_once_and_refuses_more(processes: DecoderProcesses) -> None:
+def test_close_ends_running_work_at_once_and_refuses_more(processes: DecoderProcesses) -> None:
     pid = processes.run(WANTED, eval, PID)
     threading.Timer(0.3, processes.close).start()
     with pytest.raises(NotReady, match="stopping"):
@@ -152,7 +152,7 @@ def test_processes_end_when_their_parent_is_killed(last: str) -> None:
     wait_until_gone(pid)
 
 
-def test_process_that_cannot_be_started_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_to_start_a_process_is_not_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_processes, "PROGRAM", "this")  # a module that prints a poem and ends
     processes = DecoderProcesses(LIMITS)
     with pytest.raises(NotReady, match="did not start"):
@@ -163,7 +163,7 @@ def test_process_that_cannot_be_started_is_no_fault_of_the_image(monkeypatch: py
 
 
 @pytest.mark.long
-def test_system_without_limits_of_memory_is_named_once_and_time_is_limited_all_the_same(
+def test_missing_memory_limit_is_logged_once_and_time_is_limited_all_the_same(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(decoder_processes, "PROGRAM", "support.unlimited_decoder")

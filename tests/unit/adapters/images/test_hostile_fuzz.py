@@ -1,4 +1,4 @@
-"""Damaged files at random: all end in pixels or in an InputError, and files beside them are right."""
+"""Randomly damaged files end in pixels or an InputError, and leave other files unaffected."""
 
 from pathlib import Path
 
@@ -20,5 +20,5 @@ def test_damaged_files_end_in_pixels_or_in_an_input_error(
     assert f"{N_FILES:,} files, 0 failures" in told
 
 
-def test_damage_is_the_same_for_the_same_seed() -> None:
+def test_same_seed_gives_the_same_damage() -> None:
     assert [mutated(seed) for seed in range(70)] == [mutated(seed) for seed in range(70)]

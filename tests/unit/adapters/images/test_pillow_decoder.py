@@ -1,4 +1,4 @@
-"""What a server's decoder does beyond decoding."""
+"""The server's decoder: isolation, turns, budget, thumbnails and logging."""
 
 import asyncio
 import random
@@ -41,7 +41,7 @@ def decoded(decoder: PillowDecoder, *files: bytes) -> list[DecodedImage | InputE
 
 
 @pytest.mark.parametrize("format", ["TIFF", "AVIF"])
-def test_picture_of_an_isolated_format_is_the_one_that_this_process_would_decode(format: str) -> None:
+def test_isolated_decoding_gives_the_same_pixels_as_in_process_decoding(format: str) -> None:
     file, spec = encoded(noise(64, 48), format), image_spec()
     decoder = PillowDecoder(spec, ImageLimits(), n_threads=1)
     (picture,) = decoded(decoder, file)
@@ -52,7 +52,7 @@ def test_picture_of_an_isolated_format_is_the_one_that_this_process_would_decode
     assert small == preprocess.thumbnail(file, ImageLimits(), 16)
 
 
-def test_limits_of_isolated_formats_are_those_of_the_others() -> None:
+def test_isolated_formats_have_the_same_limits_as_others() -> None:
     decoder = PillowDecoder(image_spec(), ImageLimits(max_px=3_000), n_threads=1)
     errors = decoded(decoder, *(encoded(noise(64, 48), format) for format in ("PNG", "TIFF", "AVIF")))
     assert {str(error) for error in errors} == {"image has 64 x 48 = 3072 pixels, limit is 3000"}
@@ -64,7 +64,7 @@ def test_limits_of_isolated_formats_are_those_of_the_others() -> None:
     [b"import os; os.abort()", b"while True: pass", b"bytearray(10**10)"],
     ids=["dies", "hangs", "grows"],
 )
-def test_decoder_that_fails_costs_its_own_picture_and_no_other(fault: bytes) -> None:
+def test_failed_decoder_loses_its_own_picture_and_no_other(fault: bytes) -> None:
     one, other, png = (encoded(noise(64, 48), format) for format in ("TIFF", "AVIF", "PNG"))
     planted = one + b"planted:" + fault
     processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=1, wall_s=20), 2)
@@ -78,7 +78,7 @@ def test_decoder_that_fails_costs_its_own_picture_and_no_other(fault: bytes) -> 
         np.testing.assert_array_equal(before.pixels, after.pixels)
 
 
-def test_thumbnail_of_which_the_decoder_dies_is_undecodable_and_the_next_is_made() -> None:
+def test_thumbnail_whose_decoder_dies_is_undecodable_and_the_next_is_made() -> None:
     processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=1, wall_s=20))
     decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
     file = encoded(noise(64, 48), "TIFF")
@@ -87,7 +87,7 @@ def test_thumbnail_of_which_the_decoder_dies_is_undecodable_and_the_next_is_made
     assert asyncio.run(decoder.thumbnail(file, 16)) == preprocess.thumbnail(file, ImageLimits(), 16)
 
 
-def test_decoder_that_hangs_holds_up_no_picture_of_another_format() -> None:
+def test_hanging_decoder_delays_no_picture_of_another_format() -> None:
     processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=20, wall_s=100), 1)
     decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
     hanging = encoded(noise(64, 48), "TIFF") + b"planted:import time; time.sleep(50)"
@@ -104,7 +104,7 @@ def test_decoder_that_hangs_holds_up_no_picture_of_another_format() -> None:
     asyncio.run(run())
 
 
-def test_caller_who_is_gone_leaves_the_process_to_the_next() -> None:
+def test_cancelled_call_leaves_the_process_to_the_next_one() -> None:
     processes = PlantedFaults(ChildLimits(300_000_000, cpu_s=20, wall_s=100), 1)
     decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1, processes=processes)
     file = encoded(noise(64, 48), "TIFF")
@@ -121,7 +121,7 @@ def test_caller_who_is_gone_leaves_the_process_to_the_next() -> None:
     asyncio.run(run())
 
 
-def test_picture_may_take_processor_time_as_its_size_and_not_as_its_decoder_likes() -> None:
+def test_processor_time_of_a_picture_is_limited_by_its_size() -> None:
     """It would take twenty seconds; an honest picture of the size takes less than one."""
     (slow,) = (one.payload for one in corpus() if one.name == "tiff, 4096 tiles share a jpeg of 90 scans")
     decoder = PillowDecoder(image_spec(), ImageLimits(), n_threads=1)
@@ -132,7 +132,7 @@ def test_picture_may_take_processor_time_as_its_size_and_not_as_its_decoder_like
         asyncio.run(decoder.thumbnail(slow, 16))
 
 
-def test_damaged_tags_are_neither_told_nor_remembered() -> None:
+def test_damaged_tags_are_neither_logged_nor_remembered() -> None:
     """Each has a wording of its own; Python keeps every wording that it has told."""
     damaged = [(tag, 7, 10_000_000 + tag, 8) for tag in range(1_000, 1_000 + N_TAGS)]
     exif = b"Exif\0\0" + tiff([*plain_tags(64, 64, 4096), *damaged])
@@ -145,7 +145,7 @@ def test_damaged_tags_are_neither_told_nor_remembered() -> None:
     assert len(getattr(TiffImagePlugin, "__warningregistry__", {})) <= n_before + 1  # its own version
 
 
-def test_what_libtiff_says_of_damaged_rows_is_not_written(capfd: pytest.CaptureFixture[str]) -> None:
+def test_messages_of_libtiff_on_damaged_rows_are_not_written(capfd: pytest.CaptureFixture[str]) -> None:
     """By its own hand, past Python: twenty kilobytes of fax were megabytes of log."""
     rows = random.Random(0).randbytes(20_000)
     tags = changed(plain_tags(700, 6_000, len(rows), 3), (258, 3, 1, 1), (262, 3, 1, 0))
@@ -182,7 +182,7 @@ class Course:
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_header_is_read_once_and_room_is_claimed_before_a_pixel_is_decoded(
+def test_header_is_read_once_and_the_budget_is_held_before_a_pixel_is_decoded(
     mode: DecodeMode, format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = encoded(noise(64, 48), format)
@@ -196,7 +196,9 @@ def test_header_is_read_once_and_room_is_claimed_before_a_pixel_is_decoded(
     assert course.steps.count("header") == 1
 
 
-def test_picture_that_is_alone_is_shared_and_comes_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_picture_is_resized_by_several_threads_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     n_parts: list[int] = []
     run = SharedWork.run
 
@@ -216,7 +218,7 @@ def test_picture_that_is_alone_is_shared_and_comes_out_the_same(monkeypatch: pyt
     np.testing.assert_array_equal(pictures[0].pixels, pictures[1].pixels)
 
 
-def test_thumbnail_reads_the_header_once_and_claims_room_before_a_pixel_is_decoded(
+def test_thumbnail_reads_the_header_once_and_holds_the_budget_before_a_pixel_is_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = encoded(noise(64, 48), "PNG")
@@ -227,7 +229,7 @@ def test_thumbnail_reads_the_header_once_and_claims_room_before_a_pixel_is_decod
     assert course.steps.count("header") == 1
 
 
-def test_picture_over_a_limit_waits_for_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picture_over_a_limit_does_not_wait_for_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     course = Course(monkeypatch)
     decoder = PillowDecoder(image_spec(size=224), ImageLimits(max_px=50_000), n_threads=1)
     strip = encoded(noise(300, 10), "PNG")  # 3,000 pixels, of which a resize makes 1,505,280

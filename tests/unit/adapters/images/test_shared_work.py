@@ -1,4 +1,4 @@
-"""Parts of one piece of work are done by whoever is free."""
+"""The parts of one task run in the calling thread and in idle helpers."""
 
 import threading
 import time
@@ -10,17 +10,17 @@ from diptych.adapters.images.shared_work import SharedWork
 PATIENCE_S = 30
 
 
-def test_every_part_is_done_once() -> None:
+def test_every_part_runs_once() -> None:
     done: list[int] = []
     SharedWork("helper", 2).run([lambda i=i: done.append(i) for i in range(100)])  # type: ignore[misc]
     assert sorted(done) == list(range(100))
 
 
-def test_no_parts_are_no_work() -> None:
+def test_empty_task_returns_at_once() -> None:
     SharedWork("helper", 2).run([])
 
 
-def test_parts_run_side_by_side() -> None:
+def test_parts_run_in_parallel() -> None:
     meeting = threading.Barrier(3)
     names: list[str] = []
 
@@ -33,7 +33,7 @@ def test_parts_run_side_by_side() -> None:
     assert threading.current_thread().name in names
 
 
-def test_work_does_not_wait_for_helpers_that_are_kept_elsewhere() -> None:
+def test_work_does_not_wait_for_busy_helpers() -> None:
     work, begun, go_on = SharedWork("helper", 1), threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -55,7 +55,7 @@ def test_work_does_not_wait_for_helpers_that_are_kept_elsewhere() -> None:
     assert not first.is_alive()
 
 
-def test_work_is_done_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_is_done_if_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -65,7 +65,7 @@ def test_work_is_done_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyP
     assert done == [1, 2]
 
 
-def test_error_of_a_part_is_raised_once_none_runs_any_more() -> None:
+def test_error_of_a_part_is_raised_once_no_part_runs() -> None:
     begun, ended = threading.Event(), threading.Event()
 
     def long() -> None:

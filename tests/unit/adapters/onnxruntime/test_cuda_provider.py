@@ -1,4 +1,4 @@
-"""What is said where the runtime, the driver or a library of CUDA is missing."""
+"""Error messages for a missing CUDA runtime, driver or library."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from diptych.errors import ConfigError
 from support.fake_onnxruntime import CARD, KNOWN_OPTIONS, FakeCuda
 
 
-def test_gpu_that_can_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_usable_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda().install(monkeypatch)
     assert require_cuda() == Gpu(CARD, (13, 0), (9, 0))
 
@@ -25,7 +25,7 @@ def test_build_without_cuda_says_what_to_install(monkeypatch: pytest.MonkeyPatch
         require_cuda()
 
 
-def test_build_for_gpus_that_another_one_lies_over_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overwritten_gpu_build_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda(is_offered=False).install(monkeypatch)
     monkeypatch.setattr(cuda_provider, "version", {"onnxruntime-gpu": "1.31.1"}.__getitem__)
     with pytest.raises(
@@ -35,7 +35,7 @@ def test_build_for_gpus_that_another_one_lies_over_is_told(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("driver", "build"), [(12090, "13.0"), (13000, "14.1")])
-def test_driver_that_is_too_old_is_told_with_both_versions(
+def test_driver_that_is_too_old_is_reported_with_both_versions(
     driver: int, build: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeCuda().install(monkeypatch).gpu.cuda = driver
@@ -55,7 +55,7 @@ def test_newer_driver_and_other_minor_release_are_fine(monkeypatch: pytest.Monke
     assert require_cuda().cuda == (13, 0)
 
 
-def test_library_that_does_not_load_is_named_with_the_versions_that_are_wanted(
+def test_library_that_does_not_load_is_named_with_the_required_versions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     FakeCuda().install(monkeypatch)
@@ -71,7 +71,7 @@ def test_library_that_does_not_load_is_named_with_the_versions_that_are_wanted(
     assert capfd.readouterr().out == ""  # the log is all that a server writes
 
 
-def test_options_are_those_that_the_provider_knows_and_keep_float32_exact() -> None:
+def test_options_are_known_to_the_provider_and_keep_float32_exact() -> None:
     assert CUDA_OPTIONS.keys() <= KNOWN_OPTIONS
     assert CUDA_OPTIONS["use_tf32"] == 0
     assert CUDA_OPTIONS["do_copy_in_default_stream"] == 1  # else results may race with their computation

@@ -1,4 +1,4 @@
-"""What a GPU's library cannot read is said otherwise, with the same result; files stay as they are."""
+"""Graph rewrites for GPU libraries keep the results, and do not change files."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ PATCHES = """g (uint8[B,4,4,3] pixels) => (float[B,48] y) {
 CELLS = {"cells": np.array([0, 2, 8, 3]), "flat": np.array([0, 48])}
 
 
-def test_bytes_are_read_by_cast_alone_and_arrive_as_before() -> None:
+def test_bytes_are_read_by_cast_only_with_the_same_result() -> None:
     model, changed = small_graph(PATCHES, CELLS), small_graph(PATCHES, CELLS)
     assert "uint8" in refused(model).lower()
     assert cast_uint8_inputs(changed) == 3
@@ -40,7 +40,7 @@ def test_bytes_are_read_by_cast_alone_and_arrive_as_before() -> None:
     np.testing.assert_array_equal(before, after)
 
 
-def test_default_model_sees_its_pictures_as_before_and_tensorrt_can_read_it() -> None:
+def test_default_model_gives_the_same_image_embeddings_and_tensorrt_can_read_it() -> None:
     bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
     file = bundle / "image_encoder.onnx"
     assert refused(onnx.load(file)).startswith("Shape")
@@ -59,7 +59,7 @@ def test_default_model_sees_its_pictures_as_before_and_tensorrt_can_read_it() ->
     np.testing.assert_array_equal(before, after)
 
 
-def test_operator_that_computes_with_bytes_is_refused_by_name() -> None:
+def test_operator_that_computes_with_bytes_is_refused() -> None:
     model = small_graph("g (uint8[B,4] a) => (uint8[B,4] y) { y = Max (a, a) }", {})
     with pytest.raises(BundleError, match=re.escape("Max '' computes with the bytes a")):
         cast_uint8_inputs(model)
@@ -71,7 +71,7 @@ POOLED = """g (int32[B,L] ids) => (int64[B] place) {
 }"""
 
 
-def test_first_largest_id_is_found_where_it_was_among_equal_and_neighbouring_ones() -> None:
+def test_first_largest_id_is_found_among_equal_and_neighbouring_ids() -> None:
     model, changed = small_graph(POOLED, {}), small_graph(POOLED, {})
     assert replace_argmax_by_float_argmax(changed) == 1
     inferred = onnx.shape_inference.infer_shapes(changed, strict_mode=True)
@@ -97,14 +97,14 @@ def test_first_largest_id_is_found_where_it_was_among_equal_and_neighbouring_one
         "place = ArgMax <axis = 0, keepdims = 0> (x)",
     ],
 )
-def test_other_argmax_stays(node: str) -> None:
+def test_other_argmax_operators_are_not_replaced(node: str) -> None:
     model = small_graph(f"g (int64[B,L] x) => (int64[N] place) {{ {node} }}", {})
     before = model.SerializeToString()
     assert replace_argmax_by_float_argmax(model) == 0
     assert model.SerializeToString() == before
 
 
-def test_default_model_embeds_its_texts_as_before_on_cuda() -> None:
+def test_default_model_gives_the_same_text_embeddings_with_the_rewrite_for_cuda() -> None:
     bundle = max((ROOT / "model_repo" / "pictograms").iterdir(), key=lambda folder: int(folder.name))
     file = bundle / "text_encoder.onnx"
     graph = graph_for_cuda(file)

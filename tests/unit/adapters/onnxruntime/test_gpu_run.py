@@ -1,4 +1,4 @@
-"""Batches on a GPU that a CPU stands in for: the same rows as without buffers, whatever came before."""
+"""Batches on a simulated GPU give the same rows as without buffers, whatever ran before."""
 
 import threading
 from pathlib import Path
@@ -55,13 +55,13 @@ def assert_right(run: GpuRun, batch: Batch) -> None:
 
 
 @pytest.mark.parametrize("n_items", range(1, 12))
-def test_batches_of_every_size_have_rows_of_their_own(n_items: int, graphs: Path, cuda: FakeCuda) -> None:
+def test_batches_of_every_size_give_the_right_rows(n_items: int, graphs: Path, cuda: FakeCuda) -> None:
     run = bound(graphs)
     run(pixels(8), ort.RunOptions())  # which leaves other items in the buffers
     assert_right(run, pixels(n_items))
 
 
-def test_rows_stay_what_they_are_when_the_next_batch_runs(graphs: Path, cuda: FakeCuda) -> None:
+def test_rows_do_not_change_when_the_next_batch_runs(graphs: Path, cuda: FakeCuda) -> None:
     run = bound(graphs)
     for _ in range(2):  # before and after it is captured
         first = run(pixels(2), ort.RunOptions())
@@ -71,7 +71,7 @@ def test_rows_stay_what_they_are_when_the_next_batch_runs(graphs: Path, cuda: Fa
         assert run.capture([pixels(2)]) == ""
 
 
-def test_buffers_are_laid_out_once_for_each_size_until_others_are_asked_for(
+def test_buffers_are_allocated_once_for_each_size_until_the_sizes_change(
     graphs: Path, cuda: FakeCuda
 ) -> None:
     run = bound(graphs)
@@ -84,9 +84,7 @@ def test_buffers_are_laid_out_once_for_each_size_until_others_are_asked_for(
     assert [shape[0] for shape in cuda.inputs] == [1, 4, 8, 2, 6]
 
 
-def test_texts_are_filled_up_to_one_of_a_few_lengths_or_stay_as_long_as_they_are(
-    graphs: Path, cuda: FakeCuda
-) -> None:
+def test_texts_are_padded_to_one_of_a_few_lengths_or_keep_their_length(graphs: Path, cuda: FakeCuda) -> None:
     run = bound(graphs, "text", Shapes((1, 2, 4), lengths=(4, 8), fill=0))
     for n_items, n_tokens in ((3, 3), (3, 4), (1, 5), (2, 8), (2, 6), (4, 2), (2, 9)):
         assert_right(run, ids(n_items, n_tokens))
@@ -112,7 +110,7 @@ def test_callers_in_many_threads_get_their_own_rows(graphs: Path, cuda: FakeCuda
     assert wrong == []
 
 
-def test_run_that_fails_leaves_the_next_one_well(graphs: Path, cuda: FakeCuda) -> None:
+def test_run_after_a_failed_one_succeeds(graphs: Path, cuda: FakeCuda) -> None:
     run = bound(graphs)
     stopped = ort.RunOptions()
     stopped.terminate = True
@@ -123,7 +121,7 @@ def test_run_that_fails_leaves_the_next_one_well(graphs: Path, cuda: FakeCuda) -
     assert_right(run, pixels(3))
 
 
-def test_batches_are_copied_from_page_locked_memory_that_is_given_back(graphs: Path, cuda: FakeCuda) -> None:
+def test_batches_are_copied_from_page_locked_memory_which_is_freed(graphs: Path, cuda: FakeCuda) -> None:
     run = bound(graphs)
     for n_items in (3, 1, 3):
         assert_right(run, pixels(n_items))
@@ -135,7 +133,7 @@ def test_batches_are_copied_from_page_locked_memory_that_is_given_back(graphs: P
     assert (len(cuda.gpu.on_host), cuda.n_freed) == (0, 1)
 
 
-def test_page_locked_memory_that_cannot_be_had_is_done_without(
+def test_batches_run_without_page_locked_memory_if_there_is_none(
     graphs: Path, cuda: FakeCuda, caplog: pytest.LogCaptureFixture
 ) -> None:
     cuda.gpu.fails["cudaHostAlloc"] = "cudaErrorMemoryAllocation"
@@ -144,7 +142,7 @@ def test_page_locked_memory_that_cannot_be_had_is_done_without(
     assert "from pageable memory: cudaHostAlloc returned cudaErrorMemoryAllocation" in caplog.text
 
 
-def test_shapes_are_captured_once_when_asked_and_replayed_from_then_on(graphs: Path, cuda: FakeCuda) -> None:
+def test_shapes_are_captured_once_and_replayed_from_then_on(graphs: Path, cuda: FakeCuda) -> None:
     run = bound(graphs)
     run(pixels(2), ort.RunOptions())
     assert cuda.captured == []
@@ -158,7 +156,7 @@ def test_shapes_are_captured_once_when_asked_and_replayed_from_then_on(graphs: P
 
 
 @pytest.mark.parametrize("fault", ["wrong_shapes", "stale_shapes"])
-def test_shape_whose_replay_is_off_runs_without_and_the_others_are_captured(
+def test_shape_with_a_wrong_replay_runs_uncaptured_and_the_others_are_captured(
     fault: str, graphs: Path, cuda: FakeCuda
 ) -> None:
     getattr(cuda, fault).add((2, 8, 8, 3))
@@ -172,7 +170,7 @@ def test_shape_whose_replay_is_off_runs_without_and_the_others_are_captured(
     assert cuda.n_replays - n_proven == 2
 
 
-def test_graph_of_a_shape_that_is_let_go_or_captured_anew_is_released(graphs: Path, cuda: FakeCuda) -> None:
+def test_graph_of_a_dropped_or_recaptured_shape_is_released(graphs: Path, cuda: FakeCuda) -> None:
     """It would write where its buffers were."""
     run = bound(graphs)
     run.capture([pixels(size) for size in (1, 2, 4)])

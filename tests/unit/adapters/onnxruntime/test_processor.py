@@ -59,7 +59,7 @@ def test_processors_of_one_name_with_different_features_have_different_descripti
     assert machine_of(tmp_path, monkeypatch, text, mhz=2100.0) == older, "which changes at any moment"
 
 
-def test_processors_without_a_name_are_text_apart_by_their_part(
+def test_processors_without_a_name_are_distinguished_by_their_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = {machine_of(tmp_path, monkeypatch, ARM, part=part) for part in ("0xd0c", "0xd40")}

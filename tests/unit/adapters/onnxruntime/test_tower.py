@@ -1,4 +1,4 @@
-"""One graph on a GPU that a CPU stands in for: what is captured, and what becomes of the rest."""
+"""One graph on a simulated GPU: what is captured as CUDA graphs, and how the rest runs."""
 
 import sys
 import threading
@@ -51,7 +51,7 @@ def assert_right(found: Tower, n_items: int) -> None:
     np.testing.assert_allclose(found.run(batch, None), image_reference(WEIGHTS, batch), atol=1e-5)
 
 
-def test_captures_do_not_meet_runs_of_another_tower(file: Path, cuda: FakeCuda) -> None:
+def test_captures_do_not_overlap_runs_of_another_tower(file: Path, cuda: FakeCuda) -> None:
     """The captures of the stand-in fail beside any run, and its runs fail beside a capture."""
     found, other, done = tower(file), tower(file, captures=False), threading.Event()
 
@@ -69,14 +69,14 @@ def test_captures_do_not_meet_runs_of_another_tower(file: Path, cuda: FakeCuda) 
     assert len(cuda.captured) == 4
 
 
-def test_tower_that_captures_nothing_is_asked_in_vain(file: Path, cuda: FakeCuda) -> None:
+def test_capture_does_nothing_for_a_tower_without_captures(file: Path, cuda: FakeCuda) -> None:
     found = tower(file, captures=False)
     found.capture([pixels(2)])
     assert_right(found, 2)
     assert (cuda.captured, found.why_not_captured) == ([], "")
 
 
-def test_graph_with_operators_of_the_cpu_runs_without_and_says_why(
+def test_graph_with_cpu_operators_runs_uncaptured_and_says_why(
     file: Path, cuda: FakeCuda, caplog: pytest.LogCaptureFixture
 ) -> None:
     cuda.cpu_operators = ("Cast",)
@@ -88,7 +88,7 @@ def test_graph_with_operators_of_the_cpu_runs_without_and_says_why(
     assert (len(cuda.options), cuda.captured) == (2, [])
 
 
-def test_tower_whose_capture_fails_is_opened_anew_and_the_session_that_may_capture_still_is_not_freed(
+def test_tower_is_reopened_after_a_failed_capture_whose_session_is_not_freed(
     file: Path, cuda: FakeCuda
 ) -> None:
     cuda.capture_fails = "CUDA failure 901: operation failed due to a previous error during capture"
@@ -102,7 +102,7 @@ def test_tower_whose_capture_fails_is_opened_anew_and_the_session_that_may_captu
     assert (len(cuda.options), cuda.n_freed) == (2, 1)
 
 
-def test_replay_that_is_off_is_told_and_the_rows_are_right(
+def test_replay_with_other_rows_is_reported_and_not_used(
     file: Path, cuda: FakeCuda, caplog: pytest.LogCaptureFixture
 ) -> None:
     cuda.wrong_shapes.add((2, 8, 8, 3))
@@ -115,7 +115,7 @@ def test_replay_that_is_off_is_told_and_the_rows_are_right(
 
 
 @pytest.mark.parametrize("captures", [True, False])
-def test_closed_tower_is_freed_where_nothing_captures(file: Path, cuda: FakeCuda, captures: bool) -> None:
+def test_closed_tower_is_freed_while_nothing_is_captured(file: Path, cuda: FakeCuda, captures: bool) -> None:
     found = tower(file, captures=captures)
     found.capture([pixels(2)])
     with pytest.raises(EncoderFailed) as told:
@@ -147,7 +147,7 @@ def test_graph_with_other_ports_is_refused_and_freed(file: Path, cuda: FakeCuda)
     assert cuda.n_freed == 1
 
 
-def test_graph_that_cuda_runs_nothing_of_is_refused_and_freed(file: Path, cuda: FakeCuda) -> None:
+def test_graph_without_any_cuda_operator_is_refused_and_freed(file: Path, cuda: FakeCuda) -> None:
     cuda.cpu_operators = tuple({node.op_type for node in onnx.load(file).graph.node})
     with pytest.raises(ConfigError, match="runs none of its operators"):
         tower(file)
@@ -167,13 +167,13 @@ def text_tower(file: Path) -> Tower:
 IDS = np.array([[1, 2, 3]], np.int32)
 
 
-def test_text_tower_that_is_read_at_its_largest_id_is_captured(cuda: FakeCuda) -> None:
+def test_text_tower_pooled_at_its_largest_id_is_captured(cuda: FakeCuda) -> None:
     found = text_tower(default_text_file())
     found.capture([IDS])
     assert (found.why_not_captured, len(cuda.captured)) == ("", 1)
 
 
-def test_text_tower_is_not_captured_where_nothing_rewrites_its_graph(
+def test_text_tower_is_not_captured_without_a_rewrite_of_its_graph(
     cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "diptych.adapters.onnxruntime.gpu_graph_rewrites", raising=False)
@@ -183,9 +183,7 @@ def test_text_tower_is_not_captured_where_nothing_rewrites_its_graph(
     assert len(found.run(IDS, None)) == 1
 
 
-def test_graph_that_is_rewritten_finds_its_weights_in_a_file_of_their_own(
-    tmp_path: Path, cuda: FakeCuda
-) -> None:
+def test_rewritten_graph_finds_its_external_weights(tmp_path: Path, cuda: FakeCuda) -> None:
     file = tmp_path / "text.onnx"
     onnx.save(onnx.load(default_text_file()), file, save_as_external_data=True, location="weights")
     expected = text_tower(default_text_file()).run(IDS, None)

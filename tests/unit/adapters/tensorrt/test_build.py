@@ -1,4 +1,4 @@
-"""Engines are built by another process: how it ends is told, and it ends with the one that waits for it."""
+"""Plans are built in a child process, which reports failures and ends with its parent."""
 
 import asyncio
 import os
@@ -65,7 +65,7 @@ def is_gone(number: int) -> bool:
     return False
 
 
-def test_builder_gets_the_jobs_and_runs_behind_requests(folder: Path) -> None:
+def test_builder_gets_the_jobs_and_runs_at_low_priority(folder: Path) -> None:
     text = """
 import os, sys
 from diptych.adapters.tensorrt import build as tensorrt_build
@@ -80,7 +80,7 @@ sys.exit(tensorrt_build.main(int(sys.argv[1])))
     asyncio.run(build_in_child(JOBS, stub(folder, text)))
 
 
-def test_builder_takes_no_modules_from_where_the_server_was_started(
+def test_builder_imports_no_modules_from_the_working_directory(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = stub(folder, "import json")
@@ -102,7 +102,7 @@ def test_builder_takes_no_modules_from_where_the_server_was_started(
     ],
     ids=["exits", "dies"],
 )
-def test_builder_that_fails_is_told_as_it_ended(text: str, reason: str, folder: Path) -> None:
+def test_failed_builder_is_reported_with_its_end(text: str, reason: str, folder: Path) -> None:
     with pytest.raises(BundleError) as caught:
         asyncio.run(build_in_child(JOBS, stub(folder, text)))
     assert str(caught.value) == reason
@@ -113,7 +113,7 @@ def test_builder_on_this_machine_says_what_is_missing(folder: Path) -> None:
         asyncio.run(build_in_child(JOBS))
 
 
-def test_builder_is_killed_when_nobody_waits_for_it_any_more(folder: Path) -> None:
+def test_builder_is_killed_when_the_call_is_cancelled(folder: Path) -> None:
     module = stub(folder, ENDLESS)
 
     async def run() -> int:
@@ -127,7 +127,7 @@ def test_builder_is_killed_when_nobody_waits_for_it_any_more(folder: Path) -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system offers it")
-def test_builder_ends_with_its_server_however_that_ends(folder: Path) -> None:
+def test_builder_ends_with_its_server(folder: Path) -> None:
     module = stub(folder, ENDLESS)
     text = (
         "import asyncio; from diptych.adapters.tensorrt.build import build_in_child; "

@@ -1,4 +1,4 @@
-"""Plans run as the graphs that they were built from: TensorRT's interface, computed by a CPU."""
+"""Plans run on a simulated TensorRT and give the rows of the graphs they were built from."""
 
 import sys
 import threading
@@ -66,7 +66,7 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 3, 5, 256])
-def test_batches_of_all_sizes_are_what_the_graphs_make_of_them(
+def test_batches_of_all_sizes_give_the_rows_of_the_graphs(
     n: int, tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
 ) -> None:
     encoder = TensorrtEncoder(*plans(tmp_path, weights))
@@ -89,7 +89,7 @@ def test_batch_that_is_larger_than_every_profile_runs_in_parts(
     assert tensorrt.ran == [(1, (256, 3)), (1, (256, 3)), (0, (3, 3))]
 
 
-def test_rows_of_one_batch_are_not_written_over_by_the_next(
+def test_rows_of_one_batch_are_not_overwritten_by_the_next(
     tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
 ) -> None:
     encoder = TensorrtEncoder(*plans(tmp_path, weights))
@@ -129,7 +129,7 @@ def test_stopped_call_ends_before_its_next_part(
     assert tensorrt.ran == []
 
 
-def test_shape_that_no_profile_takes_is_named(
+def test_shape_that_fits_no_profile_is_named(
     tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
 ) -> None:
     encoder = TensorrtEncoder(*plans(tmp_path, weights))
@@ -138,7 +138,7 @@ def test_shape_that_no_profile_takes_is_named(
 
 
 @pytest.mark.parametrize("call", ["cudaMemcpyAsync", "cudaStreamSynchronize"])
-def test_batch_that_fails_on_the_gpu_is_an_error_of_the_encoder(
+def test_batch_that_fails_on_the_gpu_raises_encoder_failed(
     call: str, tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
 ) -> None:
     encoder = TensorrtEncoder(*plans(tmp_path, weights))
@@ -151,7 +151,7 @@ def test_batch_that_fails_on_the_gpu_is_an_error_of_the_encoder(
     )
 
 
-def test_memory_of_an_encoder_is_given_back_with_it(
+def test_memory_of_an_encoder_is_freed_with_it(
     tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
 ) -> None:
     encoder = TensorrtEncoder(*plans(tmp_path, weights))
@@ -160,7 +160,7 @@ def test_memory_of_an_encoder_is_given_back_with_it(
     assert (tensorrt.gpu.on_gpu, tensorrt.gpu.on_host, tensorrt.gpu.streams) == ({}, {}, {})
 
 
-def test_memory_of_a_closed_encoder_is_given_back(
+def test_memory_of_a_closed_encoder_is_freed(
     tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
 ) -> None:
     encoder = TensorrtEncoder(*plans(tmp_path, weights))
@@ -170,7 +170,7 @@ def test_memory_of_a_closed_encoder_is_given_back(
         encoder.encode_image(pixels(1))
 
 
-def test_memory_of_an_encoder_that_is_refused_is_given_back(
+def test_memory_of_a_refused_encoder_is_freed(
     tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
 ) -> None:
     image, text = plans(tmp_path, weights)
@@ -189,7 +189,7 @@ def test_plan_of_another_release_or_gpu_does_not_load_and_says_why(
         TensorrtEncoder(*files)
 
 
-def test_file_that_is_no_plan_is_refused(
+def test_file_that_is_not_a_plan_is_refused(
     tensorrt: FakeTensorrt, weights: TinyWeights, tmp_path: Path
 ) -> None:
     image, _ = plans(tmp_path, weights)
@@ -200,7 +200,7 @@ def test_file_that_is_no_plan_is_refused(
         TensorrtEncoder(image, image)
 
 
-def test_missing_tensorrt_and_one_that_is_too_old_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_or_old_tensorrt_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in library.MODULES:
         monkeypatch.setitem(sys.modules, name, None)  # as when it is not installed
     with pytest.raises(ConfigError, match=r"TensorRT is not installed: install server\[tensorrt\]"):

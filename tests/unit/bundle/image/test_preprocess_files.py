@@ -1,4 +1,4 @@
-"""What becomes of each kind of image file."""
+"""How each kind of image file is decoded or refused."""
 
 import io
 import random

@@ -1,4 +1,4 @@
-"""Repairs equal ftfy's below the bounds, and do bounded work beyond them. Counted is work, not time."""
+"""Repairs equal ftfy's within the limits, and do bounded work (counted, not timed) beyond them."""
 
 import html
 import sys

@@ -1,4 +1,4 @@
-"""Hostile texts through the tokenizer: ids, or InvalidValue for half surrogates, and nothing else."""
+"""Hostile texts give token ids, or InvalidValue for lone surrogates."""
 
 import time
 from pathlib import Path

@@ -164,5 +164,5 @@ def _message(error: Exception) -> str:
     if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
         return "its host cannot be reached"
     if isinstance(error, httpcore.ProtocolError):
-        return "its host did not answer with complete HTTP"
+        return "its host answered with incomplete or invalid HTTP"
     return "the connection to its host broke off"
